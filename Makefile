@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target does its own set-up. Needs: Python 3.11+ and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FORGE = $(firstword $(wildcard node_modules/@foundry-rs/forge-*/bin/forge))
+SETUP := $(VENV)/.installed
+TOOLCHAIN := node_modules/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test test-all test-python test-contracts check fix lint types contracts-check slither abi bench clean
+
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Set-up
+
+setup: $(SETUP) $(TOOLCHAIN) ## Install everything into .venv and node_modules
+
+# pip, not uv: the plain client of a plain venv is what everybody has. The bootstrap refuses an old Python by name.
+$(SETUP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Folkmoot needs Python 3.11 or newer, and $(PYTHON) is {sys.version.split()[0]}. Try: make PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the Python packages (about two minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]' --group dev
+	@touch $@
+
+$(TOOLCHAIN): $(SETUP) package.json package-lock.json tools/node_toolchain.py
+	@echo "Installing the Solidity toolchain ..."
+	@$(BIN)/python tools/node_toolchain.py
+	@touch $@
+
+##@ Run
+
+demo: setup ## Everything from nothing: strangers train, a poisoner loses, a vote releases, an audit recomputes
+	@$(BIN)/folkmoot demo $(ARGS)
+
+up: setup ## A local federation that stays up
+	@$(BIN)/folkmoot up $(ARGS)
+
+##@ Test
+
+test: setup ## The tests, without the slow ones
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(MAKE) --no-print-directory test-contracts
+
+test-all: check ## What CI runs: checks, all tests, contract coverage, gas, slither
+	@$(BIN)/python -m pytest $(ARGS)
+	@$(MAKE) --no-print-directory test-contracts contracts-check
+
+test-contracts: setup ## Unit, fuzz and invariant tests of the contracts
+	@cd contracts && ../$(FORGE) test
+
+##@ Check
+
+check: lint types ## Formats, lint, types, dependency directions
+
+fix: setup ## Format and repair what can be repaired
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@cd contracts && ../$(FORGE) fmt
+
+lint: setup
+	@$(BIN)/ruff check . || (echo "Remedy: make fix" && exit 1)
+	@$(BIN)/ruff format --check . || (echo "Remedy: make fix" && exit 1)
+	@$(BIN)/lint-imports --no-cache
+	@cd contracts && ../$(FORGE) fmt --check || (echo "Remedy: make fix" && exit 1)
+
+types: setup
+	@$(BIN)/mypy
+
+contracts-check: setup ## Gas snapshots, coverage, packaged ABIs, slither
+	@cd contracts && FORGE_SNAPSHOT_CHECK=true ../$(FORGE) test --match-path 'test/gas/*' || (echo "Remedy: if the change is meant, make gas and commit contracts/snapshots" && exit 1)
+	@$(BIN)/python tools/compile_contracts.py --check
+	@$(BIN)/python tools/check_coverage.py
+	@$(MAKE) --no-print-directory slither
+
+slither: setup
+	@cd contracts && PATH="$(CURDIR)/$(dir $(FORGE)):$(CURDIR)/bin:$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/slither .
+
+gas: setup ## Write the gas snapshots anew
+	@cd contracts && ../$(FORGE) test --match-path 'test/gas/*'
+
+abi: setup ## Compile the contracts and write the packaged ABIs and bytecode
+	@$(BIN)/python tools/compile_contracts.py
+
+bench: setup ## Speed of codec, hashing and aggregation beside memcpy and sha256
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Remove what was built
+	@rm -rf $(VENV) node_modules bin contracts/out contracts/cache .mypy_cache .ruff_cache .pytest_cache

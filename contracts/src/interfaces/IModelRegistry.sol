@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { RoundId } from "../libraries/Types.sol";
+
+/// @title The lineage of model versions, and which one is active.
+/// @notice Every final round is a candidate version with the round's number. A version becomes active only by an
+/// executed vote; an earlier version can be made active again in the same way.
+interface IModelRegistry {
+    /// @notice A version of the model.
+    struct Version {
+        /// @notice Version that it was trained from.
+        RoundId parent;
+        /// @notice Unix time of the registration; zero if there is no such version.
+        uint40 registeredAt;
+        /// @notice State root (docs/protocol.md).
+        bytes32 stateRoot;
+    }
+
+    /// @notice Emitted when a round became final, and for the genesis at deployment.
+    event VersionRegistered(RoundId indexed version, RoundId indexed parent, bytes32 stateRoot);
+    /// @notice Emitted when a vote made a version active.
+    event VersionActivated(RoundId indexed version, bytes32 indexed reportHash);
+
+    /// @notice Thrown when a version is registered twice.
+    error ModelRegistryAlreadyRegistered(RoundId version);
+    /// @notice Thrown when there is no such version.
+    error ModelRegistryUnknownVersion(RoundId version);
+    /// @notice Thrown when no vote has made a version active yet.
+    error ModelRegistryNoActiveVersion();
+    /// @notice Thrown when the genesis has no state root.
+    error ModelRegistryZeroRoot();
+
+    /// @notice Register a final round's state. Only the ledger.
+    /// @dev The parent must be registered, so that the lineage of every version goes back to the genesis.
+    function register(RoundId version, RoundId parent, bytes32 stateRoot) external;
+
+    /// @notice Make a version the one that is served. Only governance, by an executed proposal.
+    /// @dev Warning: it is served from then on; a worse model stays until another vote passes its timelock.
+    /// @param reportHash sha256 of the evaluation report that the voters were shown, zero if there was none.
+    function activate(RoundId version, bytes32 reportHash) external;
+
+    /// @notice A version; reverts if there is none.
+    function versions(RoundId version) external view returns (Version memory);
+
+    /// @notice The active version; reverts if no vote has made one active yet.
+    function active() external view returns (RoundId version, bytes32 reportHash);
+}

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { PolicyId, RoundId } from "../libraries/Types.sol";
+
+/// @title The record of training: policies, rounds, commitments, anchors, finality and rewards.
+/// @notice A round goes Open -> (commit window ends) Committed -> Anchored -> (challenge window ends) Final, or it ends
+/// as Cancelled or Slashed. Training moves the head forward round by round; what is released is the ModelRegistry's
+/// matter and needs a vote.
+/// @dev The formats behind every hash are fixed in docs/protocol.md. EIP-712 domain: name "Folkmoot", version "1".
+interface IRoundLedger {
+    /// @notice Where a round stands. `Committed` is never stored: it is `Open` with the commit window over.
+    enum Phase {
+        None,
+        Open,
+        Committed,
+        Anchored,
+        Final,
+        Cancelled,
+        Slashed
+    }
+
+    /// @notice Why a round was cancelled.
+    enum CancelReason {
+        TooFewUpdates,
+        AnchorLate,
+        BaseVoided
+    }
+
+    /// @notice The rules of a round. A round pins one policy for its whole life; only governance adds one.
+    struct Policy {
+        /// @notice Name of the aggregation rule in ASCII, left-aligned, e.g. "mean" or "multi_krum" (docs/protocol.md).
+        bytes32 rule;
+        /// @notice Parameters of the rule, by position, as the rule's section of docs/protocol.md lists them.
+        uint32[] parameters;
+        /// @notice Largest sum of squares (in units of the encoded integers) that an update may have.
+        uint64 maxSumSquares;
+        /// @notice Fewest commitments with which a round can be anchored; with fewer anybody may cancel it.
+        uint16 minContributors;
+        /// @notice Most commitments that a round takes. Bounds every loop of this contract.
+        uint16 maxContributors;
+        /// @notice Bits of one encoded coordinate. 8 for now.
+        uint8 bits;
+        /// @notice Outer learning rate in 1/1024.
+        uint16 rate;
+        /// @notice Outer momentum in 1/1024.
+        uint16 momentum;
+        /// @notice Seconds from the opening in which commitments are taken.
+        uint32 commitWindow;
+        /// @notice Seconds after the commit window in which the coordinator may anchor.
+        uint32 anchorWindow;
+        /// @notice Seconds after the anchor in which the anchor may be challenged.
+        uint32 challengeWindow;
+        /// @notice Stake (in token units of 1e-18) that a contributor must have when its commitment is recorded. Not
+        /// zero: only members can commit.
+        uint128 minStake;
+        /// @notice Stake that the coordinator must have when it opens and when it anchors; lost when fraud is proven.
+        uint128 bond;
+        /// @notice Tokens that are minted for a final round, split by weight.
+        uint128 reward;
+        /// @notice Contract that may void a round of this policy by `reportFraud`. Zero: no proof is accepted.
+        address verifier;
+    }
+
+    /// @notice What the ledger stores of a round.
+    struct Round {
+        /// @notice Policy that the round pins.
+        PolicyId policy;
+        /// @notice Stored phase; `phase()` derives `Committed`.
+        Phase phase;
+        /// @notice Number of commitments recorded.
+        uint16 entries;
+        /// @notice Unix time of the opening.
+        uint40 openedAt;
+        /// @notice Unix time from which no commitment is taken.
+        uint40 commitDeadline;
+        /// @notice Unix time from which the anchor is late.
+        uint40 anchorDeadline;
+        /// @notice Unix time from which the round may be finalized. Zero until anchored.
+        uint40 challengeDeadline;
+        /// @notice Account that opened the round and whose bond answers for it.
+        address coordinator;
+        /// @notice Round whose state this round trains from.
+        RoundId base;
+        /// @notice Whether the rewards were settled.
+        bool settled;
+        /// @notice keccak256 of the round header.
+        bytes32 headerHash;
+        /// @notice Rolling hash of the entries, see `entriesHash` in docs/protocol.md.
+        bytes32 entriesHash;
+        /// @notice State root after the round; of the genesis for round 0; zero until anchored.
+        bytes32 stateRoot;
+        /// @notice keccak256 of the ABI encoding of the `Anchor`; zero until anchored.
+        bytes32 anchorHash;
+    }
+
+    /// @notice What a contributor signs.
+    struct Commitment {
+        /// @notice Account that commits; the signer, or a contract that accepts the signature by ERC-1271.
+        address contributor;
+        /// @notice Round that the update is for.
+        RoundId round;
+        /// @notice State root that the contributor trained from.
+        bytes32 baseStateRoot;
+        /// @notice Root of the update's Merkle-sum tree.
+        bytes32 updateRoot;
+        /// @notice Sum of squares of the update's integers, as the tree binds it.
+        uint64 sumSquares;
+        /// @notice Number of examples trained on, as the contributor says. Never sets a weight.
+        uint32 numExamples;
+        /// @notice sha256 of the Flower App Bundle that ran, zero if none.
+        bytes32 bundleHash;
+    }
+
+    /// @notice One recorded commitment, as the settlement needs it.
+    struct Entry {
+        /// @notice Account that committed.
+        address contributor;
+        /// @notice EIP-712 struct hash of its commitment.
+        bytes32 commitmentHash;
+    }
+
+    /// @notice What the coordinator claims about a round.
+    struct Anchor {
+        /// @notice One weight an entry, in the order of the entries.
+        uint32[] weights;
+        /// @notice Root of the aggregate's Merkle tree.
+        bytes32 aggregateRoot;
+        /// @notice State root after the outer step.
+        bytes32 stateRoot;
+        /// @notice keccak256 of the verdicts file.
+        bytes32 verdictHash;
+        /// @notice keccak256 of the artifacts file, which lists the sha256 of every public file of the round.
+        bytes32 artifactsHash;
+    }
+
+    /// @notice Emitted when governance adds a policy; new rounds pin it from then on.
+    event PolicyAdded(PolicyId indexed policyId, Policy policy);
+    /// @notice Emitted when the coordinator is appointed (also at deployment, with `previous` zero).
+    event CoordinatorAppointed(address indexed previous, address indexed coordinator);
+    /// @notice Emitted when a round opens.
+    event RoundOpened(
+        RoundId indexed round,
+        PolicyId indexed policyId,
+        address indexed coordinator,
+        RoundId base,
+        bytes32 baseStateRoot,
+        bytes32 headerHash,
+        uint40 commitDeadline,
+        uint40 anchorDeadline
+    );
+    /// @notice Emitted for every recorded commitment. `index` counts the entries of the round from 0.
+    event UpdateCommitted(
+        RoundId indexed round,
+        address indexed contributor,
+        uint16 index,
+        bytes32 updateRoot,
+        uint64 sumSquares,
+        uint32 numExamples,
+        bytes32 bundleHash
+    );
+    /// @notice Emitted when the coordinator anchors a round.
+    event RoundAnchored(RoundId indexed round, Anchor anchor, uint40 challengeDeadline);
+    /// @notice Emitted when a round becomes final: its state is a candidate version.
+    event RoundFinalized(RoundId indexed round, bytes32 stateRoot);
+    /// @notice Emitted when a round is cancelled; the head stays where it was.
+    event RoundCancelled(RoundId indexed round, CancelReason reason);
+    /// @notice Emitted when a verifier proved fraud. The rounds that build on it follow as cancelled; the head is the
+    /// round's base again. `bond` is what could be taken.
+    event RoundSlashed(RoundId indexed round, address indexed verifier, address indexed challenger, uint256 bond);
+    /// @notice Emitted when the rewards of a final round were credited.
+    event RoundSettled(RoundId indexed round);
+    /// @notice Emitted for each contributor with a reward above zero when a round is settled.
+    event RewardCredited(RoundId indexed round, address indexed contributor, uint256 amount);
+    /// @notice Emitted when an account takes its rewards.
+    event RewardClaimed(address indexed account, uint256 amount);
+
+    /// @notice Thrown when somebody other than the coordinator opens or anchors.
+    error RoundLedgerNotCoordinator(address caller, address coordinator);
+    /// @notice Thrown when a policy has an impossible value; `field` names it.
+    error RoundLedgerInvalidPolicy(string field, uint256 value);
+    /// @notice Thrown when there is no such policy.
+    error RoundLedgerUnknownPolicy(PolicyId policyId);
+    /// @notice Thrown when the expected number of the next round is not the real one.
+    error RoundLedgerUnexpectedRound(RoundId expected, RoundId next);
+    /// @notice Thrown when a commitment is for another round than the one it is handed in for.
+    error RoundLedgerRoundMismatch(RoundId given, RoundId required);
+    /// @notice Thrown when a round is to be opened while the one before is still open.
+    error RoundLedgerRoundStillOpen(RoundId round);
+    /// @notice Thrown when too many anchored rounds wait to become final; finalize first.
+    error RoundLedgerTooManyPending(uint256 pending, uint256 max);
+    /// @notice Thrown when a round with too few commitments is to be anchored.
+    error RoundLedgerTooFewUpdates(RoundId round, uint16 entries, uint16 minContributors);
+    /// @notice Thrown when a base state root is not the one of the round's base (or of the head, when opening).
+    error RoundLedgerWrongBase(bytes32 given, bytes32 required);
+    /// @notice Thrown when the round is not in the phase that the call needs.
+    error RoundLedgerWrongPhase(RoundId round, Phase current, Phase required);
+    /// @notice Thrown when a call comes before its time.
+    error RoundLedgerTooEarly(RoundId round, uint256 time, uint256 notBefore);
+    /// @notice Thrown when a call comes after its time.
+    error RoundLedgerTooLate(RoundId round, uint256 time, uint256 deadline);
+    /// @notice Thrown when stake is below what the policy asks.
+    error RoundLedgerStakeTooLow(address account, uint256 stake, uint256 required);
+    /// @notice Thrown on a second commitment of one contributor in one round.
+    error RoundLedgerAlreadyCommitted(RoundId round, address contributor);
+    /// @notice Thrown when the signature is not the contributor's.
+    error RoundLedgerInvalidSignature(address contributor);
+    /// @notice Thrown when the caller of `commitUpdate` is not the contributor of the commitment.
+    error RoundLedgerNotContributor(address caller, address contributor);
+    /// @notice Thrown when the sum of squares is above the policy's cap.
+    error RoundLedgerNormTooLarge(address contributor, uint64 sumSquares, uint64 cap);
+    /// @notice Thrown when the round already has as many commitments as its policy takes.
+    error RoundLedgerRoundFull(RoundId round, uint16 maxContributors);
+    /// @notice Thrown when two lists that belong together differ in length.
+    error RoundLedgerLengthMismatch(uint256 given, uint256 required);
+    /// @notice Thrown when weights add up to zero, or to more than 32-bit lanes can carry.
+    error RoundLedgerInvalidWeights(uint256 sum, uint256 max);
+    /// @notice Thrown when a root that must be set is zero.
+    error RoundLedgerZeroRoot();
+    /// @notice Thrown when a round can't be finalized because the round it builds on is not final.
+    error RoundLedgerBaseNotFinal(RoundId round, RoundId base);
+    /// @notice Thrown when a round with enough updates and time left is asked to be cancelled.
+    error RoundLedgerNotCancellable(RoundId round);
+    /// @notice Thrown when somebody other than the policy's verifier reports fraud.
+    error RoundLedgerNotVerifier(address caller, address verifier);
+    /// @notice Thrown when entries or weights are not the recorded ones.
+    error RoundLedgerRecordMismatch(bytes32 given, bytes32 recorded);
+    /// @notice Thrown when a round was settled before.
+    error RoundLedgerAlreadySettled(RoundId round);
+    /// @notice Thrown when there is nothing to claim.
+    error RoundLedgerNothingToClaim(address account);
+    /// @notice Thrown when an address that must be set is zero.
+    error RoundLedgerZeroAddress();
+
+    /// @notice Add a policy; rounds opened from now on pin it.
+    /// @dev Only governance. Rounds that are under way keep theirs. The windows together must not be longer than the
+    /// vault's unbonding time, or a bond could leave before it can be slashed.
+    function addPolicy(Policy calldata policy) external returns (PolicyId policyId);
+
+    /// @notice Appoint the coordinator of future rounds.
+    /// @dev Only governance. Warning: a round under way stays with the coordinator that opened it.
+    function appointCoordinator(address coordinator) external;
+
+    /// @notice Open the next round on the head.
+    /// @dev Only the coordinator, with at least the bond at stake, and only when no round is open. Anchored rounds that
+    /// wait to become final are bounded in number, so that a fraud report can always afford to void what builds on it.
+    /// @param expected Number that the caller expects the round to get.
+    /// @param baseStateRoot State root of the head, as the caller sees it.
+    /// @param headerHash keccak256 of the round header (docs/protocol.md).
+    function openRound(RoundId expected, bytes32 baseStateRoot, bytes32 headerHash) external;
+
+    /// @notice Record a batch of signed commitments. Anybody may send it: the signatures speak.
+    /// @dev Reverts as a whole when one entry is bad, with the error that names it.
+    /// Warning: a contributor can make a batch fail by committing on its own, or by taking its stake out, just before.
+    /// It can do so once a round; drop it and send the rest. Warning: a contributor that is a contract is called to
+    /// check its signature and can waste gas; simulate first.
+    /// Warning: whoever signs two commitments for one round lets others choose which one counts.
+    function commitUpdates(RoundId round, Commitment[] calldata commitments, bytes[] calldata signatures) external;
+
+    /// @notice Record one's own commitment without anybody's help.
+    function commitUpdate(Commitment calldata commitment) external;
+
+    /// @notice Anchor the outcome of a round. The new state becomes the head at once; it is final after the challenge
+    /// window.
+    /// @dev Only the coordinator that opened the round, between the commit and the anchor deadline.
+    /// Warning: a wrong anchor costs the whole bond once a verifier proves it.
+    function anchor(RoundId round, Anchor calldata anchor_) external;
+
+    /// @notice Make a round final after its challenge window and register its state as a candidate version.
+    /// @dev Anybody. Rounds become final in order: the base must be final.
+    function finalize(RoundId round) external;
+
+    /// @notice Cancel a round with too few commitments after its commit window, or without an anchor after its anchor
+    /// window. The head stays where it was and the next round can be opened.
+    /// @dev Anybody. Warning: the work that contributors put into a cancelled round is not paid.
+    function cancel(RoundId round) external;
+
+    /// @notice Void a round whose anchor was proven wrong, take the bond, and put the head back to the round's base.
+    /// @dev Only the verifier that the round's policy names, before the round is final. All rounds on top of it, the open
+    /// one included, are cancelled in the same call. Half of what is taken goes to the challenger, the rest is burnt.
+    /// Warning: contributors of voided rounds are not paid for them.
+    /// Warning: a policy's verifier is trusted; one that reports honest rounds burns honest bonds.
+    function reportFraud(RoundId round, address challenger) external;
+
+    /// @notice Credit the rewards of a final round by weight.
+    /// @dev Anybody. Needs the whole list of entries and weights, which are checked against the recorded hashes.
+    /// Rounding down leaves dust unminted.
+    function settle(RoundId round, Entry[] calldata entries, Anchor calldata anchor_) external;
+
+    /// @notice Mint to `account` what settled rounds credited to it. Anybody may send it.
+    function claim(address account) external returns (uint256 amount);
+
+    /// @notice Phase of a round, with `Committed` derived from the time.
+    function phase(RoundId round) external view returns (Phase);
+
+    /// @notice What is stored of a round; all zero if it does not exist.
+    function rounds(RoundId round) external view returns (Round memory);
+
+    /// @notice A policy; reverts if there is none.
+    function policies(PolicyId policyId) external view returns (Policy memory);
+
+    /// @notice Policy that the next round pins.
+    function currentPolicy() external view returns (PolicyId);
+
+    /// @notice Round whose state the next round trains from, and its state root.
+    function head() external view returns (RoundId round, bytes32 stateRoot);
+
+    /// @notice Number of anchored rounds that are not final yet.
+    function pendingRounds() external view returns (uint16);
+
+    /// @notice Number that the next round gets.
+    function nextRound() external view returns (RoundId);
+
+    /// @notice Coordinator of the next round.
+    function coordinator() external view returns (address);
+
+    /// @notice Whether `contributor` has a commitment in `round`.
+    function hasCommitted(RoundId round, address contributor) external view returns (bool);
+
+    /// @notice Rewards credited to `account` and not yet claimed.
+    function claimable(address account) external view returns (uint256);
+
+    /// @notice EIP-712 struct hash of a commitment (without the domain).
+    function hashCommitment(Commitment calldata commitment) external pure returns (bytes32);
+
+    /// @notice EIP-712 digest of a commitment: what is signed.
+    function commitmentDigest(Commitment calldata commitment) external view returns (bytes32);
+
+    /// @notice Hash of the manifest (docs/protocol.md), fixed at deployment.
+    function manifestHash() external view returns (bytes32);
+
+    /// @notice keccak256 of the genesis file (docs/protocol.md section 11), fixed at deployment. It names the manifest,
+    /// the initial state and the first exponents.
+    function genesisHash() external view returns (bytes32);
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+
+/// @title Stakes of contributors, coordinators and voters.
+/// @notice Stake is voting power (one unit a token unit, self-delegated on the first stake), the ticket to contribute,
+/// and what a proven fault costs.
+/// @dev Clock: timestamps (ERC-6372). Unbonding stake neither votes nor counts as stake, but can still be slashed.
+interface IStakeVault {
+    /// @notice One withdrawal under way.
+    struct Unbonding {
+        /// @notice Tokens that leave.
+        uint128 amount;
+        /// @notice Unix time from which they can be withdrawn.
+        uint40 releaseAt;
+    }
+
+    /// @notice Emitted when `account` gains stake.
+    event Staked(address indexed account, address indexed payer, uint256 amount);
+    /// @notice Emitted when `account` starts to take stake out.
+    event UnbondingRequested(address indexed account, uint256 amount, uint40 releaseAt);
+    /// @notice Emitted when released stake was paid out.
+    event Withdrawn(address indexed account, uint256 amount);
+    /// @notice Emitted when stake was slashed: `reward` went to `beneficiary`, `burnt` was burnt.
+    event Slashed(address indexed account, address indexed beneficiary, uint256 reward, uint256 burnt);
+
+    /// @notice Thrown on an amount of zero.
+    error StakeVaultZeroAmount();
+    /// @notice Thrown when an account asks for more than its stake.
+    error StakeVaultInsufficientStake(address account, uint256 stake, uint256 requested);
+    /// @notice Thrown when an account has too many withdrawals under way; withdraw or wait first.
+    error StakeVaultTooManyUnbondings(address account, uint256 max);
+    /// @notice Thrown when nothing is released yet; `nextReleaseAt` is zero if nothing is under way.
+    error StakeVaultNothingReleased(address account, uint256 nextReleaseAt);
+    /// @notice Thrown when the beneficiary's share is more than the whole.
+    error StakeVaultShareTooLarge(uint256 share, uint256 whole);
+    /// @notice Thrown when an address that must be set is zero.
+    error StakeVaultZeroAddress();
+
+    /// @notice Stake `amount` of the caller's tokens for `account`.
+    /// @dev Needs an allowance. The first stake of an account makes it a member with the next number, and delegates its
+    /// votes to itself unless it has delegated before; whoever pays later changes nothing of that.
+    /// Warning: the stake belongs to `account` from then on, and only `account` can take it out.
+    function stake(address account, uint256 amount) external;
+
+    /// @notice Stake with an EIP-2612 permit in one transaction, for the caller itself.
+    /// @dev A permit that somebody used first, or a bad one, is passed over: what counts is the allowance.
+    function stakeWithPermit(uint256 amount, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external;
+
+    /// @notice Start to take `amount` out. It stops to vote and to count at once.
+    /// @dev Warning: it can be slashed until it is withdrawn, even after its release.
+    function requestUnbond(uint256 amount) external;
+
+    /// @notice Pay out everything of the caller's that is released.
+    function withdraw() external returns (uint256 amount);
+
+    /// @notice Take up to `amount` from `account`, first from its stake, then from what is unbonding.
+    /// @dev Only slashers. `rewardShare` of what was taken, in 1/10000, goes to `beneficiary`; the rest is burnt, so
+    /// that nobody gets a whole bond back by reporting itself. Takes the youngest withdrawal first.
+    /// Warning: governance administers the slashers, so an executed vote can appoint another one.
+    /// @return taken What could be taken.
+    function slash(address account, uint256 amount, address beneficiary, uint256 rewardShare)
+        external
+        returns (uint256 taken);
+
+    /// @notice Token that is staked.
+    function token() external view returns (IERC20);
+
+    /// @notice Present stake of an account, without what is unbonding.
+    function stakeOf(address account) external view returns (uint256);
+
+    /// @notice Stake and member number for a list of accounts, in one call. Numbers start at 1; 0: never staked.
+    function members(address[] calldata accounts)
+        external
+        view
+        returns (uint256[] memory stakes, uint32[] memory memberIds);
+
+    /// @notice Sum of all stakes, without what is unbonding.
+    function totalStaked() external view returns (uint256);
+
+    /// @notice Withdrawals of an account that are under way.
+    function unbondings(address account) external view returns (Unbonding[] memory);
+
+    /// @notice Seconds from the request to the release.
+    function unbondingPeriod() external view returns (uint40);
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @notice Number of a round. Round 0 is the genesis: final, without updates, its state is the initial model.
+/// A model version has the number of the round that made it.
+type RoundId is uint64;
+
+/// @notice Number of a policy. The first policy is 1.
+type PolicyId is uint32;
+
+using { equalRound as ==, differentRound as !=, laterRound as > } for RoundId global;
+using { equalPolicy as == } for PolicyId global;
+
+function equalRound(RoundId a, RoundId b) pure returns (bool) {
+    return RoundId.unwrap(a) == RoundId.unwrap(b);
+}
+
+function differentRound(RoundId a, RoundId b) pure returns (bool) {
+    return RoundId.unwrap(a) != RoundId.unwrap(b);
+}
+
+function laterRound(RoundId a, RoundId b) pure returns (bool) {
+    return RoundId.unwrap(a) > RoundId.unwrap(b);
+}
+
+function equalPolicy(PolicyId a, PolicyId b) pure returns (bool) {
+    return PolicyId.unwrap(a) == PolicyId.unwrap(b);
+}

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All failures that Folkmoot expects, in one tree.
+
+Every error says what failed, why, and what to do next, and has a stable ``code``: the command line prints the message
+and exits with 1, the API puts the code into its problem response. Anything else that is raised is a defect.
+
+    FolkmootError
+    ├── InputError              what somebody gave us is wrong
+    │   ├── ManifestError       a manifest or a model that does not fit one
+    │   ├── EncodingError       an update that can't be encoded or decoded (NaN, shape, size)
+    │   ├── UpdateRefused       an update that fails a check; ``code`` is the reason code of docs/protocol.md section 7
+    │   ├── KeystoreError       no keystore, or its password is wrong
+    │   └── TaskError           an unknown or broken task
+    ├── ArtifactError           an artifact is missing or damaged
+    ├── ChainError              the chain can't be reached, is the wrong one, or refused
+    │   ├── RpcError            no or a bad answer from the RPC endpoint
+    │   ├── WrongChainError     another chain id, or no contract at the address
+    │   └── ContractRefused     a transaction or call reverted; carries the decoded custom error
+    ├── CoordinatorError        the coordinator can't be reached or answered with a problem
+    ├── DatabaseError           the database is from another schema or can't be opened
+    ├── LocalError              a local program can't be started (port taken, program missing)
+    └── AuditFailure            the audit found something that does not match
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class FolkmootError(Exception):
+    """Base of all expected failures.
+
+    Args:
+        message: What failed and why, one sentence.
+        remedy: What to do next, one sentence; may be empty where nothing can be done.
+        code: Stable identifier, lower case with hyphens. Defaults to the class's own.
+        details: Values behind the failure, JSON types only.
+    """
+
+    default_code = "error"
+
+    def __init__(
+        self, message: str, *, remedy: str = "", code: str | None = None, details: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.code = code or self.default_code
+        self.details = details or {}
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".strip()
+
+
+class InputError(FolkmootError):
+    """Something that was given to us is wrong."""
+
+    default_code = "invalid-input"
+
+
+class ManifestError(InputError):
+    """A manifest is malformed, or a model does not fit it."""
+
+    default_code = "invalid-manifest"
+
+
+class EncodingError(InputError):
+    """An update can't be encoded or decoded."""
+
+    default_code = "invalid-encoding"
+
+
+class UpdateRefused(InputError):
+    """An update fails a check; ``code`` is a reason code of docs/protocol.md section 7."""
+
+    default_code = "update-refused"
+
+
+class KeystoreError(InputError):
+    """A keystore is missing or damaged, or its password is wrong."""
+
+    default_code = "keystore"
+
+
+class TaskError(InputError):
+    """A task is unknown, or does not keep the task protocol."""
+
+    default_code = "task"
+
+
+class ArtifactError(FolkmootError):
+    """An artifact is missing, or its bytes are not the ones that its name promises."""
+
+    default_code = "artifact"
+
+
+class ChainError(FolkmootError):
+    """The chain can't be reached, is not the expected one, or refused."""
+
+    default_code = "chain"
+
+
+class RpcError(ChainError):
+    """The RPC endpoint gave no answer, or a bad one."""
+
+    default_code = "rpc-unreachable"
+
+
+class WrongChainError(ChainError):
+    """The chain id is another one, or there is no contract at an address."""
+
+    default_code = "wrong-chain"
+
+
+class ContractRefused(ChainError):
+    """A call or transaction reverted; ``details`` has the custom error's name and arguments."""
+
+    default_code = "contract-refused"
+
+
+class CoordinatorError(FolkmootError):
+    """The coordinator can't be reached, or answered with a problem."""
+
+    default_code = "coordinator"
+
+
+class DatabaseError(FolkmootError):
+    """The database can't be opened, or has another schema than this release."""
+
+    default_code = "database"
+
+
+class LocalError(FolkmootError):
+    """A local program can't be started."""
+
+    default_code = "local"
+
+
+class AuditFailure(FolkmootError):
+    """The audit found something that does not match; ``details`` names it."""
+
+    default_code = "audit-mismatch"
