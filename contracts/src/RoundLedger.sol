@@ -1,0 +1,514 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { AccessControl } from "@openzeppelin/contracts/access/AccessControl.sol";
+import { ECDSA } from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import { EIP712 } from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import { SignatureChecker } from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
+import { BitMaps } from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
+
+import { IModelRegistry } from "./interfaces/IModelRegistry.sol";
+import { IMootToken } from "./interfaces/IMootToken.sol";
+import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
+import { IStakeVault } from "./interfaces/IStakeVault.sol";
+import { Commitments } from "./libraries/Commitments.sol";
+import { Policies } from "./libraries/Policies.sol";
+import { PolicyId, RoundId } from "./libraries/Types.sol";
+
+/// @title The record of training: policies, rounds, commitments, anchors, finality and rewards.
+/// @dev Two facts keep the fall-back after a fraud simple, and every function preserves them: each `Anchored` round is
+/// the head or one of its ancestors, and the base of the open round is the head. What a fraud report voids is thus the
+/// chain from the head down to the reported round, plus the open round; it is cancelled there and then, and nothing
+/// half-void is left that could become final later.
+contract RoundLedger is IRoundLedger, EIP712, AccessControl {
+    using BitMaps for BitMaps.BitMap;
+
+    /// @dev What recording commitments needs of a round and its policy, read once a batch.
+    struct Intake {
+        RoundId round;
+        uint16 entries;
+        uint16 maxContributors;
+        uint64 maxSumSquares;
+        uint128 minStake;
+        bytes32 baseStateRoot;
+        bytes32 entriesHash;
+    }
+
+    /// @notice Role that adds policies and appoints the coordinator: the timelock.
+    bytes32 public constant GOVERNANCE_ROLE = keccak256("GOVERNANCE_ROLE");
+    /// @notice Largest sum of weights: 255 times it still fits a 32-bit lane.
+    uint256 public constant MAX_WEIGHT_SUM = 16_843_009;
+    /// @notice Most anchored rounds that may wait to become final. Bounds the walk of a fraud report.
+    uint16 public constant MAX_PENDING_ROUNDS = 256;
+    /// @notice Share of a slashed bond that goes to the challenger, in 1/10000.
+    uint256 public constant CHALLENGER_SHARE = 5000;
+
+    /// @inheritdoc IRoundLedger
+    bytes32 public immutable override manifestHash;
+    /// @inheritdoc IRoundLedger
+    bytes32 public immutable override genesisHash;
+    /// @notice Vault whose stakes count.
+    IStakeVault public immutable vault;
+    /// @notice Token that rewards are minted in.
+    IMootToken public immutable token;
+    /// @notice Registry that final rounds are registered with.
+    IModelRegistry public immutable registry;
+
+    RoundId private _head;
+    RoundId private _nextRound;
+    PolicyId private _currentPolicy;
+    uint16 private _pending;
+    address private _coordinator;
+    mapping(PolicyId policyId => Policy) private _policies;
+    mapping(RoundId round => Round) private _rounds;
+    mapping(RoundId round => BitMaps.BitMap memberIds) private _committed;
+    mapping(address account => uint256) private _claimable;
+
+    /// @param governance Administrator of the roles and of the rules: the timelock.
+    /// @param vault_ Vault whose stakes count; this contract must be its slasher.
+    /// @param token_ Token of the rewards; this contract must be its minter.
+    /// @param registry_ Registry of versions, whose version 0 is the genesis; this contract must be its ledger.
+    /// @param firstCoordinator Coordinator until governance appoints another.
+    /// @param manifestHash_ Hash of the manifest that lays the model out.
+    /// @param genesisHash_ Hash of the genesis file, which names the manifest, the initial state and the exponents.
+    /// @param firstPolicy Policy until governance adds another.
+    constructor(
+        address governance,
+        IStakeVault vault_,
+        IMootToken token_,
+        IModelRegistry registry_,
+        address firstCoordinator,
+        bytes32 manifestHash_,
+        bytes32 genesisHash_,
+        Policy memory firstPolicy
+    ) EIP712("Folkmoot", "1") {
+        if (manifestHash_ == bytes32(0) || genesisHash_ == bytes32(0)) {
+            revert RoundLedgerZeroRoot();
+        }
+        if (address(token_) == address(0)) revert RoundLedgerZeroAddress();
+        vault = vault_;
+        token = token_;
+        registry = registry_;
+        manifestHash = manifestHash_;
+        genesisHash = genesisHash_;
+        _grantRole(DEFAULT_ADMIN_ROLE, governance);
+        _grantRole(GOVERNANCE_ROLE, governance);
+
+        Round storage genesis = _rounds[RoundId.wrap(0)];
+        genesis.phase = Phase.Final;
+        genesis.openedAt = uint40(block.timestamp);
+        genesis.stateRoot = registry_.versions(RoundId.wrap(0)).stateRoot;
+        _nextRound = RoundId.wrap(1);
+        _addPolicy(firstPolicy);
+        _appointCoordinator(firstCoordinator);
+    }
+
+    // Governance.
+
+    /// @inheritdoc IRoundLedger
+    function addPolicy(Policy calldata policy) external onlyRole(GOVERNANCE_ROLE) returns (PolicyId policyId) {
+        return _addPolicy(policy);
+    }
+
+    /// @inheritdoc IRoundLedger
+    function appointCoordinator(address coordinator_) external onlyRole(GOVERNANCE_ROLE) {
+        _appointCoordinator(coordinator_);
+    }
+
+    // The life of a round.
+
+    /// @inheritdoc IRoundLedger
+    function openRound(RoundId expected, bytes32 baseStateRoot, bytes32 headerHash) external {
+        RoundId id = _nextRound;
+        RoundId base = _head;
+        if (msg.sender != _coordinator) revert RoundLedgerNotCoordinator(msg.sender, _coordinator);
+        if (expected != id) revert RoundLedgerUnexpectedRound(expected, id);
+        RoundId previous = RoundId.wrap(RoundId.unwrap(id) - 1);
+        if (_rounds[previous].phase == Phase.Open) revert RoundLedgerRoundStillOpen(previous);
+        if (_pending >= MAX_PENDING_ROUNDS) revert RoundLedgerTooManyPending(_pending, MAX_PENDING_ROUNDS);
+        if (headerHash == bytes32(0)) revert RoundLedgerZeroRoot();
+        bytes32 required = _rounds[base].stateRoot;
+        if (baseStateRoot != required) revert RoundLedgerWrongBase(baseStateRoot, required);
+        PolicyId policyId = _currentPolicy;
+        Policy storage policy = _policies[policyId];
+        _requireBond(msg.sender, policy.bond);
+
+        _nextRound = RoundId.wrap(RoundId.unwrap(id) + 1);
+        Round storage round = _rounds[id];
+        round.policy = policyId;
+        round.phase = Phase.Open;
+        round.openedAt = uint40(block.timestamp);
+        round.commitDeadline = uint40(block.timestamp) + policy.commitWindow;
+        round.anchorDeadline = uint40(block.timestamp) + policy.commitWindow + policy.anchorWindow;
+        round.coordinator = msg.sender;
+        round.base = base;
+        round.headerHash = headerHash;
+        _emitOpened(id, round, required);
+    }
+
+    /// @inheritdoc IRoundLedger
+    function commitUpdates(RoundId round, Commitment[] calldata commitments, bytes[] calldata signatures) external {
+        uint256 count = commitments.length;
+        if (signatures.length != count) revert RoundLedgerLengthMismatch(signatures.length, count);
+        address[] memory contributors = new address[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            contributors[i] = commitments[i].contributor;
+        }
+        Intake memory intake = _startIntake(round);
+        (uint256[] memory stakes, uint32[] memory memberIds) = vault.members(contributors);
+        for (uint256 i = 0; i < count; ++i) {
+            bytes32 commitmentHash = Commitments.hash(commitments[i]);
+            _requireSignature(contributors[i], commitmentHash, signatures[i]);
+            _record(intake, commitments[i], commitmentHash, stakes[i], memberIds[i]);
+        }
+        _endIntake(intake);
+    }
+
+    /// @inheritdoc IRoundLedger
+    function commitUpdate(Commitment calldata commitment) external {
+        if (msg.sender != commitment.contributor) {
+            revert RoundLedgerNotContributor(msg.sender, commitment.contributor);
+        }
+        Intake memory intake = _startIntake(commitment.round);
+        (uint256 stake, uint32 memberId) = _member(msg.sender);
+        _record(intake, commitment, Commitments.hash(commitment), stake, memberId);
+        _endIntake(intake);
+    }
+
+    /// @inheritdoc IRoundLedger
+    function anchor(RoundId id, Anchor calldata anchor_) external {
+        Round storage round = _rounds[id];
+        Policy storage policy = _policies[round.policy];
+        _requireAnchorable(id, round, policy.minContributors);
+        _requireSound(anchor_, round.entries);
+        _requireBond(msg.sender, policy.bond);
+
+        uint40 challengeDeadline = uint40(block.timestamp) + policy.challengeWindow;
+        round.phase = Phase.Anchored;
+        round.challengeDeadline = challengeDeadline;
+        round.stateRoot = anchor_.stateRoot;
+        round.anchorHash = Commitments.hashAnchor(anchor_);
+        _head = id;
+        ++_pending;
+        emit RoundAnchored(id, anchor_, challengeDeadline);
+    }
+
+    /// @inheritdoc IRoundLedger
+    function finalize(RoundId id) external {
+        Round storage round = _rounds[id];
+        _requirePhase(id, Phase.Anchored);
+        if (block.timestamp < round.challengeDeadline) {
+            revert RoundLedgerTooEarly(id, block.timestamp, round.challengeDeadline);
+        }
+        RoundId base = round.base;
+        if (_rounds[base].phase != Phase.Final) revert RoundLedgerBaseNotFinal(id, base);
+
+        round.phase = Phase.Final;
+        --_pending;
+        emit RoundFinalized(id, round.stateRoot);
+        registry.register(id, base, round.stateRoot);
+    }
+
+    /// @inheritdoc IRoundLedger
+    function cancel(RoundId id) external {
+        Round storage round = _rounds[id];
+        if (round.phase != Phase.Open) revert RoundLedgerWrongPhase(id, round.phase, Phase.Open);
+        if (block.timestamp < round.commitDeadline) revert RoundLedgerNotCancellable(id);
+        if (round.entries < _policies[round.policy].minContributors) {
+            _cancel(id, CancelReason.TooFewUpdates);
+        } else if (block.timestamp >= round.anchorDeadline) {
+            _cancel(id, CancelReason.AnchorLate);
+        } else {
+            revert RoundLedgerNotCancellable(id);
+        }
+    }
+
+    /// @inheritdoc IRoundLedger
+    function reportFraud(RoundId id, address challenger) external {
+        Round storage round = _rounds[id];
+        Policy storage policy = _policies[round.policy];
+        if (msg.sender != policy.verifier) revert RoundLedgerNotVerifier(msg.sender, policy.verifier);
+        if (challenger == address(0)) revert RoundLedgerZeroAddress();
+        _requirePhase(id, Phase.Anchored);
+
+        _voidDescendants(id);
+        round.phase = Phase.Slashed;
+        --_pending;
+        _head = round.base;
+        // The vault says how much of the bond was left to take, so the event follows the call. The vault calls only the
+        // token, and neither calls anybody else.
+        uint256 taken = vault.slash(round.coordinator, policy.bond, challenger, CHALLENGER_SHARE);
+        emit RoundSlashed(id, msg.sender, challenger, taken);
+    }
+
+    // Rewards.
+
+    /// @inheritdoc IRoundLedger
+    function settle(RoundId id, Entry[] calldata entries, Anchor calldata anchor_) external {
+        Round storage round = _rounds[id];
+        _requirePhase(id, Phase.Final);
+        if (round.settled) revert RoundLedgerAlreadySettled(id);
+        _requireRecorded(Commitments.hashEntries(entries), round.entriesHash);
+        _requireRecorded(Commitments.hashAnchor(anchor_), round.anchorHash);
+
+        round.settled = true;
+        _credit(id, _policies[round.policy].reward, entries, anchor_.weights);
+        emit RoundSettled(id);
+    }
+
+    /// @inheritdoc IRoundLedger
+    function claim(address account) external returns (uint256 amount) {
+        amount = _claimable[account];
+        if (amount == 0) revert RoundLedgerNothingToClaim(account);
+        delete _claimable[account];
+        emit RewardClaimed(account, amount);
+        token.mint(account, amount);
+    }
+
+    // Views.
+
+    /// @inheritdoc IRoundLedger
+    function phase(RoundId id) public view returns (Phase) {
+        Round storage round = _rounds[id];
+        if (round.phase == Phase.Open && block.timestamp >= round.commitDeadline) return Phase.Committed;
+        return round.phase;
+    }
+
+    /// @inheritdoc IRoundLedger
+    function rounds(RoundId id) external view returns (Round memory) {
+        return _rounds[id];
+    }
+
+    /// @inheritdoc IRoundLedger
+    function policies(PolicyId policyId) external view returns (Policy memory policy) {
+        policy = _policies[policyId];
+        if (policy.rule == bytes32(0)) revert RoundLedgerUnknownPolicy(policyId);
+    }
+
+    /// @inheritdoc IRoundLedger
+    function currentPolicy() external view returns (PolicyId) {
+        return _currentPolicy;
+    }
+
+    /// @inheritdoc IRoundLedger
+    function head() external view returns (RoundId round, bytes32 stateRoot) {
+        return (_head, _rounds[_head].stateRoot);
+    }
+
+    /// @inheritdoc IRoundLedger
+    function pendingRounds() external view returns (uint16) {
+        return _pending;
+    }
+
+    /// @inheritdoc IRoundLedger
+    function nextRound() external view returns (RoundId) {
+        return _nextRound;
+    }
+
+    /// @inheritdoc IRoundLedger
+    function coordinator() external view returns (address) {
+        return _coordinator;
+    }
+
+    /// @inheritdoc IRoundLedger
+    function hasCommitted(RoundId round, address contributor) external view returns (bool) {
+        (, uint32 memberId) = _member(contributor);
+        return _committed[round].get(memberId);
+    }
+
+    /// @inheritdoc IRoundLedger
+    function claimable(address account) external view returns (uint256) {
+        return _claimable[account];
+    }
+
+    /// @inheritdoc IRoundLedger
+    function hashCommitment(Commitment calldata commitment) external pure returns (bytes32) {
+        return Commitments.hash(commitment);
+    }
+
+    /// @inheritdoc IRoundLedger
+    function commitmentDigest(Commitment calldata commitment) external view returns (bytes32) {
+        return _hashTypedDataV4(Commitments.hash(commitment));
+    }
+
+    // Inside.
+
+    function _addPolicy(Policy memory policy) private returns (PolicyId policyId) {
+        Policies.validate(policy, vault.unbondingPeriod());
+        policyId = PolicyId.wrap(PolicyId.unwrap(_currentPolicy) + 1);
+        _policies[policyId] = policy;
+        _currentPolicy = policyId;
+        emit PolicyAdded(policyId, policy);
+    }
+
+    function _appointCoordinator(address coordinator_) private {
+        if (coordinator_ == address(0)) revert RoundLedgerZeroAddress();
+        address previous = _coordinator;
+        _coordinator = coordinator_;
+        emit CoordinatorAppointed(previous, coordinator_);
+    }
+
+    function _emitOpened(RoundId id, Round storage round, bytes32 baseStateRoot) private {
+        emit RoundOpened(
+            id,
+            round.policy,
+            round.coordinator,
+            round.base,
+            baseStateRoot,
+            round.headerHash,
+            round.commitDeadline,
+            round.anchorDeadline
+        );
+    }
+
+    function _startIntake(RoundId id) private view returns (Intake memory intake) {
+        Round storage round = _rounds[id];
+        if (round.phase != Phase.Open) revert RoundLedgerWrongPhase(id, round.phase, Phase.Open);
+        if (block.timestamp >= round.commitDeadline) {
+            revert RoundLedgerTooLate(id, block.timestamp, round.commitDeadline);
+        }
+        Policy storage policy = _policies[round.policy];
+        intake.round = id;
+        intake.entries = round.entries;
+        intake.maxContributors = policy.maxContributors;
+        intake.maxSumSquares = policy.maxSumSquares;
+        intake.minStake = policy.minStake;
+        intake.baseStateRoot = _rounds[round.base].stateRoot;
+        intake.entriesHash = round.entriesHash;
+    }
+
+    function _endIntake(Intake memory intake) private {
+        Round storage round = _rounds[intake.round];
+        round.entries = intake.entries;
+        round.entriesHash = intake.entriesHash;
+    }
+
+    function _record(
+        Intake memory intake,
+        Commitment calldata commitment,
+        bytes32 commitmentHash,
+        uint256 stake,
+        uint32 memberId
+    ) private {
+        _requireAcceptable(intake, commitment, stake);
+        BitMaps.BitMap storage committed = _committed[intake.round];
+        if (committed.get(memberId)) {
+            revert RoundLedgerAlreadyCommitted(intake.round, commitment.contributor);
+        }
+
+        uint16 index = intake.entries;
+        committed.set(memberId);
+        intake.entries = index + 1;
+        intake.entriesHash = Commitments.append(intake.entriesHash, commitment.contributor, commitmentHash);
+        emit UpdateCommitted(
+            intake.round,
+            commitment.contributor,
+            index,
+            commitment.updateRoot,
+            commitment.sumSquares,
+            commitment.numExamples,
+            commitment.bundleHash
+        );
+    }
+
+    function _requireAcceptable(Intake memory intake, Commitment calldata commitment, uint256 stake) private pure {
+        if (commitment.round != intake.round) revert RoundLedgerRoundMismatch(commitment.round, intake.round);
+        if (commitment.baseStateRoot != intake.baseStateRoot) {
+            revert RoundLedgerWrongBase(commitment.baseStateRoot, intake.baseStateRoot);
+        }
+        if (commitment.updateRoot == bytes32(0)) revert RoundLedgerZeroRoot();
+        if (commitment.sumSquares > intake.maxSumSquares) {
+            revert RoundLedgerNormTooLarge(commitment.contributor, commitment.sumSquares, intake.maxSumSquares);
+        }
+        if (stake < intake.minStake) {
+            revert RoundLedgerStakeTooLow(commitment.contributor, stake, intake.minStake);
+        }
+        if (intake.entries >= intake.maxContributors) {
+            revert RoundLedgerRoundFull(intake.round, intake.maxContributors);
+        }
+    }
+
+    /// @dev Tries the key first: it is cheap, and it serves accounts that have code by EIP-7702.
+    function _requireSignature(address contributor, bytes32 commitmentHash, bytes calldata signature) private view {
+        bytes32 digest = _hashTypedDataV4(commitmentHash);
+        (address signer, ECDSA.RecoverError failure,) = ECDSA.tryRecoverCalldata(digest, signature);
+        if (failure == ECDSA.RecoverError.NoError && signer == contributor) return;
+        if (!SignatureChecker.isValidERC1271SignatureNowCalldata(contributor, digest, signature)) {
+            revert RoundLedgerInvalidSignature(contributor);
+        }
+    }
+
+    function _requireAnchorable(RoundId id, Round storage round, uint16 minContributors) private view {
+        if (round.phase != Phase.Open) revert RoundLedgerWrongPhase(id, round.phase, Phase.Committed);
+        if (msg.sender != round.coordinator) revert RoundLedgerNotCoordinator(msg.sender, round.coordinator);
+        if (block.timestamp < round.commitDeadline) {
+            revert RoundLedgerTooEarly(id, block.timestamp, round.commitDeadline);
+        }
+        if (block.timestamp >= round.anchorDeadline) {
+            revert RoundLedgerTooLate(id, block.timestamp, round.anchorDeadline);
+        }
+        if (round.entries < minContributors) revert RoundLedgerTooFewUpdates(id, round.entries, minContributors);
+    }
+
+    function _requireSound(Anchor calldata anchor_, uint16 entries) private pure {
+        if (anchor_.weights.length != entries) revert RoundLedgerLengthMismatch(anchor_.weights.length, entries);
+        uint256 sum = Commitments.sumWeights(anchor_.weights);
+        if (sum == 0 || sum > MAX_WEIGHT_SUM) revert RoundLedgerInvalidWeights(sum, MAX_WEIGHT_SUM);
+        if (
+            anchor_.aggregateRoot == bytes32(0) || anchor_.stateRoot == bytes32(0) || anchor_.verdictHash == bytes32(0)
+                || anchor_.artifactsHash == bytes32(0)
+        ) revert RoundLedgerZeroRoot();
+    }
+
+    function _requireBond(address account, uint256 bond) private view {
+        uint256 stake = vault.stakeOf(account);
+        if (stake < bond) revert RoundLedgerStakeTooLow(account, stake, bond);
+    }
+
+    function _requirePhase(RoundId id, Phase required) private view {
+        Phase current = phase(id);
+        if (current != required) revert RoundLedgerWrongPhase(id, current, required);
+    }
+
+    function _requireRecorded(bytes32 given, bytes32 recorded) private pure {
+        if (given != recorded) revert RoundLedgerRecordMismatch(given, recorded);
+    }
+
+    function _cancel(RoundId id, CancelReason reason) private {
+        _rounds[id].phase = Phase.Cancelled;
+        emit RoundCancelled(id, reason);
+    }
+
+    /// @dev Cancels the open round and every anchored round above `id`. `id` is anchored, so the walk down from the head
+    /// meets it, after at most MAX_PENDING_ROUNDS steps.
+    function _voidDescendants(RoundId id) private {
+        RoundId last = RoundId.wrap(RoundId.unwrap(_nextRound) - 1);
+        if (_rounds[last].phase == Phase.Open) _cancel(last, CancelReason.BaseVoided);
+        uint16 voided;
+        RoundId cursor = _head;
+        while (cursor != id) {
+            _cancel(cursor, CancelReason.BaseVoided);
+            ++voided;
+            cursor = _rounds[cursor].base;
+        }
+        _pending -= voided;
+    }
+
+    function _credit(RoundId id, uint256 reward, Entry[] calldata entries, uint32[] calldata weights) private {
+        uint256 sum = Commitments.sumWeights(weights);
+        for (uint256 i = 0; i < weights.length; ++i) {
+            uint256 amount = (reward * weights[i]) / sum;
+            if (amount == 0) continue;
+            address contributor = entries[i].contributor;
+            _claimable[contributor] += amount;
+            emit RewardCredited(id, contributor, amount);
+        }
+    }
+
+    function _member(address account) private view returns (uint256 stake, uint32 memberId) {
+        address[] memory accounts = new address[](1);
+        accounts[0] = account;
+        (uint256[] memory stakes, uint32[] memory memberIds) = vault.members(accounts);
+        return (stakes[0], memberIds[0]);
+    }
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { AccessControl } from "@openzeppelin/contracts/access/AccessControl.sol";
+import { Votes } from "@openzeppelin/contracts/governance/utils/Votes.sol";
+import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import { IERC20Permit } from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
+import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import { ERC6372Utils } from "@openzeppelin/contracts/utils/ERC6372Utils.sol";
+import { EIP712 } from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
+import { SafeCast } from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+import { Time } from "@openzeppelin/contracts/utils/types/Time.sol";
+
+import { IMootToken } from "./interfaces/IMootToken.sol";
+import { IStakeVault } from "./interfaces/IStakeVault.sol";
+
+/// @title Stakes of contributors, coordinators and voters.
+contract StakeVault is IStakeVault, Votes, AccessControl {
+    using SafeCast for uint256;
+    using SafeERC20 for IERC20;
+
+    /// @dev One slot, so that a round's commitments cost one storage read each.
+    struct Member {
+        uint128 stake;
+        uint32 id;
+    }
+
+    /// @notice Role that may slash: the ledger.
+    bytes32 public constant SLASHER_ROLE = keccak256("SLASHER_ROLE");
+    /// @notice Most withdrawals that an account may have under way. Bounds the loops of withdrawing and slashing.
+    uint256 public constant MAX_UNBONDINGS = 16;
+    /// @notice The whole, in which the share of a beneficiary is counted.
+    uint256 public constant SHARE_DENOMINATOR = 10_000;
+
+    /// @inheritdoc IStakeVault
+    IERC20 public immutable override token;
+    /// @inheritdoc IStakeVault
+    uint40 public immutable override unbondingPeriod;
+
+    mapping(address account => Member) private _members;
+    mapping(address account => Unbonding[]) private _unbondings;
+    uint32 private _memberCount;
+
+    /// @param token_ Token that is staked; it must be burnable by its holder.
+    /// @param admin Administrator of the roles: the timelock.
+    /// @param slasher Account that slashes: the ledger, at its predicted address.
+    /// @param unbondingPeriod_ Seconds from a request to the release.
+    constructor(IERC20 token_, address admin, address slasher, uint40 unbondingPeriod_)
+        EIP712("Folkmoot StakeVault", "1")
+    {
+        if (address(token_) == address(0)) revert StakeVaultZeroAddress();
+        token = token_;
+        unbondingPeriod = unbondingPeriod_;
+        _grantRole(DEFAULT_ADMIN_ROLE, admin);
+        _grantRole(SLASHER_ROLE, slasher);
+    }
+
+    /// @inheritdoc IStakeVault
+    function stake(address account, uint256 amount) external {
+        _stake(account, amount);
+    }
+
+    /// @inheritdoc IStakeVault
+    function stakeWithPermit(uint256 amount, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external {
+        // Whoever sees the permit may use it first; the allowance is then there already, and staking must go on.
+        try IERC20Permit(address(token)).permit(msg.sender, address(this), amount, deadline, v, r, s) { } catch { }
+        _stake(msg.sender, amount);
+    }
+
+    /// @inheritdoc IStakeVault
+    function requestUnbond(uint256 amount) external {
+        if (amount == 0) revert StakeVaultZeroAmount();
+        Member storage member = _members[msg.sender];
+        Unbonding[] storage queue = _unbondings[msg.sender];
+        uint256 present = member.stake;
+        if (amount > present) revert StakeVaultInsufficientStake(msg.sender, present, amount);
+        if (queue.length == MAX_UNBONDINGS) revert StakeVaultTooManyUnbondings(msg.sender, MAX_UNBONDINGS);
+
+        uint128 leaving = amount.toUint128();
+        uint40 releaseAt = uint40(block.timestamp) + unbondingPeriod;
+        member.stake -= leaving;
+        queue.push(Unbonding({ amount: leaving, releaseAt: releaseAt }));
+        _transferVotingUnits(msg.sender, address(0), amount);
+        emit UnbondingRequested(msg.sender, amount, releaseAt);
+    }
+
+    /// @inheritdoc IStakeVault
+    function withdraw() external returns (uint256 amount) {
+        Unbonding[] storage queue = _unbondings[msg.sender];
+        uint256 released;
+        // The period never changes, so the queue is sorted by release and what is released is its front.
+        while (released < queue.length && queue[released].releaseAt <= block.timestamp) {
+            amount += queue[released].amount;
+            ++released;
+        }
+        if (released == 0) {
+            revert StakeVaultNothingReleased(msg.sender, queue.length == 0 ? 0 : queue[0].releaseAt);
+        }
+        _removeFront(queue, released);
+        emit Withdrawn(msg.sender, amount);
+        token.safeTransfer(msg.sender, amount);
+    }
+
+    /// @inheritdoc IStakeVault
+    function slash(address account, uint256 amount, address beneficiary, uint256 rewardShare)
+        external
+        onlyRole(SLASHER_ROLE)
+        returns (uint256 taken)
+    {
+        if (rewardShare > SHARE_DENOMINATOR) revert StakeVaultShareTooLarge(rewardShare, SHARE_DENOMINATOR);
+        if (beneficiary == address(0)) revert StakeVaultZeroAddress();
+        taken = _slashStake(account, amount);
+        taken += _slashUnbonding(account, amount - taken);
+
+        uint256 reward = (taken * rewardShare) / SHARE_DENOMINATOR;
+        uint256 burnt = taken - reward;
+        emit Slashed(account, beneficiary, reward, burnt);
+        token.safeTransfer(beneficiary, reward);
+        IMootToken(address(token)).burn(burnt);
+    }
+
+    /// @inheritdoc IStakeVault
+    function stakeOf(address account) external view returns (uint256) {
+        return _members[account].stake;
+    }
+
+    /// @inheritdoc IStakeVault
+    function members(address[] calldata accounts)
+        external
+        view
+        returns (uint256[] memory stakes, uint32[] memory memberIds)
+    {
+        stakes = new uint256[](accounts.length);
+        memberIds = new uint32[](accounts.length);
+        for (uint256 i = 0; i < accounts.length; ++i) {
+            Member memory member = _members[accounts[i]];
+            stakes[i] = member.stake;
+            memberIds[i] = member.id;
+        }
+    }
+
+    /// @inheritdoc IStakeVault
+    function totalStaked() external view returns (uint256) {
+        return _getTotalSupply();
+    }
+
+    /// @inheritdoc IStakeVault
+    function unbondings(address account) external view returns (Unbonding[] memory) {
+        return _unbondings[account];
+    }
+
+    /// @inheritdoc Votes
+    function clock() public view override returns (uint48) {
+        return Time.timestamp();
+    }
+
+    /// @inheritdoc Votes
+    // solhint-disable-next-line func-name-mixedcase
+    function CLOCK_MODE() public view override returns (string memory) {
+        return ERC6372Utils.timestampClockMode(clock);
+    }
+
+    function _getVotingUnits(address account) internal view override returns (uint256) {
+        return _members[account].stake;
+    }
+
+    function _stake(address account, uint256 amount) private {
+        if (amount == 0) revert StakeVaultZeroAmount();
+        if (account == address(0)) revert StakeVaultZeroAddress();
+        Member storage member = _members[account];
+        if (member.id == 0) {
+            member.id = ++_memberCount;
+            // Stake that nobody speaks for would only raise the quorum. Later choices of the account are its own.
+            if (delegates(account) == address(0)) _delegate(account, account);
+        }
+        member.stake += amount.toUint128();
+        _transferVotingUnits(address(0), account, amount);
+        emit Staked(account, msg.sender, amount);
+        token.safeTransferFrom(msg.sender, address(this), amount);
+    }
+
+    function _slashStake(address account, uint256 amount) private returns (uint256 taken) {
+        Member storage member = _members[account];
+        taken = Math.min(amount, member.stake);
+        // casting to 'uint128' is safe because `taken` is at most the stake, which has 128 bits
+        // forge-lint: disable-next-line(unsafe-typecast)
+        member.stake -= uint128(taken);
+        _transferVotingUnits(account, address(0), taken);
+    }
+
+    /// @dev Takes from the youngest entry first: that shortens the queue without moving it.
+    function _slashUnbonding(address account, uint256 amount) private returns (uint256 taken) {
+        Unbonding[] storage queue = _unbondings[account];
+        while (taken < amount && queue.length > 0) {
+            Unbonding storage last = queue[queue.length - 1];
+            uint256 part = Math.min(amount - taken, last.amount);
+            taken += part;
+            // casting to 'uint128' is safe because `part` is at most the entry's amount, which has 128 bits
+            // forge-lint: disable-next-line(unsafe-typecast)
+            last.amount -= uint128(part);
+            if (last.amount == 0) queue.pop();
+        }
+    }
+
+    function _removeFront(Unbonding[] storage queue, uint256 count) private {
+        uint256 left = queue.length - count;
+        for (uint256 i = 0; i < left; ++i) {
+            queue[i] = queue[i + count];
+        }
+        for (uint256 i = 0; i < count; ++i) {
+            queue.pop();
+        }
+    }
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { IRoundLedger } from "../interfaces/IRoundLedger.sol";
+
+/// @title What a policy may say.
+library Policies {
+    /// @notice Most contributors of one round: what one word of a bitmap holds, and what a settlement can pay at once.
+    uint16 internal constant MAX_CONTRIBUTORS = 256;
+    /// @notice Most parameters of a rule.
+    uint256 internal constant MAX_PARAMETERS = 32;
+    /// @notice Largest outer momentum: 1, in 1/1024.
+    uint16 internal constant MAX_MOMENTUM = 1024;
+    /// @notice Largest outer learning rate: 4, in 1/1024.
+    uint16 internal constant MAX_RATE = 4096;
+    /// @notice The only width of a coordinate so far.
+    uint8 internal constant BITS = 8;
+
+    /// @notice Revert with the first field that has an impossible value.
+    /// @param unbondingPeriod Seconds after which stake can leave. The windows must not be longer together: a bond that
+    /// was there at the opening could be gone before the end of the challenge window.
+    function validate(IRoundLedger.Policy memory policy, uint256 unbondingPeriod) internal pure {
+        _require(policy.rule != bytes32(0), "rule", 0);
+        _require(policy.parameters.length <= MAX_PARAMETERS, "parameters", policy.parameters.length);
+        _require(policy.maxSumSquares > 0, "maxSumSquares", 0);
+        _require(
+            policy.minContributors > 0 && policy.minContributors <= policy.maxContributors,
+            "minContributors",
+            policy.minContributors
+        );
+        _require(policy.maxContributors <= MAX_CONTRIBUTORS, "maxContributors", policy.maxContributors);
+        _require(policy.bits == BITS, "bits", policy.bits);
+        _require(policy.rate > 0 && policy.rate <= MAX_RATE, "rate", policy.rate);
+        _require(policy.momentum <= MAX_MOMENTUM, "momentum", policy.momentum);
+        _require(policy.minStake > 0, "minStake", 0);
+        _validateWindows(policy, unbondingPeriod);
+    }
+
+    function _validateWindows(IRoundLedger.Policy memory policy, uint256 unbondingPeriod) private pure {
+        _require(policy.commitWindow > 0, "commitWindow", 0);
+        _require(policy.anchorWindow > 0, "anchorWindow", 0);
+        _require(policy.challengeWindow > 0, "challengeWindow", 0);
+        uint256 windows = uint256(policy.commitWindow) + policy.anchorWindow + policy.challengeWindow;
+        _require(windows <= unbondingPeriod, "windows", windows);
+    }
+
+    function _require(bool valid, string memory field, uint256 value) private pure {
+        if (!valid) revert IRoundLedger.RoundLedgerInvalidPolicy(field, value);
+    }
+}
