@@ -1,0 +1,1 @@
+"""The contributor's half: the ClientApp, its tasks, the signer agent and the node."""

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a contributor trains on: the shipped tasks, and how to name one's own.
+
+A task is an object with the members of :class:`Task`. The shipped ones are found by name; one's own is named
+as ``package.module:object``, importable where the node runs. Listing the names imports no machine learning
+library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+
+from folkmoot.errors import TaskError
+
+if TYPE_CHECKING:
+    import torch
+
+SHIPPED = {
+    "mnist": "client.tasks.mnist:task",
+    "digits": "client.tasks.digits:task",
+    "breast-cancer": "client.tasks.breast_cancer:task",
+}
+
+
+@dataclass(frozen=True)
+class Data:
+    """The examples of one contributor, in memory.
+
+    Attributes:
+        inputs: One row an example.
+        labels: One integer class an example.
+    """
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.labels)
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What Folkmoot asks of a task. ``data`` is whatever ``load`` returns; nobody else looks into it."""
+
+    @property
+    def name(self) -> str:
+        """Name that the manifest carries, 1 to 64 characters."""
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """Settings that all contributors share; they become part of the manifest."""
+
+    def model(self) -> torch.nn.Module:
+        """Build the initial model, the same at every call."""
+
+    def load(self, partition: int, partitions: int, seed: int) -> Any:
+        """Load the contributor's own data; a task with real private data ignores the arguments."""
+
+    def train(self, model: torch.nn.Module, data: Any, settings: dict[str, Any]) -> int:
+        """Train the model in place and return the number of examples that were trained on."""
+
+    def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
+        """Measure the model on the task's common test set."""
+
+
+def names() -> list[str]:
+    """Return the names of the shipped tasks."""
+    return sorted(SHIPPED)
+
+
+def load_task(reference: str) -> Task:
+    """Find a task by its name or as ``package.module:object``.
+
+    Raises:
+        TaskError: If there is no such task, it can't be imported or it lacks a member.
+    """
+    target = SHIPPED.get(reference, reference)
+    module_name, separator, attribute = target.partition(":")
+    if not separator or not module_name or not attribute:
+        raise TaskError(
+            f"There is no task {reference!r}.",
+            remedy=f"Shipped are {', '.join(names())}; name your own as package.module:object.",
+        )
+    try:
+        found: Any = import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except ImportError as error:
+        raise TaskError(
+            f"Task {reference!r} can't be imported: {error}.",
+            remedy="Install what it needs (for the shipped tasks: folkmoot[tasks]) and check the spelling.",
+        ) from error
+    except AttributeError as error:
+        raise TaskError(
+            f"Module {module_name} has no {attribute!r}.", remedy="Name the task as package.module:object."
+        ) from error
+    if isinstance(found, type):
+        found = found()
+    missing = [member for member in _MEMBERS if not hasattr(found, member)]
+    if missing:
+        raise TaskError(
+            f"{reference!r} is not a task: it has no {', '.join(missing)}.",
+            remedy="A task has the members of client.tasks.Task.",
+        )
+    return cast(Task, found)
+
+
+_MEMBERS = ("name", "training", "model", "load", "train", "evaluate")

@@ -1,0 +1,1 @@
+"""What anchors an ordinary Flower app: a mod for its ClientApp and a strategy for its ServerApp."""

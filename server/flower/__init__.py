@@ -1,0 +1,1 @@
+"""The courier: a Flower ServerApp between the SuperLink and the coordinator. It holds no key."""

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Breast cancer (Wisconsin diagnostic): 569 patients, 30 measurements, benign or malignant."""
+
+from __future__ import annotations
+
+from client.tasks.tabular import TabularTask
+
+task = TabularTask(
+    name="breast-cancer",
+    loader="load_breast_cancer",
+    hidden=16,
+    scale=0.0,
+    training={
+        "localSteps": 20,
+        "batchSize": 16,
+        "learningRate": 0.05,
+        "momentum": 0.9,
+        "splitSeed": 7,
+    },
+)

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small digits: scikit-learn's 1,797 images of 8x8 pixels. The quickest task, for tests and first tries."""
+
+from __future__ import annotations
+
+from client.tasks.tabular import TabularTask
+
+task = TabularTask(
+    name="digits",
+    loader="load_digits",
+    hidden=32,
+    scale=16.0,
+    training={
+        "localSteps": 30,
+        "batchSize": 32,
+        "learningRate": 0.1,
+        "momentum": 0.9,
+        "splitSeed": 7,
+    },
+)

