@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From trained weights to an update of bytes (docs/protocol.md section 5).
+
+Encoding is a pure function of the weights before and after training, the round's seed and the contributor:
+clients keep no state, and an auditor who knows the weights can repeat it. The rounding is stochastic
+(unbiased: the mean of many updates is right even where each is coarse), with SplitMix64 (Steele, Lea, Flood,
+OOPSLA 2014) as the source of the offsets. Clamping to ±127 bounds what one update can do: it is a defence,
+not an accident.
+
+This module knows nothing of files, signatures or chains. Floats end here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from folkmoot import acceleration
+from folkmoot.arrays import F32, F64, I64, U8, U64
+from folkmoot.commitment import canonical_address
+from folkmoot.errors import EncodingError
+from folkmoot.fixed_point import LEAF
+from folkmoot.hashing import keccak
+from folkmoot.header import check_exponents
+from folkmoot.manifest import Manifest, padding_mask
+from folkmoot.merkle import SumTree, update_tree
+
+QMAX = 127
+"""Largest absolute value of an encoded coordinate."""
+
+ZERO = 128
+"""The byte of the integer 0; a byte is ``q + ZERO``."""
+
+_CHUNK = 1 << 16  # coordinates per numpy step, so that the temporaries stay in the cache
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True)
+class EncodedUpdate:
+    """An update, ready to be committed to and sent."""
+
+    data: bytes
+    """The update file: ``256 * n`` bytes ``q + 128``."""
+    root: bytes
+    """``updateRoot``, 32 bytes."""
+    sum_squares: int
+    """``sumSquares``."""
+    sum_absolute: int
+    """Sum of ``|q|``."""
+    clamped: int
+    """How many coordinates were cut to ±127. A share of some percent says that the exponents are too low."""
+
+
+def rounding_key(seed: bytes, contributor: str) -> int:
+    """Key of a contributor's rounding in a round, a uint64.
+
+    Args:
+        seed: The round's seed, 32 bytes.
+        contributor: The contributor's address.
+    """
+    return int.from_bytes(keccak(seed, canonical_address(contributor))[:8], "big")
+
+
+def rounding_offsets(key: int, first: int, last: int) -> F64:
+    """Offsets ``u`` in [0, 1) of the places ``first`` to ``last`` (exclusive), multiples of 2^-24.
+
+    Args:
+        key: The contributor's key, a uint64.
+        first: First place, counted over all leaves with padding.
+        last: One after the last place.
+
+    Returns:
+        float64[last - first].
+    """
+    z: U64 = np.arange(first + 1, last + 1, dtype=np.uint64)
+    z *= _STEP
+    z += np.uint64(key)
+    z ^= z >> np.uint64(30)
+    z *= np.uint64(0xBF58476D1CE4E5B9)
+    z ^= z >> np.uint64(27)
+    z *= np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return (z >> np.uint64(40)).astype(np.float64) * 2.0**-24
+
+
+def encode_update(
+    start: F32, end: F32, exponents: Sequence[int], manifest: Manifest, seed: bytes, contributor: str
+) -> EncodedUpdate:
+    """Encode what training changed.
+
+    Args:
+        start: float32[256 n], the base's weights (``State.to_float32``), finite.
+        end: float32[256 n], the weights after training (``Manifest.flatten``).
+        exponents: One a tensor, from the round's header.
+        manifest: The model's layout.
+        seed: The round's seed, 32 bytes.
+        contributor: The contributor's address.
+
+    Returns:
+        The update. A positive integer asks to lower the weight.
+
+    Raises:
+        EncodingError: A weight is NaN or infinite (the message names the tensor), or a size is wrong.
+    """
+    _check_vectors(start, end, manifest)
+    if len(exponents) != len(manifest.tensors):
+        raise EncodingError(f"There are {len(exponents)} exponents for {len(manifest.tensors)} tensors.")
+    check_exponents(exponents)
+    key = rounding_key(seed, contributor)
+    out = np.full(manifest.size, ZERO, dtype=np.uint8)
+    clamped = 0
+    for tensor, exponent, leaf in zip(manifest.tensors, exponents, manifest.leaf_offsets, strict=False):
+        first = LEAF * leaf
+        place = slice(first, first + tensor.elements)
+        if not (np.isfinite(start[place]).all() and np.isfinite(end[place]).all()):
+            raise EncodingError(
+                f"Tensor {tensor.name!r} has a weight that is NaN or infinite.",
+                remedy="Nothing was sent. Lower the learning rate, or look for the step that diverged.",
+                code="not-finite",
+                details={"tensor": tensor.name},
+            )
+        clamped += _encode(start[place], end[place], exponent, key, first, out[place])
+    tree = update_tree(out)
+    return EncodedUpdate(out.tobytes(), tree.root, tree.sum_squares, tree.sum_absolute, clamped)
+
+
+def _encode(start: F32, end: F32, exponent: int, key: int, first: int, out: U8) -> int:
+    """Fill ``out`` with the bytes of one tensor; return how many coordinates were clamped."""
+    scale = 2.0**-exponent
+    kernels = acceleration.kernels(start.nbytes)
+    if kernels is not None:
+        return int(kernels.encode(start, end, scale, np.uint64(key), first, out))
+    clamped = 0
+    for at in range(0, start.size, _CHUNK):
+        to = min(at + _CHUNK, start.size)
+        y = start[at:to].astype(np.float64)
+        y -= end[at:to]
+        y *= scale
+        np.clip(y, -128.0, 128.0, out=y)
+        y += rounding_offsets(key, first + at, first + to)
+        np.floor(y, out=y)
+        clamped += int(np.count_nonzero(np.abs(y) > QMAX))
+        np.clip(y, -float(QMAX), float(QMAX), out=y)
+        out[at:to] = (y + ZERO).astype(np.uint8)
+    return clamped
+
+
+def _check_vectors(start: F32, end: F32, manifest: Manifest) -> None:
+    for name, vector in (("start", start), ("end", end)):
+        if vector.shape != (manifest.size,) or vector.dtype != np.float32:
+            raise EncodingError(
+                f"The {name} is {vector.dtype}{list(vector.shape)}, not float32[{manifest.size}].",
+                remedy="Use Manifest.flatten.",
+            )
+
+
+def check_leaves(leaves: U8, manifest: Manifest, first: int) -> None:
+    """Check that leaves are an encoding: no byte 0x00, and 0x80 in the padding.
+
+    Args:
+        leaves: uint8[k, 256], the leaves from ``first`` on.
+        manifest: The model's layout.
+        first: Index of the first leaf.
+
+    Raises:
+        EncodingError: They are not.
+    """
+    if leaves.size and not leaves.all():
+        leaf = first + int(np.argmin(leaves.all(axis=1)))
+        raise EncodingError(f"Leaf {leaf} has the byte 0x00, which stands for no integer.")
+    check_padding(leaves, manifest, first)
+
+
+def check_padding(leaves: U8, manifest: Manifest, first: int) -> None:
+    """Check that the padding of leaves is 0x80; arguments and errors as ``check_leaves``."""
+    rows, mask = padding_mask(manifest, first, first + leaves.shape[0])
+    wrong = ((leaves[rows] != ZERO) & mask.astype(bool)).any(axis=1)
+    if wrong.any():
+        raise EncodingError(f"The padding of leaf {first + int(rows[np.argmax(wrong)])} is not 0x80.")
+
+
+def decode_update(data: bytes, manifest: Manifest) -> I64:
+    """Read an update file.
+
+    Returns:
+        int64[256 n], the integers q, zeros in the padding.
+
+    Raises:
+        EncodingError: The size is wrong (``wrong-size``) or the bytes are no encoding (``invalid-encoding``).
+    """
+    if len(data) != manifest.size:
+        raise EncodingError(
+            f"The update has {len(data)} bytes, the manifest needs {manifest.size}.", code="wrong-size"
+        )
+    leaves: U8 = np.frombuffer(data, dtype=np.uint8).reshape(-1, LEAF)
+    check_leaves(leaves, manifest, 0)
+    return leaves.reshape(-1).astype(np.int64) - ZERO
+
+
+def tree_of(update: EncodedUpdate) -> SumTree:
+    """Build the whole tree of an encoded update, for proofs."""
+    return update_tree(np.frombuffer(update.data, dtype=np.uint8))

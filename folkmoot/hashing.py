@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hashes and canonical JSON: how bytes get their names (docs/protocol.md sections 2, 3 and 11).
+
+This module knows nothing of models, rounds or chains.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+
+# pycryptodome, which took over the name of the abandoned pycrypto
+from Crypto.Hash import keccak as _keccak
+
+from folkmoot import acceleration
+from folkmoot.arrays import U8
+from folkmoot.errors import InputError
+
+HASH_BYTES = 32
+
+
+def keccak(*parts: bytes) -> bytes:
+    """Keccak-256 of the joined parts, as in Ethereum (32 bytes)."""
+    state = _keccak.new(digest_bits=256)
+    for part in parts:
+        state.update(part)
+    return state.digest()
+
+
+def sha256_hex(data: bytes | bytearray | memoryview) -> str:
+    """SHA-256 (FIPS 180-4) in lower-case hex: the name of a file."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def keccak_rows(rows: U8, prefix: int) -> U8:
+    """Keccak-256 of ``prefix || row`` for every row.
+
+    Args:
+        rows: uint8[n, L], in C order for speed.
+        prefix: The domain separation byte, 0 to 255.
+
+    Returns:
+        uint8[n, 32].
+    """
+    count, length = rows.shape
+    kernels = acceleration.kernels(count * length)
+    if kernels is not None:
+        words = np.empty((count, 4), dtype=np.uint64)
+        kernels.keccak_rows(np.ascontiguousarray(rows), prefix, words)
+        return words.view(np.uint8)
+    out = np.empty((count, HASH_BYTES), dtype=np.uint8)
+    head = bytes([prefix])
+    data = np.ascontiguousarray(rows).tobytes()
+    digests = [
+        _keccak.new(data=head + data[at : at + length], digest_bits=256).digest()
+        for at in range(0, count * length, length)
+    ]
+    out.reshape(-1)[:] = np.frombuffer(b"".join(digests), dtype=np.uint8)
+    return out
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one way to write a JSON value: sorted keys, no white space, UTF-8, no NaN or infinity.
+
+    Numbers that are not integers are written as the shortest decimal that reads back as the same binary64, in
+    the form of Python's ``repr``.
+
+    Raises:
+        InputError: The value is not JSON, or holds a NaN, an infinity or a lone surrogate.
+    """
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+        return text.encode("utf-8")
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The value can't be written as canonical JSON: {error}.") from error
+
+
+def parse_canonical_json(data: bytes) -> Any:
+    """Read canonical JSON.
+
+    Raises:
+        InputError: The bytes are not JSON, or are not in canonical form (so that two files could mean the
+            same).
+    """
+    try:
+        value = json.loads(data.decode("utf-8"))
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise InputError(f"The bytes are not JSON: {error}.") from error
+    if canonical_json(value) != data:
+        raise InputError("The JSON is not in canonical form (docs/protocol.md section 2).")
+    return value

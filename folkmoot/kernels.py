@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiled loops (numba) for the few places where numpy is slow. Imported by ``folkmoot.acceleration`` only.
+
+Each function does exactly what the numpy code of its caller does, and a test compares the two. They know
+nothing of files, formats or errors: they get arrays of the right shape and fill arrays. Integer overflow
+wraps, floats are IEEE binary64 without contraction into other results (no ``fastmath``), so the machine does
+not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+
+from folkmoot.arrays import F32, I64, U8, U32, U64
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_ZERO = np.uint64(0)
+_RATE = 136  # bytes that one permutation of keccak-256 absorbs
+
+
+def _compiled(function: _F) -> _F:
+    """Compile a function, on disk where a folder for that can be written."""
+    try:
+        compiled: Any = numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # no folder to cache in, e.g. a read-only container
+        compiled = numba.njit(nogil=True)(function)
+    return cast(_F, compiled)
+
+
+def _inlined(function: _F) -> _F:
+    """Compile a helper that the compiler puts into its callers."""
+    compiled: Any = numba.njit(inline="always")(function)
+    return cast(_F, compiled)
+
+
+_ROUND_CONSTANTS = np.array(
+    [
+        0x0000000000000001, 0x0000000000008082, 0x800000000000808A, 0x8000000080008000, 0x000000000000808B,
+        0x0000000080000001, 0x8000000080008081, 0x8000000000008009, 0x000000000000008A, 0x0000000000000088,
+        0x0000000080008009, 0x000000008000000A, 0x000000008000808B, 0x800000000000008B, 0x8000000000008089,
+        0x8000000000008003, 0x8000000000008002, 0x8000000000000080, 0x000000000000800A, 0x800000008000000A,
+        0x8000000080008081, 0x8000000000008080, 0x0000000080000001, 0x8000000080008008,
+    ],
+    dtype=np.uint64,
+)  # fmt: skip
+
+
+@_inlined
+def _rotate(value: np.uint64, bits: int) -> np.uint64:
+    """Rotate left by 1 to 63 bits."""
+    return (value << np.uint64(bits)) | (value >> np.uint64(64 - bits))
+
+
+@_compiled
+def keccak_rows(rows: U8, prefix: int, out: U64) -> None:
+    """Hash ``prefix || row`` for each row of uint8[n, L] into uint64[n, 4], the hash's bytes in memory order.
+
+    Keccak-f[1600] as in FIPS 202 (Bertoni, Daemen, Peeters, Van Assche), with the padding byte 0x01 of
+    keccak-256. The 25 lanes are local variables, so that they stay in registers.
+    """
+    length = rows.shape[1] + 1
+    blocks = length // _RATE + 1
+    message = np.zeros(blocks * _RATE, dtype=np.uint8)
+    message[0] = prefix
+    message[length] = 0x01
+    message[blocks * _RATE - 1] |= 0x80
+    lanes = message.view(np.uint64)
+    for row in range(rows.shape[0]):
+        message[1:length] = rows[row]
+        s00 = s01 = s02 = s03 = s04 = _ZERO
+        s05 = s06 = s07 = s08 = s09 = _ZERO
+        s10 = s11 = s12 = s13 = s14 = _ZERO
+        s15 = s16 = s17 = s18 = s19 = _ZERO
+        s20 = s21 = s22 = s23 = s24 = _ZERO
+        for block in range(blocks):
+            first = 17 * block
+            s00 ^= lanes[first + 0]
+            s01 ^= lanes[first + 1]
+            s02 ^= lanes[first + 2]
+            s03 ^= lanes[first + 3]
+            s04 ^= lanes[first + 4]
+            s05 ^= lanes[first + 5]
+            s06 ^= lanes[first + 6]
+            s07 ^= lanes[first + 7]
+            s08 ^= lanes[first + 8]
+            s09 ^= lanes[first + 9]
+            s10 ^= lanes[first + 10]
+            s11 ^= lanes[first + 11]
+            s12 ^= lanes[first + 12]
+            s13 ^= lanes[first + 13]
+            s14 ^= lanes[first + 14]
+            s15 ^= lanes[first + 15]
+            s16 ^= lanes[first + 16]
+            for constant in _ROUND_CONSTANTS:
+                c0 = s00 ^ s05 ^ s10 ^ s15 ^ s20
+                c1 = s01 ^ s06 ^ s11 ^ s16 ^ s21
+                c2 = s02 ^ s07 ^ s12 ^ s17 ^ s22
+                c3 = s03 ^ s08 ^ s13 ^ s18 ^ s23
+                c4 = s04 ^ s09 ^ s14 ^ s19 ^ s24
+                d0 = c4 ^ _rotate(c1, 1)
+                d1 = c0 ^ _rotate(c2, 1)
+                d2 = c1 ^ _rotate(c3, 1)
+                d3 = c2 ^ _rotate(c4, 1)
+                d4 = c3 ^ _rotate(c0, 1)
+                b00 = s00 ^ d0
+                b16 = _rotate(s05 ^ d0, 36)
+                b07 = _rotate(s10 ^ d0, 3)
+                b23 = _rotate(s15 ^ d0, 41)
+                b14 = _rotate(s20 ^ d0, 18)
+                b10 = _rotate(s01 ^ d1, 1)
+                b01 = _rotate(s06 ^ d1, 44)
+                b17 = _rotate(s11 ^ d1, 10)
+                b08 = _rotate(s16 ^ d1, 45)
+                b24 = _rotate(s21 ^ d1, 2)
+                b20 = _rotate(s02 ^ d2, 62)
+                b11 = _rotate(s07 ^ d2, 6)
+                b02 = _rotate(s12 ^ d2, 43)
+                b18 = _rotate(s17 ^ d2, 15)
+                b09 = _rotate(s22 ^ d2, 61)
+                b05 = _rotate(s03 ^ d3, 28)
+                b21 = _rotate(s08 ^ d3, 55)
+                b12 = _rotate(s13 ^ d3, 25)
+                b03 = _rotate(s18 ^ d3, 21)
+                b19 = _rotate(s23 ^ d3, 56)
+                b15 = _rotate(s04 ^ d4, 27)
+                b06 = _rotate(s09 ^ d4, 20)
+                b22 = _rotate(s14 ^ d4, 39)
+                b13 = _rotate(s19 ^ d4, 8)
+                b04 = _rotate(s24 ^ d4, 14)
+                s00 = (b00 ^ (~b01 & b02)) ^ constant
+                s01 = b01 ^ (~b02 & b03)
+                s02 = b02 ^ (~b03 & b04)
+                s03 = b03 ^ (~b04 & b00)
+                s04 = b04 ^ (~b00 & b01)
+                s05 = b05 ^ (~b06 & b07)
+                s06 = b06 ^ (~b07 & b08)
+                s07 = b07 ^ (~b08 & b09)
+                s08 = b08 ^ (~b09 & b05)
+                s09 = b09 ^ (~b05 & b06)
+                s10 = b10 ^ (~b11 & b12)
+                s11 = b11 ^ (~b12 & b13)
+                s12 = b12 ^ (~b13 & b14)
+                s13 = b13 ^ (~b14 & b10)
+                s14 = b14 ^ (~b10 & b11)
+                s15 = b15 ^ (~b16 & b17)
+                s16 = b16 ^ (~b17 & b18)
+                s17 = b17 ^ (~b18 & b19)
+                s18 = b18 ^ (~b19 & b15)
+                s19 = b19 ^ (~b15 & b16)
+                s20 = b20 ^ (~b21 & b22)
+                s21 = b21 ^ (~b22 & b23)
+                s22 = b22 ^ (~b23 & b24)
+                s23 = b23 ^ (~b24 & b20)
+                s24 = b24 ^ (~b20 & b21)
+
+        out[row, 0] = s00
+        out[row, 1] = s01
+        out[row, 2] = s02
+        out[row, 3] = s03
+
+
+@_compiled
+def leaf_sums(leaves: U8, absolute: U64, square: U64) -> bool:
+    """Fill the sums of ``|q|`` and ``q^2`` of each leaf of uint8[n, 256]; return whether a byte is 0x00."""
+    invalid = False
+    for leaf in range(leaves.shape[0]):
+        total = np.int32(0)
+        squares = np.int32(0)
+        smallest = np.uint8(255)
+        for byte in leaves[leaf]:
+            value = np.int32(byte) - np.int32(128)
+            total += abs(value)
+            squares += value * value
+            smallest = min(smallest, byte)
+        absolute[leaf] = np.uint64(total)
+        square[leaf] = np.uint64(squares)
+        invalid |= smallest == 0
+    return invalid
+
+
+@_compiled
+def add_weighted(leaves: U8, weight: np.uint32, total: U32) -> None:
+    """Add ``weight * byte`` to uint32[m] for each byte of uint8[m]."""
+    for place in range(leaves.shape[0]):
+        total[place] += np.uint32(leaves[place]) * weight
+
+
+@_compiled
+def encode(start: F32, end: F32, scale: float, key: np.uint64, first: int, out: U8) -> int:
+    """Fill out with ``q + 128`` (section 5) for coordinates of one tensor; return how many were clamped.
+
+    Args:
+        start: float32[m], the base's weights.
+        end: float32[m], the weights after training, finite.
+        scale: ``2^-e`` of the tensor.
+        key: The contributor's key of the round.
+        first: Place of the first coordinate, padding included.
+        out: uint8[m].
+    """
+    clamped = 0
+    step = np.uint64(0x9E3779B97F4A7C15)
+    counter = key + np.uint64(first) * step
+    for place in range(start.shape[0]):
+        counter += step
+        z = counter
+        z ^= z >> np.uint64(30)
+        z *= np.uint64(0xBF58476D1CE4E5B9)
+        z ^= z >> np.uint64(27)
+        z *= np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+        offset = np.float64(np.int64(z >> np.uint64(40))) * 5.9604644775390625e-08  # 2^-24
+        y = (np.float64(start[place]) - np.float64(end[place])) * scale
+        q = int(np.floor(min(max(y, -128.0), 128.0) + offset))
+        if q < -127 or q > 127:
+            clamped += 1
+            q = min(max(q, -127), 127)
+        out[place] = q + 128
+    return clamped
+
+
+@_compiled
+def outer_step(
+    theta: I64, momentum: I64, total: I64, scale: int, divisor: int, rate: int, decay: int, bound: int,
+    new_theta: I64, new_momentum: I64,
+) -> None:  # fmt: skip
+    """Section 9 for int64[m] coordinates that share an exponent: ``N = total * scale``, ``D = divisor``."""
+    double = 2 * divisor
+    for place in range(theta.shape[0]):
+        g = (2 * scale * total[place] + divisor) // double
+        old = momentum[place]
+        m = (old >> 10) * decay + (((old & 1023) * decay) >> 10) + g
+        m = min(max(m, -bound), bound)
+        pull = g + (m >> 10) * decay + (((m & 1023) * decay) >> 10)
+        t = theta[place] - ((pull >> 10) * rate + (((pull & 1023) * rate) >> 10))
+        new_theta[place] = min(max(t, -bound), bound)
+        new_momentum[place] = m

@@ -1,0 +1,401 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest: which tensors a model has and where each coordinate lies (docs/protocol.md section 2).
+
+A model is one padded vector of ``256 * leaves`` coordinates: the tensors in order, row-major, each padded to
+whole leaves of 256, so that a leaf never spans two tensors. This module knows nothing of rounds, hashes of
+states or chains.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from folkmoot.arrays import F32, I64, U8
+from folkmoot.errors import InputError, ManifestError
+from folkmoot.fixed_point import LEAF
+from folkmoot.hashing import canonical_json, keccak, parse_canonical_json
+
+FORMAT = "folkmoot/manifest/1"
+MAX_LEAVES = 1 << 24
+MAX_NAME = 64
+CARRIED_DTYPES = ("int8", "int16", "int32", "int64", "uint8", "bool")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One float tensor that is trained."""
+
+    name: str
+    """Name in the model's state dict."""
+    shape: tuple[int, ...]
+    """Positive sizes; empty for a scalar."""
+
+    @property
+    def elements(self) -> int:
+        """Number of values, without padding."""
+        return math.prod(self.shape)
+
+    @property
+    def leaves(self) -> int:
+        """Number of leaves, the last one padded."""
+        return -(-self.elements // LEAF)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """One integer buffer that every version of the model carries unchanged (counters, indices)."""
+
+    name: str
+    """Name in the model's state dict."""
+    dtype: str
+    """One of CARRIED_DTYPES."""
+    shape: tuple[int, ...]
+    """Positive sizes; empty for a scalar."""
+    data: bytes
+    """The values, row-major, little-endian."""
+
+    def array(self) -> NDArray[Any]:
+        """Return the values as an array of the buffer's own dtype and shape."""
+        little = np.dtype(self.dtype).newbyteorder("<")
+        return np.frombuffer(self.data, dtype=little).astype(np.dtype(self.dtype)).reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Layout of a model, and the settings that its contributors train with.
+
+    Raises:
+        ManifestError: On construction, when a field is out of its range or a name appears twice.
+    """
+
+    task: str
+    """Name of the task, 1 to 64 characters."""
+    tensors: tuple[Tensor, ...]
+    """The trained tensors in the model's order."""
+    carried: tuple[Carried, ...] = ()
+    """The integer buffers."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the task (local steps, learning rate, ...); any JSON values."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.task) <= MAX_NAME:
+            raise ManifestError(f"The task's name has {len(self.task)} characters, not 1 to {MAX_NAME}.")
+        names = [entry.name for entry in self._named]
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ManifestError(f"The name {twice!r} appears twice.", remedy="Give each tensor its own name.")
+        for entry in self._named:
+            if not entry.name:
+                raise ManifestError("A tensor has an empty name.")
+            if any(size < 1 for size in entry.shape):
+                raise ManifestError(
+                    f"Tensor {entry.name!r} has the shape {list(entry.shape)}, with a size below 1."
+                )
+        for buffer in self.carried:
+            if buffer.dtype not in CARRIED_DTYPES:
+                raise ManifestError(
+                    f"Buffer {buffer.name!r} has the dtype {buffer.dtype}.", remedy=_CARRIED_REMEDY
+                )
+            size = math.prod(buffer.shape) * np.dtype(buffer.dtype).itemsize
+            if len(buffer.data) != size:
+                raise ManifestError(
+                    f"Buffer {buffer.name!r} has {len(buffer.data)} bytes, its shape needs {size}."
+                )
+        if not 1 <= self.leaves <= MAX_LEAVES:
+            raise ManifestError(f"The model has {self.leaves} leaves, not 1 to {MAX_LEAVES}.")
+
+    @property
+    def _named(self) -> list[Tensor | Carried]:
+        return [*self.tensors, *self.carried]
+
+    # Layout
+
+    @cached_property
+    def leaf_counts(self) -> tuple[int, ...]:
+        """Number of leaves of each tensor."""
+        return tuple(tensor.leaves for tensor in self.tensors)
+
+    @cached_property
+    def leaf_offsets(self) -> tuple[int, ...]:
+        """First leaf of each tensor, and after them the number of all leaves."""
+        offsets = [0]
+        for count in self.leaf_counts:
+            offsets.append(offsets[-1] + count)
+        return tuple(offsets)
+
+    @cached_property
+    def leaves(self) -> int:
+        """Number of leaves, ``n``."""
+        return sum(tensor.leaves for tensor in self.tensors)
+
+    @cached_property
+    def elements(self) -> int:
+        """Number of values without padding."""
+        return sum(tensor.elements for tensor in self.tensors)
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates with padding, ``256 * n``; also the bytes of an update file."""
+        return LEAF * self.leaves
+
+    @property
+    def depth(self) -> int:
+        """Levels of the trees: the smallest d with ``2^d >= n``."""
+        return (self.leaves - 1).bit_length()
+
+    @cached_property
+    def tensor_of_leaf(self) -> I64:
+        """int64[n], the index of the tensor that each leaf belongs to."""
+        return np.repeat(np.arange(len(self.tensors), dtype=np.int64), self.leaf_counts)
+
+    @cached_property
+    def values_in_leaf(self) -> I64:
+        """int64[n], how many coordinates of each leaf are not padding (1 to 256)."""
+        values = np.full(self.leaves, LEAF, dtype=np.int64)
+        for tensor, end in zip(self.tensors, self.leaf_offsets[1:], strict=True):
+            values[end - 1] = tensor.elements - LEAF * (tensor.leaves - 1)
+        return values
+
+    def tensor_ranges(self, first: int, last: int) -> Iterator[tuple[int, int, int]]:
+        """Cut the leaves ``first`` to ``last`` (exclusive) at the tensors' borders.
+
+        Yields:
+            ``(tensor, start, end)``: the tensor's index and the leaves of it that lie in the range.
+        """
+        if first >= last:
+            return
+        tensor = int(self.tensor_of_leaf[first])
+        while first < last:
+            end = min(last, self.leaf_offsets[tensor + 1])
+            yield tensor, first, end
+            first, tensor = end, tensor + 1
+
+    # Values
+
+    def flatten(self, values: Mapping[str, NDArray[Any]], *, check_finite: bool = True) -> F32:
+        """Lay the tensors of a model out as one padded vector.
+
+        Args:
+            values: Name to array of a float dtype (cast to float32). Carried buffers may be present and are
+                left out.
+            check_finite: Refuse NaN and infinity. An encoder that checks by itself may pass False.
+
+        Returns:
+            float32[256 n], zeros in the padding.
+
+        Raises:
+            ManifestError: A tensor is missing, unknown, of another shape or dtype, or not finite.
+        """
+        known = {tensor.name for tensor in self.tensors} | {buffer.name for buffer in self.carried}
+        for name in values:
+            if name not in known:
+                raise ManifestError(f"Tensor {name!r} is not in the manifest.", remedy=_FIT_REMEDY)
+        flat = np.zeros(self.size, dtype=np.float32)
+        for tensor, first in zip(self.tensors, self.leaf_offsets, strict=False):
+            if tensor.name not in values:
+                raise ManifestError(f"Tensor {tensor.name!r} is missing.", remedy=_FIT_REMEDY)
+            array = np.asarray(values[tensor.name])
+            if tuple(array.shape) != tensor.shape:
+                raise ManifestError(
+                    f"Tensor {tensor.name!r} has the shape {list(array.shape)}, not {list(tensor.shape)}.",
+                    remedy=_FIT_REMEDY,
+                )
+            if array.dtype.kind != "f":
+                raise ManifestError(f"Tensor {tensor.name!r} has the dtype {array.dtype}, not a float.")
+            place = flat[LEAF * first : LEAF * first + tensor.elements]
+            with np.errstate(over="ignore"):
+                place[:] = array.reshape(-1)
+            if check_finite and not np.isfinite(place).all():
+                raise ManifestError(
+                    f"Tensor {tensor.name!r} has a value that is NaN or infinite.",
+                    remedy="Lower the learning rate, or look for the step that diverged.",
+                    code="not-finite",
+                )
+        return flat
+
+    def unflatten(self, flat: NDArray[Any], *, carried: bool = True) -> dict[str, NDArray[Any]]:
+        """Cut a padded vector into named tensors.
+
+        Args:
+            flat: Any dtype, [256 n].
+            carried: Add the carried buffers, so that the result is a whole state dict.
+
+        Returns:
+            Name to array, in the manifest's order; copies, so they may be changed.
+
+        Raises:
+            ManifestError: The vector has another length.
+        """
+        if flat.shape != (self.size,):
+            raise ManifestError(
+                f"The vector has the shape {list(flat.shape)}, the manifest needs [{self.size}]."
+            )
+        values: dict[str, NDArray[Any]] = {}
+        for tensor, first in zip(self.tensors, self.leaf_offsets, strict=False):
+            values[tensor.name] = (
+                flat[LEAF * first : LEAF * first + tensor.elements].reshape(tensor.shape).copy()
+            )
+        if carried:
+            values.update((buffer.name, buffer.array()) for buffer in self.carried)
+        return values
+
+    @classmethod
+    def from_arrays(
+        cls, task: str, values: Mapping[str, NDArray[Any]], training: Mapping[str, Any] | None = None
+    ) -> Manifest:
+        """Make the manifest of a model: float arrays become tensors, integer and bool arrays are carried.
+
+        Args:
+            task: Name of the task.
+            values: Name to array, in the model's order.
+            training: Settings of the task.
+
+        Raises:
+            ManifestError: An array is neither float nor integer, or the result is out of range.
+        """
+        tensors: list[Tensor] = []
+        carried: list[Carried] = []
+        for name, value in values.items():
+            array = np.asarray(value)
+            shape = tuple(int(size) for size in array.shape)
+            if array.dtype.kind == "f":
+                tensors.append(Tensor(name, shape))
+            elif array.dtype.name in CARRIED_DTYPES:
+                little = array.astype(array.dtype.newbyteorder("<"))
+                carried.append(Carried(name, array.dtype.name, shape, little.tobytes()))
+            else:
+                raise ManifestError(f"Tensor {name!r} has the dtype {array.dtype}.", remedy=_CARRIED_REMEDY)
+        return cls(task, tuple(tensors), tuple(carried), dict(training or {}))
+
+    # Bytes
+
+    @cached_property
+    def _json(self) -> bytes:
+        value = {
+            "format": FORMAT,
+            "task": self.task,
+            "tensors": [{"name": tensor.name, "shape": list(tensor.shape)} for tensor in self.tensors],
+            "carried": [
+                {
+                    "name": buffer.name,
+                    "dtype": buffer.dtype,
+                    "shape": list(buffer.shape),
+                    "data": base64.b64encode(buffer.data).decode("ascii"),
+                }
+                for buffer in self.carried
+            ],
+            "training": dict(self.training),
+        }
+        try:
+            return canonical_json(value)
+        except InputError as error:
+            raise ManifestError(error.message) from error
+
+    def to_json(self) -> bytes:
+        """Return the manifest file: canonical JSON.
+
+        Raises:
+            ManifestError: A training setting is not a JSON value.
+        """
+        return self._json
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Manifest:
+        """Read a manifest file.
+
+        Raises:
+            ManifestError: The bytes are not canonical JSON, a field is missing, unknown or out of range.
+        """
+        try:
+            value = parse_canonical_json(data)
+            if not isinstance(value, dict) or set(value) != {
+                "format",
+                "task",
+                "tensors",
+                "carried",
+                "training",
+            }:
+                raise ManifestError("The manifest has not exactly the fields of docs/protocol.md section 2.")
+            if value["format"] != FORMAT:
+                raise ManifestError(f"The manifest's format is {value['format']!r}, not {FORMAT!r}.")
+            if not isinstance(value["training"], dict) or not isinstance(value["task"], str):
+                raise ManifestError(
+                    "The manifest's task must be a string and its training settings an object."
+                )
+            tensors = tuple(
+                Tensor(_text(entry["name"]), _shape(entry["shape"]))
+                for entry in value["tensors"]
+                if _has(entry, "name", "shape")
+            )
+            carried = tuple(
+                Carried(
+                    _text(entry["name"]),
+                    _text(entry["dtype"]),
+                    _shape(entry["shape"]),
+                    base64.b64decode(_text(entry["data"]), validate=True),
+                )
+                for entry in value["carried"]
+                if _has(entry, "name", "dtype", "shape", "data")
+            )
+        except ManifestError:
+            raise
+        except (InputError, TypeError, binascii.Error) as error:
+            raise ManifestError(f"The manifest can't be read: {error}") from error
+        manifest = cls(value["task"], tensors, carried, value["training"])
+        if manifest.to_json() != data:
+            raise ManifestError("The manifest is not in canonical form (docs/protocol.md section 2).")
+        return manifest
+
+    @property
+    def layout(self) -> bytes:
+        """The leaf count of each tensor, a big-endian uint32 each."""
+        return np.array(self.leaf_counts, dtype=">u4").tobytes()
+
+    @cached_property
+    def hash(self) -> bytes:
+        """``manifestHash``: 32 bytes that bind the layout and the whole file."""
+        return keccak(b"\x10", keccak(self.layout), keccak(self.to_json()))
+
+
+_CARRIED_REMEDY = f"Use float tensors, and integer buffers of {', '.join(CARRIED_DTYPES)}."
+_FIT_REMEDY = "Check that the model is the one that the federation trains."
+
+
+def padding_mask(manifest: Manifest, first: int, last: int) -> tuple[I64, U8]:
+    """Find the padding in the leaves ``first`` to ``last`` (exclusive).
+
+    Returns:
+        int64[k], the leaves with padding, counted from ``first``; and uint8[k, 256], 1 where a coordinate is
+        padding.
+    """
+    values = manifest.values_in_leaf[first:last]
+    rows = np.flatnonzero(values < LEAF)
+    mask = (np.arange(LEAF)[None, :] >= values[rows, None]).astype(np.uint8)
+    return rows.astype(np.int64), mask
+
+
+def _has(entry: Any, *fields: str) -> bool:
+    if not isinstance(entry, dict) or set(entry) != set(fields):
+        raise ManifestError(f"A tensor of the manifest has not exactly the fields {', '.join(fields)}.")
+    return True
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ManifestError(f"The manifest has {value!r} where a string belongs.")
+    return value
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or any(type(size) is not int for size in value):
+        raise ManifestError(f"The manifest has the shape {value!r}, which is not a list of integers.")
+    return tuple(value)

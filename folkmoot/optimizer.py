@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The outer step and the next exponents, in integers (docs/protocol.md sections 9 and 10).
+
+Nesterov momentum on the aggregate, as DiLoCo's outer optimizer (Douillard et al. 2023, arXiv 2311.08105);
+with momentum 0 and rate 1024 it is FedAvg (McMahan et al. 2017, arXiv 1602.05629). Coordinates do not touch
+each other, so any range of leaves can be recomputed alone. This module knows nothing of rules, files or
+chains.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from folkmoot import acceleration
+from folkmoot.arrays import I64
+from folkmoot.errors import InputError
+from folkmoot.fixed_point import FRACTION_BITS, LEAF, STATE_BOUND
+from folkmoot.header import MAX_EXPONENT, MIN_EXPONENT
+
+MAX_WEIGHT_SUM = 16_843_009
+"""Largest sum of weights: ``255 * MAX_WEIGHT_SUM = 2^32 - 1``, so the aggregate's lanes can't overflow."""
+
+UNIT = 1024
+"""The rate and the momentum are in 1/UNIT."""
+
+TARGET = 16
+"""Mean of |q| that the next exponents aim at."""
+
+MAX_SHIFT = 3
+"""Most that an exponent moves in one round."""
+
+_CHUNK = 256  # leaves per numpy step, so that the temporaries stay in the cache
+
+
+def outer_step(
+    theta: I64, momentum: I64, aggregate: I64, weight_sum: int, exponents: I64, rate: int, decay: int
+) -> tuple[I64, I64]:
+    """Apply an aggregate to some leaves of a state.
+
+    Everything fits int64, for any uint16 rate and momentum: ``|A| <= 127 W < 2^31`` and ``s <= 30``, so
+    ``|2 N + D| < 2^63``; for ``s < 0``, ``D <= W * 2^14 < 2^39``. Hence ``|g| <= 127 * 2^30 < 2^37``. A
+    product ``floor(x * k / 1024)`` with ``k < 2^16`` is taken as ``(x >> 10) * k + ((x & 1023) * k >> 10)``,
+    the same number: for m, below 2^48, it is below 2^55, and for ``g + ...``, below 2^55, it is below 2^62.
+
+    Args:
+        theta: int64[256 k], the base's weights.
+        momentum: int64[256 k], the base's outer momentum.
+        aggregate: int64[256 k], ``A = sum_i w_i q_i``.
+        weight_sum: ``W``, 1 to MAX_WEIGHT_SUM.
+        exponents: int64[k], the exponent of each leaf's tensor.
+        rate: The policy's rate in 1/1024, a uint16.
+        decay: The policy's momentum in 1/1024, a uint16.
+
+    Returns:
+        The new theta and the new momentum, int64[256 k] each, within ±STATE_BOUND.
+
+    Raises:
+        InputError: W, the rate, the momentum or an exponent is out of range.
+    """
+    if not 1 <= weight_sum <= MAX_WEIGHT_SUM:
+        raise InputError(f"The sum of weights is {weight_sum}, not 1 to {MAX_WEIGHT_SUM}.")
+    if not 0 <= rate < 1 << 16 or not 0 <= decay < 1 << 16:
+        raise InputError(f"The rate {rate} or the momentum {decay} is no uint16.")
+    if exponents.size and not MIN_EXPONENT <= exponents.min() <= exponents.max() <= MAX_EXPONENT:
+        raise InputError(f"An exponent is not between {MIN_EXPONENT} and {MAX_EXPONENT}.")
+    new_theta, new_momentum = np.empty_like(theta), np.empty_like(momentum)
+    kernels = acceleration.kernels(theta.nbytes)
+    for first, last, exponent in _runs(exponents):
+        shift = FRACTION_BITS + exponent
+        scale, divisor = (1 << shift, weight_sum) if shift >= 0 else (1, weight_sum << -shift)
+        if kernels is not None:
+            place = slice(LEAF * first, LEAF * last)
+            kernels.outer_step(
+                theta[place],
+                momentum[place],
+                aggregate[place],
+                scale,
+                divisor,
+                rate,
+                decay,
+                STATE_BOUND,
+                new_theta[place],
+                new_momentum[place],
+            )
+            continue
+        for at in range(first, last, _CHUNK):
+            place = slice(LEAF * at, LEAF * min(at + _CHUNK, last))
+            pull = (2 * scale * aggregate[place] + divisor) // (2 * divisor)
+            moved = np.clip(_scaled(momentum[place], decay) + pull, -STATE_BOUND, STATE_BOUND)
+            stepped = theta[place] - _scaled(pull + _scaled(moved, decay), rate)
+            new_momentum[place] = moved
+            np.clip(stepped, -STATE_BOUND, STATE_BOUND, out=new_theta[place])
+    return new_theta, new_momentum
+
+
+def _scaled(values: I64, factor: int) -> I64:
+    """``floor(values * factor / 1024)`` without a product that leaves int64."""
+    return (values >> 10) * factor + (((values & 1023) * factor) >> 10)
+
+
+def _runs(exponents: I64) -> list[tuple[int, int, int]]:
+    """Cut leaves into runs with one exponent: ``(first, last, exponent)``."""
+    borders = [0, *(np.flatnonzero(np.diff(exponents)) + 1).tolist(), exponents.size]
+    return [(a, b, int(exponents[a])) for a, b in itertools.pairwise(borders) if a < b]
+
+
+def next_exponent(exponent: int, elements: int, sums: Sequence[int]) -> int:
+    """Exponent of one tensor in the next round.
+
+    The lower median of the contributors' ``sum |q|``, so that a minority can't move it (the mean could be
+    driven up by one contributor that sends ±127 everywhere).
+
+    Args:
+        exponent: The tensor's exponent in this round.
+        elements: Elements of the tensor, without padding.
+        sums: ``sum |q|`` of the tensor, of each entry with a weight above 0; at least one.
+    """
+    median = sorted(sums)[(len(sums) - 1) // 2]
+    reached = 2 * median**2 << 2 * MAX_SHIFT
+    wanted = (elements * TARGET) ** 2
+    for shift in range(MAX_SHIFT, -MAX_SHIFT, -1):
+        if reached >= wanted << 2 * (shift + MAX_SHIFT):
+            break
+    else:
+        shift = -MAX_SHIFT
+    return min(max(exponent + shift, MIN_EXPONENT), MAX_EXPONENT)
+
+
+def next_exponents(
+    exponents: Sequence[int], elements: Sequence[int], sums: Sequence[Sequence[int]]
+) -> tuple[int, ...]:
+    """Exponents of the next round.
+
+    Args:
+        exponents: One a tensor, of this round.
+        elements: Elements of each tensor, without padding.
+        sums: For each entry with a weight above 0 the ``sum |q|`` of each tensor; at least one entry.
+    """
+    return tuple(
+        next_exponent(exponent, count, [entry[tensor] for entry in sums])
+        for tensor, (exponent, count) in enumerate(zip(exponents, elements, strict=True))
+    )

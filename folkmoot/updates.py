@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the bytes of an update come from: a small protocol, and its two forms, memory and file.
+
+Whoever reads updates reads them by ranges of leaves, so nobody has to hold a whole update, or all of them, in
+memory. This module knows nothing of what the bytes mean.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from folkmoot.arrays import U8
+from folkmoot.errors import ArtifactError
+from folkmoot.fixed_point import LEAF
+
+
+class UpdateReader(Protocol):
+    """The bytes of one update file."""
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+
+    def read(self, first: int, last: int) -> U8:
+        """Return the leaves ``first`` to ``last`` (exclusive), uint8[last - first, 256].
+
+        Raises:
+            ArtifactError: The bytes are not there.
+        """
+
+
+class MemoryUpdate:
+    """An update that is in memory.
+
+    Args:
+        data: The update file's bytes.
+    """
+
+    def __init__(self, data: bytes | bytearray | memoryview | U8) -> None:
+        self._bytes: U8 = np.frombuffer(data, dtype=np.uint8)
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return int(self._bytes.size)
+
+    def read(self, first: int, last: int) -> U8:
+        """Return the leaves ``first`` to ``last`` (exclusive), uint8[last - first, 256]."""
+        return self._bytes[LEAF * first : LEAF * last].reshape(-1, LEAF)
+
+
+class FileUpdate:
+    """An update in a file, read range by range.
+
+    Args:
+        path: The file. It must not change while it is read.
+
+    Raises:
+        ArtifactError: The file can't be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._size = path.stat().st_size
+        except OSError as error:
+            raise ArtifactError(f"The update file {path} can't be read: {error.strerror}.") from error
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return self._size
+
+    def read(self, first: int, last: int) -> U8:
+        """Return the leaves ``first`` to ``last`` (exclusive), uint8[last - first, 256].
+
+        Raises:
+            ArtifactError: The file can't be read, or became shorter.
+        """
+        count = LEAF * (last - first)
+        try:
+            values = np.fromfile(self._path, dtype=np.uint8, count=count, offset=LEAF * first)
+        except OSError as error:
+            raise ArtifactError(f"The update file {self._path} can't be read: {error.strerror}.") from error
+        if values.size != count:
+            raise ArtifactError(f"The update file {self._path} became shorter while it was read.")
+        return values.reshape(-1, LEAF)
