@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a federation lives on its chain: one small public file that everybody who takes part has.
+
+Knows the file format and nothing else: no network, no web3.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from eth_utils.address import is_address, to_checksum_address
+
+from folkmoot.errors import InputError
+
+DEPLOYMENT_FILE = "deployment.json"
+"""Name that the file has by convention."""
+
+CONTRACTS = ("token", "vault", "registry", "ledger", "timelock", "governor")
+"""The contracts of a deployment, by the names of the fields of `Deployment`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The addresses of one federation."""
+
+    chain_id: int
+    """EIP-155 id of the chain."""
+    block: int
+    """Number of the block with the first deployment transaction: events are read from here."""
+    token: str
+    """MootToken, checksummed like all addresses here."""
+    vault: str
+    """StakeVault."""
+    registry: str
+    """ModelRegistry."""
+    ledger: str
+    """RoundLedger."""
+    timelock: str
+    """TimelockController."""
+    governor: str
+    """MootGovernor."""
+    genesis_hash: str
+    """keccak256 of the genesis file, 0x-hex (docs/protocol.md section 11)."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object of `deployment.json`, keys in camelCase."""
+        return {_camel(f.name): getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_json(cls, document: Any) -> Deployment:
+        """Read the JSON object of `deployment.json`; unknown keys are ignored.
+
+        Raises:
+            InputError: a key is missing, or a value is not what it should be.
+        """
+        if not isinstance(document, dict):
+            raise _invalid("it is not a JSON object")
+        values: dict[str, Any] = {}
+        for name in ("chain_id", "block"):
+            value = document.get(_camel(name))
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise _invalid(f"{_camel(name)} must be a non-negative integer, got {value!r}")
+            values[name] = value
+        for name in CONTRACTS:
+            value = document.get(name)
+            if not isinstance(value, str) or not is_address(value):
+                raise _invalid(f"{name} must be an address, got {value!r}")
+            values[name] = to_checksum_address(value)
+        genesis_hash = document.get("genesisHash")
+        if not isinstance(genesis_hash, str) or not _is_hash(genesis_hash):
+            raise _invalid(f"genesisHash must be 32 bytes of 0x-hex, got {genesis_hash!r}")
+        return cls(**values, genesis_hash=genesis_hash.lower())
+
+    @classmethod
+    def load(cls, path: Path | str) -> Deployment:
+        """Read a deployment file.
+
+        Raises:
+            InputError: the file can't be read or is malformed.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"The deployment file {path} can't be read: {error.strerror}.",
+                remedy="Give the file that the coordinator publishes at /v1/deployment, by --deployment or FOLKMOOT_DEPLOYMENT.",
+                code="deployment-missing",
+            ) from error
+        except UnicodeDecodeError as error:
+            raise _invalid("it is not UTF-8 text", path) from error
+        try:
+            return cls.from_json(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise _invalid(f"it is not JSON ({error.msg}, line {error.lineno})", path) from error
+
+    def save(self, path: Path | str) -> None:
+        """Write the deployment file; its folder is created if needed.
+
+        Raises:
+            InputError: the file can't be written.
+        """
+        path = Path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"The deployment file {path} can't be written: {error.strerror}.",
+                remedy="Choose another --out.",
+                code="deployment-unwritable",
+            ) from error
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.capitalize() for part in rest)
+
+
+def _is_hash(value: str) -> bool:
+    if len(value) != 66 or not value.startswith("0x"):
+        return False
+    try:
+        bytes.fromhex(value[2:])
+    except ValueError:
+        return False
+    return True
+
+
+def _invalid(reason: str, path: Path | None = None) -> InputError:
+    where = f" {path}" if path else ""
+    return InputError(
+        f"The deployment file{where} is malformed: {reason}.",
+        remedy="Get it again from the coordinator (/v1/deployment) or from whoever deployed the contracts.",
+        code="deployment-malformed",
+    )

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiled contracts that the package ships: ABI and bytecode of each.
+
+Reads `folkmoot/chain/abi/*.json`; knows neither web3 nor a network.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+NAMES = {
+    "token": "MootToken",
+    "vault": "StakeVault",
+    "registry": "ModelRegistry",
+    "ledger": "RoundLedger",
+    "timelock": "TimelockController",
+    "governor": "MootGovernor",
+}
+"""Contract by its role in a deployment, in the order of the roles' names in `deployment.json`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packaged:
+    """One compiled contract."""
+
+    name: str
+    """Name in Solidity."""
+    abi: list[dict[str, Any]]
+    """JSON ABI."""
+    bytecode: str
+    """Creation code, 0x-hex, without constructor arguments."""
+
+
+@functools.cache
+def contract(role: str) -> Packaged:
+    """Return the compiled contract of a role (`token`, `vault`, `registry`, `ledger`, `timelock`, `governor`)."""
+    name = NAMES[role]
+    document = json.loads((files("folkmoot.chain") / "abi" / f"{name}.json").read_text(encoding="utf-8"))
+    return Packaged(name, document["abi"], document["bytecode"])
+
+
+def entries(kind: str) -> list[dict[str, Any]]:
+    """Return the ABI entries of a kind (`error`, `event`, `function`) of all contracts, with repetitions."""
+    return [entry for role in NAMES for entry in contract(role).abi if entry["type"] == kind]
+
+
+def type_of(parameter: dict[str, Any]) -> str:
+    """Return the canonical ABI type of a parameter, tuples written out."""
+    kind = str(parameter["type"])
+    if not kind.startswith("tuple"):
+        return kind
+    inside = ",".join(type_of(part) for part in parameter["components"])
+    return f"({inside}){kind.removeprefix('tuple')}"
+
+
+def signature_of(entry: dict[str, Any]) -> str:
+    """Return the canonical signature of an ABI entry, e.g. `stake(address,uint256)`."""
+    return f"{entry['name']}({','.join(type_of(parameter) for parameter in entry['inputs'])})"

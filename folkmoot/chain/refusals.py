@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reverts as people read them: the custom error by its name, its values, and what to do about it.
+
+Knows the packaged ABIs, not web3: whoever has the bytes of a revert can have it explained.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from folkmoot.chain import packaged
+from folkmoot.chain.amounts import format_amount, format_time
+from folkmoot.errors import ContractRefused
+
+PHASES = ("none", "open", "committed", "anchored", "final", "cancelled", "slashed")
+"""Names of `IRoundLedger.Phase`, by value."""
+
+PROPOSAL_STATES = ("pending", "active", "canceled", "defeated", "succeeded", "queued", "expired", "executed")
+"""Names of `IGovernor.ProposalState`, by value."""
+
+REMEDIES = {
+    # StakeVault
+    "StakeVaultZeroAmount": "Give an amount above zero.",
+    "StakeVaultInsufficientStake": "Ask for at most the present stake; `folkmoot balance` shows it.",
+    "StakeVaultTooManyUnbondings": "Withdraw what is released with `folkmoot withdraw`, or wait for the next release.",
+    "StakeVaultNothingReleased": "Wait until the next release; `folkmoot balance` shows when. Zero: nothing is unbonding.",
+    "StakeVaultShareTooLarge": "The beneficiary's share can't be above the whole.",
+    "StakeVaultZeroAddress": "Give the address of the account.",
+    # RoundLedger
+    "RoundLedgerNotCoordinator": "Only the appointed coordinator may do this; check the key. A vote can appoint another.",
+    "RoundLedgerInvalidPolicy": "Correct the field that the error names and propose the policy again. "
+    "`windows`: commit, anchor and challenge window together may not exceed the unbonding time.",
+    "RoundLedgerUnknownPolicy": "Policies are numbered from 1; `folkmoot status` shows the current one.",
+    "RoundLedgerUnexpectedRound": "Another round was opened meanwhile; read the next number and open again.",
+    "RoundLedgerWrongBase": "The head moved; start again from the present head.",
+    "RoundLedgerRoundMismatch": "All commitments of a batch must be for the round of the call.",
+    "RoundLedgerRoundStillOpen": "Wait until the open round is anchored or cancelled; anybody may cancel a late one.",
+    "RoundLedgerTooManyPending": "Finalize rounds whose challenge window is over first.",
+    "RoundLedgerTooFewUpdates": "The round can't be anchored; cancel it and open another.",
+    "RoundLedgerWrongPhase": "The round has moved on, or is not there yet; look at its phase with `folkmoot status`.",
+    "RoundLedgerTooEarly": "Wait until the time that the error names.",
+    "RoundLedgerTooLate": "The window is over; take part in the next round.",
+    "RoundLedgerStakeTooLow": "Stake more with `folkmoot stake`.",
+    "RoundLedgerAlreadyCommitted": "One commitment a round is all; take part in the next round.",
+    "RoundLedgerInvalidSignature": "Sign the commitment with the contributor's own key, for this chain and ledger.",
+    "RoundLedgerNotContributor": "Send the commitment from the account that it names.",
+    "RoundLedgerNormTooLarge": "The update is larger than the policy allows; train with a lower rate or fewer steps.",
+    "RoundLedgerRoundFull": "Take part in the next round.",
+    "RoundLedgerLengthMismatch": "Give one signature a commitment, and one weight an entry.",
+    "RoundLedgerInvalidWeights": "The weights must add up to at least 1 and at most what 32-bit lanes carry.",
+    "RoundLedgerZeroRoot": "Give the root; zero stands for none.",
+    "RoundLedgerBaseNotFinal": "Finalize the round that it builds on first.",
+    "RoundLedgerNotCancellable": "The round has enough updates and time left; let it go on.",
+    "RoundLedgerNotVerifier": "Report fraud through the verifier that the round's policy names.",
+    "RoundLedgerRecordMismatch": "Give entries and anchor exactly as the events of the round have them.",
+    "RoundLedgerAlreadySettled": "Nothing is left to do: the rewards are credited; take them with `folkmoot claim`.",
+    "RoundLedgerNothingToClaim": "Rewards are credited when a round is final and settled; try again then.",
+    "RoundLedgerZeroAddress": "Give the address of the account.",
+    # ModelRegistry
+    "ModelRegistryAlreadyRegistered": "Nothing is left to do: the version is registered.",
+    "ModelRegistryUnknownVersion": "Name a version that `folkmoot status` lists: a round becomes a version once final.",
+    "ModelRegistryNoActiveVersion": "Propose one with `folkmoot propose --version N`.",
+    "ModelRegistryZeroRoot": "Give the state root of the genesis.",
+    # MootGovernor
+    "GovernorAlreadyCastVote": "One vote a proposal is all, and it can't be changed.",
+    "GovernorAlreadyQueuedProposal": "Nothing is left to do: execute it once its delay is over.",
+    "GovernorDisabledDeposit": "Send nothing to the governor; the timelock holds what governance owns.",
+    "GovernorInsufficientProposerVotes": "Stake more with `folkmoot stake`, or have more stake delegated to you. "
+    "Stake counts from the second after it was staked.",
+    "GovernorInvalidProposalLength": "Give one value and one call for each target.",
+    "GovernorInvalidQuorumFraction": "The quorum is a share of at most 100 percent.",
+    "GovernorInvalidSignature": "Sign the vote with the voter's own key.",
+    "GovernorInvalidVoteParams": "This governor takes no parameters with a vote.",
+    "GovernorInvalidVoteType": "Vote for, against or abstain.",
+    "GovernorInvalidVotingPeriod": "The voting period must be above zero.",
+    "GovernorNonexistentProposal": "List what there is with `folkmoot proposals`.",
+    "GovernorOnlyExecutor": "Only an executed proposal may do this; propose it.",
+    "GovernorPreventLateQuorumVoteExtensionTooLarge": "Choose a shorter extension.",
+    "GovernorProposalQueueingFailed": "Read the proposal's calls; the timelock refused to queue them.",
+    "GovernorProposalQueueingNotRequired": "Execute the proposal directly.",
+    "GovernorRestrictedProposer": "The description reserves this proposal for another account; change it.",
+    "GovernorUnableToCancel": "Only its proposer may cancel a proposal, and only before its vote begins.",
+    "GovernorUnexpectedProposalState": "Look at its state and times with `folkmoot proposals`. A proposal of the same "
+    "calls and the same text can be made once only: choose another --title.",
+    # TimelockController
+    "TimelockInsufficientDelay": "Queue with at least the timelock's delay.",
+    "TimelockInvalidOperationLength": "Give one value and one payload for each target.",
+    "TimelockUnauthorizedCaller": "Only the timelock itself may do this, by an executed proposal.",
+    "TimelockUnexecutedPredecessor": "Execute the operation that comes before first.",
+    "TimelockUnexpectedOperationState": "Its delay is not over yet, or it was done before; `folkmoot proposals` shows when "
+    "it can be executed.",
+    "FailedCall": "What the proposal calls fails; `folkmoot proposals` shows what it would do.",
+    # Tokens, votes, roles
+    "ERC20InsufficientBalance": "Get more tokens, or give a smaller amount; `folkmoot balance` shows what there is.",
+    "ERC20InsufficientAllowance": "Approve the amount for the vault first; `folkmoot stake` does both.",
+    "ERC20ExceededSafeSupply": "Mint less: the supply is bounded by what vote checkpoints can count.",
+    "ERC20InvalidApprover": "Use an account other than zero.",
+    "ERC20InvalidReceiver": "Use a receiver other than zero.",
+    "ERC20InvalidSender": "Use a sender other than zero.",
+    "ERC20InvalidSpender": "Use a spender other than zero.",
+    "SafeERC20FailedOperation": "The token refused the transfer; check balance and allowance.",
+    "ERC2612ExpiredSignature": "Sign a permit with a later deadline.",
+    "ERC2612InvalidSigner": "Sign the permit with the owner's key, for this chain and token.",
+    "ERC5805FutureLookup": "Votes are known for the past only; ask a second later.",
+    "ERC6372InconsistentClock": "The contract's clock is not the expected one; check the deployment.",
+    "VotesExpiredSignature": "Sign the delegation with a later expiry.",
+    "InvalidAccountNonce": "Sign again with the account's current nonce.",
+    "AccessControlUnauthorizedAccount": "Only an account with this role may do it; roles change by a vote.",
+    "AccessControlBadConfirmation": "An account can give up its own roles only.",
+    "CheckpointUnorderedInsertion": "The chain's clock went backwards; check the node.",
+    "ECDSAInvalidSignature": "Sign again.",
+    "ECDSAInvalidSignatureLength": "A signature has 65 bytes.",
+    "ECDSAInvalidSignatureS": "Sign again with a library that makes signatures in lower-s form.",
+    "SafeCastOverflowedUintDowncast": "Give a smaller number.",
+    "StringTooLong": "Give a shorter text.",
+    "InvalidShortString": "Give a shorter text.",
+    # Solidity's own
+    "Error": "Read the reason; if it makes no sense, check the deployment file.",
+    "Panic": "This is a defect of the contract or of the call; please report it.",
+}
+"""What to do about each error, by its name."""
+
+PANICS = {
+    0x01: "an assertion failed",
+    0x11: "arithmetic overflow",
+    0x12: "division by zero",
+    0x21: "an invalid enum value",
+    0x32: "an index out of bounds",
+    0x41: "out of memory",
+}
+"""Meaning of Solidity's panic codes."""
+
+_AMOUNT_ERRORS = re.compile(r"^(StakeVault|ERC20|RoundLedgerStakeTooLow|GovernorInsufficientProposerVotes)")
+_AMOUNTS = {"stake", "requested", "required", "balance", "allowance", "needed", "votes", "threshold"}
+_TIMES = {"time", "notBefore", "deadline", "nextReleaseAt", "expiry"}
+_PREFIX = re.compile(
+    r"^(RoundLedger|StakeVault|ModelRegistry|Governor|Timelock|AccessControl|ERC20|ERC2612|ERC5805|ERC6372|Votes|ECDSA)"
+)
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z0-9]*")
+
+
+@dataclass(frozen=True, slots=True)
+class _Error:
+    name: str
+    types: tuple[str, ...]
+    inputs: tuple[dict[str, Any], ...]
+
+
+def explain(data: bytes | str | None, doing: str = "the call") -> ContractRefused:
+    """Turn the bytes of a revert into the refusal that people see.
+
+    Args:
+        data: What the call returned when it reverted, bytes or 0x-hex; None or empty if the node says nothing.
+        doing: What was refused, for the message, e.g. `stake`.
+
+    Returns:
+        The error to raise. Its `details` have `error` (name, None if unknown), `arguments` and `data`.
+    """
+    raw = _bytes(data)
+    known = catalogue().get(raw[:4]) if len(raw) >= 4 else None
+    if known is None:
+        what = "gave no reason" if not raw else f"gave the unknown error 0x{raw[:4].hex()}"
+        return ContractRefused(
+            f"The contract refused {doing} and {what}.",
+            remedy="Check that the deployment file belongs to this chain and to this release of Folkmoot.",
+            details={"error": None, "arguments": {}, "data": "0x" + raw.hex()},
+        )
+    try:
+        values = decode(list(known.types), raw[4:])
+    except (DecodingError, OverflowError):
+        return ContractRefused(
+            f"The contract refused {doing}: {known.name}, with values that can't be read.",
+            remedy=REMEDIES.get(known.name, ""),
+            details={"error": known.name, "arguments": {}, "data": "0x" + raw.hex()},
+        )
+    pairs = list(zip(known.inputs, values, strict=True))
+    arguments = {entry["name"]: _plain(entry, value) for entry, value in pairs}
+    shown = ", ".join(f"{entry['name']} {_human(known.name, entry, value)}" for entry, value in pairs)
+    return ContractRefused(
+        f"The contract refused {doing}: {sentence(known.name)}{f' ({shown})' if shown else ''}.",
+        remedy=REMEDIES.get(known.name, ""),
+        details={"error": known.name, "arguments": arguments, "data": "0x" + raw.hex()},
+    )
+
+
+@functools.cache
+def catalogue() -> dict[bytes, _Error]:
+    """Return every error of the packaged contracts and of Solidity, by its four-byte selector."""
+    solidity = [
+        {"name": "Error", "inputs": [{"name": "reason", "type": "string"}]},
+        {"name": "Panic", "inputs": [{"name": "panic", "type": "uint256"}]},
+    ]
+    found = {}
+    for entry in [*solidity, *packaged.entries("error")]:
+        types = tuple(packaged.type_of(parameter) for parameter in entry["inputs"])
+        selector = keccak(text=packaged.signature_of(entry))[:4]
+        found[selector] = _Error(entry["name"], types, tuple(entry["inputs"]))
+    return found
+
+
+def sentence(name: str) -> str:
+    """Return an error's name in words: `RoundLedgerStakeTooLow` becomes `stake too low`."""
+    rest = _PREFIX.sub("", name) or name
+    return " ".join(word if word.isupper() and len(word) > 1 else word.lower() for word in _WORDS.findall(rest))
+
+
+def _bytes(data: bytes | str | None) -> bytes:
+    if isinstance(data, bytes):
+        return bytes(data)
+    try:
+        return bytes.fromhex((data or "").removeprefix("0x"))
+    except ValueError:
+        return b""
+
+
+def _enum(entry: dict[str, Any], value: Any) -> str | None:
+    kind = entry.get("internalType", "")
+    names = PHASES if kind.endswith(".Phase") else PROPOSAL_STATES if kind.endswith(".ProposalState") else ()
+    return names[value] if isinstance(value, int) and value < len(names) else None
+
+
+def _plain(entry: dict[str, Any], value: Any) -> Any:
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    if entry["type"] == "address":
+        return to_checksum_address(value)
+    name = _enum(entry, value)
+    if name is not None:
+        return name
+    return str(value) if isinstance(value, int) and value >= 2**53 else value
+
+
+def _human(error: str, entry: dict[str, Any], value: Any) -> str:
+    name = entry["name"]
+    if name == "expectedStates" and error.startswith("Governor") and isinstance(value, bytes):
+        bits = int.from_bytes(value, "big")
+        return " or ".join(state for place, state in enumerate(PROPOSAL_STATES) if bits >> place & 1) or "none"
+    if error == "Panic":
+        return PANICS.get(value, f"0x{value:02x}")
+    if name in _AMOUNTS and _AMOUNT_ERRORS.match(error) and isinstance(value, int):
+        return format_amount(value)
+    if name in _TIMES and isinstance(value, int) and value > 0:
+        return format_time(value)
+    plain = _plain(entry, value)
+    if name == "proposalId":
+        return str(plain)[:10] + "…"
+    return str(plain)

@@ -1,0 +1,424 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading a chain by plain JSON-RPC: all that a contributor's node needs.
+
+This module travels in the Flower App Bundle, so it may not know web3 or the packaged ABIs; the few calls that it makes
+are encoded here. httpx is imported at the first request.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from eth_abi.abi import decode, encode
+from eth_abi.exceptions import DecodingError
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from folkmoot.errors import ContractRefused, RpcError
+
+if TYPE_CHECKING:
+    import httpx
+
+    from folkmoot.policy import Policy
+
+DEFAULT_TIMEOUT = 10.0
+"""Seconds that one request may take, connecting included."""
+
+POLICY_TYPE = (
+    "(bytes32,uint32[],uint64,uint16,uint16,uint8,uint16,uint16,uint32,uint32,uint32,uint128,uint128,uint128,address)"
+)
+"""ABI type of `IRoundLedger.Policy`."""
+
+ROUND_TYPE = (
+    "(uint32,uint8,uint16,uint40,uint40,uint40,uint40,address,uint64,bool,bytes32,bytes32,bytes32,bytes32)"
+)
+"""ABI type of `IRoundLedger.Round`."""
+
+REVERT_CODE = 3
+"""Error code with which nodes report a reverted call."""
+
+
+class Phase(enum.IntEnum):
+    """Where a round stands, as `IRoundLedger.Phase`."""
+
+    NONE = 0
+    OPEN = 1
+    COMMITTED = 2
+    ANCHORED = 3
+    FINAL = 4
+    CANCELLED = 5
+    SLASHED = 6
+
+
+class Head(NamedTuple):
+    """The round whose state the next round trains from."""
+
+    round: int
+    """Its number."""
+    state_root: bytes
+    """Its state root."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundView:
+    """What the ledger stores of a round (`IRoundLedger.Round`)."""
+
+    policy: int
+    """Number of the policy that the round pins."""
+    phase: Phase
+    """Stored phase: never `COMMITTED`; `LedgerReader.phase` derives it."""
+    entries: int
+    """Number of commitments recorded."""
+    opened_at: int
+    """Unix time of the opening."""
+    commit_deadline: int
+    """Unix time from which no commitment is taken."""
+    anchor_deadline: int
+    """Unix time from which the anchor is late."""
+    challenge_deadline: int
+    """Unix time from which the round may be finalized; zero until anchored."""
+    coordinator: str
+    """Account that opened the round, checksummed."""
+    base: int
+    """Round whose state this round trains from."""
+    settled: bool
+    """Whether the rewards were settled."""
+    header_hash: bytes
+    """keccak256 of the round header."""
+    entries_hash: bytes
+    """Rolling hash of the entries."""
+    state_root: bytes
+    """State root after the round; zero until anchored."""
+    anchor_hash: bytes
+    """keccak256 of the encoded anchor; zero until anchored."""
+
+    @classmethod
+    def from_abi(cls, values: Any) -> RoundView:
+        """Build from the decoded tuple, in the order of the contract's struct."""
+        listed = list(values)
+        listed[1] = Phase(listed[1])
+        listed[7] = to_checksum_address(listed[7])
+        return cls(*listed)
+
+
+class Rpc:
+    """A JSON-RPC endpoint of an Ethereum node.
+
+    Usable as a context manager. Safe to share between threads: httpx clients are.
+
+    Args:
+        url: HTTP address of the endpoint.
+        timeout: Seconds that one request may take.
+    """
+
+    def __init__(self, url: str, timeout: float = DEFAULT_TIMEOUT) -> None:
+        self.url = url
+        self.timeout = timeout
+        self._ids = itertools.count(1)
+        self._http: httpx.Client | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        client, self._http = self._http, None
+        if client is not None:
+            client.close()
+
+    def call(self, method: str, params: list[Any] | None = None) -> Any:
+        """Call a method and return its result as it came.
+
+        Raises:
+            RpcError: the endpoint can't be reached in time, or answers with an error or with nonsense.
+            ContractRefused: the node says that a call reverted.
+        """
+        import httpx
+
+        body = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params or []}
+        try:
+            if self._http is None:
+                self._http = httpx.Client(timeout=self.timeout)
+            response = self._http.post(self.url, json=body)
+            answer = response.json()
+        except httpx.TimeoutException as error:
+            raise self._unreachable(f"gave no answer to {method} in {self.timeout:g} seconds") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._unreachable(f"can't be reached: {error}") from error
+        except ValueError as error:
+            raise self._unreachable(f"did not answer {method} with JSON (HTTP {response.status_code})") from error
+        if not isinstance(answer, dict) or ("result" not in answer and "error" not in answer):
+            raise self._unreachable(f"did not answer {method} with JSON-RPC (HTTP {response.status_code})")
+        if answer.get("error") is not None:
+            raise self._failure(method, answer["error"])
+        return answer["result"]
+
+    def chain_id(self) -> int:
+        """Return the EIP-155 id of the chain.
+
+        Raises:
+            RpcError: as `call`.
+        """
+        return self._quantity("eth_chainId")
+
+    def block_number(self) -> int:
+        """Return the number of the newest block.
+
+        Raises:
+            RpcError: as `call`.
+        """
+        return self._quantity("eth_blockNumber")
+
+    def latest_timestamp(self) -> int:
+        """Return the Unix time of the newest block.
+
+        Raises:
+            RpcError: as `call`.
+        """
+        block = self.call("eth_getBlockByNumber", ["latest", False])
+        try:
+            return int(block["timestamp"], 16)
+        except (TypeError, KeyError, ValueError) as error:
+            raise self._unreachable("answered eth_getBlockByNumber without a timestamp") from error
+
+    def code(self, address: str) -> bytes:
+        """Return the code at an address, empty if there is no contract.
+
+        Raises:
+            RpcError: as `call`.
+        """
+        return self._data("eth_getCode", [address, "latest"])
+
+    def eth_call(self, to: str, data: bytes) -> bytes:
+        """Call a contract on the newest block and return the bytes that it returned.
+
+        Raises:
+            RpcError: as `call`.
+            ContractRefused: the call reverted.
+        """
+        return self._data("eth_call", [{"to": to, "data": "0x" + data.hex()}, "latest"])
+
+    def read(self, to: str, signature: str, returns: list[str], *arguments: Any) -> tuple[Any, ...]:
+        """Call a view function, e.g. `read(vault, "stakeOf(address)", ["uint256"], account)`.
+
+        Raises:
+            RpcError: as `call`, or the answer does not have the expected form (no contract, or another one).
+            ContractRefused: the call reverted.
+        """
+        types = _argument_types(signature)
+        data = keccak(text=signature)[:4] + encode(types, list(arguments))
+        answer = self.eth_call(to, data)
+        try:
+            return decode(returns, answer)
+        except (DecodingError, OverflowError) as error:
+            raise RpcError(
+                f"The contract at {to} does not answer {signature} as Folkmoot's contracts do.",
+                remedy="Check that the deployment file belongs to this chain.",
+                code="wrong-contract",
+            ) from error
+
+    def _quantity(self, method: str) -> int:
+        value = self.call(method)
+        try:
+            return int(value, 16)
+        except (TypeError, ValueError) as error:
+            raise self._unreachable(f"answered {method} with {value!r}") from error
+
+    def _data(self, method: str, params: list[Any]) -> bytes:
+        value = self.call(method, params)
+        try:
+            return bytes.fromhex(value.removeprefix("0x"))
+        except (AttributeError, ValueError) as error:
+            raise self._unreachable(f"answered {method} with {value!r}") from error
+
+    def _failure(self, method: str, error: Any) -> RpcError | ContractRefused:
+        if not isinstance(error, dict):
+            return self._unreachable(f"answered {method} with the error {error!r}")
+        message = str(error.get("message", ""))
+        data = error.get("data")
+        if isinstance(data, dict):  # some nodes wrap it
+            data = data.get("data")
+        if error.get("code") == REVERT_CODE or "revert" in message.lower():
+            raw = data if isinstance(data, str) and data.startswith("0x") else "0x"
+            return _refusal(method, message, raw)
+        return RpcError(
+            f"The RPC endpoint {self.url} answered {method} with an error: {message or error}.",
+            remedy="Check that the node is in sync and serves this method.",
+            code="rpc-error",
+            details={"method": method, "rpcCode": error.get("code")},
+        )
+
+    def _unreachable(self, what: str) -> RpcError:
+        return RpcError(
+            f"The RPC endpoint {self.url} {what}.",
+            remedy="Check the address (--rpc or FOLKMOOT_RPC) and that the node is running.",
+            details={"url": self.url},
+        )
+
+
+class LedgerReader:
+    """Typed reads of the RoundLedger.
+
+    Every method raises RpcError when the endpoint fails or no ledger is at the address.
+
+    Args:
+        rpc: Endpoint to ask.
+        ledger: Address of the RoundLedger.
+    """
+
+    def __init__(self, rpc: Rpc, ledger: str) -> None:
+        self.rpc = rpc
+        self.address = to_checksum_address(ledger)
+
+    def round(self, round_id: int) -> RoundView:
+        """Return what is stored of a round; its phase is `NONE` if there is no such round."""
+        (values,) = self.rpc.read(self.address, "rounds(uint64)", [ROUND_TYPE], round_id)
+        return RoundView.from_abi(values)
+
+    def phase(self, round_id: int) -> Phase:
+        """Return the phase of a round at the time of the newest block."""
+        (value,) = self.rpc.read(self.address, "phase(uint64)", ["uint8"], round_id)
+        return Phase(value)
+
+    def head(self) -> Head:
+        """Return the round whose state the next round trains from."""
+        round_id, state_root = self.rpc.read(self.address, "head()", ["uint64", "bytes32"])
+        return Head(round_id, state_root)
+
+    def next_round(self) -> int:
+        """Return the number that the next round gets."""
+        (value,) = self.rpc.read(self.address, "nextRound()", ["uint64"])
+        return int(value)
+
+    def current_policy(self) -> int:
+        """Return the number of the policy that the next round pins."""
+        (value,) = self.rpc.read(self.address, "currentPolicy()", ["uint32"])
+        return int(value)
+
+    def policy(self, policy_id: int) -> Policy:
+        """Return a policy.
+
+        Raises:
+            ContractRefused: there is no such policy.
+        """
+        (values,) = self.rpc.read(self.address, "policies(uint32)", [POLICY_TYPE], policy_id)
+        return policy_from_abi(values)
+
+    def coordinator(self) -> str:
+        """Return the coordinator of the next round."""
+        (value,) = self.rpc.read(self.address, "coordinator()", ["address"])
+        return str(to_checksum_address(value))
+
+    def has_committed(self, round_id: int, contributor: str) -> bool:
+        """Return whether an account has a commitment in a round."""
+        (value,) = self.rpc.read(self.address, "hasCommitted(uint64,address)", ["bool"], round_id, contributor)
+        return bool(value)
+
+    def claimable(self, account: str) -> int:
+        """Return the rewards that an account can claim, in units of 1e-18 tokens."""
+        (value,) = self.rpc.read(self.address, "claimable(address)", ["uint256"], account)
+        return int(value)
+
+    def manifest_hash(self) -> bytes:
+        """Return the hash of the manifest."""
+        (value,) = self.rpc.read(self.address, "manifestHash()", ["bytes32"])
+        return bytes(value)
+
+    def genesis_hash(self) -> bytes:
+        """Return the keccak256 of the genesis file."""
+        (value,) = self.rpc.read(self.address, "genesisHash()", ["bytes32"])
+        return bytes(value)
+
+    def latest_timestamp(self) -> int:
+        """Return the Unix time of the newest block."""
+        return self.rpc.latest_timestamp()
+
+
+class VaultReader:
+    """Typed reads of the StakeVault.
+
+    Every method raises RpcError when the endpoint fails or no vault is at the address.
+
+    Args:
+        rpc: Endpoint to ask.
+        vault: Address of the StakeVault.
+    """
+
+    def __init__(self, rpc: Rpc, vault: str) -> None:
+        self.rpc = rpc
+        self.address = to_checksum_address(vault)
+
+    def stake_of(self, account: str) -> int:
+        """Return the stake of an account, in units of 1e-18 tokens, without what is unbonding."""
+        (value,) = self.rpc.read(self.address, "stakeOf(address)", ["uint256"], account)
+        return int(value)
+
+    def members(self, accounts: list[str]) -> dict[str, tuple[int, int]]:
+        """Return stake (1e-18 tokens) and member number (0: never staked) of each account."""
+        stakes, numbers = self.rpc.read(
+            self.address, "members(address[])", ["uint256[]", "uint32[]"], accounts
+        )
+        return dict(zip(accounts, zip(stakes, numbers, strict=True), strict=True))
+
+    def total_staked(self) -> int:
+        """Return the sum of all stakes, in units of 1e-18 tokens."""
+        (value,) = self.rpc.read(self.address, "totalStaked()", ["uint256"])
+        return int(value)
+
+
+def policy_from_abi(values: Any) -> Policy:
+    """Build a policy from the decoded tuple, in the order of the contract's struct."""
+    from folkmoot.policy import Policy
+
+    (
+        rule, parameters, max_sum_squares, min_contributors, max_contributors, bits, rate, momentum,
+        commit_window, anchor_window, challenge_window, min_stake, bond, reward, verifier,
+    ) = values  # fmt: skip
+    return Policy(
+        rule=bytes(rule).rstrip(b"\0").decode("ascii", errors="replace"),
+        parameters=tuple(parameters),
+        max_sum_squares=max_sum_squares,
+        min_contributors=min_contributors,
+        max_contributors=max_contributors,
+        bits=bits,
+        rate=rate,
+        momentum=momentum,
+        commit_window=commit_window,
+        anchor_window=anchor_window,
+        challenge_window=challenge_window,
+        min_stake=min_stake,
+        bond=bond,
+        reward=reward,
+        verifier=to_checksum_address(verifier),
+    )
+
+
+def _argument_types(signature: str) -> list[str]:
+    inside = signature[signature.index("(") + 1 : -1]
+    return inside.split(",") if inside else []
+
+
+def _refusal(method: str, message: str, data: str) -> ContractRefused:
+    """Name the two reverts that the reads of this module can meet; `refusals` knows all of them."""
+    raw = bytes.fromhex(data[2:]) if len(data) % 2 == 0 else b""
+    if raw[:4] == keccak(text="RoundLedgerUnknownPolicy(uint32)")[:4] and len(raw) == 36:
+        number = int.from_bytes(raw[4:], "big")
+        return ContractRefused(
+            f"There is no policy {number}.",
+            remedy="Policies are numbered from 1; `folkmoot status` shows the current one.",
+            details={"error": "RoundLedgerUnknownPolicy", "arguments": {"policyId": number}, "data": data},
+        )
+    return ContractRefused(
+        f"The contract refused {method}: {message or 'no reason given'}.",
+        remedy="Check that the deployment file belongs to this chain.",
+        details={"data": data},
+    )

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Encrypted key files (Web3 Secret Storage, scrypt) and where their passwords come from.
+
+A private key is never written in clear, and a password is never taken from a command line. Knows nothing of the chain.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from folkmoot.errors import KeystoreError
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+PASSWORD_VARIABLE = "FOLKMOOT_PASSWORD"  # noqa: S105  the name of a variable, not a password
+"""Environment variable that may hold the password."""
+
+SCRYPT_WORK = 2**18
+"""Work factor of scrypt, the value that clients use for keys of worth (about a second and 256 MiB)."""
+
+MIN_PASSWORD = 8
+"""Fewest characters of a new password."""
+
+Prompt = Callable[[str], str]
+"""Asks a person for a password, showing the given text."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeystoreFile:
+    """A key file in a folder, without its key."""
+
+    path: Path
+    """Where it is."""
+    address: str
+    """Account, checksummed."""
+
+
+def read_password(
+    *,
+    password_file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    prompt: Prompt | None = None,
+    text: str = "Password: ",
+) -> str:
+    """Return a password from the first source that is there: file, `FOLKMOOT_PASSWORD`, prompt.
+
+    Args:
+        password_file: File whose first line is the password.
+        environment: Environment to look in; that of the process if left out.
+        prompt: How to ask a person, or None if nobody can be asked.
+        text: What to show when asking.
+
+    Raises:
+        KeystoreError: no source is there, or the file can't be read or is empty.
+    """
+    if password_file is not None:
+        try:
+            lines = password_file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise KeystoreError(
+                f"The password file {password_file} can't be read: {reason}.",
+                remedy="Give a readable text file whose first line is the password.",
+                code="password-missing",
+            ) from error
+        if not lines or not lines[0]:
+            raise KeystoreError(
+                f"The password file {password_file} is empty.",
+                remedy="Put the password on its first line.",
+                code="password-missing",
+            )
+        return lines[0]
+    values = os.environ if environment is None else environment
+    if PASSWORD_VARIABLE in values:
+        return values[PASSWORD_VARIABLE]
+    if prompt is None:
+        raise KeystoreError(
+            "No password was given and nobody can be asked for one.",
+            remedy=f"Give --password-file, or set {PASSWORD_VARIABLE}.",
+            code="password-missing",
+        )
+    return prompt(text)
+
+
+def create(
+    path: Path, password: str, *, private_key: bytes | None = None, work: int = SCRYPT_WORK
+) -> KeystoreFile:
+    """Write a new key file with mode 0600; an existing file is never overwritten.
+
+    Args:
+        path: File to write, or an existing folder: the file is then called `<address>.json`.
+        password: Password of the file, at least `MIN_PASSWORD` characters.
+        private_key: 32 bytes to keep; a random key if left out.
+        work: Work factor of scrypt, a power of two. Lower ones are for tests.
+
+    Raises:
+        KeystoreError: the password is too short, or the file is there already or can't be written.
+    """
+    from eth_account import Account
+
+    if len(password) < MIN_PASSWORD:
+        raise KeystoreError(
+            f"The password has {len(password)} characters.",
+            remedy=f"Choose one of at least {MIN_PASSWORD}.",
+            code="password-too-short",
+        )
+    account = Account.from_key(private_key if private_key is not None else secrets.token_bytes(32))
+    if path.is_dir():
+        path = path / f"{account.address}.json"
+    document = Account.encrypt(account.key, password, kdf="scrypt", iterations=work)
+    data = (json.dumps(document, indent=2) + "\n").encode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # O_EXCL: a key that is already there is never lost, and nobody can read the file before its mode is set.
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError as error:
+        raise KeystoreError(
+            f"There is already a file {path}.",
+            remedy="Choose another name; a key file is never overwritten.",
+            code="keystore-exists",
+        ) from error
+    except OSError as error:
+        raise KeystoreError(
+            f"The key file {path} can't be written: {error.strerror}.", remedy="Choose another place."
+        ) from error
+    return KeystoreFile(path, account.address)
+
+
+def address_of(path: Path) -> str:
+    """Return the checksummed account of a key file without opening it.
+
+    Raises:
+        KeystoreError: the file is missing or damaged, or does not name its account.
+    """
+    from eth_utils.address import is_address, to_checksum_address
+
+    address = _read(path).get("address")
+    if not isinstance(address, str) or not is_address(_prefixed(address)):
+        raise _damaged(path, "it names no account")
+    return to_checksum_address(_prefixed(address))
+
+
+def load(path: Path, password: str) -> LocalAccount:
+    """Open a key file and return its account.
+
+    Raises:
+        KeystoreError: the file is missing or damaged, or the password is wrong.
+    """
+    from eth_account import Account
+
+    document = _read(path)
+    try:
+        key = Account.decrypt(document, password)
+    except ValueError as error:
+        if "MAC" in str(error):
+            raise KeystoreError(
+                f"The password of the key file {path} is wrong.",
+                remedy="Try again; a lost password can't be recovered.",
+                code="wrong-password",
+            ) from error
+        raise _damaged(path, str(error)) from error
+    except (KeyError, TypeError, NotImplementedError, AttributeError) as error:
+        raise _damaged(path, f"{type(error).__name__} {error}") from error
+    account: LocalAccount = Account.from_key(key)
+    return account
+
+
+def files_in(folder: Path) -> list[KeystoreFile]:
+    """List the key files in a folder, by name; other files are passed over.
+
+    Raises:
+        KeystoreError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise KeystoreError(
+            f"There is no folder {folder}.",
+            remedy="Create a key with `folkmoot account new`.",
+            code="keystore-missing",
+        )
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found.append(KeystoreFile(path, address_of(path)))
+        except KeystoreError:
+            continue  # deployment files and the like live in the same folders
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise KeystoreError(
+            f"There is no key file {path}.",
+            remedy="Give --keystore (or FOLKMOOT_KEYSTORE), or create a key with `folkmoot account new`.",
+            code="keystore-missing",
+        ) from error
+    except OSError as error:
+        raise KeystoreError(
+            f"The key file {path} can't be read: {error.strerror}.",
+            remedy="Check its path and its permissions.",
+            code="keystore-missing",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, "it is not JSON") from error
+    if not isinstance(document, dict) or not isinstance(document.get("crypto", document.get("Crypto")), dict):
+        raise _damaged(path, "it is not an encrypted key")
+    return document
+
+
+def _prefixed(address: str) -> str:
+    return address if address.startswith("0x") else f"0x{address}"
+
+
+def _damaged(path: Path, reason: str) -> KeystoreError:
+    return KeystoreError(
+        f"The key file {path} is damaged: {reason}.",
+        remedy="Restore it from a backup.",
+        code="keystore-damaged",
+    )

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A local Ethereum chain: finds Anvil, starts it, waits until it answers, ends it.
+
+For demos, drills and tests. Knows nothing of Folkmoot's contracts.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from folkmoot.chain.rpc import Rpc
+from folkmoot.errors import FolkmootError, LocalError, RpcError
+from folkmoot.local.processes import Child, died, free_port, require_free_port, spawn
+
+CHAIN_ID = 31337
+"""Chain id of local chains; what moves the clock refuses to work on any other."""
+
+ANVIL_VARIABLE = "FOLKMOOT_ANVIL"
+"""Environment variable with the path of the program."""
+
+FUNDS = 10**22
+"""Wei that `fund` gives."""
+
+
+def find_anvil() -> Path:
+    """Return the path of the Anvil program: `FOLKMOOT_ANVIL`, then `node_modules` upwards from here, then PATH.
+
+    Raises:
+        LocalError: there is none, or the variable names no program.
+    """
+    named = os.environ.get(ANVIL_VARIABLE)
+    if named:
+        if os.access(named, os.X_OK) and Path(named).is_file():
+            return Path(named)
+        raise LocalError(
+            f"{ANVIL_VARIABLE} names {named}, which is no program.",
+            remedy="Correct the variable or unset it.",
+            code="anvil-missing",
+        )
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    inside = Path("node_modules", "@foundry-rs", f"anvil-{sys.platform}-{machine}", "bin", "anvil")
+    for start in (Path.cwd(), Path(__file__).resolve().parent):
+        for folder in (start, *start.parents):
+            if os.access(folder / inside, os.X_OK):
+                return folder / inside
+    found = shutil.which("anvil")
+    if found:
+        return Path(found)
+    raise LocalError(
+        "Anvil, the local chain, is not installed.",
+        remedy=f"Run `make install`, or set {ANVIL_VARIABLE} to the program.",
+        code="anvil-missing",
+    )
+
+
+def anvil_command(port: int, *, block_time: float | None = None, state: Path | None = None) -> list[str]:
+    """Return the command that starts a local chain on a port of the loopback interface.
+
+    Args:
+        port: TCP port.
+        block_time: Seconds between blocks; None mines a block for each transaction at once.
+        state: File that the chain's state is loaded from if it is there, and saved to at the end.
+
+    Raises:
+        LocalError: Anvil is not installed.
+    """
+    command = [
+        str(find_anvil()),
+        *("--host", "127.0.0.1"),
+        *("--port", str(port)),
+        *("--chain-id", str(CHAIN_ID)),
+        *("--accounts", "1"),
+        "--enable-tx-gas-limit",  # the cap of EIP-7825, which main networks have
+    ]
+    if block_time is not None:
+        command += ["--block-time", f"{block_time:g}"]
+    if state is not None:
+        command += ["--state", str(state)]
+    return command
+
+
+class Anvil:
+    """A running local chain; a context manager.
+
+    Args:
+        port: Port to listen on; a free one if left out.
+        block_time: Seconds between blocks; None mines a block for each transaction at once.
+        state: File that the chain's state is loaded from and saved to.
+        log: File for its output; a temporary one if left out.
+        timeout: Seconds that it may take until it answers.
+    """
+
+    def __init__(
+        self,
+        port: int | None = None,
+        *,
+        block_time: float | None = None,
+        state: Path | None = None,
+        log: Path | None = None,
+        timeout: float = 30.0,
+    ) -> None:
+        self.port = port
+        self.block_time = block_time
+        self.state = state
+        self.log = log
+        self.timeout = timeout
+        self._child: Child | None = None
+        self._rpc: Rpc | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def url(self) -> str:
+        """HTTP address of its JSON-RPC endpoint."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def rpc(self) -> Rpc:
+        """JSON-RPC client of this chain."""
+        if self._rpc is None:
+            self._rpc = Rpc(self.url)
+        return self._rpc
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, None while it does not run."""
+        return self._child.pid if self._child else None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it and wait until it answers.
+
+        Raises:
+            LocalError: Anvil is missing, the port is taken, or it does not answer in time.
+        """
+        if self.port is None:
+            self.port = free_port()
+        else:
+            require_free_port(self.port, "the local chain")
+        if self.log is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="folkmoot-anvil-")
+            self.log = Path(self._scratch.name, "anvil.log")
+        command = anvil_command(self.port, block_time=self.block_time, state=self.state)
+        self._child = spawn("anvil", command, self.log)
+        try:
+            self._await_answer(self._child)
+        except FolkmootError:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End it: SIGTERM first, then SIGKILL. May be called again."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.stop()
+        if self._rpc is not None:
+            self._rpc.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+            self._scratch, self.log = None, None
+
+    def call(self, method: str, *params: Any) -> Any:
+        """Call a JSON-RPC method.
+
+        Raises:
+            RpcError: it gave no answer or an error.
+        """
+        return self.rpc.call(method, list(params))
+
+    def fund(self, address: str, wei: int = FUNDS) -> None:
+        """Set the balance of an account, in wei."""
+        self.call("anvil_setBalance", address, hex(wei))
+
+    def advance(self, seconds: int) -> int:
+        """Move the chain's clock forward and mine a block; return the new Unix time."""
+        return advance(self.rpc, seconds)
+
+    def snapshot(self) -> str:
+        """Remember the state of the chain; `revert` with the result goes back to it, once."""
+        return str(self.call("evm_snapshot"))
+
+    def revert(self, snapshot: str) -> None:
+        """Go back to a snapshot."""
+        self.call("evm_revert", snapshot)
+
+    def _await_answer(self, child: Child) -> None:
+        end = time.monotonic() + self.timeout
+        probe = Rpc(self.url, timeout=2.0)
+        try:
+            while True:
+                try:
+                    probe.chain_id()
+                except RpcError:
+                    if not child.alive:
+                        raise died(child) from None
+                    if time.monotonic() >= end:
+                        raise LocalError(
+                            f"The local chain did not answer in {self.timeout:g} seconds. Its log ends with:\n"
+                            f"{child.tail()}\n",
+                            remedy="Try again; if it stays so, start Anvil by hand and look.",
+                            code="local-not-ready",
+                        ) from None
+                    time.sleep(0.05)
+                else:
+                    return
+        finally:
+            probe.close()
+
+
+def advance(rpc: Rpc, seconds: int) -> int:
+    """Move the clock of a local chain forward by a number of seconds and mine a block; return the new Unix time.
+
+    Raises:
+        LocalError: the chain is not a local Anvil (chain id 31337), or `seconds` is not above zero.
+        RpcError: the endpoint failed.
+    """
+    chain_id = rpc.chain_id()
+    if chain_id != CHAIN_ID:
+        raise LocalError(
+            f"Chain {chain_id} is not a local chain, so its clock can't be moved.",
+            remedy=f"Use this with a local Anvil (chain id {CHAIN_ID}) only; elsewhere, wait.",
+            code="not-a-local-chain",
+        )
+    if seconds <= 0:
+        raise LocalError(
+            f"A clock can't be moved by {seconds} seconds.", remedy="Give a number above zero.", code="not-forward"
+        )
+    rpc.call("evm_increaseTime", [seconds])
+    rpc.call("evm_mine")
+    return rpc.latest_timestamp()

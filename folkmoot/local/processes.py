@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Child processes that start in order, are ready before the next one starts, and never outlive their parent.
+
+Knows nothing of what the programs do: chain, coordinator and nodes are all just names, commands and probes here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+from folkmoot.errors import LocalError
+
+GRACE = 10.0
+"""Seconds that a process gets between SIGTERM and SIGKILL."""
+
+LOG_TAIL = 15
+"""Lines of a log that an error shows."""
+
+_PR_SET_PDEATHSIG = 1
+
+Probe = Callable[[], bool]
+"""Returns whether a process is ready; must return soon and raise nothing."""
+
+
+@dataclass(eq=False)
+class Child:
+    """One supervised process."""
+
+    name: str
+    """Name for people and for the log file."""
+    process: subprocess.Popen[bytes]
+    """The running process; it leads its own process group."""
+    log: Path
+    """File with its standard output and standard error."""
+    expected_to_end: bool = field(default=False)
+    """Whether its end is no failure, e.g. of a run that is over when it is done."""
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self.process.poll() is None
+
+    def tail(self, lines: int = LOG_TAIL) -> str:
+        """Return the last lines of its log."""
+        return tail(self.log, lines)
+
+    def stop(self, grace: float = GRACE) -> None:
+        """End the process and its group: SIGTERM, then SIGKILL after `grace` seconds. May be called again."""
+        group = self.process.pid
+        if self.alive:
+            _signal_group(group, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(grace)
+        # What its own children left behind is in the same group, whether or not the leader still lives.
+        _signal_group(group, signal.SIGKILL)
+        self.process.wait()
+
+
+class Supervisor:
+    """Starts named processes and ends all of them, in reverse order, when its block is left.
+
+    Use as a context manager, in the main thread: Linux ends children with the thread that started them. SIGTERM and
+    SIGINT are turned into `KeyboardInterrupt` inside the block, so that the processes are ended on these as well.
+    If the parent is killed, Linux ends the direct children.
+
+    Args:
+        logs: Folder for the log files, one a process, `<name>.log`.
+        grace: Seconds between SIGTERM and SIGKILL.
+    """
+
+    def __init__(self, logs: Path, *, grace: float = GRACE) -> None:
+        self.logs = logs
+        self.grace = grace
+        self.children: list[Child] = []
+        self._previous: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, _interrupt)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.stop()
+        finally:
+            for number, handler in self._previous.items():
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+            self._previous.clear()
+
+    def start(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        ready: Probe | None = None,
+        timeout: float = 60.0,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        expected_to_end: bool = False,
+    ) -> Child:
+        """Start a process and wait until it is ready.
+
+        Args:
+            name: Name of the process and of its log file.
+            command: Program and arguments; no shell.
+            ready: Probe that is asked until it says yes; if left out, the process counts as ready at once.
+            timeout: Seconds that it may take to become ready.
+            environment: The whole environment of the process; that of this process if left out.
+            folder: Working folder.
+            expected_to_end: Whether its end is no failure (`check` passes over it).
+
+        Raises:
+            LocalError: the program can't be started, ends before it is ready, or is not ready in time. The error shows
+                the end of its log.
+        """
+        child = spawn(name, command, self.logs / f"{name}.log", environment=environment, folder=folder)
+        child.expected_to_end = expected_to_end
+        self.children.append(child)
+        if ready is not None:
+            self._await(child, ready, timeout)
+        return child
+
+    def check(self) -> None:
+        """Raise if a process that should run has ended.
+
+        Raises:
+            LocalError: names the process, its exit status and the end of its log.
+        """
+        for child in self.children:
+            if not child.alive and not child.expected_to_end:
+                raise died(child)
+
+    def watch(self, until: Probe, *, timeout: float | None = None, every: float = 0.2) -> bool:
+        """Wait until a condition holds while all processes live.
+
+        Args:
+            until: The condition.
+            timeout: Seconds to wait at most, None for ever.
+            every: Seconds between two looks.
+
+        Returns:
+            Whether the condition holds; False after the timeout.
+
+        Raises:
+            LocalError: a process ended.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while not until():
+            self.check()
+            if end is not None and time.monotonic() >= end:
+                return False
+            time.sleep(every)
+        return True
+
+    def stop(self) -> None:
+        """End all processes, the youngest first. Interrupts that come meanwhile wait until all are ended."""
+        with _interrupts_held():
+            while self.children:
+                self.children.pop().stop(self.grace)
+
+    def stop_one(self, name: str) -> None:
+        """End the processes of this name, if there are any."""
+        with _interrupts_held():
+            for child in [child for child in self.children if child.name == name]:
+                child.stop(self.grace)
+                self.children.remove(child)
+
+    def _await(self, child: Child, ready: Probe, timeout: float) -> None:
+        end = time.monotonic() + timeout
+        while not ready():
+            if not child.alive:
+                raise died(child)
+            self.check()
+            if time.monotonic() >= end:
+                raise LocalError(
+                    f"{child.name} was not ready after {timeout:g} seconds. Its log ends with:\n{child.tail()}\n",
+                    remedy=f"Read {child.log}.",
+                    code="local-not-ready",
+                    details={"name": child.name, "log": str(child.log)},
+                )
+            time.sleep(0.05)
+
+
+def spawn(
+    name: str,
+    command: Sequence[str | Path],
+    log: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Child:
+    """Start one process in its own group, its output in a log file (appended).
+
+    Raises:
+        LocalError: the program is missing or can't be started.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    words = [str(word) for word in command]
+    try:
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=None if environment is None else dict(environment),
+                cwd=folder,
+                process_group=0,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise LocalError(
+            f"{name} can't be started: {words[0]}: {reason}.",
+            remedy="Run `make install`, or give the path of the program.",
+            code="local-program-missing",
+            details={"name": name, "command": words},
+        ) from error
+    return Child(name, process, log)
+
+
+def died(child: Child) -> LocalError:
+    """Return the error for a process that ended, with the end of its log."""
+    status = child.process.poll()
+    how = f"ended with status {status}" if status is None or status >= 0 else f"was ended by signal {-status}"
+    return LocalError(
+        f"{child.name} {how}. Its log ends with:\n{child.tail()}\n",
+        remedy=f"Read {child.log}.",
+        code="local-process-died",
+        details={"name": child.name, "status": status, "log": str(child.log)},
+    )
+
+
+def tail(path: Path, lines: int = LOG_TAIL) -> str:
+    """Return the last lines of a text file, an empty string if there is none. Reads at most 64 KiB."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 65_536))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a TCP port that is free now. Another program may take it before you do."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def require_free_port(port: int, what: str, host: str = "127.0.0.1") -> None:
+    """Check that nothing listens on a port.
+
+    Raises:
+        LocalError: the port is taken, or no such port can be used.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise LocalError(
+                f"Port {port} can't be used for {what}: {reason}.",
+                remedy="Stop the program that listens there, or choose another port.",
+                code="port-taken",
+                details={"port": port},
+            ) from error
+
+
+def accepts_connections(port: int, host: str = "127.0.0.1") -> bool:
+    """Return whether something listens on a port; a simple readiness probe."""
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((host, port)) == 0
+
+
+if sys.platform == "linux":
+    _LIBC = ctypes.CDLL(None, use_errno=True)
+
+    def _die_with_parent() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+else:
+
+    def _die_with_parent() -> None:
+        """Do nothing: other systems have no such call."""
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back: ending the children must not be cut short."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
