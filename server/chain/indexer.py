@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the events of the federation's contracts, on the chain that is canonical now.
+
+After every batch it remembers the last block's hash. When the chain no longer has that hash, events above the
+newest block that both agree on are dropped and read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from folkmoot.chain.deployment import CONTRACTS, Deployment
+from server.chain.calls import decode_log
+from server.chain.node import Block, Node
+from server.db import events
+from server.db.engine import Database
+from server.db.models import ChainBlock, ChainEvent
+
+logger = logging.getLogger(__name__)
+
+BATCH_BLOCKS = 2_000
+"""Most blocks in one query: many endpoints refuse more."""
+REMEMBERED_BLOCKS = 256
+"""Ends of batches that are kept to find where a reorg began."""
+
+_SUBJECTS = ("round", "version", "proposalId", "policyId", "account")
+_SUPPORT = ("against", "for", "abstain")
+
+
+class Indexer:
+    """Reads events into the database."""
+
+    def __init__(self, database: Database, node: Node, deployment: Deployment) -> None:
+        self._database = database
+        self._node = node
+        self._deployment = deployment
+        self._roles = {getattr(deployment, role).lower(): role for role in CONTRACTS}
+
+    def poll(self) -> int:
+        """Read up to the newest block.
+
+        Returns:
+            Number of the block up to which events are known.
+
+        Raises:
+            RpcError: The chain gave no answer; what was read stays.
+        """
+        latest = self._node.latest()
+        first = self._rewind() + 1
+        while first <= latest.number:
+            last = min(first + BATCH_BLOCKS - 1, latest.number)
+            if not self._read(first, last):
+                break
+            first = last + 1
+        return first - 1
+
+    def _rewind(self) -> int:
+        """Drop what a reorg took away; return the last block whose events are known."""
+        with self._database.read() as session:
+            known = list(session.scalars(select(ChainBlock).order_by(ChainBlock.number.desc())))
+        common = self._deployment.block - 1
+        for block in known:
+            found = self._node.block(block.number)
+            if found is not None and found.hash == block.hash:
+                common = block.number
+                break
+        if known and known[0].number > common:
+            logger.warning("the chain was reorganised: reading again from block %d", common + 1)
+            with self._database.write() as session:
+                session.execute(delete(ChainEvent).where(ChainEvent.block_number > common))
+                session.execute(delete(ChainBlock).where(ChainBlock.number > common))
+        return common
+
+    def _read(self, first: int, last: int) -> bool:
+        end = self._node.block(last)
+        if end is None:
+            return False
+        logs = self._node.logs([getattr(self._deployment, role) for role in CONTRACTS], first, last)
+        after = self._node.block(last)
+        if after is None or after.hash != end.hash:
+            return False  # reorganised while we read: the next poll starts from what is sure
+        self._store(end, logs)
+        return True
+
+    def _store(self, end: Block, logs: Sequence[dict[str, Any]]) -> None:
+        with self._database.write() as session:
+            for log in logs:
+                decoded = decode_log(self._roles[log["address"].lower()], log)
+                if decoded is None:
+                    continue
+                name, arguments = decoded
+                event = ChainEvent(
+                    block_number=int(log["blockNumber"], 16),
+                    block_hash=log["blockHash"],
+                    log_index=int(log["logIndex"], 16),
+                    transaction_hash=log["transactionHash"],
+                    name=name,
+                    subject=_subject(arguments),
+                    arguments=arguments,
+                )
+                session.add(event)
+                _announce(session, event)
+            session.merge(ChainBlock(number=end.number, hash=end.hash))
+            session.execute(delete(ChainBlock).where(ChainBlock.number < end.number - REMEMBERED_BLOCKS))
+
+
+def _subject(arguments: dict[str, Any]) -> str:
+    for name in _SUBJECTS:
+        if name in arguments:
+            return str(arguments[name])
+    return ""
+
+
+def _announce(session: Session, event: ChainEvent) -> None:
+    """Put what people wait for into the event log, once, however often the chain is reorganised."""
+    arguments = event.arguments
+    data: dict[str, Any]
+    match event.name:
+        case "ProposalCreated":
+            kind, data = (
+                "proposal-created",
+                {
+                    "proposal": str(arguments["proposalId"]),
+                    "proposer": arguments["proposer"],
+                    "description": arguments["description"],
+                },
+            )
+        case "VoteCast" | "VoteCastWithParams":
+            kind, data = (
+                "vote-cast",
+                {
+                    "proposal": str(arguments["proposalId"]),
+                    "voter": arguments["voter"],
+                    "support": _SUPPORT[arguments["support"]],
+                    "votes": str(arguments["weight"]),
+                    "reason": arguments["reason"],
+                },
+            )
+        case "ProposalExecuted":
+            kind, data = "proposal-executed", {"proposal": str(arguments["proposalId"])}
+        case "VersionActivated":
+            kind, data = (
+                "version-activated",
+                {
+                    "version": arguments["version"],
+                    "reportHash": arguments["reportHash"],
+                },
+            )
+        case "RoundSlashed":
+            kind, data = (
+                "round-slashed",
+                {
+                    "round": arguments["round"],
+                    "challenger": arguments["challenger"],
+                    "bond": str(arguments["bond"]),
+                },
+            )
+        case _:
+            return
+    data["transaction"] = event.transaction_hash
+    digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+    events.append(session, kind, data, key=f"{kind}:{digest}")
+
+
+def by_name(session: Session, name: str, subject: str | None = None) -> list[ChainEvent]:
+    """Events of a name (about one subject), in the chain's order."""
+    query = select(ChainEvent).where(ChainEvent.name == name)
+    if subject is not None:
+        query = query.where(ChainEvent.subject == subject)
+    return list(session.scalars(query.order_by(ChainEvent.block_number, ChainEvent.log_index)))

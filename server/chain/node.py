@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the coordinator asks of an Ethereum node, and the one real implementation, over
+`folkmoot.chain.rpc`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from folkmoot.chain.refusals import explain
+from folkmoot.chain.rpc import Rpc
+from folkmoot.errors import ContractRefused, RpcError
+
+LOCAL_CHAIN_ID = 31337
+"""Chain id of a local Anvil, whose clock can be moved."""
+_GWEI = 10**9
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block, as far as it matters here."""
+
+    number: int
+    hash: str
+    timestamp: int
+    base_fee: int
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of a transaction."""
+
+    block_number: int
+    block_hash: str
+    succeeded: bool
+    gas_used: int
+
+
+class Node(Protocol):
+    """An Ethereum node. Every method raises RpcError when there is no answer."""
+
+    def latest(self) -> Block:
+        """The newest block."""
+
+    def block(self, number: int) -> Block | None:
+        """A block of the canonical chain; none if it is not there (yet)."""
+
+    def transaction_count(self, account: str, block: int | str) -> int:
+        """Transactions that the account has sent up to a block, or with the mempool ("pending")."""
+
+    def receipt(self, transaction_hash: str) -> Receipt | None:
+        """Receipt of a transaction; none while it is not in the canonical chain."""
+
+    def send(self, raw: bytes) -> None:
+        """Hand over a signed transaction. To hand it over again does no harm."""
+
+    def estimate(self, account: str, to: str, data: bytes) -> int:
+        """Gas that the call would take now.
+
+        Raises:
+            ContractRefused: It would revert; decoded.
+        """
+
+    def call(self, account: str, to: str, data: bytes, block: int | str = "latest") -> bytes:
+        """Result of a call at the end of a block.
+
+        Raises:
+            ContractRefused: It reverts; decoded.
+        """
+
+    def priority_fee(self) -> int:
+        """Tip per gas that gets a transaction in."""
+
+    def logs(self, addresses: list[str], first: int, last: int) -> list[dict[str, Any]]:
+        """Raw logs of a range of blocks, both ends included."""
+
+
+class RpcNode:
+    """A node behind a JSON-RPC endpoint."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        self.rpc = rpc
+
+    def latest(self) -> Block:
+        """The newest block."""
+        block = self._block("latest")
+        if block is None:
+            raise RpcError("The RPC endpoint has no newest block.", remedy="Check that the node is in sync.")
+        return block
+
+    def block(self, number: int) -> Block | None:
+        """A block of the canonical chain."""
+        return self._block(hex(number))
+
+    def now(self, chain_id: int) -> int:
+        """The chain's time. A local Anvil makes blocks only on demand: there the block under way counts."""
+        latest = self.latest().timestamp
+        if chain_id == LOCAL_CHAIN_ID:
+            pending = self._block("pending")
+            return max(latest, pending.timestamp if pending else 0)
+        return latest
+
+    def transaction_count(self, account: str, block: int | str) -> int:
+        """Transactions that the account has sent."""
+        tag = hex(block) if isinstance(block, int) else block
+        return int(self.rpc.call("eth_getTransactionCount", [account, tag]), 16)
+
+    def receipt(self, transaction_hash: str) -> Receipt | None:
+        """Receipt of a transaction."""
+        found = self.rpc.call("eth_getTransactionReceipt", [transaction_hash])
+        if not found or found.get("blockHash") is None:
+            return None
+        return Receipt(
+            block_number=int(found["blockNumber"], 16),
+            block_hash=found["blockHash"],
+            succeeded=int(found["status"], 16) == 1,
+            gas_used=int(found["gasUsed"], 16),
+        )
+
+    def send(self, raw: bytes) -> None:
+        """Hand over a signed transaction."""
+        try:
+            self.rpc.call("eth_sendRawTransaction", ["0x" + raw.hex()])
+        except RpcError as exc:
+            said = str(exc).lower()
+            known = (
+                "already known",
+                "already imported",
+                "known transaction",
+                "nonce too low",
+                "alreadyknown",
+            )
+            if not any(words in said for words in known):
+                raise
+
+    def estimate(self, account: str, to: str, data: bytes) -> int:
+        """Gas that the call would take now."""
+        return int(self._simulate("eth_estimateGas", account, to, data), 16)
+
+    def call(self, account: str, to: str, data: bytes, block: int | str = "latest") -> bytes:
+        """Result of a call at the end of a block."""
+        tag = hex(block) if isinstance(block, int) else block
+        return bytes.fromhex(self._simulate("eth_call", account, to, data, tag).removeprefix("0x"))
+
+    def priority_fee(self) -> int:
+        """Tip per gas that gets a transaction in."""
+        try:
+            return int(self.rpc.call("eth_maxPriorityFeePerGas", []), 16)
+        except RpcError:
+            return _GWEI  # not every node offers the method
+
+    def logs(self, addresses: list[str], first: int, last: int) -> list[dict[str, Any]]:
+        """Raw logs of a range of blocks."""
+        query = {"address": addresses, "fromBlock": hex(first), "toBlock": hex(last)}
+        found: list[dict[str, Any]] = self.rpc.call("eth_getLogs", [query])
+        return found
+
+    def move_clock(self, timestamp: int) -> None:
+        """Let the next block have this time, and make it. Only Anvil can do this."""
+        self.rpc.call("evm_setNextBlockTimestamp", [timestamp])
+        self.rpc.call("evm_mine", [])
+
+    def _simulate(self, method: str, account: str, to: str, data: bytes, *more: str) -> str:
+        try:
+            result: str = self.rpc.call(
+                method, [{"from": account, "to": to, "data": "0x" + data.hex()}, *more]
+            )
+        except ContractRefused as exc:
+            raise explain(exc.details.get("data")) from exc
+        return result
+
+    def _block(self, tag: str) -> Block | None:
+        found = self.rpc.call("eth_getBlockByNumber", [tag, False])
+        if not found:
+            return None
+        return Block(
+            number=int(found["number"], 16),
+            hash=found["hash"] or "",
+            timestamp=int(found["timestamp"], 16),
+            base_fee=int(found.get("baseFeePerGas") or "0x0", 16),
+        )

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The database's engine and its two kinds of transaction.
+
+Reading transactions see one moment; writing transactions take SQLite's write lock at once, so that none fails
+half way because another one wrote first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from folkmoot.errors import DatabaseError
+
+BUSY_TIMEOUT_SECONDS = 30
+WRITE_OPTION = "folkmoot_write"
+
+
+def normalise_url(url: str) -> str:
+    """Put the driver that we ship into a PostgreSQL URL; a plain path becomes a SQLite URL."""
+    if "://" not in url:
+        return f"sqlite:///{Path(url)}"
+    for prefix in ("postgres://", "postgresql://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + url.removeprefix(prefix)
+    return url
+
+
+def make_engine(url: str) -> Engine:
+    """Make an engine for SQLite (a file) or PostgreSQL.
+
+    Raises:
+        DatabaseError: The URL can't be understood or has no driver here.
+    """
+    try:
+        parsed = make_url(normalise_url(url))
+        if parsed.get_backend_name() == "sqlite":
+            engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+        else:
+            engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=10)
+    except (SQLAlchemyError, ImportError) as exc:
+        raise DatabaseError(
+            f"The database URL {url!r} can't be used: {exc}.",
+            remedy="Give a SQLite file or postgresql://user@host/name.",
+        ) from exc
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions begin where we say so, not where the driver guesses
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get(WRITE_OPTION, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+class Database:
+    """Sessions on one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._writing = engine.execution_options(**{WRITE_OPTION: True})
+
+    @classmethod
+    def open(cls, url: str) -> Database:
+        """Open a database by URL; the schema is not looked at (`server.db.schema`)."""
+        return cls(make_engine(url))
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that only reads."""
+        with Session(self.engine) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session in one transaction: all of it happens, or nothing."""
+        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of the coordinator.
+
+Numbers that may leave 63 bits are stored as decimal text; hashes and addresses as 0x-hex (addresses
+checksummed), so that a row can be read with any database tool. Nothing here decides anything: a row is what
+was seen or intended.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+# SQLite numbers rows only through INTEGER PRIMARY KEY.
+RowId = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class Base(DeclarativeBase):
+    """Base of all tables. Constraints have predictable names, so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Run(Base):
+    """A number of rounds that the operator asked for."""
+
+    __tablename__ = "runs"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))
+    """One of running, done, failed."""
+    rounds: Mapped[int]
+    """Rounds asked for."""
+    completed: Mapped[int] = mapped_column(default=0)
+    """Rounds anchored."""
+    expect: Mapped[int]
+    """Contributors after whose answers a round need not wait any longer."""
+    cancelled: Mapped[int] = mapped_column(default=0)
+    """Rounds in a row that were cancelled."""
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    signature: Mapped[str] = mapped_column(Text, unique=True)
+    """The coordinator's signature; unique, so that a request can't be played again."""
+
+
+class Round(Base):
+    """A round as the engine sees it. The step is written before it acts."""
+
+    __tablename__ = "rounds"
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.id"))
+    step: Mapped[str] = mapped_column(String(16), index=True)
+    """A value of `server.rounds.steps.Step`."""
+    policy_id: Mapped[int]
+    base: Mapped[int] = mapped_column(BigInteger)
+    base_state_root: Mapped[str] = mapped_column(String(66))
+    base_momentum_root: Mapped[str] = mapped_column(String(66))
+    base_state_sha256: Mapped[str] = mapped_column(String(64))
+    header: Mapped[bytes] = mapped_column(LargeBinary)
+    header_hash: Mapped[str] = mapped_column(String(66))
+    exponents: Mapped[list[int]] = mapped_column(JSON)
+    expect: Mapped[int] = mapped_column(default=0)
+    opened_at: Mapped[int | None] = mapped_column(BigInteger)
+    commit_deadline: Mapped[int | None] = mapped_column(BigInteger)
+    anchor_deadline: Mapped[int | None] = mapped_column(BigInteger)
+    challenge_deadline: Mapped[int | None] = mapped_column(BigInteger)
+    entries: Mapped[int] = mapped_column(default=0)
+    entries_hash: Mapped[str | None] = mapped_column(String(66))
+    anchor: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    """The anchor's weights and hashes, once computed."""
+    verdicts_sha256: Mapped[str | None] = mapped_column(String(64))
+    artifacts_sha256: Mapped[str | None] = mapped_column(String(64))
+    aggregate_sha256: Mapped[str | None] = mapped_column(String(64))
+    state_sha256: Mapped[str | None] = mapped_column(String(64))
+    recomputed: Mapped[int] = mapped_column(default=0)
+    """How often an anchor was refused and the round computed again."""
+    error: Mapped[str | None] = mapped_column(Text)
+
+
+class Update(Base):
+    """An accepted update: its commitment was signed by the contributor and its file is in the store."""
+
+    __tablename__ = "updates"
+    __table_args__ = (UniqueConstraint("round", "contributor"),)
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    round: Mapped[int] = mapped_column(ForeignKey("rounds.number"))
+    contributor: Mapped[str] = mapped_column(String(42), index=True)
+    commitment: Mapped[dict[str, str]] = mapped_column(JSON)
+    """The commitment as it came, without the signature."""
+    commitment_hash: Mapped[str] = mapped_column(String(66))
+    signature: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int] = mapped_column(BigInteger)
+    batch: Mapped[str | None] = mapped_column(String(96))
+    """Purpose of the transaction that takes the commitment to the chain."""
+    dropped: Mapped[str | None] = mapped_column(String(32))
+    """Reason code if the chain refused the commitment later on (stake taken out, window over)."""
+    received_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class Refusal(Base):
+    """An answer that failed a check. Only the claim is known: anybody can send bytes in another's name."""
+
+    __tablename__ = "refusals"
+    __table_args__ = (Index("ix_refusals_round_contributor", "round", "contributor"),)
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    round: Mapped[int] = mapped_column(BigInteger)
+    contributor: Mapped[str] = mapped_column(String(42), index=True)
+    """Whom the sender claimed to be."""
+    authenticated: Mapped[bool]
+    """Whether the commitment bore the contributor's signature."""
+    reason: Mapped[str] = mapped_column(String(32))
+    detail: Mapped[str] = mapped_column(Text)
+    received_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class Entry(Base):
+    """A commitment that is on the chain, and its verdict once the round is computed."""
+
+    __tablename__ = "entries"
+
+    round: Mapped[int] = mapped_column(ForeignKey("rounds.number"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    contributor: Mapped[str] = mapped_column(String(42), index=True)
+    commitment: Mapped[dict[str, str]] = mapped_column(JSON)
+    commitment_hash: Mapped[str] = mapped_column(String(66))
+    transaction_hash: Mapped[str] = mapped_column(String(66))
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    """The delivered file; none if it never arrived."""
+    weight: Mapped[int | None] = mapped_column(BigInteger)
+    reason: Mapped[str | None] = mapped_column(String(32))
+    numbers: Mapped[dict[str, str] | None] = mapped_column(JSON)
+
+
+class Artifact(Base):
+    """A file in the store."""
+
+    __tablename__ = "artifacts"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    keccak: Mapped[str | None] = mapped_column(String(64), index=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    """One of genesis, manifest, state, update, aggregate, verdicts, artifacts, model, report."""
+    size: Mapped[int] = mapped_column(BigInteger)
+    round: Mapped[int | None] = mapped_column(BigInteger)
+    public_from: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Chain time from which anybody may read it: for an update, the end of the commit window."""
+
+
+class Transaction(Base):
+    """The outbox. A row is written with the state change that wants it; the rest happens to it."""
+
+    __tablename__ = "transactions"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    purpose: Mapped[str] = mapped_column(String(96), unique=True)
+    """What it is for, e.g. `anchor:7`. One purpose is carried out once."""
+    state: Mapped[str] = mapped_column(String(12), index=True)
+    """One of queued, signed, mined, confirmed, failed."""
+    round: Mapped[int] = mapped_column(BigInteger, index=True)
+    to: Mapped[str] = mapped_column(String(42))
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+    nonce: Mapped[int | None] = mapped_column(BigInteger)
+    raw: Mapped[bytes | None] = mapped_column(LargeBinary)
+    hash: Mapped[str | None] = mapped_column(String(66))
+    attempts: Mapped[int] = mapped_column(default=0)
+    block_number: Mapped[int | None] = mapped_column(BigInteger)
+    block_hash: Mapped[str | None] = mapped_column(String(66))
+    gas_used: Mapped[int | None] = mapped_column(BigInteger)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    """Why it failed: code, message, remedy, details (the decoded custom error)."""
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class ChainEvent(Base):
+    """An event of one of the contracts, on the chain that is canonical as far as we know."""
+
+    __tablename__ = "chain_events"
+    __table_args__ = (
+        UniqueConstraint("block_number", "log_index"),
+        Index("ix_chain_events_name_subject", "name", "subject"),
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    block_number: Mapped[int] = mapped_column(BigInteger)
+    block_hash: Mapped[str] = mapped_column(String(66))
+    log_index: Mapped[int]
+    transaction_hash: Mapped[str] = mapped_column(String(66))
+    name: Mapped[str] = mapped_column(String(40))
+    subject: Mapped[str] = mapped_column(String(80))
+    """Number of the round, version, policy or proposal, or the account, that the event is about."""
+    arguments: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class ChainBlock(Base):
+    """A block up to which events were read. Reorgs are found by comparing these with the chain."""
+
+    __tablename__ = "chain_blocks"
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    hash: Mapped[str] = mapped_column(String(66))
+
+
+class LogEntry(Base):
+    """What happened, in order: the stream of `/v1/events`."""
+
+    __tablename__ = "event_log"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    key: Mapped[str | None] = mapped_column(String(160), unique=True)
+    """What makes it happen once, so that a step that is run again does not say it twice."""
+    type: Mapped[str] = mapped_column(String(32))
+    data: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

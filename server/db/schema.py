@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Migrations: bring a database to this release's schema, or say clearly why it can't be used."""
+
+from __future__ import annotations
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from folkmoot.errors import DatabaseError
+from server.db.models import Base
+
+
+def _config(engine: Engine) -> Config:
+    config = Config()
+    config.set_main_option("script_location", "server.db:migrations")
+    config.attributes["engine"] = engine
+    return config
+
+
+def latest() -> str:
+    """The schema of this release."""
+    config = Config()
+    config.set_main_option("script_location", "server.db:migrations")
+    head = ScriptDirectory.from_config(config).get_current_head()
+    if head is None:
+        raise AssertionError("no migrations are packaged")
+    return head
+
+
+def current(engine: Engine) -> str | None:
+    """The schema that the database has; none if it is empty.
+
+    Raises:
+        DatabaseError: The database can't be opened.
+    """
+    try:
+        with engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    except SQLAlchemyError as exc:
+        where = engine.url.render_as_string(hide_password=True)
+        cause = str(getattr(exc, "orig", None) or exc).splitlines()[0]
+        raise DatabaseError(
+            f"The database {where} can't be opened: {cause}.",
+            remedy="Check that it exists and is a database, that its folder can be written, and that its server runs.",
+        ) from exc
+
+
+def check(engine: Engine) -> None:
+    """Make sure that the database has the schema of this release.
+
+    Raises:
+        DatabaseError: It has an older or a newer one.
+    """
+    config = _config(engine)
+    have, want = current(engine), latest()
+    if have == want:
+        return
+    where = engine.url.render_as_string(hide_password=True)
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if have is not None and have not in known:
+        raise DatabaseError(
+            f"The database {where} has schema {have}, which is newer than this release ({want}).",
+            remedy="Install the release of Folkmoot that wrote it.",
+            code="database-newer",
+            details={"have": have, "want": want},
+        )
+    raise DatabaseError(
+        f"The database {where} has {'schema ' + have if have else 'no schema yet'}; this release needs {want}.",
+        remedy="Make a copy of it, then run `folkmoot coordinator migrate`.",
+        code="database-older",
+        details={"have": have, "want": want},
+    )
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the database to the schema of this release. Does nothing if it is there."""
+    have = current(engine)
+    known = {script.revision for script in ScriptDirectory.from_config(_config(engine)).walk_revisions()}
+    if have is not None and have not in known:
+        check(engine)
+    command.upgrade(_config(engine), "head")
+
+
+def differences(engine: Engine) -> list[object]:
+    """What the models have and the database has not, or the other way round."""
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, Base.metadata))

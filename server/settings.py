@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The coordinator's settings: one file, overridden by the environment. The environment is read here and
+nowhere else.
+
+Order: arguments of the command line, environment variables FOLKMOOT_COORDINATOR_..., `coordinator.json` in
+the home folder, defaults.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from folkmoot.errors import InputError
+
+FILE_NAME = "coordinator.json"
+
+
+class Settings(BaseSettings):
+    """Settings of one coordinator. Paths that are not absolute are below the home folder."""
+
+    model_config = SettingsConfigDict(env_prefix="FOLKMOOT_COORDINATOR_", extra="forbid", frozen=True)
+
+    home: Path
+    """Folder of this coordinator."""
+    rpc_url: str
+    """JSON-RPC endpoint of the chain."""
+    keystore: Path
+    """Encrypted key file of the coordinator's account."""
+    deployment: Path = Path("deployment.json")
+    """File with the addresses of the contracts."""
+    database_url: str = ""
+    """SQLAlchemy URL; empty for a SQLite file in the home folder."""
+    store: Path = Path("artifacts")
+    """Folder of the artifact store."""
+    password_file: Path | None = None
+    """File with the keystore's password; without it FOLKMOOT_PASSWORD or a prompt."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(default=8800, ge=0, le=65535)
+    """Port to listen on."""
+    confirmations: int | None = Field(default=None, ge=1, le=1000)
+    """Blocks, its own included, after which a transaction counts as settled; by default 1 on a local Anvil,
+    else 6."""
+    poll_interval: float = Field(default=1.0, gt=0, le=60)
+    """Seconds between two looks at the chain."""
+    hasten: bool = False
+    """Move the chain's clock to the end of a window when everyone has answered; only on a local Anvil."""
+    commit_margin: int = Field(default=30, ge=1)
+    """Seconds before the end of the commit window at which the commitments are sent (at most a third of the
+    window)."""
+    delivery_share: float = Field(default=0.25, ge=0, le=0.9)
+    """Share of the anchor window in which files of commitments that are on the chain may still arrive."""
+    cancelled_limit: int = Field(default=3, ge=1)
+    """Cancelled rounds in a row after which a run fails."""
+    body_limit: int = Field(default=1 << 20, ge=1024)
+    """Most bytes of a request's body, other than an update."""
+    uploads: int = Field(default=4, ge=1, le=64)
+    """Updates that are received and checked at the same time."""
+    requests_per_second: float = Field(default=50.0, gt=0)
+    """Requests per second that one client may make in the long run."""
+    request_burst: int = Field(default=400, ge=1)
+    """Requests that one client may make at once."""
+    trust_proxy: bool = False
+    """Take the client's address from X-Forwarded-For; only behind a proxy that sets it."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The file comes in through `load`; no other sources than the environment."""
+        return env_settings, init_settings
+
+    def resolve(self, path: Path) -> Path:
+        """A path of the settings as it is on the disk."""
+        return path if path.is_absolute() else self.home / path
+
+    @property
+    def resolved_database_url(self) -> str:
+        """URL of the database."""
+        return self.database_url or f"sqlite:///{self.home.resolve() / 'coordinator.sqlite3'}"
+
+    @property
+    def store_path(self) -> Path:
+        """Folder of the artifact store."""
+        return self.resolve(self.store)
+
+    def save(self) -> None:
+        """Write `coordinator.json` with what differs from the defaults."""
+        values = self.model_dump(mode="json", exclude_defaults=True, exclude={"home"})
+        (self.home / FILE_NAME).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+
+
+def load(home: Path, **overrides: Any) -> Settings:
+    """Read the settings of a home folder.
+
+    Args:
+        home: The folder with `coordinator.json`.
+        overrides: Values from the command line; those that are None do not override.
+
+    Raises:
+        InputError: There is no such file, or a value in it is wrong.
+    """
+    path = home / FILE_NAME
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError as exc:
+        raise InputError(
+            f"There is no coordinator in {home}: {FILE_NAME} is missing.",
+            remedy="Make one with `folkmoot coordinator init`, or give its folder with --home.",
+        ) from exc
+    except (OSError, ValueError) as exc:
+        raise InputError(f"{path} can't be read: {exc}.", remedy="Correct the file.") from exc
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold a JSON object.", remedy="Correct the file.")
+    try:
+        settings = Settings(**(values | {"home": home}))
+        chosen = {key: value for key, value in overrides.items() if value is not None}
+        if not chosen:
+            return settings
+        return Settings.model_validate(settings.model_dump() | chosen)
+    except ValidationError as exc:
+        problem = exc.errors()[0]
+        name = ".".join(str(part) for part in problem["loc"]) or "settings"
+        raise InputError(
+            f"The setting {name!r} is wrong: {problem['msg']} (given: {problem.get('input')!r}).",
+            remedy=f"Correct it in {path} or in FOLKMOOT_COORDINATOR_{name.upper()}.",
+        ) from exc
