@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { IAccessControl } from "@openzeppelin/contracts/access/IAccessControl.sol";
+
+import { Deployment } from "./utils/Deployment.sol";
+import { Vm } from "./utils/Vm.sol";
+
+/// @notice Who holds which role once everything is deployed.
+contract DeploymentTest is Deployment {
+    struct Role {
+        address target;
+        bytes32 role;
+        address holder;
+    }
+
+    /// @dev Every role of every contract, and its only holder.
+    function _roles() private view returns (Role[] memory roles) {
+        roles = new Role[](12);
+        roles[0] = Role(address(token), token.DEFAULT_ADMIN_ROLE(), address(timelock));
+        roles[1] = Role(address(token), token.MINTER_ROLE(), address(ledger));
+        roles[2] = Role(address(vault), vault.DEFAULT_ADMIN_ROLE(), address(timelock));
+        roles[3] = Role(address(vault), vault.SLASHER_ROLE(), address(ledger));
+        roles[4] = Role(address(registry), registry.DEFAULT_ADMIN_ROLE(), address(timelock));
+        roles[5] = Role(address(registry), registry.LEDGER_ROLE(), address(ledger));
+        roles[6] = Role(address(registry), registry.GOVERNANCE_ROLE(), address(timelock));
+        roles[7] = Role(address(ledger), ledger.DEFAULT_ADMIN_ROLE(), address(timelock));
+        roles[8] = Role(address(ledger), ledger.GOVERNANCE_ROLE(), address(timelock));
+        roles[9] = Role(address(timelock), timelock.DEFAULT_ADMIN_ROLE(), address(timelock));
+        roles[10] = Role(address(timelock), timelock.PROPOSER_ROLE(), address(governor));
+        roles[11] = Role(address(timelock), timelock.CANCELLER_ROLE(), address(governor));
+    }
+
+    function test_deployment_everyRoleIsWithItsHolder() public view {
+        Role[] memory roles = _roles();
+        for (uint256 i = 0; i < roles.length; ++i) {
+            vm.assertTrue(IAccessControl(roles[i].target).hasRole(roles[i].role, roles[i].holder), "role of its holder");
+        }
+    }
+
+    function test_deployment_theDeployerHoldsNoRole() public view {
+        Role[] memory roles = _roles();
+        for (uint256 i = 0; i < roles.length; ++i) {
+            vm.assertFalse(
+                IAccessControl(roles[i].target).hasRole(roles[i].role, deployer.addr), "role of the deployer"
+            );
+        }
+        vm.assertFalse(timelock.hasRole(timelock.EXECUTOR_ROLE(), deployer.addr), "executor role by name");
+        vm.assertEq(token.balanceOf(deployer.addr), 0, "tokens of the deployer");
+    }
+
+    /// @dev The list above is complete: the deployment emits exactly its grants, and that of execution to everybody.
+    function test_deployment_grantsNothingElse() public {
+        vm.recordLogs();
+        deploy();
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        Role[] memory roles = _roles();
+        uint256 granted;
+        for (uint256 i = 0; i < logs.length; ++i) {
+            if (logs[i].topics[0] != IAccessControl.RoleGranted.selector) continue;
+            ++granted;
+            if (logs[i].topics[1] == timelock.EXECUTOR_ROLE()) {
+                vm.assertEq(logs[i].topics[2], bytes32(0), "anybody executes");
+            } else {
+                vm.assertTrue(_listed(roles, logs[i]), "grant is on the list");
+            }
+        }
+        vm.assertEq(granted, roles.length + 1, "number of grants");
+    }
+
+    function test_deployment_peersAreWhereTheyWerePredicted() public view {
+        vm.assertEq(address(vault.token()), address(token), "token of the vault");
+        vm.assertEq(address(ledger.vault()), address(vault), "vault of the ledger");
+        vm.assertEq(address(ledger.token()), address(token), "token of the ledger");
+        vm.assertEq(address(ledger.registry()), address(registry), "registry of the ledger");
+        vm.assertEq(address(governor.token()), address(vault), "votes of the governor");
+        vm.assertEq(governor.timelock(), address(timelock), "timelock of the governor");
+    }
+
+    function test_deployment_fitsTheSizeLimit() public view {
+        uint256 limit = 24_576;
+        vm.assertLe(address(token).code.length, limit, "token");
+        vm.assertLe(address(vault).code.length, limit, "vault");
+        vm.assertLe(address(registry).code.length, limit, "registry");
+        vm.assertLe(address(ledger).code.length, limit, "ledger");
+        vm.assertLe(address(timelock).code.length, limit, "timelock");
+        vm.assertLe(address(governor).code.length, limit, "governor");
+    }
+
+    function _listed(Role[] memory roles, Vm.Log memory log) private pure returns (bool) {
+        address holder = address(uint160(uint256(log.topics[2])));
+        for (uint256 i = 0; i < roles.length; ++i) {
+            if (roles[i].target == log.emitter && roles[i].role == log.topics[1] && roles[i].holder == holder) {
+                return true;
+            }
+        }
+        return false;
+    }
+}

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { IAccessControl } from "@openzeppelin/contracts/access/IAccessControl.sol";
+import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import { IERC20Errors } from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
+import { SafeCast } from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+
+import { StakeVault } from "../src/StakeVault.sol";
+import { IStakeVault } from "../src/interfaces/IStakeVault.sol";
+import { Deployment } from "./utils/Deployment.sol";
+
+contract StakeVaultTest is Deployment {
+    function setUp() public override {
+        super.setUp();
+        vm.prank(treasury.addr);
+        require(token.transfer(alice.addr, 1000e18));
+        vm.prank(alice.addr);
+        token.approve(address(vault), type(uint256).max);
+    }
+
+    function _stake(Actor memory account, uint256 amount) private {
+        vm.prank(account.addr);
+        vault.stake(account.addr, amount);
+    }
+
+    function _unbond(Actor memory account, uint256 amount) private {
+        vm.prank(account.addr);
+        vault.requestUnbond(amount);
+    }
+
+    function _slash(address account, uint256 amount, uint256 share) private returns (uint256) {
+        vm.prank(address(ledger));
+        return vault.slash(account, amount, challenger.addr, share);
+    }
+
+    function _memberId(address account) private view returns (uint256) {
+        address[] memory accounts = new address[](1);
+        accounts[0] = account;
+        (, uint32[] memory memberIds) = vault.members(accounts);
+        return memberIds[0];
+    }
+
+    function _permit(uint256 amount) private view returns (uint8 v, bytes32 r, bytes32 s) {
+        bytes32 typehash =
+            keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)");
+        bytes32 structHash = keccak256(
+            abi.encode(typehash, bob.addr, address(vault), amount, token.nonces(bob.addr), block.timestamp + 60)
+        );
+        return vm.sign(bob.key, keccak256(abi.encodePacked("\x19\x01", token.DOMAIN_SEPARATOR(), structHash)));
+    }
+
+    // Construction.
+
+    function test_constructor_failsWithoutAToken() public {
+        vm.expectRevert(abi.encodeWithSelector(IStakeVault.StakeVaultZeroAddress.selector));
+        new StakeVault(IERC20(address(0)), address(timelock), address(ledger), 1 days);
+    }
+
+    function test_constructor_keepsTheUnbondingPeriod() public view {
+        vm.assertEq(uint256(vault.unbondingPeriod()), UNBONDING_PERIOD, "unbonding period");
+    }
+
+    function test_clock_isTime() public view {
+        vm.assertEq(uint256(vault.clock()), START, "clock");
+        vm.assertEq(vault.CLOCK_MODE(), "mode=timestamp", "mode");
+    }
+
+    // Staking.
+
+    function test_stake_movesTokensAndGivesVotes() public {
+        vm.expectEmit(address(vault));
+        emit IStakeVault.Staked(alice.addr, alice.addr, 40e18);
+        vm.expectEmit(address(token));
+        emit IERC20.Transfer(alice.addr, address(vault), 40e18);
+        _stake(alice, 40e18);
+        vm.assertEq(vault.stakeOf(alice.addr), 40e18, "stake");
+        vm.assertEq(vault.totalStaked(), 40e18, "total");
+        vm.assertEq(vault.getVotes(alice.addr), 40e18, "votes");
+        vm.assertEq(vault.delegates(alice.addr), alice.addr, "delegate");
+        vm.assertEq(token.balanceOf(address(vault)), 40e18, "balance of the vault");
+    }
+
+    function test_stake_forAnotherBelongsToTheOther() public {
+        vm.expectEmit(address(vault));
+        emit IStakeVault.Staked(bob.addr, alice.addr, 10e18);
+        vm.prank(alice.addr);
+        vault.stake(bob.addr, 10e18);
+        vm.assertEq(vault.stakeOf(bob.addr), 10e18, "stake of bob");
+        vm.assertEq(vault.stakeOf(alice.addr), 0, "stake of alice");
+        vm.assertEq(vault.getVotes(bob.addr), 10e18, "votes of bob");
+    }
+
+    function test_stake_keepsADelegationMadeBefore() public {
+        vm.prank(alice.addr);
+        vault.delegate(carol.addr);
+        _stake(alice, 7e18);
+        vm.assertEq(vault.delegates(alice.addr), carol.addr, "delegate");
+        vm.assertEq(vault.getVotes(carol.addr), 7e18, "votes of carol");
+        vm.assertEq(vault.getVotes(alice.addr), 0, "votes of alice");
+    }
+
+    function test_stake_doesNotDelegateAgainAfterTheFirstTime() public {
+        _stake(alice, 7e18);
+        vm.prank(alice.addr);
+        vault.delegate(address(0));
+        vm.prank(alice.addr);
+        vault.stake(alice.addr, 1e18);
+        vm.assertEq(vault.delegates(alice.addr), address(0), "alice chose not to vote");
+        vm.assertEq(vault.getVotes(alice.addr), 0, "votes");
+    }
+
+    function test_stake_numbersMembersFromOne() public {
+        vm.assertEq(_memberId(alice.addr), 0, "no member yet");
+        _stake(alice, 1);
+        vm.prank(alice.addr);
+        vault.stake(bob.addr, 1);
+        _stake(alice, 1);
+        vm.assertEq(_memberId(alice.addr), 1, "alice");
+        vm.assertEq(_memberId(bob.addr), 2, "bob");
+    }
+
+    function test_members_answersForManyAtOnce() public {
+        _stake(alice, 5);
+        address[] memory accounts = new address[](3);
+        (accounts[0], accounts[1], accounts[2]) = (bob.addr, alice.addr, alice.addr);
+        (uint256[] memory stakes, uint32[] memory memberIds) = vault.members(accounts);
+        vm.assertEq(stakes[0], 0, "stake of a stranger");
+        vm.assertEq(uint256(memberIds[0]), 0, "number of a stranger");
+        vm.assertEq(stakes[1], 5, "stake of alice");
+        vm.assertEq(uint256(memberIds[2]), 1, "number of alice");
+    }
+
+    function test_stake_failsOnZeroAmount() public {
+        vm.expectRevert(abi.encodeWithSelector(IStakeVault.StakeVaultZeroAmount.selector));
+        _stake(alice, 0);
+    }
+
+    function test_stake_failsForTheZeroAddress() public {
+        vm.expectRevert(abi.encodeWithSelector(IStakeVault.StakeVaultZeroAddress.selector));
+        vm.prank(alice.addr);
+        vault.stake(address(0), 1);
+    }
+
+    function test_stake_failsBeyond128Bits() public {
+        uint256 amount = uint256(type(uint128).max) + 1;
+        vm.expectRevert(abi.encodeWithSelector(SafeCast.SafeCastOverflowedUintDowncast.selector, 128, amount));
+        _stake(alice, amount);
+    }
+
+    function test_stake_failsWithoutTheTokens() public {
+        vm.expectRevert(
+            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientBalance.selector, alice.addr, 1000e18, 1001e18)
+        );
+        _stake(alice, 1001e18);
+    }
+
+    function test_stakeWithPermit_needsNoAllowance() public {
+        vm.prank(alice.addr);
+        require(token.transfer(bob.addr, 6e18));
+        (uint8 v, bytes32 r, bytes32 s) = _permit(6e18);
+        vm.expectEmit(address(vault));
+        emit IStakeVault.Staked(bob.addr, bob.addr, 6e18);
+        vm.prank(bob.addr);
+        vault.stakeWithPermit(6e18, block.timestamp + 60, v, r, s);
+        vm.assertEq(vault.stakeOf(bob.addr), 6e18, "stake");
+    }
+
+    function test_stakeWithPermit_survivesAFrontRunPermit() public {
+        vm.prank(alice.addr);
+        require(token.transfer(bob.addr, 6e18));
+        (uint8 v, bytes32 r, bytes32 s) = _permit(6e18);
+        vm.prank(stranger.addr);
+        token.permit(bob.addr, address(vault), 6e18, block.timestamp + 60, v, r, s);
+        vm.prank(bob.addr);
+        vault.stakeWithPermit(6e18, block.timestamp + 60, v, r, s);
+        vm.assertEq(vault.stakeOf(bob.addr), 6e18, "stake");
+    }
+
+    function test_stakeWithPermit_failsWhenThePermitIsForLess() public {
+        vm.prank(alice.addr);
+        require(token.transfer(bob.addr, 6e18));
+        (uint8 v, bytes32 r, bytes32 s) = _permit(5e18);
+        vm.expectRevert(
+            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(vault), 0, 6e18)
+        );
+        vm.prank(bob.addr);
+        vault.stakeWithPermit(6e18, block.timestamp + 60, v, r, s);
+    }
+
+    // Leaving.
+
+    function test_requestUnbond_takesStakeAndVotesAtOnce() public {
+        _stake(alice, 10e18);
+        vm.expectEmit(address(vault));
+        emit IStakeVault.UnbondingRequested(alice.addr, 4e18, uint40(START) + UNBONDING_PERIOD);
+        _unbond(alice, 4e18);
+        vm.assertEq(vault.stakeOf(alice.addr), 6e18, "stake");
+        vm.assertEq(vault.getVotes(alice.addr), 6e18, "votes");
+        vm.assertEq(vault.totalStaked(), 6e18, "total");
+        vm.assertEq(token.balanceOf(address(vault)), 10e18, "tokens stay");
+        IStakeVault.Unbonding[] memory queue = vault.unbondings(alice.addr);
+        vm.assertEq(queue.length, 1, "withdrawals under way");
+        vm.assertEq(uint256(queue[0].amount), 4e18, "amount");
+        vm.assertEq(uint256(queue[0].releaseAt), START + UNBONDING_PERIOD, "release");
+    }
+
+    function test_requestUnbond_failsOnZeroAmount() public {
+        vm.expectRevert(abi.encodeWithSelector(IStakeVault.StakeVaultZeroAmount.selector));
+        _unbond(alice, 0);
+    }
+
+    function test_requestUnbond_failsBeyondTheStake() public {
+        _stake(alice, 3);
+        vm.expectRevert(abi.encodeWithSelector(IStakeVault.StakeVaultInsufficientStake.selector, alice.addr, 3, 4));
+        _unbond(alice, 4);
+    }
+
+    function test_requestUnbond_failsWhenTheQueueIsFull() public {
+        uint256 max = vault.MAX_UNBONDINGS();
+        _stake(alice, 100);
+        for (uint256 i = 0; i < max; ++i) {
+            _unbond(alice, 1);
+        }
+        vm.expectRevert(abi.encodeWithSelector(IStakeVault.StakeVaultTooManyUnbondings.selector, alice.addr, max));
+        _unbond(alice, 1);
+    }
+
+    function test_withdraw_failsBeforeTheRelease() public {
+        _stake(alice, 10);
+        _unbond(alice, 10);
+        vm.warp(START + UNBONDING_PERIOD - 1);
+        vm.expectRevert(
+            abi.encodeWithSelector(IStakeVault.StakeVaultNothingReleased.selector, alice.addr, START + UNBONDING_PERIOD)
+        );
+        vm.prank(alice.addr);
+        vault.withdraw();
+    }
+
+    function test_withdraw_failsWithNothingUnderWay() public {
+        vm.expectRevert(abi.encodeWithSelector(IStakeVault.StakeVaultNothingReleased.selector, alice.addr, 0));
+        vm.prank(alice.addr);
+        vault.withdraw();
+    }
+
+    function test_withdraw_paysWhatIsReleasedAndKeepsTheRest() public {
+        _stake(alice, 60);
+        _unbond(alice, 10);
+        vm.warp(START + 1 hours);
+        _unbond(alice, 20);
+        vm.warp(START + 2 hours);
+        _unbond(alice, 30);
+        vm.warp(START + 1 hours + UNBONDING_PERIOD);
+        vm.expectEmit(address(vault));
+        emit IStakeVault.Withdrawn(alice.addr, 30);
+        vm.prank(alice.addr);
+        uint256 amount = vault.withdraw();
+        vm.assertEq(amount, 30, "paid");
+        vm.assertEq(token.balanceOf(alice.addr), 1000e18 - 30, "balance");
+        IStakeVault.Unbonding[] memory queue = vault.unbondings(alice.addr);
+        vm.assertEq(queue.length, 1, "withdrawals left");
+        vm.assertEq(uint256(queue[0].amount), 30, "amount left");
+    }
+
+    function test_withdraw_makesRoomInTheQueue() public {
+        _stake(alice, 100);
+        for (uint256 i = 0; i < vault.MAX_UNBONDINGS(); ++i) {
+            _unbond(alice, 1);
+        }
+        vm.warp(START + UNBONDING_PERIOD);
+        vm.prank(alice.addr);
+        vault.withdraw();
+        _unbond(alice, 1);
+        vm.assertEq(vault.unbondings(alice.addr).length, 1, "withdrawals under way");
+    }
+
+    // Slashing.
+
+    function test_slash_splitsBetweenBeneficiaryAndFire() public {
+        _stake(alice, 100);
+        uint256 supply = token.totalSupply();
+        vm.expectEmit(address(vault));
+        emit IStakeVault.Slashed(alice.addr, challenger.addr, 20, 21);
+        uint256 taken = _slash(alice.addr, 41, 5000);
+        vm.assertEq(taken, 41, "taken");
+        vm.assertEq(vault.stakeOf(alice.addr), 59, "stake");
+        vm.assertEq(vault.getVotes(alice.addr), 59, "votes");
+        vm.assertEq(token.balanceOf(challenger.addr), 20, "to the challenger");
+        vm.assertEq(token.totalSupply(), supply - 21, "burnt");
+    }
+
+    function test_slash_reachesWhatIsUnbondingYoungestFirst() public {
+        _stake(alice, 100);
+        _unbond(alice, 30);
+        vm.warp(START + 1);
+        _unbond(alice, 20);
+        uint256 taken = _slash(alice.addr, 75, 0);
+        vm.assertEq(taken, 75, "taken");
+        vm.assertEq(vault.stakeOf(alice.addr), 0, "stake");
+        IStakeVault.Unbonding[] memory queue = vault.unbondings(alice.addr);
+        vm.assertEq(queue.length, 1, "withdrawals left");
+        vm.assertEq(uint256(queue[0].amount), 25, "left of the older withdrawal");
+    }
+
+    function test_slash_reachesWhatIsReleasedButNotWithdrawn() public {
+        _stake(alice, 10);
+        _unbond(alice, 10);
+        vm.warp(START + UNBONDING_PERIOD + 1);
+        vm.assertEq(_slash(alice.addr, 10, 0), 10, "taken");
+        vm.assertEq(vault.unbondings(alice.addr).length, 0, "withdrawals left");
+    }
+
+    function test_slash_takesOnlyWhatIsThere() public {
+        _stake(alice, 10);
+        _unbond(alice, 4);
+        vm.assertEq(_slash(alice.addr, 1000, 10_000), 10, "taken");
+        vm.assertEq(token.balanceOf(challenger.addr), 10, "to the challenger");
+        vm.assertEq(_slash(alice.addr, 1000, 10_000), 0, "nothing is left");
+    }
+
+    function test_slash_failsForOthers() public {
+        bytes32 role = vault.SLASHER_ROLE();
+        vm.expectRevert(
+            abi.encodeWithSelector(IAccessControl.AccessControlUnauthorizedAccount.selector, deployer.addr, role)
+        );
+        vm.prank(deployer.addr);
+        vault.slash(alice.addr, 1, deployer.addr, 0);
+    }
+
+    function test_slash_failsWithAShareAboveTheWhole() public {
+        vm.expectRevert(abi.encodeWithSelector(IStakeVault.StakeVaultShareTooLarge.selector, 10_001, 10_000));
+        _slash(alice.addr, 1, 10_001);
+    }
+
+    function test_slash_failsWithoutABeneficiary() public {
+        vm.expectRevert(abi.encodeWithSelector(IStakeVault.StakeVaultZeroAddress.selector));
+        vm.prank(address(ledger));
+        vault.slash(alice.addr, 1, address(0), 0);
+    }
+
+    // Whatever the amounts.
+
+    function testFuzz_slash_conservesTokens(uint256 staked, uint256 unbonding, uint256 amount, uint256 share) public {
+        staked = bound(staked, 1, 1000e18);
+        unbonding = bound(unbonding, 0, staked);
+        amount = bound(amount, 0, 2000e18);
+        share = bound(share, 0, 10_000);
+        _stake(alice, staked);
+        if (unbonding > 0) _unbond(alice, unbonding);
+        uint256 supply = token.totalSupply();
+        uint256 taken = _slash(alice.addr, amount, share);
+
+        vm.assertEq(taken, amount < staked ? amount : staked, "taken");
+        vm.assertEq(token.balanceOf(address(vault)), staked - taken, "balance of the vault");
+        vm.assertEq(token.balanceOf(challenger.addr), taken * share / 10_000, "to the challenger");
+        vm.assertEq(supply - token.totalSupply(), taken - taken * share / 10_000, "burnt");
+        vm.assertEq(vault.getVotes(alice.addr), vault.stakeOf(alice.addr), "votes");
+        uint256 fromStake = taken < staked - unbonding ? taken : staked - unbonding;
+        vm.assertEq(vault.stakeOf(alice.addr), staked - unbonding - fromStake, "stake is taken first");
+    }
+
+    function testFuzz_withdraw_returnsEverythingThatWasStaked(uint256 staked, uint256 part) public {
+        staked = bound(staked, 2, 1000e18);
+        part = bound(part, 1, staked - 1);
+        _stake(alice, staked);
+        _unbond(alice, part);
+        _unbond(alice, staked - part);
+        vm.warp(START + UNBONDING_PERIOD);
+        vm.prank(alice.addr);
+        vm.assertEq(vault.withdraw(), staked, "paid");
+        vm.assertEq(token.balanceOf(alice.addr), 1000e18, "balance");
+    }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { TimelockController } from "@openzeppelin/contracts/governance/TimelockController.sol";
+
+import { ModelRegistry } from "../../src/ModelRegistry.sol";
+import { MootToken } from "../../src/MootToken.sol";
+import { RoundLedger } from "../../src/RoundLedger.sol";
+import { StakeVault } from "../../src/StakeVault.sol";
+import { MootGovernor } from "../../src/governance/MootGovernor.sol";
+import { IMootToken } from "../../src/interfaces/IMootToken.sol";
+import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
+import { Test } from "./Test.sol";
+
+/// @notice The whole system as it is deployed for real, with named actors and round numbers.
+abstract contract Deployment is Test {
+    uint256 internal constant START = 1_800_000_000;
+    uint256 internal constant GENESIS_SUPPLY = 1_000_000e18;
+    uint40 internal constant UNBONDING_PERIOD = 7 days;
+    uint32 internal constant COMMIT_WINDOW = 10 minutes;
+    uint32 internal constant ANCHOR_WINDOW = 5 minutes;
+    uint32 internal constant CHALLENGE_WINDOW = 1 days;
+    uint128 internal constant MIN_STAKE = 100e18;
+    uint128 internal constant BOND = 1000e18;
+    uint128 internal constant REWARD = 900e18;
+    uint64 internal constant MAX_SUM_SQUARES = 1_000_000;
+    uint256 internal constant TIMELOCK_DELAY = 2 days;
+    uint48 internal constant VOTING_DELAY = 1 hours;
+    uint32 internal constant VOTING_PERIOD = 3 days;
+    uint256 internal constant PROPOSAL_THRESHOLD = 50e18;
+    uint256 internal constant QUORUM_PERCENT = 20;
+    uint48 internal constant VOTE_EXTENSION = 1 days;
+    bytes32 internal constant MANIFEST_HASH = keccak256("manifest");
+    bytes32 internal constant GENESIS_HASH = keccak256("genesis file");
+    bytes32 internal constant GENESIS_STATE = keccak256("genesis state");
+
+    MootToken internal token;
+    StakeVault internal vault;
+    ModelRegistry internal registry;
+    RoundLedger internal ledger;
+    TimelockController internal timelock;
+    MootGovernor internal governor;
+
+    Actor internal deployer;
+    Actor internal treasury;
+    Actor internal coordinator;
+    Actor internal verifier;
+    Actor internal challenger;
+    Actor internal stranger;
+    Actor internal alice;
+    Actor internal bob;
+    Actor internal carol;
+
+    function setUp() public virtual {
+        vm.warp(START);
+        deployer = actor("deployer");
+        treasury = actor("treasury");
+        coordinator = actor("coordinator");
+        verifier = actor("verifier");
+        challenger = actor("challenger");
+        stranger = actor("stranger");
+        alice = actor("alice");
+        bob = actor("bob");
+        carol = actor("carol");
+        deploy();
+        vm.prank(treasury.addr);
+        token.approve(address(vault), type(uint256).max);
+    }
+
+    /// @notice Deploy from one account, every peer at its predicted address.
+    function deploy() internal {
+        uint256 nonce = vm.getNonce(deployer.addr);
+        address ledgerAddress = vm.computeCreateAddress(deployer.addr, nonce + 3);
+        address timelockAddress = vm.computeCreateAddress(deployer.addr, nonce + 4);
+        address[] memory proposers = new address[](1);
+        proposers[0] = vm.computeCreateAddress(deployer.addr, nonce + 5);
+        IMootToken.Allocation[] memory genesis = new IMootToken.Allocation[](1);
+        genesis[0] = IMootToken.Allocation(treasury.addr, GENESIS_SUPPLY);
+
+        vm.startPrank(deployer.addr);
+        token = new MootToken(timelockAddress, ledgerAddress, genesis);
+        vault = new StakeVault(token, timelockAddress, ledgerAddress, UNBONDING_PERIOD);
+        registry = new ModelRegistry(timelockAddress, ledgerAddress, GENESIS_STATE);
+        ledger = new RoundLedger(
+            timelockAddress, vault, token, registry, coordinator.addr, MANIFEST_HASH, GENESIS_HASH, policy()
+        );
+        timelock = new TimelockController(TIMELOCK_DELAY, proposers, new address[](1), address(0));
+        governor = new MootGovernor(
+            vault, timelock, VOTING_DELAY, VOTING_PERIOD, PROPOSAL_THRESHOLD, QUORUM_PERCENT, VOTE_EXTENSION
+        );
+        vm.stopPrank();
+    }
+
+    /// @notice The first policy.
+    function policy() internal view returns (IRoundLedger.Policy memory) {
+        uint32[] memory parameters = new uint32[](2);
+        parameters[0] = 1;
+        return IRoundLedger.Policy({
+            rule: "multi_krum",
+            parameters: parameters,
+            maxSumSquares: MAX_SUM_SQUARES,
+            minContributors: 2,
+            maxContributors: 100,
+            bits: 8,
+            rate: 717,
+            momentum: 922,
+            commitWindow: COMMIT_WINDOW,
+            anchorWindow: ANCHOR_WINDOW,
+            challengeWindow: CHALLENGE_WINDOW,
+            minStake: MIN_STAKE,
+            bond: BOND,
+            reward: REWARD,
+            verifier: verifier.addr
+        });
+    }
+
+    /// @notice Stake for somebody, from the treasury.
+    function giveStake(address account, uint256 amount) internal {
+        vm.prank(treasury.addr);
+        vault.stake(account, amount);
+    }
+}

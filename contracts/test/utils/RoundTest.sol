@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
+import { PolicyId, RoundId } from "../../src/libraries/Types.sol";
+import { Deployment } from "./Deployment.sol";
+
+/// @notice A staked coordinator, three staked contributors, and every step of a round in one line.
+abstract contract RoundTest is Deployment {
+    bytes32 internal constant HEADER_HASH = keccak256("header");
+
+    function setUp() public virtual override {
+        super.setUp();
+        giveStake(coordinator.addr, 5 * BOND);
+        giveStake(alice.addr, 5 * MIN_STAKE);
+        giveStake(bob.addr, 3 * MIN_STAKE);
+        giveStake(carol.addr, MIN_STAKE);
+    }
+
+    function headRoot() internal view returns (bytes32 root) {
+        (, root) = ledger.head();
+    }
+
+    function headRound() internal view returns (RoundId round) {
+        (round,) = ledger.head();
+    }
+
+    function open() internal returns (RoundId round) {
+        round = ledger.nextRound();
+        bytes32 root = headRoot();
+        vm.prank(coordinator.addr);
+        ledger.openRound(round, root, HEADER_HASH);
+    }
+
+    /// @notice An acceptable commitment of `contributor`.
+    function commitmentOf(address contributor, RoundId round) internal view returns (IRoundLedger.Commitment memory) {
+        return IRoundLedger.Commitment({
+            contributor: contributor,
+            round: round,
+            baseStateRoot: ledger.rounds(ledger.rounds(round).base).stateRoot,
+            updateRoot: keccak256(abi.encode("update", contributor, round)),
+            sumSquares: 12_345,
+            numExamples: 600,
+            bundleHash: keccak256("bundle")
+        });
+    }
+
+    function signed(Actor memory signer, IRoundLedger.Commitment memory commitment)
+        internal
+        view
+        returns (bytes memory)
+    {
+        return sign(signer, ledger.commitmentDigest(commitment));
+    }
+
+    function batchOf(Actor memory signer, IRoundLedger.Commitment memory commitment)
+        internal
+        view
+        returns (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures)
+    {
+        commitments = new IRoundLedger.Commitment[](1);
+        signatures = new bytes[](1);
+        commitments[0] = commitment;
+        signatures[0] = signed(signer, commitment);
+    }
+
+    function commitOwn(Actor memory contributor, RoundId round) internal {
+        IRoundLedger.Commitment memory commitment = commitmentOf(contributor.addr, round);
+        vm.prank(contributor.addr);
+        ledger.commitUpdate(commitment);
+    }
+
+    function commitThree(RoundId round) internal {
+        commitOwn(alice, round);
+        commitOwn(bob, round);
+        commitOwn(carol, round);
+    }
+
+    /// @notice The entries that `commitThree` records.
+    function threeEntries(RoundId round) internal view returns (IRoundLedger.Entry[] memory entries) {
+        entries = new IRoundLedger.Entry[](3);
+        address[3] memory contributors = [alice.addr, bob.addr, carol.addr];
+        for (uint256 i = 0; i < 3; ++i) {
+            entries[i] =
+                IRoundLedger.Entry(contributors[i], ledger.hashCommitment(commitmentOf(contributors[i], round)));
+        }
+    }
+
+    /// @notice An acceptable anchor for three entries, with weights 5, 3 and 1.
+    function anchorFor(RoundId round) internal pure returns (IRoundLedger.Anchor memory) {
+        uint32[] memory weights = new uint32[](3);
+        (weights[0], weights[1], weights[2]) = (5, 3, 1);
+        return anchorWith(round, weights);
+    }
+
+    function anchorWith(RoundId round, uint32[] memory weights) internal pure returns (IRoundLedger.Anchor memory) {
+        return IRoundLedger.Anchor({
+            weights: weights,
+            aggregateRoot: keccak256(abi.encode("aggregate", round)),
+            stateRoot: keccak256(abi.encode("state", round)),
+            verdictHash: keccak256(abi.encode("verdicts", round)),
+            artifactsHash: keccak256(abi.encode("artifacts", round))
+        });
+    }
+
+    function skipCommitWindow(RoundId round) internal {
+        vm.warp(ledger.rounds(round).commitDeadline);
+    }
+
+    function skipChallengeWindow(RoundId round) internal {
+        vm.warp(ledger.rounds(round).challengeDeadline);
+    }
+
+    function anchorNow(RoundId round) internal {
+        vm.prank(coordinator.addr);
+        ledger.anchor(round, anchorFor(round));
+    }
+
+    /// @notice Open a round, fill it with three commitments and anchor it.
+    function anchored() internal returns (RoundId round) {
+        round = open();
+        commitThree(round);
+        skipCommitWindow(round);
+        anchorNow(round);
+    }
+
+    function finalized() internal returns (RoundId round) {
+        round = anchored();
+        skipChallengeWindow(round);
+        ledger.finalize(round);
+    }
+
+    function report(RoundId round) internal {
+        vm.prank(verifier.addr);
+        ledger.reportFraud(round, challenger.addr);
+    }
+
+    function assertPhase(RoundId round, IRoundLedger.Phase expected, string memory message) internal view {
+        vm.assertEq(uint256(ledger.phase(round)), uint256(expected), message);
+    }
+
+    function assertHead(RoundId round, string memory message) internal view {
+        assertEq(headRound(), round, message);
+        vm.assertEq(headRoot(), ledger.rounds(round).stateRoot, message);
+    }
+
+    function policyId(uint32 number) internal pure returns (PolicyId) {
+        return PolicyId.wrap(number);
+    }
+}
