@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Splitting one public data set into the private shares of simulated contributors.
 
-Real contributors bring their own data and need none of this. The shipped tasks use it so that several nodes on
-one or more machines hold disjoint shares without talking to each other: the split is a pure function of the
-labels, the number of shares and a seed. It knows nothing of models, Flower or the chain.
+Real contributors bring their own data and need none of this. The shipped tasks use it so that several nodes
+on one or more machines hold disjoint shares without talking to each other: the split is a pure function of
+labels, number of shares and seed. It knows nothing of models, Flower or the chain.
 """
 
 from __future__ import annotations

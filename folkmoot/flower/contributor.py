@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contributor's folder as the code in the bundle sees it: `contributor.json` and the kept updates.
+
+Only facts that may be public on this machine are here. The key is not: it stays in the signer agent, which
+this module does not know. It travels in the app bundle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eth_utils.address import is_address, to_checksum_address
+
+from folkmoot.errors import InputError
+from folkmoot.flower.records import HOME
+
+CONTRIBUTOR_FILE = "contributor.json"
+SOCKET_FILE = "signer.sock"
+UPDATES_FOLDER = "updates"
+KEEP_UPDATES = 3
+"""How many rounds' updates a node keeps, so that a lost one can be sent again."""
+
+
+@dataclass(frozen=True)
+class Contributor:
+    """Who contributes, to which federation, with what data."""
+
+    home: Path
+    """The contributor's folder."""
+    rpc: str
+    """RPC endpoint that the contributor trusts: the chain is read there, never through the coordinator."""
+    coordinator: str
+    """URL of the coordinator."""
+    deployment: Mapping[str, Any]
+    """The federation's ``deployment.json``."""
+    account: str
+    """The contributor's account."""
+    task: str
+    """Name of the task or ``package.module:object``."""
+    partition: int
+    """Which share of a shipped task's data is ours."""
+    partitions: int
+    """How many shares there are."""
+    attack: str = ""
+    """For drills: how to poison our own updates, ``sign-flip`` or ``sign-flip:SCALE``. Empty: not at all."""
+
+    @property
+    def chain_id(self) -> int:
+        """Id of the chain."""
+        return int(self.deployment["chainId"])
+
+    @property
+    def ledger(self) -> str:
+        """Address of the RoundLedger."""
+        return str(self.deployment["ledger"])
+
+    @property
+    def socket(self) -> Path:
+        """Where the signer agent listens."""
+        return self.home / SOCKET_FILE
+
+    def save(self) -> None:
+        """Write ``contributor.json``; its folder must exist."""
+        document = {
+            "rpc": self.rpc,
+            "coordinator": self.coordinator,
+            "deployment": dict(self.deployment),
+            "account": self.account,
+            "task": self.task,
+            "partition": self.partition,
+            "partitions": self.partitions,
+            "attack": self.attack,
+        }
+        _write(self.home / CONTRIBUTOR_FILE, (json.dumps(document, indent=2) + "\n").encode())
+
+    @classmethod
+    def load(cls, home: Path) -> Contributor:
+        """Read ``contributor.json`` of a folder.
+
+        Raises:
+            InputError: The file is missing or malformed.
+        """
+        path = home / CONTRIBUTOR_FILE
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            deployment = document["deployment"]
+            if not is_address(deployment["ledger"]) or not is_address(document["account"]):
+                raise ValueError("an address is malformed")
+            return cls(
+                home=home,
+                rpc=str(document["rpc"]),
+                coordinator=str(document["coordinator"]),
+                deployment={
+                    **deployment,
+                    "chainId": int(deployment["chainId"]),
+                    "ledger": to_checksum_address(deployment["ledger"]),
+                },
+                account=to_checksum_address(document["account"]),
+                task=str(document["task"]),
+                partition=int(document["partition"]),
+                partitions=int(document["partitions"]),
+                attack=str(document.get("attack", "")),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"The contributor's file {path} can't be read: {error}.",
+                remedy="Start the node with `folkmoot join`, which writes it.",
+                code="no-contributor",
+            ) from error
+
+    @classmethod
+    def of_node(cls, node_config: Mapping[str, Any]) -> Contributor:
+        """Find the contributor of a Flower node by its ``folkmoot-home``.
+
+        Raises:
+            InputError: The node has none, or its file is missing or malformed.
+        """
+        home = node_config.get(HOME)
+        if not isinstance(home, str) or not home:
+            raise InputError(
+                f"This Flower node has no {HOME} in its node configuration.",
+                remedy=f"Start it with `folkmoot join`, or give --node-config '{HOME}=\"FOLDER\"'.",
+                code="no-contributor",
+            )
+        return cls.load(Path(home))
+
+
+@dataclass(frozen=True)
+class KeptUpdate:
+    """An update that was signed, as it was sent."""
+
+    header_hash: str
+    """Hash of the round's header, hex: an update is for one header only."""
+    commitment: str
+    """The signed commitment as JSON."""
+    data: bytes
+    """The update file."""
+
+
+def keep_update(home: Path, round_id: int, update: KeptUpdate) -> None:
+    """Keep a signed update, and forget those of old rounds.
+
+    The bytes are written before their description, so that a description always has its bytes.
+    """
+    folder = home / UPDATES_FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _write(folder / f"{round_id}.update", update.data)
+    described = {"headerHash": update.header_hash, "commitment": update.commitment}
+    _write(folder / f"{round_id}.json", json.dumps(described).encode())
+    for path in folder.iterdir():
+        if path.stem.isdigit() and int(path.stem) <= round_id - KEEP_UPDATES:
+            path.unlink(missing_ok=True)
+
+
+def kept_update(home: Path, round_id: int) -> KeptUpdate | None:
+    """Return the update that was signed in a round, if it is still there and whole."""
+    folder = home / UPDATES_FOLDER
+    try:
+        described = json.loads((folder / f"{round_id}.json").read_text(encoding="utf-8"))
+        data = (folder / f"{round_id}.update").read_bytes()
+        return KeptUpdate(str(described["headerHash"]), str(described["commitment"]), data)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replace a file at once: a reader sees the old or the new one, never half of it."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

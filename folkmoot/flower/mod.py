@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mod that anchors a Flower `ClientApp`: two lines for its author.
+
+    from folkmoot.flower.mod import folkmoot_mod
+    app = ClientApp(mods=[folkmoot_mod()])
+
+Before training it checks all that the coordinator says against the chain, which it reads by itself; after
+training it encodes what changed, has it signed and replies with that instead of the weights. The app sees
+an ordinary train message with float32 arrays and knows nothing of this. The mod never sees a key. What it
+says to the coordinator when something fails is a code and nothing about this machine or its data; the
+details go to the node's own log.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Mapping
+from logging import ERROR, INFO, WARNING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, Context, Error, Message, RecordDict
+from flwr.clientapp.typing import ClientAppCallable, Mod
+from flwr.common.constant import ErrorCode
+from flwr.supercore import log
+
+from folkmoot.arrays import F32
+from folkmoot.chain.rpc import LedgerReader, Phase, Rpc
+from folkmoot.codec import EncodedUpdate, encode_update
+from folkmoot.commitment import NO_BUNDLE, Commitment, Domain
+from folkmoot.errors import EncodingError, FolkmootError, InputError, ManifestError
+from folkmoot.fixed_point import to_float32
+from folkmoot.flower import records
+from folkmoot.flower.contributor import Contributor, KeptUpdate, keep_update, kept_update
+from folkmoot.flower.signing import AgentSigner, Signer
+from folkmoot.hashing import keccak
+from folkmoot.header import BITS, RoundHeader, derive_seed
+from folkmoot.manifest import Manifest
+from folkmoot.merkle import THETA, state_root, state_tree
+
+if TYPE_CHECKING:
+    from folkmoot.chain.rpc import RoundView
+
+MAX_EXAMPLES = 2**32 - 1
+"""A number of examples is a uint32."""
+
+
+class RefusedError(FolkmootError):
+    """A train message that this node does not follow; its message may be told to the coordinator."""
+
+    default_code = "refused"
+
+
+def folkmoot_mod(*, contributor: Contributor | None = None, signer: Signer | None = None) -> Mod:
+    """Build the mod.
+
+    Args:
+        contributor: Who contributes; as the node's ``folkmoot-home`` says if left out.
+        signer: Who signs; the signer agent of the contributor's folder if left out.
+
+    Returns:
+        A mod for `ClientApp(mods=[...])`. It must be the first, so that no other mod sees the signed reply.
+    """
+
+    def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+        if message.metadata.message_type.partition(".")[0] != "train":
+            return call_next(message, context)
+        try:
+            who = contributor or Contributor.of_node(context.node_config)
+            return _anchored(message, context, call_next, who, signer)
+        except RefusedError as refusal:
+            log(ERROR, "Refused: %s", refusal)
+            return _error(message, f"{refusal.code}: {refusal.message}")
+        except FolkmootError as error:
+            log(ERROR, "Refused (%s): %s", error.code, error)
+            return _error(message, f"{error.code}: the node's own log says more")
+
+    return mod
+
+
+def _error(message: Message, reason: str) -> Message:
+    return Message(Error(ErrorCode.MOD_FAILED_PRECONDITION, reason), reply_to=message)
+
+
+def _anchored(
+    message: Message,
+    context: Context,
+    call_next: ClientAppCallable,
+    contributor: Contributor,
+    signer: Signer | None,
+) -> Message:
+    said, header, manifest, start = _checked_round(message, contributor)
+    kept = kept_update(contributor.home, header.round)
+    if kept is not None and kept.header_hash == header.hash.hex():
+        log(INFO, "Round %d: sending again the update that was signed already", header.round)
+        return _reply(message, kept.data, kept.commitment, RecordDict())
+    if signer is None:
+        signer = AgentSigner(contributor.socket, contributor.account)
+
+    arrays = {name: Array(array) for name, array in manifest.unflatten(start).items()}
+    content = message.content
+    del content[records.THETA]
+    content[records.ARRAYS] = ArrayRecord(arrays)
+    trained = _train(message, context, call_next)
+    if trained.has_error():
+        return trained
+
+    update = _encode(trained.content, start, header, manifest, signer.account)
+    commitment = Commitment(
+        contributor=signer.account,
+        round=header.round,
+        base_state_root=header.base_state_root,
+        update_root=update.root,
+        sum_squares=update.sum_squares,
+        num_examples=_examples(trained.content),
+        bundle_hash=_verified_bundle(said.bundle_hash),
+    )
+    domain = Domain(contributor.chain_id, contributor.ledger)
+    signed = records.signed_to_json(commitment, signer.sign(commitment, domain))
+    keep_update(contributor.home, header.round, KeptUpdate(header.hash.hex(), signed, update.data))
+    log(INFO, "Round %d: update %s signed", header.round, update.root.hex()[:16])
+    return _reply(message, update.data, signed, trained.content)
+
+
+def _train(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Call the app. Flower would tell the server an exception's text, which may hold private data."""
+    try:
+        return call_next(message, context)
+    except FolkmootError:
+        raise
+    except Exception as error:
+        log(ERROR, "The app failed", exc_info=error)
+        raise RefusedError(
+            f"training raised {type(error).__name__}",
+            remedy="The log has the traceback.",
+            code="training-failed",
+        ) from error
+
+
+def _reply(message: Message, data: bytes, commitment: str, content: RecordDict) -> Message:
+    """Answer with the update, the commitment and the app's own metrics, and with nothing else of the app."""
+    reply = RecordDict(
+        {
+            records.UPDATE: records.update_record(data),
+            records.COMMITMENT: _config({"commitment": commitment}),
+        }
+    )
+    for name, metrics in content.metric_records.items():
+        reply[name] = metrics
+    return Message(reply, reply_to=message)
+
+
+def _config(values: Mapping[str, Any]) -> Any:
+    from flwr.app import ConfigRecord
+
+    return ConfigRecord(dict(values))
+
+
+# Checks before training
+
+
+def _checked_round(
+    message: Message, contributor: Contributor
+) -> tuple[records.RoundMessage, RoundHeader, Manifest, F32]:
+    """Check what the coordinator says against the chain; return the round and the base's weights.
+
+    Raises:
+        RefusedError: Something does not match.
+    """
+    content = message.content
+    if records.ROUND not in content.config_records or records.THETA not in content.array_records:
+        raise RefusedError(
+            "this train message is not of an anchored round",
+            remedy="The ServerApp must use the strategy of folkmoot.flower.strategy.",
+            code="not-anchored",
+        )
+    try:
+        said = records.RoundMessage.from_record(content.config_records[records.ROUND])
+        header = RoundHeader.decode(said.header)
+        manifest = Manifest.from_json(said.manifest)
+        theta = records.theta_of(content.array_records[records.THETA], manifest.size)
+    except InputError as error:
+        raise RefusedError(error.message, code="malformed-round") from error
+    view, base_root = _chain_view(said, header, contributor)
+    _check_header(said, header, manifest, view, contributor)
+    root = state_root(manifest.hash, state_tree(THETA, theta).root, said.momentum_root)
+    if root != header.base_state_root or root != base_root:
+        raise RefusedError(
+            f"the base model has the state root {root.hex()}, the round needs {base_root.hex()}",
+            remedy="Nothing was trained. Another coordinator or mirror may have the right one.",
+            code="wrong-base",
+        )
+    return said, header, manifest, to_float32(theta)
+
+
+def _chain_view(
+    said: records.RoundMessage, header: RoundHeader, contributor: Contributor
+) -> tuple[RoundView, bytes]:
+    """Read the round and its base's state root from the contributor's own RPC endpoint."""
+    if said.chain_id != contributor.chain_id or said.ledger.lower() != contributor.ledger.lower():
+        raise RefusedError(
+            f"the round is on chain {said.chain_id}, ledger {said.ledger}; this node has joined another",
+            remedy="Join that federation in a folder of its own.",
+            code="wrong-chain",
+        )
+    with Rpc(contributor.rpc) as rpc:
+        if rpc.chain_id() != contributor.chain_id:
+            raise RefusedError(
+                "the node's RPC endpoint serves another chain",
+                remedy="Start the node with the right --rpc.",
+                code="wrong-chain",
+            )
+        ledger = LedgerReader(rpc, contributor.ledger)
+        view = ledger.round(said.round)
+        if view.phase is Phase.NONE:
+            raise RefusedError(
+                f"the ledger has no round {said.round}",
+                remedy="Nothing was trained; the coordinator is ahead of the chain, or lies.",
+                code="unknown-round",
+            )
+        if ledger.phase(said.round) is not Phase.OPEN:
+            raise RefusedError(
+                f"round {said.round} takes no commitments any more",
+                remedy="The next round comes by itself.",
+                code="round-closed",
+            )
+        return view, ledger.round(view.base).state_root
+
+
+def _check_header(
+    said: records.RoundMessage,
+    header: RoundHeader,
+    manifest: Manifest,
+    view: RoundView,
+    contributor: Contributor,
+) -> None:
+    if keccak(said.header) != view.header_hash or header.round != said.round:
+        raise RefusedError("the round's header is not the one on the chain", code="wrong-header")
+    if header.manifest_hash != manifest.hash or len(header.exponents) != len(manifest.tensors):
+        raise RefusedError("the manifest is not the one of the header", code="wrong-manifest")
+    # The header is on the chain, but its author is the coordinator: what can be derived must be as derived.
+    seed = derive_seed(contributor.chain_id, contributor.ledger, header.round, header.base_state_root)
+    if header.seed != seed or header.policy_id != view.policy or header.bits != BITS:
+        raise RefusedError(
+            "the header's seed, policy or bits are not those of the round", code="wrong-header"
+        )
+
+
+# After training
+
+
+def _encode(
+    content: RecordDict, start: F32, header: RoundHeader, manifest: Manifest, account: str
+) -> EncodedUpdate:
+    trained = content.array_records.get(records.ARRAYS)
+    if trained is None:
+        if len(content.array_records) != 1:
+            raise RefusedError(
+                f"the app replied with {len(content.array_records)} array records, none of them 'arrays'",
+                remedy="Reply with the trained weights as the ArrayRecord 'arrays'.",
+                code="wrong-reply",
+            )
+        trained = next(iter(content.array_records.values()))
+    try:
+        values = {name: _floats(array.numpy()) for name, array in trained.items()}
+        end = manifest.flatten(values, check_finite=False)
+    except ManifestError as error:
+        raise RefusedError(error.message, remedy=error.remedy, code="wrong-reply") from error
+    try:
+        update = encode_update(start, end, header.exponents, manifest, header.seed, account)
+    except EncodingError as error:
+        raise RefusedError(error.message, remedy=error.remedy, code="non-finite-update") from error
+    share = update.clamped / manifest.elements
+    log(INFO, "Round %d: %.2f%% of the coordinates clamped", header.round, 100 * share)
+    return update
+
+
+def _floats(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Bring half precision to float32; integers stay, carried buffers are among them."""
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def _examples(content: RecordDict) -> int:
+    """Find the number of examples that the app reports, 0 if it does not. It never sets a weight."""
+    for metrics in content.metric_records.values():
+        value = metrics.get(records.NUM_EXAMPLES)
+        if isinstance(value, int | float) and np.isfinite(value):
+            return min(max(int(value), 0), MAX_EXAMPLES)
+    return 0
+
+
+def _verified_bundle(claimed: bytes) -> bytes:
+    """Return the claimed bundle hash if the running app was unpacked from that bundle, else zero.
+
+    Flower unpacks a bundle, after checking its files, to a folder that carries the first digits of its
+    hash, and loads the app from there.
+    """
+    if len(claimed) != len(NO_BUNDLE):
+        return NO_BUNDLE
+    for entry in sys.path:
+        folder = Path(entry)
+        if folder.parent.name == "apps" and folder.name.endswith("." + claimed.hex()[:8]):
+            if _client_module_in(folder):
+                return claimed
+            break
+    log(WARNING, "The running app is not the bundle that the coordinator names; signing without a bundle")
+    return NO_BUNDLE
+
+
+def _client_module_in(folder: Path) -> bool:
+    """Whether the ClientApp of the bundle in this folder was imported from this folder."""
+    try:
+        document = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        name = str(document["tool"]["flwr"]["app"]["components"]["clientapp"]).partition(":")[0]
+    except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError):
+        return False
+    module = sys.modules.get(name)
+    origin = cast(str | None, getattr(module, "__file__", None))
+    return origin is not None and Path(origin).resolve().is_relative_to(folder.resolve())

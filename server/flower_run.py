@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starting a Flower run: stage the app, name the SuperLink, `flwr run`, follow it.
+
+Flower bundles the folder that it is given and refuses folder names that are not its own kind (letters,
+digits, hyphens), so the files that the bundle lists are copied into a folder with a legal name first. This
+module starts programs; it knows no key, no round and no database. It does not travel in the bundle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from folkmoot.errors import FolkmootError, InputError, LocalError
+
+APP_FOLDER = "folkmoot"
+CONNECTION = "folkmoot"
+_STARTED = re.compile(r"Successfully started run (\d+)")
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_STATUS = re.compile(r'"status":\s*"([^"]+)"')
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a Flower run ended.
+
+    Attributes:
+        run_id: Flower's own number of the run.
+        status: Flower's words, for example ``finished:completed``.
+    """
+
+    run_id: int
+    status: str
+
+    @property
+    def completed(self) -> bool:
+        """Whether the ServerApp came to its end without a failure."""
+        return self.status == "finished:completed"
+
+
+def project_root() -> Path:
+    """Return the folder that holds the packages ``server``, ``client`` and ``folkmoot``."""
+    return Path(__file__).resolve().parent.parent
+
+
+def _pyproject(root: Path) -> Path:
+    """Find the description of the bundle: the checkout's, or the copy that the wheel carries."""
+    for path in (root / "pyproject.toml", root / "server" / "flower" / "bundle.toml"):
+        with contextlib.suppress(OSError, tomllib.TOMLDecodeError):
+            if tomllib.loads(path.read_text(encoding="utf-8"))["project"]["name"] == "folkmoot":
+                return path
+    raise InputError(
+        f"There is no description of the app bundle under {root}.",
+        remedy="Run from a checkout, or reinstall folkmoot.",
+        code="no-bundle",
+    )
+
+
+def stage(target: Path, root: Path | None = None) -> Path:
+    """Copy what the bundle lists into ``target/folkmoot``.
+
+    Args:
+        target: An existing folder.
+        root: Where the packages are; this installation's if left out.
+
+    Returns:
+        The folder to give to Flower.
+
+    Raises:
+        InputError: If the description of the bundle is missing or a pattern in it matches nothing.
+    """
+    root = root or project_root()
+    description = _pyproject(root)
+    listed = tomllib.loads(description.read_text(encoding="utf-8"))["tool"]["flwr"]["app"]
+    excluded = {path for pattern in listed.get("fab-exclude", []) for path in root.glob(pattern.lstrip("/"))}
+    app = target / APP_FOLDER
+    app.mkdir(parents=True)
+    shutil.copyfile(description, app / "pyproject.toml")
+    for pattern in listed["fab-include"]:
+        matches = [path for path in sorted(root.glob(pattern.lstrip("/"))) if path.is_file()]
+        if not matches:
+            raise InputError(
+                f"The bundle lists {pattern}, and there is no such file under {root}.",
+                remedy="Reinstall folkmoot, or correct fab-include in pyproject.toml.",
+                code="no-bundle",
+            )
+        for path in matches:
+            if path not in excluded:
+                copy = app / path.relative_to(root)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
+    # A pattern of fab-exclude that matches nothing fails the build, so what is excluded is there, empty.
+    for path in sorted(excluded):
+        copy = app / path.relative_to(root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.touch()
+    return app
+
+
+def build(app: Path) -> bytes:
+    """Build the Flower App Bundle of a folder exactly as ``flwr run`` does."""
+    from flwr.cli.build import build_fab_from_disk
+
+    return build_fab_from_disk(app)
+
+
+def bundle_hash(app: Path) -> bytes:
+    """Return the sha256 of a folder's bundle: what contributors sign as ``bundleHash``."""
+    return hashlib.sha256(build(app)).digest()
+
+
+def configure(flower_home: Path, superlink: str) -> None:
+    """Write ``config.toml`` of a Flower home so that the connection ``folkmoot`` is this SuperLink.
+
+    Args:
+        flower_home: Folder for ``FLWR_HOME``.
+        superlink: ``host:port`` of the SuperLink, without TLS.
+    """
+    flower_home.mkdir(parents=True, exist_ok=True)
+    (flower_home / "config.toml").write_text(
+        f'[superlink]\ndefault = "{CONNECTION}"\n\n'
+        f'[superlink.{CONNECTION}]\naddress = "{superlink}"\ninsecure = true\n',
+        encoding="utf-8",
+    )
+
+
+def environment(flower_home: Path, base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a Flower program: own home, no telemetry, no look for updates."""
+    return {
+        **(os.environ if base is None else base),
+        "FLWR_HOME": str(flower_home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def run_config(settings: Mapping[str, Any]) -> str:
+    """Write settings as Flower's ``--run-config`` wants them (TOML pairs).
+
+    Raises:
+        InputError: If a value is not a string, number or boolean, or a string holds a quote.
+    """
+    pairs = []
+    for key, value in settings.items():
+        if isinstance(value, bool):
+            text = "true" if value else "false"
+        elif isinstance(value, int | float):
+            text = repr(value)
+        elif isinstance(value, str) and not set(value) & {'"', "'", "\\", "\n"}:
+            text = f'"{value}"'
+        else:
+            raise InputError(f"The run setting {key}={value!r} can't be written for Flower.")
+        pairs.append(f"{key}={text}")
+    return " ".join(pairs)
+
+
+def run(
+    superlink: str,
+    settings: Mapping[str, Any],
+    *,
+    app: Path | None = None,
+    flower_home: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+    on_start: Callable[[int], None] | None = None,
+) -> RunResult:
+    """Start a run on a SuperLink and follow it to its end.
+
+    Args:
+        superlink: ``host:port``.
+        settings: Run settings, see ``[tool.flwr.app.config]`` in pyproject.toml.
+        app: Folder of the app; ours, staged into a temporary folder, if left out.
+        flower_home: Folder for Flower's own files; a temporary one if left out.
+        on_line: Called with each line of the run's log.
+        on_start: Called with the run's number once it is known.
+
+    Raises:
+        LocalError: If Flower does not start the run.
+        InputError: If the app can't be staged.
+    """
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="folkmoot-run-")))
+        home = flower_home or scratch / "flower"
+        folder = app or stage(scratch)
+        configure(home, superlink)
+        variables = environment(home)
+        process = subprocess.Popen(
+            [
+                _program("flwr"),
+                "run",
+                str(folder),
+                CONNECTION,
+                "--stream",
+                "--run-config",
+                run_config(settings),
+            ],
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        run_id: int | None = None
+        tail: list[str] = []
+        try:
+            for line in _lines(process):
+                tail = [*tail[-20:], line]
+                if run_id is None and (found := _STARTED.search(line)):
+                    run_id = int(found.group(1))
+                    if on_start is not None:
+                        on_start(run_id)
+                if on_line is not None:
+                    on_line(line)
+            process.wait()
+        finally:
+            _end(process)
+        if run_id is None:
+            raise LocalError(
+                f"Flower did not start a run on {superlink}: {' '.join(tail[-4:]).strip() or 'no output'}",
+                remedy="Check that the SuperLink runs at that address.",
+                code="flower-run",
+            )
+        return RunResult(run_id, _status(run_id, variables))
+
+
+def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
+    assert process.stdout is not None  # noqa: S101  it was opened with a pipe
+    for line in process.stdout:
+        yield _ANSI.sub("", line.rstrip("\n"))
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _status(run_id: int, variables: dict[str, str]) -> str:
+    """Ask the SuperLink how the run ended; its log alone does not say."""
+    answer = subprocess.run(
+        [_program("flwr"), "ls", CONNECTION, "--run-id", str(run_id), "--format", "json"],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = _STATUS.search(answer.stdout)
+    if found is None:
+        raise LocalError(
+            f"Flower does not say how run {run_id} ended: {(answer.stdout + answer.stderr).strip()[-300:]}",
+            remedy="Check that the SuperLink still runs.",
+            code="flower-run",
+        )
+    return found.group(1)
+
+
+def _program(name: str) -> str:
+    """Find a program of the installation that we run in, else on the search path."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise LocalError(f"The program {name} is not installed.", remedy="Install folkmoot's dependencies.")
+    return found
+
+
+def main() -> None:
+    """Start a run from the command line: ``python -m server.flower_run SUPERLINK key=value ...``."""
+    superlink, *pairs = sys.argv[1:]
+    settings: dict[str, Any] = dict(pair.split("=", 1) for pair in pairs)
+    try:
+        result = run(superlink, settings, on_line=lambda line: sys.stdout.write(line + "\n"))
+    except FolkmootError as error:
+        sys.exit(str(error))
+    sys.exit(0 if result.completed else 1)
+
+
+if __name__ == "__main__":
+    main()
