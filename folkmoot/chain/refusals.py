@@ -235,7 +235,8 @@ def _plain(entry: dict[str, Any], value: Any) -> Any:
     name = _enum(entry, value)
     if name is not None:
         return name
-    return str(value) if isinstance(value, int) and value >= 2**53 else value
+    # By type, not by value, so that a reader can rely on it.
+    return str(value) if entry["type"] in ("uint128", "uint256") else value
 
 
 def _human(error: str, entry: dict[str, Any], value: Any) -> str:

@@ -402,6 +402,27 @@ def policy_from_abi(values: Any) -> Policy:
     )
 
 
+def policy_to_abi(policy: Policy) -> tuple[Any, ...]:
+    """Return a policy as the tuple of the contract's struct."""
+    return (
+        policy.rule.encode("ascii").ljust(32, b"\0"),
+        list(policy.parameters),
+        policy.max_sum_squares,
+        policy.min_contributors,
+        policy.max_contributors,
+        policy.bits,
+        policy.rate,
+        policy.momentum,
+        policy.commit_window,
+        policy.anchor_window,
+        policy.challenge_window,
+        policy.min_stake,
+        policy.bond,
+        policy.reward,
+        policy.verifier,
+    )
+
+
 def _argument_types(signature: str) -> list[str]:
     inside = signature[signature.index("(") + 1 : -1]
     return inside.split(",") if inside else []

@@ -1,0 +1,459 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads and transactions on all six contracts, by web3, for the command line, the coordinator and the audit.
+
+Every failure of the chain becomes a `ChainError`: an unreachable node, another chain, a contract that is not there, and
+a revert with its custom error in words. Knows nothing of rounds beyond what the contracts say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import requests
+from eth_utils.address import to_checksum_address
+from web3 import HTTPProvider, Web3
+from web3.exceptions import (
+    BadFunctionCallOutput,
+    ContractLogicError,
+    TimeExhausted,
+    Web3Exception,
+    Web3RPCError,
+    Web3ValueError,
+)
+
+from folkmoot.chain import packaged, refusals
+from folkmoot.chain.deployment import CONTRACTS, Deployment
+from folkmoot.chain.rpc import DEFAULT_TIMEOUT, Head, LedgerReader, Phase, RoundView, Rpc, VaultReader
+from folkmoot.errors import ChainError, ContractRefused, RpcError, WrongChainError
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+    from web3.contract import Contract
+    from web3.contract.contract import ContractConstructor, ContractFunction
+    from web3.types import TxParams, TxReceipt, Wei
+
+    from folkmoot.policy import Policy
+
+TX_GAS_LIMIT = 16_777_216
+"""Most gas of one transaction (EIP-7825)."""
+
+GAS_MARGIN = 1.2
+"""Factor on the estimate of a transaction's gas: state may change before it is mined."""
+
+CONFIRM_TIMEOUT = 180.0
+"""Seconds that a transaction may take to be mined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of the model."""
+
+    version: int
+    """Its number: that of the round that made it."""
+    parent: int
+    """Version that it was trained from."""
+    registered_at: int
+    """Unix time of its registration."""
+    state_root: bytes
+    """Its state root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """The version that a vote made active."""
+
+    version: int
+    """Its number."""
+    report_hash: bytes
+    """sha256 of the evaluation report that the voters were shown, zero if none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unbonding:
+    """A withdrawal under way."""
+
+    amount: int
+    """Units of 1e-18 tokens."""
+    release_at: int
+    """Unix time from which it can be withdrawn."""
+
+
+class Chain:
+    """The contracts of one federation.
+
+    Use `connect`. Every method raises RpcError when the endpoint fails, and ContractRefused when a contract does.
+
+    Attributes:
+        w3: The web3 connection.
+        rpc: Plain JSON-RPC to the same endpoint, for `events.scan`.
+        deployment: The addresses.
+        token, vault, registry, ledger, timelock, governor: The web3 contracts.
+        ledger_reader, vault_reader: Typed reads.
+    """
+
+    def __init__(self, w3: Web3, rpc: Rpc, deployment: Deployment) -> None:
+        self.w3 = w3
+        self.rpc = rpc
+        self.deployment = deployment
+        self.token, self.vault, self.registry, self.ledger, self.timelock, self.governor = (
+            contract_at(w3, role, getattr(deployment, role)) for role in CONTRACTS
+        )
+        self.ledger_reader = LedgerReader(rpc, deployment.ledger)
+        self.vault_reader = VaultReader(rpc, deployment.vault)
+
+    @classmethod
+    def connect(cls, rpc_url: str, deployment: Deployment, *, timeout: float = DEFAULT_TIMEOUT) -> Chain:
+        """Connect, and check the chain id, the code at every address and the genesis.
+
+        Args:
+            rpc_url: HTTP address of an endpoint.
+            deployment: The addresses.
+            timeout: Seconds that one request may take.
+
+        Raises:
+            RpcError: the endpoint can't be reached.
+            WrongChainError: the chain is another one, or a contract is missing or belongs to another federation.
+        """
+        rpc = Rpc(rpc_url, timeout)
+        try:
+            check_deployment(rpc, deployment)
+            return cls(connect_web3(rpc_url, timeout=timeout), rpc, deployment)
+        except BaseException:
+            rpc.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.rpc.close()
+
+    # Transactions
+
+    def decode_error(self, error: BaseException, doing: str = "the call") -> ContractRefused:
+        """Return what a web3 exception says as a refusal with the custom error's name, values and remedy."""
+        return refusal_of(error, doing)
+
+    def send(
+        self,
+        function: ContractFunction | ContractConstructor,
+        account: LocalAccount,
+        *,
+        timeout: float = CONFIRM_TIMEOUT,
+    ) -> TxReceipt:
+        """Send a call as a transaction, wait until it is mined, and return its receipt.
+
+        Args:
+            function: The call with its arguments, e.g. `chain.vault.functions.requestUnbond(amount)`.
+            account: Account that signs and pays.
+            timeout: Seconds that it may take to be mined.
+
+        Raises:
+            RpcError: the endpoint failed, or the account can't pay the gas.
+            ContractRefused: the contract refuses; nothing was sent, or it was mined as failed.
+            ChainError: code `not-mined`: it was sent, but not mined in time.
+        """
+        return send(self.w3, function, account, timeout=timeout)
+
+    def read(self, function: ContractFunction) -> Any:
+        """Call a view function on the newest block and return its result.
+
+        Raises:
+            RpcError: the endpoint failed.
+            ContractRefused: the call reverted.
+        """
+        with chain_errors(function.fn_name, endpoint_of(self.w3)):
+            return function.call()
+
+    # Reads
+
+    def timestamp(self) -> int:
+        """Return the Unix time of the newest block: the clock that the contracts go by."""
+        return self.rpc.latest_timestamp()
+
+    def block_number(self) -> int:
+        """Return the number of the newest block."""
+        return self.rpc.block_number()
+
+    def head(self) -> Head:
+        """Return the round whose state the next round trains from."""
+        return self.ledger_reader.head()
+
+    def next_round(self) -> int:
+        """Return the number that the next round gets."""
+        return self.ledger_reader.next_round()
+
+    def round(self, round_id: int) -> RoundView:
+        """Return what is stored of a round; its phase is `NONE` if there is no such round."""
+        return self.ledger_reader.round(round_id)
+
+    def phase(self, round_id: int) -> Phase:
+        """Return the phase of a round at the time of the newest block."""
+        return self.ledger_reader.phase(round_id)
+
+    def current_policy(self) -> int:
+        """Return the number of the policy that the next round pins."""
+        return self.ledger_reader.current_policy()
+
+    def policy(self, policy_id: int) -> Policy:
+        """Return a policy."""
+        return self.ledger_reader.policy(policy_id)
+
+    def coordinator(self) -> str:
+        """Return the coordinator of the next round."""
+        return self.ledger_reader.coordinator()
+
+    def claimable(self, account: str) -> int:
+        """Return the rewards that an account can claim, in units of 1e-18 tokens."""
+        return self.ledger_reader.claimable(account)
+
+    def balance_of(self, account: str) -> int:
+        """Return the tokens of an account, in units of 1e-18."""
+        return int(self.read(self.token.functions.balanceOf(account)))
+
+    def allowance(self, owner: str, spender: str) -> int:
+        """Return what a spender may still take of an owner's tokens, in units of 1e-18."""
+        return int(self.read(self.token.functions.allowance(owner, spender)))
+
+    def gas_balance_of(self, account: str) -> int:
+        """Return the native coins of an account, in wei."""
+        with chain_errors("eth_getBalance", endpoint_of(self.w3)):
+            return int(self.w3.eth.get_balance(to_checksum_address(account)))
+
+    def stake_of(self, account: str) -> int:
+        """Return the stake of an account, in units of 1e-18 tokens, without what is unbonding."""
+        return self.vault_reader.stake_of(account)
+
+    def total_staked(self) -> int:
+        """Return the sum of all stakes, in units of 1e-18 tokens."""
+        return self.vault_reader.total_staked()
+
+    def votes_of(self, account: str) -> int:
+        """Return the present votes of an account, in units of stake."""
+        return int(self.read(self.vault.functions.getVotes(account)))
+
+    def delegate_of(self, account: str) -> str:
+        """Return who votes with the stake of an account; the zero address if nobody does."""
+        return str(self.read(self.vault.functions.delegates(account)))
+
+    def unbondings(self, account: str) -> list[Unbonding]:
+        """Return the withdrawals of an account that are under way, the oldest first."""
+        return [Unbonding(*entry) for entry in self.read(self.vault.functions.unbondings(account))]
+
+    def unbonding_period(self) -> int:
+        """Return the seconds from a request to the release."""
+        return int(self.read(self.vault.functions.unbondingPeriod()))
+
+    def active(self) -> Active | None:
+        """Return the active version, None if no vote has made one active yet."""
+        try:
+            return Active(*self.read(self.registry.functions.active()))
+        except ContractRefused as error:
+            if error.details.get("error") == "ModelRegistryNoActiveVersion":
+                return None
+            raise
+
+    def version(self, number: int) -> Version:
+        """Return a version.
+
+        Raises:
+            ContractRefused: there is no such version.
+        """
+        parent, registered_at, state_root = self.read(self.registry.functions.versions(number))
+        return Version(number, parent, registered_at, state_root)
+
+
+def connect_web3(rpc_url: str, *, timeout: float = DEFAULT_TIMEOUT) -> Web3:
+    """Return a web3 connection with a bounded time for each request; nothing is asked yet.
+
+    Args:
+        rpc_url: HTTP address of an endpoint.
+        timeout: Seconds that one request may take.
+    """
+    # Without retries: a caller who wants them knows which calls may be repeated.
+    return Web3(
+        HTTPProvider(rpc_url, request_kwargs={"timeout": timeout}, exception_retry_configuration=None)
+    )
+
+
+def contract_at(w3: Web3, role: str, address: str) -> Contract:
+    """Return the web3 contract of a role (`ledger`, ...) at an address."""
+    return w3.eth.contract(to_checksum_address(address), abi=packaged.contract(role).abi)
+
+
+def check_deployment(rpc: Rpc, deployment: Deployment) -> None:
+    """Check that a deployment is on this chain.
+
+    Raises:
+        RpcError: the endpoint can't be reached.
+        WrongChainError: another chain id, no code at an address, or a ledger with another genesis.
+    """
+    chain_id = rpc.chain_id()
+    if chain_id != deployment.chain_id:
+        raise WrongChainError(
+            f"The RPC endpoint {rpc.url} serves chain {chain_id}, the deployment is on chain {deployment.chain_id}.",
+            remedy="Give the endpoint of the deployment's chain, or the deployment file of this chain.",
+            details={"chainId": chain_id, "expected": deployment.chain_id},
+        )
+    for role in CONTRACTS:
+        address = getattr(deployment, role)
+        if not rpc.code(address):
+            raise WrongChainError(
+                f"There is no contract at {address}, where the deployment has its {role}.",
+                remedy="Check the deployment file; a local chain that was started anew has lost its contracts: deploy again.",
+                code="contract-missing",
+                details={"role": role, "address": address},
+            )
+    genesis_hash = LedgerReader(rpc, deployment.ledger).genesis_hash()
+    if "0x" + genesis_hash.hex() != deployment.genesis_hash:
+        raise WrongChainError(
+            f"The ledger at {deployment.ledger} has the genesis 0x{genesis_hash.hex()}, the deployment file says "
+            f"{deployment.genesis_hash}.",
+            remedy="The file belongs to another federation; get the right one.",
+            code="other-genesis",
+        )
+
+
+def send(
+    w3: Web3,
+    function: ContractFunction | ContractConstructor,
+    account: LocalAccount,
+    *,
+    timeout: float = CONFIRM_TIMEOUT,
+) -> TxReceipt:
+    """Send a call or a deployment; see `Chain.send`."""
+    doing = str(getattr(function, "fn_name", "the deployment"))
+    url = endpoint_of(w3)
+    with chain_errors(doing, url):
+        sender: TxParams = {"from": account.address}
+        estimate = function.estimate_gas(sender)
+        fields: TxParams = {
+            "from": account.address,
+            "nonce": w3.eth.get_transaction_count(account.address, "pending"),
+            "gas": min(int(estimate * GAS_MARGIN), max(estimate, TX_GAS_LIMIT)),
+            "chainId": w3.eth.chain_id,
+            **_fees(w3),
+        }
+        signed = account.sign_transaction(cast("dict[str, Any]", function.build_transaction(fields)))
+        transaction = w3.eth.send_raw_transaction(signed.raw_transaction)
+    try:
+        with chain_errors(doing, url):
+            receipt = w3.eth.wait_for_transaction_receipt(transaction, timeout=timeout, poll_latency=0.1)
+    except TimeExhausted as error:
+        raise ChainError(
+            f"The transaction {transaction.to_0x_hex()} ({doing}) was sent, but not mined in {timeout:g} seconds.",
+            remedy="It may still be mined: look for it before you send it again.",
+            code="not-mined",
+            details={"transaction": transaction.to_0x_hex()},
+        ) from error
+    if receipt["status"] != 1:
+        raise _failed(w3, receipt, doing)
+    return receipt
+
+
+@contextlib.contextmanager
+def chain_errors(doing: str, url: str) -> Iterator[None]:
+    """Turn the exceptions of web3 and requests inside the block into chain errors; `TimeExhausted` passes.
+
+    Args:
+        doing: What is being done, for the message.
+        url: Endpoint, for the message.
+
+    Raises:
+        ContractRefused: a contract reverted.
+        RpcError: everything else.
+    """
+    try:
+        yield
+    except TimeExhausted:
+        raise
+    except ContractLogicError as error:
+        raise refusal_of(error, doing) from error
+    except Web3RPCError as error:
+        raise _rpc_failure(error, doing, url) from error
+    except (BadFunctionCallOutput, Web3ValueError) as error:
+        raise RpcError(
+            f"The contract does not answer {doing} as Folkmoot's contracts do.",
+            remedy="Check that the deployment file belongs to this chain.",
+            code="wrong-contract",
+        ) from error
+    except (requests.RequestException, OSError, Web3Exception) as error:
+        raise RpcError(
+            f"The RPC endpoint {url} can't be reached: {_reason(error)}.",
+            remedy="Check the address (--rpc or FOLKMOOT_RPC) and that the node is running.",
+            details={"url": url},
+        ) from error
+
+
+def refusal_of(error: BaseException, doing: str) -> ContractRefused:
+    """Return the refusal that a web3 exception stands for."""
+    data = getattr(error, "data", None)
+    if isinstance(data, dict):  # some nodes wrap it
+        data = data.get("data")
+    return refusals.explain(data if isinstance(data, str | bytes) else None, doing)
+
+
+def endpoint_of(w3: Web3) -> str:
+    """Return the address of the endpoint behind a connection."""
+    return str(getattr(w3.provider, "endpoint_uri", "?"))
+
+
+def _fees(w3: Web3) -> TxParams:
+    base = w3.eth.get_block("latest").get("baseFeePerGas")
+    if base is None:  # a chain without EIP-1559
+        return {"gasPrice": w3.eth.gas_price}
+    tip = w3.eth.max_priority_fee
+    return {"maxPriorityFeePerGas": tip, "maxFeePerGas": cast("Wei", 2 * base + tip)}
+
+
+def _failed(w3: Web3, receipt: TxReceipt, doing: str) -> ContractRefused:
+    """Ask for the reason of a transaction that was mined as failed, by repeating it on the block before."""
+    transaction = receipt["transactionHash"]
+    details = {"transaction": transaction.to_0x_hex()}
+    try:
+        sent = w3.eth.get_transaction(transaction)
+        call: TxParams = {"from": sent["from"], "data": sent["input"], "gas": sent["gas"]}
+        if "to" in sent:
+            call["to"] = sent["to"]
+        w3.eth.call(call, receipt["blockNumber"] - 1)
+    except ContractLogicError as error:
+        refusal = refusal_of(error, doing)
+        refusal.details.update(details)
+        return refusal
+    except (Web3Exception, requests.RequestException):
+        pass  # the node has no state of that block any more
+    return ContractRefused(
+        f"The transaction {details['transaction']} ({doing}) failed on the chain.",
+        remedy="The state changed between the check and the block; look at it and try again.",
+        details=details,
+    )
+
+
+def _rpc_failure(error: Web3RPCError, doing: str, url: str) -> RpcError | ContractRefused:
+    response = error.rpc_response or {}
+    answer = response.get("error")
+    message = str(answer.get("message", "")) if isinstance(answer, dict) else str(error)
+    if isinstance(answer, dict) and "revert" in message.lower():
+        return refusals.explain(cast("dict[str, Any]", answer).get("data"), doing)
+    if "insufficient funds" in message.lower():
+        return RpcError(
+            "The account has not enough native coins to pay the gas.",
+            remedy="Send it some (on a local chain: `folkmoot up` funds its accounts).",
+            code="no-gas-money",
+            details={"message": message},
+        )
+    return RpcError(
+        f"The RPC endpoint {url} refused {doing}: {message}.",
+        remedy="Check that the node is in sync; if the nonce is the trouble, wait for your pending transactions.",
+        code="rpc-error",
+        details={"message": message},
+    )
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, requests.Timeout):
+        return "it gave no answer in time"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -1,0 +1,464 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Deploying a federation: six transactions of one account, whose addresses are known beforehand.
+
+The contracts point at each other, so each is given addresses that are computed from the deployer's nonces
+(contracts/README.md). The deployer never holds a role. Afterwards every address, role and parameter is read back and
+compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+from web3 import Web3
+
+from folkmoot.chain import packaged
+from folkmoot.chain.amounts import UNIT, format_amount
+from folkmoot.chain.client import Chain, chain_errors, endpoint_of, send
+from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.events import RoleGranted, RoleRevoked, scan
+from folkmoot.chain.rpc import Rpc, policy_to_abi
+from folkmoot.errors import ChainError, InputError
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+    from web3.contract import Contract
+
+    from folkmoot.policy import Policy
+
+ZERO_ADDRESS = "0x" + "0" * 40
+"""As the executor of the timelock it stands for anybody."""
+
+ORDER = ("token", "vault", "registry", "ledger", "timelock", "governor")
+"""The contracts in the order of their transactions."""
+
+FIRST_POLICY = 1
+"""Number of the policy of the deployment."""
+
+MINUTE, HOUR, DAY = 60, 3_600, 86_400
+
+
+class Genesis(Protocol):
+    """What the contracts are told of the genesis."""
+
+    @property
+    def manifest_hash(self) -> bytes:
+        """Hash of the manifest, 32 bytes."""
+
+    @property
+    def state_root(self) -> bytes:
+        """State root of the initial model, 32 bytes."""
+
+    @property
+    def genesis_hash(self) -> bytes:
+        """keccak256 of the genesis file, 32 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenesisRoots:
+    """The three hashes of a genesis that go on the chain, 32 bytes each."""
+
+    manifest_hash: bytes
+    """Hash of the manifest."""
+    state_root: bytes
+    """State root of the initial model."""
+    genesis_hash: bytes
+    """keccak256 of the genesis file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Governance:
+    """How the assembly works. Times in seconds, amounts in units of 1e-18 tokens."""
+
+    voting_delay: int
+    """From a proposal to the start of its vote."""
+    voting_period: int
+    """In which votes are taken."""
+    threshold: int
+    """Votes that a proposer must have."""
+    quorum_percent: int
+    """Share of the staked total that must vote for or abstain, in percent."""
+    vote_extension: int
+    """That a vote stays open at least after the quorum is reached."""
+    timelock_delay: int
+    """From queueing to the earliest execution."""
+    unbonding: int
+    """From a request to take stake out to its release."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            InputError: a value is impossible; the message has it.
+        """
+        bounds: dict[str, tuple[int, int]] = {
+            "voting_delay": (0, 2**32 - 1),
+            "voting_period": (1, 2**32 - 1),
+            "threshold": (0, 2**128 - 1),
+            "quorum_percent": (0, 100),
+            "vote_extension": (0, self.voting_period),
+            "timelock_delay": (0, 2**32 - 1),
+            "unbonding": (1, 2**32 - 1),
+        }
+        for name, (low, high) in bounds.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InputError(
+                    f"The governance option {name.replace('_', ' ')} must be from {low} to {high}, got {value}.",
+                    remedy="Correct it; the profiles demo, l2 and l1 have values that fit together.",
+                    code="invalid-governance",
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """The windows of a round, in seconds."""
+
+    commit: int
+    """In which commitments are taken."""
+    anchor: int
+    """In which the coordinator may anchor after that."""
+    challenge: int
+    """In which an anchor may be challenged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Times that fit together for one kind of chain."""
+
+    governance: Governance
+    """Of the assembly."""
+    windows: Windows
+    """Of a round."""
+
+
+PROFILES: Mapping[str, Profile] = {
+    # One laptop: everything in minutes.
+    "demo": Profile(
+        Governance(
+            voting_delay=5,
+            voting_period=5 * MINUTE,
+            threshold=UNIT,
+            quorum_percent=20,
+            vote_extension=MINUTE,
+            timelock_delay=10 * MINUTE,
+            unbonding=HOUR,
+        ),
+        Windows(commit=10 * MINUTE, anchor=5 * MINUTE, challenge=10 * MINUTE),
+    ),
+    # A rollup in production: days, so that people in every time zone can answer.
+    "l2": Profile(
+        Governance(
+            voting_delay=12 * HOUR,
+            voting_period=3 * DAY,
+            threshold=100 * UNIT,
+            quorum_percent=20,
+            vote_extension=12 * HOUR,
+            timelock_delay=2 * DAY,
+            unbonding=7 * DAY,
+        ),
+        Windows(commit=HOUR, anchor=HOUR, challenge=DAY),
+    ),
+    # Ethereum itself: a challenge must outlast a week-end of censorship.
+    "l1": Profile(
+        Governance(
+            voting_delay=2 * DAY,
+            voting_period=7 * DAY,
+            threshold=100 * UNIT,
+            quorum_percent=20,
+            vote_extension=2 * DAY,
+            timelock_delay=7 * DAY,
+            unbonding=21 * DAY,
+        ),
+        Windows(commit=6 * HOUR, anchor=6 * HOUR, challenge=3 * DAY + 12 * HOUR),
+    ),
+}
+"""Governance and windows by kind of chain: `demo`, `l2`, `l1`."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a deployment did and what was verified afterwards."""
+
+    deployment: Deployment
+    """The addresses."""
+    gas: dict[str, int] = field(default_factory=dict)
+    """Gas used by each contract's creation."""
+    facts: list[str] = field(default_factory=list)
+    """What was read back from the chain and found right, one sentence each."""
+
+
+def deploy(
+    w3: Web3,
+    account: LocalAccount,
+    genesis: Genesis,
+    policy: Policy,
+    coordinator: str,
+    allocations: Mapping[str, int],
+    governance: Governance,
+) -> Deployment:
+    """Deploy the six contracts and verify everything; see `deploy_and_report`."""
+    return deploy_and_report(w3, account, genesis, policy, coordinator, allocations, governance).deployment
+
+
+def deploy_and_report(
+    w3: Web3,
+    account: LocalAccount,
+    genesis: Genesis,
+    policy: Policy,
+    coordinator: str,
+    allocations: Mapping[str, int],
+    governance: Governance,
+    progress: Callable[[str], None] = lambda role: None,
+) -> Report:
+    """Deploy the six contracts and verify every address, role and parameter.
+
+    Args:
+        w3: Connection to the chain.
+        account: Account that pays. It gets no role and no tokens (unless `allocations` names it).
+        genesis: The hashes of the initial model.
+        policy: First policy.
+        coordinator: First coordinator.
+        allocations: Genesis tokens by account, in units of 1e-18.
+        governance: How the assembly works.
+        progress: Called with a contract's role before its transaction.
+
+    Raises:
+        InputError: the values can't work together.
+        RpcError: the endpoint failed, or the account can't pay.
+        ContractRefused: a constructor refused its arguments.
+        ChainError: code `deployment-disturbed`: the account sent something in between, and the contracts are of no
+            use; code `deployment-mismatch`: the chain does not say what was deployed.
+    """
+    _check(policy, coordinator, allocations, governance)
+    with chain_errors("the deployment", endpoint_of(w3)):
+        chain_id = w3.eth.chain_id
+        nonce = w3.eth.get_transaction_count(account.address, "pending")
+    addresses = {role: predicted_address(account.address, nonce + place) for place, role in enumerate(ORDER)}
+    arguments = constructor_arguments(addresses, genesis, policy, coordinator, allocations, governance)
+    gas: dict[str, int] = {}
+    first_block = None
+    for role in ORDER:
+        progress(role)
+        compiled = packaged.contract(role)
+        factory: type[Contract] = w3.eth.contract(abi=compiled.abi, bytecode=compiled.bytecode)
+        receipt = send(w3, factory.constructor(*arguments[role]), account)
+        if receipt["contractAddress"] != addresses[role]:
+            raise ChainError(
+                f"The {role} is at {receipt['contractAddress']}, not at {addresses[role]} as computed: the account sent "
+                "another transaction meanwhile. The contracts point at wrong addresses and are of no use.",
+                remedy="Deploy again, with an account that does nothing else.",
+                code="deployment-disturbed",
+            )
+        gas[role] = receipt["gasUsed"]
+        first_block = receipt["blockNumber"] if first_block is None else first_block
+    deployment = Deployment(
+        chain_id=chain_id,
+        block=first_block or 0,
+        genesis_hash="0x" + bytes(genesis.genesis_hash).hex(),
+        **addresses,
+    )
+    facts = verify(w3, deployment, account.address, genesis, policy, coordinator, allocations, governance)
+    return Report(deployment, gas, facts)
+
+
+def predicted_address(deployer: str, nonce: int) -> str:
+    """Return the address of the contract that an account creates with its transaction of this nonce."""
+    number = nonce.to_bytes((nonce.bit_length() + 7) // 8, "big")
+    # RLP: a byte below 0x80 stands for itself, other short strings and lists have their length before them.
+    item = number if len(number) == 1 and nonce < 0x80 else bytes([0x80 + len(number)]) + number
+    body = b"\x94" + bytes.fromhex(deployer[2:]) + item
+    return str(to_checksum_address(keccak(bytes([0xC0 + len(body)]) + body)[12:]))
+
+
+def constructor_arguments(
+    addresses: Mapping[str, str],
+    genesis: Genesis,
+    policy: Policy,
+    coordinator: str,
+    allocations: Mapping[str, int],
+    governance: Governance,
+) -> dict[str, list[Any]]:
+    """Return the constructor arguments of each contract, as contracts/README.md lists them."""
+    token, vault, registry = addresses["token"], addresses["vault"], addresses["registry"]
+    ledger, timelock, governor = addresses["ledger"], addresses["timelock"], addresses["governor"]
+    return {
+        "token": [timelock, ledger, list(allocations.items())],
+        "vault": [token, timelock, ledger, governance.unbonding],
+        "registry": [timelock, ledger, bytes(genesis.state_root)],
+        "ledger": [
+            timelock,
+            vault,
+            token,
+            registry,
+            coordinator,
+            bytes(genesis.manifest_hash),
+            bytes(genesis.genesis_hash),
+            policy_to_abi(policy),
+        ],
+        "timelock": [governance.timelock_delay, [governor], [ZERO_ADDRESS], ZERO_ADDRESS],
+        "governor": [
+            vault,
+            timelock,
+            governance.voting_delay,
+            governance.voting_period,
+            governance.threshold,
+            governance.quorum_percent,
+            governance.vote_extension,
+        ],
+    }
+
+
+def verify(
+    w3: Web3,
+    deployment: Deployment,
+    deployer: str,
+    genesis: Genesis,
+    policy: Policy,
+    coordinator: str,
+    allocations: Mapping[str, int],
+    governance: Governance,
+) -> list[str]:
+    """Read back every parameter and every role, and return what was found right.
+
+    Raises:
+        ChainError: code `deployment-mismatch`, with the fact that does not hold.
+        RpcError: the endpoint failed.
+    """
+    chain = Chain(w3, Rpc(endpoint_of(w3)), deployment)
+    try:
+        facts = [
+            *_verify_parameters(chain, genesis, policy, coordinator, governance),
+            *_verify_tokens(chain, allocations),
+            *_verify_roles(chain, deployer),
+        ]
+    finally:
+        chain.close()
+    return facts
+
+
+def _check(policy: Policy, coordinator: str, allocations: Mapping[str, int], governance: Governance) -> None:
+    windows = policy.commit_window + policy.anchor_window + policy.challenge_window
+    if windows > governance.unbonding:
+        raise InputError(
+            f"The windows of a round take {windows} seconds together, but stake can leave after {governance.unbonding}: "
+            "a bond could be gone before it can be slashed.",
+            remedy="Choose a longer unbonding time or shorter windows.",
+            code="invalid-governance",
+        )
+    if coordinator == ZERO_ADDRESS:
+        raise InputError("The coordinator can't be the zero address.", remedy="Give its account.")
+    if not allocations or any(amount <= 0 for amount in allocations.values()):
+        raise InputError(
+            "Nobody would have tokens, so nobody could stake.",
+            remedy="Give at least one allocation above zero, e.g. --allocate ADDRESS=1000.",
+            code="no-allocation",
+        )
+
+
+def _equal(what: str, found: Any, expected: Any, shown: str | None = None) -> str:
+    if found != expected:
+        raise ChainError(
+            f"The deployment is wrong: {what} is {found!r}, not {expected!r}.",
+            remedy="Don't use it; deploy again.",
+            code="deployment-mismatch",
+            details={"what": what, "found": str(found), "expected": str(expected)},
+        )
+    return f"{what} is {shown if shown is not None else expected}"
+
+
+def _verify_parameters(
+    chain: Chain, genesis: Genesis, policy: Policy, coordinator: str, governance: Governance
+) -> list[str]:
+    place = chain.deployment
+    ledger, vault = chain.ledger.functions, chain.vault.functions
+    governor, read = chain.governor.functions, chain.read
+    manifest_hash, state_root = bytes(genesis.manifest_hash), bytes(genesis.state_root)
+    head = chain.head()
+    return [
+        _equal("the ledger's vault", read(ledger.vault()), place.vault),
+        _equal("the ledger's token", read(ledger.token()), place.token),
+        _equal("the ledger's registry", read(ledger.registry()), place.registry),
+        _equal("the ledger's manifest hash", read(ledger.manifestHash()), manifest_hash, "0x" + manifest_hash.hex()),
+        _equal("the ledger's genesis hash", "0x" + read(ledger.genesisHash()).hex(), place.genesis_hash),
+        _equal("the head", head.round, 0),
+        _equal("the head's state root", head.state_root, state_root, "0x" + state_root.hex()),
+        _equal("the next round", chain.next_round(), 1),
+        _equal("the coordinator", chain.coordinator(), coordinator),
+        _equal("the current policy", chain.current_policy(), FIRST_POLICY),
+        _equal("the first policy", chain.policy(FIRST_POLICY), policy, f"{policy.rule} as given"),
+        _equal("the registry's version 0", chain.version(0).state_root, state_root, "0x" + state_root.hex()),
+        _equal("the active version", chain.active(), None),
+        _equal("the vault's token", read(vault.token()), place.token),
+        _equal("the unbonding time", chain.unbonding_period(), governance.unbonding),
+        _equal("the governor's votes", read(governor.token()), place.vault),
+        _equal("the governor's timelock", read(governor.timelock()), place.timelock),
+        _equal("the voting delay", read(governor.votingDelay()), governance.voting_delay),
+        _equal("the voting period", read(governor.votingPeriod()), governance.voting_period),
+        _equal("the proposal threshold", read(governor.proposalThreshold()), governance.threshold),
+        _equal("the quorum in percent", read(governor.quorumNumerator()), governance.quorum_percent),
+        _equal("the quorum's whole", read(governor.quorumDenominator()), 100),
+        _equal(
+            "the extension of a late quorum", read(governor.lateQuorumVoteExtension()), governance.vote_extension
+        ),
+        _equal("the timelock's delay", read(chain.timelock.functions.getMinDelay()), governance.timelock_delay),
+    ]
+
+
+def _verify_tokens(chain: Chain, allocations: Mapping[str, int]) -> list[str]:
+    total = sum(allocations.values())
+    supply = chain.read(chain.token.functions.totalSupply())
+    return [
+        _equal("the supply", supply, total, format_amount(total)),
+        *(
+            _equal(f"the balance of {account}", chain.balance_of(account), amount, format_amount(amount))
+            for account, amount in allocations.items()
+        ),
+    ]
+
+
+def _verify_roles(chain: Chain, deployer: str) -> list[str]:
+    """Compare everybody who ever got a role, as the events say, with who must have it and nobody else."""
+    place = chain.deployment
+    admin = bytes(32)
+
+    def role(name: str) -> bytes:
+        return bytes(keccak(text=name))
+
+    expected = {
+        ("token", admin, place.timelock),
+        ("token", role("MINTER_ROLE"), place.ledger),
+        ("vault", admin, place.timelock),
+        ("vault", role("SLASHER_ROLE"), place.ledger),
+        ("registry", admin, place.timelock),
+        ("registry", role("GOVERNANCE_ROLE"), place.timelock),
+        ("registry", role("LEDGER_ROLE"), place.ledger),
+        ("ledger", admin, place.timelock),
+        ("ledger", role("GOVERNANCE_ROLE"), place.timelock),
+        ("timelock", admin, place.timelock),
+        ("timelock", role("PROPOSER_ROLE"), place.governor),
+        ("timelock", role("CANCELLER_ROLE"), place.governor),
+        ("timelock", role("EXECUTOR_ROLE"), ZERO_ADDRESS),
+    }
+    held: set[tuple[str, bytes, str]] = set()
+    for event in scan(chain, place.block, chain.block_number()):
+        if isinstance(event, RoleGranted):
+            held.add((event.contract, event.role, event.account))
+        elif isinstance(event, RoleRevoked):
+            held.discard((event.contract, event.role, event.account))
+    facts = [_equal("who holds which role", held, expected, f"as designed ({len(expected)} roles)")]
+    for contract, name, account in sorted(expected):
+        has = chain.read(getattr(chain, contract).functions.hasRole(name, account))
+        _equal(f"role 0x{name.hex()[:8]} of {account} in the {contract}", has, True)
+    owned = sorted(contract for contract, _, account in held if account == deployer)
+    facts.append(_equal("what the deployer holds", owned, [], "no role"))
+    return facts
+
+
+def governance_to_json(governance: Governance) -> dict[str, Any]:
+    """Return the options as JSON, amounts as decimal strings."""
+    return {**asdict(governance), "threshold": str(governance.threshold)}
