@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
+import { RoundId } from "../src/libraries/Types.sol";
+import { RoundTest } from "./utils/RoundTest.sol";
+
+/// @notice What a round costs. The figures are whole transactions, call data included, and are kept in snapshots/.
+/// @dev A figure that changes fails the tests (`gas_snapshot_check`); write the new ones with
+/// `FORGE_SNAPSHOT_CHECK=false forge test --match-contract GasTest`, and say in the commit why they changed. The bounds
+/// that are asserted are the ones that the design counts on.
+contract GasTest is RoundTest {
+    uint256 private constant CONTRIBUTORS = 100;
+
+    Actor[] private crowd;
+
+    function setUp() public override {
+        super.setUp();
+        for (uint256 i = 0; i < CONTRIBUTORS; ++i) {
+            Actor memory member = actor(string.concat("contributor ", vm.toString(i)));
+            crowd.push(member);
+            giveStake(member.addr, MIN_STAKE);
+        }
+    }
+
+    function _batch(RoundId round, uint256 size)
+        private
+        view
+        returns (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures)
+    {
+        commitments = new IRoundLedger.Commitment[](size);
+        signatures = new bytes[](size);
+        for (uint256 i = 0; i < size; ++i) {
+            commitments[i] = commitmentOf(crowd[i].addr, round);
+            signatures[i] = signed(crowd[i], commitments[i]);
+        }
+    }
+
+    function _anchorOf(RoundId round) private pure returns (IRoundLedger.Anchor memory) {
+        uint32[] memory weights = new uint32[](CONTRIBUTORS);
+        for (uint32 i = 0; i < CONTRIBUTORS; ++i) {
+            weights[i] = 1000 + i;
+        }
+        return anchorWith(round, weights);
+    }
+
+    function _entries(IRoundLedger.Commitment[] memory commitments)
+        private
+        view
+        returns (IRoundLedger.Entry[] memory entries)
+    {
+        entries = new IRoundLedger.Entry[](commitments.length);
+        for (uint256 i = 0; i < commitments.length; ++i) {
+            entries[i] = IRoundLedger.Entry(commitments[i].contributor, ledger.hashCommitment(commitments[i]));
+        }
+    }
+
+    function test_gas_aRoundOfAHundred() public {
+        RoundId round = open();
+        vm.snapshotGasLastCall("RoundLedger", "openRound");
+
+        (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures) = _batch(round, CONTRIBUTORS);
+        vm.prank(stranger.addr);
+        ledger.commitUpdates(round, commitments, signatures);
+        uint256 batch = vm.snapshotGasLastCall("RoundLedger", "commitUpdates, 100 signed");
+        vm.assertLe(batch, 1_500_000, "a batch of 100 signed commitments");
+
+        skipCommitWindow(round);
+        IRoundLedger.Anchor memory anchor = _anchorOf(round);
+        vm.prank(coordinator.addr);
+        ledger.anchor(round, anchor);
+        vm.assertLe(vm.snapshotGasLastCall("RoundLedger", "anchor, 100 entries"), 250_000, "anchor");
+
+        skipChallengeWindow(round);
+        ledger.finalize(round);
+        vm.snapshotGasLastCall("RoundLedger", "finalize");
+
+        ledger.settle(round, _entries(commitments), anchor);
+        vm.snapshotGasLastCall("RoundLedger", "settle, 100 entries");
+
+        ledger.claim(crowd[0].addr);
+        vm.snapshotGasLastCall("RoundLedger", "claim");
+    }
+
+    function test_gas_oneCommitment() public {
+        RoundId round = open();
+        IRoundLedger.Commitment memory commitment = commitmentOf(crowd[0].addr, round);
+        vm.prank(crowd[0].addr);
+        ledger.commitUpdate(commitment);
+        vm.snapshotGasLastCall("RoundLedger", "commitUpdate, the first of a round");
+        commitment = commitmentOf(crowd[1].addr, round);
+        vm.prank(crowd[1].addr);
+        ledger.commitUpdate(commitment);
+        vm.snapshotGasLastCall("RoundLedger", "commitUpdate, a later one");
+    }
+
+    function test_gas_aFullRoundOf256FitsATransaction() public {
+        IRoundLedger.Policy memory large = policy();
+        large.maxContributors = 256;
+        vm.prank(address(timelock));
+        ledger.addPolicy(large);
+        for (uint256 i = CONTRIBUTORS; i < 256; ++i) {
+            Actor memory member = actor(string.concat("contributor ", vm.toString(i)));
+            crowd.push(member);
+            giveStake(member.addr, MIN_STAKE);
+        }
+        RoundId round = open();
+        (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures) = _batch(round, 256);
+        ledger.commitUpdates(round, commitments, signatures);
+        uint256 batch = vm.snapshotGasLastCall("RoundLedger", "commitUpdates, 256 signed");
+        vm.assertLe(batch, 16_777_216, "the cap of a transaction (EIP-7825)");
+
+        skipCommitWindow(round);
+        uint32[] memory weights = new uint32[](256);
+        for (uint256 i = 0; i < 256; ++i) {
+            weights[i] = 65_000;
+        }
+        vm.prank(coordinator.addr);
+        ledger.anchor(round, anchorWith(round, weights));
+        skipChallengeWindow(round);
+        ledger.finalize(round);
+        ledger.settle(round, _entries(commitments), anchorWith(round, weights));
+        uint256 settlement = vm.snapshotGasLastCall("RoundLedger", "settle, 256 entries");
+        vm.assertLe(settlement, 16_777_216, "the cap of a transaction (EIP-7825)");
+    }
+
+    function test_gas_ofStaking() public {
+        vm.prank(treasury.addr);
+        vault.stake(treasury.addr, 10e18);
+        vm.snapshotGasLastCall("StakeVault", "stake, the first time");
+        vm.prank(treasury.addr);
+        vault.requestUnbond(5e18);
+        vm.snapshotGasLastCall("StakeVault", "requestUnbond");
+        vm.warp(block.timestamp + UNBONDING_PERIOD);
+        vm.prank(treasury.addr);
+        vault.withdraw();
+        vm.snapshotGasLastCall("StakeVault", "withdraw");
+    }
+}

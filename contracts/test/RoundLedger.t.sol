@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { IAccessControl } from "@openzeppelin/contracts/access/IAccessControl.sol";
+
+import { RoundLedger } from "../src/RoundLedger.sol";
+import { IModelRegistry } from "../src/interfaces/IModelRegistry.sol";
+import { IMootToken } from "../src/interfaces/IMootToken.sol";
+import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
+import { Policies } from "../src/libraries/Policies.sol";
+import { RoundId } from "../src/libraries/Types.sol";
+import { RoundTest } from "./utils/RoundTest.sol";
+
+/// @notice Construction, policies, the coordinator, and opening and cancelling rounds.
+contract RoundLedgerTest is RoundTest {
+    function _expectInvalid(string memory field, uint256 value) private {
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerInvalidPolicy.selector, field, value));
+    }
+
+    function _add(IRoundLedger.Policy memory added) private {
+        vm.prank(address(timelock));
+        ledger.addPolicy(added);
+    }
+
+    function _construct(IMootToken token_, address coordinator_, bytes32 manifestHash, bytes32 genesisHash) private {
+        new RoundLedger(address(timelock), vault, token_, registry, coordinator_, manifestHash, genesisHash, policy());
+    }
+
+    // Construction.
+
+    function test_constructor_startsFromTheGenesis() public view {
+        IRoundLedger.Round memory genesis = ledger.rounds(id(0));
+        assertPhase(id(0), IRoundLedger.Phase.Final, "the genesis is final");
+        vm.assertEq(genesis.stateRoot, GENESIS_STATE, "its state");
+        vm.assertEq(uint256(genesis.openedAt), START, "its time");
+        assertHead(id(0), "the head is the genesis");
+        assertEq(ledger.nextRound(), id(1), "next round");
+        assertEq(ledger.currentPolicy(), policyId(1), "current policy");
+        vm.assertEq(ledger.coordinator(), coordinator.addr, "coordinator");
+        vm.assertEq(ledger.manifestHash(), MANIFEST_HASH, "manifest");
+        vm.assertEq(ledger.genesisHash(), GENESIS_HASH, "genesis file");
+        vm.assertEq(uint256(ledger.pendingRounds()), 0, "pending rounds");
+    }
+
+    function test_constructor_announcesPolicyAndCoordinator() public {
+        vm.expectEmit();
+        emit IRoundLedger.PolicyAdded(policyId(1), policy());
+        vm.expectEmit();
+        emit IRoundLedger.CoordinatorAppointed(address(0), bob.addr);
+        _construct(token, bob.addr, MANIFEST_HASH, GENESIS_HASH);
+    }
+
+    function test_constructor_failsWithoutWhatItNeeds() public {
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerZeroAddress.selector));
+        _construct(IMootToken(address(0)), coordinator.addr, MANIFEST_HASH, GENESIS_HASH);
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerZeroAddress.selector));
+        _construct(token, address(0), MANIFEST_HASH, GENESIS_HASH);
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerZeroRoot.selector));
+        _construct(token, coordinator.addr, bytes32(0), GENESIS_HASH);
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerZeroRoot.selector));
+        _construct(token, coordinator.addr, MANIFEST_HASH, bytes32(0));
+    }
+
+    function test_constructor_failsOnARegistryWithoutAGenesis() public {
+        EmptyRegistry empty = new EmptyRegistry();
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.ModelRegistryUnknownVersion.selector, id(0)));
+        new RoundLedger(address(timelock), vault, token, empty, coordinator.addr, MANIFEST_HASH, GENESIS_HASH, policy());
+    }
+
+    function test_eip712Domain_isTheOneOfTheProtocol() public view {
+        (, string memory name, string memory version, uint256 chain, address contract_,,) = ledger.eip712Domain();
+        vm.assertEq(name, "Folkmoot", "name");
+        vm.assertEq(version, "1", "version");
+        vm.assertEq(chain, block.chainid, "chain");
+        vm.assertEq(contract_, address(ledger), "contract");
+    }
+
+    // Policies.
+
+    function test_addPolicy_isPinnedByLaterRoundsOnly() public {
+        RoundId before = open();
+        IRoundLedger.Policy memory added = policy();
+        added.rule = "mean";
+        added.parameters = new uint32[](0);
+        vm.expectEmit(address(ledger));
+        emit IRoundLedger.PolicyAdded(policyId(2), added);
+        _add(added);
+        vm.assertEq(ledger.policies(policyId(2)).rule, bytes32("mean"), "rule of the new policy");
+        vm.assertEq(ledger.policies(policyId(1)).rule, bytes32("multi_krum"), "rule of the old policy");
+        vm.assertEq(uint256(ledger.policies(policyId(1)).parameters[0]), 1, "parameter of the old policy");
+        assertEq(ledger.currentPolicy(), policyId(2), "current policy");
+        assertEq(ledger.rounds(before).policy, policyId(1), "policy of the open round");
+        skipCommitWindow(before);
+        ledger.cancel(before);
+        assertEq(ledger.rounds(open()).policy, policyId(2), "policy of the next round");
+    }
+
+    function test_addPolicy_failsForOthers() public {
+        bytes32 role = ledger.GOVERNANCE_ROLE();
+        IRoundLedger.Policy memory added = policy();
+        vm.expectRevert(
+            abi.encodeWithSelector(IAccessControl.AccessControlUnauthorizedAccount.selector, coordinator.addr, role)
+        );
+        vm.prank(coordinator.addr);
+        ledger.addPolicy(added);
+    }
+
+    function test_addPolicy_failsWithoutARule() public {
+        IRoundLedger.Policy memory bad = policy();
+        bad.rule = bytes32(0);
+        _expectInvalid("rule", 0);
+        _add(bad);
+    }
+
+    function test_addPolicy_failsWithTooManyParameters() public {
+        IRoundLedger.Policy memory bad = policy();
+        bad.parameters = new uint32[](33);
+        _expectInvalid("parameters", 33);
+        _add(bad);
+    }
+
+    function test_addPolicy_failsWithoutANormCap() public {
+        IRoundLedger.Policy memory bad = policy();
+        bad.maxSumSquares = 0;
+        _expectInvalid("maxSumSquares", 0);
+        _add(bad);
+    }
+
+    function test_addPolicy_failsWithImpossibleContributors() public {
+        IRoundLedger.Policy memory bad = policy();
+        bad.minContributors = 0;
+        _expectInvalid("minContributors", 0);
+        _add(bad);
+        bad.minContributors = 101;
+        _expectInvalid("minContributors", 101);
+        _add(bad);
+        bad.maxContributors = 257;
+        _expectInvalid("maxContributors", 257);
+        _add(bad);
+    }
+
+    function test_addPolicy_failsWithOtherBits() public {
+        IRoundLedger.Policy memory bad = policy();
+        bad.bits = 4;
+        _expectInvalid("bits", 4);
+        _add(bad);
+    }
+
+    function test_addPolicy_failsWithImpossibleRates() public {
+        IRoundLedger.Policy memory bad = policy();
+        bad.rate = 0;
+        _expectInvalid("rate", 0);
+        _add(bad);
+        bad.rate = 4097;
+        _expectInvalid("rate", 4097);
+        _add(bad);
+        bad.rate = 4096;
+        bad.momentum = 1025;
+        _expectInvalid("momentum", 1025);
+        _add(bad);
+    }
+
+    function test_addPolicy_failsWithoutAMinimumStake() public {
+        IRoundLedger.Policy memory bad = policy();
+        bad.minStake = 0;
+        _expectInvalid("minStake", 0);
+        _add(bad);
+    }
+
+    function test_addPolicy_failsWithoutAWindow() public {
+        IRoundLedger.Policy memory bad = policy();
+        bad.commitWindow = 0;
+        _expectInvalid("commitWindow", 0);
+        _add(bad);
+        bad = policy();
+        bad.anchorWindow = 0;
+        _expectInvalid("anchorWindow", 0);
+        _add(bad);
+        bad = policy();
+        bad.challengeWindow = 0;
+        _expectInvalid("challengeWindow", 0);
+        _add(bad);
+    }
+
+    function test_addPolicy_failsWhenABondCouldLeaveBeforeTheEnd() public {
+        IRoundLedger.Policy memory bad = policy();
+        bad.challengeWindow = uint32(UNBONDING_PERIOD) - COMMIT_WINDOW - ANCHOR_WINDOW + 1;
+        _expectInvalid("windows", uint256(UNBONDING_PERIOD) + 1);
+        _add(bad);
+        bad.challengeWindow -= 1;
+        _add(bad);
+        assertEq(ledger.currentPolicy(), policyId(2), "windows as long as the unbonding period");
+    }
+
+    function testFuzz_addPolicy_acceptsWhatIsWithinBounds(uint256 seed) public {
+        IRoundLedger.Policy memory added = policy();
+        added.maxContributors = uint16(bound(seed, 1, Policies.MAX_CONTRIBUTORS));
+        added.minContributors = uint16(bound(seed >> 16, 1, added.maxContributors));
+        added.rate = uint16(bound(seed >> 32, 1, Policies.MAX_RATE));
+        added.momentum = uint16(bound(seed >> 48, 0, Policies.MAX_MOMENTUM));
+        added.commitWindow = uint32(bound(seed >> 64, 1, 1 days));
+        added.anchorWindow = uint32(bound(seed >> 96, 1, 1 days));
+        added.challengeWindow = uint32(bound(seed >> 128, 1, 5 days));
+        added.parameters = new uint32[](bound(seed >> 160, 0, Policies.MAX_PARAMETERS));
+        _add(added);
+        vm.assertEq(
+            keccak256(abi.encode(ledger.policies(policyId(2)))), keccak256(abi.encode(added)), "stored as given"
+        );
+    }
+
+    function test_policies_failsForAnUnknownPolicy() public {
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerUnknownPolicy.selector, policyId(0)));
+        ledger.policies(policyId(0));
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerUnknownPolicy.selector, policyId(2)));
+        ledger.policies(policyId(2));
+    }
+
+    // The coordinator.
+
+    function test_appointCoordinator_countsForLaterRoundsOnly() public {
+        RoundId round = open();
+        commitThree(round);
+        vm.expectEmit(address(ledger));
+        emit IRoundLedger.CoordinatorAppointed(coordinator.addr, alice.addr);
+        vm.prank(address(timelock));
+        ledger.appointCoordinator(alice.addr);
+        vm.assertEq(ledger.coordinator(), alice.addr, "coordinator");
+        skipCommitWindow(round);
+        anchorNow(round);
+        assertPhase(round, IRoundLedger.Phase.Anchored, "the old coordinator ended its round");
+
+        RoundId next = ledger.nextRound();
+        bytes32 root = headRoot();
+        vm.expectRevert(
+            abi.encodeWithSelector(IRoundLedger.RoundLedgerNotCoordinator.selector, coordinator.addr, alice.addr)
+        );
+        vm.prank(coordinator.addr);
+        ledger.openRound(next, root, HEADER_HASH);
+    }
+
+    function test_appointCoordinator_failsForNobody() public {
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerZeroAddress.selector));
+        vm.prank(address(timelock));
+        ledger.appointCoordinator(address(0));
+    }
+
+    function test_appointCoordinator_failsForOthers() public {
+        bytes32 role = ledger.GOVERNANCE_ROLE();
+        vm.expectRevert(
+            abi.encodeWithSelector(IAccessControl.AccessControlUnauthorizedAccount.selector, deployer.addr, role)
+        );
+        vm.prank(deployer.addr);
+        ledger.appointCoordinator(deployer.addr);
+    }
+
+    // Opening.
+
+    function test_openRound_recordsTheRound() public {
+        vm.expectEmit(address(ledger));
+        emit IRoundLedger.RoundOpened(
+            id(1),
+            policyId(1),
+            coordinator.addr,
+            id(0),
+            GENESIS_STATE,
+            HEADER_HASH,
+            uint40(START) + COMMIT_WINDOW,
+            uint40(START) + COMMIT_WINDOW + ANCHOR_WINDOW
+        );
+        IRoundLedger.Round memory round = ledger.rounds(open());
+        assertEq(round.policy, policyId(1), "policy");
+        vm.assertEq(round.coordinator, coordinator.addr, "coordinator");
+        vm.assertEq(round.headerHash, HEADER_HASH, "header");
+        vm.assertEq(round.entriesHash, bytes32(0), "entries");
+        vm.assertEq(uint256(round.openedAt), START, "opening");
+        vm.assertEq(uint256(round.commitDeadline), START + COMMIT_WINDOW, "commit deadline");
+        vm.assertEq(uint256(round.anchorDeadline), START + COMMIT_WINDOW + ANCHOR_WINDOW, "anchor deadline");
+        vm.assertEq(uint256(round.challengeDeadline), 0, "challenge deadline");
+        assertPhase(id(1), IRoundLedger.Phase.Open, "phase");
+        assertEq(ledger.nextRound(), id(2), "next round");
+    }
+
+    function test_openRound_failsWithAnotherNumber() public {
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerUnexpectedRound.selector, id(2), id(1)));
+        vm.prank(coordinator.addr);
+        ledger.openRound(id(2), GENESIS_STATE, HEADER_HASH);
+    }
+
+    function test_openRound_failsOnAnotherBase() public {
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerWrongBase.selector, HEADER_HASH, GENESIS_STATE));
+        vm.prank(coordinator.addr);
+        ledger.openRound(id(1), HEADER_HASH, HEADER_HASH);
+    }
+
+    function test_openRound_failsWithoutAHeader() public {
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerZeroRoot.selector));
+        vm.prank(coordinator.addr);
+        ledger.openRound(id(1), GENESIS_STATE, bytes32(0));
+    }
+
+    function test_openRound_failsWhileOneIsOpen() public {
+        open();
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerRoundStillOpen.selector, id(1)));
+        vm.prank(coordinator.addr);
+        ledger.openRound(id(2), GENESIS_STATE, HEADER_HASH);
+    }
+
+    function test_openRound_failsWithoutTheBond() public {
+        vm.prank(coordinator.addr);
+        vault.requestUnbond(4 * BOND + 1);
+        vm.expectRevert(
+            abi.encodeWithSelector(IRoundLedger.RoundLedgerStakeTooLow.selector, coordinator.addr, BOND - 1, BOND)
+        );
+        vm.prank(coordinator.addr);
+        ledger.openRound(id(1), GENESIS_STATE, HEADER_HASH);
+    }
+
+    function test_openRound_buildsOnAnAnchoredHeadAtOnce() public {
+        RoundId first = anchored();
+        RoundId second = open();
+        assertEq(ledger.rounds(second).base, first, "base");
+        vm.assertEq(uint256(ledger.pendingRounds()), 1, "pending rounds");
+    }
+
+    // Cancelling.
+
+    function test_cancel_endsARoundWithTooFewUpdates() public {
+        RoundId round = open();
+        commitOwn(alice, round);
+        skipCommitWindow(round);
+        vm.expectEmit(address(ledger));
+        emit IRoundLedger.RoundCancelled(round, IRoundLedger.CancelReason.TooFewUpdates);
+        vm.prank(stranger.addr);
+        ledger.cancel(round);
+        assertPhase(round, IRoundLedger.Phase.Cancelled, "phase");
+        assertHead(id(0), "the head stays");
+        assertEq(open(), id(2), "the next round opens");
+    }
+
+    function test_cancel_endsARoundWithALateAnchor() public {
+        RoundId round = open();
+        commitThree(round);
+        vm.warp(ledger.rounds(round).anchorDeadline);
+        vm.expectEmit(address(ledger));
+        emit IRoundLedger.RoundCancelled(round, IRoundLedger.CancelReason.AnchorLate);
+        ledger.cancel(round);
+        assertPhase(round, IRoundLedger.Phase.Cancelled, "phase");
+    }
+
+    function test_cancel_failsDuringTheCommitWindow() public {
+        RoundId round = open();
+        vm.warp(ledger.rounds(round).commitDeadline - 1);
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerNotCancellable.selector, round));
+        ledger.cancel(round);
+    }
+
+    function test_cancel_failsWhileTheAnchorCanStillCome() public {
+        RoundId round = open();
+        commitThree(round);
+        vm.warp(ledger.rounds(round).anchorDeadline - 1);
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerNotCancellable.selector, round));
+        ledger.cancel(round);
+    }
+
+    function test_cancel_failsForARoundThatIsNotOpen() public {
+        RoundId round = anchored();
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IRoundLedger.RoundLedgerWrongPhase.selector, round, IRoundLedger.Phase.Anchored, IRoundLedger.Phase.Open
+            )
+        );
+        ledger.cancel(round);
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IRoundLedger.RoundLedgerWrongPhase.selector, id(9), IRoundLedger.Phase.None, IRoundLedger.Phase.Open
+            )
+        );
+        ledger.cancel(id(9));
+    }
+}
+
+/// @notice A registry that nothing was registered with.
+contract EmptyRegistry is IModelRegistry {
+    function register(RoundId, RoundId, bytes32) external { }
+
+    function activate(RoundId, bytes32) external { }
+
+    function active() external pure returns (RoundId, bytes32) {
+        revert ModelRegistryNoActiveVersion();
+    }
+
+    function versions(RoundId version) external pure returns (Version memory) {
+        revert ModelRegistryUnknownVersion(version);
+    }
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
+import { IStakeVault } from "../src/interfaces/IStakeVault.sol";
+import { RoundId } from "../src/libraries/Types.sol";
+import { RoundTest } from "./utils/RoundTest.sol";
+
+/// @notice What a proven fraud costs, and where training goes on.
+contract RoundLedgerFraudTest is RoundTest {
+    function _expectWrongPhase(RoundId round, IRoundLedger.Phase current) private {
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IRoundLedger.RoundLedgerWrongPhase.selector, round, current, IRoundLedger.Phase.Anchored
+            )
+        );
+    }
+
+    function test_reportFraud_takesTheBondAndTheHead() public {
+        RoundId round = anchored();
+        uint256 supply = token.totalSupply();
+        vm.expectEmit(address(vault));
+        emit IStakeVault.Slashed(coordinator.addr, challenger.addr, BOND / 2, BOND / 2);
+        vm.expectEmit(address(ledger));
+        emit IRoundLedger.RoundSlashed(round, verifier.addr, challenger.addr, BOND);
+        report(round);
+        assertPhase(round, IRoundLedger.Phase.Slashed, "phase");
+        assertHead(id(0), "the head is the base again");
+        vm.assertEq(vault.stakeOf(coordinator.addr), 4 * BOND, "stake of the coordinator");
+        vm.assertEq(token.balanceOf(challenger.addr), BOND / 2, "to the challenger");
+        vm.assertEq(token.totalSupply(), supply - BOND / 2, "burnt");
+        vm.assertEq(uint256(ledger.pendingRounds()), 0, "pending rounds");
+    }
+
+    function test_reportFraud_reachesABondThatIsLeaving() public {
+        RoundId round = anchored();
+        vm.prank(coordinator.addr);
+        vault.requestUnbond(5 * BOND);
+        vm.warp(ledger.rounds(round).challengeDeadline - 1);
+        report(round);
+        vm.assertEq(token.balanceOf(challenger.addr), BOND / 2, "to the challenger");
+    }
+
+    function test_reportFraud_letsTrainingGoOnFromTheBase() public {
+        RoundId good = finalized();
+        RoundId bad = anchored();
+        report(bad);
+        assertHead(good, "the head is the last good round");
+        RoundId next = anchored();
+        assertEq(ledger.rounds(next).base, good, "base of the next round");
+        skipChallengeWindow(next);
+        ledger.finalize(next);
+        assertEq(registry.versions(next).parent, good, "lineage passes the bad round by");
+    }
+
+    function test_reportFraud_voidsWhatBuildsOnIt() public {
+        RoundId good = anchored();
+        RoundId bad = anchored();
+        RoundId child = anchored();
+        RoundId grandchild = anchored();
+        vm.expectEmit(address(ledger));
+        emit IRoundLedger.RoundCancelled(grandchild, IRoundLedger.CancelReason.BaseVoided);
+        vm.expectEmit(address(ledger));
+        emit IRoundLedger.RoundCancelled(child, IRoundLedger.CancelReason.BaseVoided);
+        report(bad);
+        assertPhase(child, IRoundLedger.Phase.Cancelled, "child");
+        assertPhase(grandchild, IRoundLedger.Phase.Cancelled, "grandchild");
+        assertHead(good, "head");
+        vm.assertEq(uint256(ledger.pendingRounds()), 1, "only the good round waits");
+        vm.warp(block.timestamp + 2 days);
+        ledger.finalize(good);
+        _expectWrongPhase(child, IRoundLedger.Phase.Cancelled);
+        ledger.finalize(child);
+    }
+
+    function test_reportFraud_voidsTheOpenRound() public {
+        RoundId bad = anchored();
+        RoundId opened = open();
+        commitThree(opened);
+        vm.expectEmit(address(ledger));
+        emit IRoundLedger.RoundCancelled(opened, IRoundLedger.CancelReason.BaseVoided);
+        report(bad);
+        assertPhase(opened, IRoundLedger.Phase.Cancelled, "the open round");
+        RoundId next = open();
+        assertEq(ledger.rounds(next).base, id(0), "base of the next round");
+        assertEq(next, id(3), "numbers are not used again");
+    }
+
+    function test_reportFraud_leavesCancelledRoundsAlone() public {
+        RoundId bad = anchored();
+        RoundId cancelled = open();
+        skipCommitWindow(cancelled);
+        ledger.cancel(cancelled);
+        report(bad);
+        assertPhase(cancelled, IRoundLedger.Phase.Cancelled, "phase");
+        assertEq(ledger.rounds(open()).base, id(0), "base of the next round");
+    }
+
+    function test_reportFraud_canStrikeTheChainTwice() public {
+        RoundId first = anchored();
+        RoundId second = anchored();
+        report(second);
+        RoundId third = anchored();
+        assertEq(ledger.rounds(third).base, first, "base of the third");
+        report(first);
+        assertPhase(third, IRoundLedger.Phase.Cancelled, "the third built on the first");
+        assertHead(id(0), "head");
+        vm.assertEq(vault.stakeOf(coordinator.addr), 3 * BOND, "two bonds are gone");
+    }
+
+    function test_reportFraud_failsForAVoidedRound() public {
+        RoundId bad = anchored();
+        RoundId child = anchored();
+        report(bad);
+        _expectWrongPhase(child, IRoundLedger.Phase.Cancelled);
+        report(child);
+        _expectWrongPhase(bad, IRoundLedger.Phase.Slashed);
+        report(bad);
+    }
+
+    function test_reportFraud_worksUntilTheRoundIsFinal() public {
+        RoundId round = anchored();
+        vm.warp(ledger.rounds(round).challengeDeadline + 1 hours);
+        report(round);
+        assertPhase(round, IRoundLedger.Phase.Slashed, "late, but not final yet");
+    }
+
+    function test_reportFraud_failsOnceFinal() public {
+        RoundId round = finalized();
+        _expectWrongPhase(round, IRoundLedger.Phase.Final);
+        report(round);
+    }
+
+    function test_reportFraud_failsForAnOpenRound() public {
+        RoundId round = open();
+        _expectWrongPhase(round, IRoundLedger.Phase.Open);
+        report(round);
+    }
+
+    function test_reportFraud_failsForOthers() public {
+        RoundId round = anchored();
+        vm.expectRevert(
+            abi.encodeWithSelector(IRoundLedger.RoundLedgerNotVerifier.selector, address(timelock), verifier.addr)
+        );
+        vm.prank(address(timelock));
+        ledger.reportFraud(round, challenger.addr);
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerNotVerifier.selector, verifier.addr, address(0)));
+        vm.prank(verifier.addr);
+        ledger.reportFraud(id(9), challenger.addr);
+    }
+
+    function test_reportFraud_failsWithoutAChallenger() public {
+        RoundId round = anchored();
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerZeroAddress.selector));
+        vm.prank(verifier.addr);
+        ledger.reportFraud(round, address(0));
+    }
+
+    function test_reportFraud_takesWhatIsLeftOfABond() public {
+        RoundId round = anchored();
+        vm.prank(address(ledger));
+        vault.slash(coordinator.addr, 5 * BOND - 7, challenger.addr, 0);
+        vm.expectEmit(address(ledger));
+        emit IRoundLedger.RoundSlashed(round, verifier.addr, challenger.addr, 7);
+        report(round);
+    }
+
+    function test_openRound_failsWithTooManyPendingRounds() public {
+        IRoundLedger.Policy memory quick = policy();
+        (quick.commitWindow, quick.challengeWindow) = (1, 6 days);
+        vm.prank(address(timelock));
+        ledger.addPolicy(quick);
+        uint256 max = ledger.MAX_PENDING_ROUNDS();
+        for (uint256 i = 0; i < max; ++i) {
+            anchored();
+        }
+        RoundId next = ledger.nextRound();
+        bytes32 root = headRoot();
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerTooManyPending.selector, max, max));
+        vm.prank(coordinator.addr);
+        ledger.openRound(next, root, HEADER_HASH);
+
+        // The longest walk that a report can meet, well inside of one transaction.
+        report(id(1));
+        uint256 gas = vm.snapshotGasLastCall("RoundLedger", "reportFraud, 256 pending rounds");
+        vm.assertLe(gas, 4_000_000, "gas of the longest fall-back");
+        assertHead(id(0), "head");
+        assertEq(open(), next, "training goes on");
+    }
+}
