@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures that all tests share: a clean environment, a local chain, and a federation on it.
+
+Chain and federation live as long as the session; each test that uses one gets the chain as it was and leaves it so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from folkmoot.chain.deployment import Deployment
+from folkmoot.local.anvil import Anvil
+from tests import factories
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away every variable that would change what Folkmoot or Flower does."""
+    for name in list(os.environ):
+        if name.startswith(("FOLKMOOT_", "FLWR_")) and name != "FOLKMOOT_ANVIL":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture(scope="session")
+def anvil_process() -> Iterator[Anvil]:
+    """The chain of the session. Use `anvil`: it is put back after each test."""
+    with Anvil() as anvil:
+        yield anvil
+
+
+@pytest.fixture
+def anvil(anvil_process: Anvil) -> Iterator[Anvil]:
+    """A local chain with instant mining, as it was at the start of the session."""
+    snapshot = anvil_process.snapshot()
+    yield anvil_process
+    anvil_process.revert(snapshot)
+
+
+@pytest.fixture(scope="session")
+def session_federation(anvil_process: Anvil) -> Iterator[factories.Federation]:
+    """The federation of the session. Use `federation`: it is put back after each test."""
+    made = factories.federation(anvil_process)
+    yield made
+    made.chain.close()
+
+
+@pytest.fixture
+def federation(session_federation: factories.Federation, anvil: Anvil) -> factories.Federation:
+    """A deployment on Anvil with a bonded coordinator and five staked contributors."""
+    return session_federation
+
+
+@pytest.fixture
+def deployment(federation: factories.Federation) -> Deployment:
+    """The addresses of `federation`."""
+    return federation.deployment
+
+
+@pytest.fixture
+def deployment_file(deployment: Deployment, tmp_path: Path) -> Path:
+    """`deployment.json` of `federation`."""
+    path = tmp_path / "deployment.json"
+    deployment.save(path)
+    return path
+
+
+@pytest.fixture
+def password_file(tmp_path: Path) -> Path:
+    """A file with the password of the test key files."""
+    path = tmp_path / "password"
+    path.write_text(factories.PASSWORD + "\n")
+    return path
+
+
+@pytest.fixture
+def keystore(tmp_path: Path) -> Callable[[str], Path]:
+    """Make the key file of a named account, with little work for scrypt, and return its path."""
+    from folkmoot import keystore as keys
+
+    def make(name: str) -> Path:
+        path = tmp_path / "keys" / f"{name}.json"
+        if not path.exists():
+            keys.create(path, factories.PASSWORD, private_key=bytes(factories.account(name).key), work=2)
+        return path
+
+    return make
