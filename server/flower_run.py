@@ -83,7 +83,6 @@ def stage(target: Path, root: Path | None = None) -> Path:
     root = root or project_root()
     description = _pyproject(root)
     listed = tomllib.loads(description.read_text(encoding="utf-8"))["tool"]["flwr"]["app"]
-    excluded = {path for pattern in listed.get("fab-exclude", []) for path in root.glob(pattern.lstrip("/"))}
     app = target / APP_FOLDER
     app.mkdir(parents=True)
     shutil.copyfile(description, app / "pyproject.toml")
@@ -96,15 +95,9 @@ def stage(target: Path, root: Path | None = None) -> Path:
                 code="no-bundle",
             )
         for path in matches:
-            if path not in excluded:
-                copy = app / path.relative_to(root)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, copy)
-    # A pattern of fab-exclude that matches nothing fails the build, so what is excluded is there, empty.
-    for path in sorted(excluded):
-        copy = app / path.relative_to(root)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.touch()
+            copy = app / path.relative_to(root)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
     return app
 
 
@@ -279,12 +272,16 @@ def _program(name: str) -> str:
     return found
 
 
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
 def main() -> None:
     """Start a run from the command line: ``python -m server.flower_run SUPERLINK key=value ...``."""
     superlink, *pairs = sys.argv[1:]
     settings: dict[str, Any] = dict(pair.split("=", 1) for pair in pairs)
     try:
-        result = run(superlink, settings, on_line=lambda line: sys.stdout.write(line + "\n"))
+        result = run(superlink, settings, on_line=_print)
     except FolkmootError as error:
         sys.exit(str(error))
     sys.exit(0 if result.completed else 1)

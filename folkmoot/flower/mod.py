@@ -30,6 +30,7 @@ from folkmoot.arrays import F32
 from folkmoot.chain.rpc import LedgerReader, Phase, Rpc
 from folkmoot.codec import EncodedUpdate, encode_update
 from folkmoot.commitment import NO_BUNDLE, Commitment, Domain
+from folkmoot.coordinator_api import commitment_to_wire
 from folkmoot.errors import EncodingError, FolkmootError, InputError, ManifestError
 from folkmoot.fixed_point import to_float32
 from folkmoot.flower import records
@@ -118,7 +119,7 @@ def _anchored(
         bundle_hash=_verified_bundle(said.bundle_hash),
     )
     domain = Domain(contributor.chain_id, contributor.ledger)
-    signed = records.signed_to_json(commitment, signer.sign(commitment, domain))
+    signed = commitment_to_wire(commitment, signer.sign(commitment, domain))
     keep_update(contributor.home, header.round, KeptUpdate(header.hash.hex(), signed, update.data))
     log(INFO, "Round %d: update %s signed", header.round, update.root.hex()[:16])
     return _reply(message, update.data, signed, trained.content)

@@ -6,8 +6,6 @@ This module knows the shapes of records only: no chain, no coordinator, no key. 
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,9 +13,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord
 
 from folkmoot.arrays import I64
-from folkmoot.commitment import Commitment
 from folkmoot.errors import InputError
-from folkmoot.hashing import canonical_json, parse_canonical_json
 
 ROUND = "folkmoot.round"
 THETA = "folkmoot.theta"
@@ -29,17 +25,6 @@ METRICS = "metrics"
 NUM_EXAMPLES = "num-examples"
 HOME = "folkmoot-home"
 """Key of the node configuration that names the contributor's folder."""
-
-_COMMITMENT_FIELDS = {
-    "contributor",
-    "round",
-    "baseStateRoot",
-    "updateRoot",
-    "sumSquares",
-    "numExamples",
-    "bundleHash",
-    "signature",
-}
 
 
 @dataclass(frozen=True)
@@ -133,66 +118,3 @@ def update_of(record: ArrayRecord) -> bytes:
     if array is None or len(record) != 1 or array.dtype != "uint8" or len(array.shape) != 1:
         raise InputError("The update is not one vector of bytes.")
     return array.numpy().tobytes()
-
-
-def signed_to_json(commitment: Commitment, signature: bytes) -> str:
-    """Write a signed commitment as the canonical JSON that the coordinator takes."""
-    return canonical_json(
-        {
-            "contributor": commitment.contributor,
-            "round": str(commitment.round),
-            "baseStateRoot": "0x" + commitment.base_state_root.hex(),
-            "updateRoot": "0x" + commitment.update_root.hex(),
-            "sumSquares": str(commitment.sum_squares),
-            "numExamples": str(commitment.num_examples),
-            "bundleHash": "0x" + commitment.bundle_hash.hex(),
-            "signature": "0x" + signature.hex(),
-        }
-    ).decode()
-
-
-def signed_from_json(text: str) -> tuple[Commitment, bytes]:
-    """Read what ``signed_to_json`` wrote.
-
-    Raises:
-        InputError: A field is missing, unknown or malformed.
-    """
-    value = parse_canonical_json(text.encode())
-    if not isinstance(value, dict) or set(value) != _COMMITMENT_FIELDS:
-        raise InputError(f"A signed commitment has exactly {', '.join(sorted(_COMMITMENT_FIELDS))}.")
-    try:
-        commitment = Commitment(
-            contributor=value["contributor"],
-            round=int(value["round"]),
-            base_state_root=_bytes(value["baseStateRoot"]),
-            update_root=_bytes(value["updateRoot"]),
-            sum_squares=int(value["sumSquares"]),
-            num_examples=int(value["numExamples"]),
-            bundle_hash=_bytes(value["bundleHash"]),
-        )
-        return commitment, _bytes(value["signature"])
-    except (TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"The signed commitment can't be read: {error}") from error
-
-
-def signed_to_header(text: str) -> str:
-    """Wrap a signed commitment's JSON for the HTTP header ``Folkmoot-Commitment`` (base64url)."""
-    return base64.urlsafe_b64encode(text.encode()).decode()
-
-
-def signed_from_header(value: str) -> tuple[Commitment, bytes]:
-    """Read the HTTP header ``Folkmoot-Commitment``.
-
-    Raises:
-        InputError: It is not what ``signed_to_header`` writes.
-    """
-    try:
-        return signed_from_json(base64.b64decode(value, altchars=b"-_", validate=True).decode())
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise InputError(f"The commitment header can't be read: {error}") from error
-
-
-def _bytes(value: str) -> bytes:
-    if not value.startswith("0x"):
-        raise ValueError("bytes are 0x-hex")
-    return bytes.fromhex(value[2:])

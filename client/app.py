@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `ClientApp` that every contributor's node runs: trains and evaluates the node's own task.
+
+Which task and which data is the node's decision (`contributor.json`), not the coordinator's; the
+coordinator only says which model to start from. All checks and the signing are in the mod. Torch is
+imported when a message needs it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from client.drill import drill_mod
+from client.tasks import Task, load_task
+from folkmoot.errors import TaskError
+from folkmoot.flower import records
+from folkmoot.flower.contributor import Contributor
+from folkmoot.flower.mod import folkmoot_mod
+from folkmoot.header import RoundHeader
+from folkmoot.manifest import Manifest
+
+app = ClientApp(mods=[folkmoot_mod(), drill_mod()])
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Train from the given weights on the node's own data."""
+    contributor = Contributor.of_node(context.node_config)
+    task = load_task(contributor.task)
+    said = records.RoundMessage.from_record(message.content.config_records[records.ROUND])
+    manifest = Manifest.from_json(said.manifest)
+    if manifest.task != task.name:
+        raise TaskError(
+            f"The round is for the task {manifest.task!r}, this node works on {task.name!r}.",
+            remedy="Start the node with the federation's task.",
+            code="wrong-task",
+        )
+    model = _model(task, message)
+    settings: dict[str, Any] = dict(manifest.training)
+    data = task.load(contributor.partition, contributor.partitions, int(settings.get("splitSeed", 0)))
+    # Other batches each round, and yet the same ones if the round has to be trained again.
+    settings["seed"] = int.from_bytes(RoundHeader.decode(said.header).seed[:4], "big")
+    examples = task.train(model, data, settings)
+    content = RecordDict(
+        {
+            records.ARRAYS: ArrayRecord(model.state_dict()),
+            records.METRICS: MetricRecord({records.NUM_EXAMPLES: examples}),
+        }
+    )
+    return Message(content, reply_to=message)
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """Measure the given weights on the task's common test set."""
+    task = load_task(Contributor.of_node(context.node_config).task)
+    metrics = task.evaluate(_model(task, message))
+    return Message(RecordDict({records.METRICS: MetricRecord(dict(metrics))}), reply_to=message)
+
+
+def _model(task: Task, message: Message) -> Any:
+    """Build the task's model with the weights of a message."""
+    model = task.model()
+    try:
+        model.load_state_dict(message.content.array_records[records.ARRAYS].to_torch_state_dict())
+    except RuntimeError as error:
+        raise TaskError(
+            f"The model of the task {task.name!r} does not fit the federation's.",
+            remedy="Use the task that the federation's manifest was made from, in the same version.",
+            code="wrong-model",
+        ) from error
+    return model
