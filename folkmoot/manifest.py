@@ -94,8 +94,8 @@ class Manifest:
             twice = next(name for name in names if names.count(name) > 1)
             raise ManifestError(f"The name {twice!r} appears twice.", remedy="Give each tensor its own name.")
         for entry in self._named:
-            if not entry.name:
-                raise ManifestError("A tensor has an empty name.")
+            if entry.name in ("", "__metadata__"):
+                raise ManifestError(f"A tensor can't have the name {entry.name!r}.")
             if any(size < 1 for size in entry.shape):
                 raise ManifestError(
                     f"Tensor {entry.name!r} has the shape {list(entry.shape)}, with a size below 1."

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a rule gets and what it gives.
+
+This module knows no rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from folkmoot.errors import InputError
+from folkmoot.verdict import Reason
+
+Gram = tuple[tuple[int, ...], ...]
+"""k rows of k exact inner products."""
+
+
+@dataclass(frozen=True)
+class RoundFacts:
+    """Exact facts about the k delivered updates of a round, in entry order."""
+
+    gram: Gram
+    """``G_ij``: inner products in units of ``4^e_min``, where e_min is the round's smallest exponent."""
+    sum_squares: tuple[int, ...]
+    """Sum of ``q^2`` of each update, in units of the encoded integers."""
+    sum_absolute: tuple[tuple[int, ...], ...]
+    """For each update the sum of ``|q|`` of each tensor."""
+
+    @property
+    def count(self) -> int:
+        """Number of delivered updates, k."""
+        return len(self.gram)
+
+    def distances(self) -> Gram:
+        """``D_ij = G_ii + G_jj - 2 G_ij``: squared distances in the Gram matrix's units."""
+        norms = [row[i] for i, row in enumerate(self.gram)]
+        return tuple(
+            tuple(norms[i] + norms[j] - 2 * product for j, product in enumerate(row))
+            for i, row in enumerate(self.gram)
+        )
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """What a rule says of one update."""
+
+    weight: int
+    """Its weight in the aggregate, at least 0."""
+    reason: Reason
+    """``accepted`` with a weight above 0."""
+    numbers: dict[str, int] = field(default_factory=dict)
+    """The integers behind it, by name."""
+
+
+class Rule(Protocol):
+    """A function from the facts of a round to one weight an update."""
+
+    def __call__(self, facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:
+        """Weigh the delivered updates.
+
+        Args:
+            facts: Of at least one delivered update.
+            parameters: The policy's, by position.
+
+        Returns:
+            One result an update, in the facts' order; the sum of weights is at least 1.
+
+        Raises:
+            InputError: ``invalid-policy``: the number or a value of the parameters is not the rule's.
+        """
+
+
+def expect_parameters(rule: str, parameters: Sequence[int], names: Sequence[str]) -> None:
+    """Raise InputError (``invalid-policy``) unless there is one parameter a name."""
+    if len(parameters) != len(names):
+        wanted = f"the parameters {', '.join(names)}" if names else "no parameters"
+        raise InputError(
+            f"The rule {rule!r} takes {wanted}, but the policy has {list(parameters)}.", code="invalid-policy"
+        )

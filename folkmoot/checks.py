@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checks of an update that need only bytes, commitment, header and policy (docs/protocol.md section 7).
+
+What depends on the chain or the clock (is the round open, is there enough stake, is there another commitment)
+is for the caller. Each check raises ``UpdateRefused`` with the reason code; nothing here accuses anybody of
+more than that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from folkmoot.codec import check_padding
+from folkmoot.commitment import Commitment, Domain
+from folkmoot.errors import EncodingError, UpdateRefused
+from folkmoot.header import RoundHeader
+from folkmoot.manifest import Manifest
+from folkmoot.merkle import SumLevel, sum_tree, update_leaves
+from folkmoot.policy import Policy
+from folkmoot.updates import UpdateReader
+from folkmoot.verdict import Reason
+
+_CHUNK = 4096  # leaves hashed at a time: 1 MiB
+
+
+@dataclass(frozen=True)
+class UpdateSummary:
+    """What one pass over an update's bytes tells."""
+
+    root: bytes
+    """Root of the update tree, 32 bytes."""
+    sum_squares: int
+    """Sum of ``q^2``."""
+    sum_absolute: tuple[int, ...]
+    """Sum of ``|q|`` of each tensor."""
+    sha256: str
+    """SHA-256 of the file, in hex."""
+
+
+def summarize(update: UpdateReader, manifest: Manifest) -> UpdateSummary:
+    """Read an update once and compute what the checks and the next exponents need.
+
+    Args:
+        update: The update's bytes; about 1 MiB is in memory at a time.
+        manifest: The model's layout.
+
+    Raises:
+        UpdateRefused: ``wrong-size`` or ``invalid-encoding``.
+        ArtifactError: The bytes can't be read.
+    """
+    if update.size != manifest.size:
+        raise _refused(
+            Reason.WRONG_SIZE, f"The update has {update.size} bytes, the manifest needs {manifest.size}."
+        )
+    levels: list[SumLevel] = []
+    digest = hashlib.sha256()
+    for first in range(0, manifest.leaves, _CHUNK):
+        last = min(first + _CHUNK, manifest.leaves)
+        leaves = np.ascontiguousarray(update.read(first, last))
+        digest.update(leaves.data)
+        level, invalid = update_leaves(leaves)
+        if invalid:
+            raise _refused(
+                Reason.INVALID_ENCODING,
+                f"One of the leaves {first} to {last - 1} has the byte 0x00, which stands for no integer.",
+            )
+        try:
+            check_padding(leaves, manifest, first)
+        except EncodingError as error:
+            raise _refused(Reason.INVALID_ENCODING, error.message) from error
+        levels.append(level)
+    tree = sum_tree(
+        SumLevel(
+            np.concatenate([level.hashes for level in levels]),
+            np.concatenate([level.absolute for level in levels]),
+            np.concatenate([level.square for level in levels]),
+        )
+    )
+    sums = np.add.reduceat(tree.levels[0].absolute, manifest.leaf_offsets[:-1])
+    return UpdateSummary(tree.root, tree.sum_squares, tuple(sums.tolist()), digest.hexdigest())
+
+
+def check_bytes(update: UpdateReader, commitment: Commitment, manifest: Manifest) -> UpdateSummary:
+    """Check that bytes are the update that was committed to: size, encoding, root, sum of squares.
+
+    Raises:
+        UpdateRefused: ``wrong-size``, ``invalid-encoding``, ``wrong-root`` or ``wrong-norm``, the first that
+        fails. ArtifactError: The bytes can't be read.
+    """
+    summary = summarize(update, manifest)
+    if summary.root != commitment.update_root:
+        raise _refused(
+            Reason.WRONG_ROOT,
+            f"The update's root is 0x{summary.root.hex()}, "
+            f"the commitment's 0x{commitment.update_root.hex()}.",
+        )
+    if summary.sum_squares != commitment.sum_squares:
+        raise _refused(
+            Reason.WRONG_NORM,
+            f"The update's sum of squares is {summary.sum_squares}, "
+            f"the commitment's {commitment.sum_squares}.",
+        )
+    return summary
+
+
+def check_base(commitment: Commitment, header: RoundHeader) -> None:
+    """Check that a commitment is for this round and this base.
+
+    Raises:
+        UpdateRefused: ``round-unknown`` (it is for another round) or ``wrong-base``.
+    """
+    if commitment.round != header.round:
+        raise _refused(
+            Reason.ROUND_UNKNOWN, f"The commitment is for round {commitment.round}, not {header.round}."
+        )
+    if commitment.base_state_root != header.base_state_root:
+        raise _refused(
+            Reason.WRONG_BASE,
+            f"The update was trained from 0x{commitment.base_state_root.hex()}, "
+            f"round {header.round} is on 0x{header.base_state_root.hex()}.",
+        )
+
+
+def check_norm(commitment: Commitment, policy: Policy) -> None:
+    """Check the committed sum of squares against the policy's cap.
+
+    Raises:
+        UpdateRefused: ``norm-too-large``.
+    """
+    if commitment.sum_squares > policy.max_sum_squares:
+        raise _refused(
+            Reason.NORM_TOO_LARGE,
+            f"The sum of squares is {commitment.sum_squares}, the policy's cap {policy.max_sum_squares}.",
+        )
+
+
+def check_arrival(
+    update: UpdateReader,
+    commitment: Commitment,
+    signature: bytes | None,
+    *,
+    manifest: Manifest,
+    header: RoundHeader,
+    policy: Policy,
+    domain: Domain,
+) -> UpdateSummary:
+    """Run all pure checks of an update in the protocol's order, from the base to the signature.
+
+    Args:
+        update: The update's bytes.
+        commitment: What the contributor says.
+        signature: Its signature; None where the contributor committed by a transaction of its own.
+        manifest: The model's layout.
+        header: The round's header.
+        policy: The round's policy.
+        domain: The ledger that signatures are for.
+
+    Returns:
+        What the update's bytes tell.
+
+    Raises:
+        UpdateRefused: With the code of the first check that fails.
+        ArtifactError: The bytes can't be read.
+    """
+    check_base(commitment, header)
+    summary = check_bytes(update, commitment, manifest)
+    check_norm(commitment, policy)
+    if signature is not None:
+        commitment.check_signature(signature, domain)
+    return summary
+
+
+def _refused(reason: Reason, message: str) -> UpdateRefused:
+    return UpdateRefused(message, remedy=_REMEDIES[reason], code=str(reason))
+
+
+_REMEDIES = {
+    Reason.ROUND_UNKNOWN: "Ask for the current round and train for that one.",
+    Reason.WRONG_BASE: "Fetch the round's base state and train from it.",
+    Reason.WRONG_SIZE: "Encode the update with the federation's manifest.",
+    Reason.INVALID_ENCODING: "Encode the update with folkmoot.codec.encode_update.",
+    Reason.WRONG_ROOT: "Send the bytes that were committed to; they may have been damaged on the way.",
+    Reason.WRONG_NORM: "Commit to the sum of squares that the update's tree gives.",
+    Reason.NORM_TOO_LARGE: "Train fewer steps or with a lower learning rate.",
+}

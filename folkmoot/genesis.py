@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The genesis file: manifest, first state and first exponents of a federation (docs/protocol.md section 11).
+
+This module knows nothing of where files are kept.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from folkmoot.errors import ArtifactError, InputError
+from folkmoot.hashing import canonical_json, keccak, parse_canonical_json, sha256_hex
+from folkmoot.header import MAX_EXPONENT, MIN_EXPONENT, check_exponents
+from folkmoot.manifest import Manifest
+from folkmoot.optimizer import TARGET
+from folkmoot.state import State
+
+FORMAT = "folkmoot/genesis/1"
+TRAVEL = 0.2
+"""Share of the way of all local steps that a weight is expected to travel (its root mean square)."""
+
+
+@dataclass(frozen=True)
+class Genesis:
+    """What a federation starts from."""
+
+    manifest: str
+    """SHA-256 of the manifest file, in hex."""
+    state: str
+    """SHA-256 of the state file, in hex."""
+    exponents: tuple[int, ...]
+    """Exponents of round 1, one a tensor."""
+
+    @classmethod
+    def of(cls, manifest: Manifest, state: State, exponents: tuple[int, ...]) -> Genesis:
+        """Make the genesis of a manifest and a state.
+
+        Raises:
+            InputError: There is not one exponent a tensor, or one is out of range.
+            ArtifactError: The state does not fit the manifest.
+        """
+        if len(exponents) != len(manifest.tensors):
+            raise InputError(f"There are {len(exponents)} exponents for {len(manifest.tensors)} tensors.")
+        check_exponents(exponents)
+        state.check(manifest)
+        return cls(sha256_hex(manifest.to_json()), state.sha256(), tuple(exponents))
+
+    def to_json(self) -> bytes:
+        """The genesis file: canonical JSON."""
+        return canonical_json(
+            {
+                "format": FORMAT,
+                "manifest": self.manifest,
+                "state": self.state,
+                "exponents": list(self.exponents),
+            }
+        )
+
+    @property
+    def hash(self) -> bytes:
+        """``genesisHash``: the keccak of the genesis file, 32 bytes."""
+        return keccak(self.to_json())
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Genesis:
+        """Read a genesis file.
+
+        Raises:
+            ArtifactError: The bytes are no genesis file.
+        """
+        try:
+            value = parse_canonical_json(data)
+            if not isinstance(value, dict) or set(value) != {"format", "manifest", "state", "exponents"}:
+                raise InputError("It has not exactly the fields format, manifest, state and exponents.")
+            if value["format"] != FORMAT:
+                raise InputError(f"Its format is {value['format']!r}, not {FORMAT!r}.")
+            exponents = value["exponents"]
+            if not isinstance(exponents, list) or any(type(e) is not int for e in exponents):
+                raise InputError("Its exponents are not a list of integers.")
+            check_exponents(exponents)
+            for name in ("manifest", "state"):
+                if not isinstance(value[name], str) or not re.fullmatch("[0-9a-f]{64}", value[name]):
+                    raise InputError(f"Its {name} is no SHA-256.")
+        except InputError as error:
+            raise ArtifactError(f"The genesis file can't be read. {error.message}") from error
+        return cls(value["manifest"], value["state"], tuple(exponents))
+
+
+def first_exponent(learning_rate: float, steps: int) -> int:
+    """Guess an exponent for round 1, when no update has been seen.
+
+    An adaptive optimizer moves a weight by about its learning rate a step, and not always the same way, so
+    after ``steps`` local steps the root mean square of a change is about ``TRAVEL * learning_rate * steps``;
+    the exponent is the one that brings that to about TARGET. A guess that is off by some octaves is put right
+    in one or two rounds.
+
+    Args:
+        learning_rate: The local learning rate, above 0.
+        steps: Local steps a round, at least 1.
+
+    Raises:
+        InputError: An argument is not positive and finite.
+    """
+    travel = TRAVEL * learning_rate * steps
+    if not (travel > 0 and math.isfinite(travel)):
+        raise InputError("The learning rate and the number of steps must be positive.")
+    return min(max(round(math.log2(travel / TARGET)), MIN_EXPONENT), MAX_EXPONENT)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of a round, as the contract stores them (struct Policy of IRoundLedger.sol).
+
+This module knows the fields and their ranges; what a rule does is in ``folkmoot.aggregation``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from folkmoot.commitment import checksum_address
+from folkmoot.errors import InputError
+
+NO_VERIFIER = "0x0000000000000000000000000000000000000000"
+"""``verifier`` of a policy that accepts no fraud proof."""
+
+_BITS = {
+    "max_sum_squares": 64,
+    "min_contributors": 16,
+    "max_contributors": 16,
+    "bits": 8,
+    "rate": 16,
+    "momentum": 16,
+    "commit_window": 32,
+    "anchor_window": 32,
+    "challenge_window": 32,
+    "min_stake": 128,
+    "bond": 128,
+    "reward": 128,
+}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The rules of a round. A round pins one policy for its whole life.
+
+    Raises:
+        InputError: On construction, when a field does not fit its Solidity type.
+    """
+
+    rule: str
+    """Name of the aggregation rule, 1 to 32 ASCII characters, e.g. ``mean``."""
+    parameters: tuple[int, ...]
+    """Parameters of the rule by position, uint32 each."""
+    max_sum_squares: int
+    """Largest sum of squares that an update may have, in units of the encoded integers."""
+    min_contributors: int
+    """Fewest commitments with which a round can be anchored."""
+    max_contributors: int
+    """Most commitments that a round takes."""
+    bits: int
+    """Bits of an encoded coordinate."""
+    rate: int
+    """Outer learning rate in 1/1024."""
+    momentum: int
+    """Outer momentum in 1/1024."""
+    commit_window: int
+    """Seconds from the opening in which commitments are taken."""
+    anchor_window: int
+    """Seconds after the commit window in which the coordinator may anchor."""
+    challenge_window: int
+    """Seconds after the anchor in which it may be challenged."""
+    min_stake: int
+    """Stake (1e-18 tokens) that a contributor must have when its commitment is recorded."""
+    bond: int
+    """Stake (1e-18 tokens) that the coordinator must have; lost when fraud is proven."""
+    reward: int
+    """Tokens (1e-18) minted for a final round, split by weight."""
+    verifier: str = NO_VERIFIER
+    """Contract that may void a round of this policy; zero for none."""
+
+    def __post_init__(self) -> None:
+        if not self.rule.isascii() or not 1 <= len(self.rule) <= 32 or "\0" in self.rule:
+            raise InputError(f"The rule's name {self.rule!r} is not 1 to 32 ASCII characters.")
+        if any(not 0 <= value < 1 << 32 for value in self.parameters):
+            raise InputError(f"A parameter of {list(self.parameters)} is no uint32.")
+        for name, bits in _BITS.items():
+            value = getattr(self, name)
+            if not 0 <= value < 1 << bits:
+                raise InputError(f"The policy's {name} is {value}, which is no uint{bits}.")
+        object.__setattr__(self, "parameters", tuple(self.parameters))
+        object.__setattr__(self, "verifier", checksum_address(self.verifier))
+
+    @property
+    def rule_bytes(self) -> bytes:
+        """The rule's name as the contract has it: 32 bytes, left-aligned."""
+        return self.rule.encode("ascii").ljust(32, b"\0")
+
+    def abi_tuple(self) -> tuple[Any, ...]:
+        """The fields in the order of the Solidity struct."""
+        return (
+            self.rule_bytes,
+            list(self.parameters),
+            *(getattr(self, name) for name in _BITS),
+            self.verifier,
+        )
+
+    @classmethod
+    def from_abi(cls, values: Sequence[Any]) -> Policy:
+        """Read the fields in the order of the Solidity struct, as a decoder returns them.
+
+        Raises:
+            InputError: A field is missing or out of its range.
+        """
+        if len(values) != len(_BITS) + 3:
+            raise InputError(f"A policy has {len(_BITS) + 3} fields, not {len(values)}.")
+        try:
+            rule = bytes(values[0]).rstrip(b"\0").decode("ascii")
+        except UnicodeDecodeError as error:
+            raise InputError("The policy's rule is not ASCII.") from error
+        numbers = dict(zip(_BITS, (int(value) for value in values[2:-1]), strict=True))
+        return cls(rule=rule, parameters=tuple(int(p) for p in values[1]), verifier=values[-1], **numbers)

@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one implementation of a round's outcome, for whoever needs it (docs/protocol.md sections 7 to 11).
+
+The coordinator runs it to anchor a round, an auditor to see whether the anchor is right, a challenger to find
+the leaf that is wrong. It streams: about a mebibyte of all updates is in memory at a time, next to the two
+states. This module knows no chain, no clock and no folder: bytes come from readers and go to sinks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from eth_abi.abi import encode
+
+from folkmoot import merkle
+from folkmoot.aggregation.facts import gram_matrix
+from folkmoot.aggregation.interface import RoundFacts
+from folkmoot.aggregation.rules import rule
+from folkmoot.aggregation.weighted_sum import aggregate_of, check_weights, sum_lanes
+from folkmoot.arrays import I64, U32
+from folkmoot.checks import UpdateSummary, check_bytes
+from folkmoot.commitment import Commitment
+from folkmoot.errors import InputError, UpdateRefused
+from folkmoot.fixed_point import LEAF
+from folkmoot.hashing import HASH_BYTES, keccak, sha256_hex
+from folkmoot.header import RoundHeader
+from folkmoot.manifest import Manifest
+from folkmoot.merkle import AGGREGATE, MOMENTUM, THETA, Tree
+from folkmoot.optimizer import next_exponents, outer_step
+from folkmoot.policy import Policy
+from folkmoot.state import State
+from folkmoot.updates import UpdateReader
+from folkmoot.verdict import Artifacts, Reason, Verdict, Verdicts
+
+_CHUNK_BYTES = 1 << 20  # bytes of all updates that are summed in one step
+_ANCHOR_TYPE = "(uint32[],bytes32,bytes32,bytes32,bytes32)"
+
+
+class Sink(Protocol):
+    """Takes the bytes of a file in order; a file opened for writing is one."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes."""
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """What the coordinator claims about a round: the Solidity struct."""
+
+    weights: tuple[int, ...]
+    """One weight an entry, uint32 each."""
+    aggregate_root: bytes
+    """Root of the aggregate's tree, 32 bytes."""
+    state_root: bytes
+    """State root after the outer step, 32 bytes."""
+    verdict_hash: bytes
+    """Keccak of the verdicts file, 32 bytes."""
+    artifacts_hash: bytes
+    """Keccak of the artifacts file, 32 bytes."""
+
+    def abi_tuple(self) -> tuple[list[int], bytes, bytes, bytes, bytes]:
+        """The fields in the order of the Solidity struct."""
+        return (
+            list(self.weights),
+            self.aggregate_root,
+            self.state_root,
+            self.verdict_hash,
+            self.artifacts_hash,
+        )
+
+    @property
+    def hash(self) -> bytes:
+        """``anchorHash``: ``keccak256(abi.encode(anchor))``, 32 bytes."""
+        return keccak(encode((_ANCHOR_TYPE,), (self.abi_tuple(),)))
+
+
+@dataclass(frozen=True, eq=False)
+class LeafRange:
+    """The outcome for some consecutive leaves."""
+
+    lanes: U32
+    """uint32[k, 256], ``U``."""
+    aggregate: I64
+    """int64[256 k], ``A``."""
+    theta: I64
+    """int64[256 k], the new theta."""
+    momentum: I64
+    """int64[256 k], the new momentum."""
+
+
+@dataclass(frozen=True, eq=False)
+class RoundOutcome:
+    """All that follows from a round's entries."""
+
+    anchor: Anchor
+    """What goes on chain."""
+    verdicts: Verdicts
+    """What was decided about each entry."""
+    artifacts: Artifacts
+    """The names of the round's files."""
+    verdicts_file: bytes
+    """Bytes of the verdicts file."""
+    artifacts_file: bytes
+    """Bytes of the artifacts file."""
+    state: State
+    """The new state."""
+    next_exponents: tuple[int, ...]
+    """Exponents of a round that builds on this one."""
+    aggregate_tree: Tree
+    """Tree of the aggregate."""
+    theta_tree: Tree
+    """Tree of the new theta."""
+    momentum_tree: Tree
+    """Tree of the new momentum."""
+
+    @property
+    def weights(self) -> tuple[int, ...]:
+        """One weight an entry."""
+        return self.anchor.weights
+
+    @property
+    def state_root(self) -> bytes:
+        """Root of the new state."""
+        return self.anchor.state_root
+
+    @property
+    def aggregate_root(self) -> bytes:
+        """Root of the aggregate's tree."""
+        return self.anchor.aggregate_root
+
+
+def anchor_hash(
+    weights: Sequence[int],
+    aggregate_root: bytes,
+    state_root: bytes,
+    verdict_hash: bytes,
+    artifacts_hash: bytes,
+) -> bytes:
+    """``keccak256(abi.encode(Anchor))`` of the five fields, 32 bytes."""
+    return Anchor(tuple(weights), aggregate_root, state_root, verdict_hash, artifacts_hash).hash
+
+
+def compute_leaves(
+    manifest: Manifest,
+    header: RoundHeader,
+    policy: Policy,
+    base: State,
+    updates: Sequence[UpdateReader | None],
+    weights: Sequence[int],
+    first: int,
+    last: int,
+) -> LeafRange:
+    """Compute the outcome for the leaves ``first`` to ``last`` (exclusive) from the weights.
+
+    Args:
+        manifest: The model's layout.
+        header: The round's header.
+        policy: The round's policy.
+        base: The state that the round trained from.
+        updates: One an entry; None is allowed where the weight is 0.
+        weights: One an entry.
+        first: First leaf.
+        last: One after the last leaf.
+
+    Raises:
+        InputError: The weights are none that a rule may give.
+        ArtifactError: An update can't be read.
+    """
+    total = check_weights(weights)
+    lanes = sum_lanes(updates, weights, first, last)
+    aggregate = aggregate_of(lanes, total)
+    exponents = np.array(header.exponents, dtype=np.int64)[manifest.tensor_of_leaf[first:last]]
+    place = slice(LEAF * first, LEAF * last)
+    theta, momentum = outer_step(
+        base.theta[place], base.momentum[place], aggregate, total, exponents, policy.rate, policy.momentum
+    )
+    return LeafRange(lanes, aggregate, theta, momentum)
+
+
+def compute_round(
+    manifest: Manifest,
+    header: RoundHeader,
+    policy: Policy,
+    base: State,
+    entries: Sequence[Commitment],
+    updates: Sequence[UpdateReader | None],
+    *,
+    aggregate_sink: Sink | None = None,
+) -> RoundOutcome:
+    """Compute everything that follows from the entries of a round.
+
+    Each update's bytes are checked against its commitment; one that does not pass counts as not delivered.
+    The caller checks signatures, norm caps, ``entriesHash`` and that the header is the right one.
+
+    Args:
+        manifest: The model's layout.
+        header: The round's header.
+        policy: The round's policy.
+        base: The state that the round trained from.
+        entries: The round's commitments in entry order.
+        updates: The update of each entry, None where none arrived.
+        aggregate_sink: Gets the bytes of the aggregate file.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        InputError: Header, policy, base, manifest and entries do not belong together (``mismatch``), the
+        policy's
+            rule is unknown or its parameters are wrong, or no update was delivered (``no-updates``): such a
+            round can only be cancelled.
+        ArtifactError: An update can't be read.
+    """
+    _check_belonging(manifest, header, policy, base, entries, updates)
+    summaries = [_delivered(update, entry, manifest) for update, entry in zip(updates, entries, strict=True)]
+    delivered = [
+        (update, summary)
+        for update, summary in zip(updates, summaries, strict=True)
+        if update is not None and summary is not None
+    ]
+    if not delivered:
+        raise InputError(
+            f"No update of round {header.round} was delivered.",
+            remedy="Cancel the round, or fetch the missing files.",
+            code="no-updates",
+        )
+    facts = RoundFacts(
+        gram_matrix(manifest, header.exponents, [update for update, _ in delivered]),
+        tuple(summary.sum_squares for _, summary in delivered),
+        tuple(summary.sum_absolute for _, summary in delivered),
+    )
+    verdicts = _verdicts(header, policy, entries, summaries, facts)
+    weights = tuple(verdict.weight for verdict in verdicts.verdicts)
+    exponents = next_exponents(
+        header.exponents,
+        [tensor.elements for tensor in manifest.tensors],
+        [s.sum_absolute for s, weight in zip(summaries, weights, strict=True) if s is not None and weight],
+    )
+
+    state = State(np.empty_like(base.theta), np.empty_like(base.momentum))
+    hashes = {
+        kind: np.empty((manifest.leaves, HASH_BYTES), dtype=np.uint8) for kind in (AGGREGATE, THETA, MOMENTUM)
+    }
+    digest = hashlib.sha256()
+    chunk = max(1, _CHUNK_BYTES // (LEAF * len(entries)))
+    for first in range(0, manifest.leaves, chunk):
+        last = min(first + chunk, manifest.leaves)
+        part = compute_leaves(manifest, header, policy, base, updates, weights, first, last)
+        place = slice(LEAF * first, LEAF * last)
+        state.theta[place] = part.theta
+        state.momentum[place] = part.momentum
+        rows = merkle.aggregate_leaves(part.lanes)
+        digest.update(rows.data)
+        if aggregate_sink is not None:
+            aggregate_sink.write(rows.tobytes())
+        hashes[AGGREGATE][first:last] = merkle.leaf_hashes(AGGREGATE, rows)
+        hashes[THETA][first:last] = merkle.leaf_hashes(THETA, merkle.state_leaves(part.theta))
+        hashes[MOMENTUM][first:last] = merkle.leaf_hashes(MOMENTUM, merkle.state_leaves(part.momentum))
+    aggregate_tree, theta_tree, momentum_tree = (merkle.tree(kind, rows) for kind, rows in hashes.items())
+
+    verdicts_file = verdicts.to_json()
+    artifacts = Artifacts(
+        round=header.round,
+        header=header.encoded,
+        manifest=sha256_hex(manifest.to_json()),
+        base_state=base.sha256(),
+        updates=tuple(None if summary is None else summary.sha256 for summary in summaries),
+        aggregate=digest.hexdigest(),
+        state=state.sha256(),
+        verdicts=sha256_hex(verdicts_file),
+        next_exponents=exponents,
+    )
+    artifacts_file = artifacts.to_json()
+    anchor = Anchor(
+        weights,
+        aggregate_tree.root,
+        merkle.state_root(manifest.hash, theta_tree.root, momentum_tree.root),
+        keccak(verdicts_file),
+        keccak(artifacts_file),
+    )
+    return RoundOutcome(
+        anchor,
+        verdicts,
+        artifacts,
+        verdicts_file,
+        artifacts_file,
+        state,
+        exponents,
+        aggregate_tree,
+        theta_tree,
+        momentum_tree,
+    )
+
+
+def _check_belonging(
+    manifest: Manifest,
+    header: RoundHeader,
+    policy: Policy,
+    base: State,
+    entries: Sequence[Commitment],
+    updates: Sequence[UpdateReader | None],
+) -> None:
+    """Raise InputError (``mismatch``) unless the inputs are of one round."""
+    base.check(manifest)
+    problem = ""
+    if header.manifest_hash != manifest.hash:
+        problem = "The header is for another manifest."
+    elif len(header.exponents) != len(manifest.tensors):
+        problem = "The header has not one exponent a tensor."
+    elif header.bits != policy.bits:
+        problem = "The header's bits are not the policy's."
+    elif len(entries) != len(updates):
+        problem = f"There are {len(updates)} updates for {len(entries)} entries."
+    elif any(entry.round != header.round for entry in entries):
+        problem = "An entry is for another round."
+    elif any(entry.base_state_root != header.base_state_root for entry in entries):
+        problem = "An entry is for another base."
+    elif header.base_state_root != base.root(manifest.hash):
+        problem = "The state is not the header's base."
+    if problem:
+        raise InputError(problem, code="mismatch")
+
+
+def _delivered(update: UpdateReader | None, entry: Commitment, manifest: Manifest) -> UpdateSummary | None:
+    """Summary of an update that arrived as committed, else None."""
+    if update is None:
+        return None
+    try:
+        return check_bytes(update, entry, manifest)
+    except UpdateRefused:
+        return None
+
+
+def _verdicts(
+    header: RoundHeader,
+    policy: Policy,
+    entries: Sequence[Commitment],
+    summaries: Sequence[UpdateSummary | None],
+    facts: RoundFacts,
+) -> Verdicts:
+    """Let the policy's rule weigh the delivered entries; the others get weight 0."""
+    results = iter(rule(policy.rule)(facts, policy.parameters))
+    verdicts = []
+    for index, (entry, summary) in enumerate(zip(entries, summaries, strict=True)):
+        numbers = {"sumSquares": entry.sum_squares}
+        weight, reason = 0, Reason.NOT_DELIVERED
+        if summary is not None:
+            result = next(results)
+            weight, reason = result.weight, result.reason
+            numbers.update(result.numbers)
+        verdicts.append(Verdict(index, entry.contributor, weight, reason, numbers))
+    check_weights([verdict.weight for verdict in verdicts])
+    return Verdicts(header.round, policy.rule, policy.parameters, tuple(verdicts))

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verdicts and the two files that publish a round (docs/protocol.md sections 7 and 11).
+
+A verdict says what weight an entry got, why, and with which numbers; all of it can be recomputed. This module
+knows the words and the formats, not how a weight comes about.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from folkmoot.commitment import checksum_address
+from folkmoot.errors import ArtifactError, InputError
+from folkmoot.hashing import canonical_json, parse_canonical_json
+
+VERDICTS_FORMAT = "folkmoot/verdicts/1"
+ARTIFACTS_FORMAT = "folkmoot/artifacts/1"
+
+
+class Reason(StrEnum):
+    """Why an update was refused, or an entry got its weight."""
+
+    ROUND_UNKNOWN = "round-unknown"
+    """There is no such round."""
+    ROUND_CLOSED = "round-closed"
+    """The commit window of the round is over."""
+    WRONG_BASE = "wrong-base"
+    """The base state root is not the round's base."""
+    WRONG_SIZE = "wrong-size"
+    """The file is not exactly 256 n bytes."""
+    INVALID_ENCODING = "invalid-encoding"
+    """A byte is 0x00, or a padding byte is not 0x80."""
+    WRONG_ROOT = "wrong-root"
+    """The update tree's root is not the committed one."""
+    WRONG_NORM = "wrong-norm"
+    """The update tree's sum of squares is not the committed one."""
+    NORM_TOO_LARGE = "norm-too-large"
+    """The sum of squares is above the policy's cap."""
+    INVALID_SIGNATURE = "invalid-signature"
+    """The signature is not the contributor's."""
+    STAKE_TOO_LOW = "stake-too-low"
+    """The contributor's stake is under the policy's minimum."""
+    DUPLICATE = "duplicate"
+    """The contributor already has a different commitment in this round."""
+    ROUND_FULL = "round-full"
+    """The round has as many commitments as its policy takes."""
+    NOT_DELIVERED = "not-delivered"
+    """An entry whose file never arrived, or arrived damaged."""
+    OUTLIER = "outlier"
+    """An entry that the rule left out."""
+    ACCEPTED = "accepted"
+    """An entry with a weight above 0."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was decided about one entry."""
+
+    index: int
+    """Place of the entry in the round."""
+    contributor: str
+    """Checksummed address."""
+    weight: int
+    """Its weight in the aggregate."""
+    reason: Reason
+    """Why."""
+    numbers: dict[str, int] = field(default_factory=dict)
+    """The integers behind it, by name."""
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """The verdicts file: what was decided about every entry of a round."""
+
+    round: int
+    """Number of the round."""
+    rule: str
+    """Name of the aggregation rule."""
+    parameters: tuple[int, ...]
+    """Its parameters."""
+    verdicts: tuple[Verdict, ...]
+    """One an entry, in entry order."""
+
+    def to_json(self) -> bytes:
+        """The verdicts file: canonical JSON."""
+        return canonical_json(
+            {
+                "format": VERDICTS_FORMAT,
+                "round": self.round,
+                "rule": self.rule,
+                "parameters": list(self.parameters),
+                "verdicts": [
+                    {
+                        "index": verdict.index,
+                        "contributor": verdict.contributor,
+                        "weight": verdict.weight,
+                        "reason": str(verdict.reason),
+                        "numbers": {name: str(number) for name, number in verdict.numbers.items()},
+                    }
+                    for verdict in self.verdicts
+                ],
+            }
+        )
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Verdicts:
+        """Read a verdicts file.
+
+        Raises:
+            ArtifactError: The bytes are no verdicts file.
+        """
+        value = _read(data, VERDICTS_FORMAT, {"round", "rule", "parameters", "verdicts"})
+        try:
+            verdicts = tuple(
+                Verdict(
+                    index=_integer(entry["index"]),
+                    contributor=checksum_address(entry["contributor"]),
+                    weight=_integer(entry["weight"]),
+                    reason=Reason(entry["reason"]),
+                    numbers={name: int(number) for name, number in entry["numbers"].items()},
+                )
+                for entry in value["verdicts"]
+            )
+            parameters = tuple(_integer(parameter) for parameter in value["parameters"])
+            result = cls(_integer(value["round"]), str(value["rule"]), parameters, verdicts)
+        except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ArtifactError(f"The verdicts file can't be read: {error}") from error
+        return _same(result, data)
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """The artifacts file: the SHA-256 of every public file of a round, and what else an audit needs."""
+
+    round: int
+    """Number of the round."""
+    header: bytes
+    """The encoded ``RoundHeader``."""
+    manifest: str
+    """SHA-256 of the manifest file."""
+    base_state: str
+    """SHA-256 of the state file that the round trained from."""
+    updates: tuple[str | None, ...]
+    """SHA-256 of each update file in entry order; None where it was not delivered."""
+    aggregate: str
+    """SHA-256 of the aggregate file."""
+    state: str
+    """SHA-256 of the new state file."""
+    verdicts: str
+    """SHA-256 of the verdicts file."""
+    next_exponents: tuple[int, ...]
+    """Exponents of a round that builds on this one."""
+
+    def to_json(self) -> bytes:
+        """The artifacts file: canonical JSON."""
+        return canonical_json(
+            {
+                "format": ARTIFACTS_FORMAT,
+                "round": self.round,
+                "header": self.header.hex(),
+                "manifest": self.manifest,
+                "baseState": self.base_state,
+                "updates": list(self.updates),
+                "aggregate": self.aggregate,
+                "state": self.state,
+                "verdicts": self.verdicts,
+                "nextExponents": list(self.next_exponents),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Artifacts:
+        """Read an artifacts file.
+
+        Raises:
+            ArtifactError: The bytes are no artifacts file.
+        """
+        names = {
+            "round",
+            "header",
+            "manifest",
+            "baseState",
+            "updates",
+            "aggregate",
+            "state",
+            "verdicts",
+            "nextExponents",
+        }
+        value = _read(data, ARTIFACTS_FORMAT, names)
+        try:
+            result = cls(
+                round=_integer(value["round"]),
+                header=bytes.fromhex(value["header"]),
+                manifest=_sha256(value["manifest"]),
+                base_state=_sha256(value["baseState"]),
+                updates=tuple(None if entry is None else _sha256(entry) for entry in value["updates"]),
+                aggregate=_sha256(value["aggregate"]),
+                state=_sha256(value["state"]),
+                verdicts=_sha256(value["verdicts"]),
+                next_exponents=tuple(_integer(exponent) for exponent in value["nextExponents"]),
+            )
+        except (InputError, TypeError, ValueError) as error:
+            raise ArtifactError(f"The artifacts file can't be read: {error}") from error
+        return _same(result, data)
+
+    def files(self) -> Sequence[str]:
+        """SHA-256 of every file that this one names."""
+        delivered = [entry for entry in self.updates if entry is not None]
+        return [self.manifest, self.base_state, *delivered, self.aggregate, self.state, self.verdicts]
+
+
+_File = TypeVar("_File", Verdicts, Artifacts)
+
+
+def _read(data: bytes, form: str, names: set[str]) -> dict[str, Any]:
+    try:
+        value = parse_canonical_json(data)
+    except InputError as error:
+        raise ArtifactError(f"The file is not a {form}. {error.message}") from error
+    if not isinstance(value, dict) or value.get("format") != form or set(value) != {"format", *names}:
+        raise ArtifactError(f"The file is not a {form}: its format or its fields are others.")
+    return value
+
+
+def _same(result: _File, data: bytes) -> _File:
+    if result.to_json() != data:
+        raise ArtifactError("The file has fields that its format does not know.")
+    return result
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int:
+        raise InputError(f"{value!r} is not an integer.")
+    return value
+
+
+def _sha256(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
+        raise InputError(f"{value!r} is no SHA-256.")
+    return value
