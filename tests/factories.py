@@ -13,7 +13,7 @@ from eth_account import Account
 from eth_utils.crypto import keccak
 
 from folkmoot.chain.amounts import UNIT
-from folkmoot.chain.deploy import PROFILES, ZERO_ADDRESS, Genesis, GenesisRoots, Governance, deploy
+from folkmoot.chain.deploy import PROFILES, ZERO_ADDRESS, GenesisRoots, Governance, deploy
 from folkmoot.policy import Policy
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def stake(chain: Chain, who: LocalAccount, amount: int) -> None:
 def federation(
     anvil: Anvil,
     *,
-    genesis: Genesis | None = None,
+    genesis: GenesisRoots | None = None,
     first_policy: Policy | None = None,
     governance: Governance = GOVERNANCE,
 ) -> Federation:

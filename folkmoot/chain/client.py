@@ -17,6 +17,7 @@ from eth_utils.address import to_checksum_address
 from web3 import HTTPProvider, Web3
 from web3.exceptions import (
     BadFunctionCallOutput,
+    BlockNotFound,
     ContractLogicError,
     TimeExhausted,
     Web3Exception,
@@ -156,21 +157,34 @@ class Chain:
         """
         return send(self.w3, function, account, timeout=timeout)
 
-    def read(self, function: ContractFunction) -> Any:
-        """Call a view function on the newest block and return its result.
+    def read(self, function: ContractFunction, *, pending: bool = False) -> Any:
+        """Call a view function and return its result.
+
+        Args:
+            function: The call with its arguments.
+            pending: Whether to call it on the block that would come next instead of on the newest: what depends on the
+                time is then right on a chain that has been idle.
 
         Raises:
             RpcError: the endpoint failed.
             ContractRefused: the call reverted.
         """
         with chain_errors(function.fn_name, endpoint_of(self.w3)):
-            return function.call()
+            return function.call(block_identifier="pending" if pending else "latest")
 
     # Reads
 
     def timestamp(self) -> int:
         """Return the Unix time of the newest block: the clock that the contracts go by."""
         return self.rpc.latest_timestamp()
+
+    def now(self) -> int:
+        """Return the Unix time that a transaction sent now would see, as far as the node can say."""
+        with chain_errors("eth_getBlockByNumber", endpoint_of(self.w3)):
+            try:
+                return int(self.w3.eth.get_block("pending")["timestamp"])
+            except (BlockNotFound, KeyError):  # a node without a pending block
+                return int(self.w3.eth.get_block("latest")["timestamp"])
 
     def block_number(self) -> int:
         """Return the number of the newest block."""
@@ -189,8 +203,8 @@ class Chain:
         return self.ledger_reader.round(round_id)
 
     def phase(self, round_id: int) -> Phase:
-        """Return the phase of a round at the time of the newest block."""
-        return self.ledger_reader.phase(round_id)
+        """Return the phase of a round as a transaction sent now would see it."""
+        return Phase(self.read(self.ledger.functions.phase(round_id), pending=True))
 
     def current_policy(self) -> int:
         """Return the number of the policy that the next round pins."""
@@ -327,7 +341,8 @@ def send(
     url = endpoint_of(w3)
     with chain_errors(doing, url):
         sender: TxParams = {"from": account.address}
-        estimate = function.estimate_gas(sender)
+        # On the pending block: an idle local chain has an old newest block, and the contracts go by the block's time.
+        estimate = function.estimate_gas(sender, block_identifier="pending")
         fields: TxParams = {
             "from": account.address,
             "nonce": w3.eth.get_transaction_count(account.address, "pending"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
@@ -21,14 +21,18 @@ from folkmoot.chain.amounts import UNIT, format_amount
 from folkmoot.chain.client import Chain, chain_errors, endpoint_of, send
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.events import RoleGranted, RoleRevoked, scan
-from folkmoot.chain.rpc import Rpc, policy_to_abi
-from folkmoot.errors import ChainError, InputError
+from folkmoot.chain.rpc import Rpc
+from folkmoot.errors import ArtifactError, ChainError, InputError
+from folkmoot.hashing import sha256_hex
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
     from web3.contract import Contract
 
+    from folkmoot.genesis import Genesis
+    from folkmoot.manifest import Manifest
     from folkmoot.policy import Policy
+    from folkmoot.state import State
 
 ZERO_ADDRESS = "0x" + "0" * 40
 """As the executor of the timelock it stands for anybody."""
@@ -42,22 +46,6 @@ FIRST_POLICY = 1
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 
 
-class Genesis(Protocol):
-    """What the contracts are told of the genesis."""
-
-    @property
-    def manifest_hash(self) -> bytes:
-        """Hash of the manifest, 32 bytes."""
-
-    @property
-    def state_root(self) -> bytes:
-        """State root of the initial model, 32 bytes."""
-
-    @property
-    def genesis_hash(self) -> bytes:
-        """keccak256 of the genesis file, 32 bytes."""
-
-
 @dataclass(frozen=True, slots=True)
 class GenesisRoots:
     """The three hashes of a genesis that go on the chain, 32 bytes each."""
@@ -68,6 +56,20 @@ class GenesisRoots:
     """State root of the initial model."""
     genesis_hash: bytes
     """keccak256 of the genesis file."""
+
+    @classmethod
+    def of(cls, genesis: Genesis, manifest: Manifest, state: State) -> GenesisRoots:
+        """Compute the hashes from the files.
+
+        Raises:
+            ArtifactError: manifest or state are not those that the genesis file names.
+        """
+        if (sha256_hex(manifest.to_json()), state.sha256()) != (genesis.manifest, genesis.state):
+            raise ArtifactError(
+                "The genesis file names another manifest or another state.",
+                remedy="Give the files that belong together.",
+            )
+        return cls(manifest.hash(), state.root(manifest.hash()), genesis.hash)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +197,7 @@ class Report:
 def deploy(
     w3: Web3,
     account: LocalAccount,
-    genesis: Genesis,
+    genesis: GenesisRoots,
     policy: Policy,
     coordinator: str,
     allocations: Mapping[str, int],
@@ -208,7 +210,7 @@ def deploy(
 def deploy_and_report(
     w3: Web3,
     account: LocalAccount,
-    genesis: Genesis,
+    genesis: GenesisRoots,
     policy: Policy,
     coordinator: str,
     allocations: Mapping[str, int],
@@ -259,7 +261,7 @@ def deploy_and_report(
     deployment = Deployment(
         chain_id=chain_id,
         block=first_block or 0,
-        genesis_hash="0x" + bytes(genesis.genesis_hash).hex(),
+        genesis_hash="0x" + genesis.genesis_hash.hex(),
         **addresses,
     )
     facts = verify(w3, deployment, account.address, genesis, policy, coordinator, allocations, governance)
@@ -277,7 +279,7 @@ def predicted_address(deployer: str, nonce: int) -> str:
 
 def constructor_arguments(
     addresses: Mapping[str, str],
-    genesis: Genesis,
+    genesis: GenesisRoots,
     policy: Policy,
     coordinator: str,
     allocations: Mapping[str, int],
@@ -289,16 +291,16 @@ def constructor_arguments(
     return {
         "token": [timelock, ledger, list(allocations.items())],
         "vault": [token, timelock, ledger, governance.unbonding],
-        "registry": [timelock, ledger, bytes(genesis.state_root)],
+        "registry": [timelock, ledger, genesis.state_root],
         "ledger": [
             timelock,
             vault,
             token,
             registry,
             coordinator,
-            bytes(genesis.manifest_hash),
-            bytes(genesis.genesis_hash),
-            policy_to_abi(policy),
+            genesis.manifest_hash,
+            genesis.genesis_hash,
+            policy.abi_tuple(),
         ],
         "timelock": [governance.timelock_delay, [governor], [ZERO_ADDRESS], ZERO_ADDRESS],
         "governor": [
@@ -317,7 +319,7 @@ def verify(
     w3: Web3,
     deployment: Deployment,
     deployer: str,
-    genesis: Genesis,
+    genesis: GenesisRoots,
     policy: Policy,
     coordinator: str,
     allocations: Mapping[str, int],
@@ -372,18 +374,23 @@ def _equal(what: str, found: Any, expected: Any, shown: str | None = None) -> st
 
 
 def _verify_parameters(
-    chain: Chain, genesis: Genesis, policy: Policy, coordinator: str, governance: Governance
+    chain: Chain, genesis: GenesisRoots, policy: Policy, coordinator: str, governance: Governance
 ) -> list[str]:
     place = chain.deployment
     ledger, vault = chain.ledger.functions, chain.vault.functions
     governor, read = chain.governor.functions, chain.read
-    manifest_hash, state_root = bytes(genesis.manifest_hash), bytes(genesis.state_root)
+    manifest_hash, state_root = genesis.manifest_hash, genesis.state_root
     head = chain.head()
     return [
         _equal("the ledger's vault", read(ledger.vault()), place.vault),
         _equal("the ledger's token", read(ledger.token()), place.token),
         _equal("the ledger's registry", read(ledger.registry()), place.registry),
-        _equal("the ledger's manifest hash", read(ledger.manifestHash()), manifest_hash, "0x" + manifest_hash.hex()),
+        _equal(
+            "the ledger's manifest hash",
+            read(ledger.manifestHash()),
+            manifest_hash,
+            "0x" + manifest_hash.hex(),
+        ),
         _equal("the ledger's genesis hash", "0x" + read(ledger.genesisHash()).hex(), place.genesis_hash),
         _equal("the head", head.round, 0),
         _equal("the head's state root", head.state_root, state_root, "0x" + state_root.hex()),
@@ -403,9 +410,13 @@ def _verify_parameters(
         _equal("the quorum in percent", read(governor.quorumNumerator()), governance.quorum_percent),
         _equal("the quorum's whole", read(governor.quorumDenominator()), 100),
         _equal(
-            "the extension of a late quorum", read(governor.lateQuorumVoteExtension()), governance.vote_extension
+            "the extension of a late quorum",
+            read(governor.lateQuorumVoteExtension()),
+            governance.vote_extension,
         ),
-        _equal("the timelock's delay", read(chain.timelock.functions.getMinDelay()), governance.timelock_delay),
+        _equal(
+            "the timelock's delay", read(chain.timelock.functions.getMinDelay()), governance.timelock_delay
+        ),
     ]
 
 

@@ -18,7 +18,7 @@ from eth_utils.crypto import keccak
 
 from folkmoot.chain import packaged
 from folkmoot.chain.deployment import CONTRACTS, Deployment
-from folkmoot.chain.rpc import Rpc, policy_from_abi
+from folkmoot.chain.rpc import Rpc
 from folkmoot.errors import RpcError
 from folkmoot.policy import Policy
 
@@ -614,11 +614,14 @@ def _catalogue() -> dict[tuple[str, bytes], dict[str, Any]]:
 def _values(entry: dict[str, Any], topics: list[bytes], data: bytes) -> dict[str, Any]:
     indexed = [parameter for parameter in entry["inputs"] if parameter["indexed"]]
     plain = [parameter for parameter in entry["inputs"] if not parameter["indexed"]]
-    found = dict(zip((p["name"] for p in plain), decode([packaged.type_of(p) for p in plain], data), strict=True))
+    found = dict(
+        zip((p["name"] for p in plain), decode([packaged.type_of(p) for p in plain], data), strict=True)
+    )
     for parameter, topic in zip(indexed, topics, strict=True):
         (found[parameter["name"]],) = decode([packaged.type_of(parameter)], topic)
     return {
-        _field(parameter["name"]): _typed(parameter, found[parameter["name"]]) for parameter in entry["inputs"]
+        _field(parameter["name"]): _typed(parameter, found[parameter["name"]])
+        for parameter in entry["inputs"]
     }
 
 
@@ -631,7 +634,7 @@ def _typed(parameter: dict[str, Any], value: Any) -> Any:
     if kind.endswith("[]"):
         return tuple(value)
     if kind == "tuple" and parameter["internalType"].endswith(".Policy"):
-        return policy_from_abi(value)
+        return Policy.from_abi(value)
     if kind == "tuple" and parameter["internalType"].endswith(".Anchor"):
         return AnchorRecord(tuple(value[0]), *value[1:])
     return value

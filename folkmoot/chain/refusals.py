@@ -209,7 +209,9 @@ def catalogue() -> dict[bytes, _Error]:
 def sentence(name: str) -> str:
     """Return an error's name in words: `RoundLedgerStakeTooLow` becomes `stake too low`."""
     rest = _PREFIX.sub("", name) or name
-    return " ".join(word if word.isupper() and len(word) > 1 else word.lower() for word in _WORDS.findall(rest))
+    return " ".join(
+        word if word.isupper() and len(word) > 1 else word.lower() for word in _WORDS.findall(rest)
+    )
 
 
 def _bytes(data: bytes | str | None) -> bytes:
@@ -243,7 +245,9 @@ def _human(error: str, entry: dict[str, Any], value: Any) -> str:
     name = entry["name"]
     if name == "expectedStates" and error.startswith("Governor") and isinstance(value, bytes):
         bits = int.from_bytes(value, "big")
-        return " or ".join(state for place, state in enumerate(PROPOSAL_STATES) if bits >> place & 1) or "none"
+        return (
+            " or ".join(state for place, state in enumerate(PROPOSAL_STATES) if bits >> place & 1) or "none"
+        )
     if error == "Panic":
         return PANICS.get(value, f"0x{value:02x}")
     if name in _AMOUNTS and _AMOUNT_ERRORS.match(error) and isinstance(value, int):

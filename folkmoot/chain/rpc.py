@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT = 10.0
 """Seconds that one request may take, connecting included."""
 
-POLICY_TYPE = (
-    "(bytes32,uint32[],uint64,uint16,uint16,uint8,uint16,uint16,uint32,uint32,uint32,uint128,uint128,uint128,address)"
-)
+POLICY_TYPE = "(bytes32,uint32[],uint64,uint16,uint16,uint8,uint16,uint16,uint32,uint32,uint32,uint128,uint128,uint128,address)"
 """ABI type of `IRoundLedger.Policy`."""
 
 ROUND_TYPE = (
@@ -155,7 +153,9 @@ class Rpc:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(f"can't be reached: {error}") from error
         except ValueError as error:
-            raise self._unreachable(f"did not answer {method} with JSON (HTTP {response.status_code})") from error
+            raise self._unreachable(
+                f"did not answer {method} with JSON (HTTP {response.status_code})"
+            ) from error
         if not isinstance(answer, dict) or ("result" not in answer and "error" not in answer):
             raise self._unreachable(f"did not answer {method} with JSON-RPC (HTTP {response.status_code})")
         if answer.get("error") is not None:
@@ -311,7 +311,9 @@ class LedgerReader:
             ContractRefused: there is no such policy.
         """
         (values,) = self.rpc.read(self.address, "policies(uint32)", [POLICY_TYPE], policy_id)
-        return policy_from_abi(values)
+        from folkmoot.policy import Policy
+
+        return Policy.from_abi(values)
 
     def coordinator(self) -> str:
         """Return the coordinator of the next round."""
@@ -320,7 +322,9 @@ class LedgerReader:
 
     def has_committed(self, round_id: int, contributor: str) -> bool:
         """Return whether an account has a commitment in a round."""
-        (value,) = self.rpc.read(self.address, "hasCommitted(uint64,address)", ["bool"], round_id, contributor)
+        (value,) = self.rpc.read(
+            self.address, "hasCommitted(uint64,address)", ["bool"], round_id, contributor
+        )
         return bool(value)
 
     def claimable(self, account: str) -> int:
@@ -373,54 +377,6 @@ class VaultReader:
         """Return the sum of all stakes, in units of 1e-18 tokens."""
         (value,) = self.rpc.read(self.address, "totalStaked()", ["uint256"])
         return int(value)
-
-
-def policy_from_abi(values: Any) -> Policy:
-    """Build a policy from the decoded tuple, in the order of the contract's struct."""
-    from folkmoot.policy import Policy
-
-    (
-        rule, parameters, max_sum_squares, min_contributors, max_contributors, bits, rate, momentum,
-        commit_window, anchor_window, challenge_window, min_stake, bond, reward, verifier,
-    ) = values  # fmt: skip
-    return Policy(
-        rule=bytes(rule).rstrip(b"\0").decode("ascii", errors="replace"),
-        parameters=tuple(parameters),
-        max_sum_squares=max_sum_squares,
-        min_contributors=min_contributors,
-        max_contributors=max_contributors,
-        bits=bits,
-        rate=rate,
-        momentum=momentum,
-        commit_window=commit_window,
-        anchor_window=anchor_window,
-        challenge_window=challenge_window,
-        min_stake=min_stake,
-        bond=bond,
-        reward=reward,
-        verifier=to_checksum_address(verifier),
-    )
-
-
-def policy_to_abi(policy: Policy) -> tuple[Any, ...]:
-    """Return a policy as the tuple of the contract's struct."""
-    return (
-        policy.rule.encode("ascii").ljust(32, b"\0"),
-        list(policy.parameters),
-        policy.max_sum_squares,
-        policy.min_contributors,
-        policy.max_contributors,
-        policy.bits,
-        policy.rate,
-        policy.momentum,
-        policy.commit_window,
-        policy.anchor_window,
-        policy.challenge_window,
-        policy.min_stake,
-        policy.bond,
-        policy.reward,
-        policy.verifier,
-    )
 
 
 def _argument_types(signature: str) -> list[str]:

@@ -238,7 +238,9 @@ def advance(rpc: Rpc, seconds: int) -> int:
         )
     if seconds <= 0:
         raise LocalError(
-            f"A clock can't be moved by {seconds} seconds.", remedy="Give a number above zero.", code="not-forward"
+            f"A clock can't be moved by {seconds} seconds.",
+            remedy="Give a number above zero.",
+            code="not-forward",
         )
     rpc.call("evm_increaseTime", [seconds])
     rpc.call("evm_mine")

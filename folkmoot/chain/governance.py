@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The assembly as people see it: proposals with what they would do, their tallies and times, and the acts of a voter.
+
+Knows what Folkmoot's own proposals call; everything else is shown as a raw call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
+from eth_utils.crypto import keccak
+
+from folkmoot.chain import packaged
+from folkmoot.chain.client import Chain
+from folkmoot.chain.deployment import CONTRACTS
+from folkmoot.chain.events import ProposalCreated, VoteCast, scan
+from folkmoot.chain.refusals import PROPOSAL_STATES
+from folkmoot import policy_file
+from folkmoot.errors import InputError
+from folkmoot.policy import Policy
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+    from web3.types import TxReceipt
+
+
+SUPPORT = {"against": 0, "for": 1, "abstain": 2}
+"""Value of each kind of vote (GovernorCountingSimple)."""
+
+SHORT = 8
+"""Digits of a proposal's short form."""
+
+OPEN_STATES = frozenset({"pending", "active", "succeeded", "queued"})
+"""States in which a proposal can still come to something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call that a proposal makes when it is executed."""
+
+    target: str
+    """Contract that is called, checksummed."""
+    value: int
+    """Wei that go with it."""
+    data: bytes
+    """Call data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A proposal as it stands. Times are Unix times, votes are in units of stake (1e-18 tokens)."""
+
+    id: int
+    """Its number: a hash of what it does and says."""
+    proposer: str
+    """Who made it."""
+    description: str
+    """What its proposer wrote."""
+    calls: tuple[Call, ...]
+    """What it does when executed."""
+    state: str
+    """One of `refusals.PROPOSAL_STATES`."""
+    snapshot: int
+    """Time whose stakes are the votes; votes are taken after it."""
+    deadline: int
+    """Last time at which votes are taken."""
+    votes_for: int
+    """Votes for."""
+    votes_against: int
+    """Votes against."""
+    votes_abstain: int
+    """Votes that only count for the quorum."""
+    quorum: int
+    """Votes for and abstained that it needs."""
+    quorum_fixed: bool
+    """Whether the quorum is that of the snapshot; before, it is what it would be now."""
+    eta: int
+    """Time from which it can be executed; zero unless queued."""
+    block: int
+    """Block in which it was made."""
+
+    @property
+    def short(self) -> str:
+        """Short form of its number; `find` takes it."""
+        return str(self.id)[:SHORT]
+
+    @property
+    def title(self) -> str:
+        """First line of what its proposer wrote."""
+        return (self.description.splitlines() or [""])[0]
+
+    @property
+    def quorum_reached(self) -> bool:
+        """Whether enough votes are for it or abstained."""
+        return self.votes_for + self.votes_abstain >= self.quorum
+
+    def to_json(self, chain: Chain) -> dict[str, Any]:
+        """Return it as JSON: large numbers as decimal strings."""
+        return {
+            "id": str(self.id),
+            "short": self.short,
+            "title": self.title,
+            "description": self.description,
+            "proposer": self.proposer,
+            "state": self.state,
+            "actions": [describe(chain, call) for call in self.calls],
+            "snapshot": self.snapshot,
+            "deadline": self.deadline,
+            "eta": self.eta or None,
+            "votes": {
+                "for": str(self.votes_for),
+                "against": str(self.votes_against),
+                "abstain": str(self.votes_abstain),
+            },
+            "quorum": str(self.quorum),
+            "quorumReached": self.quorum_reached,
+        }
+
+
+def activation(chain: Chain, version: int, report_hash: bytes = bytes(32)) -> Call:
+    """Return the call that makes a version active.
+
+    Args:
+        chain: The contracts.
+        version: Its number.
+        report_hash: sha256 of the evaluation report, zero if there is none.
+    """
+    return _call(chain, "registry", "activate", version, report_hash)
+
+
+def policy_change(chain: Chain, policy: Policy) -> Call:
+    """Return the call that adds a policy; new rounds pin it from then on."""
+    return _call(chain, "ledger", "addPolicy", policy.abi_tuple())
+
+
+def appointment(chain: Chain, coordinator: str) -> Call:
+    """Return the call that appoints the coordinator of future rounds."""
+    return _call(chain, "ledger", "appointCoordinator", coordinator)
+
+
+def describe(chain: Chain, call: Call) -> dict[str, Any]:
+    """Return what a call does: `kind`, its values, and `text` for people.
+
+    `kind` is `activate`, `add-policy`, `appoint-coordinator`, or `call` for anything else.
+    """
+    role = next((r for r in CONTRACTS if getattr(chain.deployment, r) == call.target), None)
+    entry = _functions(role).get(call.data[:4]) if role else None
+    try:
+        types = [packaged.type_of(parameter) for parameter in entry["inputs"]] if entry else []
+        values = decode(types, call.data[4:]) if entry else ()
+    except (DecodingError, OverflowError):
+        entry, values = None, ()
+    name = entry["name"] if entry else None
+    if (role, name) == ("registry", "activate"):
+        version, report_hash = values
+        shown = f", report sha256 {report_hash.hex()}" if any(report_hash) else ", no report"
+        return {
+            "kind": "activate",
+            "version": version,
+            "reportHash": "0x" + report_hash.hex(),
+            "text": f"make version {version} active{shown}",
+        }
+    if (role, name) == ("ledger", "addPolicy"):
+        policy = Policy.from_abi(values[0])
+        return {
+            "kind": "add-policy",
+            "policy": policy_file.to_json(policy),
+            "text": f"add a policy with the rule {policy.rule}",
+        }
+    if (role, name) == ("ledger", "appointCoordinator"):
+        from eth_utils.address import to_checksum_address
+
+        address = to_checksum_address(values[0])
+        return {
+            "kind": "appoint-coordinator",
+            "coordinator": address,
+            "text": f"appoint {address} as coordinator",
+        }
+    what = f"{role}.{name}" if entry else f"{role or call.target} with 0x{call.data[:4].hex()}"
+    return {
+        "kind": "call",
+        "target": call.target,
+        "value": str(call.value),
+        "data": "0x" + call.data.hex(),
+        "text": f"call {what}" + (f" with {call.value} wei" if call.value else ""),
+    }
+
+
+def proposals(chain: Chain) -> list[Proposal]:
+    """Return all proposals as they stand, the newest first.
+
+    Raises:
+        RpcError: the endpoint failed.
+    """
+    return [_standing(chain, event) for event in reversed(_created(chain))]
+
+
+def find(chain: Chain, text: str) -> Proposal:
+    """Return the proposal whose number is, or starts with, a text.
+
+    Args:
+        chain: The contracts.
+        text: Decimal number or its first digits; or hexadecimal ones after `0x`.
+
+    Raises:
+        InputError: no proposal or more than one matches, or the text is no number.
+        RpcError: the endpoint failed.
+    """
+    wanted = text.strip().rstrip("…").lower()
+    hexadecimal = wanted.startswith("0x")
+    digits = wanted[2:] if hexadecimal else wanted
+    if not digits or not set(digits) <= set("0123456789abcdef" if hexadecimal else "0123456789"):
+        raise InputError(
+            f"{text!r} is no number of a proposal.",
+            remedy="Give the number, or its first digits, as `folkmoot proposals` shows it.",
+            code="invalid-proposal",
+        )
+
+    def matches(number: int) -> bool:
+        return (f"{number:064x}" if hexadecimal else str(number)).startswith(digits)
+
+    found = [event for event in _created(chain) if matches(event.proposal_id)]
+    if not found:
+        raise InputError(
+            f"There is no proposal {text}.",
+            remedy="List what there is with `folkmoot proposals`.",
+            code="unknown-proposal",
+        )
+    if len(found) > 1:
+        choices = ", ".join(str(event.proposal_id)[: len(digits) + SHORT] for event in found)
+        raise InputError(
+            f"{len(found)} proposals start with {text}: {choices}.",
+            remedy="Give more digits.",
+            code="ambiguous-proposal",
+        )
+    return _standing(chain, found[0])
+
+
+def votes_on(chain: Chain, proposal: Proposal) -> list[VoteCast]:
+    """Return the votes on a proposal, in the order in which they were cast.
+
+    Raises:
+        RpcError: the endpoint failed.
+    """
+    events = scan(chain, proposal.block, chain.block_number())
+    return [event for event in events if isinstance(event, VoteCast) and event.proposal_id == proposal.id]
+
+
+def propose(
+    chain: Chain, account: LocalAccount, calls: list[Call], description: str
+) -> tuple[int, TxReceipt]:
+    """Make a proposal; return its number and the receipt.
+
+    Raises:
+        ContractRefused: too little stake, or there is such a proposal already.
+        RpcError: the endpoint failed.
+    """
+    targets, values, calldatas = _lists(calls)
+    function = chain.governor.functions
+    receipt = chain.send(function.propose(targets, values, calldatas, description), account)
+    number = chain.read(function.hashProposal(targets, values, calldatas, keccak(text=description)))
+    return int(number), receipt
+
+
+def vote(chain: Chain, account: LocalAccount, proposal: Proposal, choice: str, reason: str = "") -> TxReceipt:
+    """Vote on a proposal with all the stake that the account spoke for at its snapshot.
+
+    Args:
+        chain: The contracts.
+        account: Who votes.
+        proposal: On what.
+        choice: `for`, `against` or `abstain`.
+        reason: Text that goes on the chain with the vote.
+
+    Raises:
+        InputError: the account had no votes at the snapshot.
+        ContractRefused: the vote is not open, or the account voted before.
+        RpcError: the endpoint failed.
+    """
+    function = chain.governor.functions
+    if chain.now() > proposal.snapshot and not votes_at_snapshot(chain, account.address, proposal):
+        raise InputError(
+            f"{account.address} had no votes when the vote on this proposal began.",
+            remedy="Only stake that was there, and delegated to you or to nobody else, at the proposal's snapshot votes. "
+            "Stake now to vote on later proposals.",
+            code="no-votes",
+        )
+    if reason:
+        return chain.send(function.castVoteWithReason(proposal.id, SUPPORT[choice], reason), account)
+    return chain.send(function.castVote(proposal.id, SUPPORT[choice]), account)
+
+
+def votes_at_snapshot(chain: Chain, account: str, proposal: Proposal) -> int:
+    """Return the votes that an account has on a proposal whose snapshot has passed."""
+    return int(chain.read(chain.governor.functions.getVotes(account, proposal.snapshot), pending=True))
+
+
+def queue(chain: Chain, account: LocalAccount, proposal: Proposal) -> TxReceipt:
+    """Put a proposal that succeeded into the timelock. Anybody may.
+
+    Raises:
+        ContractRefused: it has not succeeded.
+        RpcError: the endpoint failed.
+    """
+    return chain.send(chain.governor.functions.queue(*_lists(proposal.calls), _hash(proposal)), account)
+
+
+def execute(chain: Chain, account: LocalAccount, proposal: Proposal) -> TxReceipt:
+    """Carry out a proposal whose time in the timelock is over. Anybody may.
+
+    Raises:
+        ContractRefused: it is too early, or it was not queued, or what it calls fails.
+        RpcError: the endpoint failed.
+    """
+    return chain.send(chain.governor.functions.execute(*_lists(proposal.calls), _hash(proposal)), account)
+
+
+def _created(chain: Chain) -> list[ProposalCreated]:
+    events = scan(chain, chain.deployment.block, chain.block_number())
+    return [event for event in events if isinstance(event, ProposalCreated)]
+
+
+def _standing(chain: Chain, event: ProposalCreated) -> Proposal:
+    number = event.proposal_id
+    function = chain.governor.functions
+    votes_against, votes_for, votes_abstain = chain.read(function.proposalVotes(number))
+    fixed = chain.now() > event.vote_start
+    if fixed:
+        quorum = chain.read(function.quorum(event.vote_start), pending=True)
+    else:
+        quorum = chain.total_staked() * chain.read(function.quorumNumerator()) // 100
+    return Proposal(
+        id=number,
+        proposer=event.proposer,
+        description=event.description,
+        calls=tuple(Call(*call) for call in zip(event.targets, event.values, event.calldatas, strict=True)),
+        state=PROPOSAL_STATES[chain.read(function.state(number), pending=True)],
+        snapshot=event.vote_start,
+        deadline=chain.read(function.proposalDeadline(number)),
+        votes_for=votes_for,
+        votes_against=votes_against,
+        votes_abstain=votes_abstain,
+        quorum=quorum,
+        quorum_fixed=fixed,
+        eta=chain.read(function.proposalEta(number)),
+        block=event.block,
+    )
+
+
+def _call(chain: Chain, role: str, name: str, *arguments: Any) -> Call:
+    contract = getattr(chain, role)
+    data = contract.encode_abi(name, list(arguments))
+    return Call(getattr(chain.deployment, role), 0, bytes.fromhex(data[2:]))
+
+
+def _lists(calls: list[Call] | tuple[Call, ...]) -> tuple[list[str], list[int], list[bytes]]:
+    return [call.target for call in calls], [call.value for call in calls], [call.data for call in calls]
+
+
+def _hash(proposal: Proposal) -> bytes:
+    return bytes(keccak(text=proposal.description))
+
+
+def _functions(role: str) -> dict[bytes, dict[str, Any]]:
+    entries = [entry for entry in packaged.contract(role).abi if entry["type"] == "function"]
+    return {keccak(text=packaged.signature_of(entry))[:4]: entry for entry in entries}

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A policy as a JSON file: what people write, propose and deploy with.
+
+Keys are the fields of `folkmoot.policy.Policy` in camelCase; amounts (units of 1e-18 tokens) and `maxSumSquares` are
+decimal strings, and are also taken as integers. `verifier` may be left out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from folkmoot.errors import InputError
+from folkmoot.policy import Policy
+
+_STRINGS = {"max_sum_squares", "min_stake", "bond", "reward"}
+_OPTIONAL = {"verifier"}
+
+
+def to_json(policy: Policy) -> dict[str, Any]:
+    """Return a policy as a JSON object."""
+    document: dict[str, Any] = {}
+    for field in fields(policy):
+        value = getattr(policy, field.name)
+        if field.name in _STRINGS:
+            value = str(value)
+        elif field.name == "parameters":
+            value = list(value)
+        document[_camel(field.name)] = value
+    return document
+
+
+def from_json(document: Any) -> Policy:
+    """Read a policy from a JSON object.
+
+    Raises:
+        InputError: a field is missing, unknown, or has an impossible value.
+    """
+    if not isinstance(document, dict):
+        raise _invalid("it is not a JSON object")
+    names = {_camel(field.name): field.name for field in fields(Policy)}
+    unknown = sorted(set(document) - set(names))
+    if unknown:
+        raise _invalid(f"it has the unknown fields {', '.join(unknown)}")
+    missing = sorted(key for key, name in names.items() if key not in document and name not in _OPTIONAL)
+    if missing:
+        raise _invalid(f"it lacks the fields {', '.join(missing)}")
+    values = {names[key]: _value(key, names[key], value) for key, value in document.items()}
+    try:
+        return Policy(**values)
+    except InputError as error:
+        raise _invalid(error.message) from error
+
+
+def load(path: Path) -> Policy:
+    """Read a policy file.
+
+    Raises:
+        InputError: the file can't be read or is malformed.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"The policy file {path} can't be read: {error.strerror}.",
+            remedy="Check the path.",
+            code="policy-missing",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise _invalid(f"{path} is not JSON ({error})") from error
+    return from_json(document)
+
+
+def _value(key: str, name: str, value: Any) -> Any:
+    if name in ("rule", "verifier"):
+        if not isinstance(value, str):
+            raise _invalid(f"{key} must be a text, got {value!r}")
+        return value
+    if name == "parameters":
+        if not isinstance(value, list) or any(type(item) is not int for item in value):
+            raise _invalid(f"parameters must be a list of integers, got {value!r}")
+        return tuple(value)
+    if (
+        name in _STRINGS
+        and isinstance(value, str)
+        and value.isascii()
+        and value.isdigit()
+        and len(value) < 80
+    ):
+        return int(value)
+    if type(value) is not int:
+        raise _invalid(f"{key} must be an integer, got {value!r}")
+    return value
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.capitalize() for part in rest)
+
+
+def _invalid(reason: str) -> InputError:
+    return InputError(
+        f"The policy is malformed: {reason}.",
+        remedy="`folkmoot status --json` shows the fields of the present policy as an example.",
+        code="policy-malformed",
+    )

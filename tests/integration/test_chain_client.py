@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chain clients against the real contracts on Anvil: reads, transactions, refusals, wrong chains."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from folkmoot.chain.amounts import UNIT
+from folkmoot.chain.client import Chain
+from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.events import (
+    CoordinatorAppointed,
+    DelegateVotesChanged,
+    PolicyAdded,
+    Staked,
+    VersionRegistered,
+    scan,
+)
+from folkmoot.chain.rpc import LedgerReader, Phase, Rpc, VaultReader
+from folkmoot.errors import ContractRefused, InputError, RpcError, WrongChainError
+from folkmoot.local.anvil import Anvil
+from folkmoot.local.processes import free_port
+from tests import factories
+from tests.factories import ALLOCATION, BOND, STAKE, Federation
+
+
+def test_readers_without_web3_see_what_was_deployed(federation: Federation) -> None:
+    with Rpc(federation.anvil.url) as rpc:
+        ledger = LedgerReader(rpc, federation.deployment.ledger)
+        vault = VaultReader(rpc, federation.deployment.vault)
+        ada = federation["ada"].address
+
+        assert ledger.head() == (0, factories.genesis_roots().state_root)
+        assert ledger.next_round() == 1
+        assert ledger.current_policy() == 1
+        assert ledger.policy(1) == factories.policy()
+        assert ledger.coordinator() == federation.coordinator.address
+        assert ledger.manifest_hash() == factories.genesis_roots().manifest_hash
+        assert ledger.genesis_hash() == factories.genesis_roots().genesis_hash
+        assert ledger.round(0).phase is Phase.FINAL
+        assert ledger.round(0).state_root == factories.genesis_roots().state_root
+        assert ledger.round(1).phase is Phase.NONE
+        assert ledger.phase(0) is Phase.FINAL
+        assert not ledger.has_committed(1, ada)
+        assert ledger.claimable(ada) == 0
+        assert ledger.latest_timestamp() > 1_700_000_000
+        assert vault.stake_of(ada) == STAKE
+        assert vault.total_staked() == BOND + 5 * STAKE
+        outsider = federation["outsider"].address
+        assert vault.members([ada, outsider]) == {ada: (STAKE, 2), outsider: (0, 0)}
+
+
+def test_policy_that_does_not_exist_is_refused_in_words(federation: Federation) -> None:
+    with pytest.raises(ContractRefused, match="There is no policy 7"):
+        federation.chain.policy(7)
+
+
+def test_typed_reads_of_the_web3_client(federation: Federation) -> None:
+    chain, ada = federation.chain, federation["ada"].address
+    assert chain.balance_of(ada) == ALLOCATION - STAKE
+    assert chain.stake_of(ada) == chain.votes_of(ada) == STAKE
+    assert chain.delegate_of(ada) == ada
+    assert chain.unbondings(ada) == []
+    assert chain.unbonding_period() == 3_600
+    assert chain.active() is None
+    assert chain.version(0).state_root == factories.genesis_roots().state_root
+    assert chain.phase(0) is Phase.FINAL
+    assert chain.gas_balance_of(ada) > 0
+    assert chain.now() >= chain.timestamp()
+
+
+def test_version_that_does_not_exist_is_refused(federation: Federation) -> None:
+    with pytest.raises(ContractRefused, match=r"unknown version \(version 3\)") as caught:
+        federation.chain.version(3)
+    assert caught.value.details["error"] == "ModelRegistryUnknownVersion"
+    assert caught.value.details["arguments"] == {"version": 3}
+
+
+def test_refused_transaction_names_the_error_its_values_and_a_remedy(federation: Federation) -> None:
+    chain, ada = federation.chain, federation["ada"]
+    with pytest.raises(ContractRefused) as caught:
+        chain.send(chain.vault.functions.requestUnbond(STAKE + UNIT), ada)
+    assert "stake 100 MOOT, requested 101 MOOT" in caught.value.message
+    assert "folkmoot balance" in caught.value.remedy
+    assert caught.value.details["error"] == "StakeVaultInsufficientStake"
+    assert caught.value.details["arguments"]["requested"] == str(101 * UNIT)
+    assert chain.stake_of(ada.address) == STAKE
+
+
+def test_only_the_coordinator_opens_rounds(federation: Federation) -> None:
+    chain = federation.chain
+    open_round = chain.ledger.functions.openRound(1, chain.head().state_root, b"\1" * 32)
+    with pytest.raises(ContractRefused, match="not coordinator") as caught:
+        chain.send(open_round, federation["ada"])
+    assert caught.value.details["arguments"]["coordinator"] == federation.coordinator.address
+
+
+def test_phase_follows_the_clock(federation: Federation) -> None:
+    chain = federation.chain
+    chain.send(
+        chain.ledger.functions.openRound(1, chain.head().state_root, b"\1" * 32), federation.coordinator
+    )
+    assert chain.phase(1) is Phase.OPEN
+    federation.anvil.advance(factories.policy().commit_window + 1)
+    assert chain.phase(1) is Phase.COMMITTED
+    assert chain.round(1).phase is Phase.OPEN
+    chain.send(chain.ledger.functions.cancel(1), federation["outsider"])
+    assert chain.phase(1) is Phase.CANCELLED
+
+
+def test_account_without_native_coins_is_told_so(federation: Federation) -> None:
+    chain = federation.chain
+    with pytest.raises(RpcError) as caught:
+        chain.send(chain.token.functions.approve(chain.deployment.vault, 1), factories.account("pauper"))
+    assert caught.value.code == "no-gas-money"
+
+
+def test_events_come_typed_and_in_log_order(federation: Federation) -> None:
+    chain = federation.chain
+    events = list(scan(chain, federation.deployment.block, chain.block_number()))
+    places = [(event.block, event.log_index) for event in events]
+    assert places == sorted(places)
+    assert [e.policy for e in events if isinstance(e, PolicyAdded)] == [factories.policy()]
+    (appointed,) = [e for e in events if isinstance(e, CoordinatorAppointed)]
+    assert appointed.coordinator == federation.coordinator.address
+    assert appointed.contract == "ledger"
+    (registered,) = [e for e in events if isinstance(e, VersionRegistered)]
+    assert (registered.version, registered.state_root) == (0, factories.genesis_roots().state_root)
+    staked = {e.account: e.amount for e in events if isinstance(e, Staked)}
+    assert staked[federation["ada"].address] == STAKE
+    assert any(isinstance(e, DelegateVotesChanged) and e.contract == "vault" for e in events)
+
+
+def test_events_are_the_same_in_small_steps(federation: Federation) -> None:
+    chain, last = federation.chain, federation.chain.block_number()
+    whole = list(scan(chain, federation.deployment.block, last))
+    assert list(scan(chain, federation.deployment.block, last, step=1)) == whole
+    assert list(scan(chain, last + 1, last)) == []
+
+
+def test_endpoint_that_is_down(deployment: Deployment) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(RpcError, match="can't be reached") as caught:
+        Chain.connect(url, deployment)
+    assert "--rpc" in caught.value.remedy
+
+
+def test_chain_that_goes_down_after_connecting(deployment: Deployment) -> None:
+    with Anvil() as other:
+        federation = factories.federation(other)
+    with pytest.raises(RpcError, match="can't be reached"):
+        federation.chain.balance_of(federation["ada"].address)
+    with pytest.raises(RpcError, match="can't be reached"):
+        federation.chain.timestamp()
+    federation.chain.close()
+
+
+def test_other_chain_id(federation: Federation) -> None:
+    with pytest.raises(WrongChainError, match="serves chain 31337, the deployment is on chain 1"):
+        Chain.connect(federation.anvil.url, replace(federation.deployment, chain_id=1))
+
+
+def test_no_contract_at_an_address(federation: Federation) -> None:
+    nowhere = federation["nobody"].address
+    with pytest.raises(WrongChainError, match=f"no contract at {nowhere}") as caught:
+        Chain.connect(federation.anvil.url, replace(federation.deployment, registry=nowhere))
+    assert caught.value.code == "contract-missing"
+
+
+def test_another_contract_at_the_ledgers_address(federation: Federation) -> None:
+    swapped = replace(federation.deployment, ledger=federation.deployment.token)
+    with pytest.raises((RpcError, ContractRefused), match="deployment file belongs to this chain"):
+        Chain.connect(federation.anvil.url, swapped)
+
+
+def test_other_genesis(federation: Federation) -> None:
+    with pytest.raises(WrongChainError, match="other-genesis|another federation"):
+        Chain.connect(federation.anvil.url, replace(federation.deployment, genesis_hash="0x" + "00" * 32))
+
+
+def test_deployment_file_round_trips(deployment: Deployment, tmp_path: Path) -> None:
+    path = tmp_path / "below" / "deployment.json"
+    deployment.save(path)
+    assert Deployment.load(path) == deployment
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("not json", "not JSON"),
+        ("[]", "not a JSON object"),
+        ("{}", "chainId must be a non-negative integer"),
+        ('{"chainId": 1, "block": 1, "token": "0x12"}', "token must be an address"),
+    ],
+)
+def test_damaged_deployment_file(tmp_path: Path, content: str, reason: str) -> None:
+    path = tmp_path / "deployment.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=reason):
+        Deployment.load(path)
+
+
+def test_missing_deployment_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="can't be read: No such file"):
+        Deployment.load(tmp_path / "deployment.json")
