@@ -60,7 +60,8 @@ def train(model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
         raise TaskError(f"The training settings {settings!r} are impossible.", remedy="Use positive numbers.")
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=momentum, weight_decay=decay)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    velocities = [torch.zeros_like(parameter) for parameter in parameters]
     model.train()
     order = torch.randperm(len(data), generator=generator)
     at = 0
@@ -72,10 +73,13 @@ def train(model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
                 at = 0
             batch = order[at : at + size]
             at += size
-            optimizer.zero_grad()
             loss = torch.nn.functional.cross_entropy(model(data.inputs[batch]), data.labels[batch])
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            gradients = torch.autograd.grad(loss, parameters)
+            # The same as torch.optim.SGD, whose first use imports the whole compiler: a second a message.
+            with torch.no_grad():
+                for parameter, velocity, gradient in zip(parameters, velocities, gradients, strict=True):
+                    velocity.mul_(momentum).add_(gradient).add_(parameter, alpha=decay)
+                    parameter.sub_(velocity, alpha=rate)
     return len(data)
 
 

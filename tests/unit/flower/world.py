@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scripted chain and a scripted coordinator behind one HTTP port, for tests of what talks to both.
+
+It checks nothing but signatures and update trees, keeps everything in memory, and moves on as soon as everybody that
+is expected has answered. What it serves can be falsified by the test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+from eth_abi.abi import encode
+from eth_account import Account
+
+from folkmoot.chain.rpc import ROUND_TYPE, Phase
+from folkmoot.codec import decode_update
+from folkmoot.commitment import Commitment, Domain
+from folkmoot.coordinator_api import commitment_from_wire
+from folkmoot.errors import FolkmootError
+from folkmoot.fixed_point import ONE
+from folkmoot.hashing import keccak
+from folkmoot.header import RoundHeader, derive_seed
+from folkmoot.manifest import Manifest
+from folkmoot.merkle import update_tree
+from folkmoot.state import State
+
+CHAIN_ID = 31337
+LEDGER = "0x" + "a1" * 20
+
+
+def account(name: str) -> Any:
+    return Account.from_key(keccak(b"world", name.encode()))
+
+
+@dataclass
+class Round:
+    number: int
+    header: RoundHeader
+    base: int
+    phase: Phase = Phase.OPEN
+    state_root: bytes = bytes(32)
+    updates: dict[str, tuple[Commitment, bytes]] = field(default_factory=dict)
+
+
+class World:
+    """A context manager; `url` is both the RPC endpoint and the coordinator."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        model: dict[str, Any],
+        *,
+        exponent: int = -9,
+        expect: int = 1,
+        rounds: int = 1,
+        port: int = 0,
+    ) -> None:
+        self.manifest = manifest
+        self.exponent = exponent
+        self.expect = expect
+        self.total = rounds
+        self.lock = threading.RLock()
+        self.artifacts: dict[str, bytes] = {}
+        self.states = [State.genesis(manifest, model)]
+        self.rounds: list[Round] = []
+        self.refusals: list[str] = []
+        self.times: list[float] = []
+        self.run_state = "running"
+        self.down = False
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        genesis = Round(
+            0, self._header(0, self.states[0]), 0, Phase.FINAL, self.states[0].root(manifest.hash)
+        )
+        self.rounds.append(genesis)
+        self.publish(manifest.to_json())
+        self.open_round()
+
+    def __enter__(self) -> World:
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def domain(self) -> Domain:
+        return Domain(CHAIN_ID, LEDGER)
+
+    @property
+    def deployment(self) -> dict[str, Any]:
+        other = "0x" + "b2" * 20
+        names = ("token", "vault", "registry", "timelock", "governor")
+        return {
+            "chainId": CHAIN_ID,
+            "block": 1,
+            "ledger": self.domain.verifying_contract,
+            **dict.fromkeys(names, other),
+            "genesisHash": "0x" + "00" * 32,
+        }
+
+    def publish(self, data: bytes) -> str:
+        name = hashlib.sha256(data).hexdigest()
+        self.artifacts[name] = data
+        return name
+
+    def _header(self, number: int, base: State) -> RoundHeader:
+        root = base.root(self.manifest.hash)
+        return RoundHeader(
+            round=number,
+            manifest_hash=self.manifest.hash,
+            base_state_root=root,
+            policy_id=1,
+            bits=8,
+            seed=derive_seed(CHAIN_ID, self.domain.verifying_contract, number, root),
+            exponents=(self.exponent,) * len(self.manifest.tensors),
+        )
+
+    def open_round(self) -> Round:
+        number = len(self.rounds)
+        opened = Round(number, self._header(number, self.states[-1]), number - 1)
+        self.publish(self.states[-1].to_bytes())
+        self.rounds.append(opened)
+        self.times.append(time.monotonic())
+        return opened
+
+    def close_round(self) -> None:
+        """Average the updates, and open the next round or end the run."""
+        current = self.rounds[-1]
+        base = self.states[-1]
+        update = np.mean([decode_update(data, self.manifest) for _, data in current.updates.values()], axis=0)
+        step = np.round(update * 2.0**self.exponent * ONE).astype(np.int64)
+        state = State(base.theta - step, base.momentum)
+        self.states.append(state)
+        current.phase = Phase.ANCHORED
+        current.state_root = state.root(self.manifest.hash)
+        self.publish(state.to_bytes())
+        if current.number >= self.total:
+            self.run_state = "done"
+            self.times.append(time.monotonic())
+        else:
+            self.open_round()
+
+    # Answers
+
+    def rpc(self, method: str, params: list[Any]) -> Any:
+        if method == "eth_chainId":
+            return hex(CHAIN_ID)
+        if method == "eth_getCode":
+            return "0x60"
+        if method == "eth_getBlockByNumber":
+            return {"timestamp": hex(int(time.time()))}
+        data = bytes.fromhex(params[0]["data"][2:])
+        selector, number = data[:4], int.from_bytes(data[4:36], "big")
+        known = self.rounds[number] if number < len(self.rounds) else None
+        if selector == keccak(b"phase(uint64)")[:4]:
+            return "0x" + encode(["uint8"], [int(known.phase if known else Phase.NONE)]).hex()
+        if selector == keccak(b"rounds(uint64)")[:4]:
+            return "0x" + encode([ROUND_TYPE], [self._round_abi(known)]).hex()
+        return "0x" + encode(["uint256"], [10**30]).hex()
+
+    def _round_abi(self, known: Round | None) -> tuple[Any, ...]:
+        zero = bytes(32)
+        nobody = "0x" + "00" * 20
+        if known is None:
+            return (0, 0, 0, 0, 0, 0, 0, nobody, 0, False, zero, zero, zero, zero)
+        return (
+            1, int(known.phase), len(known.updates), 1, 2**39, 2**39, 0, nobody, known.base, False,
+            known.header.hash, zero, known.state_root, zero,
+        )  # fmt: skip
+
+    def current(self) -> dict[str, Any] | None:
+        last = self.rounds[-1]
+        if last.phase is not Phase.OPEN:
+            return None
+        base = self.states[-1]
+        return {
+            "round": last.number,
+            "phase": "open",
+            "header": "0x" + last.header.encoded.hex(),
+            "manifest": hashlib.sha256(self.manifest.to_json()).hexdigest(),
+            "baseState": base.sha256(),
+            "momentumRoot": "0x" + base.momentum_tree().root.hex(),
+            "commitDeadline": 1_000_000,
+            "chainTime": 0,
+            "received": len(last.updates),
+        }
+
+    def run(self) -> dict[str, Any]:
+        done = sum(one.phase is Phase.ANCHORED for one in self.rounds)
+        return {
+            "id": "run-1",
+            "state": self.run_state,
+            "rounds": self.total,
+            "completed": done,
+            "expect": self.expect,
+            "error": "scripted" if self.run_state == "failed" else None,
+        }
+
+    def accept(self, number: int, wire: str, data: bytes) -> tuple[int, dict[str, Any]]:
+        try:
+            commitment, signature = commitment_from_wire(wire)
+            commitment.check_signature(signature, self.domain)
+        except FolkmootError as error:
+            return _problem(400, error.code, error.message)
+        current = self.rounds[-1]
+        if number != current.number or current.phase is not Phase.OPEN:
+            return _problem(409, "round-closed", "closed")
+        if commitment.base_state_root != current.header.base_state_root:
+            return _problem(422, "wrong-base", "another base")
+        tree = update_tree(np.frombuffer(data, dtype=np.uint8))
+        if tree.root != commitment.update_root or tree.sum_squares != commitment.sum_squares:
+            return _problem(422, "wrong-root", "another update")
+        current.updates[commitment.contributor] = (commitment, data)
+        if len(current.updates) >= self.expect:
+            self.close_round()
+        return 202, {"status": "accepted"}
+
+    def falsify_base(self) -> None:
+        """Serve another base state than the round's."""
+        theta = self.states[-1].theta.copy()
+        theta[0] += 1
+        self.states[-1] = replace(self.states[-1], theta=theta)
+        self.publish(self.states[-1].to_bytes())
+
+
+def _problem(status: int, code: str, detail: str) -> tuple[int, dict[str, Any]]:
+    return status, {"title": code, "status": status, "code": code, "detail": detail, "remedy": ""}
+
+
+def _handler(world: World) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def _send(self, status: int, body: bytes | dict[str, Any]) -> None:
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def do_GET(self) -> None:
+            with world.lock:
+                if world.down:
+                    return self._send(503, {})
+                parts = self.path.strip("/").split("/")
+                if parts[1:3] == ["rounds", "current"]:
+                    found = world.current()
+                    return self._send(200, found) if found else self._send(*_problem(404, "no-open-round", ""))
+                if parts[1] == "runs":
+                    return self._send(200, world.run())
+                if parts[1] == "deployment":
+                    return self._send(200, world.deployment)
+                if parts[1] == "artifacts" and parts[2] in world.artifacts:
+                    return self._send(200, world.artifacts[parts[2]])
+                return self._send(*_problem(404, "not-found", self.path))
+
+        def do_POST(self) -> None:
+            import base64
+
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            with world.lock:
+                if self.path == "/":
+                    asked = json.loads(body)
+                    answer = world.rpc(asked["method"], asked["params"])
+                    return self._send(200, {"jsonrpc": "2.0", "id": asked["id"], "result": answer})
+                if world.down:
+                    return self._send(503, {})
+                wire = base64.urlsafe_b64decode(self.headers["Folkmoot-Commitment"]).decode()
+                status, answer = world.accept(int(self.path.split("/")[3]), wire, body)
+                if status != 202:
+                    world.refusals.append(str(answer["code"]))
+                return self._send(status, answer)
+
+    return Handler
