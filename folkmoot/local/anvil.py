@@ -61,12 +61,22 @@ def find_anvil() -> Path:
     )
 
 
-def anvil_command(port: int, *, block_time: float | None = None, state: Path | None = None) -> list[str]:
-    """Return the command that starts a local chain on a port of the loopback interface.
+def anvil_command(
+    port: int,
+    *,
+    host: str = "127.0.0.1",
+    block_time: float | None = None,
+    mixed: bool = False,
+    state: Path | None = None,
+) -> list[str]:
+    """Return the command that starts a local chain on a port.
 
     Args:
         port: TCP port.
+        host: Interface, the loopback one if left out.
         block_time: Seconds between blocks; None mines a block for each transaction at once.
+        mixed: With a block time, also mine a block for each transaction at once, so that nobody waits and the
+            chain's clock goes on.
         state: File that the chain's state is loaded from if it is there, and saved to at the end.
 
     Raises:
@@ -74,7 +84,7 @@ def anvil_command(port: int, *, block_time: float | None = None, state: Path | N
     """
     command = [
         str(find_anvil()),
-        *("--host", "127.0.0.1"),
+        *("--host", host),
         *("--port", str(port)),
         *("--chain-id", str(CHAIN_ID)),
         *("--accounts", "1"),
@@ -82,6 +92,8 @@ def anvil_command(port: int, *, block_time: float | None = None, state: Path | N
     ]
     if block_time is not None:
         command += ["--block-time", f"{block_time:g}"]
+        if mixed:
+            command.append("--mixed-mining")
     if state is not None:
         command += ["--state", str(state)]
     return command
