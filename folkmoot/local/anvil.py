@@ -91,7 +91,7 @@ def anvil_command(
         "--enable-tx-gas-limit",  # the cap of EIP-7825, which main networks have
     ]
     if block_time is not None:
-        command += ["--block-time", f"{block_time:g}"]
+        command += ["--block-time", f"{block_time:g}", *(["--mixed-mining"] if mixed else [])]
         if mixed:
             command.append("--mixed-mining")
     if state is not None:

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`folkmoot account`: encrypted key files. Knows no chain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from folkmoot.cli.options import Json, KeystorePath, PasswordFile, keystore_file, keystore_folder
+from folkmoot.cli.output import emit, note, table, working
+
+app = typer.Typer(help="Create and list encrypted key files.", no_args_is_help=True)
+
+
+def register(root: typer.Typer) -> None:
+    """Add the commands."""
+    root.add_typer(app, name="account")
+
+
+@app.command()
+def new(
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            envvar="FOLKMOOT_KEYSTORE",
+            metavar="PATH",
+            help="File to write, or an existing folder. Default: this user's key folder.",
+            show_default=False,
+        ),
+    ] = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Create an account: a random key in an encrypted file that only you can read.
+
+    Example: folkmoot account new --out ada.json
+    """
+    from folkmoot import keystore
+    from folkmoot.cli.options import prompt_password
+    from folkmoot.errors import KeystoreError
+
+    def ask(text: str) -> str:
+        first = prompt_password(text)
+        if prompt_password("The same again: ") != first:
+            raise KeystoreError("The two passwords differ.", remedy="Try again.", code="passwords-differ")
+        return first
+
+    folder = keystore_folder()
+    if out is None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    password = keystore.read_password(
+        password_file=password_file, prompt=ask, text="Password of the new key: "
+    )
+    with working("Encrypting the key ...", json_):
+        made = keystore.create(out or folder, password)
+    emit({"address": made.address, "path": str(made.path)}, json_, f"{made.address}\n{made.path}")
+    note("Back this file up: without it or its password, stake and rewards of the account are lost.", json_)
+
+
+@app.command("list")
+def list_(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Folder to look in. Default: this user's key folder.", show_default=False),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """List the key files in a folder.
+
+    Example: folkmoot account list
+    """
+    from folkmoot import keystore
+
+    found = keystore.files_in(folder or keystore_folder())
+    document = {"accounts": [{"address": file.address, "path": str(file.path)} for file in found]}
+    shown = table(["account", "file"], [(file.address, str(file.path)) for file in found])
+    emit(document, json_, shown if found else f"There is no key file in {folder or keystore_folder()}.")
+
+
+@app.command()
+def show(keystore: KeystorePath = None, json_: Json = False) -> None:
+    """Show the account of a key file. No password is needed, and the key is not shown.
+
+    Example: folkmoot account show --keystore ada.json
+    """
+    from folkmoot.keystore import address_of
+
+    path = keystore_file(keystore)
+    address = address_of(path)
+    emit({"address": address, "path": str(path)}, json_, f"{address}\n{path}")

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`folkmoot deploy`: the contracts of a new federation, on any chain."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from folkmoot.cli.options import (
+    RPC_DEFAULT,
+    Json,
+    KeystorePath,
+    PasswordFile,
+    RpcUrl,
+    parse_allocation,
+    require_web3,
+    unlock,
+)
+from folkmoot.cli.output import emit, note, pairs, working
+from folkmoot.errors import ArtifactError, InputError
+
+if TYPE_CHECKING:
+    from folkmoot.chain.deploy import GenesisRoots, Governance
+
+MANIFEST_LIMIT = 64 * 2**20
+"""Bytes that a manifest may have."""
+
+STATE_LIMIT = 16 * 2**30
+"""Bytes that a state file may have."""
+
+
+def register(root: typer.Typer) -> None:
+    """Add the command."""
+    root.command()(deploy)
+
+
+def deploy(
+    genesis: Annotated[Path, typer.Option(metavar="FILE", help="Genesis file of the federation.")],
+    policy: Annotated[Path, typer.Option(metavar="FILE", help="First policy, a JSON file.")],
+    coordinator: Annotated[str, typer.Option(metavar="ADDRESS", help="First coordinator.")],
+    allocate: Annotated[
+        list[str], typer.Option(metavar="ADDRESS=AMOUNT", help="Genesis tokens; once for each account.")
+    ],
+    rpc: RpcUrl = RPC_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    artifacts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where manifest and state of the genesis are. Default: the genesis file's own folder.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Deployment file to write.")] = Path(
+        "deployment.json"
+    ),
+    profile: Annotated[
+        str, typer.Option(help="Times of the assembly: demo (minutes), l2 or l1 (days).")
+    ] = "l2",
+    voting_delay: Annotated[
+        int | None, typer.Option(min=0, help="Seconds from a proposal to its vote.")
+    ] = None,
+    voting_period: Annotated[
+        int | None, typer.Option(min=1, help="Seconds in which votes are taken.")
+    ] = None,
+    vote_extension: Annotated[
+        int | None, typer.Option(min=0, help="Seconds that a vote goes on after a late quorum.")
+    ] = None,
+    quorum: Annotated[
+        int | None, typer.Option(min=0, max=100, help="Percent of all stake that must vote.")
+    ] = None,
+    threshold: Annotated[str | None, typer.Option(help="Stake in tokens that a proposer needs.")] = None,
+    timelock_delay: Annotated[
+        int | None, typer.Option(min=0, help="Seconds from queueing to execution.")
+    ] = None,
+    unbonding: Annotated[
+        int | None, typer.Option(min=1, help="Seconds until stake can be withdrawn.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the deployment file.")] = False,
+    json_: Json = False,
+) -> None:
+    """Deploy the six contracts and verify every address, role and parameter. The deployer keeps no role.
+
+    Example: folkmoot deploy --rpc http://127.0.0.1:8545 --genesis genesis.json --policy policy.json
+    --coordinator 0x... --allocate 0x...=1000 --profile demo --out deployment.json
+    """
+    from folkmoot import policy_file
+    from folkmoot.chain.amounts import parse_address, parse_amount
+
+    if out.exists() and not force:
+        raise InputError(
+            f"There is already a file {out}.",
+            remedy="Choose another --out, or give --force.",
+            code="file-exists",
+        )
+    changes = {
+        "voting_delay": voting_delay,
+        "voting_period": voting_period,
+        "vote_extension": vote_extension,
+        "quorum_percent": quorum,
+        "threshold": None if threshold is None else parse_amount(threshold),
+        "timelock_delay": timelock_delay,
+        "unbonding": unbonding,
+    }
+    require_web3()
+    assembly = governance_of(profile, {name: value for name, value in changes.items() if value is not None})
+    rules = policy_file.load(policy)
+    appointed = parse_address(coordinator)
+    allocations = allocations_of(allocate)
+    roots = genesis_roots(genesis, artifacts or genesis.parent)
+    if assembly.timelock_delay < rules.challenge_window:
+        note(
+            f"note: the timelock ({assembly.timelock_delay} s) is shorter than the challenge window "
+            f"({rules.challenge_window} s): a vote can take effect before fraud must be proven.",
+            json_,
+        )
+
+    from folkmoot.chain.client import connect_web3
+    from folkmoot.chain.deploy import deploy_and_report, governance_to_json
+
+    account = unlock(keystore, password_file)
+    with working("Deploying ...", json_):
+        report = deploy_and_report(
+            connect_web3(rpc), account, roots, rules, appointed, allocations, assembly,
+            lambda role: note(f"deploying the {role} ...", json_),
+        )  # fmt: skip
+    report.deployment.save(out)
+    document = {
+        "deployment": report.deployment.to_json(),
+        "path": str(out),
+        "deployer": account.address,
+        "governance": governance_to_json(assembly),
+        "gasUsed": report.gas,
+        "verified": report.facts,
+    }
+    shown = {key: str(value) for key, value in report.deployment.to_json().items()}
+    shown["gas used"] = f"{sum(report.gas.values()):,}"
+    shown["verified"] = f"{len(report.facts)} facts, among them: the deployer holds no role"
+    emit(document, json_, pairs(shown), f"Written to {out}.")
+
+
+def governance_of(profile: str, changes: dict[str, int]) -> Governance:
+    """Return the options of a profile with some changed.
+
+    Raises:
+        InputError: there is no such profile, or a value is impossible.
+    """
+    from folkmoot.chain.deploy import PROFILES
+
+    if profile not in PROFILES:
+        raise InputError(
+            f"There is no profile {profile!r}.",
+            remedy=f"Choose one of {', '.join(PROFILES)}.",
+            code="unknown-profile",
+        )
+    base = PROFILES[profile].governance
+    if "voting_period" in changes and "vote_extension" not in changes:
+        changes = {**changes, "vote_extension": min(base.vote_extension, changes["voting_period"])}
+    return replace(base, **changes)
+
+
+def allocations_of(texts: list[str]) -> dict[str, int]:
+    """Return the genesis tokens by account, in units of 1e-18.
+
+    Raises:
+        InputError: an entry is malformed, or an account comes twice.
+    """
+    allocations: dict[str, int] = {}
+    for text in texts:
+        address, amount = parse_allocation(text)
+        if address in allocations:
+            raise InputError(
+                f"{address} has two allocations.", remedy="Give each account once.", code="invalid-allocation"
+            )
+        allocations[address] = amount
+    return allocations
+
+
+def genesis_roots(path: Path, artifacts: Path) -> GenesisRoots:
+    """Read a genesis file with its manifest and state, and return the hashes that go on the chain.
+
+    Args:
+        path: The genesis file.
+        artifacts: Folder with manifest and state, in the layout of docs/protocol.md section 12.
+
+    Raises:
+        ArtifactError: a file is missing or damaged.
+    """
+    from folkmoot.chain.deploy import GenesisRoots
+    from folkmoot.genesis import Genesis
+    from folkmoot.manifest import Manifest
+    from folkmoot.mirror import FolderSource
+    from folkmoot.state import State
+
+    try:
+        genesis = Genesis.from_json(path.read_bytes())
+    except OSError as error:
+        raise ArtifactError(
+            f"The genesis file {path} can't be read: {error.strerror}.", remedy="Check the path."
+        ) from error
+    source = FolderSource(artifacts)
+    manifest = Manifest.from_json(source.fetch(genesis.manifest, MANIFEST_LIMIT).read_bytes())
+    state = State.from_bytes(source.fetch(genesis.state, STATE_LIMIT).read_bytes(), manifest)
+    return GenesisRoots.of(genesis, manifest, state)

@@ -1,0 +1,412 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Proposals and votes: propose, vote, queue, execute, and the list of them."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from folkmoot.cli.options import (
+    DEPLOYMENT_DEFAULT,
+    RPC_DEFAULT,
+    DeploymentPath,
+    Json,
+    KeystorePath,
+    PasswordFile,
+    RpcUrl,
+    connected,
+    unlock,
+)
+from folkmoot.cli.output import emit, note, pairs, table, working
+from folkmoot.errors import InputError
+
+if TYPE_CHECKING:
+    from folkmoot.chain.client import Chain
+    from folkmoot.chain.governance import Call, Proposal
+
+REPORT_LIMIT = 2**20
+"""Bytes that an evaluation report may have."""
+
+
+class Choice(StrEnum):
+    """What one can vote."""
+
+    FOR = "for"
+    AGAINST = "against"
+    ABSTAIN = "abstain"
+
+
+ProposalId = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="Number of the proposal, or its first digits (`folkmoot proposals`)."),
+]
+
+
+def register(root: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (propose, vote, queue, execute, proposals):
+        root.command()(command)
+
+
+def propose(
+    version: Annotated[
+        int | None, typer.Option(min=0, help="Make this version the active one.", show_default=False)
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Evaluation report for the voters; its sha256 goes on the chain."),
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Add this policy, a JSON file.", show_default=False)
+    ] = None,
+    coordinator: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Appoint this coordinator.", show_default=False)
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option(help="First line of the proposal's text.", show_default=False)
+    ] = None,
+    text: Annotated[str, typer.Option(help="More text for the voters.")] = "",
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Propose a version, a policy or a coordinator to those who have stake.
+
+    Example: folkmoot propose --version 3 --report report.json --title "Release version 3"
+    """
+    from folkmoot.chain import governance
+    from folkmoot.chain.amounts import format_time
+
+    if sum(given is not None for given in (version, policy, coordinator)) != 1:
+        raise typer.BadParameter("give exactly one of --version, --policy and --coordinator")
+    if report is not None and version is None:
+        raise typer.BadParameter("--report goes with --version")
+    report_hash = _report_hash(report)
+    with connected(rpc, deployment) as chain:
+        call = _call(chain, version, report_hash, policy, coordinator)
+        what = governance.describe(chain, call)["text"]
+        headline = title or f"{what[0].upper()}{what[1:]}"
+        description = "\n\n".join(part for part in (headline, text) if part)
+        account = unlock(keystore, password_file)
+        with working("Proposing ...", json_):
+            number, receipt = governance.propose(chain, account, [call], description)
+            made = governance.find(chain, str(number))
+        document = {
+            "proposal": made.to_json(chain),
+            "transaction": receipt["transactionHash"].to_0x_hex(),
+            "reportHash": "0x" + report_hash.hex() if report else None,
+        }
+    emit(
+        document,
+        json_,
+        f"Proposal {made.short}: {what}.",
+        f"The vote is open from {format_time(made.snapshot)} to {format_time(made.deadline)}: "
+        f"folkmoot vote {made.short} for",
+    )
+    if report is not None:
+        note("Publish the report, so that voters can read it: the chain has only its hash.", json_)
+
+
+def vote(
+    proposal: ProposalId,
+    choice: Annotated[Choice, typer.Argument(help="Your vote.")],
+    reason: Annotated[str, typer.Option(help="Why; goes on the chain with the vote.")] = "",
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Vote with the stake that you had when the vote began. A vote can't be changed.
+
+    Example: folkmoot vote 12345678 for --reason "better on the common test set"
+    """
+    from folkmoot.chain import governance
+    from folkmoot.chain.amounts import format_amount
+
+    with connected(rpc, deployment) as chain:
+        found = governance.find(chain, proposal)
+        account = unlock(keystore, password_file)
+        with working("Voting ...", json_):
+            receipt = governance.vote(chain, account, found, choice.value, reason)
+            weight = governance.votes_at_snapshot(chain, account.address, found)
+            found = governance.find(chain, str(found.id))
+        document = {
+            "account": account.address,
+            "vote": choice.value,
+            "weight": str(weight),
+            "transaction": receipt["transactionHash"].to_0x_hex(),
+            "proposal": found.to_json(chain),
+        }
+    emit(
+        document,
+        json_,
+        f"{account.address} voted {choice.value} with {format_amount(weight)} on {found.short}: {found.title}",
+        _tally(found),
+    )
+
+
+def queue(
+    proposal: ProposalId,
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Put a proposal that was accepted into the timelock. Anybody may.
+
+    Example: folkmoot queue 12345678
+    """
+    from folkmoot.chain import governance
+    from folkmoot.chain.amounts import format_time
+
+    with connected(rpc, deployment) as chain:
+        found = governance.find(chain, proposal)
+        _require_state(found, "succeeded", chain.now())
+        account = unlock(keystore, password_file)
+        with working("Queueing ...", json_):
+            receipt = governance.queue(chain, account, found)
+            found = governance.find(chain, str(found.id))
+        document = {"proposal": found.to_json(chain), "transaction": receipt["transactionHash"].to_0x_hex()}
+    emit(
+        document,
+        json_,
+        f"Queued {found.short}: {found.title}",
+        f"It can be executed from {format_time(found.eta)}: folkmoot execute {found.short}",
+    )
+
+
+def execute(
+    proposal: ProposalId,
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Carry out a queued proposal once its time in the timelock is over. Anybody may.
+
+    Example: folkmoot execute 12345678
+    """
+    from folkmoot.chain import governance
+
+    with connected(rpc, deployment) as chain:
+        found = governance.find(chain, proposal)
+        _require_state(found, "queued", chain.now())
+        account = unlock(keystore, password_file)
+        with working("Executing ...", json_):
+            receipt = governance.execute(chain, account, found)
+            found = governance.find(chain, str(found.id))
+        document = {"proposal": found.to_json(chain), "transaction": receipt["transactionHash"].to_0x_hex()}
+        done = [governance.describe(chain, call)["text"] for call in found.calls]
+    emit(document, json_, f"Executed {found.short}: {found.title}", *(f"Done: {text}." for text in done))
+
+
+def proposals(
+    proposal: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="Show one in full, with its votes.", show_default=False),
+    ] = None,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Only those that can still come to something.")
+    ] = False,
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    json_: Json = False,
+) -> None:
+    """List proposals with their states, tallies and deadlines, the newest first.
+
+    Example: folkmoot proposals --open
+    """
+    from folkmoot.chain import governance
+
+    with connected(rpc, deployment) as chain:
+        if proposal is not None:
+            _show_one(chain, governance.find(chain, proposal), json_)
+            return
+        found = governance.proposals(chain)
+        if open_:
+            found = [each for each in found if each.state in governance.OPEN_STATES]
+        document = {"proposals": [each.to_json(chain) for each in found]}
+        now = chain.now()
+    rows = [proposal_row(each, now) for each in found]
+    emit(document, json_, table(PROPOSAL_HEADERS, rows) if rows else "There are no proposals.")
+
+
+PROPOSAL_HEADERS = ("id", "state", "title", "for", "against", "abstain", "quorum", "next")
+
+
+def proposal_row(proposal: Proposal, now: int) -> tuple[str, ...]:
+    """Return the cells of a proposal under `PROPOSAL_HEADERS`.
+
+    Args:
+        proposal: The proposal.
+        now: Unix time of the chain.
+    """
+    return (
+        proposal.short,
+        proposal.state,
+        proposal.title,
+        _tokens(proposal.votes_for),
+        _tokens(proposal.votes_against),
+        _tokens(proposal.votes_abstain),
+        f"{_tokens(proposal.quorum)} {'reached' if proposal.quorum_reached else 'open'}",
+        next_step(proposal, now),
+    )
+
+
+def next_step(proposal: Proposal, now: int) -> str:
+    """Say what happens to a proposal next, and when.
+
+    Args:
+        proposal: The proposal.
+        now: Unix time of the chain.
+    """
+    from folkmoot.chain.amounts import format_duration
+
+    def until(time: int) -> str:
+        return f"in {format_duration(time - now)}" if time > now else "now"
+
+    match proposal.state:
+        case "pending":
+            return f"vote opens {until(proposal.snapshot)}"
+        case "active":
+            return f"vote closes {until(proposal.deadline)}"
+        case "succeeded":
+            return "can be queued now"
+        case "queued":
+            return f"can be executed {until(proposal.eta)}"
+        case _:
+            return "-"
+
+
+def _show_one(chain: Chain, found: Proposal, as_json: bool) -> None:
+    from folkmoot.chain import governance
+    from folkmoot.chain.amounts import format_amount, format_time
+
+    names = {value: name for name, value in governance.SUPPORT.items()}
+    votes = governance.votes_on(chain, found)
+    document = found.to_json(chain)
+    document["ballots"] = [
+        {
+            "voter": cast.voter,
+            "vote": names.get(cast.support, str(cast.support)),
+            "weight": str(cast.weight),
+            "reason": cast.reason,
+        }
+        for cast in votes
+    ]
+    now = chain.now()
+    lines = {
+        "proposal": str(found.id),
+        "proposer": found.proposer,
+        "state": found.state,
+        "next": next_step(found, now),
+        "would": "; ".join(governance.describe(chain, call)["text"] for call in found.calls),
+        "vote": f"{format_time(found.snapshot)} to {format_time(found.deadline)}",
+        "executable": format_time(found.eta) if found.eta else "-",
+        "tally": _tally(found),
+    }
+    rows = [
+        (each["voter"], each["vote"], format_amount(int(each["weight"])), each["reason"])
+        for each in document["ballots"]
+    ]
+    emit(
+        {"proposal": document},
+        as_json,
+        found.description,
+        "",
+        pairs(lines),
+        *([table(("voter", "vote", "weight", "reason"), rows)] if rows else []),
+    )
+
+
+def _call(
+    chain: Chain, version: int | None, report_hash: bytes, policy: Path | None, coordinator: str | None
+) -> Call:
+    from folkmoot import policy_file
+    from folkmoot.chain import governance
+    from folkmoot.chain.amounts import parse_address
+
+    if version is not None:
+        chain.version(version)  # a proposal for a version that is not there could only fail
+        return governance.activation(chain, version, report_hash)
+    if policy is not None:
+        return governance.policy_change(chain, policy_file.load(policy))
+    return governance.appointment(chain, parse_address(coordinator or ""))
+
+
+def _report_hash(report: Path | None) -> bytes:
+    if report is None:
+        return bytes(32)
+    try:
+        data = report.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"The report {report} can't be read: {error.strerror}.",
+            remedy="Check the path.",
+            code="report-missing",
+        ) from error
+    if len(data) > REPORT_LIMIT:
+        raise InputError(
+            f"The report {report} has {len(data)} bytes.",
+            remedy=f"Keep it to {REPORT_LIMIT} bytes.",
+            code="report-too-large",
+        )
+    return hashlib.sha256(data).digest()
+
+
+def _require_state(proposal: Proposal, needed: str, now: int) -> None:
+    """Check that a proposal is where an act needs it, and say in words why it is not.
+
+    Raises:
+        InputError: it is elsewhere, or its time has not come.
+    """
+    from folkmoot.chain.amounts import format_duration, format_time
+
+    details: dict[str, Any] = {"proposal": str(proposal.id), "state": proposal.state}
+    if proposal.state != needed:
+        remedies = {
+            "pending": f"Its vote opens at {format_time(proposal.snapshot)}.",
+            "active": f"Its vote is open until {format_time(proposal.deadline)}.",
+            "succeeded": f"Queue it first: folkmoot queue {proposal.short}",
+            "queued": f"Execute it from {format_time(proposal.eta)}: folkmoot execute {proposal.short}",
+            "executed": "Nothing is left to do.",
+            "defeated": "It did not get the votes or the quorum. Make a new one with another --title.",
+        }
+        raise InputError(
+            f"Proposal {proposal.short} is {proposal.state}, not {needed}.",
+            remedy=remedies.get(proposal.state, "Make a new one."),
+            code="wrong-proposal-state",
+            details=details,
+        )
+    if needed == "queued" and now < proposal.eta:
+        raise InputError(
+            f"Proposal {proposal.short} can't be executed yet: its delay ends at {format_time(proposal.eta)}.",
+            remedy=f"Try again in {format_duration(proposal.eta - now)}.",
+            code="too-early",
+            details={**details, "eta": proposal.eta},
+        )
+
+
+def _tally(proposal: Proposal) -> str:
+    from folkmoot.chain.amounts import format_amount
+
+    reached = "reached" if proposal.quorum_reached else "not reached"
+    return (
+        f"for {_tokens(proposal.votes_for)}, against {_tokens(proposal.votes_against)}, "
+        f"abstain {_tokens(proposal.votes_abstain)}; quorum {format_amount(proposal.quorum)} {reached}"
+    )
+
+
+def _tokens(amount: int) -> str:
+    from folkmoot.chain.amounts import SYMBOL, format_amount
+
+    return format_amount(amount).removesuffix(f" {SYMBOL}")

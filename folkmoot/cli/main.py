@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `folkmoot`: puts the groups of commands together and turns failures into one line and an exit status.
+
+Exit status: 0 done, 1 it failed, 2 the command line is wrong, 130 interrupted. Knows no command itself; each half
+registers its own through the entry points `folkmoot.commands`. Imports nothing heavy: that is up to the commands.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from typing import NoReturn
+
+import click
+import typer
+
+from folkmoot.cli import account, deploy, governance, output, stake, status
+from folkmoot.errors import FolkmootError
+
+ENTRY_POINTS = "folkmoot.commands"
+"""Group of the entry points; each is a function that takes the app and adds commands."""
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def build() -> typer.Typer:
+    """Return the app with all commands of all installed parts."""
+    app = typer.Typer(
+        name="folkmoot",
+        help="People who do not trust each other train one model together, and anyone can check all of it.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def _root(
+        version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
+    ) -> None:
+        if version:
+            from importlib.metadata import version as installed
+
+            typer.echo(f"folkmoot {installed('folkmoot')}")
+            raise typer.Exit
+
+    for group in (account, deploy, stake, governance, status):
+        group.register(app)
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        try:
+            register = point.load()
+        except ImportError as error:
+            # One part that can't be loaded must not take the others away, and must not go unnoticed.
+            print(f"warning: the commands of {point.name} are missing: {error}", file=sys.stderr)  # noqa: T201
+            continue
+        register(app)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit status; everything that it has to say has then been printed."""
+    as_json = "--json" in arguments
+    try:
+        command = typer.main.get_command(build())
+        result = command.main(args=list(arguments), prog_name="folkmoot", standalone_mode=False)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        _usage(error, as_json)
+        return error.exit_code
+    except FolkmootError as error:
+        output.fail(error, as_json)
+        return 1
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nothing more can be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("FOLKMOOT_DEBUG"):
+            raise
+        defect = FolkmootError(
+            f"Unexpected {type(error).__name__}: {error}.",
+            remedy="This is a defect of Folkmoot: please report it, with the output under FOLKMOOT_DEBUG=1.",
+            code="defect",
+        )
+        output.fail(defect, as_json)
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def main() -> NoReturn:
+    """Run the command line of this process."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _usage(error: click.ClickException, as_json: bool) -> None:
+    message = error.format_message()
+    if as_json:
+        content = {"code": "usage", "message": message, "remedy": "See --help.", "details": {}}
+        print(json.dumps({"error": content}, indent=2, ensure_ascii=False))  # noqa: T201
+        return
+    context = getattr(error, "ctx", None)
+    hint = f" See `{context.command_path} --help`." if context is not None else ""
+    print(f"error: {message}{hint}", file=sys.stderr)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that many commands share, and what they stand for: a chain, an account.
+
+Nothing here imports web3 or eth-account before a command needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from folkmoot.errors import FolkmootError, InputError, KeystoreError
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+    from folkmoot.chain.client import Chain
+
+DEFAULT_RPC = "http://127.0.0.1:8545"
+"""Endpoint of a local node."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+RpcUrl = Annotated[
+    str, typer.Option("--rpc", envvar="FOLKMOOT_RPC", metavar="URL", help="JSON-RPC endpoint of the chain.")
+]
+
+DeploymentPath = Annotated[
+    Path,
+    typer.Option(
+        "--deployment", envvar="FOLKMOOT_DEPLOYMENT", metavar="FILE", help="Addresses of the federation."
+    ),
+]
+
+KeystorePath = Annotated[
+    Path | None,
+    typer.Option(
+        "--keystore",
+        envvar="FOLKMOOT_KEYSTORE",
+        metavar="PATH",
+        help="Key file, or a folder with just one. Default: the folder of `folkmoot account new`.",
+        show_default=False,
+    ),
+]
+
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--password-file",
+        metavar="FILE",
+        help="File whose first line is the password. Default: FOLKMOOT_PASSWORD, else a prompt.",
+        show_default=False,
+    ),
+]
+
+RPC_DEFAULT = DEFAULT_RPC
+DEPLOYMENT_DEFAULT = Path("deployment.json")
+
+
+def keystore_folder() -> Path:
+    """Return the folder in which this user's key files are kept."""
+    from platformdirs import user_data_path
+
+    return user_data_path("folkmoot") / "keys"
+
+
+def keystore_file(path: Path | None) -> Path:
+    """Return the key file that an option means.
+
+    Args:
+        path: A key file, a folder with just one, or None for this user's folder.
+
+    Raises:
+        KeystoreError: there is none, or more than one to choose from.
+    """
+    from folkmoot import keystore
+
+    place = path if path is not None else keystore_folder()
+    if path is not None and not path.is_dir():
+        return path
+    found = keystore.files_in(place)
+    if not found:
+        raise KeystoreError(
+            f"There is no key file in {place}.",
+            remedy="Create one with `folkmoot account new`, or give --keystore (or FOLKMOOT_KEYSTORE).",
+            code="keystore-missing",
+        )
+    if len(found) > 1:
+        raise KeystoreError(
+            f"There are {len(found)} key files in {place}: {', '.join(file.address for file in found)}.",
+            remedy="Choose one with --keystore (or FOLKMOOT_KEYSTORE).",
+            code="keystore-ambiguous",
+        )
+    return found[0].path
+
+
+def unlock(path: Path | None, password_file: Path | None) -> LocalAccount:
+    """Open the key file that the options mean and return its account.
+
+    Raises:
+        KeystoreError: no key file, no password, or a wrong one.
+    """
+    from folkmoot import keystore
+
+    file = keystore_file(path)
+    address = keystore.address_of(file)  # before anybody types a password for a file that is not there
+    password = keystore.read_password(
+        password_file=password_file, prompt=prompt_password, text=f"Password of {address}: "
+    )
+    return keystore.load(file, password)
+
+
+def prompt_password(text: str) -> str:
+    """Ask for a password on the terminal.
+
+    Raises:
+        KeystoreError: there is no terminal.
+    """
+    if not sys.stdin.isatty():
+        raise KeystoreError(
+            "A password is needed and there is no terminal to ask on.",
+            remedy="Give --password-file, or set FOLKMOOT_PASSWORD.",
+            code="password-missing",
+        )
+    from getpass import getpass
+
+    return getpass(text)
+
+
+@contextmanager
+def connected(rpc: str, deployment: Path) -> Iterator[Chain]:
+    """Connect to the federation that the options mean, for as long as the block runs.
+
+    Raises:
+        InputError: the deployment file is missing or malformed.
+        ChainError: the endpoint fails or serves another chain.
+    """
+    from folkmoot.chain.deployment import Deployment
+
+    addresses = Deployment.load(deployment)
+    require_web3()
+    from folkmoot.chain.client import Chain
+
+    chain = Chain.connect(rpc, addresses)
+    try:
+        yield chain
+    finally:
+        chain.close()
+
+
+def require_web3() -> None:
+    """Check that web3 is installed.
+
+    Raises:
+        FolkmootError: it is not; the remedy says how to get it.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("web3") is None:
+        raise FolkmootError(
+            "This command needs web3, which is not installed.",
+            remedy="Install it with: pip install 'folkmoot[chain]'",
+            code="extra-missing",
+        )
+
+
+def account_address(text: str | None, keystore: Path | None) -> str:
+    """Return the account that an argument names, else that of the key file; no password is needed.
+
+    Raises:
+        InputError: the text is no address.
+        KeystoreError: there is no text and no key file.
+    """
+    from folkmoot import keystore as keys
+    from folkmoot.chain.amounts import parse_address
+
+    return parse_address(text) if text else keys.address_of(keystore_file(keystore))
+
+
+def parse_allocation(text: str) -> tuple[str, int]:
+    """Return address and amount (units of 1e-18 tokens) of `ADDRESS=AMOUNT`.
+
+    Raises:
+        InputError: it is malformed.
+    """
+    from folkmoot.chain.amounts import parse_address, parse_amount
+
+    address, separator, amount = text.partition("=")
+    if not separator:
+        raise InputError(
+            f"{text!r} is no allocation.",
+            remedy="Write ADDRESS=AMOUNT, e.g. 0x...=1000.",
+            code="invalid-allocation",
+        )
+    return parse_address(address), parse_amount(amount)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What commands print: text for people, one JSON document for machines.
+
+Everything that is printed goes through here; rich is imported only when something is printed for people.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from folkmoot.errors import FolkmootError
+
+
+def emit(document: Mapping[str, Any], as_json: bool, *renderables: Any) -> None:
+    """Print a result.
+
+    Args:
+        document: The result for machines; printed as JSON on standard output if `as_json`.
+        as_json: Whether `--json` was given.
+        renderables: The result for people: strings (printed as they are) and rich objects.
+    """
+    if as_json:
+        print(json.dumps(document, indent=2, ensure_ascii=False))  # noqa: T201  the one place that prints JSON
+        return
+    console = _console()
+    for renderable in renderables:
+        if isinstance(renderable, str):
+            console.print(renderable, markup=False, highlight=False, soft_wrap=True)
+        else:
+            console.print(renderable)
+
+
+def note(text: str, as_json: bool) -> None:
+    """Print a remark for people on standard error; nothing with `--json`."""
+    if not as_json:
+        _console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def fail(error: FolkmootError, as_json: bool) -> None:
+    """Print a failure: `error: message remedy` on standard error, or `{"error": ...}` on standard output."""
+    if as_json:
+        content = {
+            "code": error.code,
+            "message": error.message,
+            "remedy": error.remedy,
+            "details": error.details,
+        }
+        print(json.dumps({"error": content}, indent=2, ensure_ascii=False, default=str))  # noqa: T201
+        return
+    print(f"error: {error}", file=sys.stderr)  # noqa: T201
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Any:
+    """Return a table for `emit`."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for header in headers:
+        made.add_column(header, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))
+    return made
+
+
+def pairs(values: Mapping[str, str]) -> str:
+    """Return names and values, one a line, the values under each other."""
+    width = max((len(name) for name in values), default=0)
+    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in values.items())
+
+
+@contextmanager
+def working(text: str, as_json: bool) -> Iterator[None]:
+    """Show that something takes its time while the block runs; nothing with `--json` or without a terminal."""
+    if as_json or not sys.stderr.isatty():
+        yield
+        return
+    with _console(stderr=True).status(text):
+        yield
+
+
+def _console(*, stderr: bool = False) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=stderr)

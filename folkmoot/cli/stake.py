@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stake, rewards and balances of one account. Knows the vault, the token and the ledger's rewards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from folkmoot.cli.options import (
+    DEPLOYMENT_DEFAULT,
+    RPC_DEFAULT,
+    DeploymentPath,
+    Json,
+    KeystorePath,
+    PasswordFile,
+    RpcUrl,
+    account_address,
+    connected,
+    unlock,
+)
+from folkmoot.cli.output import emit, pairs, working
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+    from web3.types import TxReceipt
+
+    from folkmoot.chain.client import Chain
+
+PERMIT_LIFETIME = 3_600
+"""Seconds for which the permission to take the staked tokens is valid."""
+
+
+def register(root: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (stake, unstake, withdraw, claim, delegate, balance):
+        root.command()(command)
+
+
+def stake(
+    amount: Annotated[str, typer.Argument(help="Tokens, e.g. 250 or 0.5.")],
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Stake tokens: they vote, they let you contribute, and a proven fault costs them.
+
+    Example: folkmoot stake 250 --keystore ada.json
+    """
+    from folkmoot.chain.amounts import format_amount, parse_amount
+
+    units = parse_amount(amount)
+    with connected(rpc, deployment) as chain:
+        account = unlock(keystore, password_file)
+        with working("Staking ...", json_):
+            receipt = stake_with_permit(chain, account, units)
+        total = chain.stake_of(account.address)
+    emit(
+        {**_sent(account, receipt), "staked": str(units), "stake": str(total)},
+        json_,
+        f"Staked {format_amount(units)}; the stake of {account.address} is now {format_amount(total)}.",
+    )
+
+
+def unstake(
+    amount: Annotated[str, typer.Argument(help="Tokens, or `all`.")],
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Start to take stake out. It stops to vote at once, and can be withdrawn after the unbonding time.
+
+    Example: folkmoot unstake 100
+    """
+    from folkmoot.chain.amounts import format_amount, format_time, parse_amount
+
+    asked = None if amount == "all" else parse_amount(amount)
+    with connected(rpc, deployment) as chain:
+        account = unlock(keystore, password_file)
+        units = chain.stake_of(account.address) if asked is None else asked
+        with working("Unstaking ...", json_):
+            receipt = chain.send(chain.vault.functions.requestUnbond(units), account)
+        release_at = chain.unbondings(account.address)[-1].release_at
+    emit(
+        {**_sent(account, receipt), "unbonding": str(units), "releaseAt": release_at},
+        json_,
+        f"{format_amount(units)} can be withdrawn from {format_time(release_at)}; until then it can still be slashed.",
+    )
+
+
+def withdraw(
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Pay out all stake that is released.
+
+    Example: folkmoot withdraw
+    """
+    from folkmoot.chain.amounts import format_amount
+
+    with connected(rpc, deployment) as chain:
+        account = unlock(keystore, password_file)
+        before = chain.balance_of(account.address)
+        with working("Withdrawing ...", json_):
+            receipt = chain.send(chain.vault.functions.withdraw(), account)
+        amount = chain.balance_of(account.address) - before
+    emit(
+        {**_sent(account, receipt), "withdrawn": str(amount)},
+        json_,
+        f"Withdrew {format_amount(amount)} to {account.address}.",
+    )
+
+
+def claim(
+    account: Annotated[
+        str | None, typer.Argument(help="Whose rewards to pay out. Default: your own.", show_default=False)
+    ] = None,
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Pay out the rewards of settled rounds. Anybody may send it; the tokens go to the account itself.
+
+    Example: folkmoot claim
+    """
+    from folkmoot.chain.amounts import format_amount
+
+    with connected(rpc, deployment) as chain:
+        beneficiary = account_address(account, keystore)
+        amount = chain.claimable(beneficiary)
+        sender = unlock(keystore, password_file)
+        with working("Claiming ...", json_):
+            receipt = chain.send(chain.ledger.functions.claim(beneficiary), sender)
+    emit(
+        {**_sent(sender, receipt), "beneficiary": beneficiary, "claimed": str(amount)},
+        json_,
+        f"Paid {format_amount(amount)} out to {beneficiary}.",
+    )
+
+
+def delegate(
+    delegatee: Annotated[
+        str, typer.Argument(metavar="ADDRESS", help="Who votes with your stake; `self` for you.")
+    ],
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Let somebody else vote with your stake, on proposals made from now on. The stake stays yours.
+
+    Example: folkmoot delegate self
+    """
+    from folkmoot.chain.amounts import parse_address
+
+    chosen = None if delegatee == "self" else parse_address(delegatee)
+    with connected(rpc, deployment) as chain:
+        account = unlock(keystore, password_file)
+        target = chosen or account.address
+        with working("Delegating ...", json_):
+            receipt = chain.send(chain.vault.functions.delegate(target), account)
+    emit(
+        {**_sent(account, receipt), "delegate": target},
+        json_,
+        f"{target} votes with the stake of {account.address}.",
+    )
+
+
+def balance(
+    account: Annotated[
+        str | None,
+        typer.Argument(metavar="[ADDRESS]", help="Whose. Default: that of the key file.", show_default=False),
+    ] = None,
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    json_: Json = False,
+) -> None:
+    """Show tokens, stake, votes, withdrawals under way and rewards of an account.
+
+    Example: folkmoot balance 0x...
+    """
+    from folkmoot.chain.amounts import format_amount, format_duration, format_time
+
+    with connected(rpc, deployment) as chain:
+        who = account_address(account, keystore)
+        now = chain.now()
+        tokens, staked, votes = chain.balance_of(who), chain.stake_of(who), chain.votes_of(who)
+        rewards, coins = chain.claimable(who), chain.gas_balance_of(who)
+        delegatee, leaving = chain.delegate_of(who), chain.unbondings(who)
+    document = {
+        "account": who,
+        "tokens": str(tokens),
+        "stake": str(staked),
+        "votes": str(votes),
+        "delegate": delegatee if int(delegatee, 16) else None,
+        "claimable": str(rewards),
+        "unbonding": [{"amount": str(part.amount), "releaseAt": part.release_at} for part in leaving],
+        "wei": str(coins),
+    }
+    lines = {
+        "account": who,
+        "tokens": format_amount(tokens),
+        "stake": format_amount(staked),
+        "votes": format_amount(votes)
+        + (f" (delegated to {delegatee})" if int(delegatee, 16) and delegatee != who else ""),
+        "rewards": format_amount(rewards) + (" (take them with `folkmoot claim`)" if rewards else ""),
+        "gas money": f"{coins / 10**18:.6f} native coins",
+    }
+    for place, part in enumerate(leaving, start=1):
+        when = "now" if part.release_at <= now else f"in {format_duration(part.release_at - now)}"
+        lines[f"unbonding {place}"] = f"{format_amount(part.amount)}, {format_time(part.release_at)} ({when})"
+    emit(document, json_, pairs(lines))
+
+
+def stake_with_permit(chain: Chain, account: LocalAccount, amount: int) -> TxReceipt:
+    """Stake an amount (units of 1e-18 tokens) in one transaction, by a signed permission (EIP-2612).
+
+    Raises:
+        ContractRefused: the account has not enough tokens.
+        RpcError: the endpoint failed.
+    """
+    deadline = chain.now() + PERMIT_LIFETIME
+    domain = {
+        "name": "Moot",
+        "version": "1",
+        "chainId": chain.deployment.chain_id,
+        "verifyingContract": chain.deployment.token,
+    }
+    kinds = {
+        "Permit": [
+            {"name": "owner", "type": "address"},
+            {"name": "spender", "type": "address"},
+            {"name": "value", "type": "uint256"},
+            {"name": "nonce", "type": "uint256"},
+            {"name": "deadline", "type": "uint256"},
+        ]
+    }
+    message = {
+        "owner": account.address,
+        "spender": chain.deployment.vault,
+        "value": amount,
+        "nonce": chain.read(chain.token.functions.nonces(account.address)),
+        "deadline": deadline,
+    }
+    signed = account.sign_typed_data(domain, kinds, message)
+    r, s = signed.r.to_bytes(32, "big"), signed.s.to_bytes(32, "big")
+    return chain.send(chain.vault.functions.stakeWithPermit(amount, deadline, signed.v, r, s), account)
+
+
+def _sent(account: LocalAccount, receipt: TxReceipt) -> dict[str, Any]:
+    return {
+        "account": account.address,
+        "transaction": receipt["transactionHash"].to_0x_hex(),
+        "block": receipt["blockNumber"],
+        "gasUsed": receipt["gasUsed"],
+    }

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a federation stands, and the clock of a local chain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from folkmoot.cli.governance import PROPOSAL_HEADERS, proposal_row
+from folkmoot.cli.options import DEPLOYMENT_DEFAULT, RPC_DEFAULT, DeploymentPath, Json, RpcUrl, connected
+from folkmoot.cli.output import emit, pairs, table
+
+if TYPE_CHECKING:
+    from folkmoot.chain.client import Chain
+    from folkmoot.policy import Policy
+
+
+def register(root: typer.Typer) -> None:
+    """Add the commands."""
+    root.command()(status)
+    root.command()(advance)
+
+
+def status(
+    rpc: RpcUrl = RPC_DEFAULT, deployment: DeploymentPath = DEPLOYMENT_DEFAULT, json_: Json = False
+) -> None:
+    """Show head, current round, policy, active version, stakes and open proposals.
+
+    Example: folkmoot status --json
+    """
+    from folkmoot import policy_file
+    from folkmoot.chain import governance
+    from folkmoot.chain.amounts import format_amount, format_time
+
+    with connected(rpc, deployment) as chain:
+        now = chain.now()
+        head, coordinator, active = chain.head(), chain.coordinator(), chain.active()
+        policy_id = chain.current_policy()
+        policy = chain.policy(policy_id)
+        current = _round(chain, chain.next_round() - 1)
+        staked, bond = chain.total_staked(), chain.stake_of(coordinator)
+        all_proposals = governance.proposals(chain)
+        document: dict[str, Any] = {
+            "chainId": chain.deployment.chain_id,
+            "ledger": chain.deployment.ledger,
+            "chainTime": now,
+            "head": {"round": head.round, "stateRoot": "0x" + head.state_root.hex()},
+            "round": current,
+            "active": None
+            if active is None
+            else {"version": active.version, "reportHash": "0x" + active.report_hash.hex()},
+            "coordinator": {"address": coordinator, "stake": str(bond)},
+            "policy": {"id": policy_id, **policy_file.to_json(policy)},
+            "totalStaked": str(staked),
+            "proposals": [each.to_json(chain) for each in all_proposals],
+        }
+    lines = {
+        "chain": f"{document['chainId']}, time {format_time(now)}",
+        "ledger": document["ledger"],
+        "head": f"round {head.round}, state root 0x{head.state_root.hex()}",
+        "round": _round_text(current, now),
+        "active": "no version yet" if active is None else f"version {active.version}",
+        "policy": f"{policy_id}: {_policy_text(policy)}",
+        "coordinator": f"{coordinator}, stake {format_amount(bond)}",
+        "staked": format_amount(staked),
+    }
+    standing = [each for each in all_proposals if each.state in governance.OPEN_STATES]
+    rows = [proposal_row(each, now) for each in standing]
+    shown = [table(PROPOSAL_HEADERS, rows)] if rows else ["No open proposals."]
+    emit(document, json_, pairs(lines), *shown)
+
+
+def advance(
+    seconds: Annotated[int, typer.Argument(min=1, help="How far.")],
+    rpc: RpcUrl = RPC_DEFAULT,
+    json_: Json = False,
+) -> None:
+    """Move the clock of a local chain forward. Refused on every chain but a local Anvil.
+
+    Example: folkmoot advance 600
+    """
+    from folkmoot.chain.amounts import format_time
+    from folkmoot.chain.rpc import Rpc
+    from folkmoot.local import anvil
+
+    with Rpc(rpc) as endpoint:
+        now = anvil.advance(endpoint, seconds)
+    emit({"chainTime": now}, json_, f"The chain's time is now {format_time(now)}.")
+
+
+def _round(chain: Chain, number: int) -> dict[str, Any]:
+    """Return the youngest round, which may be the genesis, as JSON."""
+    view, phase = chain.round(number), chain.phase(number)
+    return {
+        "round": number,
+        "phase": phase.name.lower(),
+        "entries": view.entries,
+        "base": view.base,
+        "policy": view.policy,
+        "openedAt": view.opened_at,
+        "commitDeadline": view.commit_deadline or None,
+        "anchorDeadline": view.anchor_deadline or None,
+        "challengeDeadline": view.challenge_deadline or None,
+        "coordinator": view.coordinator,
+    }
+
+
+def _round_text(current: dict[str, Any], now: int) -> str:
+    from folkmoot.chain.amounts import format_duration
+
+    if current["round"] == 0:
+        return "none yet"
+    deadline, what = {
+        "open": (current["commitDeadline"], "commitments until"),
+        "committed": (current["anchorDeadline"], "anchor until"),
+        "anchored": (current["challengeDeadline"], "challenges until"),
+    }.get(current["phase"], (None, ""))
+    text = f"{current['round']} {current['phase']}, {current['entries']} updates"
+    if deadline is None:
+        return text
+    left = deadline - now
+    return f"{text}, {what} {'in ' + format_duration(left) if left > 0 else 'over'}".replace(
+        "until in", "for another"
+    )
+
+
+def _policy_text(policy: Policy) -> str:
+    from folkmoot.chain.amounts import format_amount, format_duration
+
+    parameters = f" {list(policy.parameters)}" if policy.parameters else ""
+    return (
+        f"{policy.rule}{parameters}, {policy.min_contributors} to {policy.max_contributors} contributors, "
+        f"stake {format_amount(policy.min_stake)}, bond {format_amount(policy.bond)}, "
+        f"reward {format_amount(policy.reward)}, windows {format_duration(policy.commit_window)} / "
+        f"{format_duration(policy.anchor_window)} / {format_duration(policy.challenge_window)}"
+    )
