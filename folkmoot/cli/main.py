@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from typing import NoReturn
 
 import click
@@ -38,15 +38,18 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
+    def show_version(asked: bool) -> None:
+        if asked:
+            print(f"folkmoot {version('folkmoot')}")  # noqa: T201
+            raise typer.Exit
+
     @app.callback()
     def _root(
-        version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
+        version_: bool = typer.Option(
+            False, "--version", help="Print the version and exit.", is_eager=True, callback=show_version
+        ),
     ) -> None:
-        if version:
-            from importlib.metadata import version as installed
-
-            typer.echo(f"folkmoot {installed('folkmoot')}")
-            raise typer.Exit
+        """Take the options that come before a command."""
 
     for group in (account, deploy, stake, governance, status):
         group.register(app)
