@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flower's SuperNode with our executor beside it, and a shorter pause between two looks for messages.
+
+Flower's node looks for messages every three seconds and can't be told otherwise; in a round of a few seconds
+that is most of the time. This starts the same SuperNode in this process with another clock in that one loop.
+With a Flower that looks different inside, the pause simply stays what it is. It knows no key and does not travel
+in the app bundle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+DEFAULT_PAUSE = 0.5
+"""Seconds between two looks for messages."""
+
+
+def shorten_pauses(module: ModuleType, longest: float, sleep: Callable[[float], None] = time.sleep) -> bool:
+    """Make a module's own `time.sleep` wait `longest` seconds at most; other modules are not touched.
+
+    Returns:
+        Whether the module has such a clock.
+    """
+    if getattr(module, "time", None) is not time:
+        return False
+    clock = SimpleNamespace(**{name: getattr(time, name) for name in dir(time) if not name.startswith("_")})
+    clock.sleep = lambda seconds: sleep(min(seconds, longest))
+    module.time = clock  # type: ignore[attr-defined]
+    return True
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a SuperNode; what is not known here is handed on to Flower."""
+    parser = argparse.ArgumentParser(prog="client.supernode", description=__doc__)
+    parser.add_argument("--port", type=int, required=True, help="port of the node's own Runtime API")
+    parser.add_argument(
+        "--pause", type=float, default=DEFAULT_PAUSE, help="seconds between looks for messages"
+    )
+    parser.add_argument("--preload", action="append", default=[], help="module that tasks find imported")
+    parser.add_argument(
+        "--no-fork", action="store_true", help="start a Python for every message, as Flower does"
+    )
+    options, rest = parser.parse_known_args(arguments)
+
+    from flwr.supernode import start_client_internal
+    from flwr.supernode.cli.flower_supernode import flower_supernode
+
+    shorten_pauses(start_client_internal, options.pause)
+    sys.argv = ["flower-supernode", "--port", str(options.port), *rest]
+    if not options.no_fork:
+        sys.argv += ["--isolation", "process"]
+        subprocess.Popen(executor_command(options.port, options.preload))
+    flower_supernode()
+
+
+def executor_command(port: int, preload: Sequence[str]) -> list[str]:
+    """Return the command of the executor beside a SuperNode on this port."""
+    import os
+
+    command = [sys.executable, "-m", "client.executor", "--runtime-api-address", f"127.0.0.1:{port}"]
+    command += ["--parent-pid", str(os.getpid())]
+    for name in preload:
+        command += ["--preload", name]
+    return command
+
+
+if __name__ == "__main__":
+    main()
