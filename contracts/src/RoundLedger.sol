@@ -5,7 +5,6 @@ import { AccessControl } from "@openzeppelin/contracts/access/AccessControl.sol"
 import { ECDSA } from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import { EIP712 } from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import { SignatureChecker } from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
-import { BitMaps } from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
 
 import { IModelRegistry } from "./interfaces/IModelRegistry.sol";
 import { IMootToken } from "./interfaces/IMootToken.sol";
@@ -21,8 +20,6 @@ import { PolicyId, RoundId } from "./libraries/Types.sol";
 /// chain from the head down to the reported round, plus the open round; it is cancelled there and then, and nothing
 /// half-void is left that could become final later.
 contract RoundLedger is IRoundLedger, EIP712, AccessControl {
-    using BitMaps for BitMaps.BitMap;
-
     /// @dev What recording commitments needs of a round and its policy, read once a batch.
     struct Intake {
         RoundId round;
@@ -32,6 +29,8 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         uint128 minStake;
         bytes32 baseStateRoot;
         bytes32 entriesHash;
+        uint256 wordIndex;
+        uint256 word;
     }
 
     /// @notice Role that adds policies and appoints the coordinator: the timelock.
@@ -61,7 +60,8 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     address private _coordinator;
     mapping(PolicyId policyId => Policy) private _policies;
     mapping(RoundId round => Round) private _rounds;
-    mapping(RoundId round => BitMaps.BitMap memberIds) private _committed;
+    /// @dev One bit a member, by its number: 256 contributors share the price of one storage slot.
+    mapping(RoundId round => mapping(uint256 wordIndex => uint256)) private _committed;
     mapping(address account => uint256) private _claimable;
 
     /// @param governance Administrator of the roles and of the rules: the timelock.
@@ -157,9 +157,10 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         Intake memory intake = _startIntake(round);
         (uint256[] memory stakes, uint32[] memory memberIds) = vault.members(contributors);
         for (uint256 i = 0; i < count; ++i) {
-            bytes32 commitmentHash = Commitments.hash(commitments[i]);
+            Commitment calldata commitment = commitments[i];
+            bytes32 commitmentHash = Commitments.hash(commitment);
             _requireSignature(contributors[i], commitmentHash, signatures[i]);
-            _record(intake, commitments[i], commitmentHash, stakes[i], memberIds[i]);
+            _record(intake, commitment, commitmentHash, stakes[i], memberIds[i]);
         }
         _endIntake(intake);
     }
@@ -313,7 +314,7 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     /// @inheritdoc IRoundLedger
     function hasCommitted(RoundId round, address contributor) external view returns (bool) {
         (, uint32 memberId) = _member(contributor);
-        return _committed[round].get(memberId);
+        return _committed[round][memberId >> 8] & _bit(memberId) != 0;
     }
 
     /// @inheritdoc IRoundLedger
@@ -375,12 +376,14 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         intake.minStake = policy.minStake;
         intake.baseStateRoot = _rounds[round.base].stateRoot;
         intake.entriesHash = round.entriesHash;
+        intake.word = _committed[id][0];
     }
 
     function _endIntake(Intake memory intake) private {
         Round storage round = _rounds[intake.round];
         round.entries = intake.entries;
         round.entriesHash = intake.entriesHash;
+        _committed[intake.round][intake.wordIndex] = intake.word;
     }
 
     function _record(
@@ -391,13 +394,8 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         uint32 memberId
     ) private {
         _requireAcceptable(intake, commitment, stake);
-        BitMaps.BitMap storage committed = _committed[intake.round];
-        if (committed.get(memberId)) {
-            revert RoundLedgerAlreadyCommitted(intake.round, commitment.contributor);
-        }
-
+        _markCommitted(intake, commitment.contributor, memberId);
         uint16 index = intake.entries;
-        committed.set(memberId);
         intake.entries = index + 1;
         intake.entriesHash = Commitments.append(intake.entriesHash, commitment.contributor, commitmentHash);
         emit UpdateCommitted(
@@ -409,6 +407,23 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
             commitment.numExamples,
             commitment.bundleHash
         );
+    }
+
+    /// @dev Sets the member's bit. The word of the last member stays in memory: neighbours cost no storage access.
+    function _markCommitted(Intake memory intake, address contributor, uint32 memberId) private {
+        uint256 wordIndex = memberId >> 8;
+        if (wordIndex != intake.wordIndex) {
+            _committed[intake.round][intake.wordIndex] = intake.word;
+            intake.wordIndex = wordIndex;
+            intake.word = _committed[intake.round][wordIndex];
+        }
+        uint256 bit = _bit(memberId);
+        if (intake.word & bit != 0) revert RoundLedgerAlreadyCommitted(intake.round, contributor);
+        intake.word |= bit;
+    }
+
+    function _bit(uint32 memberId) private pure returns (uint256) {
+        return 1 << (memberId & 0xff);
     }
 
     function _requireAcceptable(Intake memory intake, Commitment calldata commitment, uint256 stake) private pure {
