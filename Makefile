@@ -9,14 +9,14 @@ SETUP := $(VENV)/.installed
 TOOLCHAIN := node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-all test-python test-contracts check fix lint types contracts-check slither abi bench clean
+.PHONY: help install demo up test test-all test-python test-contracts check fix lint types contracts-check slither abi bench clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Set-up
 
-setup: $(SETUP) $(TOOLCHAIN) ## Install everything into .venv and node_modules
+install: $(SETUP) $(TOOLCHAIN) ## Install everything into .venv and node_modules
 
 # pip, not uv: the plain client of a plain venv is what everybody has. The bootstrap refuses an old Python by name.
 $(SETUP): pyproject.toml
@@ -34,15 +34,15 @@ $(TOOLCHAIN): $(SETUP) package.json package-lock.json tools/node_toolchain.py
 
 ##@ Run
 
-demo: setup ## Everything from nothing: strangers train, a poisoner loses, a vote releases, an audit recomputes
+demo: install ## Everything from nothing: strangers train, a poisoner loses, a vote releases, an audit recomputes
 	@$(BIN)/folkmoot demo $(ARGS)
 
-up: setup ## A local federation that stays up
+up: install ## A local federation that stays up
 	@$(BIN)/folkmoot up $(ARGS)
 
 ##@ Test
 
-test: setup ## The tests, without the slow ones
+test: install ## The tests, without the slow ones
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 	@$(MAKE) --no-print-directory test-contracts
 
@@ -50,43 +50,43 @@ test-all: check ## What CI runs: checks, all tests, contract coverage, gas, slit
 	@$(BIN)/python -m pytest $(ARGS)
 	@$(MAKE) --no-print-directory test-contracts contracts-check
 
-test-contracts: setup ## Unit, fuzz and invariant tests of the contracts
+test-contracts: install ## Unit, fuzz and invariant tests of the contracts
 	@cd contracts && ../$(FORGE) test
 
 ##@ Check
 
 check: lint types ## Formats, lint, types, dependency directions
 
-fix: setup ## Format and repair what can be repaired
+fix: install ## Format and repair what can be repaired
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 	@cd contracts && ../$(FORGE) fmt
 
-lint: setup
+lint: install
 	@$(BIN)/ruff check . || (echo "Remedy: make fix" && exit 1)
 	@$(BIN)/ruff format --check . || (echo "Remedy: make fix" && exit 1)
 	@$(BIN)/lint-imports --no-cache
 	@cd contracts && ../$(FORGE) fmt --check || (echo "Remedy: make fix" && exit 1)
 
-types: setup
+types: install
 	@$(BIN)/mypy
 
-contracts-check: setup ## Gas snapshots, coverage, packaged ABIs, slither
+contracts-check: install ## Gas snapshots, coverage, packaged ABIs, slither
 	@cd contracts && FORGE_SNAPSHOT_CHECK=true ../$(FORGE) test --match-path 'test/gas/*' || (echo "Remedy: if the change is meant, make gas and commit contracts/snapshots" && exit 1)
 	@$(BIN)/python tools/compile_contracts.py --check
 	@$(BIN)/python tools/check_coverage.py
 	@$(MAKE) --no-print-directory slither
 
-slither: setup
+slither: install
 	@cd contracts && PATH="$(CURDIR)/$(dir $(FORGE)):$(CURDIR)/bin:$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/slither .
 
-gas: setup ## Write the gas snapshots anew
+gas: install ## Write the gas snapshots anew
 	@cd contracts && ../$(FORGE) test --match-path 'test/gas/*'
 
-abi: setup ## Compile the contracts and write the packaged ABIs and bytecode
+abi: install ## Compile the contracts and write the packaged ABIs and bytecode
 	@$(BIN)/python tools/compile_contracts.py
 
-bench: setup ## Speed of codec, hashing and aggregation beside memcpy and sha256
+bench: install ## Speed of codec, hashing and aggregation beside memcpy and sha256
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## Remove what was built

@@ -68,6 +68,7 @@ def anvil_command(
     block_time: float | None = None,
     mixed: bool = False,
     state: Path | None = None,
+    chain_id: int = CHAIN_ID,
 ) -> list[str]:
     """Return the command that starts a local chain on a port.
 
@@ -78,6 +79,7 @@ def anvil_command(
         mixed: With a block time, also mine a block for each transaction at once, so that nobody waits and the
             chain's clock goes on.
         state: File that the chain's state is loaded from if it is there, and saved to at the end.
+        chain_id: Chain id, for tests of what must be refused elsewhere.
 
     Raises:
         LocalError: Anvil is not installed.
@@ -86,7 +88,7 @@ def anvil_command(
         str(find_anvil()),
         *("--host", host),
         *("--port", str(port)),
-        *("--chain-id", str(CHAIN_ID)),
+        *("--chain-id", str(chain_id)),
         *("--accounts", "1"),
         "--enable-tx-gas-limit",  # the cap of EIP-7825, which main networks have
     ]
@@ -108,6 +110,7 @@ class Anvil:
         state: File that the chain's state is loaded from and saved to.
         log: File for its output; a temporary one if left out.
         timeout: Seconds that it may take until it answers.
+        chain_id: Chain id, for tests of what must be refused elsewhere.
     """
 
     def __init__(
@@ -118,12 +121,14 @@ class Anvil:
         state: Path | None = None,
         log: Path | None = None,
         timeout: float = 30.0,
+        chain_id: int = CHAIN_ID,
     ) -> None:
         self.port = port
         self.block_time = block_time
         self.state = state
         self.log = log
         self.timeout = timeout
+        self.chain_id = chain_id
         self._child: Child | None = None
         self._rpc: Rpc | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -164,12 +169,14 @@ class Anvil:
             self.port = free_port()
         else:
             require_free_port(self.port, "the local chain")
+        command = anvil_command(
+            self.port, block_time=self.block_time, state=self.state, chain_id=self.chain_id
+        )
         if self.log is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="folkmoot-anvil-")
             self.log = Path(self._scratch.name, "anvil.log")
-        command = anvil_command(self.port, block_time=self.block_time, state=self.state)
-        self._child = spawn("anvil", command, self.log)
         try:
+            self._child = spawn("anvil", command, self.log)
             self._await_answer(self._child)
         except FolkmootError:
             self.stop()

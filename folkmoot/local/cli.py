@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands `demo`, `up`, `prepare` and `chain`: a whole federation on one machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from folkmoot.cli.options import Json
+from folkmoot.cli.output import emit
+from folkmoot.errors import InputError
+
+DEFAULT_HOME = Path(".folkmoot") / "local"
+"""Folder of `folkmoot up`."""
+
+Task = Annotated[str, typer.Option(help="Task: mnist, digits, breast-cancer, or package.module:object.")]
+Contributors = Annotated[int, typer.Option(help="Number of contributors.", min=1, max=64)]
+Attack = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--attack",
+        metavar="NUMBER=DRILL",
+        help="Make a contributor (from 1) a poisoner, e.g. 5=sign-flip; may be repeated; 'none' for nobody.",
+        show_default=False,
+    ),
+]
+Rule = Annotated[str, typer.Option(help="Aggregation rule with its parameters, e.g. mean or multi_krum:1,0.")]
+
+
+def register(root: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (demo, up, prepare, chain):
+        root.command()(command)
+
+
+def demo(
+    rounds: Annotated[int, typer.Option(help="Rounds to train.", min=1, max=1000)] = 5,
+    contributors: Contributors = 5,
+    task: Task = "mnist",
+    attack: Attack = None,
+    rule: Rule = "multi_krum:1,0",
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
+    home: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for keys, logs and artifacts. Default: a new temporary one.", show_default=False
+        ),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Watch strangers train a model together, a poisoner lose, a vote release it, and an audit recompute all of it.
+
+    Starts a local chain, the contracts, a coordinator, a Flower SuperLink and the contributors, on free ports of
+    this machine, and ends them all. Takes two to three minutes on two cores.
+
+    Example: folkmoot demo --rounds 3 --keep
+    """
+    from rich.console import Console
+
+    from folkmoot.local.demo import Demo
+    from folkmoot.local.federation import Plan
+
+    place = home if home is not None else Path(tempfile.mkdtemp(prefix="folkmoot-demo-"))
+    name, parameters = parse_rule(rule)
+    plan = Plan(
+        home=place.absolute(),
+        task=task,
+        contributors=contributors,
+        attackers=parse_attacks(attack, {contributors: "sign-flip"} if contributors > 2 else {}),
+        rule=name,
+        parameters=parameters,
+    )
+    console = Console(file=sys.stderr) if json_ else Console()
+    summary = Demo(plan, rounds, console, keep=keep).run()
+    if json_:
+        emit(summary, json_)
+
+
+def up(
+    contributors: Contributors = 3,
+    task: Task = "digits",
+    attack: Attack = None,
+    rule: Rule = "multi_krum:1,0",
+    home: Annotated[Path, typer.Option(help="Folder that keeps all of it between starts.")] = DEFAULT_HOME,
+    api_port: Annotated[int, typer.Option(help="Port of the coordinator's API.")] = 8100,
+    chain_port: Annotated[int, typer.Option(help="Port of the local chain.")] = 8545,
+    superlink_port: Annotated[int, typer.Option(help="Port of the SuperLink.")] = 8000,
+    json_: Json = False,
+) -> None:
+    """Start a local federation that stays up until Ctrl-C, and goes on where it was when started again.
+
+    Example: folkmoot up --contributors 5 --task mnist
+    """
+    from rich.console import Console
+
+    from folkmoot.local.federation import LocalFederation, Plan
+    from folkmoot.local.federation import prepare as make
+    from folkmoot.local.processes import Supervisor
+
+    name, parameters = parse_rule(rule)
+    plan = Plan(home.absolute(), task, contributors, parse_attacks(attack, {}), name, parameters)
+    console = Console(file=sys.stderr) if json_ else Console()
+    with Supervisor(plan.logs) as supervisor:
+        federation = LocalFederation(
+            plan, supervisor, api_port=api_port, chain_port=chain_port, superlink_port=superlink_port
+        )
+        with console.status("starting") as status:
+            federation.start_chain()
+            if not plan.deployment_file.exists():
+                make(plan, federation.rpc_url, lambda text: status.update(f"making {text}"))
+            status.update("starting coordinator and SuperLink")
+            federation.start_services()
+            federation.start_nodes()
+        where = {
+            "api": federation.api_url,
+            "rpc": federation.rpc_url,
+            "superlink": federation.superlink,
+            "deployment": str(plan.deployment_file),
+            "keys": str(plan.home / "keys"),
+            "passwordFile": str(plan.password_file),
+        }
+        emit(
+            where,
+            json_,
+            f"API         {federation.api_url}/v1/docs\nchain       {federation.rpc_url}\n"
+            f"SuperLink   {federation.superlink}\nkeys, logs  {plan.home}\n\nTry, in another terminal:\n"
+            f"  export FOLKMOOT_RPC={federation.rpc_url} FOLKMOOT_DEPLOYMENT={plan.deployment_file}\n"
+            f"  folkmoot status\n"
+            f"  folkmoot train --rounds 3 --expect {contributors} --coordinator {federation.api_url} "
+            f"--superlink {federation.superlink} \\\n"
+            f"      --keystore {plan.keystore('coordinator')} --password-file {plan.password_file}\n\n"
+            "Ctrl-C ends it; the next start goes on where it was.",
+        )
+        sys.stdout.flush()
+        supervisor.watch(lambda: False)
+
+
+def prepare(
+    rpc: Annotated[str, typer.Option("--rpc", metavar="URL", help="JSON-RPC endpoint of a local Anvil.")],
+    contributors: Contributors = 3,
+    task: Task = "digits",
+    rule: Rule = "multi_krum:1,0",
+    home: Annotated[Path, typer.Option(help="Folder to make.")] = DEFAULT_HOME,
+    json_: Json = False,
+) -> None:
+    """Make a federation on a running local chain: keys, genesis, contracts, stakes, the coordinator's folder.
+
+    Starts nothing. What `up` and the compose file do first.
+
+    Example: folkmoot prepare --rpc http://127.0.0.1:8545 --home ./federation
+    """
+    from folkmoot.local.federation import Plan
+    from folkmoot.local.federation import prepare as make
+
+    name, parameters = parse_rule(rule)
+    plan = Plan(home.absolute(), task, contributors, {}, name, parameters)
+    if plan.deployment_file.exists():
+        emit({"home": str(plan.home), "made": False}, json_, f"{plan.home} holds a federation already.")
+        return
+    made = make(plan, rpc)
+    document = {"home": str(plan.home), "made": True, "accounts": made.addresses}
+    emit(document, json_, f"Made a federation with {contributors} contributors in {plan.home}.")
+
+
+def chain(
+    host: Annotated[str, typer.Option(help="Interface.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port.")] = 8545,
+    state: Annotated[
+        Path | None, typer.Option(help="File that keeps the chain between starts.", show_default=False)
+    ] = None,
+    block_time: Annotated[float, typer.Option(help="Seconds between blocks without transactions.")] = 1.0,
+) -> None:
+    """Run a local chain (Anvil) in the foreground. Its accounts and its money are worth nothing.
+
+    Example: folkmoot chain --state chain.json
+    """
+    from folkmoot.local.anvil import anvil_command
+    from folkmoot.local.processes import require_free_port
+
+    require_free_port(port, "the local chain", host)
+    command = anvil_command(port, host=host, block_time=block_time, mixed=True, state=state)
+    sys.stdout.flush()
+    os.execv(command[0], command)  # noqa: S606  our own program, no shell
+
+
+def parse_attacks(texts: list[str] | None, default: dict[int, str]) -> dict[int, str]:
+    """Return the drill of each attacking contributor.
+
+    Raises:
+        InputError: an option is malformed.
+    """
+    if texts is None:
+        return default
+    attacks: dict[int, str] = {}
+    for text in texts:
+        if text == "none":
+            continue
+        number, separator, drill = text.partition("=")
+        if not separator or not number.isdigit() or not drill:
+            raise InputError(
+                f"{text!r} is no attack.", remedy="Write NUMBER=DRILL, e.g. 5=sign-flip, or none."
+            )
+        attacks[int(number)] = drill
+    return attacks
+
+
+def parse_rule(text: str) -> tuple[str, tuple[int, ...]]:
+    """Return a rule's name and parameters from `name` or `name:1,2`.
+
+    Raises:
+        InputError: a parameter is no number.
+    """
+    name, _, rest = text.partition(":")
+    parts = [part for part in rest.split(",") if part]
+    if not name or not all(part.isdigit() for part in parts):
+        raise InputError(f"{text!r} is no rule.", remedy="Write a name and numbers, e.g. multi_krum:1,0.")
+    return name, tuple(int(part) for part in parts)

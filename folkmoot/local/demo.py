@@ -1,0 +1,442 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`folkmoot demo`: the whole story on one machine, told as it happens.
+
+It starts a local federation, follows the coordinator's public events while strangers train and one of them poisons,
+has the result voted on, and ends with an audit. What it shows comes from the public API and from the same
+commands that a person types; it imports neither half.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from folkmoot.chain.amounts import format_amount
+from folkmoot.coordinator_api import CoordinatorApi, Event
+from folkmoot.errors import LocalError
+from folkmoot.local.federation import LocalFederation, Plan, Prepared, folkmoot_command, prepare, run_folkmoot
+from folkmoot.local.processes import Supervisor
+
+NAMES = ("Ada", "Ben", "Cleo", "Dora", "Emil", "Fay", "Gus", "Hana", "Ivo", "Jana")
+"""What the contributors are called on the screen, in order."""
+
+STALL_SECONDS = 120.0
+"""Seconds without any event after which the demo gives up."""
+
+
+@dataclass
+class Told:
+    """What was learned of one round."""
+
+    number: int
+    received: dict[str, int] = field(default_factory=dict)
+    """Bytes of the update by account."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Reason code by account."""
+    committed: set[str] = field(default_factory=set)
+    """Accounts with a commitment on the chain."""
+    verdicts: list[dict[str, Any]] = field(default_factory=list)
+    rewards: dict[str, int] = field(default_factory=dict)
+    gas: dict[str, int] = field(default_factory=dict)
+    """Gas by step."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Metrics of the new model on the common test set."""
+    seconds: float = 0.0
+
+
+class Demo:
+    """Tells the story.
+
+    Args:
+        plan: The federation.
+        rounds: Rounds to train.
+        console: Where to print.
+        keep: Whether everything stays up at the end, until Ctrl-C.
+    """
+
+    def __init__(self, plan: Plan, rounds: int, console: Console, *, keep: bool = False) -> None:
+        self.plan = plan
+        self.rounds = rounds
+        self.console = console
+        self.keep = keep
+        self.names: dict[str, str] = {}
+        self.told: list[Told] = []
+        self.started = time.monotonic()
+
+    def run(self) -> dict[str, Any]:
+        """Tell the whole story; return a summary.
+
+        Raises:
+            FolkmootError: a part failed; every process is ended.
+        """
+        with Supervisor(self.plan.logs) as supervisor:
+            federation = LocalFederation(self.plan, supervisor)
+            prepared = self._set_up(federation)
+            self._train(federation)
+            release = self._release(federation)
+            audit = self._audit(federation)
+            summary = self._summary(federation, prepared, release, audit)
+            if self.keep:
+                self._stay(supervisor, federation)
+        return summary
+
+    # The story
+
+    def _set_up(self, federation: LocalFederation) -> Prepared:
+        attackers = ", ".join(f"{self._title(n)} ({what})" for n, what in self.plan.attackers.items())
+        self.console.rule("[bold]Folkmoot")
+        self.console.print(
+            f"{self.plan.contributors} strangers train [bold]{self.plan.task}[/] for {self.rounds} rounds. "
+            + (f"One of them cheats: {attackers}. " if attackers else "")
+            + "Nobody trusts anybody.\n"
+        )
+        with self.console.status("starting the chain") as status:
+            federation.start_chain()
+            self._done(f"local chain (Anvil) at {federation.rpc_url}")
+            prepared = prepare(self.plan, federation.rpc_url, lambda text: status.update(f"making {text}"))
+            for number, name in enumerate(self.plan.names(), 1):
+                self.names[prepared.addresses[name]] = self._title(number)
+            gas = sum(prepared.report.gas.values())
+            self._done(f"six contracts deployed for {gas:,} gas; the deployer holds no role")
+            self._done(f"{self.plan.contributors} contributors staked, the coordinator bonded")
+            status.update("starting coordinator and SuperLink")
+            federation.start_services()
+            self._done(
+                f"coordinator at {federation.api_url}/v1/docs, Flower SuperLink at {federation.superlink}"
+            )
+            status.update("contributors join")
+            federation.start_nodes()
+        self._start_evaluator(federation)
+        return prepared
+
+    def _train(self, federation: LocalFederation) -> None:
+        federation.start_training(self.rounds)
+        api = CoordinatorApi(federation.api_url)
+        current: Told | None = None
+        began = time.monotonic()
+        with self.console.status("contributors load their data and join the first round") as status:
+            for event in self._events(federation, api):
+                data = event.data
+                name = self.names.get(str(data.get("contributor")), "")
+                match event.type:
+                    case "round-opened":
+                        current, began = Told(int(data["round"])), time.monotonic()
+                        current.gas["open"] = int(data.get("gas") or 0)
+                        status.update(f"round {current.number}: contributors train")
+                    case "update-received" if current:
+                        current.received[data["contributor"]] = int(data.get("bytes") or 0)
+                        status.update(f"round {current.number}: {name} trained and signed")
+                    case "update-refused" if current:
+                        current.refused[data["contributor"]] = str(data["reason"])
+                    case "updates-committed" if current:
+                        current.committed |= set(data["contributors"])
+                        current.gas["commit"] = current.gas.get("commit", 0) + int(data.get("gas") or 0)
+                        status.update(f"round {current.number}: committed on the chain, aggregating")
+                    case "round-computed" if current:
+                        current.verdicts = list(data["verdicts"])
+                    case "round-anchored" if current:
+                        current.gas["anchor"] = int(data.get("gas") or 0)
+                        current.seconds = time.monotonic() - began
+                        status.update(f"round {current.number}: anchored, evaluating the new model")
+                        current.metrics = self._metrics(current.number)
+                        self.told.append(current)
+                        self._show(current)
+                        status.update("the challenge window passes")
+                    case "round-finalized":
+                        self._round(int(data["round"])).gas["finalize"] = int(data.get("gas") or 0)
+                    case "rewards-settled":
+                        told = self._round(int(data["round"]))
+                        told.gas["settle"] = int(data.get("gas") or 0)
+                        told.rewards = {account: int(amount) for account, amount in data["amounts"].items()}
+                    case "round-cancelled":
+                        self.console.print(
+                            f"  round {data['round']} was cancelled: {escape(str(data.get('reason')))}"
+                        )
+                    case "run-failed":
+                        raise LocalError(f"The run failed. {data.get('error', '')}", code="run-failed")
+                    case _:
+                        pass
+                if event.type == "rewards-settled" and int(data["round"]) == self.rounds:
+                    break
+        api.close()
+
+    def _release(self, federation: LocalFederation) -> dict[str, Any]:
+        """Propose, vote, queue and execute by the commands that people type."""
+        self.console.rule("[bold]The vote")
+        version = self.told[-1].number
+        report = self.plan.home / "report.json"
+        evaluated = self._command(
+            federation,
+            *("task", "evaluate", "--task", self.plan.task, "--coordinator", federation.api_url),
+            *("--version", str(version), "--report", report),
+        )
+        proposer = self._key("contributor-1")
+        title = f"Release version {version}"
+        proposed = self._command(
+            federation, "propose", "--version", str(version), "--report", report, "--title", title, *proposer
+        )
+        proposal = proposed["proposal"]
+        identifier = str(proposal["id"])
+        self._advance(federation, int(proposal["snapshot"]))
+        for number, name in enumerate(self.plan.names(), 1):
+            choice = "against" if number in self.plan.attackers else "for"
+            self._command(federation, "vote", identifier, choice, *self._key(name), who=self._title(number))
+        self._advance(federation, int(proposal["deadline"]))
+        queued = self._command(federation, "queue", identifier, *proposer)
+        self._advance(federation, int(queued["proposal"]["eta"]))
+        self._command(federation, "execute", identifier, *proposer)
+        return {"proposal": identifier, "version": version, "evaluated": evaluated}
+
+    def _audit(self, federation: LocalFederation) -> dict[str, Any]:
+        self.console.rule("[bold]The audit")
+        self.console.print("Anybody can recompute all of it from the chain and the public files:\n")
+        words = (
+            *("audit", "--rpc", federation.rpc_url, "--deployment", self.plan.deployment_file),
+            *("--artifacts", federation.api_url),
+        )
+        return self._command(federation, *words)
+
+    def _summary(
+        self, federation: LocalFederation, prepared: Prepared, release: dict[str, Any], audit: dict[str, Any]
+    ) -> dict[str, Any]:
+        last = self.told[-1]
+        seconds = time.monotonic() - self.started
+        per_update = [t.gas.get("commit", 0) / max(1, len(t.committed)) for t in self.told]
+        attackers = [self._title(number) for number in self.plan.attackers]
+        kept = sum(1 for t in self.told for v in t.verdicts if v["weight"] and self._name(v) in attackers)
+        given = sum(1 for t in self.told for v in t.verdicts if self._name(v) in attackers)
+        honest = sum(
+            1 for t in self.told for v in t.verdicts if not v["weight"] and self._name(v) not in attackers
+        )
+        summary = {
+            "seconds": round(seconds, 1),
+            "rounds": len(self.told),
+            "metrics": last.metrics,
+            "attackerUpdates": given,
+            "attackerUpdatesAccepted": kept,
+            "honestUpdatesLeftOut": honest,
+            "gasPerUpdateCommitted": round(sum(per_update) / len(per_update)),
+            "activeVersion": release["version"],
+            "audit": audit,
+            "home": str(self.plan.home),
+            "ledger": prepared.deployment.ledger,
+        }
+        self.console.rule("[bold]What happened")
+        table = Table.grid(padding=(0, 2))
+        rows = [
+            ("model", f"version {release['version']}, " + _metric_text(last.metrics)),
+            ("the cheat", f"{given - kept} of {given} updates refused weight" if given else "nobody cheated"),
+            (
+                "honest updates left out",
+                f"{honest}" + (" (Multi-Krum always leaves somebody out)" if honest else ""),
+            ),
+            (
+                "gas",
+                f"{summary['gasPerUpdateCommitted']:,} an update committed, {_round_gas(last):,} a whole round",
+            ),
+            ("released by", "a vote with stake behind it, after a timelock"),
+            ("checked by", "an audit that trusted neither coordinator nor files"),
+            ("time", f"{seconds:.0f} s in all"),
+        ]
+        for left, right in rows:
+            table.add_row(Text(left, style="dim"), right)
+        self.console.print(table)
+        self.console.print("\nLook next at:")
+        command = "folkmoot" if _on_path() else "python -m folkmoot"
+        for hint in (
+            f"{command} demo --keep          # the same, and it stays up: API, chain, nodes",
+            f"{command} up                   # a local federation to play with",
+            "docs/protocol.md, docs/threat-model.md",
+            f"{self.plan.home}    # logs, artifacts, deployment.json",
+        ):
+            self.console.print(Text(f"  {hint}"))
+        return summary
+
+    def _stay(self, supervisor: Supervisor, federation: LocalFederation) -> None:
+        self.console.print(
+            f"\nStill up: API {federation.api_url}/v1/docs, chain {federation.rpc_url}, "
+            f"SuperLink {federation.superlink}. Ctrl-C ends it.\n"
+            f"  export FOLKMOOT_RPC={federation.rpc_url} FOLKMOOT_DEPLOYMENT={self.plan.deployment_file}"
+        )
+        supervisor.watch(lambda: False)
+
+    # Showing
+
+    def _show(self, told: Told) -> None:
+        metrics = _metric_text(told.metrics)
+        self.console.print(
+            f"\n[bold]round {told.number}[/]  {metrics}  "
+            f"[dim]{told.seconds:.1f} s · gas: commit {told.gas.get('commit', 0):,}, anchor {told.gas['anchor']:,}[/]"
+        )
+        table = Table(box=None, padding=(0, 2), header_style="dim")
+        for column in ("contributor", "update", "committed", "weight", "verdict"):
+            table.add_column(column, justify="right" if column in ("update", "weight") else "left")
+        by_account = {str(verdict["contributor"]): verdict for verdict in told.verdicts}
+        for account, name in self.names.items():
+            verdict = by_account.get(account)
+            size = f"{told.received[account] / 1024:.0f} KiB" if account in told.received else "-"
+            if account in told.refused and account not in told.received:
+                table.add_row(name, "-", "no", "", f"[red]refused on arrival: {told.refused[account]}[/]")
+            elif verdict is None:
+                table.add_row(name, size, "no", "", "[yellow]did not take part[/]")
+            else:
+                good = int(verdict["weight"]) > 0
+                style = "green" if good else "red"
+                reason = f"[{style}]{verdict['reason']}[/]{_numbers(verdict)}"
+                table.add_row(name, size, "yes", f"[{style}]{verdict['weight']}[/]", reason)
+        self.console.print(table)
+
+    def _done(self, text: str) -> None:
+        self.console.print(f"  [green]✓[/] {text}")
+
+    def _title(self, number: int) -> str:
+        return NAMES[number - 1] if number <= len(NAMES) else f"contributor {number}"
+
+    def _name(self, verdict: dict[str, Any]) -> str:
+        return self.names.get(str(verdict["contributor"]), "")
+
+    def _round(self, number: int) -> Told:
+        for told in self.told:
+            if told.number == number:
+                return told
+        raise LocalError(f"Round {number} was settled before it was anchored.", code="demo")
+
+    # Doing
+
+    def _events(self, federation: LocalFederation, api: CoordinatorApi) -> Iterator[Event]:
+        last = time.monotonic()
+        for event in api.events(patience=STALL_SECONDS):
+            federation.supervisor.check()
+            if event.type not in ("heartbeat", ""):
+                last = time.monotonic()
+            elif time.monotonic() - last > STALL_SECONDS:
+                break
+            yield event
+        raise LocalError(
+            f"Nothing happened for {STALL_SECONDS:.0f} seconds.",
+            remedy=f"Read the logs in {self.plan.logs}.",
+            code="demo-stalled",
+        )
+
+    def _start_evaluator(self, federation: LocalFederation) -> None:
+        federation.supervisor.start(
+            "evaluator",
+            [
+                *folkmoot_command(
+                    "task", "evaluate", "--task", self.plan.task, "--coordinator", federation.api_url
+                ),
+                "--watch",
+            ],
+            environment=federation.environment("evaluator"),
+        )
+
+    def _metrics(self, number: int) -> dict[str, float]:
+        """Wait for the evaluator's line about a version."""
+        log = self.plan.logs / "evaluator.log"
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            for line in log.read_text(errors="replace").splitlines():
+                try:
+                    found = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(found, dict) and found.get("version") == number:
+                    return {str(key): float(value) for key, value in found["metrics"].items()}
+            time.sleep(0.05)
+        raise LocalError(
+            f"The evaluator said nothing about version {number}.", remedy=f"Read {log}.", code="demo-stalled"
+        )
+
+    def _key(self, name: str) -> tuple[str | Path, ...]:
+        return ("--keystore", self.plan.keystore(name), "--password-file", self.plan.password_file)
+
+    def _command(self, federation: LocalFederation, *words: str | Path, who: str = "") -> dict[str, Any]:
+        """Run a command as a person would, show it, and return its JSON."""
+        hidden = {str(self.plan.password_file), "--password-file"}
+        shown = " ".join(_short(str(word), self.plan.home) for word in words if str(word) not in hidden)
+        with self.console.status(f"folkmoot {words[0]}"):
+            result = _run(federation, words)
+        prefix = f"[dim]{who}:[/] " if who else ""
+        self.console.print(f"  {prefix}[cyan]$ folkmoot {escape(shown)}[/]")
+        if line := _result_line(words[0], result):
+            self.console.print(f"    {line}")
+        return result
+
+    def _advance(self, federation: LocalFederation, time_: int) -> None:
+        """Move the local chain's clock past a time that real voters would wait for."""
+        from folkmoot.chain.rpc import Rpc
+
+        rpc = Rpc(federation.rpc_url)
+        missing = time_ - rpc.latest_timestamp() + 1
+        rpc.close()
+        if missing > 0:
+            _run(federation, ("advance", str(missing)))
+            self.console.print(f"    [dim]the chain's clock moves by {missing} s instead of waiting[/]")
+
+
+def _run(federation: LocalFederation, words: Sequence[str | Path]) -> dict[str, Any]:
+    deployment = str(federation.plan.deployment_file)
+    result = run_folkmoot(words, {"FOLKMOOT_RPC": federation.rpc_url, "FOLKMOOT_DEPLOYMENT": deployment})
+    federation.supervisor.check()
+    return result
+
+
+def _short(word: str, home: Path) -> str:
+    if word.isdigit() and len(word) > 20:
+        return word[:8] + "…"
+    if word.startswith(str(home)):
+        return Path(word).name
+    return f'"{word}"' if " " in word else word
+
+
+def _metric_text(metrics: dict[str, float]) -> str:
+    return ", ".join(
+        f"{name} {value:.1%}"
+        if name.startswith("accuracy") or name.endswith("recall")
+        else f"{name} {value:.3f}"
+        for name, value in metrics.items()
+    )
+
+
+def _numbers(verdict: dict[str, Any]) -> str:
+    numbers = verdict.get("numbers") or {}
+    if "score" not in numbers or int(verdict["weight"]):
+        return ""
+    ratio = int(numbers["score"]) / max(1, int(numbers["threshold"]))
+    return f" [dim](its distance to the others is {ratio:.2f} times that of the farthest one kept)[/]"
+
+
+def _round_gas(told: Told) -> int:
+    return sum(told.gas.values())
+
+
+def _result_line(command: str | Path, result: dict[str, Any]) -> str:
+    match str(command):
+        case "task":
+            return escape(_metric_text({k: float(v) for k, v in result.get("metrics", {}).items()}))
+        case "vote":
+            return (
+                f"[dim]{format_amount(int(result['weight']))} votes {result['vote']}[/]"
+                if "weight" in result
+                else ""
+            )
+        case "execute":
+            return "[green]executed: the version is active[/]"
+        case "audit":
+            return "[green]everything matches[/]"
+        case _:
+            return ""
+
+
+def _on_path() -> bool:
+    return any(Path(folder, "folkmoot").exists() for folder in os.environ.get("PATH", "").split(os.pathsep))

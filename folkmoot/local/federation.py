@@ -1,0 +1,470 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole federation on one machine: keys, genesis, contracts, stakes, and the processes of every role.
+
+`prepare` makes it on a chain, once; `LocalFederation` runs it. Every part is the program that a real federation
+runs, started as a process of its own; this module imports neither half.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from folkmoot import keystore, policy_file
+from folkmoot.chain.amounts import UNIT
+from folkmoot.errors import InputError, LocalError
+from folkmoot.local import anvil
+from folkmoot.local.processes import Supervisor, accepts_connections, free_port, require_free_port
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+    from folkmoot.chain.client import Chain
+    from folkmoot.chain.deploy import Report
+    from folkmoot.chain.deployment import Deployment
+    from folkmoot.manifest import Manifest
+    from folkmoot.policy import Policy
+
+SCRYPT_WORK = 2**12
+"""Work factor of the key files of a local federation: their keys are worth nothing, and many are opened at a start."""
+
+MEAN_SQUARE_CAP = 64**2
+"""Largest mean square of an update's integers in a local policy: four times the target of 16, squared."""
+
+COORDINATOR_STAKE = 1_000 * UNIT
+CONTRIBUTOR_STAKE = 100 * UNIT
+CONTRIBUTOR_ALLOCATION = 150 * UNIT
+
+GENESIS_FILE = "genesis.json"
+"""Name of the genesis file in its folder."""
+
+Say = Callable[[str], None]
+"""Is told, in a few words, what is done next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a local federation is made of."""
+
+    home: Path
+    """Folder that holds all of it."""
+    task: str = "mnist"
+    """Task: a shipped one, or ``package.module:object``."""
+    contributors: int = 5
+    """Number of contributors."""
+    attackers: Mapping[int, str] = field(default_factory=dict)
+    """Drill that a contributor (counted from 1) carries out, e.g. ``{5: "sign-flip"}``."""
+    rule: str = "multi_krum"
+    """Aggregation rule."""
+    parameters: tuple[int, ...] = (1, 0)
+    """Its parameters."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            InputError: fewer than one contributor, or an attacker that is none of them.
+        """
+        if not 1 <= self.contributors <= 64:
+            raise InputError(
+                f"A local federation has 1 to 64 contributors, not {self.contributors}.",
+                remedy="Choose another number.",
+            )
+        for number in self.attackers:
+            if not 1 <= number <= self.contributors:
+                raise InputError(
+                    f"Contributor {number} can't attack: there are {self.contributors}.",
+                    remedy="Number them from 1.",
+                )
+
+    @property
+    def deployment_file(self) -> Path:
+        """Addresses of the contracts."""
+        return self.home / "deployment.json"
+
+    @property
+    def genesis(self) -> Path:
+        """Folder with the genesis artifacts."""
+        return self.home / "genesis"
+
+    @property
+    def coordinator_home(self) -> Path:
+        """Folder of the coordinator."""
+        return self.home / "coordinator"
+
+    @property
+    def artifacts(self) -> Path:
+        """The coordinator's artifact store."""
+        return self.coordinator_home / "artifacts"
+
+    @property
+    def password_file(self) -> Path:
+        """Password of all key files of this federation, readable by its owner only."""
+        return self.home / "password"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the processes' logs."""
+        return self.home / "logs"
+
+    def names(self) -> list[str]:
+        """Names of the contributors, in order."""
+        return [f"contributor-{number}" for number in range(1, self.contributors + 1)]
+
+    def keystore(self, name: str) -> Path:
+        """Key file of the coordinator or a contributor."""
+        return self.home / "keys" / f"{name}.json"
+
+    def node_home(self, name: str) -> Path:
+        """Folder of a contributor's node."""
+        return self.home / "nodes" / name
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What `prepare` made."""
+
+    deployment: Deployment
+    """Addresses."""
+    addresses: dict[str, str]
+    """Account by name: `coordinator`, `contributor-1`, ..."""
+    report: Report
+    """What was deployed, its gas, and what was read back."""
+
+
+def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
+    """Make keys, genesis, contracts and stakes on a local chain, and the coordinator's folder.
+
+    Raises:
+        InputError: the folder already holds a federation.
+        LocalError: the chain is not a local one, or a program failed.
+        ChainError: a transaction failed.
+    """
+    from folkmoot.chain.client import Chain, connect_web3
+    from folkmoot.chain.deploy import PROFILES, deploy_and_report
+    from folkmoot.chain.rpc import Rpc
+    from folkmoot.cli.deploy import genesis_roots
+
+    if plan.deployment_file.exists():
+        raise InputError(
+            f"{plan.home} already holds a federation.",
+            remedy="Choose another --home, or remove that folder.",
+            code="home-not-empty",
+        )
+    rpc = Rpc(rpc_url)
+    if rpc.chain_id() != anvil.CHAIN_ID:
+        raise LocalError(
+            f"Chain {rpc.chain_id()} is not a local chain.",
+            remedy="Use `folkmoot deploy` for a real one.",
+            code="not-a-local-chain",
+        )
+    say("keys")
+    accounts = _make_keys(plan)
+    for account in accounts.values():
+        rpc.call("anvil_setBalance", [account.address, hex(anvil.FUNDS)])
+    say(f"initial model of the task {plan.task}")
+    run_folkmoot(["task", "init", "--task", plan.task, "--out", plan.genesis])
+    roots = genesis_roots(plan.genesis / GENESIS_FILE, plan.genesis)
+    policy = local_policy(plan, _manifest(plan))
+    (plan.home / "policy.json").write_text(json.dumps(policy_file.to_json(policy), indent=2) + "\n")
+    say("contracts")
+    allocations: dict[str, int] = {
+        accounts["coordinator"].address: COORDINATOR_STAKE + CONTRIBUTOR_ALLOCATION
+    }
+    allocations |= {accounts[name].address: CONTRIBUTOR_ALLOCATION for name in plan.names()}
+    # A key of its own, forgotten afterwards: whoever deploys holds no role.
+    deployer = _throwaway(rpc)
+    report = deploy_and_report(
+        connect_web3(rpc_url),
+        deployer,
+        roots,
+        policy,
+        accounts["coordinator"].address,
+        allocations,
+        PROFILES["demo"].governance,
+    )
+    chain = Chain.connect(rpc_url, report.deployment)
+    say("stakes")
+    for name, account in accounts.items():
+        _stake(chain, account, COORDINATOR_STAKE if name == "coordinator" else CONTRIBUTOR_STAKE)
+    chain.close()
+    rpc.close()
+    report.deployment.save(plan.deployment_file)
+    say("coordinator")
+    run_folkmoot(
+        [
+            *("coordinator", "init", "--home", plan.coordinator_home),
+            *("--deployment", plan.deployment_file, "--genesis", plan.genesis, "--rpc", rpc_url),
+            *("--keystore", plan.keystore("coordinator"), "--password-file", plan.password_file),
+        ]
+    )
+    return Prepared(report.deployment, {name: account.address for name, account in accounts.items()}, report)
+
+
+def local_policy(plan: Plan, manifest: Manifest) -> Policy:
+    """Return the first policy of a local federation: the windows of the demo profile, a cap on the mean square."""
+    from folkmoot.chain.deploy import PROFILES
+    from folkmoot.policy import Policy
+
+    windows = PROFILES["demo"].windows
+    return Policy(
+        rule=plan.rule,
+        parameters=plan.parameters,
+        max_sum_squares=MEAN_SQUARE_CAP * manifest.elements,
+        min_contributors=min(2, plan.contributors),
+        max_contributors=max(64, plan.contributors),
+        bits=8,
+        rate=1024,
+        momentum=0,
+        commit_window=windows.commit,
+        anchor_window=windows.anchor,
+        challenge_window=windows.challenge,
+        min_stake=CONTRIBUTOR_STAKE,
+        bond=COORDINATOR_STAKE // 2,
+        reward=100 * UNIT,
+    )
+
+
+class LocalFederation:
+    """The running processes of a federation: chain, coordinator, SuperLink, one SuperNode a contributor.
+
+    A context manager around a `Supervisor`: leaving the block ends every process.
+
+    Args:
+        plan: What to run.
+        api_port: Port of the coordinator's API, a free one if left out.
+        chain_port: Port of the chain, a free one if left out.
+        superlink_port: Port of the SuperLink, a free one if left out.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        supervisor: Supervisor,
+        *,
+        api_port: int | None = None,
+        chain_port: int | None = None,
+        superlink_port: int | None = None,
+    ) -> None:
+        self.plan = plan
+        self.supervisor = supervisor
+        self.api_port = _port(api_port, "the coordinator")
+        self.chain_port = _port(chain_port, "the local chain")
+        self.superlink_port = _port(superlink_port, "the SuperLink")
+
+    @property
+    def rpc_url(self) -> str:
+        """JSON-RPC endpoint."""
+        return f"http://127.0.0.1:{self.chain_port}"
+
+    @property
+    def api_url(self) -> str:
+        """The coordinator's API."""
+        return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def superlink(self) -> str:
+        """Address of the SuperLink."""
+        return f"127.0.0.1:{self.superlink_port}"
+
+    def start_chain(self) -> None:
+        """Start Anvil; its state is kept in the federation's folder."""
+        from folkmoot.chain.rpc import Rpc
+        from folkmoot.errors import RpcError
+
+        probe = Rpc(self.rpc_url, timeout=2.0)
+
+        def answers() -> bool:
+            try:
+                return probe.chain_id() == anvil.CHAIN_ID
+            except RpcError:
+                return False
+
+        self.plan.home.mkdir(parents=True, exist_ok=True)
+        command = anvil.anvil_command(
+            self.chain_port, block_time=1, mixed=True, state=self.plan.home / "chain.json"
+        )
+        self.supervisor.start("chain", command, ready=answers, timeout=30)
+
+    def start_services(self) -> None:
+        """Start coordinator and SuperLink, and wait until both answer."""
+        from folkmoot.coordinator_api import CoordinatorApi
+        from folkmoot.errors import CoordinatorError
+
+        api = CoordinatorApi(self.api_url, timeout=2.0)
+
+        def healthy() -> bool:
+            try:
+                return bool(api.health())
+            except CoordinatorError:
+                return False
+
+        self.supervisor.start(
+            "superlink",
+            [
+                *(program("flower-superlink"), "--insecure", "--disable-runtime-dependency-installation"),
+                *("--port", str(self.superlink_port)),
+            ],
+            environment=self.environment("superlink"),
+        )
+        self.supervisor.start(
+            "coordinator",
+            [
+                *folkmoot_command("coordinator", "serve", "--home", self.plan.coordinator_home),
+                *("--port", str(self.api_port), "--hasten", "--password-file", self.plan.password_file),
+            ],
+            environment={**self.environment("coordinator"), "FOLKMOOT_COORDINATOR_RPC_URL": self.rpc_url},
+            ready=healthy,
+            timeout=90,
+        )
+        self.supervisor.watch(lambda: accepts_connections(self.superlink_port), timeout=90)
+        api.close()
+
+    def start_nodes(self) -> None:
+        """Start one `folkmoot join` a contributor, all at once."""
+        for number, name in enumerate(self.plan.names(), 1):
+            attack = self.plan.attackers.get(number)
+            self.supervisor.start(
+                name,
+                [
+                    *folkmoot_command("join", "--home", self.plan.node_home(name)),
+                    *("--rpc", self.rpc_url, "--coordinator", self.api_url, "--superlink", self.superlink),
+                    *("--deployment", self.plan.deployment_file, "--task", self.plan.task),
+                    *("--partition", f"{number - 1}/{self.plan.contributors}"),
+                    *("--keystore", self.plan.keystore(name), "--password-file", self.plan.password_file),
+                    *(("--attack", attack) if attack else ()),
+                ],
+                environment=self.environment(name),
+            )
+
+    def start_training(self, rounds: int) -> None:
+        """Start `folkmoot train`; its end is no failure if it succeeded."""
+        self.supervisor.start(
+            "train",
+            [
+                *folkmoot_command("train", "--rounds", str(rounds), "--expect", str(self.plan.contributors)),
+                *("--coordinator", self.api_url, "--superlink", self.superlink),
+                *(
+                    "--keystore",
+                    self.plan.keystore("coordinator"),
+                    "--password-file",
+                    self.plan.password_file,
+                ),
+                "--json",
+            ],
+            environment=self.environment("train"),
+            expected_to_end=True,
+        )
+
+    def environment(self, name: str) -> dict[str, str]:
+        """Return the environment of a process: a Flower folder of its own, one thread, no telemetry."""
+        flower = self.plan.home / "flower" / name
+        flower.mkdir(parents=True, exist_ok=True)
+        return {
+            **{key: value for key, value in os.environ.items() if not key.startswith("FOLKMOOT_PASSWORD")},
+            "FLWR_HOME": str(flower),
+            "FLWR_TELEMETRY_ENABLED": "0",
+            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05",
+            # Many processes share few cores: threads of each would only wait for each other.
+            "OMP_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+
+def folkmoot_command(*words: str | Path) -> list[str]:
+    """Return the command line of a `folkmoot` command for this interpreter."""
+    return [sys.executable, "-m", "folkmoot", *map(str, words)]
+
+
+def run_folkmoot(words: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Run a `folkmoot` command with ``--json`` and return what it printed.
+
+    Args:
+        words: The command's words, without `folkmoot`.
+        environment: Variables to add to those of this process.
+
+    Raises:
+        LocalError: it failed; message, remedy and code are its own.
+    """
+    done = subprocess.run(
+        folkmoot_command(*words, "--json"),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **(environment or {})},
+    )
+    if done.returncode != 0:
+        raise _complaint(words, done)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def program(name: str) -> str:
+    """Return the path of a program that is installed beside this interpreter."""
+    beside = Path(sys.executable).with_name(name)
+    return str(beside) if beside.exists() else name
+
+
+def _complaint(words: Sequence[str | Path], done: subprocess.CompletedProcess[str]) -> LocalError:
+    details = {"command": [str(word) for word in words]}
+    try:
+        error = json.loads(done.stdout)["error"]
+        message, remedy, code = str(error["message"]), str(error["remedy"]), str(error["code"])
+    except (ValueError, KeyError, TypeError):
+        said = (done.stderr or done.stdout).strip() or f"It ended with status {done.returncode}."
+        return LocalError(f"folkmoot {words[0]} failed: {said}", code="command-failed", details=details)
+    return LocalError(f"folkmoot {words[0]} failed: {message}", remedy=remedy, code=code, details=details)
+
+
+def _make_keys(plan: Plan) -> dict[str, LocalAccount]:
+    from eth_account import Account
+
+    plan.home.mkdir(parents=True, exist_ok=True)
+    password = secrets.token_urlsafe(24)
+    descriptor = os.open(plan.password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(password + "\n")
+    accounts: dict[str, LocalAccount] = {}
+    for name in ("coordinator", *plan.names()):
+        key = secrets.token_bytes(32)
+        keystore.create(plan.keystore(name), password, private_key=key, work=SCRYPT_WORK)
+        accounts[name] = Account.from_key(key)
+    return accounts
+
+
+def _manifest(plan: Plan) -> Manifest:
+    from folkmoot.cli.deploy import MANIFEST_LIMIT
+    from folkmoot.genesis import Genesis
+    from folkmoot.manifest import Manifest
+    from folkmoot.mirror import FolderSource
+
+    genesis = Genesis.from_json((plan.genesis / GENESIS_FILE).read_bytes())
+    path = FolderSource(plan.genesis).fetch(genesis.manifest, MANIFEST_LIMIT)
+    return Manifest.from_json(path.read_bytes())
+
+
+def _throwaway(rpc: Any) -> LocalAccount:
+    from eth_account import Account
+
+    account: LocalAccount = Account.create()
+    rpc.call("anvil_setBalance", [account.address, hex(anvil.FUNDS)])
+    return account
+
+
+def _stake(chain: Chain, account: LocalAccount, amount: int) -> None:
+    chain.send(chain.token.functions.approve(chain.deployment.vault, amount), account)
+    chain.send(chain.vault.functions.stake(account.address, amount), account)
+
+
+def _port(port: int | None, what: str) -> int:
+    if port is None:
+        return free_port()
+    require_free_port(port, what)
+    return port
