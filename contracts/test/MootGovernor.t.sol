@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { IGovernor } from "@openzeppelin/contracts/governance/IGovernor.sol";
+import { TimelockController } from "@openzeppelin/contracts/governance/TimelockController.sol";
+import { GovernorPreventLateQuorum } from "@openzeppelin/contracts/governance/extensions/GovernorPreventLateQuorum.sol";
+
+import { IModelRegistry } from "../src/interfaces/IModelRegistry.sol";
+import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
+import { RoundId } from "../src/libraries/Types.sol";
+import { RoundTest } from "./utils/RoundTest.sol";
+
+/// @notice How the assembly decides, from the proposal to the change that it makes.
+contract MootGovernorTest is RoundTest {
+    uint8 private constant AGAINST = 0;
+    uint8 private constant FOR = 1;
+    uint8 private constant ABSTAIN = 2;
+    bytes32 private constant REPORT = keccak256("evaluation report");
+    string private constant DESCRIPTION = "Make the next version active";
+
+    struct Proposal {
+        address[] targets;
+        uint256[] values;
+        bytes[] calls;
+        string description;
+    }
+
+    /// @dev 5000 of the coordinator, 500, 300 and 100: the quorum of 20 % is 1180.
+    function setUp() public override {
+        super.setUp();
+        vm.warp(START + 1);
+    }
+
+    function _call(address target, bytes memory data) private pure returns (Proposal memory proposal) {
+        proposal.targets = new address[](1);
+        proposal.values = new uint256[](1);
+        proposal.calls = new bytes[](1);
+        proposal.targets[0] = target;
+        proposal.calls[0] = data;
+        proposal.description = DESCRIPTION;
+    }
+
+    function _activation(RoundId version) private view returns (Proposal memory) {
+        return _call(address(registry), abi.encodeCall(registry.activate, (version, REPORT)));
+    }
+
+    function _propose(Actor memory proposer, Proposal memory proposal) private returns (uint256 proposalId) {
+        vm.prank(proposer.addr);
+        proposalId = governor.propose(proposal.targets, proposal.values, proposal.calls, proposal.description);
+    }
+
+    function _vote(Actor memory voter, uint256 proposalId, uint8 support) private {
+        vm.prank(voter.addr);
+        governor.castVote(proposalId, support);
+    }
+
+    function _startVote(uint256 proposalId) private {
+        vm.warp(governor.proposalSnapshot(proposalId) + 1);
+    }
+
+    function _endVote(uint256 proposalId) private {
+        vm.warp(governor.proposalDeadline(proposalId) + 1);
+    }
+
+    function _queue(Proposal memory proposal) private {
+        governor.queue(proposal.targets, proposal.values, proposal.calls, keccak256(bytes(proposal.description)));
+    }
+
+    function _execute(Proposal memory proposal) private {
+        vm.prank(stranger.addr);
+        governor.execute(proposal.targets, proposal.values, proposal.calls, keccak256(bytes(proposal.description)));
+    }
+
+    /// @dev Carries a proposal through every step, with the votes of the coordinator and of alice.
+    function _carry(Proposal memory proposal) private {
+        uint256 proposalId = _propose(alice, proposal);
+        _startVote(proposalId);
+        _vote(coordinator, proposalId, FOR);
+        _vote(alice, proposalId, FOR);
+        _endVote(proposalId);
+        _queue(proposal);
+        vm.warp(governor.proposalEta(proposalId));
+        _execute(proposal);
+    }
+
+    function _assertState(uint256 proposalId, IGovernor.ProposalState expected, string memory message) private view {
+        vm.assertEq(uint256(governor.state(proposalId)), uint256(expected), message);
+    }
+
+    function test_settings_areThoseOfTheDeployment() public view {
+        vm.assertEq(governor.name(), "MootGovernor", "name");
+        vm.assertEq(governor.votingDelay(), VOTING_DELAY, "voting delay");
+        vm.assertEq(governor.votingPeriod(), VOTING_PERIOD, "voting period");
+        vm.assertEq(governor.proposalThreshold(), PROPOSAL_THRESHOLD, "proposal threshold");
+        vm.assertEq(governor.quorumNumerator(), QUORUM_PERCENT, "quorum");
+        vm.assertEq(uint256(governor.lateQuorumVoteExtension()), VOTE_EXTENSION, "extension");
+        vm.assertEq(governor.CLOCK_MODE(), "mode=timestamp", "clock");
+        vm.assertEq(timelock.getMinDelay(), TIMELOCK_DELAY, "delay of the timelock");
+        vm.assertEq(governor.quorum(START), vault.totalStaked() / 5, "a fifth of what is staked");
+    }
+
+    function test_activation_goesThroughVoteAndTimelock() public {
+        RoundId version = finalized();
+        Proposal memory proposal = _activation(version);
+        uint256 proposalId = _propose(carol, proposal);
+        _assertState(proposalId, IGovernor.ProposalState.Pending, "after the proposal");
+        _startVote(proposalId);
+        _assertState(proposalId, IGovernor.ProposalState.Active, "after the delay");
+        _vote(coordinator, proposalId, FOR);
+        _vote(alice, proposalId, AGAINST);
+        _vote(bob, proposalId, ABSTAIN);
+        (uint256 against, uint256 inFavour, uint256 abstained) = governor.proposalVotes(proposalId);
+        vm.assertEq(against, 5 * MIN_STAKE, "stake of alice");
+        vm.assertEq(inFavour, 5 * BOND, "stake of the coordinator");
+        vm.assertEq(abstained, 3 * MIN_STAKE, "stake of bob");
+        _endVote(proposalId);
+        _assertState(proposalId, IGovernor.ProposalState.Succeeded, "after the vote");
+        vm.assertTrue(governor.proposalNeedsQueuing(proposalId), "a timelock stands in between");
+        _queue(proposal);
+        _assertState(proposalId, IGovernor.ProposalState.Queued, "in the timelock");
+        uint256 eta = governor.proposalEta(proposalId);
+        vm.assertEq(eta, block.timestamp + TIMELOCK_DELAY, "time of the execution");
+        vm.warp(eta);
+        vm.expectEmit(address(registry));
+        emit IModelRegistry.VersionActivated(version, REPORT);
+        _execute(proposal);
+        _assertState(proposalId, IGovernor.ProposalState.Executed, "carried out");
+        (RoundId active, bytes32 reportHash) = registry.active();
+        assertEq(active, version, "active version");
+        vm.assertEq(reportHash, REPORT, "report");
+    }
+
+    function test_activation_failsBeforeTheTimelockIsOver() public {
+        Proposal memory proposal = _activation(finalized());
+        uint256 proposalId = _propose(alice, proposal);
+        _startVote(proposalId);
+        _vote(coordinator, proposalId, FOR);
+        _endVote(proposalId);
+        _queue(proposal);
+        vm.warp(governor.proposalEta(proposalId) - 1);
+        bytes32 operation = timelock.hashOperationBatch(
+            proposal.targets,
+            proposal.values,
+            proposal.calls,
+            0,
+            bytes32(bytes20(address(governor))) ^ keccak256(bytes(proposal.description))
+        );
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                TimelockController.TimelockUnexpectedOperationState.selector,
+                operation,
+                bytes32(1 << uint8(TimelockController.OperationState.Ready))
+            )
+        );
+        _execute(proposal);
+    }
+
+    function test_activation_ofAVersionThatIsNotFinalCanNotBeCarriedOut() public {
+        RoundId round = anchored();
+        Proposal memory proposal = _activation(round);
+        uint256 proposalId = _propose(alice, proposal);
+        _startVote(proposalId);
+        _vote(coordinator, proposalId, FOR);
+        _endVote(proposalId);
+        _queue(proposal);
+        vm.warp(governor.proposalEta(proposalId));
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.ModelRegistryUnknownVersion.selector, round));
+        _execute(proposal);
+    }
+
+    function test_proposal_isDefeatedWithoutTheQuorum() public {
+        uint256 proposalId = _propose(alice, _activation(finalized()));
+        _startVote(proposalId);
+        _vote(alice, proposalId, FOR);
+        _vote(bob, proposalId, FOR);
+        _endVote(proposalId);
+        _assertState(proposalId, IGovernor.ProposalState.Defeated, "900 of 5900 is under a fifth");
+    }
+
+    function test_proposal_isDefeatedByTheMajority() public {
+        uint256 proposalId = _propose(alice, _activation(finalized()));
+        _startVote(proposalId);
+        _vote(alice, proposalId, FOR);
+        _vote(coordinator, proposalId, AGAINST);
+        _endVote(proposalId);
+        _assertState(proposalId, IGovernor.ProposalState.Defeated, "more against than for");
+    }
+
+    function test_propose_failsBelowTheThreshold() public {
+        Proposal memory proposal = _activation(finalized());
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IGovernor.GovernorInsufficientProposerVotes.selector, stranger.addr, 0, PROPOSAL_THRESHOLD
+            )
+        );
+        _propose(stranger, proposal);
+    }
+
+    function test_vote_countsTheStakeAtTheSnapshot() public {
+        uint256 proposalId = _propose(alice, _activation(finalized()));
+        uint256 stakeBefore = vault.stakeOf(bob.addr);
+        _startVote(proposalId);
+        giveStake(bob.addr, 100_000e18);
+        _vote(bob, proposalId, FOR);
+        (, uint256 inFavour,) = governor.proposalVotes(proposalId);
+        vm.assertEq(inFavour, stakeBefore, "stake that came later does not vote");
+    }
+
+    function test_vote_countsStakeThatLeavesAfterTheSnapshot() public {
+        uint256 proposalId = _propose(alice, _activation(finalized()));
+        _startVote(proposalId);
+        uint256 stakeBefore = vault.stakeOf(bob.addr);
+        vm.prank(bob.addr);
+        vault.requestUnbond(stakeBefore);
+        _vote(bob, proposalId, FOR);
+        (, uint256 inFavour,) = governor.proposalVotes(proposalId);
+        vm.assertEq(inFavour, stakeBefore, "it was at stake at the snapshot, and can still be slashed");
+    }
+
+    function test_vote_isProlongedByALateQuorum() public {
+        uint256 proposalId = _propose(alice, _activation(finalized()));
+        uint256 deadline = governor.proposalDeadline(proposalId);
+        vm.warp(deadline - 1 hours);
+        uint256 prolonged = deadline - 1 hours + VOTE_EXTENSION;
+        vm.expectEmit(address(governor));
+        emit GovernorPreventLateQuorum.ProposalExtended(proposalId, uint64(prolonged));
+        _vote(coordinator, proposalId, FOR);
+        vm.assertEq(governor.proposalDeadline(proposalId), prolonged, "deadline");
+    }
+
+    function test_cancel_isForTheProposerBeforeTheVote() public {
+        Proposal memory proposal = _activation(finalized());
+        uint256 proposalId = _propose(alice, proposal);
+        bytes32 descriptionHash = keccak256(bytes(proposal.description));
+        vm.expectRevert(abi.encodeWithSelector(IGovernor.GovernorUnableToCancel.selector, proposalId, coordinator.addr));
+        vm.prank(coordinator.addr);
+        governor.cancel(proposal.targets, proposal.values, proposal.calls, descriptionHash);
+        vm.prank(alice.addr);
+        governor.cancel(proposal.targets, proposal.values, proposal.calls, descriptionHash);
+        _assertState(proposalId, IGovernor.ProposalState.Canceled, "taken back");
+    }
+
+    function test_governance_addsAPolicy() public {
+        IRoundLedger.Policy memory added = policy();
+        added.rule = "mean";
+        _carry(_call(address(ledger), abi.encodeCall(ledger.addPolicy, (added))));
+        assertEq(ledger.currentPolicy(), policyId(2), "current policy");
+    }
+
+    function test_governance_replacesTheCoordinator() public {
+        _carry(_call(address(ledger), abi.encodeCall(ledger.appointCoordinator, (bob.addr))));
+        vm.assertEq(ledger.coordinator(), bob.addr, "coordinator");
+    }
+
+    function test_governance_changesItsOwnSettings() public {
+        _carry(_call(address(governor), abi.encodeCall(governor.setVotingPeriod, (1 days))));
+        vm.assertEq(governor.votingPeriod(), 1 days, "voting period");
+        vm.expectRevert(abi.encodeWithSelector(IGovernor.GovernorOnlyExecutor.selector, coordinator.addr));
+        vm.prank(coordinator.addr);
+        governor.setVotingPeriod(1);
+    }
+
+    function test_governance_changesTheDelayOfTheTimelock() public {
+        _carry(_call(address(timelock), abi.encodeCall(timelock.updateDelay, (3 days))));
+        vm.assertEq(timelock.getMinDelay(), 3 days, "delay");
+    }
+}

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { IModelRegistry } from "../../src/interfaces/IModelRegistry.sol";
+import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
+import { ModelRegistry } from "../../src/ModelRegistry.sol";
+import { MootToken } from "../../src/MootToken.sol";
+import { RoundLedger } from "../../src/RoundLedger.sol";
+import { StakeVault } from "../../src/StakeVault.sol";
+import { RoundId } from "../../src/libraries/Types.sol";
+import { RoundTest } from "../utils/RoundTest.sol";
+import { Test } from "../utils/Test.sol";
+
+/// @notice Coordinator, contributors, verifier and passers-by, who do what they may in any order.
+contract LedgerHandler is Test {
+    struct Parts {
+        RoundLedger ledger;
+        StakeVault vault;
+        MootToken token;
+        address coordinator;
+        address verifier;
+        address treasury;
+    }
+
+    Parts private _parts;
+    address[3] private _contributors;
+
+    mapping(uint256 round => IRoundLedger.Phase) private _lastPhase;
+    mapping(uint256 round => uint256) public timesFinal;
+    mapping(uint256 round => IRoundLedger.Entry[]) private _entries;
+    mapping(uint256 round => uint32[]) private _weights;
+    /// @notice What was credited for a round, claimed by everybody, and burnt by slashing.
+    mapping(uint256 round => uint256) public credited;
+    uint256 public claimed;
+    uint256 public burnt;
+
+    constructor(Parts memory parts, address[3] memory contributors) {
+        _parts = parts;
+        _contributors = contributors;
+        _lastPhase[0] = IRoundLedger.Phase.Final;
+        timesFinal[0] = 1;
+    }
+
+    /// @dev After each action, every round must be where it was or in a phase that may follow.
+    modifier phasesMoveForward() {
+        _;
+        for (uint256 i = 0; i < rounds(); ++i) {
+            IRoundLedger.Phase current = _parts.ledger.phase(id(i));
+            vm.assertTrue(_mayFollow(_lastPhase[i], current), "a phase only moves forward");
+            if (current == IRoundLedger.Phase.Final && _lastPhase[i] != current) ++timesFinal[i];
+            _lastPhase[i] = current;
+        }
+    }
+
+    function openRound() external phasesMoveForward {
+        uint256 next = rounds();
+        if (_parts.ledger.rounds(id(next - 1)).phase == IRoundLedger.Phase.Open) return;
+        if (_parts.vault.stakeOf(_parts.coordinator) < _policy().bond) return;
+        (, bytes32 root) = _parts.ledger.head();
+        vm.prank(_parts.coordinator);
+        _parts.ledger.openRound(id(next), root, keccak256("header"));
+    }
+
+    function commit(uint256 who, uint64 sumSquares) external phasesMoveForward {
+        RoundId round = _last();
+        address contributor = _contributors[who % 3];
+        if (_parts.ledger.phase(round) != IRoundLedger.Phase.Open) return;
+        if (_parts.ledger.hasCommitted(round, contributor)) return;
+        IRoundLedger.Commitment memory commitment = IRoundLedger.Commitment({
+            contributor: contributor,
+            round: round,
+            baseStateRoot: _parts.ledger.rounds(_parts.ledger.rounds(round).base).stateRoot,
+            updateRoot: keccak256(abi.encode(round, who)),
+            sumSquares: uint64(bound(sumSquares, 0, _policy().maxSumSquares)),
+            numExamples: 1,
+            bundleHash: bytes32(0)
+        });
+        vm.prank(contributor);
+        _parts.ledger.commitUpdate(commitment);
+        _entries[rounds() - 1].push(IRoundLedger.Entry(contributor, _parts.ledger.hashCommitment(commitment)));
+    }
+
+    /// @dev Goes to the end of the commit window by itself: left to chance, few rounds would get this far.
+    function anchor(uint256 seed) external phasesMoveForward {
+        RoundId round = _last();
+        IRoundLedger.Round memory stored = _parts.ledger.rounds(round);
+        if (stored.phase != IRoundLedger.Phase.Open || stored.entries < _policy().minContributors) return;
+        if (_parts.vault.stakeOf(_parts.coordinator) < _policy().bond) return;
+        if (block.timestamp >= stored.anchorDeadline) return;
+        if (block.timestamp < stored.commitDeadline) vm.warp(stored.commitDeadline);
+        uint32[] storage weights = _weights[rounds() - 1];
+        for (uint256 i = 0; i < stored.entries; ++i) {
+            // casting to 'uint32' is safe because the value is bounded just here
+            // forge-lint: disable-next-line(unsafe-typecast)
+            weights.push(uint32(bound(seed >> (32 * i), i == 0 ? 1 : 0, 1_000_000)));
+        }
+        IRoundLedger.Anchor memory anchor_ = _anchor(rounds() - 1);
+        vm.prank(_parts.coordinator);
+        _parts.ledger.anchor(round, anchor_);
+    }
+
+    function finalize(uint256 which) external phasesMoveForward {
+        RoundId round = _find(which, IRoundLedger.Phase.Anchored);
+        IRoundLedger.Round memory stored = _parts.ledger.rounds(round);
+        if (stored.phase != IRoundLedger.Phase.Anchored) return;
+        if (_parts.ledger.rounds(stored.base).phase != IRoundLedger.Phase.Final) return;
+        if (block.timestamp < stored.challengeDeadline) vm.warp(stored.challengeDeadline);
+        _parts.ledger.finalize(round);
+    }
+
+    function cancel() external phasesMoveForward {
+        RoundId round = _last();
+        IRoundLedger.Round memory stored = _parts.ledger.rounds(round);
+        if (stored.phase != IRoundLedger.Phase.Open || block.timestamp < stored.commitDeadline) return;
+        if (stored.entries >= _policy().minContributors && block.timestamp < stored.anchorDeadline) return;
+        _parts.ledger.cancel(round);
+    }
+
+    function reportFraud(uint256 which) external phasesMoveForward {
+        // One call in four: fraud at every turn would leave no chain to speak of.
+        if (which % 4 != 0) return;
+        RoundId round = _find(which / 4, IRoundLedger.Phase.Anchored);
+        if (_parts.ledger.rounds(round).phase != IRoundLedger.Phase.Anchored) return;
+        uint256 supply = _parts.token.totalSupply();
+        vm.prank(_parts.verifier);
+        _parts.ledger.reportFraud(round, _parts.treasury);
+        burnt += supply - _parts.token.totalSupply();
+    }
+
+    function settle(uint256 which) external phasesMoveForward {
+        RoundId round = _find(which, IRoundLedger.Phase.Final);
+        IRoundLedger.Round memory stored = _parts.ledger.rounds(round);
+        if (RoundId.unwrap(round) == 0 || stored.phase != IRoundLedger.Phase.Final || stored.settled) return;
+        uint256 number = RoundId.unwrap(round);
+        uint256 before = _claimable();
+        _parts.ledger.settle(round, _entries[number], _anchor(number));
+        credited[number] += _claimable() - before;
+    }
+
+    function claim(uint256 who) external phasesMoveForward {
+        address account = _contributors[who % 3];
+        if (_parts.ledger.claimable(account) == 0) return;
+        claimed += _parts.ledger.claim(account);
+    }
+
+    function restake(uint256 amount) external phasesMoveForward {
+        vm.prank(_parts.treasury);
+        _parts.vault.stake(_parts.coordinator, bound(amount, 1, 2000e18));
+    }
+
+    function wait(uint256 time) external phasesMoveForward {
+        vm.warp(block.timestamp + bound(time, 1, 10 minutes));
+    }
+
+    /// @notice Number of rounds, the genesis included.
+    function rounds() public view returns (uint256) {
+        return RoundId.unwrap(_parts.ledger.nextRound());
+    }
+
+    function _mayFollow(IRoundLedger.Phase previous, IRoundLedger.Phase current) private pure returns (bool) {
+        if (previous == current) return true;
+        if (previous == IRoundLedger.Phase.None) return true;
+        if (previous == IRoundLedger.Phase.Open || previous == IRoundLedger.Phase.Committed) {
+            return current == IRoundLedger.Phase.Committed || current == IRoundLedger.Phase.Anchored
+                || current == IRoundLedger.Phase.Cancelled;
+        }
+        if (previous == IRoundLedger.Phase.Anchored) {
+            return current == IRoundLedger.Phase.Final || current == IRoundLedger.Phase.Slashed
+                || current == IRoundLedger.Phase.Cancelled;
+        }
+        return false;
+    }
+
+    function _anchor(uint256 number) private view returns (IRoundLedger.Anchor memory) {
+        return IRoundLedger.Anchor({
+            weights: _weights[number],
+            aggregateRoot: keccak256(abi.encode("aggregate", number)),
+            stateRoot: keccak256(abi.encode("state", number)),
+            verdictHash: keccak256("verdicts"),
+            artifactsHash: keccak256("artifacts")
+        });
+    }
+
+    /// @dev The first round in `phase_` from a chosen place on, going round; round 0 if there is none.
+    function _find(uint256 from, IRoundLedger.Phase phase_) private view returns (RoundId) {
+        uint256 count = rounds();
+        for (uint256 i = 0; i < count; ++i) {
+            uint256 number = (from % count + i) % count;
+            if (number != 0 && _parts.ledger.rounds(id(number)).phase == phase_) return id(number);
+        }
+        return id(0);
+    }
+
+    function _last() private view returns (RoundId) {
+        return id(rounds() - 1);
+    }
+
+    function _policy() private view returns (IRoundLedger.Policy memory) {
+        return _parts.ledger.policies(_parts.ledger.currentPolicy());
+    }
+
+    function _claimable() private view returns (uint256 sum) {
+        for (uint256 i = 0; i < 3; ++i) {
+            sum += _parts.ledger.claimable(_contributors[i]);
+        }
+    }
+}
+
+/// @notice What holds of the ledger after any sequence of actions. PROPERTIES.md lists these. That phases only move
+/// forward is checked by the handler after every single action.
+contract LedgerInvariants is RoundTest {
+    LedgerHandler private _handler;
+
+    function setUp() public override {
+        super.setUp();
+        _handler = new LedgerHandler(
+            LedgerHandler.Parts(ledger, vault, token, coordinator.addr, verifier.addr, treasury.addr),
+            [alice.addr, bob.addr, carol.addr]
+        );
+    }
+
+    function targetContracts() external view returns (address[] memory targets) {
+        targets = new address[](1);
+        targets[0] = address(_handler);
+    }
+
+    /// @dev The handler passes over what is impossible; this shows that what is possible does happen.
+    function test_handler_reachesEveryEnd() external {
+        for (uint256 i = 0; i < 3; ++i) {
+            _handler.openRound();
+            _handler.commit(0, 1);
+            _handler.commit(1, 1);
+            _handler.anchor(i);
+        }
+        _handler.finalize(1);
+        _handler.settle(1);
+        _handler.claim(0);
+        _handler.reportFraud(4 * 2);
+        _handler.openRound();
+        vm.warp(block.timestamp + COMMIT_WINDOW);
+        _handler.cancel();
+        assertPhase(id(1), IRoundLedger.Phase.Final, "finalized");
+        assertPhase(id(2), IRoundLedger.Phase.Slashed, "reported");
+        assertPhase(id(3), IRoundLedger.Phase.Cancelled, "voided");
+        assertPhase(id(4), IRoundLedger.Phase.Cancelled, "cancelled");
+        vm.assertGt(_handler.credited(1), 0, "settled");
+        vm.assertGt(_handler.claimed(), 0, "claimed");
+        vm.assertGt(_handler.burnt(), 0, "burnt");
+    }
+
+    function invariant_everyRoundIsFinalAtMostOnce() external view {
+        for (uint256 i = 0; i < _handler.rounds(); ++i) {
+            bool isFinal = ledger.phase(id(i)) == IRoundLedger.Phase.Final;
+            vm.assertEq(_handler.timesFinal(i), isFinal ? 1 : 0, "times that the round became final");
+        }
+    }
+
+    function invariant_anchoredRoundsAreTheChainBelowTheHead() external view {
+        uint256 onChain;
+        RoundId cursor = headRound();
+        while (ledger.rounds(cursor).phase == IRoundLedger.Phase.Anchored) {
+            ++onChain;
+            cursor = ledger.rounds(cursor).base;
+        }
+        vm.assertEq(uint256(ledger.phase(cursor)), uint256(IRoundLedger.Phase.Final), "below them all is final");
+        uint256 all;
+        for (uint256 i = 0; i < _handler.rounds(); ++i) {
+            if (ledger.phase(id(i)) == IRoundLedger.Phase.Anchored) ++all;
+        }
+        vm.assertEq(onChain, all, "no anchored round is off the chain");
+        vm.assertEq(uint256(ledger.pendingRounds()), all, "pending rounds");
+    }
+
+    function invariant_theOpenRoundBuildsOnTheHead() external view {
+        for (uint256 i = 0; i < _handler.rounds(); ++i) {
+            IRoundLedger.Round memory round = ledger.rounds(id(i));
+            if (round.phase != IRoundLedger.Phase.Open) continue;
+            assertEq(round.base, headRound(), "base of the open round");
+            vm.assertEq(i, _handler.rounds() - 1, "only the last round can be open");
+        }
+    }
+
+    function invariant_finalRoundsAreTheVersions() external view {
+        for (uint256 i = 0; i < _handler.rounds(); ++i) {
+            IRoundLedger.Round memory round = ledger.rounds(id(i));
+            (bool known, bytes memory data) = address(registry).staticcall(abi.encodeCall(registry.versions, (id(i))));
+            vm.assertEq(known, round.phase == IRoundLedger.Phase.Final, "a version is a final round");
+            if (!known) continue;
+            IModelRegistry.Version memory version = abi.decode(data, (IModelRegistry.Version));
+            vm.assertEq(version.stateRoot, round.stateRoot, "state root");
+            assertEq(version.parent, round.base, "parent");
+            bool parentIsFinal = ledger.phase(round.base) == IRoundLedger.Phase.Final;
+            vm.assertTrue(parentIsFinal, "the parent is final");
+        }
+    }
+
+    function invariant_noMoreIsCreditedThanTheReward() external view {
+        uint256 all;
+        for (uint256 i = 0; i < _handler.rounds(); ++i) {
+            vm.assertLe(_handler.credited(i), REWARD, "credited for a round");
+            all += _handler.credited(i);
+        }
+        uint256 open_ = ledger.claimable(alice.addr) + ledger.claimable(bob.addr) + ledger.claimable(carol.addr);
+        vm.assertEq(_handler.claimed() + open_, all, "credited is claimed or claimable");
+    }
+
+    function invariant_supplyIsGenesisPlusClaimedMinusBurnt() external view {
+        vm.assertEq(token.totalSupply() + _handler.burnt(), GENESIS_SUPPLY + _handler.claimed(), "supply");
+    }
+}
