@@ -174,16 +174,19 @@ def chain(
         Path | None, typer.Option(help="File that keeps the chain between starts.", show_default=False)
     ] = None,
     block_time: Annotated[float, typer.Option(help="Seconds between blocks without transactions.")] = 1.0,
+    json_: Json = False,
 ) -> None:
     """Run a local chain (Anvil) in the foreground. Its accounts and its money are worth nothing.
 
     Example: folkmoot chain --state chain.json
     """
-    from folkmoot.local.anvil import anvil_command
+    from folkmoot.local.anvil import CHAIN_ID, anvil_command
     from folkmoot.local.processes import require_free_port
 
     require_free_port(port, "the local chain", host)
     command = anvil_command(port, host=host, block_time=block_time, mixed=True, state=state)
+    if json_:
+        emit({"rpc": f"http://{host}:{port}", "chainId": CHAIN_ID}, json_)
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606  our own program, no shell
 

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`folkmoot demo`, as a person runs it: every part a real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+DEMO = (sys.executable, "-m", "folkmoot", "demo")
+
+
+def processes_of(home: Path) -> list[str]:
+    """Return the command lines of processes that name this folder in their arguments or environment."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+            continue
+        try:
+            command = (folder / "cmdline").read_bytes()
+            if os.fsencode(home) in command + (folder / "environ").read_bytes():
+                found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.timeout(400)
+def test_strangers_train_a_poisoner_loses_a_vote_releases_and_the_audit_is_clean(tmp_path: Path) -> None:
+    home = tmp_path / "demo"
+    words = ("--home", home, "--task", "digits", "--rounds", "2", "--attack", "5=sign-flip:3", "--json")
+    done = subprocess.run([*DEMO, *map(str, words)], capture_output=True, text=True, check=False, timeout=380)
+
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["rounds"] == 2
+    assert summary["attackerUpdates"] == 2
+    assert summary["attackerUpdatesAccepted"] == 0
+    assert summary["activeVersion"] == 2
+    assert summary["metrics"]["accuracy"] > 0.5
+    assert "Traceback" not in done.stderr
+    assert processes_of(home) == []
+
+
+@pytest.mark.timeout(180)
+def test_an_interrupt_leaves_no_process_behind(tmp_path: Path) -> None:
+    home = tmp_path / "demo"
+    log = tmp_path / "output"
+    with log.open("w") as output:
+        demo = subprocess.Popen(
+            [*DEMO, "--home", str(home), "--task", "digits", "--contributors", "3"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    end = time.monotonic() + 120
+    while not (home / "logs" / "contributor-3.log").exists():
+        assert demo.poll() is None, log.read_text()
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.2)
+    assert processes_of(home)
+    demo.send_signal(signal.SIGINT)
+    assert demo.wait(60) == 130, log.read_text()
+    assert processes_of(home) == []
+    assert "Traceback" not in log.read_text()

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a local federation is made of, and what its commands refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from folkmoot.errors import InputError, LocalError
+from folkmoot.local.cli import parse_attacks, parse_rule
+from folkmoot.local.federation import Plan, prepare, run_folkmoot
+from folkmoot.local.processes import free_port
+
+
+def test_a_rule_has_a_name_and_numbers() -> None:
+    assert parse_rule("mean") == ("mean", ())
+    assert parse_rule("multi_krum:1,0") == ("multi_krum", (1, 0))
+
+
+@pytest.mark.parametrize("text", ["", ":1", "multi_krum:a", "multi_krum:1,-2"])
+def test_a_malformed_rule_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"multi_krum:1,0"):
+        parse_rule(text)
+
+
+def test_attacks_name_contributors_by_number() -> None:
+    assert parse_attacks(["5=sign-flip", "2=sign-flip:3"], {1: "x"}) == {5: "sign-flip", 2: "sign-flip:3"}
+    assert parse_attacks(None, {1: "x"}) == {1: "x"}
+    assert parse_attacks(["none"], {1: "x"}) == {}
+
+
+@pytest.mark.parametrize("text", ["sign-flip", "=sign-flip", "x=sign-flip", "5="])
+def test_a_malformed_attack_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="NUMBER=DRILL"):
+        parse_attacks([text], {})
+
+
+def test_an_attacker_must_be_a_contributor(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Contributor 4"):
+        Plan(tmp_path, contributors=3, attackers={4: "sign-flip"})
+
+
+def test_a_folder_with_a_federation_is_not_made_again(tmp_path: Path) -> None:
+    plan = Plan(tmp_path)
+    plan.deployment_file.write_text("{}")
+    with pytest.raises(InputError, match="already holds a federation"):
+        prepare(plan, f"http://127.0.0.1:{free_port()}")
+
+
+def test_a_failed_command_speaks_for_itself(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="no key file") as caught:
+        run_folkmoot(["account", "show", "--keystore", tmp_path / "missing.json"])
+    assert caught.value.code == "keystore-missing"
+    assert caught.value.remedy

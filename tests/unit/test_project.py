@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The habits of the project that a machine can check."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+from folkmoot.cli.main import build
+
+ROOT = Path(__file__).resolve().parents[2]
+FRONT = ROOT / "README.md"
+
+
+def tracked(*patterns: str) -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [ROOT / line for line in listed.stdout.splitlines() if (ROOT / line).exists()]
+
+
+def commands() -> list[tuple[str, click.Command]]:
+    def leaves(name: str, command: click.Command) -> list[tuple[str, click.Command]]:
+        if isinstance(command, click.Group):
+            return [leaf for key, inner in command.commands.items() for leaf in leaves(f"{name} {key}", inner)]
+        return [(name.strip(), command)]
+
+    return leaves("", typer.main.get_command(build()))
+
+
+def test_every_source_file_names_its_licence() -> None:
+    bare = [
+        path.relative_to(ROOT)
+        for path in tracked("*.py", "*.sol", "*.js", "*.sh", "*.mako")
+        if "SPDX-License-Identifier: Apache-2.0" not in path.read_text().split("\n\n")[0]
+    ]
+    assert bare == []
+
+
+@pytest.mark.parametrize("name", ["folkmoot", "server", "client"])
+def test_no_other_distribution_shadows_our_packages(name: str) -> None:
+    spec = find_spec(name)
+    assert spec is not None
+    assert spec.origin is not None
+    assert Path(spec.origin).is_relative_to(ROOT), packages_distributions().get(name)
+
+
+def test_the_front_page_names_commands_that_exist() -> None:
+    known = {name for name, _ in commands()}
+    pages = [FRONT, *(ROOT / "docs").glob("*.md")]
+    unknown = set()
+    for page in pages:
+        for words in re.findall(r"^(?:\$ |    )?folkmoot ((?:[a-z]+ ?){1,2})", page.read_text(), re.MULTILINE):
+            first, *rest = words.split()
+            if first not in known and " ".join([first, *rest[:1]]) not in known:
+                unknown.add(f"{page.name}: {words}")
+    assert unknown == set()
+
+
+def test_the_targets_that_the_front_page_names_are_in_the_makefile() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in (FRONT, ROOT / "CONTRIBUTING.md"):
+        assert set(re.findall(r"`?make ([a-z-]+)`?", page.read_text())) <= targets, page.name
+
+
+@pytest.mark.parametrize(("name", "command"), commands(), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_command_speaks_json_and_shows_an_example(name: str, command: click.Command) -> None:
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert "--json" in options, f"folkmoot {name}"
+    assert f"Example: folkmoot {name}" in " ".join((command.help or "").split()), f"folkmoot {name}"
+
+
+def test_the_command_starts_without_heavy_imports() -> None:
+    heavy = {"torch", "web3", "flwr", "fastapi", "sqlalchemy", "numba", "sklearn"}
+    code = (
+        "import sys; from folkmoot.cli.main import run; run(['--version']);"
+        f"print(sorted({heavy!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert done.stderr == ""
