@@ -40,7 +40,7 @@ def train(message: Message, context: Context) -> Message:
         )
     model = _model(task, message)
     settings: dict[str, Any] = dict(manifest.training)
-    data = task.load(contributor.partition, contributor.partitions, int(settings.get("splitSeed", 0)))
+    data = task.load(contributor.partition, contributor.partitions, int(settings.get("split_seed", 0)))
     # Other batches each round, and yet the same ones if the round has to be trained again.
     settings["seed"] = int.from_bytes(RoundHeader.decode(said.header).seed[:4], "big")
     examples = task.train(model, data, settings)

@@ -11,10 +11,10 @@ task = TabularTask(
     hidden=16,
     scale=0.0,
     training={
-        "localSteps": 20,
-        "batchSize": 16,
-        "learningRate": 0.05,
+        "local_steps": 20,
+        "batch_size": 16,
+        "learning_rate": 0.05,
         "momentum": 0.9,
-        "splitSeed": 7,
+        "split_seed": 7,
     },
 )

@@ -11,10 +11,10 @@ task = TabularTask(
     hidden=32,
     scale=16.0,
     training={
-        "localSteps": 30,
-        "batchSize": 32,
-        "learningRate": 0.1,
+        "local_steps": 30,
+        "batch_size": 32,
+        "learning_rate": 0.1,
         "momentum": 0.9,
-        "splitSeed": 7,
+        "split_seed": 7,
     },
 )

@@ -29,11 +29,11 @@ class Mnist:
 
     name = "mnist"
     training: dict[str, Any] = {  # noqa: RUF012
-        "localSteps": 40,
-        "batchSize": 32,
-        "learningRate": 0.02,
+        "local_steps": 40,
+        "batch_size": 32,
+        "learning_rate": 0.02,
         "momentum": 0.9,
-        "splitSeed": 7,
+        "split_seed": 7,
     }
 
     def model(self) -> torch.nn.Module:

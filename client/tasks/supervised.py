@@ -28,12 +28,12 @@ def seeded(build: Callable[[], torch.nn.Module], seed: int) -> torch.nn.Module:
 
 
 def train(model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
-    """Run ``localSteps`` steps of SGD on random batches.
+    """Run ``local_steps`` steps of SGD on random batches.
 
     Args:
         model: Trained in place.
         data: The contributor's examples.
-        settings: ``localSteps``, ``batchSize``, ``learningRate``; optional ``momentum``, ``weightDecay``,
+        settings: ``local_steps``, ``batch_size``, ``learning_rate``; optional ``momentum``, ``weight_decay``,
             ``seed``.
 
     Returns:
@@ -45,16 +45,16 @@ def train(model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
     import torch
 
     try:
-        steps = int(settings["localSteps"])
-        size = int(settings["batchSize"])
-        rate = float(settings["learningRate"])
+        steps = int(settings["local_steps"])
+        size = int(settings["batch_size"])
+        rate = float(settings["learning_rate"])
         momentum = float(settings.get("momentum", 0.9))
-        decay = float(settings.get("weightDecay", 0.0))
+        decay = float(settings.get("weight_decay", 0.0))
         seed = int(settings.get("seed", 0))
     except (KeyError, TypeError, ValueError) as error:
         raise TaskError(
             f"The training settings {settings!r} lack or spoil {error}.",
-            remedy="The manifest needs localSteps, batchSize and learningRate.",
+            remedy="The manifest needs local_steps, batch_size and learning_rate.",
         ) from error
     if steps < 1 or size < 1 or not rate > 0:
         raise TaskError(f"The training settings {settings!r} are impossible.", remedy="Use positive numbers.")

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contributor's commands: join a federation, make and evaluate tasks, hand in an update by oneself.
+
+Heavy libraries are imported by the commands that need them, so that `folkmoot --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from folkmoot.cli.options import (
+    DEPLOYMENT_DEFAULT,
+    RPC_DEFAULT,
+    DeploymentPath,
+    Json,
+    KeystorePath,
+    PasswordFile,
+    RpcUrl,
+)
+from folkmoot.cli.output import emit, note, pairs
+from folkmoot.errors import InputError
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+    from folkmoot.chain.deployment import Deployment
+
+CoordinatorUrl = Annotated[
+    str, typer.Option("--coordinator", envvar="FOLKMOOT_COORDINATOR", metavar="URL", help="The coordinator.")
+]
+TaskName = Annotated[str, typer.Option("--task", help="A shipped task, or package.module:object.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the contributor's commands."""
+    app.command()(join)
+    app.command()(submit)
+    group = typer.Typer(help="Tasks: what a federation trains.", no_args_is_help=True)
+    group.command("list")(task_list)
+    group.command("init")(task_init)
+    group.command("evaluate")(task_evaluate)
+    app.add_typer(group, name="task")
+
+
+def join(
+    coordinator: CoordinatorUrl,
+    superlink: Annotated[str, typer.Option(help="host:port of the coordinator's Flower SuperLink.")],
+    task: TaskName,
+    partition: Annotated[
+        str, typer.Option(help="i/n: which share of a shipped task's data is ours; own tasks ignore it.")
+    ] = "0/1",
+    home: Annotated[
+        Path | None, typer.Option(help="The node's folder. Default: one for each account and ledger.")
+    ] = None,
+    stake: Annotated[
+        str | None,
+        typer.Option(metavar="AMOUNT", help="Stake so many tokens first, if the stake is too low."),
+    ] = None,
+    attack: Annotated[
+        str, typer.Option(help="Poison one's own updates, for drills: sign-flip or sign-flip:SCALE.")
+    ] = "",
+    port: Annotated[int, typer.Option(help="Port of the node's own Runtime API; 0 takes a free one.")] = 0,
+    root_certificates: Annotated[
+        Path | None, typer.Option(help="Certificates for the SuperLink's TLS. Default: the system's.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="No TLS, also to a SuperLink on another machine.")
+    ] = False,
+    pause: Annotated[float, typer.Option(help="Seconds between two looks for messages.")] = 0.5,
+    no_fork: Annotated[
+        bool, typer.Option("--no-fork", help="Start a new Python for each message, as Flower does.")
+    ] = False,
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Take part: check everything, then run a signer and a Flower SuperNode until Ctrl-C.
+
+    Example: folkmoot join --coordinator https://moot.example --superlink moot.example:8000 --task mnist
+    """
+    from client import node
+    from client.drill import parse_attack
+    from client.tasks import load_task
+    from folkmoot import keystore as keys
+    from folkmoot.chain.deployment import Deployment
+    from folkmoot.chain.rpc import Rpc
+    from folkmoot.cli.options import keystore_file, unlock
+    from folkmoot.coordinator_api import CoordinatorApi
+    from folkmoot.flower.contributor import Contributor
+
+    which, partitions = node.parse_partition(partition)
+    parse_attack(attack)
+    addresses = Deployment.load(deployment)
+    loaded = load_task(task)
+    address = keys.address_of(keystore_file(keystore))
+    with Rpc(rpc) as endpoint, CoordinatorApi(coordinator) as api:
+        node.check_chain(endpoint, addresses)
+        node.check_coordinator(api, addresses)
+        lacking = node.missing_stake(endpoint, addresses, address)
+        if lacking and stake is None:
+            from folkmoot.chain.amounts import format_amount
+
+            raise InputError(
+                f"The stake of {address} is {format_amount(lacking)} too low for the current policy.",
+                remedy=f"Add --stake {format_amount(lacking).split()[0]}, or use `folkmoot stake`.",
+                code="stake-too-low",
+            )
+        node.check_base(endpoint, api, addresses, loaded)
+    account = unlock(keystore, password_file)
+    if lacking and stake is not None:
+        _stake(rpc, addresses, account, stake, json_)
+    folder = (home or _default_home(address, addresses.ledger)).resolve()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    contributor = Contributor(
+        home=folder,
+        rpc=rpc,
+        coordinator=coordinator,
+        deployment=addresses.to_json(),
+        account=address,
+        task=task,
+        partition=which,
+        partitions=partitions,
+        attack=attack,
+    )
+    options = node.NodeOptions(
+        superlink=superlink,
+        port=port,
+        root_certificates=root_certificates,
+        insecure=insecure,
+        fork=not no_fork,
+        pause=pause,
+    )
+    node.run_node(contributor, account, options, on_event=lambda event: _show(event, json_))
+
+
+def _stake(rpc: str, deployment: Deployment, account: LocalAccount, amount: str, as_json: bool) -> None:
+    from folkmoot.chain.amounts import format_amount, parse_amount
+    from folkmoot.cli.options import require_web3
+    from folkmoot.cli.stake import stake_with_permit
+
+    require_web3()
+    from folkmoot.chain.client import Chain
+
+    chain = Chain.connect(rpc, deployment)
+    try:
+        if chain.gas_balance_of(account.address) == 0:
+            raise InputError(
+                f"{account.address} has nothing to pay for the transaction that stakes.",
+                remedy="Send it some of the chain's native coin.",
+                code="no-gas",
+            )
+        stake_with_permit(chain, account, parse_amount(amount))
+        note(f"Staked {format_amount(parse_amount(amount))}.", as_json)
+    finally:
+        chain.close()
+
+
+def _default_home(account: str, ledger: str) -> Path:
+    from platformdirs import user_data_path
+
+    return user_data_path("folkmoot") / "nodes" / f"{account[2:10]}-{ledger[2:10]}".lower()
+
+
+def _show(event: dict[str, object], as_json: bool) -> None:
+    """Print an event of the node: one JSON line, or one line of text."""
+    if as_json:
+        line = json.dumps(event)
+    elif event["event"] == "joined":
+        line = f"{event['account']} has joined; Ctrl-C leaves. Log: {event['log']}"
+    elif event["event"] == "update":
+        line = f"Round {event['round']}: update {str(event['updateRoot'])[:18]}... signed and sent."
+    else:
+        line = f"Refused: {event['detail']}"
+    typer.echo(line)
+
+
+def submit(
+    round_: Annotated[int, typer.Argument(metavar="ROUND", help="Round of the update.")],
+    coordinator: CoordinatorUrl,
+    home: Annotated[Path, typer.Option(help="Folder of the node that made the update.")],
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Commit an update by a transaction of one's own and hand in its file, without Flower's help.
+
+    For a contributor whom the coordinator leaves out: the chain takes the commitment from anybody with stake, and an
+    entry whose file the coordinator refuses to take is there for all to see.
+
+    Example: folkmoot submit 7 --home node --coordinator https://moot.example
+    """
+    from folkmoot.cli.options import connected, unlock
+    from folkmoot.coordinator_api import CoordinatorApi, commitment_from_wire
+    from folkmoot.errors import CoordinatorError
+    from folkmoot.flower.contributor import kept_update
+
+    kept = kept_update(home, round_)
+    if kept is None:
+        raise InputError(
+            f"The folder {home} keeps no update of round {round_}.",
+            remedy="A node keeps its last three; give the right --home.",
+            code="no-update",
+        )
+    commitment, _ = commitment_from_wire(kept.commitment)
+    with connected(rpc, deployment) as chain:
+        account = unlock(keystore, password_file)
+        function = chain.ledger.functions.commitUpdate(commitment.abi_tuple())
+        receipt = chain.send(function, account)
+    delivered, why = True, ""
+    try:
+        with CoordinatorApi(coordinator) as api:
+            api.submit_update(round_, kept.commitment, kept.data)
+    except CoordinatorError as error:
+        delivered, why = False, str(error)
+    document = {
+        "round": round_,
+        "updateRoot": "0x" + commitment.update_root.hex(),
+        "transaction": "0x" + bytes(receipt["transactionHash"]).hex(),
+        "delivered": delivered,
+    }
+    said = "and the coordinator has its file." if delivered else f"but its file was not taken: {why}"
+    emit(document, json_, f"The commitment of round {round_} is on the chain, {said}")
+
+
+def task_list(json_: Json = False) -> None:
+    """List the shipped tasks."""
+    from client.tasks import names
+
+    emit({"tasks": names()}, json_, "\n".join(names()))
+
+
+def task_init(
+    task: TaskName,
+    out: Annotated[Path, typer.Option(help="Folder to write; it can be served as a mirror.")],
+    json_: Json = False,
+) -> None:
+    """Write what a federation starts from: manifest, initial model and genesis file.
+
+    Example: folkmoot task init --task mnist --out genesis/
+    """
+    from client.genesis import write_genesis
+    from client.tasks import load_task
+
+    made = write_genesis(load_task(task), out)
+    shown = {
+        "genesis": str(out / "genesis.json"),
+        "task": made.manifest.task,
+        "parameters": str(made.manifest.elements),
+        "state root": "0x" + made.state_root.hex(),
+        "genesis hash": "0x" + made.genesis.hash.hex(),
+    }
+    document = {
+        "genesis": str(out / "genesis.json"),
+        "task": made.manifest.task,
+        "parameters": made.manifest.elements,
+        "manifestHash": "0x" + made.manifest.hash.hex(),
+        "stateRoot": "0x" + made.state_root.hex(),
+        "genesisHash": "0x" + made.genesis.hash.hex(),
+    }
+    emit(document, json_, pairs(shown))
+
+
+def task_evaluate(
+    task: TaskName,
+    model: Annotated[Path | None, typer.Option(help="Model file (safetensors).")] = None,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            "--coordinator", envvar="FOLKMOOT_COORDINATOR", metavar="URL", help="Fetch it from here."
+        ),
+    ] = None,
+    version: Annotated[str, typer.Option(help="Number of the version, or `active`.")] = "active",
+    report: Annotated[Path | None, typer.Option(help="Also write the report to this file.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Evaluate each newly anchored state, one JSON line each.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Measure a model on the task's common test set.
+
+    Example: folkmoot task evaluate --task mnist --coordinator URL --version 12 --report report.json
+    """
+    from client import evaluation
+    from client.tasks import load_task
+
+    loaded = load_task(task)
+    if watch:
+        if coordinator is None:
+            raise InputError("--watch needs a coordinator.", remedy="Give --coordinator URL.")
+        for line in evaluation.watch(loaded, coordinator):
+            typer.echo(json.dumps(line))
+        return
+    if model is not None:
+        data = evaluation.read_model(model)
+    elif coordinator is not None:
+        data = evaluation.fetch_model(coordinator, version)
+    else:
+        raise InputError("There is no model to evaluate.", remedy="Give --model FILE or --coordinator URL.")
+    made: dict[str, Any] = evaluation.evaluate(loaded, data)
+    if report is not None:
+        evaluation.write_report(made, report)
+    shown = {"model": made["model"], **{name: f"{value:.4f}" for name, value in made["metrics"].items()}}
+    emit(made, json_, pairs(shown))

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a federation on a task starts from: manifest, first state and genesis file, in a folder that is a mirror.
+
+It knows tasks and files, and nothing of the chain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.tasks import Task
+from folkmoot.errors import InputError, TaskError
+from folkmoot.genesis import Genesis, first_exponent
+from folkmoot.hashing import keccak, sha256_hex
+from folkmoot.manifest import Manifest
+from folkmoot.state import State
+
+
+@dataclass(frozen=True)
+class Start:
+    """A federation's start."""
+
+    manifest: Manifest
+    state: State
+    genesis: Genesis
+    state_root: bytes
+
+
+def start_of(task: Task) -> Start:
+    """Compute the start of a federation on a task.
+
+    Raises:
+        TaskError: The training settings lack ``local_steps`` or ``learning_rate``.
+        ManifestError: The model can't be used.
+    """
+    values = {name: tensor.numpy() for name, tensor in task.model().state_dict().items()}
+    manifest = Manifest.from_arrays(task.name, values, task.training)
+    state = State.genesis(manifest, values)
+    try:
+        exponent = first_exponent(float(task.training["learning_rate"]), int(task.training["local_steps"]))
+    except (KeyError, TypeError, ValueError, InputError) as error:
+        raise TaskError(
+            f"The task {task.name!r} does not say how it trains: {error}.",
+            remedy="Its training settings need local_steps and learning_rate, both positive.",
+        ) from error
+    genesis = Genesis.of(manifest, state, (exponent,) * len(manifest.tensors))
+    return Start(manifest, state, genesis, state.root(manifest.hash))
+
+
+def write_genesis(task: Task, folder: Path) -> Start:
+    """Write the start of a federation in the layout of docs/protocol.md section 12, and as ``genesis.json``.
+
+    Raises:
+        InputError: The folder can't be written.
+        TaskError: See ``start_of``.
+    """
+    start = start_of(task)
+    document = start.genesis.to_json()
+    try:
+        for data in (start.manifest.to_json(), start.state.to_bytes(), document):
+            name = sha256_hex(data)
+            path = folder / name[:2] / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        link = folder / "by-keccak" / keccak(document).hex()
+        link.parent.mkdir(exist_ok=True)
+        link.write_text(sha256_hex(document), encoding="ascii")
+        (folder / "genesis.json").write_bytes(document)
+    except OSError as error:
+        raise InputError(f"The folder {folder} can't be written: {error.strerror}.") from error
+    return start

@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A contributor's node: what is checked before it joins, and the processes that it consists of.
+
+The signer agent with the key runs in this process; the SuperNode and what it starts are processes of their own that
+get neither the key nor its password. web3 is not needed here. The checks are functions of what they are given and
+raise the first thing that is wrong.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from client.drill import parse_attack
+from client.signer import SignerAgent, protect_memory
+from client.supernode import DEFAULT_PAUSE
+from client.tasks import SHIPPED, Task
+from folkmoot.chain.deployment import CONTRACTS, Deployment
+from folkmoot.chain.rpc import LedgerReader, Rpc, VaultReader
+from folkmoot.commitment import Domain
+from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.errors import CoordinatorError, InputError, ManifestError, TaskError, WrongChainError
+from folkmoot.flower.contributor import UPDATES_FOLDER, Contributor
+from folkmoot.flower.records import HOME
+from folkmoot.genesis import Genesis
+from folkmoot.header import RoundHeader
+from folkmoot.local.processes import Supervisor, accepts_connections, free_port
+from folkmoot.manifest import Manifest
+from folkmoot.state import State
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+SECRETS = ("FOLKMOOT_PASSWORD",)
+"""Variables that no process with the coordinator's code may see."""
+
+TASK_POLL = "0.05"
+"""Seconds between two looks of Flower's executor for a task."""
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    """How the SuperNode is started."""
+
+    superlink: str
+    """``host:port`` of the SuperLink."""
+    port: int = 0
+    """Port of the node's own Runtime API; a free one if 0."""
+    root_certificates: Path | None = None
+    """Certificates that the SuperLink's must be signed by; the system's if left out."""
+    insecure: bool = False
+    """Talk to the SuperLink without TLS even if it is not on this machine."""
+    fork: bool = True
+    """Whether messages are handled in forks of one process that has the libraries imported."""
+    pause: float = DEFAULT_PAUSE
+    """Seconds between two looks for messages."""
+
+
+# Checks
+
+
+def check_chain(rpc: Rpc, deployment: Deployment) -> None:
+    """Check that the endpoint serves the deployment's chain and the contracts are there.
+
+    Raises:
+        RpcError: The endpoint can't be reached.
+        WrongChainError: The chain is another one, or a contract is missing.
+    """
+    chain_id = rpc.chain_id()
+    if chain_id != deployment.chain_id:
+        raise WrongChainError(
+            f"The RPC endpoint {rpc.url} serves chain {chain_id}; the deployment is on {deployment.chain_id}.",
+            remedy="Give --rpc the endpoint of the deployment's chain.",
+        )
+    for role in CONTRACTS:
+        address = getattr(deployment, role)
+        if not rpc.code(address):
+            raise WrongChainError(
+                f"There is no contract at {address}, where the deployment has its {role}.",
+                remedy="Check --deployment; a local chain that was started anew has lost its contracts.",
+                code="contract-missing",
+            )
+
+
+def check_coordinator(api: CoordinatorApi, deployment: Deployment) -> None:
+    """Check that the coordinator answers and serves this federation.
+
+    Raises:
+        CoordinatorError: It does not.
+    """
+    theirs = api.deployment()
+    if theirs != deployment:
+        raise CoordinatorError(
+            f"The coordinator {api.url} serves another federation (ledger {theirs.ledger} on chain "
+            f"{theirs.chain_id}).",
+            remedy="Give --coordinator the URL that belongs to your deployment file.",
+            code="other-federation",
+        )
+
+
+def missing_stake(rpc: Rpc, deployment: Deployment, account: str) -> int:
+    """Return how much stake an account lacks for the current policy, in units of 1e-18 tokens."""
+    ledger = LedgerReader(rpc, deployment.ledger)
+    policy = ledger.policy(ledger.current_policy())
+    return max(policy.min_stake - VaultReader(rpc, deployment.vault).stake_of(account), 0)
+
+
+def check_base(rpc: Rpc, api: CoordinatorApi, deployment: Deployment, task: Task) -> Manifest:
+    """Check that the model that the coordinator serves is the chain's, and that our task has this model.
+
+    Raises:
+        CoordinatorError: The coordinator's files are not those that the chain knows.
+        ArtifactError: A file is missing or damaged.
+        TaskError: The task has another model.
+    """
+    ledger = LedgerReader(rpc, deployment.ledger)
+    genesis = Genesis.from_json(api.document(ledger.genesis_hash().hex()))
+    manifest = Manifest.from_json(api.artifact(genesis.manifest))
+    if manifest.hash != ledger.manifest_hash():
+        raise CoordinatorError(
+            "The coordinator serves another manifest than the chain's.", code="wrong-manifest"
+        )
+    check_task(task, manifest)
+    sha256, root = genesis.state, ledger.round(0).state_root
+    current = api.current_round()
+    if current is not None:
+        sha256, root = current.base_state, RoundHeader.decode(current.header).base_state_root
+        if root != ledger.round(ledger.round(current.round).base).state_root:
+            raise CoordinatorError("The round's base is not the chain's.", code="wrong-base")
+    with tempfile.TemporaryDirectory(prefix="folkmoot-join-") as folder:
+        path = api.download(sha256, Path(folder, "state"))
+        if State.from_bytes(path.read_bytes(), manifest).root(manifest.hash) != root:
+            raise CoordinatorError(
+                "The base model that the coordinator serves has another state root than the chain's.",
+                remedy="Do not join; tell the others, and use another coordinator or mirror.",
+                code="wrong-base",
+            )
+    return manifest
+
+
+def check_task(task: Task, manifest: Manifest) -> None:
+    """Check that a task has the manifest's name and model.
+
+    Raises:
+        TaskError: It has not.
+    """
+    if task.name != manifest.task:
+        raise TaskError(
+            f"The federation works on the task {manifest.task!r}, not on {task.name!r}.",
+            remedy="Give --task the federation's task.",
+            code="wrong-task",
+        )
+    try:
+        ours = Manifest.from_arrays(
+            task.name, {name: value.numpy() for name, value in task.model().state_dict().items()}
+        )
+    except ManifestError as error:
+        raise TaskError(f"The task's model can't be used: {error.message}", code="wrong-model") from error
+    if ours.tensors != manifest.tensors:
+        raise TaskError(
+            f"The model of the task {task.name!r} is not the federation's.",
+            remedy="Use the task in the version that the federation was started with.",
+            code="wrong-model",
+        )
+
+
+def parse_partition(text: str) -> tuple[int, int]:
+    """Read ``i/n``.
+
+    Raises:
+        InputError: It is not two integers with 0 <= i < n.
+    """
+    first, _, second = text.partition("/")
+    if first.isdigit() and second.isdigit() and int(first) < int(second):
+        return int(first), int(second)
+    raise InputError(
+        f"{text!r} is no partition.", remedy="Write i/n, counted from 0: the first of five is 0/5."
+    )
+
+
+# The node
+
+
+def node_environment(home: Path, base: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the SuperNode: no secrets, one thread, tasks found where `join` finds them."""
+    kept = {name: value for name, value in base.items() if name not in SECRETS}
+    paths = [str(Path.cwd()), *filter(None, [kept.get("PYTHONPATH")])]
+    threads = {name: kept.get(name, "1") for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    programs = str(Path(sys.executable).parent)
+    return {
+        **kept,
+        **threads,
+        "PATH": os.pathsep.join([programs, kept.get("PATH", os.defpath)]),
+        "PYTHONPATH": os.pathsep.join(paths),
+        "FLWR_HOME": str(home / "flower"),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": TASK_POLL,
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def node_command(contributor: Contributor, options: NodeOptions, port: int) -> list[str]:
+    """Return the command of the SuperNode."""
+    command = [sys.executable, "-m", "client.supernode", "--port", str(port), "--host", "127.0.0.1"]
+    command += ["--superlink", options.superlink, "--pause", f"{options.pause:g}"]
+    if options.root_certificates is not None:
+        command += ["--root-certificates", str(options.root_certificates)]
+    elif options.insecure or is_loopback(options.superlink):
+        command += ["--insecure"]
+    if not options.fork:
+        command += ["--no-fork"]
+    for name in preloads(contributor.task):
+        command += ["--preload", name]
+    return [*command, "--node-config", f'{HOME}="{contributor.home}"']
+
+
+def preloads(task: str) -> list[str]:
+    """Return the libraries that a task's messages find imported."""
+    tabular = task in SHIPPED and task != "mnist"
+    return ["torch", *(["sklearn.datasets"] if tabular else [])]
+
+
+def is_loopback(address: str) -> bool:
+    """Whether ``host:port`` is on this machine."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def run_node(
+    contributor: Contributor,
+    account: LocalAccount,
+    options: NodeOptions,
+    *,
+    on_event: Callable[[dict[str, object]], None],
+) -> None:
+    """Run the node until it is interrupted.
+
+    Args:
+        contributor: Who contributes; its folder must exist.
+        account: The unlocked account.
+        options: How the SuperNode is started.
+        on_event: Called with ``{"event": "joined" | "update" | "refused", ...}``.
+
+    Raises:
+        LocalError: The folder is in use, or the SuperNode ended.
+    """
+    parse_attack(contributor.attack)
+    protect_memory()
+    contributor.save()
+    port = options.port or free_port()
+    logs = contributor.home / "logs"
+    domain = Domain(contributor.chain_id, contributor.ledger)
+    with SignerAgent(account, domain, contributor.home), Supervisor(logs) as supervisor:
+        watcher = _Watcher(contributor.home, logs / "supernode.log")
+        supervisor.start(
+            "supernode",
+            node_command(contributor, options, port),
+            ready=lambda: accepts_connections(port),
+            environment=node_environment(contributor.home, os.environ),
+        )
+        on_event({"event": "joined", "account": contributor.account, "port": port, "log": str(watcher.log)})
+        supervisor.watch(lambda: watcher.look(on_event))
+
+
+class _Watcher:
+    """Tells what the node's tasks do: signed updates from its folder, refusals from its log."""
+
+    def __init__(self, home: Path, log: Path) -> None:
+        self.log = log
+        self._updates = home / UPDATES_FOLDER
+        self._known = {path.name for path in self._updates.glob("*.json")}
+        self._at = log.stat().st_size if log.exists() else 0
+
+    def look(self, on_event: Callable[[dict[str, object]], None]) -> bool:
+        """Report what is new; never the last look."""
+        for path in sorted(self._updates.glob("*.json")):
+            if path.name not in self._known:
+                self._known.add(path.name)
+                document = json.loads(path.read_text(encoding="utf-8"))
+                commitment = json.loads(document["commitment"])
+                root = commitment["updateRoot"]
+                on_event({"event": "update", "round": int(path.stem), "updateRoot": root})
+        if self.log.exists() and self.log.stat().st_size > self._at:
+            with self.log.open("rb") as file:
+                file.seek(self._at)
+                text = file.read()
+            text = text[: text.rfind(b"\n") + 1]
+            self._at += len(text)
+            for line in text.decode(errors="replace").splitlines():
+                if "Refused" in line:
+                    on_event({"event": "refused", "detail": line.partition("Refused")[2].lstrip(": ")})
+        return False
