@@ -147,4 +147,5 @@ def federation(
     stake(chain, coordinator, BOND)
     for who in people.values():
         stake(chain, who, STAKE)
+    anvil.advance(1)  # stake votes from the second after it was staked
     return Federation(anvil, chain, deployment, account("deployer"), coordinator, people)

@@ -41,7 +41,7 @@ def parse_amount(text: str) -> int:
             remedy=f"Write a number of tokens such as 250 or 0.5, with at most {DECIMALS} decimal places.",
             code="invalid-amount",
         )
-    amount = int(match["whole"]) * UNIT + int((match["part"] or "").ljust(DECIMALS, "0"))
+    amount: int = int(match["whole"]) * UNIT + int((match["part"] or "").ljust(DECIMALS, "0"))
     if not 0 < amount <= MAX_AMOUNT:
         raise InputError(
             f"The amount {text} is out of range.",

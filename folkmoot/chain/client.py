@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import requests
 from eth_utils.address import to_checksum_address
@@ -170,7 +170,7 @@ class Chain:
             ContractRefused: the call reverted.
         """
         with chain_errors(function.fn_name, endpoint_of(self.w3)):
-            return function.call(block_identifier="pending" if pending else "latest")
+            return function.call(block_identifier=fresh_block(self.w3)[0] if pending else "latest")
 
     # Reads
 
@@ -181,10 +181,7 @@ class Chain:
     def now(self) -> int:
         """Return the Unix time that a transaction sent now would see, as far as the node can say."""
         with chain_errors("eth_getBlockByNumber", endpoint_of(self.w3)):
-            try:
-                return int(self.w3.eth.get_block("pending")["timestamp"])
-            except (BlockNotFound, KeyError):  # a node without a pending block
-                return int(self.w3.eth.get_block("latest")["timestamp"])
+            return fresh_block(self.w3)[1]
 
     def block_number(self) -> int:
         """Return the number of the newest block."""
@@ -315,7 +312,7 @@ def check_deployment(rpc: Rpc, deployment: Deployment) -> None:
         if not rpc.code(address):
             raise WrongChainError(
                 f"There is no contract at {address}, where the deployment has its {role}.",
-                remedy="Check the deployment file; a local chain that was started anew has lost its contracts: deploy again.",
+                remedy="Check the deployment file; a local chain that was started anew has no contracts: deploy again.",
                 code="contract-missing",
                 details={"role": role, "address": address},
             )
@@ -341,8 +338,7 @@ def send(
     url = endpoint_of(w3)
     with chain_errors(doing, url):
         sender: TxParams = {"from": account.address}
-        # On the pending block: an idle local chain has an old newest block, and the contracts go by the block's time.
-        estimate = function.estimate_gas(sender, block_identifier="pending")
+        estimate = function.estimate_gas(sender, block_identifier=fresh_block(w3)[0])
         fields: TxParams = {
             "from": account.address,
             "nonce": w3.eth.get_transaction_count(account.address, "pending"),
@@ -365,6 +361,20 @@ def send(
     if receipt["status"] != 1:
         raise _failed(w3, receipt, doing)
     return receipt
+
+
+def fresh_block(w3: Web3) -> tuple[Literal["latest", "pending"], int]:
+    """Return the block whose time is nearest to that of a transaction sent now, and its Unix time.
+
+    An idle local chain has an old newest block, while the contracts go by the time of the block to come: that is the
+    pending one. Where a local chain has run ahead of the clock, its pending block is older than its newest.
+    """
+    latest = int(w3.eth.get_block("latest")["timestamp"])
+    try:
+        pending = int(w3.eth.get_block("pending")["timestamp"])
+    except (BlockNotFound, KeyError):  # a node without a pending block
+        return "latest", latest
+    return ("pending", pending) if pending > latest else ("latest", latest)
 
 
 @contextlib.contextmanager

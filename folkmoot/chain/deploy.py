@@ -69,7 +69,7 @@ class GenesisRoots:
                 "The genesis file names another manifest or another state.",
                 remedy="Give the files that belong together.",
             )
-        return cls(manifest.hash(), state.root(manifest.hash()), genesis.hash)
+        return cls(manifest.hash, state.root(manifest.hash), genesis.hash)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,8 +251,8 @@ def deploy_and_report(
         receipt = send(w3, factory.constructor(*arguments[role]), account)
         if receipt["contractAddress"] != addresses[role]:
             raise ChainError(
-                f"The {role} is at {receipt['contractAddress']}, not at {addresses[role]} as computed: the account sent "
-                "another transaction meanwhile. The contracts point at wrong addresses and are of no use.",
+                f"The {role} is at {receipt['contractAddress']}, not at {addresses[role]} as computed: the account "
+                "sent another transaction meanwhile. The contracts point at wrong addresses and are of no use.",
                 remedy="Deploy again, with an account that does nothing else.",
                 code="deployment-disturbed",
             )
@@ -347,8 +347,8 @@ def _check(policy: Policy, coordinator: str, allocations: Mapping[str, int], gov
     windows = policy.commit_window + policy.anchor_window + policy.challenge_window
     if windows > governance.unbonding:
         raise InputError(
-            f"The windows of a round take {windows} seconds together, but stake can leave after {governance.unbonding}: "
-            "a bond could be gone before it can be slashed.",
+            f"The windows of a round take {windows} seconds together, but stake can leave after "
+            f"{governance.unbonding}: a bond could be gone before it can be slashed.",
             remedy="Choose a longer unbonding time or shorter windows.",
             code="invalid-governance",
         )

@@ -87,7 +87,7 @@ class Deployment:
         except OSError as error:
             raise InputError(
                 f"The deployment file {path} can't be read: {error.strerror}.",
-                remedy="Give the file that the coordinator publishes at /v1/deployment, by --deployment or FOLKMOOT_DEPLOYMENT.",
+                remedy="Give it by --deployment or FOLKMOOT_DEPLOYMENT; a coordinator has it at /v1/deployment.",
                 code="deployment-missing",
             ) from error
         except UnicodeDecodeError as error:

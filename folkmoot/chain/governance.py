@@ -13,12 +13,12 @@ from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
+from folkmoot import policy_file
 from folkmoot.chain import packaged
 from folkmoot.chain.client import Chain
 from folkmoot.chain.deployment import CONTRACTS
 from folkmoot.chain.events import ProposalCreated, VoteCast, scan
 from folkmoot.chain.refusals import PROPOSAL_STATES
-from folkmoot import policy_file
 from folkmoot.errors import InputError
 from folkmoot.policy import Policy
 
@@ -284,7 +284,7 @@ def vote(chain: Chain, account: LocalAccount, proposal: Proposal, choice: str, r
     if chain.now() > proposal.snapshot and not votes_at_snapshot(chain, account.address, proposal):
         raise InputError(
             f"{account.address} had no votes when the vote on this proposal began.",
-            remedy="Only stake that was there, and delegated to you or to nobody else, at the proposal's snapshot votes. "
+            remedy="Only stake that was there at the proposal's snapshot, your own or delegated to you, votes. "
             "Stake now to vote on later proposals.",
             code="no-votes",
         )

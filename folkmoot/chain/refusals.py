@@ -31,11 +31,11 @@ REMEDIES = {
     "StakeVaultZeroAmount": "Give an amount above zero.",
     "StakeVaultInsufficientStake": "Ask for at most the present stake; `folkmoot balance` shows it.",
     "StakeVaultTooManyUnbondings": "Withdraw what is released with `folkmoot withdraw`, or wait for the next release.",
-    "StakeVaultNothingReleased": "Wait until the next release; `folkmoot balance` shows when. Zero: nothing is unbonding.",
+    "StakeVaultNothingReleased": "Wait for the next release (`folkmoot balance` shows it); zero: nothing is unbonding.",
     "StakeVaultShareTooLarge": "The beneficiary's share can't be above the whole.",
     "StakeVaultZeroAddress": "Give the address of the account.",
     # RoundLedger
-    "RoundLedgerNotCoordinator": "Only the appointed coordinator may do this; check the key. A vote can appoint another.",
+    "RoundLedgerNotCoordinator": "Only the appointed coordinator may do this: check the key, or vote for another.",
     "RoundLedgerInvalidPolicy": "Correct the field that the error names and propose the policy again. "
     "`windows`: commit, anchor and challenge window together may not exceed the unbonding time.",
     "RoundLedgerUnknownPolicy": "Policies are numbered from 1; `folkmoot status` shows the current one.",
@@ -95,8 +95,8 @@ REMEDIES = {
     "TimelockInvalidOperationLength": "Give one value and one payload for each target.",
     "TimelockUnauthorizedCaller": "Only the timelock itself may do this, by an executed proposal.",
     "TimelockUnexecutedPredecessor": "Execute the operation that comes before first.",
-    "TimelockUnexpectedOperationState": "Its delay is not over yet, or it was done before; `folkmoot proposals` shows when "
-    "it can be executed.",
+    "TimelockUnexpectedOperationState": "Its delay is not over yet, or it was done before; `folkmoot proposals` shows "
+    "when it can be executed.",
     "FailedCall": "What the proposal calls fails; `folkmoot proposals` shows what it would do.",
     # Tokens, votes, roles
     "ERC20InsufficientBalance": "Get more tokens, or give a smaller amount; `folkmoot balance` shows what there is.",

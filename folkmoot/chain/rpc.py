@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT = 10.0
 """Seconds that one request may take, connecting included."""
 
-POLICY_TYPE = "(bytes32,uint32[],uint64,uint16,uint16,uint8,uint16,uint16,uint32,uint32,uint32,uint128,uint128,uint128,address)"
+POLICY_TYPE = (
+    "(bytes32,uint32[],uint64,uint16,uint16,uint8,uint16,uint16,"
+    "uint32,uint32,uint32,uint128,uint128,uint128,address)"
+)
 """ABI type of `IRoundLedger.Policy`."""
 
 ROUND_TYPE = (

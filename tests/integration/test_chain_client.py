@@ -177,7 +177,7 @@ def test_another_contract_at_the_ledgers_address(federation: Federation) -> None
 
 
 def test_other_genesis(federation: Federation) -> None:
-    with pytest.raises(WrongChainError, match="other-genesis|another federation"):
+    with pytest.raises(WrongChainError, match="has the genesis"):
         Chain.connect(federation.anvil.url, replace(federation.deployment, genesis_hash="0x" + "00" * 32))
 
 

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The audit as a command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from folkmoot.cli.options import DEPLOYMENT_DEFAULT, RPC_DEFAULT, DeploymentPath, Json, require_web3
+from folkmoot.cli.output import emit
+
+
+def register(root: typer.Typer) -> None:
+    """Add the command."""
+    root.command()(audit)
+
+
+def audit(
+    artifacts: Annotated[
+        str,
+        typer.Option(
+            envvar="FOLKMOOT_ARTIFACTS",
+            metavar="FOLDER_OR_URL",
+            help="Folder of a mirror, or URL of a coordinator.",
+        ),
+    ],
+    rpc: Annotated[
+        list[str],
+        typer.Option(
+            envvar="FOLKMOOT_RPC",
+            metavar="URL",
+            help="JSON-RPC endpoint. Give several, and they must all say the same.",
+        ),
+    ] = [RPC_DEFAULT],  # noqa: B006  typer copies it
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    from_round: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", help="First round to recompute; earlier ones are taken from the chain."
+        ),
+    ] = 1,
+    json_: Json = False,
+) -> None:
+    """Recompute the whole history of a federation, believing nobody.
+
+    Exit status 1 at the first thing that does not match, with the round, the contributor and the file or transaction.
+
+    Example: folkmoot audit --rpc https://rpc.example --artifacts https://coordinator.example
+    """
+    require_web3()
+    from folkmoot.audit.audit import audit as run
+    from folkmoot.audit.report import render, shown_progress
+    from folkmoot.chain.deployment import Deployment
+    from folkmoot.mirror import open_source
+
+    addresses = Deployment.load(deployment)
+    source = open_source(artifacts)
+    try:
+        with shown_progress(json_) as progress:
+            summary = run(rpc, addresses, source, from_round=from_round, progress=progress)
+    finally:
+        source.close()
+    emit(summary.to_json(), json_, render(summary))

@@ -1,0 +1,392 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line against the real contracts on Anvil, in processes of its own where the process matters."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from folkmoot import policy_file
+from folkmoot.chain.amounts import UNIT
+from folkmoot.chain.deployment import Deployment
+from folkmoot.cli.main import run
+from folkmoot.genesis import Genesis
+from folkmoot.local.anvil import Anvil
+from folkmoot.local.processes import free_port
+from folkmoot.manifest import Manifest
+from folkmoot.state import State
+from tests import factories
+from tests.factories import ALLOCATION, BOND, STAKE, Federation
+
+Command = Callable[..., dict[str, Any]]
+MakeKey = Callable[[str], Path]
+
+
+@pytest.fixture
+def folkmoot(
+    federation: Federation,
+    deployment_file: Path,
+    password_file: Path,
+    keystore: MakeKey,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Command:
+    """Run a command as somebody, with --json; return what it prints. `fails` is the expected exit status."""
+    monkeypatch.setenv("FOLKMOOT_RPC", federation.anvil.url)
+    monkeypatch.setenv("FOLKMOOT_DEPLOYMENT", str(deployment_file))
+    monkeypatch.setenv("FOLKMOOT_PASSWORD", factories.PASSWORD)
+
+    def command(*words: str, by: str = "ada", fails: int = 0) -> dict[str, Any]:
+        monkeypatch.setenv("FOLKMOOT_KEYSTORE", str(keystore(by)))
+        status = run([*words, "--json"])
+        printed = capsys.readouterr()
+        assert status == fails, printed.out + printed.err
+        assert "Traceback" not in printed.err
+        document: dict[str, Any] = json.loads(printed.out)
+        if fails:
+            assert document["error"]["message"]
+        return document
+
+    return command
+
+
+def test_a_version_becomes_active_by_a_vote(
+    federation: Federation, folkmoot: Command, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    report.write_text('{"accuracy": "0.97"}')
+    assert folkmoot("status")["active"] is None
+
+    made = folkmoot("propose", "--version", "0", "--report", str(report), "--title", "Release the genesis")
+    short = made["proposal"]["short"]
+    assert made["proposal"]["state"] == "pending"
+    assert made["proposal"]["title"] == "Release the genesis"
+    assert made["proposal"]["actions"][0]["kind"] == "activate"
+    assert made["proposal"]["actions"][0]["reportHash"] == made["reportHash"]
+    assert len(short) == 8
+
+    early = folkmoot("vote", short, "for", fails=1)["error"]
+    assert early["details"]["error"] == "GovernorUnexpectedProposalState"
+    assert early["details"]["arguments"]["current"] == "pending"
+
+    federation.anvil.advance(11)
+    for name, choice in [
+        ("ada", "for"),
+        ("ben", "for"),
+        ("cleo", "for"),
+        ("dora", "against"),
+        ("emil", "abstain"),
+    ]:
+        cast = folkmoot("vote", short, choice, "--reason", f"says {name}", by=name)
+        assert cast["weight"] == str(STAKE)
+    assert cast["proposal"]["votes"] == {
+        "for": str(3 * STAKE),
+        "against": str(STAKE),
+        "abstain": str(STAKE),
+    }
+    assert cast["proposal"]["quorum"] == str((BOND + 5 * STAKE) * 20 // 100)
+    assert cast["proposal"]["quorumReached"] is True
+
+    again = folkmoot("vote", short, "against", fails=1)["error"]
+    assert again["details"]["error"] == "GovernorAlreadyCastVote"
+    assert folkmoot("queue", short, fails=1)["error"]["code"] == "wrong-proposal-state"
+
+    federation.anvil.advance(600)
+    assert folkmoot("proposals", "--open")["proposals"][0]["state"] == "succeeded"
+    assert folkmoot("execute", short, fails=1)["error"]["remedy"] == f"Queue it first: folkmoot queue {short}"
+    queued = folkmoot("queue", short, by="outsider")["proposal"]
+    assert queued["state"] == "queued"
+
+    too_early = folkmoot("execute", short, fails=1)["error"]
+    assert too_early["code"] == "too-early"
+    assert too_early["details"]["eta"] == queued["eta"]
+
+    folkmoot("advance", "600")
+    assert folkmoot("execute", short, by="outsider")["proposal"]["state"] == "executed"
+    standing = folkmoot("status")
+    assert standing["active"] == {"version": 0, "reportHash": made["reportHash"]}
+
+    shown = folkmoot("proposals", short)["proposal"]
+    assert [(ballot["vote"], ballot["reason"]) for ballot in shown["ballots"]] == [
+        ("for", "says ada"),
+        ("for", "says ben"),
+        ("for", "says cleo"),
+        ("against", "says dora"),
+        ("abstain", "says emil"),
+    ]
+    assert folkmoot("proposals", "--open")["proposals"] == []
+
+
+def test_policy_and_coordinator_change_by_a_vote(
+    federation: Federation, folkmoot: Command, tmp_path: Path
+) -> None:
+    stricter = factories.policy(rule="multi_krum", parameters=(1, 0))
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps(policy_file.to_json(stricter)))
+    newcomer = federation["newcomer"].address
+    ids = [
+        folkmoot("propose", "--policy", str(file))["proposal"]["id"],
+        folkmoot("propose", "--coordinator", newcomer)["proposal"]["id"],
+    ]
+    federation.anvil.advance(11)
+    for number in ids:
+        for name in factories.CONTRIBUTORS:
+            folkmoot("vote", number, "for", by=name)
+    federation.anvil.advance(600)
+    for number in ids:
+        folkmoot("queue", number)
+    federation.anvil.advance(601)
+    for number in ids:
+        folkmoot("execute", number)
+    standing = folkmoot("status")
+    assert standing["policy"] == {"id": 2, **policy_file.to_json(stricter)}
+    assert federation.chain.policy(2) == stricter
+    assert standing["coordinator"]["address"] == newcomer
+
+
+def test_defeated_proposal_says_so(federation: Federation, folkmoot: Command) -> None:
+    number = folkmoot("propose", "--version", "0")["proposal"]["id"]
+    federation.anvil.advance(11)
+    folkmoot("vote", number, "against")
+    federation.anvil.advance(601)
+    error = folkmoot("queue", number, fails=1)["error"]
+    assert error["details"]["state"] == "defeated"
+    assert "--title" in error["remedy"]
+
+
+def test_the_same_proposal_twice(folkmoot: Command) -> None:
+    folkmoot("propose", "--version", "0", "--title", "Once")
+    error = folkmoot("propose", "--version", "0", "--title", "Once", fails=1)["error"]
+    assert error["details"]["error"] == "GovernorUnexpectedProposalState"
+    assert "--title" in error["remedy"]
+
+
+def test_proposal_numbers(federation: Federation, folkmoot: Command) -> None:
+    made = [folkmoot("propose", "--version", "0", "--title", str(n))["proposal"]["id"] for n in range(11)]
+    assert folkmoot("proposals", hex(int(made[0])))["proposal"]["id"] == made[0]
+    first_digits = [number[0] for number in made]
+    twice = next(
+        digit for digit in first_digits if first_digits.count(digit) > 1
+    )  # ten digits, eleven numbers
+    assert folkmoot("proposals", twice, fails=1)["error"]["code"] == "ambiguous-proposal"
+    assert folkmoot("proposals", "0", fails=1)["error"]["code"] == "unknown-proposal"
+    assert folkmoot("proposals", "mine", fails=1)["error"]["code"] == "invalid-proposal"
+
+
+def test_proposing_needs_stake(folkmoot: Command) -> None:
+    error = folkmoot("propose", "--version", "0", by="newcomer", fails=1)["error"]
+    assert error["details"]["error"] == "GovernorInsufficientProposerVotes"
+    assert "votes 0 MOOT, threshold 10 MOOT" in error["message"]
+    assert "folkmoot stake" in error["remedy"]
+
+
+def test_voting_needs_stake_at_the_snapshot(federation: Federation, folkmoot: Command) -> None:
+    number = folkmoot("propose", "--version", "0")["proposal"]["id"]
+    federation.anvil.advance(11)
+    folkmoot("stake", "500", by="newcomer")
+    assert folkmoot("vote", number, "for", by="newcomer", fails=1)["error"]["code"] == "no-votes"
+
+
+def test_version_that_does_not_exist(folkmoot: Command) -> None:
+    error = folkmoot("propose", "--version", "9", fails=1)["error"]
+    assert error["details"]["error"] == "ModelRegistryUnknownVersion"
+
+
+def test_stake_unstake_withdraw(federation: Federation, folkmoot: Command) -> None:
+    staked = folkmoot("stake", "12.5", by="newcomer")
+    assert staked["stake"] == str(25 * UNIT // 2)
+    before = folkmoot("balance", by="newcomer")
+    assert before["votes"] == before["stake"] == staked["stake"]
+    assert before["tokens"] == str(ALLOCATION - 25 * UNIT // 2)
+
+    left = folkmoot("unstake", "2.5", by="newcomer")
+    folkmoot("unstake", "all", by="newcomer")
+    assert folkmoot("balance", by="newcomer")["stake"] == "0"
+    assert len(folkmoot("balance", by="newcomer")["unbonding"]) == 2
+    error = folkmoot("withdraw", by="newcomer", fails=1)["error"]
+    assert error["details"]["error"] == "StakeVaultNothingReleased"
+    assert error["details"]["arguments"]["nextReleaseAt"] == str(left["releaseAt"])
+
+    federation.anvil.advance(3_601)
+    assert folkmoot("withdraw", by="newcomer")["withdrawn"] == staked["stake"]
+    after = folkmoot("balance", by="newcomer")
+    assert (after["tokens"], after["unbonding"]) == (str(ALLOCATION), [])
+
+
+def test_delegation(federation: Federation, folkmoot: Command) -> None:
+    ben = federation["ben"].address
+    folkmoot("delegate", ben)
+    assert folkmoot("balance")["votes"] == "0"
+    assert folkmoot("balance", ben)["votes"] == str(2 * STAKE)
+    folkmoot("delegate", "self")
+    assert folkmoot("balance")["votes"] == str(STAKE)
+
+
+@pytest.mark.parametrize("amount", ["0", "1e3", "many", "0.0000000000000000001", "9" * 25])
+def test_amounts_that_are_none(folkmoot: Command, amount: str) -> None:
+    error = folkmoot("stake", amount, fails=1)
+    assert error["error"]["code"] == "invalid-amount"
+
+
+def test_more_than_there_is(folkmoot: Command) -> None:
+    error = folkmoot("stake", "5000", by="newcomer", fails=1)["error"]
+    assert error["details"]["error"] == "ERC20InsufficientBalance"
+    assert "needed 5000 MOOT" in error["message"]
+    error = folkmoot("unstake", "101", fails=1)["error"]
+    assert error["details"]["error"] == "StakeVaultInsufficientStake"
+
+
+def test_nothing_to_claim(folkmoot: Command) -> None:
+    assert folkmoot("claim", fails=1)["error"]["details"]["error"] == "RoundLedgerNothingToClaim"
+
+
+def test_the_clock_of_another_chain_is_left_alone(folkmoot: Command) -> None:
+    with Anvil(chain_id=1) as other:
+        error = folkmoot("advance", "10", "--rpc", other.url, fails=1)["error"]
+    assert error["code"] == "not-a-local-chain"
+
+
+def test_usage_errors_exit_with_2(folkmoot: Command) -> None:
+    assert folkmoot("propose", fails=2)["error"]["code"] == "usage"
+    assert folkmoot("propose", "--version", "0", "--coordinator", "0x", fails=2)["error"]["code"] == "usage"
+    assert folkmoot("vote", "1", "maybe", fails=2)["error"]["code"] == "usage"
+    assert folkmoot("nonsense", fails=2)["error"]["code"] == "usage"
+
+
+def test_status_shows_the_round_under_way(federation: Federation, folkmoot: Command) -> None:
+    chain = federation.chain
+    chain.send(
+        chain.ledger.functions.openRound(1, chain.head().state_root, b"\1" * 32), federation.coordinator
+    )
+    assert folkmoot("status")["round"]["phase"] == "open"
+    federation.anvil.advance(factories.policy().commit_window)
+    standing = folkmoot("status")
+    assert standing["round"]["phase"] == "committed"
+    assert standing["head"]["round"] == 0
+    assert standing["totalStaked"] == str(BOND + 5 * STAKE)
+
+
+def test_every_command_reads_well_without_json(
+    federation: Federation, folkmoot: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = folkmoot("propose", "--version", "0")["proposal"]["short"]
+    for words, expected in {
+        ("status",): "head         round 0",
+        ("proposals",): "pending",
+        ("proposals", number): "would       make version 0 active, no report",
+        ("balance",): "stake      100 MOOT",
+        ("stake", "1"): "is now 101 MOOT",
+        ("unstake", "1"): "can be withdrawn from",
+        ("account", "show"): federation["ada"].address,
+    }.items():
+        assert run(words) == 0
+        assert expected in capsys.readouterr().out, words
+
+
+# Bad surroundings, in a process of its own: one line on stderr, exit status 1, no traceback.
+
+
+def _process(*words: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", "folkmoot", *words],
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _one_line(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def test_endpoint_that_is_down(deployment_file: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    line = _one_line(_process("status", "--rpc", url, "--deployment", str(deployment_file)))
+    assert line.startswith(f"error: The RPC endpoint {url} can't be reached")
+    assert "node is running" in line
+
+
+def test_wrong_chain(federation: Federation, tmp_path: Path) -> None:
+    path = tmp_path / "elsewhere.json"
+    replace(federation.deployment, chain_id=1).save(path)
+    line = _one_line(_process("status", "--rpc", federation.anvil.url, "--deployment", str(path)))
+    assert "serves chain 31337, the deployment is on chain 1" in line
+
+
+def test_contract_missing(federation: Federation, tmp_path: Path) -> None:
+    path = tmp_path / "nowhere.json"
+    replace(federation.deployment, governor=federation["nobody"].address).save(path)
+    line = _one_line(_process("status", "--rpc", federation.anvil.url, "--deployment", str(path)))
+    assert "There is no contract at" in line
+    assert "governor" in line
+
+
+def test_wrong_password(federation: Federation, deployment_file: Path, keystore: MakeKey) -> None:
+    done = _process(
+        *("stake", "1", "--rpc", federation.anvil.url, "--deployment", str(deployment_file)),
+        *("--keystore", str(keystore("ada"))),
+        environment={"FOLKMOOT_PASSWORD": "wrong"},
+    )
+    assert "The password of the key file" in _one_line(done)
+    assert federation.chain.stake_of(federation["ada"].address) == STAKE
+
+
+def test_no_password_and_no_terminal(
+    federation: Federation, deployment_file: Path, keystore: MakeKey
+) -> None:
+    done = _process(
+        *("stake", "1", "--rpc", federation.anvil.url, "--deployment", str(deployment_file)),
+        *("--keystore", str(keystore("ada"))),
+    )
+    assert "FOLKMOOT_PASSWORD" in _one_line(done)
+
+
+def test_deploying_from_files(anvil: Anvil, keystore: MakeKey, password_file: Path, tmp_path: Path) -> None:
+    import numpy as np
+
+    manifest = Manifest.from_arrays("test", {"weight": np.zeros((3, 5), np.float32)}, {"steps": 1})
+    state = State.genesis(manifest, {"weight": np.ones((3, 5), np.float32)})
+    genesis = Genesis.of(manifest, state, (-10,))
+    for name, data in [(genesis.manifest, manifest.to_json()), (genesis.state, state.to_bytes())]:
+        (tmp_path / name[:2]).mkdir(exist_ok=True)
+        (tmp_path / name[:2] / name).write_bytes(data)
+    (tmp_path / "genesis.json").write_bytes(genesis.to_json())
+    (tmp_path / "policy.json").write_text(json.dumps(policy_file.to_json(factories.policy())))
+    deployer, ada = factories.account("deployer"), factories.account("ada").address
+    out = tmp_path / "deployment.json"
+    anvil.fund(deployer.address)
+    words = [
+        *("deploy", "--rpc", anvil.url, "--keystore", str(keystore("deployer"))),
+        *("--password-file", str(password_file), "--genesis", str(tmp_path / "genesis.json")),
+        *("--policy", str(tmp_path / "policy.json"), "--coordinator", ada, "--allocate", f"{ada}=1000"),
+        *("--profile", "demo", "--quorum", "30", "--out", str(out), "--json"),
+    ]
+    done = _process(*words)
+    assert done.returncode == 0, done.stderr + done.stdout
+    document = json.loads(done.stdout)
+    assert Deployment.load(out).to_json() == document["deployment"]
+    assert document["deployment"]["genesisHash"] == "0x" + genesis.hash.hex()
+    assert document["governance"]["quorum_percent"] == 30
+    assert document["deployer"] == deployer.address
+    assert "what the deployer holds is no role" in document["verified"]
+
+    again = _process(*words)
+    assert again.returncode == 1
+    assert json.loads(again.stdout)["error"]["code"] == "file-exists"
