@@ -148,6 +148,35 @@ contract RoundLedgerCommitTest is RoundTest {
         vm.assertEq(ledger.rounds(round).entriesHash, bytes32(0), "rolling hash");
     }
 
+    /// @dev Commitments are kept as bits, 256 members a word. Dave and Erin are in the second word.
+    function test_commitUpdates_keepsMembersOfDifferentWordsApart() public {
+        for (uint160 i = 1; i < 256; ++i) {
+            giveStake(address(i << 80), 1);
+        }
+        Actor memory dave = actor("dave");
+        Actor memory erin = actor("erin");
+        giveStake(dave.addr, MIN_STAKE);
+        giveStake(erin.addr, MIN_STAKE);
+        Actor[4] memory order = [alice, dave, bob, erin];
+        IRoundLedger.Commitment[] memory commitments = new IRoundLedger.Commitment[](4);
+        bytes[] memory signatures = new bytes[](4);
+        for (uint256 i = 0; i < 4; ++i) {
+            commitments[i] = commitmentOf(order[i].addr, round);
+            signatures[i] = signed(order[i], commitments[i]);
+        }
+        ledger.commitUpdates(round, commitments, signatures);
+        for (uint256 i = 0; i < 4; ++i) {
+            vm.assertTrue(ledger.hasCommitted(round, order[i].addr), "recorded");
+            bytes memory failure =
+                abi.encodeWithSelector(IRoundLedger.RoundLedgerAlreadyCommitted.selector, round, order[i].addr);
+            _failsBothWays(order[i], commitments[i], failure);
+        }
+        vm.assertFalse(ledger.hasCommitted(round, carol.addr), "carol is not recorded");
+        vm.assertFalse(ledger.hasCommitted(round, address(uint160(1) << 80)), "nor is a member between them");
+        commitOwn(carol, round);
+        vm.assertTrue(ledger.hasCommitted(round, dave.addr), "and her commitment changes nothing for others");
+    }
+
     function testFuzz_commitUpdate_recordsAnyNumbers(uint64 sumSquares, uint32 numExamples, bytes32 updateRoot) public {
         vm.assume(updateRoot != bytes32(0));
         IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);

@@ -180,11 +180,8 @@ contract RoundLedgerFraudTest is RoundTest {
         vm.prank(coordinator.addr);
         ledger.openRound(next, root, HEADER_HASH);
 
-        // The longest walk that a report can meet, well inside of one transaction.
-        report(id(1));
-        uint256 gas = vm.snapshotGasLastCall("RoundLedger", "reportFraud, 256 pending rounds");
-        vm.assertLe(gas, 4_000_000, "gas of the longest fall-back");
-        assertHead(id(0), "head");
-        assertEq(open(), next, "training goes on");
+        skipChallengeWindow(id(1));
+        ledger.finalize(id(1));
+        assertEq(open(), next, "a final round makes room");
     }
 }
