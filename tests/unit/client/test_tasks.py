@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shipped tasks learn, start from the same model everywhere, and are found by name."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from client.tasks import Task, load_task, names, supervised
+from folkmoot.errors import TaskError
+
+
+@pytest.mark.parametrize("name", names())
+def test_training_lowers_the_loss_on_all_data(name: str) -> None:
+    task = load_task(name)
+    model = task.model()
+    before = task.evaluate(model)
+    data = task.load(0, 1, 7)
+    for seed in range(3):
+        assert task.train(model, data, {**task.training, "seed": seed}) == len(data)
+    after = task.evaluate(model)
+    assert after["loss"] < 0.8 * before["loss"]
+    assert after["accuracy"] > before["accuracy"] + 0.2
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_initial_model_is_the_same_at_every_call(name: str) -> None:
+    task = load_task(name)
+    torch.manual_seed(99)
+    state = torch.random.get_rng_state()
+    first, second = task.model().state_dict(), task.model().state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert torch.equal(torch.random.get_rng_state(), state), "the caller's random state was used up"
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_task_keeps_the_protocol(name: str) -> None:
+    task = load_task(name)
+    assert isinstance(task, Task)
+    assert task.name == name
+
+
+def test_training_again_gives_the_same_weights() -> None:
+    task = load_task("digits")
+    data = task.load(1, 3, 7)
+    models = [task.model(), task.model()]
+    for model in models:
+        task.train(model, data, {**task.training, "seed": 5})
+    first, second = (model.state_dict() for model in models)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_the_steps_are_those_of_torch() -> None:
+    """The hand-written optimizer is SGD with momentum and weight decay as torch has it."""
+    task = load_task("digits")
+    data = task.load(0, 1, 7)
+    settings = {
+        "local_steps": 7,
+        "batch_size": 32,
+        "learning_rate": 0.05,
+        "momentum": 0.8,
+        "weight_decay": 0.01,
+    }
+    ours, theirs = task.model(), task.model()
+    supervised.train(ours, data, {**settings, "seed": 3})
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.05, momentum=0.8, weight_decay=0.01)
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(3))
+    for step in range(7):
+        batch = order[32 * step : 32 * (step + 1)]
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(theirs(data.inputs[batch]), data.labels[batch]).backward()
+        optimizer.step()
+    expected = theirs.state_dict()
+    for name, value in ours.state_dict().items():
+        assert torch.allclose(value, expected[name], atol=1e-6), name
+
+
+def test_shares_of_a_task_are_disjoint_and_the_test_set_is_not_in_them() -> None:
+    from client.tasks.digits import task
+
+    test, train = task._split()
+    assert set(test).isdisjoint(train)
+    assert sum(len(task.load(share, 4, 7)) for share in range(4)) == len(train)
+
+
+def test_training_settings_that_are_missing() -> None:
+    task = load_task("digits")
+    with pytest.raises(TaskError, match="batch_size"):
+        task.train(task.model(), task.load(0, 1, 0), {"local_steps": 1})
+
+
+def test_an_unknown_task_says_which_there_are() -> None:
+    with pytest.raises(TaskError, match=r"no task 'mnits'.*breast-cancer, digits, mnist"):
+        load_task("mnits")
+
+
+def test_a_task_whose_module_is_missing() -> None:
+    with pytest.raises(TaskError, match="can't be imported"):
+        load_task("no_such_module_here:task")
+
+
+def test_an_object_that_is_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "half_a_task", SimpleNamespace(task=SimpleNamespace(name="x")))
+    with pytest.raises(TaskError, match="has no training, model, load, train, evaluate"):
+        load_task("half_a_task:task")
+
+
+def test_ones_own_task_by_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_task_for_test.py").write_text(
+        "class Own:\n"
+        "    name, training = 'own', {}\n"
+        "    def model(self): ...\n"
+        "    def load(self, partition, partitions, seed): ...\n"
+        "    def train(self, model, data, settings): return 0\n"
+        "    def evaluate(self, model): return {}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_task("own_task_for_test:Own").name == "own"
+    with pytest.raises(TaskError, match="has no 'Other'"):
+        load_task("own_task_for_test:Other")
