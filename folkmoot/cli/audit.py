@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from folkmoot.cli.options import DEPLOYMENT_DEFAULT, RPC_DEFAULT, DeploymentPath, Json, require_web3
-from folkmoot.cli.output import emit
+from folkmoot.cli.output import emit, pairs
 
 
 def register(root: typer.Typer) -> None:
@@ -50,7 +50,7 @@ def audit(
     """
     require_web3()
     from folkmoot.audit.audit import audit as run
-    from folkmoot.audit.report import render, shown_progress
+    from folkmoot.audit.report import rows, shown_progress
     from folkmoot.chain.deployment import Deployment
     from folkmoot.mirror import open_source
 
@@ -61,4 +61,5 @@ def audit(
             summary = run(rpc, addresses, source, from_round=from_round, progress=progress)
     finally:
         source.close()
-    emit(summary.to_json(), json_, render(summary))
+    notes = [f"note: {note}" for note in summary.notes]
+    emit(summary.to_json(), json_, "The audit found nothing wrong.\n", pairs(rows(summary)), *notes)

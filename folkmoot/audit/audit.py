@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The audit: read what a chain says, replay it, recompute it, compare everything (docs/protocol.md section 13).
+
+`audit` reads like the list in that section. Each step is a function of its own module, takes records and raises
+AuditFailure at the first thing that does not match. Nobody is trusted: not the endpoint, not the mirror, not the
+coordinator, and the deployment file only for the addresses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from folkmoot.audit.code import check_code
+from folkmoot.audit.endpoints import compare_histories
+from folkmoot.audit.entries import EntryCounts, check_entries
+from folkmoot.audit.files import Files
+from folkmoot.audit.genesis import check_genesis
+from folkmoot.audit.governance import check_governance, replay_governance
+from folkmoot.audit.history import Block, History, PinnedRpc, read_history
+from folkmoot.audit.outcome import Recomputation
+from folkmoot.audit.policies import check_policies
+from folkmoot.audit.registry import check_registry
+from folkmoot.audit.rewards import check_rewards, check_supply
+from folkmoot.audit.roles import check_roles
+from folkmoot.audit.rounds import Round, check_rounds, replay
+from folkmoot.audit.stakes import check_stakes, fold_stakes
+from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.rpc import Phase, Rpc
+from folkmoot.errors import ArtifactError, AuditFailure
+from folkmoot.mirror import ArtifactSource
+
+RPC_TIMEOUT = 60.0
+"""Seconds that one request may take: some logs are long."""
+
+
+@dataclass
+class Progress:
+    """What the audit tells while it runs; by default nobody listens."""
+
+    step: Callable[[str], None] = lambda what: None
+    """Called with what is checked next."""
+    round: Callable[[int, int], None] = lambda done, total: None
+    """Called with the number of rounds that were recomputed, and of all that will be."""
+
+
+@dataclass
+class Summary:
+    """What an audit that found nothing wrong has checked."""
+
+    head: Block
+    """The audited block."""
+    rounds: Counter[str] = field(default_factory=Counter)
+    """Rounds by phase."""
+    recomputed: int = 0
+    """Rounds whose outcome was recomputed."""
+    updates: int = 0
+    """Update files that were checked and went into an outcome."""
+    entries: EntryCounts = field(default_factory=EntryCounts)
+    """How entries were believed."""
+    hashed: int = 0
+    """Bytes of artifacts that were hashed and recomputed."""
+    events: int = 0
+    """Events that were replayed."""
+    policies: int = 0
+    """Policies."""
+    proposals: int = 0
+    """Proposals."""
+    votes: int = 0
+    """Votes that were weighed anew."""
+    rewards: int = 0
+    """Tokens claimed as rewards, in units of 1e-18."""
+    model_head: int = 0
+    """Round whose state the next round trains from."""
+    state_root: bytes = b""
+    """Its state root."""
+    active: tuple[int, bytes] | None = None
+    """Active version and hash of its report."""
+    seconds: float = 0.0
+    """Time that the audit took."""
+    notes: list[str] = field(default_factory=list)
+    """What is right and yet worth knowing."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "ok": True,
+            "block": self.head.number,
+            "blockHash": "0x" + self.head.hash.hex(),
+            "rounds": dict(sorted(self.rounds.items())),
+            "recomputed": self.recomputed,
+            "updates": self.updates,
+            "entries": {
+                "signed": self.entries.signed,
+                "own": self.entries.own,
+                "relied": self.entries.relied,
+            },
+            "bytes": self.hashed,
+            "events": self.events,
+            "policies": self.policies,
+            "proposals": self.proposals,
+            "votes": self.votes,
+            "rewardsClaimed": str(self.rewards),
+            "head": self.model_head,
+            "stateRoot": "0x" + self.state_root.hex(),
+            "activeVersion": self.active[0] if self.active else None,
+            "activeReport": "0x" + self.active[1].hex() if self.active else None,
+            "seconds": round(self.seconds, 3),
+            "notes": self.notes,
+        }
+
+
+def audit(
+    rpc_urls: Sequence[str],
+    deployment: Deployment,
+    source: ArtifactSource,
+    *,
+    from_round: int = 1,
+    progress: Progress | None = None,
+) -> Summary:
+    """Check the whole history of a federation.
+
+    Args:
+        rpc_urls: Endpoints; the first is read, the others must say the same.
+        deployment: The addresses.
+        source: The artifacts.
+        from_round: First round that is recomputed. What the chain says is checked for all rounds.
+        progress: Told what is going on.
+
+    Raises:
+        AuditFailure: the first thing that does not match.
+        ChainError: an endpoint failed, or serves another chain.
+        ArtifactError: the source gave no answer.
+    """
+    started = time.monotonic()
+    progress = progress or Progress()
+    history = read_histories(rpc_urls, deployment, progress)
+    summary = Summary(history.head, events=len(history.events))
+    files = Files(source)
+
+    progress.step("contracts")
+    creation = check_code(history)
+    if creation is None:
+        summary.notes.append(
+            "A contract created the contracts: their constructor arguments could not be read."
+        )
+
+    progress.step("genesis")
+    origin = check_genesis(history, files)
+
+    progress.step("policies, stakes, rounds")
+    policies = check_policies(history)
+    stakes = fold_stakes(history)
+    ledger = replay(history, policies, stakes, origin.state_root)
+    check_rounds(history, ledger)
+    summary.policies, summary.model_head = len(policies), ledger.head
+    summary.state_root = ledger.state_root(ledger.head)
+
+    progress.step("updates, verdicts, aggregates")
+    recomputation = Recomputation(history, ledger, files, origin)
+    for number, found in ledger.rounds.items():
+        summary.rounds[found.phase.name.lower()] += 1
+        if number >= from_round:
+            _check_round(summary, history, recomputation, found)
+        progress.round(number, len(ledger.rounds))
+    if from_round > 1:
+        summary.notes.append(f"The rounds before round {from_round} were not recomputed.")
+
+    progress.step("rewards and stakes")
+    summary.rewards = check_rewards(history, ledger)
+    check_supply(history, creation, summary.rewards)
+    check_stakes(history, stakes)
+
+    progress.step("registry and votes")
+    summary.active = check_registry(history, ledger)
+    assembly = replay_governance(history, stakes)
+    check_governance(history, assembly, stakes)
+    summary.notes += check_roles(history)
+    summary.proposals, summary.votes = len(assembly.proposals), assembly.votes
+
+    summary.hashed = files.hashed
+    if stakes.donated:
+        summary.notes.append(
+            f"{stakes.donated} units of 1e-18 tokens were sent to the vault without being staked."
+        )
+    if summary.entries.relied:
+        summary.notes.append(
+            f"{summary.entries.relied} entries were recorded through other contracts, or signed by contracts: for "
+            "their signatures the audit relies on the ledger."
+        )
+    summary.seconds = time.monotonic() - started
+    return summary
+
+
+def read_histories(rpc_urls: Sequence[str], deployment: Deployment, progress: Progress) -> History:
+    """Read the history at the newest block that all endpoints have, and compare what they say.
+
+    Raises:
+        AuditFailure: the endpoints differ.
+        ChainError: an endpoint failed, or serves another chain.
+    """
+    with ExitStack() as stack:
+        heads = [stack.enter_context(Rpc(url, RPC_TIMEOUT)).block_number() for url in rpc_urls]
+    endpoints = [PinnedRpc(url, min(heads), RPC_TIMEOUT) for url in rpc_urls]
+    histories = [
+        read_history(rpc, deployment, lambda what, url=rpc.url: progress.step(f"{what} from {url}"))  # type: ignore[misc]
+        for rpc in endpoints
+    ]
+    if len(histories) > 1:
+        progress.step("what the endpoints say")
+        compare_histories(rpc_urls, histories)
+        for rpc in endpoints[1:]:
+            rpc.close()
+    return histories[0]
+
+
+def _check_round(summary: Summary, history: History, recomputation: Recomputation, found: Round) -> None:
+    """Check header, entries and outcome of a round, as far as its fate lets one."""
+    if found.voided:
+        summary.notes.append(_voided_note(recomputation, found))
+    else:
+        header = recomputation.check_header(found)
+    summary.entries += check_entries(history, found)
+    if found.phase in (Phase.ANCHORED, Phase.FINAL):
+        outcome = recomputation.check_outcome(found, header)
+        summary.recomputed += 1
+        summary.updates += sum(sha256 is not None for sha256 in outcome.artifacts.updates)
+
+
+def _voided_note(recomputation: Recomputation, found: Round) -> str:
+    """Say what recomputing a void round shows; whatever it shows, the round changed nothing."""
+    if found.phase != Phase.SLASHED:
+        return f"Round {found.number} is void: it was built on a round that was slashed."
+    try:
+        recomputation.check_outcome(found, recomputation.check_header(found))
+    except AuditFailure as failure:
+        return f"Round {found.number} was slashed, and rightly so. {failure.message}"
+    except ArtifactError as error:
+        return f"Round {found.number} was slashed; it could not be recomputed. {error.message}"
+    return (
+        f"Warning: round {found.number} was slashed, but its anchor is right: the verifier of policy "
+        f"{found.policy_id} took an honest bond."
+    )

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contracts at the addresses are the packaged ones, created with the right arguments.
+
+Two independent facts: the code that stands at the address, and the transaction that created it. The code is compared
+with the packaged creation code, of which it is a part, apart from the places that a constructor fills in. The
+transaction says what it filled in, and that everything points at everything else as contracts/README.md says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from folkmoot.audit.failure import Subject, mismatch, require
+from folkmoot.audit.history import History, Transaction
+from folkmoot.chain import packaged
+from folkmoot.chain.deploy import ZERO_ADDRESS, predicted_address
+from folkmoot.policy import Policy
+
+_CHECK = "contracts"
+_PUSH32 = 0x7F
+_WORD = bytes(32)
+
+
+@dataclass(frozen=True)
+class Creation:
+    """What the constructors were told. Amounts in units of 1e-18 tokens, times in seconds."""
+
+    allocations: tuple[tuple[str, int], ...]
+    """Genesis tokens by account."""
+    state_root: bytes
+    """State root of version 0, 32 bytes."""
+    coordinator: str
+    """First coordinator."""
+    policy: Policy
+    """First policy."""
+
+
+def check_code(history: History) -> Creation | None:
+    """Check the code at each address and the transactions that created it.
+
+    Returns:
+        What the constructors were told, or None if the contracts were created by another contract, so that no
+        transaction shows it.
+
+    Raises:
+        AuditFailure: another contract, or wrong arguments.
+    """
+    for role, found in history.storage.code.items():
+        subject = Subject(check=_CHECK)
+        name = packaged.NAMES[role]
+        if not is_runtime_of(bytes.fromhex(packaged.contract(role).bytecode[2:]), found):
+            raise mismatch(
+                subject,
+                f"the code of the {role} at {getattr(history.deployment, role)}",
+                f"{name} of this release",
+                f"other code (keccak 0x{keccak(found).hex()})",
+                remedy="This is another contract, or of another release of Folkmoot: audit it with that release.",
+            )
+    arguments = {role: _creation_arguments(history, role) for role in packaged.NAMES}
+    known = {role: values for role, values in arguments.items() if values is not None}
+    return _check_arguments(history, known) if len(known) == len(arguments) else None
+
+
+def is_runtime_of(creation: bytes, runtime: bytes) -> bool:
+    """Whether code is what a creation code leaves behind, apart from immutables.
+
+    In the creation code an immutable is a PUSH32 of zeros, which the constructor replaces.
+
+    Args:
+        creation: Packaged creation code.
+        runtime: Code at the address.
+    """
+    start = creation.find(runtime[:16])
+    while start >= 0:
+        template = creation[start : start + len(runtime)]
+        if len(template) == len(runtime) and _without_immutables(template, runtime) == template:
+            return True
+        start = creation.find(runtime[:16], start + 1)
+    return False
+
+
+def _without_immutables(template: bytes, runtime: bytes) -> bytes:
+    code = bytearray(runtime)
+    place = template.find(bytes([_PUSH32]) + _WORD)
+    while place >= 0:
+        code[place + 1 : place + 33] = _WORD
+        place = template.find(bytes([_PUSH32]) + _WORD, place + 33)
+    return bytes(code)
+
+
+def _creation_arguments(history: History, role: str) -> tuple[Any, ...] | None:
+    """Decode the constructor arguments of a contract; None if it was not created by a transaction of its own."""
+    first = next((event for event in history.events if event.contract == role), None)
+    if first is None:  # each constructor emits something
+        raise mismatch(
+            Subject(check=_CHECK), f"the first event of the {role}", "one of its constructor", None
+        )
+    transaction = history.transaction(first.transaction)
+    if transaction.to is not None:
+        return None
+    subject = Subject(check=_CHECK, event=first)
+    address = getattr(history.deployment, role)
+    require(
+        subject,
+        f"the address of the {role}",
+        predicted_address(transaction.sender, transaction.nonce),
+        address,
+    )
+    return _decode_arguments(subject, role, transaction)
+
+
+def _decode_arguments(subject: Subject, role: str, transaction: Transaction) -> tuple[Any, ...]:
+    compiled = packaged.contract(role)
+    creation = bytes.fromhex(compiled.bytecode[2:])
+    if not transaction.input.startswith(creation):
+        raise mismatch(
+            subject, f"the creation code of the {role}", f"{compiled.name} of this release", "other code"
+        )
+    constructor = next(entry for entry in compiled.abi if entry["type"] == "constructor")
+    types = [packaged.type_of(parameter) for parameter in constructor["inputs"]]
+    try:
+        return decode(types, transaction.input[len(creation) :])
+    except (DecodingError, OverflowError) as error:
+        raise mismatch(
+            subject, f"the arguments of the {role}", "those of its constructor", str(error)
+        ) from error
+
+
+def _check_arguments(history: History, arguments: dict[str, tuple[Any, ...]]) -> Creation:
+    place = history.deployment
+    admin, minter, allocations = arguments["token"]
+    _require_addresses("token", [admin, minter], [place.timelock, place.ledger])
+    _require_addresses("vault", arguments["vault"][:3], [place.token, place.timelock, place.ledger])
+    governance, ledger, state_root = arguments["registry"]
+    _require_addresses("registry", [governance, ledger], [place.timelock, place.ledger])
+    governance, vault, token, registry, coordinator, manifest_hash, genesis_hash, policy = arguments["ledger"]
+    _require_addresses(
+        "ledger",
+        [governance, vault, token, registry],
+        [place.timelock, place.vault, place.token, place.registry],
+    )
+    subject = Subject(check=_CHECK)
+    require(subject, "the ledger's manifest hash", bytes(manifest_hash), history.storage.manifest_hash)
+    require(subject, "the ledger's genesis hash", bytes(genesis_hash), history.storage.genesis_hash)
+    _, proposers, executors, timelock_admin = arguments["timelock"]
+    _require_addresses(
+        "timelock", [*proposers, *executors, timelock_admin], [place.governor, ZERO_ADDRESS, ZERO_ADDRESS]
+    )
+    _require_addresses("governor", arguments["governor"][:2], [place.vault, place.timelock])
+    return Creation(
+        tuple((str(to_checksum_address(account)), int(amount)) for account, amount in allocations),
+        bytes(state_root),
+        str(to_checksum_address(coordinator)),
+        Policy.from_abi(policy),
+    )
+
+
+def _require_addresses(role: str, found: Sequence[str], expected: Sequence[str]) -> None:
+    require(
+        Subject(check=_CHECK),
+        f"what the {role} was created with",
+        list(expected),
+        [str(to_checksum_address(address)) for address in found],
+    )

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Artifacts, as the audit sees them: a file that the chain commits to and that is not there is a failure.
+
+That a mirror can't be reached is none: then the audit can't go on, and says so.
+"""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+from folkmoot.audit.failure import Subject, mismatch
+from folkmoot.errors import ArtifactError
+from folkmoot.manifest import Manifest
+from folkmoot.mirror import ArtifactSource
+from folkmoot.state import State
+
+_OTHER_MIRROR = (
+    "Ask another mirror (--artifacts); if none has it, the coordinator withholds it or altered it."
+)
+_FROM_ELSEWHERE = "artifact-unreachable"
+
+
+class Files:
+    """The files of a federation, hashed, with failures that name who and what they are of.
+
+    Args:
+        source: Where they are.
+    """
+
+    def __init__(self, source: ArtifactSource) -> None:
+        self.source = source
+        self.hashed = 0
+        """Bytes that were hashed so far."""
+
+    def fetch(self, subject: Subject, what: str, sha256: str, limit: int) -> Path:
+        """Return the path of a file.
+
+        Args:
+            subject: What it is of.
+            what: The file in words, e.g. `the update file`.
+            sha256: Its name.
+            limit: Bytes that it may have.
+
+        Raises:
+            AuditFailure: it is missing or damaged.
+            ArtifactError: the source gave no answer.
+        """
+        try:
+            path = self.source.fetch(sha256, limit)
+        except ArtifactError as error:
+            raise _failure(subject, what, f"the file {sha256}", error) from error
+        self.hashed += path.stat().st_size
+        return path
+
+    def document(self, subject: Subject, what: str, keccak256: bytes) -> bytes:
+        """Return a document by its keccak256; see `fetch`."""
+        try:
+            data = self.source.document(keccak256.hex())
+        except ArtifactError as error:
+            expected = f"the document with the keccak 0x{keccak256.hex()}"
+            raise _failure(subject, what, expected, error) from error
+        self.hashed += len(data)
+        return data
+
+    def state(self, subject: Subject, what: str, sha256: str, manifest: Manifest) -> State:
+        """Return a state; its arrays are views into the file.
+
+        Raises:
+            AuditFailure: it is missing, damaged, or no state of the manifest.
+            ArtifactError: the source gave no answer.
+        """
+        path = self.fetch(subject, what, sha256, state_size(manifest))
+        with path.open("rb") as file:
+            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        try:
+            return State.from_bytes(view, manifest)
+        except ArtifactError as error:
+            raise mismatch(subject, what, "a state of the manifest", error.message) from error
+
+
+def state_size(manifest: Manifest) -> int:
+    """Return the bytes of a state file."""
+    return 4 + 16 * manifest.size
+
+
+def _failure(subject: Subject, what: str, expected: str, error: ArtifactError) -> Exception:
+    if error.code == _FROM_ELSEWHERE:
+        return error
+    return mismatch(subject, what, expected, error.message, remedy=_OTHER_MIRROR)

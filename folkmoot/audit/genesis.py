@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The genesis: its file is the one that the ledger names, and manifest and state are those that it names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from folkmoot.audit.failure import Subject, mismatch, require
+from folkmoot.audit.files import Files
+from folkmoot.audit.history import History
+from folkmoot.errors import ArtifactError, ManifestError
+from folkmoot.genesis import Genesis
+from folkmoot.manifest import Manifest
+from folkmoot.mirror import DOCUMENT_LIMIT
+from folkmoot.state import State
+
+_CHECK = "genesis"
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """What the federation started from."""
+
+    genesis: Genesis
+    """The genesis file."""
+    manifest: Manifest
+    """The model's layout."""
+    state: State
+    """The first state."""
+    state_root: bytes
+    """Its root, 32 bytes."""
+
+
+def check_genesis(history: History, files: Files) -> Origin:
+    """Check the genesis file, the manifest and the first state against the chain.
+
+    Raises:
+        AuditFailure: one of them is missing or another one.
+        ArtifactError: the source gave no answer.
+    """
+    storage = history.storage
+    subject = Subject(check=_CHECK, round=0)
+    require(
+        subject,
+        "the genesis in the deployment file",
+        "0x" + storage.genesis_hash.hex(),
+        history.deployment.genesis_hash,
+    )
+    data = files.document(subject, "the genesis file", storage.genesis_hash)
+    try:
+        genesis = Genesis.from_json(data)
+    except ArtifactError as error:
+        raise mismatch(subject, "the genesis file", "a genesis file", error.message) from error
+
+    of_manifest = Subject(check=_CHECK, round=0, artifact=genesis.manifest)
+    path = files.fetch(of_manifest, "the manifest", genesis.manifest, DOCUMENT_LIMIT)
+    try:
+        manifest = Manifest.from_json(path.read_bytes())
+    except ManifestError as error:
+        raise mismatch(of_manifest, "the manifest", "a manifest", error.message) from error
+    require(of_manifest, "the hash of the manifest", storage.manifest_hash, manifest.hash)
+    require(of_manifest, "the number of exponents", len(manifest.tensors), len(genesis.exponents))
+
+    of_state = Subject(check=_CHECK, round=0, artifact=genesis.state)
+    state = files.state(of_state, "the first state", genesis.state, manifest)
+    root = state.root(manifest.hash)
+    require(of_state, "the root of the first state", storage.rounds[0].state_root, root)
+    return Origin(genesis, manifest, state, root)

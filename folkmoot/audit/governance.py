@@ -1,0 +1,463 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The assembly: who proposed what, who voted with which stake, and that nothing was done without a vote.
+
+Three layers. The governor's proposals are replayed under its rules (OpenZeppelin's Governor with a timelock, a quorum
+fraction and a late-quorum extension), with the votes that the folded stakes give. The timelock carries out only
+what such a proposal queued, after its delay. And every act that only governance may do is one that the timelock
+carried out in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
+
+from folkmoot.audit.calls import Call, decode_call
+from folkmoot.audit.failure import Subject, mismatch, require, require_that
+from folkmoot.audit.history import History
+from folkmoot.audit.stakes import Stakes, Timeline
+from folkmoot.chain.deployment import CONTRACTS
+from folkmoot.chain.events import (
+    CallExecuted,
+    CallScheduled,
+    Cancelled,
+    CoordinatorAppointed,
+    Event,
+    LateQuorumVoteExtensionSet,
+    MinDelayChange,
+    PolicyAdded,
+    ProposalCanceled,
+    ProposalCreated,
+    ProposalExecuted,
+    ProposalExtended,
+    ProposalQueued,
+    ProposalThresholdSet,
+    QuorumNumeratorUpdated,
+    RoleGranted,
+    RoleRevoked,
+    TimelockChange,
+    VersionActivated,
+    VoteCast,
+    VoteCastWithParams,
+    VotingDelaySet,
+    VotingPeriodSet,
+)
+
+_CHECK = "governance"
+_WHOLE = 100
+"""The quorum is in percent."""
+_AGAINST, _FOR, _ABSTAIN = 0, 1, 2
+_NO_PREDECESSOR = bytes(32)
+
+
+@dataclass
+class Settings:
+    """How the assembly works at a moment. Times in seconds, the threshold in units of stake."""
+
+    delay: int = 0
+    """From a proposal to its vote."""
+    period: int = 0
+    """In which votes are taken."""
+    threshold: int = 0
+    """Votes that a proposer must have."""
+    extension: int = 0
+    """That a vote stays open at least after the quorum is reached."""
+    timelock_delay: int = 0
+    """From queueing to the earliest execution."""
+    quorum: Timeline = field(default_factory=Timeline)
+    """Percent of the staked total, by time."""
+
+
+@dataclass
+class Proposal:
+    """A proposal, replayed."""
+
+    created: ProposalCreated
+    """Its first event."""
+    deadline: int
+    """End of the vote, a Unix time."""
+    tallies: list[int] = field(default_factory=lambda: [0, 0, 0])
+    """Votes against, for, and abstaining, in units of stake."""
+    voters: set[str] = field(default_factory=set)
+    """Who voted."""
+    extended: bool = False
+    """Whether the quorum was reached, so that the deadline is settled."""
+    eta: int = 0
+    """Earliest execution, a Unix time; 0 until queued."""
+    executed: set[int] = field(default_factory=set)
+    """Which of its calls the timelock carried out."""
+    canceled: bool = False
+    """Whether its proposer withdrew it."""
+
+    @property
+    def snapshot(self) -> int:
+        """Time whose stakes vote."""
+        return self.created.vote_start
+
+    @property
+    def description_hash(self) -> bytes:
+        """keccak256 of its text, 32 bytes."""
+        return keccak(self.created.description.encode("utf-8", errors="surrogateescape"))
+
+    def operation(self, governor: str) -> bytes:
+        """Return its id in the timelock, 32 bytes."""
+        governor_word = bytes.fromhex(governor[2:]).ljust(32, b"\0")
+        salt = bytes(a ^ b for a, b in zip(governor_word, self.description_hash, strict=True))
+        return keccak(
+            encode(
+                ("address[]", "uint256[]", "bytes[]", "bytes32", "bytes32"),
+                (*self.calls(), _NO_PREDECESSOR, salt),
+            )
+        )
+
+    def calls(self) -> tuple[list[str], list[int], list[bytes]]:
+        """Return targets, values and call data."""
+        return list(self.created.targets), list(self.created.values), list(self.created.calldatas)
+
+
+@dataclass
+class Assembly:
+    """What the governor's and the timelock's events add up to."""
+
+    settings: Settings = field(default_factory=Settings)
+    """As of now."""
+    proposals: dict[int, Proposal] = field(default_factory=dict)
+    """By id."""
+    operations: dict[bytes, Proposal] = field(default_factory=dict)
+    """Queued proposals by their id in the timelock."""
+    votes: int = 0
+    """Votes cast."""
+    executed: dict[bytes, list[CallExecuted]] = field(default_factory=lambda: defaultdict(list))
+    """Calls that the timelock carried out, by transaction."""
+
+
+def replay_governance(history: History, stakes: Stakes) -> Assembly:
+    """Replay proposals, votes and executions.
+
+    Raises:
+        AuditFailure: an event that the rules of governor and timelock do not allow, or a vote with another weight
+            than the stake at the proposal's snapshot.
+    """
+    assembly = Assembly()
+    extensions: dict[int, int] = {}  # expected from the votes, until the event is seen
+    for event in history.events:
+        if event.contract == "governor":
+            _apply_governor(history, assembly, stakes, extensions, event)
+        elif event.contract == "timelock":
+            _apply_timelock(history, assembly, event)
+    for number in extensions:
+        subject = Subject(check=_CHECK, proposal=number)
+        raise mismatch(subject, "the extension of the vote", "one, for the late quorum", None)
+    return assembly
+
+
+def check_governance(history: History, assembly: Assembly, stakes: Stakes) -> None:
+    """Compare the replayed proposals with the governor's tallies, and every governed act with an execution.
+
+    Raises:
+        AuditFailure: another tally, or an act without a vote.
+    """
+    storage = history.storage
+    subject = Subject(check=_CHECK)
+    require(subject, "whose stakes vote", history.deployment.vault, storage.governor_votes)
+    require(subject, "the governor's timelock", history.deployment.timelock, storage.governor_timelock)
+    require(subject, "the timelock's delay", assembly.settings.timelock_delay, storage.min_delay)
+    for number, proposal in assembly.proposals.items():
+        of_proposal = Subject(check=_CHECK, proposal=number)
+        stored = storage.proposals.get(number)
+        if stored is None:
+            raise mismatch(of_proposal, "the stored proposal", "one", None)
+        quorum = None if stored.quorum is None else _quorum(assembly, stakes, proposal.snapshot)
+        for name, expected, found in (
+            ("the snapshot", proposal.snapshot, stored.snapshot),
+            ("the deadline", proposal.deadline, stored.deadline),
+            ("the earliest execution", proposal.eta, stored.eta),
+            ("the votes against", proposal.tallies[_AGAINST], stored.against),
+            ("the votes for", proposal.tallies[_FOR], stored.for_),
+            ("the votes that abstain", proposal.tallies[_ABSTAIN], stored.abstain),
+            ("the quorum", quorum, stored.quorum),
+        ):
+            require(of_proposal, name, expected, found)
+    _check_governed(history, assembly)
+
+
+# The governor
+
+
+def _apply_governor(
+    history: History, assembly: Assembly, stakes: Stakes, extensions: dict[int, int], event: Event
+) -> None:
+    settings, time = assembly.settings, history.time(event)
+    match event:
+        case VotingDelaySet():
+            settings.delay = event.new_voting_delay
+        case VotingPeriodSet():
+            settings.period = event.new_voting_period
+        case ProposalThresholdSet():
+            settings.threshold = event.new_proposal_threshold
+        case LateQuorumVoteExtensionSet():
+            settings.extension = event.new_vote_extension
+        case QuorumNumeratorUpdated():
+            settings.quorum.record(time, event.new_quorum_numerator)
+        case ProposalCreated():
+            _create(history, assembly, stakes, event, time)
+        case VoteCast() | VoteCastWithParams():
+            _vote(history, assembly, stakes, extensions, event, time)
+        case ProposalExtended():
+            subject = Subject(check=_CHECK, proposal=event.proposal_id, event=event)
+            expected = extensions.pop(event.proposal_id, None)
+            require(subject, "the extended deadline", expected, event.extended_deadline)
+        case ProposalQueued():
+            _queue(history, assembly, stakes, event, time)
+        case ProposalExecuted():
+            proposal, subject = _known(assembly, event, event.proposal_id)
+            calls = set(range(len(proposal.created.targets)))
+            require(subject, "the calls that the timelock carried out", calls, proposal.executed)
+        case ProposalCanceled():
+            proposal, subject = _known(assembly, event, event.proposal_id)
+            require_that(
+                time <= proposal.snapshot,
+                subject,
+                "the time of the withdrawal",
+                f"at most {proposal.snapshot}, before the vote",
+                time,
+            )
+            proposal.canceled = True
+        case _:
+            pass
+
+
+def _create(history: History, assembly: Assembly, stakes: Stakes, event: ProposalCreated, time: int) -> None:
+    subject = Subject(check=_CHECK, proposal=event.proposal_id, event=event)
+    settings = assembly.settings
+    require(subject, "an earlier proposal with this id", None, assembly.proposals.get(event.proposal_id))
+    made = Proposal(event, event.vote_end)
+    number = keccak(
+        encode(("address[]", "uint256[]", "bytes[]", "bytes32"), (*made.calls(), made.description_hash))
+    )
+    require(subject, "the id of the proposal", int.from_bytes(number, "big"), event.proposal_id)
+    require(subject, "the start of the vote", time + settings.delay, event.vote_start)
+    require(subject, "the end of the vote", event.vote_start + settings.period, event.vote_end)
+    votes = stakes.votes_at(event.proposer, time - 1)
+    require_that(
+        votes >= settings.threshold,
+        subject,
+        f"the votes of the proposer {event.proposer}",
+        f"at least {settings.threshold}",
+        votes,
+    )
+    assembly.proposals[event.proposal_id] = made
+
+
+def _vote(
+    history: History,
+    assembly: Assembly,
+    stakes: Stakes,
+    extensions: dict[int, int],
+    event: VoteCast | VoteCastWithParams,
+    time: int,
+) -> None:
+    proposal, _ = _known(assembly, event, event.proposal_id)
+    subject = Subject(check=_CHECK, contributor=event.voter, proposal=event.proposal_id, event=event)
+    require(subject, "whether the proposal was withdrawn", False, proposal.canceled)
+    require_that(
+        proposal.snapshot < time <= proposal.deadline,
+        subject,
+        "the time of the vote",
+        f"after {proposal.snapshot}, at most {proposal.deadline}",
+        time,
+    )
+    require_that(
+        event.voter not in proposal.voters, subject, "the vote", "the voter's only one", "a second one"
+    )
+    require_that(event.support in (_AGAINST, _FOR, _ABSTAIN), subject, "the choice", "0 to 2", event.support)
+    weight = stakes.votes_at(event.voter, proposal.snapshot)
+    require(subject, "the weight of the vote", weight, event.weight)
+    stored = history.storage.past_votes.get((event.proposal_id, event.voter))
+    require(subject, "the voter's stake at the snapshot", weight, stored)
+    proposal.voters.add(event.voter)
+    proposal.tallies[event.support] += event.weight
+    assembly.votes += 1
+    if not proposal.extended and _reached(assembly, stakes, proposal):
+        proposal.extended = True
+        late = time + assembly.settings.extension
+        if late > proposal.deadline:
+            proposal.deadline = late
+            extensions[event.proposal_id] = late
+
+
+def _queue(history: History, assembly: Assembly, stakes: Stakes, event: ProposalQueued, time: int) -> None:
+    proposal, subject = _known(assembly, event, event.proposal_id)
+    require(subject, "whether the proposal was withdrawn", False, proposal.canceled)
+    require_that(
+        time > proposal.deadline, subject, "the time of the queueing", f"after {proposal.deadline}", time
+    )
+    against, for_, _ = proposal.tallies
+    require_that(for_ > against, subject, "the votes for", f"more than the {against} against", for_)
+    quorum = _quorum(assembly, stakes, proposal.snapshot)
+    reached = proposal.tallies[_FOR] + proposal.tallies[_ABSTAIN]
+    require_that(
+        reached >= quorum, subject, "the votes that count for the quorum", f"at least {quorum}", reached
+    )
+    require(subject, "the earliest execution", time + assembly.settings.timelock_delay, event.eta_seconds)
+    proposal.eta = event.eta_seconds
+    operation = proposal.operation(history.deployment.governor)
+    require(subject, "whether the timelock has the operation", True, operation in assembly.operations)
+
+
+def _quorum(assembly: Assembly, stakes: Stakes, time: int) -> int:
+    return stakes.total.at(time) * assembly.settings.quorum.at(time) // _WHOLE
+
+
+def _reached(assembly: Assembly, stakes: Stakes, proposal: Proposal) -> bool:
+    counted = proposal.tallies[_FOR] + proposal.tallies[_ABSTAIN]
+    return counted >= _quorum(assembly, stakes, proposal.snapshot)
+
+
+# The timelock
+
+
+def _apply_timelock(history: History, assembly: Assembly, event: Event) -> None:
+    match event:
+        case MinDelayChange():
+            assembly.settings.timelock_delay = event.new_duration
+        case CallScheduled():
+            _schedule(history, assembly, event)
+        case CallExecuted():
+            _execute(history, assembly, event)
+        case Cancelled():
+            proposal = assembly.operations.get(event.id)
+            if proposal is None:
+                raise mismatch(
+                    Subject(check=_CHECK, event=event), "the operation", "one that was queued", None
+                )
+            proposal.canceled = True
+        case _:
+            pass
+
+
+def _schedule(history: History, assembly: Assembly, event: CallScheduled) -> None:
+    """Each scheduled call is one of a proposal's; that the proposal had won, its queueing shows."""
+    subject = Subject(check=_CHECK, event=event)
+    governor = history.deployment.governor
+    proposal = assembly.operations.get(event.id)
+    if proposal is None:
+        proposal = next((p for p in assembly.proposals.values() if p.operation(governor) == event.id), None)
+        if proposal is None:
+            raise mismatch(subject, "the scheduled operation", "one of a proposal", event.id)
+        assembly.operations[event.id] = proposal
+    require(subject, "the delay", assembly.settings.timelock_delay, event.delay)
+    require(subject, "the predecessor", _NO_PREDECESSOR, event.predecessor)
+    _require_call(subject, proposal, event)
+
+
+def _execute(history: History, assembly: Assembly, event: CallExecuted) -> None:
+    subject = Subject(check=_CHECK, event=event)
+    proposal = assembly.operations.get(event.id)
+    if proposal is None:
+        raise mismatch(subject, "the executed operation", "one that was queued by a proposal", event.id)
+    time = history.time(event)
+    of_proposal = Subject(check=_CHECK, proposal=proposal.created.proposal_id, event=event)
+    require_that(proposal.eta > 0, of_proposal, "whether the proposal was queued", True, False)
+    require(of_proposal, "whether the proposal was withdrawn", False, proposal.canceled)
+    require_that(time >= proposal.eta, of_proposal, "the time of the execution", f"from {proposal.eta}", time)
+    require_that(
+        event.index not in proposal.executed, of_proposal, "the execution", "the only one", "a second one"
+    )
+    _require_call(of_proposal, proposal, event)
+    proposal.executed.add(event.index)
+    assembly.executed[event.transaction].append(event)
+
+
+def _require_call(subject: Subject, proposal: Proposal, event: CallScheduled | CallExecuted) -> None:
+    targets, values, calldatas = proposal.calls()
+    require_that(
+        event.index < len(targets), subject, "the index of the call", f"below {len(targets)}", event.index
+    )
+    require(subject, "the target of the call", targets[event.index], event.target)
+    require(subject, "the value of the call", values[event.index], event.value)
+    require(subject, "the data of the call", calldatas[event.index], event.data)
+
+
+# What only governance may do
+
+
+_GOVERNED: Mapping[type[Event], tuple[str, Callable[[Any], tuple[Any, ...]]]] = {
+    PolicyAdded: ("addPolicy", lambda e: (e.policy.abi_tuple(),)),
+    CoordinatorAppointed: ("appointCoordinator", lambda e: (e.coordinator,)),
+    VersionActivated: ("activate", lambda e: (e.version, e.report_hash)),
+    VotingDelaySet: ("setVotingDelay", lambda e: (e.new_voting_delay,)),
+    VotingPeriodSet: ("setVotingPeriod", lambda e: (e.new_voting_period,)),
+    ProposalThresholdSet: ("setProposalThreshold", lambda e: (e.new_proposal_threshold,)),
+    LateQuorumVoteExtensionSet: ("setLateQuorumVoteExtension", lambda e: (e.new_vote_extension,)),
+    QuorumNumeratorUpdated: ("updateQuorumNumerator", lambda e: (e.new_quorum_numerator,)),
+    TimelockChange: ("updateTimelock", lambda e: (e.new_timelock,)),
+    MinDelayChange: ("updateDelay", lambda e: (e.new_duration,)),
+    RoleGranted: ("grantRole", lambda e: (e.role, e.account)),
+    RoleRevoked: ("revokeRole", lambda e: (e.role, e.account)),
+}
+"""The function that emits an event, and its arguments, by the event."""
+
+
+def _check_governed(history: History, assembly: Assembly) -> None:
+    """Find the executed call behind each act; the constructors' own events need none."""
+    created = _creations(history.events)
+    open_calls = {
+        transaction: [_read_call(history, event) for event in events]
+        for transaction, events in assembly.executed.items()
+    }
+    for event in history.events:
+        rule = _GOVERNED.get(type(event))
+        if rule is None or created[event.contract] == event.transaction:
+            continue
+        function, arguments = rule
+        wanted = (event.contract, Call(function, _comparable(arguments(event))))
+        calls = open_calls.get(event.transaction, [])
+        if wanted not in calls:
+            raise mismatch(
+                Subject(check=_CHECK, event=event),
+                f"the vote behind {function} of the {event.contract}",
+                "an executed proposal",
+                None,
+            )
+        calls.remove(wanted)
+
+
+def _read_call(history: History, event: CallExecuted) -> tuple[str, Call] | None:
+    """Decode an executed call; None if its target is none of the contracts."""
+    role = next((role for role in CONTRACTS if getattr(history.deployment, role) == event.target), None)
+    call = decode_call(role, event.data) if role else None
+    if role is None or call is None:
+        return None
+    name = "revokeRole" if call.function == "renounceRole" else call.function
+    return role, Call(name, _comparable(call.arguments))
+
+
+def _comparable(value: Any) -> Any:
+    """Bring lists and tuples, and the case of addresses inside of structs, to one form."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_comparable, value))
+    if isinstance(value, str) and value.startswith("0x") and len(value) == 42:
+        return value.lower()
+    return value
+
+
+def _creations(events: Iterable[Event]) -> dict[str, bytes]:
+    """Return the transaction that created each contract: that of its first event."""
+    created: dict[str, bytes] = {}
+    for event in events:
+        created.setdefault(event.contract, event.transaction)
+    return created
+
+
+def _known(assembly: Assembly, event: Event, number: int) -> tuple[Proposal, Subject]:
+    subject = Subject(check=_CHECK, proposal=number, event=event)
+    proposal = assembly.proposals.get(number)
+    if proposal is None:
+        raise mismatch(subject, "the proposal", "one that was made", None)
+    return proposal, subject

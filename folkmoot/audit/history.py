@@ -1,0 +1,427 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a chain says about a federation, read once and at one block: events, block times, transactions, storage.
+
+Everything is read before anything is recomputed, so that an endpoint which forgets old states can still serve an
+audit that takes hours. What is read here is believed by nobody: the other modules fold the events anew and compare
+them with the storage, with the transactions and with the artifacts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from folkmoot.chain.deployment import CONTRACTS, Deployment
+from folkmoot.chain.events import (
+    DelegateVotesChanged,
+    Event,
+    ProposalCreated,
+    RewardClaimed,
+    RewardCredited,
+    RoleGranted,
+    Staked,
+    VoteCast,
+    VoteCastWithParams,
+    scan,
+)
+from folkmoot.chain.rpc import DEFAULT_TIMEOUT, Head, LedgerReader, RoundView, Rpc, VaultReader
+from folkmoot.errors import ContractRefused, RpcError, WrongChainError
+from folkmoot.policy import Policy
+
+Progress = Callable[[str], None]
+"""Called with what is being read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block."""
+
+    number: int
+    """Its number."""
+    hash: bytes
+    """Its hash, 32 bytes."""
+    timestamp: int
+    """Its Unix time: the clock that the contracts go by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A transaction."""
+
+    hash: bytes
+    """Its hash, 32 bytes."""
+    sender: str
+    """Account that signed it."""
+    to: str | None
+    """Account that it called; None if it created a contract."""
+    nonce: int
+    """Its number among the sender's."""
+    input: bytes
+    """Its call data, or the creation code with its arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionView:
+    """What the registry stores of a version."""
+
+    parent: int
+    """Version that it was trained from."""
+    registered_at: int
+    """Unix time."""
+    state_root: bytes
+    """32 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalView:
+    """What the governor stores of a proposal. Times are Unix times, votes in units of stake."""
+
+    snapshot: int
+    """Time whose stakes vote."""
+    deadline: int
+    """End of the vote, prolonged by a late quorum."""
+    eta: int
+    """Earliest execution; 0 until queued."""
+    against: int
+    """Votes against."""
+    for_: int
+    """Votes for."""
+    abstain: int
+    """Votes that abstain."""
+    quorum: int | None
+    """Votes that a quorum needs at the snapshot; None while that lies in the future."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """What the contracts store at the audited block. Amounts in units of 1e-18 tokens."""
+
+    manifest_hash: bytes
+    genesis_hash: bytes
+    vault: str
+    """Of the ledger, as the next two."""
+    token: str
+    registry: str
+    ledger_head: Head
+    next_round: int
+    current_policy: int
+    coordinator: str
+    pending_rounds: int
+    rounds: Mapping[int, RoundView]
+    policies: Mapping[int, Policy]
+    claimable: Mapping[str, int]
+    versions: Mapping[int, VersionView]
+    """Registry; a round without a version is left out."""
+    active: tuple[int, bytes] | None
+    """Active version and report hash; None before the first vote."""
+    vault_token: str
+    unbonding_period: int
+    total_staked: int
+    stakes: Mapping[str, int]
+    unbondings: Mapping[str, tuple[tuple[int, int], ...]]
+    """(amount, Unix time of the release), oldest first."""
+    votes: Mapping[str, int]
+    """Present votes by delegate."""
+    vault_balance: int
+    total_supply: int
+    governor_votes: str
+    """Contract whose stakes the governor counts."""
+    governor_timelock: str
+    min_delay: int
+    """Seconds."""
+    proposals: Mapping[int, ProposalView]
+    past_votes: Mapping[tuple[int, str], int]
+    """Votes at the proposal's snapshot, by proposal and voter."""
+    roles: Mapping[tuple[str, bytes, str], bool]
+    """Whether an account has a role, by contract, role and account; for every grant that there was."""
+    code: Mapping[str, bytes]
+    """Code at each contract's address."""
+
+
+@dataclass(frozen=True)
+class History:
+    """All that the chain says about a federation up to one block."""
+
+    deployment: Deployment
+    """The addresses."""
+    head: Block
+    """The audited block: nothing after it counts."""
+    events: Sequence[Event]
+    """Events of the six contracts in log order."""
+    times: Mapping[int, int]
+    """Unix time of each block that has an event."""
+    storage: Storage
+    """What the contracts store at the head."""
+    transaction: Callable[[bytes], Transaction] = field(repr=False)
+    """Finds a transaction by its hash."""
+    code_of: Callable[[str], bytes] = field(repr=False)
+    """Finds the code of an account; empty if a key controls it."""
+
+    def time(self, event: Event) -> int:
+        """Return the Unix time of an event's block."""
+        return self.times[event.block]
+
+
+class PinnedRpc(Rpc):
+    """An endpoint that is asked about one block, however the chain goes on.
+
+    Args:
+        url: HTTP address of the endpoint.
+        block: Number of the block.
+        timeout: Seconds that one request may take.
+    """
+
+    def __init__(self, url: str, block: int, timeout: float = DEFAULT_TIMEOUT) -> None:
+        super().__init__(url, timeout)
+        self.block = block
+
+    def code(self, address: str) -> bytes:
+        """Return the code at an address at the block, empty if there is no contract."""
+        return self._data("eth_getCode", [address, hex(self.block)])
+
+    def eth_call(self, to: str, data: bytes) -> bytes:
+        """Call a contract on the block and return the bytes that it returned."""
+        return self._data("eth_call", [{"to": to, "data": "0x" + data.hex()}, hex(self.block)])
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An endpoint and the addresses: what events are scanned from."""
+
+    rpc: Rpc
+    deployment: Deployment
+
+
+def read_history(rpc: PinnedRpc, deployment: Deployment, progress: Progress = lambda what: None) -> History:
+    """Read everything that the chain says about a federation up to the endpoint's block.
+
+    Args:
+        rpc: Endpoint, pinned to the block.
+        deployment: The addresses.
+        progress: Called with what is being read.
+
+    Raises:
+        RpcError: the endpoint failed, or the chain was reorganised meanwhile.
+        WrongChainError: the chain is another one, or there is no contract at an address.
+    """
+    chain_id = rpc.chain_id()
+    if chain_id != deployment.chain_id:
+        raise WrongChainError(
+            f"The RPC endpoint {rpc.url} serves chain {chain_id}, the deployment is on chain {deployment.chain_id}.",
+            remedy="Give the endpoint of the deployment's chain, or the deployment file of this chain.",
+            details={"chainId": chain_id, "expected": deployment.chain_id},
+        )
+    head = read_block(rpc, rpc.block)
+    code = {role: rpc.code(getattr(deployment, role)) for role in CONTRACTS}
+    for role, found in code.items():
+        if not found:
+            raise WrongChainError(
+                f"There is no contract at {getattr(deployment, role)}, where the deployment has its {role}.",
+                remedy="Check the deployment file; a local chain that was started anew has lost its contracts.",
+                code="contract-missing",
+                details={"role": role, "address": getattr(deployment, role)},
+            )
+    progress("events")
+    events = tuple(scan(Endpoint(rpc, deployment), deployment.block, head.number))
+    progress("block times")
+    times = _read_times(rpc, events)
+    progress("storage")
+    storage = _read_storage(rpc, deployment, head, events, code)
+    if read_block(rpc, head.number) != head:
+        raise RpcError(
+            f"The chain was reorganised at block {head.number} while it was read.",
+            remedy="Run the audit again.",
+            code="reorganised",
+        )
+    return History(deployment, head, events, times, storage, partial(read_transaction, rpc), rpc.code)
+
+
+def read_block(rpc: Rpc, number: int) -> Block:
+    """Read a block.
+
+    Raises:
+        RpcError: the endpoint failed, or has no such block.
+    """
+    answer = rpc.call("eth_getBlockByNumber", [hex(number), False])
+    try:
+        found = Block(
+            int(answer["number"], 16), bytes.fromhex(answer["hash"][2:]), int(answer["timestamp"], 16)
+        )
+    except (TypeError, KeyError, ValueError) as error:
+        raise RpcError(
+            f"The RPC endpoint {rpc.url} has no block {number}.",
+            remedy="Wait until the node is in sync, or use another one.",
+            code="block-missing",
+        ) from error
+    if found.number != number:
+        raise _nonsense(rpc, f"block {found.number} when asked for block {number}")
+    return found
+
+
+def read_transaction(rpc: Rpc, hash_: bytes) -> Transaction:
+    """Read a transaction.
+
+    Raises:
+        RpcError: the endpoint failed, or has no such transaction.
+    """
+    answer = rpc.call("eth_getTransactionByHash", ["0x" + hash_.hex()])
+    try:
+        return Transaction(
+            hash_,
+            str(to_checksum_address(answer["from"])),
+            str(to_checksum_address(answer["to"])) if answer["to"] else None,
+            int(answer["nonce"], 16),
+            bytes.fromhex(answer["input"][2:]),
+        )
+    except (TypeError, KeyError, ValueError) as error:
+        raise RpcError(
+            f"The RPC endpoint {rpc.url} has no transaction 0x{hash_.hex()}, whose events it reports.",
+            remedy="Use a node that keeps all transactions.",
+            code="transaction-missing",
+        ) from error
+
+
+def _read_times(rpc: Rpc, events: Sequence[Event]) -> dict[int, int]:
+    times: dict[int, int] = {}
+    for event in events:
+        if event.block in times:
+            continue
+        block = read_block(rpc, event.block)
+        if block.hash != event.block_hash:
+            raise _nonsense(rpc, f"events of a block {event.block} that is not on its chain")
+        times[event.block] = block.timestamp
+    return times
+
+
+def _read_storage(
+    rpc: PinnedRpc, deployment: Deployment, head: Block, events: Sequence[Event], code: Mapping[str, bytes]
+) -> Storage:
+    ledger = LedgerReader(rpc, deployment.ledger)
+    vault = VaultReader(rpc, deployment.vault)
+    next_round, current_policy = ledger.next_round(), ledger.current_policy()
+    members = sorted({event.account for event in events if isinstance(event, Staked)})
+    earners = sorted({event.contributor for event in events if isinstance(event, RewardCredited)})
+    claimers = sorted({event.account for event in events if isinstance(event, RewardClaimed)})
+    delegates = sorted(
+        {e.delegate for e in events if isinstance(e, DelegateVotesChanged) and e.contract == "vault"}
+    )
+    grants = {(e.contract, e.role, e.account) for e in events if isinstance(e, RoleGranted)}
+
+    def one(role: str, signature: str, kind: str, *arguments: Any) -> Any:
+        return rpc.read(getattr(deployment, role), signature, [kind], *arguments)[0]
+
+    def address(role: str, signature: str) -> str:
+        return str(to_checksum_address(one(role, signature, "address")))
+
+    proposals = {
+        event.proposal_id: _read_proposal(rpc, deployment, head, event.proposal_id)
+        for event in events
+        if isinstance(event, ProposalCreated)
+    }
+    return Storage(
+        manifest_hash=ledger.manifest_hash(),
+        genesis_hash=ledger.genesis_hash(),
+        vault=address("ledger", "vault()"),
+        token=address("ledger", "token()"),
+        registry=address("ledger", "registry()"),
+        ledger_head=ledger.head(),
+        next_round=next_round,
+        current_policy=current_policy,
+        coordinator=ledger.coordinator(),
+        pending_rounds=int(one("ledger", "pendingRounds()", "uint16")),
+        rounds={number: ledger.round(number) for number in range(next_round)},
+        policies={number: ledger.policy(number) for number in range(1, current_policy + 1)},
+        claimable={account: ledger.claimable(account) for account in sorted({*earners, *claimers})},
+        versions=_read_versions(rpc, deployment, next_round),
+        active=_read_active(rpc, deployment),
+        vault_token=address("vault", "token()"),
+        unbonding_period=int(one("vault", "unbondingPeriod()", "uint40")),
+        total_staked=vault.total_staked(),
+        stakes={account: vault.stake_of(account) for account in members},
+        unbondings={
+            account: tuple(one("vault", "unbondings(address)", "(uint128,uint40)[]", account))
+            for account in members
+        },
+        votes={account: int(one("vault", "getVotes(address)", "uint256", account)) for account in delegates},
+        vault_balance=int(one("token", "balanceOf(address)", "uint256", deployment.vault)),
+        total_supply=int(one("token", "totalSupply()", "uint256")),
+        governor_votes=address("governor", "token()"),
+        governor_timelock=address("governor", "timelock()"),
+        min_delay=int(one("timelock", "getMinDelay()", "uint256")),
+        proposals=proposals,
+        past_votes={
+            (event.proposal_id, event.voter): int(
+                one(
+                    "vault",
+                    "getPastVotes(address,uint256)",
+                    "uint256",
+                    event.voter,
+                    proposals[event.proposal_id].snapshot,
+                )
+            )
+            for event in events
+            if isinstance(event, VoteCast | VoteCastWithParams) and event.proposal_id in proposals
+        },
+        roles={
+            (role, name, account): bool(one(role, "hasRole(bytes32,address)", "bool", name, account))
+            for role, name, account in sorted(grants)
+        },
+        code=code,
+    )
+
+
+def _read_versions(rpc: Rpc, deployment: Deployment, next_round: int) -> dict[int, VersionView]:
+    found = {}
+    for number in range(next_round):
+        try:
+            (values,) = rpc.read(deployment.registry, "versions(uint64)", ["(uint64,uint40,bytes32)"], number)
+        except ContractRefused:  # no such version
+            continue
+        found[number] = VersionView(*values)
+    return found
+
+
+def _read_active(rpc: Rpc, deployment: Deployment) -> tuple[int, bytes] | None:
+    none_yet = "0x" + keccak(text="ModelRegistryNoActiveVersion()")[:4].hex()
+    try:
+        version, report = rpc.read(deployment.registry, "active()", ["uint64", "bytes32"])
+    except ContractRefused as error:
+        if error.details.get("data") == none_yet:
+            return None
+        raise
+    return int(version), bytes(report)
+
+
+def _read_proposal(rpc: Rpc, deployment: Deployment, head: Block, proposal: int) -> ProposalView:
+    def number(signature: str) -> int:
+        return int(rpc.read(deployment.governor, signature, ["uint256"], proposal)[0])
+
+    snapshot = number("proposalSnapshot(uint256)")
+    against, for_, abstain = rpc.read(
+        deployment.governor, "proposalVotes(uint256)", ["uint256", "uint256", "uint256"], proposal
+    )
+    quorum = None
+    if snapshot < head.timestamp:
+        quorum = int(rpc.read(deployment.governor, "quorum(uint256)", ["uint256"], snapshot)[0])
+    return ProposalView(
+        snapshot,
+        number("proposalDeadline(uint256)"),
+        number("proposalEta(uint256)"),
+        against,
+        for_,
+        abstain,
+        quorum,
+    )
+
+
+def _nonsense(rpc: Rpc, what: str) -> RpcError:
+    return RpcError(
+        f"The RPC endpoint {rpc.url} sent {what}.",
+        remedy="Run the audit again; if it stays so, use another endpoint.",
+        code="rpc-inconsistent",
+    )

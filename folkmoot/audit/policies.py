@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies: each one in an event is the one that the contract returns, and their numbers have no gap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from folkmoot.audit.failure import Subject, require
+from folkmoot.audit.history import History
+from folkmoot.chain.events import PolicyAdded
+from folkmoot.policy import Policy
+
+
+def check_policies(history: History) -> Mapping[int, Policy]:
+    """Compare the policies in events with the stored ones, and return them by number.
+
+    Raises:
+        AuditFailure: they differ.
+    """
+    found: dict[int, Policy] = {}
+    for event in history.events:
+        if not isinstance(event, PolicyAdded):
+            continue
+        subject = Subject(check="policies", event=event)
+        require(subject, "the number of the policy", len(found) + 1, event.policy_id)
+        stored = history.storage.policies.get(event.policy_id)
+        require(subject, f"policy {event.policy_id}", stored, event.policy)
+        found[event.policy_id] = event.policy
+    require(Subject(check="policies"), "the newest policy", len(found), history.storage.current_policy)
+    return found

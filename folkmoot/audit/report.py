@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an audit prints: a bar while it works, and what it checked when it found nothing wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from folkmoot.audit.audit import Progress, Summary
+from folkmoot.chain.amounts import format_amount
+
+
+@contextmanager
+def shown_progress(quiet: bool) -> Iterator[Progress]:
+    """Show a bar on standard error while the block runs; nothing if `quiet` or without a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield Progress()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Reading the chain", total=None)
+        yield Progress(
+            step=lambda what: bar.update(task, description=f"{what[0].upper()}{what[1:]}"),
+            round=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+
+
+def rows(summary: Summary) -> dict[str, str]:
+    """Return the summary for people: name and value of each line."""
+    phases = ", ".join(f"{count} {phase}" for phase, count in sorted(summary.rounds.items()))
+    entries = summary.entries
+    relied = f", {entries.relied} relied on the ledger" if entries.relied else ""
+    return {
+        "block": f"{summary.head.number} (0x{summary.head.hash.hex()})",
+        "rounds": f"{sum(summary.rounds.values())} ({phases or 'none yet'})",
+        "recomputed": f"{summary.recomputed} rounds, {summary.updates} updates, {_size(summary.hashed)}",
+        "entries": f"{entries.signed} signed, {entries.own} sent by their contributor{relied}",
+        "votes": f"{summary.votes} on {summary.proposals} proposals",
+        "rewards": f"{format_amount(summary.rewards)} claimed",
+        "head": f"round {summary.model_head}, state root 0x{summary.state_root.hex()}",
+        "active": f"version {summary.active[0]}" if summary.active else "no version yet",
+        "time": f"{summary.seconds:.1f} s",
+    }
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rewards and the token's supply: what was credited follows from the weights, what was minted was credited.
+
+Amounts are in units of 1e-18 tokens.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from folkmoot.audit.code import Creation
+from folkmoot.audit.failure import Subject, mismatch, require, require_that
+from folkmoot.audit.history import History
+from folkmoot.audit.rounds import Ledger, Round
+from folkmoot.chain.deploy import ZERO_ADDRESS
+from folkmoot.chain.events import RewardClaimed, RewardCredited, Transfer
+
+_CHECK = "rewards"
+_SUPPLY = "supply"
+
+
+def check_rewards(history: History, ledger: Ledger) -> int:
+    """Check every credit against the weights, every claim against the credits, and what is left to claim.
+
+    Returns:
+        The sum of all claims.
+
+    Raises:
+        AuditFailure: one of them is wrong.
+    """
+    credited: dict[int, list[RewardCredited]] = defaultdict(list)
+    claimable: dict[str, int] = defaultdict(int)
+    claimed = 0
+    for event in history.events:
+        if isinstance(event, RewardCredited):
+            credited[event.round].append(event)
+            claimable[event.contributor] += event.amount
+        elif isinstance(event, RewardClaimed):
+            subject = Subject(check=_CHECK, contributor=event.account, event=event)
+            require(subject, "the claimed rewards", claimable[event.account], event.amount)
+            claimable[event.account] = 0
+            claimed += event.amount
+    for number, found in ledger.rounds.items():
+        _check_round(found, credited.pop(number, []))
+    for number, events in credited.items():
+        subject = Subject(check=_CHECK, round=number, event=events[0])
+        raise mismatch(subject, "the round of the reward", "one that was opened", None)
+    for account, amount in claimable.items():
+        subject = Subject(check=_CHECK, contributor=account)
+        require(subject, "what can be claimed", amount, history.storage.claimable.get(account))
+    return claimed
+
+
+def expected_rewards(reward: int, contributors: Sequence[str], weights: Sequence[int]) -> Mapping[str, int]:
+    """Split a round's reward by weight, rounding down; who gets nothing is left out."""
+    total = sum(weights)
+    shares = {who: reward * weight // total for who, weight in zip(contributors, weights, strict=True)}
+    return {who: share for who, share in shares.items() if share}
+
+
+def check_supply(history: History, creation: Creation | None, claimed: int) -> None:
+    """Check that every token was allocated at the genesis or claimed as a reward, less what was burnt.
+
+    Raises:
+        AuditFailure: tokens from nowhere, or another supply than the events add up to.
+    """
+    balances: dict[str, int] = defaultdict(int)
+    transfers = [event for event in history.events if isinstance(event, Transfer)]
+    created = next(event for event in history.events if event.contract == "token").transaction
+    genesis: list[tuple[str, int]] = []
+    claims = {
+        (event.transaction, event.account, event.amount)
+        for event in history.events
+        if isinstance(event, RewardClaimed)
+    }
+    minted = 0
+    for event in transfers:
+        subject = Subject(check=_SUPPLY, event=event)
+        if event.from_ != ZERO_ADDRESS:
+            balances[event.from_] -= event.value
+            balance = balances[event.from_]
+            require_that(balance >= 0, subject, f"the balance of {event.from_}", "not below zero", balance)
+        elif event.transaction == created:
+            genesis.append((event.to, event.value))
+        else:
+            place = (event.transaction, event.to, event.value)
+            require_that(place in claims, subject, "the reason of the minting", "a claimed reward", None)
+            minted += event.value
+        if event.to != ZERO_ADDRESS:
+            balances[event.to] += event.value
+    subject = Subject(check=_SUPPLY)
+    if creation is not None:
+        require(subject, "the genesis allocation", list(creation.allocations), genesis)
+    require(subject, "what was minted for rewards", claimed, minted)
+    require(subject, "the supply", sum(balances.values()), history.storage.total_supply)
+    vault = history.deployment.vault
+    require(subject, "the vault's balance", balances[vault], history.storage.vault_balance)
+
+
+def _check_round(found: Round, credited: Sequence[RewardCredited]) -> None:
+    if found.settled is None or found.anchor is None:
+        if credited:
+            subject = Subject(check=_CHECK, round=found.number, event=credited[0])
+            raise mismatch(subject, "the reason of the reward", "a settled round", "one that was not settled")
+        return
+    contributors = [event.contributor for event in found.commits]
+    expected = expected_rewards(found.policy.reward, contributors, found.anchor.weights)
+    for event in credited:
+        subject = Subject(check=_CHECK, round=found.number, contributor=event.contributor, event=event)
+        require(subject, "the settlement of the reward", found.settled.transaction, event.transaction)
+        require(subject, "the reward", expected.get(event.contributor), event.amount)
+    paid = [event.contributor for event in credited]
+    require(
+        Subject(check=_CHECK, round=found.number, event=found.settled),
+        "the rewarded contributors",
+        list(expected),
+        paid,
+    )

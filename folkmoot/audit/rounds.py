@@ -1,0 +1,482 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of every round, replayed from the ledger's events under the ledger's rules.
+
+`replay` is the ledger once more (contracts/src/RoundLedger.sol): each event is validated against the state that the
+events before it left, then applied. In the end everything that was replayed is compared with what the ledger stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from folkmoot.audit.failure import Subject, mismatch, require, require_that
+from folkmoot.audit.history import History
+from folkmoot.audit.stakes import Stakes
+from folkmoot.chain.events import (
+    CoordinatorAppointed,
+    Event,
+    PolicyAdded,
+    RoundAnchored,
+    RoundCancelled,
+    RoundFinalized,
+    RoundOpened,
+    RoundSettled,
+    RoundSlashed,
+    Slashed,
+    UpdateCommitted,
+)
+from folkmoot.chain.rpc import Head, Phase, RoundView
+from folkmoot.commitment import Commitment
+from folkmoot.optimizer import MAX_WEIGHT_SUM
+from folkmoot.policy import Policy
+from folkmoot.round import Anchor
+
+_CHECK = "rounds"
+_NO_ROOT = bytes(32)
+CHALLENGER_SHARE = 5_000
+"""Share of a slashed bond that goes to the challenger, in 1/10000."""
+MAX_PENDING_ROUNDS = 256
+"""Most anchored rounds that may wait to become final."""
+
+
+class CancelReason(IntEnum):
+    """Why a round was cancelled, as `IRoundLedger.CancelReason`."""
+
+    TOO_FEW_UPDATES = 0
+    ANCHOR_LATE = 1
+    BASE_VOIDED = 2
+
+
+@dataclass
+class Round:
+    """A round as the events tell it."""
+
+    number: int
+    """Its number."""
+    policy_id: int
+    """Number of the policy that it pins."""
+    policy: Policy
+    """That policy."""
+    base: int
+    """Round whose state it trains from."""
+    base_state_root: bytes
+    """State root of that round."""
+    opened: RoundOpened
+    """Its first event."""
+    opened_at: int
+    """Unix time."""
+    phase: Phase = Phase.OPEN
+    """Stored phase."""
+    commits: list[UpdateCommitted] = field(default_factory=list)
+    """Its entries, in order."""
+    anchored: RoundAnchored | None = None
+    """Its anchor."""
+    cancelled: CancelReason | None = None
+    """Why it was cancelled."""
+    slashed: RoundSlashed | None = None
+    """The proof of fraud."""
+    settled: RoundSettled | None = None
+    """The settlement of its rewards."""
+    finalized: RoundFinalized | None = None
+    """Its finality."""
+
+    @property
+    def anchor(self) -> Anchor | None:
+        """What the coordinator claimed."""
+        if self.anchored is None:
+            return None
+        record = self.anchored.anchor
+        return Anchor(
+            record.weights,
+            record.aggregate_root,
+            record.state_root,
+            record.verdict_hash,
+            record.artifacts_hash,
+        )
+
+    @property
+    def voided(self) -> bool:
+        """Whether it was anchored and then slashed, or cancelled because a round below it was."""
+        return self.phase == Phase.SLASHED or self.cancelled == CancelReason.BASE_VOIDED
+
+    def commitments(self) -> list[Commitment]:
+        """Return the entries as what was committed to."""
+        return [
+            Commitment(
+                event.contributor,
+                self.number,
+                self.base_state_root,
+                event.update_root,
+                event.sum_squares,
+                event.num_examples,
+                event.bundle_hash,
+            )
+            for event in self.commits
+        ]
+
+
+@dataclass
+class Ledger:
+    """What the ledger's events add up to."""
+
+    genesis_root: bytes
+    """State root of round 0."""
+    created_at: int
+    """Unix time of the deployment."""
+    rounds: dict[int, Round] = field(default_factory=dict)
+    """Rounds from 1 on."""
+    head: int = 0
+    """Round whose state the next round trains from."""
+    pending: int = 0
+    """Anchored rounds that are not final."""
+    policy: int = 0
+    """Policy of the next round."""
+    coordinator: str = ""
+    """Coordinator of the next round."""
+    voided: list[int] = field(default_factory=list)
+    """Rounds that were cancelled for a slashed base, until the slashing itself comes."""
+
+    def state_root(self, number: int) -> bytes:
+        """Return the state root of an anchored round, or of the genesis."""
+        if number == 0:
+            return self.genesis_root
+        anchor = self.rounds[number].anchor
+        return anchor.state_root if anchor else _NO_ROOT
+
+
+def replay(history: History, policies: Mapping[int, Policy], stakes: Stakes, genesis_root: bytes) -> Ledger:
+    """Replay the ledger's events.
+
+    Args:
+        history: The history.
+        policies: The policies by number.
+        stakes: The folded stakes.
+        genesis_root: State root of the genesis, from its file.
+
+    Raises:
+        AuditFailure: an event that the ledger's rules do not allow.
+    """
+    created = next(event for event in history.events if event.contract == "ledger")
+    ledger = Ledger(genesis_root, history.time(created))
+    slashes: list[Slashed] = []
+    for event in history.events:
+        if isinstance(event, Slashed):
+            slashes.append(event)
+        if event.contract == "ledger":
+            _apply(history, ledger, policies, stakes, slashes, event)
+    for event in slashes:  # those that no round's slashing explains
+        raise mismatch(
+            Subject(check=_CHECK, event=event), "the reason of the slashing", "a slashed round", None
+        )
+    require(Subject(check=_CHECK), "the rounds cancelled without a slashed base", [], ledger.voided)
+    return ledger
+
+
+def check_rounds(history: History, ledger: Ledger) -> None:
+    """Compare the replayed rounds with the stored ones, field by field.
+
+    Raises:
+        AuditFailure: they differ.
+    """
+    storage, subject = history.storage, Subject(check=_CHECK)
+    require(subject, "the next round", len(ledger.rounds) + 1, storage.next_round)
+    for number, stored in storage.rounds.items():
+        expected = _genesis_view(ledger) if number == 0 else _view(ledger.rounds[number])
+        for name in RoundView.__dataclass_fields__:
+            if name == "entries_hash":  # the entries have a check of their own, which names the contributor
+                continue
+            require(
+                Subject(check=_CHECK, round=number),
+                f"the stored {name.replace('_', ' ')}",
+                getattr(expected, name),
+                getattr(stored, name),
+            )
+    require(subject, "the head", Head(ledger.head, ledger.state_root(ledger.head)), storage.ledger_head)
+    require(subject, "the number of pending rounds", ledger.pending, storage.pending_rounds)
+    require(subject, "the coordinator", ledger.coordinator, storage.coordinator)
+
+
+# One event at a time: validate, apply.
+
+
+def _apply(
+    history: History,
+    ledger: Ledger,
+    policies: Mapping[int, Policy],
+    stakes: Stakes,
+    slashes: list[Slashed],
+    event: Event,
+) -> None:
+    time = history.time(event)
+    match event:
+        case PolicyAdded():
+            ledger.policy = event.policy_id
+        case CoordinatorAppointed():
+            subject = Subject(check=_CHECK, event=event)
+            if ledger.coordinator:
+                require(subject, "the previous coordinator", ledger.coordinator, event.previous)
+            ledger.coordinator = event.coordinator
+        case RoundOpened():
+            _open(ledger, policies, stakes, event, time)
+        case UpdateCommitted():
+            _commit(_known(ledger, event, event.round), stakes, event, time)
+        case RoundAnchored():
+            _anchor(ledger, _known(ledger, event, event.round), stakes, event, time)
+        case RoundFinalized():
+            _finalize(ledger, _known(ledger, event, event.round), event, time)
+        case RoundCancelled():
+            _cancel(ledger, _known(ledger, event, event.round), event, time)
+        case RoundSlashed():
+            _slash(ledger, _known(ledger, event, event.round), stakes, slashes, event)
+        case RoundSettled():
+            found = _known(ledger, event, event.round)
+            subject = Subject(check=_CHECK, round=event.round, event=event)
+            require(subject, "the phase", Phase.FINAL.name, found.phase.name)
+            require(subject, "an earlier settlement", None, found.settled)
+            found.settled = event
+        case _:
+            pass  # rewards and roles: other checks
+
+
+def _open(
+    ledger: Ledger, policies: Mapping[int, Policy], stakes: Stakes, event: RoundOpened, time: int
+) -> None:
+    subject = Subject(check=_CHECK, round=event.round, event=event)
+    require(subject, "the number of the round", len(ledger.rounds) + 1, event.round)
+    previous = ledger.rounds.get(event.round - 1)
+    require_that(
+        previous is None or previous.phase != Phase.OPEN, subject, "the round before", "over", "still open"
+    )
+    require(subject, "the base", ledger.head, event.base)
+    require(subject, "the base state root", ledger.state_root(ledger.head), event.base_state_root)
+    require(subject, "the policy", ledger.policy, event.policy_id)
+    require_that(event.policy_id in policies, subject, "the policy", "one that was added", event.policy_id)
+    require(subject, "the coordinator", ledger.coordinator, event.coordinator)
+    require_that(
+        ledger.pending < MAX_PENDING_ROUNDS,
+        subject,
+        "the number of pending rounds",
+        f"below {MAX_PENDING_ROUNDS}",
+        ledger.pending,
+    )
+    policy = policies[event.policy_id]
+    _require_stake(subject, stakes, event.coordinator, policy.bond, event)
+    commit_deadline = time + policy.commit_window
+    require(subject, "the commit deadline", commit_deadline, event.commit_deadline)
+    require(subject, "the anchor deadline", commit_deadline + policy.anchor_window, event.anchor_deadline)
+    ledger.rounds[event.round] = Round(
+        event.round, event.policy_id, policy, event.base, event.base_state_root, event, time
+    )
+
+
+def _commit(found: Round, stakes: Stakes, event: UpdateCommitted, time: int) -> None:
+    subject = Subject(check="entries", round=event.round, contributor=event.contributor, event=event)
+    policy = found.policy
+    require(subject, "the phase", Phase.OPEN.name, found.phase.name)
+    require_that(
+        time < found.opened.commit_deadline,
+        subject,
+        "the time of the commitment",
+        f"before {found.opened.commit_deadline}",
+        time,
+    )
+    require(subject, "the index of the entry", len(found.commits), event.index)
+    require_that(
+        event.index < policy.max_contributors,
+        subject,
+        "the number of entries",
+        f"at most {policy.max_contributors}",
+        event.index + 1,
+    )
+    earlier = [entry.contributor for entry in found.commits]
+    require_that(
+        event.contributor not in earlier,
+        subject,
+        "the commitment",
+        "the contributor's only one",
+        "a second one",
+    )
+    require_that(
+        event.sum_squares <= policy.max_sum_squares,
+        subject,
+        "the sum of squares",
+        f"at most {policy.max_sum_squares}",
+        event.sum_squares,
+    )
+    _require_stake(subject, stakes, event.contributor, policy.min_stake, event)
+    found.commits.append(event)
+
+
+def _anchor(ledger: Ledger, found: Round, stakes: Stakes, event: RoundAnchored, time: int) -> None:
+    subject = Subject(check=_CHECK, round=event.round, event=event)
+    require(subject, "the phase", Phase.OPEN.name, found.phase.name)
+    opened, policy = found.opened, found.policy
+    require_that(
+        opened.commit_deadline <= time < opened.anchor_deadline,
+        subject,
+        "the time of the anchor",
+        f"from {opened.commit_deadline} and before {opened.anchor_deadline}",
+        time,
+    )
+    entries = len(found.commits)
+    require_that(
+        entries >= policy.min_contributors,
+        subject,
+        "the number of entries",
+        f"at least {policy.min_contributors}",
+        entries,
+    )
+    require(subject, "the number of weights", entries, len(event.anchor.weights))
+    total = sum(event.anchor.weights)
+    require_that(1 <= total <= MAX_WEIGHT_SUM, subject, "the sum of weights", f"1 to {MAX_WEIGHT_SUM}", total)
+    _require_stake(subject, stakes, opened.coordinator, policy.bond, event)
+    require(subject, "the challenge deadline", time + policy.challenge_window, event.challenge_deadline)
+    found.phase, found.anchored = Phase.ANCHORED, event
+    ledger.head = event.round
+    ledger.pending += 1
+
+
+def _finalize(ledger: Ledger, found: Round, event: RoundFinalized, time: int) -> None:
+    subject = Subject(check=_CHECK, round=event.round, event=event)
+    require(subject, "the phase", Phase.ANCHORED.name, found.phase.name)
+    assert found.anchored is not None  # noqa: S101  # an anchored round has an anchor
+    require_that(
+        time >= found.anchored.challenge_deadline,
+        subject,
+        "the time of the finality",
+        f"from {found.anchored.challenge_deadline}",
+        time,
+    )
+    base = Phase.FINAL if found.base == 0 else ledger.rounds[found.base].phase
+    require(subject, f"the phase of the base, round {found.base}", Phase.FINAL.name, base.name)
+    require(subject, "the state root", ledger.state_root(event.round), event.state_root)
+    found.phase, found.finalized = Phase.FINAL, event
+    ledger.pending -= 1
+
+
+def _cancel(ledger: Ledger, found: Round, event: RoundCancelled, time: int) -> None:
+    subject = Subject(check=_CHECK, round=event.round, event=event)
+    require_that(event.reason in list(CancelReason), subject, "the reason", "0 to 2", event.reason)
+    reason = CancelReason(event.reason)
+    if reason == CancelReason.BASE_VOIDED:
+        require_that(
+            found.phase in (Phase.OPEN, Phase.ANCHORED),
+            subject,
+            "the phase",
+            "OPEN or ANCHORED",
+            found.phase.name,
+        )
+        ledger.voided.append(event.round)
+    else:
+        require(subject, "the phase", Phase.OPEN.name, found.phase.name)
+        enough = len(found.commits) >= found.policy.min_contributors
+        deadline = found.opened.anchor_deadline if enough else found.opened.commit_deadline
+        expected = CancelReason.ANCHOR_LATE if enough else CancelReason.TOO_FEW_UPDATES
+        require(subject, "the reason", expected.name, reason.name)
+        require_that(time >= deadline, subject, "the time of the cancellation", f"from {deadline}", time)
+        found.phase = Phase.CANCELLED
+    found.cancelled = reason
+
+
+def _slash(ledger: Ledger, found: Round, stakes: Stakes, slashes: list[Slashed], event: RoundSlashed) -> None:
+    """A proof of fraud: everything from the head down to the round is void, and so is the open round."""
+    subject = Subject(check=_CHECK, round=event.round, event=event)
+    require(subject, "the phase", Phase.ANCHORED.name, found.phase.name)
+    require(subject, "the verifier", found.policy.verifier, event.verifier)
+    last = ledger.rounds[len(ledger.rounds)]
+    expected = [last.number] if last.phase == Phase.OPEN else []
+    cursor = ledger.head
+    while cursor != event.round:
+        require_that(
+            cursor > event.round, subject, "the round", "the head or below it", f"beside round {cursor}"
+        )
+        expected.append(cursor)
+        cursor = ledger.rounds[cursor].base
+    require(subject, "the rounds that fell with it", expected, ledger.voided)
+    ledger.pending -= 1
+    for number in expected:
+        ledger.pending -= ledger.rounds[number].phase == Phase.ANCHORED
+        ledger.rounds[number].phase = Phase.CANCELLED
+    found.phase, found.slashed = Phase.SLASHED, event
+    ledger.head, ledger.voided = found.base, []
+    _match_slash(subject, found, stakes, slashes, event)
+
+
+def _match_slash(
+    subject: Subject, found: Round, stakes: Stakes, slashes: list[Slashed], event: RoundSlashed
+) -> None:
+    """Find what the vault took: of the coordinator, at most the bond, half of it for the challenger."""
+    taken = next((entry for entry in slashes if entry.transaction == event.transaction), None)
+    if taken is None:
+        raise mismatch(subject, "what the vault took", event.bond, None)
+    slashes.remove(taken)
+    require(subject, "whose bond was taken", found.opened.coordinator, taken.account)
+    require(subject, "who was paid", event.challenger, taken.beneficiary)
+    require(subject, "what the vault took", event.bond, taken.reward + taken.burnt)
+    require(subject, "the challenger's share", event.bond * CHALLENGER_SHARE // 10_000, taken.reward)
+    staked = stakes.stake_before(taken.account, taken)
+    require_that(
+        min(staked, found.policy.bond) <= event.bond <= found.policy.bond,
+        subject,
+        "what the vault took",
+        f"the bond of {found.policy.bond} as far as it was there",
+        event.bond,
+    )
+
+
+def _known(ledger: Ledger, event: Event, number: int) -> Round:
+    found = ledger.rounds.get(number)
+    if found is None:
+        raise mismatch(
+            Subject(check=_CHECK, round=number, event=event), "the round", "one that was opened", None
+        )
+    return found
+
+
+def _require_stake(subject: Subject, stakes: Stakes, account: str, least: int, event: Event) -> None:
+    stake = stakes.stake_before(account, event)
+    require_that(stake >= least, subject, f"the stake of {account}", f"at least {least}", stake)
+
+
+# What the ledger must store
+
+
+def _view(found: Round) -> RoundView:
+    anchor = found.anchor
+    return RoundView(
+        policy=found.policy_id,
+        phase=found.phase,
+        entries=len(found.commits),
+        opened_at=found.opened_at,
+        commit_deadline=found.opened.commit_deadline,
+        anchor_deadline=found.opened.anchor_deadline,
+        challenge_deadline=found.anchored.challenge_deadline if found.anchored else 0,
+        coordinator=found.opened.coordinator,
+        base=found.base,
+        settled=found.settled is not None,
+        header_hash=found.opened.header_hash,
+        entries_hash=_NO_ROOT,
+        state_root=anchor.state_root if anchor else _NO_ROOT,
+        anchor_hash=anchor.hash if anchor else _NO_ROOT,
+    )
+
+
+def _genesis_view(ledger: Ledger) -> RoundView:
+    return RoundView(
+        policy=0,
+        phase=Phase.FINAL,
+        entries=0,
+        opened_at=ledger.created_at,
+        commit_deadline=0,
+        anchor_deadline=0,
+        challenge_deadline=0,
+        coordinator="0x" + "0" * 40,
+        base=0,
+        settled=False,
+        header_hash=_NO_ROOT,
+        entries_hash=_NO_ROOT,
+        state_root=ledger.genesis_root,
+        anchor_hash=_NO_ROOT,
+    )

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stakes and votes, folded from the vault's events: who had how much at any moment of the history.
+
+The fold obeys the vault's rules (contracts/src/StakeVault.sol), and its end is compared with what the vault stores and
+owns. The other checks ask it for the stake of a contributor at its commitment, of a coordinator at its anchor, and
+for the votes at a proposal's snapshot.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from folkmoot.audit.failure import Subject, require, require_that
+from folkmoot.audit.history import History
+from folkmoot.chain.deploy import ZERO_ADDRESS
+from folkmoot.chain.events import (
+    DelegateChanged,
+    DelegateVotesChanged,
+    Event,
+    Slashed,
+    Staked,
+    Transfer,
+    UnbondingRequested,
+    Withdrawn,
+)
+
+_CHECK = "stakes"
+
+Position = tuple[int, int]
+"""Place in the history: block and log index."""
+
+
+def position(event: Event) -> Position:
+    """Return the place of an event in the history."""
+    return event.block, event.log_index
+
+
+@dataclass
+class Timeline:
+    """A number that changes now and then."""
+
+    moments: list[Position | int] = field(default_factory=list)
+    """When it changed, ascending."""
+    values: list[int] = field(default_factory=list)
+    """What it was from then on."""
+
+    @property
+    def last(self) -> int:
+        """The value at the end; 0 if it never changed."""
+        return self.values[-1] if self.values else 0
+
+    def record(self, moment: Position | int, value: int) -> None:
+        """Add a change; a later one at the same moment replaces it."""
+        if self.moments and self.moments[-1] == moment:
+            self.values[-1] = value
+            return
+        self.moments.append(moment)
+        self.values.append(value)
+
+    def before(self, moment: Position) -> int:
+        """Return the value just before a place of the history."""
+        place = bisect.bisect_left(self.moments, moment)
+        return self.values[place - 1] if place else 0
+
+    def at(self, moment: int) -> int:
+        """Return the value at a time, changes of that second included."""
+        place = bisect.bisect_right(self.moments, moment)
+        return self.values[place - 1] if place else 0
+
+
+@dataclass
+class Stakes:
+    """What the vault's events add up to. Amounts and votes in units of 1e-18 tokens."""
+
+    stakes: dict[str, Timeline] = field(default_factory=lambda: defaultdict(Timeline))
+    """Stake of each account, by place in the history."""
+    unbonding: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    """Withdrawals under way at the end: amount and Unix time of the release, oldest first."""
+    delegates: dict[str, str] = field(default_factory=dict)
+    """Who votes with the stake of an account, at the end."""
+    votes: dict[str, Timeline] = field(default_factory=lambda: defaultdict(Timeline))
+    """Votes of each delegate, by time."""
+    total: Timeline = field(default_factory=Timeline)
+    """Sum of all stakes, by time."""
+    donated: int = 0
+    """Tokens that were sent to the vault outside of staking; they belong to nobody."""
+
+    def stake_before(self, account: str, event: Event) -> int:
+        """Return the stake of an account just before an event."""
+        return self.stakes[account].before(position(event)) if account in self.stakes else 0
+
+    def votes_at(self, delegate: str, time: int) -> int:
+        """Return the votes of an account at a time, as `getPastVotes` does."""
+        return self.votes[delegate].at(time) if delegate in self.votes else 0
+
+
+def fold_stakes(history: History) -> Stakes:
+    """Fold the vault's events.
+
+    Raises:
+        AuditFailure: an event that the vault's rules do not allow.
+    """
+    found = Stakes()
+    voting: dict[str, int] = defaultdict(int)  # stake of those who delegated to an account
+    for events in _transactions(history.events, "vault"):
+        touched: set[str] = set()
+        for event in events:
+            _apply(history, found, voting, touched, event)
+        for delegate in touched - {ZERO_ADDRESS}:
+            require(
+                Subject(check=_CHECK, event=events[-1]),
+                f"the votes of {delegate}",
+                voting[delegate],
+                found.votes[delegate].last,
+            )
+    return found
+
+
+def check_stakes(history: History, stakes: Stakes) -> None:
+    """Compare the end of the fold with what the vault stores, and with the tokens that it owns.
+
+    Raises:
+        AuditFailure: they differ.
+    """
+    subject, storage = Subject(check=_CHECK), history.storage
+    present = {account: line.last for account, line in stakes.stakes.items()}
+    for account, stake in present.items():
+        require(subject, f"the stake of {account}", stake, storage.stakes.get(account))
+        require(
+            subject,
+            f"what {account} is taking out",
+            tuple(stakes.unbonding[account]),
+            storage.unbondings.get(account),
+        )
+    for delegate, line in stakes.votes.items():
+        require(subject, f"the votes of {delegate}", line.last, storage.votes.get(delegate))
+    require(subject, "the sum of all stakes", sum(present.values()), storage.total_staked)
+    stakes.donated = _donations(history)
+    leaving = sum(amount for queue in stakes.unbonding.values() for amount, _ in queue)
+    require(
+        subject,
+        "the vault's balance (stakes, what is leaving, gifts)",
+        sum(present.values()) + leaving + stakes.donated,
+        storage.vault_balance,
+    )
+
+
+def _apply(history: History, found: Stakes, voting: dict[str, int], touched: set[str], event: Event) -> None:
+    time = history.time(event)
+    subject = Subject(check=_CHECK, event=event)
+
+    def move(account: str, difference: int) -> None:
+        line = found.stakes[account]
+        require_that(
+            line.last + difference >= 0, subject, f"the stake of {account}", "not below zero", difference
+        )
+        line.record(position(event), line.last + difference)
+        found.total.record(time, found.total.last + difference)
+        delegate = found.delegates.get(account, ZERO_ADDRESS)
+        voting[delegate] += difference
+        touched.add(delegate)
+
+    match event:
+        case DelegateChanged():
+            before = found.delegates.get(event.delegator, ZERO_ADDRESS)
+            require(subject, f"the delegate of {event.delegator}", before, event.from_delegate)
+            stake = found.stakes[event.delegator].last if event.delegator in found.stakes else 0
+            voting[before] -= stake
+            voting[event.to_delegate] += stake
+            found.delegates[event.delegator] = event.to_delegate
+            touched.update((before, event.to_delegate))
+        case DelegateVotesChanged():
+            line = found.votes[event.delegate]
+            require(subject, f"the previous votes of {event.delegate}", line.last, event.previous_votes)
+            line.record(time, event.new_votes)
+            touched.add(event.delegate)
+        case Staked():
+            move(event.account, event.amount)
+        case UnbondingRequested():
+            require(subject, "the release", time + history.storage.unbonding_period, event.release_at)
+            move(event.account, -event.amount)
+            found.unbonding[event.account].append((event.amount, event.release_at))
+        case Withdrawn():
+            queue = found.unbonding[event.account]
+            released = [amount for amount, release_at in queue if release_at <= time]
+            require(subject, f"what is released for {event.account}", sum(released), event.amount)
+            del queue[: len(released)]
+        case Slashed():
+            taken = event.reward + event.burnt
+            staked = min(taken, found.stakes[event.account].last) if event.account in found.stakes else 0
+            if staked:
+                move(event.account, -staked)
+            _slash_unbonding(subject, found.unbonding[event.account], event.account, taken - staked)
+        case _:
+            pass  # roles and the like: other checks
+
+
+def _slash_unbonding(subject: Subject, queue: list[tuple[int, int]], account: str, amount: int) -> None:
+    """Take from the youngest withdrawal first, as the vault does."""
+    while amount and queue:
+        last, release_at = queue.pop()
+        part = min(amount, last)
+        amount -= part
+        if last > part:
+            queue.append((last - part, release_at))
+    require(subject, f"what was taken of {account} beyond what it had", 0, amount)
+
+
+def _donations(history: History) -> int:
+    """Match the token's transfers with the vault's events, transaction by transaction.
+
+    Returns:
+        What was sent to the vault without being staked.
+
+    Raises:
+        AuditFailure: stake that was not paid, or a payment of the vault that no event explains.
+    """
+    vault, donated = history.deployment.vault, 0
+    for events in _transactions(history.events, "vault", "token"):
+        paid: Counter[str] = Counter()
+        left = 0
+        for event in events:
+            match event:
+                case Transfer():
+                    if event.to == vault:
+                        paid[event.from_] += event.value
+                        donated += event.value
+                    if event.from_ == vault:
+                        left -= event.value
+                case Withdrawn():
+                    left += event.amount
+                case Slashed():
+                    left += event.reward + event.burnt
+                case _:
+                    pass
+        for event in events:
+            if isinstance(event, Staked):
+                subject = Subject(check=_CHECK, event=event)
+                require_that(
+                    paid[event.payer] >= event.amount,
+                    subject,
+                    f"what {event.payer} paid into the vault",
+                    f"at least {event.amount}",
+                    paid[event.payer],
+                )
+                paid[event.payer] -= event.amount
+                donated -= event.amount
+        require(Subject(check=_CHECK, event=events[-1]), "what left the vault beyond its events", 0, -left)
+    return donated
+
+
+def _transactions(events: Iterable[Event], *contracts: str) -> Iterator[list[Event]]:
+    """Group the events of some contracts by transaction."""
+    chosen = (event for event in events if event.contract in contracts)
+    for _, group in groupby(chosen, key=lambda event: event.transaction):
+        yield list(group)
