@@ -176,11 +176,30 @@ class FolkmootStrategy(Strategy):
             InputError: The layout of `initial_arrays` is not the manifest's.
         """
         self._patience = timeout
-        result = Result()
-        train_config = train_config or ConfigRecord()
-        evaluate_config = evaluate_config or ConfigRecord()
         log(INFO, "Starting %s:", type(self).__name__)
         self.summary()
+        try:
+            return self._carry(
+                grid,
+                initial_arrays,
+                num_rounds,
+                train_config or ConfigRecord(),
+                evaluate_config or ConfigRecord(),
+                evaluate_fn,
+            )
+        finally:
+            self._api.close()
+
+    def _carry(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int,
+        train_config: ConfigRecord,
+        evaluate_config: ConfigRecord,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None,
+    ) -> Result:
+        result = Result()
         run = self._await_run()
         last = -1
         for _ in range(num_rounds):

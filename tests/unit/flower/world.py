@@ -85,7 +85,9 @@ class World:
         self.open_round()
 
     def __enter__(self) -> World:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -258,7 +260,9 @@ def _handler(world: World) -> type[BaseHTTPRequestHandler]:
                 parts = self.path.strip("/").split("/")
                 if parts[1:3] == ["rounds", "current"]:
                     found = world.current()
-                    return self._send(200, found) if found else self._send(*_problem(404, "no-open-round", ""))
+                    return (
+                        self._send(200, found) if found else self._send(*_problem(404, "no-open-round", ""))
+                    )
                 if parts[1] == "runs":
                     return self._send(200, world.run())
                 if parts[1] == "deployment":

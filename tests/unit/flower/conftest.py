@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small scripted federation, and nodes without Flower's processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from folkmoot.flower.contributor import Contributor
+from folkmoot.manifest import Manifest
+from tests.unit.flower.world import World, account
+
+MODEL = {
+    "weight": np.linspace(-1, 1, 300, dtype=np.float32).reshape(3, 100),
+    "bias": np.zeros(3, np.float32),
+    "steps": np.array(7, np.int64),
+}
+MANIFEST = Manifest.from_arrays("scripted", MODEL, {"local_steps": 1, "learning_rate": 0.1})
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World(MANIFEST, dict(MODEL), expect=1, rounds=1) as running:
+        yield running
+
+
+@pytest.fixture
+def join(tmp_path: Path) -> Callable[..., Contributor]:
+    """Make a contributor of a world; it needs no agent as long as its signer is given to the mod."""
+
+    def make(world: World, name: str = "ada", **changes: Any) -> Contributor:
+        home = tmp_path / name
+        home.mkdir(exist_ok=True)
+        values: dict[str, Any] = {
+            "home": home,
+            "rpc": world.url,
+            "coordinator": world.url,
+            "deployment": world.deployment,
+            "account": account(name).address,
+            "task": "scripted",
+            "partition": 0,
+            "partitions": 1,
+        }
+        contributor = Contributor(**{**values, **changes})
+        contributor.save()
+        return contributor
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages can be made inside a Flower task only; say that this is one."""
+    from flwr.supercore.task_identity import TaskIdentity
+
+    for name in ("_run_id", "_node_id", "_task_id"):
+        monkeypatch.setattr(TaskIdentity, name, 1)

@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mod trains from what the chain knows and from nothing else, and sends nothing but the signed update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+
+from folkmoot.chain.rpc import Phase
+from folkmoot.codec import decode_update
+from folkmoot.coordinator_api import commitment_from_wire
+from folkmoot.flower import records
+from folkmoot.flower.contributor import Contributor, kept_update
+from folkmoot.flower.mod import folkmoot_mod
+from folkmoot.flower.signing import LocalSigner
+from folkmoot.header import RoundHeader
+from folkmoot.merkle import update_tree
+from tests.unit.flower.conftest import MANIFEST, MODEL
+from tests.unit.flower.grid import context, number
+from tests.unit.flower.world import CHAIN_ID, World, account
+
+Join = Callable[..., Contributor]
+
+
+@dataclass
+class App:
+    """An app that shifts its weights; it knows nothing of Folkmoot."""
+
+    shift: float = 0.01
+    spoil: Callable[[dict[str, Any]], None] = lambda arrays: None
+    seen: list[RecordDict] = field(default_factory=list)
+    error: Exception | None = None
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        self.seen.append(message.content)
+        if self.error is not None:
+            raise self.error
+        arrays = {name: array.numpy() for name, array in message.content["arrays"].items()}  # type: ignore[union-attr]
+        trained = {
+            name: a - np.float32(self.shift) if a.dtype == np.float32 else a for name, a in arrays.items()
+        }
+        self.spoil(trained)
+        reply = RecordDict(
+            {
+                "arrays": ArrayRecord({name: Array(array) for name, array in trained.items()}),
+                "secrets": ConfigRecord({"patients": "names"}),
+                "metrics": MetricRecord({"num-examples": 12, "loss": 0.5}),
+            }
+        )
+        return Message(reply, reply_to=message)
+
+
+def said(world: World, **changes: Any) -> records.RoundMessage:
+    last = world.rounds[-1]
+    message = records.RoundMessage(
+        round=last.number,
+        header=last.header.encoded,
+        manifest=world.manifest.to_json(),
+        momentum_root=world.states[-1].momentum_tree().root,
+        chain_id=CHAIN_ID,
+        ledger=world.domain.verifying_contract,
+        bundle_hash=b"",
+    )
+    return replace(message, **changes)
+
+
+def train_message(world: World, theta: Any = None, **changes: Any) -> Message:
+    content = RecordDict(
+        {
+            records.ROUND: said(world, **changes).to_record(),
+            records.THETA: records.theta_record(world.states[-1].theta if theta is None else theta),
+            records.CONFIG: ConfigRecord({"server-round": world.rounds[-1].number}),
+        }
+    )
+    return number(Message(content, 1, "train"), "m1")
+
+
+def run(contributor: Contributor, message: Message, app: App | None = None, name: str = "ada") -> Message:
+    mod = folkmoot_mod(signer=LocalSigner(account(name)))
+    return mod(message, context(contributor), app or App())
+
+
+def reason(reply: Message) -> str:
+    assert reply.has_error()
+    return reply.error.reason or ""
+
+
+def test_a_good_round_gives_a_signed_update(world: World, join: Join) -> None:
+    app = App()
+    reply = run(join(world), train_message(world), app)
+    commitment, signature = commitment_from_wire(reply.content[records.COMMITMENT]["commitment"])  # type: ignore[arg-type]
+    commitment.check_signature(signature, world.domain)
+    data = records.update_of(reply.content.array_records[records.UPDATE])
+    tree = update_tree(np.frombuffer(data, np.uint8))
+    assert (commitment.update_root, commitment.sum_squares) == (tree.root, tree.sum_squares)
+    assert commitment.base_state_root == world.rounds[-1].header.base_state_root
+    assert commitment.round == 1
+    assert commitment.num_examples == 12
+    assert commitment.bundle_hash == bytes(32)
+    # A shift of 0.01 at 2^-9 a unit: about 5 where there is a weight, 0 in the padding.
+    update = decode_update(data, MANIFEST)
+    assert abs(update[:300].mean() - 0.01 * 512) < 0.2
+    assert not update[300:512].any()
+    world.accept(1, reply.content[records.COMMITMENT]["commitment"], data)  # type: ignore[arg-type]
+    assert world.run_state == "done"
+
+
+def test_the_app_sees_an_ordinary_message(world: World, join: Join) -> None:
+    app = App()
+    run(join(world), train_message(world), app)
+    (content,) = app.seen
+    arrays = {name: array.numpy() for name, array in content.array_records["arrays"].items()}
+    assert set(content.array_records) == {"arrays"}
+    assert {name: array.dtype for name, array in arrays.items()} == {
+        name: a.dtype for name, a in MODEL.items()
+    }
+    assert np.allclose(arrays["weight"], MODEL["weight"], atol=2**-26)
+    assert content.config_records["config"]["server-round"] == 1
+
+
+def test_only_update_commitment_and_metrics_leave(world: World, join: Join) -> None:
+    reply = run(join(world), train_message(world))
+    assert set(reply.content) == {records.UPDATE, records.COMMITMENT, "metrics"}
+    assert reply.content["metrics"] == MetricRecord({"num-examples": 12, "loss": 0.5})
+
+
+@pytest.mark.parametrize("kind", ["evaluate", "query", "evaluate.special"])
+def test_other_messages_pass(kind: str) -> None:
+    message = number(Message(RecordDict({"x": ConfigRecord({"a": 1})}), 1, kind), "m1")
+    seen = []
+
+    def app(message: Message, context: Context) -> Message:
+        seen.append(message)
+        return Message(RecordDict(), reply_to=message)
+
+    folkmoot_mod()(message, context(None), app)
+    assert seen == [message]
+
+
+def test_an_ordinary_train_message_is_refused(world: World, join: Join) -> None:
+    message = number(Message(RecordDict({"arrays": ArrayRecord()}), 1, "train"), "m1")
+    assert reason(run(join(world), message)).startswith("not-anchored:")
+
+
+def test_a_node_that_has_not_joined(world: World) -> None:
+    reply = folkmoot_mod()(train_message(world), context(None), App())
+    assert reason(reply).startswith("no-contributor:")
+
+
+def wrong_theta(world: World) -> Message:
+    theta = world.states[-1].theta.copy()
+    theta[5] += 1
+    return train_message(world, theta)
+
+
+def wrong_header(world: World) -> Message:
+    header = replace(world.rounds[-1].header, exponents=(0, 0))
+    return train_message(world, header=header.encoded)
+
+
+def poisoned_chain_of_lies(world: World) -> Message:
+    """Header and base agree with each other, but not with the chain."""
+    theta = world.states[-1].theta.copy()
+    theta[0] += 1 << 20
+    state = replace(world.states[-1], theta=theta)
+    header = replace(world.rounds[-1].header, base_state_root=state.root(MANIFEST.hash))
+    return train_message(world, theta, header=header.encoded)
+
+
+def wrong_seed_on_chain(world: World) -> Message:
+    world.rounds[-1].header = replace(world.rounds[-1].header, seed=b"\x05" * 32)
+    return train_message(world)
+
+
+def other_base_on_chain(world: World) -> Message:
+    """The header's hash is on the chain, but it names another base than the ledger's round has."""
+    world.rounds[0].state_root = b"\x09" * 32
+    return train_message(world)
+
+
+def closed(world: World) -> Message:
+    world.rounds[-1].phase = Phase.COMMITTED
+    return train_message(world)
+
+
+CASES: list[tuple[str, Callable[[World], Message]]] = [
+    ("wrong-base", wrong_theta),
+    ("wrong-base", lambda world: train_message(world, momentum_root=b"\x01" * 32)),
+    ("wrong-base", other_base_on_chain),
+    ("wrong-header", wrong_header),
+    ("wrong-header", poisoned_chain_of_lies),
+    ("wrong-header", wrong_seed_on_chain),
+    ("unknown-round", lambda world: train_message(world, round=7)),
+    ("round-closed", closed),
+    ("wrong-chain", lambda world: train_message(world, chain_id=1)),
+    ("wrong-chain", lambda world: train_message(world, ledger="0x" + "b2" * 20)),
+    ("malformed-round", lambda world: train_message(world, header=b"no header")),
+    ("malformed-round", lambda world: train_message(world, manifest=b"{}")),
+    ("malformed-round", lambda world: train_message(world, theta=np.zeros(256, np.int64))),
+    ("malformed-round", lambda world: train_message(world, theta=world.states[-1].theta.astype(np.float64))),
+]
+
+
+@pytest.mark.parametrize(("code", "make"), CASES, ids=[f"{code}-{n}" for n, (code, _) in enumerate(CASES)])
+def test_refusals_before_training(
+    world: World, join: Join, code: str, make: Callable[[World], Message]
+) -> None:
+    contributor = join(world)
+    app = App()
+    reply = run(contributor, make(world), app)
+    assert reason(reply).startswith(f"{code}:")
+    assert not app.seen, "it trained"
+    assert kept_update(contributor.home, 1) is None, "it signed"
+
+
+def test_another_manifest_of_the_same_layout(world: World, join: Join) -> None:
+    other = replace(MANIFEST, training={"learning_rate": 99})
+    assert reason(run(join(world), train_message(world, manifest=other.to_json()))).startswith(
+        "wrong-manifest:"
+    )
+
+
+def test_an_unreachable_chain_is_no_leave_to_train(world: World, join: Join) -> None:
+    app = App()
+    reply = run(join(world, rpc="http://127.0.0.1:9/secret-key"), train_message(world), app)
+    assert reason(reply) == "rpc-unreachable: the node's own log says more"
+    assert not app.seen
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_weight_that_is_no_number(world: World, join: Join, value: float) -> None:
+    def spoil(arrays: dict[str, Any]) -> None:
+        arrays["bias"][1] = value
+
+    contributor = join(world)
+    text = reason(run(contributor, train_message(world), App(spoil=spoil)))
+    assert text.startswith("non-finite-update:")
+    assert "'bias'" in text
+    assert kept_update(contributor.home, 1) is None
+
+
+def _add(arrays: dict[str, Any]) -> None:
+    arrays["more"] = np.zeros(1, np.float32)
+
+
+def _drop(arrays: dict[str, Any]) -> None:
+    del arrays["bias"]
+
+
+def _reshape(arrays: dict[str, Any]) -> None:
+    arrays["weight"] = arrays["weight"].T
+
+
+@pytest.mark.parametrize("spoil", [_add, _drop, _reshape])
+def test_an_app_that_replies_with_another_model(
+    world: World, join: Join, spoil: Callable[[dict[str, Any]], None]
+) -> None:
+    assert reason(run(join(world), train_message(world), App(spoil=spoil))).startswith("wrong-reply:")
+
+
+def test_half_precision_is_fine(world: World, join: Join) -> None:
+    def spoil(arrays: dict[str, Any]) -> None:
+        arrays["weight"] = arrays["weight"].astype(np.float16)
+
+    assert not run(join(world), train_message(world), App(spoil=spoil)).has_error()
+
+
+def test_what_an_app_raises_is_not_told(world: World, join: Join) -> None:
+    reply = run(join(world), train_message(world), App(error=ValueError("patient 17 has no age")))
+    assert reason(reply) == "training-failed: training raised ValueError"
+
+
+def test_an_error_reply_of_the_app_passes(world: World, join: Join) -> None:
+    from flwr.app import Error
+
+    def app(message: Message, context: Context) -> Message:
+        return Message(Error(17, "mine"), reply_to=message)
+
+    mod = folkmoot_mod(signer=LocalSigner(account("ada")))
+    assert reason(mod(train_message(world), context(join(world)), app)) == "mine"
+
+
+def test_a_round_that_is_asked_for_again_is_not_trained_again(world: World, join: Join) -> None:
+    contributor = join(world)
+    first = run(contributor, train_message(world))
+    app = App(shift=0.5)
+    again = run(contributor, train_message(world), app)
+    assert not app.seen
+    assert again.content[records.COMMITMENT] == first.content[records.COMMITMENT]
+    assert records.update_of(again.content.array_records[records.UPDATE]) == records.update_of(
+        first.content.array_records[records.UPDATE]
+    )
+
+
+def test_a_signer_that_refuses(world: World, join: Join) -> None:
+    contributor = join(world)
+    signer = LocalSigner(account("ada"))
+    mod = folkmoot_mod(signer=signer)
+    mod(train_message(world), context(contributor), App())
+    for path in (contributor.home / "updates").iterdir():
+        path.unlink()
+    reply = mod(train_message(world), context(contributor), App(shift=0.5))
+    assert reason(reply).startswith("already-signed:")
+
+
+@pytest.mark.parametrize(("claim", "signed"), [(-5, 0), (2**40, 2**32 - 1), (3.7, 3), (float("nan"), 0)])
+def test_numbers_of_examples_that_do_not_fit(world: World, join: Join, claim: float, signed: int) -> None:
+    def app(message: Message, context: Context) -> Message:
+        reply = App()(message, context)
+        reply.content["metrics"] = MetricRecord({"num-examples": claim})
+        return reply
+
+    mod = folkmoot_mod(signer=LocalSigner(account("ada")))
+    reply = mod(train_message(world), context(join(world)), app)
+    commitment, _ = commitment_from_wire(reply.content[records.COMMITMENT]["commitment"])  # type: ignore[arg-type]
+    assert commitment.num_examples == signed
+
+
+def test_a_claimed_bundle_is_not_signed_unless_it_runs(world: World, join: Join) -> None:
+    reply = run(join(world), train_message(world, bundle_hash=b"\xab" * 32))
+    commitment, _ = commitment_from_wire(reply.content[records.COMMITMENT]["commitment"])  # type: ignore[arg-type]
+    assert commitment.bundle_hash == bytes(32)
+
+
+def test_the_header_reads_back() -> None:
+    """The cases above rest on it: changed headers are well-formed."""
+    header = RoundHeader(1, b"\x01" * 32, b"\x02" * 32, 1, 8, b"\x03" * 32, (-9, -9))
+    assert RoundHeader.decode(replace(header, exponents=(0, 0)).encoded).exponents == (0, 0)

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The strategy carries rounds, one reply at a time, and outlives whatever goes wrong on either side."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from folkmoot.errors import CoordinatorError, InputError
+from folkmoot.flower import FolkmootStrategy, folkmoot_mod
+from folkmoot.flower.contributor import Contributor
+from folkmoot.flower.signing import LocalSigner
+from folkmoot.flower.strategy import Pacing
+from tests.unit.flower.conftest import MANIFEST, MODEL
+from tests.unit.flower.grid import LocalGrid
+from tests.unit.flower.world import World, account
+
+Join = Callable[..., Contributor]
+QUICK = Pacing(replies=0.005, coordinator=0.005, nodes=0.01, first_retry=0.01, last_retry=0.05)
+
+
+def app(name: str, shift: float = 0.01) -> ClientApp:
+    """An ordinary app that is anchored by one line."""
+    made = ClientApp(mods=[folkmoot_mod(signer=LocalSigner(account(name)))])
+
+    @made.train()
+    def train(message: Message, context: Context) -> Message:
+        arrays = {name: array.numpy() for name, array in message.content.array_records["arrays"].items()}
+        moved = {
+            name: Array(a - np.float32(shift) if a.dtype == np.float32 else a) for name, a in arrays.items()
+        }
+        metrics = MetricRecord({"num-examples": 5, "loss": 10 * shift})
+        return Message(RecordDict({"arrays": ArrayRecord(moved), "metrics": metrics}), reply_to=message)
+
+    @made.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        total = float(message.content.array_records["arrays"]["weight"].numpy().sum())
+        return Message(RecordDict({"metrics": MetricRecord({"sum": total})}), reply_to=message)
+
+    return made
+
+
+def strategy(world: World, **options: Any) -> FolkmootStrategy:
+    return FolkmootStrategy(world.url, pacing=QUICK, **options)
+
+
+def test_it_carries_a_run_to_its_end(join: Join) -> None:
+    with World(MANIFEST, dict(MODEL), expect=2, rounds=3) as world:
+        grid = LocalGrid()
+        for name in ("ada", "ben"):
+            grid.add(app(name), join(world, name))
+        carrier = strategy(world)
+        result = carrier.start(grid=grid, initial_arrays=ArrayRecord(), num_rounds=100)
+    assert world.run_state == "done"
+    assert [report.round for report in carrier.reports] == [1, 2, 3]
+    assert all(len(report.accepted) == 2 for report in carrier.reports)
+    assert world.states[-1].model(MANIFEST)["weight"].mean() == pytest.approx(-0.03, abs=0.002)
+    assert result.train_metrics_clientapp[2]["loss"] == pytest.approx(0.1)
+    assert max(grid.pulled) <= 2
+
+
+def test_an_apps_own_arrays_must_fit_the_ledger(world: World, join: Join) -> None:
+    grid = LocalGrid()
+    grid.add(app("ada"), join(world))
+    other = ArrayRecord(
+        {"weight": Array(np.zeros((3, 99), np.float32)), "bias": Array(np.zeros(3, np.float32))}
+    )
+    with pytest.raises(InputError, match=r"not the one on the ledger: steps, weight differ"):
+        strategy(world).start(grid=grid, initial_arrays=other)
+    ours = ArrayRecord({name: Array(array) for name, array in MODEL.items()})
+    strategy(world).start(grid=grid, initial_arrays=ours)
+    assert world.run_state == "done"
+
+
+def test_a_poisoned_base_is_refused_and_the_refusal_is_reported(world: World, join: Join) -> None:
+    grid = LocalGrid()
+    node = grid.add(app("ada"), join(world))
+    world.falsify_base()
+    carrier = strategy(world)
+    grid.on_push = lambda: setattr(world, "run_state", "failed")
+    with pytest.raises(CoordinatorError, match="The run failed: scripted"):
+        carrier.start(grid=grid, initial_arrays=ArrayRecord())
+    ((who, why),) = carrier.reports[0].refused
+    assert who == node
+    assert why.startswith("wrong-base:")
+    assert not world.rounds[-1].updates
+
+
+def test_a_node_without_the_mod_is_reported_and_the_others_go_on(join: Join) -> None:
+    plain = ClientApp()
+
+    @plain.train()
+    def train(message: Message, context: Context) -> Message:
+        return Message(RecordDict({"metrics": MetricRecord({"loss": 1.0})}), reply_to=message)
+
+    with World(MANIFEST, dict(MODEL), expect=1, rounds=1) as world:
+        grid = LocalGrid()
+        grid.add(plain, None)
+        grid.add(app("ada"), join(world, "ada"))
+        carrier = strategy(world)
+        carrier.start(grid=grid, initial_arrays=ArrayRecord())
+    (report,) = carrier.reports
+    assert report.accepted == [account("ada").address]
+    assert report.refused[0][1].startswith("not-anchored:")
+
+
+def test_an_update_that_the_coordinator_refuses(join: Join) -> None:
+    with World(MANIFEST, dict(MODEL), expect=1, rounds=1) as world:
+        grid = LocalGrid()
+        # Signs for somebody else than the mod says: the signature is not the contributor's.
+        grid.add(app("ada"), join(world, "ada"))
+        grid.on_push = lambda: _spoil(grid)
+        grid.add(app("ben"), join(world, "ben"))
+        carrier = strategy(world)
+        carrier.start(grid=grid, initial_arrays=ArrayRecord())
+    assert world.refusals == ["wrong-root"]
+    assert len(carrier.reports[0].accepted) == 1
+    assert carrier.reports[0].refused[0][1].startswith("wrong-root:")
+
+
+def _spoil(grid: LocalGrid) -> None:
+    """Change a byte of the first reply's update on its way."""
+    reply = grid.replies["message-0"]
+    data = bytearray(reply.content.array_records["folkmoot.update"]["update"].numpy().tobytes())
+    data[0] = 255 - data[0]
+    update = Array(np.frombuffer(bytes(data), np.uint8))
+    reply.content["folkmoot.update"] = ArrayRecord({"update": update})
+
+
+def test_a_node_that_joins_in_the_middle_of_a_round(join: Join) -> None:
+    with World(MANIFEST, dict(MODEL), expect=2, rounds=1) as world:
+        grid = LocalGrid()
+        grid.add(app("ada"), join(world, "ada"))
+        late = join(world, "ben")
+        threading.Timer(0.1, lambda: grid.add(app("ben"), late)).start()
+        grid.add(None, None)  # never answers
+        strategy(world).start(grid=grid, initial_arrays=ArrayRecord())
+    assert world.run_state == "done"
+    assert len(grid.sent) == 3
+
+
+def test_the_coordinator_may_go_away_and_come_back(join: Join) -> None:
+    with World(MANIFEST, dict(MODEL), expect=1, rounds=3) as world:
+        grid = LocalGrid()
+        grid.add(app("ada"), join(world, "ada"))
+
+        def away() -> None:
+            world.down = True
+            threading.Timer(0.2, lambda: setattr(world, "down", False)).start()
+
+        grid.on_push = away
+        carrier = strategy(world)
+        carrier.start(grid=grid, initial_arrays=ArrayRecord(), num_rounds=10)
+    assert world.run_state == "done"
+    assert [len(report.accepted) for report in carrier.reports] == [1, 1, 1]
+
+
+def test_a_coordinator_that_stays_away(world: World) -> None:
+    world.down = True
+    started = time.monotonic()
+    with pytest.raises(CoordinatorError):
+        strategy(world).start(grid=LocalGrid(), initial_arrays=ArrayRecord(), timeout=0.2)
+    assert time.monotonic() - started < 5
+
+
+def test_a_strategy_that_is_started_again_in_the_middle_of_a_round(join: Join) -> None:
+    """The courier died after one of two updates: the next one asks again and gets the same."""
+    with World(MANIFEST, dict(MODEL), expect=2, rounds=1) as world:
+        grid = LocalGrid()
+        grid.add(app("ada"), join(world, "ada"))
+        grid.add(None, None)
+        first = strategy(world)
+        grid.on_push = lambda: threading.Timer(0.1, lambda: setattr(world, "run_state", "failed")).start()
+
+        class DiedError(Exception):
+            pass
+
+        def die() -> list[int]:
+            if len(world.rounds[-1].updates) == 1:
+                raise DiedError
+            return list(grid.nodes)
+
+        grid.get_node_ids = die  # type: ignore[method-assign]
+        with pytest.raises(DiedError):
+            first.start(grid=grid, initial_arrays=ArrayRecord())
+        world.run_state = "running"
+        before = dict(world.rounds[-1].updates)
+        second = LocalGrid()
+        second.nodes = dict(grid.nodes)
+        second.nodes[101] = (app("ben"), LocalGrid_context(join(world, "ben")))
+        strategy(world).start(grid=second, initial_arrays=ArrayRecord())
+        ada = account("ada").address
+        assert world.rounds[-1].updates[ada] == before[ada]
+    assert world.run_state == "done"
+
+
+def LocalGrid_context(contributor: Contributor) -> Context:
+    from tests.unit.flower.grid import context
+
+    return context(contributor, 101)
+
+
+def test_num_rounds_is_a_bound(join: Join) -> None:
+    with World(MANIFEST, dict(MODEL), expect=1, rounds=5) as world:
+        grid = LocalGrid()
+        grid.add(app("ada"), join(world, "ada"))
+        strategy(world).start(grid=grid, initial_arrays=ArrayRecord(), num_rounds=2)
+    assert world.rounds[-1].number == 3
+    assert world.run_state == "running"
+
+
+def test_a_fraction_of_the_nodes(join: Join) -> None:
+    with World(MANIFEST, dict(MODEL), expect=2, rounds=1) as world:
+        grid = LocalGrid()
+        for name in ("ada", "ben", "cleo", "dora"):
+            grid.add(app(name), join(world, name))
+        strategy(world, fraction_train=0.5).start(grid=grid, initial_arrays=ArrayRecord())
+    assert len(grid.sent) == 2
+
+
+def test_evaluation_on_nodes_and_at_the_server(join: Join) -> None:
+    with World(MANIFEST, dict(MODEL), expect=1, rounds=2) as world:
+        grid = LocalGrid()
+        grid.add(app("ada"), join(world, "ada"))
+        carrier = strategy(world, fraction_evaluate=1.0)
+        result = carrier.start(
+            grid=grid,
+            initial_arrays=ArrayRecord(),
+            evaluate_fn=lambda number, arrays: MetricRecord({"bias": float(arrays["bias"].numpy().mean())}),
+        )
+    assert set(result.evaluate_metrics_clientapp) == {0, 1}
+    assert result.evaluate_metrics_clientapp[1]["sum"] == pytest.approx(-3.0, abs=0.3)
+    assert result.evaluate_metrics_serverapp[0]["bias"] == 0.0
+    assert result.evaluate_metrics_serverapp[1]["bias"] == pytest.approx(-0.01, abs=0.005)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.5, -1.0])
+def test_impossible_fractions(fraction: float) -> None:
+    with pytest.raises(InputError, match="between 0 and 1"):
+        FolkmootStrategy("http://127.0.0.1:9", fraction_train=fraction)
