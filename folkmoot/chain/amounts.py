@@ -25,7 +25,7 @@ SYMBOL = "MOOT"
 MAX_AMOUNT = 2**128 - 1
 """Largest amount that the vault can hold for an account."""
 
-_AMOUNT = re.compile(r"(?P<whole>\d{1,30})(?:\.(?P<part>\d{1,18}))?")
+_AMOUNT = re.compile(r"(?P<whole>\d{1,30})(?:\.(?P<part>\d{1,18}))?", re.ASCII)
 
 
 def parse_amount(text: str) -> int:
@@ -66,13 +66,20 @@ def parse_address(text: str) -> str:
         InputError: it is no address, or its checksum is wrong.
     """
     value = text.strip()
-    if not (value.startswith("0x") and is_address(value)):
+    if not is_wellformed_address(value):
         raise InputError(
             f"{text!r} is not an address.",
             remedy="Write 0x and 40 hexadecimal digits; mixed case must have the right EIP-55 checksum.",
             code="invalid-address",
         )
     return str(to_checksum_address(value))
+
+
+def is_wellformed_address(text: str) -> bool:
+    """Return whether a text is an address: 0x, 40 hexadecimal digits, and the right checksum if it has mixed case."""
+    if not (text.startswith("0x") and is_address(text)):
+        return False
+    return text[2:] in (text[2:].lower(), text[2:].upper()) or to_checksum_address(text) == text
 
 
 def format_time(seconds: int) -> str:

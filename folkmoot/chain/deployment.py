@@ -11,8 +11,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from eth_utils.address import is_address, to_checksum_address
+from eth_utils.address import to_checksum_address
 
+from folkmoot.chain.amounts import is_wellformed_address
 from folkmoot.errors import InputError
 
 DEPLOYMENT_FILE = "deployment.json"
@@ -66,7 +67,7 @@ class Deployment:
             values[name] = value
         for name in CONTRACTS:
             value = document.get(name)
-            if not isinstance(value, str) or not is_address(value):
+            if not isinstance(value, str) or not is_wellformed_address(value):
                 raise _invalid(f"{name} must be an address, got {value!r}")
             values[name] = to_checksum_address(value)
         genesis_hash = document.get("genesisHash")

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The typed records cover every event of the packaged ABIs, field by field."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from folkmoot.chain import packaged
+from folkmoot.chain.events import EVENTS, Event, _field, decode_log, scan
+from folkmoot.errors import RpcError
+
+PLACE = {field.name for field in fields(Event)}
+
+
+def test_every_event_has_its_record_and_no_record_is_left_over() -> None:
+    assert {entry["name"] for entry in packaged.entries("event")} == set(EVENTS)
+
+
+@pytest.mark.parametrize("entry", packaged.entries("event"), ids=lambda entry: entry["name"])
+def test_a_record_has_the_fields_of_its_event(entry: dict[str, Any]) -> None:
+    own = [field.name for field in fields(EVENTS[entry["name"]]) if field.name not in PLACE]
+    assert own == [_field(parameter["name"]) for parameter in entry["inputs"]]
+
+
+def test_logs_of_strangers_are_passed_over() -> None:
+    log = {"address": "0x" + "11" * 20, "topics": ["0x" + "22" * 32], "data": "0x"}
+    assert decode_log(log, {}) is None
+    assert decode_log({**log, "topics": []}, {"0x" + "11" * 20: "token"}) is None
+
+
+@pytest.mark.parametrize(
+    "log", [{}, {"address": "x"}, {"address": "0x" + "11" * 20, "topics": [1], "data": "0x"}]
+)
+def test_a_malformed_log_is_the_endpoints_fault(log: dict[str, Any]) -> None:
+    with pytest.raises(RpcError, match="does not have the form"):
+        decode_log(log, {})
+
+
+class _Endpoint:
+    """Refuses what is larger than it likes, as public endpoints do."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.asked: list[tuple[int, int]] = []
+
+    def call(self, method: str, params: list[Any]) -> list[Any]:
+        first, last = int(params[0]["fromBlock"], 16), int(params[0]["toBlock"], 16)
+        if last - first + 1 > self.most:
+            raise RpcError("query returned more than 10000 results", code="rpc-error")
+        self.asked.append((first, last))
+        return []
+
+
+class _Source:
+    def __init__(self, most: int) -> None:
+        self.rpc: Any = _Endpoint(most)
+        self.deployment: Any = type("D", (), dict.fromkeys(packaged.NAMES, "0x" + "11" * 20))()
+
+
+def test_a_range_that_is_too_large_is_halved_and_no_block_is_skipped() -> None:
+    source = _Source(most=300)
+    assert list(scan(source, 5, 1_004, step=1_000)) == []
+    asked = source.rpc.asked
+    assert asked[0][0] == 5
+    assert asked[-1][1] == 1_004
+    assert all(later[0] == earlier[1] + 1 for earlier, later in pairwise(asked))
+
+
+def test_an_endpoint_that_refuses_even_one_block_is_given_up() -> None:
+    with pytest.raises(RpcError):
+        list(scan(_Source(most=0), 1, 10))

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every revert of the contracts is told in words, with its values and a remedy."""
+
+from __future__ import annotations
+
+import pytest
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
+
+from folkmoot.chain import packaged, refusals
+from folkmoot.chain.amounts import UNIT
+
+
+def _revert(signature: str, *values: object) -> bytes:
+    types = signature[signature.index("(") + 1 : -1]
+    return keccak(text=signature)[:4] + encode(types.split(",") if types else [], values)
+
+
+def test_every_error_of_the_contracts_has_a_remedy_and_no_remedy_is_left_over() -> None:
+    names = {error.name for error in refusals.catalogue().values()}
+    assert names == set(refusals.REMEDIES)
+    assert all(remedy.strip() for remedy in refusals.REMEDIES.values())
+
+
+def test_no_two_errors_share_a_selector() -> None:
+    signatures = {packaged.signature_of(entry) for entry in packaged.entries("error")}
+    assert len({keccak(text=signature)[:4] for signature in signatures}) == len(signatures)
+
+
+def test_amounts_are_shown_in_tokens_and_given_in_units() -> None:
+    who = "0x" + "11" * 20
+    error = refusals.explain(
+        _revert("RoundLedgerStakeTooLow(address,uint256,uint256)", who, 5 * UNIT, 100 * UNIT), "commitUpdate"
+    )
+    assert error.message == (
+        f"The contract refused commitUpdate: stake too low (account {who}, stake 5 MOOT, required 100 MOOT)."
+    )
+    assert error.remedy == "Stake more with `folkmoot stake`."
+    assert error.details["arguments"] == {"account": who, "stake": str(5 * UNIT), "required": str(100 * UNIT)}
+
+
+def test_phases_and_times_are_words() -> None:
+    wrong = refusals.explain(_revert("RoundLedgerWrongPhase(uint64,uint8,uint8)", 4, 1, 3))
+    assert "round 4, current open, required anchored" in wrong.message
+    assert wrong.details["arguments"] == {"round": 4, "current": "open", "required": "anchored"}
+    early = refusals.explain(
+        _revert("RoundLedgerTooEarly(uint64,uint256,uint256)", 1, 1_700_000_000, 1_800_000_000)
+    )
+    assert "notBefore 2027-01-15T08:00:00Z" in early.message
+
+
+def test_expected_states_of_a_proposal_are_words() -> None:
+    states = (1 << 4 | 1 << 5).to_bytes(32, "big")
+    error = refusals.explain(
+        _revert("GovernorUnexpectedProposalState(uint256,uint8,bytes32)", 12345678901234, 1, states)
+    )
+    assert "proposalId 1234567890…, current active, expectedStates succeeded or queued" in error.message
+    assert error.details["arguments"]["proposalId"] == "12345678901234"
+
+
+def test_solidity_errors() -> None:
+    assert "(reason no luck)" in refusals.explain(_revert("Error(string)", "no luck")).message
+    assert "arithmetic overflow" in refusals.explain(_revert("Panic(uint256)", 0x11)).message
+
+
+@pytest.mark.parametrize(
+    "data", [None, "", "0x", b"", "0x12", "0x12345678", "nonsense", _revert("Error(string)", "x")[:20]]
+)
+def test_what_can_not_be_decoded_is_still_told(data: bytes | str | None) -> None:
+    error = refusals.explain(data, "stake")
+    assert error.message.startswith("The contract refused stake")
+    assert error.code == "contract-refused"

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JSON-RPC by httpx against scripted answers: whatever an endpoint does, it is an error with a remedy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from folkmoot.chain.rpc import LedgerReader, Rpc
+from folkmoot.errors import ContractRefused, RpcError
+
+ADDRESS = "0x" + "11" * 20
+
+
+class _Endpoint(ThreadingHTTPServer):
+    answer: bytes | None = b""
+    requests: list[Any]
+
+
+@pytest.fixture
+def endpoint() -> Iterator[_Endpoint]:
+    """An HTTP server that answers every request with `answer`, or not at all if it is None."""
+    over = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            server.requests.append(json.loads(body))
+            if server.answer is None:
+                over.wait(5)
+                return
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(server.answer)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the name is the library's
+            pass
+
+    server = _Endpoint(("127.0.0.1", 0), Handler)
+    server.requests = []
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield server
+    over.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def rpc(endpoint: _Endpoint) -> Iterator[Rpc]:
+    """A client of the endpoint."""
+    with Rpc(f"http://127.0.0.1:{endpoint.server_address[1]}", timeout=0.5) as client:
+        yield client
+
+
+def _says(endpoint: _Endpoint, **content: Any) -> None:
+    endpoint.answer = json.dumps({"jsonrpc": "2.0", "id": 1, **content}).encode()
+
+
+def test_results_come_through(endpoint: _Endpoint, rpc: Rpc) -> None:
+    _says(endpoint, result="0x7a69")
+    assert rpc.chain_id() == 31337
+    assert endpoint.requests[0]["method"] == "eth_chainId"
+
+
+@pytest.mark.parametrize("answer", [b"", b"<html>", b"[]", b"{}", b'{"jsonrpc": "2.0"}', b"\xff"])
+def test_nonsense_is_an_rpc_error(endpoint: _Endpoint, rpc: Rpc, answer: bytes) -> None:
+    endpoint.answer = answer
+    with pytest.raises(RpcError) as caught:
+        rpc.chain_id()
+    assert rpc.url in caught.value.message
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("result", [None, 5, "five", {"a": 1}])
+def test_a_result_of_the_wrong_kind_is_an_rpc_error(endpoint: _Endpoint, rpc: Rpc, result: Any) -> None:
+    _says(endpoint, result=result)
+    for read in (rpc.chain_id, rpc.latest_timestamp, lambda: rpc.code(ADDRESS)):
+        with pytest.raises(RpcError):
+            read()
+
+
+def test_an_endpoint_that_never_answers_costs_bounded_time(endpoint: _Endpoint, rpc: Rpc) -> None:
+    endpoint.answer = None
+    with pytest.raises(RpcError, match=r"gave no answer to eth_chainId in 0\.5 seconds"):
+        rpc.chain_id()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1", "http://nowhere.invalid", "nonsense", "http://[", "ftp://x"]
+)
+def test_endpoints_that_can_not_be_reached(url: str) -> None:
+    with Rpc(url, timeout=1.0) as rpc, pytest.raises(RpcError, match="can't be reached"):
+        rpc.chain_id()
+
+
+def test_errors_of_the_node_keep_their_message(endpoint: _Endpoint, rpc: Rpc) -> None:
+    _says(endpoint, error={"code": -32601, "message": "the method does not exist"})
+    with pytest.raises(RpcError, match="the method does not exist") as caught:
+        rpc.call("eth_nonsense")
+    assert caught.value.code == "rpc-error"
+    assert caught.value.details == {"method": "eth_nonsense", "rpcCode": -32601}
+
+
+@pytest.mark.parametrize(
+    "error", [{"code": 3, "message": "x", "data": "0x1"}, {"message": "execution reverted"}]
+)
+def test_reverts_are_refusals(endpoint: _Endpoint, rpc: Rpc, error: dict[str, Any]) -> None:
+    _says(endpoint, error=error)
+    with pytest.raises(ContractRefused):
+        rpc.eth_call(ADDRESS, b"")
+
+
+def test_an_address_without_code_is_noticed(endpoint: _Endpoint, rpc: Rpc) -> None:
+    _says(endpoint, result="0x")
+    with pytest.raises(RpcError, match="does not answer head") as caught:
+        LedgerReader(rpc, ADDRESS).head()
+    assert caught.value.code == "wrong-contract"
+
+
+def test_a_node_needs_no_web3() -> None:
+    code = (
+        "import sys, folkmoot.chain.rpc\n"
+        "print(sorted({n.partition('.')[0] for n in sys.modules} & {'web3', 'httpx', 'flwr', 'torch', 'requests'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
