@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,9 @@ def build(app: Path) -> bytes:
     """Build the Flower App Bundle of a folder exactly as ``flwr run`` does."""
     from flwr.cli.build import build_fab_from_disk
 
-    return build_fab_from_disk(app)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Flower's own use of pathspec
+        return build_fab_from_disk(app)
 
 
 def bundle_hash(app: Path) -> bytes:

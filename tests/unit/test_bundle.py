@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The app bundle goes to every contributor: it holds what a node needs and nothing else, and runs on a bare node."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from server import flower_run
+
+EXPECTED = {
+    "pyproject.toml",
+    ".info/CONTENT",
+    "client/__init__.py",
+    "client/app.py",
+    "client/drill.py",
+    "client/tasks/__init__.py",
+    "client/tasks/breast_cancer.py",
+    "client/tasks/digits.py",
+    "client/tasks/mnist.py",
+    "client/tasks/partition.py",
+    "client/tasks/supervised.py",
+    "client/tasks/tabular.py",
+    "folkmoot/__init__.py",
+    "folkmoot/acceleration.py",
+    "folkmoot/arrays.py",
+    "folkmoot/chain/__init__.py",
+    "folkmoot/chain/amounts.py",
+    "folkmoot/chain/deployment.py",
+    "folkmoot/chain/rpc.py",
+    "folkmoot/codec.py",
+    "folkmoot/commitment.py",
+    "folkmoot/coordinator_api.py",
+    "folkmoot/errors.py",
+    "folkmoot/fixed_point.py",
+    "folkmoot/flower/__init__.py",
+    "folkmoot/flower/contributor.py",
+    "folkmoot/flower/mod.py",
+    "folkmoot/flower/records.py",
+    "folkmoot/flower/signing.py",
+    "folkmoot/flower/strategy.py",
+    "folkmoot/hashing.py",
+    "folkmoot/header.py",
+    "folkmoot/kernels.py",
+    "folkmoot/manifest.py",
+    "folkmoot/merkle.py",
+    "server/__init__.py",
+    "server/flower/__init__.py",
+    "server/flower/app.py",
+}
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return flower_run.stage(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="module")
+def bundle(app: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(io.BytesIO(flower_run.build(app)))
+
+
+def test_the_bundle_holds_exactly_what_a_node_needs(bundle: zipfile.ZipFile) -> None:
+    assert set(bundle.namelist()) == EXPECTED
+
+
+def test_no_code_of_the_bundle_reaches_beyond_it(bundle: zipfile.ZipFile) -> None:
+    """Neither web nor database nor web3 nor key files are imported anywhere in it, not even late."""
+    forbidden = re.compile(
+        r"^\s*(?:from|import)\s+(web3|fastapi|sqlalchemy|alembic|starlette|uvicorn|folkmoot\.keystore|"
+        r"client\.signer|client\.node|client\.cli|server\.(?!flower))",
+        re.MULTILINE,
+    )
+    for name in bundle.namelist():
+        assert not forbidden.search(bundle.read(name).decode()), name
+
+
+def test_a_bundle_is_the_same_every_time(app: Path, tmp_path: Path) -> None:
+    assert flower_run.bundle_hash(app) == flower_run.bundle_hash(flower_run.stage(tmp_path))
+
+
+def test_the_bundle_loads_where_folkmoot_is_not_installed(app: Path) -> None:
+    """In a fresh interpreter the staged files come first, and nothing of ours comes from anywhere else."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import client.app, client.tasks.mnist, server.flower.app, folkmoot.flower\n"
+        "folkmoot.flower.folkmoot_mod, folkmoot.flower.FolkmootStrategy\n"
+        "ours = [m for n, m in sys.modules.items() if n.split('.')[0] in ('folkmoot', 'client', 'server')]\n"
+        "strange = [m.__file__ for m in ours if not m.__file__.startswith(sys.argv[1])]\n"
+        "heavy = {'web3', 'torch', 'fastapi', 'sqlalchemy', 'sklearn', 'numba'} & set(sys.modules)\n"
+        "sys.exit(str(strange or heavy) if strange or heavy else 0)\n"
+    )
+    # Modules that Flower itself brings along are Flower's affair.
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(app)], capture_output=True, text=True, check=False, cwd=app.parent,
+        env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_pattern_that_matches_nothing_is_an_error(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "pyproject.toml").write_text(
+        '[project]\nname = "folkmoot"\n[tool.flwr.app]\nfab-include = ["/no/such/*.py"]\n'
+    )
+    with pytest.raises(flower_run.InputError, match="no/such"):
+        flower_run.stage(tmp_path / "out", root)
+
+
+@pytest.mark.parametrize("value", ['a"b', "a'b", "a\\b", ["list"], None])
+def test_run_settings_that_flower_would_misread(value: object) -> None:
+    with pytest.raises(flower_run.InputError, match="can't be written"):
+        flower_run.run_config({"coordinator": value})
+
+
+def test_run_settings() -> None:
+    settings = {"coordinator": "http://127.0.0.1:1", "min-nodes": 3, "fraction-train": 0.5, "flag": True}
+    expected = 'coordinator="http://127.0.0.1:1" min-nodes=3 fraction-train=0.5 flag=true'
+    assert flower_run.run_config(settings) == expected
