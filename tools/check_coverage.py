@@ -6,7 +6,6 @@ no test reached.
 """
 
 import argparse
-import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -55,11 +54,9 @@ def parse(report: str) -> dict[str, FileCoverage]:
 def measure() -> None:
     """Run the unit and fuzz tests with ``forge coverage``, which writes the report.
 
-    Gas tests and the size limit have no meaning without the optimizer, which coverage turns off. The remapping is
-    absolute because the analysis does not resolve one that leaves the project's folder.
+    Gas tests and the size limit have no meaning without the optimizer, which coverage turns off.
     """
     forge = next((ROOT / "node_modules" / "@foundry-rs").glob("forge-*/bin/forge"))
-    environment = dict(os.environ, FOUNDRY_REMAPPINGS=f"@openzeppelin/={ROOT}/node_modules/@openzeppelin/")
     subprocess.run(
         [
             str(forge),
@@ -71,7 +68,6 @@ def measure() -> None:
             "--no-match-test=fitsTheSizeLimit",
         ],
         cwd=CONTRACTS,
-        env=environment,
         check=True,
         stdout=subprocess.DEVNULL,
     )

@@ -45,7 +45,8 @@ contract MootToken is IMootToken, ERC20, ERC20Burnable, ERC20Permit, ERC20Votes,
     }
 
     /// @inheritdoc Votes
-    // solhint-disable-next-line func-name-mixedcase
+    // The name is ERC-6372's.
+    // slither-disable-next-line naming-convention
     function CLOCK_MODE() public view override returns (string memory) {
         return ERC6372Utils.timestampClockMode(clock);
     }

@@ -111,8 +111,8 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     }
 
     /// @inheritdoc IRoundLedger
-    function appointCoordinator(address coordinator_) external onlyRole(GOVERNANCE_ROLE) {
-        _appointCoordinator(coordinator_);
+    function appointCoordinator(address appointed) external onlyRole(GOVERNANCE_ROLE) {
+        _appointCoordinator(appointed);
     }
 
     // The life of a round.
@@ -238,6 +238,7 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         _head = round.base;
         // The vault says how much of the bond was left to take, so the event follows the call. The vault calls only the
         // token, and neither calls anybody else.
+        // slither-disable-next-line reentrancy-events
         uint256 taken = vault.slash(round.coordinator, policy.bond, challenger, CHALLENGER_SHARE);
         emit RoundSlashed(id, msg.sender, challenger, taken);
     }
@@ -342,11 +343,11 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         emit PolicyAdded(policyId, policy);
     }
 
-    function _appointCoordinator(address coordinator_) private {
-        if (coordinator_ == address(0)) revert RoundLedgerZeroAddress();
+    function _appointCoordinator(address appointed) private {
+        if (appointed == address(0)) revert RoundLedgerZeroAddress();
         address previous = _coordinator;
-        _coordinator = coordinator_;
-        emit CoordinatorAppointed(previous, coordinator_);
+        _coordinator = appointed;
+        emit CoordinatorAppointed(previous, appointed);
     }
 
     function _emitOpened(RoundId id, Round storage round, bytes32 baseStateRoot) private {
@@ -446,6 +447,8 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     /// @dev Tries the key first: it is cheap, and it serves accounts that have code by EIP-7702.
     function _requireSignature(address contributor, bytes32 commitmentHash, bytes calldata signature) private view {
         bytes32 digest = _hashTypedDataV4(commitmentHash);
+        // The third value only explains the failure.
+        // slither-disable-next-line unused-return
         (address signer, ECDSA.RecoverError failure,) = ECDSA.tryRecoverCalldata(digest, signature);
         if (failure == ECDSA.RecoverError.NoError && signer == contributor) return;
         if (!SignatureChecker.isValidERC1271SignatureNowCalldata(contributor, digest, signature)) {
@@ -498,8 +501,10 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     /// meets it, after at most MAX_PENDING_ROUNDS steps.
     function _voidDescendants(RoundId id) private {
         RoundId last = RoundId.wrap(RoundId.unwrap(_nextRound) - 1);
+        // An enum is compared, no balance that somebody could shift by one.
+        // slither-disable-next-line incorrect-equality
         if (_rounds[last].phase == Phase.Open) _cancel(last, CancelReason.BaseVoided);
-        uint16 voided;
+        uint16 voided = 0;
         RoundId cursor = _head;
         while (cursor != id) {
             _cancel(cursor, CancelReason.BaseVoided);

@@ -39,6 +39,8 @@ contract StakeVault is IStakeVault, Votes, AccessControl {
     uint40 public immutable override unbondingPeriod;
 
     mapping(address account => Member) private _members;
+    // Written through a reference to one account's queue, which slither does not follow.
+    // slither-disable-next-line uninitialized-state
     mapping(address account => Unbonding[]) private _unbondings;
     uint32 private _memberCount;
 
@@ -156,7 +158,8 @@ contract StakeVault is IStakeVault, Votes, AccessControl {
     }
 
     /// @inheritdoc Votes
-    // solhint-disable-next-line func-name-mixedcase
+    // The name is ERC-6372's.
+    // slither-disable-next-line naming-convention
     function CLOCK_MODE() public view override returns (string memory) {
         return ERC6372Utils.timestampClockMode(clock);
     }

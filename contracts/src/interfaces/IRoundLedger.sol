@@ -239,7 +239,7 @@ interface IRoundLedger {
 
     /// @notice Appoint the coordinator of future rounds.
     /// @dev Only governance. Warning: a round under way stays with the coordinator that opened it.
-    function appointCoordinator(address coordinator) external;
+    function appointCoordinator(address appointed) external;
 
     /// @notice Open the next round on the head.
     /// @dev Only the coordinator, with at least the bond at stake, and only when no round is open. Anchored rounds that

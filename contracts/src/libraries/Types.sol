@@ -8,21 +8,8 @@ type RoundId is uint64;
 /// @notice Number of a policy. The first policy is 1.
 type PolicyId is uint32;
 
-using { equalRound as ==, differentRound as !=, laterRound as > } for RoundId global;
-using { equalPolicy as == } for PolicyId global;
-
-function equalRound(RoundId a, RoundId b) pure returns (bool) {
-    return RoundId.unwrap(a) == RoundId.unwrap(b);
-}
+using { differentRound as != } for RoundId global;
 
 function differentRound(RoundId a, RoundId b) pure returns (bool) {
     return RoundId.unwrap(a) != RoundId.unwrap(b);
-}
-
-function laterRound(RoundId a, RoundId b) pure returns (bool) {
-    return RoundId.unwrap(a) > RoundId.unwrap(b);
-}
-
-function equalPolicy(PolicyId a, PolicyId b) pure returns (bool) {
-    return PolicyId.unwrap(a) == PolicyId.unwrap(b);
 }
