@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from folkmoot.audit.code import check_code
@@ -29,6 +30,7 @@ from folkmoot.audit.rewards import check_rewards, check_supply
 from folkmoot.audit.roles import check_roles
 from folkmoot.audit.rounds import Round, check_rounds, replay
 from folkmoot.audit.stakes import check_stakes, fold_stakes
+from folkmoot.chain.amounts import format_amount
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.rpc import Phase, Rpc
 from folkmoot.errors import ArtifactError, AuditFailure
@@ -137,10 +139,18 @@ def audit(
         ArtifactError: the source gave no answer.
     """
     started = time.monotonic()
-    progress = progress or Progress()
-    history = read_histories(rpc_urls, deployment, progress)
+    with ExitStack() as stack:
+        endpoints = _open(rpc_urls, stack)
+        summary = _check(endpoints, deployment, Files(source), from_round, progress or Progress())
+    summary.seconds = time.monotonic() - started
+    return summary
+
+
+def _check(
+    endpoints: Sequence[PinnedRpc], deployment: Deployment, files: Files, from_round: int, progress: Progress
+) -> Summary:
+    history = _read(endpoints, deployment, progress)
     summary = Summary(history.head, events=len(history.events))
-    files = Files(source)
 
     progress.step("contracts")
     creation = check_code(history)
@@ -185,37 +195,35 @@ def audit(
     summary.hashed = files.hashed
     if stakes.donated:
         summary.notes.append(
-            f"{stakes.donated} units of 1e-18 tokens were sent to the vault without being staked."
+            f"{format_amount(stakes.donated)} lie in the vault without being staked: a gift."
         )
     if summary.entries.relied:
         summary.notes.append(
             f"{summary.entries.relied} entries were recorded through other contracts, or signed by contracts: for "
             "their signatures the audit relies on the ledger."
         )
-    summary.seconds = time.monotonic() - started
     return summary
 
 
-def read_histories(rpc_urls: Sequence[str], deployment: Deployment, progress: Progress) -> History:
-    """Read the history at the newest block that all endpoints have, and compare what they say.
+def _open(rpc_urls: Sequence[str], stack: ExitStack) -> list[PinnedRpc]:
+    """Open the endpoints, all at the newest block that every one of them has."""
+    heads = [stack.enter_context(Rpc(url, RPC_TIMEOUT)).block_number() for url in rpc_urls]
+    return [stack.enter_context(PinnedRpc(url, min(heads), RPC_TIMEOUT)) for url in rpc_urls]
 
-    Raises:
-        AuditFailure: the endpoints differ.
-        ChainError: an endpoint failed, or serves another chain.
-    """
-    with ExitStack() as stack:
-        heads = [stack.enter_context(Rpc(url, RPC_TIMEOUT)).block_number() for url in rpc_urls]
-    endpoints = [PinnedRpc(url, min(heads), RPC_TIMEOUT) for url in rpc_urls]
-    histories = [
-        read_history(rpc, deployment, lambda what, url=rpc.url: progress.step(f"{what} from {url}"))  # type: ignore[misc]
-        for rpc in endpoints
-    ]
-    if len(histories) > 1:
-        progress.step("what the endpoints say")
-        compare_histories(rpc_urls, histories)
-        for rpc in endpoints[1:]:
-            rpc.close()
+
+def _read(endpoints: Sequence[PinnedRpc], deployment: Deployment, progress: Progress) -> History:
+    """Read what the endpoints say, and compare it; the first one's history is the one that is audited."""
+    histories = []
+    for rpc in endpoints:
+        step = partial(_step_from, progress, rpc.url)
+        histories.append(read_history(rpc, deployment, step))
+    progress.step("what the endpoints say")
+    compare_histories([rpc.url for rpc in endpoints], histories)
     return histories[0]
+
+
+def _step_from(progress: Progress, url: str, what: str) -> None:
+    progress.step(f"{what} from {url}")
 
 
 def _check_round(summary: Summary, history: History, recomputation: Recomputation, found: Round) -> None:
@@ -238,7 +246,7 @@ def _voided_note(recomputation: Recomputation, found: Round) -> str:
     try:
         recomputation.check_outcome(found, recomputation.check_header(found))
     except AuditFailure as failure:
-        return f"Round {found.number} was slashed, and rightly so. {failure.message}"
+        return f"Round {found.number} was slashed; recomputing it fails as well. {failure.message}"
     except ArtifactError as error:
         return f"Round {found.number} was slashed; it could not be recomputed. {error.message}"
     return (

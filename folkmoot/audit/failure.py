@@ -76,10 +76,10 @@ def mismatch(subject: Subject, what: str, expected: Any, found: Any, *, remedy: 
         remedy: What to do next.
     """
     about = str(subject)
-    where = f"{about[0].upper()}{about[1:]}: " if about else ""
-    what = what if where else what[0].upper() + what[1:]
+    sentence = f"{about}: {what}" if about else what
     return AuditFailure(
-        f"{where}{what} is not what it must be. Expected: {shown(expected)}. Found: {shown(found)}.",
+        f"{sentence[0].upper()}{sentence[1:]} is not what it must be. Expected: {shown(expected)}. "
+        f"Found: {shown(found).rstrip('.')}.",
         remedy=remedy,
         details={**subject.details(), "what": what, "expected": shown(expected), "found": shown(found)},
     )

@@ -1,0 +1,383 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A federation with a history, played by the library against the real contracts: what the audit's tests audit.
+
+`World` is a coordinator without a server. Each step does what the protocol says; the tests that need a cheat hand in
+a function that changes what is about to be anchored.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import numpy as np
+from eth_account.signers.local import LocalAccount
+
+from folkmoot.chain import governance
+from folkmoot.chain.amounts import UNIT
+from folkmoot.chain.deploy import GenesisRoots
+from folkmoot.codec import encode_update
+from folkmoot.commitment import Commitment, Domain
+from folkmoot.genesis import Genesis
+from folkmoot.hashing import keccak
+from folkmoot.header import RoundHeader, derive_seed
+from folkmoot.local.anvil import Anvil
+from folkmoot.manifest import Manifest, Tensor
+from folkmoot.policy import Policy
+from folkmoot.round import Anchor, RoundOutcome, compute_round
+from folkmoot.state import State
+from folkmoot.updates import MemoryUpdate
+from tests import factories
+
+MANIFEST = Manifest(
+    "tiny", (Tensor("body.weight", (40, 40)), Tensor("head.weight", (10, 40)), Tensor("head.bias", (10,)))
+)
+"""2,010 coordinates in 7 + 2 + 1 leaves."""
+
+EXPONENTS = (-12, -12, -10)
+
+Cheat = Callable[["World", RoundOutcome], Anchor]
+"""Stores what it wants to be found and returns what is anchored."""
+
+
+class Folder:
+    """A folder of artifacts (docs/protocol.md section 12)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def put(self, data: bytes, *, by_keccak: bool = False) -> str:
+        """Store a file; return its sha256."""
+        name = hashlib.sha256(data).hexdigest()
+        self.place(name).parent.mkdir(parents=True, exist_ok=True)
+        self.place(name).write_bytes(data)
+        if by_keccak:
+            pointer = self.path / "by-keccak" / keccak(data).hex()
+            pointer.parent.mkdir(parents=True, exist_ok=True)
+            pointer.write_text(name)
+        return name
+
+    def place(self, sha256: str) -> Path:
+        """Return the path of a file."""
+        return self.path / sha256[:2] / sha256
+
+    def document(self, keccak256: bytes) -> Path:
+        """Return the path of a document by its keccak."""
+        return self.place((self.path / "by-keccak" / keccak256.hex()).read_text())
+
+
+@dataclass(repr=False)
+class RoundRecord:
+    """What the world remembers of a round."""
+
+    header: RoundHeader
+    policy: Policy
+    base: int
+    commitments: list[Commitment] = field(default_factory=list)
+    updates: list[bytes | None] = field(default_factory=list)
+    outcome: RoundOutcome | None = None
+    anchor: Anchor | None = None
+
+
+@dataclass(repr=False)
+class World:
+    """A federation and its coordinator."""
+
+    federation: factories.Federation
+    folder: Folder
+    states: dict[int, State]
+    exponents: dict[int, tuple[int, ...]]
+    policies: list[Policy]
+    head: int = 0
+    rounds: dict[int, RoundRecord] = field(default_factory=dict)
+
+    @classmethod
+    def create(cls, anvil: Anvil, path: Path, policy: Policy) -> Self:
+        """Deploy a federation with a tiny model."""
+        rng = np.random.default_rng(1)
+        values = {t.name: rng.normal(0, 0.1, t.shape).astype(np.float32) for t in MANIFEST.tensors}
+        state = State.genesis(MANIFEST, values)
+        genesis = Genesis.of(MANIFEST, state, EXPONENTS)
+        folder = Folder(path)
+        folder.put(MANIFEST.to_json())
+        folder.put(state.to_bytes())
+        folder.put(genesis.to_json(), by_keccak=True)
+        roots = GenesisRoots(MANIFEST.hash, state.root(MANIFEST.hash), genesis.hash)
+        made = factories.federation(anvil, genesis=roots, first_policy=policy)
+        return cls(made, folder, {0: state}, {0: EXPONENTS}, [policy])
+
+    def copied(self, path: Path) -> World:
+        """Return a world that can go another way, with a copy of the artifacts."""
+        shutil.copytree(self.folder.path, path)
+        made = copy.copy(self)
+        made.folder = Folder(path)
+        made.states, made.exponents = dict(self.states), dict(self.exponents)
+        made.policies, made.rounds = list(self.policies), copy.deepcopy(self.rounds)
+        return made
+
+    @property
+    def domain(self) -> Domain:
+        """What signatures are for."""
+        return Domain(self.federation.deployment.chain_id, self.federation.deployment.ledger)
+
+    def send(self, contract: str, function: str, *arguments: Any, by: LocalAccount | None = None) -> Any:
+        """Send a transaction, as the coordinator if nobody else is named."""
+        call = getattr(getattr(self.federation.chain, contract).functions, function)(*arguments)
+        return self.federation.chain.send(call, by or self.federation.coordinator)
+
+    def advance(self, seconds: int) -> None:
+        """Let time pass."""
+        self.federation.anvil.advance(seconds)
+
+    # The life of a round
+
+    def open(self, *, exponents: Sequence[int] | None = None, header_hash: bytes | None = None) -> int:
+        """Open the next round; return its number."""
+        number = max(self.rounds, default=0) + 1
+        place = self.federation.deployment
+        root = self.states[self.head].root(MANIFEST.hash)
+        header = RoundHeader(
+            number,
+            MANIFEST.hash,
+            root,
+            len(self.policies),
+            8,
+            derive_seed(place.chain_id, place.ledger, number, root),
+            tuple(exponents or self.exponents[self.head]),
+        )
+        self.send("ledger", "openRound", number, root, header_hash or header.hash)
+        self.rounds[number] = RoundRecord(header, self.policies[-1], self.head)
+        return number
+
+    def train(self, number: int, name: str) -> tuple[Commitment, bytes]:
+        """Let a contributor train: a small, reproducible change of the base."""
+        record, who = self.rounds[number], factories.account(name)
+        start = self.states[record.base].to_float32()
+        seed = int.from_bytes(keccak(f"{name} {number}".encode())[:4], "big")
+        noise = np.random.default_rng(seed).normal(0, 16 * 2.0**-12, start.size)
+        end = np.where(start != 0, start - noise, 0).astype(np.float32)
+        update = encode_update(start, end, record.header.exponents, MANIFEST, record.header.seed, who.address)
+        root = record.header.base_state_root
+        return Commitment(who.address, number, root, update.root, update.sum_squares, 100), update.data
+
+    def commit(
+        self, number: int, names: Sequence[str], *, own: Sequence[str] = (), lost: Sequence[str] = ()
+    ) -> None:
+        """Record a batch of signed commitments, then the `own` ones; the files of `lost` never arrive."""
+        record = self.rounds[number]
+        trained = {name: self.train(number, name) for name in (*names, *own)}
+        batch = [trained[name][0] for name in names]
+        signatures = [
+            commitment.sign(factories.account(name), self.domain)
+            for name, commitment in zip(names, batch, strict=True)
+        ]
+        if batch:
+            self.send("ledger", "commitUpdates", number, [c.abi_tuple() for c in batch], signatures)
+        for name in own:
+            words = trained[name][0].abi_tuple()
+            self.send("ledger", "commitUpdate", words, by=factories.account(name))
+        for name in (*names, *own):
+            record.commitments.append(trained[name][0])
+            record.updates.append(None if name in lost else trained[name][1])
+
+    def anchor(self, number: int, cheat: Cheat | None = None) -> RoundOutcome:
+        """Wait for the end of the commit window, compute the outcome, publish and anchor it."""
+        record = self.rounds[number]
+        self.advance(record.policy.commit_window)
+        aggregate = AggregateBytes()
+        outcome = compute_round(
+            MANIFEST,
+            record.header,
+            record.policy,
+            self.states[record.base],
+            record.commitments,
+            [None if data is None else MemoryUpdate(data) for data in record.updates],
+            aggregate_sink=aggregate,
+        )
+        for data in filter(None, record.updates):
+            self.folder.put(data)
+        self.folder.put(bytes(aggregate.data))
+        self.folder.put(outcome.state.to_bytes())
+        self.folder.put(outcome.verdicts_file, by_keccak=True)
+        self.folder.put(outcome.artifacts_file, by_keccak=True)
+        anchor = cheat(self, outcome) if cheat else outcome.anchor
+        self.send("ledger", "anchor", number, anchor.abi_tuple())
+        record.outcome, record.anchor = outcome, anchor
+        self.states[number], self.exponents[number] = outcome.state, outcome.next_exponents
+        self.head = number
+        return outcome
+
+    def finalize(self, number: int) -> None:
+        """Wait for the end of the challenge window; make the round final and credit its rewards."""
+        record = self.rounds[number]
+        assert record.anchor is not None
+        self.advance(record.policy.challenge_window)
+        self.send("ledger", "finalize", number)
+        entries = [(c.contributor, c.struct_hash) for c in record.commitments]
+        self.send("ledger", "settle", number, entries, record.anchor.abi_tuple())
+
+    def cancel(self, number: int) -> None:
+        """Cancel a round that nobody can anchor any more."""
+        record = self.rounds[number]
+        self.advance(record.policy.commit_window + record.policy.anchor_window)
+        self.send("ledger", "cancel", number)
+
+    def play(self, names: Sequence[str], cheat: Cheat | None = None) -> int:
+        """Open, commit and anchor a round; return its number."""
+        number = self.open()
+        self.commit(number, names)
+        self.anchor(number, cheat)
+        return number
+
+    # The assembly
+
+    def call(self, contract: str, function: str, *arguments: Any) -> governance.Call:
+        """Return a call for a proposal."""
+        data = getattr(self.federation.chain, contract).encode_abi(function, list(arguments))
+        return governance.Call(getattr(self.federation.deployment, contract), 0, bytes.fromhex(data[2:]))
+
+    def propose(self, calls: list[governance.Call], text: str) -> int:
+        """Propose as Ada; return the proposal's number."""
+        number, _ = governance.propose(self.federation.chain, factories.account("ada"), calls, text)
+        return number
+
+    def vote(self, number: int, name: str, choice: str) -> None:
+        """Vote with a reason."""
+        found = governance.find(self.federation.chain, str(number))
+        governance.vote(
+            self.federation.chain, factories.account(name), found, choice, f"{name} votes {choice}"
+        )
+
+    def carry_out(self, number: int) -> None:
+        """Wait for the end of the vote, queue, wait, execute. Anybody may."""
+        chain, anybody = self.federation.chain, factories.account("outsider")
+        found = governance.find(chain, str(number))
+        self.advance(found.deadline - chain.timestamp() + 1)
+        governance.queue(chain, anybody, found)
+        self.advance(factories.GOVERNANCE.timelock_delay + 1)
+        governance.execute(chain, anybody, found)
+
+    def decide(
+        self, calls: list[governance.Call], text: str, votes: dict[str, str], *, wins: bool = True
+    ) -> int:
+        """Propose and vote, and carry out what wins; return the proposal's number."""
+        number = self.propose(calls, text)
+        self.advance(factories.GOVERNANCE.voting_delay + 1)
+        for name, choice in votes.items():
+            self.vote(number, name, choice)
+        if wins:
+            self.carry_out(number)
+        return number
+
+
+class AggregateBytes:
+    """Collects the aggregate file."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self.data += data
+
+
+def build(anvil: Anvil, path: Path) -> World:
+    """Play a history with everything in it.
+
+    Round 1 final and settled, with an own commitment; 2 cancelled for too few updates; a vote adds a policy; 3 final
+    under multi-Krum, with an update that never arrived; a vote activates version 1, another one fails; somebody
+    leaves, somebody gives; 4 anchored; 5 open.
+    """
+    policy = factories.policy(momentum=922, verifier=factories.account("verifier").address)
+    world = World.create(anvil, path, policy)
+    anvil.fund(factories.account("verifier").address)
+    first = world.open()
+    world.commit(first, ["ada", "ben", "cleo"], own=["dora"])
+    world.anchor(first)
+    world.finalize(first)
+    world.send("ledger", "claim", factories.account("ada").address)
+
+    second = world.open()
+    world.commit(second, ["ada"])
+    world.cancel(second)
+
+    krum = replace(policy, rule="multi_krum", parameters=(1, 0))
+    votes = {"ada": "for", "ben": "for", "cleo": "for", "coordinator": "abstain"}
+    world.decide(
+        [governance.policy_change(world.federation.chain, krum)], "Defend against one poisoner", votes
+    )
+    world.policies.append(krum)
+
+    third = world.open()
+    world.commit(third, ["ada", "ben", "cleo", "dora", "emil"], lost=["ben"])
+    world.anchor(third)
+    world.finalize(third)
+
+    report = hashlib.sha256(b"{}").digest()
+    activation = governance.activation(world.federation.chain, 1, report)
+    world.decide(
+        [activation], "Release version 1", {"ada": "for", "ben": "for", "dora": "for", "emil": "against"}
+    )
+    other = governance.activation(world.federation.chain, 3)
+    world.decide([other], "Release version 3", {"emil": "against"}, wins=False)
+
+    emil = factories.account("emil")
+    world.send("vault", "requestUnbond", 20 * UNIT, by=emil)
+    world.send(
+        "token", "transfer", world.federation.deployment.vault, 3 * UNIT, by=factories.account("newcomer")
+    )
+    world.send("vault", "delegate", factories.account("ada").address, by=emil)
+    world.play(["ada", "ben", "cleo", "dora"])
+    fifth = world.open()
+    world.commit(fifth, ["ada", "ben"])
+    return world
+
+
+# Endpoints that lie
+
+Alter = Callable[[str, list[Any], Any], Any]
+"""Gets method, parameters and the honest result; returns what is answered."""
+
+
+@contextmanager
+def lying_endpoint(honest: str, alter: Alter) -> Iterator[str]:
+    """Serve a JSON-RPC endpoint that changes some answers of an honest one; yield its URL."""
+    client = httpx.Client(timeout=30)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            answer = client.post(honest, json=body).json()
+            if "result" in answer:
+                answer["result"] = alter(body["method"], body["params"], answer["result"])
+            data = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+        client.close()

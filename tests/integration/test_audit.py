@@ -1,0 +1,614 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The audit against a real history on Anvil: it passes, and each kind of tampering is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_abi.abi import decode, encode
+from eth_utils.crypto import keccak as keccak_of
+
+from folkmoot.audit.audit import Progress, Summary, audit
+from folkmoot.chain import packaged
+from folkmoot.chain.amounts import UNIT
+from folkmoot.cli.main import run
+from folkmoot.errors import ArtifactError, AuditFailure, RpcError, WrongChainError
+from folkmoot.hashing import keccak
+from folkmoot.local.anvil import Anvil
+from folkmoot.mirror import FolderSource
+from folkmoot.round import Anchor, RoundOutcome
+from tests import factories
+from tests.integration.audit_world import MANIFEST, Alter, World, build, lying_endpoint
+
+ADA, BEN, CLEO = (factories.account(name).address for name in ("ada", "ben", "cleo"))
+
+
+@pytest.fixture(scope="module")
+def chain() -> Iterator[Anvil]:
+    with Anvil() as anvil:
+        yield anvil
+
+
+@pytest.fixture(scope="module")
+def history(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The history of this module, honest from the first to the last transaction. Never changed."""
+    world = build(chain, tmp_path_factory.mktemp("history") / "artifacts")
+    yield world
+    world.federation.chain.close()
+
+
+@pytest.fixture
+def world(history: World, chain: Anvil, tmp_path: Path) -> Iterator[World]:
+    """The same history, for one test to go on with as it likes: files are copies, the chain is put back."""
+    snapshot = chain.snapshot()
+    yield history.copied(tmp_path / "artifacts")
+    chain.revert(snapshot)
+
+
+def audited(world: World, *urls: str, **options: Any) -> Summary:
+    source = FolderSource(world.folder.path)
+    return audit(urls or [world.federation.anvil.url], world.federation.deployment, source, **options)
+
+
+def failure_of(world: World, *urls: str) -> AuditFailure:
+    with pytest.raises(AuditFailure) as caught:
+        audited(world, *urls)
+    return caught.value
+
+
+def artifacts_of(world: World, number: int) -> Any:
+    outcome = world.rounds[number].outcome
+    assert outcome is not None
+    return outcome.artifacts
+
+
+# What is right passes
+
+
+def test_an_honest_history_passes_and_is_counted(history: World) -> None:
+    steps: list[str] = []
+    rounds: list[tuple[int, int]] = []
+    found = audited(history, progress=Progress(steps.append, lambda *done: rounds.append(done)))
+    assert found.rounds == {"final": 2, "cancelled": 1, "anchored": 1, "open": 1}
+    assert (found.recomputed, found.updates) == (3, 4 + 4 + 4)
+    assert (found.entries.signed, found.entries.own, found.entries.relied) == (15, 1, 0)
+    assert (found.policies, found.proposals, found.votes) == (2, 3, 9)
+    assert found.active is not None
+    assert found.active[0] == 1
+    assert (found.model_head, found.state_root) == (4, history.states[4].root(MANIFEST.hash))
+    assert found.rewards == factories.policy().reward // 4
+    assert found.notes == ["3 MOOT lie in the vault without being staked: a gift."]
+    assert found.hashed > 12 * MANIFEST.size
+    assert rounds == [(number, 5) for number in range(1, 6)]
+    assert "genesis" in steps
+
+
+def test_two_endpoints_that_agree_pass(history: World) -> None:
+    url = history.federation.anvil.url
+    assert audited(history, url, url).recomputed == 3
+
+
+def test_an_audit_can_start_later(history: World) -> None:
+    found = audited(history, from_round=4)
+    assert (found.recomputed, found.updates) == (1, 4)
+    assert "before round 4 were not recomputed" in found.notes[0]
+
+
+def test_the_command_prints_a_summary_or_one_json_document(
+    history: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history.federation.deployment.save(tmp_path / "deployment.json")
+    command = ["audit", "--rpc", history.federation.anvil.url, "--artifacts", str(history.folder.path)]
+    command += ["--deployment", str(tmp_path / "deployment.json")]
+    assert run(command) == 0
+    text = capsys.readouterr().out
+    assert "nothing wrong" in text
+    assert "5 (1 anchored, 1 cancelled, 2 final, 1 open)" in text
+    assert run([*command, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"] is True
+    assert document["activeVersion"] == 1
+    assert document["updates"] == 12
+
+
+def test_the_command_exits_with_1_and_names_the_failure(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = artifacts_of(world, 1).updates[1]
+    world.folder.place(name).unlink()
+    world.federation.deployment.save(tmp_path / "deployment.json")
+    command = ["audit", "--rpc", world.federation.anvil.url, "--artifacts", str(world.folder.path)]
+    command += ["--deployment", str(tmp_path / "deployment.json")]
+    assert run(command) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"error: Round 1, contributor {BEN}, file {name}: the update file is not what" in captured.err
+    assert "Traceback" not in captured.err
+    assert run([*command, "--json"]) == 1
+    details = json.loads(capsys.readouterr().out)["error"]["details"]
+    assert (details["check"], details["round"], details["contributor"]) == ("updates", 1, BEN)
+    assert details["artifact"] == name
+
+
+# Artifacts that were tampered with
+
+
+def test_one_byte_of_a_stored_update_is_found(world: World) -> None:
+    name = artifacts_of(world, 3).updates[2]
+    path = world.folder.place(name)
+    data = bytearray(path.read_bytes())
+    data[700] ^= 1
+    path.write_bytes(data)
+    failure = failure_of(world)
+    assert failure.details["round"] == 3
+    assert failure.details["contributor"] == CLEO
+    assert failure.details["artifact"] == name
+    assert "its sha256 is" in failure.message
+
+
+def test_a_deleted_update_is_found(world: World) -> None:
+    name = artifacts_of(world, 4).updates[0]
+    world.folder.place(name).unlink()
+    failure = failure_of(world)
+    assert f"Round 4, contributor {ADA}, file {name}" in failure.message
+    assert "is not at" in failure.message
+
+
+def test_one_weight_in_a_stored_verdicts_file_is_found(world: World) -> None:
+    path = world.folder.place(artifacts_of(world, 1).verdicts)
+    path.write_bytes(path.read_bytes().replace(b'"weight":1', b'"weight":2', 1))
+    failure = failure_of(world)
+    assert failure.details["check"] == "verdicts"
+    assert failure.details["round"] == 1
+    assert failure.details["artifact"] == artifacts_of(world, 1).verdicts
+
+
+def test_a_replaced_artifacts_file_is_found(world: World) -> None:
+    outcome = world.rounds[1].outcome
+    assert outcome is not None
+    other = replace(outcome.artifacts, aggregate="00" * 32).to_json()
+    name = world.folder.put(other)
+    (world.folder.path / "by-keccak" / outcome.anchor.artifacts_hash.hex()).write_text(name)
+    failure = failure_of(world)
+    assert "Round 1" in failure.message
+    assert "the artifacts file is not what it must be" in failure.message
+    assert outcome.anchor.artifacts_hash.hex() in failure.message
+    assert keccak(other).hex() in failure.message
+
+
+@pytest.mark.parametrize("kind", ["aggregate", "state"])
+def test_a_missing_aggregate_or_state_is_found(world: World, kind: str) -> None:
+    name = getattr(artifacts_of(world, 4), kind)
+    world.folder.place(name).unlink()
+    failure = failure_of(world)
+    assert f"Round 4, file {name}: the {kind} file" in failure.message
+
+
+def test_another_genesis_state_is_found(world: World) -> None:
+    path = world.folder.place(artifacts_of(world, 1).base_state)
+    data = bytearray(path.read_bytes())
+    data[4] ^= 1
+    path.write_bytes(data)
+    failure = failure_of(world)
+    assert failure.details["check"] == "genesis"
+    assert f"file {path.name}: the first state" in failure.message
+
+
+def test_another_genesis_in_the_deployment_file_is_found(world: World) -> None:
+    wrong = replace(world.federation.deployment, genesis_hash="0x" + "11" * 32)
+    with pytest.raises(AuditFailure, match="genesis in the deployment file") as caught:
+        audit([world.federation.anvil.url], wrong, FolderSource(world.folder.path))
+    assert caught.value.details["found"] == "0x" + "11" * 32
+
+
+def test_no_genesis_at_all_is_named(world: World) -> None:
+    genesis_hash = world.federation.deployment.genesis_hash[2:]
+    (world.folder.path / "by-keccak" / genesis_hash).unlink()
+    assert "the genesis file is not what it must be" in failure_of(world).message
+
+
+def test_a_mirror_that_gives_no_answer_is_no_audit_failure(world: World) -> None:
+    class Silent(FolderSource):
+        def fetch(self, sha256: str, limit: int) -> Path:
+            raise ArtifactError("No answer.", code="artifact-unreachable")
+
+    with pytest.raises(ArtifactError, match="No answer"):
+        audit([world.federation.anvil.url], world.federation.deployment, Silent(world.folder.path))
+
+
+# Coordinators that cheat. Each cheat anchors on the chain what follows from it, consistently.
+
+
+def cheat_weight(world: World, outcome: RoundOutcome) -> Anchor:
+    """Give the second entry twice the weight, and publish a verdicts file that says so."""
+    verdicts = list(outcome.verdicts.verdicts)
+    verdicts[1] = replace(verdicts[1], weight=2)
+    file = replace(outcome.verdicts, verdicts=tuple(verdicts)).to_json()
+    artifacts = replace(outcome.artifacts, verdicts=world.folder.put(file, by_keccak=True)).to_json()
+    world.folder.put(artifacts, by_keccak=True)
+    weights = tuple(verdict.weight for verdict in verdicts)
+    return replace(
+        outcome.anchor, weights=weights, verdict_hash=keccak(file), artifacts_hash=keccak(artifacts)
+    )
+
+
+def cheat_reason(world: World, outcome: RoundOutcome) -> Anchor:
+    """Tell lies about the numbers behind a verdict."""
+    verdicts = list(outcome.verdicts.verdicts)
+    verdicts[2] = replace(verdicts[2], numbers={**verdicts[2].numbers, "sumSquares": 7})
+    file = replace(outcome.verdicts, verdicts=tuple(verdicts)).to_json()
+    artifacts = replace(outcome.artifacts, verdicts=world.folder.put(file, by_keccak=True)).to_json()
+    world.folder.put(artifacts, by_keccak=True)
+    return replace(outcome.anchor, verdict_hash=keccak(file), artifacts_hash=keccak(artifacts))
+
+
+def cheat_aggregate(world: World, outcome: RoundOutcome) -> Anchor:
+    return replace(outcome.anchor, aggregate_root=keccak(b"another aggregate"))
+
+
+def cheat_outer_step(world: World, outcome: RoundOutcome) -> Anchor:
+    """Publish and anchor a state that is off by one unit in one coordinate."""
+    theta = outcome.state.theta.copy()
+    theta[3] += 1
+    state = replace(outcome.state, theta=theta)
+    artifacts = replace(outcome.artifacts, state=world.folder.put(state.to_bytes())).to_json()
+    world.folder.put(artifacts, by_keccak=True)
+    return replace(outcome.anchor, state_root=state.root(MANIFEST.hash), artifacts_hash=keccak(artifacts))
+
+
+def cheat_next_exponents(world: World, outcome: RoundOutcome) -> Anchor:
+    artifacts = replace(outcome.artifacts, next_exponents=(4, 4, 4)).to_json()
+    world.folder.put(artifacts, by_keccak=True)
+    return replace(outcome.anchor, artifacts_hash=keccak(artifacts))
+
+
+def cheat_other_file(world: World, outcome: RoundOutcome) -> Anchor:
+    """List a file that is there, but is not what the contributor committed to."""
+    name = world.folder.put(bytes([0x81]) * MANIFEST.size)
+    updates = (name, *outcome.artifacts.updates[1:])
+    artifacts = replace(outcome.artifacts, updates=updates).to_json()
+    world.folder.put(artifacts, by_keccak=True)
+    return replace(outcome.anchor, artifacts_hash=keccak(artifacts))
+
+
+@pytest.mark.parametrize(
+    ("cheat", "check", "what", "contributor"),
+    [
+        (cheat_weight, "verdicts", "the weight", BEN),
+        (cheat_reason, "verdicts", "the numbers in the verdicts file", CLEO),
+        (cheat_aggregate, "aggregate", "the root of the aggregate", None),
+        (cheat_outer_step, "aggregate", "the state root", None),
+        (cheat_next_exponents, "aggregate", "the next exponents", None),
+        (cheat_other_file, "updates", "the update file", ADA),
+    ],
+)
+def test_a_cheating_coordinator_is_found(
+    world: World,
+    cheat: Callable[[World, RoundOutcome], Anchor],
+    check: str,
+    what: str,
+    contributor: str | None,
+) -> None:
+    world.commit(5, ["cleo"])
+    world.anchor(5, cheat)
+    details = failure_of(world).details
+    assert (details["check"], details["round"], details["what"]) == (check, 5, what)
+    assert details.get("contributor") == contributor
+
+
+def test_wrong_exponents_in_a_header_are_found_by_the_hash_alone(world: World) -> None:
+    world.cancel(5)
+    world.open(exponents=(-11, -12, -10))
+    failure = failure_of(world)
+    assert failure.details["round"] == 6
+    assert "the hash of the header" in failure.message
+    assert "RoundOpened" in failure.message
+
+
+def test_wrong_exponents_are_named_where_the_header_is_published(world: World) -> None:
+    world.cancel(5)
+    number = world.open(exponents=(-11, -12, -10))
+    world.commit(number, ["ada", "ben"])
+    world.anchor(number)
+    failure = failure_of(world)
+    assert "Round 6" in failure.message
+    assert "the exponents in the header" in failure.message
+    assert failure.details["found"] == "[-11, -12, -10]"
+
+
+def test_a_header_hash_of_nothing_is_found(world: World) -> None:
+    world.cancel(5)
+    world.open(header_hash=keccak(b"no header"))
+    failure = failure_of(world)
+    assert failure.details["round"] == 6
+    assert failure.details["found"] == "0x" + keccak(b"no header").hex()
+
+
+def test_a_wrong_round_that_is_final_fails_for_ever(world: World) -> None:
+    world.commit(5, ["cleo"])
+    world.anchor(5, cheat_outer_step)
+    world.finalize(4)
+    world.finalize(5)
+    assert failure_of(world).details["round"] == 5
+
+
+# Slashed rounds
+
+
+def test_a_slashed_round_and_what_was_built_on_it_change_nothing(world: World) -> None:
+    verifier = factories.account("verifier")
+    world.commit(5, ["cleo"])
+    world.anchor(5, cheat_aggregate)
+    world.play(["ada", "ben"])
+    world.open()
+    world.send("ledger", "reportFraud", 5, factories.account("outsider").address, by=verifier)
+    world.head = 4
+    bond = factories.policy().bond
+    world.send("token", "approve", world.federation.deployment.vault, bond)
+    world.send("vault", "stake", world.federation.coordinator.address, bond)
+    world.play(["dora", "cleo"])
+    found = audited(world)
+    assert found.rounds == {"final": 2, "cancelled": 3, "anchored": 2, "slashed": 1}
+    assert found.model_head == 8
+    assert "Round 5 was slashed; recomputing it fails as well." in found.notes[0]
+    assert "the root of the aggregate" in found.notes[0]
+    assert found.notes[1:3] == [
+        f"Round {number} is void: it was built on a round that was slashed." for number in (6, 7)
+    ]
+
+
+def test_an_honest_round_that_was_slashed_is_a_warning(world: World) -> None:
+    world.send(
+        "ledger", "reportFraud", 4, factories.account("outsider").address, by=factories.account("verifier")
+    )
+    found = audited(world)
+    assert found.model_head == 3
+    assert "Warning: round 4 was slashed, but its anchor is right" in found.notes[0]
+
+
+# Governance may change anything, by votes
+
+
+def test_what_votes_changed_is_followed(world: World) -> None:
+    chain, place = world.federation.chain, world.federation.deployment
+    outsider, newcomer = (factories.account(name).address for name in ("outsider", "newcomer"))
+    minter = bytes(keccak_of(text="MINTER_ROLE"))
+    calls = [
+        world.call("ledger", "appointCoordinator", newcomer),
+        world.call("governor", "setVotingDelay", 20),
+        world.call("timelock", "updateDelay", 700),
+        world.call("token", "grantRole", minter, outsider),
+        world.call("token", "revokeRole", minter, place.ledger),
+    ]
+    world.decide(calls, "Change everything", {"ada": "for", "ben": "for", "cleo": "for", "dora": "for"})
+    assert chain.coordinator() == newcomer
+    notes = audited(world).notes
+    assert f"A vote gave this: {outsider} has MINTER_ROLE of the token." in notes
+    assert f"A vote took this away: {place.ledger} has MINTER_ROLE of the token." in notes
+
+
+def test_a_late_quorum_prolongs_the_vote(world: World) -> None:
+    chain, rules = world.federation.chain, factories.GOVERNANCE
+    number = world.propose([world.call("registry", "activate", 3, bytes(32))], "Late")
+    world.advance(rules.voting_delay + rules.voting_period - rules.vote_extension // 2)
+    world.vote(number, "dora", "for")
+    world.vote(number, "coordinator", "for")
+    assert audited(world).votes == 11
+    assert chain.read(chain.governor.functions.proposalDeadline(number)) > chain.timestamp() + 50
+
+
+# Endpoints that lie. Each changes one answer of the honest chain.
+
+
+def topic(role: str, event: str) -> str:
+    entry = next(e for e in packaged.contract(role).abi if e["type"] == "event" and e["name"] == event)
+    return "0x" + keccak_of(text=packaged.signature_of(entry)).hex()
+
+
+def alter_log(
+    role: str, event: str, types: list[str], change: Callable[[list[Any]], None], which: int = 0
+) -> Alter:
+    """Change the data of one log."""
+    wanted = topic(role, event)
+
+    def alter(method: str, params: list[Any], result: Any) -> Any:
+        if method != "eth_getLogs":
+            return result
+        logs = [log for log in result if log["topics"][0] == wanted]
+        values = list(decode(types, bytes.fromhex(logs[which]["data"][2:])))
+        change(values)
+        logs[which]["data"] = "0x" + encode(types, values).hex()
+        return result
+
+    return alter
+
+
+def drop_log(role: str, event: str) -> Alter:
+    wanted = topic(role, event)
+
+    def alter(method: str, params: list[Any], result: Any) -> Any:
+        if method != "eth_getLogs":
+            return result
+        last = max(i for i, log in enumerate(result) if log["topics"][0] == wanted)
+        return result[:last] + result[last + 1 :]
+
+    return alter
+
+
+def alter_call(role: str, signature: str, place: int, value: int) -> Alter:
+    """Change one word of what a view function returns."""
+    selector = "0x" + keccak_of(text=signature)[:4].hex()
+
+    def alter(method: str, params: list[Any], result: Any) -> Any:
+        if method != "eth_call" or not params[0]["data"].startswith(selector):
+            return result
+        data = bytearray.fromhex(result[2:])
+        data[32 * place : 32 * place + 32] = value.to_bytes(32, "big")
+        return "0x" + data.hex()
+
+    return alter
+
+
+def set_to(place: int, value: Any) -> Callable[[list[Any]], None]:
+    return lambda values: values.__setitem__(place, value)
+
+
+COMMITTED = ["uint16", "bytes32", "uint64", "uint32", "bytes32"]
+VOTE = ["uint256", "uint8", "uint256", "string"]
+ANCHOR = "(uint32[],bytes32,bytes32,bytes32,bytes32)"
+
+
+@pytest.mark.parametrize(
+    ("alter", "check", "what"),
+    [
+        (
+            alter_log("ledger", "UpdateCommitted", COMMITTED, set_to(2, 5)),
+            "entries",
+            "the sum squares in the event",
+        ),
+        (
+            alter_log("ledger", "UpdateCommitted", COMMITTED, set_to(1, bytes(31) + b"\1")),
+            "entries",
+            "the update root in the event",
+        ),
+        (
+            alter_log(
+                "ledger",
+                "RoundAnchored",
+                [ANCHOR, "uint40"],
+                lambda values: values.__setitem__(0, ([2, 1, 1, 1], *values[0][1:])),
+            ),
+            "rounds",
+            "the stored anchor hash",
+        ),
+        (
+            alter_log("governor", "VoteCast", VOTE, set_to(2, 999 * UNIT)),
+            "governance",
+            "the weight of the vote",
+        ),
+        (alter_log("governor", "VoteCast", VOTE, set_to(1, 0)), "governance", "the votes against"),
+        (alter_log("vault", "Staked", ["uint256"], set_to(0, 999 * UNIT)), "stakes", "the votes of"),
+        (
+            alter_log("ledger", "RewardCredited", ["uint256"], set_to(0, 10**18)),
+            "rewards",
+            "the claimed rewards",
+        ),
+        (drop_log("ledger", "RoundOpened"), "rounds", "the round"),
+        (drop_log("ledger", "UpdateCommitted"), "rounds", "the stored entries"),
+        (drop_log("registry", "VersionActivated"), "registry", "the active version"),
+        (drop_log("governor", "VoteCast"), "governance", "the votes against"),
+        (alter_call("governor", "proposalVotes(uint256)", 1, 10**21), "governance", "the votes for"),
+        (alter_call("vault", "getPastVotes(address,uint256)", 0, 1), "governance", "the voter's stake"),
+        (alter_call("vault", "stakeOf(address)", 0, 1), "stakes", "the stake of"),
+        (alter_call("token", "totalSupply()", 0, 1), "supply", "the supply"),
+        (alter_call("ledger", "currentPolicy()", 0, 1), "policies", "policy 2"),
+        (alter_call("registry", "active()", 0, 3), "registry", "the active version"),
+    ],
+)
+def test_a_lying_endpoint_is_found(world: World, alter: Alter, check: str, what: str) -> None:
+    with lying_endpoint(world.federation.anvil.url, alter) as url:
+        failure = failure_of(world, url)
+    assert failure.details["check"] == check
+    assert failure.details["what"].startswith(what)
+
+
+def test_an_altered_entry_is_named_with_its_contributor_and_transaction(world: World) -> None:
+    alter = alter_log("ledger", "UpdateCommitted", COMMITTED, set_to(2, 5), which=1)
+    with lying_endpoint(world.federation.anvil.url, alter) as url:
+        failure = failure_of(world, url)
+    assert f"Round 1, contributor {BEN}, event UpdateCommitted in transaction 0x" in failure.message
+    assert failure.details["found"] == "5"
+
+
+def test_an_altered_vote_is_named_with_its_voter_and_proposal(world: World) -> None:
+    alter = alter_log("governor", "VoteCast", VOTE, set_to(2, 999 * UNIT))
+    with lying_endpoint(world.federation.anvil.url, alter) as url:
+        failure = failure_of(world, url)
+    assert f"Contributor {ADA}, proposal" in failure.message
+    assert failure.details["expected"] == str(factories.STAKE)
+
+
+def test_other_code_at_an_address_is_found(world: World) -> None:
+    def alter(method: str, params: list[Any], result: Any) -> Any:
+        return result[:-2] + "00" if method == "eth_getCode" else result
+
+    with lying_endpoint(world.federation.anvil.url, alter) as url:
+        failure = failure_of(world, url)
+    assert failure.details["check"] == "contracts"
+    assert "The code of the token" in failure.message
+
+
+def test_another_creation_is_found(world: World) -> None:
+    """The ledger of another federation: right code, but created with another timelock."""
+
+    def alter(method: str, params: list[Any], result: Any) -> Any:
+        if method == "eth_getTransactionByHash" and result["to"] is None:
+            timelock = world.federation.deployment.timelock[2:].lower()
+            result["input"] = result["input"].replace(timelock, "11" * 20)
+        return result
+
+    with lying_endpoint(world.federation.anvil.url, alter) as url:
+        failure = failure_of(world, url)
+    assert failure.details["check"] == "contracts"
+    assert "What the token was created with" in failure.message
+
+
+def test_a_forged_signature_is_found(world: World) -> None:
+    def alter(method: str, params: list[Any], result: Any) -> Any:
+        if (
+            method == "eth_getTransactionByHash"
+            and result["to"] == world.federation.deployment.ledger.lower()
+        ):
+            signature = world.rounds[1].commitments[0].sign(factories.account("ada"), world.domain).hex()
+            result["input"] = result["input"].replace(signature, "22" * 64 + "1b")
+        return result
+
+    with lying_endpoint(world.federation.anvil.url, alter) as url:
+        failure = failure_of(world, url)
+    assert f"Round 1, contributor {ADA}" in failure.message
+    assert "the signature" in failure.message
+
+
+@pytest.mark.parametrize("honest", [1, 2])
+def test_the_endpoint_that_differs_is_named(world: World, honest: int) -> None:
+    alter = alter_log("governor", "VoteCast", VOTE, set_to(2, 999 * UNIT))
+    good = world.federation.anvil.url
+    with lying_endpoint(good, alter) as bad:
+        failure = failure_of(world, bad, *[good] * honest)
+    assert failure.details["check"] == "endpoints"
+    assert bad in failure.message
+    assert "VoteCast" in failure.message
+    if honest == 2:  # the majority is right
+        assert f"at {bad} is not what it must be" in failure.message
+
+
+def test_another_block_is_named(world: World) -> None:
+    """A fork: the last block has another hash, in blocks and logs alike."""
+    number = world.federation.chain.block_number()
+    real = world.federation.anvil.call("eth_getBlockByNumber", hex(number), False)["hash"]
+
+    def alter(method: str, params: list[Any], result: Any) -> Any:
+        return json.loads(json.dumps(result).replace(real, "0x" + "33" * 32))
+
+    good = world.federation.anvil.url
+    with lying_endpoint(good, alter) as bad:
+        assert f"Block {number} at {bad}" in failure_of(world, good, bad).message
+
+
+def test_a_chain_without_the_contracts_is_the_wrong_one(world: World) -> None:
+    empty = replace(world.federation.deployment, vault=factories.account("outsider").address)
+    with pytest.raises(WrongChainError, match="has its vault"):
+        audit([world.federation.anvil.url], empty, FolderSource(world.folder.path))
+    other = replace(world.federation.deployment, chain_id=1)
+    with pytest.raises(WrongChainError, match="chain 31337"):
+        audit([world.federation.anvil.url], other, FolderSource(world.folder.path))
+
+
+def test_an_endpoint_that_is_not_there_is_no_audit_failure(world: World) -> None:
+    with pytest.raises(RpcError, match="can't be reached"):
+        audited(world, "http://127.0.0.1:9")
