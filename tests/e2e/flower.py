@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real SuperLink and real SuperNodes on free ports, for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from client.node import NodeOptions, node_command, node_environment
+from client.signer import SignerAgent
+from folkmoot.flower.contributor import Contributor
+from folkmoot.flower.records import HOME
+from folkmoot.local.processes import Supervisor, accepts_connections, free_port
+from server import flower_run
+
+
+class Flower(contextlib.ExitStack):
+    """A SuperLink; `join` adds nodes. Everything ends with the block."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.root = root
+        self.port = free_port()
+        self.supervisor = self.enter_context(Supervisor(root / "logs"))
+        programs = str(Path(sys.executable).parent)
+        self.environment = flower_run.environment(root / "superlink")
+        self.environment["PATH"] = os.pathsep.join([programs, os.environ["PATH"]])
+        self.supervisor.start(
+            "superlink",
+            [
+                Path(programs, "flower-superlink"),
+                *("--insecure", "--disable-runtime-dependency-installation", "--port", str(self.port)),
+            ],
+            ready=lambda: accepts_connections(self.port),
+            environment=self.environment,
+        )
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def join(self, contributor: Contributor, account: Any, domain: Any, *, stock: bool = False) -> None:
+        """Start a node: ours, or Flower's own SuperNode as it is."""
+        contributor.save()
+        self.enter_context(SignerAgent(account, domain, contributor.home))
+        port = free_port()
+        command = node_command(contributor, NodeOptions(self.address, pause=0.2), port)
+        if stock:
+            command = [
+                str(Path(sys.executable).with_name("flower-supernode")),
+                *("--insecure", "--superlink", self.address, "--port", str(port)),
+                *("--node-config", f'{HOME}="{contributor.home}"'),
+            ]
+        self.supervisor.start(
+            f"node-{contributor.home.name}",
+            command,
+            ready=lambda: accepts_connections(port),
+            environment=node_environment(contributor.home, os.environ),
+        )
+
+    def run(
+        self,
+        settings: dict[str, Any],
+        app: Path | None = None,
+        on_line: Callable[[str], None] = lambda line: None,
+    ) -> tuple[flower_run.RunResult, list[str]]:
+        """Run an app and return how it ended and its log."""
+        lines: list[str] = []
+
+        def keep(line: str) -> None:
+            lines.append(line)
+            on_line(line)
+
+        with contextlib.ExitStack() as stack:
+            before = os.environ["PATH"]
+            os.environ["PATH"] = self.environment["PATH"]
+            stack.callback(os.environ.__setitem__, "PATH", before)
+            result = flower_run.run(
+                self.address, settings, app=app, flower_home=self.root / "cli", on_line=keep
+            )
+        return result, lines
+
+
+def anchored(plain: Path, target: Path) -> Path:
+    """Copy an ordinary app and change its two lines: a mod on the ClientApp, our strategy in the ServerApp."""
+    import shutil
+
+    app = Path(shutil.copytree(plain, target / "plain-app", ignore=shutil.ignore_patterns("__pycache__")))
+    _change(
+        app / "plain" / "client_app.py",
+        "app = ClientApp()",
+        "from folkmoot.flower import folkmoot_mod\n\napp = ClientApp(mods=[folkmoot_mod()])",
+    )
+    _change(
+        app / "plain" / "server_app.py",
+        "strategy = FedAvg(fraction_evaluate=0.0)",
+        "from folkmoot.flower import FolkmootStrategy\n\n"
+        '    strategy = FolkmootStrategy(context.run_config["coordinator"])',
+    )
+    return app
+
+
+def _change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
