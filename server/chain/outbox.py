@@ -86,18 +86,24 @@ class Outbox:
         self._account = account
         self._chain_id = chain_id
         self._confirmations = confirmations
+        self._changed = False
 
-    def tick(self) -> None:
+    def tick(self) -> bool:
         """Look after every transaction under way, then sign and send the queued ones, oldest first.
+
+        Returns:
+            Whether a row changed.
 
         Raises:
             RpcError: The chain gave no answer; the rows are as good as before, call again later.
         """
+        self._changed = False
         latest = self._node.latest()
         for row in self._rows("signed", "mined"):
             self._follow(row, latest)
         for row in self._rows("queued"):
             self._sign(row, latest)
+        return self._changed
 
     def _rows(self, *states: str) -> list[Transaction]:
         with self._database.read() as session:
@@ -115,6 +121,7 @@ class Outbox:
             stored = session.get_one(Transaction, row.id)
             for name, value in values.items():
                 setattr(stored, name, value)
+        self._changed = True
         logger.info("transaction %s: %s", row.purpose, values.get("state"))
 
     def _follow(self, row: Transaction, latest: Block) -> None:

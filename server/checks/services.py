@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Taking in updates (docs/protocol.md section 7).
+
+Nothing is believed of a sender. A submission in somebody else's name fails at the signature, at the latest,
+and leaves nothing behind but a line in the list of refusals; so it can't keep the real contributor from being
+heard.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from folkmoot.chain.amounts import format_amount
+from folkmoot.checks import check_arrival, check_base
+from folkmoot.commitment import Commitment
+from folkmoot.errors import UpdateRefused
+from folkmoot.header import RoundHeader
+from folkmoot.policy import Policy
+from folkmoot.updates import FileUpdate
+from folkmoot.verdict import Reason
+from server.coordinator import Coordinator
+from server.db import events
+from server.db.models import Artifact, Entry, Round, Update
+from server.rounds import services as rounds
+from server.rounds.kept import commitment_json
+from server.rounds.steps import Step
+from server.store import Stored, Writer
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A submission that may go on to the checks of its bytes."""
+
+    round: int
+    commitment: Commitment
+    signature: bytes
+    header: RoundHeader
+    policy: Policy
+    deadline: int
+    late: bool
+    """Whether it is the file of a commitment that is on the chain, after the commit window."""
+
+
+class Intake:
+    """Takes in the updates of one coordinator.
+
+    Args:
+        coordinator: Its parts.
+    """
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+        self._slots = threading.BoundedSemaphore(coordinator.settings.uploads)
+        self._policies: dict[int, Policy] = {}
+
+    @contextmanager
+    def recording(self, number: int, commitment: Commitment, signature: bytes) -> Iterator[None]:
+        """Write down every refusal that is raised inside."""
+        try:
+            yield
+        except UpdateRefused as refusal:
+            self._write_down(number, commitment, signature, refusal)
+            raise
+
+    def begin(self, number: int, commitment: Commitment, signature: bytes) -> Arrival:
+        """Check what can be checked before any byte of the update is read.
+
+        Raises:
+            UpdateRefused: `round-unknown`, `round-closed` or `wrong-base`.
+        """
+        with self._coordinator.database.read() as session:
+            round_ = session.get(Round, number)
+            if round_ is None or round_.step == Step.OPENING:
+                raise _refused(
+                    Reason.ROUND_UNKNOWN, f"There is no round {number}.", "Ask for the current round."
+                )
+            late = round_.step == Step.DELIVERY
+            if late:
+                entry = self._missing_entry(session, number, commitment)
+                if entry is None and not self._accepted_before(session, number, commitment):
+                    raise _closed(round_)
+            elif round_.step != Step.COLLECTING or round_.error is not None:
+                if self._accepted_before(session, number, commitment):
+                    late = True
+                else:
+                    raise _closed(round_)
+            session.expunge_all()
+        if round_.commit_deadline is None:
+            raise AssertionError(f"round {number} is open without a deadline")
+        if not late and self._coordinator.now() >= round_.commit_deadline:
+            raise _closed(round_)
+        header = RoundHeader.decode(round_.header)
+        check_base(commitment, header)
+        policy = self._policy(round_.policy_id)
+        return Arrival(number, commitment, signature, header, policy, round_.commit_deadline, late)
+
+    @property
+    def size(self) -> int:
+        """Bytes of an update of this federation."""
+        return self._coordinator.manifest.size
+
+    def finish(self, arrival: Arrival, writer: Writer) -> bool:
+        """Check an update whose bytes have arrived, and take it in.
+
+        Returns:
+            Whether it is new; the same update again is fine and changes nothing.
+
+        Raises:
+            UpdateRefused: With the code of the first check that fails.
+        """
+        with self._slots:
+            writer.flush()
+            if writer.size != self.size:
+                raise self.wrong_size(writer.size)
+            check_arrival(
+                FileUpdate(writer.path),
+                arrival.commitment,
+                # A commitment that is on the chain needs no signature; its contributor sent it, or the chain
+                # checked.
+                None if arrival.late else arrival.signature,
+                manifest=self._coordinator.manifest,
+                header=arrival.header,
+                policy=arrival.policy,
+                domain=self._coordinator.domain,
+            )
+            if not arrival.late:
+                self._check_stake(arrival)
+            with self._coordinator.database.read() as session:
+                if not self._is_new(session, arrival):
+                    return False
+            stored = writer.keep()
+            try:
+                return self._accept(arrival, stored)
+            except IntegrityError:
+                return self._accept(arrival, stored)  # another one of this contributor came first: look again
+
+    def wrong_size(self, size: int) -> UpdateRefused:
+        """The refusal of a file that is too short or too long."""
+        return _refused(
+            Reason.WRONG_SIZE,
+            f"The update has {'more than ' if size > self.size else ''}{min(size, self.size)} bytes; "
+            f"an update of this model has {self.size}.",
+            "Encode the update with the federation's manifest.",
+        )
+
+    # Inside.
+
+    def _policy(self, policy_id: int) -> Policy:
+        if policy_id not in self._policies:
+            self._policies[policy_id] = self._coordinator.ledger.policy(policy_id)
+        return self._policies[policy_id]
+
+    def _check_stake(self, arrival: Arrival) -> None:
+        contributor, needed = arrival.commitment.contributor, arrival.policy.min_stake
+        stake = self._coordinator.vault.stake_of(contributor)
+        if stake < needed:
+            raise _refused(
+                Reason.STAKE_TOO_LOW,
+                f"{contributor} has {format_amount(stake)} at stake; the policy asks for {format_amount(needed)}.",
+                f"Stake {format_amount(needed - stake)} more with `folkmoot stake`.",
+                stake=str(stake),
+                required=str(needed),
+            )
+
+    def _accept(self, arrival: Arrival, stored: Stored) -> bool:
+        commitment = arrival.commitment
+        with self._coordinator.database.write() as session:
+            if not self._is_new(session, arrival):
+                return False
+            if arrival.late:
+                entry = self._missing_entry(session, arrival.round, commitment)
+                if entry is None:
+                    raise AssertionError("a late file is new only if an entry misses it")
+                entry.sha256 = stored.sha256
+            else:
+                session.add(
+                    Update(
+                        round=arrival.round,
+                        contributor=commitment.contributor,
+                        commitment=commitment_json(commitment),
+                        commitment_hash="0x" + commitment.struct_hash.hex(),
+                        signature="0x" + arrival.signature.hex(),
+                        sha256=stored.sha256,
+                        size=stored.size,
+                        received_at=datetime.now(UTC),
+                    )
+                )
+                session.flush()
+            self._tell(session, arrival, stored)
+        return True
+
+    def _is_new(self, session: Session, arrival: Arrival) -> bool:
+        """Whether an update that is right in itself is to be taken in; False if it was before.
+
+        Raises:
+            UpdateRefused: `round-closed`, `duplicate` or `round-full`.
+        """
+        number, commitment = arrival.round, arrival.commitment
+        if self._accepted_before(session, number, commitment):
+            return False
+        round_ = session.get_one(Round, number)
+        if arrival.late:
+            if round_.step != Step.DELIVERY or self._missing_entry(session, number, commitment) is None:
+                raise _closed(round_)
+            return True
+        if round_.step != Step.COLLECTING:
+            raise _closed(round_)
+        known = session.scalar(
+            select(Update).where(Update.round == number, Update.contributor == commitment.contributor)
+        )
+        if (
+            known is not None
+            and known.dropped
+            and known.commitment_hash == "0x" + commitment.struct_hash.hex()
+        ):
+            raise _refused(
+                known.dropped, "The chain refused this commitment.", "Take part in the next round."
+            )
+        on_chain = {c.contributor: c for c, _ in rounds.recorded(session, round_)}
+        other = on_chain.get(commitment.contributor)
+        if known is not None or (other is not None and other.struct_hash != commitment.struct_hash):
+            raise _refused(
+                Reason.DUPLICATE,
+                f"{commitment.contributor} has another commitment in round {number}.",
+                "One update a round is all; a second signed commitment can be slashed.",
+            )
+        taken = {update.contributor for update in rounds.accepted(session, number)} | set(on_chain)
+        if commitment.contributor not in taken and len(taken) >= arrival.policy.max_contributors:
+            raise _refused(
+                Reason.ROUND_FULL,
+                f"Round {number} has its {arrival.policy.max_contributors} contributors.",
+                "Take part in the next round.",
+            )
+        return True
+
+    def _tell(self, session: Session, arrival: Arrival, stored: Stored) -> None:
+        if session.get(Artifact, stored.sha256) is None:
+            session.add(
+                Artifact(
+                    sha256=stored.sha256,
+                    kind="update",
+                    size=stored.size,
+                    round=arrival.round,
+                    public_from=arrival.deadline,
+                )
+            )
+        data = {"round": arrival.round, "contributor": arrival.commitment.contributor, "bytes": stored.size}
+        events.append(session, "update-received", data)
+
+    def _missing_entry(self, session: Session, number: int, commitment: Commitment) -> Entry | None:
+        commitment_hash = "0x" + commitment.struct_hash.hex()
+        query = select(Entry).where(Entry.round == number, Entry.commitment_hash == commitment_hash)
+        return session.scalar(query.where(Entry.sha256.is_(None)))
+
+    def _accepted_before(self, session: Session, number: int, commitment: Commitment) -> bool:
+        commitment_hash = "0x" + commitment.struct_hash.hex()
+        accepted = select(Update.id).where(
+            Update.round == number, Update.commitment_hash == commitment_hash, Update.dropped.is_(None)
+        )
+        delivered = select(Entry.position).where(
+            Entry.round == number, Entry.commitment_hash == commitment_hash, Entry.sha256.is_not(None)
+        )
+        return any(session.scalars(query).first() is not None for query in (accepted, delivered))
+
+    def _write_down(
+        self, number: int, commitment: Commitment, signature: bytes, refusal: UpdateRefused
+    ) -> None:
+        try:
+            commitment.check_signature(signature, self._coordinator.domain)
+            authenticated = True
+        except UpdateRefused:
+            authenticated = False
+        with self._coordinator.database.write() as session:
+            rounds.refuse(
+                session,
+                number,
+                commitment.contributor,
+                refusal.code,
+                refusal.message,
+                authenticated=authenticated,
+            )
+
+
+def _refused(reason: str, message: str, remedy: str, **details: str) -> UpdateRefused:
+    return UpdateRefused(message, remedy=remedy, code=str(reason), details=details)
+
+
+def _closed(round_: Round) -> UpdateRefused:
+    why = round_.error if round_.step == Step.COLLECTING and round_.error else "Its commit window is over."
+    return _refused(
+        Reason.ROUND_CLOSED,
+        f"Round {round_.number} takes no updates. {why}",
+        "Take part in the next round.",
+    )

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All that a running coordinator consists of, checked once at the start, and handed to every part that needs
+it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from eth_account.signers.local import LocalAccount
+
+from folkmoot import keystore
+from folkmoot.chain.client import check_deployment
+from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.rpc import LedgerReader, Rpc, VaultReader
+from folkmoot.commitment import Domain
+from folkmoot.errors import ArtifactError, InputError, LocalError
+from folkmoot.genesis import Genesis
+from folkmoot.hashing import keccak, sha256_hex
+from folkmoot.manifest import Manifest
+from server.chain.node import LOCAL_CHAIN_ID, RpcNode
+from server.db import schema
+from server.db.engine import Database
+from server.db.models import Artifact
+from server.settings import Settings
+from server.store import FolderStore, Store
+
+DEFAULT_CONFIRMATIONS = 6
+
+
+@dataclass(frozen=True)
+class Coordinator:
+    """The parts of one coordinator."""
+
+    settings: Settings
+    deployment: Deployment
+    domain: Domain
+    database: Database
+    store: Store
+    node: RpcNode
+    ledger: LedgerReader
+    vault: VaultReader
+    account: LocalAccount
+    genesis: Genesis
+    manifest: Manifest
+    confirmations: int
+
+    def now(self) -> int:
+        """The chain's time."""
+        return self.node.now(self.deployment.chain_id)
+
+    @property
+    def local(self) -> bool:
+        """Whether the chain is a local Anvil, whose clock can be moved."""
+        return self.deployment.chain_id == LOCAL_CHAIN_ID
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.database.close()
+        self.ledger.rpc.close()
+
+
+def read_genesis(store: Store, genesis_hash: str) -> Genesis:
+    """The genesis of a federation, by the hash that its ledger has.
+
+    Raises:
+        ArtifactError: It is not in the store, or damaged.
+    """
+    wanted = genesis_hash.removeprefix("0x")
+    data = store.read(store.by_keccak(wanted))
+    if keccak(data).hex() != wanted:
+        raise ArtifactError(
+            "The genesis file in the store is not the one that the ledger names.",
+            remedy="Run `folkmoot coordinator init` again with the right genesis.",
+            code="artifact-damaged",
+        )
+    return Genesis.from_json(data)
+
+
+def import_genesis(store: Store, folder: Path, genesis_hash: str) -> Genesis:
+    """Copy the genesis, its manifest and its state from a folder into the store.
+
+    The folder may be a store (docs/protocol.md section 12) or just hold the three files under any names.
+
+    Raises:
+        InputError: A file is missing.
+    """
+    by_keccak: dict[str, Path] = {}
+    by_sha256: dict[str, Path] = {}
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}.", remedy="Give the genesis's folder with --genesis.")
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            data = path.read_bytes()
+            by_sha256[sha256_hex(data)] = path
+            by_keccak[keccak(data).hex()] = path
+    wanted = genesis_hash.removeprefix("0x")
+    if wanted not in by_keccak:
+        raise InputError(
+            f"No file in {folder} is the genesis of this deployment (keccak {genesis_hash}).",
+            remedy="Give the folder that `folkmoot deploy` wrote for this deployment.",
+        )
+    stored = store.put_file(by_keccak[wanted])
+    store.link(wanted, stored.sha256)
+    genesis = read_genesis(store, genesis_hash)
+    for name in (genesis.manifest, genesis.state):
+        if name not in by_sha256:
+            raise InputError(
+                f"The file {name} of the genesis is not in {folder}.", remedy="Get all three files."
+            )
+        store.put_file(by_sha256[name])
+    return genesis
+
+
+def assemble(settings: Settings, account: LocalAccount) -> Coordinator:
+    """Put a coordinator together and check every part.
+
+    Raises:
+        FolkmootError: A part can't be used; the message says which, and what to do.
+    """
+    deployment = Deployment.load(settings.resolve(settings.deployment))
+    rpc = Rpc(settings.rpc_url)
+    check_deployment(rpc, deployment)
+    if settings.hasten and deployment.chain_id != LOCAL_CHAIN_ID:
+        raise InputError(
+            f"The clock of chain {deployment.chain_id} can't be moved: it is not a local Anvil.",
+            remedy="Leave out --hasten.",
+        )
+    database = Database.open(settings.resolved_database_url)
+    schema.check(database.engine)
+    store = FolderStore(settings.store_path)
+    store.clear_incoming()
+    genesis = read_genesis(store, deployment.genesis_hash)
+    manifest = Manifest.from_json(store.read(genesis.manifest))
+    ledger = LedgerReader(rpc, deployment.ledger)
+    if ledger.manifest_hash() != manifest.hash:
+        raise ArtifactError(
+            "The manifest in the store is not the one that the ledger names.",
+            remedy="Run `folkmoot coordinator init` again with the right genesis.",
+        )
+    _record_genesis(database, store, genesis, deployment)
+    local = deployment.chain_id == LOCAL_CHAIN_ID
+    return Coordinator(
+        settings=settings,
+        deployment=deployment,
+        domain=Domain(deployment.chain_id, deployment.ledger),
+        database=database,
+        store=store,
+        node=RpcNode(rpc),
+        ledger=ledger,
+        vault=VaultReader(rpc, deployment.vault),
+        account=account,
+        genesis=genesis,
+        manifest=manifest,
+        confirmations=settings.confirmations or (1 if local else DEFAULT_CONFIRMATIONS),
+    )
+
+
+def _record_genesis(database: Database, store: Store, genesis: Genesis, deployment: Deployment) -> None:
+    wanted = deployment.genesis_hash.removeprefix("0x")
+    files = (
+        ("genesis", store.by_keccak(wanted), wanted),
+        ("manifest", genesis.manifest, None),
+        ("state", genesis.state, None),
+    )
+    with database.write() as session:
+        for kind, sha256, digest in files:
+            size = store.path(sha256).stat().st_size
+            row = Artifact(sha256=sha256, keccak=digest, kind=kind, size=size, round=0, public_from=0)
+            session.merge(row)
+
+
+def open_account(settings: Settings, prompt: keystore.Prompt | None = None) -> LocalAccount:
+    """Unlock the coordinator's account.
+
+    Raises:
+        KeystoreError: There is no keystore or no password, or it is wrong.
+    """
+    password = keystore.read_password(
+        password_file=settings.password_file and settings.resolve(settings.password_file),
+        prompt=prompt,
+        text="Password of the coordinator's keystore: ",
+    )
+    return keystore.load(settings.resolve(settings.keystore), password)
+
+
+@contextmanager
+def only_process(home: Path) -> Iterator[None]:
+    """Hold the home folder: two coordinators on one database would send everything twice.
+
+    Raises:
+        LocalError: Another process holds it.
+    """
+    with (home / "coordinator.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            raise LocalError(
+                f"Another coordinator is running in {home}.",
+                remedy="Stop it first, or give another folder with --home.",
+                code="already-running",
+            ) from exc
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

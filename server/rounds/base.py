@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the next round trains from: the ledger's head, its files, and the header that follows from them.
+
+Found from the chain's events and the store alone, so that a coordinator whose database is lost can go on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from folkmoot.errors import ArtifactError
+from folkmoot.header import BITS, RoundHeader, derive_seed
+from folkmoot.state import State
+from folkmoot.verdict import Artifacts
+from server.chain.indexer import by_name
+from server.coordinator import Coordinator
+
+
+@dataclass(frozen=True)
+class BaseState:
+    """The state that a round trains from."""
+
+    round: int
+    """Round that made it; 0 is the genesis."""
+    state_root: bytes
+    momentum_root: bytes
+    state_sha256: str
+    exponents: tuple[int, ...]
+    """Exponents of a round on this base."""
+
+
+def artifacts_of(coordinator: Coordinator, round_number: int) -> Artifacts | None:
+    """The artifacts file that a round's anchor names; none if there is no anchor (as far as is known).
+
+    Raises:
+        ArtifactError: It is not in the store, or damaged.
+    """
+    with coordinator.database.read() as session:
+        anchored = by_name(session, "RoundAnchored", str(round_number))
+        if not anchored:
+            return None
+        digest = str(anchored[-1].arguments["anchor"]["artifactsHash"]).removeprefix("0x")
+    return Artifacts.from_json(coordinator.store.read(coordinator.store.by_keccak(digest)))
+
+
+def read_base(coordinator: Coordinator, round_number: int, state_root: bytes) -> BaseState:
+    """The files and roots of a round's outcome, checked against its state root.
+
+    Raises:
+        ArtifactError: A file is missing or damaged, or has another root.
+    """
+    if round_number == 0:
+        sha256, exponents = coordinator.genesis.state, coordinator.genesis.exponents
+    else:
+        document = artifacts_of(coordinator, round_number)
+        if document is None:
+            raise ArtifactError(f"Nothing is known of the anchor of round {round_number}, the chain's head.")
+        sha256, exponents = document.state, document.next_exponents
+    state = State.from_bytes(coordinator.store.read(sha256), coordinator.manifest)
+    if state.root(coordinator.manifest.hash) != state_root:
+        raise ArtifactError(
+            f"The state file {sha256} of round {round_number} has not the state root that the chain has.",
+            remedy="Replace it from a mirror.",
+            code="artifact-damaged",
+        )
+    return BaseState(round_number, state_root, state.momentum_tree().root, sha256, exponents)
+
+
+def make_header(coordinator: Coordinator, round_number: int, base: BaseState, policy_id: int) -> RoundHeader:
+    """The header of a round (docs/protocol.md section 4)."""
+    chain_id, ledger = coordinator.deployment.chain_id, coordinator.deployment.ledger
+    return RoundHeader(
+        round=round_number,
+        manifest_hash=coordinator.manifest.hash,
+        base_state_root=base.state_root,
+        policy_id=policy_id,
+        bits=BITS,
+        seed=derive_seed(chain_id, ledger, round_number, base.state_root),
+        exponents=base.exponents,
+    )

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions about rounds that several parts ask of the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from folkmoot.commitment import Commitment, fold_entry
+from server.chain.indexer import by_name
+from server.db import events
+from server.db.models import ChainEvent, Refusal, Round, Run, Transaction, Update
+from server.rounds.steps import OPEN, UNSETTLED
+
+
+def open_round(session: Session) -> Round | None:
+    """The round that is open, or on its way to its anchor."""
+    return session.scalar(select(Round).where(Round.step.in_(OPEN)).order_by(Round.number.desc()).limit(1))
+
+
+def unfinished(session: Session) -> list[int]:
+    """Numbers of the rounds in which something is left to do, oldest first."""
+    query = select(Round.number).where(Round.step.in_((*OPEN, *UNSETTLED))).order_by(Round.number)
+    return list(session.scalars(query))
+
+
+def running_run(session: Session) -> Run | None:
+    """The run that is under way."""
+    return session.scalar(select(Run).where(Run.state == "running"))
+
+
+def recorded(session: Session, round_: Round) -> list[tuple[Commitment, ChainEvent]]:
+    """Commitments that are on the chain, in the order of the entries."""
+    base_state_root = bytes.fromhex(round_.base_state_root[2:])
+    found = []
+    for event in by_name(session, "UpdateCommitted", str(round_.number)):
+        arguments = event.arguments
+        commitment = Commitment(
+            contributor=arguments["contributor"],
+            round=round_.number,
+            base_state_root=base_state_root,
+            update_root=bytes.fromhex(arguments["updateRoot"][2:]),
+            sum_squares=int(arguments["sumSquares"]),
+            num_examples=int(arguments["numExamples"]),
+            bundle_hash=bytes.fromhex(arguments["bundleHash"][2:]),
+        )
+        found.append((commitment, event))
+    return found
+
+
+def folded(commitments: Sequence[Commitment]) -> bytes:
+    """The rolling hash of entries."""
+    value = bytes(32)
+    for commitment in commitments:
+        value = fold_entry(value, commitment.contributor, commitment.struct_hash)
+    return value
+
+
+def accepted(session: Session, round_number: int) -> list[Update]:
+    """Updates that stand, in the order of their arrival."""
+    query = select(Update).where(Update.round == round_number, Update.dropped.is_(None)).order_by(Update.id)
+    return list(session.scalars(query))
+
+
+def answered(session: Session, round_: Round, *, forgeable: bool) -> set[str]:
+    """Contributors that have given their answer, good or bad.
+
+    Args:
+        session: A session.
+        round_: The round.
+        forgeable: Also count refusals that anybody may have caused in the contributor's name. Only where
+        nothing
+            but a local clock hangs on it.
+    """
+    names = {update.contributor for update in accepted(session, round_.number)}
+    names |= {commitment.contributor for commitment, _ in recorded(session, round_)}
+    query = select(Refusal.contributor).where(Refusal.round == round_.number)
+    if not forgeable:
+        query = query.where(Refusal.authenticated)
+    return names | set(session.scalars(query))
+
+
+def refuse(
+    session: Session, round_number: int, contributor: str, reason: str, detail: str, *, authenticated: bool
+) -> None:
+    """Write down a refusal and tell it."""
+    session.add(
+        Refusal(
+            round=round_number,
+            contributor=contributor,
+            authenticated=authenticated,
+            reason=reason,
+            detail=detail,
+            received_at=datetime.now(UTC),
+        )
+    )
+    data = {
+        "round": round_number,
+        "contributor": contributor,
+        "reason": reason,
+        "detail": detail,
+        "authenticated": authenticated,
+    }
+    events.append(session, "update-refused", data)
+
+
+def gas_spent(session: Session, round_number: int) -> int:
+    """Gas that the coordinator's transactions for a round took."""
+    query = select(func.sum(Transaction.gas_used)).where(Transaction.round == round_number)
+    return int(session.scalar(query) or 0)

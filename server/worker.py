@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The thread that does the coordinator's work: outbox, indexer, engine, over and over.
+
+One thread, so that no two steps of one round race. It never gives up: without a chain it waits and says so in
+`/v1/health`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+
+from folkmoot.errors import FolkmootError
+from server.chain.indexer import Indexer
+from server.chain.outbox import Outbox
+from server.coordinator import Coordinator
+from server.rounds.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+MAX_BACKOFF_SECONDS = 30.0
+
+
+@dataclass
+class Status:
+    """How the work goes; read by other threads."""
+
+    indexed_block: int = -1
+    """Block up to which events are known."""
+    succeeded_at: float = 0.0
+    """Monotonic time of the last look that went well."""
+    error: str | None = None
+    """What went wrong in the last look."""
+
+
+class Worker:
+    """Runs the work of one coordinator in a thread."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self.coordinator = coordinator
+        self.status = Status()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._indexer = Indexer(coordinator.database, coordinator.node, coordinator.deployment)
+        self._outbox = Outbox(
+            coordinator.database,
+            coordinator.node,
+            coordinator.account,
+            coordinator.deployment.chain_id,
+            coordinator.confirmations,
+        )
+        self._engine = Engine(coordinator, self.wake)
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it after the step that is under way."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._engine.close()
+
+    def wake(self) -> None:
+        """Look again at once: something came in."""
+        self._wake.set()
+
+    def step(self) -> bool:
+        """Look once at everything; whether looking again at once makes sense.
+
+        Raises:
+            ChainError: The chain gave no answer.
+        """
+        changed = self._outbox.tick()
+        self.status.indexed_block = self._indexer.poll()
+        return self._engine.tick() or changed
+
+    def _run(self) -> None:
+        pause = self.coordinator.settings.poll_interval
+        backoff = pause
+        while not self._stop.is_set():
+            self._wake.clear()
+            try:
+                changed = self.step()
+            except FolkmootError as exc:
+                if self.status.error != str(exc):
+                    logger.warning("%s", exc)
+                self.status.error = str(exc)
+                self._wake.wait(backoff)
+                backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
+                continue
+            except Exception as exc:
+                logger.exception("a defect stopped this step; it is tried again")
+                self.status.error = f"Unexpected {type(exc).__name__}."
+                self._stop.wait(backoff)
+                backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
+                continue
+            backoff = pause
+            self.status.error = None
+            self.status.succeeded_at = time.monotonic()
+            if not changed:
+                self._wake.wait(pause)
