@@ -25,6 +25,9 @@ PASSWORD_VARIABLE = "FOLKMOOT_PASSWORD"  # noqa: S105  the name of a variable, n
 SCRYPT_WORK = 2**18
 """Work factor of scrypt, the value that clients use for keys of worth (about a second and 256 MiB)."""
 
+MAX_SCRYPT_MEMORY = 2**31
+"""Bytes of memory that opening a key file may take."""
+
 MIN_PASSWORD = 8
 """Fewest characters of a new password."""
 
@@ -160,6 +163,7 @@ def load(path: Path, password: str) -> LocalAccount:
     from eth_account import Account
 
     document = _read(path)
+    _check_work(path, document)
     try:
         key = Account.decrypt(document, password)
     except ValueError as error:
@@ -173,6 +177,8 @@ def load(path: Path, password: str) -> LocalAccount:
     except (KeyError, TypeError, NotImplementedError, AttributeError) as error:
         raise _damaged(path, f"{type(error).__name__} {error}") from error
     account: LocalAccount = Account.from_key(key)
+    if "address" in document and address_of(path) != account.address:
+        raise _damaged(path, f"it names {address_of(path)} and holds the key of {account.address}")
     return account
 
 
@@ -217,6 +223,19 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or not isinstance(document.get("crypto", document.get("Crypto")), dict):
         raise _damaged(path, "it is not an encrypted key")
     return document
+
+
+def _check_work(path: Path, document: dict[str, Any]) -> None:
+    """Refuse parameters with which opening the file would take all memory."""
+    crypto = document.get("crypto", document.get("Crypto"))
+    parameters = crypto.get("kdfparams") if isinstance(crypto, dict) else None
+    if isinstance(parameters, dict):
+        memory = 128
+        for name in ("n", "r"):
+            value = parameters.get(name, 1)
+            memory *= value if isinstance(value, int) else 1
+        if memory > MAX_SCRYPT_MEMORY:
+            raise _damaged(path, f"opening it would take {memory} bytes of memory")
 
 
 def _prefixed(address: str) -> str:

@@ -18,12 +18,13 @@ from tests import factories
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take away every variable that would change what Folkmoot or Flower does."""
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Take away every variable that would change what Folkmoot or Flower does, and this user's key files."""
     for name in list(os.environ):
         if name.startswith(("FOLKMOOT_", "FLWR_")) and name != "FOLKMOOT_ANVIL":
             monkeypatch.delenv(name)
     monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.getbasetemp() / "data"))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
 

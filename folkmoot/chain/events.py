@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -23,7 +23,10 @@ from folkmoot.errors import RpcError
 from folkmoot.policy import Policy
 
 BLOCK_STEP = 2_000
-"""Most blocks that one request asks for; public endpoints refuse much more."""
+"""Blocks that the first request asks for: what public endpoints answer. It grows while they go on answering."""
+
+MAX_BLOCK_STEP = 200_000
+"""Most blocks that one request asks for."""
 
 _E = TypeVar("_E", bound="type[Event]")
 
@@ -535,20 +538,29 @@ class MinDelayChange(Event):
     new_duration: int
 
 
-def scan(source: Source, from_block: int, to_block: int, *, step: int = BLOCK_STEP) -> Iterator[Event]:
-    """Yield the events of all six contracts in log order, both blocks included.
+def scan(
+    source: Source,
+    from_block: int,
+    to_block: int,
+    *,
+    step: int = BLOCK_STEP,
+    contracts: Sequence[str] = CONTRACTS,
+) -> Iterator[Event]:
+    """Yield the events of the contracts in log order, both blocks included.
 
     Args:
         source: Endpoint and addresses.
         from_block: First block.
         to_block: Last block; nothing is yielded if it is before the first.
-        step: Most blocks that one request asks for. It is halved where the endpoint finds an answer too large.
+        step: Blocks that the first request asks for. It doubles after every answer, up to `MAX_BLOCK_STEP`; it is
+            halved where the endpoint finds an answer too large, and does not grow again.
+        contracts: Contracts (`ledger`, ...) whose events are wanted; all six if left out.
 
     Raises:
         RpcError: the endpoint failed, or its logs do not fit the contracts.
     """
-    roles = {getattr(source.deployment, role): role for role in CONTRACTS}
-    first = from_block
+    roles = {getattr(source.deployment, role): role for role in contracts}
+    first, ceiling = from_block, MAX_BLOCK_STEP
     while first <= to_block:
         last = min(first + step - 1, to_block)
         query = {"address": list(roles), "fromBlock": hex(first), "toBlock": hex(last)}
@@ -557,11 +569,12 @@ def scan(source: Source, from_block: int, to_block: int, *, step: int = BLOCK_ST
         except RpcError as error:
             if error.code != "rpc-error" or step == 1:
                 raise
-            step = max(1, step // 2)
+            step = ceiling = max(1, step // 2)
             continue
         found = [event for log in logs if (event := decode_log(log, roles)) is not None]
         yield from sorted(found, key=lambda event: (event.block, event.log_index))
         first = last + 1
+        step = min(2 * step, ceiling)
 
 
 def decode_log(log: Mapping[str, Any], roles: Mapping[str, str]) -> Event | None:

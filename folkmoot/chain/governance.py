@@ -245,7 +245,7 @@ def votes_on(chain: Chain, proposal: Proposal) -> list[VoteCast]:
     Raises:
         RpcError: the endpoint failed.
     """
-    events = scan(chain, proposal.block, chain.block_number())
+    events = scan(chain, proposal.block, chain.block_number(), contracts=("governor",))
     return [event for event in events if isinstance(event, VoteCast) and event.proposal_id == proposal.id]
 
 
@@ -319,7 +319,7 @@ def execute(chain: Chain, account: LocalAccount, proposal: Proposal) -> TxReceip
 
 
 def _created(chain: Chain) -> list[ProposalCreated]:
-    events = scan(chain, chain.deployment.block, chain.block_number())
+    events = scan(chain, chain.deployment.block, chain.block_number(), contracts=("governor",))
     return [event for event in events if isinstance(event, ProposalCreated)]
 
 

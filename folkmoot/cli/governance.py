@@ -25,6 +25,8 @@ from folkmoot.cli.output import emit, note, pairs, table, working
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
     from folkmoot.chain.client import Chain
     from folkmoot.chain.governance import Call, Proposal
 
@@ -66,6 +68,15 @@ def propose(
     coordinator: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Appoint this coordinator.", show_default=False)
     ] = None,
+    publish: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FOLKMOOT_COORDINATOR",
+            metavar="URL",
+            help="Coordinator's service that keeps the report, so that voters can read it.",
+            show_default=False,
+        ),
+    ] = None,
     title: Annotated[
         str | None, typer.Option(help="First line of the proposal's text.", show_default=False)
     ] = None,
@@ -87,13 +98,19 @@ def propose(
         raise typer.BadParameter("give exactly one of --version, --policy and --coordinator")
     if report is not None and version is None:
         raise typer.BadParameter("--report goes with --version")
-    report_hash = _report_hash(report)
+    content = _report(report)
+    report_hash = bytes(32) if content is None else hashlib.sha256(content).digest()
     with connected(rpc, deployment) as chain:
         call = _call(chain, version, report_hash, policy, coordinator)
         what = governance.describe(chain, call)["text"]
         headline = title or f"{what[0].upper()}{what[1:]}"
         description = "\n\n".join(part for part in (headline, text) if part)
         account = unlock(keystore, password_file)
+        if content is not None and publish is not None:
+            with working(
+                "Publishing the report ...", json_
+            ):  # before there is anything to vote on, or not at all
+                _publish(chain, account, content, publish)
         with working("Proposing ...", json_):
             number, receipt = governance.propose(chain, account, [call], description)
             made = governance.find(chain, str(number))
@@ -109,7 +126,7 @@ def propose(
         f"The vote is open from {format_time(made.snapshot)} to {format_time(made.deadline)}: "
         f"folkmoot vote {made.short} for",
     )
-    if report is not None:
+    if report is not None and publish is None:
         note("Publish the report, so that voters can read it: the chain has only its hash.", json_)
 
 
@@ -343,9 +360,18 @@ def _call(
     return governance.appointment(chain, parse_address(coordinator or ""))
 
 
-def _report_hash(report: Path | None) -> bytes:
+def _publish(chain: Chain, account: LocalAccount, report: bytes, url: str) -> None:
+    from folkmoot.commitment import Domain
+    from folkmoot.coordinator_api import CoordinatorApi
+
+    with CoordinatorApi(url) as coordinator:
+        place = chain.deployment
+        coordinator.upload_report(report, account, Domain(place.chain_id, place.ledger))
+
+
+def _report(report: Path | None) -> bytes | None:
     if report is None:
-        return bytes(32)
+        return None
     try:
         data = report.read_bytes()
     except OSError as error:
@@ -360,7 +386,7 @@ def _report_hash(report: Path | None) -> bytes:
             remedy=f"Keep it to {REPORT_LIMIT} bytes.",
             code="report-too-large",
         )
-    return hashlib.sha256(data).digest()
+    return data
 
 
 def _require_state(proposal: Proposal, needed: str, now: int) -> None:

@@ -29,7 +29,7 @@ def emit(document: Mapping[str, Any], as_json: bool, *renderables: Any) -> None:
     console = _console()
     for renderable in renderables:
         if isinstance(renderable, str):
-            console.print(renderable, markup=False, highlight=False, soft_wrap=True)
+            console.print(printable(renderable), markup=False, highlight=False, soft_wrap=True)
         else:
             console.print(renderable)
 
@@ -37,7 +37,7 @@ def emit(document: Mapping[str, Any], as_json: bool, *renderables: Any) -> None:
 def note(text: str, as_json: bool) -> None:
     """Print a remark for people on standard error; nothing with `--json`."""
     if not as_json:
-        _console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+        _console(stderr=True).print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def fail(error: FolkmootError, as_json: bool) -> None:
@@ -51,7 +51,17 @@ def fail(error: FolkmootError, as_json: bool) -> None:
         }
         print(json.dumps({"error": content}, indent=2, ensure_ascii=False, default=str))  # noqa: T201
         return
-    print(f"error: {error}", file=sys.stderr)  # noqa: T201
+    print(printable(f"error: {error}"), file=sys.stderr)  # noqa: T201
+
+
+def printable(text: str) -> str:
+    """Return a text without the characters that a terminal would act on.
+
+    Titles, reasons and messages come from strangers, by the chain or by a coordinator.
+    """
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Any:
@@ -64,7 +74,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Any:
     for header in headers:
         made.add_column(header, overflow="fold")
     for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
+        made.add_row(*(Text(printable(cell)) for cell in row))
     return made
 
 

@@ -161,6 +161,37 @@ def test_defeated_proposal_says_so(federation: Federation, folkmoot: Command) ->
     assert "--title" in error["remedy"]
 
 
+def test_texts_of_strangers_are_harmless_on_a_terminal(
+    folkmoot: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = folkmoot("propose", "--version", "0", "--title", "\x1b[31mred", "--text", "\x1b]0;x\x07")[
+        "proposal"
+    ]["id"]
+    for words in (["proposals"], ["proposals", number], ["status"]):
+        assert run(words) == 0
+        assert "\x1b]" not in capsys.readouterr().out
+
+
+def test_a_report_that_can_not_be_published_stops_the_proposal(folkmoot: Command, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    report.write_text("{}")
+    url = f"http://127.0.0.1:{free_port()}"
+    error = folkmoot("propose", "--version", "0", "--report", str(report), "--publish", url, fails=1)["error"]
+    assert url in error["message"]
+    assert folkmoot("proposals")["proposals"] == []
+
+
+@pytest.mark.parametrize("size", [None, 2**20 + 1])
+def test_reports_that_can_not_be_read_or_are_too_large(
+    folkmoot: Command, tmp_path: Path, size: int | None
+) -> None:
+    report = tmp_path / "report.json"
+    if size is not None:
+        report.write_bytes(bytes(size))
+    error = folkmoot("propose", "--version", "0", "--report", str(report), fails=1)["error"]
+    assert error["code"] in ("report-missing", "report-too-large")
+
+
 def test_the_same_proposal_twice(folkmoot: Command) -> None:
     folkmoot("propose", "--version", "0", "--title", "Once")
     error = folkmoot("propose", "--version", "0", "--title", "Once", fails=1)["error"]

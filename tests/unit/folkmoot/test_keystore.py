@@ -104,6 +104,23 @@ def test_a_changed_key_file_does_not_open(ada: Path) -> None:
         keystore.load(ada, PASSWORD)
 
 
+def test_a_key_file_with_another_accounts_name_is_damaged(ada: Path) -> None:
+    document = json.loads(ada.read_text())
+    document["address"] = account("ben").address
+    ada.write_text(json.dumps(document))
+    with pytest.raises(KeystoreError, match="holds the key of") as caught:
+        keystore.load(ada, PASSWORD)
+    assert caught.value.code == "keystore-damaged"
+
+
+def test_a_key_file_that_would_take_all_memory_is_not_tried(ada: Path) -> None:
+    document = json.loads(ada.read_text())
+    document["crypto"]["kdfparams"]["n"] = 2**40
+    ada.write_text(json.dumps(document))
+    with pytest.raises(KeystoreError, match="bytes of memory"):
+        keystore.load(ada, PASSWORD)
+
+
 def test_listing_passes_over_other_files(ada: Path) -> None:
     (ada.parent / "deployment.json").write_text('{"chainId": 1}')
     (ada.parent / "broken.json").write_text("{")

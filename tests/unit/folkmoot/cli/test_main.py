@@ -103,6 +103,14 @@ def test_a_failure_is_one_line(failing: list[BaseException], capsys: pytest.Capt
     assert printed.err == ""
 
 
+def test_what_strangers_wrote_does_not_move_the_terminal(
+    failing: list[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing.append(FolkmootError("\x1b[2J\x07caf\u00e9\u202e\r"))
+    assert main.run(["fail"]) == 1
+    assert capsys.readouterr().err == "error: \ufffd[2J\ufffdcaf\u00e9\ufffd\n"
+
+
 def test_a_defect_has_no_traceback_unless_asked(
     failing: list[BaseException], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
