@@ -94,8 +94,6 @@ def anvil_command(
     ]
     if block_time is not None:
         command += ["--block-time", f"{block_time:g}", *(["--mixed-mining"] if mixed else [])]
-        if mixed:
-            command.append("--mixed-mining")
     if state is not None:
         command += ["--state", str(state)]
     return command
