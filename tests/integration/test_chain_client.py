@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from folkmoot.chain.events import (
     scan,
 )
 from folkmoot.chain.rpc import LedgerReader, Phase, Rpc, VaultReader
-from folkmoot.errors import ContractRefused, InputError, RpcError, WrongChainError
+from folkmoot.errors import ChainError, ContractRefused, InputError, RpcError, WrongChainError
 from folkmoot.local.anvil import Anvil
 from folkmoot.local.processes import free_port
 from tests import factories
@@ -116,6 +118,49 @@ def test_account_without_native_coins_is_told_so(federation: Federation) -> None
     with pytest.raises(RpcError) as caught:
         chain.send(chain.token.functions.approve(chain.deployment.vault, 1), factories.account("pauper"))
     assert caught.value.code == "no-gas-money"
+
+
+def test_transaction_that_is_not_mined_in_time_is_not_called_failed(federation: Federation) -> None:
+    chain, anvil = federation.chain, federation.anvil
+    anvil.call("evm_setAutomine", False)
+    try:
+        with pytest.raises(ChainError, match=r"was sent, but not mined in 0\.3 seconds") as caught:
+            chain.send(chain.vault.functions.requestUnbond(UNIT), federation["ada"], timeout=0.3)
+        assert caught.value.code == "not-mined"
+        assert caught.value.details["transaction"].startswith("0x")
+        anvil.call("evm_mine")
+    finally:
+        anvil.call("evm_setAutomine", True)
+    assert chain.stake_of(federation["ada"].address) == STAKE - UNIT
+
+
+def test_transaction_that_fails_in_its_block_is_told(federation: Federation) -> None:
+    chain, anvil, ada = federation.chain, federation.anvil, federation["ada"]
+    refusals: list[ContractRefused] = []
+
+    def take_everything() -> None:
+        try:
+            chain.send(chain.vault.functions.requestUnbond(STAKE), ada, timeout=10)
+        except ContractRefused as error:
+            refusals.append(error)
+
+    anvil.call("evm_setAutomine", False)
+    try:
+        threads = []
+        for waiting in (1, 2):  # both look possible until one of them is mined
+            threads.append(threading.Thread(target=take_everything))
+            threads[-1].start()
+            while int(anvil.call("txpool_status")["pending"], 16) < waiting:
+                time.sleep(0.02)
+        anvil.call("evm_mine")
+        for thread in threads:
+            thread.join()
+    finally:
+        anvil.call("evm_setAutomine", True)
+    (refused,) = refusals
+    assert "failed on the chain" in refused.message
+    assert refused.details["transaction"].startswith("0x")
+    assert len(chain.unbondings(ada.address)) == 1
 
 
 def test_events_come_typed_and_in_log_order(federation: Federation) -> None:

@@ -102,6 +102,23 @@ def test_verification_notices_another_parameter(federation: factories.Federation
     assert caught.value.code == "deployment-mismatch"
 
 
+def test_deployer_that_does_something_else_meanwhile_is_told_to_start_anew(anvil: Anvil) -> None:
+    deployer = factories.account("deployer")
+    anvil.fund(deployer.address)
+    w3 = connect_web3(anvil.url)
+
+    def disturb(role: str) -> None:
+        if role == "vault":
+            fields = {"to": HOLDER, "value": 1, "gas": 21_000, "gasPrice": 10**10, "chainId": 31337}
+            nonce = w3.eth.get_transaction_count(deployer.address)
+            signed = deployer.sign_transaction({**fields, "nonce": nonce})
+            w3.eth.send_raw_transaction(signed.raw_transaction)
+
+    with pytest.raises(ChainError, match="sent another transaction meanwhile") as caught:
+        deploy_and_report(w3, deployer, **_arguments(), progress=disturb)
+    assert caught.value.code == "deployment-disturbed"
+
+
 def test_policy_that_the_ledger_refuses(anvil: Anvil) -> None:
     deployer = factories.account("deployer")
     anvil.fund(deployer.address)
