@@ -13,6 +13,7 @@ import typer
 
 from folkmoot.cli.options import Json
 from folkmoot.cli.output import emit
+from folkmoot.cli.policy import parse_rule
 from folkmoot.errors import InputError
 
 DEFAULT_HOME = Path(".folkmoot") / "local"
@@ -210,16 +211,3 @@ def parse_attacks(texts: list[str] | None, default: dict[int, str]) -> dict[int,
             )
         attacks[int(number)] = drill
     return attacks
-
-
-def parse_rule(text: str) -> tuple[str, tuple[int, ...]]:
-    """Return a rule's name and parameters from `name` or `name:1,2`.
-
-    Raises:
-        InputError: a parameter is no number.
-    """
-    name, _, rest = text.partition(":")
-    parts = [part for part in rest.split(",") if part]
-    if not name or not all(part.isdigit() for part in parts):
-        raise InputError(f"{text!r} is no rule.", remedy="Write a name and numbers, e.g. multi_krum:1,0.")
-    return name, tuple(int(part) for part in parts)

@@ -29,18 +29,17 @@ if TYPE_CHECKING:
     from folkmoot.chain.client import Chain
     from folkmoot.chain.deploy import Report
     from folkmoot.chain.deployment import Deployment
-    from folkmoot.manifest import Manifest
-    from folkmoot.policy import Policy
 
 SCRYPT_WORK = 2**12
 """Work factor of the key files of a local federation: their keys are worth nothing, and many are opened at a start."""
 
-MEAN_SQUARE_CAP = 64**2
-"""Largest mean square of an update's integers in a local policy: four times the target of 16, squared."""
+PROFILE = "demo"
+"""Windows and times of a local federation."""
 
 COORDINATOR_STAKE = 1_000 * UNIT
 CONTRIBUTOR_STAKE = 100 * UNIT
 CONTRIBUTOR_ALLOCATION = 150 * UNIT
+REWARD = 100 * UNIT
 
 GENESIS_FILE = "genesis.json"
 """Name of the genesis file in its folder."""
@@ -151,6 +150,7 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     from folkmoot.chain.deploy import PROFILES, deploy_and_report
     from folkmoot.chain.rpc import Rpc
     from folkmoot.cli.deploy import genesis_roots
+    from folkmoot.cli.policy import suggest
 
     if plan.deployment_file.exists():
         raise InputError(
@@ -172,7 +172,16 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     say(f"initial model of the task {plan.task}")
     run_folkmoot(["task", "init", "--task", plan.task, "--out", plan.genesis])
     roots = genesis_roots(plan.genesis / GENESIS_FILE, plan.genesis)
-    policy = local_policy(plan, _manifest(plan))
+    policy = suggest(
+        plan.genesis,
+        PROFILE,
+        plan.rule,
+        plan.parameters,
+        min_stake=CONTRIBUTOR_STAKE,
+        bond=COORDINATOR_STAKE // 2,
+        reward=REWARD,
+        min_contributors=min(2, plan.contributors),
+    )
     (plan.home / "policy.json").write_text(json.dumps(policy_file.to_json(policy), indent=2) + "\n")
     say("contracts")
     allocations: dict[str, int] = {
@@ -188,7 +197,7 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
         policy,
         accounts["coordinator"].address,
         allocations,
-        PROFILES["demo"].governance,
+        PROFILES[PROFILE].governance,
     )
     chain = Chain.connect(rpc_url, report.deployment)
     say("stakes")
@@ -206,30 +215,6 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
         ]
     )
     return Prepared(report.deployment, {name: account.address for name, account in accounts.items()}, report)
-
-
-def local_policy(plan: Plan, manifest: Manifest) -> Policy:
-    """Return the first policy of a local federation: the windows of the demo profile, a cap on the mean square."""
-    from folkmoot.chain.deploy import PROFILES
-    from folkmoot.policy import Policy
-
-    windows = PROFILES["demo"].windows
-    return Policy(
-        rule=plan.rule,
-        parameters=plan.parameters,
-        max_sum_squares=MEAN_SQUARE_CAP * manifest.elements,
-        min_contributors=min(2, plan.contributors),
-        max_contributors=max(64, plan.contributors),
-        bits=8,
-        rate=1024,
-        momentum=0,
-        commit_window=windows.commit,
-        anchor_window=windows.anchor,
-        challenge_window=windows.challenge,
-        min_stake=CONTRIBUTOR_STAKE,
-        bond=COORDINATOR_STAKE // 2,
-        reward=100 * UNIT,
-    )
 
 
 class LocalFederation:
@@ -437,17 +422,6 @@ def _make_keys(plan: Plan) -> dict[str, LocalAccount]:
         keystore.create(plan.keystore(name), password, private_key=key, work=SCRYPT_WORK)
         accounts[name] = Account.from_key(key)
     return accounts
-
-
-def _manifest(plan: Plan) -> Manifest:
-    from folkmoot.cli.deploy import MANIFEST_LIMIT
-    from folkmoot.genesis import Genesis
-    from folkmoot.manifest import Manifest
-    from folkmoot.mirror import FolderSource
-
-    genesis = Genesis.from_json((plan.genesis / GENESIS_FILE).read_bytes())
-    path = FolderSource(plan.genesis).fetch(genesis.manifest, MANIFEST_LIMIT)
-    return Manifest.from_json(path.read_bytes())
 
 
 def _throwaway(rpc: Any) -> LocalAccount:

@@ -34,7 +34,9 @@ def tracked(*patterns: str) -> list[Path]:
 def commands() -> list[tuple[str, click.Command]]:
     def leaves(name: str, command: click.Command) -> list[tuple[str, click.Command]]:
         if isinstance(command, click.Group):
-            return [leaf for key, inner in command.commands.items() for leaf in leaves(f"{name} {key}", inner)]
+            return [
+                leaf for key, inner in command.commands.items() for leaf in leaves(f"{name} {key}", inner)
+            ]
         return [(name.strip(), command)]
 
     return leaves("", typer.main.get_command(build()))
@@ -62,7 +64,9 @@ def test_the_front_page_names_commands_that_exist() -> None:
     pages = [FRONT, *(ROOT / "docs").glob("*.md")]
     unknown = set()
     for page in pages:
-        for words in re.findall(r"^(?:\$ |    )?folkmoot ((?:[a-z]+ ?){1,2})", page.read_text(), re.MULTILINE):
+        for words in re.findall(
+            r"^(?:\$ |    )?folkmoot ((?:[a-z]+ ?){1,2})", page.read_text(), re.MULTILINE
+        ):
             first, *rest = words.split()
             if first not in known and " ".join([first, *rest[:1]]) not in known:
                 unknown.add(f"{page.name}: {words}")
@@ -75,7 +79,9 @@ def test_the_targets_that_the_front_page_names_are_in_the_makefile() -> None:
         assert set(re.findall(r"`?make ([a-z-]+)`?", page.read_text())) <= targets, page.name
 
 
-@pytest.mark.parametrize(("name", "command"), commands(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "command"), commands(), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_every_command_speaks_json_and_shows_an_example(name: str, command: click.Command) -> None:
     options = {option for parameter in command.params for option in parameter.opts}
     assert "--json" in options, f"folkmoot {name}"

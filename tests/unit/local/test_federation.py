@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from folkmoot.cli.policy import parse_rule
 from folkmoot.errors import InputError, LocalError
-from folkmoot.local.cli import parse_attacks, parse_rule
+from folkmoot.local.cli import parse_attacks
 from folkmoot.local.federation import Plan, prepare, run_folkmoot
 from folkmoot.local.processes import free_port
 

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`folkmoot policy`: a policy file to start from, for a deployment or a proposal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from folkmoot.cli.options import Json
+from folkmoot.cli.output import emit, pairs
+from folkmoot.errors import InputError
+
+if TYPE_CHECKING:
+    from folkmoot.policy import Policy
+
+MEAN_SQUARE_CAP = 64**2
+"""Largest mean square of an update's integers: the square of four times the target of 16 (docs/protocol.md 10)."""
+
+
+def register(root: typer.Typer) -> None:
+    """Add the command."""
+    root.command()(policy)
+
+
+def policy(
+    genesis: Annotated[Path, typer.Option(metavar="FOLDER", help="Genesis folder of `folkmoot task init`.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Policy file to write.")] = Path("policy.json"),
+    profile: Annotated[
+        str, typer.Option(help="Windows of a round: demo (minutes), l2 or l1 (hours).")
+    ] = "l2",
+    rule: Annotated[
+        str, typer.Option(help="Aggregation rule and its parameters, e.g. mean or multi_krum:1,0.")
+    ] = "multi_krum:1,0",
+    min_stake: Annotated[str, typer.Option(help="Tokens that a contributor must have at stake.")] = "100",
+    bond: Annotated[str, typer.Option(help="Tokens that the coordinator must have at stake.")] = "500",
+    reward: Annotated[str, typer.Option(help="Tokens minted for a final round, split by weight.")] = "100",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the policy file.")] = False,
+    json_: Json = False,
+) -> None:
+    """Write a policy file that fits a model and a kind of chain. Read it, change it, then deploy or propose it.
+
+    Example: folkmoot policy --genesis genesis/ --profile l2 --rule multi_krum:1,0 --out policy.json
+    """
+    import json
+
+    from folkmoot import policy_file
+    from folkmoot.chain.amounts import parse_amount
+
+    if out.exists() and not force:
+        raise InputError(
+            f"There is already a file {out}.",
+            remedy="Choose another --out, or give --force.",
+            code="file-exists",
+        )
+    name, parameters = parse_rule(rule)
+    made = suggest(
+        genesis,
+        profile,
+        name,
+        parameters,
+        min_stake=parse_amount(min_stake),
+        bond=parse_amount(bond),
+        reward=parse_amount(reward),
+    )
+    document = policy_file.to_json(made)
+    out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    shown = {key: str(value) for key, value in document.items()}
+    emit({"policy": document, "path": str(out)}, json_, pairs(shown), f"Written to {out}.")
+
+
+def suggest(
+    genesis: Path,
+    profile: str,
+    rule: str,
+    parameters: tuple[int, ...],
+    *,
+    min_stake: int,
+    bond: int,
+    reward: int,
+    min_contributors: int = 2,
+) -> Policy:
+    """Return a policy for a model: the windows of a profile, and a cap on the mean square of an update.
+
+    Args:
+        genesis: Genesis folder.
+        profile: `demo`, `l2` or `l1`.
+        rule: Name of the rule.
+        parameters: Its parameters.
+        min_stake: Of a contributor, in units of 1e-18 tokens, as are the next two.
+        bond: Of the coordinator.
+        reward: Of a round.
+        min_contributors: Fewest commitments of a round.
+
+    Raises:
+        InputError: there is no such profile or rule, or a value is out of range.
+        ArtifactError: the genesis is missing or damaged.
+    """
+    from folkmoot.aggregation.rules import PARAMETERS
+    from folkmoot.aggregation.rules import rule as known_rule
+    from folkmoot.chain.deploy import PROFILES
+    from folkmoot.policy import Policy
+
+    if profile not in PROFILES:
+        raise InputError(
+            f"There is no profile {profile!r}.",
+            remedy=f"Choose one of {', '.join(PROFILES)}.",
+            code="unknown-profile",
+        )
+    known_rule(rule)
+    if len(parameters) != len(PARAMETERS[rule]):
+        raise InputError(
+            f"The rule {rule} has {len(PARAMETERS[rule])} parameters, not {len(parameters)}.",
+            remedy=f"Give them by position: {', '.join(PARAMETERS[rule]) or 'none'}.",
+            code="wrong-parameters",
+        )
+    windows = PROFILES[profile].windows
+    return Policy(
+        rule=rule,
+        parameters=parameters,
+        max_sum_squares=MEAN_SQUARE_CAP * _elements(genesis),
+        min_contributors=min_contributors,
+        max_contributors=64,
+        bits=8,
+        rate=1024,
+        momentum=0,
+        commit_window=windows.commit,
+        anchor_window=windows.anchor,
+        challenge_window=windows.challenge,
+        min_stake=min_stake,
+        bond=bond,
+        reward=reward,
+    )
+
+
+def parse_rule(text: str) -> tuple[str, tuple[int, ...]]:
+    """Return a rule's name and parameters from `name` or `name:1,2`.
+
+    Raises:
+        InputError: a parameter is no number.
+    """
+    name, _, rest = text.partition(":")
+    parts = [part for part in rest.split(",") if part]
+    if not name or not all(part.isdigit() for part in parts):
+        raise InputError(f"{text!r} is no rule.", remedy="Write a name and numbers, e.g. multi_krum:1,0.")
+    return name, tuple(int(part) for part in parts)
+
+
+def _elements(genesis: Path) -> int:
+    """Number of weights of the model whose genesis is in a folder."""
+    from folkmoot.cli.deploy import MANIFEST_LIMIT
+    from folkmoot.errors import ArtifactError
+    from folkmoot.genesis import Genesis
+    from folkmoot.manifest import Manifest
+    from folkmoot.mirror import FolderSource
+
+    path = genesis / "genesis.json"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(
+            f"There is no genesis file {path}: {error.strerror}.",
+            remedy="Make one with `folkmoot task init`.",
+        ) from error
+    manifest = FolderSource(genesis).fetch(Genesis.from_json(data).manifest, MANIFEST_LIMIT)
+    return Manifest.from_json(manifest.read_bytes()).elements

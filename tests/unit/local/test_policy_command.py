@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`folkmoot policy` writes a file that fits the model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from folkmoot import policy_file
+from folkmoot.cli.main import run
+from folkmoot.genesis import Genesis
+from folkmoot.hashing import sha256_hex
+from folkmoot.manifest import Manifest
+from folkmoot.state import State
+
+ELEMENTS = 300
+
+
+@pytest.fixture
+def genesis(tmp_path: Path) -> Path:
+    values = {"weight": np.zeros((ELEMENTS,), np.float32)}
+    manifest = Manifest.from_arrays("tiny", values, {})
+    state = State.genesis(manifest, values)
+    made = Genesis.of(manifest, state, (-9,))
+    folder = tmp_path / "genesis"
+    for data in (manifest.to_json(), state.to_bytes(), made.to_json()):
+        digest = sha256_hex(data)
+        (folder / digest[:2]).mkdir(parents=True, exist_ok=True)
+        (folder / digest[:2] / digest).write_bytes(data)
+    (folder / "genesis.json").write_bytes(made.to_json())
+    return folder
+
+
+def test_the_cap_follows_the_size_of_the_model(genesis: Path, tmp_path: Path) -> None:
+    out = tmp_path / "policy.json"
+    assert run(["policy", "--genesis", str(genesis), "--profile", "demo", "--out", str(out)]) == 0
+    made = policy_file.load(out)
+    assert made.max_sum_squares == 64**2 * ELEMENTS
+    assert (made.rule, made.parameters) == ("multi_krum", (1, 0))
+
+
+def test_a_policy_file_is_not_overwritten(genesis: Path, tmp_path: Path) -> None:
+    out = tmp_path / "policy.json"
+    out.write_text("mine")
+    assert run(["policy", "--genesis", str(genesis), "--out", str(out)]) == 1
+    assert out.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--rule", "nonsense"), "unknown-rule"),
+        (("--rule", "multi_krum:1"), "wrong-parameters"),
+        (("--profile", "mars"), "unknown-profile"),
+    ],
+)
+def test_what_can_not_be_meant_is_refused(
+    genesis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, str], code: str
+) -> None:
+    arguments = ["policy", "--genesis", str(genesis), "--out", str(tmp_path / "p.json"), "--json", *words]
+    assert run(arguments) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == code
+    assert not (tmp_path / "p.json").exists()
