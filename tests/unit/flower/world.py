@@ -74,6 +74,7 @@ class World:
         self.times: list[float] = []
         self.run_state = "running"
         self.down = False
+        self.no_code = False
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -158,7 +159,7 @@ class World:
         if method == "eth_chainId":
             return hex(CHAIN_ID)
         if method == "eth_getCode":
-            return "0x60"
+            return "0x" if self.no_code else "0x60"
         if method == "eth_getBlockByNumber":
             return {"timestamp": hex(int(time.time()))}
         data = bytes.fromhex(params[0]["data"][2:])

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a node checks before it joins, and what its processes get to see."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from client import node
+from client.genesis import start_of, write_genesis
+from client.supernode import shorten_pauses
+from client.tasks import load_task
+from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.rpc import Rpc
+from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.errors import CoordinatorError, InputError, RpcError, TaskError, WrongChainError
+from folkmoot.flower.contributor import Contributor, KeptUpdate, keep_update, kept_update
+from folkmoot.genesis import Genesis
+from folkmoot.manifest import Manifest
+from folkmoot.mirror import open_source
+from folkmoot.state import State
+from tests.unit.flower.world import World, account
+
+
+@pytest.fixture
+def world() -> Any:
+    task = load_task("digits")
+    model = {name: value.numpy() for name, value in task.model().state_dict().items()}
+    manifest = Manifest.from_arrays(task.name, model, task.training)
+    with World(manifest, model) as running:
+        yield running
+
+
+def test_the_chain_must_be_the_deployments(world: World) -> None:
+    deployment = Deployment.from_json(world.deployment)
+    with Rpc(world.url) as rpc:
+        node.check_chain(rpc, deployment)
+        with pytest.raises(WrongChainError, match=r"serves chain 31337; the deployment is on 1\."):
+            node.check_chain(rpc, replace(deployment, chain_id=1))
+        world.no_code = True
+        with pytest.raises(WrongChainError, match=r"no contract at .* its token") as caught:
+            node.check_chain(rpc, deployment)
+        assert caught.value.remedy
+    with Rpc("http://127.0.0.1:9") as rpc, pytest.raises(RpcError, match="can't be reached"):
+        node.check_chain(rpc, deployment)
+
+
+def test_the_coordinator_must_serve_the_same_federation(world: World) -> None:
+    deployment = Deployment.from_json(world.deployment)
+    with CoordinatorApi(world.url) as api:
+        node.check_coordinator(api, deployment)
+        with pytest.raises(CoordinatorError, match="serves another federation"):
+            node.check_coordinator(api, replace(deployment, ledger="0x" + "cc" * 20))
+
+
+def test_the_task_must_have_the_federations_model(world: World) -> None:
+    node.check_task(load_task("digits"), world.manifest)
+    with pytest.raises(TaskError, match="works on the task 'digits', not on 'mnist'"):
+        node.check_task(load_task("mnist"), world.manifest)
+    other = replace(world.manifest, tensors=world.manifest.tensors[:-1])
+    with pytest.raises(TaskError, match="not the federation's"):
+        node.check_task(load_task("digits"), other)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("0/1", (0, 1)), ("3/5", (3, 5))])
+def test_partitions(text: str, expected: tuple[int, int]) -> None:
+    assert node.parse_partition(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "1", "5/5", "-1/5", "1/0", "a/b", "1/2/3", "1.0/2"])
+def test_partitions_that_are_none(text: str) -> None:
+    with pytest.raises(InputError, match="no partition"):
+        node.parse_partition(text)
+
+
+def test_the_supernode_gets_no_password() -> None:
+    environment = node.node_environment(
+        Path("/home/x"), {"FOLKMOOT_PASSWORD": "secret", "PATH": "/bin", "X": "1"}
+    )
+    assert "secret" not in environment.values()
+    assert environment["X"] == "1"
+    assert environment["FLWR_TELEMETRY_ENABLED"] == "0"
+    assert environment["PATH"].endswith(os.pathsep + "/bin")
+
+
+@pytest.mark.parametrize(
+    ("superlink", "insecure"),
+    [
+        ("127.0.0.1:1", True),
+        ("localhost:1", True),
+        ("[::1]:1", True),
+        ("moot.example:1", False),
+        ("10.0.0.1:1", False),
+    ],
+)
+def test_only_this_machine_is_reached_without_tls(tmp_path: Path, superlink: str, insecure: bool) -> None:
+    contributor = Contributor(tmp_path, "", "", {}, "", "mnist", 0, 1)
+    assert ("--insecure" in node.node_command(contributor, node.NodeOptions(superlink), 1)) is insecure
+    forced = node.NodeOptions(superlink, insecure=True)
+    assert "--insecure" in node.node_command(contributor, forced, 1)
+
+
+def test_a_contributors_file_reads_back(tmp_path: Path, world: World) -> None:
+    who = account("ada").address
+    made = Contributor(tmp_path, world.url, world.url, world.deployment, who, "mnist", 1, 5, "sign-flip:3")
+    made.save()
+    assert Contributor.load(tmp_path) == made
+    assert Contributor.of_node({"folkmoot-home": str(tmp_path)}).chain_id == 31337
+
+
+@pytest.mark.parametrize("damage", ["", "{}", "[]", "no json", '{"deployment": {"ledger": "x"}}'])
+def test_a_damaged_contributors_file(tmp_path: Path, damage: str) -> None:
+    (tmp_path / "contributor.json").write_text(damage)
+    with pytest.raises(InputError, match="can't be read") as caught:
+        Contributor.load(tmp_path)
+    assert caught.value.code == "no-contributor"
+
+
+def test_kept_updates_are_the_last_ones_and_whole(tmp_path: Path) -> None:
+    for number in range(1, 7):
+        keep_update(tmp_path, number, KeptUpdate("ab", "{}", bytes([number])))
+    assert [number for number in range(10) if kept_update(tmp_path, number)] == [4, 5, 6]
+    (tmp_path / "updates" / "6.update").unlink()
+    assert kept_update(tmp_path, 6) is None
+    (tmp_path / "updates" / "5.json").write_text("half")
+    assert kept_update(tmp_path, 5) is None
+
+
+def test_a_genesis_is_a_mirror_and_always_the_same(tmp_path: Path) -> None:
+    task = load_task("digits")
+    made = write_genesis(task, tmp_path)
+    assert start_of(task).genesis == made.genesis
+    source = open_source(str(tmp_path))
+    assert Genesis.from_json(source.document(made.genesis.hash.hex())) == made.genesis
+    manifest = Manifest.from_json(source.fetch(made.genesis.manifest, 1 << 20).read_bytes())
+    state = State.from_bytes(source.fetch(made.genesis.state, 1 << 24).read_bytes(), manifest)
+    assert state.root(manifest.hash) == made.state_root
+    assert (tmp_path / "genesis.json").read_bytes() == made.genesis.to_json()
+    assert dict(manifest.training) == json.loads(json.dumps(task.training))
+
+
+def test_pauses_are_shortened_in_one_module_only() -> None:
+    module = ModuleType("loop")
+    module.time = time  # type: ignore[attr-defined]
+    slept: list[float] = []
+    assert shorten_pauses(module, 0.2, slept.append)
+    module.time.sleep(3)
+    module.time.sleep(0.1)
+    assert slept == [0.2, 0.1]
+    assert module.time.monotonic() > 0
+    assert time.sleep is not module.time.sleep
+    assert not shorten_pauses(ModuleType("without"), 0.2)
+
+
+def test_flowers_node_still_has_the_loop_that_we_shorten() -> None:
+    """If this fails after an update of Flower, nodes are slow again: look at `client.supernode`."""
+    from flwr.supernode import start_client_internal
+
+    assert start_client_internal.time is time
