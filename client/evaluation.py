@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from client.tasks import Task
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import ArtifactError, FolkmootError, InputError, TaskError
+from folkmoot.genesis import Genesis
 from folkmoot.hashing import canonical_json, sha256_hex
+from folkmoot.manifest import Manifest
+from folkmoot.state import State
 
 FORMAT = "folkmoot/evaluation/1"
 
@@ -89,26 +93,35 @@ def write_report(report: dict[str, Any], path: Path) -> None:
 
 
 def fetch_model(coordinator: str, version: str) -> bytes:
-    """Fetch a version's model file.
+    """Fetch a version's state and make its model file, the same bytes as everybody's.
+
+    Args:
+        coordinator: URL of the coordinator.
+        version: Number of a version or of an anchored round, or ``active``.
 
     Raises:
         CoordinatorError: The coordinator has no such version or can't be reached.
+        ArtifactError: A file is missing or damaged.
     """
     with CoordinatorApi(coordinator) as api:
-        return api.model(version)
+        manifest = _manifest(api)
+        if version == "0":
+            return _state(api, _genesis(api).state, manifest).to_safetensors(manifest, 0)
+        active = version == "active"
+        found = api.get("/v1/models/active" if active else f"/v1/rounds/{version}")
+        number = int(found["version"] if active else found["round"])
+        if number == 0:
+            return _state(api, _genesis(api).state, manifest).to_safetensors(manifest, 0)
+        return _state(api, _sha256(found, number), manifest).to_safetensors(manifest, number)
 
 
 def watch(task: Task, coordinator: str) -> Iterator[dict[str, Any]]:
     """Measure each newly anchored state, without end.
 
     Yields:
-        ``round``, ``stateRoot`` and ``metrics``; or ``round`` and ``error``.
+        ``version``, ``stateRoot`` and ``metrics``; or ``round`` and ``error``.
     """
     import torch
-
-    from folkmoot.manifest import Manifest
-    from folkmoot.mirror import open_source
-    from folkmoot.state import State
 
     torch.set_num_threads(1)
     manifest: Manifest | None = None
@@ -118,25 +131,33 @@ def watch(task: Task, coordinator: str) -> Iterator[dict[str, Any]]:
                 continue
             number = int(event.data["round"])
             try:
-                artifacts = _artifacts(api, number)
-                if manifest is None:
-                    manifest = Manifest.from_json(api.artifact(artifacts["manifest"]))
-                source = open_source(coordinator)
-                try:
-                    path = source.fetch(artifacts["state"], 4 + 16 * manifest.size)
-                    state = State.from_bytes(path.read_bytes(), manifest)
-                finally:
-                    source.close()
+                manifest = manifest or _manifest(api)
+                state = _state(api, _sha256(api.get(f"/v1/rounds/{number}"), number), manifest)
                 weights = {name: torch.from_numpy(array) for name, array in state.model(manifest).items()}
                 metrics = _measure(task, weights)
-                yield {"round": number, "stateRoot": event.data.get("stateRoot", ""), "metrics": metrics}
+                yield {"version": number, "stateRoot": event.data.get("stateRoot", ""), "metrics": metrics}
             except FolkmootError as error:
                 yield {"round": number, "error": str(error)}
 
 
-def _artifacts(api: CoordinatorApi, number: int) -> dict[str, Any]:
-    """Find the sha256 of a round's public files."""
-    found = api.get(f"/v1/rounds/{number}").get("artifacts")
-    if not isinstance(found, dict):
-        raise ArtifactError(f"The coordinator does not name the files of round {number}.")
-    return found
+def _genesis(api: CoordinatorApi) -> Genesis:
+    return Genesis.from_json(api.document(api.deployment().genesis_hash.removeprefix("0x")))
+
+
+def _manifest(api: CoordinatorApi) -> Manifest:
+    return Manifest.from_json(api.artifact(_genesis(api).manifest))
+
+
+def _state(api: CoordinatorApi, sha256: str, manifest: Manifest) -> State:
+    with TemporaryDirectory(prefix="folkmoot-evaluate-") as folder:
+        path = api.download(sha256, Path(folder, "state"))
+        return State.from_bytes(path.read_bytes(), manifest)
+
+
+def _sha256(found: dict[str, Any], number: int) -> str:
+    """Find the name of a round's state file."""
+    if not isinstance(found.get("state"), str):
+        raise ArtifactError(
+            f"The coordinator has no state of round {number} yet.", remedy="Wait until it is anchored."
+        )
+    return str(found["state"])

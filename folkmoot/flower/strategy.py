@@ -246,8 +246,7 @@ class FolkmootStrategy(Strategy):
 
     def _state_of(self, round_id: int) -> str | None:
         """Find the sha256 of the state file that a round made."""
-        found = self._api.get(f"/v1/rounds/{round_id}")
-        digest = found.get("artifacts", {}).get("state") if isinstance(found.get("artifacts"), dict) else None
+        digest = self._api.get(f"/v1/rounds/{round_id}").get("state")
         return digest if isinstance(digest, str) else None
 
     def _await_run(self) -> RunView:

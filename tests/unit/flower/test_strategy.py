@@ -62,6 +62,8 @@ def test_it_carries_a_run_to_its_end(join: Join) -> None:
     assert [report.round for report in carrier.reports] == [1, 2, 3]
     assert all(len(report.accepted) == 2 for report in carrier.reports)
     assert world.states[-1].model(MANIFEST)["weight"].mean() == pytest.approx(-0.03, abs=0.002)
+    final = {name: array.numpy() for name, array in result.arrays.items()}
+    assert all(np.array_equal(final[name], a) for name, a in world.states[-1].model(MANIFEST).items())
     assert result.train_metrics_clientapp[2]["loss"] == pytest.approx(0.1)
     assert max(grid.pulled) <= 2
 

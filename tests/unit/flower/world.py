@@ -264,6 +264,10 @@ def _handler(world: World) -> type[BaseHTTPRequestHandler]:
                     return (
                         self._send(200, found) if found else self._send(*_problem(404, "no-open-round", ""))
                     )
+                if parts[1] == "rounds" and parts[2].isdigit() and int(parts[2]) < len(world.states):
+                    return self._send(
+                        200, {"round": int(parts[2]), "state": world.states[int(parts[2])].sha256()}
+                    )
                 if parts[1] == "runs":
                     return self._send(200, world.run())
                 if parts[1] == "deployment":
