@@ -491,7 +491,9 @@ def outer_step_section() -> dict[str, Any]:
     new_theta, new_momentum = [], []
     for theta, momentum, aggregate, weight_sum, exponent, rate, decay in cases:
         results = optimizer.outer_step(
-            *(np.full(LEAF, value, dtype=np.int64) for value in (theta, momentum, aggregate)),
+            np.full(LEAF, theta, dtype=np.int64),
+            np.full(LEAF, momentum, dtype=np.int64),
+            np.full(LEAF, aggregate, dtype=np.int64),
             weight_sum,
             np.array([exponent], dtype=np.int64),
             rate,
@@ -573,8 +575,8 @@ def round_section() -> dict[str, Any]:
     before = {"baseTheta": state.theta_tree(), "baseMomentum": state.momentum_tree()}
     return {
         "about": "Sections 3 to 11 in one: a round of five entries of three leaves under multi_krum; the last entry "
-        "was not delivered. updateProof*, ordered by entry, leaf, level, and the other proofs, by leaf and level, are for "
-        "every leaf. Files are text or 0x-hex.",
+        "was not delivered. updateProof*, ordered by entry, leaf, level, and the other proofs, by leaf and level, "
+        "are for every leaf. Files are text or 0x-hex.",
         "manifest": manifest.to_json().decode(),
         "manifestHash": hexed(manifest.hash),
         "layout": hexed(manifest.layout),
