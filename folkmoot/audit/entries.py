@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from folkmoot.audit.calls import decode_call
+from folkmoot.audit.calls import Call, decode_call
 from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.history import History, Transaction
 from folkmoot.audit.rounds import Round
@@ -68,14 +68,15 @@ def _check_batch(
     batch: list[Commitment],
 ) -> EntryCounts:
     """Check the entries that one transaction recorded."""
-    call = decode_call("ledger", transaction.input) if transaction.to == history.deployment.ledger else None
-    if call is not None and call.function == "commitUpdate":
-        sent, signatures = [call.arguments[0]], []
-    elif call is not None and call.function == "commitUpdates":
-        sent, signatures = list(call.arguments[1]), list(call.arguments[2])
-    else:  # recorded through another contract: its call data can mean anything
+    if (
+        transaction.to != history.deployment.ledger
+    ):  # through another contract, whose call data can mean anything
         return EntryCounts(relied=len(batch))
     first = Subject(check=_CHECK, round=events[0].round, event=events[0])
+    call = decode_call("ledger", transaction.input)
+    sent, signatures = _commitments_of(call)
+    if call is None or not sent:
+        raise mismatch(first, "the call that recorded the entry", "commitUpdates or commitUpdate", call)
     for event, commitment, words in zip(events, batch, sent, strict=False):
         _require_same(_subject(event), commitment, words)
     require(first, "the number of commitments in the transaction", len(batch), len(sent))
@@ -85,8 +86,17 @@ def _check_batch(
     require(first, "the number of signatures in the transaction", len(batch), len(signatures))
     counts = EntryCounts()
     for event, commitment, signature in zip(events, batch, signatures, strict=True):
-        counts += _check_signature(history, domain, _subject(event), commitment, bytes(signature))
+        counts += _check_signature(history, domain, _subject(event), commitment, signature)
     return counts
+
+
+def _commitments_of(call: Call | None) -> tuple[list[Any], list[bytes]]:
+    """Return the commitments in a call, and the signatures beside them."""
+    if call is not None and call.function == "commitUpdate":
+        return [call.arguments[0]], []
+    if call is not None and call.function == "commitUpdates":
+        return list(call.arguments[1]), list(call.arguments[2])
+    return [], []
 
 
 def _check_signature(

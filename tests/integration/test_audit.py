@@ -349,6 +349,7 @@ def test_a_slashed_round_and_what_was_built_on_it_change_nothing(world: World) -
     world.send("ledger", "reportFraud", 5, factories.account("outsider").address, by=verifier)
     world.head = 4
     bond = factories.policy().bond
+    world.advance(5)  # gas is estimated in another second than that of the last checkpoint
     world.send("token", "approve", world.federation.deployment.vault, bond)
     world.send("vault", "stake", world.federation.coordinator.address, bond)
     world.play(["dora", "cleo"])

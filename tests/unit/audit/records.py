@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Histories without a chain: events that a test writes down, in blocks of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from folkmoot.audit.history import Block, History, Storage, Transaction
+from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.events import Event, MinDelayChange, RoleGranted, Transfer
+from folkmoot.chain.rpc import Head
+from tests import factories
+
+GENESIS_TIME = 1_000_000
+UNBONDING = 3_600
+ADA, BEN, CLEO, COORDINATOR, VERIFIER = (
+    factories.account(name).address for name in ("ada", "ben", "cleo", "coordinator", "verifier")
+)
+NOBODY = "0x" + "0" * 40
+
+DEPLOYMENT = Deployment(
+    chain_id=31337,
+    block=1,
+    genesis_hash="0x" + "01" * 32,
+    **{
+        role: factories.account(f"contract {role}").address
+        for role in ("token", "vault", "registry", "ledger", "timelock", "governor")
+    },
+)
+
+STORAGE = Storage(
+    manifest_hash=bytes(32),
+    genesis_hash=bytes(32),
+    vault=DEPLOYMENT.vault,
+    token=DEPLOYMENT.token,
+    registry=DEPLOYMENT.registry,
+    ledger_head=Head(0, bytes(32)),
+    next_round=1,
+    current_policy=1,
+    coordinator=COORDINATOR,
+    pending_rounds=0,
+    rounds={},
+    policies={},
+    claimable={},
+    versions={},
+    active=None,
+    vault_token=DEPLOYMENT.token,
+    unbonding_period=UNBONDING,
+    total_staked=0,
+    stakes={},
+    unbondings={},
+    votes={},
+    vault_balance=0,
+    total_supply=0,
+    governor_votes=DEPLOYMENT.vault,
+    governor_timelock=DEPLOYMENT.timelock,
+    min_delay=0,
+    proposals={},
+    past_votes={},
+    roles={},
+    code={},
+)
+
+
+class Script:
+    """Writes events down. Each call of `block` starts a new block with one transaction."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.times: dict[int, int] = {}
+        self.number = 0
+        self.logs = 0
+        self.transactions: dict[bytes, Transaction] = {}
+        for contract in ("token", "vault", "registry", "ledger", "timelock", "governor"):
+            self.block(0)
+            self.add(MinDelayChange if contract == "timelock" else RoleGranted, contract, **_first(contract))
+
+    @property
+    def now(self) -> int:
+        """Unix time of the block that is written."""
+        return self.times[self.number]
+
+    def block(self, later: int = 1) -> Script:
+        """Start a block, some seconds later."""
+        time = self.times.get(self.number, GENESIS_TIME) + later
+        self.number += 1
+        self.times[self.number], self.logs = time, 0
+        return self
+
+    def add(self, kind: type[Event], contract: str, **fields: Any) -> Event:
+        """Add an event to the block."""
+        made = kind(
+            contract=contract,
+            block=self.number,
+            block_hash=self.number.to_bytes(32, "big"),
+            transaction=self.number.to_bytes(32, "little"),
+            log_index=self.logs,
+            **fields,
+        )
+        self.logs += 1
+        self.events.append(made)
+        return made
+
+    def called(self, sender: str, to: str, data: bytes = b"") -> None:
+        """Say what the block's transaction is."""
+        hash_ = self.number.to_bytes(32, "little")
+        self.transactions[hash_] = Transaction(hash_, sender, to, 0, data)
+
+    def history(self, *, code_of: Callable[[str], bytes] = lambda account: b"", **storage: Any) -> History:
+        """Return the history; `storage` replaces what the contracts store."""
+        head = Block(self.number, self.number.to_bytes(32, "big"), self.times[self.number])
+        return History(
+            DEPLOYMENT,
+            head,
+            tuple(self.events),
+            self.times,
+            replace(STORAGE, **storage),
+            self.transactions.__getitem__,
+            code_of,
+        )
+
+
+def transfer(script: Script, sender: str, to: str, value: int) -> Event:
+    """Move tokens."""
+    return script.add(Transfer, "token", from_=sender, to=to, value=value)
+
+
+def _first(contract: str) -> dict[str, Any]:
+    if contract == "timelock":
+        return {"old_duration": 0, "new_duration": 0}
+    return {"role": bytes(32), "account": DEPLOYMENT.timelock, "sender": DEPLOYMENT.timelock}

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Entries against the transactions that recorded them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
+
+from folkmoot.audit.entries import EntryCounts, check_entries
+from folkmoot.audit.history import History
+from folkmoot.audit.rounds import Round
+from folkmoot.chain.rpc import Phase, RoundView
+from folkmoot.commitment import Commitment, Domain, entries_hash
+from folkmoot.errors import AuditFailure
+from tests import factories
+from tests.unit.audit.records import ADA, BEN, COORDINATOR, DEPLOYMENT, NOBODY
+from tests.unit.audit.test_audit_rounds import GENESIS_ROOT, Play
+
+STRUCT = "(address,uint64,bytes32,bytes32,uint64,uint32,bytes32)"
+DOMAIN = Domain(DEPLOYMENT.chain_id, DEPLOYMENT.ledger)
+WALLET = factories.account("a wallet contract").address
+
+
+def commitment(who: str, **changes: Any) -> Commitment:
+    """Return the commitment that `Play.commit` records."""
+    return replace(Commitment(who, 1, GENESIS_ROOT, b"\2" * 32, 1_000, 5), **changes)
+
+
+def batch(commitments: list[Commitment], signatures: list[bytes]) -> bytes:
+    selector = keccak(text=f"commitUpdates(uint64,{STRUCT}[],bytes[])")[:4]
+    words = [c.abi_tuple() for c in commitments]
+    return selector + encode(["uint64", f"{STRUCT}[]", "bytes[]"], [1, words, signatures])
+
+
+def own(words: Commitment) -> bytes:
+    return keccak(text=f"commitUpdate({STRUCT})")[:4] + encode([STRUCT], [words.abi_tuple()])
+
+
+def signed(*names: str) -> list[bytes]:
+    people = [factories.account(name) for name in names]
+    return [commitment(who.address).sign(who, DOMAIN) for who in people]
+
+
+def played(
+    *who: str, data: bytes, sender: str = COORDINATOR, to: str = DEPLOYMENT.ledger, **history: Any
+) -> tuple[History, Round]:
+    """Record entries of round 1 in one transaction."""
+    play = Play()
+    play.open(1)
+    play.commit(1, *who)
+    play.called(sender, to, data)
+    found = play.replayed().rounds[1]
+    folded = entries_hash(found.commitments())
+    view = RoundView(
+        1, Phase.OPEN, len(who), 0, 0, 0, 0, NOBODY, 0, False, bytes(32), folded, bytes(32), bytes(32)
+    )
+    return play.history(rounds={1: history.pop("view", view)}, **history), found
+
+
+def test_a_signed_batch_is_believed_by_its_signatures() -> None:
+    data = batch([commitment(ADA), commitment(BEN)], signed("ada", "ben"))
+    assert check_entries(*played(ADA, BEN, data=data)) == EntryCounts(signed=2)
+
+
+def test_an_own_commitment_is_believed_by_its_sender() -> None:
+    found = played(ADA, data=own(commitment(ADA)), sender=ADA)
+    assert check_entries(*found) == EntryCounts(own=1)
+    with pytest.raises(AuditFailure, match=f"Round 1, contributor {ADA}.*the sender"):
+        check_entries(*played(ADA, data=own(commitment(ADA)), sender=BEN))
+
+
+def test_what_another_contract_recorded_is_counted_as_relied() -> None:
+    assert check_entries(*played(ADA, data=b"anything", to=WALLET)) == EntryCounts(relied=1)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        keccak(text="unknown()")[:4],
+        keccak(text="claim(address)")[:4] + bytes(32),
+        batch([commitment(ADA)], signed("ada"))[:100],
+        batch([], []),
+    ],
+)
+def test_a_call_of_the_ledger_that_records_nothing_is_named(data: bytes) -> None:
+    with pytest.raises(AuditFailure, match="the call that recorded the entry"):
+        check_entries(*played(ADA, data=data))
+
+
+def test_a_signature_of_a_contract_is_counted_as_relied() -> None:
+    data = batch([commitment(ADA)], [b"as a wallet likes it"])
+    found = played(ADA, data=data, code_of=lambda account: b"\x60" if account == ADA else b"")
+    assert check_entries(*found) == EntryCounts(relied=1)
+
+
+def test_a_bad_signature_is_named() -> None:
+    data = batch([commitment(ADA), commitment(BEN)], signed("ada", "cleo"))
+    with pytest.raises(AuditFailure, match=f"Round 1, contributor {BEN}.*the signature"):
+        check_entries(*played(ADA, BEN, data=data))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"contributor": BEN},
+        {"round": 2},
+        {"base_state_root": bytes(32)},
+        {"update_root": bytes(32)},
+        {"sum_squares": 999},
+        {"num_examples": 6},
+        {"bundle_hash": b"\1" * 32},
+    ],
+)
+def test_each_word_of_the_event_is_compared_with_the_call(changes: dict[str, Any]) -> None:
+    (name,) = changes
+    data = batch([commitment(ADA, **changes)], signed("ada"))
+    with pytest.raises(AuditFailure, match=f"the {name.replace('_', ' ')} in the event"):
+        check_entries(*played(ADA, data=data))
+
+
+def test_entries_that_the_transaction_did_not_record_are_named() -> None:
+    data = batch([commitment(ADA)], signed("ada"))
+    with pytest.raises(AuditFailure, match="number of commitments in the transaction"):
+        check_entries(*played(ADA, BEN, data=data))
+    data = batch([commitment(ADA), commitment(BEN)], signed("ada"))
+    with pytest.raises(AuditFailure, match="number of signatures in the transaction"):
+        check_entries(*played(ADA, BEN, data=data))
+
+
+def test_another_hash_of_the_entries_is_named() -> None:
+    data = batch([commitment(ADA)], signed("ada"))
+    view = RoundView(
+        1, Phase.OPEN, 1, 0, 0, 0, 0, NOBODY, 0, False, bytes(32), b"\1" * 32, bytes(32), bytes(32)
+    )
+    with pytest.raises(AuditFailure, match="Round 1: the hash of the entries"):
+        check_entries(*played(ADA, data=data, view=view))
