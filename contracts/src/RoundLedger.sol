@@ -13,6 +13,7 @@ import { IStakeVault } from "./interfaces/IStakeVault.sol";
 import { Commitments } from "./libraries/Commitments.sol";
 import { Policies } from "./libraries/Policies.sol";
 import { PolicyId, RoundId } from "./libraries/Types.sol";
+import { WeightedSum } from "./libraries/WeightedSum.sol";
 
 /// @title The record of training: policies, rounds, commitments, anchors, finality and rewards.
 /// @dev Two facts keep the fall-back after a fraud simple, and every function preserves them: each `Anchored` round is
@@ -36,7 +37,7 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     /// @notice Role that adds policies and appoints the coordinator: the timelock.
     bytes32 public constant GOVERNANCE_ROLE = keccak256("GOVERNANCE_ROLE");
     /// @notice Largest sum of weights: 255 times it still fits a 32-bit lane.
-    uint256 public constant MAX_WEIGHT_SUM = 16_843_009;
+    uint256 public constant MAX_WEIGHT_SUM = WeightedSum.MAX_WEIGHT_SUM;
     /// @notice Most anchored rounds that may wait to become final. Bounds the walk of a fraud report.
     uint16 public constant MAX_PENDING_ROUNDS = 256;
     /// @notice Share of a slashed bond that goes to the challenger, in 1/10000.
@@ -424,6 +425,7 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     }
 
     function _bit(uint32 memberId) private pure returns (uint256) {
+        // forge-lint: disable-next-line(incorrect-shift)
         return 1 << (memberId & 0xff);
     }
 

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @title The plain trees of the protocol: aggregate, theta and momentum (docs/protocol.md, section 3).
+/// @notice Each tree has its own prefixes for leaves and nodes, so that no part of one can pass for a part of another.
+/// @dev Reference functions for fraud proofs.
+library MerkleTree {
+    /// @notice Which tree; the prefix of its leaves. The prefix of its nodes is one more.
+    enum Kind {
+        Aggregate,
+        Theta,
+        Momentum
+    }
+
+    /// @notice Thrown when an index has no place in a tree of this depth.
+    error MerkleTreeIndexOutOfRange(uint256 index, uint256 depth);
+
+    /// @notice Hash of a leaf's bytes.
+    function leaf(Kind kind, bytes memory values) internal pure returns (bytes32) {
+        return keccak256(abi.encodePacked(bytes1(_leafPrefix(kind)), values));
+    }
+
+    /// @notice Hash of the node above two.
+    function parent(Kind kind, bytes32 left, bytes32 right) internal pure returns (bytes32) {
+        return keccak256(abi.encodePacked(bytes1(_leafPrefix(kind) + 1), left, right));
+    }
+
+    /// @notice The root that a node at `index` of the lowest level has with these siblings, from the lowest up.
+    /// @param siblings As many as the tree is deep; the depth must come from the manifest.
+    function climb(Kind kind, bytes32 node, uint256 index, bytes32[] memory siblings) internal pure returns (bytes32) {
+        if (index >> siblings.length != 0) revert MerkleTreeIndexOutOfRange(index, siblings.length);
+        for (uint256 level = 0; level < siblings.length; ++level) {
+            bool isRight = (index >> level) & 1 == 1;
+            node = isRight ? parent(kind, siblings[level], node) : parent(kind, node, siblings[level]);
+        }
+        return node;
+    }
+
+    /// @notice The root that stands for a whole state.
+    function stateRoot(bytes32 manifestHash, bytes32 thetaRoot, bytes32 momentumRoot) internal pure returns (bytes32) {
+        return keccak256(abi.encodePacked(bytes1(0x08), manifestHash, thetaRoot, momentumRoot));
+    }
+
+    function _leafPrefix(Kind kind) private pure returns (uint8) {
+        return 2 + 2 * uint8(kind);
+    }
+}

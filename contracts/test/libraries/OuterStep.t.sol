@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { OuterStep } from "../../src/libraries/OuterStep.sol";
+import { Libraries } from "../utils/Libraries.sol";
+import { Test } from "../utils/Test.sol";
+
+/// @notice The outer step and the next exponents.
+contract OuterStepTest is Test {
+    int64 private constant BOUND = 2 ** 48 - 1;
+
+    Libraries private _libraries;
+
+    function setUp() public {
+        _libraries = new Libraries();
+    }
+
+    /// @dev FedAvg over weights of 1: momentum 0, rate 1, and an exponent that makes the shift zero.
+    function _plain(uint32 weightSum) private pure returns (OuterStep.Settings memory) {
+        return OuterStep.Settings({ weightSum: weightSum, exponent: -26, rate: 1024, momentum: 0 });
+    }
+
+    // The mean.
+
+    function test_mean_roundsToTheNearestHalvesUp() public view {
+        int256[9] memory sums = [int256(-6), -5, -3, -2, 2, 3, 5, 6, 7];
+        int256[9] memory quarters = [int256(-1), -1, -1, 0, 1, 1, 1, 2, 2];
+        for (uint256 i = 0; i < sums.length; ++i) {
+            vm.assertEq(_libraries.mean(sums[i], 4, -26), quarters[i], "of four");
+        }
+    }
+
+    function test_mean_shiftsByTheExponent() public view {
+        vm.assertEq(_libraries.mean(3, 1, 4), 3 * 2 ** 30, "the largest exponent");
+        vm.assertEq(_libraries.mean(-3, 2, -25), -3, "one bit");
+        vm.assertEq(_libraries.mean(8192, 1, -40), 1, "half of the smallest unit rounds up");
+        vm.assertEq(_libraries.mean(8191, 1, -40), 0, "less than half rounds down");
+        vm.assertEq(_libraries.mean(-8192, 1, -40), 0, "minus half rounds up");
+        vm.assertEq(_libraries.mean(-8193, 1, -40), -1, "below minus half");
+    }
+
+    function testFuzz_mean_isWithinHalfAUnit(int32 aggregate, uint32 weightSum, int8 exponent) public view {
+        weightSum = uint32(bound(weightSum, 1, 16_843_009));
+        exponent = int8(int256(bound(uint8(exponent), 0, 44)) - 40);
+        int256 result = _libraries.mean(aggregate, weightSum, exponent);
+        // In units of 2^-14, in which every shift is a whole number.
+        int256 exact = int256(aggregate) * int256(2) ** uint256(int256(exponent) + 40);
+        int256 gap = 2 * (result * int256(uint256(weightSum)) * 2 ** 14 - exact);
+        int256 unit = int256(uint256(weightSum)) * 2 ** 14;
+        vm.assertTrue(gap <= unit && gap > -unit, "the nearest, halves up");
+    }
+
+    function test_mean_failsWithAnImpossibleExponent() public {
+        vm.expectRevert(abi.encodeWithSelector(OuterStep.OuterStepExponentOutOfRange.selector, int256(5)));
+        _libraries.mean(1, 1, 5);
+        vm.expectRevert(abi.encodeWithSelector(OuterStep.OuterStepExponentOutOfRange.selector, int256(-41)));
+        _libraries.mean(1, 1, -41);
+    }
+
+    function test_mean_failsWithoutWeight() public {
+        vm.expectRevert(abi.encodeWithSelector(OuterStep.OuterStepEmpty.selector));
+        _libraries.mean(1, 0, 0);
+    }
+
+    // The step.
+
+    function test_step_isFedAvgWithoutMomentum() public view {
+        (int64 theta, int64 momentum) = _libraries.step(1000, 7, -30, _plain(3));
+        vm.assertEq(int256(theta), 1010, "theta goes against the mean");
+        vm.assertEq(int256(momentum), -10, "momentum is the mean");
+    }
+
+    function test_step_isNesterovsWithMomentum() public view {
+        OuterStep.Settings memory settings = _plain(1);
+        (settings.momentum, settings.rate) = (512, 512);
+        (int64 theta, int64 momentum) = _libraries.step(1000, 100, 10, settings);
+        vm.assertEq(int256(momentum), 60, "half of 100, and 10");
+        vm.assertEq(int256(theta), 980, "half of 10 and half of 60");
+    }
+
+    function test_step_roundsTowardsMinusInfinity() public view {
+        OuterStep.Settings memory settings = _plain(1);
+        settings.momentum = 1;
+        (, int64 momentum) = _libraries.step(0, -1, 0, settings);
+        vm.assertEq(int256(momentum), -1, "floor of -1/1024");
+        settings.rate = 1;
+        (int64 theta,) = _libraries.step(0, 0, -1, settings);
+        vm.assertEq(int256(theta), 1, "minus the floor of -2/1024");
+        (theta,) = _libraries.step(0, 0, 1, settings);
+        vm.assertEq(int256(theta), 0, "minus the floor of 1/1024");
+    }
+
+    function test_step_staysInsideOfTheBound() public view {
+        OuterStep.Settings memory settings = OuterStep.Settings(1, 4, 4096, 1024);
+        (int64 theta, int64 momentum) = _libraries.step(-BOUND, BOUND, 127, settings);
+        vm.assertEq(int256(theta), -BOUND, "theta below");
+        vm.assertEq(int256(momentum), BOUND, "momentum above");
+        (theta, momentum) = _libraries.step(BOUND, -BOUND, -127, settings);
+        vm.assertEq(int256(theta), BOUND, "theta above");
+        vm.assertEq(int256(momentum), -BOUND, "momentum below");
+    }
+
+    function test_step_leavesPaddingAtZero() public view {
+        (int64 theta, int64 momentum) = _libraries.step(0, 0, 0, OuterStep.Settings(7, -9, 717, 922));
+        vm.assertEq(int256(theta), 0, "theta");
+        vm.assertEq(int256(momentum), 0, "momentum");
+    }
+
+    // The exponents.
+
+    function test_nextExponent_aimsAtAMeanOf16() public view {
+        uint256[8] memory absolutes = [uint256(0), 1131, 1132, 2262, 2263, 4525, 4526, 100_000];
+        int8[8] memory expected = [int8(-11), -11, -11, -11, -10, -10, -9, -5];
+        for (uint256 i = 0; i < absolutes.length; ++i) {
+            // 800 elements: the mean of |q| is absolute / 800.
+            vm.assertEq(int256(_libraries.nextExponent(-8, 800, absolutes[i])), expected[i], "exponent");
+        }
+    }
+
+    function testFuzz_nextExponent_followsTheRule(uint256 elements, uint256 absolute, int8 exponent) public view {
+        elements = bound(elements, 1, 2 ** 32);
+        absolute = bound(absolute, 0, 127 * elements);
+        exponent = int8(int256(bound(uint8(exponent), 0, 44)) - 40);
+        int8 given = _libraries.nextExponent(exponent, elements, absolute);
+        // The rule as it is written: the largest of [-3, 3], tried from above.
+        int8 change = 3;
+        while (change > -3) {
+            uint256 left = 2 * absolute * absolute;
+            uint256 right = (elements * 16) ** 2;
+            if (change < 0) left <<= uint256(int256(-2 * change));
+            else right <<= uint256(int256(2 * change));
+            if (left >= right) break;
+            --change;
+        }
+        int256 expected = int256(exponent) + change;
+        if (expected < -40) expected = -40;
+        if (expected > 4) expected = 4;
+        vm.assertEq(int256(given), expected, "exponent");
+    }
+
+    function test_nextExponent_staysInsideOfItsRange() public view {
+        vm.assertEq(int256(_libraries.nextExponent(-39, 1, 0)), -40, "smallest");
+        vm.assertEq(int256(_libraries.nextExponent(3, 1, 127)), 4, "largest");
+    }
+
+    function test_lowerMedian_isTheSmallerOfTheMiddleTwo() public view {
+        uint256[] memory values = new uint256[](4);
+        (values[0], values[1], values[2], values[3]) = (9, 2, 7, 4);
+        vm.assertEq(_libraries.lowerMedian(values), 4, "of four");
+        values = new uint256[](3);
+        (values[0], values[1], values[2]) = (9, 2, 7);
+        vm.assertEq(_libraries.lowerMedian(values), 7, "of three");
+        values = new uint256[](1);
+        values[0] = 5;
+        vm.assertEq(_libraries.lowerMedian(values), 5, "of one");
+    }
+
+    function test_lowerMedian_failsOfNothing() public {
+        vm.expectRevert(abi.encodeWithSelector(OuterStep.OuterStepEmpty.selector));
+        _libraries.lowerMedian(new uint256[](0));
+    }
+
+    function testFuzz_lowerMedian_hasHalfOnEachSide(uint256[] memory values) public view {
+        vm.assume(values.length > 0 && values.length <= 64);
+        uint256 median = _libraries.lowerMedian(values);
+        uint256 below = 0;
+        uint256 notAbove = 0;
+        for (uint256 i = 0; i < values.length; ++i) {
+            if (values[i] < median) ++below;
+            if (values[i] <= median) ++notAbove;
+        }
+        vm.assertLe(below, (values.length - 1) / 2, "below");
+        vm.assertGt(notAbove, (values.length - 1) / 2, "at most the median");
+    }
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
+import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
+import { OuterStep } from "../../src/libraries/OuterStep.sol";
+import { WeightedSum } from "../../src/libraries/WeightedSum.sol";
+
+/// @notice The libraries behind external calls, so that a test can expect their reverts and measure their gas.
+contract Libraries {
+    function sumLeaf(bytes calldata values) external pure returns (MerkleSum.Node memory) {
+        return MerkleSum.leaf(values);
+    }
+
+    function sumParent(MerkleSum.Node calldata left, MerkleSum.Node calldata right)
+        external
+        pure
+        returns (MerkleSum.Node memory)
+    {
+        return MerkleSum.parent(left, right);
+    }
+
+    function sumClimb(MerkleSum.Node calldata node, uint256 index, MerkleSum.Node[] calldata siblings)
+        external
+        pure
+        returns (MerkleSum.Node memory)
+    {
+        return MerkleSum.climb(node, index, siblings);
+    }
+
+    function treeLeaf(MerkleTree.Kind kind, bytes calldata values) external pure returns (bytes32) {
+        return MerkleTree.leaf(kind, values);
+    }
+
+    function treeParent(MerkleTree.Kind kind, bytes32 left, bytes32 right) external pure returns (bytes32) {
+        return MerkleTree.parent(kind, left, right);
+    }
+
+    function treeClimb(MerkleTree.Kind kind, bytes32 node, uint256 index, bytes32[] calldata siblings)
+        external
+        pure
+        returns (bytes32)
+    {
+        return MerkleTree.climb(kind, node, index, siblings);
+    }
+
+    function stateRoot(bytes32 manifestHash, bytes32 thetaRoot, bytes32 momentumRoot) external pure returns (bytes32) {
+        return MerkleTree.stateRoot(manifestHash, thetaRoot, momentumRoot);
+    }
+
+    function weightedLeaf(uint32[] calldata weights, bytes[] calldata leaves) external pure returns (bytes memory) {
+        return WeightedSum.leaf(weights, leaves);
+    }
+
+    function weightedValue(bytes calldata aggregate, uint256 coordinate, uint256 weightSum)
+        external
+        pure
+        returns (int256)
+    {
+        return WeightedSum.value(aggregate, coordinate, weightSum);
+    }
+
+    function step(int64 theta, int64 momentum, int256 aggregate, OuterStep.Settings calldata settings)
+        external
+        pure
+        returns (int64, int64)
+    {
+        return OuterStep.step(theta, momentum, aggregate, settings);
+    }
+
+    function mean(int256 aggregate, uint32 weightSum, int8 exponent) external pure returns (int256) {
+        return OuterStep.mean(aggregate, weightSum, exponent);
+    }
+
+    function nextExponent(int8 exponent, uint256 elements, uint256 absolute) external pure returns (int8) {
+        return OuterStep.nextExponent(exponent, elements, absolute);
+    }
+
+    function lowerMedian(uint256[] calldata values) external pure returns (uint256) {
+        return OuterStep.lowerMedian(values);
+    }
+}
