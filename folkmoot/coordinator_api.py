@@ -390,6 +390,13 @@ class CoordinatorApi:
                     raise
             time.sleep(0.5)
 
+    def newest_event(self) -> int:
+        """Number of the newest event: what comes after it is news."""
+        with self._stream("GET", "/v1/events") as response:
+            for event in _parse_events(response.iter_lines()):
+                return event.id
+        raise self._nonsense("/v1/events")
+
     # Inside.
 
     def _client(self) -> httpx.Client:

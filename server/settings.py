@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from folkmoot.errors import InputError
 
@@ -68,18 +68,6 @@ class Settings(BaseSettings):
     trust_proxy: bool = False
     """Take the client's address from X-Forwarded-For; only behind a proxy that sets it."""
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The file comes in through `load`; no other sources than the environment."""
-        return env_settings, init_settings
-
     def resolve(self, path: Path) -> Path:
         """A path of the settings as it is on the disk."""
         return path if path.is_absolute() else self.home / path
@@ -122,12 +110,24 @@ def load(home: Path, **overrides: Any) -> Settings:
         raise InputError(f"{path} can't be read: {exc}.", remedy="Correct the file.") from exc
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold a JSON object.", remedy="Correct the file.")
+
+    class Loaded(Settings):
+        """Settings with their sources in order; the file's values come last."""
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, InitSettingsSource(settings_cls, values)
+
+    chosen = {key: value for key, value in overrides.items() if value is not None}
     try:
-        settings = Settings(**(values | {"home": home}))
-        chosen = {key: value for key, value in overrides.items() if value is not None}
-        if not chosen:
-            return settings
-        return Settings.model_validate(settings.model_dump() | chosen)
+        return Loaded(**(chosen | {"home": home}))
     except ValidationError as exc:
         problem = exc.errors()[0]
         name = ".".join(str(part) for part in problem["loc"]) or "settings"

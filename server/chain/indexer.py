@@ -31,7 +31,7 @@ REMEMBERED_BLOCKS = 256
 """Ends of batches that are kept to find where a reorg began."""
 
 _SUBJECTS = ("round", "version", "proposalId", "policyId", "account")
-_SUPPORT = ("against", "for", "abstain")
+SUPPORT = ("against", "for", "abstain")
 
 
 class Indexer:
@@ -138,7 +138,7 @@ def _announce(session: Session, event: ChainEvent) -> None:
                 {
                     "proposal": str(arguments["proposalId"]),
                     "voter": arguments["voter"],
-                    "support": _SUPPORT[arguments["support"]],
+                    "support": SUPPORT[arguments["support"]],
                     "votes": str(arguments["weight"]),
                     "reason": arguments["reason"],
                 },

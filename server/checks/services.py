@@ -9,12 +9,10 @@ heard.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -28,11 +26,14 @@ from folkmoot.updates import FileUpdate
 from folkmoot.verdict import Reason
 from server.coordinator import Coordinator
 from server.db import events
-from server.db.models import Artifact, Entry, Round, Update
+from server.db.models import Artifact, Entry, Refusal, Round, Update
 from server.rounds import services as rounds
 from server.rounds.kept import commitment_json
 from server.rounds.steps import Step
 from server.store import Stored, Writer
+
+KEPT_REFUSALS = 10
+"""Equal refusals (round, claimed contributor, reason) that are kept: a flood is not worth more."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,6 @@ class Intake:
         self._coordinator = coordinator
         self._slots = threading.BoundedSemaphore(coordinator.settings.uploads)
         self._policies: dict[int, Policy] = {}
-
-    @contextmanager
-    def recording(self, number: int, commitment: Commitment, signature: bytes) -> Iterator[None]:
-        """Write down every refusal that is raised inside."""
-        try:
-            yield
-        except UpdateRefused as refusal:
-            self._write_down(number, commitment, signature, refusal)
-            raise
 
     def begin(self, number: int, commitment: Commitment, signature: bytes) -> Arrival:
         """Check what can be checked before any byte of the update is read.
@@ -150,6 +142,32 @@ class Intake:
             f"an update of this model has {self.size}.",
             "Encode the update with the federation's manifest.",
         )
+
+    def write_down(
+        self, number: int, commitment: Commitment, signature: bytes, refusal: UpdateRefused
+    ) -> None:
+        """Keep a refusal, with what is known of its author; of many equal ones, the first few."""
+        try:
+            commitment.check_signature(signature, self._coordinator.domain)
+            authenticated = True
+        except UpdateRefused:
+            authenticated = False
+        with self._coordinator.database.write() as session:
+            equal = select(func.count()).where(
+                Refusal.round == number,
+                Refusal.contributor == commitment.contributor,
+                Refusal.reason == refusal.code,
+                Refusal.authenticated == authenticated,
+            )
+            if (session.scalar(equal) or 0) < KEPT_REFUSALS:
+                rounds.refuse(
+                    session,
+                    number,
+                    commitment.contributor,
+                    refusal.code,
+                    refusal.message,
+                    authenticated=authenticated,
+                )
 
     # Inside.
 
@@ -269,24 +287,6 @@ class Intake:
             Entry.round == number, Entry.commitment_hash == commitment_hash, Entry.sha256.is_not(None)
         )
         return any(session.scalars(query).first() is not None for query in (accepted, delivered))
-
-    def _write_down(
-        self, number: int, commitment: Commitment, signature: bytes, refusal: UpdateRefused
-    ) -> None:
-        try:
-            commitment.check_signature(signature, self._coordinator.domain)
-            authenticated = True
-        except UpdateRefused:
-            authenticated = False
-        with self._coordinator.database.write() as session:
-            rounds.refuse(
-                session,
-                number,
-                commitment.contributor,
-                refusal.code,
-                refusal.message,
-                authenticated=authenticated,
-            )
 
 
 def _refused(reason: str, message: str, remedy: str, **details: str) -> UpdateRefused:

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The FastAPI application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from server.api import problems
+from server.api.limits import Limits
+from server.api.parts import EventHub, Parts
+from server.api.routes import (
+    artifacts,
+    contributors,
+    deployment,
+    events,
+    health,
+    metrics,
+    models,
+    policies,
+    proposals,
+    rounds,
+    runs,
+    updates,
+)
+from server.checks.services import Intake
+from server.coordinator import Coordinator
+from server.worker import Worker
+
+_ROUTERS = (
+    health,
+    deployment,
+    policies,
+    contributors,
+    rounds,
+    updates,
+    models,
+    proposals,
+    artifacts,
+    runs,
+    events,
+    metrics,
+)
+
+
+def create_app(coordinator: Coordinator, worker: Worker) -> FastAPI:
+    """Make the application. The worker is started and stopped by whoever made it."""
+    hub = EventHub(coordinator.database)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.parts = Parts(coordinator, worker, Intake(coordinator), hub)
+        looking = asyncio.create_task(hub.run())
+        try:
+            yield
+        finally:
+            hub.close()
+            looking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await looking
+
+    app = FastAPI(
+        title="Folkmoot coordinator",
+        version=version("folkmoot"),
+        description="Rounds, updates, verdicts, models and proposals of one federation. "
+        "Nothing here has to be believed: everything can be checked on the chain (`folkmoot audit`).",
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        openapi_url="/v1/openapi.json",
+        docs_url="/v1/docs",
+        redoc_url=None,
+        lifespan=lifespan,
+        responses=problems.RESPONSES,
+    )
+    app.state.hub = hub
+    problems.install(app)
+    for module in _ROUTERS:
+        app.include_router(module.router)
+    app.add_middleware(Limits, settings=coordinator.settings)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=["*"],
+        allow_methods=["GET", "HEAD"],
+        allow_headers=["Last-Event-ID", "If-None-Match"],
+        expose_headers=["ETag", "Retry-After"],
+    )
+    return app

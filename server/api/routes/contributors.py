@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accounts with stake, and what they contributed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from fastapi import APIRouter
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from server.api.pages import PageWindow
+from server.api.parts import Address, Here, Parts
+from server.api.problems import Problem
+from server.api.routes.updates import refusal_view
+from server.api.schemas import ContributorDetailView, ContributorView, HistoryView, Page
+from server.chain.indexer import by_name
+from server.db.models import ChainEvent, Entry, Refusal
+
+router = APIRouter(tags=["contributors"])
+
+SHOWN = 100
+
+
+@router.get("/v1/contributors")
+def contributors(here: Here, window: PageWindow) -> Page[ContributorView]:
+    """All accounts that ever staked, by address."""
+    with here.coordinator.database.read() as session:
+        query = select(ChainEvent.subject).where(ChainEvent.name == "Staked").distinct()
+        part, cursor = window.of(sorted(session.scalars(query)))
+        return Page(items=_views(here, session, part), next_cursor=cursor)
+
+
+@router.get("/v1/contributors/{address}")
+def contributor(here: Here, address: Address) -> ContributorDetailView:
+    """One account, with its latest rounds and refusals."""
+    with here.coordinator.database.read() as session:
+        (view,) = _views(here, session, [address])
+        refusals = session.scalars(
+            select(Refusal).where(Refusal.contributor == address).order_by(Refusal.id.desc()).limit(SHOWN)
+        ).all()
+        if view.member == 0 and view.rounds == 0 and not refusals:
+            raise Problem(404, "unknown-contributor", f"{address} never staked and never contributed.")
+        rewards = _rewards(session)[address]
+        entries = session.scalars(
+            select(Entry).where(Entry.contributor == address).order_by(Entry.round.desc()).limit(SHOWN)
+        ).all()
+        history = [
+            HistoryView(
+                round=entry.round,
+                weight=entry.weight,
+                reason=entry.reason,
+                numbers=entry.numbers,
+                reward=str(rewards[entry.round]) if entry.round in rewards else None,
+            )
+            for entry in entries
+        ]
+        return ContributorDetailView(
+            **view.model_dump(),
+            claimable=str(here.coordinator.ledger.claimable(address)),
+            history=history,
+            refused=[refusal_view(refusal) for refusal in refusals],
+        )
+
+
+def _rewards(session: Session) -> defaultdict[str, dict[int, int]]:
+    credited: defaultdict[str, dict[int, int]] = defaultdict(dict)
+    for event in by_name(session, "RewardCredited"):
+        arguments = event.arguments
+        credited[arguments["contributor"]][int(arguments["round"])] = int(arguments["amount"])
+    return credited
+
+
+def _views(here: Parts, session: Session, addresses: list[str]) -> list[ContributorView]:
+    if not addresses:
+        return []
+    members = here.coordinator.vault.members(addresses)
+    rewards = _rewards(session)
+
+    def counted(model: type[Entry] | type[Refusal], *conditions: object) -> dict[str, int]:
+        query = select(model.contributor, func.count()).where(model.contributor.in_(addresses), *conditions)  # type: ignore[arg-type]
+        return {row[0]: row[1] for row in session.execute(query.group_by(model.contributor))}
+
+    rounds, weighted = counted(Entry), counted(Entry, Entry.weight > 0)
+    refusals = counted(Refusal, Refusal.authenticated.is_(True))
+    return [
+        ContributorView(
+            address=address,
+            stake=str(members[address][0]),
+            member=members[address][1],
+            rounds=rounds.get(address, 0),
+            weighted=weighted.get(address, 0),
+            refusals=refusals.get(address, 0),
+            rewards=str(sum(rewards[address].values())),
+        )
+        for address in addresses
+    ]

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the federation is on its chain."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from server.api.parts import Here
+from server.api.schemas import DeploymentView
+
+router = APIRouter(tags=["deployment"])
+
+
+@router.get("/v1/deployment")
+def deployment(here: Here) -> DeploymentView:
+    """The deployment file: save it as deployment.json. Compare it with what others have."""
+    return DeploymentView.model_validate(here.coordinator.deployment.to_json())

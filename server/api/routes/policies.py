@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of rounds."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from folkmoot.errors import ContractRefused
+from server.api.pages import PageWindow
+from server.api.parts import Here, Parts
+from server.api.problems import Problem
+from server.api.schemas import Page, PolicyView
+
+router = APIRouter(tags=["policies"])
+
+
+@router.get("/v1/policies")
+def policies(here: Here, window: PageWindow) -> Page[PolicyView]:
+    """All policies, oldest first."""
+    current = here.coordinator.ledger.current_policy()
+    numbers, cursor = window.of(range(1, current + 1))
+    return Page(items=[_view(here, number, current) for number in numbers], next_cursor=cursor)
+
+
+@router.get("/v1/policies/{policy_id}")
+def policy(here: Here, policy_id: int) -> PolicyView:
+    """One policy."""
+    current = here.coordinator.ledger.current_policy()
+    if not 1 <= policy_id <= current:
+        raise Problem(404, "unknown-policy", f"There is no policy {policy_id}.", f"The newest is {current}.")
+    try:
+        return _view(here, policy_id, current)
+    except ContractRefused as exc:
+        raise Problem(404, "unknown-policy", exc.message) from exc
+
+
+def _view(here: Parts, number: int, current: int) -> PolicyView:
+    found = here.coordinator.ledger.policy(number)
+    return PolicyView(
+        id=number,
+        current=number == current,
+        rule=found.rule,
+        parameters=list(found.parameters),
+        max_sum_squares=str(found.max_sum_squares),
+        min_contributors=found.min_contributors,
+        max_contributors=found.max_contributors,
+        bits=found.bits,
+        rate=found.rate,
+        momentum=found.momentum,
+        commit_window=found.commit_window,
+        anchor_window=found.anchor_window,
+        challenge_window=found.challenge_window,
+        min_stake=str(found.min_stake),
+        bond=str(found.bond),
+        reward=str(found.reward),
+        verifier=found.verifier,
+    )

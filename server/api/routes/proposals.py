@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Proposals of the assembly: what the chain says of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+
+from folkmoot.chain.refusals import PROPOSAL_STATES
+from server.api.pages import PageWindow
+from server.api.parts import Here, Parts
+from server.api.problems import Problem
+from server.api.schemas import Page, ProposalDetailView, ProposalView, VoteView
+from server.chain.calls import decode_result, encode_call
+from server.chain.indexer import SUPPORT, by_name
+from server.db.models import ChainEvent
+
+router = APIRouter(tags=["proposals"])
+
+
+@router.get("/v1/proposals")
+def proposals(here: Here, window: PageWindow) -> Page[ProposalView]:
+    """All proposals, newest first."""
+    with here.coordinator.database.read() as session:
+        part, cursor = window.of(by_name(session, "ProposalCreated")[::-1])
+        session.expunge_all()
+    return Page(items=[_view(here, event) for event in part], next_cursor=cursor)
+
+
+@router.get("/v1/proposals/{proposal_id}")
+def proposal(
+    here: Here, proposal_id: Annotated[str, Path(pattern="^[0-9]{1,78}$", description="Its number.")]
+) -> ProposalDetailView:
+    """One proposal, with its votes."""
+    with here.coordinator.database.read() as session:
+        found = by_name(session, "ProposalCreated", proposal_id)
+        votes = [
+            *by_name(session, "VoteCast", proposal_id),
+            *by_name(session, "VoteCastWithParams", proposal_id),
+        ]
+        session.expunge_all()
+    if not found:
+        raise Problem(404, "unknown-proposal", f"There is no proposal {proposal_id}.", "See /v1/proposals.")
+    shown = [
+        VoteView(
+            voter=vote.arguments["voter"],
+            support=SUPPORT[vote.arguments["support"]],
+            votes=str(vote.arguments["weight"]),
+            reason=vote.arguments["reason"],
+        )
+        for vote in votes
+    ]
+    return ProposalDetailView(**_view(here, found[-1]).model_dump(), votes=shown)
+
+
+def _read(here: Parts, function: str, number: int) -> tuple[Any, ...]:
+    coordinator = here.coordinator
+    data = encode_call("governor", function, number)
+    answer = coordinator.node.call(coordinator.account.address, coordinator.deployment.governor, data)
+    return decode_result("governor", function, answer)
+
+
+def _view(here: Parts, event: ChainEvent) -> ProposalView:
+    arguments = event.arguments
+    number = int(arguments["proposalId"])
+    (state,) = _read(here, "state", number)
+    against, for_, abstain = _read(here, "proposalVotes", number)
+    (deadline,) = _read(here, "proposalDeadline", number)
+    return ProposalView(
+        id=str(number),
+        proposer=arguments["proposer"],
+        description=arguments["description"],
+        state=PROPOSAL_STATES[state],
+        vote_start=int(arguments["voteStart"]),
+        vote_end=int(deadline),
+        votes_for=str(for_),
+        votes_against=str(against),
+        votes_abstain=str(abstain),
+        targets=arguments["targets"],
+        calldatas=arguments["calldatas"],
+        transaction=event.transaction_hash,
+    )

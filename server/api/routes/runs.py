@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs: how many rounds the operator wants."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+
+from eth_account import Account
+from eth_keys.exceptions import BadSignature
+from eth_utils.exceptions import ValidationError
+from fastapi import APIRouter
+from sqlalchemy import select
+
+from folkmoot.coordinator_api import run_message
+from folkmoot.errors import FolkmootError
+from server.api.parts import Here
+from server.api.problems import Problem
+from server.api.routes.artifacts import check_deadline
+from server.api.schemas import RunIdView, RunRequest, RunView
+from server.db import events
+from server.db.models import Run
+from server.rounds import services
+from server.rounds.engine import check_entitled
+
+router = APIRouter(tags=["runs"])
+
+
+@router.post("/v1/runs", status_code=201)
+def start(here: Here, wish: RunRequest) -> RunIdView:
+    """Start a run. One at a time; a signature is good once."""
+    coordinator = here.coordinator
+    check_deadline(wish.deadline)
+    message = run_message(coordinator.domain, wish.rounds, wish.expect, wish.deadline)
+    try:
+        signer = Account.recover_message(message, signature=bytes.fromhex(wish.signature[2:]))
+    except (BadSignature, ValidationError, ValueError) as exc:
+        raise Problem(403, "not-authorised", f"The signature is not valid: {exc}.", "Sign again.") from exc
+    if signer != coordinator.account.address:
+        raise Problem(
+            403,
+            "not-authorised",
+            f"The signature is of {signer}; only the coordinator {coordinator.account.address} may start a run.",
+            "Use the coordinator's keystore.",
+        )
+    try:
+        check_entitled(coordinator, coordinator.ledger.policy(coordinator.ledger.current_policy()))
+    except FolkmootError as exc:
+        if exc.code in ("bond-too-low", "not-coordinator"):
+            raise Problem(409, exc.code, exc.message, exc.remedy, **exc.details) from exc
+        raise
+    with coordinator.database.write() as session:
+        if session.scalar(select(Run.id).where(Run.signature == wish.signature.lower())) is not None:
+            raise Problem(403, "signature-used", "This signature started a run before.", "Sign again.")
+        running = services.running_run(session)
+        if running is not None:
+            raise Problem(
+                409,
+                "run-in-progress",
+                f"The run {running.id} is under way: {running.completed} of {running.rounds} rounds are done.",
+                "Wait for its end.",
+                run=running.id,
+            )
+        run = Run(
+            id=uuid.uuid4().hex,
+            state="running",
+            rounds=wish.rounds,
+            expect=wish.expect,
+            completed=0,
+            cancelled=0,
+            created_at=datetime.now(UTC),
+            signature=wish.signature.lower(),
+        )
+        session.add(run)
+        data = {"run": run.id, "rounds": run.rounds, "expect": run.expect}
+        events.append(session, "run-started", data, key=f"run-started:{run.id}")
+        identifier = run.id
+    here.worker.wake()
+    return RunIdView(id=identifier)
+
+
+@router.get("/v1/runs/current")
+def current(here: Here) -> RunView:
+    """The newest run, also if it is over."""
+    with here.coordinator.database.read() as session:
+        run = session.scalar(select(Run).order_by(Run.created_at.desc()).limit(1))
+        if run is None:
+            raise Problem(404, "unknown-run", "There was no run yet.", "Start one: `folkmoot train`.")
+        return _view(run)
+
+
+@router.get("/v1/runs/{run_id}")
+def one(here: Here, run_id: str) -> RunView:
+    """One run."""
+    with here.coordinator.database.read() as session:
+        run = session.get(Run, run_id)
+        if run is None:
+            raise Problem(404, "unknown-run", f"There is no run {run_id}.")
+        return _view(run)
+
+
+def _view(run: Run) -> RunView:
+    return RunView(
+        id=run.id,
+        state=run.state,
+        rounds=run.rounds,
+        completed=run.completed,
+        expect=run.expect,
+        error=run.error,
+    )

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Updates: taking them in, and what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from folkmoot.coordinator_api import commitment_from_wire
+from folkmoot.errors import InputError, UpdateRefused
+from server.api.pages import PageWindow
+from server.api.parts import Address, Here, Parts, RoundNumber
+from server.api.problems import Problem
+from server.api.routes.rounds import known
+from server.api.schemas import AcceptedView, Page, RefusalView, UpdateDetailView, UpdateView
+from server.checks.services import Arrival
+from server.db.models import Entry, Refusal, Round, Transaction, Update
+
+router = APIRouter(tags=["updates"])
+
+UPLOAD_SECONDS = 600
+"""Time that an update may take to arrive."""
+LISTED_REFUSALS = 500
+
+
+@router.post(
+    "/v1/rounds/{round_number}/updates",
+    status_code=202,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "The update file (docs/protocol.md section 5).",
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+async def submit(
+    request: Request,
+    here: Here,
+    round_number: RoundNumber,
+    folkmoot_commitment: Annotated[
+        str, Header(description="base64url of the signed commitment's canonical JSON.", max_length=8192)
+    ],
+) -> AcceptedView:
+    """Hand in an update. Refusals have the reason codes of docs/protocol.md section 7; again does no harm."""
+    commitment, signature = commitment_from_wire(_base64url(folkmoot_commitment))
+    try:
+        try:
+            if commitment.round != round_number:
+                message = f"The commitment is for round {commitment.round}, not {round_number}."
+                raise UpdateRefused(message, remedy="Send it to its own round.", code="round-unknown")
+            arrival = await run_in_threadpool(here.intake.begin, round_number, commitment, signature)
+        except UpdateRefused:
+            await _drain(request, here.intake.size)
+            raise
+        new = await _receive(request, here, arrival)
+    except UpdateRefused as refusal:
+        await run_in_threadpool(here.intake.write_down, round_number, commitment, signature, refusal)
+        here.worker.wake()
+        raise
+    here.worker.wake()
+    return AcceptedView(new=new)
+
+
+async def _receive(request: Request, here: Parts, arrival: Arrival) -> bool:
+    intake = here.intake
+    with here.coordinator.store.writer() as writer:
+        try:
+            async with asyncio.timeout(UPLOAD_SECONDS):
+                async for chunk in request.stream():
+                    if writer.size + len(chunk) > intake.size:
+                        raise intake.wrong_size(intake.size + 1)
+                    writer.write(chunk)
+        except ClientDisconnect as exc:
+            raise Problem(400, "incomplete", "The connection ended before the update was complete.") from exc
+        except TimeoutError as exc:
+            raise Problem(408, "too-slow", f"The update took more than {UPLOAD_SECONDS} seconds.") from exc
+        return await run_in_threadpool(intake.finish, arrival, writer)
+
+
+async def _drain(request: Request, limit: int) -> None:
+    """Read on a little, so that a client that is still sending gets to read the refusal."""
+    seen = 0
+    try:
+        async with asyncio.timeout(30):
+            async for chunk in request.stream():
+                seen += len(chunk)
+                if seen > limit:
+                    return
+    except (ClientDisconnect, TimeoutError):
+        return
+
+
+def _base64url(text: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+    except (binascii.Error, ValueError) as exc:
+        raise InputError(
+            "The header Folkmoot-Commitment is not base64url of UTF-8 text.",
+            remedy="Encode the commitment's JSON with base64url.",
+            code="invalid-commitment",
+        ) from exc
+
+
+@router.get("/v1/rounds/{round_number}/updates")
+def updates(here: Here, round_number: RoundNumber, window: PageWindow) -> Page[UpdateView]:
+    """Updates of a round in the order of its entries, then refused answers."""
+    with here.coordinator.database.read() as session:
+        round_ = known(session, round_number)
+        query = (
+            select(Refusal).where(Refusal.round == round_number).order_by(Refusal.id).limit(LISTED_REFUSALS)
+        )
+        refused = [_refused(refusal) for refusal in session.scalars(query)]
+        part, cursor = window.of([*_updates(here, session, round_), *refused])
+        return Page(items=part, next_cursor=cursor)
+
+
+@router.get("/v1/rounds/{round_number}/updates/{address}")
+def update(here: Here, round_number: RoundNumber, address: Address) -> UpdateDetailView:
+    """What became of one contributor's update, with all refusals under its name."""
+    with here.coordinator.database.read() as session:
+        round_ = known(session, round_number)
+        query = select(Refusal).where(Refusal.round == round_number, Refusal.contributor == address)
+        refusals = list(session.scalars(query.order_by(Refusal.id).limit(LISTED_REFUSALS)))
+        own = [view for view in _updates(here, session, round_) if view.contributor == address]
+        if not own and not refusals:
+            raise Problem(404, "unknown-update", f"{address} has no update in round {round_number}.")
+        view = own[0] if own else _refused(refusals[-1])
+        return UpdateDetailView(**view.model_dump(), refusals=[refusal_view(refusal) for refusal in refusals])
+
+
+def refusal_view(refusal: Refusal) -> RefusalView:
+    """A refusal as it is shown."""
+    return RefusalView(
+        round=refusal.round,
+        contributor=refusal.contributor,
+        authenticated=refusal.authenticated,
+        reason=refusal.reason,
+        detail=refusal.detail,
+        received_at=refusal.received_at,
+    )
+
+
+def _updates(here: Parts, session: Session, round_: Round) -> list[UpdateView]:
+    entries = session.scalars(
+        select(Entry).where(Entry.round == round_.number).order_by(Entry.position)
+    ).all()
+    query = select(Update).where(Update.round == round_.number, Update.dropped.is_(None)).order_by(Update.id)
+    received = {update.contributor: update for update in session.scalars(query)}
+    purposes = {update.batch for update in received.values() if update.batch}
+    sent = session.scalars(select(Transaction).where(Transaction.purpose.in_(purposes)))
+    recorded = {row.purpose: row.hash for row in sent if row.state in ("mined", "confirmed")}
+    public = round_.commit_deadline is not None and here.coordinator.now() >= round_.commit_deadline
+    views = [_entry(entry, received.pop(entry.contributor, None)) for entry in entries]
+    return views + [
+        _received(update, recorded.get(update.batch or ""), public) for update in received.values()
+    ]
+
+
+def _entry(entry: Entry, update: Update | None) -> UpdateView:
+    delivered = "committed" if update else "delivered-late"
+    return UpdateView(
+        round=entry.round,
+        contributor=entry.contributor,
+        status=delivered if entry.sha256 else "not-delivered",
+        update_root=entry.commitment["updateRoot"],
+        sum_squares=entry.commitment["sumSquares"],
+        num_examples=int(entry.commitment["numExamples"]),
+        bundle_hash=entry.commitment["bundleHash"],
+        sha256=entry.sha256,
+        bytes=update.size if update else None,
+        received_at=update.received_at if update else None,
+        transaction=entry.transaction_hash,
+        position=entry.position,
+        weight=entry.weight,
+        reason=entry.reason,
+        detail=None,
+        numbers=entry.numbers,
+    )
+
+
+def _received(update: Update, transaction: str | None, public: bool) -> UpdateView:
+    return UpdateView(
+        round=update.round,
+        contributor=update.contributor,
+        status="committed" if transaction else "received",
+        update_root=update.commitment["updateRoot"],
+        sum_squares=update.commitment["sumSquares"],
+        num_examples=int(update.commitment["numExamples"]),
+        bundle_hash=update.commitment["bundleHash"],
+        sha256=update.sha256 if public else None,
+        bytes=update.size,
+        received_at=update.received_at,
+        transaction=transaction,
+        position=None,
+        weight=None,
+        reason=None,
+        detail=None,
+        numbers=None,
+    )
+
+
+def _refused(refusal: Refusal) -> UpdateView:
+    return UpdateView(
+        round=refusal.round,
+        contributor=refusal.contributor,
+        status="refused",
+        update_root=None,
+        sum_squares=None,
+        num_examples=None,
+        bundle_hash=None,
+        sha256=None,
+        bytes=None,
+        received_at=refusal.received_at,
+        transaction=None,
+        position=None,
+        weight=None,
+        reason=refusal.reason,
+        detail=refusal.detail,
+        numbers=None,
+    )

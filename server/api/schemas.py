@@ -1,0 +1,459 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the interface answers with. Names are camelCase on the wire; amounts and large integers are decimal
+strings.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+T = TypeVar("T")
+
+
+class View(BaseModel):
+    """Base of all answers."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True)
+
+
+class Page(View, Generic[T]):
+    """Part of a list."""
+
+    items: list[T]
+    """The items of this page."""
+    next_cursor: str | None = None
+    """Give it as `cursor` to get the next page; none if this is the last."""
+
+
+class ProblemView(View):
+    """A problem (RFC 9457)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    """URI of the kind of problem."""
+    title: str
+    """The HTTP status in words."""
+    status: int
+    """The HTTP status."""
+    detail: str
+    """What failed, and why."""
+    code: str
+    """Stable identifier of the kind of problem."""
+    remedy: str
+    """What to do next."""
+
+
+class HealthView(View):
+    """State of the coordinator's parts."""
+
+    status: str
+    """ok, or degraded if a part is down."""
+    database: bool
+    """Whether the database answers."""
+    store: bool
+    """Whether the artifact store can be written to."""
+    chain: bool
+    """Whether the chain answers."""
+    indexed_block: int
+    """Block up to which events are known."""
+    latest_block: int | None
+    """The chain's newest block."""
+    chain_lag: int | None
+    """Blocks between the two."""
+    chain_time: int | None
+    """The chain's time."""
+    coordinator: str
+    """Account of this coordinator."""
+    error: str | None
+    """What went wrong in the last step."""
+    version: str
+    """Release of the software."""
+
+
+class PolicyView(View):
+    """The rules of a round."""
+
+    id: int
+    """Number of the policy."""
+    current: bool
+    """Whether new rounds pin it."""
+    rule: str
+    """Aggregation rule."""
+    parameters: list[int]
+    """Parameters of the rule."""
+    max_sum_squares: str
+    """Largest sum of squares of an update."""
+    min_contributors: int
+    """Fewest commitments with which a round can be anchored."""
+    max_contributors: int
+    """Most commitments that a round takes."""
+    bits: int
+    """Bits of an encoded coordinate."""
+    rate: int
+    """Outer learning rate in 1/1024."""
+    momentum: int
+    """Outer momentum in 1/1024."""
+    commit_window: int
+    """Seconds in which commitments are taken."""
+    anchor_window: int
+    """Seconds after that in which the round may be anchored."""
+    challenge_window: int
+    """Seconds after the anchor in which it may be challenged."""
+    min_stake: str
+    """Stake that a contributor must have."""
+    bond: str
+    """Stake that the coordinator must have."""
+    reward: str
+    """Tokens minted for a round."""
+    verifier: str
+    """Contract that may void a round."""
+
+
+class RefusalView(View):
+    """An answer that failed a check."""
+
+    round: int
+    """Round that it was for."""
+    contributor: str
+    """Whom the sender claimed to be."""
+    authenticated: bool
+    """Whether it bore the contributor's signature; if not, anybody may have sent it."""
+    reason: str
+    """Reason code (docs/protocol.md section 7)."""
+    detail: str
+    """The reason in words."""
+    received_at: datetime
+    """When it came, by the clock on the wall."""
+
+
+class UpdateView(View):
+    """An update of a round, and its verdict."""
+
+    round: int
+    """Round that it is for."""
+    contributor: str
+    """Account that committed."""
+    status: str
+    """received, committed (on the chain), delivered-late, not-delivered, or refused."""
+    update_root: str | None
+    """Root of the update's tree."""
+    sum_squares: str | None
+    """Sum of squares of its integers."""
+    num_examples: int | None
+    """Examples trained on, as the contributor says."""
+    bundle_hash: str | None
+    """sha256 of the bundle that ran."""
+    sha256: str | None
+    """Name of the file, once it is public."""
+    bytes: int | None
+    """Size of the file."""
+    received_at: datetime | None
+    """When it came, by the clock on the wall."""
+    transaction: str | None
+    """Transaction that recorded the commitment."""
+    position: int | None
+    """Place among the round's entries."""
+    weight: int | None
+    """Weight in the aggregate, once computed."""
+    reason: str | None
+    """Reason code of the verdict or the refusal."""
+    detail: str | None
+    """The reason of a refusal in words."""
+    numbers: dict[str, str] | None
+    """The integers behind the verdict."""
+
+
+class UpdateDetailView(UpdateView):
+    """An update with the refusals that came under the same name."""
+
+    refusals: list[RefusalView]
+    """Newest last."""
+
+
+class RoundView(View):
+    """A round."""
+
+    round: int
+    """Its number."""
+    run: str | None
+    """Run that it belongs to."""
+    phase: str
+    """opening, open, committed, anchored, final, cancelled or slashed."""
+    step: str
+    """What the coordinator does with it now."""
+    policy: int
+    """Policy that it pins."""
+    base: int
+    """Round whose state it trains from."""
+    base_state_root: str
+    """Root of that state."""
+    base_state: str
+    """sha256 of the base's state file."""
+    header: str
+    """Encoded header."""
+    header_hash: str
+    """Its keccak, which is on the chain."""
+    exponents: list[int]
+    """Exponents of the tensors."""
+    opened_at: int | None
+    """Chain time of the opening."""
+    commit_deadline: int | None
+    """Chain time from which no commitment is taken."""
+    anchor_deadline: int | None
+    """Chain time from which the anchor is late."""
+    challenge_deadline: int | None
+    """Chain time from which the round may be final."""
+    received: int
+    """Updates accepted."""
+    refused: int
+    """Answers refused."""
+    entries: int
+    """Commitments on the chain, once the window is over."""
+    entries_hash: str | None
+    """Rolling hash of the entries."""
+    weights: list[int] | None
+    """One weight an entry, once computed."""
+    aggregate_root: str | None
+    """Root of the aggregate's tree."""
+    state_root: str | None
+    """State root after the round."""
+    verdict_hash: str | None
+    """keccak of the verdicts file."""
+    artifacts_hash: str | None
+    """keccak of the artifacts file."""
+    aggregate: str | None
+    """sha256 of the aggregate file."""
+    state: str | None
+    """sha256 of the new state file."""
+    verdicts: str | None
+    """sha256 of the verdicts file."""
+    artifacts: str | None
+    """sha256 of the artifacts file."""
+    gas: str
+    """Gas that the coordinator spent on the round so far."""
+    transactions: dict[str, str]
+    """Transactions of the coordinator by what they did."""
+    error: str | None
+    """What went wrong, if something did."""
+
+
+class CurrentRoundView(View):
+    """The round to train for."""
+
+    round: int
+    """Its number."""
+    phase: str
+    """open or committed."""
+    header: str
+    """Encoded header, 0x-hex."""
+    manifest: str
+    """sha256 of the manifest."""
+    base_state: str
+    """sha256 of the base's state file."""
+    momentum_root: str
+    """Root of the base's momentum tree."""
+    commit_deadline: int
+    """Chain time from which no update is taken."""
+    chain_time: int
+    """Chain time now."""
+    received: int
+    """Updates accepted so far."""
+
+
+class AcceptedView(View):
+    """An update was taken in."""
+
+    status: str = "accepted"
+    """Always accepted."""
+    new: bool
+    """False if the same update had been accepted before."""
+
+
+class ContributorView(View):
+    """An account with stake, or one that contributed."""
+
+    address: str
+    """The account."""
+    stake: str
+    """Its stake now."""
+    member: int
+    """Its member number, 0 if it never staked."""
+    rounds: int
+    """Rounds with a commitment of it."""
+    weighted: int
+    """Rounds in which it got a weight above 0."""
+    refusals: int
+    """Refused answers that bore its signature."""
+    rewards: str
+    """Tokens credited to it."""
+
+
+class HistoryView(View):
+    """One round of a contributor."""
+
+    round: int
+    """The round."""
+    weight: int | None
+    """Weight, once computed."""
+    reason: str | None
+    """Reason code of the verdict."""
+    numbers: dict[str, str] | None
+    """The integers behind it."""
+    reward: str | None
+    """Tokens credited for the round."""
+
+
+class ContributorDetailView(ContributorView):
+    """A contributor with its history."""
+
+    claimable: str
+    """Tokens credited and not yet taken."""
+    history: list[HistoryView]
+    """Its latest hundred rounds, newest first."""
+    refused: list[RefusalView]
+    """The latest hundred refusals under its name, newest first."""
+
+
+class VersionView(View):
+    """A version of the model."""
+
+    version: int
+    """Its number: the round that made it."""
+    parent: int
+    """Version that it was trained from."""
+    state_root: str
+    """Its state root."""
+    status: str
+    """active, or candidate."""
+    report_hash: str | None
+    """sha256 of the evaluation report that the voters saw, if it was ever made active."""
+    state: str | None
+    """sha256 of its state file."""
+    transaction: str
+    """Transaction that registered it."""
+    download: str
+    """Where its safetensors file is."""
+
+
+class VoteView(View):
+    """A vote."""
+
+    voter: str
+    """Who voted."""
+    support: str
+    """for, against or abstain."""
+    votes: str
+    """Its weight: the voter's stake at the snapshot."""
+    reason: str
+    """What the voter said."""
+
+
+class ProposalView(View):
+    """A proposal."""
+
+    id: str
+    """Its number."""
+    proposer: str
+    """Who proposed it."""
+    description: str
+    """What it says."""
+    state: str
+    """pending, active, canceled, defeated, succeeded, queued, expired or executed."""
+    vote_start: int
+    """Chain time at which stake counts and the vote begins."""
+    vote_end: int
+    """Chain time at which it ends."""
+    votes_for: str
+    """Votes for."""
+    votes_against: str
+    """Votes against."""
+    votes_abstain: str
+    """Votes to abstain."""
+    targets: list[str]
+    """Contracts that it calls."""
+    calldatas: list[str]
+    """What it calls them with."""
+    transaction: str
+    """Transaction that proposed it."""
+
+
+class ProposalDetailView(ProposalView):
+    """A proposal with its votes."""
+
+    votes: list[VoteView]
+    """In the order of the chain."""
+
+
+class StoredView(View):
+    """A file was stored."""
+
+    sha256: str
+    """Its name."""
+
+
+class RunRequest(View):
+    """A wish for a run, signed by the coordinator's account."""
+
+    rounds: int = Field(ge=1, le=1_000_000)
+    """Rounds to open."""
+    expect: int = Field(ge=1, le=65_535)
+    """Contributors after whose answers a round need not wait any longer."""
+    deadline: int = Field(ge=0, lt=2**63)
+    """Unix time on the wall until which the signature is good."""
+    signature: str = Field(pattern="^0x[0-9a-fA-F]{130}$")
+    """EIP-712 signature of `Run(uint32 rounds,uint32 expect,uint64 deadline)`."""
+
+
+class RunIdView(View):
+    """A run was started."""
+
+    id: str
+    """Its identifier."""
+
+
+class RunView(View):
+    """A run."""
+
+    id: str
+    """Its identifier."""
+    state: str
+    """running, done or failed."""
+    rounds: int
+    """Rounds asked for."""
+    completed: int
+    """Rounds anchored."""
+    expect: int
+    """Contributors after whose answers a round need not wait any longer."""
+    error: str | None
+    """Why it failed."""
+
+
+class DeploymentView(View):
+    """The addresses of the federation: deployment.json."""
+
+    chain_id: int
+    """EIP-155 id of the chain."""
+    block: int
+    """Block from which events are read."""
+    token: str
+    """MootToken."""
+    vault: str
+    """StakeVault."""
+    registry: str
+    """ModelRegistry."""
+    ledger: str
+    """RoundLedger."""
+    timelock: str
+    """TimelockController."""
+    governor: str
+    """MootGovernor."""
+    genesis_hash: str
+    """keccak of the genesis file."""
+
+
+Json = dict[str, Any]

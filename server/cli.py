@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands of the coordinator: `folkmoot coordinator init|serve|migrate` and `folkmoot train`.
+
+Heavy modules are imported when a command runs, so that `folkmoot --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from folkmoot.cli.options import Json, KeystorePath, PasswordFile, unlock
+from folkmoot.cli.output import emit, note
+from folkmoot.errors import FolkmootError, InputError, LocalError
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
+    from folkmoot.coordinator_api import Event
+
+DEFAULT_HOME = Path(".folkmoot/coordinator")
+DEFAULT_URL = "http://127.0.0.1:8800"
+
+Home = Annotated[Path, typer.Option("--home", metavar="DIR", help="Folder of the coordinator.")]
+Url = Annotated[
+    str,
+    typer.Option(
+        "--coordinator", envvar="FOLKMOOT_COORDINATOR", metavar="URL", help="The coordinator's API."
+    ),
+]
+
+
+def register(root: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(name="coordinator", help="Run a coordinator.", no_args_is_help=True)
+    for command in (init, serve, migrate):
+        group.command()(command)
+    root.add_typer(group)
+    root.command()(train)
+
+
+def init(
+    deployment: Annotated[
+        Path, typer.Option("--deployment", metavar="FILE", help="Addresses of the federation.")
+    ],
+    genesis: Annotated[
+        Path, typer.Option("--genesis", metavar="DIR", help="Folder with genesis, manifest and first state.")
+    ],
+    keystore: Annotated[
+        Path, typer.Option("--keystore", metavar="FILE", help="Key file of the coordinator.")
+    ],
+    rpc: Annotated[
+        str,
+        typer.Option("--rpc", envvar="FOLKMOOT_RPC", metavar="URL", help="JSON-RPC endpoint of the chain."),
+    ] = "http://127.0.0.1:8545",
+    home: Home = DEFAULT_HOME,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Make the folder of a coordinator: settings, database, artifact store with the genesis.
+
+    Example: folkmoot coordinator init --deployment deployment.json --genesis genesis/ --keystore coordinator.json
+    """
+    from folkmoot import keystore as keys
+    from folkmoot.chain.client import check_deployment
+    from folkmoot.chain.deployment import DEPLOYMENT_FILE, Deployment
+    from folkmoot.chain.rpc import Rpc
+    from server.coordinator import import_genesis
+    from server.db import schema
+    from server.db.engine import make_engine
+    from server.settings import FILE_NAME, Settings
+    from server.store import FolderStore
+
+    if (home / FILE_NAME).exists():
+        raise InputError(
+            f"There is a coordinator in {home} already.",
+            remedy="Use it with `folkmoot coordinator serve`, or give another folder with --home.",
+            code="coordinator-exists",
+        )
+    found = Deployment.load(deployment)
+    address = keys.address_of(keystore)
+    with Rpc(rpc) as endpoint:
+        check_deployment(endpoint, found)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        settings = Settings(
+            home=home,
+            rpc_url=rpc,
+            keystore=keystore.resolve(),
+            password_file=password_file.resolve() if password_file else None,
+        )
+        found.save(home / DEPLOYMENT_FILE)
+        import_genesis(FolderStore(settings.store_path), genesis, found.genesis_hash)
+        engine = make_engine(settings.resolved_database_url)
+        schema.upgrade(engine)
+        engine.dispose()
+        settings.save()  # last: a folder without it is not a coordinator yet
+    except OSError as exc:
+        raise LocalError(
+            f"The folder {home} can't be written: {exc.strerror}.", remedy="Give another one with --home."
+        ) from exc
+    emit(
+        {"home": str(home), "account": address, "ledger": found.ledger},
+        json_,
+        f"Made a coordinator for {address} in {home}.",
+        f"Start it with: folkmoot coordinator serve --home {home}",
+    )
+
+
+def migrate(home: Home = DEFAULT_HOME) -> None:
+    """Bring the database to the schema of this release."""
+    from server.coordinator import only_process
+    from server.db import schema
+    from server.db.engine import make_engine
+    from server.settings import load
+
+    settings = load(home)
+    with only_process(home):
+        engine = make_engine(settings.resolved_database_url)
+        before = schema.current(engine)
+        schema.upgrade(engine)
+        engine.dispose()
+    now = schema.latest()
+    emit(
+        {}, False, f"The database has schema {now}{' already' if before == now else f' (before: {before})'}."
+    )
+
+
+def serve(
+    home: Home = DEFAULT_HOME,
+    host: Annotated[
+        str | None, typer.Option("--host", help="Address to listen on.", show_default=False)
+    ] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port to listen on.", show_default=False)] = None,
+    hasten: Annotated[
+        bool, typer.Option("--hasten", help="Move a local chain's clock on when everyone has answered.")
+    ] = False,
+    password_file: PasswordFile = None,
+) -> None:
+    """Run the coordinator until it is interrupted.
+
+    Example: folkmoot coordinator serve --home .folkmoot/coordinator --port 8800
+    """
+    from server import coordinator as parts
+    from server.api.app import create_app
+    from server.rounds.engine import check_entitled
+    from server.settings import load
+    from server.worker import Worker
+
+    settings = load(
+        home,
+        host=host,
+        port=port,
+        hasten=hasten or None,
+        password_file=password_file.resolve() if password_file else None,
+    )
+    _log_to_stderr()
+    with parts.only_process(home):
+        prompt = getpass.getpass if sys.stdin.isatty() else None
+        account = parts.open_account(settings, prompt)
+        coordinator = parts.assemble(settings, account)
+        try:
+            listener = listen(settings.host, settings.port)
+            try:
+                check_entitled(coordinator, coordinator.ledger.policy(coordinator.ledger.current_policy()))
+            except FolkmootError as exc:
+                if exc.code not in ("bond-too-low", "not-coordinator"):
+                    raise
+                note(f"warning: no round can be opened for now. {exc}", False)
+            worker = Worker(coordinator)
+            app = create_app(coordinator, worker)
+            worker.start()
+            try:
+                address, taken = listener.getsockname()[:2]
+                note(f"Coordinator {account.address} at http://{address}:{taken}/v1/docs", False)
+                http_server(app).run(sockets=[listener])
+            finally:
+                worker.stop()
+        finally:
+            coordinator.close()
+
+
+def train(
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds to run.")],
+    expect: Annotated[
+        int, typer.Option("--expect", min=1, help="Contributors after whose answers a round need not wait.")
+    ],
+    coordinator: Url = DEFAULT_URL,
+    superlink: Annotated[
+        str | None,
+        typer.Option(
+            "--superlink",
+            metavar="HOST:PORT",
+            help="Flower SuperLink that carries the run; without it, somebody else's courier does.",
+            show_default=False,
+        ),
+    ] = None,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Start a run of several rounds and follow it to its end. Needs the coordinator's key.
+
+    Example: folkmoot train --rounds 3 --expect 5 --superlink 127.0.0.1:9093 --keystore coordinator.json
+    """
+    from folkmoot.commitment import Domain
+    from folkmoot.coordinator_api import CoordinatorApi
+
+    with CoordinatorApi(coordinator) as api:
+        found = api.deployment()
+        account = unlock(keystore, password_file)
+        last = api.newest_event()
+        run = api.start_run(rounds, expect, account, Domain(found.chain_id, found.ledger))
+        if superlink is not None:
+            _start_flower(superlink, coordinator, run.id, expect)
+        error = None
+        for event in api.events(last, patience=300):
+            _show(event, json_)
+            if event.data.get("run") == run.id and event.type in ("run-done", "run-failed"):
+                error = event.data.get("error")
+                break
+        final = api.run(run.id)
+    if error is not None or final is None:
+        raise FolkmootError(f"The run failed. {error or ''}".strip(), code="run-failed")
+    document = {"event": "run-done", "run": run.id, "rounds": final.rounds, "completed": final.completed}
+    if json_:
+        sys.stdout.write(json.dumps(document) + "\n")
+    else:
+        emit(document, json_, f"{final.completed} of {final.rounds} rounds are done.")
+
+
+def _start_flower(superlink: str, coordinator: str, run: str, expect: int) -> None:
+    """Start the Flower run in a thread; what becomes of it is told on standard error."""
+    import threading
+
+    from server import flower_run
+
+    def carry() -> None:
+        settings: dict[str, Any] = {"coordinator": coordinator, "run": run, "min-nodes": expect}
+        try:
+            result = flower_run.run(superlink, settings)
+        except FolkmootError as exc:
+            note(f"error: {exc}", False)
+            return
+        if not result.completed:
+            note(f"warning: the Flower run {result.run_id} ended as {result.status}.", False)
+
+    threading.Thread(target=carry, name="flower-run", daemon=True).start()
+
+
+def _show(event: Event, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps({"event": event.type, **event.data}) + "\n")
+        sys.stdout.flush()
+        return
+    line = describe(event)
+    if line:
+        emit({}, False, line)
+
+
+def describe(event: Event) -> str:
+    """One line about an event, empty if people need not see it."""
+    data = event.data
+    where = f"round {data['round']}: " if "round" in data else ""
+    match event.type:
+        case "round-opened":
+            what = f"open on version {data['base']}"
+        case "update-received":
+            what = f"{data['contributor']} sent {data['bytes']} bytes"
+        case "update-refused":
+            what = f"{data['contributor']} refused, {data['reason']}: {data['detail']}"
+        case "updates-committed":
+            gas = f", {data['gas']} gas" if data.get("gas") else ""
+            what = f"{len(data['contributors'])} commitments on the chain{gas}"
+        case "round-computed":
+            weights = ", ".join(
+                f"{v['contributor'][:8]}… {v['weight']} ({v['reason']})" for v in data["verdicts"]
+            )
+            what = f"weights: {weights}"
+        case "round-anchored":
+            what = f"anchored, state root {data['stateRoot'][:12]}…"
+        case "round-finalized":
+            what = "final"
+        case "rewards-settled":
+            what = f"rewards credited to {len(data['amounts'])} contributors"
+        case "round-cancelled":
+            what = f"cancelled. {data['reason']}"
+        case "round-slashed":
+            what = "slashed: its anchor was proven wrong"
+        case _:
+            return ""
+    return where + what
+
+
+def listen(host: str, port: int) -> Any:
+    """A socket that listens; taken before anything else, so that two coordinators never share a port."""
+    import socket
+
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(256)
+    except OSError as exc:
+        listener.close()
+        raise LocalError(
+            f"The coordinator can't listen on {host}:{port}: {exc.strerror}.",
+            remedy="Stop the program that uses the port, or give another one with --port.",
+            code="port-taken",
+        ) from exc
+    return listener
+
+
+def http_server(app: FastAPI) -> uvicorn.Server:
+    """The web server of an application; its `run` returns after an interrupt."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[Any] | None = None) -> None:
+            app.state.hub.close()  # event streams end, else the server would wait for their clients
+            await super().shutdown(sockets)
+
+    config = uvicorn.Config(
+        app, ws="none", log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=10
+    )
+    return Server(config)
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)

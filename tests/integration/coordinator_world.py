@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A federation with a real, tiny model on Anvil, and a coordinator on it: in this process, or in one of its
+own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from folkmoot.chain.deploy import GenesisRoots
+from folkmoot.codec import encode_update
+from folkmoot.commitment import Commitment, Domain
+from folkmoot.coordinator_api import CoordinatorApi, CurrentRound
+from folkmoot.genesis import Genesis
+from folkmoot.header import RoundHeader
+from folkmoot.keystore import create
+from folkmoot.local.anvil import Anvil
+from folkmoot.manifest import Manifest, Tensor
+from folkmoot.state import State
+from server.api.app import create_app
+from server.cli import http_server, listen
+from server.coordinator import Coordinator, assemble, import_genesis, open_account
+from server.db import schema
+from server.db.engine import make_engine
+from server.settings import Settings
+from server.store import FolderStore
+from server.worker import Worker
+from tests import factories
+
+MANIFEST = Manifest(task="tests", tensors=(Tensor("weight", (20, 30)), Tensor("bias", (30,))))
+EXPONENTS = (-8, -8)
+
+
+def first_state() -> State:
+    """The initial model."""
+    random = np.random.default_rng(7)
+    return State.genesis(
+        MANIFEST,
+        {
+            "weight": random.normal(size=(20, 30)).astype(np.float32),
+            "bias": random.normal(size=30).astype(np.float32),
+        },
+    )
+
+
+def genesis() -> tuple[Genesis, State]:
+    """The genesis and its state."""
+    state = first_state()
+    return Genesis.of(MANIFEST, state, EXPONENTS), state
+
+
+def federation(anvil: Anvil, **policy: Any) -> factories.Federation:
+    """A deployment of this model."""
+    made, state = genesis()
+    roots = GenesisRoots(
+        manifest_hash=MANIFEST.hash, state_root=state.root(MANIFEST.hash), genesis_hash=made.hash
+    )
+    return factories.federation(anvil, genesis=roots, first_policy=factories.policy(**policy))
+
+
+@dataclass(frozen=True)
+class Signed:
+    """An update that is ready to be handed in."""
+
+    commitment: Commitment
+    signature: bytes
+    data: bytes
+
+    @property
+    def wire(self) -> str:
+        """The commitment as it travels."""
+        from folkmoot.coordinator_api import commitment_to_wire
+
+        return commitment_to_wire(self.commitment, self.signature)
+
+
+def train(world: factories.Federation, name: str, header: RoundHeader, state: State, seed: int = 0) -> Signed:
+    """What a contributor does, with noise in place of training."""
+    account = factories.account(name)
+    random = np.random.default_rng([header.round, seed, int(account.address[2:10], 16)])
+    start = state.to_float32()
+    end = (start - random.normal(scale=0.02, size=start.shape)).astype(np.float32)
+    encoded = encode_update(start, end, header.exponents, MANIFEST, header.seed, account.address)
+    commitment = Commitment(
+        contributor=account.address,
+        round=header.round,
+        base_state_root=header.base_state_root,
+        update_root=encoded.root,
+        sum_squares=encoded.sum_squares,
+        num_examples=10,
+    )
+    domain = Domain(world.deployment.chain_id, world.deployment.ledger)
+    return Signed(commitment, commitment.sign(account, domain), encoded.data)
+
+
+def make_home(home: Path, world: factories.Federation, **settings: Any) -> Settings:
+    """What `folkmoot coordinator init` does."""
+    home.mkdir(parents=True, exist_ok=True)
+    create(home / "key.json", factories.PASSWORD, private_key=bytes(world.coordinator.key), work=2)
+    (home / "password").write_text(factories.PASSWORD + "\n")
+    world.deployment.save(home / "deployment.json")
+    made, state = genesis()
+    files = home / "genesis"
+    files.mkdir()
+    (files / "genesis.json").write_bytes(made.to_json())
+    (files / "manifest.json").write_bytes(MANIFEST.to_json())
+    (files / "state.bin").write_bytes(state.to_bytes())
+    found = Settings(
+        home=home,
+        rpc_url=world.anvil.url,
+        keystore=Path("key.json"),
+        password_file=Path("password"),
+        **{"poll_interval": 0.05, "hasten": True, **settings},
+    )
+    found.save()
+    import_genesis(FolderStore(found.store_path), files, world.deployment.genesis_hash)
+    engine = make_engine(found.resolved_database_url)
+    schema.upgrade(engine)
+    engine.dispose()
+    return found
+
+
+@dataclass
+class Running:
+    """A coordinator in this process."""
+
+    world: factories.Federation
+    coordinator: Coordinator
+    worker: Worker
+    api: CoordinatorApi
+
+    @property
+    def domain(self) -> Domain:
+        """Chain and ledger."""
+        return self.coordinator.domain
+
+
+@contextmanager
+def running(home: Path, world: factories.Federation, **settings: Any) -> Iterator[Running]:
+    """Run a coordinator in this process, on a port of its own."""
+    found = make_home(home, world, **settings)
+    coordinator = assemble(found, open_account(found))
+    worker = Worker(coordinator)
+    listener = listen("127.0.0.1", 0)
+    server = http_server(create_app(coordinator, worker))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    worker.start()
+    thread.start()
+    try:
+        until(lambda: server.started, what="the server's start")
+        with CoordinatorApi(f"http://127.0.0.1:{listener.getsockname()[1]}") as api:
+            yield Running(world, coordinator, worker, api)
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+        worker.stop()
+        coordinator.close()
+
+
+def until(condition: Callable[[], Any], seconds: float = 30.0, what: str = "it") -> Any:
+    """Wait for something to be true, and return it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not happen in {seconds} seconds")
+
+
+def open_round(api: CoordinatorApi, number: int) -> tuple[CurrentRound, RoundHeader, State]:
+    """Wait until a round is open, and get what is needed to train."""
+
+    def wanted() -> CurrentRound | None:
+        found = api.current_round()
+        return found if found and found.round == number and found.phase == "open" else None
+
+    current: CurrentRound = until(wanted, what=f"round {number}")
+    state = State.from_bytes(api.artifact(current.base_state), MANIFEST)
+    return current, RoundHeader.decode(current.header), state
+
+
+class Process:
+    """A coordinator in a process of its own, which can be killed.
+
+    Args:
+        home: Its folder.
+        port: Its port.
+    """
+
+    def __init__(self, home: Path, port: int) -> None:
+        self.home = home
+        self.port = port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it; do not wait."""
+        command = [sys.executable, "-m", "folkmoot", "coordinator", "serve", "--home", str(self.home)]
+        with (self.home / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--port", str(self.port)], stdout=log, stderr=log, env=dict(os.environ)
+            )
+
+    def kill(self) -> None:
+        """SIGKILL: nothing can be put in order."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def log(self) -> str:
+        """What it said."""
+        return (self.home / "log").read_text()
