@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from folkmoot.cli.options import Json
 from folkmoot.cli.output import emit
 from folkmoot.cli.policy import parse_rule
 from folkmoot.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 DEFAULT_HOME = Path(".folkmoot") / "local"
 """Folder of `folkmoot up`."""
@@ -61,8 +64,6 @@ def demo(
 
     Example: folkmoot demo --rounds 3 --keep
     """
-    from rich.console import Console
-
     from folkmoot.local.demo import Demo
     from folkmoot.local.federation import Plan
 
@@ -76,7 +77,7 @@ def demo(
         rule=name,
         parameters=parameters,
     )
-    console = Console(file=sys.stderr) if json_ else Console()
+    console = _console(json_)
     summary = Demo(plan, rounds, console, keep=keep).run()
     if json_:
         emit(summary, json_)
@@ -97,15 +98,13 @@ def up(
 
     Example: folkmoot up --contributors 5 --task mnist
     """
-    from rich.console import Console
-
     from folkmoot.local.federation import LocalFederation, Plan
     from folkmoot.local.federation import prepare as make
     from folkmoot.local.processes import Supervisor
 
     name, parameters = parse_rule(rule)
     plan = Plan(home.absolute(), task, contributors, parse_attacks(attack, {}), name, parameters)
-    console = Console(file=sys.stderr) if json_ else Console()
+    console = _console(json_)
     with Supervisor(plan.logs) as supervisor:
         federation = LocalFederation(
             plan, supervisor, api_port=api_port, chain_port=chain_port, superlink_port=superlink_port
@@ -190,6 +189,16 @@ def chain(
         emit({"rpc": f"http://{host}:{port}", "chainId": CHAIN_ID}, json_)
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606  our own program, no shell
+
+
+def _console(as_json: bool) -> Console:
+    """Return where the story is told; a log file has no width, so lines may be as long as the tables need."""
+    from rich.console import Console
+
+    console = Console(stderr=as_json)
+    if not console.is_terminal:
+        console.width = 120
+    return console
 
 
 def parse_attacks(texts: list[str] | None, default: dict[int, str]) -> dict[int, str]:

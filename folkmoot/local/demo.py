@@ -183,7 +183,9 @@ class Demo:
         proposer = self._key("contributor-1")
         title = f"Release version {version}"
         proposed = self._command(
-            federation, "propose", "--version", str(version), "--report", report, "--title", title, *proposer
+            federation,
+            *("propose", "--version", str(version), "--report", report, "--publish", federation.api_url),
+            *("--title", title, *proposer),
         )
         proposal = proposed["proposal"]
         identifier = str(proposal["id"])

@@ -36,7 +36,7 @@ SCRYPT_WORK = 2**12
 PROFILE = "demo"
 """Windows and times of a local federation."""
 
-COORDINATOR_STAKE = 1_000 * UNIT
+COORDINATOR_STAKE = 500 * UNIT
 CONTRIBUTOR_STAKE = 100 * UNIT
 CONTRIBUTOR_ALLOCATION = 150 * UNIT
 REWARD = 100 * UNIT
@@ -178,7 +178,7 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
         plan.rule,
         plan.parameters,
         min_stake=CONTRIBUTOR_STAKE,
-        bond=COORDINATOR_STAKE // 2,
+        bond=COORDINATOR_STAKE,
         reward=REWARD,
         min_contributors=min(2, plan.contributors),
     )
@@ -354,6 +354,8 @@ class LocalFederation:
         flower.mkdir(parents=True, exist_ok=True)
         return {
             **{key: value for key, value in os.environ.items() if not key.startswith("FOLKMOOT_PASSWORD")},
+            # Flower starts its helpers by name; ours are beside this interpreter, active environment or not.
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "FLWR_HOME": str(flower),
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05",
