@@ -111,10 +111,11 @@ def up(
         )
         with console.status("starting") as status:
             federation.start_chain()
+            federation.start_superlink()
             if not plan.deployment_file.exists():
                 make(plan, federation.rpc_url, lambda text: status.update(f"making {text}"))
-            status.update("starting coordinator and SuperLink")
-            federation.start_services()
+            status.update("starting the coordinator")
+            federation.start_coordinator()
             federation.start_nodes()
         where = {
             "api": federation.api_url,

@@ -102,6 +102,7 @@ class Demo:
         )
         with self.console.status("starting the chain") as status:
             federation.start_chain()
+            federation.start_superlink()
             self._done(f"local chain (Anvil) at {federation.rpc_url}")
             prepared = prepare(self.plan, federation.rpc_url, lambda text: status.update(f"making {text}"))
             for number, name in enumerate(self.plan.names(), 1):
@@ -109,8 +110,8 @@ class Demo:
             gas = sum(prepared.report.gas.values())
             self._done(f"six contracts deployed for {gas:,} gas; the deployer holds no role")
             self._done(f"{self.plan.contributors} contributors staked, the coordinator bonded")
-            status.update("starting coordinator and SuperLink")
-            federation.start_services()
+            status.update("starting the coordinator")
+            federation.start_coordinator()
             self._done(
                 f"coordinator at {federation.api_url}/v1/docs, Flower SuperLink at {federation.superlink}"
             )
@@ -340,6 +341,7 @@ class Demo:
                 "--watch",
             ],
             environment=federation.environment("evaluator"),
+            wave="nodes",
         )
 
     def _metrics(self, number: int) -> dict[str, float]:

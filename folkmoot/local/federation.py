@@ -278,8 +278,19 @@ class LocalFederation:
         )
         self.supervisor.start("chain", command, ready=answers, timeout=30)
 
-    def start_services(self) -> None:
-        """Start coordinator and SuperLink, and wait until both answer."""
+    def start_superlink(self) -> None:
+        """Start the SuperLink. It needs nothing of the others, so it may start up while they are made."""
+        self.supervisor.start(
+            "superlink",
+            [
+                *(program("flower-superlink"), "--insecure", "--disable-runtime-dependency-installation"),
+                *("--port", str(self.superlink_port)),
+            ],
+            environment=self.environment("superlink"),
+        )
+
+    def start_coordinator(self) -> None:
+        """Start the coordinator, and wait until it and the SuperLink answer."""
         from folkmoot.coordinator_api import CoordinatorApi
         from folkmoot.errors import CoordinatorError
 
@@ -291,14 +302,6 @@ class LocalFederation:
             except CoordinatorError:
                 return False
 
-        self.supervisor.start(
-            "superlink",
-            [
-                *(program("flower-superlink"), "--insecure", "--disable-runtime-dependency-installation"),
-                *("--port", str(self.superlink_port)),
-            ],
-            environment=self.environment("superlink"),
-        )
         self.supervisor.start(
             "coordinator",
             [
@@ -327,6 +330,7 @@ class LocalFederation:
                     *(("--attack", attack) if attack else ()),
                 ],
                 environment=self.environment(name),
+                wave="nodes",
             )
 
     def start_training(self, rounds: int) -> None:
@@ -346,6 +350,7 @@ class LocalFederation:
             ],
             environment=self.environment("train"),
             expected_to_end=True,
+            wave="nodes",
         )
 
     def environment(self, name: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import signal
 import socket
@@ -47,6 +48,8 @@ class Child:
     """File with its standard output and standard error."""
     expected_to_end: bool = field(default=False)
     """Whether its end is no failure, e.g. of a run that is over when it is done."""
+    wave: str = field(default="")
+    """Neighbours with the same wave are ended together."""
 
     @property
     def pid(self) -> int:
@@ -62,11 +65,16 @@ class Child:
         """Return the last lines of its log."""
         return tail(self.log, lines)
 
+    def ask_to_end(self) -> None:
+        """Send SIGTERM to the process and its group; does not wait."""
+        if self.alive:
+            _signal_group(self.process.pid, signal.SIGTERM)
+
     def stop(self, grace: float = GRACE) -> None:
         """End the process and its group: SIGTERM, then SIGKILL after `grace` seconds. May be called again."""
         group = self.process.pid
         if self.alive:
-            _signal_group(group, signal.SIGTERM)
+            self.ask_to_end()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(grace)
         # What its own children left behind is in the same group, whether or not the leader still lives.
@@ -118,6 +126,7 @@ class Supervisor:
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
         expected_to_end: bool = False,
+        wave: str = "",
     ) -> Child:
         """Start a process and wait until it is ready.
 
@@ -129,13 +138,14 @@ class Supervisor:
             environment: The whole environment of the process; that of this process if left out.
             folder: Working folder.
             expected_to_end: Whether its end is no failure (`check` passes over it).
+            wave: Processes that are started one after the other with the same wave are ended together.
 
         Raises:
             LocalError: the program can't be started, ends before it is ready, or is not ready in time. The error shows
                 the end of its log.
         """
         child = spawn(name, command, self.logs / f"{name}.log", environment=environment, folder=folder)
-        child.expected_to_end = expected_to_end
+        child.expected_to_end, child.wave = expected_to_end, wave or name
         self.children.append(child)
         if ready is not None:
             self._await(child, ready, timeout)
@@ -174,10 +184,18 @@ class Supervisor:
         return True
 
     def stop(self) -> None:
-        """End all processes, the youngest first. Interrupts that come meanwhile wait until all are ended."""
+        """End all processes, the youngest wave first. Interrupts that come meanwhile wait until all are ended."""
         with _interrupts_held():
             while self.children:
-                self.children.pop().stop(self.grace)
+                youngest = self.children[-1].wave
+                together = list(
+                    itertools.takewhile(lambda child: child.wave == youngest, reversed(self.children))
+                )
+                for child in together:
+                    child.ask_to_end()
+                for child in together:
+                    child.stop(self.grace)
+                    self.children.remove(child)
 
     def stop_one(self, name: str) -> None:
         """End the processes of this name, if there are any."""
