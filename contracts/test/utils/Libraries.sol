@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
+import { Commitments } from "../../src/libraries/Commitments.sol";
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
 import { OuterStep } from "../../src/libraries/OuterStep.sol";
@@ -8,6 +10,14 @@ import { WeightedSum } from "../../src/libraries/WeightedSum.sol";
 
 /// @notice The libraries behind external calls, so that a test can expect their reverts and measure their gas.
 contract Libraries {
+    function append(bytes32 previous, address contributor, bytes32 commitmentHash) external pure returns (bytes32) {
+        return Commitments.append(previous, contributor, commitmentHash);
+    }
+
+    function hashAnchor(IRoundLedger.Anchor calldata anchor) external pure returns (bytes32) {
+        return Commitments.hashAnchor(anchor);
+    }
+
     function sumLeaf(bytes calldata values) external pure returns (MerkleSum.Node memory) {
         return MerkleSum.leaf(values);
     }

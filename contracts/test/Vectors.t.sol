@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { RoundLedger } from "../src/RoundLedger.sol";
+import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
+import { MerkleSum } from "../src/libraries/MerkleSum.sol";
+import { MerkleTree } from "../src/libraries/MerkleTree.sol";
+import { OuterStep } from "../src/libraries/OuterStep.sol";
+import { RoundId } from "../src/libraries/Types.sol";
+import { Deployment } from "./utils/Deployment.sol";
+import { Libraries } from "./utils/Libraries.sol";
+
+/// @notice The contracts and libraries against the vectors of docs/protocol.md, which Python reads as well: what one
+/// side hashes or computes, the other does too, to the bit.
+contract VectorsTest is Deployment {
+    Libraries private _libraries;
+    string private _json;
+
+    function setUp() public override {
+        super.setUp();
+        _libraries = new Libraries();
+        _json = vm.readFile("../tests/vectors/protocol.json");
+    }
+
+    // Reading.
+
+    function _uint(string memory key) private view returns (uint256) {
+        return vm.parseJsonUint(_json, key);
+    }
+
+    function _word(string memory key) private view returns (bytes32) {
+        return vm.parseJsonBytes32(_json, key);
+    }
+
+    function _words(string memory key) private view returns (bytes32[] memory) {
+        return vm.parseJsonBytes32Array(_json, key);
+    }
+
+    function _uints(string memory key) private view returns (uint256[] memory) {
+        return vm.parseJsonUintArray(_json, key);
+    }
+
+    function _ints(string memory key) private view returns (int256[] memory) {
+        return vm.parseJsonIntArray(_json, key);
+    }
+
+    function _bytes(string memory key) private view returns (bytes memory) {
+        return vm.parseJsonBytes(_json, key);
+    }
+
+    function _leaves(string memory key) private view returns (bytes[] memory) {
+        return vm.parseJsonBytesArray(_json, key);
+    }
+
+    function _weights(string memory key) private view returns (uint32[] memory weights) {
+        uint256[] memory values = _uints(key);
+        weights = new uint32[](values.length);
+        for (uint256 i = 0; i < values.length; ++i) {
+            weights[i] = uint32(values[i]);
+        }
+    }
+
+    /// @dev `depth` words of a proof list, for the leaf `index`.
+    function _proof(bytes32[] memory all, uint256 index, uint256 depth) private pure returns (bytes32[] memory proof) {
+        proof = new bytes32[](depth);
+        for (uint256 level = 0; level < depth; ++level) {
+            proof[level] = all[index * depth + level];
+        }
+    }
+
+    // Trees.
+
+    function _checkSumTree(string memory name) private view {
+        string memory base = string.concat(".updateTree.", name);
+        bytes[] memory leaves = _leaves(string.concat(base, ".leaves"));
+        bytes32[] memory hashes = _words(string.concat(base, ".leafHashes"));
+        uint256[] memory absolute = _uints(string.concat(base, ".leafAbsolute"));
+        uint256[] memory squares = _uints(string.concat(base, ".leafSquares"));
+        MerkleSum.Node[] memory proof = _sumProof(base);
+        uint256 depth = _uint(string.concat(base, ".depth"));
+        for (uint256 i = 0; i < leaves.length; ++i) {
+            MerkleSum.Node memory leaf = _libraries.sumLeaf(leaves[i]);
+            vm.assertEq(leaf.hash, hashes[i], "hash of a leaf");
+            vm.assertEq(uint256(leaf.absolute), absolute[i], "sum of |q|");
+            vm.assertEq(uint256(leaf.squares), squares[i], "sum of squares");
+            _checkRoot(base, _libraries.sumClimb(leaf, i, _sumSlice(proof, i * depth, depth)));
+        }
+    }
+
+    function _sumProof(string memory base) private view returns (MerkleSum.Node[] memory proof) {
+        bytes32[] memory hashes = _words(string.concat(base, ".proofHashes"));
+        uint256[] memory absolute = _uints(string.concat(base, ".proofAbsolute"));
+        uint256[] memory squares = _uints(string.concat(base, ".proofSquares"));
+        return _nodes(hashes, absolute, squares);
+    }
+
+    function _nodes(bytes32[] memory hashes, uint256[] memory absolute, uint256[] memory squares)
+        private
+        pure
+        returns (MerkleSum.Node[] memory nodes)
+    {
+        nodes = new MerkleSum.Node[](hashes.length);
+        for (uint256 i = 0; i < hashes.length; ++i) {
+            nodes[i] = MerkleSum.Node(hashes[i], uint64(absolute[i]), uint64(squares[i]));
+        }
+    }
+
+    function _sumSlice(MerkleSum.Node[] memory all, uint256 from, uint256 count)
+        private
+        pure
+        returns (MerkleSum.Node[] memory slice)
+    {
+        slice = new MerkleSum.Node[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            slice[i] = all[from + i];
+        }
+    }
+
+    function _checkRoot(string memory base, MerkleSum.Node memory root) private view {
+        vm.assertEq(root.hash, _word(string.concat(base, ".root")), "root");
+        vm.assertEq(uint256(root.absolute), _uint(string.concat(base, ".sumAbsolute")), "sum of |q| of the update");
+        vm.assertEq(uint256(root.squares), _uint(string.concat(base, ".sumSquares")), "sum of squares of the update");
+    }
+
+    function _checkTree(MerkleTree.Kind kind, string memory base) private view {
+        bytes[] memory leaves = _leaves(string.concat(base, ".leaves"));
+        bytes32[] memory hashes = _words(string.concat(base, ".leafHashes"));
+        bytes32[] memory proofs = _words(string.concat(base, ".proofHashes"));
+        uint256 depth = _uint(string.concat(base, ".depth"));
+        bytes32 root = _word(string.concat(base, ".root"));
+        for (uint256 i = 0; i < leaves.length; ++i) {
+            vm.assertEq(_libraries.treeLeaf(kind, leaves[i]), hashes[i], "hash of a leaf");
+            vm.assertEq(_libraries.treeClimb(kind, hashes[i], i, _proof(proofs, i, depth)), root, "root");
+        }
+    }
+
+    function test_vectors_updateTree() public view {
+        _checkSumTree("one");
+        _checkSumTree("three");
+        _checkSumTree("five");
+    }
+
+    function test_vectors_aggregateTree() public view {
+        _checkTree(MerkleTree.Kind.Aggregate, ".aggregateTree.one");
+        _checkTree(MerkleTree.Kind.Aggregate, ".aggregateTree.three");
+        _checkTree(MerkleTree.Kind.Aggregate, ".aggregateTree.five");
+    }
+
+    function test_vectors_aggregateLanes() public view {
+        uint256[] memory lanes = _uints(".aggregateTree.lanes");
+        bytes memory leaf = _bytes(".aggregateTree.laneLeaf");
+        bytes memory counted = _bytes(".aggregateTree.counted");
+        vm.assertEq(lanes.length, 256, "number of lanes");
+        for (uint256 j = 0; j < lanes.length; ++j) {
+            vm.assertEq(_libraries.weightedValue(leaf, j, 0), int256(lanes[j]), "lane");
+            vm.assertEq(_libraries.weightedValue(counted, j, 0), int256(j), "place of a lane");
+        }
+    }
+
+    function test_vectors_state() public view {
+        _checkTree(MerkleTree.Kind.Theta, ".state.theta");
+        _checkTree(MerkleTree.Kind.Theta, ".state.thetaThree");
+        _checkTree(MerkleTree.Kind.Momentum, ".state.momentum");
+        bytes32 root = _libraries.stateRoot(
+            _word(".state.manifestHash"), _word(".state.theta.root"), _word(".state.momentum.root")
+        );
+        vm.assertEq(root, _word(".state.stateRoot"), "state root");
+    }
+
+    function test_vectors_manifest() public view {
+        vm.assertEq(keccak256(_bytes(".manifest.layout")), _word(".manifest.layoutHash"), "hash of the layout");
+        bytes32 jsonHash = keccak256(bytes(vm.parseJsonString(_json, ".manifest.json")));
+        vm.assertEq(jsonHash, _word(".manifest.jsonHash"), "hash of the text");
+        bytes memory preimage = abi.encodePacked(bytes1(0x10), _word(".manifest.layoutHash"), jsonHash);
+        vm.assertEq(keccak256(preimage), _word(".manifest.manifestHash"), "hash of the manifest");
+    }
+
+    function test_vectors_header() public view {
+        bytes32 baseStateRoot = _word(".header.baseStateRoot");
+        bytes32 seed = keccak256(
+            abi.encodePacked(
+                bytes1(0x11),
+                _uint(".header.chainId"),
+                vm.parseJsonAddress(_json, ".header.ledger"),
+                uint64(_uint(".header.round")),
+                baseStateRoot
+            )
+        );
+        vm.assertEq(seed, _word(".header.seed"), "seed");
+        bytes memory encoded = abi.encode(
+            uint64(_uint(".header.round")),
+            _word(".header.manifestHash"),
+            baseStateRoot,
+            uint32(_uint(".header.policyId")),
+            uint8(_uint(".header.bits")),
+            seed,
+            _bytes(".header.exponentBytes")
+        );
+        vm.assertEq(encoded, _bytes(".header.encoded"), "encoding");
+        vm.assertEq(keccak256(encoded), _word(".header.headerHash"), "hash");
+    }
+
+    // Commitments and anchors.
+
+    function _commitment(uint256 i) private view returns (IRoundLedger.Commitment memory) {
+        return IRoundLedger.Commitment({
+            contributor: vm.parseJsonAddressArray(_json, ".commitment.contributors")[i],
+            round: RoundId.wrap(uint64(_uints(".commitment.rounds")[i])),
+            baseStateRoot: _words(".commitment.baseStateRoots")[i],
+            updateRoot: _words(".commitment.updateRoots")[i],
+            sumSquares: uint64(_uints(".commitment.sumSquares")[i]),
+            numExamples: uint32(_uints(".commitment.numExamples")[i]),
+            bundleHash: _words(".commitment.bundleHashes")[i]
+        });
+    }
+
+    /// @dev The real ledger, put at the address and on the chain of the vectors. EIP712 notices and builds its domain anew.
+    function test_vectors_commitment() public {
+        vm.chainId(_uint(".commitment.chainId"));
+        RoundLedger there = RoundLedger(vm.parseJsonAddress(_json, ".commitment.verifyingContract"));
+        vm.etch(address(there), address(ledger).code);
+        bytes32[] memory hashes = _words(".commitment.commitmentHashes");
+        bytes32[] memory digests = _words(".commitment.digests");
+        uint256[] memory keys = _uints(".commitment.privateKeys");
+        bytes32[] memory rolling = _words(".commitment.entriesHashes");
+        bytes[] memory signatures = _leaves(".commitment.signatures");
+        vm.assertEq(rolling[0], bytes32(0), "the empty list");
+        for (uint256 i = 0; i < hashes.length; ++i) {
+            IRoundLedger.Commitment memory commitment = _commitment(i);
+            vm.assertEq(there.hashCommitment(commitment), hashes[i], "struct hash");
+            vm.assertEq(there.commitmentDigest(commitment), digests[i], "digest");
+            vm.assertEq(vm.addr(keys[i]), commitment.contributor, "contributor");
+            vm.assertEq(sign(Actor(commitment.contributor, keys[i]), digests[i]), signatures[i], "signature");
+            bytes32 next = _libraries.append(rolling[i], commitment.contributor, hashes[i]);
+            vm.assertEq(next, rolling[i + 1], "rolling hash");
+        }
+    }
+
+    function _anchor(string memory base, uint32[] memory weights) private view returns (IRoundLedger.Anchor memory) {
+        return IRoundLedger.Anchor({
+            weights: weights,
+            aggregateRoot: _word(string.concat(base, ".aggregateRoot")),
+            stateRoot: _word(string.concat(base, ".stateRoot")),
+            verdictHash: _word(string.concat(base, ".verdictHash")),
+            artifactsHash: _word(string.concat(base, ".artifactsHash"))
+        });
+    }
+
+    function test_vectors_anchor() public view {
+        IRoundLedger.Anchor memory anchor = _anchor(".anchor", _weights(".anchor.weights"));
+        vm.assertEq(_libraries.hashAnchor(anchor), _word(".anchor.anchorHash"), "with entries");
+        anchor = _anchor(".anchor", new uint32[](0));
+        vm.assertEq(_libraries.hashAnchor(anchor), _word(".anchor.emptyAnchorHash"), "without entries");
+    }
+
+    // Arithmetic.
+
+    function test_vectors_weightedSum() public view {
+        bytes memory leaf = _libraries.weightedLeaf(_weights(".weightedSum.weights"), _leaves(".weightedSum.updates"));
+        vm.assertEq(leaf, _bytes(".weightedSum.leaf"), "leaf");
+        int256[] memory aggregate = _ints(".weightedSum.aggregate");
+        uint256 weightSum = _uint(".weightedSum.weightSum");
+        vm.assertEq(aggregate.length, 256, "coordinates");
+        for (uint256 j = 0; j < aggregate.length; ++j) {
+            vm.assertEq(_libraries.weightedValue(leaf, j, weightSum), aggregate[j], "coordinate");
+        }
+    }
+
+    function test_vectors_outerStep() public view {
+        int256[] memory theta = _ints(".outerStep.theta");
+        int256[] memory momentum = _ints(".outerStep.momentum");
+        int256[] memory aggregate = _ints(".outerStep.aggregate");
+        OuterStep.Settings[] memory settings = _settings(theta.length);
+        int256[] memory newTheta = _ints(".outerStep.newTheta");
+        int256[] memory newMomentum = _ints(".outerStep.newMomentum");
+        vm.assertGt(theta.length, 0, "there are cases");
+        for (uint256 i = 0; i < theta.length; ++i) {
+            (int64 nextTheta, int64 nextMomentum) =
+                _libraries.step(int64(theta[i]), int64(momentum[i]), aggregate[i], settings[i]);
+            vm.assertEq(int256(nextTheta), newTheta[i], "theta");
+            vm.assertEq(int256(nextMomentum), newMomentum[i], "momentum");
+        }
+    }
+
+    function _settings(uint256 count) private view returns (OuterStep.Settings[] memory settings) {
+        uint256[] memory weightSums = _uints(".outerStep.weightSum");
+        int256[] memory exponents = _ints(".outerStep.exponent");
+        uint256[] memory rates = _uints(".outerStep.rate");
+        uint256[] memory decays = _uints(".outerStep.decay");
+        settings = new OuterStep.Settings[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            settings[i] = OuterStep.Settings({
+                weightSum: uint32(weightSums[i]),
+                exponent: int8(exponents[i]),
+                rate: uint16(rates[i]),
+                momentum: uint16(decays[i])
+            });
+        }
+    }
+
+    function test_vectors_exponents() public view {
+        int256[] memory exponents = _ints(".exponents.exponent");
+        uint256[] memory elements = _uints(".exponents.elements");
+        uint256[] memory sums = _uints(".exponents.sum");
+        int256[] memory next = _ints(".exponents.next");
+        vm.assertGt(next.length, 0, "there are cases");
+        for (uint256 i = 0; i < next.length; ++i) {
+            int8 given = _libraries.nextExponent(int8(exponents[i]), elements[i], sums[i]);
+            vm.assertEq(int256(given), next[i], "exponent");
+        }
+        uint256 median = _libraries.lowerMedian(_uints(".exponents.medianOf"));
+        vm.assertEq(median, _uint(".exponents.median"), "lower median");
+    }
+
+    // A whole round: what a fraud proof of any leaf would recompute.
+
+    function test_vectors_round_entries() public view {
+        address[] memory contributors = vm.parseJsonAddressArray(_json, ".round.contributors");
+        bytes32[] memory hashes = _words(".round.commitmentHashes");
+        bytes32 rolling;
+        for (uint256 i = 0; i < contributors.length; ++i) {
+            rolling = _libraries.append(rolling, contributors[i], hashes[i]);
+        }
+        vm.assertEq(rolling, _word(".round.entriesHash"), "rolling hash");
+        bytes32 anchorHash = _libraries.hashAnchor(_anchor(".round", _weights(".round.weights")));
+        vm.assertEq(anchorHash, _word(".round.anchorHash"), "anchor hash");
+        vm.assertEq(keccak256(_bytes(".round.header")), _word(".round.headerHash"), "header hash");
+    }
+
+    function test_vectors_round_updates() public view {
+        bytes[] memory updates = _leaves(".round.updates");
+        bytes32[] memory roots = _words(".round.updateRoots");
+        uint256[] memory squares = _uints(".round.sumSquares");
+        (uint256 leaves, uint256 depth) = (_uint(".round.leaves"), _uint(".round.depth"));
+        MerkleSum.Node[] memory proofs = _nodes(
+            _words(".round.updateProofHashes"),
+            _uints(".round.updateProofAbsolute"),
+            _uints(".round.updateProofSquares")
+        );
+        for (uint256 i = 0; i < updates.length; ++i) {
+            for (uint256 j = 0; j < leaves; ++j) {
+                MerkleSum.Node[] memory siblings = _sumSlice(proofs, (i * leaves + j) * depth, depth);
+                MerkleSum.Node memory root =
+                    _libraries.sumClimb(_libraries.sumLeaf(_slice(updates[i], 256 * j, 256)), j, siblings);
+                vm.assertEq(root.hash, roots[i], "root of an update");
+                vm.assertEq(uint256(root.squares), squares[i], "sum of squares of an update");
+            }
+        }
+    }
+
+    function test_vectors_round_aggregateAndStep() public view {
+        uint32[] memory weights = _weights(".round.weights");
+        bytes[] memory updates = _leaves(".round.updates");
+        bytes memory aggregate = _bytes(".round.aggregate");
+        uint256 leaves = _uint(".round.leaves");
+        for (uint256 j = 0; j < leaves; ++j) {
+            bytes[] memory column = new bytes[](updates.length);
+            for (uint256 i = 0; i < updates.length; ++i) {
+                column[i] = _slice(updates[i], 256 * j, 256);
+            }
+            bytes memory leaf = _libraries.weightedLeaf(weights, column);
+            vm.assertEq(leaf, _slice(aggregate, 1024 * j, 1024), "leaf of the aggregate");
+            _checkPlace(MerkleTree.Kind.Aggregate, leaf, j, ".round.aggregateProofs", ".round.aggregateRoot");
+            _checkStep(leaf, j, weights);
+        }
+        bytes32 root =
+            _libraries.stateRoot(_word(".round.manifestHash"), _word(".round.thetaRoot"), _word(".round.momentumRoot"));
+        vm.assertEq(root, _word(".round.stateRoot"), "state root");
+        root = _libraries.stateRoot(
+            _word(".round.manifestHash"), _word(".round.baseThetaRoot"), _word(".round.baseMomentumRoot")
+        );
+        vm.assertEq(root, _word(".round.baseStateRoot"), "base state root");
+    }
+
+    function _checkStep(bytes memory aggregate, uint256 j, uint32[] memory weights) private view {
+        bytes memory theta = _leaves(".round.baseTheta")[j];
+        bytes memory momentum = _leaves(".round.baseMomentum")[j];
+        _checkPlace(MerkleTree.Kind.Theta, theta, j, ".round.baseThetaProofs", ".round.baseThetaRoot");
+        _checkPlace(MerkleTree.Kind.Momentum, momentum, j, ".round.baseMomentumProofs", ".round.baseMomentumRoot");
+        (bytes memory nextTheta, bytes memory nextMomentum) =
+            _stepLeaf(theta, momentum, aggregate, _roundSettings(j, weights));
+        vm.assertEq(nextTheta, _leaves(".round.newTheta")[j], "theta");
+        vm.assertEq(nextMomentum, _leaves(".round.newMomentum")[j], "momentum");
+        _checkPlace(MerkleTree.Kind.Theta, nextTheta, j, ".round.thetaProofs", ".round.thetaRoot");
+        _checkPlace(MerkleTree.Kind.Momentum, nextMomentum, j, ".round.momentumProofs", ".round.momentumRoot");
+    }
+
+    /// @dev The tensor of a leaf is found in the layout, as a fraud proof would find it.
+    function _roundSettings(uint256 j, uint32[] memory weights) private view returns (OuterStep.Settings memory) {
+        bytes memory layout = _bytes(".round.layout");
+        uint256 tensor = 0;
+        uint256 end = uint32(bytes4(_slice(layout, 0, 4)));
+        while (j >= end) {
+            ++tensor;
+            end += uint32(bytes4(_slice(layout, 4 * tensor, 4)));
+        }
+        uint256 sum = 0;
+        for (uint256 i = 0; i < weights.length; ++i) {
+            sum += weights[i];
+        }
+        return OuterStep.Settings({
+            weightSum: uint32(sum),
+            exponent: int8(_ints(".round.exponents")[tensor]),
+            rate: uint16(_uint(".round.rate")),
+            momentum: uint16(_uint(".round.momentum"))
+        });
+    }
+
+    function _stepLeaf(
+        bytes memory theta,
+        bytes memory momentum,
+        bytes memory aggregate,
+        OuterStep.Settings memory settings
+    ) private view returns (bytes memory nextTheta, bytes memory nextMomentum) {
+        for (uint256 c = 0; c < 256; ++c) {
+            (int64 t, int64 m) = _libraries.step(
+                _int64(theta, c),
+                _int64(momentum, c),
+                _libraries.weightedValue(aggregate, c, settings.weightSum),
+                settings
+            );
+            nextTheta = bytes.concat(nextTheta, bytes8(uint64(t)));
+            nextMomentum = bytes.concat(nextMomentum, bytes8(uint64(m)));
+        }
+    }
+
+    function _checkPlace(MerkleTree.Kind kind, bytes memory leaf, uint256 j, string memory proofs, string memory root)
+        private
+        view
+    {
+        bytes32[] memory siblings = _proof(_words(proofs), j, _uint(".round.depth"));
+        vm.assertEq(_libraries.treeClimb(kind, _libraries.treeLeaf(kind, leaf), j, siblings), _word(root), root);
+    }
+
+    function _int64(bytes memory leaf, uint256 c) private pure returns (int64) {
+        return int64(uint64(bytes8(_slice(leaf, 8 * c, 8))));
+    }
+
+    function _slice(bytes memory data, uint256 from, uint256 length) private pure returns (bytes memory slice) {
+        slice = new bytes(length);
+        for (uint256 i = 0; i < length; ++i) {
+            slice[i] = data[from + i];
+        }
+    }
+}
