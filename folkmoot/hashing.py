@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ from folkmoot.arrays import U8
 from folkmoot.errors import InputError
 
 HASH_BYTES = 32
+
+MAX_NESTING = 64
+"""Deepest nesting of a JSON file. Parsers recurse, and a file from a stranger must not exhaust their stack."""
+
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
 def keccak(*parts: bytes) -> bytes:
@@ -56,7 +62,7 @@ def keccak_rows(rows: U8, prefix: int) -> U8:
     data = np.ascontiguousarray(rows).tobytes()
     digests = [
         _keccak.new(data=head + data[at : at + length], digest_bits=256).digest()
-        for at in range(0, count * length, length)
+        for at in (length * row for row in range(count))
     ]
     out.reshape(-1)[:] = np.frombuffer(b"".join(digests), dtype=np.uint8)
     return out
@@ -69,13 +75,29 @@ def canonical_json(value: Any) -> bytes:
     the form of Python's ``repr``.
 
     Raises:
-        InputError: The value is not JSON, or holds a NaN, an infinity or a lone surrogate.
+        InputError: The value is not JSON, nests too deep, or holds a NaN, an infinity or a lone surrogate.
     """
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-        return text.encode("utf-8")
-    except (TypeError, ValueError) as error:
+        data = text.encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"The value can't be written as canonical JSON: {error}.") from error
+    if _nesting(data) > MAX_NESTING:
+        raise InputError(f"The value nests deeper than {MAX_NESTING} levels.")
+    return data
+
+
+def _nesting(data: bytes) -> int:
+    """How deep the brackets of a JSON text nest, found without recursion."""
+    depth = deepest = 0
+    for token in _BRACKETS.finditer(data):
+        kind = token.group()[:1]
+        if kind in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif kind in b"]}":
+            depth -= 1
+    return deepest
 
 
 def parse_canonical_json(data: bytes) -> Any:
@@ -85,6 +107,8 @@ def parse_canonical_json(data: bytes) -> Any:
         InputError: The bytes are not JSON, or are not in canonical form (so that two files could mean the
             same).
     """
+    if _nesting(data) > MAX_NESTING:
+        raise InputError(f"The JSON nests deeper than {MAX_NESTING} levels.")
     try:
         value = json.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, ValueError, RecursionError) as error:

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The protocol once more, straight from docs/protocol.md, in plain Python integers and without the library.
+
+Slow on purpose: it has no vectors, no chunks and no cleverness, so that it can be read beside the page. The library
+and the contracts are tested against what it says.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from eth_hash.auto import keccak
+
+LEAF = 256
+STATE_BOUND = 2**48 - 1
+
+SumNode = tuple[bytes, int, int]
+
+
+def word(value: int) -> bytes:
+    """A uint256."""
+    return value.to_bytes(32, "big")
+
+
+# Section 3
+
+
+def update_leaf(data: bytes) -> SumNode:
+    values = [byte - 128 for byte in data]
+    return keccak(b"\x00" + data), sum(abs(q) for q in values), sum(q * q for q in values)
+
+
+def sum_node(left: SumNode, right: SumNode) -> SumNode:
+    packed = b"".join(h + a.to_bytes(8, "big") + s.to_bytes(8, "big") for h, a, s in (left, right))
+    return keccak(b"\x01" + packed), left[1] + right[1], left[2] + right[2]
+
+
+def places(leaves: int) -> int:
+    count = 1
+    while count < leaves:
+        count *= 2
+    return count
+
+
+def update_root(leaves: Sequence[bytes]) -> SumNode:
+    nodes = [update_leaf(leaf) for leaf in leaves]
+    nodes += [(bytes(32), 0, 0)] * (places(len(leaves)) - len(leaves))
+    while len(nodes) > 1:
+        nodes = [sum_node(nodes[i], nodes[i + 1]) for i in range(0, len(nodes), 2)]
+    return nodes[0]
+
+
+def plain_root(leaves: Sequence[bytes], leaf_prefix: int, node_prefix: int) -> bytes:
+    nodes = [keccak(bytes([leaf_prefix]) + leaf) for leaf in leaves]
+    nodes += [bytes(32)] * (places(len(leaves)) - len(leaves))
+    while len(nodes) > 1:
+        nodes = [keccak(bytes([node_prefix]) + nodes[i] + nodes[i + 1]) for i in range(0, len(nodes), 2)]
+    return nodes[0]
+
+
+def aggregate_leaf(lanes: Sequence[int]) -> bytes:
+    return b"".join(
+        lanes[32 * k + 4 * lane + 3 - g].to_bytes(4, "big")
+        for k in range(8)
+        for g in range(4)
+        for lane in range(8)
+    )
+
+
+def aggregate_leaf_by_words(updates: Sequence[bytes], weights: Sequence[int]) -> bytes:
+    """The same leaf as the contract would build it: shifts and masks on 256-bit words, no lane ever looked at."""
+    mask = int.from_bytes(b"\x00\x00\x00\xff" * 8, "big")
+    words = []
+    for k in range(8):
+        for g in range(4):
+            total = sum(
+                weight * ((int.from_bytes(update[32 * k : 32 * k + 32], "big") >> (8 * g)) & mask)
+                for update, weight in zip(updates, weights, strict=True)
+            )
+            words.append(word(total))
+    return b"".join(words)
+
+
+def state_leaf(values: Sequence[int]) -> bytes:
+    return b"".join(value.to_bytes(8, "big", signed=True) for value in values)
+
+
+# Section 5
+
+
+def offset(key: int, place: int) -> int:
+    """``u * 2^24``."""
+    mask = 2**64 - 1
+    z = (key + (place + 1) * 0x9E3779B97F4A7C15) & mask
+    z ^= z >> 30
+    z = (z * 0xBF58476D1CE4E5B9) & mask
+    z ^= z >> 27
+    z = (z * 0x94D049BB133111EB) & mask
+    z ^= z >> 31
+    return z >> 40
+
+
+def encode(start: float, end: float, exponent: int, units: int) -> int:
+    """One coordinate; Python's float is the binary64 that the page asks for."""
+    y = min(max((start - end) * 2.0**-exponent, -128.0), 128.0)
+    shifted = y + units * 2.0**-24
+    floor = int(shifted // 1)
+    return min(max(floor, -127), 127)
+
+
+def float32_values(data: bytes) -> list[float]:
+    return list(struct.unpack(f">{len(data) // 4}f", data))
+
+
+# Sections 8 to 10
+
+
+def gram(updates: Sequence[bytes], exponents: Sequence[int], leaf_counts: Sequence[int]) -> list[int]:
+    of_leaf = [exponent for exponent, count in zip(exponents, leaf_counts, strict=True) for _ in range(count)]
+    least = min(exponents)
+    return [
+        sum(4 ** (of_leaf[c // LEAF] - least) * (x[c] - 128) * (y[c] - 128) for c in range(len(x)))
+        for x in updates
+        for y in updates
+    ]
+
+
+def multi_krum(product: Sequence[int], count: int, f: int, m: int) -> tuple[list[int], list[int]]:
+    """Weights and scores from a row-by-row Gram matrix."""
+    if count < 2 * f + 3:
+        f = max(0, (count - 3) // 2)
+    m = count - f if m == 0 or count <= 2 else min(m, count - f)
+    scores = []
+    for i in range(count):
+        distances = [
+            product[i * count + i] + product[j * count + j] - 2 * product[i * count + j]
+            for j in range(count)
+            if j != i
+        ]
+        scores.append(sum(sorted(distances)[: max(1, count - f - 2)]))
+    weights = [0] * count
+    for _ in range(m):
+        best = None
+        for i in range(count):
+            if weights[i] == 0 and (best is None or scores[i] < scores[best]):
+                best = i
+        assert best is not None
+        weights[best] = 1
+    return weights, scores
+
+
+def clamp(value: int) -> int:
+    return min(max(value, -STATE_BOUND), STATE_BOUND)
+
+
+def outer_step(
+    theta: int, momentum: int, aggregate: int, weight_sum: int, exponent: int, rate: int, decay: int
+) -> tuple[int, int]:
+    s = 26 + exponent
+    n, d = (aggregate * 2**s, weight_sum) if s >= 0 else (aggregate, weight_sum * 2**-s)
+    g = (2 * n + d) // (2 * d)
+    m = clamp((momentum * decay) // 1024 + g)
+    return clamp(theta - (rate * (g + (m * decay) // 1024)) // 1024), m
+
+
+def next_exponent(exponent: int, elements: int, median: int) -> int:
+    for d in (3, 2, 1, 0, -1, -2):
+        if 2 * median**2 * 4**3 >= (elements * 16) ** 2 * 4 ** (d + 3):
+            break
+    else:
+        d = -3
+    return min(max(exponent + d, -40), 4)

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from folkmoot import acceleration, codec
+from folkmoot.codec import check_leaves, decode_update, encode_update, rounding_key, rounding_offsets, tree_of
+from folkmoot.errors import EncodingError, InputError
+from folkmoot.manifest import Manifest, Tensor
+from tests.unit.folkmoot import reference, worlds
+
+MANIFEST = worlds.MANIFEST
+SEED = bytes(range(32))
+ALICE = worlds.account("alice").address
+EXPONENTS = (-9, -12, 4)
+
+
+def weights(seed: int, scale: float = 1.0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    values = {t.name: (rng.standard_normal(t.shape) * scale).astype(np.float32) for t in MANIFEST.tensors}
+    return MANIFEST.flatten(values)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.floats(width=32, allow_nan=False, allow_infinity=False),
+    st.floats(width=32, allow_nan=False, allow_infinity=False),
+    st.integers(-40, 4),
+    st.integers(0, 255),
+)
+def test_one_coordinate_is_the_references(start: float, end: float, exponent: int, place: int) -> None:
+    manifest = Manifest("one", (Tensor("a", (256,)),))
+    starts, ends = np.zeros(256, np.float32), np.zeros(256, np.float32)
+    starts[place], ends[place] = start, end
+    update = encode_update(starts, ends, (exponent,), manifest, SEED, ALICE)
+    units = reference.offset(rounding_key(SEED, ALICE), place)
+    assert decode_update(update.data, manifest)[place] == reference.encode(start, end, exponent, units)
+
+
+def test_encoding_is_a_pure_function() -> None:
+    first = encode_update(weights(1), weights(2), EXPONENTS, MANIFEST, SEED, ALICE)
+    again = encode_update(weights(1), weights(2), EXPONENTS, MANIFEST, SEED, ALICE.lower())
+    assert first == again
+    others = [
+        encode_update(weights(1), weights(3), EXPONENTS, MANIFEST, SEED, ALICE),
+        encode_update(weights(1), weights(2), (-8, -12, 4), MANIFEST, SEED, ALICE),
+        encode_update(weights(1), weights(2), EXPONENTS, MANIFEST, bytes(32), ALICE),
+        encode_update(weights(1), weights(2), EXPONENTS, MANIFEST, SEED, worlds.account("bob").address),
+    ]
+    assert len({first.data, *(other.data for other in others)}) == 5
+
+
+def test_kernels_encode_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    manifest = Manifest("big", (Tensor("a", (300, 301)), Tensor("b", (70_000,))))
+    rng = np.random.default_rng(5)
+    start = manifest.flatten({t.name: rng.standard_normal(t.shape) for t in manifest.tensors})
+    end = manifest.flatten({t.name: rng.standard_normal(t.shape) for t in manifest.tensors})
+    with acceleration.without_kernels():
+        slow = encode_update(start, end, (-5, -6), manifest, SEED, ALICE)
+    monkeypatch.setattr(acceleration, "LOAD_AFTER", 0)
+    assert acceleration.kernels(1 << 20) is not None
+    fast = encode_update(start, end, (-5, -6), manifest, SEED, ALICE)
+    assert fast == slow
+    assert slow.clamped > 0
+
+
+def test_offsets_of_a_range_are_the_slice() -> None:
+    key = rounding_key(SEED, ALICE)
+    whole = rounding_offsets(key, 0, 1000)
+    assert (rounding_offsets(key, 300, 700) == whole[300:700]).all()
+    assert whole.min() >= 0
+    assert whole.max() < 1
+    assert abs(whole.mean() - 0.5) < 0.05
+
+
+def test_rounding_is_unbiased() -> None:
+    manifest = Manifest("flat", (Tensor("a", (40_000,)),))
+    start = np.full(manifest.size, 0.3, np.float32)
+    start[40_000:] = 0
+    update = encode_update(start, np.zeros_like(start), (0,), manifest, SEED, ALICE)
+    mean = decode_update(update.data, manifest)[:40_000].mean()
+    assert abs(mean - 0.3) < 0.01, "the mean of many coarse roundings is the value"
+
+
+def test_lowering_a_weight_gives_a_positive_integer() -> None:
+    start, end = np.zeros(MANIFEST.size, np.float32), np.zeros(MANIFEST.size, np.float32)
+    end[0] = -1.0
+    update = encode_update(start, end, (-3, -3, -3), MANIFEST, SEED, ALICE)
+    assert decode_update(update.data, MANIFEST)[0] == 8
+
+
+def test_padding_is_zero_and_sums_are_right() -> None:
+    update = encode_update(weights(1), weights(2), EXPONENTS, MANIFEST, SEED, ALICE)
+    values = decode_update(update.data, MANIFEST)
+    assert update.sum_squares == int((values**2).sum())
+    assert update.sum_absolute == int(np.abs(values).sum())
+    assert tree_of(update).root == update.root
+    assert len(update.data) == MANIFEST.size
+    assert not values[930:1024].any()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("place", "name"), [(0, "w"), (1024, "b"), (1280, "scale")])
+def test_a_weight_that_is_not_finite_names_its_tensor(bad: float, place: int, name: str) -> None:
+    end = weights(2)
+    end[place] = bad
+    with pytest.raises(EncodingError, match=f"'{name}'") as caught:
+        encode_update(weights(1), end, EXPONENTS, MANIFEST, SEED, ALICE)
+    assert caught.value.code == "not-finite"
+    assert caught.value.details == {"tensor": name}
+
+
+def test_encode_refuses_what_does_not_fit() -> None:
+    good = weights(1)
+    with pytest.raises(EncodingError, match="start"):
+        encode_update(good[:-1], good, EXPONENTS, MANIFEST, SEED, ALICE)
+    with pytest.raises(EncodingError, match="end"):
+        encode_update(good, good.astype(np.float64), EXPONENTS, MANIFEST, SEED, ALICE)  # type: ignore[arg-type]
+    with pytest.raises(EncodingError, match="exponents"):
+        encode_update(good, good, (0,), MANIFEST, SEED, ALICE)
+    with pytest.raises(InputError, match="exponent 5"):
+        encode_update(good, good, (0, 0, 5), MANIFEST, SEED, ALICE)
+    with pytest.raises(InputError, match="address"):
+        encode_update(good, good, EXPONENTS, MANIFEST, SEED, "0x12")
+
+
+def test_decode_refuses_damage() -> None:
+    data = bytearray(worlds.update_bytes(MANIFEST, 1))
+    with pytest.raises(EncodingError) as caught:
+        decode_update(bytes(data[:-1]), MANIFEST)
+    assert caught.value.code == "wrong-size"
+    data[300] = 0
+    with pytest.raises(EncodingError, match="Leaf 1 ") as caught:
+        decode_update(bytes(data), MANIFEST)
+    assert caught.value.code == "invalid-encoding"
+    data[300] = 128
+    data[1023] = 129
+    with pytest.raises(EncodingError, match="padding of leaf 3"):
+        decode_update(bytes(data), MANIFEST)
+    rows = np.frombuffer(bytes(data), dtype=np.uint8).reshape(-1, 256)
+    with pytest.raises(EncodingError, match="padding of leaf 3"):
+        check_leaves(rows[2:4], MANIFEST, 2)
+    check_leaves(rows[:3], MANIFEST, 0)
+    check_leaves(rows[:0], MANIFEST, 0)
+
+
+def test_clamping_bounds_what_one_update_can_do() -> None:
+    end = np.full(MANIFEST.size, -1e30, np.float32)
+    update = encode_update(np.zeros_like(end), end, EXPONENTS, MANIFEST, SEED, ALICE)
+    values = decode_update(update.data, MANIFEST)
+    assert set(np.unique(values)) == {0, codec.QMAX}
+    assert update.clamped == MANIFEST.elements

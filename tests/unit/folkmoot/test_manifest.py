@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from folkmoot.errors import ManifestError
+from folkmoot.hashing import canonical_json, parse_canonical_json
+from folkmoot.manifest import Carried, Manifest, Tensor, padding_mask
+
+SHAPES = st.lists(st.integers(1, 9), max_size=4).map(tuple)
+MANIFEST = Manifest(
+    "two", (Tensor("a", (3, 100)), Tensor("b", ())), (Carried("n", "int16", (2,), b"\1\0\2\0"),)
+)
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> Manifest:
+    shapes = draw(st.lists(SHAPES, min_size=1, max_size=5))
+    return Manifest(
+        "drawn",
+        tuple(Tensor(f"t{i}", shape) for i, shape in enumerate(shapes)),
+        (),
+        {"x": draw(st.floats(0, 1))},
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(manifests())
+def test_layout(manifest: Manifest) -> None:
+    assert manifest.leaves == sum(manifest.leaf_counts) == manifest.leaf_offsets[-1]
+    assert manifest.size == 256 * manifest.leaves
+    assert int(manifest.values_in_leaf.sum()) == manifest.elements
+    assert 2**manifest.depth >= manifest.leaves
+    assert manifest.depth == 0 or 2 ** (manifest.depth - 1) < manifest.leaves
+    ranges = list(manifest.tensor_ranges(0, manifest.leaves))
+    assert [count for _, first, last in ranges for count in [last - first]] == list(manifest.leaf_counts)
+
+
+@settings(max_examples=50, deadline=None)
+@given(manifests(), st.integers(0, 2**32))
+def test_values_survive_the_vector(manifest: Manifest, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = {t.name: rng.standard_normal(t.shape).astype(np.float32) for t in manifest.tensors}
+    flat = manifest.flatten(values)
+    assert flat.dtype == np.float32
+    back = manifest.unflatten(flat)
+    assert all(
+        (back[name] == value).all() and back[name].shape == value.shape for name, value in values.items()
+    )
+    rows, mask = padding_mask(manifest, 0, manifest.leaves)
+    assert not flat.reshape(-1, 256)[rows][mask.astype(bool)].any()
+    assert int(mask.sum()) == manifest.size - manifest.elements
+
+
+@settings(max_examples=30, deadline=None)
+@given(manifests())
+def test_file_reads_back(manifest: Manifest) -> None:
+    again = Manifest.from_json(manifest.to_json())
+    assert again == manifest
+    assert again.hash == manifest.hash
+
+
+def test_from_arrays_carries_integers() -> None:
+    values = {
+        "w": np.ones((2, 2), dtype=np.float32),
+        "count": np.array(5, dtype=np.int64),
+        "mask": np.array([True, False]),
+        "big": np.array([1, -2], dtype=">i4"),
+    }
+    manifest = Manifest.from_arrays("t", values, {"lr": 0.5})
+    assert [tensor.name for tensor in manifest.tensors] == ["w"]
+    whole = manifest.unflatten(manifest.flatten(values))
+    for name in ("count", "mask", "big"):
+        assert (whole[name] == values[name]).all()
+        assert whole[name].shape == values[name].shape
+    assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+def test_a_range_within_one_tensor() -> None:
+    assert list(MANIFEST.tensor_ranges(1, 3)) == [(0, 1, 2), (1, 2, 3)]
+    assert list(MANIFEST.tensor_ranges(2, 2)) == []
+
+
+GOOD: dict[str, Any] = {"a": np.zeros((3, 100), np.float32), "b": np.float32(1)}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"a": None}, "'a' is missing"),
+        ({"c": np.zeros(1)}, "'c' is not in the manifest"),
+        ({"a": np.zeros((100, 3), np.float32)}, "shape"),
+        ({"a": np.zeros((3, 100), np.int32)}, "dtype"),
+        ({"b": np.float32(np.nan)}, "'b' has a value that is NaN"),
+        ({"b": np.float64(1e300)}, "'b' has a value that is NaN or infinite"),
+    ],
+)
+def test_flatten_says_what_does_not_fit(change: dict[str, Any], words: str) -> None:
+    values = {name: value for name, value in (GOOD | change).items() if value is not None}
+    with pytest.raises(ManifestError, match=words):
+        MANIFEST.flatten(values)
+
+
+def test_flatten_may_leave_the_check_to_others() -> None:
+    flat = MANIFEST.flatten(GOOD | {"b": np.float32(np.nan)}, check_finite=False)
+    assert np.isnan(flat[512])
+
+
+def test_unflatten_refuses_another_length() -> None:
+    with pytest.raises(ManifestError, match="needs"):
+        MANIFEST.unflatten(np.zeros(5, np.float32))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Manifest("", (Tensor("a", (1,)),)),
+        lambda: Manifest("x" * 65, (Tensor("a", (1,)),)),
+        lambda: Manifest("t", ()),
+        lambda: Manifest("t", (Tensor("a", (1,)), Tensor("a", (2,)))),
+        lambda: Manifest("t", (Tensor("a", (1,)),), (Carried("a", "bool", (), b"\0"),)),
+        lambda: Manifest("t", (Tensor("", (1,)),)),
+        lambda: Manifest("t", (Tensor("__metadata__", (1,)),)),
+        lambda: Manifest("t", (Tensor("a", (0,)),)),
+        lambda: Manifest("t", (Tensor("a", (2**17, 2**17)),)),
+        lambda: Manifest("t", (Tensor("a", (1,)),), (Carried("c", "float32", (), b"\0\0\0\0"),)),
+        lambda: Manifest("t", (Tensor("a", (1,)),), (Carried("c", "int16", (2,), b"\0"),)),
+        lambda: Manifest("t", (Tensor("a", (1,)),), (), {"x": float("nan")}).to_json(),
+        lambda: Manifest.from_arrays("t", {"a": np.zeros(1, np.complex64)}),
+    ],
+)
+def test_manifest_refuses(make: Any) -> None:
+    with pytest.raises(ManifestError):
+        make()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "folkmoot/manifest/2"},
+        {"task": 5},
+        {"training": []},
+        {"extra": 1},
+        {"tensors": {"a": 1}},
+        {"tensors": [{"name": "a"}]},
+        {"tensors": [{"name": 1, "shape": []}]},
+        {"tensors": [{"name": "a", "shape": [1.0]}]},
+        {"tensors": [{"name": "a", "shape": [True]}]},
+        {"tensors": None},
+        {"carried": [{"name": "n", "dtype": "int8", "shape": [], "data": "!"}]},
+        {"carried": [{"name": "n", "dtype": "int8", "shape": [], "data": "AB=="}]},
+    ],
+)
+def test_file_refuses(change: dict[str, Any]) -> None:
+    value = parse_canonical_json(MANIFEST.to_json()) | change
+    with pytest.raises(ManifestError):
+        Manifest.from_json(canonical_json(value))
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", MANIFEST.to_json() + b" "])
+def test_file_refuses_other_bytes(data: bytes) -> None:
+    with pytest.raises(ManifestError):
+        Manifest.from_json(data)

@@ -1,0 +1,426 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The vectors, which the library wrote, are what the second implementation says too."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import eth_abi.abi
+import pytest
+from eth_account import Account
+from eth_account.messages import encode_typed_data
+from eth_hash.auto import keccak
+
+from tests.unit.folkmoot import reference
+
+ROOT = Path(__file__).resolve().parents[3]
+VECTORS: dict[str, Any] = json.loads(
+    (ROOT / "tests" / "vectors" / "protocol.json").read_text(encoding="utf-8")
+)
+
+
+def raw(text: str) -> bytes:
+    return bytes.fromhex(text.removeprefix("0x"))
+
+
+def raws(texts: list[str]) -> list[bytes]:
+    return [raw(text) for text in texts]
+
+
+def ints(texts: list[str]) -> list[int]:
+    return [int(text) for text in texts]
+
+
+def leaves_of(data: bytes) -> list[bytes]:
+    return [data[at : at + 256] for at in range(0, len(data), 256)]
+
+
+def test_file_is_what_the_tool_writes() -> None:
+    command = [sys.executable, str(ROOT / "tools" / "make_vectors.py"), "--check"]
+    result = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_arrays_hold_values_of_one_kind() -> None:
+    def walk(value: Any) -> None:
+        if isinstance(value, dict):
+            for part in value.values():
+                walk(part)
+        elif isinstance(value, list):
+            assert all(isinstance(part, str) for part in value)
+            assert len({part.startswith("0x") for part in value}) <= 1
+        else:
+            assert isinstance(value, str)
+
+    walk(VECTORS)
+
+
+def test_fixed_point() -> None:
+    import struct
+    from fractions import Fraction
+
+    section = VECTORS["fixedPoint"]
+    for theta, expected in zip(ints(section["theta"]), raws(section["float32"]), strict=True):
+        (value,) = struct.unpack(">f", expected)
+        exact = Fraction(theta, 2**26)
+        (bits,) = struct.unpack(">I", expected)
+        distance = abs(Fraction(value) - exact)
+        for neighbour in (bits - 1, bits + 1):
+            if bits & 0x7FFFFFFF:
+                (other,) = struct.unpack(">f", struct.pack(">I", neighbour & 0xFFFFFFFF))
+                rival = abs(Fraction(other) - exact)
+                assert distance < rival or (distance == rival and bits % 2 == 0), theta
+    for given, expected_integer in zip(raws(section["float64"]), ints(section["fromFloat"]), strict=True):
+        (weight,) = struct.unpack(">d", given)
+        scaled = weight * 2.0**26 + 0.5
+        assert reference.clamp(int(scaled // 1)) == expected_integer, weight
+
+
+def test_manifest() -> None:
+    section = VECTORS["manifest"]
+    data = section["json"].encode()
+    value = json.loads(data)
+    again = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    assert again == data
+    counts = []
+    for tensor in value["tensors"]:
+        elements = 1
+        for size in tensor["shape"]:
+            elements *= size
+        counts.append(-(-elements // 256))
+    assert counts == ints(section["leafCounts"])
+    layout = b"".join(count.to_bytes(4, "big") for count in counts)
+    assert layout == raw(section["layout"])
+    assert keccak(b"\x10" + keccak(layout) + keccak(data)) == raw(section["manifestHash"])
+    assert 2 ** int(section["depth"]) >= int(section["leaves"]) > 2 ** (int(section["depth"]) - 1)
+
+
+@pytest.mark.parametrize("case", ["one", "three", "five"])
+def test_update_tree(case: str) -> None:
+    section = VECTORS["updateTree"][case]
+    leaves = raws(section["leaves"])
+    root = reference.update_root(leaves)
+    assert root == (raw(section["root"]), int(section["sumAbsolute"]), int(section["sumSquares"]))
+    depth = int(section["depth"])
+    siblings = list(
+        zip(
+            raws(section["proofHashes"]),
+            ints(section["proofAbsolute"]),
+            ints(section["proofSquares"]),
+            strict=True,
+        )
+    )
+    for index, leaf in enumerate(leaves):
+        node = reference.update_leaf(leaf)
+        assert node == (
+            raw(section["leafHashes"][index]),
+            int(section["leafAbsolute"][index]),
+            int(section["leafSquares"][index]),
+        )
+        for level in range(depth):
+            sibling = siblings[depth * index + level]
+            right = (index >> level) & 1
+            node = reference.sum_node(sibling, node) if right else reference.sum_node(node, sibling)
+        assert node == root
+
+
+PREFIXES = {"aggregateTree": (2, 3), "theta": (4, 5), "momentum": (6, 7), "thetaThree": (4, 5)}
+
+
+@pytest.mark.parametrize(
+    ("section", "case", "prefixes"),
+    [("aggregateTree", case, (2, 3)) for case in ("one", "three", "five")]
+    + [("state", case, PREFIXES[case]) for case in ("theta", "momentum", "thetaThree")],
+)
+def test_plain_trees(section: str, case: str, prefixes: tuple[int, int]) -> None:
+    values = VECTORS[section][case]
+    leaves = raws(values["leaves"])
+    root = reference.plain_root(leaves, *prefixes)
+    assert root == raw(values["root"])
+    depth = int(values["depth"])
+    siblings = raws(values["proofHashes"])
+    for index, leaf in enumerate(leaves):
+        node = keccak(bytes([prefixes[0]]) + leaf)
+        assert node == raw(values["leafHashes"][index])
+        for level in range(depth):
+            sibling = siblings[depth * index + level]
+            pair = sibling + node if (index >> level) & 1 else node + sibling
+            node = keccak(bytes([prefixes[1]]) + pair)
+        assert node == root
+
+
+def test_aggregate_lanes() -> None:
+    section = VECTORS["aggregateTree"]
+    assert reference.aggregate_leaf(ints(section["lanes"])) == raw(section["laneLeaf"])
+    assert reference.aggregate_leaf(range(256)) == raw(section["counted"])
+
+
+def test_state_root() -> None:
+    section = VECTORS["state"]
+    roots = raw(section["theta"]["root"]) + raw(section["momentum"]["root"])
+    assert keccak(b"\x08" + raw(section["manifestHash"]) + roots) == raw(section["stateRoot"])
+    data = b"FMS1"
+    for tree in ("theta", "momentum"):
+        for leaf in raws(section[tree]["leaves"]):
+            data += b"".join(leaf[at : at + 8][::-1] for at in range(0, 2048, 8))
+    assert hashlib.sha256(data).digest() == raw(section["fileSha256"])
+
+
+def test_header() -> None:
+    section = VECTORS["header"]
+    number = int(section["round"])
+    base = raw(section["baseStateRoot"])
+    seed = keccak(
+        b"\x11"
+        + reference.word(int(section["chainId"]))
+        + raw(section["ledger"])
+        + number.to_bytes(8, "big")
+        + base
+    )
+    assert seed == raw(section["seed"])
+    exponents = bytes(e % 256 for e in ints(section["exponents"]))
+    encoded = b"".join(
+        [
+            reference.word(number),
+            raw(section["manifestHash"]),
+            base,
+            reference.word(int(section["policyId"])),
+            reference.word(int(section["bits"])),
+            seed,
+            reference.word(7 * 32),
+            reference.word(len(exponents)),
+            exponents.ljust(32, b"\0"),
+        ]
+    )
+    assert encoded == raw(section["encoded"])
+    assert keccak(encoded) == raw(section["headerHash"])
+
+
+def test_commitments() -> None:
+    section = VECTORS["commitment"]
+    folded = bytes(32)
+    for i, key in enumerate(raws(section["privateKeys"])):
+        typed = {
+            "types": {
+                "EIP712Domain": [
+                    {"name": "name", "type": "string"},
+                    {"name": "version", "type": "string"},
+                    {"name": "chainId", "type": "uint256"},
+                    {"name": "verifyingContract", "type": "address"},
+                ],
+                "Commitment": [
+                    {"name": "contributor", "type": "address"},
+                    {"name": "round", "type": "uint64"},
+                    {"name": "baseStateRoot", "type": "bytes32"},
+                    {"name": "updateRoot", "type": "bytes32"},
+                    {"name": "sumSquares", "type": "uint64"},
+                    {"name": "numExamples", "type": "uint32"},
+                    {"name": "bundleHash", "type": "bytes32"},
+                ],
+            },
+            "primaryType": "Commitment",
+            "domain": {
+                "name": "Folkmoot",
+                "version": "1",
+                "chainId": int(section["chainId"]),
+                "verifyingContract": section["verifyingContract"],
+            },
+            "message": {
+                "contributor": section["contributors"][i],
+                "round": int(section["rounds"][i]),
+                "baseStateRoot": raw(section["baseStateRoots"][i]),
+                "updateRoot": raw(section["updateRoots"][i]),
+                "sumSquares": int(section["sumSquares"][i]),
+                "numExamples": int(section["numExamples"][i]),
+                "bundleHash": raw(section["bundleHashes"][i]),
+            },
+        }
+        message = encode_typed_data(full_message=typed)
+        assert message.header == raw(section["domainSeparator"])
+        assert message.body == raw(section["commitmentHashes"][i])
+        assert keccak(b"\x19\x01" + message.header + message.body) == raw(section["digests"][i])
+        account = Account.from_key(key)
+        assert account.address == section["contributors"][i]
+        assert bytes(account.sign_message(message).signature) == raw(section["signatures"][i])
+        assert folded == raw(section["entriesHashes"][i])
+        folded = keccak(folded + bytes(12) + raw(account.address) + message.body)
+    assert folded == raw(section["entriesHashes"][-1])
+
+
+def test_rounding() -> None:
+    section = VECTORS["rounding"]
+    key = int.from_bytes(keccak(raw(section["seed"]) + raw(section["contributor"]))[:8], "big")
+    assert key == int(section["key"])
+    assert [reference.offset(key, place) for place in ints(section["places"])] == ints(section["units"])
+
+
+def test_encoding() -> None:
+    section = VECTORS["encoding"]
+    key = int.from_bytes(keccak(raw(section["seed"]) + raw(section["contributor"]))[:8], "big")
+    starts, ends = (reference.float32_values(raw(section[name])) for name in ("start", "end"))
+    tensors = json.loads(VECTORS["manifest"]["json"])["tensors"]
+    counts = ints(VECTORS["manifest"]["leafCounts"])
+    data = bytearray()
+    for tensor, count, exponent in zip(tensors, counts, ints(section["exponents"]), strict=True):
+        elements = 1
+        for size in tensor["shape"]:
+            elements *= size
+        for within in range(256 * count):
+            place = len(data)
+            q = reference.encode(starts[place], ends[place], exponent, reference.offset(key, place))
+            data.append((q if within < elements else 0) + 128)
+    assert bytes(data) == raw(section["data"])
+    root = reference.update_root(leaves_of(bytes(data)))
+    assert root == (raw(section["updateRoot"]), int(section["sumAbsolute"]), int(section["sumSquares"]))
+
+
+def test_encoding_ties() -> None:
+    section = VECTORS["encoding"]
+    values = [byte - 128 for byte in raw(section["data"])]
+    integers = [0, 1, -1, 5, -5, 126, -126, 127, -127, 127, -127, 127, -127, 127, -127]
+    assert values[: len(integers)] == integers, "an integer is never rounded away"
+    halves = [0.5, -0.5, 1.5, -1.5, 7.5, -7.5, 126.5, -126.5]
+    rounded = zip(halves, values[len(integers) :], strict=False)
+    assert all(abs(q - y) == 0.5 for y, q in rounded), "a half goes up or down by the offset"
+
+
+def test_gram() -> None:
+    section = VECTORS["gram"]
+    counts = ints(VECTORS["manifest"]["leafCounts"])
+    assert reference.gram(raws(section["updates"]), ints(section["exponents"]), counts) == ints(
+        section["gram"]
+    )
+
+
+@pytest.mark.parametrize("case", [name for name in VECTORS["weights"] if name != "about"])
+def test_weights(case: str) -> None:
+    section = VECTORS["weights"][case]
+    count = int(section["count"])
+    if section["rule"] == "mean":
+        assert ints(section["weights"]) == [1] * count
+        return
+    f, m = ints(section["parameters"])
+    weights, scores = reference.multi_krum(ints(section["gram"]), count, f, m)
+    assert weights == ints(section["weights"])
+    assert scores == ints(section["scores"])
+    threshold = max(score for score, weight in zip(scores, weights, strict=True) if weight)
+    assert threshold == int(section["threshold"])
+
+
+def test_weighted_sum() -> None:
+    section = VECTORS["weightedSum"]
+    updates, weights = raws(section["updates"]), ints(section["weights"])
+    lanes = [sum(w * x[j] for w, x in zip(weights, updates, strict=True)) for j in range(256)]
+    assert lanes == ints(section["lanes"])
+    assert [lane - 128 * sum(weights) for lane in lanes] == ints(section["aggregate"])
+    assert max(lanes) < 2**32
+    assert reference.aggregate_leaf(lanes) == raw(section["leaf"])
+    assert reference.aggregate_leaf_by_words(updates, weights) == raw(section["leaf"])
+
+
+def test_outer_step() -> None:
+    section = VECTORS["outerStep"]
+    names = ("theta", "momentum", "aggregate", "weightSum", "exponent", "rate", "decay")
+    rows = zip(*(ints(section[name]) for name in names), strict=True)
+    results = [reference.outer_step(*row) for row in rows]
+    assert [theta for theta, _ in results] == ints(section["newTheta"])
+    assert [momentum for _, momentum in results] == ints(section["newMomentum"])
+
+
+def test_exponents() -> None:
+    section = VECTORS["exponents"]
+    rows = zip(ints(section["exponent"]), ints(section["elements"]), ints(section["sum"]), strict=True)
+    assert [reference.next_exponent(*row) for row in rows] == ints(section["next"])
+    assert sorted(ints(section["medianOf"]))[1] == int(section["median"])
+
+
+def test_anchor() -> None:
+    section = VECTORS["anchor"]
+    roots = b"".join(
+        raw(section[name]) for name in ("aggregateRoot", "stateRoot", "verdictHash", "artifactsHash")
+    )
+    weights = ints(section["weights"])
+    for given, expected in ((weights, "anchorHash"), ([], "emptyAnchorHash")):
+        words = b"".join(reference.word(weight) for weight in given)
+        encoded = reference.word(32) + reference.word(5 * 32) + roots + reference.word(len(given)) + words
+        assert keccak(encoded) == raw(section[expected])
+
+
+def test_round() -> None:
+    section = VECTORS["round"]
+    updates, exponents = raws(section["updates"]), ints(section["exponents"])
+    counts = [2, 1]
+    for update, root, squares in zip(
+        updates, raws(section["updateRoots"]), ints(section["sumSquares"]), strict=True
+    ):
+        assert reference.update_root(leaves_of(update))[::2] == (root, squares)
+
+    weights, _ = reference.multi_krum(
+        reference.gram(updates[:4], exponents, counts), 4, *ints(section["parameters"])
+    )
+    assert [*weights, 0] == ints(section["weights"])
+
+    lanes = [sum(w * x[j] for w, x in zip(weights, updates[:4], strict=True)) for j in range(768)]
+    aggregate = [reference.aggregate_leaf(lanes[at : at + 256]) for at in range(0, 768, 256)]
+    assert b"".join(aggregate) == raw(section["aggregate"])
+    assert reference.plain_root(aggregate, 2, 3) == raw(section["aggregateRoot"])
+
+    def integers(leaves: list[str]) -> list[int]:
+        data = b"".join(raws(leaves))
+        return [int.from_bytes(data[at : at + 8], "big", signed=True) for at in range(0, len(data), 8)]
+
+    theta, momentum = integers(section["baseTheta"]), integers(section["baseMomentum"])
+    total, rate, decay = sum(weights), int(section["rate"]), int(section["momentum"])
+    stepped = [
+        reference.outer_step(
+            theta[j], momentum[j], lanes[j] - 128 * total, total, exponents[j >= 512], rate, decay
+        )
+        for j in range(768)
+    ]
+    new_theta = [reference.state_leaf([t for t, _ in stepped[at : at + 256]]) for at in (0, 256, 512)]
+    new_momentum = [reference.state_leaf([m for _, m in stepped[at : at + 256]]) for at in (0, 256, 512)]
+    assert new_theta == raws(section["newTheta"])
+    assert new_momentum == raws(section["newMomentum"])
+    state_root = keccak(
+        b"\x08"
+        + raw(section["manifestHash"])
+        + reference.plain_root(new_theta, 4, 5)
+        + reference.plain_root(new_momentum, 6, 7)
+    )
+    assert state_root == raw(section["stateRoot"])
+
+    chosen = [update for update, weight in zip(updates, weights, strict=False) if weight]
+    nexts = []
+    for exponent, elements, place in zip(exponents, (400, 10), (slice(0, 512), slice(512, 768)), strict=True):
+        sums = sorted(sum(abs(byte - 128) for byte in update[place]) for update in chosen)
+        nexts.append(reference.next_exponent(exponent, elements, sums[(len(sums) - 1) // 2]))
+    assert nexts == ints(section["nextExponents"])
+
+    verdicts, artifacts = section["verdicts"].encode(), section["artifacts"].encode()
+    assert keccak(verdicts) == raw(section["verdictHash"])
+    assert keccak(artifacts) == raw(section["artifactsHash"])
+    named = json.loads(artifacts)
+    assert named["verdicts"] == hashlib.sha256(verdicts).hexdigest()
+    assert named["aggregate"] == hashlib.sha256(b"".join(aggregate)).hexdigest()
+    assert named["updates"] == [*(hashlib.sha256(update).hexdigest() for update in updates[:4]), None]
+    anchor = eth_abi.abi.encode(
+        ["(uint32[],bytes32,bytes32,bytes32,bytes32)"],
+        [
+            (
+                ints(section["weights"]),
+                raw(section["aggregateRoot"]),
+                state_root,
+                raw(section["verdictHash"]),
+                raw(section["artifactsHash"]),
+            )
+        ],
+    )
+    assert keccak(anchor) == raw(section["anchorHash"])
+    assert keccak(section["genesis"].encode()) == raw(section["genesisHash"])

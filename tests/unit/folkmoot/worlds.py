@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small federation without chain, files or clock: named contributors that move towards targets of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+from folkmoot.arrays import F32
+from folkmoot.codec import EncodedUpdate, encode_update
+from folkmoot.commitment import Commitment, Domain
+from folkmoot.fixed_point import LEAF
+from folkmoot.header import RoundHeader, derive_seed
+from folkmoot.manifest import Manifest, Tensor
+from folkmoot.policy import Policy
+from folkmoot.round import RoundOutcome, compute_round
+from folkmoot.state import State
+from folkmoot.updates import MemoryUpdate, UpdateReader
+
+CHAIN_ID = 31337
+LEDGER = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
+DOMAIN = Domain(CHAIN_ID, LEDGER)
+NAMES = ("alice", "bob", "carol", "dave", "erin", "frank", "grace")
+MANIFEST = Manifest("world", (Tensor("w", (30, 31)), Tensor("b", (31,)), Tensor("scale", ())))
+
+
+def account(name: str) -> LocalAccount:
+    """The account of a named contributor."""
+    return Account.from_key(sum(name.encode()).to_bytes(32, "big"))
+
+
+def policy(rule: str = "mean", parameters: Sequence[int] = (), rate: int = 1024, momentum: int = 0) -> Policy:
+    """A policy with wide limits."""
+    return Policy(rule, tuple(parameters), 1 << 40, 1, 100, 8, rate, momentum, 60, 60, 60, 0, 0, 0)
+
+
+def integers(seed: int, count: int, bound: int) -> np.ndarray:
+    """int64[count] in [-bound, bound]."""
+    return np.random.default_rng(seed).integers(-bound, bound + 1, count)
+
+
+def update_bytes(manifest: Manifest, seed: int, bound: int = 127) -> bytes:
+    """A valid update file."""
+    values = integers(seed, manifest.size, bound).reshape(-1, LEAF)
+    values[np.arange(LEAF)[None, :] >= manifest.values_in_leaf[:, None]] = 0
+    return (values + 128).astype(np.uint8).tobytes()
+
+
+def state(manifest: Manifest, seed: int, bound: int = 1 << 30) -> State:
+    """A valid state."""
+    parts = []
+    for i in range(2):
+        values = integers(seed + i, manifest.size, bound).reshape(-1, LEAF)
+        values[np.arange(LEAF)[None, :] >= manifest.values_in_leaf[:, None]] = 0
+        parts.append(values.reshape(-1))
+    return State(*parts)
+
+
+@dataclass
+class World:
+    """A federation at some round."""
+
+    state: State
+    exponents: tuple[int, ...] = (-9, -9, -9)
+    manifest: Manifest = MANIFEST
+    policy: Policy = field(default_factory=policy)
+    round: int = 1
+
+    @property
+    def header(self) -> RoundHeader:
+        """Header of the current round."""
+        root = self.state.root(self.manifest.hash)
+        seed = derive_seed(CHAIN_ID, LEDGER, self.round, root)
+        return RoundHeader(self.round, self.manifest.hash, root, 1, 8, seed, self.exponents)
+
+    def commit(self, name: str, data: bytes | EncodedUpdate) -> tuple[Commitment, MemoryUpdate]:
+        """Commit to an update as a named contributor."""
+        from folkmoot.merkle import update_tree
+
+        raw = data.data if isinstance(data, EncodedUpdate) else data
+        tree = update_tree(np.frombuffer(raw, dtype=np.uint8))
+        root = self.header.base_state_root
+        commitment = Commitment(account(name).address, self.round, root, tree.root, tree.sum_squares, 10)
+        return commitment, MemoryUpdate(raw)
+
+    def train(self, train: Callable[[str, F32], F32], names: Sequence[str] = NAMES) -> RoundOutcome:
+        """Run a round in which each contributor trains with `train(name, weights)`; move to the next."""
+        header, start = self.header, self.state.to_float32()
+        pairs = []
+        for name in names:
+            end = train(name, start.copy())
+            address = account(name).address
+            encoded = encode_update(start, end, self.exponents, self.manifest, header.seed, address)
+            pairs.append(self.commit(name, encoded))
+        outcome = self.outcome(pairs)
+        self.state, self.exponents, self.round = outcome.state, outcome.next_exponents, self.round + 1
+        return outcome
+
+    def outcome(self, pairs: Sequence[tuple[Commitment, UpdateReader | None]]) -> RoundOutcome:
+        """Outcome of the current round with these entries."""
+        entries = [commitment for commitment, _ in pairs]
+        updates = [update for _, update in pairs]
+        return compute_round(self.manifest, self.header, self.policy, self.state, entries, updates)
