@@ -147,6 +147,8 @@ def serve(
 
     Example: folkmoot coordinator serve --home .folkmoot/coordinator --port 8800
     """
+    import signal
+
     from server import coordinator as parts
     from server.api.app import create_app
     from server.rounds.engine import check_entitled
@@ -176,6 +178,7 @@ def serve(
             worker = Worker(coordinator)
             app = create_app(coordinator, worker)
             worker.start()
+            signal.signal(signal.SIGTERM, _leave)  # the web server passes it on after it has closed
             try:
                 address, taken = listener.getsockname()[:2]
                 note(f"Coordinator {account.address} at http://{address}:{taken}/v1/docs", False)
@@ -298,6 +301,10 @@ def describe(event: Event) -> str:
     return where + what
 
 
+def _leave(_number: int, _frame: object) -> None:
+    raise typer.Exit
+
+
 def listen(host: str, port: int) -> Any:
     """A socket that listens; taken before anything else, so that two coordinators never share a port."""
     import socket
@@ -327,7 +334,12 @@ def http_server(app: FastAPI) -> uvicorn.Server:
             await super().shutdown(sockets)
 
     config = uvicorn.Config(
-        app, ws="none", log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=10
+        app,
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
     )
     return Server(config)
 
@@ -336,4 +348,5 @@ def _log_to_stderr() -> None:
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in ("httpx", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -196,7 +196,13 @@ def only_process(home: Path) -> Iterator[None]:
     Raises:
         LocalError: Another process holds it.
     """
-    with (home / "coordinator.lock").open("w") as file:
+    try:
+        lock = (home / "coordinator.lock").open("a")
+    except OSError as exc:
+        raise LocalError(
+            f"The folder {home} can't be used: {exc.strerror}.", remedy="Give another one with --home."
+        ) from exc
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
@@ -205,6 +211,7 @@ def only_process(home: Path) -> Iterator[None]:
                 remedy="Stop it first, or give another folder with --home.",
                 code="already-running",
             ) from exc
-        file.write(str(os.getpid()))
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
         file.flush()
         yield

@@ -47,7 +47,7 @@ class Arrival:
     policy: Policy
     deadline: int
     late: bool
-    """Whether it is the file of a commitment that is on the chain, after the commit window."""
+    """Whether it is the file of a commitment that is on the chain or was accepted: no window closes for it."""
 
 
 class Intake:
@@ -74,16 +74,11 @@ class Intake:
                 raise _refused(
                     Reason.ROUND_UNKNOWN, f"There is no round {number}.", "Ask for the current round."
                 )
-            late = round_.step == Step.DELIVERY
-            if late:
-                entry = self._missing_entry(session, number, commitment)
-                if entry is None and not self._accepted_before(session, number, commitment):
-                    raise _closed(round_)
-            elif round_.step != Step.COLLECTING or round_.error is not None:
-                if self._accepted_before(session, number, commitment):
-                    late = True
-                else:
-                    raise _closed(round_)
+            late = self._accepted_before(session, number, commitment)
+            if not late and round_.step == Step.DELIVERY:
+                late = self._missing_entry(session, number, commitment) is not None
+            if not late and (round_.step != Step.COLLECTING or round_.error is not None):
+                raise _closed(round_)
             session.expunge_all()
         if round_.commit_deadline is None:
             raise AssertionError(f"round {number} is open without a deadline")

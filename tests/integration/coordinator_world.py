@@ -84,12 +84,20 @@ class Signed:
         return commitment_to_wire(self.commitment, self.signature)
 
 
-def train(world: factories.Federation, name: str, header: RoundHeader, state: State, seed: int = 0) -> Signed:
+def train(
+    world: factories.Federation,
+    name: str,
+    header: RoundHeader,
+    state: State,
+    *,
+    seed: int = 0,
+    scale: float = 0.02,
+) -> Signed:
     """What a contributor does, with noise in place of training."""
     account = factories.account(name)
     random = np.random.default_rng([header.round, seed, int(account.address[2:10], 16)])
     start = state.to_float32()
-    end = (start - random.normal(scale=0.02, size=start.shape)).astype(np.float32)
+    end = (start - random.normal(scale=scale, size=start.shape)).astype(np.float32)
     encoded = encode_update(start, end, header.exponents, MANIFEST, header.seed, account.address)
     commitment = Commitment(
         contributor=account.address,

@@ -50,8 +50,6 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
             raise Problem(409, exc.code, exc.message, exc.remedy, **exc.details) from exc
         raise
     with coordinator.database.write() as session:
-        if session.scalar(select(Run.id).where(Run.signature == wish.signature.lower())) is not None:
-            raise Problem(403, "signature-used", "This signature started a run before.", "Sign again.")
         running = services.running_run(session)
         if running is not None:
             raise Problem(
@@ -61,6 +59,8 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
                 "Wait for its end.",
                 run=running.id,
             )
+        if session.scalar(select(Run.id).where(Run.signature == wish.signature.lower())) is not None:
+            raise Problem(403, "signature-used", "This signature started a run before.", "Sign again.")
         run = Run(
             id=uuid.uuid4().hex,
             state="running",
