@@ -18,7 +18,8 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from folkmoot.audit.failure import Subject, mismatch, require
-from folkmoot.audit.history import History, Transaction
+from folkmoot.audit.history import History
+from folkmoot.audit.transactions import Transaction
 from folkmoot.chain import packaged
 from folkmoot.chain.deploy import ZERO_ADDRESS, predicted_address
 from folkmoot.policy import Policy

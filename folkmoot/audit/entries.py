@@ -14,8 +14,9 @@ from typing import Any
 
 from folkmoot.audit.calls import Call, decode_call
 from folkmoot.audit.failure import Subject, mismatch, require
-from folkmoot.audit.history import History, Transaction
+from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Round
+from folkmoot.audit.transactions import Transaction
 from folkmoot.chain.events import UpdateCommitted
 from folkmoot.commitment import Commitment, Domain, entries_hash
 from folkmoot.errors import UpdateRefused
@@ -32,7 +33,7 @@ class EntryCounts:
     own: int = 0
     """By the sender of the contributor's own transaction."""
     relied: int = 0
-    """By the ledger alone: recorded through another contract, or signed by one."""
+    """By the ledger alone: recorded through another contract, signed by one, or sent in a way that proves no sender."""
 
     def __add__(self, other: EntryCounts) -> EntryCounts:
         return EntryCounts(self.signed + other.signed, self.own + other.own, self.relied + other.relied)
@@ -82,7 +83,7 @@ def _check_batch(
     require(first, "the number of commitments in the transaction", len(batch), len(sent))
     if call.function == "commitUpdate":
         require(_subject(events[0]), "the sender", batch[0].contributor, transaction.sender)
-        return EntryCounts(own=1)
+        return EntryCounts(own=1) if transaction.proven else EntryCounts(relied=1)
     require(first, "the number of signatures in the transaction", len(batch), len(signatures))
     counts = EntryCounts()
     for event, commitment, signature in zip(events, batch, signatures, strict=True):

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
+from folkmoot.audit.transactions import Transaction, read_answer
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.events import (
     DelegateVotesChanged,
@@ -47,22 +49,6 @@ class Block:
     """Its hash, 32 bytes."""
     timestamp: int
     """Its Unix time: the clock that the contracts go by."""
-
-
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """A transaction."""
-
-    hash: bytes
-    """Its hash, 32 bytes."""
-    sender: str
-    """Account that signed it."""
-    to: str | None
-    """Account that it called; None if it created a contract."""
-    nonce: int
-    """Its number among the sender's."""
-    input: bytes
-    """Its call data, or the creation code with its arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,17 +254,12 @@ def read_transaction(rpc: Rpc, hash_: bytes) -> Transaction:
 
     Raises:
         RpcError: the endpoint failed, or has no such transaction.
+        AuditFailure: what it sent is another transaction.
     """
     answer = rpc.call("eth_getTransactionByHash", ["0x" + hash_.hex()])
     try:
-        return Transaction(
-            hash_,
-            str(to_checksum_address(answer["from"])),
-            str(to_checksum_address(answer["to"])) if answer["to"] else None,
-            int(answer["nonce"], 16),
-            bytes.fromhex(answer["input"][2:]),
-        )
-    except (TypeError, KeyError, ValueError) as error:
+        return read_answer(hash_, answer)
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise RpcError(
             f"The RPC endpoint {rpc.url} has no transaction 0x{hash_.hex()}, whose events it reports.",
             remedy="Use a node that keeps all transactions.",
@@ -287,14 +268,20 @@ def read_transaction(rpc: Rpc, hash_: bytes) -> Transaction:
 
 
 def _read_times(rpc: Rpc, events: Sequence[Event]) -> dict[int, int]:
+    """Read the time of each block with events; neither blocks, logs nor times may run backwards."""
     times: dict[int, int] = {}
-    for event in events:
-        if event.block in times:
-            continue
-        block = read_block(rpc, event.block)
-        if block.hash != event.block_hash:
-            raise _nonsense(rpc, f"events of a block {event.block} that is not on its chain")
-        times[event.block] = block.timestamp
+    block = Block(-1, b"", 0)
+    for before, event in pairwise([None, *events]):
+        assert event is not None  # noqa: S101  # only the first of all pairs begins with None
+        if before is not None and (before.block, before.log_index) >= (event.block, event.log_index):
+            raise _nonsense(rpc, f"two events with the place {event.log_index} in block {event.block}")
+        if event.block != block.number:
+            previous, block = block, read_block(rpc, event.block)
+            if block.timestamp < previous.timestamp:
+                raise _nonsense(rpc, f"a block {block.number} that is older than block {previous.number}")
+            times[block.number] = block.timestamp
+        if event.block_hash != block.hash:
+            raise _nonsense(rpc, f"an event of a block {event.block} that is not on its chain")
     return times
 
 

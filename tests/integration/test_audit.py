@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from eth_abi.abi import decode, encode
 from eth_utils.crypto import keccak as keccak_of
@@ -20,7 +21,7 @@ from folkmoot.cli.main import run
 from folkmoot.errors import ArtifactError, AuditFailure, RpcError, WrongChainError
 from folkmoot.hashing import keccak
 from folkmoot.local.anvil import Anvil
-from folkmoot.mirror import FolderSource
+from folkmoot.mirror import CoordinatorSource, FolderSource
 from folkmoot.round import Anchor, RoundOutcome
 from tests import factories
 from tests.integration.audit_world import MANIFEST, Alter, World, build, lying_endpoint
@@ -91,6 +92,23 @@ def test_an_honest_history_passes_and_is_counted(history: World) -> None:
 def test_two_endpoints_that_agree_pass(history: World) -> None:
     url = history.federation.anvil.url
     assert audited(history, url, url).recomputed == 3
+
+
+def test_a_coordinator_serves_the_artifacts_as_well(history: World) -> None:
+    """Files are fetched over HTTP, and copies removed when they are not needed any more."""
+    kept: list[int] = []
+
+    def serve(request: httpx.Request) -> httpx.Response:
+        kept.append(sum(path.stat().st_size for path in Path(source._cache.name).iterdir()))
+        *_, parent, name = request.url.path.split("/")
+        folder = history.folder
+        path = folder.document(bytes.fromhex(name)) if parent == "by-keccak" else folder.place(name)
+        return httpx.Response(200, content=path.read_bytes())
+
+    with CoordinatorSource("http://coordinator.test", transport=httpx.MockTransport(serve)) as source:
+        found = audit([history.federation.anvil.url], history.federation.deployment, source)
+    assert (found.recomputed, found.updates) == (3, 12)
+    assert max(kept) < 0.8 * found.hashed
 
 
 def test_an_audit_can_start_later(history: World) -> None:
@@ -544,35 +562,31 @@ def test_other_code_at_an_address_is_found(world: World) -> None:
     assert "The code of the token" in failure.message
 
 
-def test_another_creation_is_found(world: World) -> None:
-    """The ledger of another federation: right code, but created with another timelock."""
+def test_contracts_of_two_federations_do_not_go_together(world: World) -> None:
+    other = factories.federation(world.federation.anvil)
+    other.chain.close()
+    mixed = replace(world.federation.deployment, token=other.deployment.token)
+    with pytest.raises(AuditFailure, match="hat the token was created with") as caught:
+        audit([world.federation.anvil.url], mixed, FolderSource(world.folder.path))
+    assert other.deployment.timelock in caught.value.details["found"]
+
+
+@pytest.mark.parametrize("place", ["input", "from"])
+def test_an_altered_transaction_is_named(world: World, place: str) -> None:
+    """Not even the sender of an own commitment can be made up: transactions prove themselves."""
+    dora = factories.account("dora").address.lower()
+    altered: list[str] = []
 
     def alter(method: str, params: list[Any], result: Any) -> Any:
-        if method == "eth_getTransactionByHash" and result["to"] is None:
-            timelock = world.federation.deployment.timelock[2:].lower()
-            result["input"] = result["input"].replace(timelock, "11" * 20)
+        if method == "eth_getTransactionByHash" and result["from"] == dora:
+            result[place] = result[place][:-1] + ("0" if result[place][-1] != "0" else "1")
+            altered.append(params[0])
         return result
 
     with lying_endpoint(world.federation.anvil.url, alter) as url:
         failure = failure_of(world, url)
-    assert failure.details["check"] == "contracts"
-    assert "What the token was created with" in failure.message
-
-
-def test_a_forged_signature_is_found(world: World) -> None:
-    def alter(method: str, params: list[Any], result: Any) -> Any:
-        if (
-            method == "eth_getTransactionByHash"
-            and result["to"] == world.federation.deployment.ledger.lower()
-        ):
-            signature = world.rounds[1].commitments[0].sign(factories.account("ada"), world.domain).hex()
-            result["input"] = result["input"].replace(signature, "22" * 64 + "1b")
-        return result
-
-    with lying_endpoint(world.federation.anvil.url, alter) as url:
-        failure = failure_of(world, url)
-    assert f"Round 1, contributor {ADA}" in failure.message
-    assert "the signature" in failure.message
+    assert failure.details["check"] == "transactions"
+    assert altered[0] in failure.message
 
 
 @pytest.mark.parametrize("honest", [1, 2])

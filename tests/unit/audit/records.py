@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from folkmoot.audit.history import Block, History, Storage, Transaction
+from folkmoot.audit.history import Block, History, Storage
+from folkmoot.audit.transactions import Transaction
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.events import Event, MinDelayChange, RoleGranted, Transfer
 from folkmoot.chain.rpc import Head
