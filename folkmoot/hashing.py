@@ -100,19 +100,32 @@ def _nesting(data: bytes) -> int:
     return deepest
 
 
-def parse_canonical_json(data: bytes) -> Any:
-    """Read canonical JSON.
+def parse_json(data: bytes) -> Any:
+    """Read JSON from a stranger.
+
+    The nesting is checked before Python's parser sees the bytes: it recurses, and where some package has raised
+    Python's recursion limit (py_ecc, which comes with eth-account, sets it to 100,000) a few hundred kilobytes of
+    brackets would end the process.
 
     Raises:
-        InputError: The bytes are not JSON, or are not in canonical form (so that two files could mean the
-            same).
+        InputError: The bytes are not JSON in UTF-8, or nest deeper than MAX_NESTING.
     """
     if _nesting(data) > MAX_NESTING:
         raise InputError(f"The JSON nests deeper than {MAX_NESTING} levels.")
     try:
-        value = json.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        return json.loads(data.decode("utf-8"))
+    except ValueError as error:
         raise InputError(f"The bytes are not JSON: {error}.") from error
+
+
+def parse_canonical_json(data: bytes) -> Any:
+    """Read canonical JSON from a stranger.
+
+    Raises:
+        InputError: The bytes are not JSON, nest too deep, or are not in canonical form (so that two files could
+            mean the same).
+    """
+    value = parse_json(data)
     if canonical_json(value) != data:
         raise InputError("The JSON is not in canonical form (docs/protocol.md section 2).")
     return value

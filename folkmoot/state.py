@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from folkmoot import fixed_point
 from folkmoot.arrays import F32, I64
-from folkmoot.errors import ArtifactError, ManifestError
+from folkmoot.errors import ArtifactError, InputError, ManifestError
 from folkmoot.fixed_point import LEAF, STATE_BOUND
+from folkmoot.hashing import parse_json
 from folkmoot.manifest import Manifest
 from folkmoot.merkle import MOMENTUM, THETA, Tree, state_root, state_tree
 
@@ -190,7 +191,7 @@ def read_safetensors(data: bytes, manifest: Manifest) -> dict[str, NDArray[Any]]
     """
     try:
         length = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + length])
+        header = parse_json(data[8 : 8 + length])
         values: dict[str, NDArray[Any]] = {}
         kinds = {"F32": "float32", **{code: name for name, code in _SAFETENSORS_DTYPE.items()}}
         for name in [tensor.name for tensor in manifest.tensors] + [
@@ -205,6 +206,8 @@ def read_safetensors(data: bytes, manifest: Manifest) -> dict[str, NDArray[Any]]
                 raise ArtifactError(f"The model file is damaged: tensor {name!r} has the wrong length.")
             raw = np.frombuffer(data[8 + length + start : 8 + length + end], dtype=dtype)
             values[name] = raw.astype(dtype.newbyteorder("="), copy=True).reshape(entry["shape"])
-    except (ValueError, KeyError, TypeError) as error:
+    except ManifestError:
+        raise
+    except (InputError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"The model file is damaged: {error}.") from error
     return values

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from folkmoot.commitment import Commitment, Domain, canonical_address, entries_hash
+from folkmoot.errors import InputError, UpdateRefused
+from tests.unit.folkmoot import worlds
+
+ALICE, BOB = worlds.account("alice"), worlds.account("bob")
+COMMITMENT = Commitment(ALICE.address.lower(), 3, b"\x01" * 32, b"\x02" * 32, 77, 10)
+ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+
+def test_contributor_signs() -> None:
+    signature = COMMITMENT.sign(ALICE, worlds.DOMAIN)
+    assert len(signature) == 65
+    assert COMMITMENT.recover(signature, worlds.DOMAIN) == ALICE.address == COMMITMENT.contributor
+    COMMITMENT.check_signature(signature, worlds.DOMAIN)
+
+
+def test_nobody_else_signs() -> None:
+    with pytest.raises(InputError, match="can't sign"):
+        COMMITMENT.sign(BOB, worlds.DOMAIN)
+    foreign = replace(COMMITMENT, contributor=BOB.address).sign(BOB, worlds.DOMAIN)
+    with pytest.raises(UpdateRefused) as caught:
+        COMMITMENT.check_signature(foreign, worlds.DOMAIN)
+    assert caught.value.code == "invalid-signature"
+
+
+@pytest.mark.parametrize("domain", [Domain(1, worlds.LEDGER), Domain(worlds.CHAIN_ID, BOB.address)])
+def test_a_signature_is_for_one_ledger(domain: Domain) -> None:
+    with pytest.raises(UpdateRefused):
+        COMMITMENT.check_signature(COMMITMENT.sign(ALICE, domain), worlds.DOMAIN)
+
+
+def test_every_field_is_signed() -> None:
+    changes = [
+        {"contributor": BOB.address},
+        {"round": 4},
+        {"base_state_root": bytes(32)},
+        {"update_root": bytes(32)},
+        {"sum_squares": 78},
+        {"num_examples": 11},
+        {"bundle_hash": b"\x01" * 32},
+    ]
+    digests = {replace(COMMITMENT, **change).digest(worlds.DOMAIN) for change in changes}  # type: ignore[arg-type]
+    assert len(digests | {COMMITMENT.digest(worlds.DOMAIN)}) == len(changes) + 1
+
+
+def test_signatures_that_the_ledger_refuses_are_refused() -> None:
+    signature = COMMITMENT.sign(ALICE, worlds.DOMAIN)
+    r, s, v = signature[:32], int.from_bytes(signature[32:64], "big"), signature[64]
+    mirrored = r + (ORDER - s).to_bytes(32, "big") + bytes([55 - v])
+    for bad in (
+        signature[:64],
+        signature + b"\0",
+        signature[:64] + bytes([v - 27]),
+        mirrored,
+        bytes(64) + b"\x1b",
+        b"",
+    ):
+        with pytest.raises(UpdateRefused) as caught:
+            COMMITMENT.recover(bad, worlds.DOMAIN)
+        assert caught.value.code == "invalid-signature"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"contributor": "0x12"},
+        {"contributor": "0x" + ALICE.address[2:].swapcase()},
+        {"round": -1},
+        {"round": 1 << 64},
+        {"sum_squares": 1 << 64},
+        {"num_examples": 1 << 32},
+        {"update_root": bytes(31)},
+        {"bundle_hash": b""},
+    ],
+)
+def test_commitment_refuses(change: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        replace(COMMITMENT, **change)  # type: ignore[arg-type]
+
+
+def test_json_reads_back() -> None:
+    value = COMMITMENT.to_json()
+    assert Commitment.from_json(value) == COMMITMENT
+    for bad in (
+        {},
+        None,
+        value | {"extra": 1},
+        value | {"round": "x"},
+        value | {"update_root": 5},
+        value | {"update_root": "0xzz"},
+    ):
+        with pytest.raises(InputError):
+            Commitment.from_json(bad)
+
+
+def test_entries_hash_depends_on_the_order() -> None:
+    other = replace(COMMITMENT, contributor=BOB.address)
+    assert entries_hash([]) == bytes(32)
+    assert entries_hash([COMMITMENT, other]) != entries_hash([other, COMMITMENT])
+
+
+def test_canonical_address() -> None:
+    assert canonical_address(ALICE.address).hex() == ALICE.address[2:].lower()

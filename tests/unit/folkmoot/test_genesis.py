@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+
+from folkmoot.errors import ArtifactError, InputError
+from folkmoot.genesis import Genesis, first_exponent
+from folkmoot.hashing import canonical_json, keccak, parse_canonical_json
+from tests.unit.folkmoot import worlds
+
+GENESIS = Genesis.of(worlds.MANIFEST, worlds.state(worlds.MANIFEST, 1), (-9, -10, 4))
+
+
+def test_file_reads_back() -> None:
+    assert Genesis.from_json(GENESIS.to_json()) == GENESIS
+    assert GENESIS.hash == keccak(GENESIS.to_json())
+
+
+def test_genesis_refuses() -> None:
+    with pytest.raises(InputError):
+        Genesis.of(worlds.MANIFEST, worlds.state(worlds.MANIFEST, 1), (-9,))
+    with pytest.raises(InputError):
+        Genesis.of(worlds.MANIFEST, worlds.state(worlds.MANIFEST, 1), (-9, 5, 0))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "x"},
+        {"extra": 1},
+        {"exponents": [5]},
+        {"exponents": [1.0]},
+        {"exponents": None},
+        {"state": "ab"},
+    ],
+)
+def test_file_refuses(change: dict[str, object]) -> None:
+    value = parse_canonical_json(GENESIS.to_json()) | change
+    with pytest.raises(ArtifactError):
+        Genesis.from_json(canonical_json(value))
+
+
+def test_file_refuses_other_bytes() -> None:
+    for data in (b"", b"[]", GENESIS.to_json() + b"\n"):
+        with pytest.raises(ArtifactError):
+            Genesis.from_json(data)
+
+
+def test_first_exponent() -> None:
+    assert first_exponent(0.001, 100) == -10  # 0.02 / 16 = 2^-9.6
+    assert first_exponent(1e-30, 1) == -40
+    assert first_exponent(1e9, 1000) == 4
+    for rate, steps in ((0.0, 5), (1.0, 0), (-1.0, 5), (float("nan"), 1), (float("inf"), 1)):
+        with pytest.raises(InputError):
+            first_exponent(rate, steps)

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import re
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from folkmoot.errors import InputError
+from folkmoot.policy import Policy
+from tests.unit.folkmoot import worlds
+
+POLICY = worlds.policy("multi_krum", (1, 0))
+
+
+def test_abi_reads_back() -> None:
+    assert Policy.from_abi(POLICY.abi_tuple()) == POLICY
+    assert POLICY.rule_bytes == b"multi_krum" + bytes(22)
+
+
+def test_fields_are_the_solidity_structs() -> None:
+    source = Path(__file__).resolve().parents[3] / "contracts" / "src" / "interfaces" / "IRoundLedger.sol"
+    struct = re.search(r"struct Policy \{(.*?)\n    \}", source.read_text(encoding="utf-8"), re.DOTALL)
+    assert struct is not None
+    names = re.findall(r"^\s+[a-z0-9\[\]]+ (\w+);", struct[1], re.MULTILINE)
+    ours = [re.sub(r"_(\w)", lambda match: match[1].upper(), field.name) for field in fields(Policy)]
+    assert ours == names
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rule": ""},
+        {"rule": "x" * 33},
+        {"rule": "größe"},
+        {"rule": "a\0b"},
+        {"parameters": (1 << 32,)},
+        {"parameters": (-1,)},
+        {"max_sum_squares": 1 << 64},
+        {"rate": 1 << 16},
+        {"bits": -1},
+        {"reward": 1 << 128},
+        {"verifier": "0x1"},
+    ],
+)
+def test_policy_refuses(change: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        replace(POLICY, **change)  # type: ignore[arg-type]
+
+
+def test_abi_refuses() -> None:
+    values = list(POLICY.abi_tuple())
+    with pytest.raises(InputError):
+        Policy.from_abi(values[:-1])
+    with pytest.raises(InputError):
+        Policy.from_abi([b"\xff" * 32, *values[1:]])
