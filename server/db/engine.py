@@ -45,7 +45,14 @@ def make_engine(url: str) -> Engine:
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
         else:
-            engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=10)
+            engine = create_engine(
+                parsed,
+                # A server whose databases are SQL_ASCII would hand out bytes instead of text.
+                connect_args={"client_encoding": "utf8"},
+                pool_pre_ping=True,
+                pool_size=10,
+                max_overflow=10,
+            )
     except (SQLAlchemyError, ImportError) as exc:
         raise DatabaseError(
             f"The database URL {url!r} can't be used: {exc}.",
