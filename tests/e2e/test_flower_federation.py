@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An ordinary Flower app, anchored by two lines, on a real chain with a real coordinator; then an audit of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from client.genesis import Start, write_genesis
+from folkmoot.chain.deploy import GenesisRoots
+from folkmoot.cli.main import run as folkmoot
+from folkmoot.commitment import Domain
+from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.errors import CoordinatorError
+from folkmoot.flower.contributor import Contributor
+from folkmoot.local.anvil import Anvil
+from folkmoot.local.processes import free_port
+from server import flower_run
+from tests import factories
+from tests.e2e.flower import Flower, anchored
+
+PLAIN = Path(__file__).parent / "plain_app"
+NAMES = ("ada", "ben")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+class Moot(SimpleNamespace):
+    """A federation on the plain app's model: chain, coordinator, SuperLink, two nodes."""
+
+    start: Start
+    federation: factories.Federation
+    api: CoordinatorApi
+    flower: Flower
+    deployment_file: Path
+
+
+@pytest.fixture(scope="module")
+def moot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moot]:
+    from folkmoot import keystore as keys
+
+    root = tmp_path_factory.mktemp("moot")
+    sys.path.insert(0, str(PLAIN))
+    try:
+        from plain.task import make_model
+    finally:
+        sys.path.remove(str(PLAIN))
+    task: Any = SimpleNamespace(
+        name="plain", training={"local_steps": 20, "learning_rate": 0.05}, model=make_model
+    )
+    start = write_genesis(task, root / "genesis")
+    password = root / "password"
+    password.write_text(factories.PASSWORD)
+    key = keys.create(
+        root / "coordinator.json",
+        factories.PASSWORD,
+        private_key=bytes(factories.account("coordinator").key),
+        work=2,
+    )
+    with Anvil() as anvil, Flower(root) as flower:
+        federation = factories.federation(
+            anvil, genesis=GenesisRoots.of(start.genesis, start.manifest, start.state)
+        )
+        flower.callback(federation.chain.close)
+        deployment_file = root / "deployment.json"
+        federation.deployment.save(deployment_file)
+        home = root / "coordinator"
+        status = folkmoot(
+            [
+                *("coordinator", "init", "--home", str(home), "--rpc", anvil.url),
+                *("--deployment", str(deployment_file), "--genesis", str(root / "genesis")),
+                *("--keystore", str(key.path), "--password-file", str(password)),
+            ]
+        )
+        assert status == 0
+        port = free_port()
+        api = CoordinatorApi(f"http://127.0.0.1:{port}")
+        flower.callback(api.close)
+        flower.supervisor.start(
+            "coordinator",
+            [
+                *(sys.executable, "-m", "folkmoot", "coordinator", "serve", "--home", home, "--hasten"),
+                *("--port", str(port), "--password-file", password),
+            ],
+            ready=lambda: _answers(api),
+            environment=dict(os.environ),
+        )
+        for name in NAMES:
+            contributor = Contributor(
+                root / name,
+                anvil.url,
+                api.url,
+                federation.deployment.to_json(),
+                factories.account(name).address,
+                "plain",
+                0,
+                1,
+            )
+            contributor.home.mkdir()
+            domain = Domain(federation.deployment.chain_id, federation.deployment.ledger)
+            flower.join(contributor, factories.account(name), domain)
+        yield Moot(
+            start=start,
+            federation=federation,
+            api=api,
+            flower=flower,
+            deployment_file=deployment_file,
+            root=root,
+        )
+
+
+def _answers(api: CoordinatorApi) -> bool:
+    try:
+        return bool(api.health())
+    except CoordinatorError:
+        return False
+
+
+def test_a_plain_app_is_anchored_and_its_history_audits(
+    moot: Moot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployment = moot.federation.deployment
+    domain = Domain(deployment.chain_id, deployment.ledger)
+    run = moot.api.start_run(2, len(NAMES), factories.account("coordinator"), domain)
+    app = anchored(PLAIN, tmp_path)
+    result, lines = moot.flower.run({"coordinator": moot.api.url}, app)
+    assert result.completed, "\n".join(lines)
+    ended = moot.api.run(run.id)
+    assert ended is not None
+    assert (ended.state, ended.completed) == ("done", 2)
+
+    bundle = "0x" + hashlib.sha256(flower_run.build(app)).hexdigest()
+    people = {factories.account(name).address for name in NAMES}
+    for number in (1, 2):
+        updates = list(moot.api.items(f"/v1/rounds/{number}/updates"))
+        assert {update["contributor"] for update in updates} == people
+        assert {update["bundleHash"] for update in updates} == {bundle}
+        assert {update["weight"] for update in updates} == {1}
+    assert moot.federation.chain.head().round == 2
+
+    status = folkmoot(
+        [
+            *("audit", "--rpc", moot.federation.anvil.url, "--deployment", str(moot.deployment_file)),
+            *("--artifacts", moot.api.url),
+        ]
+    )
+    assert status == 0, capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("who", "change", "code"),
+    [
+        ("outsider", {}, "stake-too-low"),
+        ("ada", {"--task": "digits"}, "wrong-task"),
+        ("ada", {"--coordinator": "http://127.0.0.1:9"}, "coordinator-unreachable"),
+        ("ada", {"--rpc": "http://127.0.0.1:9"}, "rpc-unreachable"),
+        ("ada", {"--partition": "5/5"}, "invalid-input"),
+    ],
+)
+def test_join_says_what_is_wrong(
+    moot: Moot,
+    keystore: Callable[[str], Path],
+    password_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    who: str,
+    change: dict[str, str],
+    code: str,
+) -> None:
+    import json
+
+    options = {
+        "--rpc": moot.federation.anvil.url,
+        "--deployment": str(moot.deployment_file),
+        "--coordinator": moot.api.url,
+        "--superlink": moot.flower.address,
+        "--task": "mnist",
+        "--home": str(tmp_path / "home"),
+        "--keystore": str(keystore(who)),
+        "--password-file": str(password_file),
+        **change,
+    }
+    status = folkmoot(["join", "--json", *(word for option in options.items() for word in option)])
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert (status, told["code"]) == (1, code)
+    assert told["remedy"]
+    assert not (tmp_path / "home").exists()
