@@ -9,6 +9,7 @@ of what an update holds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -19,7 +20,7 @@ from eth_account import Account
 from eth_account.messages import SignableMessage
 from eth_account.signers.local import LocalAccount
 from eth_keys.exceptions import BadSignature
-from eth_utils.address import is_address, to_canonical_address, to_checksum_address
+from eth_utils.address import to_canonical_address, to_checksum_address
 from eth_utils.exceptions import ValidationError
 
 from folkmoot.errors import InputError, UpdateRefused
@@ -38,6 +39,7 @@ NO_BUNDLE = bytes(HASH_BYTES)
 _DOMAIN_TYPEHASH = keccak(
     b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 )
+_ADDRESS = re.compile("0x[0-9a-fA-F]{40}")
 _HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 
 
@@ -211,11 +213,16 @@ def checksum_address(address: str) -> str:
     """Write an address with its EIP-55 checksum.
 
     Raises:
-        InputError: It is no address, or its checksum is wrong.
+        InputError: It is no address of 0x and 40 hex digits, or it has a checksum and that is wrong.
     """
-    if not is_address(address):
+    if not _ADDRESS.fullmatch(str(address)):  # what was read from JSON may be anything
         raise InputError(f"{address!r} is no Ethereum address.")
-    return to_checksum_address(address)
+    checked = to_checksum_address(address)
+    if address[2:] not in (checked[2:], checked[2:].lower(), checked[2:].upper()):
+        raise InputError(
+            f"The checksum of the address {address} is wrong.", remedy="Look for a typing error."
+        )
+    return checked
 
 
 def canonical_address(address: str) -> bytes:

@@ -72,6 +72,8 @@ def test_signatures_that_the_ledger_refuses_are_refused() -> None:
     [
         {"contributor": "0x12"},
         {"contributor": "0x" + ALICE.address[2:].swapcase()},
+        {"contributor": ALICE.address[2:]},
+        {"contributor": bytes(20)},
         {"round": -1},
         {"round": 1 << 64},
         {"sum_squares": 1 << 64},

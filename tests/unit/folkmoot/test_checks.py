@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from folkmoot import checks
+from folkmoot.checks import check_arrival, summarize
+from folkmoot.commitment import Commitment
+from folkmoot.errors import UpdateRefused
+from folkmoot.merkle import update_tree
+from folkmoot.updates import MemoryUpdate
+from tests.unit.folkmoot import worlds
+
+WORLD = worlds.World(worlds.state(worlds.MANIFEST, 1))
+HEADER = WORLD.header
+DATA = worlds.update_bytes(worlds.MANIFEST, 3)
+ALICE = worlds.account("alice")
+COMMITMENT, _ = WORLD.commit("alice", DATA)
+SIGNATURE = COMMITMENT.sign(ALICE, worlds.DOMAIN)
+
+
+def arrive(
+    data: bytes = DATA,
+    commitment: Commitment = COMMITMENT,
+    signature: bytes | None = SIGNATURE,
+    cap: int = 1 << 40,
+) -> str:
+    """Reason code of an arrival, or 'fine'."""
+    policy = replace(worlds.policy(), max_sum_squares=cap)
+    problem = ""
+    try:
+        check_arrival(
+            MemoryUpdate(data),
+            commitment,
+            signature,
+            manifest=worlds.MANIFEST,
+            header=HEADER,
+            policy=policy,
+            domain=worlds.DOMAIN,
+        )
+    except UpdateRefused as error:
+        problem, remedy = error.code, error.remedy
+    else:
+        return "fine"
+    assert remedy, "a refusal says what to do"
+    return problem
+
+
+def with_byte(place: int, byte: int) -> bytes:
+    data = bytearray(DATA)
+    data[place] = byte
+    return bytes(data)
+
+
+def test_a_good_update_passes() -> None:
+    assert arrive() == "fine"
+    assert arrive(signature=None) == "fine", "an own transaction needs no signature"
+    assert arrive(cap=COMMITMENT.sum_squares) == "fine"
+
+
+def test_what_fails_has_its_code() -> None:
+    assert arrive(commitment=replace(COMMITMENT, round=2)) == "round-unknown"
+    assert arrive(commitment=replace(COMMITMENT, base_state_root=bytes(32))) == "wrong-base"
+    assert arrive(DATA[:-1]) == "wrong-size"
+    assert arrive(DATA + b"\x80") == "wrong-size"
+    assert arrive(b"") == "wrong-size"
+    assert arrive(with_byte(5, 0)) == "invalid-encoding"
+    assert arrive(with_byte(1023, 129)) == "invalid-encoding", "padding"
+    assert arrive(with_byte(5, DATA[5] % 255 + 1)) == "wrong-root"
+    assert arrive(commitment=replace(COMMITMENT, sum_squares=5)) == "wrong-norm"
+    assert arrive(cap=COMMITMENT.sum_squares - 1) == "norm-too-large"
+    assert arrive(signature=SIGNATURE[:64] + bytes([55 - SIGNATURE[64]])) == "invalid-signature"
+    assert arrive(signature=b"") == "invalid-signature"
+    assert arrive(commitment=replace(COMMITMENT, num_examples=99)) == "invalid-signature"
+
+
+def test_the_first_failure_is_named() -> None:
+    bad = replace(COMMITMENT, base_state_root=bytes(32), sum_squares=5)
+    assert arrive(b"", bad, b"", 0) == "wrong-base"
+    assert arrive(b"", replace(COMMITMENT, sum_squares=5), b"", 0) == "wrong-size"
+    assert arrive(DATA, replace(COMMITMENT, sum_squares=5), b"", 0) == "wrong-norm"
+    assert arrive(DATA, COMMITMENT, b"", 0) == "norm-too-large"
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 4096])
+def test_summary_does_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(checks, "_CHUNK", chunk)
+    summary = summarize(MemoryUpdate(DATA), worlds.MANIFEST)
+    raw = np.frombuffer(DATA, dtype=np.uint8)
+    tree = update_tree(raw)
+    assert (summary.root, summary.sum_squares) == (tree.root, tree.sum_squares)
+    assert summary.sha256 == hashlib.sha256(DATA).hexdigest()
+    values = np.abs(raw.astype(np.int64) - 128)
+    assert summary.sum_absolute == (
+        int(values[:1024].sum()),
+        int(values[1024:1280].sum()),
+        int(values[1280:].sum()),
+    )

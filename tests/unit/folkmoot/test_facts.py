@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from folkmoot.aggregation import facts
+from folkmoot.aggregation.facts import gram_matrix
+from folkmoot.aggregation.interface import RoundFacts
+from folkmoot.manifest import Manifest, Tensor
+from folkmoot.updates import MemoryUpdate
+from tests.unit.folkmoot import worlds
+
+
+def exact(manifest: Manifest, exponents: list[int], updates: list[bytes]) -> list[list[int]]:
+    """The same in Python's integers, tensor by tensor."""
+    total = [[0] * len(updates) for _ in updates]
+    values = [np.frombuffer(update, dtype=np.uint8).astype(object) - 128 for update in updates]
+    for exponent, first, last in zip(
+        exponents, manifest.leaf_offsets, manifest.leaf_offsets[1:], strict=False
+    ):
+        for i, x in enumerate(values):
+            for j, y in enumerate(values):
+                product = int((x[256 * first : 256 * last] * y[256 * first : 256 * last]).sum())
+                total[i][j] += 4 ** (exponent - min(exponents)) * product
+    return total
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_gram_is_exact(data: st.DataObject) -> None:
+    sizes = data.draw(st.lists(st.integers(1, 3000), min_size=1, max_size=5))
+    manifest = Manifest("g", tuple(Tensor(f"t{i}", (size,)) for i, size in enumerate(sizes)))
+    exponents = data.draw(st.lists(st.integers(-40, 4), min_size=len(sizes), max_size=len(sizes)))
+    seeds = data.draw(st.lists(st.integers(0, 1000), min_size=1, max_size=6))
+    updates = [worlds.update_bytes(manifest, seed) for seed in seeds]
+    gram = gram_matrix(manifest, exponents, [MemoryUpdate(update) for update in updates])
+    assert [list(row) for row in gram] == exact(manifest, exponents, updates)
+
+
+@pytest.mark.parametrize("byte", [1, 255])
+def test_gram_is_exact_at_the_extremes(byte: int) -> None:
+    manifest = Manifest("g", (Tensor("a", (256 * 4099,)),))
+    updates = [MemoryUpdate(bytes([value]) * manifest.size) for value in (byte, 255, 1)]
+    gram = gram_matrix(manifest, (4,), updates)
+    square = 127 * 127 * manifest.size
+    assert [abs(product) for row in gram for product in row] == [square] * 9
+
+
+def test_gram_does_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = Manifest("g", (Tensor("a", (9000,)), Tensor("b", (3,)), Tensor("c", (20_000,))))
+    updates = [MemoryUpdate(worlds.update_bytes(manifest, seed)) for seed in range(4)]
+    whole = gram_matrix(manifest, (-3, 0, -3), updates)
+    monkeypatch.setattr(facts, "_CHUNK_BYTES", 1)
+    assert gram_matrix(manifest, (-3, 0, -3), updates) == whole
+
+
+def test_gram_of_nothing_is_empty() -> None:
+    assert gram_matrix(worlds.MANIFEST, (0, 0, 0), []) == ()
+
+
+def test_distances() -> None:
+    vectors = [[1, 2], [4, 6], [0, 0]]
+    gram = tuple(tuple(a * c + b * d for c, d in vectors) for a, b in vectors)
+    round_facts = RoundFacts(gram, (5, 52, 0), ((3,), (10,), (0,)))
+    assert round_facts.distances() == ((0, 25, 5), (25, 0, 52), (5, 52, 0))
+    assert round_facts.count == 3

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from folkmoot import acceleration
+from folkmoot.errors import InputError
+from folkmoot.fixed_point import STATE_BOUND
+from folkmoot.optimizer import MAX_WEIGHT_SUM, next_exponent, next_exponents, outer_step
+from tests.unit.folkmoot import reference
+
+STATES = st.integers(-STATE_BOUND, STATE_BOUND)
+U16 = st.integers(0, 2**16 - 1)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[int, int, int, int, int, int, int]:
+    weight_sum = draw(st.integers(1, MAX_WEIGHT_SUM))
+    aggregate = draw(st.integers(-127 * weight_sum, 127 * weight_sum))
+    return draw(STATES), draw(STATES), aggregate, weight_sum, draw(st.integers(-40, 4)), draw(U16), draw(U16)
+
+
+def step(
+    theta: int, momentum: int, aggregate: int, weight_sum: int, exponent: int, rate: int, decay: int
+) -> tuple[int, int]:
+    vectors = [np.full(256, value, dtype=np.int64) for value in (theta, momentum, aggregate)]
+    exponents = np.array([exponent], dtype=np.int64)
+    new_theta, new_momentum = outer_step(
+        vectors[0], vectors[1], vectors[2], weight_sum, exponents, rate, decay
+    )
+    assert (new_theta == new_theta[0]).all()
+    return int(new_theta[0]), int(new_momentum[0])
+
+
+@settings(max_examples=300, deadline=None)
+@given(cases())
+def test_step_is_the_references(case: tuple[int, int, int, int, int, int, int]) -> None:
+    assert step(*case) == reference.outer_step(*case)
+
+
+def random_leaves(leaves: int) -> tuple[list[np.ndarray], np.ndarray]:
+    rng = np.random.default_rng(leaves)
+    state = [rng.integers(-STATE_BOUND, STATE_BOUND, 256 * leaves) for _ in range(2)]
+    return [*state, rng.integers(-127 * 9, 127 * 9, 256 * leaves)], rng.integers(-40, 5, leaves)
+
+
+def test_a_range_is_the_slice() -> None:
+    vectors, exponents = random_leaves(30)
+    theta, momentum = outer_step(*vectors, 9, exponents, 700, 900)  # type: ignore[call-arg]
+    place = slice(256 * 7, 256 * 19)
+    part = outer_step(*(vector[place] for vector in vectors), 9, exponents[7:19], 700, 900)  # type: ignore[call-arg, arg-type]
+    assert (part[0] == theta[place]).all()
+    assert (part[1] == momentum[place]).all()
+
+
+def test_kernels_step_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    vectors, exponents = random_leaves(600)
+    exponents[50:400] = -12
+    with acceleration.without_kernels():
+        slow = outer_step(*vectors, 9, exponents, 65535, 65535)  # type: ignore[call-arg]
+    monkeypatch.setattr(acceleration, "LOAD_AFTER", 0)
+    assert acceleration.kernels(1 << 20) is not None
+    fast = outer_step(*vectors, 9, exponents, 65535, 65535)  # type: ignore[call-arg]
+    assert (slow[0] == fast[0]).all()
+    assert (slow[1] == fast[1]).all()
+
+
+def test_rate_one_without_momentum_is_federated_averaging() -> None:
+    # One contributor with q = 8 at e = -3 asks to lower the weight by exactly 1.
+    assert step(5 << 26, 0, 8, 1, -3, 1024, 0) == (4 << 26, 1 << 26)
+
+
+def test_nothing_happens_without_update_and_momentum() -> None:
+    assert step(77, 0, 0, 3, -5, 1024, 900) == (77, 0)
+
+
+def test_step_refuses() -> None:
+    good = (0, 0, 0, 1, -3, 1024, 0)
+    for place, bad in ((3, 0), (3, MAX_WEIGHT_SUM + 1), (4, 5), (4, -41), (5, 1 << 16), (6, -1)):
+        with pytest.raises(InputError):
+            step(*(bad if i == place else value for i, value in enumerate(good)))  # type: ignore[arg-type]
+
+
+@given(
+    st.integers(-40, 4), st.integers(1, 10**9), st.lists(st.integers(0, 127 * 10**9), min_size=1, max_size=9)
+)
+def test_next_exponent_is_the_references(exponent: int, elements: int, sums: list[int]) -> None:
+    median = sorted(sums)[(len(sums) - 1) // 2]
+    assert next_exponent(exponent, elements, sums) == reference.next_exponent(exponent, elements, median)
+
+
+def test_a_minority_does_not_move_the_exponent() -> None:
+    honest = [16_000, 15_900, 16_100]
+    assert next_exponent(-9, 1000, honest) == next_exponent(-9, 1000, [*honest, 127_000, 127_000]) == -9
+
+
+def test_next_exponents_go_tensor_by_tensor() -> None:
+    assert next_exponents((-9, -9), (1000, 10), [[16_000, 0], [64_000, 0], [16_000, 0]]) == (-9, -12)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loss falls: a real task, real gradients, and the sign is right all the way through."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from folkmoot.arrays import F32
+from folkmoot.genesis import first_exponent
+from folkmoot.manifest import Manifest
+from folkmoot.state import State
+from tests.unit.folkmoot import worlds
+from tests.unit.folkmoot.worlds import World
+
+STEPS, RATE = 20, 0.5
+CONTRIBUTORS = worlds.NAMES[:5]
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[F32, np.ndarray]:
+    datasets = pytest.importorskip("sklearn.datasets")
+    loaded = datasets.load_digits()
+    return (loaded.data / 16).astype(np.float32), loaded.target
+
+
+def probabilities(x: F32, w: F32, b: F32) -> F32:
+    z = x @ w + b
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(("rate", "momentum"), [(1024, 0), (717, 512)])
+def test_loss_falls(digits: tuple[F32, np.ndarray], rate: int, momentum: int) -> None:
+    x, y = digits
+    start = {"w": np.zeros((64, 10), np.float32), "b": np.zeros(10, np.float32)}
+    manifest = Manifest.from_arrays("digits", start, {"steps": STEPS, "learningRate": RATE})
+    exponent = first_exponent(RATE * 0.01, STEPS)
+    policy = worlds.policy("mean", (), rate, momentum)
+    world = World(State.genesis(manifest, start), (exponent, exponent), manifest, policy)
+
+    def loss() -> float:
+        model = world.state.model(manifest)
+        return float(-np.log(probabilities(x, model["w"], model["b"])[np.arange(len(y)), y]).mean())
+
+    def train(name: str, flat: F32) -> F32:
+        mine = np.arange(CONTRIBUTORS.index(name), len(x), len(CONTRIBUTORS))
+        model = manifest.unflatten(flat)
+        for _ in range(STEPS):
+            error = probabilities(x[mine], model["w"], model["b"])
+            error[np.arange(len(mine)), y[mine]] -= 1
+            model["w"] -= RATE * (x[mine].T @ error) / len(mine)
+            model["b"] -= RATE * error.mean(axis=0)
+        return manifest.flatten(model)
+
+    losses = [loss()]
+    for _ in range(8):
+        world.train(train, CONTRIBUTORS)
+        losses.append(loss())
+    assert losses[0] == pytest.approx(np.log(10), abs=1e-6)
+    assert losses[-1] < 0.35
+    assert all(after < before for before, after in itertools.pairwise(losses)), losses
+    model = world.state.model(manifest)
+    right = (probabilities(x, model["w"], model["b"]).argmax(axis=1) == y).mean()
+    assert right > 0.93
