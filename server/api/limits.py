@@ -10,6 +10,7 @@ import re
 import time
 from collections import OrderedDict
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api import problems
@@ -38,10 +39,6 @@ class Buckets:
         return wait
 
 
-class BodyTooLargeError(Exception):
-    """The body grew beyond the limit while it was read."""
-
-
 class Limits:
     """Middleware that keeps to both limits."""
 
@@ -62,7 +59,7 @@ class Limits:
                 "rate-limited",
                 "There were too many requests from this address.",
                 "Wait a little, and ask less often.",
-                headers={"Retry-After": str(int(wait) + 1)},
+                headers={"Retry-After": str(int(wait) + 1), "Connection": "close"},
             )
             await refusal(scope, receive, send)
             return
@@ -73,34 +70,28 @@ class Limits:
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         limit = self._settings.body_limit
-        too_large = problems.response(
-            413, "too-large", f"The body is larger than {limit} bytes.", "Send less.", limit=limit
-        )
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > limit:
+            too_large = problems.response(
+                413,
+                "too-large",
+                f"The body is larger than {limit} bytes.",
+                "Send less.",
+                headers={"Connection": "close"},  # the rest of the body is not read
+            )
             await too_large(scope, receive, send)
             return
         seen = 0
-        started = False
 
         async def counted() -> Message:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > limit:
-                raise BodyTooLargeError
+                raise HTTPException(413, f"The body is larger than {limit} bytes.")
             return message
 
-        async def noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, counted, noted)
-        except BodyTooLargeError:
-            if not started:
-                await too_large(scope, receive, send)
+        await self._app(scope, counted, send)
 
     def _client(self, scope: Scope) -> str:
         if self._settings.trust_proxy:

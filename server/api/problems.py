@@ -114,7 +114,8 @@ def install(app: FastAPI) -> None:
         }
         status = error.status_code
         code, detail = codes.get(status, "http-error"), details.get(status, str(error.detail))
-        return response(status, code, detail, "See /v1/docs.", headers=dict(error.headers or {}))
+        headers = dict(error.headers or {}) | ({"Connection": "close"} if status == 413 else {})
+        return response(status, code, detail, "See /v1/docs.", headers=headers)
 
     @app.exception_handler(Exception)
     async def _defect(_request: Request, _error: Exception) -> JSONResponse:

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A chain that does what a script says: it loses transactions, reorganises, goes away. Only for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from eth_account import Account
+from eth_utils.crypto import keccak
+
+from folkmoot.errors import ContractRefused, RpcError
+from server.chain.node import Block, Receipt
+
+
+@dataclass
+class ScriptedNode:
+    """A node whose chain is a list of blocks, each with the hashes of its transactions."""
+
+    blocks: list[tuple[str, list[str]]] = field(default_factory=lambda: [("0xgenesis", [])])
+    pool: dict[str, bytes] = field(default_factory=dict)
+    sent: list[bytes] = field(default_factory=list)
+    refusal: ContractRefused | None = None
+    reverting: bool = False
+    failing: int = 0
+    foreign: int = 0
+    """Transactions of the account that are not ours."""
+    forks: int = 0
+    logs_of: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    before_answer: Callable[[str], None] = lambda _method: None
+
+    def _answer(self, method: str) -> None:
+        self.before_answer(method)
+        if self.failing:
+            self.failing -= 1
+            raise RpcError("The node is away.")
+
+    def mine(self) -> None:
+        """Make a block of everything in the pool."""
+        number = len(self.blocks)
+        self.blocks.append((f"0xblock-{self.forks}-{number}", list(self.pool)))
+        self.pool.clear()
+
+    def reorganise(self, depth: int) -> None:
+        """Take the newest blocks away; their transactions are lost."""
+        del self.blocks[-depth:]
+        self.forks += 1
+
+    def latest(self) -> Block:
+        """See `Node`."""
+        self._answer("latest")
+        return Block(len(self.blocks) - 1, self.blocks[-1][0], 0, 10)
+
+    def block(self, number: int) -> Block | None:
+        """See `Node`."""
+        self._answer("block")
+        return Block(number, self.blocks[number][0], 0, 10) if number < len(self.blocks) else None
+
+    def transaction_count(self, account: str, block: int | str) -> int:
+        """See `Node`."""
+        self._answer("transaction_count")
+        until = block + 1 if isinstance(block, int) else len(self.blocks)
+        mined = sum(len(hashes) for _, hashes in self.blocks[:until])
+        return mined + self.foreign + (len(self.pool) if block == "pending" else 0)
+
+    def receipt(self, transaction_hash: str) -> Receipt | None:
+        """See `Node`."""
+        self._answer("receipt")
+        for number, (block_hash, hashes) in enumerate(self.blocks):
+            if transaction_hash in hashes:
+                return Receipt(number, block_hash, not self.reverting, 21_000)
+        return None
+
+    def send(self, raw: bytes) -> None:
+        """See `Node`."""
+        self._answer("send")
+        self.sent.append(raw)
+        transaction_hash = "0x" + keccak(raw).hex()
+        if self.receipt(transaction_hash) is None:
+            self.pool[transaction_hash] = raw
+
+    def estimate(self, account: str, to: str, data: bytes) -> int:
+        """See `Node`."""
+        self._answer("estimate")
+        if self.refusal is not None:
+            raise self.refusal
+        return 21_000
+
+    def call(self, account: str, to: str, data: bytes, block: int | str = "latest") -> bytes:
+        """See `Node`."""
+        self._answer("call")
+        if self.refusal is not None:
+            raise self.refusal
+        return b""
+
+    def priority_fee(self) -> int:
+        """See `Node`."""
+        return 1
+
+    def logs(self, addresses: list[str], first: int, last: int) -> list[dict[str, Any]]:
+        """See `Node`."""
+        self._answer("logs")
+        found = []
+        for number in range(first, min(last, len(self.blocks) - 1) + 1):
+            block_hash = self.blocks[number][0]
+            for index, log in enumerate(self.logs_of.get(block_hash, [])):
+                place = {"blockNumber": hex(number), "blockHash": block_hash, "logIndex": hex(index)}
+                found.append({**log, **place, "transactionHash": "0x" + "11" * 32})
+        return found
+
+
+ACCOUNT = Account.from_key(b"\x07" * 32)

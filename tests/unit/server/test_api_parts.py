@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small parts of the HTTP interface: cursors, buckets, problems, events on the wire."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from folkmoot.coordinator_api import REFUSALS, _parse_events
+from folkmoot.errors import ArtifactError, InputError, RpcError, UpdateRefused
+from server.api.limits import REMEMBERED_CLIENTS, Buckets
+from server.api.pages import Window, decode, encode
+from server.api.problems import Problem, status_of
+
+
+def test_pages_hold_every_item_once() -> None:
+    items, seen, after = list(range(25)), [], None
+    while True:
+        part, cursor = Window(10, after).of(items)
+        seen += part
+        if cursor is None:
+            break
+        after = decode(cursor)
+    assert seen == items
+    assert Window(10, None).of([]) == ([], None)
+    assert Window(25, None).of(items) == (items, None)
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "é", "LTE", encode(2**63)])
+def test_foreign_cursor_is_refused(cursor: str) -> None:
+    with pytest.raises(Problem) as found:
+        decode(cursor)
+    assert found.value.code == "invalid-cursor"
+
+
+def test_bucket_refills_and_forgets() -> None:
+    buckets = Buckets(rate=2, burst=3)
+    assert [buckets.take("a", 0.0) for _ in range(3)] == [0, 0, 0]
+    assert buckets.take("a", 0.0) == pytest.approx(0.5)
+    assert buckets.take("b", 0.0) == 0
+    assert buckets.take("a", 0.6) == 0
+    for number in range(REMEMBERED_CLIENTS + 10):
+        buckets.take(str(number), 1.0)
+    assert len(buckets._clients) == REMEMBERED_CLIENTS
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (UpdateRefused("x", code="wrong-root"), 422),
+        (UpdateRefused("x", code="duplicate"), 409),
+        (UpdateRefused("x", code="round-unknown"), 404),
+        (ArtifactError("x", code="artifact-unknown"), 404),
+        (ArtifactError("x", code="artifact-damaged"), 500),
+        (InputError("x"), 422),
+        (RpcError("x"), 503),
+        (Problem(418, "teapot", "x"), 418),
+    ],
+)
+def test_every_error_has_its_status(error: Exception, status: int) -> None:
+    assert status_of(error) == status  # type: ignore[arg-type]
+
+
+def test_client_knows_every_refusal_of_the_protocol() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text(encoding="utf-8")
+    section = page.split("## 7.")[1].split("## 8.")[0]
+    codes = set(re.findall(r"^\| `([a-z-]+)` \|", section, re.MULTILINE))
+    assert len(codes) >= 12
+    assert codes | {"invalid-commitment"} == REFUSALS
+
+
+def test_events_are_read_from_the_wire() -> None:
+    lines = [": ping", "", "retry: 1000", "id: 7", "event: round-opened", 'data: {"round": 1}', "", "data: 1"]
+    (event,) = _parse_events(iter(lines))
+    assert (event.id, event.type, event.data) == (7, "round-opened", {"round": 1})

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The indexer follows the canonical chain, and tells the same thing once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
+
+from folkmoot.chain.deployment import Deployment
+from server.chain.indexer import Indexer, by_name
+from server.db import events, schema
+from server.db.engine import Database
+from tests.unit.server.scripted_node import ScriptedNode
+
+ADDRESSES = {
+    name: "0x" + f"{number:02x}" * 20
+    for number, name in enumerate(("token", "vault", "registry", "ledger", "timelock", "governor"), 1)
+}
+DEPLOYMENT = Deployment(chain_id=31337, block=1, genesis_hash="0x" + "00" * 32, **ADDRESSES)
+
+
+def activated(version: int) -> dict[str, object]:
+    signature = keccak(text="VersionActivated(uint64,bytes32)")
+    topics = [signature, encode(["uint64"], [version]), b"\x22" * 32]
+    return {
+        "address": ADDRESSES["registry"],
+        "topics": ["0x" + topic.hex() for topic in topics],
+        "data": "0x",
+    }
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = Database.open(f"sqlite:///{tmp_path / 'test.sqlite3'}")
+    schema.upgrade(made.engine)
+    yield made
+    made.close()
+
+
+def versions(database: Database) -> list[int]:
+    with database.read() as session:
+        return [event.arguments["version"] for event in by_name(session, "VersionActivated")]
+
+
+def told(database: Database) -> list[str]:
+    with database.read() as session:
+        return [entry.type for entry in events.after(session, 0)]
+
+
+def test_events_are_read_once_and_in_order(database: Database) -> None:
+    node = ScriptedNode()
+    indexer = Indexer(database, node, DEPLOYMENT)
+    for version in (1, 2):
+        node.mine()
+        node.logs_of[node.blocks[-1][0]] = [activated(version)]
+    assert indexer.poll() == 2
+    assert indexer.poll() == 2
+    assert Indexer(database, node, DEPLOYMENT).poll() == 2
+    assert versions(database) == [1, 2]
+    assert told(database) == ["version-activated"] * 2
+
+
+def test_reorg_drops_what_is_gone_and_tells_nothing_twice(database: Database) -> None:
+    node = ScriptedNode()
+    indexer = Indexer(database, node, DEPLOYMENT)
+    node.mine()
+    indexer.poll()
+    for version in (1, 2):
+        node.mine()
+        node.logs_of[node.blocks[-1][0]] = [activated(version)]
+    indexer.poll()
+    node.reorganise(2)
+    node.mine()
+    node.logs_of[node.blocks[-1][0]] = [activated(2)]
+    indexer.poll()
+    assert versions(database) == [2]
+    assert told(database) == ["version-activated"] * 2
+
+
+def test_chain_that_changes_while_it_is_read_is_read_again(database: Database) -> None:
+    node = ScriptedNode()
+    indexer = Indexer(database, node, DEPLOYMENT)
+    node.mine()
+    node.logs_of[node.blocks[-1][0]] = [activated(1)]
+
+    def reorganise(method: str) -> None:
+        if method == "logs":
+            node.before_answer = lambda _method: None
+            node.reorganise(1)
+            node.mine()
+
+    node.before_answer = reorganise
+    indexer.poll()
+    indexer.poll()
+    assert versions(database) == []

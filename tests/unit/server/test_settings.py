@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings: argument over environment over file over default, and messages with the value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from folkmoot.errors import InputError
+from server.settings import Settings, load
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    Settings(home=tmp_path, rpc_url="http://chain", keystore=Path("key.json"), port=1111).save()
+    return tmp_path
+
+
+def test_sources_come_in_their_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(home).port == 1111
+    monkeypatch.setenv("FOLKMOOT_COORDINATOR_PORT", "2222")
+    assert load(home).port == 2222
+    assert load(home, port=3333, host=None).port == 3333
+    assert load(home).host == "127.0.0.1"
+
+
+def test_file_holds_only_what_differs(home: Path) -> None:
+    assert "body_limit" not in (home / "coordinator.json").read_text()
+    assert load(home).resolved_database_url == f"sqlite:///{home.resolve() / 'coordinator.sqlite3'}"
+
+
+def test_wrong_value_is_named_with_its_place(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOLKMOOT_COORDINATOR_CONFIRMATIONS", "0")
+    with pytest.raises(InputError, match=r"'confirmations' is wrong.*FOLKMOOT_COORDINATOR_CONFIRMATIONS"):
+        load(home)
+
+
+def test_broken_or_missing_file_is_named(home: Path, tmp_path: Path) -> None:
+    (home / "coordinator.json").write_text("{")
+    with pytest.raises(InputError, match="can't be read"):
+        load(home)
+    (home / "coordinator.json").write_text('{"rpc_url": "x", "keystore": "k", "colour": 1}')
+    with pytest.raises(InputError, match="colour"):
+        load(home)
+    with pytest.raises(InputError, match="folkmoot coordinator init"):
+        load(tmp_path / "nowhere")
