@@ -410,7 +410,12 @@ class CoordinatorApi:
         import httpx
 
         try:
-            return self._client().request(method, path, **options)
+            try:
+                return self._client().request(method, path, **options)
+            except httpx.RemoteProtocolError:
+                if method != "GET":
+                    raise
+                return self._client().request(method, path, **options)  # an idle connection had been closed
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(error) from error
 
@@ -442,7 +447,7 @@ class CoordinatorApi:
                 remedy="Check that the address is that of a Folkmoot coordinator.",
                 details={"status": response.status_code},
             ) from error
-        standard = {"type", "title", "status", "detail", "code", "remedy"}
+        standard = {"type", "title", "detail", "code", "remedy"}
         details = {key: value for key, value in problem.items() if key not in standard}
         kind = UpdateRefused if code in REFUSALS else CoordinatorError
         raise kind(detail, remedy=str(problem.get("remedy") or ""), code=code, details=details)

@@ -257,7 +257,7 @@ def _handler(world: World) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             with world.lock:
                 if world.down:
-                    return self._send(503, {})
+                    return self._send(*_problem(503, "rpc-unreachable", "the coordinator's chain is away"))
                 parts = self.path.strip("/").split("/")
                 if parts[1:3] == ["rounds", "current"]:
                     found = world.current()
