@@ -63,7 +63,7 @@ class ForkExecutor(SubprocessExecutor):
                 spec.parent_pid,
                 spec.runtime_dependency_install,
             ),
-            daemon=True,
+            daemon=False,  # a task may start processes of its own, for example to load data
         )
         try:
             child.start()

@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import tomllib
 import warnings
@@ -56,8 +57,9 @@ def project_root() -> Path:
 
 
 def _pyproject(root: Path) -> Path:
-    """Find the description of the bundle: the checkout's, or the copy that the wheel carries."""
-    for path in (root / "pyproject.toml", root / "server" / "flower" / "bundle.toml"):
+    """Find the description of the bundle: the checkout's, or the copy that a wheel installs."""
+    installed = Path(sysconfig.get_path("data"), "share", "folkmoot", "bundle.toml")
+    for path in (root / "pyproject.toml", installed):
         with contextlib.suppress(OSError, tomllib.TOMLDecodeError):
             if tomllib.loads(path.read_text(encoding="utf-8"))["project"]["name"] == "folkmoot":
                 return path
