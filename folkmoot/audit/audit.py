@@ -18,7 +18,7 @@ from typing import Any
 
 from folkmoot.audit.code import check_code
 from folkmoot.audit.endpoints import compare_histories
-from folkmoot.audit.entries import EntryCounts, check_entries
+from folkmoot.audit.entries import EntryCounts, check_entries, check_entries_hash
 from folkmoot.audit.files import Files
 from folkmoot.audit.genesis import check_genesis
 from folkmoot.audit.governance import check_governance, replay_governance
@@ -176,6 +176,7 @@ def _check(
         summary.rounds[found.phase.name.lower()] += 1
         if number >= from_round:
             _check_round(summary, history, recomputation, found)
+        check_entries_hash(history, found)
         progress.round(number, len(ledger.rounds))
     if from_round > 1:
         summary.notes.append(f"The rounds before round {from_round} were not recomputed.")

@@ -39,11 +39,22 @@ class EntryCounts:
         return EntryCounts(self.signed + other.signed, self.own + other.own, self.relied + other.relied)
 
 
-def check_entries(history: History, found: Round) -> EntryCounts:
-    """Check a round's entries against the transactions that recorded them, and their hash against the ledger's.
+def check_entries_hash(history: History, found: Round) -> None:
+    """Fold a round's entries and compare with the hash that the ledger keeps.
 
     Raises:
-        AuditFailure: an event that is not what its transaction says, a bad signature, or another hash.
+        AuditFailure: it is another one.
+    """
+    stored = history.storage.rounds[found.number].entries_hash
+    subject = Subject(check=_CHECK, round=found.number)
+    require(subject, "the hash of the entries", entries_hash(found.commitments()), stored)
+
+
+def check_entries(history: History, found: Round) -> EntryCounts:
+    """Check a round's entries against the transactions that recorded them.
+
+    Raises:
+        AuditFailure: an event that is not what its transaction says, or a bad signature.
     """
     domain = Domain(history.deployment.chain_id, history.deployment.ledger)
     counts = EntryCounts()
@@ -52,12 +63,6 @@ def check_entries(history: History, found: Round) -> EntryCounts:
         batch = [next(commitments) for _ in events]
         transaction = history.transaction(events[0].transaction)
         counts += _check_batch(history, domain, transaction, events, batch)
-    require(
-        Subject(check=_CHECK, round=found.number),
-        "the hash of the entries",
-        entries_hash(found.commitments()),
-        history.storage.rounds[found.number].entries_hash,
-    )
     return counts
 
 

@@ -251,10 +251,8 @@ class Recomputation:
         subject = Subject(
             check=_VERDICTS, round=found.number, artifact=artifacts.verdicts, event=found.anchored
         )
-        path = self.files.fetch(
-            subject, "the verdicts file", artifacts.verdicts, 2 * len(outcome.verdicts_file) + 1024
-        )
-        _compare_verdict_files(subject, outcome.verdicts, path.read_bytes())
+        data = self.files.document(subject, "the verdicts file", anchor.verdict_hash)
+        _compare_verdict_files(subject, outcome.verdicts, data)
         require(subject, "the hash of the verdicts file", outcome.anchor.verdict_hash, anchor.verdict_hash)
 
     def _compare_state(

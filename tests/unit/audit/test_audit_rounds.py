@@ -345,9 +345,9 @@ def test_the_replay_is_compared_with_the_storage_field_by_field() -> None:
         with pytest.raises(AuditFailure):
             check_rounds(play.history(**{**right, name: wrong}), ledger)
     for field in RoundView.__dataclass_fields__:
-        if field == "entries_hash":  # checked with the entries
-            continue
         for number in (0, 1):
+            if number == 1 and field == "entries_hash":  # checked with the entries
+                continue
             rounds = stored(ledger)
             rounds[number] = replace(rounds[number], **{field: "other"})
             with pytest.raises(AuditFailure, match=f"Round {number}: the stored {field.replace('_', ' ')}"):
