@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -138,12 +139,14 @@ def test_a_plain_app_is_anchored_and_its_history_audits(
 
     bundle = "0x" + hashlib.sha256(flower_run.build(app)).hexdigest()
     people = {factories.account(name).address for name in NAMES}
-    for number in (1, 2):
+    rounds = [found["round"] for found in moot.api.items("/v1/rounds") if found["run"] == run.id]
+    assert len(rounds) == 2
+    for number in rounds:
         updates = list(moot.api.items(f"/v1/rounds/{number}/updates"))
         assert {update["contributor"] for update in updates} == people
         assert {update["bundleHash"] for update in updates} == {bundle}
         assert {update["weight"] for update in updates} == {1}
-    assert moot.federation.chain.head().round == 2
+    assert moot.federation.chain.head().round == max(rounds)
 
     status = folkmoot(
         [
@@ -152,6 +155,63 @@ def test_a_plain_app_is_anchored_and_its_history_audits(
         ]
     )
     assert status == 0, capsys.readouterr()
+
+
+def test_contributors_hand_in_without_flower(
+    moot: Moot, keystore: Callable[[str], Path], password_file: Path, tmp_path: Path
+) -> None:
+    """Nobody carries their updates, so they commit by their own transactions."""
+    from folkmoot.codec import encode_update
+    from folkmoot.commitment import Commitment
+    from folkmoot.coordinator_api import commitment_to_wire
+    from folkmoot.flower.contributor import KeptUpdate, keep_update
+    from folkmoot.header import RoundHeader
+    from folkmoot.state import State
+
+    deployment, manifest = moot.federation.deployment, moot.start.manifest
+    domain = Domain(deployment.chain_id, deployment.ledger)
+    run = moot.api.start_run(1, len(NAMES), factories.account("coordinator"), domain)
+    current = _wait(moot.api.current_round)
+    header = RoundHeader.decode(current.header)
+    state = State.from_bytes(moot.api.artifact(current.base_state), manifest)
+    start = state.to_float32()
+    for name in NAMES:
+        account = factories.account(name)
+        update = encode_update(start, start, header.exponents, manifest, header.seed, account.address)
+        commitment = Commitment(
+            account.address, current.round, header.base_state_root, update.root, update.sum_squares, 1
+        )
+        wire = commitment_to_wire(commitment, commitment.sign(account, domain))
+        home = tmp_path / name
+        home.mkdir()
+        keep_update(home, current.round, KeptUpdate(header.hash.hex(), wire, update.data))
+        status = folkmoot(
+            [
+                *("submit", str(current.round), "--home", str(home), "--coordinator", moot.api.url),
+                *("--rpc", moot.federation.anvil.url, "--deployment", str(moot.deployment_file)),
+                *("--keystore", str(keystore(name)), "--password-file", str(password_file)),
+            ]
+        )
+        assert status == 0
+        assert moot.federation.chain.ledger_reader.has_committed(current.round, account.address)
+
+    def ended() -> Any:
+        found = moot.api.run(run.id)
+        return found if found is not None and found.state != "running" else None
+
+    done = _wait(ended)
+    assert (done.state, done.completed) == ("done", 1)
+    updates = list(moot.api.items(f"/v1/rounds/{current.round}/updates"))
+    assert [update["weight"] for update in updates] == [1, 1]
+
+
+def _wait(look: Callable[[], Any]) -> Any:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if (found := look()) is not None:
+            return found
+        time.sleep(0.1)
+    raise AssertionError("nothing came in a minute")
 
 
 @pytest.mark.parametrize(
