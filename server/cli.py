@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
-    from folkmoot.coordinator_api import Event
+    from folkmoot.coordinator_api import Event, RunView
 
 DEFAULT_HOME = Path(".folkmoot/coordinator")
 DEFAULT_URL = "http://127.0.0.1:8800"
@@ -210,7 +211,7 @@ def train(
 ) -> None:
     """Start a run of several rounds and follow it to its end. Needs the coordinator's key.
 
-    Example: folkmoot train --rounds 3 --expect 5 --superlink 127.0.0.1:9093 --keystore coordinator.json
+    Example: folkmoot train --rounds 3 --expect 5 --superlink 127.0.0.1:8000 --keystore coordinator.json
     """
     from folkmoot.commitment import Domain
     from folkmoot.coordinator_api import CoordinatorApi
@@ -219,18 +220,22 @@ def train(
         found = api.deployment()
         account = unlock(keystore, password_file)
         last = api.newest_event()
-        run = api.start_run(rounds, expect, account, Domain(found.chain_id, found.ledger))
+        run = api.run()
+        if run is not None and run.state == "running":
+            note(
+                f"A run is under way, {run.completed} of {run.rounds} rounds are done: going on with it.",
+                json_,
+            )
+        else:
+            run = api.start_run(rounds, expect, account, Domain(found.chain_id, found.ledger))
+        follower = _Follower(coordinator, run.id, last, json_)
+        follower.start()
         if superlink is not None:
-            _start_flower(superlink, coordinator, run.id, expect)
-        error = None
-        for event in api.events(last, patience=300):
-            _show(event, json_)
-            if event.data.get("run") == run.id and event.type in ("run-done", "run-failed"):
-                error = event.data.get("error")
-                break
+            _carry(superlink, coordinator, run)
+        follower.join()
         final = api.run(run.id)
-    if error is not None or final is None:
-        raise FolkmootError(f"The run failed. {error or ''}".strip(), code="run-failed")
+    if follower.error is not None or final is None:
+        raise FolkmootError(f"The run failed. {follower.error or ''}".strip(), code="run-failed")
     document = {"event": "run-done", "run": run.id, "rounds": final.rounds, "completed": final.completed}
     if json_:
         sys.stdout.write(json.dumps(document) + "\n")
@@ -238,23 +243,50 @@ def train(
         emit(document, json_, f"{final.completed} of {final.rounds} rounds are done.")
 
 
-def _start_flower(superlink: str, coordinator: str, run: str, expect: int) -> None:
-    """Start the Flower run in a thread; what becomes of it is told on standard error."""
-    import threading
+def _carry(superlink: str, coordinator: str, run: RunView) -> None:
+    """Run the courier of a run on a SuperLink until it ends.
 
+    Raises:
+        FolkmootError: Flower can't be reached, or its run ended early. The coordinator's run is still under way.
+    """
     from server import flower_run
 
-    def carry() -> None:
-        settings: dict[str, Any] = {"coordinator": coordinator, "run": run, "min-nodes": expect}
-        try:
-            result = flower_run.run(superlink, settings)
-        except FolkmootError as exc:
-            note(f"error: {exc}", False)
-            return
-        if not result.completed:
-            note(f"warning: the Flower run {result.run_id} ended as {result.status}.", False)
+    again = "The run is still under way: start `folkmoot train` again to go on with it."
+    settings: dict[str, Any] = {"coordinator": coordinator, "run": run.id, "min-nodes": run.expect}
+    try:
+        result = flower_run.run(superlink, settings)
+    except FolkmootError as exc:
+        exc.remedy = f"{exc.remedy} {again}".strip()
+        raise
+    if not result.completed:
+        raise FolkmootError(
+            f"The Flower run {result.run_id} ended early, as {result.status}.",
+            remedy=f"`flwr log {result.run_id}` says why. {again}",
+            code="courier-ended",
+        )
 
-    threading.Thread(target=carry, name="flower-run", daemon=True).start()
+
+class _Follower(threading.Thread):
+    """Prints the events of a run until it is over."""
+
+    def __init__(self, coordinator: str, run: str, last: int | None, as_json: bool) -> None:
+        super().__init__(name="follow-run", daemon=True)
+        self._coordinator, self._run, self._last, self._as_json = coordinator, run, last, as_json
+        self.error: str | None = None
+
+    def run(self) -> None:
+        """Follow."""
+        from folkmoot.coordinator_api import CoordinatorApi
+
+        try:
+            with CoordinatorApi(self._coordinator) as api:
+                for event in api.events(self._last, patience=300):
+                    _show(event, self._as_json)
+                    if event.data.get("run") == self._run and event.type in ("run-done", "run-failed"):
+                        self.error = event.data.get("error")
+                        return
+        except FolkmootError as exc:
+            self.error = str(exc)
 
 
 def _show(event: Event, as_json: bool) -> None:

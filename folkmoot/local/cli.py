@@ -89,7 +89,7 @@ def up(
     attack: Attack = None,
     rule: Rule = "multi_krum:1,0",
     home: Annotated[Path, typer.Option(help="Folder that keeps all of it between starts.")] = DEFAULT_HOME,
-    api_port: Annotated[int, typer.Option(help="Port of the coordinator's API.")] = 8100,
+    api_port: Annotated[int, typer.Option(help="Port of the coordinator's API.")] = 8800,
     chain_port: Annotated[int, typer.Option(help="Port of the local chain.")] = 8545,
     superlink_port: Annotated[int, typer.Option(help="Port of the SuperLink.")] = 8000,
     json_: Json = False,
