@@ -33,8 +33,10 @@ class Subject:
     """Number of the round."""
     contributor: str | None = None
     """Account of the contributor."""
+    voter: str | None = None
+    """Account of the voter."""
     artifact: str | None = None
-    """sha256 of the file, or `by-keccak/` and its keccak."""
+    """sha256 of the file."""
     proposal: int | None = None
     """Id of the proposal."""
     event: Event | None = None
@@ -44,6 +46,7 @@ class Subject:
         parts = [
             f"round {self.round}" if self.round is not None else "",
             f"contributor {self.contributor}" if self.contributor else "",
+            f"voter {self.voter}" if self.voter else "",
             f"proposal {short_id(self.proposal)}" if self.proposal is not None else "",
             f"file {self.artifact}" if self.artifact else "",
             f"event {self.event.name} in transaction 0x{self.event.transaction.hex()}" if self.event else "",
@@ -53,7 +56,7 @@ class Subject:
     def details(self) -> dict[str, Any]:
         """Return what is set, as JSON values."""
         found: dict[str, Any] = {"check": self.check}
-        for name in ("round", "contributor", "artifact"):
+        for name in ("round", "contributor", "voter", "artifact"):
             if getattr(self, name) is not None:
                 found[name] = getattr(self, name)
         if self.proposal is not None:

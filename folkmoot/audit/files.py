@@ -49,7 +49,7 @@ class Files:
         try:
             path = self.source.fetch(sha256, limit)
         except ArtifactError as error:
-            raise _failure(subject, what, f"the file {sha256}", error) from error
+            raise _failure(subject, what, f"a file with the sha256 {sha256}", error) from error
         self.hashed += path.stat().st_size
         return path
 
@@ -58,7 +58,7 @@ class Files:
         try:
             data = self.source.document(keccak256.hex())
         except ArtifactError as error:
-            expected = f"the document with the keccak 0x{keccak256.hex()}"
+            expected = f"a file with the keccak 0x{keccak256.hex()}"
             raise _failure(subject, what, expected, error) from error
         self.hashed += len(data)
         return data
@@ -87,4 +87,6 @@ def state_size(manifest: Manifest) -> int:
 def _failure(subject: Subject, what: str, expected: str, error: ArtifactError) -> Exception:
     if error.code == _FROM_ELSEWHERE:
         return error
-    return mismatch(subject, what, expected, error.message, remedy=_OTHER_MIRROR)
+    at = error.details.get("source", "the mirror")
+    found = f"at {at} {error.details.get('found', 'nothing')}"
+    return mismatch(subject, what, expected, found, remedy=_OTHER_MIRROR)

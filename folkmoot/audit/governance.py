@@ -263,7 +263,7 @@ def _vote(
     time: int,
 ) -> None:
     proposal, _ = _known(assembly, event, event.proposal_id)
-    subject = Subject(check=_CHECK, contributor=event.voter, proposal=event.proposal_id, event=event)
+    subject = Subject(check=_CHECK, voter=event.voter, proposal=event.proposal_id, event=event)
     require(subject, "whether the proposal was withdrawn", False, proposal.canceled)
     require_that(
         proposal.snapshot < time <= proposal.deadline,
