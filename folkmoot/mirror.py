@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -28,6 +29,12 @@ CHUNK = 2**20
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that a coordinator may take to connect, and between two pieces of a file."""
+
+DEFAULT_PATIENCE = 120.0
+"""Seconds that one file is waited for where a coordinator is busy or a transfer breaks."""
+
+PAUSE = 1.0
+"""Seconds between two tries, if the coordinator does not ask for more."""
 
 
 class ArtifactSource(Protocol):
@@ -119,49 +126,54 @@ class FolderSource:
 class CoordinatorSource:
     """A coordinator's `/v1/artifacts`. Files are streamed into a temporary folder and hashed on the way.
 
+    Where the coordinator asks for patience (HTTP 429 or 503), or a transfer breaks, it is tried again.
+
     Args:
         url: Address of the coordinator, without `/v1`.
         timeout: Seconds that it may take to connect, and between two pieces of a file.
+        patience: Seconds that one file may be waited for, all pauses together.
         transport: Another way to send requests, for tests.
+        sleep: Another way to wait, for tests.
     """
 
     def __init__(
-        self, url: str, timeout: float = DEFAULT_TIMEOUT, transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        timeout: float = DEFAULT_TIMEOUT,
+        *,
+        patience: float = DEFAULT_PATIENCE,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         import httpx
 
         self.url = url.rstrip("/")
+        self.patience = patience
+        self._sleep = sleep
         self._client = httpx.Client(timeout=timeout, transport=transport, follow_redirects=True)
         self._cache = tempfile.TemporaryDirectory(prefix="folkmoot-mirror-")
 
     def fetch(self, sha256: str, limit: int) -> Path:
         """See `ArtifactSource.fetch`; the path is in the temporary folder."""
         name = _hex32(sha256)
-        path = self._path(name)
+        path = Path(self._cache.name) / name
         if path.exists():  # it was hashed when it came
             return path
-        part = path.with_suffix(".part")
-        digest = hashlib.sha256()
-        try:
-            with part.open("wb") as file:
-                for chunk in self._get(f"/v1/artifacts/{name}", name, limit):
-                    digest.update(chunk)
-                    file.write(chunk)
-            _require_digest(name, digest.hexdigest(), self.url)
-            return part.rename(path)
-        finally:
-            part.unlink(missing_ok=True)
+        part, digest = self._download(name, limit)
+        _require_digest(name, digest, self.url)
+        return part.rename(path)
 
     def document(self, keccak256: str) -> bytes:
         """See `ArtifactSource.document`."""
         name = _hex32(keccak256)
-        data = b"".join(self._get(f"/v1/artifacts/by-keccak/{name}", f"by-keccak/{name}", DOCUMENT_LIMIT))
+        part, _ = self._download(f"by-keccak/{name}", DOCUMENT_LIMIT)
+        data = part.read_bytes()
         _require_keccak(name, data, self.url)
         return data
 
     def discard(self, sha256: str) -> None:
         """Remove the copy of a file."""
-        self._path(_hex32(sha256)).unlink(missing_ok=True)
+        (Path(self._cache.name) / _hex32(sha256)).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Remove all copies and close the connections."""
@@ -176,26 +188,53 @@ class CoordinatorSource:
     ) -> None:
         self.close()
 
-    def _path(self, name: str) -> Path:
-        return Path(self._cache.name) / name
-
-    def _get(self, path: str, name: str, limit: int) -> Iterator[bytes]:
+    def _download(self, name: str, limit: int) -> tuple[Path, str]:
+        """Get a file, with patience; return the path of its bytes and their sha256."""
         import httpx
 
-        size = 0
-        try:
-            with self._client.stream("GET", self.url + path) as response:
-                if response.status_code == httpx.codes.NOT_FOUND:
-                    raise _missing(name, self.url)
-                if response.status_code != httpx.codes.OK:
-                    raise _unreachable(name, self.url, f"HTTP {response.status_code}")
+        waited = 0.0
+        while True:
+            try:
+                return self._try(name, limit)
+            except _BusyError as busy:
+                why, pause = busy.args
+            except httpx.InvalidURL as error:
+                raise _unreachable(name, self.url, str(error)) from error
+            except httpx.HTTPError as error:
+                why, pause = str(error) or type(error).__name__, PAUSE
+            if waited + pause > self.patience:
+                raise _unreachable(name, self.url, why)
+            self._sleep(pause)
+            waited += pause
+
+    def _try(self, name: str, limit: int) -> tuple[Path, str]:
+        import httpx
+
+        part = Path(self._cache.name) / "part"
+        digest, size = hashlib.sha256(), 0
+        with self._client.stream("GET", f"{self.url}/v1/artifacts/{name}") as response:
+            if response.status_code == httpx.codes.NOT_FOUND:
+                raise _missing(name, self.url)
+            if response.status_code in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
+                raise _BusyError(f"HTTP {response.status_code}", _pause(response.headers.get("Retry-After")))
+            if response.status_code != httpx.codes.OK:
+                raise _unreachable(name, self.url, f"HTTP {response.status_code}")
+            with part.open("wb") as file:
                 for chunk in response.iter_bytes(CHUNK):
                     size += len(chunk)
                     if size > limit:
                         raise _too_large(name, limit, self.url)
-                    yield chunk
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _unreachable(name, self.url, str(error) or type(error).__name__) from error
+                    digest.update(chunk)
+                    file.write(chunk)
+        return part, digest.hexdigest()
+
+
+class _BusyError(Exception):
+    """The coordinator asks to come again: why, and after how many seconds."""
+
+
+def _pause(retry_after: str | None) -> float:
+    return max(PAUSE, float(retry_after)) if retry_after and retry_after.isdecimal() else PAUSE
 
 
 def open_source(location: str) -> FolderSource | CoordinatorSource:

@@ -34,7 +34,7 @@ def coordinator(answer: httpx.Response | Exception) -> CoordinatorSource:
             raise answer
         return answer
 
-    return CoordinatorSource("http://coordinator.test/", transport=httpx.MockTransport(handle))
+    return CoordinatorSource("http://coordinator.test/", patience=0, transport=httpx.MockTransport(handle))
 
 
 def test_a_folder_hands_out_a_file_by_sha256_and_a_document_by_keccak(folder: Path) -> None:
@@ -122,7 +122,7 @@ def test_what_a_coordinator_sends_is_hashed() -> None:
             with pytest.raises(ArtifactError) as caught:
                 attempt()
             assert caught.value.code == "artifact-damaged"
-        assert list(Path(source._cache.name).iterdir()) == []
+        assert [path.name for path in Path(source._cache.name).iterdir()] == ["part"]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +130,7 @@ def test_what_a_coordinator_sends_is_hashed() -> None:
     [
         (httpx.Response(404), "artifact-missing"),
         (httpx.Response(500), "artifact-unreachable"),
+        (httpx.Response(429), "artifact-unreachable"),
         (httpx.ConnectError("connection refused"), "artifact-unreachable"),
     ],
 )
@@ -137,6 +138,31 @@ def test_no_answer_is_not_the_same_as_no_file(answer: httpx.Response | Exception
     with coordinator(answer) as source, pytest.raises(ArtifactError) as caught:
         source.fetch(SHA256, ENOUGH)
     assert caught.value.code == code
+
+
+def test_a_busy_coordinator_is_asked_again_when_it_says() -> None:
+    answers: list[httpx.Response | Exception] = [
+        httpx.Response(429, headers={"Retry-After": "7"}),
+        httpx.Response(503),
+        httpx.ReadError("the connection broke"),
+        httpx.Response(200, content=DATA),
+    ]
+    pauses: list[float] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    transport = httpx.MockTransport(handle)
+    with CoordinatorSource("http://coordinator.test", transport=transport, sleep=pauses.append) as source:
+        assert source.fetch(SHA256, ENOUGH).read_bytes() == DATA
+        assert pauses == [7, 1, 1]
+        answers += [httpx.Response(429, headers={"Retry-After": "119"}), httpx.Response(429)] * 2
+        with pytest.raises(ArtifactError, match="HTTP 429"):
+            source.document(KECCAK)
+        assert pauses[3:] == [119, 1]
 
 
 def test_a_location_is_a_url_or_a_folder(folder: Path) -> None:
