@@ -6,11 +6,39 @@ This module knows the rules' names only.
 
 from __future__ import annotations
 
-from folkmoot.aggregation import mean, multi_krum
+from folkmoot.aggregation import (
+    centered_clipping,
+    clipping,
+    fltrust,
+    geometric_median,
+    guarded_mean,
+    guarded_nnm,
+    majority,
+    mean,
+    multi_krum,
+    nnm,
+    root_cosine,
+    root_guard,
+    root_veto,
+)
 from folkmoot.aggregation.interface import Rule
 from folkmoot.errors import InputError
 
-_MODULES = (mean, multi_krum)
+_MODULES = (
+    mean,
+    multi_krum,
+    clipping,
+    nnm,
+    geometric_median,
+    centered_clipping,
+    majority,
+    guarded_mean,
+    guarded_nnm,
+    fltrust,
+    root_cosine,
+    root_guard,
+    root_veto,
+)
 _RULES: dict[str, Rule] = {module.NAME: module.weigh for module in _MODULES}
 
 PARAMETERS: dict[str, tuple[str, ...]] = {module.NAME: module.PARAMETERS for module in _MODULES}

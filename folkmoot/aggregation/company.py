@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stages that ask how an update stands to the others: ``leave_out_unrelated`` and ``weigh_by_core``.
+
+``leave_out_unrelated``: noise is orthogonal to everything; what was trained on related data is not, in one
+direction or the other. An update whose squared cosines add up to much less than those of the others is left
+out. Assumes a model of some thousand coordinates (noise in d dimensions has cosines of about
+``1 / sqrt(d)``). It can't stop noise that is added to somebody's update or to a public aggregate.
+
+``weigh_by_core``: the first cluster that more than half of the updates join (``majority``) is a
+reference that no root set is needed for. FLAME drops everybody else, up to half of the honest contributors in
+every round. Here everybody else is compared with the core's sum and counts by how far it goes along with it:
+nothing if it points away by a good part of what the core's own members agree. Who trains on rare data is
+about orthogonal to the core and keeps about half. The combination is ours; no source proves it. Assumes
+``f < n / 2``, and honest updates that are chained by higher cosines than those that reach an attacker. It
+can't stop attackers who stay about orthogonal to the honest sum, or inside the honest cloud (backdoors, small
+ALIE): docs/robustness.md has the figures.
+"""
+
+from __future__ import annotations
+
+from folkmoot.aggregation.ballot import UNIT, Ballot, cosine, lower_median
+from folkmoot.aggregation.clipping import clip
+from folkmoot.aggregation.majority import keep_majority
+from folkmoot.verdict import Reason
+
+SHARE = 1024
+"""Thresholds of these stages are in 1/SHARE."""
+
+
+def leave_out_unrelated(ballot: Ballot, share: int) -> Ballot:
+    """Leave out each update with ``sum_j C_ij^2 < share * median of those sums`` over the other standing ones.
+
+    Args:
+        ballot: The ballot.
+        share: In 1/SHARE.
+
+    Returns:
+        The ballot with the number ``relatedness`` (the sum in 1/UNIT^2) of those that it leaves out.
+    """
+    standing = ballot.standing
+    if len(standing) < 3:
+        return ballot
+    sums = {i: sum(ballot.cosines[i][j] ** 2 for j in standing if j != i) for i in standing}
+    limit = share * lower_median(list(sums.values()))
+    strangers = {i: value for i, value in sums.items() if SHARE * value < limit}
+    return ballot.without(dict.fromkeys(strangers, Reason.UNRELATED)).noted("relatedness", strangers)
+
+
+def weigh_by_core(ballot: Ballot, share: int) -> Ballot:
+    """Count those outside of the majority's core by how far they go along with it.
+
+    The core K is what ``keep_majority`` keeps; ``c_i`` are the factors that ``clip`` gives to K alone.
+    ``P_i = sum_(j in K, j != i) c_j G_ij`` and ``S_i = sum_(a, b in K, a, b != i) c_a c_b G_ab``; the company
+    of i is ``cosine(P_i, G_ii, S_i)``, and m the lower median of the company of the core's members, at least 0.
+    A member of the core counts UNIT; so does everybody if ``h = floor(share m / SHARE)`` is 0. Else one outside
+    counts ``floor(UNIT * (company_i + h) / (2 h))``, at least 0 and at most UNIT: nothing from ``-h`` down,
+    half if it is orthogonal to the core, all from ``h`` up.
+
+    Args:
+        ballot: The ballot; factors are not changed.
+        share: In 1/SHARE.
+
+    Returns:
+        The ballot with the votes in 1/UNIT, the reason ``against-others`` for a vote of 0, and the numbers
+        ``company`` and ``companyMedian`` (1/UNIT) of everybody outside of the core.
+    """
+    standing = ballot.standing
+    core = keep_majority(ballot).standing
+    if len(core) < 2 or len(core) == len(standing):
+        return ballot
+    gram = ballot.facts.gram
+    factors = clip(keep_majority(ballot)).factors
+    pull = {i: sum(factors[j] * gram[i][j] for j in core) for i in standing}
+    whole = sum(factors[i] * pull[i] for i in core)
+    company = {}
+    for i in standing:
+        own = factors[i] if i in core else 0
+        product = pull[i] - own * gram[i][i]
+        square = whole - 2 * own * pull[i] + own * own * gram[i][i]
+        company[i] = cosine(product, gram[i][i], square)
+    usual = max(0, lower_median([company[i] for i in core]))
+    half = share * usual // SHARE
+    outside = [i for i in standing if i not in core]
+    votes = dict.fromkeys(standing, UNIT)
+    if half > 0:
+        for i in outside:
+            votes[i] = max(0, min(UNIT, UNIT * (company[i] + half) // (2 * half)))
+    return (
+        ballot.without({i: Reason.AGAINST_OTHERS for i, vote in votes.items() if vote == 0})
+        .counted([votes.get(i, 0) for i in range(ballot.facts.count)])
+        .noted("company", {i: company[i] for i in outside})
+        .noted("companyMedian", dict.fromkeys(outside, usual))
+    )

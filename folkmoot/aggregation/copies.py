@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage ``copies``: of updates that are nearly the same, the earliest committed counts; a replay does not.
+
+Two updates are nearly the same if they are much closer than strangers are *in this round*: with the lower
+median cosine ``m`` of all pairs, ``1 - C_ij <= (1 - m) * ratio``. So the threshold moves with the federation
+(large batches make honest updates alike, late rounds make them orthogonal) and no constant cosine accuses
+anybody. Commitments are closed before any update is shown, so the earlier of two is not the copier.
+
+Source: FoolsGold's idea that Sybils are too alike (Fung, Yoon, Beschastnikh, RAID 2020, arXiv 1808.04866),
+with the threshold from the round. Assumes that fewer than half of the contributors collude, so that the
+median is a pair with a stranger in it. It can't stop a copy with so much noise that it is no more alike than
+honest updates are (about 0.9 of its own length at a ratio of a quarter).
+"""
+
+from __future__ import annotations
+
+from folkmoot.aggregation.ballot import UNIT, Ballot, cosine, lower_median
+from folkmoot.aggregation.reference import ReferencedFacts
+from folkmoot.verdict import Reason
+
+SHARE = 1024
+"""Ratios of this stage are in 1/SHARE."""
+
+REPLAY = 4
+"""An update is compared with earlier rounds by a ratio this many times smaller: one's own updates resemble each
+other from round to round, and that is no replay."""
+
+
+def leave_out_copies(ballot: Ballot, ratio: int) -> Ballot:
+    """Leave out each update that is nearly an earlier one, of this round or of those before.
+
+    Args:
+        ballot: The ballot.
+        ratio: In 1/SHARE; 0 leaves out only what points in exactly the same direction.
+
+    Returns:
+        The ballot with the numbers ``copyCosine`` (1/UNIT) and, in this round, ``copyOf`` (place among the
+        delivered updates).
+    """
+    standing = ballot.standing
+    left_out: dict[int, Reason] = {}
+    originals: dict[int, int] = {}
+    cosines: dict[int, int] = {}
+    if len(standing) > 1:
+        pairs = [ballot.cosines[i][j] for n, i in enumerate(standing) for j in standing[:n]]
+        # Among three, one pair of colluders is a third: the middle pair has a stranger in it.
+        limit = _limit(lower_median(pairs), ratio) if len(standing) > 2 else UNIT
+        for n, i in enumerate(standing):
+            for j in standing[:n]:
+                if j not in left_out and ballot.cosines[i][j] >= limit:
+                    left_out[i], originals[i], cosines[i] = Reason.COPY, j, ballot.cosines[i][j]
+                    break
+    for i, closest in _replays(ballot, ratio).items():
+        left_out[i], cosines[i] = Reason.COPY, closest
+    return ballot.without(left_out).noted("copyOf", originals).noted("copyCosine", cosines)
+
+
+def _limit(usual: int, ratio: int) -> int:
+    """The cosine from which on two updates are nearly the same."""
+    return UNIT - ratio * (UNIT - max(usual, 0)) // SHARE
+
+
+def _replays(ballot: Ballot, ratio: int) -> dict[int, int]:
+    """Standing updates that are nearly one of an earlier round, with the cosine."""
+    facts = ballot.facts
+    if not isinstance(facts, ReferencedFacts) or not facts.earlier or not ballot.standing:
+        return {}
+    closest = {
+        i: max(cosine(other.products[i], facts.gram[i][i], other.square) for other in facts.earlier)
+        for i in ballot.standing
+    }
+    limit = _limit(lower_median(list(closest.values())), ratio // REPLAY)
+    return {i: value for i, value in closest.items() if value >= limit}

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``guarded_nnm``: ``nnm`` among the updates that are no copy and no noise, shortened to the median length.
+
+Stages: ``copies``, ``unrelated``, ``clip``, ``mix``. Sources and limits are those of its stages; the pipeline
+without a root set that was measured before ours. Assumes at most ``f < n / 2`` attackers. It mutes
+contributors with rare data, and noise-disguised sign flips still cost it accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from folkmoot.aggregation.clipping import clip
+from folkmoot.aggregation.guarded_mean import admit
+from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
+from folkmoot.aggregation.nnm import mix
+
+NAME = "guarded_nnm"
+PARAMETERS: tuple[str, ...] = ("f",)
+
+
+def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:
+    """Weigh by the stages; what was left out before ``mix`` is taken off f.
+
+    Arguments, results and errors as ``interface.Rule``.
+    """
+    expect_parameters(NAME, parameters, PARAMETERS)
+    ballot = clip(admit(facts))
+    return mix(ballot, max(0, parameters[0] - (facts.count - len(ballot.standing)))).results()

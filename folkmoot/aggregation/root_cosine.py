@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``root_cosine`` (P8): no copies, no noise, median length, weighted by the cosine with the root-set update.
+
+Stages: ``copies``, ``unrelated``, ``clip``, ``weigh_by_root``. Assumes a representative root set. It starves
+honest contributors whose cosine is not positive (late in training that is common), breaks with a root set that
+lacks classes, and falls to attackers who know the root-set update: they take most of the weight by a high
+cosine and harm with the rest. Without a root-set update it is ``guarded_mean``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from folkmoot.aggregation import guarded_mean
+from folkmoot.aggregation.clipping import clip
+from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
+from folkmoot.aggregation.root import root_of, weigh_by_root
+
+NAME = "root_cosine"
+PARAMETERS: tuple[str, ...] = ()
+
+
+def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:
+    """Weigh by the stages. Arguments, results and errors as ``interface.Rule``."""
+    expect_parameters(NAME, parameters, PARAMETERS)
+    ballot = clip(guarded_mean.admit(facts))
+    if root_of(ballot) is None:
+        return guarded_mean.weigh(facts, ())
+    return weigh_by_root(ballot).results()

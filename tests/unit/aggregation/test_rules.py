@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds of every rule, and what the recommended one promises: integer weights, no reward without work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from folkmoot.aggregation import ballot, centered_clipping, clipping, geometric_median, rules
+from folkmoot.aggregation.interface import RoundFacts, Weighted
+from folkmoot.aggregation.reference import Reference, ReferencedFacts, references
+from folkmoot.arrays import I64
+from folkmoot.errors import InputError
+from folkmoot.manifest import Manifest, Tensor
+from folkmoot.optimizer import MAX_WEIGHT_SUM
+from folkmoot.updates import MemoryUpdate
+from folkmoot.verdict import Reason
+
+ROOTED = ("fltrust", "root_cosine", "root_guard", "root_veto")
+ALL = sorted(rules.PARAMETERS)
+EXACTLY_SCALING = sorted(set(ALL) - {"geometric_median", "centered_clipping"})
+
+
+def facts_of(
+    vectors: I64, root: I64 | None = None, earlier: Sequence[I64] = (), scale: int = 1
+) -> ReferencedFacts:
+    values = [[int(value) * scale for value in row] for row in vectors]
+    gram = (vectors @ vectors.T) * scale * scale
+
+    def compare(other: I64) -> Reference:
+        return Reference(tuple(int(value) * scale for value in vectors @ other), int(other @ other))
+
+    return ReferencedFacts(
+        tuple(tuple(int(value) for value in row) for row in gram),
+        tuple(sum(value * value for value in row) for row in values),
+        tuple((sum(map(abs, row)),) for row in values),
+        root=None if root is None else compare(root),
+        earlier=tuple(compare(other) for other in earlier),
+    )
+
+
+def weigh(name: str, facts: RoundFacts, attackers: int = 1) -> list[Weighted]:
+    parameters = [attackers, 0][: len(rules.PARAMETERS[name])]
+    return rules.rule(name)(facts, parameters)
+
+
+def weights(name: str, facts: RoundFacts, attackers: int = 1) -> list[int]:
+    return [result.weight for result in weigh(name, facts, attackers)]
+
+
+def honest(seed: int, count: int = 10, size: int = 4096) -> I64:
+    """Updates that share a direction, as training on related data gives: cosines of about 0.2."""
+    rng = np.random.default_rng(seed)
+    shared = rng.normal(0, 12, size)
+    return np.clip(np.rint(shared + rng.normal(0, 24, (count, size))), -127, 127).astype(np.int64)
+
+
+@st.composite
+def any_updates(draw: st.DrawFn) -> I64:
+    """Anything that clients can send: zeros, extremes, equal ones, opposite ones, noise."""
+    count = draw(st.integers(1, 9))
+    kinds = draw(
+        st.lists(
+            st.sampled_from(("zero", "full", "one", "wave", "noise", "same")), min_size=count, max_size=count
+        )
+    )
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    same = rng.integers(-127, 128, 16)
+    rows = {
+        "zero": lambda: np.zeros(16),
+        "full": lambda: np.full(16, rng.choice([-127, 127])),
+        "one": lambda: np.eye(16)[rng.integers(16)] * rng.choice([-127, -1, 1, 127]),
+        "wave": lambda: np.resize([127, -127], 16),
+        "noise": lambda: rng.integers(-127, 128, 16),
+        "same": lambda: same,
+    }
+    return np.array([rows[kind]() for kind in kinds], dtype=np.int64)
+
+
+@pytest.mark.parametrize("name", ALL)
+@settings(max_examples=60, deadline=None)
+@given(vectors=any_updates(), attackers=st.integers(0, 12), rooted=st.booleans(), past=st.booleans())
+def test_weights_are_always_in_range(
+    name: str, vectors: I64, attackers: int, rooted: bool, past: bool
+) -> None:
+    facts = facts_of(vectors, vectors[-1] if rooted else None, [vectors[0]] if past else ())
+    results = weigh(name, facts, attackers)
+    assert len(results) == len(vectors)
+    assert all(result.weight >= 0 for result in results)
+    assert 1 <= sum(result.weight for result in results) <= MAX_WEIGHT_SUM
+    for result in results:
+        assert (result.reason is Reason.ACCEPTED) == (result.weight > 0)
+        assert all(type(number) is int for number in result.numbers.values())
+    assert weigh(name, facts, attackers) == results
+
+
+@pytest.mark.parametrize("name", ALL)
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**16), count=st.integers(3, 12), order=st.randoms(use_true_random=False))
+def test_the_order_of_entries_changes_nothing_but_ties(
+    name: str, seed: int, count: int, order: object
+) -> None:
+    vectors = honest(seed, count, 128)
+    root = honest(seed + 1, 1, 128)[0]
+    places = list(range(count))
+    order.shuffle(places)  # type: ignore[attr-defined]
+    plain = weights(name, facts_of(vectors, root), count // 4)
+    assert weights(name, facts_of(vectors[places], root), count // 4) == [plain[place] for place in places]
+
+
+@pytest.mark.parametrize("name", EXACTLY_SCALING)
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**16), scale=st.integers(2, 1000))
+def test_a_common_factor_changes_nothing(name: str, seed: int, scale: int) -> None:
+    vectors = honest(seed, 8, 128)
+    root = honest(seed + 1, 1, 128)[0]
+    assert weights(name, facts_of(vectors, root, scale=scale), 2) == weights(name, facts_of(vectors, root), 2)
+
+
+@pytest.mark.parametrize("name", ["geometric_median", "centered_clipping"])
+def test_a_common_factor_changes_iterations_by_their_rounding_only(name: str) -> None:
+    vectors = honest(3, 8, 128)
+    plain, scaled = weights(name, facts_of(vectors)), weights(name, facts_of(vectors, scale=1000))
+    assert all(abs(a - b) <= 64 for a, b in zip(plain, scaled, strict=True))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_equal_updates_are_decided_by_their_order(name: str) -> None:
+    vectors = np.repeat(honest(5, 1, 128), 5, axis=0)
+    assert weigh(name, facts_of(vectors)) == weigh(name, facts_of(vectors.copy()))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_zeros_alone_are_averaged(name: str) -> None:
+    given_weights = weights(name, facts_of(np.zeros((3, 16), dtype=np.int64)))
+    assert sum(given_weights) >= 1
+
+
+@pytest.mark.parametrize("name", ROOTED)
+@pytest.mark.parametrize("root", [None, np.zeros(4096, dtype=np.int64)], ids=["none", "zero"])
+def test_a_root_rule_without_a_root_is_the_rule_that_needs_none(name: str, root: I64 | None) -> None:
+    facts = facts_of(honest(1), root)
+    assert weights(name, facts) == weights("guarded_nnm" if name == "root_veto" else "guarded_mean", facts)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_wrong_number_of_parameters_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="takes") as caught:
+        rules.rule(name)(facts_of(honest(1, 3, 64)), [1, 2, 3])
+    assert caught.value.code == "invalid-policy"
+
+
+# No reward without work: the recommended rule.
+
+RECOMMENDED = "guarded_mean"
+
+
+def noisy(vector: I64, rng: np.random.Generator, share: float) -> I64:
+    noise = rng.normal(0, 1, vector.shape)
+    noise *= share * np.linalg.norm(vector) / np.linalg.norm(noise)
+    return np.clip(np.rint(vector + noise), -127, 127).astype(np.int64)
+
+
+FREELOADERS: dict[str, Callable[[I64, np.random.Generator], I64]] = {
+    "zeros": lambda others, rng: np.zeros(others.shape[1], dtype=np.int64),
+    "noise": lambda others, rng: np.rint(rng.normal(0, 24, others.shape[1])).astype(np.int64),
+    "copy": lambda others, rng: others[2],
+    "scaled-copy": lambda others, rng: others[2] // 2,
+    "noisy-copy": lambda others, rng: noisy(others[2], rng, 0.4),
+    "one-coordinate": lambda others, rng: 127 * np.eye(others.shape[1], dtype=np.int64)[7],
+}
+
+
+@pytest.mark.parametrize("kind", sorted(FREELOADERS))
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**16))
+def test_who_did_not_work_earns_nothing(kind: str, seed: int) -> None:
+    others = honest(seed)
+    freeloader = FREELOADERS[kind](others, np.random.default_rng(seed + 1))
+    *rest, last = weigh(RECOMMENDED, facts_of(np.concatenate([others, freeloader[None]])))
+    assert last.weight == 0
+    assert last.reason is not Reason.ACCEPTED
+    assert all(result.weight > 0 for result in rest)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**16), place=st.integers(0, 9))
+def test_a_replay_of_an_earlier_round_earns_nothing(seed: int, place: int) -> None:
+    now, before = honest(seed), honest(seed + 1)
+    now[place] = before[3]
+    results = weigh(RECOMMENDED, facts_of(now, earlier=list(before)))
+    assert results[place].weight == 0
+    assert results[place].reason is Reason.COPY
+    assert [i for i, result in enumerate(results) if result.weight == 0] == [place]
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**16), copies=st.integers(2, 4))
+def test_sybils_with_one_update_earn_as_one(seed: int, copies: int) -> None:
+    others = honest(seed)
+    sybils = np.stack([noisy(others[0], np.random.default_rng([seed, i]), 0.2) for i in range(copies)])
+    given_weights = weights(RECOMMENDED, facts_of(np.concatenate([sybils, others[1:]])))
+    assert sum(weight > 0 for weight in given_weights[:copies]) == 1
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**16))
+def test_a_longer_update_earns_no_more(seed: int) -> None:
+    vectors = honest(seed) // 8
+    shares = []
+    for factor in (1, 2, 4, 8):
+        boosted = vectors.copy()
+        boosted[4] *= factor
+        given_weights = weights(RECOMMENDED, facts_of(boosted))
+        shares.append(given_weights[4] / sum(given_weights))
+    assert all(later <= earlier * 1.001 for earlier, later in pairwise(shares))
+
+
+def test_the_earliest_of_two_copies_is_the_one_that_counts() -> None:
+    others = honest(9)
+    results = weigh(RECOMMENDED, facts_of(np.concatenate([others[4:5], others])))
+    assert results[0].weight > 0
+    assert results[5].reason is Reason.COPY
+    assert results[5].numbers["copyOf"] == 0
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**16))
+def test_a_third_that_flips_signs_has_next_to_nothing_to_say(seed: int) -> None:
+    vectors = honest(seed, 20)
+    vectors[:6] *= -1
+    results = weigh(RECOMMENDED, facts_of(vectors))
+    given_weights = [result.weight for result in results]
+    assert sum(given_weights[:6]) < sum(given_weights) / 50
+    assert {result.reason for result in results if result.weight == 0} <= {Reason.AGAINST_OTHERS}
+
+
+# The parts
+
+
+@pytest.mark.parametrize(
+    ("product", "square", "other", "expected"),
+    [(5, 5, 5, 65536), (-5, 5, 5, -65536), (0, 5, 5, 0), (3, 0, 5, 0), (1, 1, 4, 32768), (-1, 2, 1, -46340)],
+)
+def test_cosine(product: int, square: int, other: int, expected: int) -> None:
+    assert ballot.cosine(product, square, other) == expected
+
+
+def test_clip_factors_are_the_ratio_to_the_lower_median_length() -> None:
+    vectors = np.diag([1, 2, 4, 8]).astype(np.int64)
+    assert weights("clipped_mean", facts_of(vectors)) == [65536, 65536, 32768, 16384]
+    assert clipping.clip(ballot.Ballot.of(facts_of(vectors))).numbers[3] == {"clip": 16384}
+
+
+def test_mixing_counts_neighbourhoods() -> None:
+    line = np.array([[0, 1], [1, 1], [2, 1], [50, 1]], dtype=np.int64)  # the last one's nearest: 2, 1, itself
+    assert [4 * w // 65536 for w in weights("nnm", facts_of(line), 1)] == [3, 4, 4, 1]
+
+
+def test_the_geometric_median_of_a_line_is_near_its_middle() -> None:
+    line = np.array([[10, 1], [11, 1], [12, 1], [13, 1], [120, 1]], dtype=np.int64)
+    found = geometric_median.weiszfeld(facts_of(line).gram)
+    assert 11 < sum(w * x for w, x in zip(found, line[:, 0], strict=True)) / sum(found) < 14
+
+
+def test_the_geometric_median_agrees_with_floats() -> None:
+    vectors = honest(4, 7, 64)
+    vectors[0] = 127
+    point = vectors.mean(axis=0)
+    for _ in range(8):
+        inverse = 1 / np.linalg.norm(vectors - point, axis=1)
+        point = inverse @ vectors / inverse.sum()
+    found = np.array(geometric_median.weiszfeld(facts_of(vectors).gram), dtype=float)
+    assert np.allclose(found @ vectors / found.sum(), point, atol=0.01)
+
+
+def test_centered_clipping_agrees_with_floats() -> None:
+    vectors = honest(4, 7, 64)
+    vectors[0] = 127
+    centre = np.zeros(64)
+    for _ in range(3):
+        distance = np.linalg.norm(vectors - centre, axis=1)
+        pull = np.minimum(1, np.sort(distance)[3] / distance)
+        centre = centre + (pull[:, None] * (vectors - centre)).mean(axis=0)
+    found = np.array(centered_clipping.coefficients(facts_of(vectors).gram), dtype=float) / 65536
+    assert np.allclose(found @ vectors, centre, atol=0.05)
+
+
+def test_references_are_exact_across_exponents() -> None:
+    manifest = Manifest("t", (Tensor("a", (300,)), Tensor("b", (5,))))
+    rng = np.random.default_rng(0)
+
+    def update() -> MemoryUpdate:
+        data = np.full(manifest.size, 128, dtype=np.uint8)
+        data[:300], data[512:517] = rng.integers(1, 256, 300), rng.integers(1, 256, 5)
+        return MemoryUpdate(data)
+
+    ours, other = [update() for _ in range(3)], update()
+    (found,) = references(manifest, (-10, -12), ours, [(other, (-9, -6))])
+
+    def values(one: MemoryUpdate, exponents: tuple[int, int]) -> list[int]:
+        integers = [int(value) - 128 for value in one.read(0, manifest.leaves).reshape(-1)]
+        scale = [2 ** (exponents[0 if place < 512 else 1] - min(exponents)) for place in range(manifest.size)]
+        return [value * factor for value, factor in zip(integers, scale, strict=True)]
+
+    there = values(other, (-9, -6))
+    assert found.square == sum(value * value for value in there)
+    assert found.products == tuple(
+        sum(a * b for a, b in zip(values(one, (-10, -12)), there, strict=True)) for one in ours
+    )
+    assert references(manifest, (-10, -12), ours, []) == ()
+    with pytest.raises(InputError, match="exponent"):
+        references(manifest, (-10,), ours, [(other, (-9, -6))])
