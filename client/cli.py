@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from client import drill_cli
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
     RPC_DEFAULT,
@@ -37,6 +38,7 @@ TaskName = Annotated[str, typer.Option("--task", help="A shipped task, or packag
 
 def register(app: typer.Typer) -> None:
     """Add the contributor's commands."""
+    drill_cli.register(app)
     app.command()(join)
     app.command()(submit)
     group = typer.Typer(help="Tasks: what a federation trains.", no_args_is_help=True)

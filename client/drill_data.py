@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The data of drills: the shipped tasks' examples as plain arrays, with a root set set aside.
+
+It knows nothing of attacks, rules or the command line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from client.tasks import mnist, partition
+from folkmoot.drill.federation import Examples, Workload
+from folkmoot.drill.network import Network
+from folkmoot.errors import TaskError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NAMES = ("mnist", "digits")
+"""Tasks that can be drilled."""
+
+ROOT_EXAMPLES = 10
+"""Examples of each class in the root set."""
+
+_SPLIT_SEED = 2025
+
+
+def workload(task: str) -> Workload:
+    """Read the data of a shipped task.
+
+    Raises:
+        TaskError: The task can't be drilled, or the package with its data is missing.
+    """
+    if task == "mnist":
+        images, labels = mnist.read()
+        pixels = images.reshape(len(images), -1) * np.float32(0.3081) + np.float32(0.1307)
+        return _workload(task, pixels, labels, (28, 28), test=1000)
+    if task == "digits":
+        try:
+            from sklearn.datasets import load_digits
+        except ImportError as error:
+            raise TaskError(
+                "The task digits needs the package scikit-learn, which brings the images.",
+                remedy="Install folkmoot[tasks].",
+            ) from error
+        values, targets = load_digits(return_X_y=True)
+        return _workload(task, values / 16, np.asarray(targets, dtype=np.int64), (8, 8), test=400)
+    raise TaskError(f"The task {task!r} can't be drilled.", remedy=f"Use one of {', '.join(NAMES)}.")
+
+
+def _workload(
+    name: str, inputs: NDArray[Any], labels: NDArray[np.int64], image: tuple[int, int], test: int
+) -> Workload:
+    """Cut the data into test, root and training examples, the same at every call."""
+    order = np.random.default_rng(_SPLIT_SEED).permutation(len(labels))
+    rest = order[test:]
+    classes = int(labels.max()) + 1
+    root = np.concatenate([rest[labels[rest] == label][:ROOT_EXAMPLES] for label in range(classes)])
+    train = np.setdiff1d(rest, root)
+    pixels = inputs.astype(np.float32)
+
+    def examples(places: NDArray[np.int64]) -> Examples:
+        return Examples(pixels[places], labels[places])
+
+    return Workload(
+        name,
+        Network(pixels.shape[1], 32, classes),
+        examples(train),
+        examples(root),
+        examples(order[:test]),
+        lambda contributors, seed: partition.dirichlet(labels[train], contributors, seed),
+        image,
+    )

@@ -1,0 +1,452 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A federation in one process, with attackers in it: the real codec, checks, rules, sums and outer step.
+
+Left out are only what no attack of a drill touches: the chain, signatures, and the state's trees. A drill is
+a function of its plan. It knows nothing of the command line, and reads no file: data comes with the workload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from folkmoot.aggregation.facts import gram_matrix
+from folkmoot.aggregation.interface import Weighted
+from folkmoot.aggregation.reference import Reference, ReferencedFacts, references
+from folkmoot.aggregation.rules import rule
+from folkmoot.aggregation.weighted_sum import aggregate_of, check_weights, sum_lanes
+from folkmoot.arrays import F32, F64, I64
+from folkmoot.checks import UpdateSummary, check_bytes
+from folkmoot.codec import QMAX, ZERO, encode_update
+from folkmoot.commitment import Commitment
+from folkmoot.drill.attacks import Scene, attack
+from folkmoot.drill.network import NAMES, Network
+from folkmoot.errors import InputError
+from folkmoot.fixed_point import LEAF
+from folkmoot.hashing import keccak
+from folkmoot.manifest import Manifest
+from folkmoot.optimizer import UNIT as OUTER_UNIT
+from folkmoot.optimizer import next_exponents, outer_step
+from folkmoot.state import State
+from folkmoot.updates import MemoryUpdate
+
+ROOTS = ("none", "good", "biased")
+"""Root sets: none, one of every class, one of half of the classes."""
+
+REWARD = 10 * 10**18
+"""Tokens (1e-18) for a round, as in the demo."""
+
+_FIRST_EXPONENT = -12
+_ROOT_ACCOUNT = "0x" + "00" * 19 + "01"
+_LAST_ROUNDS = 3  # the accuracy is the mean of these
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Labelled examples."""
+
+    inputs: F32
+    """float32[m, d]."""
+    labels: I64
+    """int64[m]."""
+
+    def pick(self, places: I64) -> tuple[F32, I64]:
+        """Examples at places of any shape."""
+        return self.inputs[places], self.labels[places]
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """What a drill trains. The caller brings it, so that this library needs no data sets."""
+
+    name: str
+    """Name for people."""
+    network: Network
+    """Shape of the model."""
+    train: Examples
+    """Split among the contributors."""
+    root: Examples
+    """The coordinator's own examples, of every class."""
+    test: Examples
+    """Nobody's."""
+    split: Callable[[int, int], Sequence[I64]]
+    """From contributors and seed to the places of each contributor's examples in ``train``."""
+    image: tuple[int, int]
+    """Rows and columns of an example, for the triggers."""
+    rate: float = 0.2
+    """Learning rate."""
+    steps: int = 5
+    """Local steps."""
+    batch: int = 32
+    """Examples of a step."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One drill.
+
+    Raises:
+        InputError: On construction, when it can't be run.
+    """
+
+    rule: str = "mean"
+    """Name of the aggregation rule."""
+    parameters: tuple[int, ...] = ()
+    """Its parameters."""
+    attack: str = "none"
+    """Name of the attack."""
+    strength: float | None = None
+    """Of the attack; None takes its default."""
+    contributors: int = 20
+    """All contributors, n."""
+    malicious: int = 6
+    """Attackers among them, f; none of them attacks if the attack is ``none``."""
+    rounds: int = 25
+    """Rounds."""
+    root: str = "none"
+    """One of ROOTS."""
+    seed: int = 0
+    """Decides everything that is random."""
+
+    def __post_init__(self) -> None:
+        attack(self.attack)
+        rule(self.rule)
+        if not 0 <= self.malicious < self.contributors or self.rounds < 1:
+            raise InputError(
+                f"{self.malicious} attackers among {self.contributors} contributors in {self.rounds} rounds "
+                "make no drill.",
+                remedy="There must be an honest contributor and a round.",
+            )
+        if self.root not in ROOTS:
+            raise InputError(
+                f"There is no root set {self.root!r}.", remedy=f"Root sets are {', '.join(ROOTS)}."
+            )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a drill found. Shares are from 0 to 1."""
+
+    accuracy: float
+    """On the test set, mean of the last rounds."""
+    backdoor: float | None
+    """Share of triggered test examples that go to the attackers' class, mean of the last rounds."""
+    detected: float | None
+    """Share of the attackers' updates with weight 0; None without attackers."""
+    honest_dropped: float
+    """Share of the honest updates with weight 0."""
+    worst_honest_dropped: float
+    """The same for the contributor that it befell most."""
+    honest_weight_lost: float
+    """How much less than an equal part of the weight the honest contributors had together."""
+    attacker_reward: float | None
+    """Mean over attackers and rounds of ``floor(reward w / W)``, relative to the honest mean."""
+    honest_reward_spread: float
+    """Smallest total reward of an honest contributor relative to the honest mean."""
+    curve: tuple[float, ...] = field(repr=False)
+    """Accuracy after each round."""
+    slashed: int = 0
+    """Stake lost: statistics never slash, and a drill's attackers break no protocol."""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types, numbers rounded to 4 digits."""
+        values: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, float):
+                values[name] = round(value, 4)
+            elif isinstance(value, tuple):
+                values[name] = [round(one, 4) for one in value]
+            else:
+                values[name] = value
+        return values
+
+
+@dataclass(eq=False)
+class Run:
+    """A drill in progress; ``run`` does all of it."""
+
+    workload: Workload
+    """What is trained."""
+    plan: Plan
+    """What is tried."""
+
+    def __post_init__(self) -> None:
+        plan = self.plan
+        self.attack = attack(plan.attack)
+        self.strength = self.attack.strength if plan.strength is None else plan.strength
+        self.attackers = 0 if plan.attack == "none" else plan.malicious
+        self.rng = np.random.default_rng([plan.seed, 1])
+        self.attack_rng = np.random.default_rng([plan.seed, 2])
+        self.rule = rule(plan.rule)
+        start = self.workload.network.initial(plan.seed)
+        self.manifest = Manifest.from_arrays("drill", start)
+        self.state = State.genesis(self.manifest, start)
+        self.exponents: tuple[int, ...] = (_FIRST_EXPONENT,) * len(self.manifest.tensors)
+        honest = plan.contributors - self.attackers
+        self.shares = list(self.workload.split(plan.contributors, plan.seed))
+        # Entry order is commit order: attackers are first, or last where they have to see something before.
+        self.honest_places = (
+            list(range(honest)) if self.attack.late else list(range(self.attackers, plan.contributors))
+        )
+        self.attacker_places = sorted(set(range(plan.contributors)) - set(self.honest_places))
+        self.order = np.array(self.honest_places + self.attacker_places)
+        self.weights: list[list[int]] = []
+        self.results: list[list[Weighted]] = []
+        self.curve: list[float] = []
+        self.backdoors: list[float] = []
+        self.earlier_own: F32 | None = None
+        self.earlier: list[tuple[MemoryUpdate, tuple[int, ...]]] = []
+        self.last_aggregate: F32 | None = None
+
+    def run(self, progress: Callable[[int, int], None] | None = None) -> Outcome:
+        """Run all rounds.
+
+        Args:
+            progress: Called after each round with how many are done and how many there are.
+        """
+        for number in range(self.plan.rounds):
+            self.round(number)
+            if progress is not None:
+                progress(number + 1, self.plan.rounds)
+        return self.outcome()
+
+    # A round
+
+    def round(self, number: int) -> None:
+        """Train, attack, encode, check, weigh, sum, step."""
+        flat = self.state.to_float32()
+        model = {name: np.asarray(value) for name, value in self.manifest.unflatten(flat).items()}
+        trained = self._train(model, flat)
+        honest = trained[: len(self.honest_places)]
+        own = trained[len(self.honest_places) :]
+        root = self._train_root(model, flat)
+        sent = trained
+        if self.attackers:
+            seen = Scene(
+                honest,
+                own,
+                self.earlier_own,
+                self.last_aggregate,
+                root,
+                self.attack_rng,
+                self.strength,
+                self._judge(honest, root),
+            )
+            sent = np.concatenate([honest, np.asarray(self.attack.send(seen), dtype=np.float32)])
+            self.earlier_own = own
+        updates = np.empty_like(sent)
+        updates[self.order] = sent
+        readers, summaries = self._deliver(number, flat, updates)
+        facts = self._facts(readers, summaries, self._root_reader(number, flat, root))
+        results = self.rule(facts, self.plan.parameters)
+        weights = [result.weight for result in results]
+        total = check_weights(weights)
+        self.results.append(results)
+        self.weights.append(weights)
+        lanes = sum_lanes(readers, weights, 0, self.manifest.leaves)
+        aggregate = aggregate_of(lanes, total)
+        of_leaf = np.array(self.exponents, dtype=np.int64)[self.manifest.tensor_of_leaf]
+        theta, momentum = outer_step(
+            self.state.theta, self.state.momentum, aggregate, total, of_leaf, OUTER_UNIT, 0
+        )
+        self.last_aggregate = flat
+        self.state = State(theta, momentum)
+        self.last_aggregate = np.asarray(flat - self.state.to_float32(), dtype=np.float32)
+        self.earlier = [(reader, self.exponents) for reader in readers]
+        self.exponents = next_exponents(
+            self.exponents,
+            [tensor.elements for tensor in self.manifest.tensors],
+            [s.sum_absolute for s, weight in zip(summaries, weights, strict=True) if weight],
+        )
+        self._test()
+
+    def _train(self, model: dict[str, F32], flat: F32) -> F32:
+        """float32[n, d]: everybody's training, the honest in front, then the attackers."""
+        work = self.workload
+        batches = []
+        for _ in range(work.steps):
+            places = np.stack(
+                [self.rng.choice(share, work.batch, replace=len(share) < work.batch) for share in self.shares]
+            )
+            inputs, labels = work.train.pick(places)
+            if self.attackers and self.attack.data:
+                first = len(self.honest_places)
+                self._spoil(inputs[first:], labels[first:])
+            batches.append((inputs, labels))
+        return flat - self._flatten(work.network.train(model, batches, work.rate))
+
+    def _spoil(self, inputs: F32, labels: I64) -> None:
+        """Change the attackers' batches in place."""
+        if self.attack.data == "flip":
+            labels[:] = self.workload.network.classes - 1 - labels
+            return
+        half = labels.shape[1] // 2
+        inputs[:, :half] = self._triggered(inputs[:, :half])
+        labels[:, :half] = 0
+
+    def _triggered(self, inputs: F32) -> F32:
+        """Examples with the trigger: a bright patch of an eighth of the side, in a corner or in the middle."""
+        rows, columns = self.workload.image
+        side = max(1, rows // 8)
+        images = inputs.reshape(*inputs.shape[:-1], rows, columns).copy()
+        at = (0, 0) if self.attack.data == "corner" else (rows // 2, columns // 2)
+        images[..., at[0] : at[0] + side, at[1] : at[1] + side] = 1.0
+        return np.asarray(images.reshape(inputs.shape), dtype=np.float32)
+
+    def _train_root(self, model: dict[str, F32], flat: F32) -> F32 | None:
+        """float32[d], the update that the coordinator trains on its root set, like any other."""
+        if self.plan.root == "none":
+            return None
+        work = self.workload
+        places = np.arange(len(work.root.labels))
+        if self.plan.root == "biased":
+            places = places[work.root.labels < work.network.classes // 2]
+        batches = [
+            work.root.pick(self.rng.choice(places, (1, work.batch), replace=len(places) < work.batch))
+            for _ in range(work.steps)
+        ]
+        return np.asarray(
+            (flat - self._flatten(work.network.train(model, batches, work.rate)))[0], dtype=np.float32
+        )
+
+    def _flatten(self, models: dict[str, F32]) -> F32:
+        """Models by name, k of each, to float32[k, d] with padding."""
+        flat = np.zeros((models[NAMES[0]].shape[0], self.manifest.size), dtype=np.float32)
+        for name, leaf, tensor in zip(NAMES, self.manifest.leaf_offsets, self.manifest.tensors, strict=False):
+            flat[:, LEAF * leaf : LEAF * leaf + tensor.elements] = models[name].reshape(flat.shape[0], -1)
+        return flat
+
+    def _deliver(
+        self, number: int, flat: F32, updates: F32
+    ) -> tuple[list[MemoryUpdate], list[UpdateSummary]]:
+        """Encode and check every update."""
+        readers, summaries = [], []
+        for index, update in enumerate(updates):
+            account = "0x" + keccak(index.to_bytes(4, "big"))[:20].hex()
+            reader, summary = self._encode(number, flat, update, account)
+            readers.append(reader)
+            summaries.append(summary)
+        return readers, summaries
+
+    def _encode(
+        self, number: int, flat: F32, update: F32, account: str
+    ) -> tuple[MemoryUpdate, UpdateSummary]:
+        """Encode an update, and check it as a coordinator does.
+
+        Building the tree a second time for the check is most of a drill's work, and a drill's contributors
+        send what they commit to: it is done in the first round, and later only the sums are taken.
+        """
+        seed = keccak(self.plan.seed.to_bytes(8, "big"), number.to_bytes(8, "big"))
+        encoded = encode_update(flat, flat - update, self.exponents, self.manifest, seed, account)
+        reader = MemoryUpdate(encoded.data)
+        if number == 0:
+            commitment = Commitment(account, number, bytes(32), encoded.root, encoded.sum_squares, 1)
+            return reader, check_bytes(reader, commitment, self.manifest)
+        sizes = np.abs(reader.read(0, self.manifest.leaves).astype(np.int64) - ZERO).sum(axis=1)
+        sums = np.add.reduceat(sizes, self.manifest.leaf_offsets[:-1])
+        return reader, UpdateSummary(encoded.root, encoded.sum_squares, tuple(sums.tolist()), "")
+
+    def _root_reader(self, number: int, flat: F32, root: F32 | None) -> MemoryUpdate | None:
+        return None if root is None else self._encode(number, flat, root, _ROOT_ACCOUNT)[0]
+
+    def _facts(
+        self, readers: list[MemoryUpdate], summaries: list[UpdateSummary], root: MemoryUpdate | None
+    ) -> ReferencedFacts:
+        others = list(self.earlier) + ([] if root is None else [(root, self.exponents)])
+        compared = references(self.manifest, self.exponents, readers, others)
+        return ReferencedFacts(
+            gram_matrix(self.manifest, self.exponents, readers),
+            tuple(summary.sum_squares for summary in summaries),
+            tuple(summary.sum_absolute for summary in summaries),
+            root=None if root is None else compared[-1],
+            earlier=compared if root is None else compared[:-1],
+        )
+
+    # What the attackers can try out
+
+    def _quantized(self, updates: F32) -> F64:
+        """float64[k, d]: the updates as integers, without the rounding's randomness, times 2^(e_b - e_min)."""
+        leaves = [LEAF * count for count in self.manifest.leaf_counts]
+        exponents = np.array(self.exponents)
+        scale = np.repeat(np.ldexp(np.float32(1), -exponents), leaves).astype(np.float32)
+        size = np.repeat(np.ldexp(1.0, exponents - exponents.min()), leaves)
+        return np.asarray(np.clip(np.rint(updates * scale), -QMAX, QMAX) * size, dtype=np.float64)
+
+    def _judge(self, honest: F32, root: F32 | None) -> Callable[[F32], float]:
+        """Build the attackers' own model of the round: the facts of what they would send, and what follows."""
+        late = self.attack.late
+        fixed = self._quantized(honest)
+        inner = fixed @ fixed.T
+        along = inner.mean(axis=0)  # products with the honest mean
+        whole = max(float(along.mean()), 1e-12)
+        guide = None if root is None else self._quantized(root[None])[0]
+        guided = None if guide is None else fixed @ guide
+
+        def judge(sent: F32) -> float:
+            tried = self._quantized(sent)
+            across = fixed @ tried.T
+            own = tried @ tried.T
+            blocks = [[inner, across], [across.T, own]] if late else [[own, across.T], [across, inner]]
+            gram = np.block(blocks)
+            parts = [along, across.mean(axis=0)]
+            known = None
+            if guide is not None and guided is not None:
+                products = [guided, tried @ guide]
+                joined = np.concatenate(products if late else products[::-1])
+                known = Reference(tuple(int(value) for value in joined), int(guide @ guide))
+            facts = ReferencedFacts(
+                tuple(tuple(int(value) for value in row) for row in gram),
+                tuple(int(value) for value in np.diag(gram)),
+                ((0,),) * len(gram),
+                root=known,
+            )
+            weights = np.array([r.weight for r in self.rule(facts, self.plan.parameters)], dtype=np.float64)
+            progress = weights @ np.concatenate(parts if late else parts[::-1]) / weights.sum()
+            return float(progress) / whole
+
+        return judge
+
+    # What came of it
+
+    def _test(self) -> None:
+        model = self.manifest.unflatten(self.state.to_float32())
+        test = self.workload.test
+        guess = self.workload.network.predict(model, test.inputs)
+        self.curve.append(float((guess == test.labels).mean()))
+        if self.attackers and self.attack.goal == "backdoor":
+            others = test.labels != 0
+            guess = self.workload.network.predict(model, self._triggered(test.inputs[others]))
+            self.backdoors.append(float((guess == 0).mean()))
+
+    def outcome(self) -> Outcome:
+        """Sum up the rounds so far."""
+        weights = np.array(self.weights, dtype=np.int64)
+        zero = weights == 0
+        rewards = np.array([[REWARD * w // sum(row) for w in row] for row in self.weights], dtype=object)
+        per_round = rewards.astype(np.float64).mean(axis=0)
+        honest = per_round[self.honest_places]
+        equal = len(self.honest_places) / self.plan.contributors
+        share = weights[:, self.honest_places].sum(axis=1) / weights.sum(axis=1)
+        dropped = zero[:, self.honest_places].mean(axis=0)
+        attackers = self.attacker_places
+        return Outcome(
+            accuracy=float(np.mean(self.curve[-_LAST_ROUNDS:])),
+            backdoor=float(np.mean(self.backdoors[-_LAST_ROUNDS:])) if self.backdoors else None,
+            detected=float(zero[:, attackers].mean()) if attackers else None,
+            honest_dropped=float(dropped.mean()),
+            worst_honest_dropped=float(dropped.max()),
+            honest_weight_lost=float(max(0.0, 1 - (share / equal).mean())),
+            attacker_reward=float(per_round[attackers].mean() / max(honest.mean(), 1.0))
+            if attackers
+            else None,
+            honest_reward_spread=float(honest.min() / max(honest.mean(), 1.0)),
+            curve=tuple(self.curve),
+        )
+
+
+def run(workload: Workload, plan: Plan, progress: Callable[[int, int], None] | None = None) -> Outcome:
+    """Run one drill; arguments as in ``Run``."""
+    return Run(workload, plan).run(progress)

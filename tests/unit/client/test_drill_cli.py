@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `folkmoot drill`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from client.drill_data import workload
+from folkmoot.cli.main import run
+from folkmoot.errors import TaskError
+
+QUICK = ["--task", "digits", "--contributors", "5", "--malicious", "1", "--rounds", "2"]
+
+
+def test_a_drill_prints_both_sides(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["drill", "--attack", "backdoor-live", "--rule", "root_guard@good", *QUICK]) == 0
+    printed = capsys.readouterr().out
+    assert "root_guard@good" in printed
+    for line in ("accuracy without attack", "backdoor works on", "attacker's reward", "honest stake lost"):
+        assert line in printed
+
+
+def test_a_drill_speaks_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["drill", "--attack", "sign-flip", "--rule", "multi_krum:1,0", *QUICK, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["plan"]["parameters"] == [1, 0]
+    assert (
+        set(document["withAttack"]) == set(document["withoutAttack"]) >= {"accuracy", "detected", "slashed"}
+    )
+
+
+def test_a_grid_is_kept_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, plot = tmp_path / "grid.jsonl", tmp_path / "grid.svg"
+    options = ["drill", "--grid", *QUICK, "--rules", "mean guarded_mean", "--attacks", "none ipm"]
+    options += ["--seeds", "2", "--out", str(out), "--plot", str(plot)]
+    assert run(options) == 0
+    captured = capsys.readouterr()
+    assert "8/8 guarded_mean ipm seed 1" in captured.err
+    assert "Accuracy, %" in captured.out
+    assert len(out.read_text().splitlines()) == 8
+    assert plot.read_text().startswith("<svg")
+    assert run([*options, "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["worst"]) == {"mean", "guarded_mean"}
+
+
+def test_the_list_names_attacks_and_rules(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["drill", "--list"]) == 0
+    printed = capsys.readouterr().out
+    assert "adaptive-root" in printed
+    assert "multi_krum" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--attack", "nuke"], "no attack 'nuke'"),
+        (["--rule", "multi_krum:x"], "is no rule"),
+        (["--rule", "mean@huge"], "no root set"),
+        (["--malicious", "20"], "no drill"),
+        (["--task", "cats"], "can't be drilled"),
+        (["--rule", "multi_krum", "--task", "digits"], "takes the parameters f, m"),
+    ],
+)
+def test_bad_options_are_refused(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["drill", *options]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_the_data_is_cut_without_overlap() -> None:
+    data = workload("digits")
+    assert len(data.root.labels) == 100
+    assert len(data.train.labels) + len(data.root.labels) + len(data.test.labels) == 1797
+    assert data.train.inputs.min() >= 0
+    assert data.train.inputs.max() <= 1
+    assert sum(len(share) for share in data.split(12, 0)) == len(data.train.labels)
+    with pytest.raises(TaskError, match="can't be drilled"):
+        workload("cats")

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A drill is a function of its plan, runs every attack, and counts what it promises to count."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from folkmoot.drill import federation
+from folkmoot.drill.attacks import ATTACKS, Scene
+from folkmoot.drill.federation import Plan, Run, Workload, run
+from folkmoot.drill.grid import Cell, Table, grid, load, rule_text
+from folkmoot.drill.network import NAMES, Network
+from folkmoot.errors import InputError
+
+SMALL = Plan(contributors=7, malicious=2, rounds=4, rule="guarded_mean")
+
+
+def test_a_plan_decides_everything(workload: Workload) -> None:
+    plan = replace(SMALL, attack="gaussian")
+    assert run(workload, plan) == run(workload, plan)
+    assert run(workload, plan) != run(workload, replace(plan, seed=1))
+
+
+def test_a_federation_learns(workload: Workload) -> None:
+    outcome = run(workload, replace(SMALL, rounds=12))
+    assert outcome.curve[-1] > 0.9
+    assert outcome.detected is None
+    assert outcome.attacker_reward is None
+
+
+@pytest.mark.parametrize("root", federation.ROOTS)
+@pytest.mark.parametrize("name", sorted(ATTACKS))
+def test_every_attack_runs(workload: Workload, name: str, root: str) -> None:
+    outcome = run(workload, replace(SMALL, attack=name, root=root, rounds=2))
+    assert 0 <= outcome.accuracy <= 1
+    assert (outcome.backdoor is None) == (ATTACKS[name].goal != "backdoor")
+    assert outcome.slashed == 0
+    assert json.loads(json.dumps(outcome.to_json()))["accuracy"] == pytest.approx(outcome.accuracy, abs=1e-4)
+
+
+def test_the_mean_pays_everybody_the_same(workload: Workload) -> None:
+    outcome = run(workload, replace(SMALL, rule="mean", attack="free-zero"))
+    assert outcome.attacker_reward == 1
+    assert outcome.detected == 0
+    assert outcome.honest_weight_lost == 0
+
+
+@pytest.mark.parametrize("name", ["free-zero", "mimic", "sybil"])
+def test_the_guarded_mean_pays_nothing_or_once(workload: Workload, name: str) -> None:
+    outcome = run(workload, replace(SMALL, attack=name))
+    assert outcome.attacker_reward is not None
+    assert outcome.attacker_reward <= (0.6 if name == "sybil" else 0.0)
+
+
+def test_late_attackers_commit_last(workload: Workload) -> None:
+    assert Run(workload, replace(SMALL, attack="mimic")).attacker_places == [5, 6]
+    assert Run(workload, replace(SMALL, attack="alie")).attacker_places == [0, 1]
+    assert Run(workload, SMALL).attacker_places == []
+
+
+def test_an_adaptive_attack_does_at_least_what_a_fixed_one_does(workload: Workload) -> None:
+    plan = replace(SMALL, rule="mean", rounds=8)
+    fixed = run(workload, replace(plan, attack="ipm")).accuracy
+    assert run(workload, replace(plan, attack="adaptive")).accuracy <= fixed
+
+
+def test_the_attackers_model_of_the_round_is_the_round(workload: Workload) -> None:
+    drill = Run(workload, replace(SMALL, rule="multi_krum", parameters=(2, 0), attack="ipm", root="good"))
+    seen: list[tuple[float, Scene]] = []
+    plain = drill.attack.send
+
+    def send(scene: Scene) -> Any:
+        sent = plain(scene)
+        seen.append((scene.judge(sent), scene))
+        return sent
+
+    drill.attack = replace(drill.attack, send=send)
+    for number in range(4):  # until the exponents fit, updates are cut and the model of them is coarse
+        drill.round(number)
+    (judged, scene), moved = seen[-1], drill.last_aggregate
+    assert moved is not None
+    assert judged == pytest.approx(float(moved @ scene.mean / (scene.mean @ scene.mean)), abs=0.05)
+
+
+def test_a_trigger_is_a_bright_patch(workload: Workload) -> None:
+    drill = Run(workload, replace(SMALL, attack="backdoor-live"))
+    changed = drill._triggered(workload.test.inputs) != workload.test.inputs
+    assert set(np.flatnonzero(changed.any(axis=0))) == {10}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"attack": "nuke"}, "no attack"),
+        ({"rule": "best"}, "no aggregation rule"),
+        ({"root": "huge"}, "no root set"),
+        ({"malicious": 7}, "no drill"),
+        ({"malicious": -1}, "no drill"),
+        ({"rounds": 0}, "no drill"),
+    ],
+)
+def test_impossible_plans_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(SMALL, **changes)
+
+
+def test_the_network_follows_its_gradient() -> None:
+    network = Network(6, 5, 3)
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(0, 1, (1, 9, 6)).astype(np.float32)
+    labels = rng.integers(0, 3, (1, 9))
+    start = network.initial(0)
+
+    def loss(model: dict[str, Any]) -> float:
+        hidden = np.maximum(inputs[0] @ model[NAMES[0]] + model[NAMES[1]], 0)
+        scores = hidden @ model[NAMES[2]] + model[NAMES[3]]
+        scores = scores - scores.max(axis=1, keepdims=True)
+        return float((np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(9), labels[0]]).mean())
+
+    trained = network.train(start, [(inputs, labels)], 1e-3)
+    precise = {name: value.astype(np.float64) for name, value in start.items()}
+    for name in NAMES:
+        gradient = (start[name] - trained[name][0]) / 1e-3
+        place = np.unravel_index(int(np.abs(gradient).argmax()), gradient.shape)
+        up, down = dict(precise), dict(precise)
+        up[name], down[name] = precise[name].copy(), precise[name].copy()
+        up[name][place] += 1e-5
+        down[name][place] -= 1e-5
+        assert gradient[place] == pytest.approx((loss(up) - loss(down)) / 2e-5, rel=0.01)
+
+
+# Grids
+
+
+def plans() -> list[Plan]:
+    return [replace(SMALL, attack=attack, rounds=1) for attack in ("none", "ipm", "backdoor-corner")]
+
+
+def test_a_grid_goes_on_where_it_was(workload: Workload, tmp_path: Path) -> None:
+    path = tmp_path / "grid.jsonl"
+    ran: list[int] = []
+
+    def progress(done: int, _count: int, _plan: Plan, outcome: object) -> None:
+        if outcome is not None:
+            ran.append(done)
+
+    first = grid(workload, plans()[:2], path, progress)
+    path.write_text(path.read_text()[:-20])  # the last line was cut off
+    again = grid(workload, plans(), path, progress)
+    assert ran == [1, 2, 2, 3]
+    assert again[:2] == first
+    assert load(path) == again
+    assert grid(workload, plans(), path, progress) == again
+    assert len(ran) == 4
+    assert grid(workload, plans(), None) == again
+
+
+def test_a_file_that_is_no_grid_is_refused(workload: Workload, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("hello\nworld\n")
+    with pytest.raises(InputError, match="Line 1") as caught:
+        grid(workload, plans(), path)
+    assert caught.value.code == "not-a-grid"
+    assert path.read_text() == "hello\nworld\n"
+
+
+def test_a_table_averages_seeds_and_knows_the_worst() -> None:
+    def cell(attack: str, seed: int, accuracy: float, **more: float) -> Cell:
+        return Cell("w", replace(SMALL, attack=attack, seed=seed), {"accuracy": accuracy, **more})
+
+    table = Table.of(
+        [
+            cell("none", 0, 0.8),
+            cell("none", 1, 0.9),
+            cell("ipm", 0, 0.5),
+            cell("backdoor-live", 0, 0.7, backdoor=0.2),
+        ]
+    )
+    assert table.rows("accuracy") == [["guarded_mean", "85", "50", "70"]]
+    assert table.rows("backdoor") == [["guarded_mean", "-", "-", "20"]]
+    assert table.worst("guarded_mean") == 0.5
+    assert table.to_svg().count("<rect") == 4
+
+
+def test_a_rule_is_written_as_on_the_command_line() -> None:
+    plan = replace(SMALL, rule="multi_krum", parameters=(2, 0), root="good")
+    assert rule_text(plan) == "multi_krum:2,0@good"
+    assert rule_text(SMALL) == "guarded_mean"
