@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that a running coordinator consists of, checked once at the start, and handed to every part that needs
-it.
-"""
+"""All that a running coordinator consists of: checked once at the start, then handed to every part."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The coordinator's settings: one file, overridden by the environment. The environment is read here and
-nowhere else.
+"""The coordinator's settings: one file, overridden by the environment, which is read only here.
 
 Order: arguments of the command line, environment variables FOLKMOOT_COORDINATOR_..., `coordinator.json` in
 the home folder, defaults.

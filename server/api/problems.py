@@ -120,5 +120,9 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _defect(_request: Request, _error: Exception) -> JSONResponse:
         return response(
-            500, "defect", "Something unexpected went wrong.", "Please report it; the log says more."
+            500,
+            "defect",
+            "Something unexpected went wrong.",
+            "Please report it; the log says more.",
+            headers={"Connection": "close"},  # the server drops it after a defect
         )

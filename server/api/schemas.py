@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the interface answers with. Names are camelCase on the wire; amounts and large integers are decimal
-strings.
-"""
+"""What the interface answers with: camelCase on the wire, amounts and large integers as decimal strings."""
 
 from __future__ import annotations
 

@@ -44,9 +44,7 @@ def _events(role: str) -> dict[str, dict[str, Any]]:
 
 
 def decode_log(role: str, log: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """Name and arguments (JSON values) of a log of the contract with this role; none if it is no known
-    event.
-    """
+    """Name and arguments (JSON values) of a log of the contract with this role, if it is a known event."""
     topics = log["topics"]
     entry = _events(role).get(topics[0]) if topics else None
     if entry is None:
@@ -68,9 +66,7 @@ def decode_log(role: str, log: dict[str, Any]) -> tuple[str, dict[str, Any]] | N
 
 
 def _json(parameter: dict[str, Any], value: Any) -> Any:
-    """A decoded value as JSON: integers beyond 53 bits as decimal text, bytes as 0x-hex, tuples as
-    objects.
-    """
+    """A decoded value as JSON: integers beyond 53 bits as text, bytes as 0x-hex, tuples as objects."""
     kind = str(parameter["type"])
     if kind.endswith("]"):
         inner = {**parameter, "type": kind[: kind.rindex("[")]}

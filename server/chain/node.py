@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the coordinator asks of an Ethereum node, and the one real implementation, over
-`folkmoot.chain.rpc`.
-"""
+"""What the coordinator asks of an Ethereum node, and the one real implementation, over `folkmoot.chain.rpc`."""
 
 from __future__ import annotations
 

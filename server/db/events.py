@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The event log: appended in the transaction that makes the event true, read by the stream of
-`/v1/events`.
-"""
+"""The event log: appended in the transaction that makes the event true, read by `/v1/events`."""
 
 from __future__ import annotations
 

@@ -3,7 +3,9 @@
 
     opening -> collecting -> delivery -> computing -> anchoring -> anchored -> finalizing -> settling ->
     settled
-                    \\____________\\___________\\____________\\-> cancelling -> cancelled      slashed
+
+    collecting, computing or anchoring -> cancelling -> cancelled (too few, or too late)
+    anchored -> slashed
 
 `tick` looks at every unfinished round and takes the steps that can be taken now. A step is one database
 transaction that writes the new step together with the transaction (outbox) that it causes; so a process that
@@ -187,7 +189,7 @@ class Engine:
                     f"Round {round_.number} can't be opened. {error.get('message')} {error.get('remedy')}"
                 )
                 self._fail_run(session, run, message)
-        return True
+        return not passing
 
     # The commit window.
 
@@ -356,7 +358,10 @@ class Engine:
             if view.entries < policy.min_contributors or round_.error:
                 stored_round.step = Step.CANCELLING
                 if not round_.error:
-                    stored_round.error = f"{view.entries} of at least {policy.min_contributors} contributors committed an update."
+                    needed = policy.min_contributors
+                    stored_round.error = (
+                        f"{view.entries} of at least {needed} contributors committed an update."
+                    )
             else:
                 stored_round.step = Step.DELIVERY
         return True
@@ -480,7 +485,8 @@ class Engine:
         if transaction is not None and transaction.state not in ("confirmed", "failed"):
             return False
         if view.phase is not Phase.FINAL:
-            return self._step(round_, Step.ANCHORED)
+            self._step(round_, Step.ANCHORED)
+            return False  # it was refused: again at the next look, not at once
         anchor = round_.anchor
         if anchor is None:
             raise AssertionError(f"round {round_.number} is final but was never computed here")
@@ -506,7 +512,12 @@ class Engine:
             return False
         if not view.settled:
             if transaction is not None and transaction.state == "failed":
-                return self._note(round_, (transaction.error or {}).get("message", ""))
+                if transaction.gas_used is None:  # nothing was lost by trying
+                    with self._database.write() as session:
+                        outbox.enqueue(
+                            session, transaction.purpose, round_.number, transaction.to, transaction.data
+                        )
+                self._note(round_, (transaction.error or {}).get("message", ""))
             return False
         with self._database.write() as session:
             credited = by_name(session, "RewardCredited", str(round_.number))
@@ -530,7 +541,8 @@ class Engine:
         if not late and not few:
             return False  # only an anchor that is late may be cancelled, and the window still runs
         with self._database.write() as session:
-            return self._enqueue(session, round_.number, "cancel", round_.number)
+            self._enqueue(session, round_.number, "cancel", round_.number)
+        return transaction is None
 
     def _end(self, round_: Round, step: Step) -> bool:
         """The chain has ended the round, by our transaction or by somebody else's."""
@@ -671,7 +683,7 @@ def check_entitled(coordinator: Coordinator, policy: Policy) -> None:
     stake = coordinator.vault.stake_of(address)
     if stake < policy.bond:
         raise FolkmootError(
-            f"The coordinator's bond is {format_amount(policy.bond)}, and {address} has {format_amount(stake)} at stake.",
+            f"The coordinator's bond is {format_amount(policy.bond)}; {address} has {format_amount(stake)} at stake.",
             remedy=f"Stake {format_amount(policy.bond - stake)} more with `folkmoot stake`.",
             code="bond-too-low",
             details={"stake": str(stake), "bond": str(policy.bond)},

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commitments and anchors as the database keeps them: JSON with the names that the wire and the contracts
-use.
-"""
+"""Commitments and anchors as the database keeps them: JSON with the names of the wire and the contracts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A store in a folder, laid out as docs/protocol.md section 12 says, so that it can be served or audited as
-it is.
-"""
+"""A store in a folder, laid out as docs/protocol.md section 12 says: it can be served and audited as it is."""
 
 from __future__ import annotations
 
@@ -78,9 +76,7 @@ class FolderStore:
             folder.mkdir(parents=True, exist_ok=True)
 
     def clear_incoming(self) -> None:
-        """Remove what an earlier process left unfinished. Only at the start of the one process that
-        writes.
-        """
+        """Remove what an earlier process left unfinished; only at the start of the one that writes."""
         for leftover in self.incoming.iterdir():
             leftover.unlink(missing_ok=True)
 

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the coordinator asks of a store. `FolderStore` is the one that ships; another must keep the same
-promises.
-"""
+"""What the coordinator asks of a store. `FolderStore` ships; another one must keep the same promises."""
 
 from __future__ import annotations
 

@@ -68,13 +68,17 @@ def test_killed_at_every_step_the_outcome_is_the_same(anvil: Anvil, tmp_path: Pa
         until(lambda: (row(home, purpose) or ("",))[0] == "confirmed", what=f"{purpose} is confirmed")
         assert row(home, purpose) == ("confirmed", before[1], before[2]), "sent unchanged, once"
 
+    def goes_on(purpose: str) -> None:
+        until(lambda: (row(home, purpose) or ("",))[0] == "signed", what=f"{purpose} is signed")
+        anvil.call("evm_mine")
+
     process.start()
     try:
         until(healthy, what="the start")
         anvil.call("evm_setAutomine", False)
         domain = Domain(world.deployment.chain_id, world.deployment.ledger)
         api.start_run(1, 3, world.coordinator, domain)
-        killed_while_under_way("open:1")
+        goes_on("open:1")
         _, header, state = open_round(api, 1)
         signed = [train(world, name, header, state) for name in ("ada", "ben", "cleo")]
         for update in signed[:2]:
@@ -88,7 +92,7 @@ def test_killed_at_every_step_the_outcome_is_the_same(anvil: Anvil, tmp_path: Pa
         api.submit_update(1, signed[2].wire, signed[2].data)
         killed_while_under_way("commit:1")
         killed_while_under_way("anchor:1", forget=True)
-        killed_while_under_way("finalize:1")
+        goes_on("finalize:1")
         killed_while_under_way("settle:1")
         until(lambda: (run := api.run()) and run.state == "done", what="the run's end")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Alembic runs around the migrations. The engine comes from `server.db.schema`, never from a file or the environment."""
+"""What Alembic runs around the migrations. The engine comes from `server.db.schema`."""
 
 from __future__ import annotations
 

