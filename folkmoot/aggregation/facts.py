@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The exact Gram matrix of a round's updates, from one pass over their bytes (docs/protocol.md section 8).
 
-The products are taken by the float32 matrix multiplication of the machine's BLAS, which is exact here: it
-sees 1024 coordinates at a time, and ``127^2 * 1024 < 2^24``, up to which float32 holds every integer, so no
-order of additions (nor a fused one) can round. What adds up beyond that is int64 and, with the exponents,
-Python's integers. This module knows nothing of rules.
+The compiled loops multiply 16-bit integers. Without numba the machine's BLAS does it in float64, which is exact:
+``127^2`` times the coordinates of a chunk stays far below 2^53, up to which float64 holds every integer, so no order
+of additions (nor a fused one) can round. This module knows nothing of rules.
 """
 
 from __future__ import annotations
@@ -13,14 +12,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from folkmoot import acceleration
 from folkmoot.aggregation.interface import Gram
-from folkmoot.arrays import F32, I64
+from folkmoot.arrays import I64, U8
 from folkmoot.fixed_point import LEAF
 from folkmoot.manifest import Manifest
 from folkmoot.updates import UpdateReader
 
-_BLOCK_LEAVES = 4  # 1024 coordinates
-_BLOCK = _BLOCK_LEAVES * LEAF
 _CHUNK_BYTES = 1 << 20  # bytes of all updates that are looked at in one step
 
 
@@ -30,8 +28,7 @@ def gram_matrix(manifest: Manifest, exponents: Sequence[int], updates: Sequence[
     Args:
         manifest: The model's layout.
         exponents: One a tensor.
-        updates: k valid updates (no byte 0x00, padding 0x80). About ``_CHUNK_BYTES`` of them are in memory at
-        a time.
+        updates: k valid updates (no byte 0x00, padding 0x80). About ``_CHUNK_BYTES`` are in memory at a time.
 
     Returns:
         k rows of k integers.
@@ -43,36 +40,34 @@ def gram_matrix(manifest: Manifest, exponents: Sequence[int], updates: Sequence[
     if count == 0:
         return ()
     sums = {exponent: np.zeros((count, count), dtype=np.int64) for exponent in set(exponents)}
-    chunk = max(_BLOCK_LEAVES, _CHUNK_BYTES // (LEAF * count) // _BLOCK_LEAVES * _BLOCK_LEAVES)
+    chunk = max(4, _CHUNK_BYTES // (LEAF * count))
     for first in range(0, manifest.leaves, chunk):
         last = min(first + chunk, manifest.leaves)
-        values = np.empty((count, LEAF * (last - first)), dtype=np.float32)
+        values = np.empty((count, LEAF * (last - first)), dtype=np.uint8)
         for index, update in enumerate(updates):
-            np.subtract(update.read(first, last).reshape(-1), np.float32(128), out=values[index])
+            values[index] = update.read(first, last).reshape(-1)
         for exponent, start, end in _exponent_runs(manifest, exponents, first, last):
-            sums[exponent] += _products(values[:, LEAF * (start - first) : LEAF * (end - first)])
+            _add_products(values, LEAF * (start - first), LEAF * (end - first), sums[exponent])
     smallest = min(exponents)
     total = [[0] * count for _ in range(count)]
     for exponent, part in sums.items():
         scale = 4 ** (exponent - smallest)
-        for line, row in zip(total, part.tolist(), strict=True):
-            for j, product in enumerate(row):
-                line[j] += scale * product
+        for i, row in enumerate(part.tolist()):
+            for j in range(i + 1):
+                total[i][j] += scale * row[j]
+                total[j][i] = total[i][j]
     return tuple(tuple(line) for line in total)
 
 
-def _products(values: F32) -> I64:
-    """Exact inner products of the rows of float32[k, m] integers up to 127 in size: int64[k, k]."""
-    count, length = values.shape
-    blocks = length // _BLOCK
-    result = np.zeros((count, count), dtype=np.float64)  # exact up to 2^53
-    if blocks:
-        cube = values[:, : blocks * _BLOCK].reshape(count, blocks, _BLOCK)
-        result += np.matmul(cube.transpose(1, 0, 2), cube.transpose(1, 2, 0)).sum(axis=0, dtype=np.float64)
-    rest = values[:, blocks * _BLOCK :]
-    if rest.shape[1]:
-        result += rest @ rest.T
-    return result.astype(np.int64)
+def _add_products(values: U8, start: int, end: int, total: I64) -> None:
+    """Add inner products of rows of uint8[k, m], ``start`` to ``end``, to the lower triangle of int64[k, k]."""
+    kernels = acceleration.kernels(values.shape[0] * (end - start))
+    if kernels is not None:
+        kernels.add_products(values, start, end, total)
+        return
+    wide = values[:, start:end].astype(np.float64)
+    wide -= 128
+    total += (wide @ wide.T).astype(np.int64)
 
 
 def _exponent_runs(

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from folkmoot import acceleration
 from folkmoot.aggregation import facts
 from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.interface import RoundFacts
@@ -55,6 +56,19 @@ def test_gram_does_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch) -> 
     whole = gram_matrix(manifest, (-3, 0, -3), updates)
     monkeypatch.setattr(facts, "_CHUNK_BYTES", 1)
     assert gram_matrix(manifest, (-3, 0, -3), updates) == whole
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 9])
+def test_kernels_multiply_alike(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    pytest.importorskip("numba")
+    manifest = Manifest("g", (Tensor("a", (9000,)), Tensor("b", (3,)), Tensor("c", (20_000,))))
+    updates = [MemoryUpdate(worlds.update_bytes(manifest, seed)) for seed in range(count)]
+    with acceleration.without_kernels():
+        slow = gram_matrix(manifest, (-3, 0, -7), updates)
+    monkeypatch.setattr(acceleration, "LOAD_AFTER", 0)
+    monkeypatch.setattr(acceleration, "MINIMUM_WORK", 0)
+    assert acceleration.kernels(1) is not None
+    assert gram_matrix(manifest, (-3, 0, -7), updates) == slow
 
 
 def test_gram_of_nothing_is_empty() -> None:

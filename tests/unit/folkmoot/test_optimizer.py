@@ -69,6 +69,30 @@ def test_kernels_step_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (slow[1] == fast[1]).all()
 
 
+def test_kernels_divide_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quotient comes from floats there: try the numbers next to each multiple of the divisor."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr(acceleration, "LOAD_AFTER", 0)
+    monkeypatch.setattr(acceleration, "MINIMUM_WORK", 0)
+    assert acceleration.kernels(1) is not None
+    rng = np.random.default_rng(4)
+    zeros = np.zeros(512, dtype=np.int64)
+    for weight_sum in (1, 2, 3, 7, 1023, 1 << 20, MAX_WEIGHT_SUM - 1, MAX_WEIGHT_SUM):
+        for exponent in (-40, -33, -27, -26, -25, -1, 4):
+            most = 127 * weight_sum
+            near = [0, 1, -1, most, -most, most - 1, 1 - most]
+            near += [
+                s * (k * weight_sum // 2 + d) for k in (1, 2, 3, 5, 253) for d in (-1, 0, 1) for s in (1, -1)
+            ]
+            aggregate = np.resize(np.clip(near, -most, most), 512).astype(np.int64)
+            aggregate[256:] = rng.integers(-most, most + 1, 256)
+            found = outer_step(zeros, zeros, aggregate, weight_sum, np.array([exponent] * 2), 1024, 0)
+            expected = [
+                reference.outer_step(0, 0, a, weight_sum, exponent, 1024, 0) for a in aggregate.tolist()
+            ]
+            assert list(zip(found[0].tolist(), found[1].tolist(), strict=True)) == expected
+
+
 def test_rate_one_without_momentum_is_federated_averaging() -> None:
     # One contributor with q = 8 at e = -3 asks to lower the weight by exactly 1.
     assert step(5 << 26, 0, 8, 1, -3, 1024, 0) == (4 << 26, 1 << 26)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a round costs the coordinator, and an auditor again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.measure import Case
+from benchmarks.worlds import manifest_of, random_update, round_of
+from folkmoot.aggregation.facts import gram_matrix
+from folkmoot.aggregation.weighted_sum import sum_lanes
+from folkmoot.fixed_point import LEAF
+from folkmoot.optimizer import outer_step
+from folkmoot.round import compute_round
+from folkmoot.updates import MemoryUpdate
+
+_CHUNK = 4096
+
+
+def cases(size: int) -> Iterator[Case]:
+    """Cases over updates of about ``size`` bytes together."""
+    for count in (5, 20, 100):
+        manifest = manifest_of(size // count)
+        updates = [MemoryUpdate(random_update(manifest, i)) for i in range(count)]
+        exponents = (-11,) * len(manifest.tensors)
+        total = count * manifest.size
+
+        def gram(manifest=manifest, exponents=exponents, updates=updates) -> object:  # type: ignore[no-untyped-def]
+            return gram_matrix(manifest, exponents, updates)
+
+        def lanes(manifest=manifest, updates=updates) -> None:  # type: ignore[no-untyped-def]
+            weights = [1] * len(updates)
+            for first in range(0, manifest.leaves, _CHUNK):
+                sum_lanes(updates, weights, first, min(first + _CHUNK, manifest.leaves))
+
+        yield Case("aggregation", f"Gram matrix of {count} updates", total, gram)
+        yield Case("aggregation", f"weighted sum of {count} updates", total, lanes)
+
+    manifest = manifest_of(size)
+    rng = np.random.default_rng(2)
+    theta, momentum = (rng.integers(-(1 << 30), 1 << 30, manifest.size) for _ in range(2))
+    aggregate = rng.integers(-1270, 1270, manifest.size)
+    leaf_exponents = np.full(manifest.size // LEAF, -11, dtype=np.int64)
+    yield Case(
+        "aggregation",
+        "outer step, per byte of one update",
+        manifest.size,
+        lambda: outer_step(theta, momentum, aggregate, 10, leaf_exponents, 700, 900),
+    )
+    parts = round_of(manifest_of(size // 10), 10)
+    yield Case(
+        "aggregation",
+        "a whole round of 10 updates under multi_krum, all hashes and files",
+        10 * parts[0].size,
+        lambda: compute_round(*parts),
+    )
