@@ -40,7 +40,12 @@ class FolkmootError(Exception):
     default_code = "error"
 
     def __init__(
-        self, message: str, *, remedy: str = "", code: str | None = None, details: dict[str, Any] | None = None
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        code: str | None = None,
+        details: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message

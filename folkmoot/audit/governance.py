@@ -47,6 +47,7 @@ from folkmoot.chain.events import (
     VotingDelaySet,
     VotingPeriodSet,
 )
+from folkmoot.chain.texts import text_bytes
 
 _CHECK = "governance"
 _WHOLE = 100
@@ -102,7 +103,7 @@ class Proposal:
     @property
     def description_hash(self) -> bytes:
         """keccak256 of its text, 32 bytes."""
-        return keccak(self.created.description.encode("utf-8", errors="surrogateescape"))
+        return keccak(text_bytes(self.created.description))
 
     def operation(self, governor: str) -> bytes:
         """Return its id in the timelock, 32 bytes."""

@@ -44,6 +44,9 @@ TX_GAS_LIMIT = 16_777_216
 GAS_MARGIN = 1.2
 """Factor on the estimate of a transaction's gas: state may change before it is mined."""
 
+GAS_RESERVE = 60_000
+"""Gas added to that: an estimate in the second of the last vote checkpoint overwrites it; later, one is added."""
+
 CONFIRM_TIMEOUT = 180.0
 """Seconds that a transaction may take to be mined."""
 
@@ -342,7 +345,7 @@ def send(
         fields: TxParams = {
             "from": account.address,
             "nonce": w3.eth.get_transaction_count(account.address, "pending"),
-            "gas": min(int(estimate * GAS_MARGIN), max(estimate, TX_GAS_LIMIT)),
+            "gas": min(int(estimate * GAS_MARGIN) + GAS_RESERVE, max(estimate, TX_GAS_LIMIT)),
             "chainId": w3.eth.chain_id,
             **_fees(w3),
         }

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from eth_abi.abi import decode
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from folkmoot.chain import packaged
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.rpc import Rpc
+from folkmoot.chain.texts import decode
 from folkmoot.errors import RpcError
 from folkmoot.policy import Policy
 

@@ -19,6 +19,7 @@ from folkmoot.chain.client import Chain
 from folkmoot.chain.deployment import CONTRACTS
 from folkmoot.chain.events import ProposalCreated, VoteCast, scan
 from folkmoot.chain.refusals import PROPOSAL_STATES
+from folkmoot.chain.texts import readable, text_bytes
 from folkmoot.errors import InputError
 from folkmoot.policy import Policy
 
@@ -90,7 +91,7 @@ class Proposal:
     @property
     def title(self) -> str:
         """First line of what its proposer wrote."""
-        return (self.description.splitlines() or [""])[0]
+        return (readable(self.description).splitlines() or [""])[0]
 
     @property
     def quorum_reached(self) -> bool:
@@ -103,7 +104,7 @@ class Proposal:
             "id": str(self.id),
             "short": self.short,
             "title": self.title,
-            "description": self.description,
+            "description": readable(self.description),
             "proposer": self.proposer,
             "state": self.state,
             "actions": [describe(chain, call) for call in self.calls],
@@ -361,7 +362,7 @@ def _lists(calls: list[Call] | tuple[Call, ...]) -> tuple[list[str], list[int], 
 
 
 def _hash(proposal: Proposal) -> bytes:
-    return bytes(keccak(text=proposal.description))
+    return bytes(keccak(text_bytes(proposal.description)))
 
 
 def _functions(role: str) -> dict[bytes, dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from folkmoot.chain.texts import readable
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
     RPC_DEFAULT,
@@ -316,7 +317,7 @@ def _show_one(chain: Chain, found: Proposal, as_json: bool) -> None:
             "voter": cast.voter,
             "vote": names.get(cast.support, str(cast.support)),
             "weight": str(cast.weight),
-            "reason": cast.reason,
+            "reason": readable(cast.reason),
         }
         for cast in votes
     ]

@@ -187,15 +187,16 @@ class Supervisor:
         """End all processes, the youngest wave first. Interrupts that come meanwhile wait until all are ended."""
         with _interrupts_held():
             while self.children:
-                youngest = self.children[-1].wave
-                together = list(
-                    itertools.takewhile(lambda child: child.wave == youngest, reversed(self.children))
-                )
+                together = self._youngest_wave()
                 for child in together:
                     child.ask_to_end()
                 for child in together:
                     child.stop(self.grace)
                     self.children.remove(child)
+
+    def _youngest_wave(self) -> list[Child]:
+        wave = self.children[-1].wave
+        return list(itertools.takewhile(lambda child: child.wave == wave, reversed(self.children)))
 
     def stop_one(self, name: str) -> None:
         """End the processes of this name, if there are any."""

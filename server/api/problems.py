@@ -52,7 +52,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 """What every operation may answer with besides success, for OpenAPI."""
 
 
-class Problem(FolkmootError):  # noqa: N818  the word of RFC 9457
+class Problem(FolkmootError):
     """An error of the HTTP interface itself, with its status."""
 
     def __init__(self, status: int, code: str, message: str, remedy: str = "", **details: Any) -> None:

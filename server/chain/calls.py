@@ -6,11 +6,12 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from eth_abi.abi import decode, encode
+from eth_abi.abi import encode
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from folkmoot.chain import packaged
+from folkmoot.chain.texts import decode, readable
 
 
 @functools.cache
@@ -73,6 +74,8 @@ def _json(parameter: dict[str, Any], value: Any) -> Any:
         return [_json(inner, item) for item in value]
     if kind == "tuple":
         return {p["name"]: _json(p, item) for p, item in zip(parameter["components"], value, strict=True)}
+    if isinstance(value, str) and kind == "string":
+        return readable(value)
     if isinstance(value, bytes):
         return "0x" + value.hex()
     if kind == "address":

@@ -25,6 +25,7 @@ from eth_utils.conversions import to_bytes
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from folkmoot.chain.client import TX_GAS_LIMIT
 from folkmoot.errors import ContractRefused, FolkmootError
 from server.chain.node import Block, Node, Receipt
 from server.db.engine import Database
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 GAS_MARGIN_PERCENT = 125
 """What is offered of the estimated gas: state may change between estimate and block."""
+GAS_RESERVE = 60_000
+"""Gas added to that, for a storage slot or two that are new by the time of the block."""
 BASE_FEE_FACTOR = 4
 """The offered fee covers a base fee that grew this many times, as the bytes are never changed to offer
 more."""
@@ -192,7 +195,7 @@ class Outbox:
                 "to": to_bytes(hexstr=HexStr(row.to)),
                 "value": 0,
                 "data": row.data,
-                "gas": gas * GAS_MARGIN_PERCENT // 100,
+                "gas": max(gas, min(gas * GAS_MARGIN_PERCENT // 100 + GAS_RESERVE, TX_GAS_LIMIT)),
                 "maxPriorityFeePerGas": tip,
                 "maxFeePerGas": BASE_FEE_FACTOR * latest.base_fee + tip,
             }

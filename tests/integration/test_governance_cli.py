@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
 
 from folkmoot import policy_file
 from folkmoot.chain.amounts import UNIT
@@ -170,6 +172,20 @@ def test_texts_of_strangers_are_harmless_on_a_terminal(
     for words in (["proposals"], ["proposals", number], ["status"]):
         assert run(words) == 0
         assert "\x1b]" not in capsys.readouterr().out
+
+
+def test_a_vote_whose_reason_is_no_text_stops_no_reader(federation: Federation, folkmoot: Command) -> None:
+    number = folkmoot("propose", "--version", "0", "--title", "Release")["proposal"]["id"]
+    federation.anvil.advance(11)
+    selector = keccak(text="castVoteWithReason(uint256,uint8,string)")[:4]
+    data = selector + encode(["uint256", "uint8", "bytes"], [int(number), 1, b"\xff\x00\xfe"])
+    sender = federation.anvil.call("eth_accounts")[0]
+    call = {"from": sender, "to": federation.deployment.governor, "data": "0x" + data.hex()}
+    federation.anvil.call("eth_sendTransaction", call)
+    federation.anvil.call("evm_mine")
+
+    shown = folkmoot("proposals", number)
+    assert [vote["reason"] for vote in shown["ballots"]] == ["\N{REPLACEMENT CHARACTER}" * 3]
 
 
 def test_a_report_that_can_not_be_published_stops_the_proposal(folkmoot: Command, tmp_path: Path) -> None:
