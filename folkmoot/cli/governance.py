@@ -339,7 +339,7 @@ def _show_one(chain: Chain, found: Proposal, as_json: bool) -> None:
     emit(
         {"proposal": document},
         as_json,
-        found.description,
+        readable(found.description),
         "",
         pairs(lines),
         *([table(("voter", "vote", "weight", "reason"), rows)] if rows else []),

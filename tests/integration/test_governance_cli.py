@@ -116,7 +116,7 @@ def test_a_version_becomes_active_by_a_vote(
     assert standing["active"] == {"version": 0, "reportHash": made["reportHash"]}
 
     shown = folkmoot("proposals", short)["proposal"]
-    assert [(ballot["vote"], ballot["reason"]) for ballot in shown["ballots"]] == [
+    assert [(ballot["vote"], ballot["reason"]) for ballot in shown["proposal"]["ballots"]] == [
         ("for", "says ada"),
         ("for", "says ben"),
         ("for", "says cleo"),
@@ -185,7 +185,7 @@ def test_a_vote_whose_reason_is_no_text_stops_no_reader(federation: Federation, 
     federation.anvil.call("evm_mine")
 
     shown = folkmoot("proposals", number)
-    assert [vote["reason"] for vote in shown["ballots"]] == ["\N{REPLACEMENT CHARACTER}" * 3]
+    assert [vote["reason"] for vote in shown["proposal"]["ballots"]] == ["\N{REPLACEMENT CHARACTER}" * 3]
 
 
 def test_a_report_that_can_not_be_published_stops_the_proposal(folkmoot: Command, tmp_path: Path) -> None:
