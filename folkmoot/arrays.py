@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 U8: TypeAlias = NDArray[np.uint8]
 U32: TypeAlias = NDArray[np.uint32]
 U64: TypeAlias = NDArray[np.uint64]
-I32: TypeAlias = NDArray[np.int32]
+I16: TypeAlias = NDArray[np.int16]
 I64: TypeAlias = NDArray[np.int64]
 F32: TypeAlias = NDArray[np.float32]
 F64: TypeAlias = NDArray[np.float64]
