@@ -95,15 +95,18 @@ def join(
     from folkmoot.cli.options import keystore_file, unlock
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.flower.contributor import Contributor
+    from folkmoot.superlink import SuperLink
 
     which, partitions = node.parse_partition(partition)
     parse_attack(attack)
+    meeting_place = SuperLink(superlink, root_certificates, insecure)
     addresses = Deployment.load(deployment)
     loaded = load_task(task)
     address = keys.address_of(keystore_file(keystore))
     with Rpc(rpc) as endpoint, CoordinatorApi(coordinator) as api:
         node.check_chain(endpoint, addresses)
         node.check_coordinator(api, addresses)
+        meeting_place.check()
         lacking = node.missing_stake(endpoint, addresses, address)
         if lacking and stake is None:
             from folkmoot.chain.amounts import format_amount
@@ -131,10 +134,8 @@ def join(
         attack=attack,
     )
     options = node.NodeOptions(
-        superlink=superlink,
+        superlink=meeting_place,
         port=port,
-        root_certificates=root_certificates,
-        insecure=insecure,
         fork=not no_fork,
         pause=pause,
     )
@@ -233,7 +234,10 @@ def submit(
 
 
 def task_list(json_: Json = False) -> None:
-    """List the shipped tasks."""
+    """List the shipped tasks.
+
+    Example: folkmoot task list
+    """
     from client.tasks import names
 
     emit({"tasks": names()}, json_, "\n".join(names()))

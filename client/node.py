@@ -8,7 +8,6 @@ raise the first thing that is wrong.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import sys
@@ -34,6 +33,7 @@ from folkmoot.header import RoundHeader
 from folkmoot.local.processes import Supervisor, accepts_connections, free_port
 from folkmoot.manifest import Manifest
 from folkmoot.state import State
+from folkmoot.superlink import SuperLink
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -49,14 +49,10 @@ TASK_POLL = "0.05"
 class NodeOptions:
     """How the SuperNode is started."""
 
-    superlink: str
-    """``host:port`` of the SuperLink."""
+    superlink: SuperLink
+    """The SuperLink to join."""
     port: int = 0
     """Port of the node's own Runtime API; a free one if 0."""
-    root_certificates: Path | None = None
-    """Certificates that the SuperLink's must be signed by; the system's if left out."""
-    insecure: bool = False
-    """Talk to the SuperLink without TLS even if it is not on this machine."""
     fork: bool = True
     """Whether messages are handled in forks of one process that has the libraries imported."""
     pause: float = DEFAULT_PAUSE
@@ -209,10 +205,10 @@ def node_environment(home: Path, base: Mapping[str, str]) -> dict[str, str]:
 def node_command(contributor: Contributor, options: NodeOptions, port: int) -> list[str]:
     """Return the command of the SuperNode."""
     command = [sys.executable, "-m", "client.supernode", "--port", str(port), "--host", "127.0.0.1"]
-    command += ["--superlink", options.superlink, "--pause", f"{options.pause:g}"]
-    if options.root_certificates is not None:
-        command += ["--root-certificates", str(options.root_certificates)]
-    elif options.insecure or is_loopback(options.superlink):
+    command += ["--superlink", options.superlink.address, "--pause", f"{options.pause:g}"]
+    if options.superlink.root_certificates is not None:
+        command += ["--root-certificates", str(options.superlink.root_certificates)]
+    elif options.superlink.insecure:
         command += ["--insecure"]
     if not options.fork:
         command += ["--no-fork"]
@@ -225,15 +221,6 @@ def preloads(task: str) -> list[str]:
     """Return the libraries that a task's messages find imported."""
     tabular = task in SHIPPED and task != "mnist"
     return ["torch", *(["sklearn.datasets"] if tabular else [])]
-
-
-def is_loopback(address: str) -> bool:
-    """Whether ``host:port`` is on this machine."""
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def run_node(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from folkmoot.coordinator_api import Event, RunView
+    from folkmoot.superlink import SuperLink
 
 DEFAULT_HOME = Path(".folkmoot/coordinator")
 DEFAULT_URL = "http://127.0.0.1:8800"
@@ -114,8 +115,11 @@ def init(
     )
 
 
-def migrate(home: Home = DEFAULT_HOME) -> None:
-    """Bring the database to the schema of this release."""
+def migrate(home: Home = DEFAULT_HOME, json_: Json = False) -> None:
+    """Bring the database to the schema of this release.
+
+    Example: folkmoot coordinator migrate --home .folkmoot/coordinator
+    """
     from server.coordinator import only_process
     from server.db import schema
     from server.db.engine import make_engine
@@ -129,7 +133,9 @@ def migrate(home: Home = DEFAULT_HOME) -> None:
         engine.dispose()
     now = schema.latest()
     emit(
-        {}, False, f"The database has schema {now}{' already' if before == now else f' (before: {before})'}."
+        {"schema": now, "before": before},
+        json_,
+        f"The database has schema {now}{' already' if before == now else f' (before: {before})'}.",
     )
 
 
@@ -143,8 +149,9 @@ def serve(
         bool, typer.Option("--hasten", help="Move a local chain's clock on when everyone has answered.")
     ] = False,
     password_file: PasswordFile = None,
+    json_: Json = False,
 ) -> None:
-    """Run the coordinator until it is interrupted.
+    """Run the coordinator until it is interrupted. With --json, says on standard output where it listens.
 
     Example: folkmoot coordinator serve --home .folkmoot/coordinator --port 8800
     """
@@ -182,7 +189,11 @@ def serve(
             signal.signal(signal.SIGTERM, _leave)  # the web server passes it on after it has closed
             try:
                 address, taken = listener.getsockname()[:2]
-                note(f"Coordinator {account.address} at http://{address}:{taken}/v1/docs", False)
+                url = f"http://{address}:{taken}"
+                if json_:
+                    emit({"coordinator": account.address, "url": url}, json_)
+                    sys.stdout.flush()
+                note(f"Coordinator {account.address} at {url}/v1/docs", json_)
                 http_server(app).run(sockets=[listener])
             finally:
                 worker.stop()
@@ -205,6 +216,12 @@ def train(
             show_default=False,
         ),
     ] = None,
+    root_certificates: Annotated[
+        Path | None, typer.Option(help="Certificates for the SuperLink's TLS. Default: the system's.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="No TLS, also to a SuperLink on another machine.")
+    ] = False,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
     json_: Json = False,
@@ -215,7 +232,11 @@ def train(
     """
     from folkmoot.commitment import Domain
     from folkmoot.coordinator_api import CoordinatorApi
+    from folkmoot.superlink import SuperLink
 
+    meeting_place = SuperLink(superlink, root_certificates, insecure) if superlink else None
+    if meeting_place is not None:
+        meeting_place.check()
     with CoordinatorApi(coordinator) as api:
         found = api.deployment()
         account = unlock(keystore, password_file)
@@ -230,8 +251,8 @@ def train(
             run = api.start_run(rounds, expect, account, Domain(found.chain_id, found.ledger))
         follower = _Follower(coordinator, run.id, last, json_)
         follower.start()
-        if superlink is not None:
-            _carry(superlink, coordinator, run)
+        if meeting_place is not None:
+            _carry(meeting_place, coordinator, run)
         follower.join()
         final = api.run(run.id)
     if follower.error is not None or final is None:
@@ -243,7 +264,7 @@ def train(
         emit(document, json_, f"{final.completed} of {final.rounds} rounds are done.")
 
 
-def _carry(superlink: str, coordinator: str, run: RunView) -> None:
+def _carry(superlink: SuperLink, coordinator: str, run: RunView) -> None:
     """Run the courier of a run on a SuperLink until it ends.
 
     Raises:

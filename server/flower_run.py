@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -24,7 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from folkmoot.errors import FolkmootError, InputError, LocalError
+from folkmoot.errors import InputError, LocalError
+from folkmoot.superlink import SuperLink
 
 APP_FOLDER = "folkmoot"
 CONNECTION = "folkmoot"
@@ -118,19 +120,19 @@ def bundle_hash(app: Path) -> bytes:
     return hashlib.sha256(build(app)).digest()
 
 
-def configure(flower_home: Path, superlink: str) -> None:
+def configure(flower_home: Path, superlink: SuperLink) -> None:
     """Write ``config.toml`` of a Flower home so that the connection ``folkmoot`` is this SuperLink.
 
     Args:
         flower_home: Folder for ``FLWR_HOME``.
-        superlink: ``host:port`` of the SuperLink, without TLS.
+        superlink: The SuperLink.
     """
     flower_home.mkdir(parents=True, exist_ok=True)
-    (flower_home / "config.toml").write_text(
-        f'[superlink]\ndefault = "{CONNECTION}"\n\n'
-        f'[superlink.{CONNECTION}]\naddress = "{superlink}"\ninsecure = true\n',
-        encoding="utf-8",
-    )
+    lines = [f"address = {json.dumps(superlink.address)}", f"insecure = {json.dumps(superlink.insecure)}"]
+    if superlink.root_certificates is not None:
+        lines.append(f"root-certificates = {json.dumps(str(superlink.root_certificates.resolve()))}")
+    head = f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\n'
+    (flower_home / "config.toml").write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
 
 
 def environment(flower_home: Path, base: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -165,7 +167,7 @@ def run_config(settings: Mapping[str, Any]) -> str:
 
 
 def run(
-    superlink: str,
+    superlink: SuperLink,
     settings: Mapping[str, Any],
     *,
     app: Path | None = None,
@@ -176,7 +178,7 @@ def run(
     """Start a run on a SuperLink and follow it to its end.
 
     Args:
-        superlink: ``host:port``.
+        superlink: Where to run.
         settings: Run settings, see ``[tool.flwr.app.config]`` in pyproject.toml.
         app: Folder of the app; ours, staged into a temporary folder, if left out.
         flower_home: Folder for Flower's own files; a temporary one if left out.
@@ -224,7 +226,7 @@ def run(
             _end(process)
         if run_id is None:
             raise LocalError(
-                f"Flower did not start a run on {superlink}: {' '.join(tail[-4:]).strip() or 'no output'}",
+                f"Flower did not start a run on {superlink.address}: {' '.join(tail[-4:]).strip() or 'no output'}",
                 remedy="Check that the SuperLink runs at that address.",
                 code="flower-run",
             )
@@ -275,22 +277,3 @@ def _program(name: str) -> str:
     if found is None:
         raise LocalError(f"The program {name} is not installed.", remedy="Install folkmoot's dependencies.")
     return found
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")
-
-
-def main() -> None:
-    """Start a run from the command line: ``python -m server.flower_run SUPERLINK key=value ...``."""
-    superlink, *pairs = sys.argv[1:]
-    settings: dict[str, Any] = dict(pair.split("=", 1) for pair in pairs)
-    try:
-        result = run(superlink, settings, on_line=_print)
-    except FolkmootError as error:
-        sys.exit(str(error))
-    sys.exit(0 if result.completed else 1)
-
-
-if __name__ == "__main__":
-    main()

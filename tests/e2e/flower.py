@@ -15,6 +15,7 @@ from client.signer import SignerAgent
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.records import HOME
 from folkmoot.local.processes import Supervisor, accepts_connections, free_port
+from folkmoot.superlink import SuperLink
 from server import flower_run
 
 
@@ -48,7 +49,7 @@ class Flower(contextlib.ExitStack):
         contributor.save()
         self.enter_context(SignerAgent(account, domain, contributor.home))
         port = free_port()
-        command = node_command(contributor, NodeOptions(self.address, pause=0.2), port)
+        command = node_command(contributor, NodeOptions(SuperLink(self.address), pause=0.2), port)
         if stock:
             command = [
                 str(Path(sys.executable).with_name("flower-supernode")),
@@ -80,7 +81,7 @@ class Flower(contextlib.ExitStack):
             os.environ["PATH"] = self.environment["PATH"]
             stack.callback(os.environ.__setitem__, "PATH", before)
             result = flower_run.run(
-                self.address, settings, app=app, flower_home=self.root / "cli", on_line=keep
+                SuperLink(self.address), settings, app=app, flower_home=self.root / "cli", on_line=keep
             )
         return result, lines
 

@@ -26,6 +26,7 @@ from folkmoot.genesis import Genesis
 from folkmoot.manifest import Manifest
 from folkmoot.mirror import open_source
 from folkmoot.state import State
+from folkmoot.superlink import SuperLink
 from tests.unit.flower.world import World, account
 
 
@@ -102,8 +103,8 @@ def test_the_supernode_gets_no_password() -> None:
 )
 def test_only_this_machine_is_reached_without_tls(tmp_path: Path, superlink: str, insecure: bool) -> None:
     contributor = Contributor(tmp_path, "", "", {}, "", "mnist", 0, 1)
-    assert ("--insecure" in node.node_command(contributor, node.NodeOptions(superlink), 1)) is insecure
-    forced = node.NodeOptions(superlink, insecure=True)
+    assert ("--insecure" in node.node_command(contributor, node.NodeOptions(SuperLink(superlink)), 1)) is insecure
+    forced = node.NodeOptions(SuperLink(superlink, plain=True))
     assert "--insecure" in node.node_command(contributor, forced, 1)
 
 
