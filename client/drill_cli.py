@@ -30,6 +30,7 @@ GRID_RULES = (
     "majority",
     "guarded_nnm:{f}",
     "guarded_mean",
+    "guided_mean",
     "fltrust@good",
     "root_cosine@good",
     "root_veto:{f}@good",
@@ -49,7 +50,7 @@ def drill(
     attack: Annotated[str, typer.Option(help="The attack; --list shows them.")] = "sign-flip",
     rule: Annotated[
         str, typer.Option(help="Rule with its parameters; @good or @biased adds a root set.")
-    ] = "guarded_mean",
+    ] = "guided_mean",
     contributors: Annotated[int, typer.Option(min=2, max=256, help="All contributors.")] = 20,
     malicious: Annotated[int, typer.Option(min=0, help="Attackers among them.")] = 6,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds.")] = 25,
@@ -71,7 +72,7 @@ def drill(
 ) -> None:
     """Attack a sandboxed federation: what it cost the model, the honest contributors and the attackers.
 
-    Example: folkmoot drill --attack ipm-noise --rule guarded_mean
+    Example: folkmoot drill --attack ipm-noise --rule guided_mean
     """
     from folkmoot.drill.federation import Plan
 

@@ -10,6 +10,7 @@ of what an update holds.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -25,6 +26,12 @@ from eth_utils.exceptions import ValidationError
 
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.hashing import HASH_BYTES, keccak
+
+# eth_account brings py_ecc, which raises Python's recursion limit to 100,000. With that, JSON of some 100,000
+# brackets from a stranger would overflow the C stack and kill the process instead of raising RecursionError.
+RECURSION_LIMIT = 1_000
+if sys.getrecursionlimit() >= 100_000:
+    sys.setrecursionlimit(RECURSION_LIMIT)
 
 COMMITMENT_TYPE = (
     "Commitment(address contributor,uint64 round,bytes32 baseStateRoot,bytes32 updateRoot,"

@@ -62,6 +62,8 @@ class Reason(StrEnum):
     """An entry that points away from most others."""
     AGAINST_ROOT = "against-root"
     """An entry that points away from the root-set update."""
+    AGAINST_PATH = "against-path"
+    """An entry that points back where the model came from."""
     ACCEPTED = "accepted"
     """An entry with a weight above 0."""
 

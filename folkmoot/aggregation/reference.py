@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Facts about updates that are not entries of the round: the root-set update, and updates of earlier rounds.
+"""Facts about what is no entry of the round: the root-set update, the model's path, updates of earlier rounds.
 
 A **reference** is compared with the entries and never summed. The root-set update is trained like any other
 from the round's base, on examples that the coordinator committed to; the updates (and aggregates) of earlier
@@ -41,6 +41,8 @@ class ReferencedFacts(RoundFacts):
 
     root: Reference | None = None
     """The root-set update, if the coordinator committed to one."""
+    path: Reference | None = None
+    """What the model moved by in the last rounds (``path``), if there were any."""
     earlier: tuple[Reference, ...] = ()
     """Updates of earlier rounds, in the order of their rounds and entries."""
 

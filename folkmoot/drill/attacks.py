@@ -41,10 +41,14 @@ class Scene:
     """float32[f, d], what the attackers' own training gave (on spoiled data, where the attack spoils it)."""
     earlier: F32 | None
     """float32[f, d], what the attackers' training gave in the round before; None in the first."""
+    sent: F32 | None
+    """float32[f, d], what the attackers sent in the round before; None in the first."""
     last_aggregate: F32 | None
     """float32[d], the last round's aggregate, which is public; None in the first."""
     root: F32 | None
     """float32[d], the root-set update, where the federation has one."""
+    path: F32 | None
+    """float32[d], what the model moved by in the last rounds, which is public; None in the first."""
     rng: np.random.Generator
     """The attackers' source of randomness."""
     strength: float
@@ -57,7 +61,7 @@ class Scene:
         """Number of attackers, f."""
         return int(self.own.shape[0])
 
-    @property
+    @cached_property
     def mean(self) -> F32:
         """float32[d], mean of the honest updates."""
         return np.asarray(self.honest.mean(axis=0), dtype=np.float32)
@@ -165,8 +169,12 @@ def _copy(scene: Scene) -> F32:
     return _disguised(victims, scene, scene.strength)
 
 
-def _replay(scene: Scene) -> F32:
+def _stale(scene: Scene) -> F32:
     return scene.own if scene.earlier is None else scene.earlier * np.float32(scene.strength)
+
+
+def _replay(scene: Scene) -> F32:
+    return scene.own if scene.sent is None else scene.sent * np.float32(scene.strength)
 
 
 def _sybil(scene: Scene) -> F32:
@@ -213,26 +221,32 @@ def _adaptive(scene: Scene) -> F32:
 
 
 def _adaptive_root(scene: Scene) -> F32:
-    """Keep a chosen cosine with the root-set update (or the honest mean), spend the rest against the mean."""
-    guide = scene.mean if scene.root is None else scene.root
-    guide = guide / np.float32(max(float(np.linalg.norm(guide)), 1e-12))
-    against = -scene.mean if scene.root is not None else -scene.honest.std(axis=0) * np.sign(scene.mean)
-    against = against - np.float32(against @ guide) * guide
-    against = against / np.float32(max(float(np.linalg.norm(against)), 1e-12))
-    candidates = [
-        _disguised(
-            scene.alike(
-                np.float32(scene.norm * length)
-                * (np.float32(cosine) * guide + np.float32(np.sqrt(1 - cosine**2)) * against)
-            ),
-            scene,
-            share,
-        )
-        for cosine in (0.02, 0.1, 0.3, 0.6)
-        for share in _NOISE_SHARES[:2]
-        for length in (1.0, 3.0)
-    ]
+    """Keep a chosen cosine with what the rule may look at, and spend the rest against the honest mean."""
+    guides = [scene.mean if scene.root is None else scene.root]
+    guides += [] if scene.path is None else [scene.path]
+    candidates = []
+    for guide in guides:
+        along = _unit(guide)
+        harm = -scene.mean if guide is not scene.mean else -scene.honest.std(axis=0) * np.sign(scene.mean)
+        across = _unit(np.asarray(harm - np.float32(harm @ along) * along, dtype=np.float32))
+        candidates += [
+            _disguised(
+                scene.alike(
+                    np.float32(scene.norm * length)
+                    * (np.float32(cosine) * along + np.float32(np.sqrt(1 - cosine**2)) * across)
+                ),
+                scene,
+                share,
+            )
+            for cosine in (0.02, 0.1, 0.3, 0.6)
+            for share in _NOISE_SHARES[:2]
+            for length in (1.0, 3.0)
+        ]
     return _worst(scene, candidates)
+
+
+def _unit(vector: F32) -> F32:
+    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), dtype=np.float32)
 
 
 ATTACKS: dict[str, Attack] = {
@@ -255,7 +269,7 @@ ATTACKS: dict[str, Attack] = {
         Attack("extreme", "every coordinate the largest there is", _extreme),
         Attack("one-coordinate", "one coordinate the largest there is, the others 0", _one_coordinate),
         Attack("adaptive", "strength, direction and disguise searched against the rule in use", _adaptive),
-        Attack("adaptive-root", "keeps a searched cosine with the root update", _adaptive_root),
+        Attack("adaptive-root", "keeps a searched cosine with root update or path", _adaptive_root),
         Attack("backdoor-corner", "trigger: a corner patch", _own, data="corner", goal="backdoor"),
         Attack("backdoor-live", "trigger: a patch in the middle", _own, data="live", goal="backdoor"),
         Attack("backdoor-boosted", "corner patch, boosted", _own, 3.0, "corner", goal="backdoor"),
@@ -263,7 +277,8 @@ ATTACKS: dict[str, Attack] = {
         Attack("free-random", "sends noise as long as an honest update", _gaussian, goal="reward"),
         Attack("free-stale", "sends the last aggregate, with noise", _last_aggregate, 0.3, goal="reward"),
         Attack("copy-noise", "copies honest updates, with noise", _copy, 0.3, late=True, goal="reward"),
-        Attack("replay", "sends its update of the round before", _replay, goal="reward"),
+        Attack("stale", "sends what it trained from the base before", _stale, goal="reward"),
+        Attack("replay", "trains once, sends that in every round", _replay, goal="reward"),
         Attack("sybil", "one honest training, sent by all", _sybil, goal="reward"),
     )
 }

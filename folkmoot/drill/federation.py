@@ -15,6 +15,7 @@ import numpy as np
 
 from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.interface import Weighted
+from folkmoot.aggregation.path import WINDOW, path_update
 from folkmoot.aggregation.reference import Reference, ReferencedFacts, references
 from folkmoot.aggregation.rules import rule
 from folkmoot.aggregation.weighted_sum import aggregate_of, check_weights, sum_lanes
@@ -198,6 +199,8 @@ class Run:
         self.curve: list[float] = []
         self.backdoors: list[float] = []
         self.earlier_own: F32 | None = None
+        self.earlier_sent: F32 | None = None
+        self.states: list[State] = []  # the last bases, the oldest first
         self.earlier: list[tuple[MemoryUpdate, tuple[int, ...]]] = []
         self.last_aggregate: F32 | None = None
 
@@ -223,24 +226,31 @@ class Run:
         honest = trained[: len(self.honest_places)]
         own = trained[len(self.honest_places) :]
         root = self._train_root(model, flat)
+        path = (
+            MemoryUpdate(path_update(self.manifest, self.exponents, self.states[0], self.state))
+            if self.states
+            else None
+        )
         sent = trained
         if self.attackers:
             seen = Scene(
                 honest,
                 own,
                 self.earlier_own,
+                self.earlier_sent,
                 self.last_aggregate,
                 root,
+                self.states[0].to_float32() - flat if self.states else None,
                 self.attack_rng,
                 self.strength,
-                self._judge(honest, root),
+                self._judge(honest, root, path),
             )
-            sent = np.concatenate([honest, np.asarray(self.attack.send(seen), dtype=np.float32)])
-            self.earlier_own = own
+            self.earlier_own, self.earlier_sent = own, np.asarray(self.attack.send(seen), dtype=np.float32)
+            sent = np.concatenate([honest, self.earlier_sent])
         updates = np.empty_like(sent)
         updates[self.order] = sent
         readers, summaries = self._deliver(number, flat, updates)
-        facts = self._facts(readers, summaries, self._root_reader(number, flat, root))
+        facts = self._facts(readers, summaries, self._root_reader(number, flat, root), path)
         results = self.rule(facts, self.plan.parameters)
         weights = [result.weight for result in results]
         total = check_weights(weights)
@@ -252,7 +262,7 @@ class Run:
         theta, momentum = outer_step(
             self.state.theta, self.state.momentum, aggregate, total, of_leaf, OUTER_UNIT, 0
         )
-        self.last_aggregate = flat
+        self.states = [*self.states, self.state][-WINDOW:]
         self.state = State(theta, momentum)
         self.last_aggregate = np.asarray(flat - self.state.to_float32(), dtype=np.float32)
         self.earlier = [(reader, self.exponents) for reader in readers]
@@ -353,37 +363,52 @@ class Run:
         return None if root is None else self._encode(number, flat, root, _ROOT_ACCOUNT)[0]
 
     def _facts(
-        self, readers: list[MemoryUpdate], summaries: list[UpdateSummary], root: MemoryUpdate | None
+        self,
+        readers: list[MemoryUpdate],
+        summaries: list[UpdateSummary],
+        root: MemoryUpdate | None,
+        path: MemoryUpdate | None,
     ) -> ReferencedFacts:
-        others = list(self.earlier) + ([] if root is None else [(root, self.exponents)])
-        compared = references(self.manifest, self.exponents, readers, others)
+        guides = [(one, self.exponents) for one in (root, path) if one is not None]
+        compared = list(references(self.manifest, self.exponents, readers, [*guides, *self.earlier]))
         return ReferencedFacts(
             gram_matrix(self.manifest, self.exponents, readers),
             tuple(summary.sum_squares for summary in summaries),
             tuple(summary.sum_absolute for summary in summaries),
-            root=None if root is None else compared[-1],
-            earlier=compared if root is None else compared[:-1],
+            root=None if root is None else compared.pop(0),
+            path=None if path is None else compared.pop(0),
+            earlier=tuple(compared),
         )
 
     # What the attackers can try out
 
+    def _sizes(self) -> F64:
+        """float64[d]: ``2^(e_b - e_min)`` of each coordinate."""
+        exponents = np.array(self.exponents)
+        leaves = [LEAF * count for count in self.manifest.leaf_counts]
+        return np.asarray(np.repeat(np.ldexp(1.0, exponents - exponents.min()), leaves), dtype=np.float64)
+
     def _quantized(self, updates: F32) -> F64:
         """float64[k, d]: the updates as integers, without the rounding's randomness, times 2^(e_b - e_min)."""
         leaves = [LEAF * count for count in self.manifest.leaf_counts]
-        exponents = np.array(self.exponents)
-        scale = np.repeat(np.ldexp(np.float32(1), -exponents), leaves).astype(np.float32)
-        size = np.repeat(np.ldexp(1.0, exponents - exponents.min()), leaves)
-        return np.asarray(np.clip(np.rint(updates * scale), -QMAX, QMAX) * size, dtype=np.float64)
+        scale = np.repeat(np.ldexp(np.float32(1), -np.array(self.exponents)), leaves).astype(np.float32)
+        sizes = self._sizes()
+        return np.asarray(np.clip(np.rint(updates * scale), -QMAX, QMAX) * sizes, dtype=np.float64)
 
-    def _judge(self, honest: F32, root: F32 | None) -> Callable[[F32], float]:
+    def _judge(self, honest: F32, root: F32 | None, path: MemoryUpdate | None) -> Callable[[F32], float]:
         """Build the attackers' own model of the round: the facts of what they would send, and what follows."""
         late = self.attack.late
         fixed = self._quantized(honest)
         inner = fixed @ fixed.T
         along = inner.mean(axis=0)  # products with the honest mean
         whole = max(float(along.mean()), 1e-12)
-        guide = None if root is None else self._quantized(root[None])[0]
-        guided = None if guide is None else fixed @ guide
+        guides: dict[str, F64] = {}
+        if root is not None:
+            guides["root"] = self._quantized(root[None])[0]
+        if path is not None:
+            integers = path.read(0, self.manifest.leaves).reshape(-1).astype(np.float64) - ZERO
+            guides["path"] = integers * self._sizes()
+        guided = {name: fixed @ guide for name, guide in guides.items()}
 
         def judge(sent: F32) -> float:
             tried = self._quantized(sent)
@@ -392,16 +417,17 @@ class Run:
             blocks = [[inner, across], [across.T, own]] if late else [[own, across.T], [across, inner]]
             gram = np.block(blocks)
             parts = [along, across.mean(axis=0)]
-            known = None
-            if guide is not None and guided is not None:
-                products = [guided, tried @ guide]
+            known: dict[str, Reference] = {}
+            for name, guide in guides.items():
+                products = [guided[name], tried @ guide]
                 joined = np.concatenate(products if late else products[::-1])
-                known = Reference(tuple(int(value) for value in joined), int(guide @ guide))
+                known[name] = Reference(tuple(int(value) for value in joined), int(guide @ guide))
             facts = ReferencedFacts(
                 tuple(tuple(int(value) for value in row) for row in gram),
                 tuple(int(value) for value in np.diag(gram)),
                 ((0,),) * len(gram),
-                root=known,
+                root=known.get("root"),
+                path=known.get("path"),
             )
             weights = np.array([r.weight for r in self.rule(facts, self.plan.parameters)], dtype=np.float64)
             progress = weights @ np.concatenate(parts if late else parts[::-1]) / weights.sum()

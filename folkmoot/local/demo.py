@@ -238,7 +238,10 @@ class Demo:
         table = Table.grid(padding=(0, 2))
         rows = [
             ("model", f"version {release['version']}, " + _metric_text(last.metrics)),
-            ("the cheat", f"{given - kept} of {given} updates refused weight" if given else "nobody cheated"),
+            (
+                "the cheat",
+                f"{given - kept} of {given} updates got the weight 0" if given else "nobody cheated",
+            ),
             (
                 "honest updates left out",
                 f"{honest}" + (" (Multi-Krum always leaves somebody out)" if honest else ""),
@@ -437,7 +440,11 @@ def _result_line(command: str | Path, result: dict[str, Any]) -> str:
         case "execute":
             return "[green]executed: the version is active[/]"
         case "audit":
-            return "[green]everything matches[/]"
+            return (
+                f"[green]everything matches[/]: {result['events']} events, {result['entries']['signed']} signatures, "
+                f"{result['updates']} updates in {result['recomputed']} rounds recomputed to the bit, "
+                f"{result['votes']} votes, version {result['activeVersion']} active ({result['seconds']:.1f} s)"
+            )
         case _:
             return ""
 

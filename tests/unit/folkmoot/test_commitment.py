@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -110,3 +112,16 @@ def test_entries_hash_depends_on_the_order() -> None:
 
 def test_canonical_address() -> None:
     assert canonical_address(ALICE.address).hex() == ALICE.address[2:].lower()
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["folkmoot.commitment", "folkmoot.coordinator_api", "server.api.app", "client.cli", "folkmoot.cli.audit"],
+)
+def test_deep_json_of_a_stranger_raises_and_kills_nobody(module: str) -> None:
+    code = (
+        f"import importlib, json; importlib.import_module({module!r}); import folkmoot.commitment\n"
+        "try:\n    json.loads('[' * 500_000)\nexcept RecursionError:\n    print('refused')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "refused\n", done.stderr
