@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from itertools import pairwise
+from math import floor
 
 import numpy as np
 import pytest
@@ -13,11 +15,14 @@ from hypothesis import strategies as st
 
 from folkmoot.aggregation import ballot, centered_clipping, clipping, geometric_median, rules
 from folkmoot.aggregation.interface import RoundFacts, Weighted
+from folkmoot.aggregation.path import path_update
 from folkmoot.aggregation.reference import Reference, ReferencedFacts, references
 from folkmoot.arrays import I64
 from folkmoot.errors import InputError
+from folkmoot.fixed_point import STATE_BOUND
 from folkmoot.manifest import Manifest, Tensor
 from folkmoot.optimizer import MAX_WEIGHT_SUM
+from folkmoot.state import State
 from folkmoot.updates import MemoryUpdate
 from folkmoot.verdict import Reason
 
@@ -27,7 +32,11 @@ EXACTLY_SCALING = sorted(set(ALL) - {"geometric_median", "centered_clipping"})
 
 
 def facts_of(
-    vectors: I64, root: I64 | None = None, earlier: Sequence[I64] = (), scale: int = 1
+    vectors: I64,
+    root: I64 | None = None,
+    earlier: Sequence[I64] = (),
+    scale: int = 1,
+    path: I64 | None = None,
 ) -> ReferencedFacts:
     values = [[int(value) * scale for value in row] for row in vectors]
     gram = (vectors @ vectors.T) * scale * scale
@@ -40,6 +49,7 @@ def facts_of(
         tuple(sum(value * value for value in row) for row in values),
         tuple((sum(map(abs, row)),) for row in values),
         root=None if root is None else compare(root),
+        path=None if path is None else compare(path),
         earlier=tuple(compare(other) for other in earlier),
     )
 
@@ -88,7 +98,12 @@ def any_updates(draw: st.DrawFn) -> I64:
 def test_weights_are_always_in_range(
     name: str, vectors: I64, attackers: int, rooted: bool, past: bool
 ) -> None:
-    facts = facts_of(vectors, vectors[-1] if rooted else None, [vectors[0]] if past else ())
+    facts = facts_of(
+        vectors,
+        vectors[-1] if rooted else None,
+        [vectors[0]] if past else (),
+        path=vectors[0] if past else None,
+    )
     results = weigh(name, facts, attackers)
     assert len(results) == len(vectors)
     assert all(result.weight >= 0 for result in results)
@@ -109,8 +124,9 @@ def test_the_order_of_entries_changes_nothing_but_ties(
     root = honest(seed + 1, 1, 128)[0]
     places = list(range(count))
     order.shuffle(places)  # type: ignore[attr-defined]
-    plain = weights(name, facts_of(vectors, root), count // 4)
-    assert weights(name, facts_of(vectors[places], root), count // 4) == [plain[place] for place in places]
+    plain = weights(name, facts_of(vectors, root, path=root), count // 4)
+    shuffled = facts_of(vectors[places], root, path=root)
+    assert weights(name, shuffled, count // 4) == [plain[place] for place in places]
 
 
 @pytest.mark.parametrize("name", EXACTLY_SCALING)
@@ -119,7 +135,8 @@ def test_the_order_of_entries_changes_nothing_but_ties(
 def test_a_common_factor_changes_nothing(name: str, seed: int, scale: int) -> None:
     vectors = honest(seed, 8, 128)
     root = honest(seed + 1, 1, 128)[0]
-    assert weights(name, facts_of(vectors, root, scale=scale), 2) == weights(name, facts_of(vectors, root), 2)
+    scaled, plain = facts_of(vectors, root, scale=scale, path=root), facts_of(vectors, root, path=root)
+    assert weights(name, scaled, 2) == weights(name, plain, 2)
 
 
 @pytest.mark.parametrize("name", ["geometric_median", "centered_clipping"])
@@ -157,7 +174,16 @@ def test_a_wrong_number_of_parameters_is_refused(name: str) -> None:
 
 # No reward without work: the recommended rule.
 
-RECOMMENDED = "guarded_mean"
+RECOMMENDED = "guided_mean"
+
+
+def path_of(seed: int) -> I64:
+    """Where the model went: along what the honest updates of this seed share."""
+    return honest(seed).sum(axis=0) // 10
+
+
+def judged(seed: int, vectors: I64, earlier: Sequence[I64] = ()) -> list[Weighted]:
+    return weigh(RECOMMENDED, facts_of(vectors, earlier=earlier, path=path_of(seed)))
 
 
 def noisy(vector: I64, rng: np.random.Generator, share: float) -> I64:
@@ -182,7 +208,7 @@ FREELOADERS: dict[str, Callable[[I64, np.random.Generator], I64]] = {
 def test_who_did_not_work_earns_nothing(kind: str, seed: int) -> None:
     others = honest(seed)
     freeloader = FREELOADERS[kind](others, np.random.default_rng(seed + 1))
-    *rest, last = weigh(RECOMMENDED, facts_of(np.concatenate([others, freeloader[None]])))
+    *rest, last = judged(seed, np.concatenate([others, freeloader[None]]))
     assert last.weight == 0
     assert last.reason is not Reason.ACCEPTED
     assert all(result.weight > 0 for result in rest)
@@ -193,7 +219,7 @@ def test_who_did_not_work_earns_nothing(kind: str, seed: int) -> None:
 def test_a_replay_of_an_earlier_round_earns_nothing(seed: int, place: int) -> None:
     now, before = honest(seed), honest(seed + 1)
     now[place] = before[3]
-    results = weigh(RECOMMENDED, facts_of(now, earlier=list(before)))
+    results = judged(seed, now, list(before))
     assert results[place].weight == 0
     assert results[place].reason is Reason.COPY
     assert [i for i, result in enumerate(results) if result.weight == 0] == [place]
@@ -204,7 +230,7 @@ def test_a_replay_of_an_earlier_round_earns_nothing(seed: int, place: int) -> No
 def test_sybils_with_one_update_earn_as_one(seed: int, copies: int) -> None:
     others = honest(seed)
     sybils = np.stack([noisy(others[0], np.random.default_rng([seed, i]), 0.2) for i in range(copies)])
-    given_weights = weights(RECOMMENDED, facts_of(np.concatenate([sybils, others[1:]])))
+    given_weights = [result.weight for result in judged(seed, np.concatenate([sybils, others[1:]]))]
     assert sum(weight > 0 for weight in given_weights[:copies]) == 1
 
 
@@ -216,14 +242,14 @@ def test_a_longer_update_earns_no_more(seed: int) -> None:
     for factor in (1, 2, 4, 8):
         boosted = vectors.copy()
         boosted[4] *= factor
-        given_weights = weights(RECOMMENDED, facts_of(boosted))
+        given_weights = [result.weight for result in judged(seed, boosted)]
         shares.append(given_weights[4] / sum(given_weights))
     assert all(later <= earlier * 1.001 for earlier, later in pairwise(shares))
 
 
 def test_the_earliest_of_two_copies_is_the_one_that_counts() -> None:
     others = honest(9)
-    results = weigh(RECOMMENDED, facts_of(np.concatenate([others[4:5], others])))
+    results = judged(9, np.concatenate([others[4:5], others]))
     assert results[0].weight > 0
     assert results[5].reason is Reason.COPY
     assert results[5].numbers["copyOf"] == 0
@@ -234,10 +260,29 @@ def test_the_earliest_of_two_copies_is_the_one_that_counts() -> None:
 def test_a_third_that_flips_signs_has_next_to_nothing_to_say(seed: int) -> None:
     vectors = honest(seed, 20)
     vectors[:6] *= -1
-    results = weigh(RECOMMENDED, facts_of(vectors))
+    results = judged(seed, vectors)
     given_weights = [result.weight for result in results]
     assert sum(given_weights[:6]) < sum(given_weights) / 50
-    assert {result.reason for result in results if result.weight == 0} <= {Reason.AGAINST_OTHERS}
+    assert {result.reason for result in results if result.weight == 0} <= {
+        Reason.AGAINST_OTHERS,
+        Reason.AGAINST_PATH,
+    }
+
+
+def test_noise_disguised_sybils_against_the_path_have_nothing_to_say() -> None:
+    vectors = honest(7, 20)
+    harm = -vectors[6:].sum(axis=0) // 4
+    for i in range(6):
+        vectors[i] = noisy(harm, np.random.default_rng(i), 1.0)
+    results = judged(7, vectors)
+    assert sum(result.weight for result in results[:6]) == 0
+    assert all(result.weight > 0 for result in results[6:])
+
+
+@pytest.mark.parametrize("path", [None, np.zeros(4096, dtype=np.int64)], ids=["none", "zero"])
+def test_without_a_path_the_guided_mean_is_the_guarded_one(path: I64 | None) -> None:
+    facts = facts_of(honest(1), path=path)
+    assert weights("guided_mean", facts) == weights("guarded_mean", facts)
 
 
 # The parts
@@ -316,3 +361,24 @@ def test_references_are_exact_across_exponents() -> None:
     assert references(manifest, (-10, -12), ours, []) == ()
     with pytest.raises(InputError, match="exponent"):
         references(manifest, (-10,), ours, [(other, (-9, -6))])
+
+
+@pytest.mark.parametrize("exponents", [(-12, -10), (-26, -25), (-30, -40), (4, 4)])
+def test_a_path_is_the_difference_of_two_states_in_units_of_the_round(exponents: tuple[int, int]) -> None:
+    manifest = Manifest("t", (Tensor("a", (300,)), Tensor("b", (5,))))
+    rng = np.random.default_rng(0)
+    states = []
+    for _ in range(2):
+        theta = np.zeros(manifest.size, dtype=np.int64)
+        theta[:300] = rng.integers(-(2**20), 2**20, 300)
+        theta[512:517] = [STATE_BOUND, -STATE_BOUND, 0, 1, -1]
+        states.append(State(theta, np.zeros_like(theta)))
+    states[1].theta[512:514] *= -1
+    found = path_update(manifest, exponents, *states)
+    for place in (*range(520), 700):
+        exponent = exponents[0 if place < 512 else 1]
+        moved = int(states[0].theta[place]) - int(states[1].theta[place])
+        exact = Fraction(moved) / Fraction(2) ** (26 + exponent)
+        assert int(found[place]) - 128 == max(-127, min(127, floor(exact + Fraction(1, 2))))
+    with pytest.raises(InputError, match="exponent"):
+        path_update(manifest, (1,), *states)
