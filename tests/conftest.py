@@ -41,6 +41,8 @@ def anvil(anvil_process: Anvil) -> Iterator[Anvil]:
     """A local chain with instant mining, as it was at the start of the session."""
     snapshot = anvil_process.snapshot()
     yield anvil_process
+    # A revert leaves the pool alone, and what waits there would change the nonces of the next test.
+    anvil_process.call("anvil_dropAllTransactions")
     anvil_process.revert(snapshot)
 
 

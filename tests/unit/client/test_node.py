@@ -103,7 +103,9 @@ def test_the_supernode_gets_no_password() -> None:
 )
 def test_only_this_machine_is_reached_without_tls(tmp_path: Path, superlink: str, insecure: bool) -> None:
     contributor = Contributor(tmp_path, "", "", {}, "", "mnist", 0, 1)
-    assert ("--insecure" in node.node_command(contributor, node.NodeOptions(SuperLink(superlink)), 1)) is insecure
+    assert (
+        "--insecure" in node.node_command(contributor, node.NodeOptions(SuperLink(superlink)), 1)
+    ) is insecure
     forced = node.NodeOptions(SuperLink(superlink, plain=True))
     assert "--insecure" in node.node_command(contributor, forced, 1)
 
