@@ -19,6 +19,9 @@ from folkmoot.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
+DEMO_ATTACK = "sign-flip:2"
+"""What the last contributor of a demo does: it sends minus twice its update."""
+
 DEFAULT_HOME = Path(".folkmoot") / "local"
 """Folder of `folkmoot up`."""
 
@@ -73,7 +76,7 @@ def demo(
         home=place.absolute(),
         task=task,
         contributors=contributors,
-        attackers=parse_attacks(attack, {contributors: "sign-flip"} if contributors > 2 else {}),
+        attackers=parse_attacks(attack, {contributors: DEMO_ATTACK} if contributors > 2 else {}),
         rule=name,
         parameters=parameters,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -93,11 +94,11 @@ class Demo:
     # The story
 
     def _set_up(self, federation: LocalFederation) -> Prepared:
-        attackers = ", ".join(f"{self._title(n)} ({what})" for n, what in self.plan.attackers.items())
+        attackers = ", ".join(f"{self._title(n)} {_deed(what)}" for n, what in self.plan.attackers.items())
         self.console.rule("[bold]Folkmoot")
         self.console.print(
             f"{self.plan.contributors} strangers train [bold]{self.plan.task}[/] for {self.rounds} rounds. "
-            + (f"One of them cheats: {attackers}. " if attackers else "")
+            + (f"But {attackers}. " if attackers else "")
             + "Nobody trusts anybody.\n"
         )
         with self.console.status("starting the chain") as status:
@@ -258,7 +259,7 @@ class Demo:
             table.add_row(Text(left, style="dim"), right)
         self.console.print(table)
         self.console.print("\nLook next at:")
-        command = "folkmoot" if _on_path() else "python -m folkmoot"
+        command = _command_name()
         for hint in (
             f"{command} demo --keep          # the same, and it stays up: API, chain, nodes",
             f"{command} up                   # a local federation to play with",
@@ -420,7 +421,7 @@ def _numbers(verdict: dict[str, Any]) -> str:
     if "score" not in numbers or int(verdict["weight"]):
         return ""
     ratio = int(numbers["score"]) / max(1, int(numbers["threshold"]))
-    return f" [dim](its distance to the others is {ratio:.2f} times that of the farthest one kept)[/]"
+    return f" [dim]({ratio:.2f} times as far from the others as the farthest one kept)[/]"
 
 
 def _round_gas(told: Told) -> int:
@@ -449,5 +450,20 @@ def _result_line(command: str | Path, result: dict[str, Any]) -> str:
             return ""
 
 
-def _on_path() -> bool:
-    return any(Path(folder, "folkmoot").exists() for folder in os.environ.get("PATH", "").split(os.pathsep))
+def _deed(drill: str) -> str:
+    """What a drill does, after the name of who does it."""
+    kind, _, scale = drill.partition(":")
+    if kind != "sign-flip":
+        return f"cheats ({drill})"
+    return f"cheats: it flips the sign of its updates{f' and makes them {scale} times as large' if scale else ''}"
+
+
+def _command_name() -> str:
+    """How a person in this folder calls the command."""
+    name = "folkmoot.exe" if os.name == "nt" else "folkmoot"
+    if any(Path(folder, name).exists() for folder in os.environ.get("PATH", "").split(os.pathsep)):
+        return "folkmoot"
+    beside = Path(sys.executable).with_name(name)
+    if not beside.exists():
+        return "python -m folkmoot"
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)

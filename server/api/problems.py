@@ -75,7 +75,7 @@ def response(
     """A problem as a response."""
     content = {
         **more,
-        "type": f"https://folkmoot.dev/problems/{code}",
+        "type": f"urn:folkmoot:problem:{code}",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
