@@ -421,7 +421,7 @@ def _numbers(verdict: dict[str, Any]) -> str:
     if "score" not in numbers or int(verdict["weight"]):
         return ""
     ratio = int(numbers["score"]) / max(1, int(numbers["threshold"]))
-    return f" [dim]({ratio:.2f} times as far from the others as the farthest one kept)[/]"
+    return f" [dim](its score is {ratio:.2f} times the worst one kept)[/]"
 
 
 def _round_gas(told: Told) -> int:
