@@ -45,6 +45,7 @@ def register(app: typer.Typer) -> None:
     group.command("list")(task_list)
     group.command("init")(task_init)
     group.command("evaluate")(task_evaluate)
+    group.command("check")(task_check)
     app.add_typer(group, name="task")
 
 
@@ -101,7 +102,7 @@ def join(
     parse_attack(attack)
     meeting_place = SuperLink(superlink, root_certificates, insecure)
     addresses = Deployment.load(deployment)
-    loaded = load_task(task)
+    load_task(task)  # a task that can't be loaded is the first thing to say
     address = keys.address_of(keystore_file(keystore))
     with Rpc(rpc) as endpoint, CoordinatorApi(coordinator) as api:
         node.check_chain(endpoint, addresses)
@@ -116,7 +117,8 @@ def join(
                 remedy=f"Add --stake {format_amount(lacking).split()[0]}, or use `folkmoot stake`.",
                 code="stake-too-low",
             )
-        node.check_base(endpoint, api, addresses, loaded)
+        manifest = node.check_base(endpoint, api, addresses)
+        node.check_task_apart(task, manifest)
     account = unlock(keystore, password_file)
     if lacking and stake is not None:
         _stake(rpc, addresses, account, stake, json_)
@@ -272,6 +274,29 @@ def task_init(
         "genesisHash": "0x" + made.genesis.hash.hex(),
     }
     emit(document, json_, pairs(shown))
+
+
+def task_check(
+    task: TaskName,
+    manifest: Annotated[Path, typer.Option(metavar="FILE", help="Manifest of the federation.")],
+    json_: Json = False,
+) -> None:
+    """Check that a task has a federation's model: the same name, the same tensors.
+
+    Example: folkmoot task check --task my_package.my_module:task --manifest manifest.json
+    """
+    from client import node
+    from client.tasks import load_task
+    from folkmoot.manifest import Manifest
+
+    try:
+        data = manifest.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"The manifest {manifest} can't be read: {error.strerror}.", remedy="Check the path."
+        ) from error
+    node.check_task(load_task(task), Manifest.from_json(data))
+    emit({"task": task, "fits": True}, json_, f"The task {task} has the federation's model.")
 
 
 def task_evaluate(

@@ -30,6 +30,7 @@ from folkmoot.flower.contributor import UPDATES_FOLDER, Contributor
 from folkmoot.flower.records import HOME
 from folkmoot.genesis import Genesis
 from folkmoot.header import RoundHeader
+from folkmoot.local.commands import run_folkmoot
 from folkmoot.local.processes import Supervisor, accepts_connections, free_port
 from folkmoot.manifest import Manifest
 from folkmoot.state import State
@@ -108,13 +109,12 @@ def missing_stake(rpc: Rpc, deployment: Deployment, account: str) -> int:
     return max(policy.min_stake - VaultReader(rpc, deployment.vault).stake_of(account), 0)
 
 
-def check_base(rpc: Rpc, api: CoordinatorApi, deployment: Deployment, task: Task) -> Manifest:
-    """Check that the model that the coordinator serves is the chain's, and that our task has this model.
+def check_base(rpc: Rpc, api: CoordinatorApi, deployment: Deployment) -> Manifest:
+    """Check that the model that the coordinator serves is the chain's; return its manifest.
 
     Raises:
         CoordinatorError: The coordinator's files are not those that the chain knows.
         ArtifactError: A file is missing or damaged.
-        TaskError: The task has another model.
     """
     ledger = LedgerReader(rpc, deployment.ledger)
     genesis = Genesis.from_json(api.document(ledger.genesis_hash().hex()))
@@ -123,7 +123,6 @@ def check_base(rpc: Rpc, api: CoordinatorApi, deployment: Deployment, task: Task
         raise CoordinatorError(
             "The coordinator serves another manifest than the chain's.", code="wrong-manifest"
         )
-    check_task(task, manifest)
     sha256, root = genesis.state, ledger.round(0).state_root
     current = api.current_round()
     if current is not None:
@@ -139,6 +138,18 @@ def check_base(rpc: Rpc, api: CoordinatorApi, deployment: Deployment, task: Task
                 code="wrong-base",
             )
     return manifest
+
+
+def check_task_apart(task: str, manifest: Manifest) -> None:
+    """Do `check_task` in a process of its own: torch would stay in this one, which only waits from then on.
+
+    Raises:
+        LocalError: The task does not have the federation's model; message and code are those of the check.
+    """
+    with tempfile.TemporaryDirectory(prefix="folkmoot-join-") as folder:
+        path = Path(folder, "manifest.json")
+        path.write_bytes(manifest.to_json())
+        run_folkmoot(["task", "check", "--task", task, "--manifest", path])
 
 
 def check_task(task: Task, manifest: Manifest) -> None:

@@ -25,7 +25,8 @@ from rich.text import Text
 from folkmoot.chain.amounts import format_amount
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.errors import LocalError
-from folkmoot.local.federation import LocalFederation, Plan, Prepared, folkmoot_command, prepare, run_folkmoot
+from folkmoot.local.commands import folkmoot_command, run_folkmoot
+from folkmoot.local.federation import LocalFederation, Plan, Prepared, prepare
 from folkmoot.local.processes import Supervisor
 
 NAMES = ("Ada", "Ben", "Cleo", "Dora", "Emil", "Fay", "Gus", "Hana", "Ivo", "Jana")

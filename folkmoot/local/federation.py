@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from folkmoot import keystore, policy_file
 from folkmoot.chain.amounts import UNIT
 from folkmoot.errors import InputError, LocalError
 from folkmoot.local import anvil
+from folkmoot.local.commands import folkmoot_command, run_folkmoot
 from folkmoot.local.processes import Supervisor, accepts_connections, free_port, require_free_port
 
 if TYPE_CHECKING:
@@ -370,49 +370,10 @@ class LocalFederation:
         }
 
 
-def folkmoot_command(*words: str | Path) -> list[str]:
-    """Return the command line of a `folkmoot` command for this interpreter."""
-    return [sys.executable, "-m", "folkmoot", *map(str, words)]
-
-
-def run_folkmoot(words: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Run a `folkmoot` command with ``--json`` and return what it printed.
-
-    Args:
-        words: The command's words, without `folkmoot`.
-        environment: Variables to add to those of this process.
-
-    Raises:
-        LocalError: it failed; message, remedy and code are its own.
-    """
-    done = subprocess.run(
-        folkmoot_command(*words, "--json"),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **(environment or {})},
-    )
-    if done.returncode != 0:
-        raise _complaint(words, done)
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
-
-
 def program(name: str) -> str:
     """Return the path of a program that is installed beside this interpreter."""
     beside = Path(sys.executable).with_name(name)
     return str(beside) if beside.exists() else name
-
-
-def _complaint(words: Sequence[str | Path], done: subprocess.CompletedProcess[str]) -> LocalError:
-    details = {"command": [str(word) for word in words]}
-    try:
-        error = json.loads(done.stdout)["error"]
-        message, remedy, code = str(error["message"]), str(error["remedy"]), str(error["code"])
-    except (ValueError, KeyError, TypeError):
-        said = (done.stderr or done.stdout).strip() or f"It ended with status {done.returncode}."
-        return LocalError(f"folkmoot {words[0]} failed: {said}", code="command-failed", details=details)
-    return LocalError(f"folkmoot {words[0]} failed: {message}", remedy=remedy, code=code, details=details)
 
 
 def _make_keys(plan: Plan) -> dict[str, LocalAccount]:

@@ -10,7 +10,8 @@ import pytest
 from folkmoot.cli.policy import parse_rule
 from folkmoot.errors import InputError, LocalError
 from folkmoot.local.cli import parse_attacks
-from folkmoot.local.federation import Plan, prepare, run_folkmoot
+from folkmoot.local.commands import run_folkmoot
+from folkmoot.local.federation import Plan, prepare
 from folkmoot.local.processes import free_port
 
 
