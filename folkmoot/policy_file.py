@@ -55,11 +55,13 @@ def from_json(document: Any) -> Policy:
 
 
 def load(path: Path) -> Policy:
-    """Read a policy file.
+    """Read a policy file that somebody wants to deploy or to propose.
 
     Raises:
-        InputError: the file can't be read or is malformed.
+        InputError: the file can't be read or is malformed, or its rule is none for anchored rounds.
     """
+    from folkmoot.aggregation.rules import check_policy_rule
+
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -70,7 +72,9 @@ def load(path: Path) -> Policy:
         ) from error
     except (ValueError, RecursionError) as error:
         raise _invalid(f"{path} is not JSON ({error})") from error
-    return from_json(document)
+    policy = from_json(document)
+    check_policy_rule(policy.rule, policy.parameters)
+    return policy
 
 
 def _value(key: str, name: str, value: Any) -> Any:

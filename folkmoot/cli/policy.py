@@ -97,8 +97,7 @@ def suggest(
         InputError: there is no such profile or rule, or a value is out of range.
         ArtifactError: the genesis is missing or damaged.
     """
-    from folkmoot.aggregation.rules import PARAMETERS
-    from folkmoot.aggregation.rules import rule as known_rule
+    from folkmoot.aggregation.rules import check_policy_rule
     from folkmoot.chain.deploy import PROFILES
     from folkmoot.policy import Policy
 
@@ -108,13 +107,7 @@ def suggest(
             remedy=f"Choose one of {', '.join(PROFILES)}.",
             code="unknown-profile",
         )
-    known_rule(rule)
-    if len(parameters) != len(PARAMETERS[rule]):
-        raise InputError(
-            f"The rule {rule} has {len(PARAMETERS[rule])} parameters, not {len(parameters)}.",
-            remedy=f"Give them by position: {', '.join(PARAMETERS[rule]) or 'none'}.",
-            code="wrong-parameters",
-        )
+    check_policy_rule(rule, parameters)
     windows = PROFILES[profile].windows
     return Policy(
         rule=rule,

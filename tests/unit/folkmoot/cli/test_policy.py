@@ -54,6 +54,7 @@ def test_a_policy_file_is_not_overwritten(genesis: Path, tmp_path: Path) -> None
     [
         (("--rule", "nonsense"), "unknown-rule"),
         (("--rule", "multi_krum:1"), "wrong-parameters"),
+        (("--rule", "root_guard"), "rule-not-live"),
         (("--profile", "mars"), "unknown-profile"),
     ],
 )
