@@ -116,7 +116,7 @@ def test_a_version_becomes_active_by_a_vote(
     assert standing["active"] == {"version": 0, "reportHash": made["reportHash"]}
 
     shown = folkmoot("proposals", short)["proposal"]
-    assert [(ballot["vote"], ballot["reason"]) for ballot in shown["proposal"]["ballots"]] == [
+    assert [(ballot["vote"], ballot["reason"]) for ballot in shown["ballots"]] == [
         ("for", "says ada"),
         ("for", "says ben"),
         ("for", "says cleo"),
