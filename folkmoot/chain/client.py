@@ -467,7 +467,7 @@ def _rpc_failure(error: Web3RPCError, doing: str, url: str) -> RpcError | Contra
     if "insufficient funds" in message.lower():
         return RpcError(
             "The account has not enough native coins to pay the gas.",
-            remedy="Send it some (on a local chain: `folkmoot up` funds its accounts).",
+            remedy="Send it some (on a local chain: `folkmoot fund ADDRESS`).",
             code="no-gas-money",
             details={"message": message},
         )

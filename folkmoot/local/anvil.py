@@ -201,7 +201,7 @@ class Anvil:
 
     def fund(self, address: str, wei: int = FUNDS) -> None:
         """Set the balance of an account, in wei."""
-        self.call("anvil_setBalance", address, hex(wei))
+        fund(self.rpc, address, wei)
 
     def advance(self, seconds: int) -> int:
         """Move the chain's clock forward and mine a block; return the new Unix time."""
@@ -246,13 +246,7 @@ def advance(rpc: Rpc, seconds: int) -> int:
         LocalError: the chain is not a local Anvil (chain id 31337), or `seconds` is not above zero.
         RpcError: the endpoint failed.
     """
-    chain_id = rpc.chain_id()
-    if chain_id != CHAIN_ID:
-        raise LocalError(
-            f"Chain {chain_id} is not a local chain, so its clock can't be moved.",
-            remedy=f"Use this with a local Anvil (chain id {CHAIN_ID}) only; elsewhere, wait.",
-            code="not-a-local-chain",
-        )
+    require_local(rpc, "its clock can't be moved", "wait")
     if seconds <= 0:
         raise LocalError(
             f"A clock can't be moved by {seconds} seconds.",
@@ -262,3 +256,34 @@ def advance(rpc: Rpc, seconds: int) -> int:
     rpc.call("evm_increaseTime", [seconds])
     rpc.call("evm_mine")
     return rpc.latest_timestamp()
+
+
+def fund(rpc: Rpc, address: str, wei: int = FUNDS) -> None:
+    """Set the balance of an account of a local chain, in wei.
+
+    Raises:
+        LocalError: the chain is not a local Anvil.
+        RpcError: the endpoint failed.
+    """
+    require_local(rpc, "money can't be made on it", "send the account some")
+    rpc.call("anvil_setBalance", [address, hex(wei)])
+
+
+def require_local(rpc: Rpc, so: str, elsewhere: str) -> None:
+    """Check that an endpoint serves a local chain.
+
+    Args:
+        rpc: The endpoint.
+        so: What follows if it does not.
+        elsewhere: What to do on other chains.
+
+    Raises:
+        LocalError: it does not.
+    """
+    chain_id = rpc.chain_id()
+    if chain_id != CHAIN_ID:
+        raise LocalError(
+            f"Chain {chain_id} is not a local chain, so {so}.",
+            remedy=f"Use this with a local Anvil (chain id {CHAIN_ID}) only; elsewhere, {elsewhere}.",
+            code="not-a-local-chain",
+        )

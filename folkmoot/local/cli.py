@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands `demo`, `up`, `prepare` and `chain`: a whole federation on one machine."""
+"""The commands `demo`, `up`, `prepare`, `chain` and `fund`: a whole federation on one machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from folkmoot.cli.options import Json
+from folkmoot.cli.options import RPC_DEFAULT, Json, RpcUrl
 from folkmoot.cli.output import emit
 from folkmoot.cli.policy import parse_rule
 from folkmoot.errors import InputError
@@ -41,7 +41,7 @@ Rule = Annotated[str, typer.Option(help="Aggregation rule with its parameters, e
 
 def register(root: typer.Typer) -> None:
     """Add the commands."""
-    for command in (demo, up, prepare, chain):
+    for command in (demo, up, prepare, chain, fund):
         root.command()(command)
 
 
@@ -193,6 +193,25 @@ def chain(
         emit({"rpc": f"http://{host}:{port}", "chainId": CHAIN_ID}, json_)
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606  our own program, no shell
+
+
+def fund(
+    address: Annotated[str, typer.Argument(help="Account.")],
+    rpc: RpcUrl = RPC_DEFAULT,
+    json_: Json = False,
+) -> None:
+    """Give an account of a local chain 10,000 coins to pay its gas with. Refused on every chain but a local Anvil.
+
+    Example: folkmoot fund 0x70997970C51812dc3A010C7d01b50e0d17dc79C8
+    """
+    from folkmoot.chain.amounts import parse_address
+    from folkmoot.chain.rpc import Rpc
+    from folkmoot.local import anvil
+
+    account = parse_address(address)
+    with Rpc(rpc) as endpoint:
+        anvil.fund(endpoint, account)
+    emit({"account": account, "balance": str(anvil.FUNDS)}, json_, f"{account} can pay its gas now.")
 
 
 def _console(as_json: bool) -> Console:

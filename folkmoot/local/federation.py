@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from folkmoot import keystore, policy_file
 from folkmoot.chain.amounts import UNIT
-from folkmoot.errors import InputError, LocalError
+from folkmoot.errors import InputError
 from folkmoot.local import anvil
 from folkmoot.local.commands import folkmoot_command, run_folkmoot
 from folkmoot.local.processes import Supervisor, accepts_connections, free_port, require_free_port
@@ -159,16 +159,13 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
             code="home-not-empty",
         )
     rpc = Rpc(rpc_url)
-    if rpc.chain_id() != anvil.CHAIN_ID:
-        raise LocalError(
-            f"Chain {rpc.chain_id()} is not a local chain.",
-            remedy="Use `folkmoot deploy` for a real one.",
-            code="not-a-local-chain",
-        )
+    anvil.require_local(
+        rpc, "no federation is made on it with keys that are worth nothing", "use `folkmoot deploy`"
+    )
     say("keys")
     accounts = _make_keys(plan)
     for account in accounts.values():
-        rpc.call("anvil_setBalance", [account.address, hex(anvil.FUNDS)])
+        anvil.fund(rpc, account.address)
     say(f"initial model of the task {plan.task}")
     run_folkmoot(["task", "init", "--task", plan.task, "--out", plan.genesis])
     roots = genesis_roots(plan.genesis / GENESIS_FILE, plan.genesis)
@@ -396,7 +393,7 @@ def _throwaway(rpc: Any) -> LocalAccount:
     from eth_account import Account
 
     account: LocalAccount = Account.create()
-    rpc.call("anvil_setBalance", [account.address, hex(anvil.FUNDS)])
+    anvil.fund(rpc, account.address)
     return account
 
 

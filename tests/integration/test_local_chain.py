@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`folkmoot fund` and `advance` work on a local chain, and on no other."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from folkmoot.chain.rpc import Rpc
+from folkmoot.cli.main import run
+from folkmoot.errors import RpcError
+from folkmoot.local.anvil import FUNDS, Anvil, anvil_command
+from folkmoot.local.processes import free_port, spawn
+from tests.factories import account
+
+
+def test_an_account_gets_money_for_gas(anvil: Anvil) -> None:
+    who = account("newcomer").address
+    assert run(["fund", who, "--rpc", anvil.url, "--json"]) == 0
+    assert int(anvil.call("eth_getBalance", who, "latest"), 16) == FUNDS
+
+
+@pytest.mark.parametrize("words", [("fund", account("newcomer").address), ("advance", "10")])
+def test_a_real_chain_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, str]
+) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    other = spawn("other", anvil_command(port, chain_id=10), tmp_path / "anvil.log")
+    try:
+        end = time.monotonic() + 30
+        while True:
+            try:
+                with Rpc(url) as rpc:
+                    rpc.chain_id()
+                break
+            except RpcError:
+                assert time.monotonic() < end
+                time.sleep(0.05)
+        assert run([*words, "--rpc", url, "--json"]) == 1
+    finally:
+        other.stop()
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "not-a-local-chain"
+    assert "10 is not a local chain" in error["message"]
