@@ -246,7 +246,8 @@ class Demo:
             ),
             (
                 "honest updates left out",
-                f"{honest}" + (" (Multi-Krum always leaves somebody out)" if honest else ""),
+                f"{honest}"
+                + (" (Multi-Krum always leaves out f)" if honest and self.plan.rule == "multi_krum" else ""),
             ),
             (
                 "gas",
