@@ -162,7 +162,7 @@ def read_line(connection: socket.socket) -> bytes:
 def already_signed(round_id: int) -> SignerError:
     """Say that another commitment of this round was signed."""
     return SignerError(
-        f"Another commitment of round {round_id} was signed already; two can be slashed.",
+        f"Another commitment of round {round_id} was signed already; two would be a provable fault.",
         remedy="Nothing to do: the first one counts.",
         code="already-signed",
     )
