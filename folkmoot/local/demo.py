@@ -218,11 +218,14 @@ class Demo:
         seconds = time.monotonic() - self.started
         per_update = [t.gas.get("commit", 0) / max(1, len(t.committed)) for t in self.told]
         attackers = [self._title(number) for number in self.plan.attackers]
-        kept = sum(1 for t in self.told for v in t.verdicts if v["weight"] and self._name(v) in attackers)
-        given = sum(1 for t in self.told for v in t.verdicts if self._name(v) in attackers)
-        honest = sum(
-            1 for t in self.told for v in t.verdicts if not v["weight"] and self._name(v) not in attackers
-        )
+        # Weight by contributor and round; an update that was refused on arrival has none.
+        weights = [(self._name(verdict), int(verdict["weight"])) for t in self.told for verdict in t.verdicts]
+        for told in self.told:
+            refused = told.refused.keys() & self.names.keys() - told.received.keys()
+            weights += [(self.names[account], 0) for account in refused]
+        of_attackers = [weight for name, weight in weights if name in attackers]
+        given, kept = len(of_attackers), sum(1 for weight in of_attackers if weight)
+        honest = sum(1 for name, weight in weights if not weight and name not in attackers)
         summary = {
             "seconds": round(seconds, 1),
             "rounds": len(self.told),
@@ -242,7 +245,7 @@ class Demo:
             ("model", f"version {release['version']}, " + _metric_text(last.metrics)),
             (
                 "the cheat",
-                f"{given - kept} of {given} updates got the weight 0" if given else "nobody cheated",
+                f"{given - kept} of {given} updates counted for nothing" if given else "nobody cheated",
             ),
             (
                 "honest updates left out",
