@@ -144,9 +144,10 @@ class Supervisor:
             LocalError: the program can't be started, ends before it is ready, or is not ready in time. The error shows
                 the end of its log.
         """
-        child = spawn(name, command, self.logs / f"{name}.log", environment=environment, folder=folder)
+        with _interrupts_deferred():  # an interrupt between the two would leave a process that nobody ends
+            child = spawn(name, command, self.logs / f"{name}.log", environment=environment, folder=folder)
+            self.children.append(child)
         child.expected_to_end, child.wave = expected_to_end, wave or name
-        self.children.append(child)
         if ready is not None:
             self._await(child, ready, timeout)
         return child
@@ -328,8 +329,35 @@ else:
         """Do nothing: other systems have no such call."""
 
 
+@dataclass
+class _Deferral:
+    """Whether an interrupt is kept for later, and whether one came."""
+
+    depth: int = 0
+    came: bool = False
+
+
+_deferral = _Deferral()
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    if _deferral.depth:
+        _deferral.came = True
+        return
     raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Raise an interrupt that comes inside the block at its end. Unlike a mask, it is not inherited by children."""
+    _deferral.depth += 1
+    try:
+        yield
+    finally:
+        _deferral.depth -= 1
+        if _deferral.came and not _deferral.depth:
+            _deferral.came = False
+            raise KeyboardInterrupt
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

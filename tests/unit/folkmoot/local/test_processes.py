@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from folkmoot.errors import LocalError
+from folkmoot.local import processes
 from folkmoot.local.anvil import Anvil, advance, find_anvil
 from folkmoot.local.processes import Supervisor, free_port, require_free_port, tail
 
@@ -179,3 +180,22 @@ def test_tail_of_a_long_log(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\n" + b"".join(b"line %d\n" % n for n in range(20_000)))
     assert tail(path, 2) == "line 19998\nline 19999"
     assert tail(tmp_path / "none") == ""
+
+
+def test_an_interrupt_while_a_process_is_started_leaves_it_to_be_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+
+    def spawn_and_interrupt(*words: object, **options: object) -> processes.Child:
+        child = processes_spawn(*words, **options)  # type: ignore[arg-type]
+        started.append(child.pid)
+        os.kill(os.getpid(), signal.SIGINT)
+        return child
+
+    processes_spawn = processes.spawn
+    monkeypatch.setattr(processes, "spawn", spawn_and_interrupt)
+    with pytest.raises(KeyboardInterrupt), Supervisor(tmp_path) as supervisor:
+        supervisor.start("sleeper", SLEEP)
+    assert started
+    assert _gone(started[0])
