@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,27 +135,39 @@ def test_transaction_that_is_not_mined_in_time_is_not_called_failed(federation: 
     assert chain.stake_of(federation["ada"].address) == STAKE - UNIT
 
 
-def test_transaction_that_fails_in_its_block_is_told(federation: Federation) -> None:
-    chain, anvil, ada = federation.chain, federation.anvil, federation["ada"]
+@pytest.fixture
+def own_federation() -> Iterator[Federation]:
+    """A federation on a chain of its own: what other tests left in the pool would delay transactions."""
+    with Anvil() as own:
+        made = factories.federation(own)
+        yield made
+        made.chain.close()
+
+
+def test_transaction_that_fails_in_its_block_is_told(own_federation: Federation) -> None:
+    chain, anvil, ada = own_federation.chain, own_federation.anvil, own_federation["ada"]
+    unbond = chain.vault.functions.requestUnbond(STAKE)
     refusals: list[ContractRefused] = []
 
     def take_everything() -> None:
         try:
-            chain.send(chain.vault.functions.requestUnbond(STAKE), ada, timeout=10)
+            chain.send(unbond, ada, timeout=30)
         except ContractRefused as error:
             refusals.append(error)
 
     anvil.call("evm_setAutomine", False)
     try:
-        threads = []
-        for waiting in (1, 2):  # both look possible until one of them is mined
-            threads.append(threading.Thread(target=take_everything))
-            threads[-1].start()
-            while int(anvil.call("txpool_status")["pending"], 16) < waiting:
-                time.sleep(0.02)
-        anvil.call("evm_mine")
-        for thread in threads:
-            thread.join()
+        # Both look possible until one of them is mined: the first by hand, the second by the client.
+        nonce = chain.w3.eth.get_transaction_count(ada.address)
+        first = unbond.build_transaction({"from": ada.address, "nonce": nonce, "gas": 300_000})
+        chain.w3.eth.send_raw_transaction(ada.sign_transaction(first).raw_transaction)
+        thread = threading.Thread(target=take_everything)
+        thread.start()
+        while thread.is_alive():
+            time.sleep(0.3)
+            if int(anvil.call("txpool_status")["pending"], 16) != 1:
+                anvil.call("evm_mine")
+        thread.join()
     finally:
         anvil.call("evm_setAutomine", True)
     (refused,) = refusals
