@@ -264,6 +264,9 @@ def task_init(
         "parameters": str(made.manifest.elements),
         "state root": "0x" + made.state_root.hex(),
         "genesis hash": "0x" + made.genesis.hash.hex(),
+        "first exponents": f"guessed, because no training could be tried here ({made.guessed})"
+        if made.guessed
+        else "from one training on this machine's data",
     }
     document = {
         "genesis": str(out / "genesis.json"),
@@ -272,6 +275,8 @@ def task_init(
         "manifestHash": "0x" + made.manifest.hash.hex(),
         "stateRoot": "0x" + made.state_root.hex(),
         "genesisHash": "0x" + made.genesis.hash.hex(),
+        "exponents": list(made.genesis.exponents),
+        "guessed": made.guessed or None,
     }
     emit(document, json_, pairs(shown))
 

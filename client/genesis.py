@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from client.tasks import Task
 from folkmoot.errors import InputError, TaskError
-from folkmoot.genesis import Genesis, first_exponent
+from folkmoot.genesis import Genesis, calibrated_exponent, first_exponent
 from folkmoot.hashing import keccak, sha256_hex
 from folkmoot.manifest import Manifest
 from folkmoot.state import State
@@ -25,10 +27,17 @@ class Start:
     state: State
     genesis: Genesis
     state_root: bytes
+    guessed: str
+    """Empty if the first exponents come from a training; else why that could not be tried."""
+
+
+_CALIBRATION_SHARES = 5  # a shipped task's training is tried on one of so many shares, as a contributor would
 
 
 def start_of(task: Task) -> Start:
     """Compute the start of a federation on a task.
+
+    The first exponents come from one real training on this machine's data. Where it has none, they are a guess.
 
     Raises:
         TaskError: The training settings lack ``local_steps`` or ``learning_rate``.
@@ -44,8 +53,29 @@ def start_of(task: Task) -> Start:
             f"The task {task.name!r} does not say how it trains: {error}.",
             remedy="Its training settings need local_steps and learning_rate, both positive.",
         ) from error
-    genesis = Genesis.of(manifest, state, (exponent,) * len(manifest.tensors))
-    return Start(manifest, state, genesis, state.root(manifest.hash))
+    exponents = (exponent,) * len(manifest.tensors)
+    problem = ""
+    try:
+        exponents = _calibrated(task, manifest, exponents)
+    except Exception as error:  # the task's own code, which may fail in any way, e.g. for want of data
+        problem = f"{type(error).__name__}: {error}"
+    genesis = Genesis.of(manifest, state, exponents)
+    return Start(manifest, state, genesis, state.root(manifest.hash), problem)
+
+
+def _calibrated(task: Task, manifest: Manifest, guesses: tuple[int, ...]) -> tuple[int, ...]:
+    """Train once, and take each tensor's exponent from what it changed by."""
+    settings = dict(manifest.training)
+    model = task.model()
+    before = {name: tensor.detach().clone().numpy() for name, tensor in model.state_dict().items()}
+    task.train(
+        model, task.load(0, _CALIBRATION_SHARES, int(settings.get("split_seed", 0))), settings | {"seed": 0}
+    )
+    after = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
+    return tuple(
+        calibrated_exponent(np.asarray(before[tensor.name] - after[tensor.name], dtype=np.float32), guess)
+        for tensor, guess in zip(manifest.tensors, guesses, strict=True)
+    )
 
 
 def write_genesis(task: Task, folder: Path) -> Start:

@@ -10,6 +10,9 @@ import math
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
+from folkmoot.arrays import F32
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.hashing import canonical_json, keccak, parse_canonical_json, sha256_hex
 from folkmoot.header import MAX_EXPONENT, MIN_EXPONENT, check_exponents
@@ -18,6 +21,9 @@ from folkmoot.optimizer import TARGET
 from folkmoot.state import State
 
 FORMAT = "folkmoot/genesis/1"
+SPREAD = 2
+"""Root mean square of a first update's integers that is aimed at, at most, as a multiple of TARGET: half of what
+the default norm cap takes, so that contributors with other data have room."""
 TRAVEL = 0.2
 """Share of the way of all local steps that a weight is expected to travel (its root mean square)."""
 
@@ -88,8 +94,26 @@ class Genesis:
         return cls(value["manifest"], value["state"], tuple(exponents))
 
 
+def calibrated_exponent(changes: F32, guess: int) -> int:
+    """Take a tensor's exponent for round 1 from what one real training changed.
+
+    The mean of ``|q|`` becomes about TARGET, as in later rounds, unless the root mean square would be above
+    ``SPREAD * TARGET``: few large changes among many small ones must not exceed the norm cap.
+
+    Args:
+        changes: float32, of any shape: start minus end.
+        guess: What it is if nothing changed, or not to a finite number.
+    """
+    sizes = np.abs(changes.astype(np.float64))
+    mean, spread = float(sizes.mean()), math.sqrt(float(np.square(sizes).mean()))
+    if not (mean > 0 and math.isfinite(spread)):
+        return guess
+    exponent = max(round(math.log2(mean / TARGET)), math.ceil(math.log2(spread / (SPREAD * TARGET))))
+    return min(max(exponent, MIN_EXPONENT), MAX_EXPONENT)
+
+
 def first_exponent(learning_rate: float, steps: int) -> int:
-    """Guess an exponent for round 1, when no update has been seen.
+    """Guess an exponent for round 1, when no training could be tried (``calibrated_exponent``).
 
     An adaptive optimizer moves a weight by about its learning rate a step, and not always the same way, so
     after ``steps`` local steps the root mean square of a change is about ``TRAVEL * learning_rate * steps``;

@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -19,6 +19,7 @@ from client.supernode import shorten_pauses
 from client.tasks import load_task
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.rpc import Rpc
+from folkmoot.cli.policy import MEAN_SQUARE_CAP
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, InputError, RpcError, TaskError, WrongChainError
 from folkmoot.flower.contributor import Contributor, KeptUpdate, keep_update, kept_update
@@ -28,6 +29,9 @@ from folkmoot.mirror import open_source
 from folkmoot.state import State
 from folkmoot.superlink import SuperLink
 from tests.unit.flower.world import World, account
+
+if TYPE_CHECKING:
+    from client.tasks import Task
 
 
 @pytest.fixture
@@ -147,6 +151,39 @@ def test_a_genesis_is_a_mirror_and_always_the_same(tmp_path: Path) -> None:
     assert state.root(manifest.hash) == made.state_root
     assert (tmp_path / "genesis.json").read_bytes() == made.genesis.to_json()
     assert dict(manifest.training) == json.loads(json.dumps(task.training))
+
+
+def test_first_exponents_come_from_a_training() -> None:
+    """Everybody's first update fits the default norm cap, and uses the eight bits."""
+    task = load_task("digits")
+    start = start_of(task)
+    assert not start.guessed
+    for share in range(5):
+        model = task.model()
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        task.train(model, task.load(share, 5, 0), {**start.manifest.training, "seed": 7})
+        after = model.state_dict()
+        squares = sum(
+            float(((before[tensor.name] - after[tensor.name]) * 2.0**-exponent).square().sum())
+            for tensor, exponent in zip(start.manifest.tensors, start.genesis.exponents, strict=True)
+        )
+        assert 12**2 < squares / start.manifest.elements < MEAN_SQUARE_CAP / 2
+
+
+def test_first_exponents_are_guessed_without_data() -> None:
+    start = start_of(cast("Task", WithoutData()))
+    assert start.guessed == "TaskError: There is no data here."
+    assert set(start.genesis.exponents) == {-5}
+
+
+class WithoutData:
+    """The task digits where its data are not."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(load_task("digits"), name)
+
+    def load(self, partition: int, partitions: int, seed: int) -> Any:
+        raise TaskError("There is no data here.")
 
 
 def test_pauses_are_shortened_in_one_module_only() -> None:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from folkmoot.errors import ArtifactError, InputError
-from folkmoot.genesis import Genesis, first_exponent
+from folkmoot.genesis import Genesis, calibrated_exponent, first_exponent
 from folkmoot.hashing import canonical_json, keccak, parse_canonical_json
 from tests.unit.folkmoot import worlds
 
@@ -44,6 +45,18 @@ def test_file_refuses_other_bytes() -> None:
     for data in (b"", b"[]", GENESIS.to_json() + b"\n"):
         with pytest.raises(ArtifactError):
             Genesis.from_json(data)
+
+
+def test_a_calibrated_exponent() -> None:
+    even = np.full(100, 0.02, dtype=np.float32)
+    assert calibrated_exponent(even, -3) == -10  # 0.02 / 16 = 2^-9.6
+    assert calibrated_exponent(-even.reshape(4, 25), -3) == -10
+    sparse = np.zeros(10_000, dtype=np.float32)
+    sparse[0] = 1  # mean 2^-13.3, but 0.01 / 32 = 2^-11.6
+    assert calibrated_exponent(sparse, -3) == -11
+    assert calibrated_exponent(np.zeros(3, np.float32), -3) == -3
+    assert calibrated_exponent(np.array([np.inf, 1], np.float32), -3) == -3
+    assert calibrated_exponent(np.full(2, 1e30, np.float32), -3) == 4
 
 
 def test_first_exponent() -> None:
