@@ -159,7 +159,7 @@ def serve(
 
     from server import coordinator as parts
     from server.api.app import create_app
-    from server.rounds.engine import check_entitled
+    from server.rounds.runs import check_entitled
     from server.settings import load
     from server.worker import Worker
 

@@ -107,6 +107,12 @@ def refuse(
     events.append(session, "update-refused", data)
 
 
+def fail_run(session: Session, run: Run, error: str) -> None:
+    """End a run that can't go on, and tell it."""
+    run.state, run.error = "failed", error
+    events.append(session, "run-failed", {"run": run.id, "error": error}, key=f"run-failed:{run.id}")
+
+
 def gas_spent(session: Session, round_number: int) -> int:
     """Gas that the coordinator's transactions for a round took."""
     query = select(func.sum(Transaction.gas_used)).where(Transaction.round == round_number)

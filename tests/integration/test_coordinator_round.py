@@ -12,7 +12,7 @@ from folkmoot.errors import CoordinatorError, UpdateRefused
 from folkmoot.hashing import sha256_hex
 from folkmoot.local.anvil import Anvil
 from folkmoot.state import read_safetensors
-from server.rounds import engine
+from server.rounds import anchor_window
 from tests import factories
 from tests.integration.coordinator_world import (
     MANIFEST,
@@ -125,7 +125,7 @@ def _events(here: Running) -> list[object]:
 def test_own_transactions_count_and_an_undelivered_file_has_no_weight(
     here: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "HASTENED_DELIVERY_SECONDS", 4.0)
+    monkeypatch.setattr(anchor_window, "HASTENED_DELIVERY_SECONDS", 4.0)
     start(here, 1, 3)
     _, header, state = open_round(here.api, 1)
     late, never = train(here.world, "ben", header, state), train(here.world, "emil", header, state)

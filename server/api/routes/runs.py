@@ -21,7 +21,7 @@ from server.api.schemas import RunIdView, RunRequest, RunView
 from server.db import events
 from server.db.models import Run
 from server.rounds import services
-from server.rounds.engine import check_entitled
+from server.rounds.runs import check_entitled
 
 router = APIRouter(tags=["runs"])
 

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The anchor window: the last files arrive, the outcome is computed and taken to the chain."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from sqlalchemy import select
+
+from folkmoot.chain.rpc import Phase as ChainPhase
+from folkmoot.chain.rpc import RoundView
+from folkmoot.errors import FolkmootError
+from server.chain import outbox
+from server.chain.calls import encode_call
+from server.coordinator import Coordinator
+from server.db import events
+from server.db.models import Entry, Round, Transaction
+from server.rounds import services
+from server.rounds.outcome import Outcome, compute, record
+from server.rounds.phase import Phase
+from server.rounds.steps import Step
+
+SPENT_ATTEMPTS = 3
+"""Times that a transaction is sent anew after it reverted on the chain."""
+HASTENED_DELIVERY_SECONDS = 15.0
+"""Seconds on the wall that files may still take to arrive when the operator is in a hurry."""
+
+
+class AnchorWindow(Phase):
+    """Computes the outcome of a round and anchors it.
+
+    Args:
+        coordinator: Its parts.
+        wake: Called when a computation in another thread is done.
+    """
+
+    def __init__(self, coordinator: Coordinator, wake: Callable[[], None]) -> None:
+        super().__init__(coordinator)
+        self._wake = wake
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
+        self._computations: dict[int, Future[Outcome]] = {}
+        self._delivery_since: dict[int, float] = {}
+
+    def close(self) -> None:
+        """Wait for a computation that is under way; its result is not used."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def await_delivery(self, round_: Round) -> bool:
+        """Take the step `delivery`; whether something changed."""
+        if round_.commit_deadline is None or round_.anchor_deadline is None:
+            raise AssertionError(f"round {round_.number} has no deadlines")
+        with self._database.read() as session:
+            query = select(Entry.position).where(Entry.round == round_.number, Entry.sha256.is_(None))
+            missing = session.scalars(query).first() is not None
+        since = self._delivery_since.setdefault(round_.number, time.monotonic())
+        window = round_.anchor_deadline - round_.commit_deadline
+        until = round_.commit_deadline + int(window * self._coordinator.settings.delivery_share)
+        hurried = self._hastening and time.monotonic() - since >= HASTENED_DELIVERY_SECONDS
+        if missing and not hurried and self._coordinator.now() < until:
+            return False
+        return self._step(round_, Step.COMPUTING)
+
+    def compute(self, round_: Round) -> bool:
+        """Take the step `computing`; whether something changed."""
+        if round_.anchor_deadline is not None and self._coordinator.now() >= round_.anchor_deadline:
+            return self._step(round_, Step.CANCELLING, error="The anchor window is over.")
+        running = self._computations.get(round_.number)
+        if running is None:
+            policy = self._policy(round_.policy_id)
+            future = self._pool.submit(compute, self._coordinator, round_.number, policy)
+            future.add_done_callback(lambda _: self._wake())
+            self._computations[round_.number] = future
+            return False
+        if not running.done():
+            return False
+        del self._computations[round_.number]
+        try:
+            outcome = running.result()
+        except FolkmootError as exc:
+            # Nothing delivered, or a base state that is gone: it may be put right until the anchor is late.
+            return self._note(round_, str(exc))
+        with self._database.write() as session:
+            stored = session.get_one(Round, round_.number)
+            record(session, stored, outcome)
+            data = encode_call("ledger", "anchor", round_.number, outcome.anchor.abi_tuple())
+            purpose = f"anchor:{round_.number}"
+            outbox.enqueue(session, purpose, round_.number, self._coordinator.deployment.ledger, data)
+            stored.step = Step.ANCHORING
+            told = {"round": round_.number, "verdicts": outcome.verdicts}
+            events.append(
+                session, "round-computed", told, key=f"round-computed:{round_.number}:{stored.recomputed}"
+            )
+        return True
+
+    def anchor(self, round_: Round, view: RoundView) -> bool:
+        """Take the step `anchoring`; whether something changed."""
+        transaction = self._transaction(f"anchor:{round_.number}")
+        if view.phase in (ChainPhase.ANCHORED, ChainPhase.FINAL):
+            if transaction is not None and transaction.state not in ("confirmed", "failed"):
+                return False
+            return self._anchored(round_, view, transaction)
+        if transaction is None or transaction.state != "failed":
+            return False
+        reason = (transaction.error or {}).get("message", "")
+        if round_.anchor_deadline is not None and self._coordinator.now() >= round_.anchor_deadline:
+            return self._step(round_, Step.CANCELLING, error=f"The anchor came too late. {reason}")
+        spent = transaction.gas_used is not None
+        if spent and round_.recomputed + 1 >= SPENT_ATTEMPTS:
+            return self._note(round_, reason)
+        with self._database.write() as session:
+            stored = session.get_one(Round, round_.number)
+            stored.error = reason
+            stored.recomputed += spent
+            stored.step = Step.COLLECTING if spent else Step.ANCHORING
+            if not spent:
+                # Nothing was lost: what forbids the anchor (a bond, say) may be put right before the
+                # deadline.
+                ledger = self._coordinator.deployment.ledger
+                outbox.enqueue(session, transaction.purpose, round_.number, ledger, transaction.data)
+        return False
+
+    def _anchored(self, round_: Round, view: RoundView, transaction: Transaction | None) -> bool:
+        with self._database.write() as session:
+            stored = session.get_one(Round, round_.number)
+            stored.step = Step.ANCHORED
+            stored.challenge_deadline = view.challenge_deadline
+            stored.error = None
+            run = services.running_run(session)
+            if run is not None and run.id == stored.run_id:
+                run.completed += 1
+                run.cancelled = 0
+            data = {
+                "round": round_.number,
+                "stateRoot": "0x" + view.state_root.hex(),
+                "challengeDeadline": view.challenge_deadline,
+                "transaction": transaction.hash if transaction else None,
+                "gas": transaction.gas_used if transaction else None,
+            }
+            events.append(session, "round-anchored", data, key=f"round-anchored:{round_.number}")
+        return True

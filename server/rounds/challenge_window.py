@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The challenge window, and what follows it: the final word and the rewards."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from folkmoot.chain.rpc import Phase as ChainPhase
+from folkmoot.chain.rpc import RoundView
+from server.chain import outbox
+from server.chain.indexer import by_name
+from server.db import events
+from server.db.models import Entry, Round
+from server.rounds import services
+from server.rounds.kept import anchor_of
+from server.rounds.phase import Phase
+from server.rounds.steps import Step
+
+
+class ChallengeWindow(Phase):
+    """Waits for challenges, makes the round final and has its rewards credited."""
+
+    def await_challenges(self, round_: Round, view: RoundView) -> bool:
+        """Take the step `anchored`; whether something changed."""
+        if view.phase is ChainPhase.FINAL:
+            return self._step(round_, Step.FINALIZING)
+        deadline = view.challenge_deadline
+        if self._coordinator.now() < deadline:
+            if self._hastening:
+                with self._database.read() as session:
+                    free = services.open_round(session) is None
+                if free:
+                    self._coordinator.node.move_clock(deadline)
+                    return True
+            return False
+        if self._ledger.round(view.base).phase is not ChainPhase.FINAL:
+            return False
+        with self._database.write() as session:
+            session.get_one(Round, round_.number).step = Step.FINALIZING
+            self._enqueue(session, round_.number, "finalize", round_.number)
+        return True
+
+    def finalize(self, round_: Round, view: RoundView) -> bool:
+        """Take the step `finalizing`; whether something changed."""
+        transaction = self._transaction(f"finalize:{round_.number}")
+        if transaction is not None and transaction.state not in ("confirmed", "failed"):
+            return False
+        if view.phase is not ChainPhase.FINAL:
+            self._step(round_, Step.ANCHORED)
+            return False  # it was refused: again at the next look, not at once
+        anchor = round_.anchor
+        if anchor is None:
+            raise AssertionError(f"round {round_.number} is final but was never computed here")
+        with self._database.write() as session:
+            data = {
+                "round": round_.number,
+                "stateRoot": "0x" + view.state_root.hex(),
+                "transaction": transaction.hash if transaction else None,
+                "gas": transaction.gas_used if transaction else None,
+            }
+            events.append(session, "round-finalized", data, key=f"round-finalized:{round_.number}")
+            query = select(Entry).where(Entry.round == round_.number).order_by(Entry.position)
+            entries = [(e.contributor, bytes.fromhex(e.commitment_hash[2:])) for e in session.scalars(query)]
+            session.get_one(Round, round_.number).step = Step.SETTLING
+            self._enqueue(
+                session, round_.number, "settle", round_.number, entries, anchor_of(anchor).abi_tuple()
+            )
+        return True
+
+    def settle(self, round_: Round, view: RoundView) -> bool:
+        """Take the step `settling`; whether something changed."""
+        transaction = self._transaction(f"settle:{round_.number}")
+        if transaction is not None and transaction.state not in ("confirmed", "failed"):
+            return False
+        if not view.settled:
+            if transaction is not None and transaction.state == "failed":
+                if transaction.gas_used is None:  # nothing was lost by trying
+                    with self._database.write() as session:
+                        outbox.enqueue(
+                            session, transaction.purpose, round_.number, transaction.to, transaction.data
+                        )
+                self._note(round_, (transaction.error or {}).get("message", ""))
+            return False
+        with self._database.write() as session:
+            credited = by_name(session, "RewardCredited", str(round_.number))
+            amounts = {event.arguments["contributor"]: str(event.arguments["amount"]) for event in credited}
+            session.get_one(Round, round_.number).step = Step.SETTLED
+            data = {
+                "round": round_.number,
+                "amounts": amounts,
+                "transaction": transaction.hash if transaction else None,
+                "gas": transaction.gas_used if transaction else None,
+            }
+            events.append(session, "rewards-settled", data, key=f"rewards-settled:{round_.number}")
+        return True

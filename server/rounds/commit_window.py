@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commit window: commitments go to the chain in batches, and its end fixes the entries."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from eth_utils.crypto import keccak
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from folkmoot.chain.rpc import RoundView
+from server.chain import outbox
+from server.chain.calls import encode_call
+from server.coordinator import Coordinator
+from server.db import events
+from server.db.models import Entry, Round, Transaction, Update
+from server.rounds import services
+from server.rounds.kept import commitment_json, commitment_of
+from server.rounds.phase import Phase
+from server.rounds.steps import Step
+
+logger = logging.getLogger(__name__)
+
+BATCH_COMMITMENTS = 100
+"""Most commitments in one transaction: well below the gas that one may take (EIP-7825)."""
+
+_DROPPED_BY = {
+    "RoundLedgerStakeTooLow": ("account", "stake-too-low"),
+    "RoundLedgerInvalidSignature": ("contributor", "invalid-signature"),
+    "RoundLedgerNormTooLarge": ("contributor", "norm-too-large"),
+}
+"""Custom errors that name the one commitment which spoils a batch: the argument, and the reason code."""
+_ENDED_BY = {
+    "RoundLedgerTooLate": "round-closed",
+    "RoundLedgerWrongPhase": "round-closed",
+    "RoundLedgerRoundFull": "round-full",
+}
+"""Custom errors after which no commitment of the batch can be recorded any more."""
+
+
+class CommitWindow(Phase):
+    """Takes commitments to the chain."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        super().__init__(coordinator)
+        self._one_by_one: set[int] = set()
+
+    def collect(self, round_: Round, view: RoundView) -> bool:
+        """Take the step `collecting`; whether something changed."""
+        if round_.commit_deadline is None:
+            raise AssertionError(f"round {round_.number} collects without a deadline")
+        now = self._coordinator.now()
+        batches = self._batches(round_.number)
+        if any(batch.state == "failed" for batch in batches):
+            self._repair(round_, [batch for batch in batches if batch.state == "failed"])
+            return True
+        changed = self._tell_committed(round_, batches)
+        under_way = any(batch.state != "confirmed" for batch in batches)
+        with self._database.read() as session:
+            pending = [update for update in services.accepted(session, round_.number) if update.batch is None]
+            on_chain = {commitment.contributor for commitment, _ in services.recorded(session, round_)}
+            everyone = len(services.answered(session, round_, forgeable=False)) >= max(1, round_.expect)
+            hastened = len(services.answered(session, round_, forgeable=True)) >= max(1, round_.expect)
+            session.expunge_all()
+        margin = min(self._coordinator.settings.commit_margin, (round_.commit_deadline - view.opened_at) // 3)
+        if now < round_.commit_deadline:
+            due = everyone or now >= round_.commit_deadline - margin or (hastened and self._hastening)
+            if pending and due and not under_way and not round_.error:
+                self._send_batch(round_, pending, on_chain)
+                return True
+            if self._hastening and hastened and not pending and not under_way:
+                self._coordinator.node.move_clock(round_.commit_deadline)
+                return True
+            return changed
+        if under_way or not self._sealed(round_.commit_deadline):
+            return changed
+        return self._close(round_, view, pending) or changed
+
+    def _sealed(self, deadline: int) -> bool:
+        """Whether the chain is past a time even without its newest blocks, which a reorg may take."""
+        if self._coordinator.local:
+            return True
+        node = self._coordinator.node
+        block = node.block(max(0, node.latest().number - self._coordinator.confirmations + 1))
+        return block is not None and block.timestamp >= deadline
+
+    def _batches(self, number: int) -> list[Transaction]:
+        with self._database.read() as session:
+            query = select(Transaction).where(Transaction.purpose.startswith(f"commit:{number}:"))
+            found = list(session.scalars(query.order_by(Transaction.id)))
+            session.expunge_all()
+        return [batch for batch in found if not (batch.error or {}).get("handled")]
+
+    def _send_batch(self, round_: Round, pending: Sequence[Update], on_chain: set[str]) -> None:
+        """Put commitments into a transaction. Those that their contributors recorded themselves need none."""
+        size = 1 if round_.number in self._one_by_one else BATCH_COMMITMENTS
+        chosen = [update for update in pending if update.contributor not in on_chain][:size]
+        with self._database.write() as session:
+            for update in pending:
+                if update.contributor in on_chain:
+                    session.get_one(Update, update.id).batch = "own"
+            if not chosen:
+                return
+            digest = keccak(b"".join(bytes.fromhex(update.commitment_hash[2:]) for update in chosen)).hex()
+            purpose = f"commit:{round_.number}:{digest}"
+            commitments = [commitment_of(update.commitment).abi_tuple() for update in chosen]
+            signatures = [bytes.fromhex(update.signature[2:]) for update in chosen]
+            data = encode_call("ledger", "commitUpdates", round_.number, commitments, signatures)
+            outbox.enqueue(session, purpose, round_.number, self._coordinator.deployment.ledger, data)
+            for update in chosen:
+                session.get_one(Update, update.id).batch = purpose
+
+    def _repair(self, round_: Round, failed: Sequence[Transaction]) -> None:
+        """Take the commitment that spoilt a batch out of it, and let the others go again."""
+        with self._database.write() as session:
+            for batch in failed:
+                stored = session.get_one(Transaction, batch.id)
+                error = dict(stored.error or {})
+                stored.error = error | {"handled": True}
+                details = error.get("details", {})
+                name, arguments = details.get("error"), details.get("arguments", {})
+                query = select(Update).where(Update.batch == batch.purpose).order_by(Update.id)
+                updates = list(session.scalars(query))
+                for update in updates:
+                    update.batch = None
+                if name in _DROPPED_BY:
+                    argument, reason = _DROPPED_BY[name]
+                    culprits = [update for update in updates if update.contributor == arguments.get(argument)]
+                elif name == "RoundLedgerAlreadyCommitted":
+                    for update in updates:
+                        if update.contributor == arguments.get("contributor"):
+                            update.batch = (
+                                "own"  # whether it is the same one is seen when the entries are fixed
+                            )
+                    continue
+                elif name in _ENDED_BY:
+                    culprits, reason = updates, _ENDED_BY[name]
+                elif len(updates) > 1:
+                    self._one_by_one.add(round_.number)
+                    continue
+                else:
+                    culprits, reason = updates, "refused-by-chain"
+                for update in culprits:
+                    _drop(session, update, reason, str(error.get("message", "")))
+                logger.warning("batch %s failed: %s", batch.purpose, error.get("message"))
+
+    def _tell_committed(self, round_: Round, batches: Sequence[Transaction]) -> bool:
+        untold = [batch for batch in batches if batch.state == "confirmed"]
+        if not untold:
+            return False
+        with self._database.write() as session:
+            before = events.newest(session)
+            for batch in untold:
+                query = select(Update.contributor).where(Update.batch == batch.purpose).order_by(Update.id)
+                data = {
+                    "round": round_.number,
+                    "contributors": list(session.scalars(query)),
+                    "transaction": batch.hash,
+                    "gas": batch.gas_used,
+                }
+                events.append(session, "updates-committed", data, key=f"committed:{batch.purpose}")
+            return events.newest(session) > before
+
+    def _close(self, round_: Round, view: RoundView, pending: Sequence[Update]) -> bool:
+        """The window is over: fix the entries."""
+        with self._database.write() as session:
+            found = services.recorded(session, round_)
+            commitments = [commitment for commitment, _ in found]
+            if len(found) != view.entries or services.folded(commitments) != view.entries_hash:
+                return False  # the events are not all read yet
+            for update in pending:
+                stored = session.get_one(Update, update.id)
+                _drop(session, stored, "round-closed", "The window closed before it was on the chain.")
+            updates = {update.contributor: update for update in services.accepted(session, round_.number)}
+            for position, (commitment, event) in enumerate(found):
+                delivered = updates.get(commitment.contributor)
+                commitment_hash = "0x" + commitment.struct_hash.hex()
+                if delivered is not None and delivered.commitment_hash != commitment_hash:
+                    _drop(
+                        session, delivered, "duplicate", "Another commitment of this account is on the chain."
+                    )
+                    delivered = None
+                session.merge(
+                    Entry(
+                        round=round_.number,
+                        position=position,
+                        contributor=commitment.contributor,
+                        commitment=commitment_json(commitment),
+                        commitment_hash=commitment_hash,
+                        transaction_hash=event.transaction_hash,
+                        sha256=delivered.sha256 if delivered else None,
+                    )
+                )
+                if delivered is None or delivered.batch == "own":
+                    data = {
+                        "round": round_.number,
+                        "contributors": [commitment.contributor],
+                        "transaction": event.transaction_hash,
+                        "gas": None,
+                    }
+                    key = f"committed:{round_.number}:{commitment.contributor}"
+                    events.append(session, "updates-committed", data, key=key)
+            stored_round = session.get_one(Round, round_.number)
+            stored_round.entries = view.entries
+            stored_round.entries_hash = "0x" + view.entries_hash.hex()
+            policy = self._policy(view.policy)
+            if view.entries < policy.min_contributors or round_.error:
+                stored_round.step = Step.CANCELLING
+                if not round_.error:
+                    needed = policy.min_contributors
+                    stored_round.error = (
+                        f"{view.entries} of at least {needed} contributors committed an update."
+                    )
+            else:
+                stored_round.step = Step.DELIVERY
+        return True
+
+
+def _drop(session: Session, update: Update, reason: str, detail: str) -> None:
+    update.dropped = reason
+    services.refuse(session, update.round, update.contributor, reason, detail, authenticated=True)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The end of a round without an outcome: cancelled, or slashed."""
+
+from __future__ import annotations
+
+from server.db import events
+from server.db.models import Round
+from server.rounds import services
+from server.rounds.phase import Phase
+from server.rounds.steps import Step
+
+
+class Ending(Phase):
+    """Cancels rounds, and takes note of those that the chain has ended."""
+
+    def cancel(self, round_: Round) -> bool:
+        """Take the step `cancelling`; whether something changed."""
+        transaction = self._transaction(f"cancel:{round_.number}")
+        if transaction is not None and transaction.state not in ("confirmed", "failed"):
+            return False
+        late = round_.anchor_deadline is not None and self._coordinator.now() >= round_.anchor_deadline
+        few = round_.entries < self._policy(round_.policy_id).min_contributors
+        if not late and not few:
+            return False  # only an anchor that is late may be cancelled, and the window still runs
+        with self._database.write() as session:
+            self._enqueue(session, round_.number, "cancel", round_.number)
+        return transaction is None
+
+    def end(self, round_: Round, step: Step) -> bool:
+        """The chain has ended the round, by our transaction or by somebody else's."""
+        transaction = self._transaction(f"cancel:{round_.number}")
+        if transaction is not None and transaction.state not in ("confirmed", "failed"):
+            return False
+        with self._database.write() as session:
+            stored = session.get_one(Round, round_.number)
+            stored.step = step
+            if step is Step.CANCELLED:
+                data = {
+                    "round": round_.number,
+                    "reason": stored.error or "The round was cancelled by somebody else.",
+                    "transaction": transaction.hash if transaction else None,
+                    "gas": transaction.gas_used if transaction else None,
+                }
+                events.append(session, "round-cancelled", data, key=f"round-cancelled:{round_.number}")
+            run = services.running_run(session)
+            if run is None or run.id != stored.run_id:
+                return True
+            run.cancelled += 1
+            if step is Step.SLASHED:
+                services.fail_run(
+                    session, run, f"Round {round_.number} was slashed: its anchor was proven wrong."
+                )
+            elif run.cancelled >= self._coordinator.settings.cancelled_limit:
+                why = stored.error or ""
+                services.fail_run(
+                    session, run, f"{run.cancelled} rounds in a row were cancelled. {why}".strip()
+                )
+        return True

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The opening of a round: on its way to the chain until the chain has it, or refuses it."""
+
+from __future__ import annotations
+
+from server.db import events
+from server.db.models import Round, Transaction
+from server.rounds import services
+from server.rounds.phase import Phase
+from server.rounds.steps import Step
+
+
+class Opening(Phase):
+    """Follows the transaction that opens a round."""
+
+    def open(self, round_: Round) -> bool:
+        """Take the step `opening`; whether something changed."""
+        transaction = self._transaction(f"open:{round_.number}")
+        if transaction is None or transaction.state not in ("confirmed", "failed"):
+            return False
+        view = self._ledger.round(round_.number)
+        header_hash = "0x" + view.header_hash.hex()
+        if header_hash != round_.header_hash and transaction.state == "failed":
+            return self._fail(round_, transaction)
+        with self._database.write() as session:
+            stored = session.get_one(Round, round_.number)
+            stored.step = Step.COLLECTING
+            stored.opened_at, stored.commit_deadline = view.opened_at, view.commit_deadline
+            stored.anchor_deadline, stored.policy_id = view.anchor_deadline, view.policy
+            if view.policy != round_.policy_id:
+                # A vote added a policy between our look and the opening: the header names the wrong one.
+                stored.error = (
+                    "A new policy came into force while the round was opened; it will be cancelled."
+                )
+            data = {
+                "round": round_.number,
+                "policy": view.policy,
+                "base": view.base,
+                "headerHash": header_hash,
+                "commitDeadline": view.commit_deadline,
+                "anchorDeadline": view.anchor_deadline,
+                "transaction": transaction.hash,
+                "gas": transaction.gas_used,
+            }
+            events.append(session, "round-opened", data, key=f"round-opened:{round_.number}")
+        return True
+
+    def _fail(self, round_: Round, transaction: Transaction) -> bool:
+        error = transaction.error or {}
+        passing = error.get("details", {}).get("error") in (
+            "RoundLedgerTooManyPending",
+            "RoundLedgerWrongBase",
+        )
+        with self._database.write() as session:
+            session.delete(session.get_one(Round, round_.number))
+            run = services.running_run(session)
+            if run is not None and not passing:
+                message = (
+                    f"Round {round_.number} can't be opened. {error.get('message')} {error.get('remedy')}"
+                )
+                services.fail_run(session, run, message)
+        return not passing

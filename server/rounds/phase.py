@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every phase of a round has at hand: the coordinator's parts, the outbox, and small steps.
+
+A phase holds nothing that could not be computed again: what must outlive the process is in the database. It
+knows nothing of the other phases; the engine says which one is at work.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from folkmoot.policy import Policy
+from server.chain import outbox
+from server.chain.calls import encode_call
+from server.coordinator import Coordinator
+from server.db.models import Round, Transaction
+from server.rounds.steps import Step
+
+logger = logging.getLogger(__name__)
+
+
+class Phase:
+    """Base of the phases.
+
+    Args:
+        coordinator: Its parts.
+    """
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+        self._database = coordinator.database
+        self._ledger = coordinator.ledger
+        self._policies: dict[int, Policy] = {}
+
+    def _policy(self, policy_id: int) -> Policy:
+        """A policy; they never change."""
+        if policy_id not in self._policies:
+            self._policies[policy_id] = self._ledger.policy(policy_id)
+        return self._policies[policy_id]
+
+    @property
+    def _hastening(self) -> bool:
+        return self._coordinator.settings.hasten and self._coordinator.local
+
+    def _transaction(self, purpose: str) -> Transaction | None:
+        with self._database.read() as session:
+            found = outbox.find(session, purpose)
+            session.expunge_all()
+            return found
+
+    def _enqueue(self, session: Session, number: int, function: str, *arguments: Any) -> bool:
+        data = encode_call("ledger", function, *arguments)
+        ledger = self._coordinator.deployment.ledger
+        return outbox.enqueue(session, f"{function}:{number}", number, ledger, data)
+
+    def _step(self, round_: Round, step: Step, *, error: str | None = None) -> bool:
+        with self._database.write() as session:
+            stored = session.get_one(Round, round_.number)
+            stored.step = step
+            if error:
+                stored.error = error
+        return True
+
+    def _note(self, round_: Round, error: str) -> bool:
+        if round_.error != error:
+            with self._database.write() as session:
+                session.get_one(Round, round_.number).error = error
+            logger.error("round %d: %s", round_.number, error)
+        return False

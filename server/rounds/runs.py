@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs: one round after the other, until there are as many as the operator asked for."""
+
+from __future__ import annotations
+
+from folkmoot.chain.amounts import format_amount
+from folkmoot.errors import FolkmootError
+from folkmoot.policy import Policy
+from server.chain import outbox
+from server.chain.calls import encode_call
+from server.coordinator import Coordinator
+from server.db import events
+from server.db.models import Round, Run
+from server.rounds import services
+from server.rounds.base import make_header, read_base
+from server.rounds.phase import Phase
+from server.rounds.steps import Step
+
+
+class Runs(Phase):
+    """Plans the next round of the run that is under way."""
+
+    def advance(self) -> bool:
+        """Open the next round or end the run, if it is time; whether something changed."""
+        with self._database.read() as session:
+            run = services.running_run(session)
+            if run is None or services.open_round(session) is not None:
+                return False
+            waiting = self._hastening and bool(services.unfinished(session))
+            session.expunge(run)
+        if waiting:
+            return False  # moving the clock for the old round would close the new one
+        if run.completed >= run.rounds:
+            with self._database.write() as session:
+                session.get_one(Run, run.id).state = "done"
+                data = {"run": run.id, "rounds": run.rounds}
+                events.append(session, "run-done", data, key=f"run-done:{run.id}")
+            return True
+        try:
+            return self._plan(run)
+        except FolkmootError as exc:
+            if exc.code in ("rpc-unreachable", "rpc-error"):
+                raise
+            with self._database.write() as session:
+                services.fail_run(session, session.get_one(Run, run.id), str(exc))
+            return True
+
+    def _plan(self, run: Run) -> bool:
+        """Write down the next round, with the transaction that opens it."""
+        coordinator = self._coordinator
+        number, head, policy_id = (
+            self._ledger.next_round(),
+            self._ledger.head(),
+            self._ledger.current_policy(),
+        )
+        check_entitled(coordinator, self._policy(policy_id))
+        base = read_base(coordinator, head.round, head.state_root)
+        header = make_header(coordinator, number, base, policy_id)
+        with self._database.write() as session:
+            session.add(
+                Round(
+                    number=number,
+                    run_id=run.id,
+                    step=Step.OPENING,
+                    policy_id=policy_id,
+                    base=base.round,
+                    base_state_root="0x" + base.state_root.hex(),
+                    base_momentum_root="0x" + base.momentum_root.hex(),
+                    base_state_sha256=base.state_sha256,
+                    header=header.encoded,
+                    header_hash="0x" + header.hash.hex(),
+                    exponents=list(header.exponents),
+                    expect=run.expect,
+                    entries=0,
+                    recomputed=0,
+                )
+            )
+            data = encode_call("ledger", "openRound", number, base.state_root, header.hash)
+            outbox.enqueue(session, f"open:{number}", number, coordinator.deployment.ledger, data)
+        return True
+
+
+def check_entitled(coordinator: Coordinator, policy: Policy) -> None:
+    """Make sure that this account may open and anchor rounds.
+
+    Raises:
+        FolkmootError: Another account is the coordinator (`not-coordinator`), or the stake is below the bond
+            (`bond-too-low`).
+    """
+    address, appointed = coordinator.account.address, coordinator.ledger.coordinator()
+    if appointed != address:
+        raise FolkmootError(
+            f"The ledger's coordinator is {appointed}, and this one is {address}.",
+            remedy="Use the keystore of the appointed account, or appoint this one by a vote.",
+            code="not-coordinator",
+        )
+    stake = coordinator.vault.stake_of(address)
+    if stake < policy.bond:
+        raise FolkmootError(
+            f"The coordinator's bond is {format_amount(policy.bond)}; {address} has {format_amount(stake)} at stake.",
+            remedy=f"Stake {format_amount(policy.bond - stake)} more with `folkmoot stake`.",
+            code="bond-too-low",
+            details={"stake": str(stake), "bond": str(policy.bond)},
+        )
