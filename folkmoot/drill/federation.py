@@ -200,7 +200,10 @@ class Run:
         self.backdoors: list[float] = []
         self.earlier_own: F32 | None = None
         self.earlier_sent: F32 | None = None
-        self.states: list[State] = []  # the last bases, the oldest first
+        self.model = self.state.to_float32()  # what the next round trains from
+        self.models: list[F32] = []  # the last bases, the oldest first
+        self.states: list[State] = []  # the same, exactly
+        self.path: MemoryUpdate | None = None
         self.earlier: list[tuple[MemoryUpdate, tuple[int, ...]]] = []
         self.last_aggregate: F32 | None = None
 
@@ -219,18 +222,13 @@ class Run:
     # A round
 
     def round(self, number: int) -> None:
-        """Train, attack, encode, check, weigh, sum, step."""
-        flat = self.state.to_float32()
+        """Train, attack, aggregate."""
+        flat = self.model
         model = {name: np.asarray(value) for name, value in self.manifest.unflatten(flat).items()}
         trained = self._train(model, flat)
         honest = trained[: len(self.honest_places)]
         own = trained[len(self.honest_places) :]
         root = self._train_root(model, flat)
-        path = (
-            MemoryUpdate(path_update(self.manifest, self.exponents, self.states[0], self.state))
-            if self.states
-            else None
-        )
         sent = trained
         if self.attackers:
             seen = Scene(
@@ -240,17 +238,34 @@ class Run:
                 self.earlier_sent,
                 self.last_aggregate,
                 root,
-                self.states[0].to_float32() - flat if self.states else None,
+                self.models[0] - flat if self.models else None,
                 self.attack_rng,
                 self.strength,
-                self._judge(honest, root, path),
+                self.judge(honest, root),
             )
             self.earlier_own, self.earlier_sent = own, np.asarray(self.attack.send(seen), dtype=np.float32)
             sent = np.concatenate([honest, self.earlier_sent])
         updates = np.empty_like(sent)
         updates[self.order] = sent
+        self.models = [*self.models, flat][-WINDOW:]
+        self.model = self.aggregate(number, updates, root)
+        self.last_aggregate = np.asarray(flat - self.model, dtype=np.float32)
+        self._test()
+
+    def aggregate(self, number: int, updates: F32, root: F32 | None) -> F32:
+        """Encode, check, weigh, sum, step: what comes of a round. Whoever aggregates otherwise replaces it.
+
+        Args:
+            number: The round, from 0 on.
+            updates: float32[n, d] in the order of entries; an update is start minus end.
+            root: float32[d], the root-set update, if there is one.
+
+        Returns:
+            float32[d], the next model.
+        """
+        flat = self.model
         readers, summaries = self._deliver(number, flat, updates)
-        facts = self._facts(readers, summaries, self._root_reader(number, flat, root), path)
+        facts = self._facts(readers, summaries, self._root_reader(number, flat, root), self.path)
         results = self.rule(facts, self.plan.parameters)
         weights = [result.weight for result in results]
         total = check_weights(weights)
@@ -264,14 +279,14 @@ class Run:
         )
         self.states = [*self.states, self.state][-WINDOW:]
         self.state = State(theta, momentum)
-        self.last_aggregate = np.asarray(flat - self.state.to_float32(), dtype=np.float32)
         self.earlier = [(reader, self.exponents) for reader in readers]
         self.exponents = next_exponents(
             self.exponents,
             [tensor.elements for tensor in self.manifest.tensors],
             [s.sum_absolute for s, weight in zip(summaries, weights, strict=True) if weight],
         )
-        self._test()
+        self.path = MemoryUpdate(path_update(self.manifest, self.exponents, self.states[0], self.state))
+        return self.state.to_float32()
 
     def _train(self, model: dict[str, F32], flat: F32) -> F32:
         """float32[n, d]: everybody's training, the honest in front, then the attackers."""
@@ -395,8 +410,17 @@ class Run:
         sizes = self._sizes()
         return np.asarray(np.clip(np.rint(updates * scale), -QMAX, QMAX) * sizes, dtype=np.float64)
 
-    def _judge(self, honest: F32, root: F32 | None, path: MemoryUpdate | None) -> Callable[[F32], float]:
-        """Build the attackers' own model of the round: the facts of what they would send, and what follows."""
+    def judge(self, honest: F32, root: F32 | None) -> Callable[[F32], float]:
+        """Build the attackers' own model of the round: the facts of what they would send, and what follows.
+
+        Args:
+            honest: float32[h, d], the honest updates.
+            root: float32[d], the root-set update, if there is one.
+
+        Returns:
+            A ``Judge`` as the attacks take it. Whoever replaces ``aggregate`` replaces this as well.
+        """
+        path = self.path
         late = self.attack.late
         fixed = self._quantized(honest)
         inner = fixed @ fixed.T
@@ -438,7 +462,7 @@ class Run:
     # What came of it
 
     def _test(self) -> None:
-        model = self.manifest.unflatten(self.state.to_float32())
+        model = self.manifest.unflatten(self.model)
         test = self.workload.test
         guess = self.workload.network.predict(model, test.inputs)
         self.curve.append(float((guess == test.labels).mean()))
