@@ -67,7 +67,7 @@ class Policy:
     bond: int
     """Stake (1e-18 tokens) that the coordinator must have; lost when fraud is proven."""
     reward: int
-    """Tokens (1e-18) minted for a final round, split by weight."""
+    """Most tokens (1e-18) minted for a final round: an equal share for an entry of full weight, see ``rewards``."""
     verifier: str = NO_VERIFIER
     """Contract that may void a round of this policy; zero for none."""
 

@@ -255,7 +255,7 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         _requireRecorded(Commitments.hashAnchor(anchor_), round.anchorHash);
 
         round.settled = true;
-        _credit(id, _policies[round.policy].reward, entries, anchor_.weights);
+        _credit(id, round, entries, anchor_.weights);
         emit RoundSettled(id);
     }
 
@@ -516,12 +516,22 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         _pending -= voided;
     }
 
-    function _credit(RoundId id, uint256 reward, Entry[] calldata entries, uint32[] calldata weights) private {
-        uint256 sum = Commitments.sumWeights(weights);
+    /// @dev Neither product can overflow: a reward has 128 bits, a weight 32, and a round at most 2^16 entries. The
+    /// largest weight is not zero, because `anchor` refuses weights that add up to zero.
+    function _credit(RoundId id, Round storage round, Entry[] calldata entries, uint32[] calldata weights) private {
+        address coordinator_ = round.coordinator;
+        uint256 paid = 0;
+        uint256 largest = 0;
         for (uint256 i = 0; i < weights.length; ++i) {
-            uint256 amount = (reward * weights[i]) / sum;
-            if (amount == 0) continue;
+            if (entries[i].contributor != coordinator_) ++paid;
+            if (weights[i] > largest) largest = weights[i];
+        }
+        uint256 reward = _policies[round.policy].reward;
+        for (uint256 i = 0; i < weights.length; ++i) {
             address contributor = entries[i].contributor;
+            if (contributor == coordinator_) continue;
+            uint256 amount = (reward * weights[i]) / (paid * largest);
+            if (amount == 0) continue;
             _claimable[contributor] += amount;
             emit RewardCredited(id, contributor, amount);
         }

@@ -242,23 +242,23 @@ contract RoundLedgerAnchorTest is RoundTest {
 
     // Rewards.
 
-    function test_settle_creditsByWeight() public {
+    function test_settle_creditsByWeightRelativeToTheLargest() public {
         IRoundLedger.Entry[] memory entries = threeEntries(round);
         skipCommitWindow(round);
         anchorNow(round);
         skipChallengeWindow(round);
         ledger.finalize(round);
         vm.expectEmit(address(ledger));
-        emit IRoundLedger.RewardCredited(round, alice.addr, 500e18);
+        emit IRoundLedger.RewardCredited(round, alice.addr, 300e18);
         vm.expectEmit(address(ledger));
-        emit IRoundLedger.RewardCredited(round, bob.addr, 300e18);
+        emit IRoundLedger.RewardCredited(round, bob.addr, 180e18);
         vm.expectEmit(address(ledger));
-        emit IRoundLedger.RewardCredited(round, carol.addr, 100e18);
+        emit IRoundLedger.RewardCredited(round, carol.addr, 60e18);
         vm.expectEmit(address(ledger));
         emit IRoundLedger.RoundSettled(round);
         vm.prank(stranger.addr);
         ledger.settle(round, entries, anchorFor(round));
-        vm.assertEq(ledger.claimable(alice.addr), 500e18, "claimable by alice");
+        vm.assertEq(ledger.claimable(alice.addr), 300e18, "claimable by alice");
         vm.assertTrue(ledger.rounds(round).settled, "settled");
     }
 
@@ -275,7 +275,7 @@ contract RoundLedgerAnchorTest is RoundTest {
         ledger.settle(round, entries, anchorWith(round, weights));
         vm.assertEq(vm.getRecordedLogs().length, 2, "one credit, and the settlement");
         vm.assertEq(ledger.claimable(alice.addr), 0, "claimable by alice");
-        vm.assertEq(ledger.claimable(bob.addr), REWARD, "claimable by bob");
+        vm.assertEq(ledger.claimable(bob.addr), REWARD / 3, "an equal share: bob gains nothing by the others' loss");
     }
 
     function test_settle_failsTwice() public {
@@ -332,12 +332,12 @@ contract RoundLedgerAnchorTest is RoundTest {
     function test_claim_mintsWhatWasCredited() public {
         _settled();
         vm.expectEmit(address(ledger));
-        emit IRoundLedger.RewardClaimed(alice.addr, 500e18);
+        emit IRoundLedger.RewardClaimed(alice.addr, 300e18);
         vm.prank(stranger.addr);
         uint256 amount = ledger.claim(alice.addr);
-        vm.assertEq(amount, 500e18, "claimed");
-        vm.assertEq(token.balanceOf(alice.addr), 500e18, "balance");
-        vm.assertEq(token.totalSupply(), GENESIS_SUPPLY + 500e18, "supply");
+        vm.assertEq(amount, 300e18, "claimed");
+        vm.assertEq(token.balanceOf(alice.addr), 300e18, "balance");
+        vm.assertEq(token.totalSupply(), GENESIS_SUPPLY + 300e18, "supply");
         vm.assertEq(ledger.claimable(alice.addr), 0, "claimable");
     }
 
@@ -358,25 +358,128 @@ contract RoundLedgerAnchorTest is RoundTest {
         skipChallengeWindow(second);
         ledger.finalize(second);
         ledger.settle(second, entries, anchorFor(second));
-        vm.assertEq(ledger.claim(bob.addr), 600e18, "of two rounds");
+        vm.assertEq(ledger.claim(bob.addr), 360e18, "of two rounds");
     }
 
-    function testFuzz_settle_neverCreditsMoreThanTheReward(uint32 a, uint32 b, uint32 c) public {
-        uint32[] memory weights = new uint32[](3);
+    // What pays and what does not, for any weights.
+
+    /// @dev What alice, bob and carol are credited for a round with these weights. A fourth weight is the coordinator's.
+    function _credited(uint32[] memory weights) private returns (uint256[3] memory credits) {
+        RoundId latest = open();
+        commitThree(latest);
+        IRoundLedger.Entry[] memory entries = threeEntries(latest);
+        if (weights.length == 4) {
+            commitOwn(coordinator, latest);
+            entries = new IRoundLedger.Entry[](4);
+            for (uint256 i = 0; i < 3; ++i) {
+                entries[i] = threeEntries(latest)[i];
+            }
+            entries[3] =
+                IRoundLedger.Entry(coordinator.addr, ledger.hashCommitment(commitmentOf(coordinator.addr, latest)));
+        }
+        skipCommitWindow(latest);
+        vm.prank(coordinator.addr);
+        ledger.anchor(latest, anchorWith(latest, weights));
+        skipChallengeWindow(latest);
+        ledger.finalize(latest);
+        uint256[3] memory before = _claimable();
+        ledger.settle(latest, entries, anchorWith(latest, weights));
+        uint256[3] memory afterwards = _claimable();
+        for (uint256 i = 0; i < 3; ++i) {
+            credits[i] = afterwards[i] - before[i];
+        }
+        vm.assertEq(ledger.claimable(coordinator.addr), 0, "the coordinator's own entry is never paid");
+    }
+
+    function _claimable() private view returns (uint256[3] memory) {
+        return [ledger.claimable(alice.addr), ledger.claimable(bob.addr), ledger.claimable(carol.addr)];
+    }
+
+    function _cancelFirst() private {
+        vm.warp(ledger.rounds(round).anchorDeadline);
+        ledger.cancel(round);
+    }
+
+    /// @dev Weights of alice, bob and carol; all below a third of what they may add up to, with one above zero.
+    function _three(uint32 a, uint32 b, uint32 c) private pure returns (uint32[] memory weights) {
+        weights = new uint32[](3);
         weights[0] = uint32(bound(a, 0, 5_000_000));
         weights[1] = uint32(bound(b, 0, 5_000_000));
         weights[2] = uint32(bound(c, 1, 5_000_000));
-        IRoundLedger.Entry[] memory entries = threeEntries(round);
-        skipCommitWindow(round);
+    }
+
+    function testFuzz_settle_neverCreditsMoreThanTheReward(uint32 a, uint32 b, uint32 c) public {
+        _cancelFirst();
+        uint32[] memory weights = _three(a, b, c);
+        uint256 largest = weights[0] > weights[1] ? weights[0] : weights[1];
+        if (weights[2] > largest) largest = weights[2];
+        uint256[3] memory credits = _credited(weights);
+        vm.assertLe(credits[0] + credits[1] + credits[2], REWARD, "credited");
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.assertLe(credits[i], uint256(REWARD) / 3, "nobody gets more than an equal share");
+            vm.assertEq(credits[i], uint256(REWARD) * weights[i] / (3 * largest), "the formula");
+            if (weights[i] == largest) {
+                vm.assertEq(credits[i], uint256(REWARD) / 3, "the largest weight is paid in full");
+            }
+            if (weights[i] == 0) vm.assertEq(credits[i], 0, "weight zero");
+        }
+    }
+
+    function testFuzz_settle_paysNobodyForAnothersLoss(uint32 a, uint32 b, uint32 c, uint32 lower) public {
+        _cancelFirst();
+        uint32[] memory weights = _three(a, b, c);
+        uint256[3] memory full = _credited(weights);
+        bool largest = weights[1] > weights[0] && weights[1] > weights[2];
+        weights[1] = uint32(bound(lower, 0, weights[1]));
+        uint256[3] memory left = _credited(weights);
+        vm.assertLe(left[1], full[1], "who counts less is not paid more");
+        if (!largest) {
+            vm.assertEq(left[0], full[0], "alice gets what she got");
+            vm.assertEq(left[2], full[2], "carol gets what she got");
+        }
+        vm.assertLe(left[0] + left[1] + left[2], REWARD, "credited");
+    }
+
+    function testFuzz_settle_leavesOutTheCoordinatorsOwnEntry(uint32 a, uint32 b, uint32 c) public {
+        _cancelFirst();
+        uint32[] memory weights = _three(a, b, c);
+        uint256[3] memory without = _credited(weights);
+        uint32[] memory withRoot = new uint32[](4);
+        (withRoot[0], withRoot[1], withRoot[2]) = (weights[0], weights[1], weights[2]);
+        uint256[3] memory credits = _credited(withRoot);
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.assertEq(credits[i], without[i], "a root update changes no payment");
+        }
+    }
+
+    function test_settle_paysNothingForAWeightThatTheCoordinatorGivesItself() public {
+        _cancelFirst();
+        uint32[] memory weights = new uint32[](4);
+        (weights[0], weights[3]) = (1, 4);
+        uint256[3] memory credits = _credited(weights);
+        vm.assertEq(credits[0], uint256(REWARD) / 12, "alice");
+        vm.assertEq(credits[1] + credits[2], 0, "the others");
+    }
+
+    function test_settle_paysNobodyWhereAllEntriesAreTheCoordinators() public {
+        _cancelFirst();
+        IRoundLedger.Policy memory lonely = policy();
+        lonely.minContributors = 1;
+        vm.prank(address(timelock));
+        ledger.addPolicy(lonely);
+        RoundId latest = open();
+        commitOwn(coordinator, latest);
+        IRoundLedger.Entry[] memory entries = new IRoundLedger.Entry[](1);
+        entries[0] = IRoundLedger.Entry(coordinator.addr, ledger.hashCommitment(commitmentOf(coordinator.addr, latest)));
+        uint32[] memory weights = new uint32[](1);
+        weights[0] = 1;
+        skipCommitWindow(latest);
         vm.prank(coordinator.addr);
-        ledger.anchor(round, anchorWith(round, weights));
-        skipChallengeWindow(round);
-        ledger.finalize(round);
-        ledger.settle(round, entries, anchorWith(round, weights));
-        uint256 sum = uint256(weights[0]) + weights[1] + weights[2];
-        uint256 credited = ledger.claimable(alice.addr) + ledger.claimable(bob.addr) + ledger.claimable(carol.addr);
-        vm.assertLe(credited, REWARD, "credited");
-        vm.assertLe(REWARD - credited, 2, "dust is under one unit a contributor");
-        vm.assertEq(ledger.claimable(alice.addr), uint256(REWARD) * weights[0] / sum, "share of alice");
+        ledger.anchor(latest, anchorWith(latest, weights));
+        skipChallengeWindow(latest);
+        ledger.finalize(latest);
+        ledger.settle(latest, entries, anchorWith(latest, weights));
+        vm.assertEq(ledger.claimable(coordinator.addr), 0, "claimable");
+        vm.assertTrue(ledger.rounds(latest).settled, "settled");
     }
 }

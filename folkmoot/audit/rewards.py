@@ -15,6 +15,7 @@ from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Ledger, Round
 from folkmoot.chain.deploy import ZERO_ADDRESS
 from folkmoot.chain.events import RewardClaimed, RewardCredited, Transfer
+from folkmoot.rewards import payments
 
 _CHECK = "rewards"
 _SUPPLY = "supply"
@@ -52,11 +53,19 @@ def check_rewards(history: History, ledger: Ledger) -> int:
     return claimed
 
 
-def expected_rewards(reward: int, contributors: Sequence[str], weights: Sequence[int]) -> Mapping[str, int]:
-    """Split a round's reward by weight, rounding down; who gets nothing is left out."""
-    total = sum(weights)
-    shares = {who: reward * weight // total for who, weight in zip(contributors, weights, strict=True)}
-    return {who: share for who, share in shares.items() if share}
+def expected_rewards(
+    reward: int, contributors: Sequence[str], weights: Sequence[int], coordinator: str
+) -> Mapping[str, int]:
+    """Split a round's reward as ``folkmoot.rewards`` does; who gets nothing is left out.
+
+    Args:
+        reward: Of the round.
+        contributors: Of its entries, in entry order; an account has one entry a round.
+        weights: One an entry.
+        coordinator: Account that opened the round, whose own entry is not paid.
+    """
+    amounts = payments(reward, weights, [who != coordinator for who in contributors])
+    return {who: amount for who, amount in zip(contributors, amounts, strict=True) if amount}
 
 
 def check_supply(history: History, creation: Creation | None, claimed: int) -> None:
@@ -105,7 +114,9 @@ def _check_round(found: Round, credited: Sequence[RewardCredited]) -> None:
             raise mismatch(subject, "the reason of the reward", "a settled round", "one that was not settled")
         return
     contributors = [event.contributor for event in found.commits]
-    expected = expected_rewards(found.policy.reward, contributors, found.anchor.weights)
+    expected = expected_rewards(
+        found.policy.reward, contributors, found.anchor.weights, found.opened.coordinator
+    )
     for event in credited:
         subject = Subject(check=_CHECK, round=found.number, contributor=event.contributor, event=event)
         require(subject, "the settlement of the reward", found.settled.transaction, event.transaction)

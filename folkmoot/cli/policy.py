@@ -35,7 +35,9 @@ def policy(
     ] = "multi_krum:1,0",
     min_stake: Annotated[str, typer.Option(help="Tokens that a contributor must have at stake.")] = "100",
     bond: Annotated[str, typer.Option(help="Tokens that the coordinator must have at stake.")] = "500",
-    reward: Annotated[str, typer.Option(help="Tokens minted for a final round, split by weight.")] = "100",
+    reward: Annotated[
+        str, typer.Option(help="Tokens for a final round: equal shares, each paid by weight.")
+    ] = "100",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the policy file.")] = False,
     json_: Json = False,
 ) -> None:

@@ -56,7 +56,8 @@ interface IRoundLedger {
         uint128 minStake;
         /// @notice Stake that the coordinator must have when it opens and when it anchors; lost when fraud is proven.
         uint128 bond;
-        /// @notice Tokens that are minted for a final round, split by weight.
+        /// @notice Most tokens that are minted for a final round: an equal share for each entry of full weight, and
+        /// less for the others, see `settle`.
         uint128 reward;
         /// @notice Contract that may void a round of this policy by `reportFraud`. Zero: no proof is accepted.
         address verifier;
@@ -282,9 +283,15 @@ interface IRoundLedger {
     /// Warning: a policy's verifier is trusted; one that reports honest rounds burns honest bonds.
     function reportFraud(RoundId round, address challenger) external;
 
-    /// @notice Credit the rewards of a final round by weight.
+    /// @notice Credit the rewards of a final round: `floor(reward * w_i / (n * max_j w_j))` to each entry, with n the
+    /// number of entries that are not the coordinator's own, which are never paid.
     /// @dev Anybody. Needs the whole list of entries and weights, which are checked against the recorded hashes.
-    /// Rounding down leaves dust unminted.
+    /// An equal share, `reward / n`, is the most that anybody gets, and the entry with the largest weight gets it. What
+    /// an entry that was left out does not get goes to nobody and is not minted: if it went to the others, each of them
+    /// would earn by having somebody left out, and attackers who push honest contributors out would be paid for it. So
+    /// lowering a weight raises no other payment, unless it was the largest weight.
+    /// Warning: entries of weight zero, and those that were never delivered, count in n: who commits and sends nothing
+    /// makes every share smaller. It costs the stake to be a member, and earns nothing.
     function settle(RoundId round, Entry[] calldata entries, Anchor calldata anchor_) external;
 
     /// @notice Mint to `account` what settled rounds credited to it. Anybody may send it.

@@ -23,7 +23,8 @@ contract LedgerHandler is Test {
     }
 
     Parts private _parts;
-    address[3] private _contributors;
+    /// @dev The last one is the coordinator, whose own entries are never paid.
+    address[4] private _contributors;
 
     mapping(uint256 round => IRoundLedger.Phase) private _lastPhase;
     mapping(uint256 round => uint256) public timesFinal;
@@ -31,10 +32,12 @@ contract LedgerHandler is Test {
     mapping(uint256 round => uint32[]) private _weights;
     /// @notice What was credited for a round, claimed by everybody, and burnt by slashing.
     mapping(uint256 round => uint256) public credited;
+    /// @notice Largest amount that one account was credited for a round, times the number of entries that are paid.
+    mapping(uint256 round => uint256) public largest;
     uint256 public claimed;
     uint256 public burnt;
 
-    constructor(Parts memory parts, address[3] memory contributors) {
+    constructor(Parts memory parts, address[4] memory contributors) {
         _parts = parts;
         _contributors = contributors;
         _lastPhase[0] = IRoundLedger.Phase.Final;
@@ -63,8 +66,9 @@ contract LedgerHandler is Test {
 
     function commit(uint256 who, uint64 sumSquares) external phasesMoveForward {
         RoundId round = _last();
-        address contributor = _contributors[who % 3];
+        address contributor = _contributors[who % 4];
         if (_parts.ledger.phase(round) != IRoundLedger.Phase.Open) return;
+        if (_parts.vault.stakeOf(contributor) < _policy().minStake) return;
         if (_parts.ledger.hasCommitted(round, contributor)) return;
         IRoundLedger.Commitment memory commitment = IRoundLedger.Commitment({
             contributor: contributor,
@@ -132,13 +136,22 @@ contract LedgerHandler is Test {
         IRoundLedger.Round memory stored = _parts.ledger.rounds(round);
         if (RoundId.unwrap(round) == 0 || stored.phase != IRoundLedger.Phase.Final || stored.settled) return;
         uint256 number = RoundId.unwrap(round);
-        uint256 before = _claimable();
+        uint256[4] memory before = _claimable();
         _parts.ledger.settle(round, _entries[number], _anchor(number));
-        credited[number] += _claimable() - before;
+        uint256[4] memory afterwards = _claimable();
+        uint256 paid;
+        for (uint256 i = 0; i < _entries[number].length; ++i) {
+            if (_entries[number][i].contributor != _parts.coordinator) ++paid;
+        }
+        for (uint256 i = 0; i < 4; ++i) {
+            uint256 credit = afterwards[i] - before[i];
+            credited[number] += credit;
+            if (credit * paid > largest[number]) largest[number] = credit * paid;
+        }
     }
 
     function claim(uint256 who) external phasesMoveForward {
-        address account = _contributors[who % 3];
+        address account = _contributors[who % 4];
         if (_parts.ledger.claimable(account) == 0) return;
         claimed += _parts.ledger.claim(account);
     }
@@ -199,9 +212,9 @@ contract LedgerHandler is Test {
         return _parts.ledger.policies(_parts.ledger.currentPolicy());
     }
 
-    function _claimable() private view returns (uint256 sum) {
-        for (uint256 i = 0; i < 3; ++i) {
-            sum += _parts.ledger.claimable(_contributors[i]);
+    function _claimable() private view returns (uint256[4] memory amounts) {
+        for (uint256 i = 0; i < 4; ++i) {
+            amounts[i] = _parts.ledger.claimable(_contributors[i]);
         }
     }
 }
@@ -215,7 +228,7 @@ contract LedgerInvariants is RoundTest {
         super.setUp();
         _handler = new LedgerHandler(
             LedgerHandler.Parts(ledger, vault, token, coordinator.addr, verifier.addr, treasury.addr),
-            [alice.addr, bob.addr, carol.addr]
+            [alice.addr, bob.addr, carol.addr, coordinator.addr]
         );
     }
 
@@ -230,6 +243,7 @@ contract LedgerInvariants is RoundTest {
             _handler.openRound();
             _handler.commit(0, 1);
             _handler.commit(1, 1);
+            _handler.commit(3, 1);
             _handler.anchor(i);
         }
         _handler.finalize(1);
@@ -244,6 +258,7 @@ contract LedgerInvariants is RoundTest {
         assertPhase(id(3), IRoundLedger.Phase.Cancelled, "voided");
         assertPhase(id(4), IRoundLedger.Phase.Cancelled, "cancelled");
         vm.assertGt(_handler.credited(1), 0, "settled");
+        vm.assertGt(_handler.largest(1), 0, "somebody was paid");
         vm.assertGt(_handler.claimed(), 0, "claimed");
         vm.assertGt(_handler.burnt(), 0, "burnt");
     }
@@ -298,8 +313,10 @@ contract LedgerInvariants is RoundTest {
         uint256 all;
         for (uint256 i = 0; i < _handler.rounds(); ++i) {
             vm.assertLe(_handler.credited(i), REWARD, "credited for a round");
+            vm.assertLe(_handler.largest(i), REWARD, "nobody gets more than an equal share");
             all += _handler.credited(i);
         }
+        vm.assertEq(ledger.claimable(coordinator.addr), 0, "the coordinator's own entries are never paid");
         uint256 open_ = ledger.claimable(alice.addr) + ledger.claimable(bob.addr) + ledger.claimable(carol.addr);
         vm.assertEq(_handler.claimed() + open_, all, "credited is claimed or claimable");
     }

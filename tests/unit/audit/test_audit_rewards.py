@@ -15,6 +15,7 @@ from folkmoot.errors import AuditFailure
 from tests.unit.audit.records import ADA, BEN, CLEO, COORDINATOR, DEPLOYMENT, NOBODY, Script, transfer
 from tests.unit.audit.test_audit_rounds import POLICY, Play
 
+SIXTH = POLICY.reward // 6
 THIRD = POLICY.reward // 3
 
 
@@ -36,31 +37,34 @@ def settled(*rewards: tuple[str, int], weights: tuple[int, ...] = (1, 0, 2), cla
     return play
 
 
-def test_a_reward_is_split_by_weight_and_rounded_down() -> None:
-    assert expected_rewards(10, [ADA, BEN, CLEO], [1, 0, 2]) == {ADA: 3, CLEO: 6}
-    assert expected_rewards(0, [ADA], [1]) == {}
+def test_a_reward_follows_the_weights_and_leaves_the_coordinator_out() -> None:
+    assert expected_rewards(10, [ADA, BEN, CLEO], [1, 0, 2], COORDINATOR) == {ADA: 1, CLEO: 3}
+    assert expected_rewards(10, [ADA, COORDINATOR, CLEO], [1, 0, 2], COORDINATOR) == {ADA: 2, CLEO: 5}
+    assert expected_rewards(10, [ADA, COORDINATOR], [1, 2], COORDINATOR) == {ADA: 5}
+    assert expected_rewards(10, [COORDINATOR], [1], COORDINATOR) == {}
+    assert expected_rewards(0, [ADA], [1], COORDINATOR) == {}
 
 
 def test_right_rewards_pass() -> None:
-    play = settled((ADA, THIRD), (CLEO, 2 * POLICY.reward // 3), claim=2 * POLICY.reward // 3)
-    history = play.history(claimable={ADA: THIRD, CLEO: 0})
-    assert check_rewards(history, play.replayed()) == 2 * POLICY.reward // 3
+    play = settled((ADA, SIXTH), (CLEO, THIRD), claim=THIRD)
+    history = play.history(claimable={ADA: SIXTH, CLEO: 0})
+    assert check_rewards(history, play.replayed()) == THIRD
 
 
 @pytest.mark.parametrize(
     ("play", "claimable", "what"),
     [
-        (settled((ADA, THIRD + 1), (CLEO, 2 * THIRD)), {}, "the reward"),
-        (settled((ADA, THIRD), (BEN, 1)), {}, "the reward"),
-        (settled((ADA, THIRD)), {}, "the rewarded contributors"),
+        (settled((ADA, SIXTH + 1), (CLEO, THIRD)), {}, "the reward"),
+        (settled((ADA, SIXTH), (BEN, 1)), {}, "the reward"),
+        (settled((ADA, SIXTH)), {}, "the rewarded contributors"),
         (
-            settled((ADA, THIRD), (CLEO, 2 * POLICY.reward // 3), claim=5),
+            settled((ADA, SIXTH), (CLEO, THIRD), claim=5),
             {},
             "the claimed rewards",
         ),
         (
-            settled((ADA, THIRD), (CLEO, 2 * POLICY.reward // 3)),
-            {ADA: THIRD, CLEO: 0},
+            settled((ADA, SIXTH), (CLEO, THIRD)),
+            {ADA: SIXTH, CLEO: 0},
             "what can be claimed",
         ),
     ],
