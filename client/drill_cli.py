@@ -163,7 +163,8 @@ def _lines(plan: Plan, calm: Outcome, outcome: Outcome) -> dict[str, str]:
         f"{_percent(outcome.worst_honest_dropped)} of the one hit most",
         "the same without attack": f"{_percent(calm.honest_dropped)}, {_percent(calm.worst_honest_dropped)}",
         "honest weight lost": _percent(outcome.honest_weight_lost),
-        "attacker's reward": f"{_percent(outcome.attacker_reward)} of an honest one's",
+        "attacker's reward": f"{_percent(outcome.attacker_pay)} of an equal share, "
+        f"{_percent(outcome.attacker_reward)} of an honest one's",
         "honest stake lost": "0 (statistics never slash)",
     }
     return lines
@@ -208,6 +209,7 @@ def _grid(
         "backdoor": "Backdoor works on, %",
         "detected": "Attackers' updates left out, %",
         "honest_dropped": "Honest updates left out, %",
+        "attacker_pay": "Attacker's reward, % of an equal share",
         "attacker_reward": "Attacker's reward, % of an honest one's",
     }
     shown: list[Any] = []

@@ -31,6 +31,7 @@ from folkmoot.hashing import keccak
 from folkmoot.manifest import Manifest
 from folkmoot.optimizer import UNIT as OUTER_UNIT
 from folkmoot.optimizer import next_exponents, outer_step
+from folkmoot.rewards import payments
 from folkmoot.state import State
 from folkmoot.updates import MemoryUpdate
 
@@ -144,7 +145,10 @@ class Outcome:
     honest_weight_lost: float
     """How much less than an equal part of the weight the honest contributors had together."""
     attacker_reward: float | None
-    """Mean over attackers and rounds of ``floor(reward w / W)``, relative to the honest mean."""
+    """Mean over attackers and rounds of what a round pays, relative to the honest mean. Where honest contributors
+    earn little it can be above 1, though nobody gains by that: see ``attacker_pay``."""
+    attacker_pay: float | None
+    """The same relative to an equal share of the reward, the most that a round pays anybody: at most 1."""
     honest_reward_spread: float
     """Smallest total reward of an honest contributor relative to the honest mean."""
     curve: tuple[float, ...] = field(repr=False)
@@ -475,8 +479,9 @@ class Run:
         """Sum up the rounds so far."""
         weights = np.array(self.weights, dtype=np.int64)
         zero = weights == 0
-        rewards = np.array([[REWARD * w // sum(row) for w in row] for row in self.weights], dtype=object)
+        rewards = np.array([payments(REWARD, row) for row in self.weights], dtype=object)
         per_round = rewards.astype(np.float64).mean(axis=0)
+        full_pay = REWARD // self.plan.contributors
         honest = per_round[self.honest_places]
         equal = len(self.honest_places) / self.plan.contributors
         share = weights[:, self.honest_places].sum(axis=1) / weights.sum(axis=1)
@@ -492,6 +497,7 @@ class Run:
             attacker_reward=float(per_round[attackers].mean() / max(honest.mean(), 1.0))
             if attackers
             else None,
+            attacker_pay=float(per_round[attackers].mean() / full_pay) if attackers else None,
             honest_reward_spread=float(honest.min() / max(honest.mean(), 1.0)),
             curve=tuple(self.curve),
         )

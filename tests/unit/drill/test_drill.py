@@ -17,6 +17,7 @@ from folkmoot.drill.federation import Plan, Run, Workload, run
 from folkmoot.drill.grid import Cell, Table, grid, load, rule_text
 from folkmoot.drill.network import NAMES, Network
 from folkmoot.errors import InputError
+from folkmoot.verdict import Reason
 
 SMALL = Plan(contributors=7, malicious=2, rounds=4, rule="guarded_mean")
 
@@ -31,7 +32,7 @@ def test_a_federation_learns(workload: Workload) -> None:
     outcome = run(workload, replace(SMALL, rounds=12))
     assert outcome.curve[-1] > 0.9
     assert outcome.detected is None
-    assert outcome.attacker_reward is None
+    assert outcome.attacker_reward is outcome.attacker_pay is None
 
 
 @pytest.mark.parametrize("root", federation.ROOTS)
@@ -41,12 +42,13 @@ def test_every_attack_runs(workload: Workload, name: str, root: str) -> None:
     assert 0 <= outcome.accuracy <= 1
     assert (outcome.backdoor is None) == (ATTACKS[name].goal != "backdoor")
     assert outcome.slashed == 0
+    assert outcome.attacker_pay is None or 0 <= outcome.attacker_pay <= 1
     assert json.loads(json.dumps(outcome.to_json()))["accuracy"] == pytest.approx(outcome.accuracy, abs=1e-4)
 
 
 def test_the_mean_pays_everybody_the_same(workload: Workload) -> None:
     outcome = run(workload, replace(SMALL, rule="mean", attack="free-zero"))
-    assert outcome.attacker_reward == 1
+    assert outcome.attacker_reward == outcome.attacker_pay == 1
     assert outcome.detected == 0
     assert outcome.honest_weight_lost == 0
 
@@ -56,6 +58,30 @@ def test_the_guarded_mean_pays_nothing_or_once(workload: Workload, name: str) ->
     outcome = run(workload, replace(SMALL, attack=name))
     assert outcome.attacker_reward is not None
     assert outcome.attacker_reward <= (0.6 if name == "sybil" else 0.0)
+    assert outcome.attacker_pay is not None
+    assert outcome.attacker_pay <= (0.6 if name == "sybil" else 0.0)
+
+
+def test_a_commitment_to_something_else_is_refused_and_harms_nobody(workload: Workload) -> None:
+    for name, reason in (("wrong-round", Reason.ROUND_UNKNOWN), ("wrong-base", Reason.WRONG_BASE)):
+        drill = Run(workload, replace(SMALL, attack=name))
+        outcome = drill.run()
+        assert outcome.detected == 1
+        assert outcome.attacker_reward == 0
+        assert outcome.honest_dropped == 0
+        assert {drill.results[-1][place].reason for place in drill.attacker_places} == {reason}
+
+
+@pytest.mark.parametrize(("name", "behaved"), [("late-good", range(10)), ("flip-flop", range(0, 13, 2))])
+def test_attackers_that_behave_at_times_are_left_out_when_they_attack(
+    workload: Workload, name: str, behaved: range
+) -> None:
+    drill = Run(workload, replace(SMALL, attack=name, rounds=13))
+    drill.run()
+    attacked = sorted(set(range(13)) - set(behaved))
+    weights = np.array(drill.weights)[:, drill.attacker_places]
+    assert (weights[list(behaved)] > 0).mean() > 0.8
+    assert (weights[attacked] > 0).mean() == 0
 
 
 def test_late_attackers_commit_last(workload: Workload) -> None:
