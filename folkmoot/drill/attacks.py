@@ -19,6 +19,9 @@ import numpy as np
 from folkmoot.arrays import F32
 from folkmoot.errors import InputError
 
+GOOD_ROUNDS = 10
+"""Rounds in which ``late-good`` behaves well."""
+
 
 class Judge(Protocol):
     """Says what would come of what the attackers consider to send."""
@@ -55,6 +58,8 @@ class Scene:
     """The attack's strength; what it means is the attack's business."""
     judge: Judge
     """Tries something out against the rule in use."""
+    number: int = 0
+    """The round, from 0 on."""
 
     @property
     def count(self) -> int:
@@ -105,6 +110,9 @@ class Attack:
     """The attackers commit after everybody else: a copier has to. Others commit first, which favours them."""
     goal: str = "harm"
     """``harm`` the model, plant a ``backdoor``, or earn a ``reward`` without work."""
+    claim: str = ""
+    """What the attackers' commitments name wrongly: nothing, the ``base`` (the one of the round before), or the
+    ``round`` as well."""
 
 
 def _own(scene: Scene) -> F32:
@@ -201,6 +209,18 @@ def _one_coordinate(scene: Scene) -> F32:
     return sent
 
 
+def _alternating(scene: Scene) -> F32:
+    return scene.alike(np.resize(np.array([1e3, -1e3], dtype=np.float32), scene.own.shape[1]))
+
+
+def _late(scene: Scene) -> F32:
+    return scene.own if scene.number < GOOD_ROUNDS else _ipm(scene)
+
+
+def _flip_flop(scene: Scene) -> F32:
+    return _ipm(scene) if scene.number % 2 else scene.own
+
+
 def _worst(scene: Scene, candidates: Sequence[F32]) -> F32:
     """The candidate that sets the model back most, as the rule in use would take it."""
     progress = [scene.judge(candidate) for candidate in candidates]
@@ -268,6 +288,11 @@ ATTACKS: dict[str, Attack] = {
         Attack("min-max-noise", "min-max with noise", _with_noise(_min_max)),
         Attack("extreme", "every coordinate the largest there is", _extreme),
         Attack("one-coordinate", "one coordinate the largest there is, the others 0", _one_coordinate),
+        Attack("alternating", "the largest there is, up and down by turns", _alternating),
+        Attack("late-good", f"behaves for {GOOD_ROUNDS} rounds, then does as ipm", _late, 2.0),
+        Attack("flip-flop", "does as ipm in every other round", _flip_flop, 2.0),
+        Attack("wrong-round", "a signed update for the round before", _own, claim="round"),
+        Attack("wrong-base", "a signed update from the base before", _stale, claim="base"),
         Attack("adaptive", "strength, direction and disguise searched against the rule in use", _adaptive),
         Attack("adaptive-root", "keeps a searched cosine with root update or path", _adaptive_root),
         Attack("backdoor-corner", "trigger: a corner patch", _own, data="corner", goal="backdoor"),

@@ -20,20 +20,22 @@ from folkmoot.aggregation.reference import Reference, ReferencedFacts, reference
 from folkmoot.aggregation.rules import rule
 from folkmoot.aggregation.weighted_sum import aggregate_of, check_weights, sum_lanes
 from folkmoot.arrays import F32, F64, I64
-from folkmoot.checks import UpdateSummary, check_bytes
+from folkmoot.checks import UpdateSummary, check_base, check_bytes
 from folkmoot.codec import QMAX, ZERO, encode_update
 from folkmoot.commitment import Commitment
 from folkmoot.drill.attacks import Scene, attack
 from folkmoot.drill.network import NAMES, Network
-from folkmoot.errors import InputError
+from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.fixed_point import LEAF
 from folkmoot.hashing import keccak
+from folkmoot.header import RoundHeader
 from folkmoot.manifest import Manifest
 from folkmoot.optimizer import UNIT as OUTER_UNIT
 from folkmoot.optimizer import next_exponents, outer_step
 from folkmoot.rewards import payments
 from folkmoot.state import State
 from folkmoot.updates import MemoryUpdate
+from folkmoot.verdict import Reason
 
 ROOTS = ("none", "good", "biased")
 """Root sets: none, one of every class, one of half of the classes."""
@@ -41,9 +43,11 @@ ROOTS = ("none", "good", "biased")
 REWARD = 10 * 10**18
 """Tokens (1e-18) for a round, as in the demo."""
 
+LAST_ROUNDS = 3
+"""Accuracy and backdoor of a drill are the mean of these."""
+
 _FIRST_EXPONENT = -12
 _ROOT_ACCOUNT = "0x" + "00" * 19 + "01"
-_LAST_ROUNDS = 3  # the accuracy is the mean of these
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,6 +250,7 @@ class Run:
                 self.attack_rng,
                 self.strength,
                 self.judge(honest, root),
+                number,
             )
             self.earlier_own, self.earlier_sent = own, np.asarray(self.attack.send(seen), dtype=np.float32)
             sent = np.concatenate([honest, self.earlier_sent])
@@ -268,13 +273,17 @@ class Run:
             float32[d], the next model.
         """
         flat = self.model
-        readers, summaries = self._deliver(number, flat, updates)
+        arrived = self._deliver(number, flat, updates)
+        delivered = [one for one in arrived if not isinstance(one, Reason)]
+        readers, summaries = [reader for reader, _ in delivered], [summary for _, summary in delivered]
         facts = self._facts(readers, summaries, self._root_reader(number, flat, root), self.path)
-        results = self.rule(facts, self.plan.parameters)
-        weights = [result.weight for result in results]
+        judged = self.rule(facts, self.plan.parameters)
+        weights = [result.weight for result in judged]
         total = check_weights(weights)
+        verdicts = iter(judged)
+        results = [Weighted(0, one) if isinstance(one, Reason) else next(verdicts) for one in arrived]
         self.results.append(results)
-        self.weights.append(weights)
+        self.weights.append([result.weight for result in results])
         lanes = sum_lanes(readers, weights, 0, self.manifest.leaves)
         aggregate = aggregate_of(lanes, total)
         of_leaf = np.array(self.exponents, dtype=np.int64)[self.manifest.tensor_of_leaf]
@@ -350,36 +359,64 @@ class Run:
 
     def _deliver(
         self, number: int, flat: F32, updates: F32
-    ) -> tuple[list[MemoryUpdate], list[UpdateSummary]]:
-        """Encode and check every update."""
-        readers, summaries = [], []
-        for index, update in enumerate(updates):
-            account = "0x" + keccak(index.to_bytes(4, "big"))[:20].hex()
-            reader, summary = self._encode(number, flat, update, account)
-            readers.append(reader)
-            summaries.append(summary)
-        return readers, summaries
+    ) -> list[tuple[MemoryUpdate, UpdateSummary] | Reason]:
+        """Encode and check every update: its bytes and what they tell, or why it was refused."""
+        header = self.header(number)
+        arrived: list[tuple[MemoryUpdate, UpdateSummary] | Reason] = []
+        for place, update in enumerate(updates):
+            account = "0x" + keccak(place.to_bytes(4, "big"))[:20].hex()
+            try:
+                arrived.append(self._encode(header, flat, update, account, self.claim(place, number)))
+            except UpdateRefused as error:
+                arrived.append(Reason(error.code))
+        return arrived
+
+    def header(self, number: int) -> RoundHeader:
+        """Header of the round ``number``, counted from 0; rounds on a ledger begin with 1."""
+        seed = keccak(self.plan.seed.to_bytes(8, "big"), number.to_bytes(8, "big"))
+        return RoundHeader(
+            number + 1, self.manifest.hash, self.base_root(number), 1, 8, seed, tuple(self.exponents)
+        )
+
+    def base_root(self, number: int) -> bytes:
+        """What stands here for the state root of a round's base: no attack of a drill touches that tree."""
+        return keccak(b"base", self.plan.seed.to_bytes(8, "big"), number.to_bytes(8, "big"))
+
+    def claim(self, place: int, number: int) -> tuple[int, bytes]:
+        """Round and base that a contributor commits to; an attack may claim those of the round before."""
+        claim = self.attack.claim if place in self.attacker_places else ""
+        if not claim:
+            return number + 1, self.base_root(number)
+        before = self.base_root(number - 1) if number else bytes(32)
+        return number + (claim == "base"), before
 
     def _encode(
-        self, number: int, flat: F32, update: F32, account: str
+        self, header: RoundHeader, flat: F32, update: F32, account: str, claim: tuple[int, bytes]
     ) -> tuple[MemoryUpdate, UpdateSummary]:
         """Encode an update, and check it as a coordinator does.
 
         Building the tree a second time for the check is most of a drill's work, and a drill's contributors
         send what they commit to: it is done in the first round, and later only the sums are taken.
+
+        Raises:
+            UpdateRefused: It is for another round or base.
         """
-        seed = keccak(self.plan.seed.to_bytes(8, "big"), number.to_bytes(8, "big"))
-        encoded = encode_update(flat, flat - update, self.exponents, self.manifest, seed, account)
+        encoded = encode_update(flat, flat - update, header.exponents, self.manifest, header.seed, account)
         reader = MemoryUpdate(encoded.data)
-        if number == 0:
-            commitment = Commitment(account, number, bytes(32), encoded.root, encoded.sum_squares, 1)
+        commitment = Commitment(account, *claim, encoded.root, encoded.sum_squares, 1)
+        check_base(commitment, header)
+        if header.round == 1:
             return reader, check_bytes(reader, commitment, self.manifest)
         sizes = np.abs(reader.read(0, self.manifest.leaves).astype(np.int64) - ZERO).sum(axis=1)
         sums = np.add.reduceat(sizes, self.manifest.leaf_offsets[:-1])
         return reader, UpdateSummary(encoded.root, encoded.sum_squares, tuple(sums.tolist()), "")
 
     def _root_reader(self, number: int, flat: F32, root: F32 | None) -> MemoryUpdate | None:
-        return None if root is None else self._encode(number, flat, root, _ROOT_ACCOUNT)[0]
+        if root is None:
+            return None
+        header = self.header(number)
+        claim = (header.round, header.base_state_root)
+        return self._encode(header, flat, root, _ROOT_ACCOUNT, claim)[0]
 
     def _facts(
         self,
@@ -488,8 +525,8 @@ class Run:
         dropped = zero[:, self.honest_places].mean(axis=0)
         attackers = self.attacker_places
         return Outcome(
-            accuracy=float(np.mean(self.curve[-_LAST_ROUNDS:])),
-            backdoor=float(np.mean(self.backdoors[-_LAST_ROUNDS:])) if self.backdoors else None,
+            accuracy=float(np.mean(self.curve[-LAST_ROUNDS:])),
+            backdoor=float(np.mean(self.backdoors[-LAST_ROUNDS:])) if self.backdoors else None,
             detected=float(zero[:, attackers].mean()) if attackers else None,
             honest_dropped=float(dropped.mean()),
             worst_honest_dropped=float(dropped.max()),
