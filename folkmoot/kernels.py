@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 
-from folkmoot.arrays import F32, I16, I64, U8, U32, U64
+from folkmoot.arrays import F32, I16, I64, U8, U16, U32, U64
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -199,6 +199,60 @@ def add_weighted(leaves: U8, weight: np.uint32, total: U32) -> None:
     """Add ``weight * byte`` to uint32[m] for each byte of uint8[m]."""
     for place in range(leaves.shape[0]):
         total[place] += np.uint32(leaves[place]) * weight
+
+
+_STRIP = 4096  # coordinates that are trimmed at a time
+
+
+@_compiled
+def _count_below(row: U8, tried: U8, below: U16) -> None:
+    """Add 1 where ``row < tried``. A function of its own, as are the next two: see ``_integers``."""
+    for place in range(row.shape[0]):
+        below[place] = np.uint16(below[place] + np.uint16(row[place] < tried[place]))
+
+
+@_compiled
+def _keep(below: U16, rank: np.uint16, tried: U8, found: U8) -> None:
+    """Keep what was tried where at most ``rank`` values are below it."""
+    for place in range(found.shape[0]):
+        if below[place] <= rank:
+            found[place] = tried[place]
+
+
+@_compiled
+def _add_clamped(row: U8, low: U8, high: U8, total: U32) -> None:
+    """Add the values of a row, moved into the range from ``low`` to ``high``."""
+    for place in range(row.shape[0]):
+        total[place] += np.uint32(min(max(row[place], low[place]), high[place]))
+
+
+@_compiled
+def add_trimmed(values: U8, ends: int, total: U32) -> None:
+    """Add the sum of the middle values of each column of uint8[k, m] to uint32[m], k below 2^16.
+
+    The ends of the middle are found bit by bit, in 8 passes each whatever is trimmed.
+    """
+    count = values.shape[0]
+    low = np.empty(_STRIP, dtype=np.uint8)
+    high = np.empty(_STRIP, dtype=np.uint8)
+    tried = np.empty(_STRIP, dtype=np.uint8)
+    below = np.empty(_STRIP, dtype=np.uint16)
+    for first in range(0, values.shape[1], _STRIP):
+        size = min(_STRIP, values.shape[1] - first)
+        for found, rank in ((low, ends), (high, count - 1 - ends)):
+            found[:] = 0
+            for shift in range(8):
+                bit = np.uint8(128 >> shift)
+                for place in range(size):
+                    tried[place] = found[place] | bit
+                below[:] = 0
+                for i in range(count):
+                    _count_below(values[i, first : first + size], tried[:size], below[:size])
+                _keep(below[:size], np.uint16(rank), tried[:size], found[:size])
+        for i in range(count):
+            _add_clamped(values[i, first : first + size], low[:size], high[:size], total[first : first + size])
+        for place in range(size):
+            total[first + place] -= np.uint32(ends) * (np.uint32(low[place]) + np.uint32(high[place]))
 
 
 _BLOCK = 2048  # coordinates of each update that are multiplied at a time
