@@ -6,6 +6,7 @@ import { Commitments } from "../../src/libraries/Commitments.sol";
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
 import { OuterStep } from "../../src/libraries/OuterStep.sol";
+import { TrimmedSum } from "../../src/libraries/TrimmedSum.sol";
 import { WeightedSum } from "../../src/libraries/WeightedSum.sol";
 
 /// @notice The libraries behind external calls, so that a test can expect their reverts and measure their gas.
@@ -68,6 +69,18 @@ contract Libraries {
         returns (int256)
     {
         return WeightedSum.value(aggregate, coordinate, weightSum);
+    }
+
+    function trimmedLeaf(uint256 trim, uint32[] calldata weights, bytes[] calldata leaves)
+        external
+        pure
+        returns (bytes memory)
+    {
+        return TrimmedSum.leaf(trim, weights, leaves);
+    }
+
+    function trimmedDivisor(uint256 trim, uint256 count) external pure returns (uint256) {
+        return TrimmedSum.divisor(trim, count);
     }
 
     function step(int64 theta, int64 momentum, int256 aggregate, OuterStep.Settings calldata settings)
