@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from folkmoot.aggregation.facts import gram_matrix
+from folkmoot.aggregation.form import form_of
 from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.path import WINDOW, path_update
 from folkmoot.aggregation.reference import Reference, ReferencedFacts, references
 from folkmoot.aggregation.rules import rule
-from folkmoot.aggregation.weighted_sum import aggregate_of, check_weights, sum_lanes
+from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.arrays import F32, F64, I64
 from folkmoot.checks import UpdateSummary, check_base, check_bytes
 from folkmoot.codec import QMAX, ZERO, encode_update
@@ -190,6 +191,7 @@ class Run:
         self.rng = np.random.default_rng([plan.seed, 1])
         self.attack_rng = np.random.default_rng([plan.seed, 2])
         self.rule = rule(plan.rule)
+        self.form = form_of(plan.rule, plan.parameters)
         start = self.workload.network.initial(plan.seed)
         self.manifest = Manifest.from_arrays("drill", start)
         self.state = State.genesis(self.manifest, start)
@@ -279,12 +281,12 @@ class Run:
         facts = self._facts(readers, summaries, self._root_reader(number, flat, root), self.path)
         judged = self.rule(facts, self.plan.parameters)
         weights = [result.weight for result in judged]
-        total = check_weights(weights)
+        total = self.form.divisor(weights)
         verdicts = iter(judged)
         results = [Weighted(0, one) if isinstance(one, Reason) else next(verdicts) for one in arrived]
         self.results.append(results)
         self.weights.append([result.weight for result in results])
-        lanes = sum_lanes(readers, weights, 0, self.manifest.leaves)
+        lanes = self.form.lanes(readers, weights, 0, self.manifest.leaves)
         aggregate = aggregate_of(lanes, total)
         of_leaf = np.array(self.exponents, dtype=np.int64)[self.manifest.tensor_of_leaf]
         theta, momentum = outer_step(
@@ -467,6 +469,7 @@ class Run:
         inner = fixed @ fixed.T
         along = inner.mean(axis=0)  # products with the honest mean
         whole = max(float(along.mean()), 1e-12)
+        mean = fixed.mean(axis=0)
         guides: dict[str, F64] = {}
         if root is not None:
             guides["root"] = self._quantized(root[None])[0]
@@ -494,11 +497,22 @@ class Run:
                 root=known.get("root"),
                 path=known.get("path"),
             )
-            weights = np.array([r.weight for r in self.rule(facts, self.plan.parameters)], dtype=np.float64)
-            progress = weights @ np.concatenate(parts if late else parts[::-1]) / weights.sum()
-            return float(progress) / whole
+            weights = [result.weight for result in self.rule(facts, self.plan.parameters)]
+            if self.form.trim is not None:  # no product of the updates tells what is trimmed where
+                everybody = np.concatenate([fixed, tried] if late else [tried, fixed])
+                return float(self._formed(everybody, weights) @ mean) / whole
+            progress = np.array(weights, dtype=np.float64) @ np.concatenate(parts if late else parts[::-1])
+            return float(progress) / sum(weights) / whole
 
         return judge
+
+    def _formed(self, quantized: F64, weights: list[int]) -> F64:
+        """float64[d]: the mean that the form of aggregate makes of quantized updates, in their units."""
+        sizes = self._sizes()
+        readers = [MemoryUpdate((row / sizes + ZERO).astype(np.uint8)) for row in quantized]
+        total = self.form.divisor(weights)
+        lanes = self.form.lanes(readers, weights, 0, self.manifest.leaves)
+        return np.asarray(aggregate_of(lanes, total) * sizes / total, dtype=np.float64)
 
     # What came of it
 
