@@ -12,7 +12,9 @@ from benchmarks.worlds import manifest_of, random_update, round_of
 from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.weighted_sum import sum_lanes
 from folkmoot.fixed_point import LEAF
+from folkmoot.lineage import GENESIS
 from folkmoot.optimizer import outer_step
+from folkmoot.policy import NO_VERIFIER
 from folkmoot.round import compute_round
 from folkmoot.updates import MemoryUpdate
 
@@ -54,5 +56,5 @@ def cases(size: int) -> Iterator[Case]:
         "aggregation",
         "a whole round of 10 updates under multi_krum, all hashes and files",
         10 * parts[0].size,
-        lambda: compute_round(*parts),
+        lambda: compute_round(*parts, coordinator=NO_VERIFIER, lineage=GENESIS),
     )

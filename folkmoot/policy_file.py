@@ -58,7 +58,7 @@ def load(path: Path) -> Policy:
     """Read a policy file that somebody wants to deploy or to propose.
 
     Raises:
-        InputError: the file can't be read or is malformed, or its rule is none for anchored rounds.
+        InputError: the file can't be read or is malformed, or its rule can't work.
     """
     from folkmoot.aggregation.rules import check_policy_rule
 
@@ -73,7 +73,7 @@ def load(path: Path) -> Policy:
     except (ValueError, RecursionError) as error:
         raise _invalid(f"{path} is not JSON ({error})") from error
     policy = from_json(document)
-    check_policy_rule(policy.rule, policy.parameters)
+    check_policy_rule(policy)
     return policy
 
 

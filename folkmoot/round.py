@@ -19,15 +19,18 @@ from eth_abi.abi import encode
 from folkmoot import merkle
 from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.interface import RoundFacts
-from folkmoot.aggregation.rules import rule
+from folkmoot.aggregation.path import PathUpdate
+from folkmoot.aggregation.reference import Reference, ReferencedFacts, Sample, Use, references
+from folkmoot.aggregation.rules import rule, uses
 from folkmoot.aggregation.weighted_sum import aggregate_of, check_weights, sum_lanes
 from folkmoot.arrays import I64, U32
 from folkmoot.checks import UpdateSummary, check_bytes
-from folkmoot.commitment import Commitment
+from folkmoot.commitment import Commitment, checksum_address, entries_hash
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.fixed_point import LEAF
 from folkmoot.hashing import HASH_BYTES, keccak, sha256_hex
 from folkmoot.header import RoundHeader
+from folkmoot.lineage import Lineage
 from folkmoot.manifest import Manifest
 from folkmoot.merkle import AGGREGATE, MOMENTUM, THETA, Tree
 from folkmoot.optimizer import next_exponents, outer_step
@@ -189,12 +192,15 @@ def compute_round(
     entries: Sequence[Commitment],
     updates: Sequence[UpdateReader | None],
     *,
+    coordinator: str,
+    lineage: Lineage,
     aggregate_sink: Sink | None = None,
 ) -> RoundOutcome:
-    """Compute everything that follows from the entries of a round.
+    """Compute everything that follows from the entries of a round and from what came before.
 
     Each update's bytes are checked against its commitment; one that does not pass counts as not delivered.
-    The caller checks signatures, norm caps, ``entriesHash`` and that the header is the right one.
+    The caller checks signatures, norm caps, ``entriesHash``, that the header is the right one, and that the
+    lineage is the round's.
 
     Args:
         manifest: The model's layout.
@@ -203,24 +209,27 @@ def compute_round(
         base: The state that the round trained from.
         entries: The round's commitments in entry order.
         updates: The update of each entry, None where none arrived.
+        coordinator: Account that opened the round. Its own entry is the root-set update: it is compared, where
+            the rule does that, and never summed.
+        lineage: What came before. What the policy's rule does not use (``rules.uses``) may be left out.
         aggregate_sink: Gets the bytes of the aggregate file.
 
     Returns:
         The outcome.
 
     Raises:
-        InputError: Header, policy, base, manifest and entries do not belong together (``mismatch``), the
-        policy's
-            rule is unknown or its parameters are wrong, or no update was delivered (``no-updates``): such a
-            round can only be cancelled.
+        InputError: Header, policy, base, manifest, entries and lineage do not belong together (``mismatch``),
+            the policy's rule is unknown or its parameters are wrong, or nobody but the coordinator delivered an
+            update (``no-updates``): such a round can only be cancelled.
         ArtifactError: An update can't be read.
     """
     _check_belonging(manifest, header, policy, base, entries, updates)
     summaries = [_delivered(update, entry, manifest) for update, entry in zip(updates, entries, strict=True)]
+    root = [entry.contributor == checksum_address(coordinator) for entry in entries]
     delivered = [
         (update, summary)
-        for update, summary in zip(updates, summaries, strict=True)
-        if update is not None and summary is not None
+        for update, summary, own in zip(updates, summaries, root, strict=True)
+        if update is not None and summary is not None and not own
     ]
     if not delivered:
         raise InputError(
@@ -228,12 +237,26 @@ def compute_round(
             remedy="Cancel the round, or fetch the missing files.",
             code="no-updates",
         )
-    facts = RoundFacts(
-        gram_matrix(manifest, header.exponents, [update for update, _ in delivered]),
+    readers = [update for update, _ in delivered]
+    known = _references(
+        manifest,
+        header,
+        uses(policy.rule),
+        readers,
+        root=next(
+            (u for u, s, own in zip(updates, summaries, root, strict=True) if own and s is not None), None
+        ),
+        base=base,
+        lineage=lineage,
+        sample=Sample.of(manifest.leaves, entries_hash(entries)),
+    )
+    facts = ReferencedFacts(
+        gram_matrix(manifest, header.exponents, readers),
         tuple(summary.sum_squares for _, summary in delivered),
         tuple(summary.sum_absolute for _, summary in delivered),
+        *known,
     )
-    verdicts = _verdicts(header, policy, entries, summaries, facts)
+    verdicts = _verdicts(header, policy, entries, summaries, root, facts)
     weights = tuple(verdict.weight for verdict in verdicts.verdicts)
     exponents = next_exponents(
         header.exponents,
@@ -335,20 +358,57 @@ def _delivered(update: UpdateReader | None, entry: Commitment, manifest: Manifes
         return None
 
 
+def _references(
+    manifest: Manifest,
+    header: RoundHeader,
+    used: frozenset[Use],
+    updates: Sequence[UpdateReader],
+    *,
+    root: UpdateReader | None,
+    base: State,
+    lineage: Lineage,
+    sample: Sample,
+) -> tuple[Reference | None, Reference | None, tuple[Reference, ...]]:
+    """Compare the references that a rule uses with the delivered updates: root, path, earlier updates.
+
+    Raises:
+        InputError: ``mismatch``: the lineage lacks the path's state, or an earlier update has another size.
+    """
+    guides: dict[Use, UpdateReader] = {}
+    if Use.ROOT in used and root is not None:
+        guides[Use.ROOT] = root
+    if Use.PATH in used and lineage.rounds:
+        if lineage.before is None:
+            raise InputError("The lineage lacks the state that the path begins at.", code="mismatch")
+        guides[Use.PATH] = PathUpdate(manifest, header.exponents, lineage.before, base)
+    compared = references(
+        manifest, header.exponents, updates, [(guide, header.exponents) for guide in guides.values()]
+    )
+    found = dict(zip(guides, compared, strict=True))
+    past = [(update, round_.exponents) for round_ in lineage.rounds for update in round_.updates]
+    if any(update.size != manifest.size for update, _ in past):
+        raise InputError("An update of an earlier round has not the manifest's size.", code="mismatch")
+    earlier = references(manifest, header.exponents, updates, past, sample) if Use.EARLIER in used else ()
+    return found.get(Use.ROOT), found.get(Use.PATH), earlier
+
+
 def _verdicts(
     header: RoundHeader,
     policy: Policy,
     entries: Sequence[Commitment],
     summaries: Sequence[UpdateSummary | None],
+    root: Sequence[bool],
     facts: RoundFacts,
 ) -> Verdicts:
-    """Let the policy's rule weigh the delivered entries; the others get weight 0."""
+    """Let the policy's rule weigh the delivered entries; the others, and the coordinator's own, get weight 0."""
     results = iter(rule(policy.rule)(facts, policy.parameters))
     verdicts = []
-    for index, (entry, summary) in enumerate(zip(entries, summaries, strict=True)):
+    for index, (entry, summary, own) in enumerate(zip(entries, summaries, root, strict=True)):
         numbers = {"sumSquares": entry.sum_squares}
         weight, reason = 0, Reason.NOT_DELIVERED
-        if summary is not None:
+        if summary is not None and own:
+            reason = Reason.ROOT
+        elif summary is not None:
             result = next(results)
             weight, reason = result.weight, result.reason
             numbers.update(result.numbers)

@@ -24,8 +24,8 @@ class UpdateReader(Protocol):
     def size(self) -> int:
         """Number of bytes."""
 
-    def read(self, first: int, last: int) -> U8:
-        """Return the leaves ``first`` to ``last`` (exclusive), uint8[last - first, 256].
+    def read(self, first: int, last: int, step: int = 1) -> U8:
+        """Return every ``step``-th of the leaves ``first`` to ``last`` (exclusive), uint8[k, 256].
 
         Raises:
             ArtifactError: The bytes are not there.
@@ -47,9 +47,9 @@ class MemoryUpdate:
         """Number of bytes."""
         return int(self._bytes.size)
 
-    def read(self, first: int, last: int) -> U8:
-        """Return the leaves ``first`` to ``last`` (exclusive), uint8[last - first, 256]."""
-        return self._bytes[LEAF * first : LEAF * last].reshape(-1, LEAF)
+    def read(self, first: int, last: int, step: int = 1) -> U8:
+        """Return every ``step``-th of the leaves ``first`` to ``last`` (exclusive), uint8[k, 256]."""
+        return self._bytes[LEAF * first : LEAF * last].reshape(-1, LEAF)[::step]
 
 
 class FileUpdate:
@@ -74,17 +74,22 @@ class FileUpdate:
         """Number of bytes."""
         return self._size
 
-    def read(self, first: int, last: int) -> U8:
-        """Return the leaves ``first`` to ``last`` (exclusive), uint8[last - first, 256].
+    def read(self, first: int, last: int, step: int = 1) -> U8:
+        """Return every ``step``-th of the leaves ``first`` to ``last`` (exclusive), uint8[k, 256].
+
+        Only the pages that the leaves lie in are read.
 
         Raises:
             ArtifactError: The file can't be read, or became shorter.
         """
         count = LEAF * (last - first)
         try:
+            if step > 1:
+                mapped = np.memmap(self._path, np.uint8, "r", LEAF * first, (last - first, LEAF))
+                return np.array(mapped[::step])
             values = np.fromfile(self._path, dtype=np.uint8, count=count, offset=LEAF * first)
-        except OSError as error:
-            raise ArtifactError(f"The update file {self._path} can't be read: {error.strerror}.") from error
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"The update file {self._path} can't be read: {error}.") from error
         if values.size != count:
             raise ArtifactError(f"The update file {self._path} became shorter while it was read.")
         return values.reshape(-1, LEAF)

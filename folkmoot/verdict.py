@@ -64,6 +64,8 @@ class Reason(StrEnum):
     """An entry that points away from the root-set update."""
     AGAINST_PATH = "against-path"
     """An entry that points back where the model came from."""
+    ROOT = "root"
+    """The coordinator's own entry: the root-set update, which is compared and never summed."""
     ACCEPTED = "accepted"
     """An entry with a weight above 0."""
 

@@ -36,6 +36,7 @@ from folkmoot.fixed_point import LEAF, STATE_BOUND
 from folkmoot.genesis import Genesis
 from folkmoot.hashing import keccak
 from folkmoot.header import RoundHeader, derive_seed
+from folkmoot.lineage import GENESIS
 from folkmoot.manifest import Carried, Manifest, Tensor
 from folkmoot.policy import Policy
 from folkmoot.state import State
@@ -565,7 +566,17 @@ def round_section() -> dict[str, Any]:
         entries.append(Commitment(account.address, 1, base, tree.root, tree.sum_squares, 100 + i))
     updates = [MemoryUpdate(update) if i != 4 else None for i, update in enumerate(data)]
     sink = _Collect()
-    outcome = rounds.compute_round(manifest, header, policy, state, entries, updates, aggregate_sink=sink)
+    outcome = rounds.compute_round(
+        manifest,
+        header,
+        policy,
+        state,
+        entries,
+        updates,
+        coordinator=LEDGER,
+        lineage=GENESIS,
+        aggregate_sink=sink,
+    )
     trees = [merkle.update_tree(np.frombuffer(update, dtype=np.uint8)) for update in data]
     plain = {
         "aggregate": outcome.aggregate_tree,

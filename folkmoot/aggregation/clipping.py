@@ -15,9 +15,11 @@ from math import isqrt
 
 from folkmoot.aggregation.ballot import UNIT, Ballot, lower_median
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
+from folkmoot.aggregation.reference import Use
 
 NAME = "clipped_mean"
 PARAMETERS: tuple[str, ...] = ()
+USES: frozenset[Use] = frozenset()
 
 
 def clip(ballot: Ballot) -> Ballot:

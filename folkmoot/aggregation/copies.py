@@ -66,7 +66,10 @@ def _replays(ballot: Ballot, ratio: int) -> dict[int, int]:
     if not isinstance(facts, ReferencedFacts) or not facts.earlier or not ballot.standing:
         return {}
     closest = {
-        i: max(cosine(other.products[i], facts.gram[i][i], other.square) for other in facts.earlier)
+        i: max(
+            cosine(other.products[i], facts.gram[i][i] if other.own is None else other.own[i], other.square)
+            for other in facts.earlier
+        )
         for i in ballot.standing
     }
     limit = _limit(lower_median(list(closest.values())), ratio // REPLAY)

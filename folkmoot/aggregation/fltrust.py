@@ -15,10 +15,12 @@ from math import isqrt
 from folkmoot.aggregation import guarded_mean
 from folkmoot.aggregation.ballot import Ballot, lower_median
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
+from folkmoot.aggregation.reference import Use
 from folkmoot.aggregation.root import root_of, weigh_by_root
 
 NAME = "fltrust"
 PARAMETERS: tuple[str, ...] = ()
+USES: frozenset[Use] = frozenset({Use.ROOT, Use.EARLIER})
 
 
 _LONGEST = 1 << 20  # 16 times

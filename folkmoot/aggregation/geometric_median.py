@@ -15,9 +15,11 @@ from math import isqrt
 
 from folkmoot.aggregation.ballot import Ballot, lower_median
 from folkmoot.aggregation.interface import Gram, RoundFacts, Weighted, expect_parameters
+from folkmoot.aggregation.reference import Use
 
 NAME = "geometric_median"
 PARAMETERS: tuple[str, ...] = ()
+USES: frozenset[Use] = frozenset()
 
 STEPS = 8
 """Weiszfeld steps."""

@@ -15,9 +15,11 @@ from folkmoot.aggregation.clipping import clip
 from folkmoot.aggregation.company import leave_out_unrelated, weigh_by_core
 from folkmoot.aggregation.copies import leave_out_copies
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
+from folkmoot.aggregation.reference import Use
 
 NAME = "guarded_mean"
 PARAMETERS: tuple[str, ...] = ()
+USES: frozenset[Use] = frozenset({Use.EARLIER})
 
 COPIES = 256
 """Ratio of the stage ``copies``: a quarter of the usual distance."""

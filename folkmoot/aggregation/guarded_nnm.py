@@ -12,11 +12,18 @@ from collections.abc import Sequence
 
 from folkmoot.aggregation.clipping import clip
 from folkmoot.aggregation.guarded_mean import admit
-from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
+from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_minority, expect_parameters
 from folkmoot.aggregation.nnm import mix
+from folkmoot.aggregation.reference import Use
 
 NAME = "guarded_nnm"
 PARAMETERS: tuple[str, ...] = ("f",)
+USES: frozenset[Use] = frozenset({Use.EARLIER})
+
+
+def check(parameters: Sequence[int], fewest: int, _: int, /) -> None:
+    """Refuse f that is unknown or no minority. Arguments and errors as ``rules.Check``."""
+    expect_minority(NAME, parameters[0], fewest)
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:

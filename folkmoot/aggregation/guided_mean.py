@@ -17,9 +17,11 @@ from folkmoot.aggregation.company import weigh_by_core
 from folkmoot.aggregation.guarded_mean import CORE, admit
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
 from folkmoot.aggregation.path import weigh_by_path
+from folkmoot.aggregation.reference import Use
 
 NAME = "guided_mean"
 PARAMETERS: tuple[str, ...] = ()
+USES: frozenset[Use] = frozenset({Use.EARLIER, Use.PATH})
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:

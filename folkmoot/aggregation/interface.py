@@ -72,6 +72,37 @@ class Rule(Protocol):
         """
 
 
+def impossible(rule: str, why: str, remedy: str) -> InputError:
+    """Return the error (``impossible-policy``) for a rule that a policy does not grant what it assumes."""
+    return InputError(f"The rule {rule} can't work like this: {why}", remedy=remedy, code="impossible-policy")
+
+
+def expect_minority(rule: str, attackers: int, fewest: int) -> None:
+    """Raise InputError (``impossible-policy``) unless f attackers are stated, and are fewer than the others."""
+    if attackers == 0:
+        raise impossible(
+            rule,
+            "it is told to withstand f = 0 attackers, so it withstands none.",
+            "State how many attackers it shall withstand, as its parameter f; a rule without f needs no number.",
+        )
+    if 2 * attackers >= fewest:
+        raise impossible(
+            rule,
+            f"f = {attackers} attackers are no minority of a round with {fewest} contributors.",
+            f"Set the policy's minContributors to at least {2 * attackers + 1}, or lower f.",
+        )
+
+
+def expect_selectable(rule: str, selected: int, most: int) -> None:
+    """Raise InputError (``impossible-policy``) if more shall be selected than a round can have."""
+    if selected > most:
+        raise impossible(
+            rule,
+            f"m = {selected} updates shall be selected, and a round has at most {most}.",
+            "Lower m (0 selects as many as the rule can), or raise the policy's maxContributors.",
+        )
+
+
 def expect_parameters(rule: str, parameters: Sequence[int], names: Sequence[str]) -> None:
     """Raise InputError (``invalid-policy``) unless there is one parameter a name."""
     if len(parameters) != len(names):

@@ -16,10 +16,12 @@ from collections.abc import Sequence
 from folkmoot.aggregation.ballot import Ballot
 from folkmoot.aggregation.clipping import clip
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
+from folkmoot.aggregation.reference import Use
 from folkmoot.verdict import Reason
 
 NAME = "majority"
 PARAMETERS: tuple[str, ...] = ()
+USES: frozenset[Use] = frozenset()
 
 
 def keep_majority(ballot: Ballot) -> Ballot:

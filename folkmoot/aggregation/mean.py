@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
+from folkmoot.aggregation.reference import Use
 from folkmoot.verdict import Reason
 
 NAME = "mean"
 PARAMETERS: tuple[str, ...] = ()
+USES: frozenset[Use] = frozenset()
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:

@@ -14,11 +14,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
+from folkmoot.aggregation.interface import (
+    RoundFacts,
+    Weighted,
+    expect_minority,
+    expect_parameters,
+    expect_selectable,
+)
+from folkmoot.aggregation.reference import Use
 from folkmoot.verdict import Reason
 
 NAME = "multi_krum"
 PARAMETERS = ("f", "m")
+USES: frozenset[Use] = frozenset()
+
+
+def check(parameters: Sequence[int], fewest: int, most: int, /) -> None:
+    """Refuse f that is unknown or no minority, and m that no round can have.
+
+    Krum's own assumption is n >= 2f + 3; f is lowered for a smaller round, so that is no reason to refuse. Arguments
+    and errors as ``rules.Check``.
+    """
+    expect_minority(NAME, parameters[0], fewest)
+    expect_selectable(NAME, parameters[1], most)
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:

@@ -14,10 +14,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from folkmoot.aggregation.ballot import Ballot
-from folkmoot.aggregation.interface import Gram, RoundFacts, Weighted, expect_parameters
+from folkmoot.aggregation.interface import (
+    Gram,
+    RoundFacts,
+    Weighted,
+    expect_minority,
+    expect_parameters,
+    expect_selectable,
+)
+from folkmoot.aggregation.reference import Use
 
 NAME = "nnm"
 PARAMETERS = ("f", "m")
+USES: frozenset[Use] = frozenset()
 
 
 def neighbourhoods(ballot: Ballot, attackers: int) -> list[list[int]]:
@@ -70,6 +79,15 @@ def mix(ballot: Ballot, attackers: int, selected: int = 0) -> Ballot:
         for i in group:
             votes[i] += 1
     return ballot.counted(votes)
+
+
+def check(parameters: Sequence[int], fewest: int, most: int, /) -> None:
+    """Refuse f that is unknown or no minority, and m that no round can have.
+
+    Arguments and errors as ``rules.Check``.
+    """
+    expect_minority(NAME, parameters[0], fewest)
+    expect_selectable(NAME, parameters[1], most)
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:

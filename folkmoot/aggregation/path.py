@@ -21,7 +21,7 @@ import numpy as np
 
 from folkmoot.aggregation.ballot import UNIT, Ballot, cosine, lower_median
 from folkmoot.aggregation.reference import ReferencedFacts
-from folkmoot.arrays import I64, U8
+from folkmoot.arrays import U8
 from folkmoot.codec import QMAX, ZERO
 from folkmoot.errors import InputError
 from folkmoot.fixed_point import FRACTION_BITS, LEAF
@@ -33,8 +33,8 @@ WINDOW = 8
 """Rounds that the path looks back; fewer at the beginning."""
 
 
-def path_update(manifest: Manifest, exponents: Sequence[int], before: State, now: State) -> U8:
-    """What the model moved by, as the bytes of an update in a round's units.
+class PathUpdate:
+    """What the model moved by, as the bytes of an update in a round's units; made where they are read.
 
     ``q = clamp(floor((2 (before - now) + 2^s) / 2^(s + 1)), -127, 127)`` with ``s = 26 + e``, and
     ``clamp((before - now) * 2^-s)`` where s is negative.
@@ -45,27 +45,37 @@ def path_update(manifest: Manifest, exponents: Sequence[int], before: State, now
         before: The state WINDOW rounds before the round's base.
         now: The round's base.
 
-    Returns:
-        uint8[256 n], ``q + 128``.
-
     Raises:
         InputError: There is not one exponent a tensor.
     """
-    if len(exponents) != len(manifest.tensors):
-        raise InputError("There is not one exponent a tensor.", code="mismatch")
-    moved = before.theta - now.theta  # within 2^49
-    out = np.empty(manifest.size, dtype=np.uint8)
-    for tensor, (exponent, leaf) in enumerate(zip(exponents, manifest.leaf_offsets, strict=False)):
-        place = slice(LEAF * leaf, LEAF * manifest.leaf_offsets[tensor + 1])
-        out[place] = np.clip(_units(moved[place], FRACTION_BITS + exponent), -QMAX, QMAX) + ZERO
-    return out
+
+    def __init__(self, manifest: Manifest, exponents: Sequence[int], before: State, now: State) -> None:
+        if len(exponents) != len(manifest.tensors):
+            raise InputError("There is not one exponent a tensor.", code="mismatch")
+        self._shifts = FRACTION_BITS + np.array(exponents, dtype=np.int64)[manifest.tensor_of_leaf]
+        self._before, self._now = before.theta, now.theta
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return int(self._now.size)
+
+    def read(self, first: int, last: int, step: int = 1) -> U8:
+        """Return every ``step``-th of the leaves ``first`` to ``last`` (exclusive), uint8[k, 256], ``q + 128``."""
+        place = slice(LEAF * first, LEAF * last)
+        moved = (self._before[place] - self._now[place]).reshape(-1, LEAF)[::step]  # within 2^49
+        shift = self._shifts[first:last:step, None]
+        down, up = np.maximum(shift, 0), np.maximum(-shift, 0)
+        rounded = (2 * moved + (np.int64(1) << down)) >> (down + 1)
+        grown = np.clip(moved, -QMAX, QMAX) << up  # cut first, so that it fits
+        units = np.clip(np.where(shift < 0, grown, rounded), -QMAX, QMAX)
+        shifted: U8 = (units + ZERO).astype(np.uint8)
+        return shifted
 
 
-def _units(moved: I64, shift: int) -> I64:
-    """``moved * 2^-shift``, rounded half up; where it grows it is cut first, so that it fits."""
-    if shift < 0:
-        return np.clip(moved, -QMAX, QMAX) << -shift
-    return (2 * moved + (1 << shift)) >> (shift + 1)
+def path_update(manifest: Manifest, exponents: Sequence[int], before: State, now: State) -> U8:
+    """All bytes of ``PathUpdate``, uint8[256 n]."""
+    return PathUpdate(manifest, exponents, before, now).read(0, manifest.leaves).reshape(-1)
 
 
 def weigh_by_path(ballot: Ballot) -> Ballot:

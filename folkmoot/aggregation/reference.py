@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Facts about what is no entry of the round: the root-set update, the model's path, updates of earlier rounds.
 
-A **reference** is compared with the entries and never summed. The root-set update is trained like any other
-from the round's base, on examples that the coordinator committed to; the updates (and aggregates) of earlier
-rounds are public files. So both are artifacts, and everything here can be recomputed from bytes.
+A **reference** is compared with the entries and never summed. The root-set update is the coordinator's own entry,
+trained like any other from the round's base; the path is the difference of two public states; the updates of
+earlier rounds are public files. So everything here can be recomputed from bytes.
+
+Earlier updates are many, so in a large model they are compared on a sample of its leaves. Where it begins hangs on
+the hash of all entries, which nobody knows before the last commitment: no replay can be hidden between its leaves.
+The products are taken in float32, which is exact: ``127^2`` times 1024 coordinates stays below 2^24, up to which
+float32 holds every integer, so no order of additions (nor a fused one) can round.
 
 This module knows nothing of what a rule makes of them.
 """
@@ -12,17 +17,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
 from folkmoot.aggregation.interface import RoundFacts
-from folkmoot.arrays import F64
+from folkmoot.arrays import F32, I64
 from folkmoot.errors import InputError
 from folkmoot.fixed_point import LEAF
 from folkmoot.manifest import Manifest
 from folkmoot.updates import UpdateReader
 
-_CHUNK_BYTES = 1 << 20  # bytes of all updates that are looked at in one step
+COMPARED_LEAVES = 4096
+"""Most leaves on which earlier updates are compared with the round's."""
+
+_CHUNK_BYTES = 4 << 20  # bytes of all updates that are looked at in one step
+_EXACT = 1024  # coordinates whose products a float32 sums without rounding: 127^2 * 1024 < 2^24
+
+
+class Use(StrEnum):
+    """A kind of reference that a rule uses. The others are neither loaded nor compared."""
+
+    ROOT = "root"
+    """The root-set update: the coordinator's own entry."""
+    PATH = "path"
+    """What the model moved by in the last rounds."""
+    EARLIER = "earlier"
+    """The delivered updates of the last rounds."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The leaves ``start``, ``start + step``, ... on which updates are compared."""
+
+    start: int = 0
+    """First leaf, below ``step``."""
+    step: int = 1
+    """1 compares everything."""
+
+    @classmethod
+    def of(cls, leaves: int, entries_hash: bytes) -> Sample:
+        """The sample of a round: at most COMPARED_LEAVES of ``leaves``, from an offset that its entries decide."""
+        step = -(-leaves // COMPARED_LEAVES)
+        return cls(int.from_bytes(entries_hash, "big") % step, step)
 
 
 @dataclass(frozen=True)
@@ -33,14 +70,17 @@ class Reference:
     """k inner products, in units of ``2^e_min 2^e'_min``: the round's smallest exponent and the reference's."""
     square: int
     """The reference's product with itself, in units of ``4^e'_min``."""
+    own: tuple[int, ...] | None = None
+    """The k updates' products with themselves on the same sample of leaves, in the Gram matrix's units; None if
+    everything was compared: then they are the Gram matrix's."""
 
 
 @dataclass(frozen=True)
 class ReferencedFacts(RoundFacts):
-    """The facts of a round, with references."""
+    """The facts of a round, with the references that its rule uses."""
 
     root: Reference | None = None
-    """The root-set update, if the coordinator committed to one."""
+    """The root-set update, if the coordinator delivered one."""
     path: Reference | None = None
     """What the model moved by in the last rounds (``path``), if there were any."""
     earlier: tuple[Reference, ...] = ()
@@ -52,17 +92,20 @@ def references(
     exponents: Sequence[int],
     updates: Sequence[UpdateReader],
     others: Sequence[tuple[UpdateReader, Sequence[int]]],
+    sample: Sample | None = None,
 ) -> tuple[Reference, ...]:
     """Compare references with the updates of a round.
 
     The product is ``P_i = sum_b 2^(e_b - e_min + e'_b - e'_min) sum_c q_ic q'_c`` and the square
-    ``S = sum_b 4^(e'_b - e'_min) sum_c q'_c^2``, so that ``P_i / sqrt(G_ii S)`` is the cosine.
+    ``S = sum_b 4^(e'_b - e'_min) sum_c q'_c^2``, so that ``P_i / sqrt(G_ii S)`` is the cosine. On a sample all sums
+    are over its coordinates only, those of ``G_ii`` as well.
 
     Args:
         manifest: The model's layout.
         exponents: One a tensor, of the round.
-        updates: The k valid updates of the round, k >= 1.
+        updates: The k valid updates of the round, k >= 1. Some megabytes of all are in memory at a time.
         others: Each reference's bytes, valid, and the exponents of the round that it was made in.
+        sample: The leaves to compare; None compares all.
 
     Raises:
         InputError: There is not one exponent a tensor.
@@ -73,28 +116,65 @@ def references(
     for values in (exponents, *(theirs for _, theirs in others)):
         if len(values) != len(manifest.tensors):
             raise InputError("There is not one exponent a tensor.", code="mismatch")
+    start, step = (0, 1) if sample is None else (sample.start, sample.step)
     here = [exponent - min(exponents) for exponent in exponents]
     there = [[exponent - min(theirs) for exponent in theirs] for _, theirs in others]
     products = [[0] * len(updates) for _ in others]
-    squares = [0] * len(others)
+    squares, own = [0] * len(others), [0] * len(updates)
+    tensors = manifest.tensor_of_leaf[start::step]
     chunk = max(1, _CHUNK_BYTES // (LEAF * (len(updates) + len(others))))
-    for first in range(0, manifest.leaves, chunk):
-        last = min(first + chunk, manifest.leaves)
-        # float64 is exact here: a chunk's sums stay far below 2^53, so no order of additions can round.
-        ours = _values(updates, first, last)
-        theirs = _values([other for other, _ in others], first, last)
-        for tensor, start, end in manifest.tensor_ranges(first, last):
-            place = slice(LEAF * (start - first), LEAF * (end - first))
-            part = theirs[:, place]
-            sums = (part @ ours[:, place].T).tolist()
-            own = np.einsum("ij,ij->i", part, part).tolist()
-            for other, row in enumerate(sums):
+    part = _Sums(len(updates), len(others))
+    for begin in range(0, len(tensors), chunk):
+        place = tensors[begin : begin + chunk]
+        first = start + begin * step
+        last = min(first + len(place) * step, manifest.leaves)
+        ours = _values(updates, first, last, step)
+        theirs = _values([other for other, _ in others], first, last, step)
+        for tensor, from_, to in _runs(place):
+            part.add(ours[:, LEAF * from_ : LEAF * to], theirs[:, LEAF * from_ : LEAF * to])
+            if begin + to < len(tensors) and tensors[begin + to] == tensor:
+                continue  # the tensor goes on in the next chunk
+            for index, square in enumerate(part.own.tolist()):
+                own[index] += square << (2 * here[tensor])
+            for other, (square, row) in enumerate(
+                zip(part.squares.tolist(), part.products.tolist(), strict=True)
+            ):
                 shift = there[other][tensor]
-                squares[other] += int(own[other]) << (2 * shift)
+                squares[other] += square << (2 * shift)
                 for index, product in enumerate(row):
-                    products[other][index] += int(product) << (here[tensor] + shift)
-    return tuple(Reference(tuple(row), square) for row, square in zip(products, squares, strict=True))
+                    products[other][index] += product << (here[tensor] + shift)
+            part = _Sums(len(updates), len(others))
+    sampled = None if step == 1 else tuple(own)
+    return tuple(
+        Reference(tuple(row), square, sampled) for row, square in zip(products, squares, strict=True)
+    )
 
 
-def _values(updates: Sequence[UpdateReader], first: int, last: int) -> F64:
-    return np.stack([update.read(first, last).reshape(-1) for update in updates]).astype(np.float64) - 128
+class _Sums:
+    """Integer sums of products over coordinates of one tensor, k updates and r references."""
+
+    def __init__(self, updates: int, others: int) -> None:
+        self.products: I64 = np.zeros((others, updates), dtype=np.int64)
+        self.squares: I64 = np.zeros(others, dtype=np.int64)
+        self.own: I64 = np.zeros(updates, dtype=np.int64)
+
+    def add(self, ours: F32, theirs: F32) -> None:
+        """Add coordinates: float32[k, m] and float32[r, m]."""
+        for at in range(0, ours.shape[1], _EXACT):
+            a, b = ours[:, at : at + _EXACT], theirs[:, at : at + _EXACT]
+            self.products += (b @ a.T).astype(np.int64)
+            self.squares += np.einsum("ij,ij->i", b, b).astype(np.int64)
+            self.own += np.einsum("ij,ij->i", a, a).astype(np.int64)
+
+
+def _runs(tensors: I64) -> list[tuple[int, int, int]]:
+    """Cut the tensors of some leaves into runs: ``(tensor, first place, one after the last)``."""
+    ends = [*(np.flatnonzero(np.diff(tensors)) + 1).tolist(), len(tensors)]
+    return [(int(tensors[start]), start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _values(updates: Sequence[UpdateReader], first: int, last: int, step: int) -> F32:
+    bytes_ = np.stack([update.read(first, last, step).reshape(-1) for update in updates])
+    values = bytes_.astype(np.float32)
+    values -= 128
+    return values

@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from folkmoot.aggregation import guarded_mean
 from folkmoot.aggregation.clipping import clip
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
+from folkmoot.aggregation.reference import Use
 from folkmoot.aggregation.root import root_of, weigh_by_root
 
 NAME = "root_cosine"
 PARAMETERS: tuple[str, ...] = ()
+USES: frozenset[Use] = frozenset({Use.ROOT, Use.EARLIER})
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:

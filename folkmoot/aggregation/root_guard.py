@@ -16,10 +16,12 @@ from folkmoot.aggregation.clipping import clip
 from folkmoot.aggregation.company import weigh_by_core
 from folkmoot.aggregation.guarded_mean import CORE, admit
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
+from folkmoot.aggregation.reference import Use
 from folkmoot.aggregation.root import weigh_by_root
 
 NAME = "root_guard"
 PARAMETERS: tuple[str, ...] = ()
+USES: frozenset[Use] = frozenset({Use.ROOT, Use.EARLIER})
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:

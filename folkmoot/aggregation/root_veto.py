@@ -15,12 +15,19 @@ from folkmoot.aggregation import guarded_nnm
 from folkmoot.aggregation.ballot import cosine
 from folkmoot.aggregation.clipping import clip
 from folkmoot.aggregation.guarded_mean import admit
-from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
+from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_minority, expect_parameters
 from folkmoot.aggregation.nnm import mixed_gram, neighbourhoods
+from folkmoot.aggregation.reference import Use
 from folkmoot.aggregation.root import root_of, veto_by_root
 
 NAME = "root_veto"
 PARAMETERS: tuple[str, ...] = ("f",)
+USES: frozenset[Use] = frozenset({Use.ROOT, Use.EARLIER})
+
+
+def check(parameters: Sequence[int], fewest: int, _: int, /) -> None:
+    """Refuse f that is unknown or no minority. Arguments and errors as ``rules.Check``."""
+    expect_minority(NAME, parameters[0], fewest)
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:

@@ -6,7 +6,9 @@ This module knows the rules' names only.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from typing import Protocol
 
 from folkmoot.aggregation import (
     centered_clipping,
@@ -25,7 +27,9 @@ from folkmoot.aggregation import (
     root_veto,
 )
 from folkmoot.aggregation.interface import Rule
+from folkmoot.aggregation.reference import Use
 from folkmoot.errors import InputError
+from folkmoot.policy import Policy
 
 _MODULES = (
     mean,
@@ -44,6 +48,24 @@ _MODULES = (
     root_veto,
 )
 _RULES: dict[str, Rule] = {module.NAME: module.weigh for module in _MODULES}
+
+_USES: dict[str, frozenset[Use]] = {module.NAME: module.USES for module in _MODULES}
+
+
+class Check(Protocol):
+    """What a rule's module may have as ``check``, for parameters of which there are as many as it wants."""
+
+    def __call__(self, parameters: Sequence[int], fewest: int, most: int, /) -> None:
+        """Refuse parameters that can't work with ``fewest`` to ``most`` contributors.
+
+        Raises:
+            InputError: ``impossible-policy``, with the reason.
+        """
+
+
+_CHECKS: dict[str, Check] = {
+    module.NAME: module.check for module in (guarded_nnm, multi_krum, nnm, root_veto)
+}
 
 PARAMETERS: dict[str, tuple[str, ...]] = {module.NAME: module.PARAMETERS for module in _MODULES}
 """Names of each rule's parameters, by position."""
@@ -65,24 +87,42 @@ def rule(name: str) -> Rule:
         ) from None
 
 
-WITHOUT_REFERENCES: dict[str, str] = {
-    "fltrust": "guarded_mean",
-    "guided_mean": "guarded_mean",
-    "root_cosine": "guarded_mean",
-    "root_guard": "guarded_mean",
-    "root_veto": "guarded_nnm",
-}
-"""Rules that need a root update or the model's path, and what each is in anchored rounds, which have neither yet."""
-
-
-def check_policy_rule(name: str, parameters: Sequence[int]) -> None:
-    """Check that a policy for anchored rounds can name this rule with these parameters.
-
-    The chain takes any name, so this is the place where people are told.
+def uses(name: str) -> frozenset[Use]:
+    """Return the kinds of references that the rule with this name uses.
 
     Raises:
-        InputError: ``unknown-rule``, ``wrong-parameters``, or ``rule-not-live`` for a rule that would not be itself.
+        InputError: ``unknown-rule``: there is none.
     """
+    rule(name)
+    return _USES[name]
+
+
+def check_policy_rule(policy: Policy) -> None:
+    """Check that the rule of a policy can do what it is there for.
+
+    The chain takes any name and any numbers, so this is the place where people are told.
+
+    Raises:
+        InputError: ``unknown-rule``, ``wrong-parameters``, or ``impossible-policy`` for a rule that assumes what the
+            policy does not grant.
+    """
+    _check(policy.rule, policy.parameters, policy.min_contributors, policy.max_contributors)
+
+
+def fewest_contributors(name: str, parameters: Sequence[int]) -> int:
+    """Return the fewest contributors, at least 2, that a policy with this rule can ask for.
+
+    Raises:
+        InputError: As ``check_policy_rule``, where no number of contributors helps.
+    """
+    _check(name, parameters, _MOST, _MOST)
+    return 2 + bisect_left(range(2, _MOST), True, key=lambda fewest: _works(name, parameters, fewest))
+
+
+_MOST = (1 << 16) - 1  # contributors that a policy can ask for
+
+
+def _check(name: str, parameters: Sequence[int], fewest: int, most: int) -> None:
     rule(name)
     if len(parameters) != len(PARAMETERS[name]):
         raise InputError(
@@ -90,9 +130,13 @@ def check_policy_rule(name: str, parameters: Sequence[int]) -> None:
             remedy=f"Give them by position: {', '.join(PARAMETERS[name]) or 'none'}.",
             code="wrong-parameters",
         )
-    if name in WITHOUT_REFERENCES:
-        raise InputError(
-            f"The rule {name} needs a root set or the model's path, which anchored rounds do not have yet.",
-            remedy=f"Name {WITHOUT_REFERENCES[name]}, which is what it would be; drills can use {name}.",
-            code="rule-not-live",
-        )
+    if name in _CHECKS:
+        _CHECKS[name](parameters, fewest, most)
+
+
+def _works(name: str, parameters: Sequence[int], fewest: int) -> bool:
+    try:
+        _check(name, parameters, fewest, _MOST)
+    except InputError:
+        return False
+    return True

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from folkmoot.audit.failure import Subject, mismatch, require
+from folkmoot.aggregation.reference import Use
+from folkmoot.aggregation.rules import uses
+from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.files import Files, state_size
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import History
@@ -19,6 +21,7 @@ from folkmoot.checks import check_bytes
 from folkmoot.commitment import Commitment
 from folkmoot.errors import ArtifactError, InputError, UpdateRefused
 from folkmoot.header import RoundHeader, derive_seed
+from folkmoot.lineage import GENESIS, Lineage, PastRound, window
 from folkmoot.manifest import Manifest
 from folkmoot.merkle import AGGREGATE
 from folkmoot.round import Anchor, RoundOutcome, compute_round
@@ -30,13 +33,15 @@ _HEADER = "header"
 _FILES = "updates"
 _VERDICTS = "verdicts"
 _AGGREGATE = "aggregate"
+_OF_LINEAGE = frozenset({Use.PATH, Use.EARLIER})
 
 
 @dataclass
 class Recomputation:
     """Recomputes rounds in their order.
 
-    It keeps one state, the newest: the base of most rounds is the round before.
+    It keeps one state, the newest: the base of most rounds is the round before. Of the rounds whose
+    updates the next one is compared with it keeps the files, not the bytes.
     """
 
     history: History
@@ -53,11 +58,18 @@ class Recomputation:
     """sha256 of the state after each round."""
     newest: tuple[int, State] = field(init=False)
     """The newest state and its round."""
+    past: dict[int, PastRound] = field(init=False)
+    """Rounds that the next one may be compared with, their updates checked."""
+    held: dict[int, set[str]] = field(init=False)
+    """sha256 of the files that are kept for that, by round."""
+    sure: set[str] = field(init=False)
+    """sha256 of states whose root is known to be the one on the chain."""
 
     def __post_init__(self) -> None:
         self.exponents = {0: self.origin.genesis.exponents}
         self.states = {0: self.origin.genesis.state}
         self.newest = (0, self.origin.state)
+        self.past, self.held, self.sure = {}, {}, {self.origin.genesis.state}
 
     # The header
 
@@ -112,8 +124,8 @@ class Recomputation:
         self._compare_deliveries(found, entries, updates, artifacts, outcome)
         self._compare_verdicts(found, entries, anchor, artifacts, outcome)
         self._compare_state(found, anchor, artifacts, outcome)
-        for sha256 in {*artifacts.files()} - {artifacts.manifest, artifacts.state}:
-            self.files.source.discard(sha256)
+        self._let_go(found, header, artifacts, updates)
+        self.sure.add(outcome.artifacts.state)
         self.exponents[found.number] = outcome.next_exponents
         self.states[found.number] = outcome.artifacts.state
         self.newest = (found.number, outcome.state)
@@ -131,14 +143,86 @@ class Recomputation:
         number, state = self.newest
         if number == found.base:
             return state
+        if found.base == 0:
+            return self.origin.state
         if found.base not in self.states:
             self._learn(found.base)
         sha256 = self.states[found.base]
         subject = Subject(check=_FILES, round=found.base, artifact=sha256)
         state = self.files.state(subject, "the state file", sha256, self.origin.manifest)
-        root = state.root(self.origin.manifest.hash)
-        require(subject, "the root of the state file", found.base_state_root, root)
+        if sha256 not in self.sure:
+            root = state.root(self.origin.manifest.hash)
+            require(subject, "the root of the state file", found.base_state_root, root)
+            self.sure.add(sha256)
         return state
+
+    def _lineage(self, found: Round) -> Lineage:
+        """Return what came before a round, as far as its rule uses it.
+
+        Raises:
+            AuditFailure: a file that an earlier anchor commits to is missing, or is not what it should be.
+            ArtifactError: the source gave no answer.
+            InputError: this release does not know the rule.
+        """
+        if not uses(found.policy.rule) & _OF_LINEAGE:
+            return GENESIS
+        numbers = window(found.base, self._base_number)
+        if not numbers:
+            return GENESIS
+        rounds = tuple(self._past_round(self.ledger.rounds[number]) for number in numbers)
+        return Lineage(rounds, self._base(self.ledger.rounds[numbers[0]]))
+
+    def _base_number(self, number: int) -> int:
+        return self.ledger.rounds[number].base
+
+    def _past_round(self, found: Round) -> PastRound:
+        """Return a round of the lineage; it is read anew if the audit began later, or let it go."""
+        if found.number not in self.past:
+            assert found.anchor is not None  # noqa: S101  # a base is anchored
+            header, artifacts = self.check_header(found), self._artifacts(found, found.anchor)
+            self._check_listed(found, header, artifacts)
+            entries = found.commitments()
+            updates = self._updates(found, entries, artifacts)
+            for entry, update, sha256 in zip(entries, updates, artifacts.updates, strict=True):
+                why = _why_refused(update, entry, self.origin.manifest) if update is not None else None
+                subject = Subject(
+                    check=_FILES, round=found.number, contributor=entry.contributor, artifact=sha256
+                )
+                what = "the update that was committed to"
+                require_that(why is None, subject, "the update file", what, why)
+            self._hold(found, header, artifacts, updates)
+        return self.past[found.number]
+
+    def _hold(
+        self,
+        found: Round,
+        header: RoundHeader,
+        artifacts: Artifacts,
+        updates: Sequence[UpdateReader | None],
+    ) -> None:
+        """Keep a round's updates, and the state that it trained from: a path may begin there."""
+        delivered = tuple(update for update in updates if update is not None)
+        self.past[found.number] = PastRound(header.exponents, delivered)
+        self.held[found.number] = {artifacts.base_state, *filter(None, artifacts.updates)}
+
+    def _let_go(
+        self,
+        found: Round,
+        header: RoundHeader,
+        artifacts: Artifacts,
+        updates: Sequence[UpdateReader | None],
+    ) -> None:
+        """Keep what a round on this one is compared with, and say of everything else that it is not needed."""
+        self._hold(found, header, artifacts, updates)
+        compared = uses(found.policy.rule) & _OF_LINEAGE
+        wanted = window(found.number, self._base_number) if compared else []
+        gone = {artifacts.aggregate, artifacts.verdicts}
+        for number in self.held.keys() - set(wanted):
+            gone |= self.held.pop(number)
+            del self.past[number]
+        kept = {artifacts.manifest, artifacts.state}.union(*self.held.values())
+        for sha256 in gone - kept:
+            self.files.source.discard(sha256)
 
     def _learn(self, number: int) -> None:
         """Take exponents and state of a round from its artifacts file, which the chain commits to."""
@@ -210,7 +294,14 @@ class Recomputation:
         subject = Subject(check=_VERDICTS, round=found.number, event=found.anchored)
         try:
             return compute_round(
-                self.origin.manifest, header, found.policy, self._base(found), entries, updates
+                self.origin.manifest,
+                header,
+                found.policy,
+                self._base(found),
+                entries,
+                updates,
+                coordinator=found.opened.coordinator,
+                lineage=self._lineage(found),
             )
         except InputError as error:  # no delivered update, or a rule that this release does not know
             raise mismatch(subject, "the outcome", "one that can be computed", error.message) from error
@@ -227,13 +318,12 @@ class Recomputation:
         for entry, update, listed, passed in zip(
             entries, updates, artifacts.updates, outcome.artifacts.updates, strict=True
         ):
-            if listed == passed:
-                continue
-            subject = Subject(
-                check=_FILES, round=found.number, contributor=entry.contributor, artifact=listed
-            )
-            why = _why_refused(update, entry, self.origin.manifest)
-            raise mismatch(subject, "the update file", "the update that was committed to", why)
+            if listed != passed:
+                subject = Subject(
+                    check=_FILES, round=found.number, contributor=entry.contributor, artifact=listed
+                )
+                why = _why_refused(update, entry, self.origin.manifest) or "another file with the same update"
+                raise mismatch(subject, "the update file", "the update that was committed to", why)
 
     def _compare_verdicts(
         self,
@@ -280,14 +370,14 @@ class Recomputation:
         require(subject, "the hash of the anchor", outcome.anchor.hash, stored)
 
 
-def _why_refused(update: UpdateReader | None, entry: Commitment, manifest: Manifest) -> str:
+def _why_refused(update: UpdateReader | None, entry: Commitment, manifest: Manifest) -> str | None:
     if update is None:
         return "a file that is not listed"
     try:
         check_bytes(update, entry, manifest)
     except UpdateRefused as error:
         return f"{error.code}: {error.message}"
-    return "another file with the same update"
+    return None
 
 
 def _compare_verdict_files(subject: Subject, expected: Verdicts, data: bytes) -> None:

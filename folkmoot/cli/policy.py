@@ -35,6 +35,13 @@ def policy(
     ] = "multi_krum:1,0",
     min_stake: Annotated[str, typer.Option(help="Tokens that a contributor must have at stake.")] = "100",
     bond: Annotated[str, typer.Option(help="Tokens that the coordinator must have at stake.")] = "500",
+    min_contributors: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Fewest contributors of a round; by default as few as the rule works with, at least 2.",
+        ),
+    ] = None,
     reward: Annotated[
         str, typer.Option(help="Tokens for a final round: equal shares, each paid by weight.")
     ] = "100",
@@ -65,6 +72,7 @@ def policy(
         min_stake=parse_amount(min_stake),
         bond=parse_amount(bond),
         reward=parse_amount(reward),
+        min_contributors=min_contributors,
     )
     document = policy_file.to_json(made)
     out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -81,7 +89,7 @@ def suggest(
     min_stake: int,
     bond: int,
     reward: int,
-    min_contributors: int = 2,
+    min_contributors: int | None = None,
 ) -> Policy:
     """Return a policy for a model: the windows of a profile, and a cap on the mean square of an update.
 
@@ -93,13 +101,13 @@ def suggest(
         min_stake: Of a contributor, in units of 1e-18 tokens, as are the next two.
         bond: Of the coordinator.
         reward: Of a round.
-        min_contributors: Fewest commitments of a round.
+        min_contributors: Fewest commitments of a round; None for as few as the rule works with, at least 2.
 
     Raises:
-        InputError: there is no such profile or rule, or a value is out of range.
+        InputError: there is no such profile or rule, a value is out of range, or the rule can't work.
         ArtifactError: the genesis is missing or damaged.
     """
-    from folkmoot.aggregation.rules import check_policy_rule
+    from folkmoot.aggregation.rules import check_policy_rule, fewest_contributors
     from folkmoot.chain.deploy import PROFILES
     from folkmoot.policy import Policy
 
@@ -109,14 +117,14 @@ def suggest(
             remedy=f"Choose one of {', '.join(PROFILES)}.",
             code="unknown-profile",
         )
-    check_policy_rule(rule, parameters)
+    fewest = fewest_contributors(rule, parameters) if min_contributors is None else min_contributors
     windows = PROFILES[profile].windows
-    return Policy(
+    made = Policy(
         rule=rule,
         parameters=parameters,
         max_sum_squares=MEAN_SQUARE_CAP * _elements(genesis),
-        min_contributors=min_contributors,
-        max_contributors=64,
+        min_contributors=fewest,
+        max_contributors=max(64, fewest),
         bits=8,
         rate=1024,
         momentum=0,
@@ -127,6 +135,8 @@ def suggest(
         bond=bond,
         reward=reward,
     )
+    check_policy_rule(made)
+    return made
 
 
 def parse_rule(text: str) -> tuple[str, tuple[int, ...]]:

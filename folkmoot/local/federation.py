@@ -146,6 +146,7 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
         LocalError: the chain is not a local one, or a program failed.
         ChainError: a transaction failed.
     """
+    from folkmoot.aggregation.rules import fewest_contributors
     from folkmoot.chain.client import Chain, connect_web3
     from folkmoot.chain.deploy import PROFILES, deploy_and_report
     from folkmoot.chain.rpc import Rpc
@@ -177,7 +178,7 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
         min_stake=CONTRIBUTOR_STAKE,
         bond=COORDINATOR_STAKE,
         reward=REWARD,
-        min_contributors=min(2, plan.contributors),
+        min_contributors=min(fewest_contributors(plan.rule, plan.parameters), plan.contributors),
     )
     (plan.home / "policy.json").write_text(json.dumps(policy_file.to_json(policy), indent=2) + "\n")
     say("contracts")

@@ -15,15 +15,18 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from folkmoot.aggregation.rules import uses
 from folkmoot.errors import ArtifactError
 from folkmoot.header import RoundHeader
 from folkmoot.policy import Policy
 from folkmoot.round import Anchor, RoundOutcome, compute_round
 from folkmoot.state import State
 from folkmoot.updates import FileUpdate, UpdateReader
+from server.chain.indexer import by_name
 from server.coordinator import Coordinator
 from server.db.models import Artifact, Entry, Round
 from server.rounds.kept import anchor_json, commitment_of
+from server.rounds.lineage import read_lineage
 from server.store import Stored
 
 
@@ -51,15 +54,17 @@ def compute(coordinator: Coordinator, number: int, policy: Policy) -> Outcome:
     """Compute a round from the entries in the database and the files in the store.
 
     Raises:
-        InputError: No update was delivered (`no-updates`).
-        ArtifactError: The base state is missing or damaged.
+        InputError: Nobody but the coordinator delivered an update (`no-updates`).
+        ArtifactError: The base state, or a file of an earlier round that the rule needs, is missing or damaged.
     """
     with coordinator.database.read() as session:
         round_ = session.get_one(Round, number)
+        opened = by_name(session, "RoundOpened", str(number))[-1]
         query = select(Entry).where(Entry.round == number).order_by(Entry.position)
         entries = list(session.scalars(query))
         session.expunge_all()
     header = RoundHeader.decode(round_.header)
+    lineage = read_lineage(coordinator, round_.base, uses(policy.rule))
     base = State.from_bytes(coordinator.store.read(round_.base_state_sha256), coordinator.manifest)
     store = coordinator.store
     with ExitStack() as stack:
@@ -72,6 +77,8 @@ def compute(coordinator: Coordinator, number: int, policy: Policy) -> Outcome:
             base,
             [commitment_of(entry.commitment) for entry in entries],
             updates,
+            coordinator=opened.arguments["coordinator"],
+            lineage=lineage,
             aggregate_sink=aggregate,
         )
         files = {"aggregate": Kept("aggregate", aggregate.keep())}

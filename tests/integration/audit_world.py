@@ -32,6 +32,7 @@ from folkmoot.genesis import Genesis
 from folkmoot.hashing import keccak
 from folkmoot.header import RoundHeader, derive_seed
 from folkmoot.local.anvil import Anvil
+from folkmoot.lineage import Lineage, PastRound, window
 from folkmoot.manifest import Manifest, Tensor
 from folkmoot.policy import Policy
 from folkmoot.round import Anchor, RoundOutcome, compute_round
@@ -190,8 +191,24 @@ class World:
             record.commitments.append(trained[name][0])
             record.updates.append(None if name in lost else trained[name][1])
 
-    def anchor(self, number: int, cheat: Cheat | None = None) -> RoundOutcome:
-        """Wait for the end of the commit window, compute the outcome, publish and anchor it."""
+    def lineage(self, number: int) -> Lineage:
+        """Return what came before a round."""
+        numbers = window(self.rounds[number].base, lambda one: self.rounds[one].base)
+        past = []
+        for one in numbers:
+            record = self.rounds[one]
+            updates = tuple(MemoryUpdate(data) for data in record.updates if data is not None)
+            past.append(PastRound(record.header.exponents, updates))
+        return Lineage(tuple(past), self.states[self.rounds[numbers[0]].base] if numbers else None)
+
+    def anchor(self, number: int, cheat: Cheat | None = None, lineage: Lineage | None = None) -> RoundOutcome:
+        """Wait for the end of the commit window, compute the outcome, publish and anchor it.
+
+        Args:
+            number: Of the round.
+            cheat: Changes what is anchored.
+            lineage: Another one than the round's, for a coordinator that leaves something out.
+        """
         record = self.rounds[number]
         self.advance(record.policy.commit_window)
         aggregate = AggregateBytes()
@@ -202,6 +219,8 @@ class World:
             self.states[record.base],
             record.commitments,
             [None if data is None else MemoryUpdate(data) for data in record.updates],
+            coordinator=self.federation.coordinator.address,
+            lineage=self.lineage(number) if lineage is None else lineage,
             aggregate_sink=aggregate,
         )
         for data in filter(None, record.updates):

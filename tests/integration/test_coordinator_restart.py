@@ -9,6 +9,7 @@ from pathlib import Path
 from folkmoot.commitment import Domain
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError
+from folkmoot.lineage import GENESIS
 from folkmoot.local.anvil import Anvil
 from folkmoot.local.processes import free_port
 from folkmoot.round import compute_round
@@ -108,6 +109,8 @@ def test_killed_at_every_step_the_outcome_is_the_same(anvil: Anvil, tmp_path: Pa
             state,
             [update.commitment for update in signed],
             [MemoryUpdate(update.data) for update in signed],
+            coordinator=world.coordinator.address,
+            lineage=GENESIS,
         )
         view = world.chain.round(1)
         assert view.state_root == expected.state_root

@@ -15,7 +15,7 @@ from tests.factories import policy
 
 
 def test_policies_round_trip(tmp_path: Path) -> None:
-    original = policy(rule="multi_krum", parameters=(1, 0))
+    original = policy(rule="multi_krum", parameters=(1, 0), min_contributors=3)
     path = tmp_path / "policy.json"
     path.write_text(json.dumps(policy_file.to_json(original)))
     assert policy_file.load(path) == original

@@ -19,6 +19,7 @@ from folkmoot.arrays import F32
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.fixed_point import LEAF
 from folkmoot.hashing import keccak
+from folkmoot.lineage import GENESIS
 from folkmoot.manifest import Manifest, Tensor
 from folkmoot.merkle import aggregate_leaves, aggregate_root
 from folkmoot.round import RoundOutcome, anchor_hash, compute_leaves, compute_round
@@ -27,6 +28,7 @@ from folkmoot.verdict import Artifacts, Reason, Verdicts
 from tests.unit.folkmoot import worlds
 from tests.unit.folkmoot.worlds import MANIFEST, NAMES, World
 
+COORDINATOR = worlds.account(worlds.COORDINATOR).address
 KRUM = worlds.policy("multi_krum", (1, 0), 700, 900)
 
 
@@ -105,6 +107,8 @@ def test_files_are_what_the_anchor_binds(tmp_path: Path) -> None:
             where.state,
             [commitment for commitment, _ in pairs],
             [FileUpdate(path) for path in paths],
+            coordinator=COORDINATOR,
+            lineage=GENESIS,
             aggregate_sink=sink,
         )
     assert outcome.anchor == where.outcome(pairs).anchor, "from files as from memory"
@@ -172,7 +176,7 @@ def test_an_unreadable_update_is_no_verdict() -> None:
     class Broken:
         size = MANIFEST.size
 
-        def read(self, first: int, last: int) -> np.ndarray:
+        def read(self, first: int, last: int, step: int = 1) -> np.ndarray:
             raise ArtifactError("The disk is gone.")
 
     where = world()
@@ -206,7 +210,7 @@ def test_parts_of_different_rounds_are_refused() -> None:
     ]
     for call in calls:
         with pytest.raises(InputError) as caught:
-            compute_round(*call)
+            compute_round(*call, coordinator=COORDINATOR, lineage=GENESIS)
         assert caught.value.code == "mismatch"
 
 

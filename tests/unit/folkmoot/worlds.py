@@ -15,6 +15,7 @@ from folkmoot.codec import EncodedUpdate, encode_update
 from folkmoot.commitment import Commitment, Domain
 from folkmoot.fixed_point import LEAF
 from folkmoot.header import RoundHeader, derive_seed
+from folkmoot.lineage import GENESIS, WINDOW, Lineage, PastRound
 from folkmoot.manifest import Manifest, Tensor
 from folkmoot.policy import Policy
 from folkmoot.round import RoundOutcome, compute_round
@@ -25,6 +26,8 @@ CHAIN_ID = 31337
 LEDGER = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 DOMAIN = Domain(CHAIN_ID, LEDGER)
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank", "grace")
+COORDINATOR = "coordinator"
+"""Name of the account that opens the rounds."""
 MANIFEST = Manifest("world", (Tensor("w", (30, 31)), Tensor("b", (31,)), Tensor("scale", ())))
 
 
@@ -70,6 +73,13 @@ class World:
     manifest: Manifest = MANIFEST
     policy: Policy = field(default_factory=policy)
     round: int = 1
+    history: list[tuple[State, PastRound]] = field(default_factory=list)
+
+    @property
+    def lineage(self) -> Lineage:
+        """What came before the current round."""
+        last = self.history[-WINDOW:]
+        return Lineage(tuple(past for _, past in last), last[0][0]) if last else GENESIS
 
     @property
     def header(self) -> RoundHeader:
@@ -97,12 +107,33 @@ class World:
             address = account(name).address
             encoded = encode_update(start, end, self.exponents, self.manifest, header.seed, address)
             pairs.append(self.commit(name, encoded))
+        return self.play(pairs)
+
+    def play(self, pairs: Sequence[tuple[Commitment, UpdateReader | None]]) -> RoundOutcome:
+        """Run a round with these entries; move to the next."""
         outcome = self.outcome(pairs)
+        updates = tuple(update for _, update in pairs if update is not None)
+        self.history.append((self.state, PastRound(self.exponents, updates)))
         self.state, self.exponents, self.round = outcome.state, outcome.next_exponents, self.round + 1
         return outcome
 
-    def outcome(self, pairs: Sequence[tuple[Commitment, UpdateReader | None]]) -> RoundOutcome:
+    def outcome(
+        self,
+        pairs: Sequence[tuple[Commitment, UpdateReader | None]],
+        *,
+        coordinator: str = COORDINATOR,
+        lineage: Lineage | None = None,
+    ) -> RoundOutcome:
         """Outcome of the current round with these entries."""
         entries = [commitment for commitment, _ in pairs]
         updates = [update for _, update in pairs]
-        return compute_round(self.manifest, self.header, self.policy, self.state, entries, updates)
+        return compute_round(
+            self.manifest,
+            self.header,
+            self.policy,
+            self.state,
+            entries,
+            updates,
+            coordinator=account(coordinator).address,
+            lineage=self.lineage if lineage is None else lineage,
+        )

@@ -54,7 +54,7 @@ def test_a_policy_file_is_not_overwritten(genesis: Path, tmp_path: Path) -> None
     [
         (("--rule", "nonsense"), "unknown-rule"),
         (("--rule", "multi_krum:1"), "wrong-parameters"),
-        (("--rule", "root_guard"), "rule-not-live"),
+        (("--rule", "multi_krum:0,0"), "impossible-policy"),
         (("--profile", "mars"), "unknown-profile"),
     ],
 )

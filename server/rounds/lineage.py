@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of the rounds that a round rests on, for the references of its rule (docs/protocol.md section 8.3).
+
+What was delivered in a round is what its artifacts file lists: the chain commits to that file, so an audit finds the
+same. Found from the chain's events and the store alone, as the base is. A file that is missing stops the round: left
+out, it would make another outcome than the one that everybody else computes.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from folkmoot.aggregation.reference import Use
+from folkmoot.errors import ArtifactError
+from folkmoot.header import RoundHeader
+from folkmoot.lineage import Lineage, PastRound, window
+from folkmoot.state import State
+from folkmoot.updates import FileUpdate
+from folkmoot.verdict import Artifacts
+from server.chain.indexer import by_name
+from server.coordinator import Coordinator
+from server.rounds.base import artifacts_of
+
+
+def read_lineage(coordinator: Coordinator, base: int, used: frozenset[Use]) -> Lineage:
+    """Open what the rule of a round on a base uses. The bytes are checked; they stay in their files.
+
+    Args:
+        coordinator: The parts.
+        base: Number of the round's base; 0 is the genesis.
+        used: The kinds of references that are needed.
+
+    Raises:
+        ArtifactError: A file is missing or damaged; the message says of which round, and what to do.
+    """
+    if not used & {Use.PATH, Use.EARLIER}:
+        return Lineage()
+    numbers = window(base, lambda number: _base_of(coordinator, number))
+    found = [(number, _artifacts(coordinator, number)) for number in numbers]
+    before = None
+    rounds = []
+    if Use.PATH in used and found:
+        number, oldest = found[0]
+        path = _file(coordinator, number, "base state", oldest.base_state)
+        before = State.from_bytes(_mapped(path), coordinator.manifest)
+    for number, artifacts in found:
+        names = artifacts.updates if Use.EARLIER in used else ()
+        updates = [_file(coordinator, number, "update", name) for name in names if name is not None]
+        exponents = RoundHeader.decode(artifacts.header).exponents
+        rounds.append(PastRound(exponents, tuple(FileUpdate(path) for path in updates)))
+    return Lineage(tuple(rounds), before)
+
+
+def _base_of(coordinator: Coordinator, number: int) -> int:
+    with coordinator.database.read() as session:
+        opened = by_name(session, "RoundOpened", str(number))
+        if not opened:
+            raise ArtifactError(
+                f"Nothing is known of the opening of round {number}, which this round rests on."
+            )
+        return int(opened[-1].arguments["base"])
+
+
+def _artifacts(coordinator: Coordinator, number: int) -> Artifacts:
+    with _named(number, "artifacts file"):
+        artifacts = artifacts_of(coordinator, number)
+    if artifacts is None:
+        raise ArtifactError(f"Nothing is known of the anchor of round {number}, which this round rests on.")
+    return artifacts
+
+
+def _file(coordinator: Coordinator, number: int, what: str, sha256: str) -> Path:
+    with _named(number, f"{what} file {sha256}"):
+        return coordinator.store.verified(sha256)
+
+
+@contextmanager
+def _named(number: int, what: str) -> Iterator[None]:
+    """Say of which round a file is, and what its lack means."""
+    try:
+        yield
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"The {what} of round {number} is needed for the references of this round. {error.message}",
+            remedy="Put it back into the store from a mirror before the anchor deadline; the round waits for it.",
+            code=error.code,
+            details={**error.details, "round": number},
+        ) from error
+
+
+def _mapped(path: Path) -> memoryview:
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a round takes from the coordinator's own entry and from the rounds before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from folkmoot.aggregation.path import path_update
+from folkmoot.aggregation.reference import COMPARED_LEAVES, Sample, references
+from folkmoot.arrays import U8
+from folkmoot.commitment import Commitment, entries_hash
+from folkmoot.errors import ArtifactError, InputError
+from folkmoot.fixed_point import LEAF
+from folkmoot.lineage import GENESIS, WINDOW, Lineage, PastRound, window
+from folkmoot.manifest import Manifest, Tensor
+from folkmoot.updates import FileUpdate, MemoryUpdate, UpdateReader
+from folkmoot.verdict import Reason, Verdict
+from tests.unit.folkmoot import worlds
+from tests.unit.folkmoot.worlds import COORDINATOR, MANIFEST, NAMES, World
+
+Pairs = list[tuple[Commitment, UpdateReader | None]]
+
+
+def related(manifest: Manifest, seed: int, own: int = 60, common: int = 40) -> bytes:
+    """An update that shares a direction with every other one of these."""
+    shared = np.frombuffer(worlds.update_bytes(manifest, 1000, common), dtype=np.uint8).astype(np.int64)
+    mine = np.frombuffer(worlds.update_bytes(manifest, seed, own), dtype=np.uint8).astype(np.int64)
+    return (np.clip(shared + mine - 256, -127, 127) + 128).astype(np.uint8).tobytes()
+
+
+def world(rule: str, parameters: Sequence[int] = ()) -> World:
+    return World(worlds.state(MANIFEST, 1), policy=worlds.policy(rule, parameters))
+
+
+def entries(where: World, count: int = 5, seed: int = 0) -> Pairs:
+    return [
+        where.commit(name, related(where.manifest, 100 * seed + i)) for i, name in enumerate(NAMES[:count])
+    ]
+
+
+def with_root(where: World, pairs: Pairs, place: int, seed: int = 50) -> Pairs:
+    return [*pairs[:place], where.commit(COORDINATOR, related(where.manifest, seed)), *pairs[place:]]
+
+
+class Unread:
+    """An update that nobody may read."""
+
+    size = MANIFEST.size
+
+    def read(self, first: int, last: int, step: int = 1) -> U8:
+        raise ArtifactError("This file was not to be read.")
+
+
+# The coordinator's own entry
+
+
+@pytest.mark.parametrize("rule", ["mean", "guided_mean", "root_guard"])
+@pytest.mark.parametrize("place", [0, 3, 5])
+def test_the_coordinators_own_entry_is_never_summed(rule: str, place: int) -> None:
+    where = world(rule)
+    pairs = entries(where)
+    outcome = where.outcome(with_root(where, pairs, place))
+    verdict = outcome.verdicts.verdicts[place]
+    own, _ = where.commit(COORDINATOR, related(MANIFEST, 50))
+    assert verdict == Verdict(place, own.contributor, 0, Reason.ROOT, {"sumSquares": own.sum_squares})
+    assert outcome.artifacts.updates[place] is not None, "it is published like the others"
+    others = [v for v in outcome.verdicts.verdicts if v.index != place]
+    assert all(v.weight > 0 for v in others)
+    if rule != "root_guard":  # then it changes nothing at all
+        plain = where.outcome(pairs)
+        assert [v.weight for v in others] == list(plain.weights)
+        assert (outcome.state_root, outcome.next_exponents) == (plain.state_root, plain.next_exponents)
+
+
+def test_a_huge_own_entry_moves_nothing() -> None:
+    where = world("mean")
+    pairs = entries(where)
+    huge = where.commit(COORDINATOR, worlds.update_bytes(MANIFEST, 3))
+    assert where.outcome([huge, *pairs]).state_root == where.outcome(pairs).state_root
+
+
+def test_rules_with_a_root_use_the_coordinators_own_entry() -> None:
+    where = world("root_guard")
+    pairs = entries(where)
+    against = bytearray(related(MANIFEST, 2))
+    against[:] = bytes(256 - value for value in against)  # q becomes -q
+    pairs[2] = where.commit(NAMES[2], bytes(against))
+    rooted = where.outcome(with_root(where, pairs, 5)).verdicts.verdicts
+    assert all("rootCosine" in verdict.numbers for verdict in rooted[:5] if verdict.weight)
+    assert rooted[2].weight == 0
+    plain = where.outcome(pairs).verdicts.verdicts
+    assert not any("rootCosine" in verdict.numbers for verdict in plain), "without one: guarded_mean"
+    late = with_root(where, pairs, 5)
+    late[5] = (late[5][0], None)
+    assert where.outcome(late).verdicts.verdicts[5].reason is Reason.NOT_DELIVERED
+    assert where.outcome(late).weights[:5] == where.outcome(pairs).weights
+
+
+def test_an_own_entry_alone_is_no_round() -> None:
+    where = world("mean")
+    lost: Pairs = [(commitment, None) for commitment, _ in entries(where)]
+    with pytest.raises(InputError) as caught:
+        where.outcome(with_root(where, lost, 0))
+    assert caught.value.code == "no-updates"
+
+
+def test_the_same_account_in_another_round_is_a_contributor_like_any_other() -> None:
+    where = world("mean")
+    outcome = where.outcome(with_root(where, entries(where), 0), coordinator="somebody else")
+    assert outcome.verdicts.verdicts[0].reason is Reason.ACCEPTED
+
+
+# The lineage
+
+
+@pytest.mark.parametrize(
+    ("bases", "base", "expected"),
+    [
+        ({}, 0, []),
+        ({1: 0}, 1, [1]),
+        ({1: 0, 2: 1, 3: 1, 5: 3}, 5, [1, 3, 5]),  # 2 was voided, 4 cancelled
+        ({n: n - 1 for n in range(1, 20)}, 19, list(range(12, 20))),
+    ],
+)
+def test_the_window_follows_the_bases(bases: dict[int, int], base: int, expected: list[int]) -> None:
+    assert window(base, bases.__getitem__) == expected
+
+
+def test_what_a_rule_does_not_use_is_not_read() -> None:
+    where = world("multi_krum", (1, 0))
+    where.history = [(where.state, PastRound(where.exponents, (Unread(),)))]
+    assert where.outcome(entries(where)).anchor == world("multi_krum", (1, 0)).outcome(entries(where)).anchor
+    where.policy = worlds.policy("guarded_mean")
+    with pytest.raises(ArtifactError, match="not to be read"):
+        where.outcome(entries(where))
+
+
+def test_a_lineage_that_lacks_something_is_refused() -> None:
+    where = world("guided_mean")
+    past = PastRound(where.exponents, (MemoryUpdate(related(MANIFEST, 9)),))
+    for lineage in (
+        Lineage((past,)),
+        Lineage((replace(past, updates=(MemoryUpdate(bytes(LEAF)),)),), where.state),
+        Lineage((replace(past, exponents=(0,)),), where.state),
+    ):
+        with pytest.raises(InputError) as caught:
+            where.outcome(entries(where), lineage=lineage)
+        assert caught.value.code == "mismatch"
+
+
+@pytest.mark.parametrize("rounds", [1, 3, WINDOW, WINDOW + 2])
+def test_the_path_begins_where_the_window_does(rounds: int) -> None:
+    where = world("guided_mean")
+    states = [where.state, *(where.play(entries(where, seed=number)).state for number in range(rounds))]
+    pairs = entries(where, seed=99)
+    verdicts = where.outcome(pairs).verdicts.verdicts
+    before = states[max(0, rounds - WINDOW)]
+    moved = MemoryUpdate(path_update(MANIFEST, where.exponents, before, where.state))
+    readers = [update for _, update in pairs if update is not None]
+    (path,) = references(MANIFEST, where.exponents, readers, [(moved, where.exponents)])
+    assert path.square > 0
+    for verdict, product in zip(verdicts, path.products, strict=True):
+        assert (verdict.numbers["pathCosine"] > 0) == (product > 0)
+    assert len({v.numbers["pathMedian"] for v in verdicts}) == 1
+    first = world("guided_mean").outcome(entries(world("guided_mean"))).verdicts.verdicts
+    assert not any("pathCosine" in verdict.numbers for verdict in first), "on the genesis there is none"
+
+
+@pytest.mark.parametrize("back", range(1, WINDOW + 2))
+def test_a_replay_is_found_as_far_back_as_the_window_goes(back: int) -> None:
+    where = world("guarded_mean")
+    sent = []
+    for number in range(WINDOW + 2):
+        pairs = entries(where, seed=number)
+        where.exponents = (-9, -9, -9)  # the same units, so that the bytes stay the same update
+        sent.append([related(MANIFEST, 100 * number + i) for i in range(5)])
+        where.play(pairs)
+    where.exponents = (-9, -9, -9)
+    pairs = entries(where, seed=77)
+    pairs[1] = where.commit(NAMES[1], sent[-back][3])
+    verdicts = where.outcome(pairs).verdicts.verdicts
+    assert (verdicts[1].reason is Reason.COPY) == (back <= WINDOW)
+    assert [v.index for v in verdicts if v.weight == 0] == ([1] if back <= WINDOW else [])
+
+
+def test_the_coordinators_own_entry_of_an_earlier_round_is_no_free_work() -> None:
+    where = world("guarded_mean")
+    where.play(with_root(where, entries(where), 5))
+    where.exponents = (-9, -9, -9)
+    pairs = entries(where, seed=7)
+    pairs[4] = where.commit(NAMES[4], related(MANIFEST, 50))
+    assert where.outcome(pairs).verdicts.verdicts[4].reason is Reason.COPY
+
+
+# The sample of a large model
+
+LARGE = Manifest("large", (Tensor("a", (3 * 256 + 5,)), Tensor("b", (2 * COMPARED_LEAVES * LEAF,))))
+"""8,196 leaves, of which every third one is compared."""
+
+
+def noise(seed: int) -> U8:
+    """uint8[n, 256]."""
+    values = np.random.default_rng(seed).integers(1, 256, (LARGE.leaves, LEAF), dtype=np.uint8)
+    values[3, 5:] = 128  # the padding of a
+    return values
+
+
+@pytest.mark.parametrize(
+    ("leaves", "hashed", "expected"),
+    [
+        (1, 5, Sample(0, 1)),
+        (COMPARED_LEAVES, 2**256 - 1, Sample(0, 1)),
+        (COMPARED_LEAVES + 1, 7, Sample(1, 2)),
+        (LARGE.leaves, 2**255 + 1, Sample((2**255 + 1) % 3, 3)),
+        (1 << 24, 4095, Sample(4095, 4096)),
+    ],
+)
+def test_the_sample_is_decided_by_the_entries(leaves: int, hashed: int, expected: Sample) -> None:
+    assert Sample.of(leaves, hashed.to_bytes(32, "big")) == expected
+
+
+@pytest.mark.parametrize("start", [0, 2])
+def test_sampled_products_are_exact(tmp_path: Path, start: int) -> None:
+    here, there = (-10, -14), (-20, -3)
+    ours, other = [noise(1), noise(2)], noise(3)
+    ours[0][:] = 255
+    ours[0][3, 5:] = 128
+    other[1000:] = 1
+    path = tmp_path / "other"
+    path.write_bytes(other.tobytes())
+    readers = [MemoryUpdate(update.tobytes()) for update in ours]
+    sample = Sample(start, 3)
+    (found,) = references(LARGE, here, readers, [(FileUpdate(path), there)], sample)
+
+    def values(update: U8, exponents: tuple[int, int]) -> list[int]:
+        """One exact number per coordinate of the sample, in the units of the smallest exponent."""
+        chosen = update[start::3].astype(object) - 128
+        tensor = LARGE.tensor_of_leaf[start::3]
+        scale = np.array([1 << (exponents[t] - min(exponents)) for t in tensor], dtype=object)
+        return list((chosen * scale[:, None]).reshape(-1))
+
+    mine, theirs = [values(update, here) for update in ours], values(other, there)
+    assert found.square == sum(x * x for x in theirs)
+    assert found.products == tuple(sum(x * y for x, y in zip(one, theirs, strict=True)) for one in mine)
+    assert found.own == tuple(sum(x * x for x in one) for one in mine)
+
+
+def test_a_replay_that_is_altered_where_it_expects_the_comparison_is_found() -> None:
+    """Who could know the sample would change a third of the update; the other entries move it."""
+    where = World(
+        worlds.state(LARGE, 1), exponents=(-9, -9), manifest=LARGE, policy=worlds.policy("guarded_mean")
+    )
+    old = noise(10)
+    where.history = [(where.state, PastRound(where.exponents, (MemoryUpdate(old.tobytes()),)))]
+    guessed = 1
+    altered = old.copy()
+    altered[guessed::3] = noise(11)[guessed::3]
+    pairs = [where.commit("alice", altered.tobytes())]
+    pairs += [where.commit(name, noise(20 + i).tobytes()) for i, name in enumerate(("bob", "carol"))]
+    found: dict[bool, Verdict] = {}
+    for examples in range(20):
+        last = (replace(pairs[2][0], num_examples=examples), pairs[2][1])
+        told = entries_hash([pairs[0][0], pairs[1][0], last[0]])
+        hit = Sample.of(LARGE.leaves, told).start == guessed
+        if hit not in found:
+            found[hit] = where.outcome([pairs[0], pairs[1], last]).verdicts.verdicts[0]
+    assert found[False].reason is Reason.COPY
+    assert found[True].reason is not Reason.COPY, "with a sample that is known it would be hidden"
+
+
+def test_leaves_are_read_by_steps(tmp_path: Path) -> None:
+    data = noise(4)
+    path = tmp_path / "update"
+    path.write_bytes(data.tobytes())
+    for reader in (FileUpdate(path), MemoryUpdate(data.tobytes())):
+        assert (reader.read(5, 100, 7) == data[5:100:7]).all()
+        assert (reader.read(8190, 8196, 4096) == data[8190:8191]).all()
+    path.write_bytes(data.tobytes()[:-LEAF])
+    with pytest.raises(ArtifactError):
+        FileUpdate(path).read(0, LARGE.leaves, 3)
+
+
+def test_without_a_lineage_it_is_that_of_the_genesis() -> None:
+    assert world("mean").lineage is GENESIS
