@@ -17,8 +17,8 @@ from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.form import form_of
 from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.path import WINDOW, path_update
-from folkmoot.aggregation.reference import Reference, ReferencedFacts, references
-from folkmoot.aggregation.rules import rule
+from folkmoot.aggregation.reference import Reference, ReferencedFacts, Use, references
+from folkmoot.aggregation.rules import rule, uses
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.arrays import F32, F64, I64
 from folkmoot.checks import UpdateSummary, check_base, check_bytes
@@ -30,6 +30,7 @@ from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.fixed_point import LEAF
 from folkmoot.hashing import keccak
 from folkmoot.header import RoundHeader
+from folkmoot.lineage import PastRound
 from folkmoot.manifest import Manifest
 from folkmoot.optimizer import UNIT as OUTER_UNIT
 from folkmoot.optimizer import next_exponents, outer_step
@@ -214,7 +215,7 @@ class Run:
         self.models: list[F32] = []  # the last bases, the oldest first
         self.states: list[State] = []  # the same, exactly
         self.path: MemoryUpdate | None = None
-        self.earlier: list[tuple[MemoryUpdate, tuple[int, ...]]] = []
+        self.past: list[PastRound] = []  # the rounds of the lineage, the oldest first
         self.last_aggregate: F32 | None = None
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> Outcome:
@@ -278,7 +279,8 @@ class Run:
         arrived = self._deliver(number, flat, updates)
         delivered = [one for one in arrived if not isinstance(one, Reason)]
         readers, summaries = [reader for reader, _ in delivered], [summary for _, summary in delivered]
-        facts = self._facts(readers, summaries, self._root_reader(number, flat, root), self.path)
+        root_reader = self._root_reader(number, flat, root)
+        facts = self._facts(readers, summaries, root_reader, self.path)
         judged = self.rule(facts, self.plan.parameters)
         weights = [result.weight for result in judged]
         total = self.form.divisor(weights)
@@ -294,7 +296,8 @@ class Run:
         )
         self.states = [*self.states, self.state][-WINDOW:]
         self.state = State(theta, momentum)
-        self.earlier = [(reader, self.exponents) for reader in readers]
+        published = (*readers, *([] if root_reader is None else [root_reader]))
+        self.past = [*self.past, PastRound(self.exponents, published)][-WINDOW:]
         self.exponents = next_exponents(
             self.exponents,
             [tensor.elements for tensor in self.manifest.tensors],
@@ -427,8 +430,12 @@ class Run:
         root: MemoryUpdate | None,
         path: MemoryUpdate | None,
     ) -> ReferencedFacts:
+        used = uses(self.plan.rule)
+        root, path = root if Use.ROOT in used else None, path if Use.PATH in used else None
         guides = [(one, self.exponents) for one in (root, path) if one is not None]
-        compared = list(references(self.manifest, self.exponents, readers, [*guides, *self.earlier]))
+        earlier = [(update, past.exponents) for past in self.past for update in past.updates]
+        others = [*guides, *(earlier if Use.EARLIER in used else ())]
+        compared = list(references(self.manifest, self.exponents, readers, others))
         return ReferencedFacts(
             gram_matrix(self.manifest, self.exponents, readers),
             tuple(summary.sum_squares for summary in summaries),
