@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the public verdicts say of a contributor: an exact integer function (docs/protocol.md section 17).
+
+It is shown and explained. It changes no weight and no stake, so a wrong judgement costs nobody more than the
+pay of its round. This module knows verdicts, no rule, no chain and no clock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from folkmoot.errors import InputError
+from folkmoot.verdict import Reason, Verdict
+
+FULL = 1024
+"""Highest standing: counted as much as anybody, always."""
+
+START = 0
+"""Standing of an account without a verdict. It is the lowest, so that nobody gains by a new account."""
+
+MEMORY = 8
+"""A round moves the standing by this part of the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one entry got in one anchored round, and what that was measured by."""
+
+    round: int
+    """Number of the round."""
+    weight: int
+    """Weight of the entry."""
+    reason: Reason
+    """Why."""
+    largest: int
+    """Largest weight of the round, at least 1."""
+    sharers: int
+    """Entries of the round that are not its coordinator's own."""
+    reward: int
+    """Tokens (1e-18) that the policy gives for the round."""
+    final: bool
+    """Whether the challenge window is over, so that the pay stands."""
+    root: bool = False
+    """Whether it is the coordinator's own entry, which is compared and never counted."""
+
+    @property
+    def pay(self) -> int:
+        """Tokens (1e-18) for it, as ``rewards.payments`` has them: ``floor(reward * weight / (sharers * largest))``."""
+        return 0 if self.root else self.reward * self.weight // (self.sharers * self.largest)
+
+
+@dataclass(frozen=True, slots=True)
+class Reputation:
+    """What the verdicts on one account add up to."""
+
+    rounds: int = 0
+    """Rounds with an entry of it, those that it led itself left aside."""
+    counted: int = 0
+    """Rounds in which it got a weight above 0."""
+    delivered: int = 0
+    """Rounds in which the file of its update arrived."""
+    left_out: dict[Reason, int] = field(default_factory=dict)
+    """Rounds in which it got the weight 0, by reason."""
+    root: int = 0
+    """Rounds that it led, with an entry of its own."""
+    earned: int = 0
+    """Pay of the final rounds, in units of 1e-18 tokens."""
+    pending: int = 0
+    """Pay of the rounds that may still be challenged."""
+    standing: int = START
+    """From 0 to FULL."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields with the names and forms of the API: amounts as decimal strings."""
+        return {
+            "standing": self.standing,
+            "rounds": self.rounds,
+            "counted": self.counted,
+            "delivered": self.delivered,
+            "leftOut": {str(reason): count for reason, count in self.left_out.items()},
+            "root": self.root,
+            "earned": str(self.earned),
+            "pending": str(self.pending),
+        }
+
+
+def next_standing(standing: int, weight: int, largest: int) -> int:
+    """Standing after one more entry: an eighth of the way towards ``t = ceil(1024 weight / largest)``, rounded up.
+
+    So it rises only below t, falls by at least 1 above it, is above 0 after every entry that counted at all, and
+    one round moves it by at most 128.
+
+    Args:
+        standing: Before, 0 to FULL.
+        weight: Of the entry.
+        largest: Largest weight of the round.
+
+    Raises:
+        InputError: The weight is not from 0 to the largest, or the largest is 0.
+    """
+    if not 0 <= weight <= largest or largest == 0:
+        raise InputError(f"The weight {weight} is not from 0 to the round's largest, {largest}.")
+    target = -(-FULL * weight // largest)
+    step = -(-abs(target - standing) // MEMORY)
+    return standing + step if target > standing else standing - step
+
+
+def parts_of_round(
+    number: int, verdicts: Sequence[Verdict], coordinator: str, reward: int, *, final: bool
+) -> dict[str, Part]:
+    """What every contributor of an anchored round got.
+
+    Args:
+        number: Number of the round.
+        verdicts: One an entry.
+        coordinator: Account that opened the round, checksummed.
+        reward: Of the round's policy, in units of 1e-18 tokens.
+        final: Whether the round is final.
+    """
+    largest = max((verdict.weight for verdict in verdicts), default=0)
+    sharers = sum(verdict.contributor != coordinator for verdict in verdicts)
+    return {
+        verdict.contributor: Part(
+            number,
+            verdict.weight,
+            verdict.reason,
+            largest,
+            sharers,
+            reward,
+            final,
+            root=verdict.contributor == coordinator,
+        )
+        for verdict in verdicts
+    }
+
+
+def reputation(parts: Iterable[Part]) -> Reputation:
+    """Add up what one account got.
+
+    Args:
+        parts: One a round that it has an entry in; rounds in ascending order, cancelled and slashed ones left out.
+
+    Raises:
+        InputError: The rounds are not ascending.
+    """
+    rounds = counted = delivered = root = earned = pending = last = 0
+    left_out: Counter[Reason] = Counter()
+    standing = START
+    for part in parts:
+        if part.round <= last:
+            raise InputError(f"Round {part.round} comes after round {last}.")
+        last = part.round
+        if part.root:
+            root += 1
+            continue
+        rounds += 1
+        delivered += part.reason is not Reason.NOT_DELIVERED
+        if part.weight > 0:
+            counted += 1
+        else:
+            left_out[part.reason] += 1
+        earned += part.pay if part.final else 0
+        pending += 0 if part.final else part.pay
+        standing = next_standing(standing, part.weight, part.largest)
+    return Reputation(
+        rounds, counted, delivered, dict(sorted(left_out.items())), root, earned, pending, standing
+    )
