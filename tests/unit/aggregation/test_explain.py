@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every reason, rule and number has words, and the words have the numbers right."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from functools import cache
+
+import numpy as np
+import pytest
+
+from folkmoot.aggregation import rules
+from folkmoot.aggregation.ballot import UNIT
+from folkmoot.aggregation.explain import Case, Explanation, explain, kept, words_of
+from folkmoot.aggregation.interface import Weighted
+from folkmoot.aggregation.reference import Reference, ReferencedFacts
+from folkmoot.arrays import I64
+from folkmoot.coordinator_api import REFUSALS
+from folkmoot.verdict import Reason
+
+ALL = sorted(rules.PARAMETERS)
+WORDLESS = "no words for it"
+NAMES = [f"0x{index:040x}" for index in range(40)]
+KINDS = ("honest", "rare", "flipped", "back", "long", "zero", "noise", "copy", "replay")
+
+
+def parameters_of(name: str) -> tuple[int, ...]:
+    return (1, 0)[: len(rules.PARAMETERS[name])]
+
+
+@cache
+def crowd(seed: int, kinds: tuple[str, ...]) -> ReferencedFacts:
+    """Facts of honest updates and of one of each kind, with root, path and an earlier update."""
+    rng = np.random.default_rng(seed)
+    size = 1024
+    shared, gone = rng.normal(0, 12, (2, size))
+    before = np.rint(shared + rng.normal(0, 24, size))
+    honest = [np.rint(shared + rng.normal(0, 24, size)) for _ in range(6)]
+    one = {
+        "honest": lambda: np.rint(shared + rng.normal(0, 24, size)),
+        "rare": lambda: np.rint(0.1 * shared + rng.normal(0, 24, size)),
+        "flipped": lambda: np.rint(-shared + rng.normal(0, 24, size)),
+        "back": lambda: np.rint(0.4 * shared - 2 * gone),
+        "long": lambda: 3 * np.rint(shared + rng.normal(0, 24, size)),
+        "zero": lambda: np.zeros(size),
+        "noise": lambda: np.rint(rng.normal(0, 24, size)),
+        "copy": lambda: honest[0],
+        "replay": lambda: before,
+    }
+    vectors = np.vstack([*honest, *(one[kind]() for kind in kinds)]).astype(np.int64)
+
+    def compared(other: I64) -> Reference:
+        return Reference(tuple(int(value) for value in vectors @ other), int(other @ other))
+
+    gram = vectors @ vectors.T
+    return ReferencedFacts(
+        tuple(tuple(int(value) for value in row) for row in gram),
+        tuple(int(row[index]) for index, row in enumerate(gram)),
+        tuple((int(row.sum()),) for row in np.abs(vectors)),
+        root=compared(np.rint(shared + rng.normal(0, 24, size)).astype(np.int64)),
+        path=compared(np.rint(shared + gone).astype(np.int64)),
+        earlier=(compared(before.astype(np.int64)),),
+    )
+
+
+@cache
+def cases(name: str, seed: int, kinds: tuple[str, ...] = KINDS) -> list[Case]:
+    facts = crowd(seed, kinds)
+    results = rules.rule(name)(facts, parameters_of(name))
+    largest = max(result.weight for result in results)
+    return [
+        case_of(name, result, largest, square)
+        for result, square in zip(results, facts.sum_squares, strict=True)
+    ]
+
+
+def case_of(name: str, result: Weighted, largest: int, square: int) -> Case:
+    return Case(
+        name,
+        parameters_of(name),
+        result.weight,
+        result.reason,
+        {"sumSquares": square, **result.numbers},
+        largest,
+        10**9,
+        NAMES,
+    )
+
+
+def text_of(explanation: Explanation) -> str:
+    return "\n".join([explanation.summary, *explanation.details, explanation.weight, explanation.advice])
+
+
+def test_every_reason_has_words_of_its_own() -> None:
+    known = [words_of(reason) for reason in Reason]
+    assert len({words.summary for words in known}) == len(list(Reason))
+    assert all(words.summary.endswith(".") and words.advice.endswith(".") for words in known)
+    assert not any("does not know" in words.summary for words in known)
+    for code in REFUSALS:
+        assert "does not know" not in words_of(code).summary, code
+    assert "does not know" in words_of("from-a-newer-release").summary
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_rule_and_every_number_has_words(name: str) -> None:
+    seen: set[str] = set()
+    for seed in range(2):
+        for case in cases(name, seed):
+            said = text_of(explain(case))
+            assert WORDLESS not in said, said
+            assert "does not know the rule" not in said
+            for number, value in case.numbers.items():
+                shown = {"copyOf": NAMES[value] if number == "copyOf" else ""}.get(number, str(value))
+                assert shown in said, f"{number} = {value} is not in: {said}"
+            seen |= set(case.numbers)
+    assert "sumSquares" in seen
+
+
+def test_all_kinds_of_verdicts_are_met_by_the_walk() -> None:
+    """Or the test above would walk past words that nobody ever read."""
+    found = {
+        reason for name in ALL for seed in range(2) for reason in {case.reason for case in cases(name, seed)}
+    }
+    refused = {Reason(code) for code in REFUSALS if code in set(Reason)}
+    assert found == set(Reason) - refused - {Reason.NOT_DELIVERED, Reason.ROOT}
+
+
+@pytest.mark.parametrize(
+    "name", ["clipped_mean", "majority", "guarded_mean", "guided_mean", "root_cosine", "root_guard"]
+)
+@pytest.mark.parametrize("seed", range(2))
+def test_the_parts_that_are_told_are_the_weights(name: str, seed: int) -> None:
+    """Who follows the formulas with the numbers of all verdicts comes to the weights, but for rounding."""
+    found = cases(name, seed)
+    parts = [kept(case) for case in found]
+    assert None not in parts
+    most = max(part for part in parts if part is not None)
+    for case, part in zip(found, parts, strict=True):
+        assert part is not None
+        assert abs(Fraction(case.weight, case.largest) - part / most) < Fraction(4, UNIT), case
+
+
+def test_rules_whose_numbers_do_not_say_all_tell_no_part() -> None:
+    for name in ("mean", "multi_krum", "nnm", "geometric_median", "fltrust"):
+        assert {kept(case) for case in cases(name, 1, ())} == {None}
+
+
+def test_a_rare_update_is_told_its_vote() -> None:
+    numbers = {"sumSquares": 2500, "company": 1966, "companyMedian": 26870, "clip": 36044}
+    case = Case("guarded_mean", (), 19342, Reason.ACCEPTED, numbers, UNIT, 10_000)
+    said = explain(case)
+    assert said.summary == "Counted."
+    (length, company, clip) = said.details[1:]
+    assert length == "Committed length 50 (sum of squares 2500, the policy allows 10000)."
+    assert "0.030 (1966 of 65536)" in company
+    assert "0.410 (26870 of 65536)" in company
+    assert "-0.410 or less counts nothing, 0.410 or more all" in company
+    vote = UNIT * (1966 + 26870) // (2 * 26870)
+    assert company.endswith(f"= {vote} (53.7 %).")
+    assert clip.startswith("Its length is 1.82 times the median")
+    assert "shortened to 55.0 %" in clip
+    assert said.weight.startswith("The stages left 29.5 % of its full vote")
+    assert said.weight.endswith("Weight 19342 of at most 65536 in this round: 29.5 %.")
+    assert "Fewer local steps" in said.advice
+
+
+def test_what_would_have_left_nobody_is_told_as_such() -> None:
+    copy = Case("guarded_mean", (), 5, Reason.ACCEPTED, {"copyCosine": UNIT}, 5)
+    assert "left nobody" in explain(copy).details[1]
+    root = Case("root_guard", (), 5, Reason.ACCEPTED, {"rootCosine": -3}, 5)
+    assert "nobody's was" in explain(root).details[1]
+    path = Case("guided_mean", (), 5, Reason.ACCEPTED, {"pathCosine": -3, "pathMedian": 0}, 5)
+    assert "nobody's vote was changed" in explain(path).details[1]
+    assert kept(path) == 1
+
+
+def test_others_are_named_where_they_are_known() -> None:
+    case = Case("guarded_mean", (), 0, Reason.COPY, {"copyOf": 2, "copyCosine": 65500}, 5, None, NAMES)
+    assert NAMES[2] in explain(case).details[1]
+    unknown = Case("guarded_mean", (), 0, Reason.COPY, {"copyOf": 2, "copyCosine": 65500}, 5)
+    assert "delivered update 2" in explain(unknown).details[1]
+
+
+def test_a_newer_release_does_not_break_it() -> None:
+    case = Case("from_the_future", (7,), 1, Reason.ACCEPTED, {"novelty": 42}, 1)
+    said = text_of(explain(case))
+    assert "does not know the rule" in said
+    assert re.search(rf"novelty = 42 .*{WORDLESS}", said)
