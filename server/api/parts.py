@@ -11,6 +11,7 @@ from eth_utils.address import is_address, to_checksum_address
 from fastapi import Depends, Path, Request
 from starlette.concurrency import run_in_threadpool
 
+from folkmoot.policy import Policy
 from server.api.problems import Problem
 from server.checks.services import Intake
 from server.coordinator import Coordinator
@@ -68,6 +69,13 @@ class Parts:
     hub: EventHub
     models: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a model file is made, so that it is made once."""
+    _policies: dict[int, Policy] = field(default_factory=dict)
+
+    def policy(self, policy_id: int) -> Policy:
+        """A policy; they never change, so that each is asked for once."""
+        if policy_id not in self._policies:
+            self._policies[policy_id] = self.coordinator.ledger.policy(policy_id)
+        return self._policies[policy_id]
 
 
 def _parts(request: Request) -> Parts:

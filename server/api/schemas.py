@@ -129,6 +129,56 @@ class RefusalView(View):
     """When it came, by the clock on the wall."""
 
 
+class ExplanationView(View):
+    """A verdict in words."""
+
+    summary: str
+    """The reason, one sentence."""
+    details: list[str]
+    """What the rule does, and each number with what it was compared with."""
+    weight: str
+    """How the weight stands to the others."""
+    pay: str
+    """The pay: its formula with the numbers put in."""
+    advice: str
+    """What the contributor could do next."""
+
+
+class VerdictView(View):
+    """What was decided about one entry of an anchored round, and why."""
+
+    round: int
+    """The round."""
+    phase: str
+    """Phase of the round: anchored (it may still be challenged) or final."""
+    position: int
+    """Place among the round's entries, from 0."""
+    entries: int
+    """Number of entries."""
+    rule: str
+    """Aggregation rule of the round's policy."""
+    parameters: list[int]
+    """Its parameters."""
+    weight: int
+    """Weight in the aggregate."""
+    largest_weight: int
+    """Largest weight of the round."""
+    reason: str
+    """Reason code (docs/protocol.md sections 7 and 8)."""
+    numbers: dict[str, str]
+    """The integers behind the verdict."""
+    reward: str
+    """Most tokens that the policy gives for the round."""
+    sharers: int
+    """Entries that share it: all but the coordinator's own."""
+    pay: str
+    """Tokens for this entry."""
+    credited: str | None
+    """Tokens that the ledger credited; none before the round is settled."""
+    explanation: ExplanationView
+    """All of it in words."""
+
+
 class UpdateView(View):
     """An update of a round, and its verdict."""
 
@@ -171,6 +221,25 @@ class UpdateDetailView(UpdateView):
 
     refusals: list[RefusalView]
     """Newest last."""
+
+
+class CanaryView(View):
+    """What the canary said of a round."""
+
+    verdict: str
+    """waiting, passed, fell, or missing (no report came in time)."""
+    released: bool
+    """Whether the operator had it anchored although it fell."""
+    evaluator: str
+    """Account whose report counts."""
+    report: str | None
+    """sha256 of the report."""
+    signature: str | None
+    """The evaluator's EIP-712 signature of `Canary(uint64 round,bytes32 stateRoot,bytes32 report)`."""
+    findings: list[str]
+    """In what the model fell, in words."""
+    report_deadline: int
+    """Chain time until which a report is awaited."""
 
 
 class RoundView(View):
@@ -232,6 +301,8 @@ class RoundView(View):
     """sha256 of the verdicts file."""
     artifacts: str | None
     """sha256 of the artifacts file."""
+    canary: CanaryView | None
+    """What the canary said, if there is one and the round is computed."""
     gas: str
     """Gas that the coordinator spent on the round so far."""
     transactions: dict[str, str]
@@ -289,6 +360,29 @@ class ContributorView(View):
     """Refused answers that bore its signature."""
     rewards: str
     """Tokens credited to it."""
+    standing: int
+    """From 0 to 1024, from the verdicts (docs/protocol.md section 17). It changes neither weights nor stake."""
+
+
+class ReputationView(View):
+    """What the verdicts on an account add up to, over the anchored rounds that this coordinator led."""
+
+    standing: int
+    """From 0 to 1024."""
+    rounds: int
+    """Rounds with an entry of it, those that it led itself left aside."""
+    counted: int
+    """Rounds in which it got a weight above 0."""
+    delivered: int
+    """Rounds in which the file of its update arrived."""
+    left_out: dict[str, int]
+    """Rounds in which it got the weight 0, by reason code."""
+    root: int
+    """Rounds that it led, with an entry of its own."""
+    earned: str
+    """Pay of the final rounds."""
+    pending: str
+    """Pay of the rounds that may still be challenged."""
 
 
 class HistoryView(View):
@@ -311,6 +405,8 @@ class ContributorDetailView(ContributorView):
 
     claimable: str
     """Tokens credited and not yet taken."""
+    reputation: ReputationView
+    """What its verdicts add up to; each is explained at `/v1/contributors/{address}/verdicts`."""
     history: list[HistoryView]
     """Its latest hundred rounds, newest first."""
     refused: list[RefusalView]
@@ -392,6 +488,24 @@ class StoredView(View):
 
     sha256: str
     """Its name."""
+
+
+class CanaryTakenView(View):
+    """A canary report was taken in."""
+
+    sha256: str
+    """Name of its file."""
+    new: bool
+    """False if it was there before."""
+    fell: bool
+    """Whether the model fell, so that the round is withheld."""
+
+
+class ReleaseRequest(View):
+    """A wish to anchor a withheld round, signed by the coordinator's account."""
+
+    signature: str = Field(pattern="^0x[0-9a-fA-F]{130}$")
+    """EIP-712 signature of `Release(uint64 round,bytes32 stateRoot)`."""
 
 
 class RunRequest(View):

@@ -9,11 +9,20 @@ from fastapi import APIRouter
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from server.api.pages import PageWindow
+from folkmoot.reputation import reputation
+from server.api import judged
+from server.api.pages import PageWindow, encode
 from server.api.parts import Address, Here, Parts
 from server.api.problems import Problem
 from server.api.routes.updates import refusal_view
-from server.api.schemas import ContributorDetailView, ContributorView, HistoryView, Page
+from server.api.schemas import (
+    ContributorDetailView,
+    ContributorView,
+    HistoryView,
+    Page,
+    ReputationView,
+    VerdictView,
+)
 from server.chain.indexer import by_name
 from server.db.models import ChainEvent, Entry, Refusal
 
@@ -58,9 +67,28 @@ def contributor(here: Here, address: Address) -> ContributorDetailView:
         return ContributorDetailView(
             **view.model_dump(),
             claimable=str(here.coordinator.ledger.claimable(address)),
+            reputation=ReputationView.model_validate(
+                reputation(judged.parts_of(here, session, [address])[address]).to_json()
+            ),
             history=history,
             refused=[refusal_view(refusal) for refusal in refusals],
         )
+
+
+@router.get("/v1/contributors/{address}/verdicts")
+def verdicts(here: Here, address: Address, window: PageWindow) -> Page[VerdictView]:
+    """Every verdict on an account in words and numbers, newest first; the cursor is a round's number."""
+    with here.coordinator.database.read() as session:
+        query = judged.own_entries(address).order_by(Entry.round.desc()).limit(window.limit + 1)
+        if window.after is not None:
+            query = query.where(Entry.round < window.after)
+        rows = session.execute(query).all()
+        part = rows[: window.limit]
+        cursor = encode(part[-1][0].round) if len(rows) > window.limit else None
+        items = [
+            VerdictView.model_validate(found.to_json()) for found in judged.judgements(here, session, part)
+        ]
+        return Page(items=items, next_cursor=cursor)
 
 
 def _rewards(session: Session) -> defaultdict[str, dict[int, int]]:
@@ -76,6 +104,7 @@ def _views(here: Parts, session: Session, addresses: list[str]) -> list[Contribu
         return []
     members = here.coordinator.vault.members(addresses)
     rewards = _rewards(session)
+    parts = judged.parts_of(here, session, addresses)
 
     def counted(model: type[Entry] | type[Refusal], *conditions: object) -> dict[str, int]:
         query = select(model.contributor, func.count()).where(model.contributor.in_(addresses), *conditions)  # type: ignore[arg-type]
@@ -92,6 +121,7 @@ def _views(here: Parts, session: Session, addresses: list[str]) -> list[Contribu
             weighted=weighted.get(address, 0),
             refusals=refusals.get(address, 0),
             rewards=str(sum(rewards[address].values())),
+            standing=reputation(parts[address]).standing,
         )
         for address in addresses
     ]

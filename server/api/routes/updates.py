@@ -16,13 +16,22 @@ from starlette.requests import ClientDisconnect
 
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.errors import InputError, UpdateRefused
+from server.api import judged
 from server.api.pages import PageWindow
 from server.api.parts import Address, Here, Parts, RoundNumber
 from server.api.problems import Problem
 from server.api.routes.rounds import known
-from server.api.schemas import AcceptedView, Page, RefusalView, UpdateDetailView, UpdateView
+from server.api.schemas import (
+    AcceptedView,
+    Page,
+    RefusalView,
+    UpdateDetailView,
+    UpdateView,
+    VerdictView,
+)
 from server.checks.services import Arrival
 from server.db.models import Entry, Refusal, Round, Transaction, Update
+from server.rounds.steps import PHASES, Step
 
 router = APIRouter(tags=["updates"])
 
@@ -135,6 +144,27 @@ def update(here: Here, round_number: RoundNumber, address: Address) -> UpdateDet
             raise Problem(404, "unknown-update", f"{address} has no update in round {round_number}.")
         view = own[0] if own else _refused(refusals[-1])
         return UpdateDetailView(**view.model_dump(), refusals=[refusal_view(refusal) for refusal in refusals])
+
+
+@router.get("/v1/rounds/{round_number}/updates/{address}/verdict")
+def verdict(here: Here, round_number: RoundNumber, address: Address) -> VerdictView:
+    """Why one contributor's entry got its weight and its pay; 404 or 409 with the reason where there is no verdict."""
+    with here.coordinator.database.read() as session:
+        round_ = known(session, round_number)
+        phase = PHASES[Step(round_.step)]
+        if phase in ("cancelled", "slashed"):
+            text = f"Round {round_number} was {phase}: nothing counted and nobody was paid."
+            raise Problem(409, "round-void", text)
+        if round_.step not in judged.JUDGED:
+            text = f"Round {round_number} is not anchored yet, so it has no verdicts."
+            raise Problem(409, "round-not-anchored", text, "Ask again after the anchor.")
+        rows = session.execute(judged.own_entries(address).where(Entry.round == round_number)).all()
+        if not rows:
+            text = f"{address} has no entry in round {round_number}."
+            remedy = f"See /v1/rounds/{round_number}/updates/{address} for what was refused."
+            raise Problem(404, "unknown-update", text, remedy)
+        (found,) = judged.judgements(here, session, rows)
+        return VerdictView.model_validate(found.to_json())
 
 
 def refusal_view(refusal: Refusal) -> RefusalView:

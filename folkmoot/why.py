@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why an account got what it got in a round: verdict, explanation and pay in one record, for people and for machines.
+
+The command line makes it from the chain and a mirror, the coordinator from its database; it is the same record. This
+module knows no chain and no database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from folkmoot.aggregation.explain import Case, Explanation, explain
+from folkmoot.chain.amounts import format_amount
+from folkmoot.policy import Policy
+from folkmoot.reputation import FULL, Part
+from folkmoot.verdict import Reason, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was decided about one account in one anchored round."""
+
+    part: Part
+    """Weight, reason, and what the pay is measured by."""
+    position: int
+    """Place among the round's entries, from 0."""
+    entries: int
+    """Number of entries."""
+    rule: str
+    """Name of the policy's rule."""
+    parameters: tuple[int, ...]
+    """Its parameters."""
+    numbers: dict[str, int]
+    """The integers behind the verdict."""
+    credited: int | None
+    """What the ledger credited, in units of 1e-18 tokens; None before the round is settled."""
+    explanation: Explanation
+    """All of it in words."""
+
+    @property
+    def phase(self) -> str:
+        """Phase of the round: anchored or final."""
+        return "final" if self.part.final else "anchored"
+
+    @property
+    def pay_text(self) -> str:
+        """The pay as its formula with the numbers put in, and whether it stands."""
+        part = self.part
+        if part.root:
+            return "Pay: none, the coordinator's own entry is never paid."
+        most = format_amount(part.reward)
+        text = (
+            f"Pay = floor(reward * weight / (entries * largest weight)) = floor({most} * {part.weight} / "
+            f"({part.sharers} * {part.largest})) = {format_amount(part.pay)}"
+        )
+        if self.credited is not None and self.credited != part.pay:
+            return f"{text}; but the ledger credited {format_amount(self.credited)}: run `folkmoot audit`."
+        if self.credited is not None:
+            return f"{text}, credited by the ledger."
+        if part.final:
+            return f"{text}; the round is final, the ledger credits it when somebody settles the round."
+        return f"{text}, once the round is final; it may still be challenged."
+
+    def to_json(self) -> dict[str, Any]:
+        """The record with the names and forms of the API: large integers and amounts as decimal strings."""
+        part = self.part
+        return {
+            "round": part.round,
+            "phase": self.phase,
+            "position": self.position,
+            "entries": self.entries,
+            "rule": self.rule,
+            "parameters": list(self.parameters),
+            "weight": part.weight,
+            "largestWeight": part.largest,
+            "reason": str(part.reason),
+            "numbers": {name: str(number) for name, number in self.numbers.items()},
+            "reward": str(part.reward),
+            "sharers": part.sharers,
+            "pay": str(part.pay),
+            "credited": None if self.credited is None else str(self.credited),
+            "explanation": {
+                "summary": self.explanation.summary,
+                "details": list(self.explanation.details),
+                "weight": self.explanation.weight,
+                "pay": self.pay_text,
+                "advice": self.explanation.advice,
+            },
+        }
+
+
+def judge(
+    part: Part,
+    verdict: Verdict,
+    policy: Policy,
+    *,
+    entries: int,
+    credited: int | None,
+    weighed: Sequence[str] = (),
+) -> Judgement:
+    """Put a judgement together.
+
+    Args:
+        part: What the entry got.
+        verdict: Its verdict.
+        policy: The round's policy.
+        entries: Entries of the round.
+        credited: What the ledger credited, None before the round is settled.
+        weighed: Contributors of the entries that the rule weighed (``weighed_in``); only for naming others.
+    """
+    case = Case(
+        policy.rule,
+        policy.parameters,
+        verdict.weight,
+        verdict.reason,
+        verdict.numbers,
+        part.largest,
+        policy.max_sum_squares,
+        weighed,
+    )
+    return Judgement(
+        part,
+        verdict.index,
+        entries,
+        policy.rule,
+        policy.parameters,
+        verdict.numbers,
+        credited,
+        explain(case),
+    )
+
+
+def weighed_in(verdicts: Sequence[Verdict], coordinator: str) -> list[str]:
+    """Contributors of the delivered entries that a rule weighs, in entry order: all but the coordinator's own."""
+    return [
+        verdict.contributor
+        for verdict in verdicts
+        if verdict.reason is not Reason.NOT_DELIVERED and verdict.contributor != coordinator
+    ]
+
+
+def reputation_text(found: Mapping[str, Any]) -> str:
+    """A reputation, as ``Reputation.to_json`` has it, in one sentence.
+
+    Raises:
+        KeyError, TypeError, ValueError: It is none.
+    """
+    rounds, counted, pending, root = (int(found[name]) for name in ("rounds", "counted", "pending", "root"))
+    reasons = ", ".join(f"{reason} {int(count)}" for reason, count in found["leftOut"].items())
+    text = (
+        f"Standing {int(found['standing'])} of {FULL}: {rounds} rounds, {int(found['delivered'])} delivered, "
+        f"{counted} counted, {rounds - counted} left out{f' ({reasons})' if reasons else ''}; "
+        f"earned {format_amount(int(found['earned']))}"
+    )
+    if pending:
+        text += f", {format_amount(pending)} more if no challenge succeeds"
+    if root:
+        text += f"; led {root} rounds with an entry of its own"
+    return text + "."
