@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verdicts on one account, from the ledger's events and the files that they name.
+
+Each verdicts file is the one whose hash is in the anchor, and each anchor the one whose hash the ledger stores: what
+is shown is what the coordinator is bound to. Whether it is *right*, `folkmoot audit` says. Knows no rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from folkmoot.chain.client import Chain
+from folkmoot.chain.events import (
+    Event,
+    RewardCredited,
+    RoundAnchored,
+    RoundCancelled,
+    RoundFinalized,
+    RoundOpened,
+    RoundSettled,
+    RoundSlashed,
+    UpdateCommitted,
+    scan,
+)
+from folkmoot.errors import ArtifactError, RpcError
+from folkmoot.mirror import ArtifactSource
+from folkmoot.policy import Policy
+from folkmoot.reputation import Part, parts_of_round
+from folkmoot.round import Anchor
+from folkmoot.verdict import Verdicts
+from folkmoot.why import Judgement, judge, weighed_in
+
+
+@dataclass
+class LedgerRound:
+    """A round as the ledger's events tell it."""
+
+    number: int
+    """Its number."""
+    policy: int
+    """Policy that it pins."""
+    coordinator: str
+    """Who opened it."""
+    commit_deadline: int
+    """Unix time from which no commitment is taken."""
+    anchor_deadline: int
+    """Unix time from which the anchor is late."""
+    contributors: list[str] = field(default_factory=list)
+    """Of its entries, in their order."""
+    anchor: Anchor | None = None
+    """What was anchored."""
+    final: bool = False
+    """Whether the challenge window is over."""
+    settled: bool = False
+    """Whether the rewards were credited."""
+    credited: dict[str, int] = field(default_factory=dict)
+    """What, by account, in units of 1e-18 tokens."""
+    void: str = ""
+    """``cancelled`` or ``slashed``, if it came to nothing."""
+
+    @property
+    def judged(self) -> bool:
+        """Whether it has verdicts that count."""
+        return self.anchor is not None and not self.void
+
+
+def ledger_rounds(chain: Chain) -> dict[int, LedgerRound]:
+    """Return all rounds by number, from the ledger's events up to the newest block.
+
+    Raises:
+        RpcError: the endpoint failed, or its events do not fit together.
+    """
+    events = scan(chain, chain.deployment.block, chain.block_number(), contracts=("ledger",))
+    try:
+        return _fold(events)
+    except KeyError as error:
+        raise RpcError(
+            f"The RPC endpoint's events of round {error} do not begin with its opening.",
+            remedy="Check the block in the deployment file, or use another endpoint.",
+            code="bad-log",
+        ) from error
+
+
+def judgements(
+    chain: Chain, source: ArtifactSource, rounds: dict[int, LedgerRound], account: str
+) -> list[Judgement]:
+    """Return what was decided about an account, in ascending order of rounds.
+
+    Args:
+        chain: Endpoint and addresses.
+        source: Where the verdicts files are.
+        rounds: As ``ledger_rounds`` returns them.
+        account: Checksummed address.
+
+    Raises:
+        RpcError: the endpoint failed, or an anchor is not the one that the ledger stores.
+        ArtifactError: a verdicts file is missing or is not what the chain says.
+    """
+    policies: dict[int, Policy] = {}
+    found = []
+    for number in sorted(rounds):
+        round_ = rounds[number]
+        if round_.anchor is None or round_.void or account not in round_.contributors:
+            continue
+        if round_.policy not in policies:
+            policies[round_.policy] = chain.policy(round_.policy)
+        found.append(_judgement(chain, source, round_, round_.anchor, policies[round_.policy], account))
+    return found
+
+
+def parts_of(found: Iterable[Judgement]) -> list[Part]:
+    """What ``reputation`` takes."""
+    return [judgement.part for judgement in found]
+
+
+def _judgement(
+    chain: Chain, source: ArtifactSource, round_: LedgerRound, anchor: Anchor, policy: Policy, account: str
+) -> Judgement:
+    if chain.round(round_.number).anchor_hash != anchor.hash:
+        raise RpcError(
+            f"The RPC endpoint's event of the anchor of round {round_.number} is not what the ledger stores.",
+            remedy="Use another endpoint.",
+            code="bad-log",
+        )
+    name = anchor.verdict_hash.hex()
+    verdicts = Verdicts.from_json(source.document(name))
+    if (
+        verdicts.round != round_.number
+        or (verdicts.rule, verdicts.parameters) != (policy.rule, policy.parameters)
+        or [verdict.contributor for verdict in verdicts.verdicts] != round_.contributors
+        or tuple(verdict.weight for verdict in verdicts.verdicts) != anchor.weights
+    ):
+        raise ArtifactError(
+            f"The verdicts file of round {round_.number} contradicts the chain: another round, rule, list of entries "
+            "or other weights.",
+            remedy="The coordinator anchored it so: run `folkmoot audit`, and tell the others.",
+            code="artifact-contradicts",
+            details={"round": round_.number, "file": name},
+        )
+    parts = parts_of_round(
+        round_.number, verdicts.verdicts, round_.coordinator, policy.reward, final=round_.final
+    )
+    return judge(
+        parts[account],
+        verdicts.verdicts[round_.contributors.index(account)],
+        policy,
+        entries=len(verdicts.verdicts),
+        credited=round_.credited.get(account, 0) if round_.settled else None,
+        weighed=weighed_in(verdicts.verdicts, round_.coordinator),
+    )
+
+
+def _fold(events: Iterable[Event]) -> dict[int, LedgerRound]:
+    rounds: dict[int, LedgerRound] = {}
+    for event in events:
+        match event:
+            case RoundOpened():
+                rounds[event.round] = LedgerRound(
+                    event.round,
+                    event.policy_id,
+                    event.coordinator,
+                    event.commit_deadline,
+                    event.anchor_deadline,
+                )
+            case UpdateCommitted():
+                rounds[event.round].contributors.append(event.contributor)
+            case RoundAnchored():
+                made = event.anchor
+                rounds[event.round].anchor = Anchor(
+                    made.weights,
+                    made.aggregate_root,
+                    made.state_root,
+                    made.verdict_hash,
+                    made.artifacts_hash,
+                )
+            case RoundFinalized():
+                rounds[event.round].final = True
+            case RoundSettled():
+                rounds[event.round].settled = True
+            case RewardCredited():
+                rounds[event.round].credited[event.contributor] = event.amount
+            case RoundCancelled():
+                rounds[event.round].void = "cancelled"
+            case RoundSlashed():
+                rounds[event.round].void = "slashed"
+    return rounds

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why an update got its weight and its reward. Reads verdicts; judges nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from folkmoot.cli.options import (
+    DEPLOYMENT_DEFAULT,
+    DeploymentPath,
+    Json,
+    KeystorePath,
+    account_address,
+    connected,
+)
+from folkmoot.cli.output import emit, table, working
+from folkmoot.errors import CoordinatorError, FolkmootError, InputError
+
+if TYPE_CHECKING:
+    from folkmoot.chain.client import Chain
+    from folkmoot.chain.verdicts import LedgerRound
+    from folkmoot.coordinator_api import CoordinatorApi
+
+SHOWN_REFUSALS = 3
+"""Refusals that are shown without --round, the newest."""
+
+
+def register(root: typer.Typer) -> None:
+    """Add the command."""
+    root.command()(why)
+
+
+def why(
+    account: Annotated[
+        str | None, typer.Argument(help="Account. Default: that of the key file.", show_default=False)
+    ] = None,
+    round_: Annotated[
+        int | None,
+        typer.Option("--round", min=1, metavar="N", help="One round. Default: the newest, and a table."),
+    ] = None,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FOLKMOOT_COORDINATOR",
+            metavar="URL",
+            help="Coordinator. It alone knows what was refused on arrival.",
+        ),
+    ] = None,
+    artifacts: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FOLKMOOT_ARTIFACTS",
+            metavar="FOLDER_OR_URL",
+            help="Where the verdicts files are. Default: the coordinator.",
+        ),
+    ] = None,
+    rpc: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FOLKMOOT_RPC",
+            metavar="URL",
+            help="JSON-RPC endpoint of the chain. Without it the coordinator is believed, and that is said.",
+        ),
+    ] = None,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    last: Annotated[int, typer.Option(min=1, metavar="K", help="Rounds in the table.")] = 10,
+    json_: Json = False,
+) -> None:
+    """Say why updates got their weights and rewards, with the numbers and the formulas.
+
+    Example: folkmoot why 0x... --round 7 --rpc https://rpc.example --coordinator https://coordinator.example
+    """
+    who = account_address(account, keystore)
+    if coordinator is None and (rpc is None or artifacts is None):
+        raise InputError(
+            "It is not said where the verdicts are.",
+            remedy="Give --coordinator, or --rpc with --artifacts.",
+            code="source-missing",
+        )
+    with working("Reading verdicts ...", json_):
+        if rpc is not None:
+            document = _from_chain(who, round_, rpc, deployment, artifacts or coordinator or "", coordinator)
+        else:
+            document = _from_coordinator(who, round_, coordinator or "")
+    document["verdicts"] = document["verdicts"] if round_ is None else document["verdicts"][:1]
+    emit(document, json_, *_shown(document, round_, last))
+
+
+# Where it comes from. Both return the same document; verdicts newest first.
+
+
+def _from_chain(
+    who: str, number: int | None, rpc: str, deployment: Path, artifacts: str, coordinator: str | None
+) -> dict[str, Any]:
+    from folkmoot.chain.verdicts import judgements, ledger_rounds, parts_of
+    from folkmoot.mirror import open_source
+    from folkmoot.reputation import reputation
+
+    with connected(rpc, deployment) as chain:
+        source = open_source(artifacts)
+        try:
+            rounds = ledger_rounds(chain)
+            found = judgements(chain, source, rounds, who)
+        finally:
+            source.close()
+        wanted = [each for each in found if number is None or each.part.round == number]
+        refused = _refusals(who, number, coordinator) if coordinator else []
+        if not wanted and not refused:
+            raise _nothing(who, number, rounds, chain, asked=coordinator is not None)
+    return {
+        "account": who,
+        "checked": True,
+        "source": artifacts,
+        "reputation": reputation(parts_of(found)).to_json(),
+        "verdicts": [each.to_json() for each in reversed(wanted)],
+        "refused": refused,
+    }
+
+
+def _from_coordinator(who: str, number: int | None, url: str) -> dict[str, Any]:
+    from folkmoot.coordinator_api import CoordinatorApi
+
+    with CoordinatorApi(url) as api:
+        refused = _refusals(who, number, url)
+        try:
+            if number is None:
+                verdicts = list(api.items(f"/v1/contributors/{who}/verdicts", limit=200))
+            else:
+                verdicts = [api.get(f"/v1/rounds/{number}/updates/{who}/verdict")]
+        except CoordinatorError as error:
+            if error.code not in ("unknown-update", "round-not-anchored", "round-void") or not refused:
+                raise
+            verdicts = []
+        if not verdicts and not refused:
+            raise InputError(f"{who} has no entry in any anchored round.", code="unknown-contributor")
+        return {
+            "account": who,
+            "checked": False,
+            "source": url,
+            "reputation": _object(api, api.get(f"/v1/contributors/{who}").get("reputation")),
+            "verdicts": verdicts,
+            "refused": refused,
+        }
+
+
+def _refusals(who: str, number: int | None, url: str) -> list[dict[str, Any]]:
+    """Answers in the account's name that the coordinator refused, newest first."""
+    from folkmoot.coordinator_api import CoordinatorApi
+
+    with CoordinatorApi(url) as api:
+        try:
+            if number is None:
+                found = list(api.get(f"/v1/contributors/{who}")["refused"])
+            else:
+                found = list(reversed(api.get(f"/v1/rounds/{number}/updates/{who}")["refusals"]))
+        except FolkmootError as error:
+            if error.code in ("unknown-contributor", "unknown-update", "round-unknown"):
+                return []  # a coordinator knows the rounds that it led; the chain knows all
+            raise
+        except (KeyError, TypeError) as error:
+            raise _nonsense(api) from error
+        return [_object(api, each) for each in found]
+
+
+def _nothing(
+    who: str, number: int | None, rounds: dict[int, LedgerRound], chain: Chain, *, asked: bool
+) -> InputError:
+    """What there is to say where there is no verdict."""
+    from folkmoot.chain.amounts import format_duration
+
+    hint = "" if asked else "What was refused on arrival only the coordinator knows: give --coordinator."
+    if number is None:
+        under_way = [each.number for each in rounds.values() if who in each.contributors and not each.void]
+        if under_way:
+            text = f"{who} has no verdict yet: its first round, {under_way[0]}, is not anchored."
+            return InputError(text, remedy="Ask again after the anchor.", code="round-not-anchored")
+        return InputError(
+            f"{who} has no entry in any anchored round.", remedy=hint, code="unknown-contributor"
+        )
+    found = rounds.get(number)
+    if found is None:
+        newest = max(rounds, default=0)
+        text = f"There is no round {number}; " + (
+            f"the newest is {newest}." if newest else "none was opened yet."
+        )
+        return InputError(text, code="round-unknown")
+    entry = "has an entry in it" if who in found.contributors else "has no entry in it"
+    if found.void:
+        return InputError(
+            f"Round {number} was {found.void}: nothing counted and nobody was paid. {who} {entry}.",
+            remedy="Rounds that follow are not touched by it.",
+            code="round-void",
+        )
+    if found.anchor is None:
+        left = found.anchor_deadline - chain.now()
+        due = f"due in at most {format_duration(left)}" if left > 0 else "late: anybody may cancel the round"
+        return InputError(
+            f"Round {number} is not anchored yet, so it has no verdicts; {who} {entry}. The anchor is {due}.",
+            remedy="Ask again after the anchor.",
+            code="round-not-anchored",
+        )
+    return InputError(f"{who} has no entry in round {number}.", remedy=hint, code="unknown-update")
+
+
+def _object(api: CoordinatorApi, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _nonsense(api)
+    return value
+
+
+def _nonsense(api: CoordinatorApi) -> CoordinatorError:
+    return CoordinatorError(
+        f"The coordinator {api.url} gave an answer that can't be read.",
+        remedy="Check that it is a Folkmoot coordinator of this release.",
+    )
+
+
+# What is shown. A coordinator may send anything, so that a missing field is its fault, not ours.
+
+
+def _shown(document: dict[str, Any], number: int | None, last: int) -> list[Any]:
+    from folkmoot.why import reputation_text
+
+    try:
+        verdicts = document["verdicts"]
+        shown: list[Any] = [document["account"], reputation_text(document["reputation"])]
+        if number is None and verdicts:
+            shown.append(table(("round", "phase", "weight", "reason", "pay"), map(_row, verdicts[:last])))
+        shown += [_judged(verdict) for verdict in verdicts[:1]]
+        refused = document["refused"]
+        shown += [_refused(each) for each in (refused if number else refused[:SHOWN_REFUSALS])]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CoordinatorError(
+            f"The coordinator {document['source']} gave an answer that can't be read.",
+            remedy="Check that it is a Folkmoot coordinator of this release.",
+        ) from error
+    shown.append(
+        "Checked: every verdicts file has the hash that its round's anchor on the chain names, and the anchor's "
+        "weights. Whether the rule yields these numbers, `folkmoot audit` recomputes."
+        if document["checked"]
+        else "Not checked: this is what the coordinator says. Give --rpc and --deployment to compare with the chain."
+    )
+    return shown
+
+
+def _row(verdict: dict[str, Any]) -> tuple[str, ...]:
+    from folkmoot.chain.amounts import format_amount
+
+    pay = format_amount(int(verdict["pay"]))
+    return (
+        str(verdict["round"]),
+        str(verdict["phase"]),
+        f"{verdict['weight']}/{verdict['largestWeight']}",
+        str(verdict["reason"]),
+        pay if verdict["credited"] is not None else f"{pay} (not yet credited)",
+    )
+
+
+def _judged(verdict: dict[str, Any]) -> str:
+    words = verdict["explanation"]
+    lines = [
+        f"Round {verdict['round']} ({verdict['phase']}), entry {int(verdict['position']) + 1} of "
+        f"{verdict['entries']}: {verdict['reason']}",
+        f"  {words['summary']}",
+        *(f"  {detail}" for detail in words["details"]),
+        f"  {words['weight']}",
+        f"  {words['pay']}",
+        f"  What you could do: {words['advice']}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _refused(refusal: dict[str, Any]) -> str:
+    from folkmoot.aggregation.explain import words_of
+
+    words = words_of(str(refusal["reason"]))
+    lines = [
+        f"Round {refusal['round']}: refused, {refusal['reason']} (it never became an entry)",
+        f"  {words.summary}",
+        f"  {refusal['detail']}",
+    ]
+    if not refusal["authenticated"]:
+        lines.append("  It did not bear the account's signature: anybody may have sent it.")
+    return "\n".join([*lines, f"  What you could do: {words.advice}"]) + "\n"
