@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The exact Gram matrix of a round's updates, from one pass over their bytes (docs/protocol.md section 8).
 
-The compiled loops multiply 16-bit integers. Without numba the machine's BLAS does it in float64, which is exact:
+The compiled loops multiply bytes. Without numba the machine's BLAS does it in float64, which is exact:
 ``127^2`` times the coordinates of a chunk stays far below 2^53, up to which float64 holds every integer, so no order
 of additions (nor a fused one) can round. This module knows nothing of rules.
 """
@@ -19,7 +19,7 @@ from folkmoot.fixed_point import LEAF
 from folkmoot.manifest import Manifest
 from folkmoot.updates import UpdateReader
 
-_CHUNK_BYTES = 1 << 20  # bytes of all updates that are looked at in one step
+_CHUNK_BYTES = 4 << 20  # bytes of all updates that are looked at in one step
 
 
 def gram_matrix(manifest: Manifest, exponents: Sequence[int], updates: Sequence[UpdateReader]) -> Gram:
@@ -28,7 +28,8 @@ def gram_matrix(manifest: Manifest, exponents: Sequence[int], updates: Sequence[
     Args:
         manifest: The model's layout.
         exponents: One a tensor.
-        updates: k valid updates (no byte 0x00, padding 0x80). About ``_CHUNK_BYTES`` are in memory at a time.
+        updates: k valid updates (no byte 0x00, padding 0x80). About ``_CHUNK_BYTES`` of them are looked at in one step,
+            which takes twice that memory, nine times without numba; neither depends on the model's size.
 
     Returns:
         k rows of k integers.
@@ -41,13 +42,14 @@ def gram_matrix(manifest: Manifest, exponents: Sequence[int], updates: Sequence[
         return ()
     sums = {exponent: np.zeros((count, count), dtype=np.int64) for exponent in set(exponents)}
     chunk = max(4, _CHUNK_BYTES // (LEAF * count))
+    copies = np.empty((count, LEAF * min(chunk, manifest.leaves)), dtype=np.uint8)
     for first in range(0, manifest.leaves, chunk):
         last = min(first + chunk, manifest.leaves)
-        values = np.empty((count, LEAF * (last - first)), dtype=np.uint8)
-        for index, update in enumerate(updates):
-            values[index] = update.read(first, last).reshape(-1)
+        rows = [update.read(first, last).reshape(-1) for update in updates]
         for exponent, start, end in _exponent_runs(manifest, exponents, first, last):
-            _add_products(values, LEAF * (start - first), LEAF * (end - first), sums[exponent])
+            run = slice(LEAF * (start - first), LEAF * (end - first))
+            _add_products([row[run] for row in rows], copies, sums[exponent])
+        del rows  # before the next ones are read
     smallest = min(exponents)
     total = [[0] * count for _ in range(count)]
     for exponent, part in sums.items():
@@ -59,13 +61,21 @@ def gram_matrix(manifest: Manifest, exponents: Sequence[int], updates: Sequence[
     return tuple(tuple(line) for line in total)
 
 
-def _add_products(values: U8, start: int, end: int, total: I64) -> None:
-    """Add inner products of rows of uint8[k, m], ``start`` to ``end``, to the lower triangle of int64[k, k]."""
-    kernels = acceleration.kernels(values.shape[0] * (end - start))
+def _add_products(rows: list[U8], copies: U8, total: I64) -> None:
+    """Add inner products to the lower triangle of int64[k, k].
+
+    Args:
+        rows: k rows, uint8[m] each, m a multiple of 64.
+        copies: uint8[k, m or more], room for the rows side by side.
+        total: Where to add.
+    """
+    size = rows[0].size
+    kernels = acceleration.kernels(len(rows) * size)
     if kernels is not None:
-        kernels.add_products(values, start, end, total)
+        sums = np.array([kernels.copy(row, copy) for row, copy in zip(rows, copies, strict=True)])
+        kernels.add_products(copies, size, sums, total)
         return
-    wide = values[:, start:end].astype(np.float64)
+    wide = np.array(rows, dtype=np.float64)
     wide -= 128
     total += (wide @ wide.T).astype(np.int64)
 

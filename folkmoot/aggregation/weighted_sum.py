@@ -18,6 +18,8 @@ from folkmoot.fixed_point import LEAF
 from folkmoot.optimizer import MAX_WEIGHT_SUM
 from folkmoot.updates import UpdateReader
 
+_TOGETHER = 4  # updates that the compiled loop adds at a time
+
 
 def check_weights(weights: Sequence[int]) -> int:
     """Return ``W``, the sum of weights.
@@ -52,19 +54,27 @@ def sum_lanes(updates: Sequence[UpdateReader | None], weights: Sequence[int], fi
         InputError: A weight is above 0 where there is no update.
         ArtifactError: An update can't be read.
     """
-    total = np.zeros(LEAF * (last - first), dtype=np.uint32)
-    kernels = acceleration.kernels(total.size)
-    scratch = np.empty_like(total)
+    counted = []
     for update, weight in zip(updates, weights, strict=True):
         if weight == 0:
             continue
         if update is None:
             raise InputError("An update that was not delivered has a weight above 0.", code="invalid-weights")
-        leaves = update.read(first, last).reshape(-1)
+        counted.append((update, weight))
+    total = np.zeros(LEAF * (last - first), dtype=np.uint32)
+    kernels = acceleration.kernels(total.size)
+    scratch = np.empty_like(total)
+    for start in range(0, len(counted), _TOGETHER):
+        group = counted[start : start + _TOGETHER]
+        rows = [update.read(first, last).reshape(-1) for update, _ in group]
+        factors = np.zeros(_TOGETHER, dtype=np.uint32)
+        factors[: len(group)] = [weight for _, weight in group]
         if kernels is not None:
-            kernels.add_weighted(leaves, np.uint32(weight), total)
-        else:
-            np.multiply(leaves, np.uint32(weight), out=scratch, dtype=np.uint32)
+            rows += rows[:1] * (_TOGETHER - len(rows))  # with the factor 0
+            kernels.add_weighted(*rows, factors, total)
+            continue
+        for row, factor in zip(rows, factors, strict=False):
+            np.multiply(row, factor, out=scratch, dtype=np.uint32)
             total += scratch
     return total.reshape(-1, LEAF)
 

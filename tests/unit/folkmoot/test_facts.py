@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,8 +16,9 @@ from folkmoot import acceleration
 from folkmoot.aggregation import facts
 from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.interface import RoundFacts
+from folkmoot.arrays import I64, U8
 from folkmoot.manifest import Manifest, Tensor
-from folkmoot.updates import MemoryUpdate
+from folkmoot.updates import FileUpdate, MemoryUpdate
 from tests.unit.folkmoot import worlds
 
 
@@ -58,6 +65,68 @@ def test_gram_does_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch) -> 
     assert gram_matrix(manifest, (-3, 0, -3), updates) == whole
 
 
+def products(values: U8, size: int) -> I64:
+    """What the compiled loops make of rows of bytes: products of the first places."""
+    from folkmoot import kernels
+
+    copies = np.full_like(values, 0x55)
+    sums = np.array([kernels.copy(row[:size], copy) for row, copy in zip(values, copies, strict=True)])
+    total = np.zeros((len(values), len(values)), dtype=np.int64)
+    kernels.add_products(copies, size, sums, total)
+    return total
+
+
+def naive_products(values: U8, size: int) -> I64:
+    """The same from numpy's integers, which has no blocks and no tiles."""
+    wide = values[:, :size].astype(np.int64) - 128
+    return np.tril(wide @ wide.T)
+
+
+CASES = [(k, 64 * k % 1024 + 64) for k in range(1, 14)] + [(20, 16384), (21, 16448), (50, 3200), (100, 33024)]
+"""Numbers of rows and of places: whole tiles and blocks, and some that are left over."""
+
+
+@pytest.mark.parametrize(("count", "size"), CASES)
+def test_compiled_products_are_those_of_the_integers(count: int, size: int) -> None:
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(count)
+    values = rng.integers(1, 256, (count, size + 64), dtype=np.uint8)
+    assert (products(values, size) == naive_products(values, size)).all()
+
+
+@pytest.mark.parametrize("rows", [(255, 255), (1, 1), (1, 255), (255, 1), (0, 0), (0, 255)])
+def test_compiled_products_do_not_saturate(rows: tuple[int, int]) -> None:
+    pytest.importorskip("numba")
+    values = np.repeat(np.array(rows, dtype=np.uint8)[:, None], 40_000, axis=1)
+    assert (products(values, 39_936) == naive_products(values, 39_936)).all()
+
+
+_ELSEWHERE = """
+import numpy as np
+from folkmoot import kernels
+from tests.unit.folkmoot.test_facts import CASES, naive_products, products
+for count, size in CASES[:5] + [(9, 16448)]:
+    values = np.random.default_rng(count).integers(0, 256, (count, size), dtype=np.uint8)
+    values[0] = 255
+    values[-1, 32:] = 0
+    assert (products(values, size) == naive_products(values, size)).all(), count
+assert "vpdpbusd" not in "".join(kernels.add_products.inspect_asm().values())
+"""
+
+
+def test_products_are_the_same_without_the_instruction_for_bytes(tmp_path: Path) -> None:
+    pytest.importorskip("numba")
+    plain = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", _ELSEWHERE],
+        env=os.environ | plain,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 9])
 def test_kernels_multiply_alike(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     pytest.importorskip("numba")
@@ -69,6 +138,23 @@ def test_kernels_multiply_alike(monkeypatch: pytest.MonkeyPatch, count: int) -> 
     monkeypatch.setattr(acceleration, "MINIMUM_WORK", 0)
     assert acceleration.kernels(1) is not None
     assert gram_matrix(manifest, (-3, 0, -7), updates) == slow
+    monkeypatch.setattr(facts, "_CHUNK_BYTES", 1)
+    assert gram_matrix(manifest, (-3, 0, -7), updates) == slow
+
+
+def test_memory_of_the_pass_is_bounded_by_its_chunks(tmp_path: Path) -> None:
+    manifest = Manifest("g", (Tensor("a", (256 * 4096,)),))
+    updates = []
+    for seed in range(24):
+        path = tmp_path / f"{seed}.bin"
+        path.write_bytes(worlds.update_bytes(manifest, seed))
+        updates.append(FileUpdate(path))
+    gram_matrix(manifest, (0,), updates[:1])  # loads and compiles
+    tracemalloc.start()
+    gram_matrix(manifest, (0,), updates)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2.5 * facts._CHUNK_BYTES < 24 * manifest.size / 2, "the rows, and their copies"
 
 
 def test_gram_of_nothing_is_empty() -> None:

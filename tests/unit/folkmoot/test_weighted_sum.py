@@ -38,9 +38,11 @@ def test_a_range_is_the_slice() -> None:
     assert (sum_lanes(UPDATES, weights, 5, 9) == whole[5:9]).all()
 
 
-def test_kernels_sum_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "weights", [[1, 0, 70_000, 3, MAX_WEIGHT_SUM - 70_004], [9, 1, 2, 3, 4], [0, 0, 0, 5, 0], [2, 1, 0, 5, 7]]
+)
+def test_kernels_sum_alike(monkeypatch: pytest.MonkeyPatch, weights: list[int]) -> None:
     pytest.importorskip("numba")
-    weights = [1, 0, 70_000, 3, MAX_WEIGHT_SUM - 70_004]
     with acceleration.without_kernels():
         slow = sum_lanes(UPDATES, weights, 0, MANIFEST.leaves)
     monkeypatch.setattr(acceleration, "LOAD_AFTER", 0)
