@@ -18,11 +18,12 @@ from eth_abi.abi import encode
 
 from folkmoot import merkle
 from folkmoot.aggregation.facts import gram_matrix
+from folkmoot.aggregation.form import form_of
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.path import PathUpdate
 from folkmoot.aggregation.reference import Reference, ReferencedFacts, Sample, Use, references
 from folkmoot.aggregation.rules import rule, uses
-from folkmoot.aggregation.weighted_sum import aggregate_of, check_weights, sum_lanes
+from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.arrays import I64, U32
 from folkmoot.checks import UpdateSummary, check_bytes
 from folkmoot.commitment import Commitment, checksum_address, entries_hash
@@ -173,8 +174,9 @@ def compute_leaves(
         InputError: The weights are none that a rule may give.
         ArtifactError: An update can't be read.
     """
-    total = check_weights(weights)
-    lanes = sum_lanes(updates, weights, first, last)
+    form = form_of(policy.rule, policy.parameters)
+    total = form.divisor(weights)
+    lanes = form.lanes(updates, weights, first, last)
     aggregate = aggregate_of(lanes, total)
     exponents = np.array(header.exponents, dtype=np.int64)[manifest.tensor_of_leaf[first:last]]
     place = slice(LEAF * first, LEAF * last)
@@ -413,5 +415,5 @@ def _verdicts(
             weight, reason = result.weight, result.reason
             numbers.update(result.numbers)
         verdicts.append(Verdict(index, entry.contributor, weight, reason, numbers))
-    check_weights([verdict.weight for verdict in verdicts])
+    form_of(policy.rule, policy.parameters).divisor([verdict.weight for verdict in verdicts])
     return Verdicts(header.round, policy.rule, policy.parameters, tuple(verdicts))

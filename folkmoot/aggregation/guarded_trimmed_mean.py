@@ -11,11 +11,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from folkmoot.aggregation.guarded_mean import admit
-from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
+from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_minority, expect_parameters
+from folkmoot.aggregation.reference import Use
 from folkmoot.aggregation.trimmed_mean import counted
 
 NAME = "guarded_trimmed_mean"
 PARAMETERS: tuple[str, ...] = ("t",)
+USES: frozenset[Use] = frozenset({Use.EARLIER})
+
+
+def check(parameters: Sequence[int], fewest: int, _: int, /) -> None:
+    """Refuse t that trims nothing or too much. Arguments and errors as ``rules.Check``."""
+    expect_minority(NAME, parameters[0], fewest, "t")
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:

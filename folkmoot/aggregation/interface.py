@@ -77,19 +77,22 @@ def impossible(rule: str, why: str, remedy: str) -> InputError:
     return InputError(f"The rule {rule} can't work like this: {why}", remedy=remedy, code="impossible-policy")
 
 
-def expect_minority(rule: str, attackers: int, fewest: int) -> None:
-    """Raise InputError (``impossible-policy``) unless f attackers are stated, and are fewer than the others."""
+def expect_minority(rule: str, attackers: int, fewest: int, name: str = "f") -> None:
+    """Raise InputError (``impossible-policy``) unless f attackers are stated, and are fewer than the others.
+
+    ``name`` is what the rule calls the parameter.
+    """
     if attackers == 0:
         raise impossible(
             rule,
-            "it is told to withstand f = 0 attackers, so it withstands none.",
-            "State how many attackers it shall withstand, as its parameter f; a rule without f needs no number.",
+            f"it is told to withstand {name} = 0 attackers, so it withstands none.",
+            f"State how many attackers it shall withstand, as its parameter {name}; other rules need no number.",
         )
     if 2 * attackers >= fewest:
         raise impossible(
             rule,
-            f"f = {attackers} attackers are no minority of a round with {fewest} contributors.",
-            f"Set the policy's minContributors to at least {2 * attackers + 1}, or lower f.",
+            f"{name} = {attackers} attackers are no minority of a round with {fewest} contributors.",
+            f"Set the policy's minContributors to at least {2 * attackers + 1}, or lower {name}.",
         )
 
 

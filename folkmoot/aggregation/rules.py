@@ -17,6 +17,7 @@ from folkmoot.aggregation import (
     geometric_median,
     guarded_mean,
     guarded_nnm,
+    guarded_trimmed_mean,
     guided_mean,
     majority,
     mean,
@@ -25,6 +26,7 @@ from folkmoot.aggregation import (
     root_cosine,
     root_guard,
     root_veto,
+    trimmed_mean,
 )
 from folkmoot.aggregation.interface import Rule
 from folkmoot.aggregation.reference import Use
@@ -41,6 +43,8 @@ _MODULES = (
     majority,
     guarded_mean,
     guarded_nnm,
+    trimmed_mean,
+    guarded_trimmed_mean,
     guided_mean,
     fltrust,
     root_cosine,
@@ -64,7 +68,8 @@ class Check(Protocol):
 
 
 _CHECKS: dict[str, Check] = {
-    module.NAME: module.check for module in (guarded_nnm, multi_krum, nnm, root_veto)
+    module.NAME: module.check
+    for module in (guarded_nnm, guarded_trimmed_mean, multi_krum, nnm, root_veto, trimmed_mean)
 }
 
 PARAMETERS: dict[str, tuple[str, ...]] = {module.NAME: module.PARAMETERS for module in _MODULES}

@@ -15,11 +15,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from folkmoot.aggregation.ballot import Ballot
-from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
+from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_minority, expect_parameters
+from folkmoot.aggregation.reference import Use
 from folkmoot.verdict import Reason
 
 NAME = "trimmed_mean"
 PARAMETERS: tuple[str, ...] = ("t",)
+USES: frozenset[Use] = frozenset()
+
+
+def check(parameters: Sequence[int], fewest: int, _: int, /) -> None:
+    """Refuse t that trims nothing or too much. Arguments and errors as ``rules.Check``."""
+    expect_minority(NAME, parameters[0], fewest, "t")
 
 
 def counted(ballot: Ballot) -> list[Weighted]:
