@@ -17,6 +17,7 @@ from math import isqrt
 from folkmoot.aggregation import company, copies
 from folkmoot.aggregation.ballot import UNIT
 from folkmoot.aggregation.guarded_mean import COPIES, CORE, UNRELATED
+from folkmoot.aggregation.rules import PARAMETERS
 from folkmoot.verdict import Reason
 
 
@@ -177,7 +178,10 @@ _RULES: dict[str, str] = {
     "root_cosine": "no zeros, copies, replays and noise; median length; weighted by the cosine with the root update",
     "root_guard": "as guarded_mean, and votes are multiplied by the cosine with the root update",
     "root_veto": "no zeros, copies, replays and noise; the root update may veto f; the rest by nearest neighbours",
-    "trimmed_mean": "in each coordinate the smallest and the largest values are left out and the rest averaged",
+    "trimmed_mean": "every update that is not zero counts 1; in each coordinate the t smallest and t largest values "
+    "are left out, whoever sent them",
+    "guarded_trimmed_mean": "no zeros, copies, replays and noise; the others count 1; in each coordinate the t "
+    "smallest and t largest values are left out, whoever sent them",
 }
 """How each rule weighs."""
 
@@ -197,14 +201,18 @@ def words_of(reason: str) -> Words:
 def explain(case: Case) -> Explanation:
     """Say what a verdict means."""
     words = words_of(case.reason)
-    parameters = ", ".join(str(parameter) for parameter in case.parameters)
+    names = PARAMETERS.get(case.rule, ())
+    parameters = ", ".join(
+        f"{names[place]} = {value}" if place < len(names) else str(value)
+        for place, value in enumerate(case.parameters)
+    )
     how = _RULES.get(case.rule, "this release does not know the rule")
     details = [f"Rule {case.rule}({parameters}): {how}."]
     left = dict(case.numbers)
-    for names, say in _NUMBERS:
-        if names[0] in left:
+    for group, say in _NUMBERS:
+        if group[0] in left:
             details.append(say(case))
-            for name in names:
+            for name in group:
                 left.pop(name, None)
     details += [f"{name} = {value} (this release has no words for it)." for name, value in left.items()]
     return Explanation(words.summary, tuple(details), _weight(case), _advice(case, words))

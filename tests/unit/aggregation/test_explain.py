@@ -114,6 +114,8 @@ def test_every_rule_and_every_number_has_words(name: str) -> None:
                 shown = {"copyOf": NAMES[value] if number == "copyOf" else ""}.get(number, str(value))
                 assert shown in said, f"{number} = {value} is not in: {said}"
             seen |= set(case.numbers)
+            for parameter in rules.PARAMETERS[name]:
+                assert f"{parameter} = " in explain(case).details[0]
     assert "sumSquares" in seen
 
 

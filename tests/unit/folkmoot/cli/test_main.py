@@ -17,7 +17,7 @@ import click
 import pytest
 import typer
 
-from folkmoot.cli import account, deploy, governance, main, stake, status
+from folkmoot.cli import account, deploy, governance, main, stake, status, why
 from folkmoot.errors import FolkmootError
 from tests.factories import PASSWORD
 
@@ -35,7 +35,7 @@ def _commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tu
 def _own() -> list[tuple[str, click.Command]]:
     app = typer.Typer()
     app.callback()(lambda: None)
-    for group in (account, deploy, stake, governance, status):
+    for group in (account, deploy, stake, governance, status, why):
         group.register(app)
     return list(_commands(typer.main.get_command(app)))
 
@@ -63,7 +63,18 @@ def test_every_command_takes_json_and_shows_an_example(name: str, command: click
 def test_the_commands_are_all_there() -> None:
     assert {name for name, _ in _own()} >= {
         *("account new", "account list", "account show", "deploy", "stake", "unstake", "withdraw", "claim"),
-        *("delegate", "balance", "propose", "vote", "queue", "execute", "proposals", "status", "advance"),
+        *(
+            "delegate",
+            "balance",
+            "propose",
+            "vote",
+            "queue",
+            "execute",
+            "proposals",
+            "status",
+            "advance",
+            "why",
+        ),
     }
 
 
