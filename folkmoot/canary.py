@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The canary: whether a model that was computed and not yet anchored fell behind the one that it builds on.
+
+An evaluator measures both and signs what it found; the coordinator withholds a round whose model fell
+(docs/protocol.md section 11.2). Predictions are floats and differ between machines in the last bit, so nobody
+is slashed for them; but what follows from the counts of a report is exact. It knows nothing of tasks, rounds'
+steps or the chain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from eth_abi.abi import encode
+from eth_account import Account
+from eth_account.messages import SignableMessage
+from eth_account.signers.local import LocalAccount
+from eth_keys.exceptions import BadSignature
+from eth_utils.exceptions import ValidationError
+
+from folkmoot.commitment import Domain
+from folkmoot.errors import InputError
+from folkmoot.evaluation import Measurement, rounded
+from folkmoot.hashing import canonical_json, keccak, parse_canonical_json, sha256_hex
+
+FORMAT = "folkmoot/canary/1"
+
+NOISE = 2
+"""Standard errors by which a fall must exceed what is allowed before it is believed."""
+
+_CANARY_TYPEHASH = keccak(b"Canary(uint64 round,bytes32 stateRoot,bytes32 report)")
+_RELEASE_TYPEHASH = keccak(b"Release(uint64 round,bytes32 stateRoot)")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model may lose against its base. Shares are from 0 to 1.
+
+    Raises:
+        InputError: On construction, when a share is none or the number of examples is below 1.
+    """
+
+    accuracy_drop: float = 0.05
+    """Accuracy that may be lost."""
+    recall_drop: float = 0.4
+    """Recall, above chance, that one class may lose."""
+    least_examples: int = 20
+    """Held-out examples that a class must have to be looked at alone."""
+    trigger_rise: float = 0.3
+    """Share of other classes' examples that a trigger may draw to one class, unless it drew more at the base."""
+
+    def __post_init__(self) -> None:
+        shares = (self.accuracy_drop, self.recall_drop, self.trigger_rise)
+        if not all(0 <= share <= 1 for share in shares) or self.least_examples < 1:
+            raise InputError(f"{self} are no limits: shares are from 0 to 1, examples at least 1.")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing in which the model fell."""
+
+    kind: str
+    """accuracy, recall or trigger."""
+    subject: str
+    """The class; for a trigger, trigger and class; empty for the accuracy."""
+    before: float
+    """The number at the base, rounded."""
+    after: float | None
+    """The number now, rounded; None if it is not finite."""
+    allowed: float
+    """What it may lose; for a trigger, what it may be."""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types."""
+        return dict(vars(self))
+
+    def __str__(self) -> str:
+        after = "no number" if self.after is None else f"{100 * self.after:.1f}%"
+        change = f"went from {100 * self.before:.1f}% to {after}"
+        if self.kind == "trigger":
+            where, _, name = self.subject.partition(":")
+            return (
+                f"What the trigger ({where}) draws to class {name} {change}; "
+                f"{100 * self.allowed:.1f}% is allowed."
+            )
+        what = (
+            "The accuracy" if self.kind == "accuracy" else f"The recall above chance of class {self.subject}"
+        )
+        return f"{what} {change}; a loss of {100 * self.allowed:.1f} points is allowed."
+
+
+@dataclass(frozen=True)
+class CanaryReport:
+    """What an evaluator measured of a round's new state and of its base."""
+
+    round: int
+    """The round."""
+    task: str
+    """Name of the task."""
+    base_state_root: bytes
+    """State root of the base, 32 bytes."""
+    state_root: bytes
+    """State root that the round would anchor, 32 bytes."""
+    base: Measurement
+    """Of the base."""
+    candidate: Measurement
+    """Of the new state."""
+
+    def to_bytes(self) -> bytes:
+        """The report file: canonical JSON."""
+        return canonical_json(
+            {
+                "format": FORMAT,
+                "round": self.round,
+                "task": self.task,
+                "baseStateRoot": "0x" + self.base_state_root.hex(),
+                "stateRoot": "0x" + self.state_root.hex(),
+                "base": self.base.to_json(),
+                "candidate": self.candidate.to_json(),
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> CanaryReport:
+        """Read a report file.
+
+        Raises:
+            InputError: `invalid-report`: not canonical JSON of this format, numbers that contradict each other, or a
+                base without an accuracy.
+        """
+        try:
+            value = parse_canonical_json(data)
+        except InputError as error:
+            raise InputError(error.message, code="invalid-report") from error
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            raise InputError(f"This is no report of the format {FORMAT}.", code="invalid-report")
+        try:
+            made = cls(
+                round=int(value["round"]),
+                task=str(value["task"]),
+                base_state_root=_root(value["baseStateRoot"]),
+                state_root=_root(value["stateRoot"]),
+                base=Measurement.from_json(value["base"]),
+                candidate=Measurement.from_json(value["candidate"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"The report can't be read: {error!r}.", code="invalid-report") from error
+        if not 0 < made.round < 1 << 64 or made.to_bytes() != data:
+            raise InputError("The report has an unknown field or another form.", code="invalid-report")
+        if made.base.accuracy is None:
+            raise InputError(
+                "The report measures no accuracy of the base.",
+                remedy="The task's evaluate must give an accuracy, or examine the predictions.",
+                code="invalid-report",
+            )
+        return made
+
+
+def findings(base: Measurement, candidate: Measurement, limits: Limits) -> list[Finding]:
+    """In what a model fell against its base; empty if it did not. Exact in the counts of both.
+
+    A fall counts when it exceeds what is allowed by more than NOISE standard errors of the difference of two
+    independent shares (the same examples are counted twice, so the true error is smaller). A class's number
+    is its recall less the share of other classes' examples that are given the same class: a model that calls
+    everything 3 does not know what a 3 is, and loses nothing when it learns the others.
+    """
+    found = []
+    before, after = base.accuracy, candidate.accuracy
+    allowed = Fraction(str(limits.accuracy_drop))
+    if before is not None and (
+        after is None
+        or _beyond(before - after - allowed, [(before, base.examples), (after, candidate.examples)])
+    ):
+        found.append(_finding("accuracy", "", before, after, limits.accuracy_drop))
+    found += _lost_classes(base, candidate, limits)
+    rises = {one.trigger: one.rise for one in base.probes}
+    for probe in candidate.probes:
+        earlier = rises.get(probe.trigger, Fraction(0))
+        shares = [
+            (Fraction(count, probe.examples), probe.examples) for count in (probe.drawn, probe.drawn_without)
+        ]
+        # Backdoors grow over many rounds, so the share itself is bounded; a model that gets rid of one may go on.
+        if probe.rise > earlier and _beyond(probe.rise - Fraction(str(limits.trigger_rise)), shares):
+            subject = f"{probe.trigger}:{probe.name}"
+            found.append(_finding("trigger", subject, earlier, probe.rise, limits.trigger_rise))
+    return found
+
+
+def _lost_classes(base: Measurement, candidate: Measurement, limits: Limits) -> list[Finding]:
+    found = []
+    allowed = Fraction(str(limits.recall_drop))
+    now = {one.name: one for one in candidate.classes}
+    for one in base.classes:
+        later = now.get(one.name)
+        if later is None or later.support != one.support or one.support < limits.least_examples:
+            continue
+        known, knows = _above_chance(base, one.name), _above_chance(candidate, one.name)
+        shares = [(Fraction(some.correct, some.support), some.support) for some in (one, later)]
+        if _beyond(known - knows - allowed, shares):
+            found.append(_finding("recall", one.name, known, knows, limits.recall_drop))
+    return found
+
+
+def _above_chance(measured: Measurement, name: str) -> Fraction:
+    """Recall of a class less the share of other classes' examples that are given it, at least 0."""
+    one = next(one for one in measured.classes if one.name == name)
+    others = measured.examples - one.support
+    false = Fraction(one.predicted - one.correct, others) if others else Fraction(0)
+    return max(Fraction(0), Fraction(one.correct, one.support) - false)
+
+
+def _beyond(excess: Fraction, shares: list[tuple[Fraction, int]]) -> bool:
+    """Whether an excess is above 0 and above NOISE standard errors of shares, each of so many examples."""
+    variance = sum((share * (1 - share) / count for share, count in shares if count), Fraction(0))
+    return excess > 0 and excess**2 > NOISE**2 * variance
+
+
+def _finding(kind: str, subject: str, before: Fraction, after: Fraction | None, allowed: float) -> Finding:
+    return Finding(kind, subject, rounded(before) or 0.0, None if after is None else rounded(after), allowed)
+
+
+# Signatures.
+
+
+def sign_canary(report: CanaryReport, account: LocalAccount, domain: Domain) -> bytes:
+    """Sign a report as the evaluator: 65 bytes."""
+    message = _canary_message(domain, report.round, report.state_root, sha256_hex(report.to_bytes()))
+    return bytes(account.sign_message(message).signature)
+
+
+def canary_signer(report: CanaryReport, signature: bytes, domain: Domain) -> str:
+    """Who signed a report.
+
+    Raises:
+        InputError: `invalid-signature`.
+    """
+    message = _canary_message(domain, report.round, report.state_root, sha256_hex(report.to_bytes()))
+    return _signer(message, signature)
+
+
+def sign_release(round_number: int, state_root: bytes, account: LocalAccount, domain: Domain) -> bytes:
+    """Sign, as the coordinator, that a round is to be anchored whatever the canary says: 65 bytes."""
+    return bytes(account.sign_message(_release_message(domain, round_number, state_root)).signature)
+
+
+def release_signer(round_number: int, state_root: bytes, signature: bytes, domain: Domain) -> str:
+    """Who signed a release.
+
+    Raises:
+        InputError: `invalid-signature`.
+    """
+    return _signer(_release_message(domain, round_number, state_root), signature)
+
+
+def _canary_message(domain: Domain, number: int, state_root: bytes, sha256: str) -> SignableMessage:
+    types = ("bytes32", "uint64", "bytes32", "bytes32")
+    fields = encode(types, (_CANARY_TYPEHASH, number, state_root, bytes.fromhex(sha256)))
+    return SignableMessage(b"\x01", domain.separator, keccak(fields))
+
+
+def _release_message(domain: Domain, number: int, state_root: bytes) -> SignableMessage:
+    fields = encode(("bytes32", "uint64", "bytes32"), (_RELEASE_TYPEHASH, number, state_root))
+    return SignableMessage(b"\x01", domain.separator, keccak(fields))
+
+
+def _signer(message: SignableMessage, signature: bytes) -> str:
+    try:
+        if len(signature) != 65:
+            raise ValueError("it has not 65 bytes")
+        return str(Account.recover_message(message, signature=signature))
+    except (BadSignature, ValidationError, ValueError) as error:
+        raise InputError(
+            f"The signature is not valid: {error}.",
+            remedy="Sign with the right key.",
+            code="invalid-signature",
+        ) from error
+
+
+def _root(value: Any) -> bytes:
+    if not isinstance(value, str) or not value.startswith("0x"):
+        raise ValueError(f"{value!r} is no root")
+    root = bytes.fromhex(value[2:])
+    if len(root) != 32:
+        raise ValueError(f"{value!r} has not 32 bytes")
+    return root
