@@ -41,6 +41,7 @@ def register(app: typer.Typer) -> None:
     drill_cli.register(app)
     app.command()(join)
     app.command()(submit)
+    app.command()(canary)
     group = typer.Typer(help="Tasks: what a federation trains.", no_args_is_help=True)
     group.command("list")(task_list)
     group.command("init")(task_init)
@@ -235,6 +236,43 @@ def submit(
     emit(document, json_, f"The commitment of round {round_} is on the chain, {said}")
 
 
+def canary(
+    coordinator: CoordinatorUrl,
+    task: TaskName,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Measure each computed round before it is anchored, and tell the coordinator. Runs until Ctrl-C.
+
+    The coordinator must have its canary switched on, and the key must be of the evaluator that it names. With --json,
+    one line of JSON a round.
+
+    Example: folkmoot canary --task mnist --coordinator https://moot.example --keystore evaluator.json
+    """
+    from client.canary import Evaluator
+    from client.tasks import load_task
+    from folkmoot.cli.options import unlock
+    from folkmoot.coordinator_api import CoordinatorApi
+
+    loaded = load_task(task)
+    account = unlock(keystore, password_file)
+    with CoordinatorApi(coordinator) as api:
+        evaluator = Evaluator(loaded, api, account)
+        note(f"{account.address} watches {coordinator}; Ctrl-C ends it.", json_)
+        for line in evaluator.run():
+            typer.echo(json.dumps(line) if json_ else _told(line))
+
+
+def _told(line: dict[str, Any]) -> str:
+    """One line of text about a round."""
+    if "error" in line:
+        return f"Round {line['round']} was not measured: {line['error']}"
+    after = "no number" if line["after"] is None else f"{100 * line['after']:.1f}%"
+    said = "FELL, the round is withheld" if line["fell"] else "fine"
+    return f"Round {line['round']}: {said}. Accuracy {100 * line['before']:.1f}% before, {after} after."
+
+
 def task_list(json_: Json = False) -> None:
     """List the shipped tasks.
 
@@ -320,12 +358,13 @@ def task_evaluate(
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Measure a model on the task's common test set.
+    """Measure a model on the task's held-out examples: by class, by group, and under two triggers.
 
     Example: folkmoot task evaluate --task mnist --coordinator URL --version 12 --report report.json
     """
     from client import evaluation
     from client.tasks import load_task
+    from folkmoot.cli import reports
 
     loaded = load_task(task)
     if watch:
@@ -340,8 +379,8 @@ def task_evaluate(
         data = evaluation.fetch_model(coordinator, version)
     else:
         raise InputError("There is no model to evaluate.", remedy="Give --model FILE or --coordinator URL.")
-    made: dict[str, Any] = evaluation.evaluate(loaded, data)
+    made = evaluation.evaluate(loaded, data)
     if report is not None:
         evaluation.write_report(made, report)
-    shown = {"model": made["model"], **{name: f"{value:.4f}" for name, value in made["metrics"].items()}}
-    emit(made, json_, pairs(shown))
+    shown = {"model": made.model, **reports.summary(made.measured)}
+    emit(made.to_json(), json_, pairs(shown), *reports.tables(made.measured))

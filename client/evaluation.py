@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measuring models on a task's common test set, and the report that a proposal carries.
+"""Measuring models on a task's held-out examples: the report that a proposal carries, and the canary's.
 
 It knows tasks and model files; the coordinator only as a place to fetch them from.
 """
@@ -11,15 +11,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from client.tasks import Task
+from client.tasks import Held, Task
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import ArtifactError, FolkmootError, InputError, TaskError
+from folkmoot.evaluation import Measurement, Report, measure
 from folkmoot.genesis import Genesis
-from folkmoot.hashing import canonical_json, sha256_hex
+from folkmoot.hashing import sha256_hex
 from folkmoot.manifest import Manifest
 from folkmoot.state import State
-
-FORMAT = "folkmoot/evaluation/1"
 
 
 def read_model(path: Path) -> bytes:
@@ -34,11 +33,8 @@ def read_model(path: Path) -> bytes:
         raise InputError(f"The model {path} can't be read: {error.strerror}.") from error
 
 
-def evaluate(task: Task, data: bytes) -> dict[str, Any]:
+def evaluate(task: Task, data: bytes) -> Report:
     """Measure a model file and return the report.
-
-    Returns:
-        ``format``, ``task``, ``model`` (sha256 of the file), ``metrics``, and the file's ``version`` and ``stateRoot``.
 
     Raises:
         ArtifactError: The file is damaged.
@@ -51,17 +47,21 @@ def evaluate(task: Task, data: bytes) -> dict[str, Any]:
         metadata = _metadata(data)
     except (ValueError, KeyError, safetensors.SafetensorError) as error:
         raise ArtifactError(f"The model file is damaged: {error}.", remedy="Fetch it again.") from error
-    return {
-        "format": FORMAT,
-        "task": task.name,
-        "model": sha256_hex(data),
-        "version": metadata.get("folkmoot.version", ""),
-        "stateRoot": metadata.get("folkmoot.stateRoot", ""),
-        "metrics": _measure(task, weights),
-    }
+    return Report(
+        task=task.name,
+        model=sha256_hex(data),
+        version=metadata.get("folkmoot.version", ""),
+        state_root=metadata.get("folkmoot.stateRoot", ""),
+        measured=measured(task, weights),
+    )
 
 
-def _measure(task: Task, weights: dict[str, Any]) -> dict[str, float]:
+def measured(task: Task, weights: dict[str, Any]) -> Measurement:
+    """Measure weights (tensors by name) on a task's held-out examples.
+
+    Raises:
+        TaskError: They are no model of this task, or what the task says of it makes no sense.
+    """
     model = task.model()
     try:
         model.load_state_dict(weights)
@@ -69,7 +69,18 @@ def _measure(task: Task, weights: dict[str, Any]) -> dict[str, float]:
         raise TaskError(
             f"This is not a model of the task {task.name!r}.", remedy="Give --task the federation's task."
         ) from error
-    return {name: float(value) for name, value in task.evaluate(model).items()}
+    metrics = {name: float(value) for name, value in task.evaluate(model).items()}
+    examine = getattr(task, "examine", None)
+    if examine is None:
+        return measure(metrics)
+    held: Held = examine(model)
+    try:
+        return measure(metrics, held.labels, held.predictions, held.groups, held.images, held.predict)
+    except (InputError, TypeError, ValueError, AttributeError) as error:
+        raise TaskError(
+            f"What the task {task.name!r} says of its held-out examples can't be counted: {error}",
+            remedy="Its examine must return a client.tasks.Held.",
+        ) from error
 
 
 def _metadata(data: bytes) -> dict[str, str]:
@@ -80,14 +91,14 @@ def _metadata(data: bytes) -> dict[str, str]:
     return {str(name): str(value) for name, value in found.items()}
 
 
-def write_report(report: dict[str, Any], path: Path) -> None:
-    """Write a report as canonical JSON, so that its hash is a function of what it says.
+def write_report(report: Report, path: Path) -> None:
+    """Write a report file; its bytes are a function of what it says.
 
     Raises:
         InputError: The file can't be written.
     """
     try:
-        path.write_bytes(canonical_json(report))
+        path.write_bytes(report.to_bytes())
     except OSError as error:
         raise InputError(f"The report {path} can't be written: {error.strerror}.") from error
 
@@ -104,26 +115,23 @@ def fetch_model(coordinator: str, version: str) -> bytes:
         ArtifactError: A file is missing or damaged.
     """
     with CoordinatorApi(coordinator) as api:
-        manifest = _manifest(api)
+        manifest = fetch_manifest(api)
         if version == "0":
-            return _state(api, _genesis(api).state, manifest).to_safetensors(manifest, 0)
+            return fetch_state(api, _genesis(api).state, manifest).to_safetensors(manifest, 0)
         active = version == "active"
         found = api.get("/v1/models/active" if active else f"/v1/rounds/{version}")
         number = int(found["version"] if active else found["round"])
         if number == 0:
-            return _state(api, _genesis(api).state, manifest).to_safetensors(manifest, 0)
-        return _state(api, _sha256(found, number), manifest).to_safetensors(manifest, number)
+            return fetch_state(api, _genesis(api).state, manifest).to_safetensors(manifest, 0)
+        return fetch_state(api, _sha256(found, number), manifest).to_safetensors(manifest, number)
 
 
 def watch(task: Task, coordinator: str) -> Iterator[dict[str, Any]]:
     """Measure each newly anchored state, without end.
 
     Yields:
-        ``version``, ``stateRoot`` and ``metrics``; or ``round`` and ``error``.
+        ``version``, ``stateRoot`` and the measurement as in a report; or ``round`` and ``error``.
     """
-    import torch
-
-    torch.set_num_threads(1)
     manifest: Manifest | None = None
     with CoordinatorApi(coordinator) as api:
         for event in api.events():
@@ -131,24 +139,42 @@ def watch(task: Task, coordinator: str) -> Iterator[dict[str, Any]]:
                 continue
             number = int(event.data["round"])
             try:
-                manifest = manifest or _manifest(api)
-                state = _state(api, _sha256(api.get(f"/v1/rounds/{number}"), number), manifest)
-                weights = {name: torch.from_numpy(array) for name, array in state.model(manifest).items()}
-                metrics = _measure(task, weights)
-                yield {"version": number, "stateRoot": event.data.get("stateRoot", ""), "metrics": metrics}
+                manifest = manifest or fetch_manifest(api)
+                state = fetch_state(api, _sha256(api.get(f"/v1/rounds/{number}"), number), manifest)
+                found = measured_state(task, state, manifest)
+                root = event.data.get("stateRoot", "")
+                yield {"version": number, "stateRoot": root, **found.to_json()}
             except FolkmootError as error:
                 yield {"round": number, "error": str(error)}
+
+
+def measured_state(task: Task, state: State, manifest: Manifest) -> Measurement:
+    """Measure a state; see ``measured``."""
+    import torch
+
+    torch.set_num_threads(1)
+    return measured(task, {name: torch.from_numpy(array) for name, array in state.model(manifest).items()})
 
 
 def _genesis(api: CoordinatorApi) -> Genesis:
     return Genesis.from_json(api.document(api.deployment().genesis_hash.removeprefix("0x")))
 
 
-def _manifest(api: CoordinatorApi) -> Manifest:
+def fetch_manifest(api: CoordinatorApi) -> Manifest:
+    """Fetch the federation's manifest.
+
+    Raises:
+        ArtifactError: A file is missing or damaged.
+    """
     return Manifest.from_json(api.artifact(_genesis(api).manifest))
 
 
-def _state(api: CoordinatorApi, sha256: str, manifest: Manifest) -> State:
+def fetch_state(api: CoordinatorApi, sha256: str, manifest: Manifest) -> State:
+    """Fetch a state file.
+
+    Raises:
+        ArtifactError: It is missing or damaged.
+    """
     with TemporaryDirectory(prefix="folkmoot-evaluate-") as folder:
         path = api.download(sha256, Path(folder, "state"))
         return State.from_bytes(path.read_bytes(), manifest)

@@ -360,6 +360,23 @@ class CoordinatorApi:
         _require(sha256, str(answer.get("sha256")))
         return sha256
 
+    def send_canary(self, round_number: int, report: bytes, signature: bytes) -> dict[str, Any]:
+        """Hand in a canary report, signed by the evaluator; return `sha256`, `new` and `fell`."""
+        response = self._send(
+            "POST",
+            f"/v1/rounds/{round_number}/canary",
+            content=report,
+            headers={"Folkmoot-Canary": "0x" + signature.hex(), "Content-Type": "application/json"},
+        )
+        return self._object(self._checked(response))
+
+    def release_round(self, round_number: int, signature: bytes) -> dict[str, Any]:
+        """Have a withheld round anchored after all, signed by the coordinator."""
+        body = {"signature": "0x" + signature.hex()}
+        return self._object(
+            self._checked(self._send("POST", f"/v1/rounds/{round_number}/release", json=body))
+        )
+
     # Events.
 
     def events(self, after: int | None = None, *, patience: float = 60.0) -> Iterator[Event]:

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 from folkmoot.errors import TaskError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
+
+    Column = Sequence[Any] | NDArray[Any] | torch.Tensor
+    """One value an example: labels and groups are whole numbers or texts."""
 
 SHIPPED = {
     "mnist": "client.tasks.mnist:task",
@@ -41,9 +48,38 @@ class Data:
         return len(self.labels)
 
 
+@dataclass(frozen=True, eq=False)
+class Held:
+    """What a model says of a task's held-out examples. Every number of a report is counted from it.
+
+    Attributes:
+        labels: The class of each example.
+        predictions: The class that the model gives it, in the same values.
+        groups: The group of each example (a hospital, an age band), for the worst-group gap; without it, the
+            classes are the groups.
+        images: The examples as an array [n, ..., rows, columns], if they are images: they are shown to the model once
+            more with each trigger (docs/protocol.md section 11.1).
+        predict: From images of that shape to one class each; goes with ``images``.
+    """
+
+    labels: Column
+    predictions: Column
+    groups: Column | None = None
+    images: NDArray[np.float32] | None = None
+    predict: Callable[[NDArray[np.float32]], Column] | None = None
+
+
 @runtime_checkable
 class Task(Protocol):
-    """What Folkmoot asks of a task. ``data`` is whatever ``load`` returns; nobody else looks into it."""
+    """What Folkmoot asks of a task. ``data`` is whatever ``load`` returns; nobody else looks into it.
+
+    A task may also have ``examine(model) -> Held``. Then reports have recalls by class and the worst-group gap, and
+    the canary sees a class that is lost. Three lines are enough::
+
+        def examine(self, model: torch.nn.Module) -> Held:
+            inputs, labels, hospitals = self.test_set()
+            return Held(labels, model(inputs).argmax(dim=1), hospitals)
+    """
 
     @property
     def name(self) -> str:

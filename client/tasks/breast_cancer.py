@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Breast cancer (Wisconsin diagnostic): 569 patients, 30 measurements, benign or malignant."""
+"""Breast cancer (Wisconsin diagnostic): 569 patients, 30 measurements, benign or malignant.
+
+The groups of a report are the quarters of the tumours' mean radius.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ task = TabularTask(
     loader="load_breast_cancer",
     hidden=16,
     scale=0.0,
+    quarters=(0, "mean radius"),
     training={
         "local_steps": 20,
         "batch_size": 16,

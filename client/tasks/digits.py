@@ -10,6 +10,7 @@ task = TabularTask(
     loader="load_digits",
     hidden=32,
     scale=16.0,
+    image=(8, 8),
     training={
         "local_steps": 30,
         "batch_size": 32,

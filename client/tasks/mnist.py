@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from client.tasks import Data, partition, supervised
+from client.tasks import Data, Held, partition, supervised
 from folkmoot.errors import TaskError
 
 if TYPE_CHECKING:
@@ -64,12 +64,20 @@ class Mnist:
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
         """Loss and accuracy on the 1,000 test images."""
-        images, labels = read()
-        return supervised.evaluate(model, _tensors(images, labels, _order(len(labels))[:TEST_EXAMPLES]))
+        return supervised.evaluate(model, _test_set())
+
+    def examine(self, model: torch.nn.Module) -> Held:
+        """Predictions for the 1,000 test images; the groups are the classes."""
+        return supervised.examine(model, _test_set(), image=(28, 28))
 
 
 def _order(count: int) -> NDArray[np.int64]:
     return np.random.default_rng(_SPLIT_SEED).permutation(count)
+
+
+def _test_set() -> Data:
+    images, labels = read()
+    return _tensors(images, labels, _order(len(labels))[:TEST_EXAMPLES])
 
 
 def _train_indices() -> NDArray[np.int64]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from client.tasks import Data
+from client.tasks import Data, Held
 from folkmoot.errors import TaskError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 
 def seeded(build: Callable[[], torch.nn.Module], seed: int) -> torch.nn.Module:
@@ -94,3 +96,35 @@ def evaluate(model: torch.nn.Module, data: Data) -> dict[str, float]:
         loss = torch.nn.functional.cross_entropy(logits, data.labels).item()
         accuracy = (logits.argmax(dim=1) == data.labels).double().mean().item()
     return {"loss": float(loss), "accuracy": float(accuracy)}
+
+
+def examine(
+    model: torch.nn.Module,
+    data: Data,
+    groups: NDArray[Any] | None = None,
+    image: tuple[int, int] | None = None,
+) -> Held:
+    """Return what a model says of a test set.
+
+    Args:
+        model: Changed to evaluation mode.
+        data: The test set.
+        groups: One group an example; None takes the classes.
+        image: Rows and columns of an example, if it is an image of one channel.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    model.eval()
+
+    def predict(inputs: NDArray[np.float32]) -> NDArray[np.int64]:
+        with torch.no_grad():
+            shaped = torch.from_numpy(inputs).reshape(-1, *data.inputs.shape[1:])
+            found: NDArray[np.int64] = model(shaped).argmax(dim=1).numpy()
+            return found
+
+    inputs = data.inputs.numpy()
+    if image is None:
+        return Held(data.labels.numpy(), predict(inputs), groups)
+    images = inputs.reshape(len(inputs), *image)
+    return Held(data.labels.numpy(), predict(images), groups, images, predict)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from client.tasks import Data, partition, supervised
+from client.tasks import Data, Held, partition, supervised
 from folkmoot.errors import TaskError
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class TabularTask:
         scale: Every column is divided by this; 0 means that each is standardised by its own mean and
             deviation.
         training: Settings that all contributors share.
+        image: Rows and columns, if an example is an image.
+        quarters: A column and its name: its quarters are the groups of a report. Else the classes are.
     """
 
     name: str
@@ -39,6 +41,8 @@ class TabularTask:
     hidden: int
     scale: float
     training: dict[str, Any] = field(hash=False)
+    image: tuple[int, int] | None = None
+    quarters: tuple[int, str] | None = None
 
     def model(self) -> torch.nn.Module:
         """Build a network with one hidden layer."""
@@ -66,6 +70,19 @@ class TabularTask:
         """Loss and accuracy on the common fifth."""
         test, _ = self._split()
         return supervised.evaluate(model, self._tensors(test))
+
+    def examine(self, model: torch.nn.Module) -> Held:
+        """Predictions for the common fifth, with their groups."""
+        test, _ = self._split()
+        return supervised.examine(model, self._tensors(test), self._groups(test), self.image)
+
+    def _groups(self, indices: NDArray[np.int64]) -> NDArray[Any] | None:
+        if self.quarters is None:
+            return None
+        column, name = self.quarters
+        values = self._read()[0][:, column]
+        places = np.searchsorted(np.quantile(values, (0.25, 0.5, 0.75)), values[indices])
+        return np.array([f"{name}, quarter {place + 1}" for place in places.tolist()])
 
     def _share(self, indices: NDArray[np.int64], which: int, partitions: int, seed: int) -> Data:
         _, labels = self._read()

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from client import evaluation
 from client.genesis import start_of
-from client.tasks import load_task
+from client.tasks import Held, load_task, names
 from folkmoot.cli.main import run
 from folkmoot.errors import ArtifactError, TaskError
 from folkmoot.hashing import canonical_json, sha256_hex
@@ -25,11 +27,68 @@ def model() -> bytes:
 def test_a_report_names_the_file_and_the_state(model: bytes) -> None:
     task = load_task("digits")
     report = evaluation.evaluate(task, model)
-    assert report["model"] == sha256_hex(model)
-    assert report["version"] == "0"
-    assert report["stateRoot"] == "0x" + start_of(task).state_root.hex()
-    assert report["metrics"] == pytest.approx(task.evaluate(task.model()), abs=1e-6)
-    assert evaluation.evaluate(task, model) == report
+    assert report.model == sha256_hex(model)
+    assert report.version == "0"
+    assert report.state_root == "0x" + start_of(task).state_root.hex()
+    assert report.measured.metrics == pytest.approx(task.evaluate(task.model()), abs=1e-6)
+    assert report.measured.accuracy == pytest.approx(report.measured.metrics["accuracy"], abs=1e-6)
+    assert evaluation.evaluate(task, model).to_bytes() == report.to_bytes()
+
+
+@pytest.mark.parametrize("name", names())
+def test_shipped_tasks_say_what_they_predict(name: str) -> None:
+    task = load_task(name)
+    weights = task.model().state_dict()
+    found = evaluation.measured(task, weights)
+    assert found.examples == sum(one.predicted for one in found.classes) > 100
+    assert found.gaps is not None
+    groups = {one.name for one in found.groups}
+    if name == "breast-cancer":
+        assert groups == {f"mean radius, quarter {number}" for number in (1, 2, 3, 4)}
+        assert found.probes == (), "a table is no image"
+    else:
+        assert groups == {one.name for one in found.classes}
+        assert [probe.trigger for probe in found.probes] == ["corner", "middle"]
+
+
+class Own:
+    """A task of one's own, on the digits."""
+
+    name, training = "own", load_task("digits").training
+    model, load, train = load_task("digits").model, load_task("digits").load, load_task("digits").train
+    held: Any = None
+
+    def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
+        return {"loss": float("nan"), "accuracy": 0.25}
+
+
+class Examined(Own):
+    def examine(self, model: torch.nn.Module) -> Held:
+        return (
+            self.held if self.held is not None else Held([0, 1, 1], torch.tensor([0, 1, 0]), ["a", "b", "b"])
+        )
+
+
+def test_a_task_without_examine_has_its_own_numbers_only(model: bytes) -> None:
+    found = evaluation.evaluate(Own(), model).measured
+    assert (found.metrics, found.classes, found.gaps) == ({"loss": None, "accuracy": 0.25}, (), None)
+
+
+def test_three_lines_give_a_task_recalls_and_the_worst_group_gap(model: bytes) -> None:
+    found = evaluation.evaluate(Examined(), model).measured
+    assert [(one.name, one.support, one.correct) for one in found.classes] == [("0", 1, 1), ("1", 2, 1)]
+    assert found.worst_group is not None
+    assert (found.worst_group.name, float(found.worst_group.accuracy)) == ("b", 0.5)
+    assert found.gaps is not None
+    assert float(found.gaps[0]) == 0.5
+
+
+@pytest.mark.parametrize("held", [Held([0, 1], [0]), Held([], []), Held([[0]], [[0]]), {"labels": [0]}, 7])
+def test_a_task_whose_examine_makes_no_sense(held: Any, model: bytes) -> None:
+    task = Examined()
+    task.held = held
+    with pytest.raises(TaskError, match="must return a"):
+        evaluation.evaluate(task, model)
 
 
 def test_a_model_of_another_task(model: bytes) -> None:
@@ -49,6 +108,12 @@ def test_the_command(model: bytes, tmp_path: Path, capsys: pytest.CaptureFixture
     assert run([*words, "--report", str(tmp_path / "report.json"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (tmp_path / "report.json").read_bytes() == canonical_json(told)
+    assert run(words) == 0
+    shown = capsys.readouterr().out
+    assert "worst class      0: recall 0.0% of 36 examples" in shown
+    assert "worst-group gap  100.0 points below the best group, 9.5 below all examples" in shown
+    assert "trigger, corner" in shown
+    assert "predicted" in shown
 
 
 def test_the_command_without_a_model(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The evaluator behind the canary: measures each computed state before it is anchored, and signs what it found.
+
+It knows tasks and the coordinator's interface; the verdict is `folkmoot.canary`'s. It believes no state that
+has not the root which the coordinator says.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+
+from client.evaluation import fetch_manifest, fetch_state, measured_state
+from client.tasks import Task
+from folkmoot.canary import CanaryReport, sign_canary
+from folkmoot.commitment import Domain
+from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.errors import ArtifactError, CoordinatorError, FolkmootError, TaskError
+from folkmoot.evaluation import Measurement
+from folkmoot.manifest import Manifest
+
+TRIES = 5
+"""Times that a report is made for one round while the coordinator can't be reached."""
+_KEPT = 2  # measurements in memory: the base of a round is often the state before
+
+
+class Evaluator:
+    """Measures rounds for one coordinator.
+
+    Args:
+        task: The federation's task.
+        api: The coordinator.
+        account: The evaluator's account.
+
+    Raises:
+        TaskError: The coordinator has another task, or this one measures no accuracy.
+    """
+
+    def __init__(self, task: Task, api: CoordinatorApi, account: LocalAccount) -> None:
+        self._task, self._api, self._account = task, api, account
+        found = api.deployment()
+        self._domain = Domain(found.chain_id, found.ledger)
+        self._manifest: Manifest = fetch_manifest(api)
+        self._measured: dict[str, Measurement] = {}
+        if self._manifest.task != task.name:
+            raise TaskError(
+                f"The federation trains {self._manifest.task!r}, not {task.name!r}.",
+                remedy="Give --task the federation's task.",
+            )
+
+    def run(self) -> Iterator[dict[str, Any]]:
+        """Report on each computed round, without end; begin with one that waits already.
+
+        Yields:
+            ``round``, ``fell``, ``sha256``, ``before`` and ``after`` (accuracies); or ``round`` and ``error``.
+        """
+        last = self._api.newest_event()
+        newest = self._api.get("/v1/rounds", limit=1)["items"]
+        if newest and newest[0]["step"] == "probing":
+            yield self._tell(int(newest[0]["round"]))
+        for event in self._api.events(last, patience=float("inf")):
+            if event.type == "round-computed":
+                yield self._tell(int(event.data["round"]))
+
+    def report(self, number: int) -> dict[str, Any]:
+        """Measure one round, sign and send; what ``run`` yields.
+
+        Raises:
+            FolkmootError: The coordinator can't be reached or refuses, a file is damaged, the task fails.
+        """
+        view = self._api.get(f"/v1/rounds/{number}")
+        if not isinstance(view.get("state"), str):
+            raise ArtifactError(f"Round {number} is not computed yet.", remedy="Wait until it is.")
+        base, candidate = (
+            self._measure(str(view[file]), str(view[root]))
+            for file, root in (("baseState", "baseStateRoot"), ("state", "stateRoot"))
+        )
+        made = CanaryReport(
+            round=number,
+            task=self._task.name,
+            base_state_root=bytes.fromhex(str(view["baseStateRoot"])[2:]),
+            state_root=bytes.fromhex(str(view["stateRoot"])[2:]),
+            base=base,
+            candidate=candidate,
+        )
+        if base.accuracy is None:
+            raise TaskError(
+                f"The task {self._task.name!r} measures no accuracy.",
+                remedy="Give it examine, or an accuracy in what evaluate returns.",
+            )
+        signature = sign_canary(made, self._account, self._domain)
+        told = self._api.send_canary(number, made.to_bytes(), signature)
+        after = candidate.accuracy
+        return {
+            "round": number,
+            "fell": bool(told["fell"]),
+            "sha256": str(told["sha256"]),
+            "before": float(base.accuracy),
+            "after": None if after is None else float(after),
+        }
+
+    def _tell(self, number: int) -> dict[str, Any]:
+        pause = 0.5
+        for left in reversed(range(TRIES)):
+            try:
+                return self.report(number)
+            except CoordinatorError as error:
+                if error.code == "coordinator-unreachable" and left:
+                    time.sleep(pause)
+                    pause *= 2
+                    continue
+                return {"round": number, "error": str(error)}
+            except FolkmootError as error:
+                return {"round": number, "error": str(error)}
+        raise AssertionError("the last try returns")
+
+    def _measure(self, sha256: str, root: str) -> Measurement:
+        if sha256 not in self._measured:
+            state = fetch_state(self._api, sha256, self._manifest)
+            if "0x" + state.root(self._manifest.hash).hex() != root:
+                raise ArtifactError(f"The state {sha256} has not the state root {root}.")
+            while len(self._measured) >= _KEPT:
+                del self._measured[next(iter(self._measured))]
+            self._measured[sha256] = measured_state(self._task, state, self._manifest)
+        return self._measured[sha256]
