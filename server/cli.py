@@ -41,7 +41,7 @@ Url = Annotated[
 def register(root: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(name="coordinator", help="Run a coordinator.", no_args_is_help=True)
-    for command in (init, serve, migrate):
+    for command in (init, serve, migrate, release_round):
         group.command()(command)
     root.add_typer(group)
     root.command()(train)
@@ -137,6 +137,40 @@ def migrate(home: Home = DEFAULT_HOME, json_: Json = False) -> None:
         json_,
         f"The database has schema {now}{' already' if before == now else f' (before: {before})'}.",
     )
+
+
+def release_round(
+    number: Annotated[int, typer.Argument(metavar="ROUND", min=1, help="Round that the canary withheld.")],
+    coordinator: Url = DEFAULT_URL,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Anchor a round although the canary withheld it. Needs the coordinator's key; says first why it was withheld.
+
+    Example: folkmoot coordinator release-round 7 --keystore coordinator.json
+    """
+    from folkmoot.canary import sign_release
+    from folkmoot.commitment import Domain
+    from folkmoot.coordinator_api import CoordinatorApi
+
+    with CoordinatorApi(coordinator) as api:
+        found = api.deployment()
+        view = api.get(f"/v1/rounds/{number}")
+        said = view.get("canary") or {}
+        if view["step"] != "withheld":
+            raise InputError(
+                f"Round {number} is not withheld: its step is {view['step']}.",
+                remedy="Only a round that the canary withheld can be released, before its anchor deadline.",
+                code="round-not-withheld",
+            )
+        for finding in said.get("findings", []):
+            note(finding, json_)
+        account = unlock(keystore, password_file)
+        state_root = bytes.fromhex(str(view["stateRoot"])[2:])
+        domain = Domain(found.chain_id, found.ledger)
+        api.release_round(number, sign_release(number, state_root, account, domain))
+    emit({"round": number, "released": True}, json_, f"Round {number} goes to the chain.")
 
 
 def serve(
@@ -339,6 +373,17 @@ def describe(event: Event) -> str:
                 f"{v['contributor'][:8]}… {v['weight']} ({v['reason']})" for v in data["verdicts"]
             )
             what = f"weights: {weights}"
+        case "canary-reported":
+            what = "the canary is alive" if not data["fell"] else "the canary fell"
+        case "canary-missing":
+            what = f"warning: {data['warning']}"
+        case "round-withheld":
+            what = (
+                f"withheld. {' '.join(data['findings'])} It is cancelled after its anchor deadline, or anchored by: "
+                f"folkmoot coordinator release-round {data['round']}"
+            )
+        case "round-released":
+            what = "released by the operator although the canary fell"
         case "round-anchored":
             what = f"anchored, state root {data['stateRoot'][:12]}…"
         case "round-finalized":

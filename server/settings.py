@@ -11,9 +11,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from folkmoot.commitment import checksum_address
 from folkmoot.errors import InputError
 
 FILE_NAME = "coordinator.json"
@@ -56,6 +57,20 @@ class Settings(BaseSettings):
     """Share of the anchor window in which files of commitments that are on the chain may still arrive."""
     cancelled_limit: int = Field(default=3, ge=1)
     """Cancelled rounds in a row after which a run fails."""
+    canary: bool = False
+    """Wait for an evaluator's report before a round is anchored, and withhold a model that fell."""
+    canary_evaluator: str = ""
+    """Account whose reports count; empty for the coordinator's own."""
+    canary_share: float = Field(default=0.75, ge=0.05, le=0.9)
+    """Share of the anchor window until which a report is awaited; then the round is anchored with a warning."""
+    canary_accuracy_drop: float = Field(default=0.05, ge=0, le=1)
+    """Accuracy that a round's model may lose against its base."""
+    canary_recall_drop: float = Field(default=0.4, ge=0, le=1)
+    """Recall, above chance, that one class may lose."""
+    canary_least_examples: int = Field(default=20, ge=1)
+    """Held-out examples that a class must have to be looked at alone."""
+    canary_trigger_rise: float = Field(default=0.3, ge=0, le=1)
+    """Share of other classes' examples that a trigger may draw to one class, unless it drew more at the base."""
     body_limit: int = Field(default=1 << 20, ge=1024)
     """Most bytes of a request's body, other than an update."""
     uploads: int = Field(default=4, ge=1, le=64)
@@ -66,6 +81,14 @@ class Settings(BaseSettings):
     """Requests that one client may make at once."""
     trust_proxy: bool = False
     """Take the client's address from X-Forwarded-For; only behind a proxy that sets it."""
+
+    @field_validator("canary_evaluator")
+    @classmethod
+    def _checksummed(cls, value: str) -> str:
+        try:
+            return checksum_address(value) if value else value
+        except InputError as exc:
+            raise ValueError(str(exc)) from exc
 
     def resolve(self, path: Path) -> Path:
         """A path of the settings as it is on the disk."""

@@ -16,6 +16,7 @@ from server.api.limits import Limits
 from server.api.parts import EventHub, Parts
 from server.api.routes import (
     artifacts,
+    canary,
     contributors,
     deployment,
     events,
@@ -42,6 +43,7 @@ _ROUTERS = (
     models,
     proposals,
     artifacts,
+    canary,
     runs,
     events,
     metrics,

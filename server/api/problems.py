@@ -34,6 +34,11 @@ _BY_CODE = {
     "round-full": 409,
     "stake-too-low": 403,
     "invalid-signature": 403,
+    "not-authorised": 403,
+    "round-not-probed": 409,
+    "round-not-withheld": 409,
+    "canary-exists": 409,
+    "wrong-report": 422,
     "artifact-unknown": 404,
     "artifact-embargoed": 404,
 }

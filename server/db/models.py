@@ -95,6 +95,8 @@ class Round(Base):
     artifacts_sha256: Mapped[str | None] = mapped_column(String(64))
     aggregate_sha256: Mapped[str | None] = mapped_column(String(64))
     state_sha256: Mapped[str | None] = mapped_column(String(64))
+    canary: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    """If there is a canary: the state root, the verdict (waiting, passed, fell, missing), and what was reported."""
     recomputed: Mapped[int] = mapped_column(default=0)
     """How often an anchor was refused and the round computed again."""
     error: Mapped[str | None] = mapped_column(Text)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The state machine of rounds.
 
-    opening -> collecting -> delivery -> computing -> anchoring -> anchored -> finalizing -> settling ->
-    settled
+    opening -> collecting -> delivery -> computing -> [probing ->] anchoring -> anchored -> finalizing ->
+    settling -> settled
 
-    collecting, computing or anchoring -> cancelling -> cancelled (too few, or too late)
+    collecting, computing, probing or anchoring -> cancelling -> cancelled (too few, or too late)
+    probing -> withheld -> cancelling, or anchoring if released (only with a canary)
     anchored -> slashed
 
 `tick` looks at every unfinished round and takes the steps that can be taken now. A step is one database
@@ -26,6 +27,7 @@ from server.rounds.challenge_window import ChallengeWindow
 from server.rounds.commit_window import CommitWindow
 from server.rounds.ending import Ending
 from server.rounds.opening import Opening
+from server.rounds.probe import Probe
 from server.rounds.runs import Runs
 from server.rounds.steps import Step
 
@@ -45,6 +47,7 @@ class Engine:
         self._opening = Opening(coordinator)
         self._commit_window = CommitWindow(coordinator)
         self._anchor_window = AnchorWindow(coordinator, wake)
+        self._probe = Probe(coordinator)
         self._challenge_window = ChallengeWindow(coordinator)
         self._ending = Ending(coordinator)
         self._runs = Runs(coordinator)
@@ -88,6 +91,10 @@ class Engine:
                 return self._anchor_window.await_delivery(round_)
             case Step.COMPUTING:
                 return self._anchor_window.compute(round_)
+            case Step.PROBING:
+                return self._probe.probe(round_)
+            case Step.WITHHELD:
+                return self._probe.withhold(round_)
             case Step.ANCHORING:
                 return self._anchor_window.anchor(round_, view)
             case Step.ANCHORED:

@@ -17,6 +17,7 @@ from server.chain import outbox
 from server.chain.calls import encode_call
 from server.coordinator import Coordinator
 from server.db.models import Round, Transaction
+from server.rounds.kept import anchor_of
 from server.rounds.steps import Step
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,13 @@ class Phase:
         data = encode_call("ledger", function, *arguments)
         ledger = self._coordinator.deployment.ledger
         return outbox.enqueue(session, f"{function}:{number}", number, ledger, data)
+
+    def _send_anchor(self, session: Session, stored: Round) -> None:
+        """Take a computed round's outcome to the chain."""
+        if stored.anchor is None:
+            raise AssertionError(f"round {stored.number} has no outcome to anchor")
+        self._enqueue(session, stored.number, "anchor", stored.number, anchor_of(stored.anchor).abi_tuple())
+        stored.step = Step.ANCHORING
 
     def _step(self, round_: Round, step: Step, *, error: str | None = None) -> bool:
         with self._database.write() as session:

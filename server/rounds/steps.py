@@ -17,6 +17,10 @@ class Step(StrEnum):
     """The commit window is over; files of commitments that are on the chain may still arrive."""
     COMPUTING = "computing"
     """The entries are fixed; the outcome is being computed."""
+    PROBING = "probing"
+    """The outcome is there; the canary's report on it is awaited."""
+    WITHHELD = "withheld"
+    """The model fell: it is not anchored, unless the operator releases it before the deadline."""
     ANCHORING = "anchoring"
     """The outcome is on its way to the chain."""
     ANCHORED = "anchored"
@@ -35,7 +39,16 @@ class Step(StrEnum):
     """The anchor was proven wrong, or one that it builds on."""
 
 
-OPEN = (Step.OPENING, Step.COLLECTING, Step.DELIVERY, Step.COMPUTING, Step.ANCHORING, Step.CANCELLING)
+OPEN = (
+    Step.OPENING,
+    Step.COLLECTING,
+    Step.DELIVERY,
+    Step.COMPUTING,
+    Step.PROBING,
+    Step.WITHHELD,
+    Step.ANCHORING,
+    Step.CANCELLING,
+)
 """While a round is here, no other can open."""
 UNSETTLED = (Step.ANCHORED, Step.FINALIZING, Step.SETTLING)
 """The next round may open, but something is left to do."""
@@ -47,6 +60,8 @@ PHASES = {
     Step.COLLECTING: "open",
     Step.DELIVERY: "committed",
     Step.COMPUTING: "committed",
+    Step.PROBING: "committed",
+    Step.WITHHELD: "committed",
     Step.ANCHORING: "committed",
     Step.CANCELLING: "committed",
     Step.ANCHORED: "anchored",

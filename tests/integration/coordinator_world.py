@@ -59,11 +59,21 @@ def genesis() -> tuple[Genesis, State]:
     return Genesis.of(MANIFEST, state, EXPONENTS), state
 
 
-def federation(anvil: Anvil, **policy: Any) -> factories.Federation:
-    """A deployment of this model."""
+Start = tuple[Genesis, Manifest, State]
+"""What a federation starts from."""
+
+
+def tiny() -> Start:
+    """The start with the tiny model."""
     made, state = genesis()
+    return made, MANIFEST, state
+
+
+def federation(anvil: Anvil, start: Start | None = None, **policy: Any) -> factories.Federation:
+    """A deployment of this model, or of another one."""
+    made, manifest, state = start or tiny()
     roots = GenesisRoots(
-        manifest_hash=MANIFEST.hash, state_root=state.root(MANIFEST.hash), genesis_hash=made.hash
+        manifest_hash=manifest.hash, state_root=state.root(manifest.hash), genesis_hash=made.hash
     )
     return factories.federation(anvil, genesis=roots, first_policy=factories.policy(**policy))
 
@@ -111,17 +121,19 @@ def train(
     return Signed(commitment, commitment.sign(account, domain), encoded.data)
 
 
-def make_home(home: Path, world: factories.Federation, **settings: Any) -> Settings:
+def make_home(
+    home: Path, world: factories.Federation, start: Start | None = None, **settings: Any
+) -> Settings:
     """What `folkmoot coordinator init` does."""
     home.mkdir(parents=True, exist_ok=True)
     create(home / "key.json", factories.PASSWORD, private_key=bytes(world.coordinator.key), work=2)
     (home / "password").write_text(factories.PASSWORD + "\n")
     world.deployment.save(home / "deployment.json")
-    made, state = genesis()
+    made, manifest, state = start or tiny()
     files = home / "genesis"
     files.mkdir()
     (files / "genesis.json").write_bytes(made.to_json())
-    (files / "manifest.json").write_bytes(MANIFEST.to_json())
+    (files / "manifest.json").write_bytes(manifest.to_json())
     (files / "state.bin").write_bytes(state.to_bytes())
     found = Settings(
         home=home,
@@ -154,9 +166,11 @@ class Running:
 
 
 @contextmanager
-def running(home: Path, world: factories.Federation, **settings: Any) -> Iterator[Running]:
+def running(
+    home: Path, world: factories.Federation, start: Start | None = None, **settings: Any
+) -> Iterator[Running]:
     """Run a coordinator in this process, on a port of its own."""
-    found = make_home(home, world, **settings)
+    found = make_home(home, world, start, **settings)
     coordinator = assemble(found, open_account(found))
     worker = Worker(coordinator)
     listener = listen("127.0.0.1", 0)

@@ -72,8 +72,8 @@ def _store_report(coordinator: Coordinator, body: bytes, proof: str) -> StoredVi
         claim = json.loads(base64.urlsafe_b64decode(proof + "=" * (-len(proof) % 4)))
         account, deadline = str(claim["account"]), int(claim["deadline"])
         signature = bytes.fromhex(str(claim["signature"]).removeprefix("0x"))
-        if not is_address(account) or not 0 <= deadline < 2**63:
-            raise ValueError("account or deadline")
+        if not is_address(account) or not 0 <= deadline < 2**63 or len(signature) != 65:
+            raise ValueError("account, deadline or signature")
     except (ValueError, KeyError, TypeError, RecursionError) as exc:
         message = "The header Folkmoot-Upload is not base64url of {account, deadline, signature}."
         raise Problem(422, "invalid-upload", message, "See docs/architecture.md.") from exc

@@ -8,11 +8,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from server.api.pages import PageWindow, encode
-from server.api.parts import Here, RoundNumber
+from server.api.parts import Here, Parts, RoundNumber
 from server.api.problems import Problem
-from server.api.schemas import CurrentRoundView, Page, RoundView
+from server.api.schemas import CanaryView, CurrentRoundView, Page, RoundView
 from server.db.models import Refusal, Round, Transaction, Update
 from server.rounds import services
+from server.rounds.probe import evaluator_of, report_deadline
 from server.rounds.steps import PHASES, Step
 
 router = APIRouter(tags=["rounds"])
@@ -28,7 +29,7 @@ def rounds(here: Here, window: PageWindow) -> Page[RoundView]:
         found = list(session.scalars(query))
         part = found[: window.limit]
         cursor = encode(part[-1].number) if len(found) > window.limit else None
-        return Page(items=[_view(session, round_) for round_ in part], next_cursor=cursor)
+        return Page(items=[_view(here, session, round_) for round_ in part], next_cursor=cursor)
 
 
 @router.get("/v1/rounds/current")
@@ -59,7 +60,7 @@ def current(here: Here) -> CurrentRoundView:
 def one(here: Here, round_number: RoundNumber) -> RoundView:
     """One round."""
     with here.coordinator.database.read() as session:
-        return _view(session, known(session, round_number))
+        return _view(here, session, known(session, round_number))
 
 
 def known(session: Session, number: int) -> Round:
@@ -70,7 +71,23 @@ def known(session: Session, number: int) -> Round:
     return found
 
 
-def _view(session: Session, round_: Round) -> RoundView:
+def canary_view(here: Parts, round_: Round) -> CanaryView | None:
+    """What the canary said of a round, None if there is none."""
+    said = round_.canary
+    if said is None:
+        return None
+    return CanaryView(
+        verdict=said["verdict"],
+        released=bool(said.get("released")),
+        evaluator=said.get("evaluator") or evaluator_of(here.coordinator),
+        report=said.get("report"),
+        signature=said.get("signature"),
+        findings=said.get("findings", []),
+        report_deadline=report_deadline(here.coordinator.settings, round_),
+    )
+
+
+def _view(here: Parts, session: Session, round_: Round) -> RoundView:
     count = select(func.count())
     received = session.scalar(count.where(Update.round == round_.number, Update.dropped.is_(None)))
     refused = session.scalar(count.where(Refusal.round == round_.number))
@@ -107,6 +124,7 @@ def _view(session: Session, round_: Round) -> RoundView:
         state=round_.state_sha256,
         verdicts=round_.verdicts_sha256,
         artifacts=round_.artifacts_sha256,
+        canary=canary_view(here, round_),
         gas=str(services.gas_spent(session, round_.number)),
         transactions={row.purpose: row.hash for row in sent if row.hash},
         error=round_.error,

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The canary: an evaluator's reports on computed rounds, and the operator's word against them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request
+from starlette.concurrency import run_in_threadpool
+
+from server.api.parts import Here, RoundNumber
+from server.api.routes.rounds import canary_view, known
+from server.api.schemas import CanaryTakenView, CanaryView, ReleaseRequest
+from server.rounds import probe
+
+router = APIRouter(tags=["canary"])
+
+
+@router.post(
+    "/v1/rounds/{round_number}/canary",
+    status_code=202,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "A canary report (docs/protocol.md section 11.2), at most 1 MiB.",
+            "content": {"application/json": {"schema": {}}},
+        }
+    },
+)
+async def report(
+    here: Here,
+    request: Request,
+    round_number: RoundNumber,
+    folkmoot_canary: Annotated[
+        str, Header(description="The evaluator's signature.", pattern="^0x[0-9a-fA-F]{130}$")
+    ],
+) -> CanaryTakenView:
+    """Hand in the evaluator's report on a computed round. The first one counts; again does no harm."""
+    body = await request.body()
+    signature = bytes.fromhex(folkmoot_canary[2:])
+    told = await run_in_threadpool(probe.take_report, here.coordinator, round_number, body, signature)
+    here.worker.wake()
+    return CanaryTakenView(sha256=told.sha256, new=told.new, fell=told.fell)
+
+
+@router.post("/v1/rounds/{round_number}/release", status_code=202)
+def release(here: Here, round_number: RoundNumber, wish: ReleaseRequest) -> CanaryView:
+    """Have a withheld round anchored after all, as the coordinator."""
+    probe.release(here.coordinator, round_number, bytes.fromhex(wish.signature[2:]))
+    here.worker.wake()
+    with here.coordinator.database.read() as session:
+        found = canary_view(here, known(session, round_number))
+    if found is None:
+        raise AssertionError("a released round has a canary")
+    return found

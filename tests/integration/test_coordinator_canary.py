@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The canary between a round's outcome and its anchor: on a real chain, with reports that are made up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from folkmoot.canary import CanaryReport, sign_canary, sign_release
+from folkmoot.cli.main import run as folkmoot
+from folkmoot.commitment import Domain
+from folkmoot.coordinator_api import CoordinatorApi, Event
+from folkmoot.errors import CoordinatorError, FolkmootError
+from folkmoot.evaluation import Measurement, measure
+from folkmoot.keystore import create
+from folkmoot.local.anvil import Anvil
+from folkmoot.local.processes import free_port
+from server.rounds import probe
+from tests import factories
+from tests.integration.coordinator_world import (
+    MANIFEST,
+    Process,
+    Running,
+    federation,
+    make_home,
+    open_round,
+    running,
+    train,
+    until,
+)
+
+EVALUATOR = "emil"
+
+
+@pytest.fixture(scope="module")
+def module_world(anvil_process: Anvil) -> Iterator[factories.Federation]:
+    made = federation(anvil_process)
+    yield made
+    made.chain.close()
+
+
+@pytest.fixture
+def here(module_world: factories.Federation, anvil: Anvil, tmp_path: Path) -> Iterator[Running]:
+    evaluator = factories.account(EVALUATOR).address
+    with running(tmp_path / "home", module_world, canary=True, canary_evaluator=evaluator) as found:
+        yield found
+
+
+def model(share: float) -> Measurement:
+    """What is measured of a model that labels so large a share of 1,000 examples right."""
+    labels = [number % 10 for number in range(1000)]
+    guesses = [label if place < 1000 * share else (label + 1) % 10 for place, label in enumerate(labels)]
+    return measure({"loss": 1.0}, labels, guesses)
+
+
+def view(here: Running, number: int) -> dict[str, Any]:
+    return here.api.get(f"/v1/rounds/{number}")
+
+
+def probing(here: Running, number: int) -> dict[str, Any]:
+    """Have two contributors do their part, and wait until the round waits for the canary."""
+    _, header, state = open_round(here.api, number)
+    for name in ("ada", "ben"):
+        signed = train(here.world, name, header, state)
+        here.api.submit_update(number, signed.wire, signed.data)
+    until(lambda: view(here, number)["step"] == "probing", what="the outcome")
+    return view(here, number)
+
+
+def report(found: dict[str, Any], before: float, after: float, **changes: Any) -> CanaryReport:
+    values: dict[str, Any] = {
+        "round": found["round"],
+        "task": MANIFEST.task,
+        "base_state_root": bytes.fromhex(found["baseStateRoot"][2:]),
+        "state_root": bytes.fromhex(found["stateRoot"][2:]),
+        "base": model(before),
+        "candidate": model(after),
+    }
+    return CanaryReport(**{**values, **changes})
+
+
+def send(api: CoordinatorApi, made: CanaryReport, domain: Domain, who: str = EVALUATOR) -> dict[str, Any]:
+    signature = sign_canary(made, factories.account(who), domain)
+    return api.send_canary(made.round, made.to_bytes(), signature)
+
+
+def events_of(here: Running) -> list[Event]:
+    newest, found = here.api.newest_event(), list[Event]()
+    for event in here.api.events(0):
+        found.append(event)
+        if event.id >= newest:
+            break
+    return found
+
+
+def settled(here: Running, number: int) -> None:
+    until(lambda: view(here, number)["step"] == "settled", what="settlement")
+
+
+def test_a_good_report_anchors_and_a_fallen_model_is_withheld_and_the_run_goes_on(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "HASTENED_RELEASE_SECONDS", 0.3)
+    chain = here.world.chain
+    stakes = [chain.stake_of(here.world[name].address) for name in ("ada", "ben")]
+    here.api.start_run(2, 2, here.world.coordinator, here.domain)
+    good = report(probing(here, 1), 0.90, 0.91)
+    assert view(here, 1)["canary"]["verdict"] == "waiting"
+    assert send(here.api, good, here.domain) == {**send(here.api, good, here.domain), "new": True}
+    settled(here, 1)
+    said = view(here, 1)["canary"]
+    assert (said["verdict"], said["findings"], said["released"]) == ("passed", [], False)
+    assert CanaryReport.from_bytes(here.api.artifact(said["report"])) == good
+
+    bad = report(probing(here, 2), 0.91, 0.60)
+    assert send(here.api, bad, here.domain)["fell"] is True
+    until(lambda: view(here, 2)["step"] == "cancelled", what="the cancellation")
+    found = view(here, 2)
+    assert found["canary"]["verdict"] == "fell"
+    assert "The accuracy went from 91.0% to 60.0%" in found["canary"]["findings"][0]
+    assert found["error"].startswith("The canary withheld it. The accuracy")
+    assert chain.head().round == 1
+
+    third = probing(here, 3)
+    assert third["base"] == 1, "the next round builds on the old base"
+    assert third["baseStateRoot"] == view(here, 1)["stateRoot"]
+    send(here.api, report(third, 0.91, 0.92), here.domain)
+    until(lambda: (run := here.api.run()) and run.state == "done", what="the run's end")
+    assert [chain.stake_of(here.world[name].address) for name in ("ada", "ben")] == stakes
+    kinds = [event.type for event in events_of(here)]
+    assert kinds.count("canary-reported") == 3
+    assert kinds.count("round-withheld") == kinds.count("round-cancelled") == 1
+    told = next(event.data for event in events_of(here) if event.type == "round-withheld")
+    assert told["numbers"][0] == {
+        "kind": "accuracy",
+        "subject": "",
+        "before": 0.91,
+        "after": 0.6,
+        "allowed": 0.05,
+    }
+
+
+def test_a_report_that_is_late_does_not_stop_the_round(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "HASTENED_PROBE_SECONDS", 0.3)
+    here.api.start_run(1, 2, here.world.coordinator, here.domain)
+    _, header, state = open_round(here.api, 1)
+    for name in ("ada", "ben"):
+        signed = train(here.world, name, header, state)
+        here.api.submit_update(1, signed.wire, signed.data)
+    settled(here, 1)
+    assert view(here, 1)["canary"]["verdict"] == "missing"
+    warning = next(event.data for event in events_of(here) if event.type == "canary-missing")
+    assert "without one" in warning["warning"]
+    with pytest.raises(CoordinatorError) as late:
+        send(here.api, report(view(here, 1), 0.9, 0.1), here.domain)
+    assert late.value.code == "round-not-probed"
+
+
+def test_reports_that_are_forged_or_about_something_else_are_refused(here: Running) -> None:
+    here.api.start_run(1, 2, here.world.coordinator, here.domain)
+    found = probing(here, 1)
+    good = report(found, 0.9, 0.9)
+
+    def code(made: CanaryReport, who: str = EVALUATOR, number: int = 1) -> str:
+        signature = sign_canary(made, factories.account(who), here.domain)
+        with pytest.raises(FolkmootError) as refused:
+            here.api.send_canary(number, made.to_bytes(), signature)
+        return refused.value.code
+
+    assert code(good, "ada") == "invalid-signature"
+    assert code(good, "coordinator") == "invalid-signature", "the settings name another evaluator"
+    assert code(report(found, 0.9, 0.9, state_root=bytes(32))) == "wrong-report"
+    assert code(report(found, 0.9, 0.9, task="other")) == "wrong-report"
+    assert code(good, number=2) == "round-unknown"
+    assert code(report(found, 0.9, 0.9, base=measure({"loss": 1.0}))) == "invalid-report"
+    with pytest.raises(FolkmootError) as garbled:
+        here.api.send_canary(1, b"{}", bytes(65))
+    assert garbled.value.code == "invalid-report"
+    other_chain = sign_canary(good, factories.account(EVALUATOR), Domain(1, here.domain.verifying_contract))
+    with pytest.raises(FolkmootError) as elsewhere:
+        here.api.send_canary(1, good.to_bytes(), other_chain)
+    assert elsewhere.value.code == "invalid-signature"
+    assert view(here, 1)["canary"]["verdict"] == "waiting", "none of them counted"
+    send(here.api, good, here.domain)
+    settled(here, 1)
+    assert code(report(found, 0.9, 0.1)) == "canary-exists", "the first one counts"
+
+
+def test_the_operator_may_release_a_withheld_round(
+    here: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "HASTENED_RELEASE_SECONDS", 100.0)
+    here.api.start_run(1, 2, here.world.coordinator, here.domain)
+    found = probing(here, 1)
+    root = bytes.fromhex(found["stateRoot"][2:])
+    with pytest.raises(CoordinatorError) as early:
+        here.api.release_round(1, sign_release(1, root, here.world.coordinator, here.domain))
+    assert early.value.code == "round-not-withheld"
+    send(here.api, report(found, 0.9, 0.5), here.domain)
+    until(lambda: view(here, 1)["step"] == "withheld", what="that it is withheld")
+    with pytest.raises(CoordinatorError) as stranger:
+        here.api.release_round(1, sign_release(1, root, here.world["ada"], here.domain))
+    assert stranger.value.code == "not-authorised"
+    create(tmp_path / "key.json", factories.PASSWORD, private_key=bytes(here.world.coordinator.key), work=2)
+    (tmp_path / "password").write_text(factories.PASSWORD)
+    words = ["coordinator", "release-round", "1", "--coordinator", here.api.url]
+    words += ["--keystore", str(tmp_path / "key.json"), "--password-file", str(tmp_path / "password")]
+    assert folkmoot(words) == 0
+    said = capsys.readouterr()
+    assert "The accuracy went from 90.0% to 50.0%" in said.err
+    settled(here, 1)
+    assert (view(here, 1)["canary"]["released"], view(here, 1)["error"]) == (True, None)
+    assert folkmoot(words) == 1
+    assert "not withheld" in capsys.readouterr().err
+
+
+def test_killed_while_it_waits_for_the_canary_it_goes_on_waiting(anvil: Anvil, tmp_path: Path) -> None:
+    world = federation(anvil)
+    home = tmp_path / "home"
+    make_home(home, world, canary=True, canary_evaluator=factories.account(EVALUATOR).address)
+    process = Process(home, free_port())
+    api = CoordinatorApi(process.url)
+    domain = Domain(world.deployment.chain_id, world.deployment.ledger)
+
+    def healthy() -> bool:
+        try:
+            return api.health()["status"] == "ok"
+        except CoordinatorError:
+            return False
+
+    def step() -> str:
+        return str(api.get("/v1/rounds/1")["step"])
+
+    process.start()
+    try:
+        until(healthy, what="the start")
+        api.start_run(1, 2, world.coordinator, domain)
+        _, header, state = open_round(api, 1)
+        for name in ("ada", "ben"):
+            signed = train(world, name, header, state)
+            api.submit_update(1, signed.wire, signed.data)
+        until(lambda: step() == "probing", what="the outcome")
+        process.kill()
+        process.start()
+        until(healthy, what="the restart")
+        assert step() == "probing"
+        send(api, report(api.get("/v1/rounds/1"), 0.9, 0.9), domain)
+        until(lambda: step() == "settled", what="settlement")
+        assert api.get("/v1/rounds/1")["canary"]["verdict"] == "passed"
+    finally:
+        process.kill()
+        api.close()
+        world.chain.close()
