@@ -145,7 +145,8 @@ def appointment(chain: Chain, coordinator: str) -> Call:
 def describe(chain: Chain, call: Call) -> dict[str, Any]:
     """Return what a call does: `kind`, its values, and `text` for people.
 
-    `kind` is `activate`, `add-policy`, `appoint-coordinator`, or `call` for anything else.
+    `kind` is `activate`, `add-policy`, `appoint-coordinator`, or `call` for anything else. A policy has a `warning` if
+    its rule can't work: the chain takes any.
     """
     role = next((r for r in CONTRACTS if getattr(chain.deployment, r) == call.target), None)
     entry = _functions(role).get(call.data[:4]) if role else None
@@ -165,11 +166,15 @@ def describe(chain: Chain, call: Call) -> dict[str, Any]:
             "text": f"make version {version} active{shown}",
         }
     if (role, name) == ("ledger", "addPolicy"):
-        policy = Policy.from_abi(values[0])
+        try:
+            policy = Policy.from_abi(values[0])
+        except InputError as error:  # its bytes are no policy that anybody could compute a round with
+            return _plain(role, entry, call) | {"warning": error.message}
         return {
             "kind": "add-policy",
             "policy": policy_file.to_json(policy),
             "text": f"add a policy with the rule {policy.rule}",
+            "warning": _problem_of(policy),
         }
     if (role, name) == ("ledger", "appointCoordinator"):
         from eth_utils.address import to_checksum_address
@@ -180,7 +185,18 @@ def describe(chain: Chain, call: Call) -> dict[str, Any]:
             "coordinator": address,
             "text": f"appoint {address} as coordinator",
         }
-    what = f"{role}.{name}" if entry else f"{role or call.target} with 0x{call.data[:4].hex()}"
+    return _plain(role, entry, call)
+
+
+def warnings(chain: Chain, proposal: Proposal) -> list[str]:
+    """Return what voters should know of a proposal's policies: why a rule in them can't work."""
+    found = [describe(chain, call).get("warning") for call in proposal.calls]
+    return [text for text in found if text]
+
+
+def _plain(role: str | None, entry: dict[str, Any] | None, call: Call) -> dict[str, Any]:
+    """Describe a call that has no words of its own."""
+    what = f"{role}.{entry['name']}" if entry else f"{role or call.target} with 0x{call.data[:4].hex()}"
     return {
         "kind": "call",
         "target": call.target,
@@ -188,6 +204,16 @@ def describe(chain: Chain, call: Call) -> dict[str, Any]:
         "data": "0x" + call.data.hex(),
         "text": f"call {what}" + (f" with {call.value} wei" if call.value else ""),
     }
+
+
+def _problem_of(policy: Policy) -> str | None:
+    from folkmoot.aggregation.rules import check_policy_rule
+
+    try:
+        check_policy_rule(policy)
+    except InputError as error:
+        return error.message
+    return None
 
 
 def proposals(chain: Chain) -> list[Proposal]:

@@ -150,6 +150,7 @@ def vote(
 
     with connected(rpc, deployment) as chain:
         found = governance.find(chain, proposal)
+        note_warnings(chain, [found], json_)
         account = unlock(keystore, password_file)
         with working("Voting ...", json_):
             receipt = governance.vote(chain, account, found, choice.value, reason)
@@ -254,8 +255,18 @@ def proposals(
             found = [each for each in found if each.state in governance.OPEN_STATES]
         document = {"proposals": [each.to_json(chain) for each in found]}
         now = chain.now()
+        note_warnings(chain, found, json_)
     rows = [proposal_row(each, now) for each in found]
     emit(document, json_, table(PROPOSAL_HEADERS, rows) if rows else "There are no proposals.")
+
+
+def note_warnings(chain: Chain, found: list[Proposal], as_json: bool) -> None:
+    """Tell people of proposals that carry a policy which can't work. With `--json` it is in the actions."""
+    from folkmoot.chain import governance
+
+    for each in found:
+        for warning in governance.warnings(chain, each):
+            note(f"Warning: the policy of proposal {each.short} can't work. {warning}", as_json)
 
 
 PROPOSAL_HEADERS = ("id", "state", "title", "for", "against", "abstain", "quorum", "next")
@@ -321,6 +332,7 @@ def _show_one(chain: Chain, found: Proposal, as_json: bool) -> None:
         }
         for cast in votes
     ]
+    note_warnings(chain, [found], as_json)
     now = chain.now()
     lines = {
         "proposal": str(found.id),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.cli.governance import PROPOSAL_HEADERS, proposal_row
+from folkmoot.cli.governance import PROPOSAL_HEADERS, note_warnings, proposal_row
 from folkmoot.cli.options import DEPLOYMENT_DEFAULT, RPC_DEFAULT, DeploymentPath, Json, RpcUrl, connected
 from folkmoot.cli.output import emit, pairs, table
 
@@ -55,6 +55,8 @@ def status(
             "totalStaked": str(staked),
             "proposals": [each.to_json(chain) for each in all_proposals],
         }
+        standing = [each for each in all_proposals if each.state in governance.OPEN_STATES]
+        note_warnings(chain, standing, json_)
     lines = {
         "chain": f"{document['chainId']}, time {format_time(now)}",
         "ledger": document["ledger"],
@@ -65,7 +67,6 @@ def status(
         "coordinator": f"{coordinator}, stake {format_amount(bond)}",
         "staked": format_amount(staked),
     }
-    standing = [each for each in all_proposals if each.state in governance.OPEN_STATES]
     rows = [proposal_row(each, now) for each in standing]
     shown = [table(PROPOSAL_HEADERS, rows)] if rows else ["No open proposals."]
     emit(document, json_, pairs(lines), *shown)

@@ -16,6 +16,7 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from folkmoot import policy_file
+from folkmoot.chain import governance
 from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.deployment import Deployment
 from folkmoot.cli.main import run
@@ -23,6 +24,7 @@ from folkmoot.genesis import Genesis
 from folkmoot.local.anvil import Anvil
 from folkmoot.local.processes import free_port
 from folkmoot.manifest import Manifest
+from folkmoot.policy import Policy
 from folkmoot.state import State
 from tests import factories
 from tests.factories import ALLOCATION, BOND, STAKE, Federation
@@ -129,7 +131,7 @@ def test_a_version_becomes_active_by_a_vote(
 def test_policy_and_coordinator_change_by_a_vote(
     federation: Federation, folkmoot: Command, tmp_path: Path
 ) -> None:
-    stricter = factories.policy(rule="multi_krum", parameters=(1, 0))
+    stricter = factories.policy(rule="multi_krum", parameters=(1, 0), min_contributors=3)
     file = tmp_path / "policy.json"
     file.write_text(json.dumps(policy_file.to_json(stricter)))
     newcomer = federation["newcomer"].address
@@ -151,6 +153,37 @@ def test_policy_and_coordinator_change_by_a_vote(
     assert standing["policy"] == {"id": 2, **policy_file.to_json(stricter)}
     assert federation.chain.policy(2) == stricter
     assert standing["coordinator"]["address"] == newcomer
+
+
+@pytest.mark.parametrize(
+    ("policy", "why"),
+    [
+        (factories.policy(rule="multi_krum", parameters=(1, 0)), "no minority of a round with 2"),
+        (factories.policy(rule="multi_krum", parameters=(0, 0)), "withstands none"),
+        (factories.policy(rule="mean", parameters=(1,)), "has 0 parameters"),
+        (factories.policy(rule="median"), "no aggregation rule 'median'"),
+    ],
+)
+def test_voters_are_warned_of_a_policy_that_can_not_work(
+    federation: Federation,
+    folkmoot: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    policy: Policy,
+    why: str,
+) -> None:
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps(policy_file.to_json(policy)))
+    refused = folkmoot("propose", "--policy", str(file), fails=1)["error"]
+    assert why in refused["message"]
+    call = governance.policy_change(federation.chain, policy)  # the chain takes it
+    number, _ = governance.propose(federation.chain, federation["ada"], [call], "Trust me")
+    shown = folkmoot("proposals", str(number))["proposal"]
+    assert why in shown["actions"][0]["warning"]
+    federation.anvil.advance(11)
+    for words in (["proposals"], ["proposals", str(number)], ["status"]):
+        assert run(words) == 0
+        assert f"Warning: the policy of proposal {str(number)[:8]} can't work." in capsys.readouterr().err
 
 
 def test_defeated_proposal_says_so(federation: Federation, folkmoot: Command) -> None:
