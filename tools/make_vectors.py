@@ -28,6 +28,7 @@ from eth_account import Account
 from folkmoot import codec, commitment, fixed_point, merkle, optimizer
 from folkmoot import round as rounds
 from folkmoot.aggregation.facts import gram_matrix
+from folkmoot.aggregation.form import Form
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.rules import rule
 from folkmoot.aggregation.weighted_sum import aggregate_of, sum_lanes
@@ -452,6 +453,39 @@ def weighted_sum_section() -> dict[str, Any]:
     }
 
 
+def trimmed_case(trim: int, weights: Sequence[int], data: Sequence[bytes]) -> dict[str, Any]:
+    """The trimmed sum of updates of one leaf."""
+    form = Form(trim)
+    lanes = form.lanes([MemoryUpdate(update) for update in data], weights, 0, 1)
+    divisor = form.divisor(weights)
+    return {
+        "trim": str(trim),
+        "updates": hexes(data),
+        "weights": text(weights),
+        "divisor": str(divisor),
+        "lanes": text(lanes[0]),
+        "aggregate": text(aggregate_of(lanes, divisor)),
+        "leaf": hexed(merkle.aggregate_leaves(lanes).tobytes()),
+    }
+
+
+def trimmed_sum_section() -> dict[str, Any]:
+    """Sections 3 and 9, trimmed sums."""
+    manifest = Manifest("sum", (Tensor("w", (LEAF,)),))
+    data = [update_bytes(f"trimmed {i}", manifest) for i in range(5)]
+    few = [update_bytes(f"few values {i}", manifest, 1) for i in range(5)]  # most values are equal
+    most, least = bytes([255]) * LEAF, bytes([1]) * LEAF
+    return {
+        "about": "Sections 3 and 9: as weightedSum, for the rules with a trimmed sum and the parameter trim; divisor is "
+        "W'. usual: two of seven updates at the edges, one that does not count. ties: most values are equal. lowered: "
+        "of four values two are left, whatever trim is. one: nothing can be trimmed.",
+        "usual": trimmed_case(2, [1, 1, 0, 1, 1, 1, 1], [most, *data, least]),
+        "ties": trimmed_case(1, [1] * 5, few),
+        "lowered": trimmed_case((1 << 32) - 1, [1, 1, 1, 0, 1], data),
+        "one": trimmed_case(3, [0, 1], data[:2]),
+    }
+
+
 def outer_step_section() -> dict[str, Any]:
     """Section 9."""
     cases: list[tuple[int, int, int, int, int, int, int]] = []
@@ -679,6 +713,7 @@ def vectors() -> dict[str, Any]:
         "gram": gram_section(),
         "weights": weights_section(),
         "weightedSum": weighted_sum_section(),
+        "trimmedSum": trimmed_sum_section(),
         "outerStep": outer_step_section(),
         "exponents": exponents_section(),
         "anchor": anchor_section(),

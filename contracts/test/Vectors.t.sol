@@ -266,6 +266,28 @@ contract VectorsTest is Deployment {
         }
     }
 
+    function test_vectors_trimmedSum() public view {
+        string[4] memory cases = [".trimmedSum.usual", ".trimmedSum.ties", ".trimmedSum.lowered", ".trimmedSum.one"];
+        for (uint256 i = 0; i < cases.length; ++i) {
+            uint256 trim = _uint(string.concat(cases[i], ".trim"));
+            uint32[] memory weights = _weights(string.concat(cases[i], ".weights"));
+            bytes[] memory updates = _leaves(string.concat(cases[i], ".updates"));
+            bytes memory leaf = _libraries.trimmedLeaf(trim, weights, updates);
+            vm.assertEq(leaf, _bytes(string.concat(cases[i], ".leaf")), "leaf");
+            uint256 count = 0;
+            for (uint256 j = 0; j < weights.length; ++j) {
+                count += weights[j];
+            }
+            uint256 divisor = _libraries.trimmedDivisor(trim, count);
+            vm.assertEq(divisor, _uint(string.concat(cases[i], ".divisor")), "divisor");
+            int256[] memory aggregate = _ints(string.concat(cases[i], ".aggregate"));
+            vm.assertEq(aggregate.length, 256, "coordinates");
+            for (uint256 j = 0; j < aggregate.length; ++j) {
+                vm.assertEq(_libraries.weightedValue(leaf, j, divisor), aggregate[j], "coordinate");
+            }
+        }
+    }
+
     function test_vectors_outerStep() public view {
         int256[] memory theta = _ints(".outerStep.theta");
         int256[] memory momentum = _ints(".outerStep.momentum");

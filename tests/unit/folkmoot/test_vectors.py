@@ -325,6 +325,20 @@ def test_weighted_sum() -> None:
     assert reference.aggregate_leaf_by_words(updates, weights) == raw(section["leaf"])
 
 
+@pytest.mark.parametrize("case", [name for name in VECTORS["trimmedSum"] if name != "about"])
+def test_trimmed_sum(case: str) -> None:
+    section = VECTORS["trimmedSum"][case]
+    pairs = zip(raws(section["updates"]), ints(section["weights"]), strict=True)
+    counted = [update for update, weight in pairs if weight]
+    ends = min(int(section["trim"]), (len(counted) - 1) // 2)
+    columns = [sorted(column)[ends : len(counted) - ends] for column in zip(*counted, strict=True)]
+    lanes = [sum(column) for column in columns]
+    assert lanes == ints(section["lanes"])
+    assert {len(column) for column in columns} == {int(section["divisor"])}
+    assert [sum(value - 128 for value in column) for column in columns] == ints(section["aggregate"])
+    assert reference.aggregate_leaf(lanes) == raw(section["leaf"])
+
+
 def test_outer_step() -> None:
     section = VECTORS["outerStep"]
     names = ("theta", "momentum", "aggregate", "weightSum", "exponent", "rate", "decay")
