@@ -15,14 +15,17 @@ from eth_abi.abi import decode, encode
 from eth_utils.crypto import keccak as keccak_of
 
 from folkmoot.audit.audit import Progress, Summary, audit
-from folkmoot.chain import packaged
+from folkmoot.chain import governance, packaged
 from folkmoot.chain.amounts import UNIT
 from folkmoot.cli.main import run
 from folkmoot.errors import ArtifactError, AuditFailure, RpcError, WrongChainError
 from folkmoot.hashing import keccak
 from folkmoot.local.anvil import Anvil
+from folkmoot.merkle import aggregate_leaves, aggregate_root
 from folkmoot.mirror import CoordinatorSource, FolderSource
-from folkmoot.round import Anchor, RoundOutcome
+from folkmoot.round import Anchor, RoundOutcome, compute_leaves
+from folkmoot.state import State
+from folkmoot.updates import MemoryUpdate
 from tests import factories
 from tests.integration.audit_world import MANIFEST, Alter, World, build, lying_endpoint
 
@@ -317,6 +320,53 @@ def test_a_cheating_coordinator_is_found(
     details = failure_of(world).details
     assert (details["check"], details["round"], details["what"]) == (check, 5, what)
     assert details.get("contributor") == contributor
+
+
+def cheat_trimming(world: World, outcome: RoundOutcome) -> Anchor:
+    """Anchor and publish the plain mean of what counts, where the policy says that it is to be trimmed."""
+    record = world.rounds[outcome.verdicts.round]
+    base = world.states[record.base]
+    updates = [None if data is None else MemoryUpdate(data) for data in record.updates]
+    part = compute_leaves(
+        MANIFEST,
+        record.header,
+        replace(record.policy, rule="mean", parameters=()),
+        base,
+        updates,
+        outcome.weights,
+        0,
+        MANIFEST.leaves,
+    )
+    state = State(part.theta, part.momentum)
+    files = replace(
+        outcome.artifacts,
+        aggregate=world.folder.put(aggregate_leaves(part.lanes).tobytes()),
+        state=world.folder.put(state.to_bytes()),
+    ).to_json()
+    world.folder.put(files, by_keccak=True)
+    return replace(
+        outcome.anchor,
+        aggregate_root=aggregate_root(part.lanes),
+        state_root=state.root(MANIFEST.hash),
+        artifacts_hash=keccak(files),
+    )
+
+
+def test_a_trimmed_round_passes_and_an_untrimmed_one_is_found(world: World) -> None:
+    world.cancel(5)
+    trimmed = replace(world.policies[-1], rule="guarded_trimmed_mean", parameters=(1,))
+    change = governance.policy_change(world.federation.chain, trimmed)
+    world.decide([change], "Trim", {"ada": "for", "ben": "for", "cleo": "for"})
+    world.policies.append(trimmed)
+    number = world.play(["ada", "ben", "cleo", "dora"])
+    outcome = world.rounds[number].outcome
+    assert outcome is not None
+    assert outcome.weights == (1, 1, 1, 1)
+    assert audited(world).recomputed == 4
+    number = world.play(["ada", "ben", "cleo", "dora"], cheat_trimming)
+    failure = failure_of(world)
+    assert (failure.details["round"], failure.details["check"]) == (number, "aggregate")
+    assert failure.details["what"] == "the root of the aggregate"
 
 
 def test_wrong_exponents_in_a_header_are_found_by_the_hash_alone(world: World) -> None:
