@@ -7,6 +7,7 @@ The library is imported by the command, so that `folkmoot --help` stays quick. W
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,7 @@ from folkmoot.cli.output import emit, note, pairs, table, working
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
+    from folkmoot.drill.chain import ChainReport
     from folkmoot.drill.federation import Outcome, Plan
 
 GRID_RULES = (
@@ -28,6 +30,8 @@ GRID_RULES = (
     "geometric_median",
     "centered_clipping",
     "majority",
+    "trimmed_mean:{f}",
+    "guarded_trimmed_mean:{f}",
     "guarded_nnm:{f}",
     "guarded_mean",
     "guided_mean",
@@ -57,6 +61,12 @@ def drill(
     strength: Annotated[float | None, typer.Option(help="Of the attack. Default: its own.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides everything random.")] = 0,
     task: Annotated[str, typer.Option(help="mnist or digits.")] = "mnist",
+    rare: Annotated[
+        str, typer.Option(metavar="CLASS:HOLDERS", help="Only so many honest contributors hold the class.")
+    ] = "",
+    chain: Annotated[
+        bool, typer.Option("--chain", help="With the real contracts on a local chain: stakes, rewards, gas.")
+    ] = False,
     list_: Annotated[bool, typer.Option("--list", help="List attacks and rules.")] = False,
     grid: Annotated[bool, typer.Option("--grid", help="Rules by attacks instead of one drill.")] = False,
     rules: Annotated[str, typer.Option(help="Rules of the grid, separated by spaces. Default: all.")] = "",
@@ -86,13 +96,19 @@ def drill(
         rounds=rounds,
         strength=strength,
         seed=seed,
+        rare=_rare(rare),
         **_rule(rule),
     )
+    if grid and chain:
+        raise InputError(
+            "A grid has no chain in it: it would deploy the contracts hundreds of times.",
+            remedy="Leave out --chain, or run the drill that you want to see without --grid.",
+        )
     if grid:
         chosen = rules.split() or [text.replace("{f}", str(malicious)) for text in GRID_RULES]
         _grid(plan, task, chosen, attacks.split(), seeds, out, plot, json_)
     else:
-        _one(plan, task, json_)
+        _one(plan, task, chain, json_)
 
 
 def _rule(text: str) -> dict[str, Any]:
@@ -107,6 +123,18 @@ def _rule(text: str) -> dict[str, Any]:
             remedy="Write a name and numbers, e.g. multi_krum:6,0 or root_cosine@good.",
         ) from None
     return {"rule": name, "parameters": parameters, "root": root or "none"}
+
+
+def _rare(text: str) -> tuple[int, int] | None:
+    """Class and number of holders from ``9:2``."""
+    label, _, holders = text.partition(":")
+    if not text:
+        return None
+    if not (label.isdecimal() and holders.isdecimal()):
+        raise InputError(
+            f"{text!r} is no rare class.", remedy="Write CLASS:HOLDERS; 9:2 gives the class 9 to two of them."
+        )
+    return int(label), int(holders)
 
 
 def _list(json_: bool) -> None:
@@ -124,22 +152,32 @@ def _list(json_: bool) -> None:
     )
 
 
-def _one(plan: Plan, task: str, json_: bool) -> None:
+def _one(plan: Plan, task: str, chain: bool, json_: bool) -> None:
     from client.drill_data import workload
     from folkmoot.drill.federation import run
 
     with working("Reading the data", json_):
-        data = workload(task)
+        data = workload(task, plan.rare)
+    report = None
     with working(f"{plan.rounds} rounds without and {plan.rounds} with {plan.attack}", json_):
         calm = run(data, replace(plan, attack="none", strength=None))
-        outcome = calm if plan.attack == "none" else run(data, plan)
+        if chain:
+            from folkmoot.drill.chain import run_on_chain
+
+            outcome, report = run_on_chain(data, plan, say=lambda text: note(text, json_))
+        else:
+            outcome = calm if plan.attack == "none" else run(data, plan)
     document = {
         "task": task,
         "plan": asdict(plan),
         "withoutAttack": calm.to_json(),
         "withAttack": outcome.to_json(),
     }
-    emit(document, json_, pairs(_lines(plan, calm, outcome)))
+    if report is None:
+        emit(document, json_, pairs(_lines(plan, calm, outcome)))
+    else:
+        shown = pairs(_lines(plan, calm, outcome) | _chain_lines(report))
+        emit(document | {"chain": report.to_json()}, json_, shown, _holdings(report))
 
 
 def _percent(share: float | None) -> str:
@@ -157,6 +195,16 @@ def _lines(plan: Plan, calm: Outcome, outcome: Outcome) -> dict[str, str]:
     }
     if outcome.backdoor is not None:
         lines["backdoor works on"] = _percent(outcome.backdoor)
+    if plan.rare is not None:
+        lines |= {
+            f"class {plan.rare[0]} found": f"{_percent(outcome.rare_recall)}, without attack "
+            f"{_percent(calm.rare_recall)}; {plan.rare[1]} contributors hold it",
+            "recall of each class": " ".join(f"{100 * one:.0f}" for one in outcome.recall) + " %",
+            "their reward": f"{_percent(outcome.holders_pay)} of an equal share, without attack "
+            f"{_percent(calm.holders_pay)}",
+            "their updates left out": f"{_percent(outcome.holders_dropped)}, without attack "
+            f"{_percent(calm.holders_dropped)}",
+        }
     lines |= {
         "attackers' updates left out": _percent(outcome.detected),
         "honest updates left out": f"{_percent(outcome.honest_dropped)}, "
@@ -165,9 +213,46 @@ def _lines(plan: Plan, calm: Outcome, outcome: Outcome) -> dict[str, str]:
         "honest weight lost": _percent(outcome.honest_weight_lost),
         "attacker's reward": f"{_percent(outcome.attacker_pay)} of an equal share, "
         f"{_percent(outcome.attacker_reward)} of an honest one's",
-        "honest stake lost": "0 (statistics never slash)",
+        "honest stake lost": "none: no rule takes stake (--chain has real stakes)",
     }
     return lines
+
+
+def _chain_lines(report: ChainReport) -> dict[str, str]:
+    """What the chain says, by name; the honest stake is then what was read from it."""
+    from folkmoot.chain.amounts import format_amount
+
+    steps = ", ".join(f"{step} {sum(gas) // report.rounds:,}" for step, gas in report.gas.items())
+    lines = {
+        "honest stake lost": f"{format_amount(report.honest_stake_lost)}, as the chain has it",
+        "coordinator's bond": f"{format_amount(report.bond_before)} before, "
+        f"{format_amount(report.bond_after)} after",
+        "rounds on the chain": f"{report.rounds}, final and settled; stakes, rewards and supply add up",
+        "gas": f"{report.deployment_gas:,} for the contracts, {report.round_gas:,} a round: {steps}",
+    }
+    refused = Counter((one.reason, one.error) for one in report.refusals)
+    if refused:
+        lines["refused"] = "; ".join(
+            f"{count} as {reason}, by the ledger as {error}" for (reason, error), count in refused.items()
+        )
+    return lines
+
+
+def _holdings(report: ChainReport) -> Any:
+    from folkmoot.chain.amounts import format_amount
+
+    return table(
+        ["contributor", "", "account", "stake before", "stake after", "can claim"],
+        [
+            [
+                str(one.number),
+                "attacks" if one.attacker else "honest",
+                one.account[:10] + "\N{HORIZONTAL ELLIPSIS}",
+                *(format_amount(amount) for amount in (one.stake_before, one.stake_after, one.claimable)),
+            ]
+            for one in report.holdings
+        ],
+    )
 
 
 def _grid(
@@ -197,7 +282,7 @@ def _grid(
             found = _percent(outcome.accuracy)
             note(f"{done}/{count} {rule_text(current)} {current.attack} seed {current.seed}: {found}", json_)
 
-    cells = run_grid(workload(task), plans, out, progress)
+    cells = run_grid(workload(task, plan.rare), plans, out, progress)
     made = Table.of(cells)
     if plot is not None:
         try:
@@ -212,6 +297,11 @@ def _grid(
         "attacker_pay": "Attacker's reward, % of an equal share",
         "attacker_reward": "Attacker's reward, % of an honest one's",
     }
+    if plan.rare is not None:
+        names |= {
+            "rare_recall": f"Recall of class {plan.rare[0]}, which {plan.rare[1]} hold, %",
+            "holders_pay": "Their reward, % of an equal share",
+        }
     shown: list[Any] = []
     for name, title in names.items():
         shown += [title, table(["rule", *made.attacks], made.rows(name))]

@@ -58,6 +58,39 @@ def dirichlet(
     return [np.flatnonzero(owner == share) for share in range(partitions)]
 
 
+def rare(
+    labels: NDArray[Any], partitions: int, seed: int, label: int, holders: int
+) -> list[NDArray[np.int64]]:
+    """Split like :func:`dirichlet`, but give the examples of one class to the first shares alone, in equal parts.
+
+    Args:
+        labels: One class label an example.
+        partitions: Number of shares.
+        seed: The same seed gives the same shares everywhere.
+        label: The rare class.
+        holders: Number of shares that have it.
+
+    Returns:
+        For each share the sorted indices of its examples.
+
+    Raises:
+        TaskError: If there are too few examples of the class or of the others, or fewer shares than holders.
+    """
+    labels = np.asarray(labels)
+    members = np.flatnonzero(labels == label)
+    if not 1 <= holders <= min(partitions, len(members)):
+        raise TaskError(
+            f"{len(members)} examples of the class {label} can't be held by {holders} of {partitions} shares.",
+            remedy="Name a class of the task, and from one to all of the shares.",
+        )
+    others = np.flatnonzero(labels != label)
+    shares = [others[share] for share in dirichlet(labels[others], partitions, seed)]
+    order = np.random.default_rng([seed, partitions, label]).permutation(members)
+    for place, part in enumerate(np.array_split(order, holders)):
+        shares[place] = np.sort(np.concatenate([shares[place], part]))
+    return shares
+
+
 def _fill_up(owner: NDArray[np.int64], partitions: int, minimum: int, rng: np.random.Generator) -> None:
     """Move examples from the largest shares to those that are below the minimum."""
     sizes = np.bincount(owner, minlength=partitions)

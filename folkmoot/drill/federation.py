@@ -118,6 +118,8 @@ class Plan:
     """One of ROOTS."""
     seed: int = 0
     """Decides everything that is random."""
+    rare: tuple[int, int] | None = None
+    """A class that only some honest contributors hold, and how many; the workload's split must be so."""
 
     def __post_init__(self) -> None:
         attack(self.attack)
@@ -132,6 +134,14 @@ class Plan:
             raise InputError(
                 f"There is no root set {self.root!r}.", remedy=f"Root sets are {', '.join(ROOTS)}."
             )
+        if self.rare is not None:
+            object.__setattr__(self, "rare", tuple(self.rare))  # a list, if it was read from JSON
+            if not 1 <= self.rare[1] <= self.contributors - self.malicious or self.rare[0] < 0:
+                raise InputError(
+                    f"Class {self.rare[0]} can't be held by {self.rare[1]} of "
+                    f"{self.contributors - self.malicious} honest contributors.",
+                    remedy="At least one honest contributor holds it, and none that attacks.",
+                )
 
 
 @dataclass(frozen=True)
@@ -159,6 +169,14 @@ class Outcome:
     """Smallest total reward of an honest contributor relative to the honest mean."""
     curve: tuple[float, ...] = field(repr=False)
     """Accuracy after each round."""
+    recall: tuple[float, ...] = field(default=(), repr=False)
+    """Share of each class's test examples that are found, mean of the last rounds."""
+    rare_recall: float | None = None
+    """The same for the rare class; None in a drill without one."""
+    holders_dropped: float | None = None
+    """Share of the updates with weight 0 of those who hold the rare class."""
+    holders_pay: float | None = None
+    """Mean over them and over rounds of what a round pays, relative to an equal share of the reward."""
     slashed: int = 0
     """Stake lost: statistics never slash, and a drill's attackers break no protocol."""
 
@@ -199,6 +217,8 @@ class Run:
         self.exponents: tuple[int, ...] = (_FIRST_EXPONENT,) * len(self.manifest.tensors)
         honest = plan.contributors - self.attackers
         self.shares = list(self.workload.split(plan.contributors, plan.seed))
+        if plan.rare is not None:
+            self._check_rare(*plan.rare)
         # Entry order is commit order: attackers are first, or last where they have to see something before.
         self.honest_places = (
             list(range(honest)) if self.attack.late else list(range(self.attackers, plan.contributors))
@@ -208,6 +228,7 @@ class Run:
         self.weights: list[list[int]] = []
         self.results: list[list[Weighted]] = []
         self.curve: list[float] = []
+        self.recalls: list[F64] = []
         self.backdoors: list[float] = []
         self.earlier_own: F32 | None = None
         self.earlier_sent: F32 | None = None
@@ -528,6 +549,8 @@ class Run:
         test = self.workload.test
         guess = self.workload.network.predict(model, test.inputs)
         self.curve.append(float((guess == test.labels).mean()))
+        right = np.bincount(test.labels[guess == test.labels], minlength=self.workload.network.classes)
+        self.recalls.append(right / np.bincount(test.labels, minlength=self.workload.network.classes))
         if self.attackers and self.attack.goal == "backdoor":
             others = test.labels != 0
             guess = self.workload.network.predict(model, self._triggered(test.inputs[others]))
@@ -545,6 +568,9 @@ class Run:
         share = weights[:, self.honest_places].sum(axis=1) / weights.sum(axis=1)
         dropped = zero[:, self.honest_places].mean(axis=0)
         attackers = self.attacker_places
+        recall = np.mean(self.recalls[-LAST_ROUNDS:], axis=0)
+        # The shares are in the order of honest_places.
+        holders = self.honest_places[: 0 if self.plan.rare is None else self.plan.rare[1]]
         return Outcome(
             accuracy=float(np.mean(self.curve[-LAST_ROUNDS:])),
             backdoor=float(np.mean(self.backdoors[-LAST_ROUNDS:])) if self.backdoors else None,
@@ -558,7 +584,20 @@ class Run:
             attacker_pay=float(per_round[attackers].mean() / full_pay) if attackers else None,
             honest_reward_spread=float(honest.min() / max(honest.mean(), 1.0)),
             curve=tuple(self.curve),
+            recall=tuple(recall.tolist()),
+            rare_recall=None if self.plan.rare is None else float(recall[self.plan.rare[0]]),
+            holders_dropped=float(zero[:, holders].mean()) if holders else None,
+            holders_pay=float(per_round[holders].mean() / full_pay) if holders else None,
         )
+
+    def _check_rare(self, label: int, holders: int) -> None:
+        """Raise InputError unless the first ``holders`` shares, which are honest ones', hold the class alone."""
+        held = [bool((self.workload.train.labels[share] == label).any()) for share in self.shares]
+        if held != [place < holders for place in range(len(held))]:
+            raise InputError(
+                f"The class {label} of {self.workload.name} is not held by the first {holders} contributors alone.",
+                remedy="Name a class of the task, and split its examples so.",
+            )
 
 
 def run(workload: Workload, plan: Plan, progress: Callable[[int, int], None] | None = None) -> Outcome:

@@ -32,6 +32,23 @@ def test_a_drill_speaks_json(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_a_rare_class_has_lines_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["drill", "--rare", "9:2", "--attack", "ipm", "--rule", "mean", *QUICK]
+    assert run(options) == 0
+    printed = capsys.readouterr().out
+    for line in ("class 9 found", "recall of each class", "their reward", "their updates left out"):
+        assert line in printed
+    assert run([*options, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["plan"]["rare"] == [9, 2]
+    found = document["withAttack"]
+    assert found["rare_recall"] == found["recall"][9]
+    assert found["holders_pay"] == 1  # by the mean
+    assert len(found["recall"]) == 10
+    assert run([*options, "--grid", "--rules", "mean", "--attacks", "none"]) == 0
+    assert "Recall of class 9, which 2 hold" in capsys.readouterr().out
+
+
 def test_a_grid_is_kept_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, plot = tmp_path / "grid.jsonl", tmp_path / "grid.svg"
     options = ["drill", "--grid", *QUICK, "--rules", "mean guarded_mean", "--attacks", "none ipm"]
@@ -62,6 +79,12 @@ def test_the_list_names_attacks_and_rules(capsys: pytest.CaptureFixture[str]) ->
         (["--malicious", "20"], "no drill"),
         (["--task", "cats"], "can't be drilled"),
         (["--rule", "multi_krum", "--task", "digits"], "takes the parameters f, m"),
+        (["--grid", "--chain"], "no chain in it"),
+        (["--rare", "nine"], "is no rare class"),
+        (["--rare", "9:2x"], "is no rare class"),
+        (["--rare", "9:0"], "can't be held by 0"),
+        (["--rare", "9:15"], "can't be held by 15 of 14 honest"),
+        (["--rare", "11:2", "--task", "digits"], "0 examples of the class 11"),
     ],
 )
 def test_bad_options_are_refused(

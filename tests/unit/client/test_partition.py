@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.tasks.partition import MINIMUM_EXAMPLES, dirichlet, share_of
+from client.tasks.partition import MINIMUM_EXAMPLES, dirichlet, rare, share_of
 from folkmoot.errors import TaskError
 
 
@@ -42,6 +42,20 @@ def test_shares_are_skewed_by_label() -> None:
     fractions = np.array([np.bincount(labels[share], minlength=10) / 500 for share in shares])
     assert fractions.max() > 0.5
     assert fractions.min() < 0.02
+
+
+def test_a_rare_class_is_held_by_the_first_shares_alone() -> None:
+    labels = np.arange(2000) % 10
+    shares = rare(labels, 8, 7, 9, 2)
+    assert [int((labels[share] == 9).sum()) for share in shares] == [100, 100, 0, 0, 0, 0, 0, 0]
+    assert sorted(np.concatenate(shares).tolist()) == list(range(2000))
+    assert all(np.array_equal(a, b) for a, b in zip(shares, rare(labels, 8, 7, 9, 2), strict=True))
+
+
+@pytest.mark.parametrize(("label", "holders"), [(9, 0), (9, 9), (11, 1)])
+def test_a_class_that_cant_be_held_so(label: int, holders: int) -> None:
+    with pytest.raises(TaskError, match=f"the class {label} can't be held by {holders} of 8"):
+        rare(np.arange(2000) % 10, 8, 7, label, holders)
 
 
 def test_too_many_shares_for_the_data() -> None:

@@ -84,6 +84,27 @@ def test_attackers_that_behave_at_times_are_left_out_when_they_attack(
     assert (weights[attacked] > 0).mean() == 0
 
 
+def test_a_rare_class_needs_a_split_that_is_so(workload: Workload) -> None:
+    with pytest.raises(InputError, match="not held by the first 2 contributors alone"):
+        Run(workload, replace(SMALL, rare=(3, 2)))
+    labels = workload.train.labels
+    parts = np.array_split(np.flatnonzero(labels != 3), 7)
+    held = np.array_split(np.flatnonzero(labels == 3), 2)
+    split = [np.concatenate([part, *held[place : place + 1]]) for place, part in enumerate(parts)]
+    drill = Run(replace(workload, split=lambda _n, _seed: split), replace(SMALL, attack="ipm", rare=(3, 2)))
+    outcome = drill.run()
+    assert outcome.rare_recall == outcome.recall[3]
+    dropped = np.array(drill.weights)[:, [2, 3]] == 0  # the attackers commit first, then the holders
+    assert outcome.holders_dropped == dropped.mean()
+    assert outcome.holders_pay is not None
+    assert outcome.holders_pay <= 1 - dropped.mean()
+    plain = run(workload, SMALL)
+    assert (plain.rare_recall, plain.holders_pay, plain.holders_dropped) == (None, None, None)
+    assert np.average(plain.recall, weights=np.bincount(workload.test.labels)) == pytest.approx(
+        plain.accuracy
+    )
+
+
 def test_late_attackers_commit_last(workload: Workload) -> None:
     assert Run(workload, replace(SMALL, attack="mimic")).attacker_places == [5, 6]
     assert Run(workload, replace(SMALL, attack="alie")).attacker_places == [0, 1]
@@ -129,6 +150,8 @@ def test_a_trigger_is_a_bright_patch(workload: Workload) -> None:
         ({"malicious": 7}, "no drill"),
         ({"malicious": -1}, "no drill"),
         ({"rounds": 0}, "no drill"),
+        ({"rare": (1, 0)}, "can't be held"),
+        ({"rare": (1, 6)}, "can't be held"),
     ],
 )
 def test_impossible_plans_are_refused(changes: dict[str, Any], message: str) -> None:
