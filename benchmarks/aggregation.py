@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks.measure import Case
 from benchmarks.worlds import manifest_of, random_update, round_of
 from folkmoot.aggregation.facts import gram_matrix
+from folkmoot.aggregation.trimmed_sum import sum_trimmed
 from folkmoot.aggregation.weighted_sum import sum_lanes
 from folkmoot.fixed_point import LEAF
 from folkmoot.lineage import GENESIS
@@ -37,8 +38,15 @@ def cases(size: int) -> Iterator[Case]:
             for first in range(0, manifest.leaves, _CHUNK):
                 sum_lanes(updates, weights, first, min(first + _CHUNK, manifest.leaves))
 
+        def middle(manifest=manifest, updates=updates) -> None:  # type: ignore[no-untyped-def]
+            weights = [1] * len(updates)
+            for first in range(0, manifest.leaves, _CHUNK):
+                sum_trimmed(updates, weights, 6, first, min(first + _CHUNK, manifest.leaves))
+
         yield Case("aggregation", f"Gram matrix of {count} updates", total, gram)
         yield Case("aggregation", f"weighted sum of {count} updates", total, lanes)
+        if count == 20:
+            yield Case("aggregation", f"trimmed sum of {count} updates, t = 6", total, middle)
 
     manifest = manifest_of(size)
     rng = np.random.default_rng(2)
