@@ -32,8 +32,6 @@ GRID_RULES = (
     "majority",
     "trimmed_mean:{f}",
     "guarded_trimmed_mean:{f}",
-    "trimmed_mean:{f}",
-    "guarded_trimmed_mean:{f}",
     "guarded_nnm:{f}",
     "guarded_mean",
     "guided_mean",
