@@ -21,7 +21,7 @@ from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.form import form_of
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.path import PathUpdate
-from folkmoot.aggregation.reference import Reference, ReferencedFacts, Sample, Use, references
+from folkmoot.aggregation.reference import Reference, ReferencedFacts, Use, compared_leaves, references
 from folkmoot.aggregation.rules import rule, uses
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.arrays import I64, U32
@@ -250,7 +250,7 @@ def compute_round(
         ),
         base=base,
         lineage=lineage,
-        sample=Sample.of(manifest.leaves, entries_hash(entries)),
+        sample=compared_leaves(manifest.leaves, entries_hash(entries)),
     )
     facts = ReferencedFacts(
         gram_matrix(manifest, header.exponents, readers),
@@ -369,7 +369,7 @@ def _references(
     root: UpdateReader | None,
     base: State,
     lineage: Lineage,
-    sample: Sample,
+    sample: I64 | None,
 ) -> tuple[Reference | None, Reference | None, tuple[Reference, ...]]:
     """Compare the references that a rule uses with the delivered updates: root, path, earlier updates.
 

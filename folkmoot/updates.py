@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from folkmoot.arrays import U8
+from folkmoot.arrays import I64, U8
 from folkmoot.errors import ArtifactError
 from folkmoot.fixed_point import LEAF
 
@@ -24,8 +24,15 @@ class UpdateReader(Protocol):
     def size(self) -> int:
         """Number of bytes."""
 
-    def read(self, first: int, last: int, step: int = 1) -> U8:
-        """Return every ``step``-th of the leaves ``first`` to ``last`` (exclusive), uint8[k, 256].
+    def read(self, first: int, last: int) -> U8:
+        """Return the leaves ``first`` to ``last`` (exclusive), uint8[last - first, 256].
+
+        Raises:
+            ArtifactError: The bytes are not there.
+        """
+
+    def pick(self, leaves: I64) -> U8:
+        """Return some leaves, int64[k] ascending, as uint8[k, 256].
 
         Raises:
             ArtifactError: The bytes are not there.
@@ -47,9 +54,13 @@ class MemoryUpdate:
         """Number of bytes."""
         return int(self._bytes.size)
 
-    def read(self, first: int, last: int, step: int = 1) -> U8:
-        """Return every ``step``-th of the leaves ``first`` to ``last`` (exclusive), uint8[k, 256]."""
-        return self._bytes[LEAF * first : LEAF * last].reshape(-1, LEAF)[::step]
+    def read(self, first: int, last: int) -> U8:
+        """Return the leaves ``first`` to ``last`` (exclusive), uint8[last - first, 256]."""
+        return self._bytes[LEAF * first : LEAF * last].reshape(-1, LEAF)
+
+    def pick(self, leaves: I64) -> U8:
+        """Return some leaves, int64[k] ascending, as uint8[k, 256]."""
+        return self._bytes.reshape(-1, LEAF)[leaves]
 
 
 class FileUpdate:
@@ -74,22 +85,29 @@ class FileUpdate:
         """Number of bytes."""
         return self._size
 
-    def read(self, first: int, last: int, step: int = 1) -> U8:
-        """Return every ``step``-th of the leaves ``first`` to ``last`` (exclusive), uint8[k, 256].
-
-        Only the pages that the leaves lie in are read.
+    def read(self, first: int, last: int) -> U8:
+        """Return the leaves ``first`` to ``last`` (exclusive), uint8[last - first, 256].
 
         Raises:
             ArtifactError: The file can't be read, or became shorter.
         """
         count = LEAF * (last - first)
         try:
-            if step > 1:
-                mapped = np.memmap(self._path, np.uint8, "r", LEAF * first, (last - first, LEAF))
-                return np.array(mapped[::step])
             values = np.fromfile(self._path, dtype=np.uint8, count=count, offset=LEAF * first)
-        except (OSError, ValueError) as error:
-            raise ArtifactError(f"The update file {self._path} can't be read: {error}.") from error
+        except OSError as error:
+            raise ArtifactError(f"The update file {self._path} can't be read: {error.strerror}.") from error
         if values.size != count:
             raise ArtifactError(f"The update file {self._path} became shorter while it was read.")
         return values.reshape(-1, LEAF)
+
+    def pick(self, leaves: I64) -> U8:
+        """Return some leaves, int64[k] ascending, as uint8[k, 256]. Only the pages that they lie in are read.
+
+        Raises:
+            ArtifactError: The file can't be read, or became shorter.
+        """
+        try:
+            mapped = np.memmap(self._path, np.uint8, "r", shape=(self._size // LEAF, LEAF))
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"The update file {self._path} can't be read: {error}.") from error
+        return np.array(mapped[leaves])

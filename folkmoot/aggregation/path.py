@@ -21,7 +21,7 @@ import numpy as np
 
 from folkmoot.aggregation.ballot import UNIT, Ballot, cosine, lower_median
 from folkmoot.aggregation.reference import ReferencedFacts
-from folkmoot.arrays import U8
+from folkmoot.arrays import I64, U8
 from folkmoot.codec import QMAX, ZERO
 from folkmoot.errors import InputError
 from folkmoot.fixed_point import FRACTION_BITS, LEAF
@@ -53,18 +53,24 @@ class PathUpdate:
         if len(exponents) != len(manifest.tensors):
             raise InputError("There is not one exponent a tensor.", code="mismatch")
         self._shifts = FRACTION_BITS + np.array(exponents, dtype=np.int64)[manifest.tensor_of_leaf]
-        self._before, self._now = before.theta, now.theta
+        self._before, self._now = before.theta.reshape(-1, LEAF), now.theta.reshape(-1, LEAF)
 
     @property
     def size(self) -> int:
         """Number of bytes."""
         return int(self._now.size)
 
-    def read(self, first: int, last: int, step: int = 1) -> U8:
-        """Return every ``step``-th of the leaves ``first`` to ``last`` (exclusive), uint8[k, 256], ``q + 128``."""
-        place = slice(LEAF * first, LEAF * last)
-        moved = (self._before[place] - self._now[place]).reshape(-1, LEAF)[::step]  # within 2^49
-        shift = self._shifts[first:last:step, None]
+    def read(self, first: int, last: int) -> U8:
+        """Return the leaves ``first`` to ``last`` (exclusive), uint8[last - first, 256], ``q + 128``."""
+        return self._made(slice(first, last))
+
+    def pick(self, leaves: I64) -> U8:
+        """Return some leaves, int64[k] ascending, as uint8[k, 256]."""
+        return self._made(leaves)
+
+    def _made(self, leaves: slice | I64) -> U8:
+        moved = self._before[leaves] - self._now[leaves]  # within 2^49
+        shift = self._shifts[leaves, None]
         down, up = np.maximum(shift, 0), np.maximum(-shift, 0)
         rounded = (2 * moved + (np.int64(1) << down)) >> (down + 1)
         grown = np.clip(moved, -QMAX, QMAX) << up  # cut first, so that it fits
@@ -78,6 +84,21 @@ def path_update(manifest: Manifest, exponents: Sequence[int], before: State, now
     return PathUpdate(manifest, exponents, before, now).read(0, manifest.leaves).reshape(-1)
 
 
+def path_cosines(ballot: Ballot) -> dict[int, int]:
+    """Cosine of each standing update with the path, in 1/UNIT; none without a path."""
+    facts = ballot.facts
+    if not isinstance(facts, ReferencedFacts) or facts.path is None:
+        return {}
+    path = facts.path
+    return {i: cosine(path.products[i], facts.gram[i][i], path.square) for i in ballot.standing}
+
+
+def usual_on_path(ballot: Ballot) -> int:
+    """Lower median of the cosines with the path, in 1/UNIT, at least 0. With 0 the path can't judge anybody."""
+    cosines = path_cosines(ballot)
+    return max(0, lower_median(list(cosines.values()))) if cosines else 0
+
+
 def weigh_by_path(ballot: Ballot) -> Ballot:
     """Multiply votes by a ramp of the cosine with the path.
 
@@ -89,12 +110,10 @@ def weigh_by_path(ballot: Ballot) -> Ballot:
         The ballot with the numbers ``pathCosine`` and ``pathMedian`` (1/UNIT), and the reason ``against-path``
         for a factor of 0.
     """
-    facts = ballot.facts
-    if not isinstance(facts, ReferencedFacts) or facts.path is None or not ballot.standing:
+    cosines = path_cosines(ballot)
+    if not cosines:
         return ballot
-    path = facts.path
-    cosines = {i: cosine(path.products[i], facts.gram[i][i], path.square) for i in ballot.standing}
-    half = max(0, lower_median(list(cosines.values())))
+    half = usual_on_path(ballot)
     ballot = ballot.noted("pathCosine", cosines).noted("pathMedian", dict.fromkeys(cosines, half))
     if half == 0:
         return ballot

@@ -5,8 +5,10 @@ A **reference** is compared with the entries and never summed. The root-set upda
 trained like any other from the round's base; the path is the difference of two public states; the updates of
 earlier rounds are public files. So everything here can be recomputed from bytes.
 
-Earlier updates are many, so in a large model they are compared on a sample of its leaves. Where it begins hangs on
-the hash of all entries, which nobody knows before the last commitment: no replay can be hidden between its leaves.
+Earlier updates are many, so in a large model they are compared on a sample of its leaves: one of each run of equal
+length, chosen by the hash of all entries. Nobody knows that hash before the last commitment, and who makes the last
+one can only draw again and again: of thousands of leaves no number of draws finds all in the part of a replay that
+was altered.
 The products are taken in float32, which is exact: ``127^2`` times 1024 coordinates stays below 2^24, up to which
 float32 holds every integer, so no order of additions (nor a fused one) can round.
 
@@ -25,6 +27,7 @@ from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.arrays import F32, I64
 from folkmoot.errors import InputError
 from folkmoot.fixed_point import LEAF
+from folkmoot.hashing import keccak
 from folkmoot.manifest import Manifest
 from folkmoot.updates import UpdateReader
 
@@ -46,20 +49,26 @@ class Use(StrEnum):
     """The delivered updates of the last rounds."""
 
 
-@dataclass(frozen=True)
-class Sample:
-    """The leaves ``start``, ``start + step``, ... on which updates are compared."""
+def compared_leaves(leaves: int, entries_hash: bytes) -> I64 | None:
+    """Choose the leaves on which a round is compared with earlier updates.
 
-    start: int = 0
-    """First leaf, below ``step``."""
-    step: int = 1
-    """1 compares everything."""
+    With ``s = ceil(n / COMPARED_LEAVES)`` it is ``k s + keccak(entriesHash || uint32 k) mod s`` for each k, as far as
+    that is below n.
 
-    @classmethod
-    def of(cls, leaves: int, entries_hash: bytes) -> Sample:
-        """The sample of a round: at most COMPARED_LEAVES of ``leaves``, from an offset that its entries decide."""
-        step = -(-leaves // COMPARED_LEAVES)
-        return cls(int.from_bytes(entries_hash, "big") % step, step)
+    Args:
+        leaves: n, leaves of the model.
+        entries_hash: ``entriesHash`` of the round, 32 bytes.
+
+    Returns:
+        int64[k], ascending; None for all leaves, if they are not too many.
+    """
+    run = -(-leaves // COMPARED_LEAVES)
+    if run == 1:
+        return None
+    starts = range(0, leaves, run)
+    drawn = [int.from_bytes(keccak(entries_hash, k.to_bytes(4, "big")), "big") for k in range(len(starts))]
+    chosen = np.array([at + value % run for at, value in zip(starts, drawn, strict=True)], dtype=np.int64)
+    return chosen[chosen < leaves]
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,7 @@ def references(
     exponents: Sequence[int],
     updates: Sequence[UpdateReader],
     others: Sequence[tuple[UpdateReader, Sequence[int]]],
-    sample: Sample | None = None,
+    sample: I64 | None = None,
 ) -> tuple[Reference, ...]:
     """Compare references with the updates of a round.
 
@@ -105,7 +114,7 @@ def references(
         exponents: One a tensor, of the round.
         updates: The k valid updates of the round, k >= 1. Some megabytes of all are in memory at a time.
         others: Each reference's bytes, valid, and the exponents of the round that it was made in.
-        sample: The leaves to compare; None compares all.
+        sample: int64[l], ascending, the leaves to compare; None compares all.
 
     Raises:
         InputError: There is not one exponent a tensor.
@@ -116,20 +125,18 @@ def references(
     for values in (exponents, *(theirs for _, theirs in others)):
         if len(values) != len(manifest.tensors):
             raise InputError("There is not one exponent a tensor.", code="mismatch")
-    start, step = (0, 1) if sample is None else (sample.start, sample.step)
     here = [exponent - min(exponents) for exponent in exponents]
     there = [[exponent - min(theirs) for exponent in theirs] for _, theirs in others]
     products = [[0] * len(updates) for _ in others]
     squares, own = [0] * len(others), [0] * len(updates)
-    tensors = manifest.tensor_of_leaf[start::step]
+    tensors = manifest.tensor_of_leaf if sample is None else manifest.tensor_of_leaf[sample]
     chunk = max(1, _CHUNK_BYTES // (LEAF * (len(updates) + len(others))))
     part = _Sums(len(updates), len(others))
     for begin in range(0, len(tensors), chunk):
         place = tensors[begin : begin + chunk]
-        first = start + begin * step
-        last = min(first + len(place) * step, manifest.leaves)
-        ours = _values(updates, first, last, step)
-        theirs = _values([other for other, _ in others], first, last, step)
+        leaves = None if sample is None else sample[begin : begin + chunk]
+        ours = _values(updates, begin, begin + len(place), leaves)
+        theirs = _values([other for other, _ in others], begin, begin + len(place), leaves)
         for tensor, from_, to in _runs(place):
             part.add(ours[:, LEAF * from_ : LEAF * to], theirs[:, LEAF * from_ : LEAF * to])
             if begin + to < len(tensors) and tensors[begin + to] == tensor:
@@ -144,7 +151,7 @@ def references(
                 for index, product in enumerate(row):
                     products[other][index] += product << (here[tensor] + shift)
             part = _Sums(len(updates), len(others))
-    sampled = None if step == 1 else tuple(own)
+    sampled = None if sample is None else tuple(own)
     return tuple(
         Reference(tuple(row), square, sampled) for row, square in zip(products, squares, strict=True)
     )
@@ -173,8 +180,9 @@ def _runs(tensors: I64) -> list[tuple[int, int, int]]:
     return [(int(tensors[start]), start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _values(updates: Sequence[UpdateReader], first: int, last: int, step: int) -> F32:
-    bytes_ = np.stack([update.read(first, last, step).reshape(-1) for update in updates])
-    values = bytes_.astype(np.float32)
+def _values(updates: Sequence[UpdateReader], first: int, last: int, leaves: I64 | None) -> F32:
+    """float32[k, m]: the integers of the leaves ``first`` to ``last``, or of those that are named."""
+    rows = [update.read(first, last) if leaves is None else update.pick(leaves) for update in updates]
+    values = np.stack([row.reshape(-1) for row in rows]).astype(np.float32)
     values -= 128
     return values

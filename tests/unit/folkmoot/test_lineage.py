@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from folkmoot.aggregation import reference
+from folkmoot.aggregation.ballot import UNIT, cosine
 from folkmoot.aggregation.path import path_update
-from folkmoot.aggregation.reference import COMPARED_LEAVES, Sample, references
-from folkmoot.arrays import U8
+from folkmoot.aggregation.reference import COMPARED_LEAVES, compared_leaves, references
+from folkmoot.arrays import I64, U8
 from folkmoot.commitment import Commitment, entries_hash
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.fixed_point import LEAF
+from folkmoot.hashing import keccak
 from folkmoot.lineage import GENESIS, WINDOW, Lineage, PastRound, window
 from folkmoot.manifest import Manifest, Tensor
 from folkmoot.updates import FileUpdate, MemoryUpdate, UpdateReader
@@ -52,7 +55,10 @@ class Unread:
 
     size = MANIFEST.size
 
-    def read(self, first: int, last: int, step: int = 1) -> U8:
+    def read(self, first: int, last: int) -> U8:
+        raise ArtifactError("This file was not to be read.")
+
+    def pick(self, leaves: I64) -> U8:
         raise ArtifactError("This file was not to be read.")
 
 
@@ -210,22 +216,29 @@ def noise(seed: int) -> U8:
     return values
 
 
-@pytest.mark.parametrize(
-    ("leaves", "hashed", "expected"),
-    [
-        (1, 5, Sample(0, 1)),
-        (COMPARED_LEAVES, 2**256 - 1, Sample(0, 1)),
-        (COMPARED_LEAVES + 1, 7, Sample(1, 2)),
-        (LARGE.leaves, 2**255 + 1, Sample((2**255 + 1) % 3, 3)),
-        (1 << 24, 4095, Sample(4095, 4096)),
-    ],
-)
-def test_the_sample_is_decided_by_the_entries(leaves: int, hashed: int, expected: Sample) -> None:
-    assert Sample.of(leaves, hashed.to_bytes(32, "big")) == expected
+@pytest.mark.parametrize("leaves", [1, COMPARED_LEAVES])
+def test_a_small_model_is_compared_whole(leaves: int) -> None:
+    assert compared_leaves(leaves, bytes(32)) is None
 
 
-@pytest.mark.parametrize("start", [0, 2])
-def test_sampled_products_are_exact(tmp_path: Path, start: int) -> None:
+@pytest.mark.parametrize("leaves", [COMPARED_LEAVES + 1, LARGE.leaves, 100_000])
+def test_the_sample_has_one_leaf_of_each_run_and_is_decided_by_the_entries(leaves: int) -> None:
+    run = -(-leaves // COMPARED_LEAVES)
+    first, second = (compared_leaves(leaves, keccak(text)) for text in (b"one", b"two"))
+    assert first is not None
+    assert second is not None
+    for found in (first, second):
+        assert len(set((found // run).tolist())) == len(found) <= COMPARED_LEAVES
+        assert len(found) >= leaves // run
+        assert found.max() < leaves
+        assert all(np.bincount(found % run, minlength=run) > 0)
+    expected = int.from_bytes(keccak(keccak(b"one"), (7).to_bytes(4, "big")), "big") % run
+    assert first[7] == 7 * run + expected
+    assert first.tolist() != second.tolist()
+
+
+@pytest.mark.parametrize("text", [b"one", b"two"])
+def test_sampled_products_are_exact(tmp_path: Path, text: bytes) -> None:
     here, there = (-10, -14), (-20, -3)
     ours, other = [noise(1), noise(2)], noise(3)
     ours[0][:] = 255
@@ -234,13 +247,13 @@ def test_sampled_products_are_exact(tmp_path: Path, start: int) -> None:
     path = tmp_path / "other"
     path.write_bytes(other.tobytes())
     readers = [MemoryUpdate(update.tobytes()) for update in ours]
-    sample = Sample(start, 3)
+    sample = compared_leaves(LARGE.leaves, keccak(text))
     (found,) = references(LARGE, here, readers, [(FileUpdate(path), there)], sample)
 
     def values(update: U8, exponents: tuple[int, int]) -> list[int]:
         """One exact number per coordinate of the sample, in the units of the smallest exponent."""
-        chosen = update[start::3].astype(object) - 128
-        tensor = LARGE.tensor_of_leaf[start::3]
+        chosen = update[sample].astype(object) - 128
+        tensor = LARGE.tensor_of_leaf[sample]
         scale = np.array([1 << (exponents[t] - min(exponents)) for t in tensor], dtype=object)
         return list((chosen * scale[:, None]).reshape(-1))
 
@@ -250,39 +263,46 @@ def test_sampled_products_are_exact(tmp_path: Path, start: int) -> None:
     assert found.own == tuple(sum(x * x for x in one) for one in mine)
 
 
-def test_a_replay_that_is_altered_where_it_expects_the_comparison_is_found() -> None:
-    """Who could know the sample would change a third of the update; the other entries move it."""
+def test_a_replay_that_is_altered_where_a_comparison_was_expected_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One leaf in 33 is compared: who knew which could replay the others."""
+    monkeypatch.setattr(reference, "COMPARED_LEAVES", 256)
     where = World(
         worlds.state(LARGE, 1), exponents=(-9, -9), manifest=LARGE, policy=worlds.policy("guarded_mean")
     )
     old = noise(10)
-    where.history = [(where.state, PastRound(where.exponents, (MemoryUpdate(old.tobytes()),)))]
-    guessed = 1
-    altered = old.copy()
-    altered[guessed::3] = noise(11)[guessed::3]
+    past = PastRound(where.exponents, (MemoryUpdate(old.tobytes()),))
+    where.history = [(where.state, past)]
+    altered, expected = old.copy(), compared_leaves(LARGE.leaves, bytes(32))
+    altered[expected] = noise(11)[expected]
     pairs = [where.commit("alice", altered.tobytes())]
     pairs += [where.commit(name, noise(20 + i).tobytes()) for i, name in enumerate(("bob", "carol"))]
-    found: dict[bool, Verdict] = {}
-    for examples in range(20):
-        last = (replace(pairs[2][0], num_examples=examples), pairs[2][1])
-        told = entries_hash([pairs[0][0], pairs[1][0], last[0]])
-        hit = Sample.of(LARGE.leaves, told).start == guessed
-        if hit not in found:
-            found[hit] = where.outcome([pairs[0], pairs[1], last]).verdicts.verdicts[0]
-    assert found[False].reason is Reason.COPY
-    assert found[True].reason is not Reason.COPY, "with a sample that is known it would be hidden"
+
+    def seen(sample: I64 | None) -> int:
+        others = [(update, past.exponents) for update in past.updates]
+        (found,) = references(LARGE, where.exponents, [update for _, update in pairs], others, sample)
+        assert found.own is not None
+        return cosine(found.products[0], found.own[0], found.square)
+
+    assert abs(seen(expected)) < UNIT // 100, "there it would be hidden"
+    chosen = compared_leaves(LARGE.leaves, entries_hash([commitment for commitment, _ in pairs]))
+    assert seen(chosen) > 0.95 * UNIT
+    verdict = where.outcome(pairs).verdicts.verdicts[0]
+    assert (verdict.reason, verdict.numbers["copyCosine"]) == (Reason.COPY, seen(chosen))
 
 
-def test_leaves_are_read_by_steps(tmp_path: Path) -> None:
+def test_some_leaves_are_read_from_files_as_from_memory(tmp_path: Path) -> None:
     data = noise(4)
     path = tmp_path / "update"
     path.write_bytes(data.tobytes())
+    leaves = np.array([0, 3, 7, 4000, 8195])
     for reader in (FileUpdate(path), MemoryUpdate(data.tobytes())):
-        assert (reader.read(5, 100, 7) == data[5:100:7]).all()
-        assert (reader.read(8190, 8196, 4096) == data[8190:8191]).all()
+        assert (reader.pick(leaves) == data[leaves]).all()
+    opened = FileUpdate(path)
     path.write_bytes(data.tobytes()[:-LEAF])
     with pytest.raises(ArtifactError):
-        FileUpdate(path).read(0, LARGE.leaves, 3)
+        opened.pick(leaves)
 
 
 def test_without_a_lineage_it_is_that_of_the_genesis() -> None:

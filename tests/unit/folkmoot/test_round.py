@@ -176,7 +176,10 @@ def test_an_unreadable_update_is_no_verdict() -> None:
     class Broken:
         size = MANIFEST.size
 
-        def read(self, first: int, last: int, step: int = 1) -> np.ndarray:
+        def read(self, first: int, last: int) -> np.ndarray:
+            raise ArtifactError("The disk is gone.")
+
+        def pick(self, leaves: np.ndarray) -> np.ndarray:
             raise ArtifactError("The disk is gone.")
 
     where = world()
