@@ -9,7 +9,7 @@ SETUP := $(VENV)/.installed
 TOOLCHAIN := node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-all test-python test-contracts check fix lint types contracts-check slither abi bench clean
+.PHONY: help install demo up test test-all test-python test-contracts check fix lint types contracts-check slither abi bench bench-robustness clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +88,10 @@ abi: install ## Compile the contracts and write the packaged ABIs and bytecode
 
 bench: install ## Speed of codec, hashing and aggregation beside memcpy and sha256
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-robustness: install ## Our rules beside Flower's and byzfl's own code, under attack (hours; goes on where it was)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.robustness $(ARGS)
 
 clean: ## Remove what was built
 	@rm -rf $(VENV) node_modules bin contracts/out contracts/cache .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the comparison measured, in a file of one JSON object a line, and the tables that it makes.
+
+A line is a drill: setting, contender, attack, seed, and what came of it. An interrupted comparison goes on where it
+was. This module knows nothing of how a drill works.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+
+from folkmoot.drill.attacks import ATTACKS
+from folkmoot.drill.grid import Table
+from folkmoot.errors import InputError
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The federation that all contenders of a table have in common."""
+
+    task: str
+    """Name of the workload."""
+    contributors: int
+    """All contributors, n."""
+    malicious: int
+    """Attackers among them, f."""
+    rounds: int
+    """Rounds."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One drill."""
+
+    setting: Setting
+    """Where."""
+    contender: str
+    """Who aggregates."""
+    attack: str
+    """What the attackers do."""
+    seed: int
+    """Decides everything that is random."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of a drill. Shares are from 0 to 1."""
+
+    by: str
+    """Package and version of the contender."""
+    accuracy: float
+    """On the test set, mean of the last rounds."""
+    backdoor: float | None
+    """Share of triggered test examples that go to the attackers' class; None where no backdoor is planted."""
+
+
+def load(path: Path) -> dict[Key, Found]:
+    """Read a file of results; nothing if it is not there. A damaged last line is left out.
+
+    Raises:
+        InputError: ``not-results``: another line can't be read.
+    """
+    found: dict[Key, Found] = {}
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            value = json.loads(line)
+            setting = Setting(value["task"], value["contributors"], value["malicious"], value["rounds"])
+            key = Key(setting, value["contender"], value["attack"], value["seed"])
+            found[key] = Found(value["by"], value["accuracy"], value["backdoor"])
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines):
+                break
+            raise InputError(
+                f"Line {number} of {path} is not a result of this comparison: {error}.",
+                remedy="Name another file.",
+                code="not-results",
+            ) from error
+    return found
+
+
+def line(key: Key, found: Found) -> str:
+    """A line of the file, with its end."""
+    place = {"contender": key.contender, "attack": key.attack, "seed": key.seed}
+    return json.dumps({**asdict(key.setting), **place, **asdict(found)}, separators=(",", ":")) + "\n"
+
+
+def save(path: Path, results: dict[Key, Found]) -> None:
+    """Write a whole file, so that a line that was cut off is gone.
+
+    Raises:
+        InputError: The file can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = path.with_suffix(".new")
+        whole.write_text("".join(line(key, found) for key, found in results.items()), encoding="utf-8")
+        whole.replace(path)
+    except OSError as error:
+        raise InputError(f"The file {path} can't be written: {error.strerror}.") from error
+
+
+@dataclass(frozen=True)
+class Row:
+    """A contender over all attacks; accuracies are means over its seeds."""
+
+    contender: str
+    by: str
+    calm: float | None
+    """Accuracy with nobody attacking."""
+    worst: float
+    """Lowest accuracy over the attacks."""
+    under: str
+    """The attack of the lowest."""
+    mean: float
+    """Mean accuracy over the attacks."""
+    backdoors: tuple[float | None, ...]
+    """How often each backdoor works, in the order of BACKDOORS."""
+    attacks: int
+    """Attacks that were run."""
+    seeds: int
+    """Seeds that every attack of the row has."""
+
+
+BACKDOORS = tuple(name for name, attack in ATTACKS.items() if attack.goal == "backdoor")
+"""Attacks that plant one."""
+
+
+def rows(results: dict[Key, Found], setting: Setting) -> list[Row]:
+    """One row a contender, the best worst case first."""
+    groups: dict[str, dict[str, dict[int, Found]]] = {}
+    for key, found in results.items():
+        if key.setting == setting and key.attack in ATTACKS:
+            groups.setdefault(key.contender, {}).setdefault(key.attack, {})[key.seed] = found
+    made = []
+    for contender, attacks in groups.items():
+        means = {attack: fmean(one.accuracy for one in seeds.values()) for attack, seeds in attacks.items()}
+        calm = means.pop("none", None)
+        if not means:
+            continue
+        under = min(means, key=lambda attack: means[attack])
+        made.append(
+            Row(
+                contender,
+                ", ".join(sorted({one.by for seeds in attacks.values() for one in seeds.values()})),
+                calm,
+                means[under],
+                under,
+                fmean(means.values()),
+                tuple(_backdoor(attacks.get(name, {}).values()) for name in BACKDOORS),
+                len(means),
+                min(len(seeds) for seeds in attacks.values()),
+            )
+        )
+    return sorted(made, key=lambda row: (-row.worst, -row.mean))
+
+
+def _backdoor(found: Iterable[Found]) -> float | None:
+    values = [one.backdoor for one in found if one.backdoor is not None]
+    return fmean(values) if values else None
+
+
+def _percent(share: float | None, digits: int = 1) -> str:
+    return "-" if share is None else f"{100 * share:.{digits}f}"
+
+
+def markdown(made: Sequence[Row]) -> str:
+    """The rows as a Markdown table, accuracies and shares in per cent."""
+    short = " / ".join(name.removeprefix("backdoor-") for name in BACKDOORS)
+    lines = [
+        f"| rule | source | no attack | worst | under | mean over attacks | backdoor {short} | seeds |",
+        "| --- | --- | ---: | ---: | --- | ---: | ---: | ---: |",
+    ]
+    everything = len(ATTACKS) - 1
+    for row in made:
+        name = row.contender.partition(":")[2]
+        part = "" if row.attacks == everything else f" ({row.attacks} of {everything} attacks)"
+        backdoors = " / ".join(_percent(value, 0) for value in row.backdoors)
+        lines.append(
+            f"| `{name}` | {row.by} | {_percent(row.calm)} | {_percent(row.worst)} | {row.under} | "
+            f"{_percent(row.mean)} | {backdoors} | {row.seeds}{part} |"
+        )
+    return "\n".join(lines)
+
+
+def picture(results: dict[Key, Found], setting: Setting) -> str:
+    """The accuracies as the drill draws them: rules down, the best worst case first, attacks across (SVG)."""
+    values: dict[tuple[str, str], list[float]] = {}
+    for key, found in results.items():
+        if key.setting == setting:
+            values.setdefault((key.contender, key.attack), []).append(found.accuracy)
+    names = tuple(row.contender for row in rows(results, setting))
+    across = tuple(attack for attack in ATTACKS if any((name, attack) in values for name in names))
+    return Table(names, across, {key: {"accuracy": fmean(one)} for key, one in values.items()}).to_svg()
