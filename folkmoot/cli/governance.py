@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from folkmoot.chain.texts import readable
+from folkmoot.cli import reports
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
     RPC_DEFAULT,
@@ -23,7 +24,7 @@ from folkmoot.cli.options import (
     unlock,
 )
 from folkmoot.cli.output import emit, note, pairs, table, working
-from folkmoot.errors import InputError
+from folkmoot.errors import FolkmootError, InputError
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -100,9 +101,12 @@ def propose(
     if report is not None and version is None:
         raise typer.BadParameter("--report goes with --version")
     content = _report(report)
+    told = {} if content is None else reports.for_voters(content)
     report_hash = bytes(32) if content is None else hashlib.sha256(content).digest()
     with connected(rpc, deployment) as chain:
         call = _call(chain, version, report_hash, policy, coordinator)
+        if content is not None and version is not None:
+            _require_about(chain, content, version)
         what = governance.describe(chain, call)["text"]
         headline = title or f"{what[0].upper()}{what[1:]}"
         description = "\n\n".join(part for part in (headline, text) if part)
@@ -126,6 +130,7 @@ def propose(
         f"Proposal {made.short}: {what}.",
         f"The vote is open from {format_time(made.snapshot)} to {format_time(made.deadline)}: "
         f"folkmoot vote {made.short} for",
+        *([pairs(told)] if told else []),
     )
     if report is not None and publish is None:
         note("Publish the report, so that voters can read it: the chain has only its hash.", json_)
@@ -236,19 +241,40 @@ def proposals(
     open_: Annotated[
         bool, typer.Option("--open", help="Only those that can still come to something.")
     ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The evaluation report of ID: show what it says.", show_default=False
+        ),
+    ] = None,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            "--coordinator",
+            envvar="FOLKMOOT_COORDINATOR",
+            metavar="URL",
+            help="Coordinator's service to fetch the report of ID from.",
+            show_default=False,
+        ),
+    ] = None,
     rpc: RpcUrl = RPC_DEFAULT,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     json_: Json = False,
 ) -> None:
     """List proposals with their states, tallies and deadlines, the newest first.
 
+    One in full also shows what its evaluation report says (worst class, worst-group gap), if the file is given or its
+    coordinator known; a file counts only if it has the hash that the proposal carries.
+
     Example: folkmoot proposals --open
     """
     from folkmoot.chain import governance
 
+    if report is not None and proposal is None:
+        raise typer.BadParameter("--report goes with an ID")
     with connected(rpc, deployment) as chain:
         if proposal is not None:
-            _show_one(chain, governance.find(chain, proposal), json_)
+            _show_one(chain, governance.find(chain, proposal), report, coordinator, json_)
             return
         found = governance.proposals(chain)
         if open_:
@@ -316,7 +342,9 @@ def next_step(proposal: Proposal, now: int) -> str:
             return "-"
 
 
-def _show_one(chain: Chain, found: Proposal, as_json: bool) -> None:
+def _show_one(
+    chain: Chain, found: Proposal, report: Path | None, coordinator: str | None, as_json: bool
+) -> None:
     from folkmoot.chain import governance
     from folkmoot.chain.amounts import format_amount, format_time
 
@@ -344,6 +372,10 @@ def _show_one(chain: Chain, found: Proposal, as_json: bool) -> None:
         "executable": format_time(found.eta) if found.eta else "-",
         "tally": _tally(found),
     }
+    content = _report_of(chain, found, report, coordinator, as_json)
+    if content is not None:
+        lines |= reports.for_voters(content)
+        document["report"] = content.decode(errors="replace")
     rows = [
         (each["voter"], each["vote"], format_amount(int(each["weight"])), each["reason"])
         for each in document["ballots"]
@@ -371,6 +403,61 @@ def _call(
     if policy is not None:
         return governance.policy_change(chain, policy_file.load(policy))
     return governance.appointment(chain, parse_address(coordinator or ""))
+
+
+def _report_of(
+    chain: Chain, found: Proposal, report: Path | None, coordinator: str | None, as_json: bool
+) -> bytes | None:
+    """Return the report that a proposal carries the hash of, if it can be had.
+
+    Raises:
+        InputError: `report-differs`: the file that was given is another one.
+    """
+    from folkmoot.chain import governance
+    from folkmoot.coordinator_api import CoordinatorApi
+
+    described = (governance.describe(chain, call) for call in found.calls)
+    named = (str(one.get("reportHash", ""))[2:] for one in described)
+    wanted = next((digest for digest in named if digest.strip("0")), None)
+    content = _report(report)
+    if content is not None:
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != wanted:
+            raise InputError(
+                f"The report {report} has the sha256 {digest}, and the proposal names {wanted or 'no report'}.",
+                remedy="Do not trust it; ask the proposer for the file.",
+                code="report-differs",
+            )
+        return content
+    if wanted is None or coordinator is None:
+        return None
+    try:
+        with CoordinatorApi(coordinator) as api:
+            return api.artifact(wanted)
+    except FolkmootError as error:
+        note(f"The report could not be fetched: {error}", as_json)
+        return None
+
+
+def _require_about(chain: Chain, content: bytes, version: int) -> None:
+    """Check that a report in Folkmoot's own format is about the version that is proposed.
+
+    Raises:
+        InputError: `report-differs`: it is about another state.
+    """
+    from folkmoot.evaluation import Report
+
+    try:
+        state_root = Report.from_bytes(content).state_root
+    except InputError:
+        return  # in a format of its own: the voters read it
+    expected = "0x" + chain.version(version).state_root.hex()
+    if state_root != expected:
+        raise InputError(
+            f"The report is about the state {state_root or '(none named)'}, and version {version} has {expected}.",
+            remedy=f"Evaluate that version: folkmoot task evaluate --version {version} --report FILE",
+            code="report-differs",
+        )
 
 
 def _publish(chain: Chain, account: LocalAccount, report: bytes, url: str) -> None:

@@ -7,11 +7,13 @@ Knows reports, not where they come from.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from folkmoot.cli.output import table
 from folkmoot.errors import InputError
-from folkmoot.evaluation import Measurement, Report
+
+if TYPE_CHECKING:
+    from folkmoot.evaluation import Measurement
 
 
 def summary(measured: Measurement) -> dict[str, str]:
@@ -59,6 +61,8 @@ def tables(measured: Measurement) -> list[Any]:
 
 def for_voters(data: bytes) -> dict[str, str]:
     """Return what a voter sees of a report file; of one in another format, that it is in another format."""
+    from folkmoot.evaluation import Report
+
     try:
         report = Report.from_bytes(data)
     except InputError:

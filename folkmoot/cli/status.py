@@ -9,7 +9,7 @@ import typer
 
 from folkmoot.cli.governance import PROPOSAL_HEADERS, note_warnings, proposal_row
 from folkmoot.cli.options import DEPLOYMENT_DEFAULT, RPC_DEFAULT, DeploymentPath, Json, RpcUrl, connected
-from folkmoot.cli.output import emit, pairs, table
+from folkmoot.cli.output import emit, note, pairs, table
 
 if TYPE_CHECKING:
     from folkmoot.chain.client import Chain
@@ -23,7 +23,19 @@ def register(root: typer.Typer) -> None:
 
 
 def status(
-    rpc: RpcUrl = RPC_DEFAULT, deployment: DeploymentPath = DEPLOYMENT_DEFAULT, json_: Json = False
+    coordinator_url: Annotated[
+        str | None,
+        typer.Option(
+            "--coordinator",
+            envvar="FOLKMOOT_COORDINATOR",
+            metavar="URL",
+            help="Also say what the coordinator's canary found.",
+            show_default=False,
+        ),
+    ] = None,
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    json_: Json = False,
 ) -> None:
     """Show head, current round, policy, active version, stakes and open proposals.
 
@@ -55,6 +67,9 @@ def status(
             "totalStaked": str(staked),
             "proposals": [each.to_json(chain) for each in all_proposals],
         }
+        canary = _canary(coordinator_url, current["round"], json_)
+        if canary is not None:
+            document["canary"] = canary
         standing = [each for each in all_proposals if each.state in governance.OPEN_STATES]
         note_warnings(chain, standing, json_)
     lines = {
@@ -67,6 +82,8 @@ def status(
         "coordinator": f"{coordinator}, stake {format_amount(bond)}",
         "staked": format_amount(staked),
     }
+    if canary is not None:
+        lines["canary"] = _canary_text(canary, current["round"])
     rows = [proposal_row(each, now) for each in standing]
     shown = [table(PROPOSAL_HEADERS, rows)] if rows else ["No open proposals."]
     emit(document, json_, pairs(lines), *shown)
@@ -124,6 +141,38 @@ def _round_text(current: dict[str, Any], now: int) -> str:
     return f"{text}, {what} {'in ' + format_duration(left) if left > 0 else 'over'}".replace(
         "until in", "for another"
     )
+
+
+def _canary(coordinator: str | None, number: int, as_json: bool) -> dict[str, Any] | None:
+    """Return what the coordinator says of the canary in a round; None if it can't be asked or there is none."""
+    from folkmoot.coordinator_api import CoordinatorApi
+    from folkmoot.errors import CoordinatorError
+
+    if coordinator is None or number == 0:
+        return None
+    try:
+        with CoordinatorApi(coordinator) as api:
+            found = api.get(f"/v1/rounds/{number}")
+    except CoordinatorError as error:
+        note(str(error), as_json)
+        return None
+    said: dict[str, Any] | None = found.get("canary")
+    return None if said is None else {**said, "withheld": found.get("step") == "withheld"}
+
+
+def _canary_text(said: dict[str, Any], number: int) -> str:
+    told = {
+        "waiting": "its report on the round is awaited",
+        "passed": "alive",
+        "missing": "no report came in time",
+        "fell": " ".join(["The model fell.", *said.get("findings", [])]),
+    }.get(str(said.get("verdict")), "unknown")
+    if said.get("withheld"):
+        return (
+            f"{told} The round is withheld; after its anchor deadline it is cancelled. To anchor it all the same: "
+            f"folkmoot coordinator release-round {number}"
+        )
+    return told
 
 
 def _policy_text(policy: Policy) -> str:

@@ -20,6 +20,7 @@ from folkmoot.chain import governance
 from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.deployment import Deployment
 from folkmoot.cli.main import run
+from folkmoot.evaluation import Report, measure
 from folkmoot.genesis import Genesis
 from folkmoot.local.anvil import Anvil
 from folkmoot.local.processes import free_port
@@ -228,6 +229,37 @@ def test_a_report_that_can_not_be_published_stops_the_proposal(folkmoot: Command
     error = folkmoot("propose", "--version", "0", "--report", str(report), "--publish", url, fails=1)["error"]
     assert url in error["message"]
     assert folkmoot("proposals")["proposals"] == []
+
+
+def test_a_voter_sees_worst_class_and_gap_of_the_report_with_the_right_hash(
+    federation: Federation, folkmoot: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = "0x" + federation.chain.version(0).state_root.hex()
+    labels = [0] * 50 + [1] * 50
+    measured = measure({"loss": 0.5}, labels, [0] * 60 + [1] * 40)
+    report = tmp_path / "report.json"
+    report.write_bytes(Report("mnist", "ab" * 32, "0", "0x" + "12" * 32, measured).to_bytes())
+    error = folkmoot("propose", "--version", "0", "--report", str(report), fails=1)["error"]
+    assert error["code"] == "report-differs", "a report on another state"
+
+    report.write_bytes(Report("mnist", "ab" * 32, "0", root, measured).to_bytes())
+    words = ("propose", "--version", "0", "--report", str(report), "--title", "With a report")
+    short = folkmoot(*words)["proposal"]["short"]
+    assert folkmoot("proposals", short, "--report", str(report))["proposal"]["report"] == report.read_text()
+    assert run(["proposals", short, "--report", str(report)]) == 0
+    shown = capsys.readouterr().out
+    assert "worst class" in shown
+    assert "1: recall 80.0% of 50 examples" in shown
+    assert "20.0 points below the best group, 10.0 below all examples" in shown
+
+    report.write_bytes(report.read_bytes().replace(b'"loss":0.5', b'"loss":0.1'))
+    error = folkmoot("proposals", short, "--report", str(report), fails=1)["error"]
+    assert error["code"] == "report-differs", "not the file that the proposal names"
+    url = f"http://127.0.0.1:{free_port()}"
+    assert run(["proposals", short, "--coordinator", url]) == 0
+    seen = capsys.readouterr()
+    assert "could not be fetched" in seen.err
+    assert "With a report" in seen.out
 
 
 @pytest.mark.parametrize("size", [None, 2**20 + 1])
