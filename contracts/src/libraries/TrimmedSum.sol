@@ -20,9 +20,9 @@ library TrimmedSum {
     /// @dev The highest bit of each lane.
     uint256 private constant HIGHEST = ONES << 15;
     /// @dev The lowest byte of each lane.
-    uint256 private constant LOW_BYTES = ONES * 0xff;
+    uint256 private constant LOW_BYTES = type(uint256).max / 0x101;
     /// @dev Every second lane: the lower half of each lane of 32 bits.
-    uint256 private constant EVEN_LANES = type(uint256).max / 0xffffffff * 0xffff;
+    uint256 private constant EVEN_LANES = type(uint256).max / 0x10001;
 
     /// @notice Thrown when no update counts.
     error TrimmedSumNothingCounts();
