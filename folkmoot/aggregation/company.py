@@ -10,8 +10,10 @@ out. Assumes a model of some thousand coordinates (noise in d dimensions has cos
 reference that no root set is needed for. FLAME drops everybody else, up to half of the honest contributors in
 every round. Here everybody else is compared with the core's sum and counts by how far it goes along with it:
 nothing if it points away by a good part of what the core's own members agree. Who trains on rare data is
-about orthogonal to the core and keeps about half. The combination is ours; no source proves it. Assumes
-``f < n / 2``, and honest updates that are chained by higher cosines than those that reach an attacker. It
+about orthogonal to the core and keeps about half. A majority of few says little (of five updates three are the
+core, and often they are there by chance): where another stage judges after it, everybody keeps ``spared`` equal
+shares of a vote, which is much among five and little among twenty. The combination is ours; no source proves it.
+Assumes ``f < n / 2``, and honest updates that are chained by higher cosines than those that reach an attacker. It
 can't stop attackers who stay about orthogonal to the honest sum, or inside the honest cloud (backdoors, small
 ALIE): docs/robustness.md has the figures.
 """
@@ -46,7 +48,7 @@ def leave_out_unrelated(ballot: Ballot, share: int) -> Ballot:
     return ballot.without(dict.fromkeys(strangers, Reason.UNRELATED)).noted("relatedness", strangers)
 
 
-def weigh_by_core(ballot: Ballot, share: int) -> Ballot:
+def weigh_by_core(ballot: Ballot, share: int, spared: int = 0) -> Ballot:
     """Count those outside of the majority's core by how far they go along with it.
 
     The core K is what ``keep_majority`` keeps; ``c_i`` are the factors that ``clip`` gives to K alone.
@@ -54,15 +56,18 @@ def weigh_by_core(ballot: Ballot, share: int) -> Ballot:
     of i is ``cosine(P_i, G_ii, S_i)``, and m the lower median of the company of the core's members, at least 0.
     A member of the core counts UNIT; so does everybody if ``h = floor(share m / SHARE)`` is 0. Else one outside
     counts ``floor(UNIT * (company_i + h) / (2 h))``, at least 0 and at most UNIT: nothing from ``-h`` down,
-    half if it is orthogonal to the core, all from ``h`` up.
+    half if it is orthogonal to the core, all from ``h`` up; but at least ``min(UNIT, floor(spared UNIT / a))``
+    with a = the number of standing updates.
 
     Args:
         ballot: The ballot; factors are not changed.
         share: In 1/SHARE.
+        spared: How many equal shares of a vote nobody can lose here; 0 lets votes fall to 0.
 
     Returns:
         The ballot with the votes in 1/UNIT, the reason ``against-others`` for a vote of 0, and the numbers
-        ``company`` and ``companyMedian`` (1/UNIT) of everybody outside of the core.
+        ``company`` and ``companyMedian`` (1/UNIT) of everybody outside of the core, with ``companyLeast`` (1/UNIT)
+        where votes have a least value.
     """
     standing = ballot.standing
     core = keep_majority(ballot).standing
@@ -82,12 +87,14 @@ def weigh_by_core(ballot: Ballot, share: int) -> Ballot:
     half = share * usual // SHARE
     outside = [i for i in standing if i not in core]
     votes = dict.fromkeys(standing, UNIT)
+    least = min(UNIT, spared * UNIT // len(standing))
     if half > 0:
         for i in outside:
-            votes[i] = max(0, min(UNIT, UNIT * (company[i] + half) // (2 * half)))
+            votes[i] = max(least, min(UNIT, UNIT * (company[i] + half) // (2 * half)))
     return (
         ballot.without({i: Reason.AGAINST_OTHERS for i, vote in votes.items() if vote == 0})
         .counted([votes.get(i, 0) for i in range(ballot.facts.count)])
         .noted("company", {i: company[i] for i in outside})
         .noted("companyMedian", dict.fromkeys(outside, usual))
+        .noted("companyLeast", dict.fromkeys(outside if least else (), least))
     )

@@ -9,7 +9,8 @@ anybody. Commitments are closed before any update is shown, so the earlier of tw
 Source: FoolsGold's idea that Sybils are too alike (Fung, Yoon, Beschastnikh, RAID 2020, arXiv 1808.04866),
 with the threshold from the round. Assumes that fewer than half of the contributors collude, so that the
 median is a pair with a stranger in it. It can't stop a copy with so much noise that it is no more alike than
-honest updates are (about 0.9 of its own length at a ratio of a quarter).
+honest updates are (about 0.6 of its own length at the ratio that is used). A larger ratio accused honest
+contributors who hold the same few classes.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from math import isqrt
 from folkmoot.aggregation import company, copies
 from folkmoot.aggregation.ballot import UNIT
 from folkmoot.aggregation.guarded_mean import COPIES, CORE, UNRELATED
+from folkmoot.aggregation.root import LEAST
 from folkmoot.aggregation.rules import PARAMETERS
 from folkmoot.verdict import Reason
 
@@ -158,7 +159,7 @@ _REASONS: dict[str, Words] = {
         "The coordinator's own entry: others are compared with it, and it is neither summed nor paid.",
         "Nothing: contribute from another account to be counted.",
     ),
-    "accepted": Words("Counted.", "Nothing."),
+    "accepted": Words("Counted.", "Nothing: all is well."),
 }
 """Every reason code in words."""
 
@@ -172,11 +173,14 @@ _RULES: dict[str, str] = {
     "majority": "the first cluster that more than half of the updates join counts, shortened to its median length",
     "guarded_mean": "no zeros, copies, replays and noise; outside the majority's core an update counts by how far it "
     "goes along with the core; shortened to the median length",
-    "guided_mean": "as guarded_mean, and votes are multiplied by how far an update goes on where the model is going",
+    "guided_mean": "as guarded_mean, except that the core leaves everybody two equal shares of a vote; votes are "
+    "multiplied by how far an update goes on where the model is going",
     "guarded_nnm": "no zeros, copies, replays and noise; median length; then the mean of nearest neighbours",
     "fltrust": "the positive part of the cosine with the root update, every update at the same length",
     "root_cosine": "no zeros, copies, replays and noise; median length; weighted by the cosine with the root update",
     "root_guard": "as guarded_mean, and votes are multiplied by the cosine with the root update",
+    "rooted_mean": "as guided_mean, and the root update multiplies votes by a quarter to one, so that it leaves nobody "
+    "out",
     "root_veto": "no zeros, copies, replays and noise; the root update may veto f; the rest by nearest neighbours",
     "trimmed_mean": "every update that is not zero counts 1; in each coordinate the t smallest and t largest values "
     "are left out, whoever sent them",
@@ -186,7 +190,7 @@ _RULES: dict[str, str] = {
 """How each rule weighs."""
 
 _IN_PARTS = frozenset(
-    {"clipped_mean", "majority", "guarded_mean", "guided_mean", "root_cosine", "root_guard"}
+    {"clipped_mean", "majority", "guarded_mean", "guided_mean", "root_cosine", "root_guard", "rooted_mean"}
 )
 """Rules whose verdicts have every factor of the weight among their numbers."""
 
@@ -207,7 +211,7 @@ def explain(case: Case) -> Explanation:
         for place, value in enumerate(case.parameters)
     )
     how = _RULES.get(case.rule, "this release does not know the rule")
-    details = [f"Rule {case.rule}({parameters}): {how}."]
+    details = [f"Rule {case.rule}{f' ({parameters})' if parameters else ''}: {how}."]
     left = dict(case.numbers)
     for group, say in _NUMBERS:
         if group[0] in left:
@@ -249,9 +253,9 @@ def _weight(case: Case) -> str:
 
 
 def _advice(case: Case, words: Words) -> str:
-    if case.reason is not Reason.ACCEPTED or case.weight >= case.largest:
+    if case.reason is not Reason.ACCEPTED or 10 * case.weight >= 9 * case.largest:
         return words.advice
-    if _clip_factor(case) < UNIT:
+    if 10 * _clip_factor(case) < 9 * UNIT:
         return (
             "Fewer local steps or a smaller learning rate make an update shorter; the federation's settings are "
             "in the manifest."
@@ -273,13 +277,13 @@ def _copy(case: Case) -> str:
     share = Fraction(COPIES, copies.SHARE)
     if of is None:
         share /= copies.REPLAY
-        other = "an update of one of the last rounds"
-        usual = "updates usually come to earlier ones"
+        other = "an update of one of the last rounds, all of which are public"
+        usual = "the usual one to earlier updates"
     else:
         who = case.delivered[of] if of < len(case.delivered) else f"delivered update {of}, counted from 0"
-        other = f"the update of {who}, committed earlier"
-        usual = "two updates of this round usually are"
-    text = f"Its cosine with {other}, is {_cosine(value)}: the distance from 1 is at most {share} of that which {usual}"
+        other = f"the update of {who}, which was committed earlier"
+        usual = "the usual one in this round"
+    text = f"Its cosine with {other}, is {_cosine(value)}: its distance from 1 is at most {share} of {usual}"
     if case.reason is Reason.COPY:
         return f"{text}."
     return f"{text}; but that would have left nobody, so it was not left out for it."
@@ -301,7 +305,7 @@ def _company(case: Case) -> str:
         f"It is outside the majority's core: its company, the cosine with the core's sum, is {_cosine(value)}; "
         f"the core's own members have {_cosine(usual)} in the median."
     )
-    return f"{text} {_ramp('company', value, half)}"
+    return f"{text} {_ramp('company', value, half, case.numbers.get('companyLeast', 0))}"
 
 
 def _path(case: Case) -> str:
@@ -313,13 +317,15 @@ def _path(case: Case) -> str:
     return f"{text} {_ramp('cosine', value, half)}"
 
 
-def _ramp(what: str, value: int, half: int) -> str:
+def _ramp(what: str, value: int, half: int, least: int = 0) -> str:
     if half <= 0:
-        return "That is not above 0, so nobody's vote was changed by it."
-    vote = _ramp_factor(value, half)
+        spared = f" (nobody's vote could have fallen below {_percent(least, UNIT)}, {least} of {UNIT})"
+        return f"That is not above 0, so nobody's vote was changed by it{spared if least else ''}."
+    vote = _ramp_factor(value, half, least)
+    nothing = f"counts {_percent(least, UNIT)}, the least that anybody keeps" if least else "counts nothing"
     return (
-        f"A {what} of {-half / UNIT:.3f} or less counts nothing, {half / UNIT:.3f} or more all: "
-        f"vote = floor({UNIT} * ({value} + {half}) / (2 * {half})), from 0 to {UNIT}, = {vote} "
+        f"A {what} of {-half / UNIT:.3f} or less {nothing}, {half / UNIT:.3f} or more all: "
+        f"vote = floor({UNIT} * ({value} + {half}) / (2 * {half})), from {least} to {UNIT}, = {vote} "
         f"({_percent(vote, UNIT)})."
     )
 
@@ -330,6 +336,8 @@ def _root(case: Case) -> str:
     if case.rule == "root_veto":
         vetoed = "it is one of them" if case.reason is Reason.AGAINST_ROOT else "it is not one of them"
         return f"{text}: of those below 0 the {case.parameters[0]} smallest are left out, and {vetoed}."
+    if (half := case.numbers.get("rootMedian")) is not None:
+        return f"{text}; the round's median is {_cosine(half)}. {_ramp('cosine', value, half, LEAST)}"
     if value > 0:
         return f"{text}: its vote is multiplied by {_percent(value, UNIT)}."
     if case.reason is Reason.AGAINST_ROOT:
@@ -360,24 +368,25 @@ _NUMBERS: tuple[tuple[tuple[str, ...], Callable[[Case], str]], ...] = (
     (("sumSquares",), _sum_squares),
     (("copyCosine", "copyOf"), _copy),
     (("relatedness",), _relatedness),
-    (("company", "companyMedian"), _company),
+    (("company", "companyMedian", "companyLeast"), _company),
     (("pathCosine", "pathMedian"), _path),
-    (("rootCosine",), _root),
+    (("rootCosine", "rootMedian"), _root),
     (("clip",), _clip),
     (("score", "threshold"), _score),
 )
 """The numbers in the order in which the stages come."""
 
 
-def _ramp_factor(value: int, half: int) -> int:
-    """What ``weigh_by_core`` and ``weigh_by_path`` make of a cosine, 0 to UNIT."""
-    return max(0, min(UNIT, UNIT * (value + half) // (2 * half))) if half > 0 else UNIT
+def _ramp_factor(value: int, half: int, least: int = 0) -> int:
+    """What ``weigh_by_core``, ``weigh_by_path`` and ``lean_on_root`` make of a cosine, ``least`` to UNIT."""
+    return max(least, min(UNIT, UNIT * (value + half) // (2 * half))) if half > 0 else UNIT
 
 
 def _company_factor(case: Case) -> int:
     if "company" not in case.numbers:
         return UNIT
-    return _ramp_factor(case.numbers["company"], CORE * case.numbers["companyMedian"] // company.SHARE)
+    half = CORE * case.numbers["companyMedian"] // company.SHARE
+    return _ramp_factor(case.numbers["company"], half, case.numbers.get("companyLeast", 0))
 
 
 def _path_factor(case: Case) -> int:
@@ -388,6 +397,8 @@ def _path_factor(case: Case) -> int:
 
 def _root_factor(case: Case) -> int:
     value = case.numbers.get("rootCosine", UNIT)
+    if "rootMedian" in case.numbers:
+        return _ramp_factor(value, case.numbers["rootMedian"], LEAST)
     return value if value > 0 else UNIT
 
 

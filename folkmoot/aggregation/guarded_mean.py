@@ -21,8 +21,8 @@ NAME = "guarded_mean"
 PARAMETERS: tuple[str, ...] = ()
 USES: frozenset[Use] = frozenset({Use.EARLIER})
 
-COPIES = 256
-"""Ratio of the stage ``copies``: a quarter of the usual distance."""
+COPIES = 160
+"""Ratio of the stage ``copies``: less than a sixth of the usual distance."""
 
 UNRELATED = 64
 """Share of the stage ``unrelated``: a sixteenth of the usual sum of squared cosines."""

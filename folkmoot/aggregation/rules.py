@@ -26,6 +26,7 @@ from folkmoot.aggregation import (
     root_cosine,
     root_guard,
     root_veto,
+    rooted_mean,
     trimmed_mean,
 )
 from folkmoot.aggregation.interface import Rule
@@ -50,6 +51,7 @@ _MODULES = (
     root_cosine,
     root_guard,
     root_veto,
+    rooted_mean,
 )
 _RULES: dict[str, Rule] = {module.NAME: module.weigh for module in _MODULES}
 

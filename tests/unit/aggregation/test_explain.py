@@ -129,7 +129,8 @@ def test_all_kinds_of_verdicts_are_met_by_the_walk() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["clipped_mean", "majority", "guarded_mean", "guided_mean", "root_cosine", "root_guard"]
+    "name",
+    ["clipped_mean", "majority", "guarded_mean", "guided_mean", "root_cosine", "root_guard", "rooted_mean"],
 )
 @pytest.mark.parametrize("seed", range(2))
 def test_the_parts_that_are_told_are_the_weights(name: str, seed: int) -> None:
@@ -175,6 +176,21 @@ def test_what_would_have_left_nobody_is_told_as_such() -> None:
     path = Case("guided_mean", (), 5, Reason.ACCEPTED, {"pathCosine": -3, "pathMedian": 0}, 5)
     assert "nobody's vote was changed" in explain(path).details[1]
     assert kept(path) == 1
+    leaning = Case("rooted_mean", (), 5, Reason.ACCEPTED, {"rootCosine": -3, "rootMedian": 0}, 5)
+    assert "nobody's vote was changed" in explain(leaning).details[1]
+    assert kept(leaning) == 1
+
+
+def test_who_is_spared_is_told_what_nobody_loses() -> None:
+    numbers = {"company": -26870, "companyMedian": 26870, "companyLeast": 26214}
+    case = Case("guided_mean", (), 26214, Reason.ACCEPTED, numbers, UNIT)
+    said = explain(case)
+    assert "-0.410 or less counts 40.0 %, the least that anybody keeps" in said.details[1]
+    assert said.details[1].endswith("from 26214 to 65536, = 26214 (40.0 %).")
+    assert kept(case) == Fraction(26214, UNIT)
+    root = Case("rooted_mean", (), 1, Reason.ACCEPTED, {"rootCosine": -500, "rootMedian": 400}, 4)
+    assert explain(root).details[1].endswith("from 16384 to 65536, = 16384 (25.0 %).")
+    assert kept(root) == Fraction(1, 4)
 
 
 def test_others_are_named_where_they_are_known() -> None:

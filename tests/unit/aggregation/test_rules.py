@@ -26,7 +26,14 @@ from folkmoot.state import State
 from folkmoot.updates import MemoryUpdate
 from folkmoot.verdict import Reason
 
-ROOTED = ("fltrust", "root_cosine", "root_guard", "root_veto")
+ROOTED = {
+    "fltrust": "guarded_mean",
+    "root_cosine": "guarded_mean",
+    "root_guard": "guarded_mean",
+    "root_veto": "guarded_nnm",
+    "rooted_mean": "guided_mean",
+}
+"""Rules that use a root-set update, and what each is without one."""
 ALL = sorted(rules.PARAMETERS)
 EXACTLY_SCALING = sorted(set(ALL) - {"geometric_median", "centered_clipping"})
 
@@ -158,11 +165,15 @@ def test_zeros_alone_are_averaged(name: str) -> None:
     assert sum(given_weights) >= 1
 
 
-@pytest.mark.parametrize("name", ROOTED)
+@pytest.mark.parametrize(("name", "other"), sorted(ROOTED.items()))
 @pytest.mark.parametrize("root", [None, np.zeros(4096, dtype=np.int64)], ids=["none", "zero"])
-def test_a_root_rule_without_a_root_is_the_rule_that_needs_none(name: str, root: I64 | None) -> None:
-    facts = facts_of(honest(1), root)
-    assert weights(name, facts) == weights("guarded_nnm" if name == "root_veto" else "guarded_mean", facts)
+def test_a_root_rule_without_a_root_is_the_rule_that_needs_none(
+    name: str, other: str, root: I64 | None
+) -> None:
+    vectors = honest(1)
+    vectors[8] //= -2
+    facts = facts_of(vectors, root, path=honest(1)[0])
+    assert weights(name, facts) == weights(other, facts)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -281,8 +292,58 @@ def test_noise_disguised_sybils_against_the_path_have_nothing_to_say() -> None:
 
 @pytest.mark.parametrize("path", [None, np.zeros(4096, dtype=np.int64)], ids=["none", "zero"])
 def test_without_a_path_the_guided_mean_is_the_guarded_one(path: I64 | None) -> None:
-    facts = facts_of(honest(1), path=path)
+    facts = facts_of(with_a_flipped_one(5), path=path)
     assert weights("guided_mean", facts) == weights("guarded_mean", facts)
+    assert weights("guided_mean", facts)[0] == 0
+
+
+def with_a_flipped_one(count: int) -> I64:
+    vectors = honest(1, count)
+    vectors[0] *= -1
+    return vectors
+
+
+def test_a_path_that_the_median_does_not_go_along_with_judges_nobody_and_spares_nobody() -> None:
+    vectors = with_a_flipped_one(5)
+    facts = facts_of(vectors, path=-vectors[1:].sum(axis=0) // 4)
+    assert weights("guided_mean", facts) == weights("guarded_mean", facts)
+
+
+@pytest.mark.parametrize("count", [5, 20])
+def test_the_core_alone_leaves_nobody_out_where_there_is_a_path(count: int) -> None:
+    vectors = honest(1, count)
+    agreed, gone = vectors[1:].mean(axis=0), np.random.default_rng(5).normal(0, 24, vectors.shape[1])
+    path = np.rint(agreed + gone).astype(np.int64)
+    vectors[0] = np.rint(gone - 1.5 * agreed)  # against the others, but not against the path
+    first = weigh("guided_mean", facts_of(vectors, path=path))[0]
+    assert first.reason is Reason.ACCEPTED
+    assert first.numbers["companyLeast"] == 2 * 65536 // count
+    assert first.numbers["company"] < -first.numbers["companyMedian"]
+    alone = weigh("guarded_mean", facts_of(vectors))[0]
+    assert (alone.weight, alone.reason) == (0, Reason.AGAINST_OTHERS)
+    assert "companyLeast" not in alone.numbers
+
+
+def test_a_root_set_leaves_nobody_out_and_moves_votes_by_a_factor_of_four_at_most() -> None:
+    vectors, path = honest(3), path_of(3)
+    without = weights("guided_mean", facts_of(vectors, path=path))
+    for root in (vectors[0], vectors[0] - vectors[1], -path, 127 * np.eye(4096, dtype=np.int64)[7]):
+        with_root = weights("rooted_mean", facts_of(vectors, root, path=path))
+        changes = [Fraction(now, before) for now, before in zip(with_root, without, strict=True)]
+        assert max(changes) <= 4 * min(changes) * Fraction(1001, 1000)
+        assert min(with_root) > 0
+    pulled = weights("rooted_mean", facts_of(vectors, vectors[0] - vectors[1] + path, path=path))
+    assert Fraction(pulled[1], without[1]) < Fraction(pulled[0], without[0]) / 2
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**16))
+def test_honest_updates_of_a_class_that_the_root_set_lacks_still_count(seed: int) -> None:
+    vectors, path = honest(seed), path_of(seed)
+    lacking = np.rint(vectors[:7].mean(axis=0) - vectors[7:].mean(axis=0)).astype(np.int64)
+    results = weigh("rooted_mean", facts_of(vectors, lacking, path=path))
+    assert all(result.weight > 0 for result in results)
+    assert all(result.numbers["rootCosine"] < 0 < result.numbers["rootMedian"] for result in results[7:])
 
 
 # The parts
