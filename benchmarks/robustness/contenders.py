@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,10 +38,11 @@ class Contender:
     """From workload and plan, whose rule is overridden, to a run."""
 
 
-def _ours(
-    name: str, parameters: Callable[[int], tuple[int, ...]], root: str, workload: Workload, plan: Plan
-) -> Run:
-    return Run(workload, replace(plan, rule=name, parameters=parameters(plan.malicious), root=root))
+def _ours(spec: str, workload: Workload, plan: Plan) -> Run:
+    rule, _, root = spec.partition("@")
+    name, _, numbers = rule.partition(":")
+    parameters = tuple(plan.malicious if one == "f" else int(one) for one in numbers.split(",") if one)
+    return Run(workload, replace(plan, rule=name, parameters=parameters, root=root or "none"))
 
 
 def _flower(name: str, workload: Workload, plan: Plan) -> Run:
@@ -54,14 +56,14 @@ def _byzfl(name: str, workload: Workload, plan: Plan) -> Run:
 
 _BYZFL = "benchmarks.robustness.byzfl_rules"
 
-_OURS: tuple[tuple[str, Callable[[int], tuple[int, ...]], str], ...] = (
-    ("mean", lambda f: (), "none"),
-    ("trimmed_mean", lambda f: (f,), "none"),
-    ("multi_krum", lambda f: (f, 0), "none"),
-    ("guarded_mean", lambda f: (), "none"),
-    ("guided_mean", lambda f: (), "none"),
-    ("root_guard", lambda f: (), "good"),
-)
+OURS = ("mean", "trimmed_mean:f", "multi_krum:f,0", "guarded_mean", "guided_mean", "root_guard@good")
+"""Our rules as ``NAME[:PARAMETERS][@ROOT]``, f for the number of attackers; any other can be named as well."""
+
+_SPEC = re.compile(r"[a-z_]+(:(f|\d+)(,(f|\d+))*)?(@(good|biased))?")
+
+
+def _folkmoot(spec: str) -> Contender:
+    return Contender(f"folkmoot:{spec}", f"folkmoot {version('folkmoot')}", partial(_ours, spec))
 
 
 def contenders(with_byzfl: bool = True) -> dict[str, Contender]:
@@ -70,16 +72,7 @@ def contenders(with_byzfl: bool = True) -> dict[str, Contender]:
     Raises:
         ImportError: byzfl is wanted and can't be imported.
     """
-    ours = f"folkmoot {version('folkmoot')}"
-    found = [
-        Contender(
-            f"folkmoot:{name}" + ("" if root == "none" else f"@{root}"),
-            ours,
-            partial(_ours, name, parameters, root),
-        )
-        for name, parameters, root in _OURS
-        if name in PARAMETERS
-    ]
+    found = [_folkmoot(spec) for spec in OURS]
     found += [
         Contender(f"flower:{name}", flower.VERSION, partial(_flower, name)) for name in flower.STRATEGIES
     ]
@@ -101,10 +94,13 @@ def chosen(names: list[str]) -> list[Contender]:
         raise InputError(missing, code="missing-peer")
     known = contenders(wanted and not missing)
     for name in names:
+        peer, _, spec = name.partition(":")
+        if peer == "folkmoot" and _SPEC.fullmatch(spec) and re.split("[:@]", spec)[0] in PARAMETERS:
+            known.setdefault(name, _folkmoot(spec))
         if name not in known:
             raise InputError(
                 f"There is no contender {name!r}.",
-                remedy="python -m benchmarks.robustness --list shows them.",
+                remedy="python -m benchmarks.robustness --list shows them; others are folkmoot:RULE:f,0@good.",
                 code="unknown-contender",
             )
     return [known[name] for name in names] if names else list(known.values())

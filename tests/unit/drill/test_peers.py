@@ -67,7 +67,7 @@ def test_each_peer_aggregates_under_attack(workload: Workload, name: str, attack
     assert len(run.curve) == 2
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [("mean", "FedAvg"), ("trimmed_mean", "FedTrimmedAvg")])
+@pytest.mark.parametrize(("ours", "theirs"), [("mean", "FedAvg"), ("trimmed_mean:f", "FedTrimmedAvg")])
 def test_flowers_mean_is_our_mean_but_for_the_encoding(workload: Workload, ours: str, theirs: str) -> None:
     run = start(f"folkmoot:{ours}", workload, replace(PLAN, attack="alie"))
     peer = flower.make(theirs, PLAN.contributors, PLAN.malicious)
@@ -134,9 +134,18 @@ def test_a_strategy_that_refuses_is_no_result(workload: Workload) -> None:
         run.round(0)
 
 
-def test_unknown_contenders_are_refused() -> None:
-    with pytest.raises(InputError, match="no contender 'flower:Best'"):
-        contenders.chosen(["flower:Best"])
+def test_any_rule_of_ours_can_take_part(workload: Workload) -> None:
+    plan = start("folkmoot:root_veto:f@biased", workload, PLAN).plan
+    assert (plan.rule, plan.parameters, plan.root) == ("root_veto", (2,), "biased")
+    assert start("folkmoot:multi_krum:3,0", workload, PLAN).plan.parameters == (3, 0)
+
+
+@pytest.mark.parametrize(
+    "name", ["flower:Best", "folkmoot:best", "folkmoot:mean:", "folkmoot:mean@huge", "folkmoot:nnm:x", "mean"]
+)
+def test_unknown_contenders_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"no contender '{name}'"):
+        contenders.chosen([name])
 
 
 def test_without_byzfl_the_others_remain(
