@@ -39,18 +39,27 @@ def read_lineage(coordinator: Coordinator, base: int, used: frozenset[Use]) -> L
     if not used & {Use.PATH, Use.EARLIER}:
         return Lineage()
     numbers = window(base, lambda number: _base_of(coordinator, number))
-    found = [(number, _artifacts(coordinator, number)) for number in numbers]
+    found = {number: _artifacts(coordinator, number) for number in numbers}
+    updates = {
+        number: [name for name in artifacts.updates if name is not None] if Use.EARLIER in used else []
+        for number, artifacts in found.items()
+    }
+    state = found[numbers[0]].base_state if Use.PATH in used and numbers else None
+    for number, names in updates.items():  # what is missing is known before anything is hashed
+        for name in names:
+            with _named(number, f"update file {name}"):
+                coordinator.store.path(name)
     before = None
+    if state is not None:
+        with _named(numbers[0], f"base state file {state}"):
+            before = State.from_bytes(_mapped(coordinator.store.verified(state)), coordinator.manifest)
     rounds = []
-    if Use.PATH in used and found:
-        number, oldest = found[0]
-        path = _file(coordinator, number, "base state", oldest.base_state)
-        before = State.from_bytes(_mapped(path), coordinator.manifest)
-    for number, artifacts in found:
-        names = artifacts.updates if Use.EARLIER in used else ()
-        updates = [_file(coordinator, number, "update", name) for name in names if name is not None]
-        exponents = RoundHeader.decode(artifacts.header).exponents
-        rounds.append(PastRound(exponents, tuple(FileUpdate(path) for path in updates)))
+    for number, names in updates.items():
+        readers = []
+        for name in names:
+            with _named(number, f"update file {name}"):
+                readers.append(FileUpdate(coordinator.store.verified(name)))
+        rounds.append(PastRound(RoundHeader.decode(found[number].header).exponents, tuple(readers)))
     return Lineage(tuple(rounds), before)
 
 
@@ -70,11 +79,6 @@ def _artifacts(coordinator: Coordinator, number: int) -> Artifacts:
     if artifacts is None:
         raise ArtifactError(f"Nothing is known of the anchor of round {number}, which this round rests on.")
     return artifacts
-
-
-def _file(coordinator: Coordinator, number: int, what: str, sha256: str) -> Path:
-    with _named(number, f"{what} file {sha256}"):
-        return coordinator.store.verified(sha256)
 
 
 @contextmanager

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rounds of a real coordinator under a rule that looks back, with a root set of its own, and the audit of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from folkmoot.audit.audit import audit
+from folkmoot.codec import encode_update
+from folkmoot.commitment import Commitment
+from folkmoot.errors import AuditFailure
+from folkmoot.hashing import sha256_hex
+from folkmoot.header import RoundHeader
+from folkmoot.local.anvil import Anvil
+from folkmoot.mirror import FolderSource
+from folkmoot.state import State
+from tests import factories
+from tests.integration.coordinator_world import (
+    MANIFEST,
+    Running,
+    Signed,
+    federation,
+    open_round,
+    running,
+    until,
+)
+
+NAMES = ("ada", "ben", "cleo", "coordinator")
+
+
+@pytest.fixture(scope="module")
+def module_world(anvil_process: Anvil) -> Iterator[factories.Federation]:
+    made = federation(anvil_process, rule="guided_mean", min_contributors=3)
+    yield made
+    made.chain.close()
+
+
+@pytest.fixture
+def here(module_world: factories.Federation, anvil: Anvil, tmp_path: Path) -> Iterator[Running]:
+    with running(tmp_path / "home", module_world) as found:
+        yield found
+
+
+def train(here: Running, name: str, header: RoundHeader, state: State) -> Signed:
+    """Go a step towards a goal that all share, and a bit one's own way."""
+    account = factories.account(name)
+    start = state.to_float32()
+    goal = np.random.default_rng(3).normal(size=start.shape)
+    own = np.random.default_rng([header.round, len(name), ord(name[0])]).normal(size=start.shape)
+    end = (start + 0.02 * goal + 0.01 * own).astype(np.float32)
+    encoded = encode_update(start, end, header.exponents, MANIFEST, header.seed, account.address)
+    commitment = Commitment(
+        account.address, header.round, header.base_state_root, encoded.root, encoded.sum_squares, 10
+    )
+    return Signed(commitment, commitment.sign(account, here.domain), encoded.data)
+
+
+def play(here: Running, number: int) -> list[Signed]:
+    _, header, state = open_round(here.api, number)
+    signed = [train(here, name, header, state) for name in NAMES]
+    for one in signed:
+        here.api.submit_update(number, one.wire, one.data)
+    return signed
+
+
+def verdicts(here: Running, number: int) -> list[dict[str, object]]:
+    """The verdicts file of a round."""
+    view = here.api.get(f"/v1/rounds/{number}")
+    document: list[dict[str, object]] = json.loads(here.api.artifact(view["verdicts"]))["verdicts"]
+    return document
+
+
+def test_rounds_look_back_and_an_audit_agrees(here: Running) -> None:
+    api, world = here.api, here.world
+    api.start_run(3, len(NAMES), world.coordinator, here.domain)
+    for number in (1, 2, 3):
+        play(here, number)
+    until(lambda: (run := api.run()) and run.state == "done", what="the run's end")
+    for number in (1, 2, 3):
+        found = {verdict["contributor"]: verdict for verdict in verdicts(here, number)}
+        own = found.pop(world.coordinator.address)
+        assert (own["weight"], own["reason"]) == (0, "root")
+        assert all(verdict["weight"] for verdict in found.values())
+        looked_back = ["pathCosine" in verdict["numbers"] for verdict in found.values()]  # type: ignore[operator]
+        assert looked_back == [number > 1] * 3
+    assert world.chain.claimable(world.coordinator.address) == 0
+    assert world.chain.claimable(world["ada"].address) > 0
+    source = FolderSource(here.coordinator.settings.store_path)
+    assert audit([world.anvil.url], world.deployment, source).recomputed == 3
+
+
+def test_a_round_waits_for_a_file_of_an_earlier_one(here: Running) -> None:
+    """Without it the outcome would be another one than everybody else computes, and the bond would be at stake."""
+    api = here.api
+    api.start_run(2, len(NAMES), here.world.coordinator, here.domain)
+    first = play(here, 1)
+    until(lambda: api.get("/v1/rounds/1")["step"] == "settled", what="the first round's end")
+    name = sha256_hex(first[1].data)
+    place = here.coordinator.store.path(name)
+    kept = place.read_bytes()
+    place.unlink()
+    play(here, 2)
+    error = until(lambda: api.get("/v1/rounds/2")["error"], what="the error")
+    assert name in error
+    assert "of round 1" in error
+    assert "from a mirror" in error
+    assert api.get("/v1/rounds/2")["step"] == "computing"
+    source = FolderSource(here.coordinator.settings.store_path)
+    with pytest.raises(AuditFailure, match=name):
+        audit([here.world.anvil.url], here.world.deployment, source)
+    place.write_bytes(bytes(len(kept)))
+    until(lambda: "damaged" in (api.get("/v1/rounds/2")["error"] or ""), what="the error about damage")
+    place.write_bytes(kept)
+    until(lambda: (run := api.run()) and run.state == "done", what="the run's end")
+    assert audit([here.world.anvil.url], here.world.deployment, source).recomputed == 2
