@@ -117,8 +117,11 @@ def test_an_adaptive_attack_does_at_least_what_a_fixed_one_does(workload: Worklo
     assert run(workload, replace(plan, attack="adaptive")).accuracy <= fixed
 
 
-def test_the_attackers_model_of_the_round_is_the_round(workload: Workload) -> None:
-    drill = Run(workload, replace(SMALL, rule="multi_krum", parameters=(2, 0), attack="ipm", root="good"))
+@pytest.mark.parametrize(("rule", "parameters"), [("multi_krum", (2, 0)), ("trimmed_mean", (2,))])
+def test_the_attackers_model_of_the_round_is_the_round(
+    workload: Workload, rule: str, parameters: tuple[int, ...]
+) -> None:
+    drill = Run(workload, replace(SMALL, rule=rule, parameters=parameters, attack="ipm", root="good"))
     seen: list[tuple[float, Scene]] = []
     plain = drill.attack.send
 

@@ -30,6 +30,9 @@ from tests.unit.folkmoot.worlds import MANIFEST, NAMES, World
 
 COORDINATOR = worlds.account(worlds.COORDINATOR).address
 KRUM = worlds.policy("multi_krum", (1, 0), 700, 900)
+TRIM = worlds.policy("trimmed_mean", (1,), 700, 900)
+FORMS = pytest.mark.parametrize("policy", [KRUM, TRIM], ids=["weighted", "trimmed"])
+"""One rule of each form of aggregate."""
 
 
 def world(policy: worlds.Policy = KRUM) -> World:
@@ -42,10 +45,11 @@ def honest(where: World, count: int = 5) -> list[tuple[worlds.Commitment, Update
     ]
 
 
+@FORMS
 @settings(max_examples=10, deadline=None)
-@given(st.permutations(range(5)))
-def test_the_order_of_entries_permutes_the_weights_only(order: list[int]) -> None:
-    where = world()
+@given(order=st.permutations(range(5)))
+def test_the_order_of_entries_permutes_the_weights_only(policy: worlds.Policy, order: list[int]) -> None:
+    where = world(policy)
     pairs = honest(where)
     first = where.outcome(pairs)
     second = where.outcome([pairs[i] for i in order])
@@ -55,8 +59,9 @@ def test_the_order_of_entries_permutes_the_weights_only(order: list[int]) -> Non
     assert second.next_exponents == first.next_exponents
 
 
-def test_any_range_of_leaves_is_the_slice_of_the_whole() -> None:
-    where = world()
+@FORMS
+def test_any_range_of_leaves_is_the_slice_of_the_whole(policy: worlds.Policy) -> None:
+    where = world(policy)
     pairs = honest(where)
     outcome = where.outcome(pairs)
     updates = [update for _, update in pairs]
@@ -72,17 +77,21 @@ def test_any_range_of_leaves_is_the_slice_of_the_whole() -> None:
         assert hashed == outcome.aggregate_tree.levels[0][first].tobytes()
 
 
+@FORMS
 @pytest.mark.parametrize("size", [1, LEAF * 10, 1 << 30])
-def test_the_outcome_does_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    where = world()
+def test_the_outcome_does_not_depend_on_the_chunks(
+    monkeypatch: pytest.MonkeyPatch, policy: worlds.Policy, size: int
+) -> None:
+    where = world(policy)
     expected = where.outcome(honest(where)).anchor
     monkeypatch.setattr(rounds, "_CHUNK_BYTES", size)
     assert where.outcome(honest(where)).anchor == expected
 
 
-def test_the_outcome_does_not_depend_on_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+@FORMS
+def test_the_outcome_does_not_depend_on_numba(monkeypatch: pytest.MonkeyPatch, policy: worlds.Policy) -> None:
     pytest.importorskip("numba")
-    where = world()
+    where = world(policy)
     pairs = honest(where)
     with acceleration.without_kernels():
         slow = where.outcome(pairs).anchor
