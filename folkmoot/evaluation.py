@@ -424,13 +424,15 @@ def _names(values: ArrayLike) -> NDArray[Any]:
             f"Labels, predictions and groups are one a row; these have the shape {list(array.shape)}."
         )
     if array.dtype.kind == "f":
+        if not (np.floor(array) == array).all():
+            raise InputError("A label, prediction or group is a number that is not whole.")
         array = array.astype(np.int64)
     return array.astype(str)
 
 
 def _ordered(names: Iterable[str]) -> list[str]:
     """Texts in order, whole numbers by value."""
-    return sorted(names, key=lambda name: (0, int(name), "") if _whole(name) else (1, 0, name))
+    return sorted(names, key=lambda name: (0, int(name), name) if _whole(name) else (1, 0, name))
 
 
 def _whole(name: str) -> bool:

@@ -5,15 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
+import torch
 
+from client.canary import Evaluator
+from client.tasks import Held
 from folkmoot.canary import CanaryReport, sign_canary, sign_release
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.commitment import Domain
 from folkmoot.coordinator_api import CoordinatorApi, Event
-from folkmoot.errors import CoordinatorError, FolkmootError
+from folkmoot.errors import CoordinatorError, FolkmootError, TaskError
 from folkmoot.evaluation import Measurement, measure
 from folkmoot.keystore import create
 from folkmoot.local.anvil import Anvil
@@ -25,6 +29,7 @@ from tests.integration.coordinator_world import (
     Process,
     Running,
     federation,
+    first_state,
     make_home,
     open_round,
     running,
@@ -223,6 +228,71 @@ def test_the_operator_may_release_a_withheld_round(
     assert (view(here, 1)["canary"]["released"], view(here, 1)["error"]) == (True, None)
     assert folkmoot(words) == 1
     assert "not withheld" in capsys.readouterr().err
+
+
+class Tiny:
+    """A task for the tiny model: the labels of its examples are what the first model says."""
+
+    name = MANIFEST.task
+    training: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self) -> None:
+        random = np.random.default_rng(5)
+        self.inputs = torch.from_numpy(random.normal(size=(400, 20)).astype(np.float32))
+        first = {key: torch.from_numpy(array) for key, array in first_state().model(MANIFEST).items()}
+        self.labels = self._guess(first)
+
+    def _guess(self, weights: Any) -> torch.Tensor:
+        return (self.inputs @ weights["weight"] + weights["bias"]).argmax(dim=1) % 3
+
+    def model(self) -> torch.nn.Module:
+        made = torch.nn.Module()
+        made.register_parameter("weight", torch.nn.Parameter(torch.zeros(20, 30)))
+        made.register_parameter("bias", torch.nn.Parameter(torch.zeros(30)))
+        return made
+
+    def load(self, partition: int, partitions: int, seed: int) -> Any:
+        raise AssertionError("an evaluator needs no private data")
+
+    def train(self, model: torch.nn.Module, data: Any, settings: dict[str, Any]) -> int:
+        raise AssertionError("an evaluator does not train")
+
+    def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
+        return {"loss": 1.0}
+
+    def examine(self, model: torch.nn.Module) -> Held:
+        return Held(self.labels, self._guess(model.state_dict()))
+
+
+def test_an_evaluator_measures_a_round_that_waits_already_and_those_that_come(here: Running) -> None:
+    here.api.start_run(2, 2, here.world.coordinator, here.domain)
+    probing(here, 1)
+    stranger = Evaluator(Tiny(), here.api, here.world["ada"])
+    line = next(stranger.run())
+    assert line["round"] == 1
+    assert "the evaluator of this federation is" in line["error"]
+    told = Evaluator(Tiny(), here.api, here.world[EVALUATOR]).run()
+    first = next(told)
+    assert (first["round"], first["fell"], first["before"]) == (1, False, 1.0)
+    assert 0.9 < first["after"] < 1, "the noise of the training is seen"
+    _, header, state = open_round(here.api, 2)
+    for name in ("ada", "ben"):
+        signed = train(here.world, name, header, state, scale=2.0)
+        here.api.submit_update(2, signed.wire, signed.data)
+    second = next(told)
+    assert (second["round"], second["fell"], second["before"]) == (2, True, first["after"])
+    until(lambda: view(here, 2)["step"] == "withheld", what="that it is withheld")
+
+
+def test_an_evaluator_needs_the_task_of_the_federation_and_an_accuracy(here: Running) -> None:
+    other, dull = Tiny(), Tiny()
+    other.name = "other"
+    with pytest.raises(TaskError, match="trains 'tests', not 'other'"):
+        Evaluator(other, here.api, here.world[EVALUATOR])
+    dull.examine = None  # type: ignore[assignment,method-assign]
+    here.api.start_run(1, 2, here.world.coordinator, here.domain)
+    probing(here, 1)
+    assert "measures no accuracy" in next(Evaluator(dull, here.api, here.world[EVALUATOR]).run())["error"]
 
 
 def test_killed_while_it_waits_for_the_canary_it_goes_on_waiting(anvil: Anvil, tmp_path: Path) -> None:

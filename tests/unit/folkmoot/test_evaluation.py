@@ -66,6 +66,12 @@ def test_whole_numbers_come_by_value_and_texts_after_them() -> None:
     assert [one.name for one in found.groups] == ["-1", "9", "10", "cat"], (
         "without groups, classes are groups"
     )
+    assert [one.name for one in measure({}, ["01", "1", "001"], ["1", "1", "1"]).classes] == [
+        "001",
+        "01",
+        "1",
+    ]
+    assert [one.name for one in measure({}, np.array([1.0, 0.0]), [1, 0]).classes] == ["0", "1"]
 
 
 def test_numbers_are_rounded_once_and_what_is_not_finite_is_null() -> None:
@@ -118,7 +124,14 @@ def test_a_class_that_only_the_trigger_brings_up_is_not_counted_as_a_class() -> 
 
 @pytest.mark.parametrize(
     ("labels", "predictions", "groups"),
-    [([0, 1], [0], None), ([], [], None), ([0, 1], [0, 1], ["a"]), ([[0, 1]], [[0, 1]], None)],
+    [
+        ([0, 1], [0], None),
+        ([], [], None),
+        ([0, 1], [0, 1], ["a"]),
+        ([[0, 1]], [[0, 1]], None),
+        ([0.0, 0.5], [0, 0], None),
+        ([0.0, float("nan")], [0, 0], None),
+    ],
 )
 def test_columns_that_do_not_fit_each_other(labels: Any, predictions: Any, groups: Any) -> None:
     with pytest.raises(InputError):

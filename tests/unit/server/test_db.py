@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
 from folkmoot.errors import DatabaseError
 from server.db import events, schema
 from server.db.engine import Database, make_engine, normalise_url
-from server.db.models import Entry, LogEntry
+from server.db.models import Entry, LogEntry, Round
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -55,6 +56,38 @@ def test_models_and_migrations_agree_on_postgresql(postgres: Engine) -> None:
         events.append(session, "run-started", {"run": "a"}, key="once")
     with database.read() as session:
         assert [entry.type for entry in events.after(session, 0)] == ["run-started"]
+
+
+@pytest.mark.parametrize("kind", ["engine", "postgres"])
+def test_a_database_of_the_first_schema_keeps_its_rounds(kind: str, request: pytest.FixtureRequest) -> None:
+    found: Engine = request.getfixturevalue(kind)
+    config = schema._config(found)
+    schema.upgrade(found)
+    command.downgrade(config, "0001")
+    row = {
+        "number": 7,
+        "step": "anchored",
+        "policy_id": 1,
+        "base": 6,
+        "base_state_root": "0x",
+        "base_momentum_root": "0x",
+        "base_state_sha256": "ab",
+        "header": b"h",
+        "header_hash": "0x",
+        "exponents": "[]",
+        "expect": 2,
+        "entries": 2,
+        "recomputed": 0,
+    }
+    columns = ", ".join(row)
+    values = ", ".join(f":{name}" for name in row)
+    with found.begin() as connection:
+        connection.execute(text(f"INSERT INTO rounds ({columns}) VALUES ({values})"), row)  # noqa: S608
+    schema.upgrade(found)
+    with Database(found).read() as session:
+        kept = session.get_one(Round, 7)
+        assert (kept.step, kept.base, kept.canary) == ("anchored", 6, None)
+    assert schema.differences(found) == []
 
 
 def test_empty_database_names_the_remedy(engine: Engine) -> None:
