@@ -30,6 +30,8 @@ from folkmoot import round as rounds
 from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.form import Form
 from folkmoot.aggregation.interface import RoundFacts
+from folkmoot.aggregation.path import path_update
+from folkmoot.aggregation.reference import compared_leaves, references
 from folkmoot.aggregation.rules import rule
 from folkmoot.aggregation.weighted_sum import aggregate_of, sum_lanes
 from folkmoot.commitment import Commitment, Domain
@@ -381,6 +383,51 @@ def gram_section() -> dict[str, Any]:
     }
 
 
+def references_section() -> dict[str, Any]:
+    """Section 8.3."""
+    manifest = vector_manifest()
+    exponents, others = (-12, 4, -40), [(-40, -12, 4), (-12, 4, -40)]
+    ours = [update_bytes(f"gram {i}", manifest) for i in range(3)]
+    theirs = [update_bytes(f"reference {i}", manifest) for i in range(2)]
+    found = references(
+        manifest,
+        exponents,
+        [MemoryUpdate(update) for update in ours],
+        [(MemoryUpdate(update), theirs_) for update, theirs_ in zip(theirs, others, strict=True)],
+    )
+    before = State(
+        *[state_values(f"path before {part}", manifest, 1 << 40) for part in ("theta", "momentum")]
+    )
+    moved = state_values("path moved", manifest, 150)
+    rest = state_values("path rest", manifest, 1 << 29)
+    shifts = np.repeat([26 + exponent for exponent in exponents], [LEAF * n for n in manifest.leaf_counts])
+    down = np.maximum(shifts, 0)
+    theta = before.theta - np.where(shifts < 0, moved // 100, (moved << down) + rest % (1 << down))
+    base = State(np.where(before.theta == 0, 0, theta), before.momentum)
+    hashed = stream("entries hash", 32)
+    chosen = compared_leaves(8196, hashed)
+    assert chosen is not None  # noqa: S101
+    return {
+        "about": "Section 8.3, for the manifest of section 2. products (by reference, then by update) and squares of "
+        "two references, with the exponents referenceExponents (reference by reference), and three updates. path: "
+        "the path from thetaBefore to thetaBase. compared: the first 20 and the last 5 of the comparedCount leaves "
+        "that are compared in a model of leaves.",
+        "exponents": text(exponents),
+        "updates": hexes(ours),
+        "references": hexes(theirs),
+        "referenceExponents": text(exponent for one in others for exponent in one),
+        "products": text(product for one in found for product in one.products),
+        "squares": text(one.square for one in found),
+        "thetaBefore": text(before.theta.tolist()),
+        "thetaBase": text(base.theta.tolist()),
+        "path": hexed(path_update(manifest, exponents, before, base).tobytes()),
+        "leaves": "8196",
+        "entriesHash": hexed(hashed),
+        "compared": text([*chosen[:20].tolist(), *chosen[-5:].tolist()]),
+        "comparedCount": str(len(chosen)),
+    }
+
+
 def weights_case(
     label: str, name: str, parameters: Sequence[int], vectors: Sequence[Sequence[int]]
 ) -> dict[str, Any]:
@@ -476,9 +523,9 @@ def trimmed_sum_section() -> dict[str, Any]:
     few = [update_bytes(f"few values {i}", manifest, 1) for i in range(5)]  # most values are equal
     most, least = bytes([255]) * LEAF, bytes([1]) * LEAF
     return {
-        "about": "Sections 3 and 9: as weightedSum, for the rules with a trimmed sum and the parameter trim; divisor is "
-        "W'. usual: two of seven updates at the edges, one that does not count. ties: most values are equal. lowered: "
-        "of four values two are left, whatever trim is. one: nothing can be trimmed.",
+        "about": "Sections 3 and 9: as weightedSum, for the rules with a trimmed sum and the parameter trim; divisor "
+        "is W'. usual: two of seven updates at the edges, one that does not count. ties: most values are equal. "
+        "lowered: of four values two are left, whatever trim is. one: nothing can be trimmed.",
         "usual": trimmed_case(2, [1, 1, 0, 1, 1, 1, 1], [most, *data, least]),
         "ties": trimmed_case(1, [1] * 5, few),
         "lowered": trimmed_case((1 << 32) - 1, [1, 1, 1, 0, 1], data),
@@ -711,6 +758,7 @@ def vectors() -> dict[str, Any]:
         "rounding": rounding_section(),
         "encoding": encoding_section(),
         "gram": gram_section(),
+        "references": references_section(),
         "weights": weights_section(),
         "weightedSum": weighted_sum_section(),
         "trimmedSum": trimmed_sum_section(),

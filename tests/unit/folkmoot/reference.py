@@ -7,8 +7,10 @@ and the contracts are tested against what it says.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
+from fractions import Fraction
 
 from eth_hash.auto import keccak
 
@@ -124,6 +126,41 @@ def gram(updates: Sequence[bytes], exponents: Sequence[int], leaf_counts: Sequen
         for x in updates
         for y in updates
     ]
+
+
+def references(
+    updates: Sequence[bytes],
+    exponents: Sequence[int],
+    others: Sequence[bytes],
+    other_exponents: Sequence[Sequence[int]],
+    leaf_counts: Sequence[int],
+) -> tuple[list[int], list[int]]:
+    """Products, by reference and by update, and squares."""
+
+    def values(update: bytes, ours: Sequence[int]) -> list[int]:
+        places = [
+            exponent for exponent, count in zip(ours, leaf_counts, strict=True) for _ in range(256 * count)
+        ]
+        return [(byte - 128) * 2 ** (place - min(ours)) for byte, place in zip(update, places, strict=True)]
+
+    here = [values(update, exponents) for update in updates]
+    there = [values(other, theirs) for other, theirs in zip(others, other_exponents, strict=True)]
+    products = [sum(x * y for x, y in zip(a, b, strict=True)) for b in there for a in here]
+    return products, [sum(x * x for x in b) for b in there]
+
+
+def path(before: int, base: int, exponent: int) -> int:
+    """One integer of the path: the quotient in units of 2^exponent, rounded half up."""
+    exact = Fraction(before - base) / Fraction(2) ** (26 + exponent)
+    return min(max(math.floor(exact + Fraction(1, 2)), -127), 127)
+
+
+def compared(leaves: int, entries_hash: bytes) -> list[int]:
+    s = (leaves + 4095) // 4096
+    drawn = [
+        k * s + int.from_bytes(keccak(entries_hash + k.to_bytes(4, "big")), "big") % s for k in range(4096)
+    ]
+    return [leaf for leaf in drawn if leaf < leaves]
 
 
 def multi_krum(product: Sequence[int], count: int, f: int, m: int) -> tuple[list[int], list[int]]:

@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from folkmoot.aggregation.interface import RoundFacts
-from folkmoot.aggregation.rules import PARAMETERS, rule
+from folkmoot.aggregation.reference import Reference, ReferencedFacts, Use
+from folkmoot.aggregation.rules import PARAMETERS, check_policy_rule, fewest_contributors, rule, uses
 from folkmoot.errors import InputError
+from folkmoot.policy import Policy
 from folkmoot.verdict import Reason
 from tests.unit.folkmoot import reference
 
@@ -63,3 +68,92 @@ def test_unknown_rule_names_the_known() -> None:
         rule("median")
     assert caught.value.code == "unknown-rule"
     assert PARAMETERS["multi_krum"] == ("f", "m")
+
+
+def policy(rule: str, parameters: tuple[int, ...], fewest: int = 5, most: int = 20) -> Policy:
+    return Policy(rule, parameters, 1, fewest, most, 8, 1024, 0, 60, 60, 60, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "parameters", "code", "why"),
+    [
+        ("median", (), "unknown-rule", "no aggregation rule 'median'"),
+        ("mean", (1,), "wrong-parameters", "has 0 parameters, not 1"),
+        ("multi_krum", (1,), "wrong-parameters", "has 2 parameters, not 1"),
+        ("multi_krum", (3, 0), "impossible-policy", "f = 3 attackers are no minority of a round with 5"),
+        ("nnm", (3, 0), "impossible-policy", "no minority"),
+        ("guarded_nnm", (3,), "impossible-policy", "no minority"),
+        ("root_veto", (9,), "impossible-policy", "no minority"),
+        ("multi_krum", (0, 0), "impossible-policy", "f = 0 attackers"),
+        ("root_veto", (0,), "impossible-policy", "f = 0 attackers"),
+        (
+            "multi_krum",
+            (2, 21),
+            "impossible-policy",
+            "m = 21 updates shall be selected, and a round has at most 20",
+        ),
+        ("nnm", (2, 21), "impossible-policy", "at most 20"),
+    ],
+)
+def test_a_policy_that_can_not_work_is_refused(
+    rule: str, parameters: tuple[int, ...], code: str, why: str
+) -> None:
+    with pytest.raises(InputError, match=why) as caught:
+        check_policy_rule(policy(rule, parameters))
+    assert caught.value.code == code
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERS))
+def test_every_rule_can_be_in_a_policy(name: str) -> None:
+    parameters = (2, 0)[: len(PARAMETERS[name])]
+    check_policy_rule(policy(name, parameters))
+    fewest = fewest_contributors(name, parameters)
+    assert fewest == (5 if parameters else 2)
+    check_policy_rule(policy(name, parameters, fewest))
+    if parameters:
+        with pytest.raises(InputError):
+            check_policy_rule(policy(name, parameters, fewest - 1))
+
+
+def test_fewest_contributors_of_what_never_works() -> None:
+    with pytest.raises(InputError, match="withstands none"):
+        fewest_contributors("multi_krum", (0, 0))
+
+
+def test_what_rules_use() -> None:
+    assert uses("mean") == uses("multi_krum") == frozenset()
+    assert uses("guided_mean") == {Use.PATH, Use.EARLIER}
+    assert uses("fltrust") == {Use.ROOT, Use.EARLIER}
+    with pytest.raises(InputError):
+        uses("median")
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERS))
+def test_a_rule_uses_what_it_says_and_nothing_else(name: str) -> None:
+    """What a rule does not use is left out of anchored rounds, so it must make no difference."""
+    rng = np.random.default_rng(3)
+    vectors = rng.integers(-40, 41, (9, 64)) + rng.integers(-60, 61, 64)
+    gram = tuple(tuple(int(x) for x in row) for row in vectors @ vectors.T)
+    squares = tuple(row[i] for i, row in enumerate(gram))
+
+    def compared(other: np.ndarray) -> Reference:
+        return Reference(tuple(int(x) for x in vectors @ other), int(other @ other))
+
+    known = {
+        Use.ROOT: {"root": compared(vectors[0] + vectors[1] - 2 * vectors[5])},
+        Use.PATH: {"path": compared(vectors[2] - vectors[3] + vectors[4])},
+        Use.EARLIER: {"earlier": (compared(vectors[6]),)},
+    }
+
+    def judged(kinds: frozenset[Use]) -> object:
+        chosen: dict[str, Any] = {}
+        for kind in kinds:
+            chosen |= known[kind]
+        facts = ReferencedFacts(gram, squares, ((1,),) * 9, **chosen)
+        return rule(name)(facts, (2, 0)[: len(PARAMETERS[name])])
+
+    everything = frozenset(Use)
+    assert judged(uses(name)) == judged(everything)
+    for kind in uses(name):
+        assert judged(frozenset({kind})) != judged(frozenset()), f"{name} does not use {kind}"

@@ -299,6 +299,39 @@ def test_gram() -> None:
     )
 
 
+def test_references() -> None:
+    section = VECTORS["references"]
+    counts = ints(VECTORS["manifest"]["leafCounts"])
+    flat = ints(section["referenceExponents"])
+    others = [flat[at : at + len(counts)] for at in range(0, len(flat), len(counts))]
+    products, squares = reference.references(
+        raws(section["updates"]), ints(section["exponents"]), raws(section["references"]), others, counts
+    )
+    assert products == ints(section["products"])
+    assert squares == ints(section["squares"])
+
+
+def test_path() -> None:
+    section = VECTORS["references"]
+    counts = ints(VECTORS["manifest"]["leafCounts"])
+    places = [
+        exponent
+        for exponent, count in zip(ints(section["exponents"]), counts, strict=True)
+        for _ in range(256 * count)
+    ]
+    before, base = ints(section["thetaBefore"]), ints(section["thetaBase"])
+    path = raw(section["path"])
+    assert list(path) == [128 + reference.path(*one) for one in zip(before, base, places, strict=True)]
+    assert len(set(path)) > 100, "not all of it is clamped"
+
+
+def test_compared_leaves() -> None:
+    section = VECTORS["references"]
+    found = reference.compared(int(section["leaves"]), raw(section["entriesHash"]))
+    assert [*found[:20], *found[-5:]] == ints(section["compared"])
+    assert len(found) == int(section["comparedCount"])
+
+
 @pytest.mark.parametrize("case", [name for name in VECTORS["weights"] if name != "about"])
 def test_weights(case: str) -> None:
     section = VECTORS["weights"][case]
