@@ -130,6 +130,11 @@ def test_report_needs_stake_and_a_signature(here: Running) -> None:
     header = base64.urlsafe_b64encode(json.dumps(stale).encode()).decode()
     answer = here.api._client().post("/v1/artifacts", content=report, headers={"Folkmoot-Upload": header})
     assert answer.json()["code"] == "signature-expired"
+    empty = base64.urlsafe_b64encode(
+        json.dumps({**stale, "deadline": str(int(time.time()) + 60), "signature": ""}).encode()
+    ).decode()
+    answer = here.api._client().post("/v1/artifacts", content=report, headers={"Folkmoot-Upload": empty})
+    assert answer.json()["code"] == "not-authorised"
 
 
 def test_event_stream_is_taken_up_where_it_broke(here: Running) -> None:

@@ -72,8 +72,8 @@ def _store_report(coordinator: Coordinator, body: bytes, proof: str) -> StoredVi
         claim = json.loads(base64.urlsafe_b64decode(proof + "=" * (-len(proof) % 4)))
         account, deadline = str(claim["account"]), int(claim["deadline"])
         signature = bytes.fromhex(str(claim["signature"]).removeprefix("0x"))
-        if not is_address(account) or not 0 <= deadline < 2**63 or len(signature) != 65:
-            raise ValueError("account, deadline or signature")
+        if not is_address(account) or not 0 <= deadline < 2**63:
+            raise ValueError("account or deadline")
     except (ValueError, KeyError, TypeError, RecursionError) as exc:
         message = "The header Folkmoot-Upload is not base64url of {account, deadline, signature}."
         raise Problem(422, "invalid-upload", message, "See docs/architecture.md.") from exc
@@ -84,6 +84,8 @@ def _store_report(coordinator: Coordinator, body: bytes, proof: str) -> StoredVi
         raise Problem(422, "invalid-report", "The report is not JSON.", "Send a JSON document.") from exc
     sha256 = hashlib.sha256(body).hexdigest()
     try:
+        if len(signature) != 65:
+            raise ValueError("it has not 65 bytes")
         signer = Account.recover_message(
             upload_message(coordinator.domain, sha256, deadline), signature=signature
         )
