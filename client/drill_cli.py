@@ -39,8 +39,10 @@ GRID_RULES = (
     "root_cosine@good",
     "root_veto:{f}@good",
     "root_guard@good",
+    "rooted_mean@good",
     "root_veto:{f}@biased",
     "root_guard@biased",
+    "rooted_mean@biased",
 )
 """Rows of a grid; {f} is the number of attackers."""
 
