@@ -18,6 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.numpy_support import carray
 
 from folkmoot.arrays import F32, I64, U8, U16, U32, U64
 
@@ -218,7 +219,7 @@ _STRIP = 4096  # coordinates that are trimmed at a time
 
 @_compiled
 def _count_below(row: U8, tried: U8, below: U16) -> None:
-    """Add 1 where ``row < tried``. A function of its own, as are the next two: see ``_copy``."""
+    """Add 1 where ``row < tried``. A function of its own, as are the next two: see ``_sum``."""
     for place in range(row.shape[0]):
         below[place] = np.uint16(below[place] + np.uint16(row[place] < tried[place]))
 
@@ -270,32 +271,34 @@ def add_trimmed(values: U8, ends: int, total: U32) -> None:
 
 
 _TILE = 4  # rows by rows that are multiplied side by side: each byte that is loaded serves four products
-_BLOCK = 16384  # places that a tile covers at a time, so that its sums stay below 255 * 128 * 16384 < 2^30
+_BLOCK = (
+    32768  # bytes of a row that a tile covers at a time, so that its sums stay below 255 * 128 * 32768 < 2^30
+)
 
 
 @_compiled
-def _copy(row: U8, out: U8) -> np.int32:
-    """Copy bytes and return their sum. A function of its own, as LLVM makes vector code of it only so."""
+def _sum(row: U8) -> np.int32:
+    """Sum of bytes. A function of its own, as LLVM makes vector code of it only so."""
     total = np.int32(0)
-    for place in range(row.shape[0]):
-        byte = row[place]
-        out[place] = byte
+    for byte in row:
         total = np.int32(total + np.int32(byte))
     return total
 
 
-@_compiled
-def copy(row: U8, out: U8) -> int:
-    """Copy uint8[m] to the first places of ``out`` and return the sum of the bytes."""
-    total = 0
-    for first in range(0, row.shape[0], _BLOCK):
-        total += int(_copy(row[first : first + _BLOCK], out[first : first + _BLOCK]))
-    return total
+@_generated
+def _pointer(typing: Any, address: Any) -> Any:
+    """Point to the bytes at an address."""
+    kind = cast(Any, types.CPointer)(types.uint8)
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(kind))
+
+    return kind(address), code
 
 
 @_generated
-def _tile(typing: Any, values: Any, row: Any, column: Any, start: Any, end: Any, out: Any) -> Any:
-    """Fill int32[4, 4] with ``sum_c x_rc (x_sc - 128)`` for four rows r and four rows s of uint8[k, m].
+def _tile(typing: Any, addresses: Any, row: Any, column: Any, start: Any, end: Any, out: Any) -> Any:
+    """Fill int32[4, 4] with ``sum_c x_rc (x_sc - 128)`` for four rows r and four rows s of bytes x.
 
     It is written in LLVM's language, since LLVM makes no use of VNNI in a loop: that instruction multiplies four
     bytes without a sign by four bytes with one and adds the products to a sum. Where the processor lacks it, LLVM
@@ -303,14 +306,14 @@ def _tile(typing: Any, values: Any, row: Any, column: Any, start: Any, end: Any,
 
     Args:
         typing: numba's.
-        values: The bytes x, C-contiguous.
+        addresses: int64[k], where the rows are.
         row: The first r. Rows past the last one are the last one again.
         column: The first s, likewise.
         start: The first place c.
         end: One after the last place; ``end - start`` is a multiple of 64.
         out: The sums, C-contiguous.
     """
-    return types.void(values, types.intp, types.intp, types.intp, types.intp, out), _tile_code
+    return types.void(addresses, types.intp, types.intp, types.intp, types.intp, out), _tile_code
 
 
 def _tile_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -341,16 +344,17 @@ def _tile_code(context: Any, builder: Any, signature: Any, arguments: Any) -> An
             total = builder.add(total, builder.add(even, odd))
         return total
 
-    values, out = (
+    addresses, out = (
         context.make_array(signature.args[index])(context, builder, arguments[index]) for index in (0, 5)
     )
-    count, length = tools.unpack_tuple(builder, values.shape)
+    (count,) = tools.unpack_tuple(builder, addresses.shape)
     last = builder.sub(count, size(1))
 
     def rows(first: Any) -> list[Any]:
         places = [builder.add(first, size(offset)) for offset in range(_TILE)]
         places = [builder.select(builder.icmp_signed("<", place, last), place, last) for place in places]
-        return [builder.gep(values.data, [builder.mul(place, length)]) for place in places]
+        numbers = [builder.load(builder.gep(addresses.data, [place])) for place in places]
+        return [builder.inttoptr(number, ir.IntType(8).as_pointer()) for number in numbers]
 
     _, row, column, start, end, _ = arguments
     left, right = rows(row), rows(column)
@@ -372,28 +376,28 @@ def _tile_code(context: Any, builder: Any, signature: Any, arguments: Any) -> An
 
 
 @_compiled
-def add_products(values: U8, size: int, sums: I64, out: I64) -> None:
-    """Add the inner products of the rows of ``uint8[k, m] - 128`` to int64[k, k].
+def add_products(addresses: I64, size: int, out: I64) -> None:
+    """Add the inner products of k rows of ``byte - 128`` to int64[k, k].
 
     Args:
-        values: The bytes, C-contiguous.
-        size: So many places count, from the first; a multiple of 64.
-        sums: int64[k], the sum of these bytes of each row.
+        addresses: int64[k], where in memory the rows are. The caller keeps them there.
+        size: Bytes of a row, a multiple of 64.
         out: Only the lower triangle is filled.
     """
-    count = values.shape[0]
+    count = addresses.shape[0]
     tile = np.empty((_TILE, _TILE), dtype=np.int32)
-    for i in range(count):
-        for j in range(i + 1):
-            out[i, j] -= 128 * (sums[j] - 128 * size)
+    sums = np.empty(count, dtype=np.int64)
     for first in range(0, size, _BLOCK):
         last = min(first + _BLOCK, size)
+        for i in range(count):
+            row = carray(_pointer(addresses[i] + first), last - first)
+            sums[i] = _sum(row) - 128 * (last - first)
         for i in range(0, count, _TILE):
             for j in range(0, i + 1, _TILE):
-                _tile(values, i, j, first, last, tile)
+                _tile(addresses, i, j, first, last, tile)
                 for r in range(min(_TILE, count - i)):
                     for s in range(min(_TILE, i + r - j + 1)):
-                        out[i + r, j + s] += tile[r, s]
+                        out[i + r, j + s] += tile[r, s] - 128 * sums[j + s]
 
 
 @_compiled

@@ -29,7 +29,7 @@ def gram_matrix(manifest: Manifest, exponents: Sequence[int], updates: Sequence[
         manifest: The model's layout.
         exponents: One a tensor.
         updates: k valid updates (no byte 0x00, padding 0x80). About ``_CHUNK_BYTES`` of them are looked at in one step,
-            which takes twice that memory, nine times without numba; neither depends on the model's size.
+            which takes nine times that memory without numba; neither depends on the model's size.
 
     Returns:
         k rows of k integers.
@@ -42,13 +42,12 @@ def gram_matrix(manifest: Manifest, exponents: Sequence[int], updates: Sequence[
         return ()
     sums = {exponent: np.zeros((count, count), dtype=np.int64) for exponent in set(exponents)}
     chunk = max(4, _CHUNK_BYTES // (LEAF * count))
-    copies = np.empty((count, LEAF * min(chunk, manifest.leaves)), dtype=np.uint8)
     for first in range(0, manifest.leaves, chunk):
         last = min(first + chunk, manifest.leaves)
-        rows = [update.read(first, last).reshape(-1) for update in updates]
+        rows = [np.ascontiguousarray(update.read(first, last)).reshape(-1) for update in updates]
         for exponent, start, end in _exponent_runs(manifest, exponents, first, last):
             run = slice(LEAF * (start - first), LEAF * (end - first))
-            _add_products([row[run] for row in rows], copies, sums[exponent])
+            _add_products([row[run] for row in rows], sums[exponent])
         del rows  # before the next ones are read
     smallest = min(exponents)
     total = [[0] * count for _ in range(count)]
@@ -61,19 +60,18 @@ def gram_matrix(manifest: Manifest, exponents: Sequence[int], updates: Sequence[
     return tuple(tuple(line) for line in total)
 
 
-def _add_products(rows: list[U8], copies: U8, total: I64) -> None:
+def _add_products(rows: list[U8], total: I64) -> None:
     """Add inner products to the lower triangle of int64[k, k].
 
     Args:
-        rows: k rows, uint8[m] each, m a multiple of 64.
-        copies: uint8[k, m or more], room for the rows side by side.
+        rows: k rows, uint8[m] each, contiguous, m a multiple of 64.
         total: Where to add.
     """
     size = rows[0].size
     kernels = acceleration.kernels(len(rows) * size)
     if kernels is not None:
-        sums = np.array([kernels.copy(row, copy) for row, copy in zip(rows, copies, strict=True)])
-        kernels.add_products(copies, size, sums, total)
+        addresses = np.array([row.ctypes.data for row in rows], dtype=np.int64)
+        kernels.add_products(addresses, size, total)
         return
     wide = np.array(rows, dtype=np.float64)
     wide -= 128
