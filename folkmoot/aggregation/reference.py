@@ -24,7 +24,7 @@ from enum import StrEnum
 import numpy as np
 
 from folkmoot.aggregation.interface import RoundFacts
-from folkmoot.arrays import F32, I64
+from folkmoot.arrays import F32, I64, U8
 from folkmoot.errors import InputError
 from folkmoot.fixed_point import LEAF
 from folkmoot.hashing import keccak
@@ -34,7 +34,7 @@ from folkmoot.updates import UpdateReader
 COMPARED_LEAVES = 4096
 """Most leaves on which earlier updates are compared with the round's."""
 
-_CHUNK_BYTES = 4 << 20  # bytes of all updates that are looked at in one step
+_CHUNK_BYTES = 16 << 20  # bytes of all updates that are looked at in one step
 _EXACT = 1024  # coordinates whose products a float32 sums without rounding: 127^2 * 1024 < 2^24
 
 
@@ -165,10 +165,10 @@ class _Sums:
         self.squares: I64 = np.zeros(others, dtype=np.int64)
         self.own: I64 = np.zeros(updates, dtype=np.int64)
 
-    def add(self, ours: F32, theirs: F32) -> None:
-        """Add coordinates: float32[k, m] and float32[r, m]."""
+    def add(self, ours: U8, theirs: U8) -> None:
+        """Add coordinates: uint8[k, m] and uint8[r, m]."""
         for at in range(0, ours.shape[1], _EXACT):
-            a, b = ours[:, at : at + _EXACT], theirs[:, at : at + _EXACT]
+            a, b = (_integers(values[:, at : at + _EXACT]) for values in (ours, theirs))
             self.products += (b @ a.T).astype(np.int64)
             self.squares += np.einsum("ij,ij->i", b, b).astype(np.int64)
             self.own += np.einsum("ij,ij->i", a, a).astype(np.int64)
@@ -180,9 +180,13 @@ def _runs(tensors: I64) -> list[tuple[int, int, int]]:
     return [(int(tensors[start]), start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _values(updates: Sequence[UpdateReader], first: int, last: int, leaves: I64 | None) -> F32:
-    """float32[k, m]: the integers of the leaves ``first`` to ``last``, or of those that are named."""
+def _values(updates: Sequence[UpdateReader], first: int, last: int, leaves: I64 | None) -> U8:
+    """uint8[k, m]: the bytes of the leaves ``first`` to ``last``, or of those that are named."""
     rows = [update.read(first, last) if leaves is None else update.pick(leaves) for update in updates]
-    values = np.stack([row.reshape(-1) for row in rows]).astype(np.float32)
-    values -= 128
-    return values
+    return np.stack([row.reshape(-1) for row in rows])
+
+
+def _integers(values: U8) -> F32:
+    integers = values.astype(np.float32)
+    integers -= 128
+    return integers
