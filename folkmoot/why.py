@@ -57,6 +57,8 @@ class Judgement:
         )
         if self.credited is not None and self.credited != part.pay:
             return f"{text}; but the ledger credited {format_amount(self.credited)}: run `folkmoot audit`."
+        if part.pay == 0:
+            return f"{text}."
         if self.credited is not None:
             return f"{text}, credited by the ledger."
         if part.final:
@@ -150,12 +152,16 @@ def reputation_text(found: Mapping[str, Any]) -> str:
     rounds, counted, pending, root = (int(found[name]) for name in ("rounds", "counted", "pending", "root"))
     reasons = ", ".join(f"{reason} {int(count)}" for reason, count in found["leftOut"].items())
     text = (
-        f"Standing {int(found['standing'])} of {FULL}: {rounds} rounds, {int(found['delivered'])} delivered, "
+        f"Standing {int(found['standing'])} of {FULL}: {_rounds(rounds)}, {int(found['delivered'])} delivered, "
         f"{counted} counted, {rounds - counted} left out{f' ({reasons})' if reasons else ''}; "
         f"earned {format_amount(int(found['earned']))}"
     )
     if pending:
         text += f", {format_amount(pending)} more if no challenge succeeds"
     if root:
-        text += f"; led {root} rounds with an entry of its own"
+        text += f"; led {_rounds(root)} with an entry of its own"
     return text + "."
+
+
+def _rounds(count: int) -> str:
+    return f"{count} round{'' if count == 1 else 's'}"

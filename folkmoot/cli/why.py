@@ -196,7 +196,7 @@ def _nothing(
             code="round-void",
         )
     if found.anchor is None:
-        left = found.anchor_deadline - chain.now()
+        left = found.anchor_deadline - chain.timestamp()
         due = f"due in at most {format_duration(left)}" if left > 0 else "late: anybody may cancel the round"
         return InputError(
             f"Round {number} is not anchored yet, so it has no verdicts; {who} {entry}. The anchor is {due}.",

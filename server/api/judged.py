@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from sqlalchemy import Row, Select, func, select
 from sqlalchemy.orm import Session
@@ -13,8 +11,7 @@ from sqlalchemy.orm import Session
 from folkmoot.reputation import Part
 from folkmoot.verdict import Reason, Verdict
 from folkmoot.why import Judgement, judge, weighed_in
-from server.api.parts import Parts
-from server.chain.indexer import by_name
+from server.api.parts import Parts, RoundTotals
 from server.db.models import ChainEvent, Entry, Round
 from server.rounds.steps import PHASES, Step
 
@@ -22,47 +19,82 @@ JUDGED = tuple(step for step, phase in PHASES.items() if phase in ("anchored", "
 """Steps of rounds whose verdicts are on the chain."""
 
 
-@dataclass(frozen=True)
-class _Totals:
-    """What the entries of a round have in common."""
-
-    largest: int
-    entries: int
-    sharers: int
-    coordinator: str
-
-
-def own_entries(address: str) -> Select[Entry, str, int]:
-    """A query for the judged entries of an account: entry, step and policy of the round."""
-    query = select(Entry, Round.step, Round.policy_id).join(Round, Round.number == Entry.round)
+def own_entries(address: str) -> Select[Entry, Round]:
+    """A query for the judged entries of an account, with their rounds."""
+    query = select(Entry, Round).join(Round, Round.number == Entry.round)
     return query.where(Round.step.in_(JUDGED), Entry.contributor == address)
 
 
-def judgements(here: Parts, session: Session, rows: Sequence[Row[Entry, str, int]]) -> list[Judgement]:
-    """Explain entries that were found with `own_entries`, all of one account."""
-    totals = _totals(session, {entry.round for entry, _, _ in rows})
-    return [
-        _judgement(here, session, entry, step, policy_id, totals[entry.round])
-        for entry, step, policy_id in rows
-    ]
-
-
-def parts_of(here: Parts, session: Session, addresses: Sequence[str]) -> dict[str, list[Part]]:
-    """What accounts got in all judged rounds, oldest first."""
-    columns = select(Entry.round, Entry.contributor, Entry.weight, Entry.reason, Round.step, Round.policy_id)
-    query = columns.join(Round, Round.number == Entry.round).where(
-        Round.step.in_(JUDGED), Entry.contributor.in_(addresses)
-    )
-    rows = session.execute(query.order_by(Entry.round)).all()
-    totals = _totals(session, {row[0] for row in rows})
-    found: defaultdict[str, list[Part]] = defaultdict(list)
-    for number, contributor, weight, reason, step, policy_id in rows:
-        part = _part(here, number, contributor, weight or 0, _reason(reason), step, policy_id, totals[number])
-        found[contributor].append(part)
+def judgements(here: Parts, session: Session, rows: Sequence[Row[Entry, Round]]) -> list[Judgement]:
+    """Explain entries that were found with `own_entries`, all of one account, in their order."""
+    if not rows:
+        return []
+    address = rows[0][0].contributor
+    totals = _totals(here, session, {round_.number: round_.verdicts_sha256 or "" for _, round_ in rows})
+    credited = _credited(session, address, list(totals))
+    found = []
+    for entry, round_ in rows:
+        verdict, shared = _verdict(entry), totals[round_.number]
+        weighed: list[str] = []
+        if "copyOf" in verdict.numbers:
+            query = select(Entry).where(Entry.round == entry.round).order_by(Entry.position)
+            weighed = weighed_in([_verdict(other) for other in session.scalars(query)], shared.coordinator)
+        policy = here.policy(round_.policy_id)
+        part = _part(verdict, shared, round_.number, round_.step, policy.reward)
+        found.append(
+            judge(
+                part,
+                verdict,
+                policy,
+                entries=shared.entries,
+                credited=credited.get(round_.number),
+                weighed=weighed,
+            )
+        )
     return found
 
 
-def _totals(session: Session, numbers: Collection[int]) -> dict[int, _Totals]:
+def parts_of(here: Parts, session: Session, address: str) -> list[Part]:
+    """What an account got in all judged rounds, oldest first."""
+    query = (
+        select(
+            Entry.position,
+            Entry.weight,
+            Entry.reason,
+            Round.number,
+            Round.step,
+            Round.policy_id,
+            Round.verdicts_sha256,
+        )
+        .join(Round, Round.number == Entry.round)
+        .where(Round.step.in_(JUDGED), Entry.contributor == address)
+        .order_by(Entry.round)
+    )
+    rows = session.execute(query).all()
+    totals = _totals(here, session, {number: digest or "" for _, _, _, number, _, _, digest in rows})
+    return [
+        _part(
+            Verdict(position, address, weight or 0, _reason(reason)),
+            totals[number],
+            number,
+            step,
+            here.policy(policy_id).reward,
+        )
+        for position, weight, reason, number, step, policy_id, _ in rows
+    ]
+
+
+def _totals(here: Parts, session: Session, verdicts: dict[int, str]) -> dict[int, RoundTotals]:
+    """What rounds have in common, by number, from their numbers and verdicts files."""
+    missing = [number for number, digest in verdicts.items() if (number, digest) not in here.totals]
+    for number, found in _counted(session, missing).items():
+        here.totals[number, verdicts[number]] = found
+    return {number: here.totals[number, digest] for number, digest in verdicts.items()}
+
+
+def _counted(session: Session, numbers: Sequence[int]) -> dict[int, RoundTotals]:
+    if not numbers:
+        return {}
     opened = session.execute(
         select(ChainEvent.subject, ChainEvent.arguments).where(
             ChainEvent.name == "RoundOpened", ChainEvent.subject.in_([str(number) for number in numbers])
@@ -74,58 +106,45 @@ def _totals(session: Session, numbers: Collection[int]) -> dict[int, _Totals]:
             Entry.round.in_(numbers), Entry.contributor.in_(set(coordinators.values()))
         )
     )
-    own = {number for number, contributor in theirs if coordinators.get(number) == contributor}
+    own = {number for number, contributor in theirs if coordinators[number] == contributor}
     counted = session.execute(
         select(Entry.round, func.max(Entry.weight), func.count())
         .where(Entry.round.in_(numbers))
         .group_by(Entry.round)
     )
     return {
-        number: _Totals(largest or 0, count, count - (number in own), coordinators.get(number, ""))
+        number: RoundTotals(largest or 0, count, count - (number in own), coordinators[number])
         for number, largest, count in counted
     }
 
 
-def _part(
-    here: Parts,
-    number: int,
-    contributor: str,
-    weight: int,
-    reason: Reason,
-    step: str,
-    policy_id: int,
-    totals: _Totals,
-) -> Part:
+def _credited(session: Session, address: str, numbers: Sequence[int]) -> dict[int, int]:
+    """What the ledger credited to an account for those of the rounds that are settled."""
+    subjects = [str(number) for number in numbers]
+    settled = session.scalars(
+        select(ChainEvent.subject).where(ChainEvent.name == "RoundSettled", ChainEvent.subject.in_(subjects))
+    )
+    amounts = dict.fromkeys((int(subject) for subject in settled), 0)
+    events = session.execute(
+        select(ChainEvent.subject, ChainEvent.arguments).where(
+            ChainEvent.name == "RewardCredited",
+            ChainEvent.subject.in_(subjects),
+            ChainEvent.arguments["contributor"].as_string() == address,
+        )
+    )
+    return amounts | {int(subject): int(arguments["amount"]) for subject, arguments in events}
+
+
+def _part(verdict: Verdict, shared: RoundTotals, number: int, step: str, reward: int) -> Part:
     return Part(
         number,
-        weight,
-        reason,
-        totals.largest,
-        totals.sharers,
-        here.policy(policy_id).reward,
+        verdict.weight,
+        verdict.reason,
+        shared.largest,
+        shared.sharers,
+        reward,
         final=PHASES[Step(step)] == "final",
-        root=contributor == totals.coordinator,
-    )
-
-
-def _judgement(
-    here: Parts, session: Session, entry: Entry, step: str, policy_id: int, totals: _Totals
-) -> Judgement:
-    verdict = _verdict(entry)
-    part = _part(
-        here, entry.round, entry.contributor, verdict.weight, verdict.reason, step, policy_id, totals
-    )
-    weighed: list[str] = []
-    if "copyOf" in verdict.numbers:
-        query = select(Entry).where(Entry.round == entry.round).order_by(Entry.position)
-        weighed = weighed_in([_verdict(other) for other in session.scalars(query)], totals.coordinator)
-    credited = None
-    if by_name(session, "RoundSettled", str(entry.round)):
-        events = by_name(session, "RewardCredited", str(entry.round))
-        amounts = {event.arguments["contributor"]: int(event.arguments["amount"]) for event in events}
-        credited = amounts.get(entry.contributor, 0)
-    return judge(
-        part, verdict, here.policy(policy_id), entries=totals.entries, credited=credited, weighed=weighed
+        root=verdict.contributor == shared.coordinator,
     )
 
 

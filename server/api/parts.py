@@ -59,6 +59,20 @@ class EventHub:
             return events.newest(session)
 
 
+@dataclass(frozen=True, slots=True)
+class RoundTotals:
+    """What the entries of a judged round have in common."""
+
+    largest: int
+    """Largest weight."""
+    entries: int
+    """Number of entries."""
+    sharers: int
+    """Entries that are not the coordinator's own."""
+    coordinator: str
+    """Account that opened the round."""
+
+
 @dataclass
 class Parts:
     """What the routes work with."""
@@ -69,6 +83,8 @@ class Parts:
     hub: EventHub
     models: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a model file is made, so that it is made once."""
+    totals: dict[tuple[int, str], RoundTotals] = field(default_factory=dict)
+    """By round and verdicts file, which fixes them: reputations need those of every round, at every request."""
     _policies: dict[int, Policy] = field(default_factory=dict)
 
     def policy(self, policy_id: int) -> Policy:

@@ -360,15 +360,13 @@ class ContributorView(View):
     """Refused answers that bore its signature."""
     rewards: str
     """Tokens credited to it."""
-    standing: int
-    """From 0 to 1024, from the verdicts (docs/protocol.md section 17). It changes neither weights nor stake."""
 
 
 class ReputationView(View):
     """What the verdicts on an account add up to, over the anchored rounds that this coordinator led."""
 
     standing: int
-    """From 0 to 1024."""
+    """From 0 to 1024 (docs/protocol.md section 17). It changes neither weights nor stake."""
     rounds: int
     """Rounds with an entry of it, those that it led itself left aside."""
     counted: int

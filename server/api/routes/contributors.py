@@ -68,7 +68,7 @@ def contributor(here: Here, address: Address) -> ContributorDetailView:
             **view.model_dump(),
             claimable=str(here.coordinator.ledger.claimable(address)),
             reputation=ReputationView.model_validate(
-                reputation(judged.parts_of(here, session, [address])[address]).to_json()
+                reputation(judged.parts_of(here, session, address)).to_json()
             ),
             history=history,
             refused=[refusal_view(refusal) for refusal in refusals],
@@ -104,7 +104,6 @@ def _views(here: Parts, session: Session, addresses: list[str]) -> list[Contribu
         return []
     members = here.coordinator.vault.members(addresses)
     rewards = _rewards(session)
-    parts = judged.parts_of(here, session, addresses)
 
     def counted(model: type[Entry] | type[Refusal], *conditions: object) -> dict[str, int]:
         query = select(model.contributor, func.count()).where(model.contributor.in_(addresses), *conditions)  # type: ignore[arg-type]
@@ -121,7 +120,6 @@ def _views(here: Parts, session: Session, addresses: list[str]) -> list[Contribu
             weighted=weighted.get(address, 0),
             refusals=refusals.get(address, 0),
             rewards=str(sum(rewards[address].values())),
-            standing=reputation(parts[address]).standing,
         )
         for address in addresses
     ]
