@@ -78,6 +78,18 @@ def test_standing_by_hand() -> None:
     assert after(*[full] * 60, *[0] * 60).standing == 0
 
 
+@given(st.integers(0, FULL), st.integers(0, FULL), weights, weights, rounds_of_weights)
+def test_more_weight_is_never_worse(
+    low: int, high: int, less: int, more: int, rounds: list[list[int]]
+) -> None:
+    """Neither standing nor pay falls with a larger weight or a higher standing before."""
+    (low, high), (less, more) = sorted((low, high)), sorted((less, more))
+    largest = max(more, 1)
+    assert next_standing(low, less, largest) <= next_standing(high, more, largest)
+    others = rounds[0][1:]
+    assert payments(REWARD, [less, *others, 1])[0] <= payments(REWARD, [more, *others, 1])[0]
+
+
 @given(rounds_of_weights)
 def test_forgetting_is_exponential(rounds: list[list[int]]) -> None:
     """Two pasts that go through the same rounds come together by an eighth a round, and rounding never parts them."""
@@ -214,6 +226,23 @@ def test_a_scaled_copy_earns_nothing(name: str, seed: int, scale: int) -> None:
     small = updates // 5
     results = rule(name)(facts_of(np.vstack([small, scale * small[2]]), path=shared), ())
     assert (results[-1].weight, results[-1].reason) == (0, Reason.COPY)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_rare_data_is_paid_in_part_and_keeps_a_standing(name: str) -> None:
+    """Whose examples are mostly of a class that nobody else has shares two fifths of the direction."""
+    weights, standing = [], START
+    for number in range(1, 25):
+        updates, shared = trained(number, 7)
+        rng = np.random.default_rng(number + 100)
+        rare = np.rint(0.4 * shared + rng.normal(0, 24, shared.size)).astype(np.int64)
+        results = rule(name)(facts_of(np.vstack([updates, rare]), path=shared), ())
+        weights.append(results[-1].weight)
+        standing = next_standing(standing, weights[-1], max(result.weight for result in results))
+        assert paid(results)[-1] > 0
+    assert min(weights) > 0
+    assert max(weights) < 1 << 16
+    assert standing > FULL // 8
 
 
 @pytest.mark.parametrize("name", OURS)
