@@ -80,7 +80,8 @@ contract TrimmedSumTest is Test {
         }
         bytes memory aggregate = _libraries.trimmedLeaf(trim, weights, leaves);
         uint256 divisor = _libraries.trimmedDivisor(trim, counted);
-        for (uint256 j = 0; j < 256; ++j) {
+        // Another quarter of the coordinates in each run.
+        for (uint256 j = seed % 4; j < 256; j += 4) {
             (uint256 sum, uint256 left) = _sorted(trim, weights, leaves, j);
             vm.assertEq(divisor, left, "how many values are left");
             vm.assertEq(_libraries.weightedValue(aggregate, j, divisor), int256(sum) - int256(128 * left), "coordinate");
