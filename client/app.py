@@ -14,7 +14,7 @@ from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.drill import drill_mod
-from client.tasks import Task, load_task
+from client.tasks import Task, load_task, root
 from folkmoot.errors import TaskError
 from folkmoot.flower import records
 from folkmoot.flower.contributor import Contributor
@@ -40,7 +40,11 @@ def train(message: Message, context: Context) -> Message:
         )
     model = _model(task, message)
     settings: dict[str, Any] = dict(manifest.training)
-    data = task.load(contributor.partition, contributor.partitions, int(settings.get("split_seed", 0)))
+    seed = int(settings.get("split_seed", 0))
+    if contributor.root:
+        data = root.load(task, contributor.root, seed)
+    else:
+        data = task.load(contributor.partition, contributor.partitions, seed)
     # Other batches each round, and yet the same ones if the round has to be trained again.
     settings["seed"] = int.from_bytes(RoundHeader.decode(said.header).seed[:4], "big")
     examples = task.train(model, data, settings)

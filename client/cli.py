@@ -67,6 +67,14 @@ def join(
     attack: Annotated[
         str, typer.Option(help="Poison one's own updates, for drills: sign-flip or sign-flip:SCALE.")
     ] = "",
+    root: Annotated[
+        str,
+        typer.Option(
+            metavar="good|biased",
+            help="With the coordinator's keystore: train on the task's root set; what comes of it is compared with the "
+            "others, never summed. Good, for real use; biased lacks half of the classes, to see what that does.",
+        ),
+    ] = "",
     port: Annotated[int, typer.Option(help="Port of the node's own Runtime API; 0 takes a free one.")] = 0,
     root_certificates: Annotated[
         Path | None, typer.Option(help="Certificates for the SuperLink's TLS. Default: the system's.")
@@ -109,6 +117,7 @@ def join(
         node.check_chain(endpoint, addresses)
         node.check_coordinator(api, addresses)
         meeting_place.check()
+        node.check_root(endpoint, addresses, address, root)
         lacking = node.missing_stake(endpoint, addresses, address)
         if lacking and stake is None:
             from folkmoot.chain.amounts import format_amount
@@ -119,7 +128,7 @@ def join(
                 code="stake-too-low",
             )
         manifest = node.check_base(endpoint, api, addresses)
-        node.check_task_apart(task, manifest)
+        node.check_task_apart(task, manifest, root)
     account = unlock(keystore, password_file)
     if lacking and stake is not None:
         _stake(rpc, addresses, account, stake, json_)
@@ -135,6 +144,7 @@ def join(
         partition=which,
         partitions=partitions,
         attack=attack,
+        root=root,
     )
     options = node.NodeOptions(
         superlink=meeting_place,
@@ -286,6 +296,13 @@ def task_list(json_: Json = False) -> None:
 def task_init(
     task: TaskName,
     out: Annotated[Path, typer.Option(help="Folder to write; it can be served as a mirror.")],
+    root_digest: Annotated[
+        str,
+        typer.Option(
+            help="Commit to a root set: the sha256 of the root data that the coordinator will hold, or good or biased "
+            "for a shipped task's."
+        ),
+    ] = "",
     json_: Json = False,
 ) -> None:
     """Write what a federation starts from: manifest, initial model and genesis file.
@@ -293,9 +310,11 @@ def task_init(
     Example: folkmoot task init --task mnist --out genesis/
     """
     from client.genesis import write_genesis
-    from client.tasks import load_task
+    from client.tasks import load_task, root
 
-    made = write_genesis(load_task(task), out)
+    loaded = load_task(task)
+    committed = root.parse_digest(loaded, root_digest) if root_digest else ""
+    made = write_genesis(loaded, out, committed)
     shown = {
         "genesis": str(out / "genesis.json"),
         "task": made.manifest.task,
@@ -306,6 +325,8 @@ def task_init(
         if made.guessed
         else "from one training on this machine's data",
     }
+    if committed:
+        shown["root set"] = committed
     document = {
         "genesis": str(out / "genesis.json"),
         "task": made.manifest.task,
@@ -315,6 +336,7 @@ def task_init(
         "genesisHash": "0x" + made.genesis.hash.hex(),
         "exponents": list(made.genesis.exponents),
         "guessed": made.guessed or None,
+        "rootDigest": committed or None,
     }
     emit(document, json_, pairs(shown))
 
@@ -322,6 +344,10 @@ def task_init(
 def task_check(
     task: TaskName,
     manifest: Annotated[Path, typer.Option(metavar="FILE", help="Manifest of the federation.")],
+    root: Annotated[
+        str,
+        typer.Option(metavar="good|biased", help="Also check that this root set is the one committed to."),
+    ] = "",
     json_: Json = False,
 ) -> None:
     """Check that a task has a federation's model: the same name, the same tensors.
@@ -330,6 +356,7 @@ def task_check(
     """
     from client import node
     from client.tasks import load_task
+    from client.tasks import root as root_sets
     from folkmoot.manifest import Manifest
 
     try:
@@ -338,7 +365,10 @@ def task_check(
         raise InputError(
             f"The manifest {manifest} can't be read: {error.strerror}.", remedy="Check the path."
         ) from error
-    node.check_task(load_task(task), Manifest.from_json(data))
+    federations, loaded = Manifest.from_json(data), load_task(task)
+    node.check_task(loaded, federations)
+    if root:
+        root_sets.check(loaded, root, dict(federations.training))
     emit({"task": task, "fits": True}, json_, f"The task {task} has the federation's model.")
 
 

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 NAMES = ("mnist", "digits")
 """Tasks that can be drilled."""
 
-ROOT_EXAMPLES = 10
-"""Examples of each class in the root set."""
-
 _SPLIT_SEED = 2025
 
 
@@ -67,8 +64,8 @@ def _workload(
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(labels))
     rest = order[test:]
     classes = int(labels.max()) + 1
-    root = np.concatenate([rest[labels[rest] == label][:ROOT_EXAMPLES] for label in range(classes)])
-    train = np.setdiff1d(rest, root)
+    root, train = partition.set_aside(labels, rest)
+    train = np.sort(train)
     pixels = inputs.astype(np.float32)
 
     def examples(places: NDArray[np.int64]) -> Examples:

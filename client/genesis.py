@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from client.tasks import Task
+from client.tasks import Task, root
 from folkmoot.errors import InputError, TaskError
 from folkmoot.genesis import Genesis, calibrated_exponent, first_exponent
 from folkmoot.hashing import keccak, sha256_hex
@@ -34,17 +34,22 @@ class Start:
 _CALIBRATION_SHARES = 5  # a shipped task's training is tried on one of so many shares, as a contributor would
 
 
-def start_of(task: Task) -> Start:
+def start_of(task: Task, root_digest: str = "") -> Start:
     """Compute the start of a federation on a task.
 
     The first exponents come from one real training on this machine's data. Where it has none, they are a guess.
+
+    Args:
+        task: The task.
+        root_digest: SHA-256 of the coordinator's root data, which the genesis is to bind; empty for none.
 
     Raises:
         TaskError: The training settings lack ``local_steps`` or ``learning_rate``.
         ManifestError: The model can't be used.
     """
     values = {name: tensor.numpy() for name, tensor in task.model().state_dict().items()}
-    manifest = Manifest.from_arrays(task.name, values, task.training)
+    committed = {root.SETTING: root_digest} if root_digest else {}
+    manifest = Manifest.from_arrays(task.name, values, {**task.training, **committed})
     state = State.genesis(manifest, values)
     try:
         exponent = first_exponent(float(task.training["learning_rate"]), int(task.training["local_steps"]))
@@ -78,14 +83,16 @@ def _calibrated(task: Task, manifest: Manifest, guesses: tuple[int, ...]) -> tup
     )
 
 
-def write_genesis(task: Task, folder: Path) -> Start:
+def write_genesis(task: Task, folder: Path, root_digest: str = "") -> Start:
     """Write the start of a federation in the layout of docs/protocol.md section 12, and as ``genesis.json``.
+
+    Arguments are as in ``start_of``.
 
     Raises:
         InputError: The folder can't be written.
         TaskError: See ``start_of``.
     """
-    start = start_of(task)
+    start = start_of(task, root_digest)
     document = start.genesis.to_json()
     try:
         for data in (start.manifest.to_json(), start.state.to_bytes(), document):

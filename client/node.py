@@ -140,8 +140,38 @@ def check_base(rpc: Rpc, api: CoordinatorApi, deployment: Deployment) -> Manifes
     return manifest
 
 
-def check_task_apart(task: str, manifest: Manifest) -> None:
+def check_root(rpc: Rpc, deployment: Deployment, account: str, root: str) -> None:
+    """Check that the coordinator's account, and nobody else, joins with a root set.
+
+    Args:
+        rpc: The chain.
+        deployment: The addresses.
+        account: Who joins.
+        root: The root set's name; empty for a contributor.
+
+    Raises:
+        InputError: Somebody else has a root set, or the coordinator has none.
+    """
+    coordinator = LedgerReader(rpc, deployment.ledger).coordinator()
+    if root and account != coordinator:
+        raise InputError(
+            f"{account} is not the coordinator ({coordinator}): its update would be summed like any other.",
+            remedy="Leave out --root, or give the coordinator's --keystore.",
+            code="not-coordinator",
+        )
+    if not root and account == coordinator:
+        raise InputError(
+            "The coordinator's own update is the root update: it is compared with the others, never summed and never "
+            "paid.",
+            remedy="Add --root to hold a root set; contribute from another account.",
+            code="coordinator-without-root",
+        )
+
+
+def check_task_apart(task: str, manifest: Manifest, root: str = "") -> None:
     """Do `check_task` in a process of its own: torch would stay in this one, which only waits from then on.
+
+    With ``root``, the root set of that name is checked as well.
 
     Raises:
         LocalError: The task does not have the federation's model; message and code are those of the check.
@@ -149,7 +179,8 @@ def check_task_apart(task: str, manifest: Manifest) -> None:
     with tempfile.TemporaryDirectory(prefix="folkmoot-join-") as folder:
         path = Path(folder, "manifest.json")
         path.write_bytes(manifest.to_json())
-        run_folkmoot(["task", "check", "--task", task, "--manifest", path])
+        words = ["--root", root] if root else []
+        run_folkmoot(["task", "check", "--task", task, "--manifest", path, *words])
 
 
 def check_task(task: Task, manifest: Manifest) -> None:

@@ -238,7 +238,12 @@ def serve(
 def train(
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds to run.")],
     expect: Annotated[
-        int, typer.Option("--expect", min=1, help="Contributors after whose answers a round need not wait.")
+        int,
+        typer.Option(
+            "--expect",
+            min=1,
+            help="Answers after which a round need not wait: one a contributor, one more for a root set.",
+        ),
     ],
     coordinator: Url = DEFAULT_URL,
     superlink: Annotated[

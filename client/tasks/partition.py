@@ -17,6 +17,12 @@ from folkmoot.errors import TaskError
 
 MINIMUM_EXAMPLES = 8
 
+ROOT_EXAMPLES = 10
+"""Examples of each class that the shipped tasks set aside as a root set."""
+
+ROOTS = ("good", "biased")
+"""Root sets of the shipped tasks: one with every class, one with the first half of them, for trying."""
+
 
 def dirichlet(
     labels: NDArray[Any], partitions: int, seed: int, *, alpha: float = 0.5, minimum: int = MINIMUM_EXAMPLES
@@ -89,6 +95,41 @@ def rare(
     for place, part in enumerate(np.array_split(order, holders)):
         shares[place] = np.sort(np.concatenate([shares[place], part]))
     return shares
+
+
+def set_aside(
+    labels: NDArray[Any], indices: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Take a root set out of the training examples: the first ROOT_EXAMPLES of each class.
+
+    Args:
+        labels: One class label an example of the whole data set.
+        indices: Of the training examples.
+
+    Returns:
+        Indices of the root set, class by class, and of what is left for the contributors, in their order.
+    """
+    classes = np.unique(labels[indices])
+    root = np.concatenate([indices[labels[indices] == one][:ROOT_EXAMPLES] for one in classes])
+    return root, indices[~np.isin(indices, root)]
+
+
+def root_set(labels: NDArray[Any], indices: NDArray[np.int64], kind: str) -> NDArray[np.int64]:
+    """Return the indices of the root set of a kind.
+
+    Args:
+        labels: One class label an example of the whole data set.
+        indices: Of the training examples.
+        kind: One of ROOTS.
+
+    Raises:
+        TaskError: If there is no such root set.
+    """
+    if kind not in ROOTS:
+        raise TaskError(f"There is no root set {kind!r}.", remedy=f"Root sets are {', '.join(ROOTS)}.")
+    root, _ = set_aside(labels, indices)
+    classes = np.unique(labels[root])
+    return root if kind == "good" else root[np.isin(labels[root], classes[: len(classes) // 2])]
 
 
 def _fill_up(owner: NDArray[np.int64], partitions: int, minimum: int, rng: np.random.Generator) -> None:

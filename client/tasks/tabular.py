@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from client.tasks import Data, Held, partition, supervised
+from client.tasks import Data, Held, supervised
+from client.tasks.partition import root_set, set_aside, share_of
 from folkmoot.errors import TaskError
 
 if TYPE_CHECKING:
@@ -58,9 +59,15 @@ class TabularTask:
         )
 
     def load(self, partition: int, partitions: int, seed: int) -> Data:
-        """Return one contributor's share of the four fifths that are for training."""
-        _, indices = self._split()
-        return self._share(indices, partition, partitions, seed)
+        """Return one contributor's share of the four fifths that are for training, less the root set."""
+        _, labels = self._read()
+        _, indices = set_aside(labels, self._split()[1])
+        return self._tensors(indices[share_of(labels[indices], partition, partitions, seed)])
+
+    def root(self, kind: str) -> Data:
+        """Return the examples that the coordinator may hold: 10 of each class, or of the first half of them."""
+        _, labels = self._read()
+        return self._tensors(root_set(labels, self._split()[1], kind))
 
     def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
         """Train in place with SGD."""
@@ -83,10 +90,6 @@ class TabularTask:
         values = self._read()[0][:, column]
         places = np.searchsorted(np.quantile(values, (0.25, 0.5, 0.75)), values[indices])
         return np.array([f"{name}, quarter {place + 1}" for place in places.tolist()])
-
-    def _share(self, indices: NDArray[np.int64], which: int, partitions: int, seed: int) -> Data:
-        _, labels = self._read()
-        return self._tensors(indices[partition.share_of(labels[indices], which, partitions, seed)])
 
     def _split(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the indices of the test set and of the training set."""

@@ -48,6 +48,8 @@ class Contributor:
     """How many shares there are."""
     attack: str = ""
     """For drills: how to poison our own updates, ``sign-flip`` or ``sign-flip:SCALE``. Empty: not at all."""
+    root: str = ""
+    """Of the coordinator's own node: which root set it trains on. Empty: a contributor."""
 
     @property
     def chain_id(self) -> int:
@@ -75,6 +77,7 @@ class Contributor:
             "partition": self.partition,
             "partitions": self.partitions,
             "attack": self.attack,
+            "root": self.root,
         }
         _write(self.home / CONTRIBUTOR_FILE, (json.dumps(document, indent=2) + "\n").encode())
 
@@ -105,6 +108,7 @@ class Contributor:
                 partition=int(document["partition"]),
                 partitions=int(document["partitions"]),
                 attack=str(document.get("attack", "")),
+                root=str(document.get("root", "")),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(

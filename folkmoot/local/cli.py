@@ -37,6 +37,13 @@ Attack = Annotated[
     ),
 ]
 Rule = Annotated[str, typer.Option(help="Aggregation rule with its parameters, e.g. mean or multi_krum:1,0.")]
+Root = Annotated[
+    str,
+    typer.Option(
+        metavar="good|biased",
+        help="Also start a node of the coordinator's with a root set, which root_guard and others compare with.",
+    ),
+]
 
 
 def register(root: typer.Typer) -> None:
@@ -51,6 +58,7 @@ def demo(
     task: Task = "mnist",
     attack: Attack = None,
     rule: Rule = "multi_krum:1,0",
+    root: Root = "",
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
     home: Annotated[
         Path | None,
@@ -79,6 +87,7 @@ def demo(
         attackers=parse_attacks(attack, {contributors: DEMO_ATTACK} if contributors > 2 else {}),
         rule=name,
         parameters=parameters,
+        root=root,
     )
     console = _console(json_)
     summary = Demo(plan, rounds, console, keep=keep).run()
@@ -91,6 +100,7 @@ def up(
     task: Task = "digits",
     attack: Attack = None,
     rule: Rule = "multi_krum:1,0",
+    root: Root = "",
     home: Annotated[Path, typer.Option(help="Folder that keeps all of it between starts.")] = DEFAULT_HOME,
     api_port: Annotated[int, typer.Option(help="Port of the coordinator's API.")] = 8800,
     chain_port: Annotated[int, typer.Option(help="Port of the local chain.")] = 8545,
@@ -106,7 +116,7 @@ def up(
     from folkmoot.local.processes import Supervisor
 
     name, parameters = parse_rule(rule)
-    plan = Plan(home.absolute(), task, contributors, parse_attacks(attack, {}), name, parameters)
+    plan = Plan(home.absolute(), task, contributors, parse_attacks(attack, {}), name, parameters, root)
     console = _console(json_)
     with Supervisor(plan.logs) as supervisor:
         federation = LocalFederation(
@@ -135,7 +145,7 @@ def up(
             f"SuperLink   {federation.superlink}\nkeys, logs  {plan.home}\n\nTry, in another terminal:\n"
             f"  export FOLKMOOT_RPC={federation.rpc_url} FOLKMOOT_DEPLOYMENT={plan.deployment_file}\n"
             f"  folkmoot status\n"
-            f"  folkmoot train --rounds 3 --expect {contributors} --coordinator {federation.api_url} "
+            f"  folkmoot train --rounds 3 --expect {plan.entries} --coordinator {federation.api_url} "
             f"--superlink {federation.superlink} \\\n"
             f"      --keystore {plan.keystore('coordinator')} --password-file {plan.password_file}\n\n"
             "Ctrl-C ends it; the next start goes on where it was.",
@@ -149,6 +159,7 @@ def prepare(
     contributors: Contributors = 3,
     task: Task = "digits",
     rule: Rule = "multi_krum:1,0",
+    root: Root = "",
     home: Annotated[Path, typer.Option(help="Folder to make.")] = DEFAULT_HOME,
     json_: Json = False,
 ) -> None:
@@ -162,7 +173,7 @@ def prepare(
     from folkmoot.local.federation import prepare as make
 
     name, parameters = parse_rule(rule)
-    plan = Plan(home.absolute(), task, contributors, {}, name, parameters)
+    plan = Plan(home.absolute(), task, contributors, {}, name, parameters, root)
     if plan.deployment_file.exists():
         emit({"home": str(plan.home), "made": False}, json_, f"{plan.home} holds a federation already.")
         return

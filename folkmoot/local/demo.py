@@ -32,6 +32,9 @@ from folkmoot.local.processes import Supervisor
 NAMES = ("Ada", "Ben", "Cleo", "Dora", "Emil", "Fay", "Gus", "Hana", "Ivo", "Jana")
 """What the contributors are called on the screen, in order."""
 
+ROOT_TITLE = "root set"
+"""What the coordinator's own node is called there."""
+
 STALL_SECONDS = 120.0
 """Seconds without any event after which the demo gives up."""
 
@@ -100,6 +103,7 @@ class Demo:
         self.console.print(
             f"{self.plan.contributors} strangers train [bold]{self.plan.task}[/] for {self.rounds} rounds. "
             + (f"But {attackers}. " if attackers else "")
+            + ("The coordinator compares with a root set. " if self.plan.root else "")
             + "Nobody trusts anybody.\n"
         )
         with self.console.status("starting the chain") as status:
@@ -109,6 +113,8 @@ class Demo:
             prepared = prepare(self.plan, federation.rpc_url, lambda text: status.update(f"making {text}"))
             for number, name in enumerate(self.plan.names(), 1):
                 self.names[prepared.addresses[name]] = self._title(number)
+            if self.plan.root:
+                self.names[prepared.addresses["coordinator"]] = ROOT_TITLE
             gas = sum(prepared.report.gas.values())
             self._done(f"six contracts deployed for {gas:,} gas; the deployer holds no role")
             self._done(f"{self.plan.contributors} contributors staked, the coordinator bonded")
@@ -219,10 +225,15 @@ class Demo:
         per_update = [t.gas.get("commit", 0) / max(1, len(t.committed)) for t in self.told]
         attackers = [self._title(number) for number in self.plan.attackers]
         # Weight by contributor and round; an update that was refused on arrival has none.
-        weights = [(self._name(verdict), int(verdict["weight"])) for t in self.told for verdict in t.verdicts]
+        weights = [
+            (self._name(verdict), int(verdict["weight"]))
+            for t in self.told
+            for verdict in t.verdicts
+            if verdict["reason"] != "root"
+        ]
         for told in self.told:
             refused = told.refused.keys() & self.names.keys() - told.received.keys()
-            weights += [(self.names[account], 0) for account in refused]
+            weights += [(self.names[one], 0) for one in refused if self.names[one] != ROOT_TITLE]
         of_attackers = [weight for name, weight in weights if name in attackers]
         given, kept = len(of_attackers), sum(1 for weight in of_attackers if weight)
         honest = sum(1 for name, weight in weights if not weight and name not in attackers)
@@ -301,6 +312,8 @@ class Demo:
                 table.add_row(name, "-", "no", "", f"[red]refused on arrival: {told.refused[account]}[/]")
             elif verdict is None:
                 table.add_row(name, size, "no", "", "[yellow]did not take part[/]")
+            elif verdict["reason"] == "root":
+                table.add_row(name, size, "yes", "", "[cyan]root, compared and never summed[/]")
             else:
                 good = int(verdict["weight"]) > 0
                 style = "green" if good else "red"
@@ -364,7 +377,8 @@ class Demo:
                 except ValueError:
                     continue
                 if isinstance(found, dict) and found.get("version") == number:
-                    return {str(key): float(value) for key, value in found["metrics"].items()}
+                    metrics = found["metrics"].items()
+                    return {str(key): float(value) for key, value in metrics if value is not None}
             time.sleep(0.05)
         raise LocalError(
             f"The evaluator said nothing about version {number}.", remedy=f"Read {log}.", code="demo-stalled"
@@ -436,7 +450,9 @@ def _round_gas(told: Told) -> int:
 def _result_line(command: str | Path, result: dict[str, Any]) -> str:
     match str(command):
         case "task":
-            return escape(_metric_text({k: float(v) for k, v in result.get("metrics", {}).items()}))
+            return escape(
+                _metric_text({k: float(v) for k, v in result.get("metrics", {}).items() if v is not None})
+            )
         case "vote":
             return (
                 f"[dim]{format_amount(int(result['weight']))} votes {result['vote']}[/]"

@@ -41,6 +41,9 @@ CONTRIBUTOR_STAKE = 100 * UNIT
 CONTRIBUTOR_ALLOCATION = 150 * UNIT
 REWARD = 100 * UNIT
 
+ROOTS = ("good", "biased")
+"""Root sets of the shipped tasks."""
+
 GENESIS_FILE = "genesis.json"
 """Name of the genesis file in its folder."""
 
@@ -64,6 +67,8 @@ class Plan:
     """Aggregation rule."""
     parameters: tuple[int, ...] = (1, 0)
     """Its parameters."""
+    root: str = ""
+    """Root set that a node with the coordinator's account holds: ``good``, ``biased``, or none."""
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -82,6 +87,10 @@ class Plan:
                     f"Contributor {number} can't attack: there are {self.contributors}.",
                     remedy="Number them from 1.",
                 )
+        if self.root not in ("", *ROOTS):
+            raise InputError(
+                f"There is no root set {self.root!r}.", remedy=f"Root sets are {', '.join(ROOTS)}."
+            )
 
     @property
     def deployment_file(self) -> Path:
@@ -112,6 +121,11 @@ class Plan:
     def logs(self) -> Path:
         """Folder of the processes' logs."""
         return self.home / "logs"
+
+    @property
+    def entries(self) -> int:
+        """Updates that a round has if nobody is missing: one a contributor, and the root update."""
+        return self.contributors + bool(self.root)
 
     def names(self) -> list[str]:
         """Names of the contributors, in order."""
@@ -168,7 +182,8 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     for account in accounts.values():
         anvil.fund(rpc, account.address)
     say(f"initial model of the task {plan.task}")
-    run_folkmoot(["task", "init", "--task", plan.task, "--out", plan.genesis])
+    committed = ["--root-digest", plan.root] if plan.root else []
+    run_folkmoot(["task", "init", "--task", plan.task, "--out", plan.genesis, *committed])
     roots = genesis_roots(plan.genesis / GENESIS_FILE, plan.genesis)
     policy = suggest(
         plan.genesis,
@@ -178,7 +193,9 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
         min_stake=CONTRIBUTOR_STAKE,
         bond=COORDINATOR_STAKE,
         reward=REWARD,
-        min_contributors=min(fewest_contributors(plan.rule, plan.parameters), plan.contributors),
+        # The contract counts the root update among the entries.
+        min_contributors=min(fewest_contributors(plan.rule, plan.parameters), plan.contributors)
+        + bool(plan.root),
     )
     (plan.home / "policy.json").write_text(json.dumps(policy_file.to_json(policy), indent=2) + "\n")
     say("contracts")
@@ -216,7 +233,7 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
 
 
 class LocalFederation:
-    """The running processes of a federation: chain, coordinator, SuperLink, one SuperNode a contributor.
+    """The running processes of a federation: chain, coordinator, SuperLink, one SuperNode a contributor or root set.
 
     A context manager around a `Supervisor`: leaving the block ends every process.
 
@@ -314,29 +331,34 @@ class LocalFederation:
         api.close()
 
     def start_nodes(self) -> None:
-        """Start one `folkmoot join` a contributor, all at once."""
+        """Start one `folkmoot join` a contributor, and one for the root set, all at once."""
         for number, name in enumerate(self.plan.names(), 1):
             attack = self.plan.attackers.get(number)
-            self.supervisor.start(
-                name,
-                [
-                    *folkmoot_command("join", "--home", self.plan.node_home(name)),
-                    *("--rpc", self.rpc_url, "--coordinator", self.api_url, "--superlink", self.superlink),
-                    *("--deployment", self.plan.deployment_file, "--task", self.plan.task),
-                    *("--partition", f"{number - 1}/{self.plan.contributors}"),
-                    *("--keystore", self.plan.keystore(name), "--password-file", self.plan.password_file),
-                    *(("--attack", attack) if attack else ()),
-                ],
-                environment=self.environment(name),
-                wave="nodes",
-            )
+            share = ("--partition", f"{number - 1}/{self.plan.contributors}")
+            self._start_node(name, name, *share, *(("--attack", attack) if attack else ()))
+        if self.plan.root:
+            self._start_node("root", "coordinator", "--root", self.plan.root)
+
+    def _start_node(self, name: str, key: str, *words: str) -> None:
+        self.supervisor.start(
+            name,
+            [
+                *folkmoot_command("join", "--home", self.plan.node_home(name)),
+                *("--rpc", self.rpc_url, "--coordinator", self.api_url, "--superlink", self.superlink),
+                *("--deployment", self.plan.deployment_file, "--task", self.plan.task),
+                *("--keystore", self.plan.keystore(key), "--password-file", self.plan.password_file),
+                *words,
+            ],
+            environment=self.environment(name),
+            wave="nodes",
+        )
 
     def start_training(self, rounds: int) -> None:
         """Start `folkmoot train`; its end is no failure if it succeeded."""
         self.supervisor.start(
             "train",
             [
-                *folkmoot_command("train", "--rounds", str(rounds), "--expect", str(self.plan.contributors)),
+                *folkmoot_command("train", "--rounds", str(rounds), "--expect", str(self.plan.entries)),
                 *("--coordinator", self.api_url, "--superlink", self.superlink),
                 *(
                     "--keystore",

@@ -26,6 +26,7 @@ EXPECTED = {
     "client/tasks/digits.py",
     "client/tasks/mnist.py",
     "client/tasks/partition.py",
+    "client/tasks/root.py",
     "client/tasks/supervised.py",
     "client/tasks/tabular.py",
     "folkmoot/__init__.py",

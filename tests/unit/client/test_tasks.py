@@ -84,7 +84,7 @@ def test_shares_of_a_task_are_disjoint_and_the_test_set_is_not_in_them() -> None
 
     test, train = task._split()
     assert set(test).isdisjoint(train)
-    assert sum(len(task.load(share, 4, 7)) for share in range(4)) == len(train)
+    assert sum(len(task.load(share, 4, 7)) for share in range(4)) == len(train) - len(task.root("good"))
 
 
 def test_training_settings_that_are_missing() -> None:

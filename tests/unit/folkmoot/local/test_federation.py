@@ -43,6 +43,13 @@ def test_an_attacker_must_be_a_contributor(tmp_path: Path) -> None:
         Plan(tmp_path, contributors=3, attackers={4: "sign-flip"})
 
 
+def test_a_root_set_is_one_more_entry(tmp_path: Path) -> None:
+    assert Plan(tmp_path, contributors=3).entries == 3
+    assert Plan(tmp_path, contributors=3, root="biased").entries == 4
+    with pytest.raises(InputError, match="no root set 'huge'"):
+        Plan(tmp_path, root="huge")
+
+
 def test_a_folder_with_a_federation_is_not_made_again(tmp_path: Path) -> None:
     plan = Plan(tmp_path)
     plan.deployment_file.write_text("{}")
