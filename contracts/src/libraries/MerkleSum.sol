@@ -48,13 +48,18 @@ library MerkleSum {
 
     /// @notice The node above two nodes. Reverts when a sum leaves 64 bits: no honest tree comes near.
     function parent(Node memory left, Node memory right) internal pure returns (Node memory node) {
-        node.hash = keccak256(
+        node.hash = hashParent(left, right);
+        node.absolute = left.absolute + right.absolute;
+        node.squares = left.squares + right.squares;
+    }
+
+    /// @notice Hash of the node above two nodes, whatever sums it claims.
+    function hashParent(Node memory left, Node memory right) internal pure returns (bytes32) {
+        return keccak256(
             abi.encodePacked(
                 bytes1(0x01), left.hash, left.absolute, left.squares, right.hash, right.absolute, right.squares
             )
         );
-        node.absolute = left.absolute + right.absolute;
-        node.squares = left.squares + right.squares;
     }
 
     /// @notice The root that a node at `index` of the lowest level has with these siblings, from the lowest up.

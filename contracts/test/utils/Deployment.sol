@@ -80,9 +80,9 @@ abstract contract Deployment is Test {
         vm.startPrank(deployer.addr);
         token = new MootToken(timelockAddress, ledgerAddress, genesis);
         vault = new StakeVault(token, timelockAddress, ledgerAddress, UNBONDING_PERIOD);
-        registry = new ModelRegistry(timelockAddress, ledgerAddress, GENESIS_STATE);
+        registry = new ModelRegistry(timelockAddress, ledgerAddress, genesisState());
         ledger = new RoundLedger(
-            timelockAddress, vault, token, registry, coordinator.addr, MANIFEST_HASH, GENESIS_HASH, policy()
+            timelockAddress, vault, token, registry, coordinator.addr, manifestHash(), GENESIS_HASH, policy()
         );
         timelock = new TimelockController(TIMELOCK_DELAY, proposers, new address[](1), address(0));
         governor = new MootGovernor(
@@ -91,8 +91,18 @@ abstract contract Deployment is Test {
         vm.stopPrank();
     }
 
+    /// @notice State root of version 0.
+    function genesisState() internal view virtual returns (bytes32) {
+        return GENESIS_STATE;
+    }
+
+    /// @notice Hash of the model's layout.
+    function manifestHash() internal view virtual returns (bytes32) {
+        return MANIFEST_HASH;
+    }
+
     /// @notice The first policy.
-    function policy() internal view returns (IRoundLedger.Policy memory) {
+    function policy() internal view virtual returns (IRoundLedger.Policy memory) {
         uint32[] memory parameters = new uint32[](2);
         parameters[0] = 1;
         return IRoundLedger.Policy({

@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { IFraudProofs } from "./interfaces/IFraudProofs.sol";
+import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
+import { Commitments } from "./libraries/Commitments.sol";
+import { Layout } from "./libraries/Layout.sol";
+import { MerkleSum } from "./libraries/MerkleSum.sol";
+import { MerkleTree } from "./libraries/MerkleTree.sol";
+import { Openings } from "./libraries/Openings.sol";
+import { OuterStep } from "./libraries/OuterStep.sol";
+import { PolicyId, RoundId } from "./libraries/Types.sol";
+import { WeightedSum } from "./libraries/WeightedSum.sol";
+
+/// @title Proofs that an anchor is wrong, by one leaf.
+contract FraudProofs is IFraudProofs {
+    /// @dev What the proofs need of a round.
+    struct Facts {
+        RoundId round;
+        IRoundLedger.Round stored;
+        IRoundLedger.Policy policy;
+        bytes32 baseStateRoot;
+        uint256 leaves;
+        uint256 depth;
+        uint256 tensors;
+        Layout.Place place;
+    }
+
+    /// @dev A round header, decoded.
+    struct Header {
+        uint64 round;
+        bytes32 manifestHash;
+        bytes32 baseStateRoot;
+        uint32 policyId;
+        uint8 bits;
+        bytes32 seed;
+        bytes exponents;
+    }
+
+    /// @dev Largest weight that any rule gives.
+    uint256 private constant MAX_WEIGHT = 1 << 16;
+    /// @dev Stands for the sums of what is no leaf: more than a node can claim.
+    uint256 private constant INVALID = type(uint256).max;
+    /// @dev Bytes of a leaf of theta or momentum.
+    uint256 private constant STATE_LEAF_BYTES = 8 * Layout.LEAF;
+    /// @dev Rules whose weights are 0 or 1.
+    bytes32 private constant MEAN = "mean";
+    bytes32 private constant MULTI_KRUM = "multi_krum";
+    /// @dev Rules whose aggregate is a trimmed sum; their weights are 0 or 1 too.
+    bytes32 private constant TRIMMED_MEAN = "trimmed_mean";
+    bytes32 private constant GUARDED_TRIMMED_MEAN = "guarded_trimmed_mean";
+
+    /// @inheritdoc IFraudProofs
+    IRoundLedger public immutable override ledger;
+    bytes32 private immutable _manifestHash;
+
+    /// @param ledger_ The ledger; its policies must name this contract as their verifier.
+    constructor(IRoundLedger ledger_) {
+        ledger = ledger_;
+        _manifestHash = ledger_.manifestHash();
+    }
+
+    // The proofs.
+
+    /// @inheritdoc IFraudProofs
+    function proveAggregate(
+        Case calldata case_,
+        Entry[] calldata entries,
+        uint256 place,
+        Opening calldata claimed,
+        bytes calldata hints
+    ) external {
+        Facts memory facts = _open(case_, place);
+        _requireEntries(facts, entries);
+        _requirePath(
+            MerkleTree.climb(MerkleTree.Kind.Aggregate, claimed.leaf, place, _path(facts, claimed.siblings)),
+            case_.anchor.aggregateRoot
+        );
+        bytes32 truth;
+        if (place < facts.leaves) {
+            bytes memory sum = _isTrimmed(facts)
+                ? _trimmedSum(facts, case_.anchor.weights, entries, place, hints)
+                : _weightedSum(facts, case_.anchor.weights, entries, place);
+            truth = MerkleTree.leaf(MerkleTree.Kind.Aggregate, sum);
+        }
+        _report(facts, Lie.Aggregate, place, claimed.leaf != truth);
+    }
+
+    /// @inheritdoc IFraudProofs
+    function proveOuterStep(Case calldata case_, uint256 place, Step calldata step) external {
+        Facts memory facts = _open(case_, place);
+        _requireNextState(facts, place, step);
+        bytes32 theta;
+        bytes32 momentum;
+        if (place < facts.leaves) {
+            _requireBase(facts, case_.anchor, place, step);
+            (theta, momentum) = _stepLeaf(_settings(facts, case_.anchor, step.header), step);
+        }
+        _report(facts, Lie.OuterStep, place, step.nextTheta.leaf != theta || step.nextMomentum.leaf != momentum);
+    }
+
+    /// @inheritdoc IFraudProofs
+    function proveUpdate(Case calldata case_, Entry[] calldata entries, Fault calldata fault) external {
+        Facts memory facts = _open(case_, fault.level == 0 ? fault.index : 0);
+        _requireEntries(facts, entries);
+        _requireIndex(fault.entry, entries.length);
+        // A weight of 0 harms nobody: refusing such an update is what a coordinator should do.
+        bool counted = case_.anchor.weights[fault.entry] > 0;
+        _report(facts, Lie.Update, fault.entry, counted && _isFaulty(facts, entries[fault.entry], fault));
+    }
+
+    /// @inheritdoc IFraudProofs
+    function proveWeight(Case calldata case_, Entry[] calldata entries, uint256 entry) external {
+        Facts memory facts = _open(case_, 0);
+        _requireEntries(facts, entries);
+        _requireIndex(entry, entries.length);
+        uint256 weight = case_.anchor.weights[entry];
+        bytes32 rule = facts.policy.rule;
+        bool own = entries[entry].contributor == facts.stored.coordinator;
+        uint256 most = rule == MEAN || rule == MULTI_KRUM || _isTrimmed(facts) ? 1 : MAX_WEIGHT;
+        _report(facts, Lie.Weight, entry, weight > (own ? 0 : most));
+    }
+
+    /// @inheritdoc IFraudProofs
+    function proveHeader(Case calldata case_, bytes calldata header) external {
+        Facts memory facts = _open(case_, 0);
+        Header memory decoded = _header(facts, header);
+        uint64 number = RoundId.unwrap(facts.round);
+        bytes32 seed =
+            keccak256(abi.encodePacked(bytes1(0x11), block.chainid, address(ledger), number, facts.baseStateRoot));
+        bool wrong = decoded.round != number || decoded.manifestHash != _manifestHash
+            || decoded.baseStateRoot != facts.baseStateRoot || decoded.policyId != PolicyId.unwrap(facts.stored.policy)
+            || decoded.bits != facts.policy.bits || decoded.seed != seed || decoded.exponents.length != facts.tensors;
+        for (uint256 i = 0; i < decoded.exponents.length && !wrong; ++i) {
+            int8 exponent = int8(uint8(decoded.exponents[i]));
+            wrong = exponent < OuterStep.MIN_EXPONENT || exponent > OuterStep.MAX_EXPONENT;
+        }
+        _report(facts, Lie.Header, 0, wrong);
+    }
+
+    // What is brought against what is recorded.
+
+    function _open(Case calldata case_, uint256 place) private view returns (Facts memory facts) {
+        facts.round = case_.round;
+        facts.stored = ledger.rounds(case_.round);
+        IRoundLedger.Phase phase = facts.stored.phase;
+        if (phase != IRoundLedger.Phase.Anchored) revert FraudProofsNotAnchored(case_.round, phase);
+        _requireRecord(Commitments.hashAnchor(case_.anchor), facts.stored.anchorHash);
+        _requireRecord(Layout.manifestHash(case_.layout, case_.manifestDocument), _manifestHash);
+        facts.policy = ledger.policies(facts.stored.policy);
+        facts.baseStateRoot = ledger.rounds(facts.stored.base).stateRoot;
+        facts.tensors = case_.layout.length / 8;
+        (facts.leaves, facts.depth, facts.place) = Layout.find(case_.layout, place);
+    }
+
+    function _requireEntries(Facts memory facts, Entry[] calldata entries) private pure {
+        bytes32 rolling;
+        uint64 round = RoundId.unwrap(facts.round);
+        for (uint256 i = 0; i < entries.length; ++i) {
+            Entry calldata entry = entries[i];
+            bytes32 commitment = keccak256(
+                abi.encode(
+                    Commitments.TYPEHASH,
+                    entry.contributor,
+                    round,
+                    facts.baseStateRoot,
+                    entry.updateRoot,
+                    entry.sumSquares,
+                    entry.numExamples,
+                    entry.bundleHash
+                )
+            );
+            rolling = Commitments.append(rolling, entry.contributor, commitment);
+        }
+        _requireRecord(rolling, facts.stored.entriesHash);
+    }
+
+    function _header(Facts memory facts, bytes calldata header) private pure returns (Header memory decoded) {
+        _requireRecord(keccak256(header), facts.stored.headerHash);
+        (
+            decoded.round,
+            decoded.manifestHash,
+            decoded.baseStateRoot,
+            decoded.policyId,
+            decoded.bits,
+            decoded.seed,
+            decoded.exponents
+        ) = abi.decode(header, (uint64, bytes32, bytes32, uint32, uint8, bytes32, bytes));
+    }
+
+    /// @dev The base's leaves lead to the base's state root, and the aggregate's to the anchored root.
+    function _requireBase(Facts memory facts, IRoundLedger.Anchor calldata anchor, uint256 place, Step calldata step)
+        private
+        view
+    {
+        bytes32 thetaRoot = _rootOf(facts, MerkleTree.Kind.Theta, place, step.theta, STATE_LEAF_BYTES);
+        bytes32 momentumRoot = _rootOf(facts, MerkleTree.Kind.Momentum, place, step.momentum, STATE_LEAF_BYTES);
+        _requirePath(MerkleTree.stateRoot(_manifestHash, thetaRoot, momentumRoot), facts.baseStateRoot);
+        bytes32 aggregateRoot = _rootOf(facts, MerkleTree.Kind.Aggregate, place, step.aggregate, WeightedSum.LEAF_BYTES);
+        _requirePath(aggregateRoot, anchor.aggregateRoot);
+    }
+
+    function _requireNextState(Facts memory facts, uint256 place, Step calldata step) private view {
+        bytes32 thetaRoot = MerkleTree.climb(
+            MerkleTree.Kind.Theta, step.nextTheta.leaf, place, _path(facts, step.nextTheta.siblings)
+        );
+        bytes32 momentumRoot = MerkleTree.climb(
+            MerkleTree.Kind.Momentum, step.nextMomentum.leaf, place, _path(facts, step.nextMomentum.siblings)
+        );
+        _requirePath(MerkleTree.stateRoot(_manifestHash, thetaRoot, momentumRoot), facts.stored.stateRoot);
+    }
+
+    function _rootOf(Facts memory facts, MerkleTree.Kind kind, uint256 place, Leaf calldata leaf, uint256 size)
+        private
+        pure
+        returns (bytes32)
+    {
+        if (leaf.values.length != size) revert FraudProofsSize(leaf.values.length, size);
+        return MerkleTree.climb(kind, MerkleTree.leaf(kind, leaf.values), place, _path(facts, leaf.siblings));
+    }
+
+    /// @dev A path of the tree's depth. The index is checked by the climb.
+    function _path(Facts memory facts, bytes32[] calldata siblings) private pure returns (bytes32[] memory) {
+        if (siblings.length != facts.depth) {
+            revert Openings.OpeningsPathLength(siblings.length, facts.depth);
+        }
+        return siblings;
+    }
+
+    // What must be.
+
+    /// @dev The aggregate's leaf, from the leaves of all updates that count.
+    function _weightedSum(Facts memory facts, uint32[] calldata weights, Entry[] calldata entries, uint256 place)
+        private
+        pure
+        returns (bytes memory sum)
+    {
+        sum = new bytes(WeightedSum.LEAF_BYTES);
+        for (uint256 i = 0; i < entries.length; ++i) {
+            if (weights[i] == 0) continue;
+            _requireLeaf(facts, entries[i], place);
+            Openings.addWeighted(sum, weights[i], entries[i].leaf);
+        }
+    }
+
+    /// @dev The same of a rule that trims.
+    function _trimmedSum(
+        Facts memory facts,
+        uint32[] calldata weights,
+        Entry[] calldata entries,
+        uint256 place,
+        bytes calldata hints
+    ) private pure returns (bytes memory) {
+        Openings.Trimmed memory state = Openings.startTrimmed(hints);
+        for (uint256 i = 0; i < entries.length; ++i) {
+            if (weights[i] == 0) continue;
+            _requireLeaf(facts, entries[i], place);
+            Openings.addTrimmed(state, entries[i].leaf);
+        }
+        (uint256 count, uint256 trim) = _trim(facts, weights);
+        return Openings.endTrimmed(state, count, trim);
+    }
+
+    /// @dev The leaf is at this place of the update that was committed to.
+    function _requireLeaf(Facts memory facts, Entry calldata entry, uint256 place) private pure {
+        MerkleSum.Node memory node = MerkleSum.Node(Openings.hashLeaf(entry.leaf), entry.absolute, entry.squares);
+        _requirePath(Openings.climb(node, place, entry.siblings, facts.depth).hash, entry.updateRoot);
+    }
+
+    function _isTrimmed(Facts memory facts) private pure returns (bool) {
+        return facts.policy.rule == TRIMMED_MEAN || facts.policy.rule == GUARDED_TRIMMED_MEAN;
+    }
+
+    /// @dev How many entries count, and how many values are taken away at either end.
+    function _trim(Facts memory facts, uint32[] calldata weights) private pure returns (uint256 count, uint256 trim) {
+        for (uint256 i = 0; i < weights.length; ++i) {
+            if (weights[i] > 0) ++count;
+        }
+        uint256 most = (count - 1) / 2;
+        // A policy of such a rule without its parameter can't be followed; then nothing is taken away.
+        uint256 wanted = facts.policy.parameters.length == 0 ? 0 : facts.policy.parameters[0];
+        trim = wanted < most ? wanted : most;
+    }
+
+    function _settings(Facts memory facts, IRoundLedger.Anchor calldata anchor, bytes calldata header)
+        private
+        pure
+        returns (OuterStep.Settings memory settings)
+    {
+        Header memory decoded = _header(facts, header);
+        _requireIndex(facts.place.tensor, decoded.exponents.length);
+        uint256 weightSum = Commitments.sumWeights(anchor.weights);
+        if (_isTrimmed(facts)) {
+            (uint256 count, uint256 trim) = _trim(facts, anchor.weights);
+            weightSum = count - 2 * trim;
+        }
+        // casting to 'uint32' is safe because the ledger takes no larger sum than WeightedSum.MAX_WEIGHT_SUM
+        // forge-lint: disable-next-line(unsafe-typecast)
+        settings.weightSum = uint32(weightSum);
+        settings.exponent = int8(uint8(decoded.exponents[facts.place.tensor]));
+        settings.rate = facts.policy.rate;
+        settings.momentum = facts.policy.momentum;
+    }
+
+    function _stepLeaf(OuterStep.Settings memory settings, Step calldata step)
+        private
+        pure
+        returns (bytes32 theta, bytes32 momentum)
+    {
+        bytes memory aggregate = step.aggregate.values;
+        bytes memory nextTheta = new bytes(STATE_LEAF_BYTES);
+        bytes memory nextMomentum = new bytes(STATE_LEAF_BYTES);
+        for (uint256 i = 0; i < Layout.LEAF; ++i) {
+            (int64 t, int64 m) = OuterStep.step(
+                _int64(step.theta.values, i),
+                _int64(step.momentum.values, i),
+                WeightedSum.value(aggregate, i, settings.weightSum),
+                settings
+            );
+            _put(nextTheta, i, t);
+            _put(nextMomentum, i, m);
+        }
+        theta = MerkleTree.leaf(MerkleTree.Kind.Theta, nextTheta);
+        momentum = MerkleTree.leaf(MerkleTree.Kind.Momentum, nextMomentum);
+    }
+
+    /// @dev Whether the node is in the committed tree (it must be) and wrong.
+    function _isFaulty(Facts memory facts, Entry calldata entry, Fault calldata fault) private pure returns (bool) {
+        if (fault.level > facts.depth) revert FraudProofsOutOfRange(fault.level, facts.depth);
+        uint256 height = facts.depth - fault.level;
+        MerkleSum.Node memory node = fault.node;
+        if (height == 0) node.squares = entry.sumSquares;
+        MerkleSum.Node memory root = Openings.climb(node, fault.index, fault.siblings, height);
+        _requirePath(root.hash, entry.updateRoot);
+        if (root.squares != entry.sumSquares) return true;
+        (uint256 absolute, uint256 squares) =
+            fault.level == 0 ? _leafSums(facts, node.hash, fault.leaf) : _childrenSums(node.hash, fault);
+        // Nothing above the root binds its sum of |q|.
+        return squares != node.squares || (height > 0 && absolute != node.absolute);
+    }
+
+    /// @dev The sums of a leaf's bytes; INVALID, which no node claims, if a byte is not allowed.
+    function _leafSums(Facts memory facts, bytes32 hash, bytes calldata leaf)
+        private
+        pure
+        returns (uint256 absolute, uint256 squares)
+    {
+        if (facts.place.values == 0) return hash == bytes32(0) ? (0, 0) : (INVALID, INVALID);
+        _requirePath(Openings.hashLeaf(leaf), hash);
+        if (!_isValid(leaf, facts.place.values)) return (INVALID, INVALID);
+        MerkleSum.Node memory node = MerkleSum.leaf(leaf);
+        return (node.absolute, node.squares);
+    }
+
+    /// @dev The sums of a node's children, in more bits than a node has: they may run over.
+    function _childrenSums(bytes32 hash, Fault calldata fault)
+        private
+        pure
+        returns (uint256 absolute, uint256 squares)
+    {
+        _requirePath(MerkleSum.hashParent(fault.left, fault.right), hash);
+        absolute = uint256(fault.left.absolute) + fault.right.absolute;
+        squares = uint256(fault.left.squares) + fault.right.squares;
+    }
+
+    /// @dev No byte is 0x00, and all from `values` on are 0x80.
+    function _isValid(bytes calldata leaf, uint256 values) private pure returns (bool) {
+        for (uint256 i = 0; i < values; ++i) {
+            if (uint8(leaf[i]) == 0) return false;
+        }
+        for (uint256 i = values; i < leaf.length; ++i) {
+            if (uint8(leaf[i]) != MerkleSum.BIAS) return false;
+        }
+        return true;
+    }
+
+    // Small things.
+
+    function _report(Facts memory facts, Lie lie, uint256 place, bool proven) private {
+        if (!proven) revert FraudProofsNoFraud(lie, place);
+        emit FraudProven(facts.round, msg.sender, lie, place);
+        ledger.reportFraud(facts.round, msg.sender);
+    }
+
+    function _requireRecord(bytes32 given, bytes32 recorded) private pure {
+        if (given != recorded) revert FraudProofsRecordMismatch(given, recorded);
+    }
+
+    function _requirePath(bytes32 given, bytes32 committed) private pure {
+        if (given != committed) revert FraudProofsWrongPath(given, committed);
+    }
+
+    function _requireIndex(uint256 given, uint256 count) private pure {
+        if (given >= count) revert FraudProofsOutOfRange(given, count);
+    }
+
+    function _int64(bytes calldata values, uint256 index) private pure returns (int64) {
+        return int64(uint64(bytes8(values[8 * index:8 * index + 8])));
+    }
+
+    function _put(bytes memory values, uint256 index, int64 value) private pure {
+        uint64 bits = uint64(value);
+        assembly ("memory-safe") {
+            // The eight bytes at the place, and no other: the rest of the word is kept.
+            let target := add(add(values, 0x20), mul(8, index))
+            mstore(target, or(shl(192, bits), and(mload(target), 0xffffffffffffffffffffffffffffffffffffffffffffffff)))
+        }
+    }
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { MerkleSum } from "../libraries/MerkleSum.sol";
+import { PolicyId, RoundId } from "../libraries/Types.sol";
+import { IRoundLedger } from "./IRoundLedger.sol";
+
+/// @title Proofs that an anchor is wrong.
+/// @notice Anybody brings one leaf of a round with its paths; the contract computes what the leaf must be. If the
+/// anchor says something else, the round is void and the coordinator's bond is taken, half of it for the caller. A call
+/// that proves nothing reverts and costs its gas: an honest anchor can't be struck, whatever is brought.
+/// @dev Stateless. Everything that is brought is bound by a hash that the ledger stores: entries, anchor, header and
+/// layout. Depth, tensor, padding and weights follow from those, never from the proof's own word.
+/// Warning: the reward goes to whoever's transaction is included first, and a proof can be copied from the public
+/// mempool. Send it privately where that matters; the round is void either way.
+interface IFraudProofs {
+    /// @notice What every proof starts from.
+    struct Case {
+        /// @notice The anchored round.
+        RoundId round;
+        /// @notice Its anchor, as the event has it.
+        IRoundLedger.Anchor anchor;
+        /// @notice Elements of each tensor, a big-endian uint64 each.
+        bytes layout;
+        /// @notice keccak256 of the manifest file.
+        bytes32 manifestDocument;
+    }
+
+    /// @notice A commitment without what the round knows already, and its update's leaf.
+    struct Entry {
+        /// @notice Account that committed.
+        address contributor;
+        /// @notice Root of its update tree.
+        bytes32 updateRoot;
+        /// @notice Sum of squares that it committed to.
+        uint64 sumSquares;
+        /// @notice Number of examples, as it said.
+        uint32 numExamples;
+        /// @notice Hash of the bundle that ran.
+        bytes32 bundleHash;
+        /// @notice The update's leaf, 256 bytes; empty where none is needed (weight 0).
+        bytes leaf;
+        /// @notice Sum of |q| over the leaf, as the tree has it.
+        uint64 absolute;
+        /// @notice Sum of q^2 over the leaf, as the tree has it.
+        uint64 squares;
+        /// @notice The leaf's siblings from the lowest up, 48 bytes each: hash, uint64 sum of |q|, uint64 sum of q^2.
+        bytes siblings;
+    }
+
+    /// @notice A leaf's hash with its path in a plain tree.
+    struct Opening {
+        /// @notice Hash of the leaf.
+        bytes32 leaf;
+        /// @notice Siblings from the lowest up.
+        bytes32[] siblings;
+    }
+
+    /// @notice A leaf with its path in a plain tree.
+    struct Leaf {
+        /// @notice Its bytes.
+        bytes values;
+        /// @notice Siblings from the lowest up.
+        bytes32[] siblings;
+    }
+
+    /// @notice What an outer step starts from and what came out, at one leaf.
+    struct Step {
+        /// @notice The encoded RoundHeader.
+        bytes header;
+        /// @notice Theta of the base.
+        Leaf theta;
+        /// @notice Momentum of the base.
+        Leaf momentum;
+        /// @notice The aggregate.
+        Leaf aggregate;
+        /// @notice Theta after the round, as anchored.
+        Opening nextTheta;
+        /// @notice Momentum after the round, as anchored.
+        Opening nextMomentum;
+    }
+
+    /// @notice A place in an update tree where something is wrong.
+    struct Fault {
+        /// @notice Number of the entry.
+        uint256 entry;
+        /// @notice Level of the node, 0 for a leaf.
+        uint256 level;
+        /// @notice Its index within the level.
+        uint256 index;
+        /// @notice The node, as the tree has it.
+        MerkleSum.Node node;
+        /// @notice Its siblings from its level up, 48 bytes each.
+        bytes siblings;
+        /// @notice At level 0: the leaf's bytes. Empty otherwise, and for a place behind the last leaf.
+        bytes leaf;
+        /// @notice Above level 0: the node's children.
+        MerkleSum.Node left;
+        MerkleSum.Node right;
+    }
+
+    /// @notice What was wrong.
+    enum Lie {
+        Aggregate,
+        OuterStep,
+        Update,
+        Weight,
+        Header
+    }
+
+    /// @notice Emitted when a proof holds, beside what the ledger and the vault emit.
+    /// @param place Leaf, entry or field that is wrong, as the lie's function says.
+    event FraudProven(RoundId indexed round, address indexed challenger, Lie indexed lie, uint256 place);
+
+    /// @notice Thrown when the anchor is right at this place.
+    error FraudProofsNoFraud(Lie lie, uint256 place);
+    /// @notice Thrown when the round waits for no challenge: not anchored, or over.
+    error FraudProofsNotAnchored(RoundId round, IRoundLedger.Phase phase);
+    /// @notice Thrown when what is brought is not what the ledger recorded.
+    error FraudProofsRecordMismatch(bytes32 given, bytes32 recorded);
+    /// @notice Thrown when a path does not lead to the root that was committed to.
+    error FraudProofsWrongPath(bytes32 given, bytes32 committed);
+    /// @notice Thrown when an entry, leaf or node that does not exist is named.
+    error FraudProofsOutOfRange(uint256 given, uint256 count);
+    /// @notice Thrown when a value has another number of bytes than the protocol's.
+    error FraudProofsSize(uint256 given, uint256 required);
+
+    /// @notice The ledger whose anchors are judged.
+    function ledger() external view returns (IRoundLedger);
+
+    /// @notice Prove that a leaf of the aggregate is not the (weighted or trimmed) sum of the updates' leaves, or that a
+    /// place behind the last leaf is not empty.
+    /// @param entries All of the round, in order. Those with a weight above 0 with leaf and path, unless the place is
+    /// behind the last leaf.
+    /// @param place Index of the leaf.
+    /// @param claimed The leaf's hash in the anchored tree.
+    /// @param hints Under a rule that trims t values at either end: for each of the 256 coordinates the (t + 1)-th
+    /// smallest byte of the updates that count, then for each the (t + 1)-th largest. Empty under other rules.
+    function proveAggregate(
+        Case calldata case_,
+        Entry[] calldata entries,
+        uint256 place,
+        Opening calldata claimed,
+        bytes calldata hints
+    ) external;
+
+    /// @notice Prove that the state after the round is not the outer step of its base, at one leaf, or that a place
+    /// behind the last leaf is not empty.
+    /// @dev It takes the anchored aggregate for granted: if that is wrong, `proveAggregate` is the way.
+    function proveOuterStep(Case calldata case_, uint256 place, Step calldata step) external;
+
+    /// @notice Prove that an update with a weight above 0 is none: a byte that no coordinate has, padding that is not
+    /// zero, or sums that do not add up. The coordinator sees every byte before it gives a weight.
+    /// @param entries All of the round, in order, without leaves.
+    function proveUpdate(Case calldata case_, Entry[] calldata entries, Fault calldata fault) external;
+
+    /// @notice Prove that an entry has a weight that the policy's rule never gives: the coordinator's own above 0, one
+    /// above 1 under a rule with equal weights, or one above 65536.
+    /// @param entries All of the round, in order, without leaves.
+    /// @param entry Number of the entry.
+    function proveWeight(Case calldata case_, Entry[] calldata entries, uint256 entry) external;
+
+    /// @notice Prove that the header is not the round's: another number, manifest, base, policy, width or seed, or not
+    /// one exponent a tensor from -40 to 4.
+    /// @dev Exponents that are wrong within that range are found by an audit, not by this proof.
+    function proveHeader(Case calldata case_, bytes calldata header) external;
+}

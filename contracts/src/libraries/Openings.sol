@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { MerkleSum } from "./MerkleSum.sol";
+import { WeightedSum } from "./WeightedSum.sol";
+
+/// @title What MerkleSum and WeightedSum do, straight from call data.
+/// @notice A proof brings a leaf and a path of every update. These functions touch each byte once; the plain functions
+/// of the two other libraries are their twins, and fuzzing compares them.
+library Openings {
+    /// @notice Bytes of one sibling: hash, sum of |q|, sum of q^2, as nodes hash them.
+    uint256 internal constant SIBLING_BYTES = 48;
+    /// @dev The lowest byte of each lane, as in WeightedSum.
+    // slither-disable-next-line too-many-digits
+    uint256 private constant LOW_BYTES = 0x000000ff000000ff000000ff000000ff000000ff000000ff000000ff000000ff;
+
+    /// @dev Masks of 16-bit lanes (the low byte, one, bit 8, bit 15) and of 32-bit lanes (the low half).
+    uint256 private constant EVEN = 0x00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff;
+    // slither-disable-next-line too-many-digits
+    uint256 private constant ONES = 0x0001000100010001000100010001000100010001000100010001000100010001;
+    uint256 private constant BIT_8 = ONES << 8;
+    uint256 private constant BIT_15 = ONES << 15;
+    // slither-disable-next-line too-many-digits
+    uint256 private constant LOW_HALVES = 0x0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff;
+
+    /// @notice A trimmed sum under way, in lanes of 16 bits: the bytes at odd places, then those at even ones, of each
+    /// 32-byte word of a leaf.
+    struct Trimmed {
+        /// @notice Lower limits.
+        uint256[16] low;
+        /// @notice Upper limits.
+        uint256[16] high;
+        /// @notice Sum of the values, brought between the limits.
+        uint256[16] sum;
+        /// @notice How many values are not below the lower limit.
+        uint256[16] notBelow;
+        /// @notice How many are not above the upper one.
+        uint256[16] notAbove;
+        /// @notice How many are at most the lower limit.
+        uint256[16] atMostLow;
+        /// @notice How many are at least the upper one.
+        uint256[16] atLeastHigh;
+    }
+
+    /// @notice Thrown when a limit is not the value that it must be; `lanes` says in which sixteen coordinates.
+    error OpeningsWrongHint(uint256 lanes);
+    /// @notice Thrown when a path has another length than the tree is deep.
+    error OpeningsPathLength(uint256 given, uint256 required);
+    /// @notice Thrown when an index has no place in a tree of this depth.
+    error OpeningsIndexOutOfRange(uint256 index, uint256 depth);
+    /// @notice Thrown when a leaf has another length than the protocol's.
+    error OpeningsLeafSize(uint256 given, uint256 required);
+
+    /// @notice Thrown when a sum leaves 64 bits: no honest tree comes near.
+    error OpeningsSumTooLarge(uint256 sum);
+
+    /// @notice Hash of an update's leaf.
+    function hashLeaf(bytes calldata values) internal pure returns (bytes32 hash) {
+        if (values.length != MerkleSum.LEAF_BYTES) revert OpeningsLeafSize(values.length, MerkleSum.LEAF_BYTES);
+        assembly ("memory-safe") {
+            // Scratch behind the free memory pointer: nothing is allocated in between.
+            let pointer := mload(0x40)
+            mstore8(pointer, 0)
+            calldatacopy(add(pointer, 1), values.offset, 256)
+            hash := keccak256(pointer, 257)
+        }
+    }
+
+    /// @notice The root that a node at `index` of its level has with these siblings.
+    /// @param siblings From the lowest up, SIBLING_BYTES each.
+    /// @param height Levels above the node.
+    function climb(MerkleSum.Node memory node, uint256 index, bytes calldata siblings, uint256 height)
+        internal
+        pure
+        returns (MerkleSum.Node memory root)
+    {
+        if (siblings.length != SIBLING_BYTES * height) {
+            revert OpeningsPathLength(siblings.length, SIBLING_BYTES * height);
+        }
+        if (index >> height != 0) revert OpeningsIndexOutOfRange(index, height);
+        bytes32 hash = node.hash;
+        // Sums stay apart in one word, the one of q^2 below; a carry out of 64 bits is what `lost` collects.
+        uint256 absolute = node.absolute;
+        uint256 squares = node.squares;
+        assembly ("memory-safe") {
+            let pointer := mload(0x40)
+            mstore8(pointer, 1)
+            let source := siblings.offset
+            let end := add(source, siblings.length)
+            for { } lt(source, end) { source := add(source, SIBLING_BYTES) } {
+                // The node is written first and the sibling over what it spilled, or the other way round: the node is
+                // 48 bytes, and its last word spills 16.
+                let isRight := and(index, 1)
+                let own := add(pointer, add(1, mul(48, isRight)))
+                mstore(own, hash)
+                mstore(add(own, 32), or(shl(192, absolute), shl(128, squares)))
+                calldatacopy(add(pointer, sub(49, mul(48, isRight))), source, 48)
+                hash := keccak256(pointer, 97)
+                let sums := calldataload(add(source, 32))
+                absolute := add(absolute, shr(192, sums))
+                squares := add(squares, and(shr(128, sums), 0xffffffffffffffff))
+                index := shr(1, index)
+            }
+        }
+        // No honest tree comes near 2^64, and the wide sums can't run over; a hash over cut sums would not be a node's.
+        root.hash = hash;
+        root.absolute = _narrow(absolute);
+        root.squares = _narrow(squares);
+    }
+
+    /// @notice Add `weight` times an update's leaf to an aggregate's leaf of 1024 bytes.
+    /// @dev A lane gets at most 255 times the sum of the weights, which the caller bounds.
+    function addWeighted(bytes memory aggregate, uint256 weight, bytes calldata values) internal pure {
+        if (values.length != MerkleSum.LEAF_BYTES) revert OpeningsLeafSize(values.length, MerkleSum.LEAF_BYTES);
+        if (aggregate.length != WeightedSum.LEAF_BYTES) {
+            revert OpeningsLeafSize(aggregate.length, WeightedSum.LEAF_BYTES);
+        }
+        assembly ("memory-safe") {
+            let target := add(aggregate, 0x20)
+            let end := add(values.offset, 256)
+            for { let source := values.offset } lt(source, end) { source := add(source, 0x20) } {
+                let word := calldataload(source)
+                mstore(target, add(mload(target), mul(weight, and(word, LOW_BYTES))))
+                target := add(target, 0x20)
+                mstore(target, add(mload(target), mul(weight, and(shr(8, word), LOW_BYTES))))
+                target := add(target, 0x20)
+                mstore(target, add(mload(target), mul(weight, and(shr(16, word), LOW_BYTES))))
+                target := add(target, 0x20)
+                mstore(target, add(mload(target), mul(weight, and(shr(24, word), LOW_BYTES))))
+                target := add(target, 0x20)
+            }
+        }
+    }
+
+    /// @notice Begin a trimmed sum: no update was added yet.
+    /// @param hints For each of the 256 coordinates its lower limit, then for each its upper limit: the values that are
+    /// left when `trim` of the smallest, and of the largest, are taken away.
+    function startTrimmed(bytes calldata hints) internal pure returns (Trimmed memory state) {
+        if (hints.length != 2 * MerkleSum.LEAF_BYTES) revert OpeningsLeafSize(hints.length, 2 * MerkleSum.LEAF_BYTES);
+        for (uint256 k = 0; k < 8; ++k) {
+            uint256 low = uint256(bytes32(hints[32 * k:32 * k + 32]));
+            uint256 high = uint256(bytes32(hints[256 + 32 * k:256 + 32 * k + 32]));
+            (state.low[2 * k], state.low[2 * k + 1]) = (low & EVEN, (low >> 8) & EVEN);
+            (state.high[2 * k], state.high[2 * k + 1]) = (high & EVEN, (high >> 8) & EVEN);
+        }
+    }
+
+    /// @notice Add an update's leaf to a trimmed sum; at most 257 of them.
+    /// @dev Sixteen coordinates a word. With lanes of 16 bits and values of 8, bit 8 of `x + 256 - y` says `x >= y`.
+    function addTrimmed(Trimmed memory state, bytes calldata values) internal pure {
+        if (values.length != MerkleSum.LEAF_BYTES) revert OpeningsLeafSize(values.length, MerkleSum.LEAF_BYTES);
+        unchecked {
+            for (uint256 i = 0; i < 16; ++i) {
+                uint256 word = uint256(bytes32(values[32 * (i / 2):32 * (i / 2) + 32]));
+                uint256 x = (i % 2 == 0 ? word : word >> 8) & EVEN;
+                (uint256 low, uint256 high) = (state.low[i], state.high[i]);
+                uint256 notBelow = ((x + BIT_8 - low) >> 8) & ONES;
+                uint256 notAbove = ((high + BIT_8 - x) >> 8) & ONES;
+                state.notBelow[i] += notBelow;
+                state.notAbove[i] += notAbove;
+                state.atMostLow[i] += ((low + BIT_8 - x) >> 8) & ONES;
+                state.atLeastHigh[i] += ((x + BIT_8 - high) >> 8) & ONES;
+                (notBelow, notAbove) = (notBelow * 0xffff, notAbove * 0xffff);
+                x = (x & notBelow) | (low & ~notBelow);
+                state.sum[i] += (x & notAbove) | (high & ~notAbove);
+            }
+        }
+    }
+
+    /// @notice End a trimmed sum: the aggregate's leaf.
+    /// @dev `sum clamp(x, low, high) - t (low + high)` is the sum of the middle if low and high are the (t + 1)-th
+    /// smallest and largest: at most t values are below low, more than t are at most low, and the mirror of it.
+    function endTrimmed(Trimmed memory state, uint256 count, uint256 trim)
+        internal
+        pure
+        returns (bytes memory aggregate)
+    {
+        aggregate = new bytes(WeightedSum.LEAF_BYTES);
+        unchecked {
+            uint256 least = (count - trim) * ONES;
+            uint256 more = (trim + 1) * ONES;
+            for (uint256 i = 0; i < 16; ++i) {
+                uint256 fits = (state.notBelow[i] + BIT_15 - least) & (state.notAbove[i] + BIT_15 - least)
+                    & (state.atMostLow[i] + BIT_15 - more) & (state.atLeastHigh[i] + BIT_15 - more);
+                if ((fits & BIT_15) != BIT_15) revert OpeningsWrongHint(i);
+                uint256 sum = state.sum[i] - trim * (state.low[i] + state.high[i]);
+                // Lanes of 16 bits become the aggregate's lanes of 32: the lower half of each pair is group i % 2, the
+                // upper half group i % 2 + 2.
+                uint256 group = 4 * (i / 2) + i % 2;
+                assembly ("memory-safe") {
+                    let target := add(add(aggregate, 0x20), mul(0x20, group))
+                    mstore(target, and(sum, LOW_HALVES))
+                    mstore(add(target, 0x40), and(shr(16, sum), LOW_HALVES))
+                }
+            }
+        }
+    }
+
+    function _narrow(uint256 sum) private pure returns (uint64) {
+        if (sum > type(uint64).max) revert OpeningsSumTooLarge(sum);
+        // forge-lint: disable-next-line(unsafe-typecast)
+        return uint64(sum);
+    }
+}

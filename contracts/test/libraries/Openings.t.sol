@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
+import { Openings } from "../../src/libraries/Openings.sol";
+import { WeightedSum } from "../../src/libraries/WeightedSum.sol";
+import { Test } from "../utils/Test.sol";
+
+/// @notice The functions that read call data against their plain twins.
+contract OpeningsTest is Test {
+    Caller private _caller;
+
+    function setUp() public {
+        _caller = new Caller();
+    }
+
+    function _leaf(uint256 seed) private pure returns (bytes memory leaf) {
+        leaf = new bytes(256);
+        for (uint256 c = 0; c < 256; ++c) {
+            leaf[c] = bytes1(uint8(uint256(keccak256(abi.encode(seed, c)))));
+        }
+    }
+
+    function testFuzz_hashLeaf_isTheLeafOfTheTree(uint256 seed) public view {
+        bytes memory leaf = _leaf(seed);
+        vm.assertEq(_caller.hashLeaf(leaf), keccak256(abi.encodePacked(bytes1(0), leaf)), "hash");
+    }
+
+    function testFuzz_climb_isThePlainClimb(uint256 seed, uint256 index, uint256 height) public view {
+        height = bound(height, 0, 24);
+        index = bound(index, 0, (1 << height) - 1);
+        MerkleSum.Node memory node = _node(seed, 99);
+        MerkleSum.Node[] memory siblings = new MerkleSum.Node[](height);
+        bytes memory packed;
+        for (uint256 level = 0; level < height; ++level) {
+            siblings[level] = _node(seed, level);
+            packed = abi.encodePacked(packed, siblings[level].hash, siblings[level].absolute, siblings[level].squares);
+        }
+        MerkleSum.Node memory expected = MerkleSum.climb(node, index, siblings);
+        MerkleSum.Node memory given = _caller.climb(node, index, packed, height);
+        vm.assertEq(given.hash, expected.hash, "hash");
+        vm.assertEq(uint256(given.absolute), expected.absolute, "sum of |q|");
+        vm.assertEq(uint256(given.squares), expected.squares, "sum of q^2");
+    }
+
+    function _node(uint256 seed, uint256 level) private pure returns (MerkleSum.Node memory) {
+        uint256 word = uint256(keccak256(abi.encode(seed, level)));
+        // 25 of them stay below 2^64.
+        return MerkleSum.Node(keccak256(abi.encode(word)), uint64(word >> 197), uint64(uint128(word) >> 69));
+    }
+
+    function test_climb_failsWhenASumRunsOver() public {
+        MerkleSum.Node memory node = MerkleSum.Node(keccak256("a"), type(uint64).max, 1);
+        bytes memory sibling = abi.encodePacked(keccak256("b"), uint64(1), uint64(1));
+        vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsSumTooLarge.selector, uint256(1) << 64));
+        _caller.climb(node, 0, sibling, 1);
+        node = MerkleSum.Node(keccak256("a"), 1, type(uint64).max);
+        vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsSumTooLarge.selector, uint256(1) << 64));
+        _caller.climb(node, 1, sibling, 1);
+    }
+
+    function test_climb_failsWithoutAPlace() public {
+        MerkleSum.Node memory node = MerkleSum.Node(keccak256("a"), 1, 1);
+        vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsIndexOutOfRange.selector, 2, 1));
+        _caller.climb(node, 2, new bytes(48), 1);
+        vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsPathLength.selector, 47, 48));
+        _caller.climb(node, 0, new bytes(47), 1);
+    }
+
+    function testFuzz_addWeighted_isThePlainSum(uint256 seed, uint24 first, uint24 second) public view {
+        bytes[] memory leaves = new bytes[](2);
+        uint32[] memory weights = new uint32[](2);
+        (leaves[0], leaves[1]) = (_leaf(seed), _leaf(seed ^ 1));
+        (weights[0], weights[1]) = (uint32(first) / 2, uint32(second) / 2);
+        bytes memory given = _caller.sum(weights, leaves);
+        vm.assertEq(given, WeightedSum.leaf(weights, leaves), "lanes");
+    }
+
+    function test_everyLeafHas256Bytes() public {
+        vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsLeafSize.selector, 255, 256));
+        _caller.hashLeaf(new bytes(255));
+        bytes[] memory leaves = new bytes[](1);
+        leaves[0] = new bytes(257);
+        vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsLeafSize.selector, 257, 256));
+        _caller.sum(new uint32[](1), leaves);
+        vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsLeafSize.selector, 257, 256));
+        _caller.trimmed(leaves, new bytes(512), 0);
+        leaves[0] = new bytes(256);
+        vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsLeafSize.selector, 511, 512));
+        _caller.trimmed(leaves, new bytes(511), 0);
+        vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsLeafSize.selector, 1023, 1024));
+        _caller.add(new bytes(1023), new bytes(256));
+    }
+
+    // The trimmed sum, against sorting each coordinate.
+
+    /// forge-config: default.fuzz.runs = 48
+    function testFuzz_trimmed_isTheSumOfTheMiddle(uint256 seed, uint256 count, uint256 trim, bool alike) public view {
+        count = bound(count, 1, 9);
+        trim = bound(trim, 0, (count - 1) / 2);
+        bytes[] memory leaves = _column(seed, count, alike);
+        (bytes memory hints, uint256[] memory sums) = _sorted(leaves, trim);
+        bytes memory lanes = _caller.trimmed(leaves, hints, trim);
+        for (uint256 c = 0; c < 256; ++c) {
+            // Value of a weighted sum without the bias: the lanes are those of the aggregate's leaf.
+            vm.assertEq(WeightedSum.value(lanes, c, 0), int256(sums[c]), "sum of the middle");
+        }
+    }
+
+    function _column(uint256 seed, uint256 count, bool alike) private pure returns (bytes[] memory leaves) {
+        leaves = new bytes[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            leaves[i] = _leaf(uint256(keccak256(abi.encode(seed, i))));
+            if (!alike) continue;
+            for (uint256 c = 0; c < 256; ++c) {
+                leaves[i][c] = bytes1(uint8(leaves[i][c]) % 3 == 0 ? 255 : 254 - uint8(c % 2));
+            }
+        }
+    }
+
+    function _sorted(bytes[] memory leaves, uint256 trim)
+        private
+        pure
+        returns (bytes memory hints, uint256[] memory sums)
+    {
+        (hints, sums) = (new bytes(512), new uint256[](256));
+        for (uint256 c = 0; c < 256; ++c) {
+            uint8[] memory values = new uint8[](leaves.length);
+            for (uint256 i = 0; i < values.length; ++i) {
+                uint8 value = uint8(leaves[i][c]);
+                uint256 at = i;
+                for (; at > 0 && values[at - 1] > value; --at) {
+                    values[at] = values[at - 1];
+                }
+                values[at] = value;
+            }
+            (hints[c], hints[256 + c]) = (bytes1(values[trim]), bytes1(values[values.length - 1 - trim]));
+            for (uint256 i = trim; i < values.length - trim; ++i) {
+                sums[c] += values[i];
+            }
+        }
+    }
+
+    /// forge-config: default.fuzz.runs = 48
+    function testFuzz_trimmed_takesNoOtherHint(uint256 seed, uint256 at, uint8 other) public {
+        bytes[] memory leaves = _column(seed, 5, false);
+        (bytes memory hints,) = _sorted(leaves, 1);
+        at = bound(at, 0, 511);
+        vm.assume(bytes1(other) != hints[at]);
+        hints[at] = bytes1(other);
+        uint256 c = at % 256;
+        // The sixteen lanes of a word's bytes at odd places come first, then those at even ones.
+        uint256 lanes = 2 * (c / 32) + (c % 2 == 0 ? 1 : 0);
+        vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsWrongHint.selector, lanes));
+        _caller.trimmed(leaves, hints, 1);
+    }
+
+    function test_trimmed_holdsForTheMostUpdates() public view {
+        bytes[] memory leaves = new bytes[](256);
+        bytes memory full = new bytes(256);
+        bytes memory hints = new bytes(512);
+        for (uint256 c = 0; c < 512; ++c) {
+            if (c < 256) full[c] = 0xff;
+            hints[c] = 0xff;
+        }
+        for (uint256 i = 0; i < 256; ++i) {
+            leaves[i] = full;
+        }
+        for (uint256 trim = 0; trim < 128; trim += 127) {
+            bytes memory lanes = _caller.trimmed(leaves, hints, trim);
+            for (uint256 c = 0; c < 256; ++c) {
+                vm.assertEq(WeightedSum.value(lanes, c, 0), int256(255 * (256 - 2 * trim)), "sum");
+            }
+        }
+    }
+}
+
+/// @notice Call data for the library.
+contract Caller {
+    function hashLeaf(bytes calldata values) external pure returns (bytes32) {
+        return Openings.hashLeaf(values);
+    }
+
+    function climb(MerkleSum.Node calldata node, uint256 index, bytes calldata siblings, uint256 height)
+        external
+        pure
+        returns (MerkleSum.Node memory)
+    {
+        return Openings.climb(node, index, siblings, height);
+    }
+
+    function sum(uint32[] calldata weights, bytes[] calldata leaves) external pure returns (bytes memory lanes) {
+        lanes = new bytes(1024);
+        for (uint256 i = 0; i < leaves.length; ++i) {
+            Openings.addWeighted(lanes, weights[i], leaves[i]);
+        }
+    }
+
+    function add(bytes memory lanes, bytes calldata leaf) external pure {
+        Openings.addWeighted(lanes, 1, leaf);
+    }
+
+    function trimmed(bytes[] calldata leaves, bytes calldata hints, uint256 trim) external pure returns (bytes memory) {
+        Openings.Trimmed memory state = Openings.startTrimmed(hints);
+        for (uint256 i = 0; i < leaves.length; ++i) {
+            Openings.addTrimmed(state, leaves[i]);
+        }
+        return Openings.endTrimmed(state, leaves.length, trim);
+    }
+}
