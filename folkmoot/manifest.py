@@ -357,8 +357,8 @@ class Manifest:
 
     @property
     def layout(self) -> bytes:
-        """The leaf count of each tensor, a big-endian uint32 each."""
-        return np.array(self.leaf_counts, dtype=">u4").tobytes()
+        """The elements of each tensor, a big-endian uint64 each."""
+        return b"".join(tensor.elements.to_bytes(8, "big") for tensor in self.tensors)
 
     @cached_property
     def hash(self) -> bytes:

@@ -41,7 +41,10 @@ from folkmoot.updates import UpdateReader
 from folkmoot.verdict import Artifacts, Reason, Verdict, Verdicts
 
 _CHUNK_BYTES = 1 << 20  # bytes of all updates that are summed in one step
-_ANCHOR_TYPE = "(uint32[],bytes32,bytes32,bytes32,bytes32)"
+NO_GRAM_ROOT = bytes(32)
+"""The Gram root of a rule that is not proven by one."""
+
+_ANCHOR_TYPE = "(uint32[],uint256,bytes32,bytes32,bytes32,bytes32,bytes32)"
 
 
 class Sink(Protocol):
@@ -57,21 +60,27 @@ class Anchor:
 
     weights: tuple[int, ...]
     """One weight an entry, uint32 each."""
+    delivered: int
+    """One bit an entry, the lowest for the first: whether its update arrived as it was committed to."""
     aggregate_root: bytes
     """Root of the aggregate's tree, 32 bytes."""
     state_root: bytes
     """State root after the outer step, 32 bytes."""
+    gram_root: bytes
+    """Root of the Gram tree where the policy's rule can be proven by it, else zeros; 32 bytes."""
     verdict_hash: bytes
     """Keccak of the verdicts file, 32 bytes."""
     artifacts_hash: bytes
     """Keccak of the artifacts file, 32 bytes."""
 
-    def abi_tuple(self) -> tuple[list[int], bytes, bytes, bytes, bytes]:
+    def abi_tuple(self) -> tuple[list[int], int, bytes, bytes, bytes, bytes, bytes]:
         """The fields in the order of the Solidity struct."""
         return (
             list(self.weights),
+            self.delivered,
             self.aggregate_root,
             self.state_root,
+            self.gram_root,
             self.verdict_hash,
             self.artifacts_hash,
         )
@@ -135,17 +144,6 @@ class RoundOutcome:
     def aggregate_root(self) -> bytes:
         """Root of the aggregate's tree."""
         return self.anchor.aggregate_root
-
-
-def anchor_hash(
-    weights: Sequence[int],
-    aggregate_root: bytes,
-    state_root: bytes,
-    verdict_hash: bytes,
-    artifacts_hash: bytes,
-) -> bytes:
-    """``keccak256(abi.encode(Anchor))`` of the five fields, 32 bytes."""
-    return Anchor(tuple(weights), aggregate_root, state_root, verdict_hash, artifacts_hash).hash
 
 
 def compute_leaves(
@@ -302,8 +300,10 @@ def compute_round(
     artifacts_file = artifacts.to_json()
     anchor = Anchor(
         weights,
+        sum((summary is not None) << index for index, summary in enumerate(summaries)),
         aggregate_tree.root,
         merkle.state_root(manifest.hash, theta_tree.root, momentum_tree.root),
+        NO_GRAM_ROOT,
         keccak(verdicts_file),
         keccak(artifacts_file),
     )

@@ -25,6 +25,7 @@ CONTRACTS = {
     "StakeVault": "contracts/src/StakeVault.sol",
     "ModelRegistry": "contracts/src/ModelRegistry.sol",
     "RoundLedger": "contracts/src/RoundLedger.sol",
+    "FraudProofs": "contracts/src/FraudProofs.sol",
     "MootGovernor": "contracts/src/governance/MootGovernor.sol",
     "TimelockController": "node_modules/@openzeppelin/contracts/governance/TimelockController.sol",
 }

@@ -706,6 +706,8 @@ def round_section() -> dict[str, Any]:
             for name, tree in (plain | before).items()
         },
         "stateRoot": hexed(outcome.state_root),
+        "delivered": str(outcome.anchor.delivered),
+        "gramRoot": hexed(outcome.anchor.gram_root),
         "nextExponents": text(outcome.next_exponents),
         "verdicts": outcome.verdicts_file.decode(),
         "verdictHash": hexed(outcome.anchor.verdict_hash),
@@ -729,17 +731,19 @@ class _Collect:
 def anchor_section() -> dict[str, Any]:
     """The anchor's hash."""
     weights = [1, 0, 3, (1 << 24)]
-    roots = [stream(f"anchor {i}", 32) for i in range(4)]
-    anchor = rounds.Anchor(tuple(weights), *roots)
+    roots = [stream(f"anchor {i}", 32) for i in range(5)]
+    anchor = rounds.Anchor(tuple(weights), 13, *roots)
     return {
         "about": "anchorHash = keccak256(abi.encode(anchor)), and the one without entries.",
         "weights": text(weights),
+        "delivered": str(anchor.delivered),
         "aggregateRoot": hexed(roots[0]),
         "stateRoot": hexed(roots[1]),
-        "verdictHash": hexed(roots[2]),
-        "artifactsHash": hexed(roots[3]),
+        "gramRoot": hexed(roots[2]),
+        "verdictHash": hexed(roots[3]),
+        "artifactsHash": hexed(roots[4]),
         "anchorHash": hexed(anchor.hash),
-        "emptyAnchorHash": hexed(rounds.anchor_hash((), *roots)),
+        "emptyAnchorHash": hexed(rounds.Anchor((), 13, *roots).hash),
     }
 
 

@@ -116,9 +116,11 @@ contract FraudProofs is IFraudProofs {
         _requireIndex(entry, entries.length);
         uint256 weight = case_.anchor.weights[entry];
         bytes32 rule = facts.policy.rule;
-        bool own = entries[entry].contributor == facts.stored.coordinator;
+        // Entries are at most 256, so the bit is there.
+        bool countsNothing =
+            entries[entry].contributor == facts.stored.coordinator || (case_.anchor.delivered >> entry) & 1 == 0;
         uint256 most = rule == MEAN || rule == MULTI_KRUM || _isTrimmed(facts) ? 1 : MAX_WEIGHT;
-        _report(facts, Lie.Weight, entry, weight > (own ? 0 : most));
+        _report(facts, Lie.Weight, entry, weight > (countsNothing ? 0 : most));
     }
 
     /// @inheritdoc IFraudProofs

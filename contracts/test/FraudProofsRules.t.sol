@@ -66,9 +66,19 @@ contract FraudProofsOwnEntryTest is FraudWorld {
         assertSlashed(world);
     }
 
+    function test_proveWeight_findsAWeightForWhatDidNotArrive() public {
+        World memory world = invent(1);
+        (world.weights[0], world.delivered) = (0, 3);
+        compute(world);
+        publish(world);
+        fraud.proveWeight(caseOf(world), entriesOf(world, LEAVES), 2);
+        assertSlashed(world);
+    }
+
     function test_proveWeight_leavesAZeroAlone() public {
         World memory world = invent(1);
-        (world.weights[0], world.weights[1]) = (0, 65_536);
+        (world.weights[0], world.weights[1], world.weights[2]) = (0, 65_536, 0);
+        world.delivered = 3;
         compute(world);
         publish(world);
         IFraudProofs.Entry[] memory bare = entriesOf(world, LEAVES);
@@ -144,9 +154,7 @@ abstract contract FraudProofsTrimmedTest is FraudProofsRulesTest {
         world.aggregate[1][7] ^= 0x01;
         build(world);
         publish(world);
-        fraud.proveAggregate(
-            caseOf(world), entriesOf(world, 1), 1, opening(world.aggregateTree, 1), _hints(world, 1)
-        );
+        fraud.proveAggregate(caseOf(world), entriesOf(world, 1), 1, opening(world.aggregateTree, 1), _hints(world, 1));
         assertSlashed(world);
     }
 

@@ -239,8 +239,10 @@ contract VectorsTest is Deployment {
     function _anchor(string memory base, uint32[] memory weights) private view returns (IRoundLedger.Anchor memory) {
         return IRoundLedger.Anchor({
             weights: weights,
+            delivered: _uint(string.concat(base, ".delivered")),
             aggregateRoot: _word(string.concat(base, ".aggregateRoot")),
             stateRoot: _word(string.concat(base, ".stateRoot")),
+            gramRoot: _word(string.concat(base, ".gramRoot")),
             verdictHash: _word(string.concat(base, ".verdictHash")),
             artifactsHash: _word(string.concat(base, ".artifactsHash"))
         });
@@ -411,10 +413,10 @@ contract VectorsTest is Deployment {
     function _roundSettings(uint256 j, uint32[] memory weights) private view returns (OuterStep.Settings memory) {
         bytes memory layout = _bytes(".round.layout");
         uint256 tensor = 0;
-        uint256 end = uint32(bytes4(_slice(layout, 0, 4)));
+        uint256 end = (uint64(bytes8(_slice(layout, 0, 8))) + 255) / 256;
         while (j >= end) {
             ++tensor;
-            end += uint32(bytes4(_slice(layout, 4 * tensor, 4)));
+            end += (uint64(bytes8(_slice(layout, 8 * tensor, 8))) + 255) / 256;
         }
         uint256 sum = 0;
         for (uint256 i = 0; i < weights.length; ++i) {

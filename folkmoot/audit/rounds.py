@@ -90,8 +90,10 @@ class Round:
         record = self.anchored.anchor
         return Anchor(
             record.weights,
+            record.delivered,
             record.aggregate_root,
             record.state_root,
+            record.gram_root,
             record.verdict_hash,
             record.artifacts_hash,
         )

@@ -78,10 +78,14 @@ class AnchorRecord:
 
     weights: tuple[int, ...]
     """One weight an entry, in the order of the entries."""
+    delivered: int
+    """One bit an entry, the lowest for the first: whether its update arrived."""
     aggregate_root: bytes
     """Root of the aggregate's tree."""
     state_root: bytes
     """State root after the outer step."""
+    gram_root: bytes
+    """Root of the Gram tree, or zeros."""
     verdict_hash: bytes
     """keccak256 of the verdicts file."""
     artifacts_hash: bytes

@@ -169,8 +169,10 @@ def _fold(events: Iterable[Event]) -> dict[int, LedgerRound]:
                 made = event.anchor
                 rounds[event.round].anchor = Anchor(
                     made.weights,
+                    made.delivered,
                     made.aggregate_root,
                     made.state_root,
+                    made.gram_root,
                     made.verdict_hash,
                     made.artifacts_hash,
                 )

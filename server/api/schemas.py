@@ -285,10 +285,14 @@ class RoundView(View):
     """Rolling hash of the entries."""
     weights: list[int] | None
     """One weight an entry, once computed."""
+    delivered: str | None
+    """One bit an entry, in hex: whether its update arrived as it was committed to."""
     aggregate_root: str | None
     """Root of the aggregate's tree."""
     state_root: str | None
     """State root after the round."""
+    gram_root: str | None
+    """Root of the Gram tree, or zeros."""
     verdict_hash: str | None
     """keccak of the verdicts file."""
     artifacts_hash: str | None

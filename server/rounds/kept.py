@@ -39,8 +39,10 @@ def anchor_json(anchor: Anchor) -> dict[str, Any]:
     """An anchor as it is kept."""
     return {
         "weights": list(anchor.weights),
+        "delivered": hex(anchor.delivered),
         "aggregateRoot": "0x" + anchor.aggregate_root.hex(),
         "stateRoot": "0x" + anchor.state_root.hex(),
+        "gramRoot": "0x" + anchor.gram_root.hex(),
         "verdictHash": "0x" + anchor.verdict_hash.hex(),
         "artifactsHash": "0x" + anchor.artifacts_hash.hex(),
     }
@@ -48,6 +50,7 @@ def anchor_json(anchor: Anchor) -> dict[str, Any]:
 
 def anchor_of(kept: dict[str, Any]) -> Anchor:
     """An anchor that was kept."""
-    names = ("aggregateRoot", "stateRoot", "verdictHash", "artifactsHash")
-    aggregate, state, verdict, artifacts = (bytes.fromhex(kept[name][2:]) for name in names)
-    return Anchor(tuple(kept["weights"]), aggregate, state, verdict, artifacts)
+    names = ("aggregateRoot", "stateRoot", "gramRoot", "verdictHash", "artifactsHash")
+    aggregate, state, gram, verdict, artifacts = (bytes.fromhex(kept[name][2:]) for name in names)
+    delivered = int(kept["delivered"], 16)
+    return Anchor(tuple(kept["weights"]), delivered, aggregate, state, gram, verdict, artifacts)

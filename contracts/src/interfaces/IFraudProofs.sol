@@ -154,8 +154,8 @@ interface IFraudProofs {
     /// @param entries All of the round, in order, without leaves.
     function proveUpdate(Case calldata case_, Entry[] calldata entries, Fault calldata fault) external;
 
-    /// @notice Prove that an entry has a weight that the policy's rule never gives: the coordinator's own above 0, one
-    /// above 1 under a rule with equal weights, or one above 65536.
+    /// @notice Prove that an entry has a weight that the policy's rule never gives: above 0 for the coordinator's own or for
+    /// one that did not arrive, above 1 under a rule with equal weights, or above 65536.
     /// @param entries All of the round, in order, without leaves.
     /// @param entry Number of the entry.
     function proveWeight(Case calldata case_, Entry[] calldata entries, uint256 entry) external;

@@ -125,10 +125,15 @@ interface IRoundLedger {
     struct Anchor {
         /// @notice One weight an entry, in the order of the entries.
         uint32[] weights;
+        /// @notice One bit an entry, the lowest for the first: whether its update arrived as it was committed to.
+        uint256 delivered;
         /// @notice Root of the aggregate's Merkle tree.
         bytes32 aggregateRoot;
         /// @notice State root after the outer step.
         bytes32 stateRoot;
+        /// @notice Root of the tree over the leaves' partial Gram matrices, where the policy's rule can be proven by it
+        /// (docs/protocol.md, section 3); zero elsewhere.
+        bytes32 gramRoot;
         /// @notice keccak256 of the verdicts file.
         bytes32 verdictHash;
         /// @notice keccak256 of the artifacts file, which lists the sha256 of every public file of the round.

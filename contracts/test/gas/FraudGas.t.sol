@@ -138,6 +138,7 @@ abstract contract FraudGasTest is Deployment {
         vm.warp(ledger.rounds(round).commitDeadline);
         IRoundLedger.Anchor memory anchor = IRoundLedger.Anchor({
             weights: weights,
+            delivered: type(uint256).max,
             aggregateRoot: MerkleTree.climb(
                 MerkleTree.Kind.Aggregate, MerkleTree.leaf(MerkleTree.Kind.Aggregate, new bytes(1024)), 5, _path(3)
             ),
@@ -146,6 +147,7 @@ abstract contract FraudGasTest is Deployment {
                 MerkleTree.climb(MerkleTree.Kind.Theta, keccak256("a lie"), 5, _path(4)),
                 MerkleTree.climb(MerkleTree.Kind.Momentum, keccak256("another"), 5, _path(5))
             ),
+            gramRoot: bytes32(0),
             verdictHash: keccak256("verdicts"),
             artifactsHash: keccak256("artifacts")
         });

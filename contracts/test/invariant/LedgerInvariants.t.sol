@@ -187,8 +187,10 @@ contract LedgerHandler is Test {
     function _anchor(uint256 number) private view returns (IRoundLedger.Anchor memory) {
         return IRoundLedger.Anchor({
             weights: _weights[number],
+            delivered: type(uint256).max,
             aggregateRoot: keccak256(abi.encode("aggregate", number)),
             stateRoot: keccak256(abi.encode("state", number)),
+            gramRoot: bytes32(0),
             verdictHash: keccak256("verdicts"),
             artifactsHash: keccak256("artifacts")
         });

@@ -26,6 +26,7 @@ abstract contract FraudWorld is RoundTest {
         bytes[LEAVES][CONTRIBUTORS] updates;
         MerkleSum.Node[][][CONTRIBUTORS] updateTrees;
         uint32[] weights;
+        uint256 delivered;
         bytes header;
         bytes[] aggregate;
         bytes[] theta;
@@ -142,6 +143,7 @@ abstract contract FraudWorld is RoundTest {
         (world.theta, world.momentum) = genesis();
         world.weights = new uint32[](CONTRIBUTORS);
         (world.weights[0], world.weights[1], world.weights[2]) = (65_536, 0, 12_345);
+        world.delivered = (1 << CONTRIBUTORS) - 1;
         world.header = headerOf(world.round, exponents());
         for (uint256 i = 0; i < CONTRIBUTORS; ++i) {
             MerkleSum.Node[] memory leaves = new MerkleSum.Node[](LEAVES);
@@ -240,10 +242,12 @@ abstract contract FraudWorld is RoundTest {
     function seal(World memory world) internal pure {
         world.anchor = IRoundLedger.Anchor({
             weights: world.weights,
+            delivered: world.delivered,
             aggregateRoot: world.aggregateTree[DEPTH][0],
             stateRoot: MerkleTree.stateRoot(
                 manifestHash(), world.nextThetaTree[DEPTH][0], world.nextMomentumTree[DEPTH][0]
             ),
+            gramRoot: bytes32(0),
             verdictHash: keccak256("verdicts"),
             artifactsHash: keccak256("artifacts")
         });

@@ -96,8 +96,10 @@ abstract contract RoundTest is Deployment {
     function anchorWith(RoundId round, uint32[] memory weights) internal pure returns (IRoundLedger.Anchor memory) {
         return IRoundLedger.Anchor({
             weights: weights,
+            delivered: type(uint256).max,
             aggregateRoot: keccak256(abi.encode("aggregate", round)),
             stateRoot: keccak256(abi.encode("state", round)),
+            gramRoot: bytes32(0),
             verdictHash: keccak256(abi.encode("verdicts", round)),
             artifactsHash: keccak256(abi.encode("artifacts", round))
         });

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from eth_abi.abi import encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ from folkmoot.hashing import keccak
 from folkmoot.lineage import GENESIS
 from folkmoot.manifest import Manifest, Tensor
 from folkmoot.merkle import aggregate_leaves, aggregate_root
-from folkmoot.round import RoundOutcome, anchor_hash, compute_leaves, compute_round
+from folkmoot.round import RoundOutcome, compute_leaves, compute_round
 from folkmoot.updates import FileUpdate, MemoryUpdate, UpdateReader
 from folkmoot.verdict import Artifacts, Reason, Verdicts
 from tests.unit.folkmoot import worlds
@@ -145,9 +146,11 @@ def test_files_are_what_the_anchor_binds(tmp_path: Path) -> None:
     assert aggregate_root(lanes) == outcome.aggregate_root
     assert outcome.state.root(MANIFEST.hash) == outcome.state_root
     anchor = outcome.anchor
-    assert anchor.hash == anchor_hash(
-        anchor.weights, anchor.aggregate_root, anchor.state_root, anchor.verdict_hash, anchor.artifacts_hash
-    )
+    fields = (list(anchor.weights), anchor.delivered, anchor.aggregate_root, anchor.state_root)
+    hashes = (anchor.gram_root, anchor.verdict_hash, anchor.artifacts_hash)
+    types = "(uint32[],uint256,bytes32,bytes32,bytes32,bytes32,bytes32)"
+    assert anchor.hash == keccak(encode((types,), ((*fields, *hashes),)))
+    assert anchor.delivered == sum((file is not None) << i for i, file in enumerate(outcome.artifacts.updates))
 
 
 def damage(data: bytes, how: str) -> UpdateReader | None:

@@ -89,14 +89,14 @@ def test_manifest() -> None:
     value = json.loads(data)
     again = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     assert again == data
-    counts = []
+    sizes = []
     for tensor in value["tensors"]:
         elements = 1
         for size in tensor["shape"]:
             elements *= size
-        counts.append(-(-elements // 256))
-    assert counts == ints(section["leafCounts"])
-    layout = b"".join(count.to_bytes(4, "big") for count in counts)
+        sizes.append(elements)
+    assert [-(-elements // 256) for elements in sizes] == ints(section["leafCounts"])
+    layout = b"".join(elements.to_bytes(8, "big") for elements in sizes)
     assert layout == raw(section["layout"])
     assert keccak(b"\x10" + keccak(layout) + keccak(data)) == raw(section["manifestHash"])
     assert 2 ** int(section["depth"]) >= int(section["leaves"]) > 2 ** (int(section["depth"]) - 1)
