@@ -391,12 +391,14 @@ def test_exponents() -> None:
 def test_anchor() -> None:
     section = VECTORS["anchor"]
     roots = b"".join(
-        raw(section[name]) for name in ("aggregateRoot", "stateRoot", "verdictHash", "artifactsHash")
+        raw(section[name])
+        for name in ("aggregateRoot", "stateRoot", "gramRoot", "verdictHash", "artifactsHash")
     )
     weights = ints(section["weights"])
     for given, expected in ((weights, "anchorHash"), ([], "emptyAnchorHash")):
         words = b"".join(reference.word(weight) for weight in given)
-        encoded = reference.word(32) + reference.word(5 * 32) + roots + reference.word(len(given)) + words
+        head = reference.word(7 * 32) + reference.word(int(section["delivered"])) + roots
+        encoded = reference.word(32) + head + reference.word(len(given)) + words
         assert keccak(encoded) == raw(section[expected])
 
 
@@ -458,12 +460,14 @@ def test_round() -> None:
     assert named["aggregate"] == hashlib.sha256(b"".join(aggregate)).hexdigest()
     assert named["updates"] == [*(hashlib.sha256(update).hexdigest() for update in updates[:4]), None]
     anchor = eth_abi.abi.encode(
-        ["(uint32[],bytes32,bytes32,bytes32,bytes32)"],
+        ["(uint32[],uint256,bytes32,bytes32,bytes32,bytes32,bytes32)"],
         [
             (
                 ints(section["weights"]),
+                int(section["delivered"]),
                 raw(section["aggregateRoot"]),
                 state_root,
+                raw(section["gramRoot"]),
                 raw(section["verdictHash"]),
                 raw(section["artifactsHash"]),
             )
