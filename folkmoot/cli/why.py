@@ -135,6 +135,8 @@ def _from_coordinator(who: str, number: int | None, url: str) -> dict[str, Any]:
             if error.code not in ("unknown-update", "round-not-anchored", "round-void") or not refused:
                 raise
             verdicts = []
+        except (KeyError, TypeError) as error:
+            raise _nonsense(api.url) from error
         if not verdicts and not refused:
             raise InputError(f"{who} has no entry in any anchored round.", code="unknown-contributor")
         return {
@@ -162,7 +164,7 @@ def _refusals(who: str, number: int | None, url: str) -> list[dict[str, Any]]:
                 return []  # a coordinator knows the rounds that it led; the chain knows all
             raise
         except (KeyError, TypeError) as error:
-            raise _nonsense(api) from error
+            raise _nonsense(api.url) from error
         return [_object(api, each) for each in found]
 
 
@@ -208,13 +210,13 @@ def _nothing(
 
 def _object(api: CoordinatorApi, value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _nonsense(api)
+        raise _nonsense(api.url)
     return value
 
 
-def _nonsense(api: CoordinatorApi) -> CoordinatorError:
+def _nonsense(url: str) -> CoordinatorError:
     return CoordinatorError(
-        f"The coordinator {api.url} gave an answer that can't be read.",
+        f"The coordinator {url} gave an answer that can't be read.",
         remedy="Check that it is a Folkmoot coordinator of this release.",
     )
 
@@ -233,11 +235,8 @@ def _shown(document: dict[str, Any], number: int | None, last: int) -> list[Any]
         shown += [_judged(verdict) for verdict in verdicts[:1]]
         refused = document["refused"]
         shown += [_refused(each) for each in (refused if number else refused[:SHOWN_REFUSALS])]
-    except (KeyError, TypeError, ValueError) as error:
-        raise CoordinatorError(
-            f"The coordinator {document['source']} gave an answer that can't be read.",
-            remedy="Check that it is a Folkmoot coordinator of this release.",
-        ) from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _nonsense(str(document["source"])) from error
     shown.append(
         "Checked: every verdicts file has the hash that its round's anchor on the chain names, and the anchor's "
         "weights. Whether the rule yields these numbers, `folkmoot audit` recomputes."

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pay and the reputation in words, and what the command makes of a coordinator that talks nonsense."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from folkmoot.chain.amounts import UNIT
+from folkmoot.cli.main import run
+from folkmoot.reputation import Part, Reputation
+from folkmoot.verdict import Reason, Verdict
+from folkmoot.why import judge, reputation_text, weighed_in
+from tests import factories
+
+ADA, COORDINATOR = factories.account("ada").address, factories.account("coordinator").address
+
+
+def pay_text(weight: int, credited: int | None, *, final: bool = True, root: bool = False) -> str:
+    reason = Reason.ROOT if root else Reason.ACCEPTED if weight else Reason.OUTLIER
+    part = Part(7, weight, reason, 65536, 5, 10 * UNIT, final, root)
+    verdict = Verdict(0, ADA, weight, reason, {"sumSquares": 9})
+    return judge(part, verdict, factories.policy(), entries=5, credited=credited).pay_text
+
+
+def test_the_pay_is_told_as_a_formula_with_its_standing() -> None:
+    formula = (
+        "Pay = floor(reward * weight / (entries * largest weight)) = floor(10 MOOT * 39321 / (5 * 65536))"
+    )
+    amount = 10 * UNIT * 39321 // (5 * 65536)
+    assert pay_text(39321, amount) == f"{formula} = 1.199981689453125 MOOT, credited by the ledger."
+    assert pay_text(39321, None).endswith("when somebody settles the round.")
+    assert pay_text(39321, None, final=False).endswith("it may still be challenged.")
+    assert pay_text(0, 0).endswith("= 0 MOOT.")
+    assert "never paid" in pay_text(0, 0, root=True)
+
+
+def test_a_ledger_that_credited_something_else_is_told() -> None:
+    assert pay_text(65536, UNIT).endswith("= 2 MOOT; but the ledger credited 1 MOOT: run `folkmoot audit`.")
+    assert "but the ledger credited 0 MOOT" in pay_text(65536, 0)
+    assert "but the ledger credited 2 MOOT" in pay_text(0, 2 * UNIT)
+
+
+def test_a_reputation_in_words() -> None:
+    left_out = {Reason.COPY: 1, Reason.OUTLIER: 2}
+    found = Reputation(4, 1, 4, left_out, 1, 2 * UNIT, UNIT, 300)
+    assert reputation_text(found.to_json()) == (
+        "Standing 300 of 1024: 4 rounds, 4 delivered, 1 counted, 3 left out (copy 1, outlier 2); earned 2 MOOT, "
+        "1 MOOT more if no challenge succeeds; led 1 round with an entry of its own."
+    )
+    assert reputation_text(Reputation(1, 1, 1).to_json()).startswith(
+        "Standing 0 of 1024: 1 round, 1 delivered"
+    )
+
+
+def test_what_the_rule_weighs() -> None:
+    reasons = [(ADA, Reason.COPY), (COORDINATOR, Reason.ROOT), ("0x1", Reason.NOT_DELIVERED)]
+    verdicts = [Verdict(index, who, 0, reason) for index, (who, reason) in enumerate(reasons)]
+    assert weighed_in(verdicts, COORDINATOR) == [ADA]
+
+
+@contextmanager
+def answering(answers: dict[str, Any]) -> Iterator[str]:
+    """Serve JSON by the end of the path; anything else gets an empty object."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            found = next((value for end, value in answers.items() if path.endswith(end)), {})
+            data = json.dumps(found).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {},
+        {ADA: {"refused": []}},
+        {ADA: {"refused": [], "reputation": {}}, "/verdicts": {"items": [{}]}},
+        {ADA: {"refused": [], "reputation": {}}, "/verdicts": {"items": 5}},
+        {ADA: {"refused": [7], "reputation": {}}, "/verdicts": {"items": []}},
+        {
+            ADA: {"refused": [], "reputation": {**Reputation().to_json(), "leftOut": [1]}},
+            "/verdicts": {"items": [{}]},
+        },
+        {ADA: {"refused": [], "reputation": Reputation().to_json()}, "/verdicts": {"items": ["?"]}},
+    ],
+)
+def test_a_coordinator_that_talks_nonsense(answers: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(answers) as url:
+        assert run(["why", ADA, "--coordinator", url]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: The coordinator {url} gave an answer"), printed
+    assert len(printed.splitlines()) == 1
