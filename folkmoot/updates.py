@@ -91,14 +91,16 @@ class FileUpdate:
         Raises:
             ArtifactError: The file can't be read, or became shorter.
         """
-        count = LEAF * (last - first)
+        values = np.empty((last - first, LEAF), dtype=np.uint8)
         try:
-            values = np.fromfile(self._path, dtype=np.uint8, count=count, offset=LEAF * first)
+            with self._path.open("rb") as file:  # np.fromfile takes one and a half times as long
+                file.seek(LEAF * first)
+                found = file.readinto(values.data)
         except OSError as error:
             raise ArtifactError(f"The update file {self._path} can't be read: {error.strerror}.") from error
-        if values.size != count:
+        if found != values.size:
             raise ArtifactError(f"The update file {self._path} became shorter while it was read.")
-        return values.reshape(-1, LEAF)
+        return values
 
     def pick(self, leaves: I64) -> U8:
         """Return some leaves, int64[k] ascending, as uint8[k, 256]. Only the pages that they lie in are read.
