@@ -4,7 +4,9 @@
 Two updates are nearly the same if they are much closer than strangers are *in this round*: with the lower
 median cosine ``m`` of all pairs, ``1 - C_ij <= (1 - m) * ratio``. So the threshold moves with the federation
 (large batches make honest updates alike, late rounds make them orthogonal) and no constant cosine accuses
-anybody. Commitments are closed before any update is shown, so the earlier of two is not the copier.
+anybody. Commitments are closed before any update is shown, so the earlier of two is not the copier. A replay is
+nearly an update that was public before: of the last rounds of the lineage (``reference``), the coordinators' own
+entries among them.
 
 Source: FoolsGold's idea that Sybils are too alike (Fung, Yoon, Beschastnikh, RAID 2020, arXiv 1808.04866),
 with the threshold from the round. Assumes that fewer than half of the contributors collude, so that the

@@ -12,6 +12,7 @@ import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from folkmoot.aggregation.reference import Use
 from folkmoot.errors import ArtifactError
@@ -63,21 +64,36 @@ def read_lineage(coordinator: Coordinator, base: int, used: frozenset[Use]) -> L
     return Lineage(tuple(rounds), before)
 
 
-def _base_of(coordinator: Coordinator, number: int) -> int:
+def opening(coordinator: Coordinator, number: int) -> dict[str, Any]:
+    """The arguments of the event that opened a round: coordinator, base and more.
+
+    Raises:
+        ArtifactError: The event is not known.
+    """
     with coordinator.database.read() as session:
         opened = by_name(session, "RoundOpened", str(number))
         if not opened:
-            raise ArtifactError(
-                f"Nothing is known of the opening of round {number}, which this round rests on."
-            )
-        return int(opened[-1].arguments["base"])
+            raise _unknown(f"the opening of round {number}")
+        return opened[-1].arguments
+
+
+def _base_of(coordinator: Coordinator, number: int) -> int:
+    return int(opening(coordinator, number)["base"])
+
+
+def _unknown(what: str) -> ArtifactError:
+    return ArtifactError(
+        f"Nothing is known of {what}, which the outcome of this round rests on.",
+        remedy="It is tried again: the chain's events are still being read, or the endpoint withholds some.",
+        code="event-unknown",
+    )
 
 
 def _artifacts(coordinator: Coordinator, number: int) -> Artifacts:
     with _named(number, "artifacts file"):
         artifacts = artifacts_of(coordinator, number)
     if artifacts is None:
-        raise ArtifactError(f"Nothing is known of the anchor of round {number}, which this round rests on.")
+        raise _unknown(f"the anchor of round {number}")
     return artifacts
 
 

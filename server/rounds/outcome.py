@@ -22,11 +22,10 @@ from folkmoot.policy import Policy
 from folkmoot.round import Anchor, RoundOutcome, compute_round
 from folkmoot.state import State
 from folkmoot.updates import FileUpdate, UpdateReader
-from server.chain.indexer import by_name
 from server.coordinator import Coordinator
 from server.db.models import Artifact, Entry, Round
 from server.rounds.kept import anchor_json, commitment_of
-from server.rounds.lineage import read_lineage
+from server.rounds.lineage import opening, read_lineage
 from server.store import Stored
 
 
@@ -59,7 +58,6 @@ def compute(coordinator: Coordinator, number: int, policy: Policy) -> Outcome:
     """
     with coordinator.database.read() as session:
         round_ = session.get_one(Round, number)
-        opened = by_name(session, "RoundOpened", str(number))[-1]
         query = select(Entry).where(Entry.round == number).order_by(Entry.position)
         entries = list(session.scalars(query))
         session.expunge_all()
@@ -77,7 +75,7 @@ def compute(coordinator: Coordinator, number: int, policy: Policy) -> Outcome:
             base,
             [commitment_of(entry.commitment) for entry in entries],
             updates,
-            coordinator=opened.arguments["coordinator"],
+            coordinator=opening(coordinator, number)["coordinator"],
             lineage=lineage,
             aggregate_sink=aggregate,
         )
