@@ -25,6 +25,7 @@ import numpy as np
 
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.arrays import F32, I64, U8
+from folkmoot.codec import QMAX
 from folkmoot.errors import InputError
 from folkmoot.fixed_point import LEAF
 from folkmoot.hashing import keccak
@@ -76,12 +77,12 @@ class Reference:
     """The exact products of one reference with the k delivered updates of a round."""
 
     products: tuple[int, ...]
-    """k inner products, in units of ``2^e_min 2^e'_min``: the round's smallest exponent and the reference's."""
+    """k inner products, in units of ``4^m_min``, m the finer of both exponents in each tensor."""
     square: int
-    """The reference's product with itself, in units of ``4^e'_min``."""
+    """The reference's product with itself, in the same units."""
     own: tuple[int, ...] | None = None
-    """The k updates' products with themselves on the same sample of leaves, in the Gram matrix's units; None if
-    everything was compared: then they are the Gram matrix's."""
+    """The k updates' products with themselves, as they were compared; None if they were as they are and whole: then
+    these are the Gram matrix's."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,11 @@ def references(
 ) -> tuple[Reference, ...]:
     """Compare references with the updates of a round.
 
-    The product is ``P_i = sum_b 2^(e_b - e_min + e'_b - e'_min) sum_c q_ic q'_c`` and the square
-    ``S = sum_b 4^(e'_b - e'_min) sum_c q'_c^2``, so that ``P_i / sqrt(G_ii S)`` is the cosine. On a sample all sums
-    are over its coordinates only, those of ``G_ii`` as well.
+    Both sides are brought to the finer of their exponents in each tensor, ``m_b = min(e_b, e'_b)``, and clamped there:
+    ``a_ic = clamp(q_ic 2^(e_b - m_b), -127, 127)``, the reference's likewise. For what was clamped when it was encoded
+    is another vector in other units, and a replay must be one in all. With ``m_min`` the smallest m_b the product is
+    ``P_i = sum_b 4^(m_b - m_min) sum_c a_ic a'_c``, and ``S_ii`` and S are those of each side with itself. On a sample
+    all sums are over its coordinates only.
 
     Args:
         manifest: The model's layout.
@@ -120,58 +123,79 @@ def references(
         InputError: There is not one exponent a tensor.
         ArtifactError: An update can't be read.
     """
-    if not others:
-        return ()
     for values in (exponents, *(theirs for _, theirs in others)):
-        if len(values) != len(manifest.tensors):
+        if others and len(values) != len(manifest.tensors):
             raise InputError("There is not one exponent a tensor.", code="mismatch")
-    here = [exponent - min(exponents) for exponent in exponents]
-    there = [[exponent - min(theirs) for exponent in theirs] for _, theirs in others]
-    products = [[0] * len(updates) for _ in others]
-    squares, own = [0] * len(others), [0] * len(updates)
+    groups: dict[tuple[int, ...], _Group] = {}
+    for number, (other, theirs) in enumerate(others):
+        group = groups.setdefault(tuple(theirs), _Group(exponents, theirs, len(updates)))
+        group.places.append(number)
+        group.readers.append(other)
     tensors = manifest.tensor_of_leaf if sample is None else manifest.tensor_of_leaf[sample]
     chunk = max(1, _CHUNK_BYTES // (LEAF * (len(updates) + len(others))))
-    part = _Sums(len(updates), len(others))
-    for begin in range(0, len(tensors), chunk):
+    for begin in range(0, len(tensors) if others else 0, chunk):
         place = tensors[begin : begin + chunk]
         leaves = None if sample is None else sample[begin : begin + chunk]
         ours = _values(updates, begin, begin + len(place), leaves)
-        theirs = _values([other for other, _ in others], begin, begin + len(place), leaves)
-        for tensor, from_, to in _runs(place):
-            part.add(ours[:, LEAF * from_ : LEAF * to], theirs[:, LEAF * from_ : LEAF * to])
-            if begin + to < len(tensors) and tensors[begin + to] == tensor:
-                continue  # the tensor goes on in the next chunk
-            for index, square in enumerate(part.own.tolist()):
-                own[index] += square << (2 * here[tensor])
-            for other, (square, row) in enumerate(
-                zip(part.squares.tolist(), part.products.tolist(), strict=True)
-            ):
-                shift = there[other][tensor]
-                squares[other] += square << (2 * shift)
-                for index, product in enumerate(row):
-                    products[other][index] += product << (here[tensor] + shift)
-            part = _Sums(len(updates), len(others))
-    sampled = None if sample is None else tuple(own)
-    return tuple(
-        Reference(tuple(row), square, sampled) for row, square in zip(products, squares, strict=True)
-    )
+        for group in groups.values():
+            compared = _values(group.readers, begin, begin + len(place), leaves)
+            for tensor, first, last in _runs(place):
+                group.add(tensor, ours, compared, slice(LEAF * first, LEAF * last))
+    found: dict[int, Reference] = {}
+    for group in groups.values():
+        found |= group.references(whole=sample is None)
+    return tuple(found[place] for place in range(len(others)))
 
 
-class _Sums:
-    """Integer sums of products over coordinates of one tensor, k updates and r references."""
+class _Group:
+    """References with the same exponents, compared with k updates."""
 
-    def __init__(self, updates: int, others: int) -> None:
-        self.products: I64 = np.zeros((others, updates), dtype=np.int64)
-        self.squares: I64 = np.zeros(others, dtype=np.int64)
-        self.own: I64 = np.zeros(updates, dtype=np.int64)
+    def __init__(self, here: Sequence[int], there: Sequence[int], updates: int) -> None:
+        finer = [min(pair) for pair in zip(here, there, strict=True)]
+        self.places: list[int] = []
+        self.readers: list[UpdateReader] = []
+        self._up = [exponent - least for exponent, least in zip(here, finer, strict=True)]
+        self._up_theirs = [exponent - least for exponent, least in zip(there, finer, strict=True)]
+        self._shift = [2 * (least - min(finer)) for least in finer]
+        self._updates = updates
+        self._sums: dict[int, tuple[I64, I64, I64]] = {}  # by tensor: products, squares, own squares
 
-    def add(self, ours: U8, theirs: U8) -> None:
-        """Add coordinates: uint8[k, m] and uint8[r, m]."""
-        for at in range(0, ours.shape[1], _EXACT):
-            a, b = (_integers(values[:, at : at + _EXACT]) for values in (ours, theirs))
-            self.products += (b @ a.T).astype(np.int64)
-            self.squares += np.einsum("ij,ij->i", b, b).astype(np.int64)
-            self.own += np.einsum("ij,ij->i", a, a).astype(np.int64)
+    def add(self, tensor: int, ours: U8, theirs: U8, place: slice) -> None:
+        """Add some coordinates of one tensor: those at ``place`` of uint8[k, m] and uint8[r, m]."""
+        count = len(self.readers)
+        if tensor not in self._sums:
+            self._sums[tensor] = (
+                np.zeros((count, self._updates), dtype=np.int64),
+                np.zeros(count, dtype=np.int64),
+                np.zeros(self._updates, dtype=np.int64),
+            )
+        products, squares, own = self._sums[tensor]
+        for at in range(place.start, place.stop, _EXACT):
+            part = slice(at, min(at + _EXACT, place.stop))
+            a = _integers(ours[:, part], self._up[tensor])
+            b = _integers(theirs[:, part], self._up_theirs[tensor])
+            products += (b @ a.T).astype(np.int64)
+            squares += np.einsum("ij,ij->i", b, b).astype(np.int64)
+            own += np.einsum("ij,ij->i", a, a).astype(np.int64)
+
+    def references(self, *, whole: bool) -> dict[int, Reference]:
+        """Add up the tensors; ``whole`` if every leaf was compared."""
+        products = [[0] * self._updates for _ in self.readers]
+        squares, own = [0] * len(self.readers), [0] * self._updates
+        for tensor, sums in self._sums.items():
+            shift = self._shift[tensor]
+            for row, part in zip(products, sums[0].tolist(), strict=True):
+                for index, product in enumerate(part):
+                    row[index] += product << shift
+            for index, square in enumerate(sums[1].tolist()):
+                squares[index] += square << shift
+            for index, square in enumerate(sums[2].tolist()):
+                own[index] += square << shift
+        kept = None if whole and not any(self._up) and not any(self._up_theirs) else tuple(own)
+        return {
+            place: Reference(tuple(row), square, kept)
+            for place, row, square in zip(self.places, products, squares, strict=True)
+        }
 
 
 def _runs(tensors: I64) -> list[tuple[int, int, int]]:
@@ -186,7 +210,11 @@ def _values(updates: Sequence[UpdateReader], first: int, last: int, leaves: I64 
     return np.stack([row.reshape(-1) for row in rows])
 
 
-def _integers(values: U8) -> F32:
+def _integers(values: U8, up: int) -> F32:
+    """The integers ``clamp(q 2^up, -127, 127)`` of bytes."""
     integers = values.astype(np.float32)
     integers -= 128
+    if up:
+        integers *= np.float32(2.0**up)  # exact: a power of two
+        np.clip(integers, -QMAX, QMAX, out=integers)
     return integers

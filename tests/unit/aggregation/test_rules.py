@@ -409,16 +409,17 @@ def test_references_are_exact_across_exponents() -> None:
     ours, other = [update() for _ in range(3)], update()
     (found,) = references(manifest, (-10, -12), ours, [(other, (-9, -6))])
 
-    def values(one: MemoryUpdate, exponents: tuple[int, int]) -> list[int]:
+    def values(one: MemoryUpdate, up: tuple[int, int]) -> list[int]:
+        """In units of the finer exponents, -10 and -12, and clamped there; then of the smaller one of these."""
         integers = [int(value) - 128 for value in one.read(0, manifest.leaves).reshape(-1)]
-        scale = [2 ** (exponents[0 if place < 512 else 1] - min(exponents)) for place in range(manifest.size)]
-        return [value * factor for value, factor in zip(integers, scale, strict=True)]
+        tensor = [0 if place < 512 else 1 for place in range(manifest.size)]
+        clamped = [min(max(x << up[t], -127), 127) for x, t in zip(integers, tensor, strict=True)]
+        return [value << (2, 0)[t] for value, t in zip(clamped, tensor, strict=True)]
 
-    there = values(other, (-9, -6))
+    there, here = values(other, (1, 6)), [values(one, (0, 0)) for one in ours]
     assert found.square == sum(value * value for value in there)
-    assert found.products == tuple(
-        sum(a * b for a, b in zip(values(one, (-10, -12)), there, strict=True)) for one in ours
-    )
+    assert found.own == tuple(sum(value * value for value in one) for one in here)
+    assert found.products == tuple(sum(a * b for a, b in zip(one, there, strict=True)) for one in here)
     assert references(manifest, (-10, -12), ours, []) == ()
     with pytest.raises(InputError, match="exponent"):
         references(manifest, (-10,), ours, [(other, (-9, -6))])

@@ -137,16 +137,24 @@ def references(
 ) -> tuple[list[int], list[int]]:
     """Products, by reference and by update, and squares."""
 
-    def values(update: bytes, ours: Sequence[int]) -> list[int]:
-        places = [
-            exponent for exponent, count in zip(ours, leaf_counts, strict=True) for _ in range(256 * count)
-        ]
-        return [(byte - 128) * 2 ** (place - min(ours)) for byte, place in zip(update, places, strict=True)]
+    def values(update: bytes, ours: Sequence[int], theirs: Sequence[int]) -> list[int]:
+        """In the finer of both units of each tensor, clamped there, times 2^(m_b - m_min)."""
+        finer = [min(pair) for pair in zip(ours, theirs, strict=True)]
+        places = [tensor for tensor, count in enumerate(leaf_counts) for _ in range(256 * count)]
+        found = []
+        for byte, tensor in zip(update, places, strict=True):
+            value = min(max((byte - 128) * 2 ** (ours[tensor] - finer[tensor]), -127), 127)
+            found.append(value * 2 ** (finer[tensor] - min(finer)))
+        return found
 
-    here = [values(update, exponents) for update in updates]
-    there = [values(other, theirs) for other, theirs in zip(others, other_exponents, strict=True)]
-    products = [sum(x * y for x, y in zip(a, b, strict=True)) for b in there for a in here]
-    return products, [sum(x * x for x in b) for b in there]
+    products, squares = [], []
+    for other, theirs in zip(others, other_exponents, strict=True):
+        b = values(other, theirs, exponents)
+        squares.append(sum(y * y for y in b))
+        products += [
+            sum(x * y for x, y in zip(values(a, exponents, theirs), b, strict=True)) for a in updates
+        ]
+    return products, squares
 
 
 def path(before: int, base: int, exponent: int) -> int:
