@@ -2,7 +2,7 @@
 """The one implementation of a round's outcome, for whoever needs it (docs/protocol.md sections 7 to 11).
 
 The coordinator runs it to anchor a round, an auditor to see whether the anchor is right, a challenger to find
-the leaf that is wrong. It streams: about a mebibyte of all updates is in memory at a time, next to the two
+the leaf that is wrong. It streams: some mebibytes of all updates are in memory at a time, next to the two
 states. This module knows no chain, no clock and no folder: bytes come from readers and go to sinks.
 """
 
