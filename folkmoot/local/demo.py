@@ -244,6 +244,7 @@ class Demo:
             "attackerUpdates": given,
             "attackerUpdatesAccepted": kept,
             "honestUpdatesLeftOut": honest,
+            "rootUpdates": sum(verdict["reason"] == "root" for t in self.told for verdict in t.verdicts),
             "gasPerUpdateCommitted": round(sum(per_update) / len(per_update)),
             "activeVersion": release["version"],
             "audit": audit,

@@ -35,6 +35,7 @@ def processes_of(home: Path) -> list[str]:
 def test_strangers_train_a_poisoner_loses_a_vote_releases_and_the_audit_is_clean(tmp_path: Path) -> None:
     home = tmp_path / "demo"
     words = ("--home", home, "--task", "digits", "--rounds", "2", "--attack", "5=sign-flip:3", "--json")
+    words += ("--root", "good", "--rule", "root_guard")
     done = subprocess.run([*DEMO, *map(str, words)], capture_output=True, text=True, check=False, timeout=380)
 
     assert done.returncode == 0, done.stderr
@@ -42,6 +43,7 @@ def test_strangers_train_a_poisoner_loses_a_vote_releases_and_the_audit_is_clean
     assert summary["rounds"] == 2
     assert summary["attackerUpdates"] == 2
     assert summary["attackerUpdatesAccepted"] == 0
+    assert summary["rootUpdates"] == 2
     assert summary["activeVersion"] == 2
     assert summary["metrics"]["accuracy"] > 0.5
     assert "Traceback" not in done.stderr
