@@ -241,7 +241,9 @@ def _chain_lines(report: ChainReport) -> dict[str, str]:
 
 
 def _holdings(report: ChainReport) -> Any:
-    from folkmoot.chain.amounts import format_amount
+    from folkmoot.chain.amounts import UNIT, format_amount
+
+    place = UNIT // 10**4  # people need no 18 decimal places; the JSON has them
 
     return table(
         ["contributor", "", "account", "stake before", "stake after", "can claim"],
@@ -250,7 +252,10 @@ def _holdings(report: ChainReport) -> Any:
                 str(one.number),
                 "attacks" if one.attacker else "honest",
                 one.account[:10] + "\N{HORIZONTAL ELLIPSIS}",
-                *(format_amount(amount) for amount in (one.stake_before, one.stake_after, one.claimable)),
+                *(
+                    format_amount(amount // place * place)
+                    for amount in (one.stake_before, one.stake_after, one.claimable)
+                ),
             ]
             for one in report.holdings
         ],
