@@ -529,7 +529,7 @@ def set_to(place: int, value: Any) -> Callable[[list[Any]], None]:
 
 COMMITTED = ["uint16", "bytes32", "uint64", "uint32", "bytes32"]
 VOTE = ["uint256", "uint8", "uint256", "string"]
-ANCHOR = "(uint32[],bytes32,bytes32,bytes32,bytes32)"
+ANCHOR = "(uint32[],uint256,bytes32,bytes32,bytes32,bytes32,bytes32)"
 
 
 @pytest.mark.parametrize(
