@@ -26,6 +26,7 @@ CONTRACTS = {
     "ModelRegistry": "contracts/src/ModelRegistry.sol",
     "RoundLedger": "contracts/src/RoundLedger.sol",
     "FraudProofs": "contracts/src/FraudProofs.sol",
+    "Arbiter": "contracts/src/Arbiter.sol",
     "MootGovernor": "contracts/src/governance/MootGovernor.sol",
     "TimelockController": "node_modules/@openzeppelin/contracts/governance/TimelockController.sol",
 }

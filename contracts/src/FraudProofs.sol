@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { Judge } from "./Judge.sol";
+import { IArbiter } from "./interfaces/IArbiter.sol";
 import { IFraudProofs } from "./interfaces/IFraudProofs.sol";
 import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
 import { Commitments } from "./libraries/Commitments.sol";
@@ -13,7 +15,7 @@ import { PolicyId, RoundId } from "./libraries/Types.sol";
 import { WeightedSum } from "./libraries/WeightedSum.sol";
 
 /// @title Proofs that an anchor is wrong, by one leaf.
-contract FraudProofs is IFraudProofs {
+contract FraudProofs is IFraudProofs, Judge {
     /// @dev What the proofs need of a round.
     struct Facts {
         RoundId round;
@@ -39,8 +41,6 @@ contract FraudProofs is IFraudProofs {
 
     /// @dev Largest weight that any rule gives.
     uint256 private constant MAX_WEIGHT = 1 << 16;
-    /// @dev Stands for the sums of what is no leaf: more than a node can claim.
-    uint256 private constant INVALID = type(uint256).max;
     /// @dev Bytes of a leaf of theta or momentum.
     uint256 private constant STATE_LEAF_BYTES = 8 * Layout.LEAF;
     /// @dev Rules whose weights are 0 or 1.
@@ -50,15 +50,8 @@ contract FraudProofs is IFraudProofs {
     bytes32 private constant TRIMMED_MEAN = "trimmed_mean";
     bytes32 private constant GUARDED_TRIMMED_MEAN = "guarded_trimmed_mean";
 
-    /// @inheritdoc IFraudProofs
-    IRoundLedger public immutable override ledger;
-    bytes32 private immutable _manifestHash;
-
-    /// @param ledger_ The ledger; its policies must name this contract as their verifier.
-    constructor(IRoundLedger ledger_) {
-        ledger = ledger_;
-        _manifestHash = ledger_.manifestHash();
-    }
+    /// @param ledger_ The ledger whose anchors are judged.
+    constructor(IRoundLedger ledger_) Judge(ledger_) { }
 
     // The proofs.
 
@@ -106,7 +99,12 @@ contract FraudProofs is IFraudProofs {
         _requireIndex(fault.entry, entries.length);
         // A weight of 0 harms nobody: refusing such an update is what a coordinator should do.
         bool counted = case_.anchor.weights[fault.entry] > 0;
-        _report(facts, Lie.Update, fault.entry, counted && _isFaulty(facts, entries[fault.entry], fault));
+        _report(
+            facts,
+            Lie.Update,
+            fault.entry,
+            counted && _isFaulty(facts.depth, facts.place.values, entries[fault.entry], fault)
+        );
     }
 
     /// @inheritdoc IFraudProofs
@@ -144,11 +142,9 @@ contract FraudProofs is IFraudProofs {
 
     function _open(Case calldata case_, uint256 place) private view returns (Facts memory facts) {
         facts.round = case_.round;
-        facts.stored = ledger.rounds(case_.round);
-        IRoundLedger.Phase phase = facts.stored.phase;
-        if (phase != IRoundLedger.Phase.Anchored) revert FraudProofsNotAnchored(case_.round, phase);
-        _requireRecord(Commitments.hashAnchor(case_.anchor), facts.stored.anchorHash);
-        _requireRecord(Layout.manifestHash(case_.layout, case_.manifestDocument), _manifestHash);
+        facts.stored = _anchored(case_.round);
+        _requireAnchor(case_.anchor, facts.stored);
+        _requireLayout(case_.layout, case_.manifestDocument);
         facts.policy = ledger.policies(facts.stored.policy);
         facts.baseStateRoot = ledger.rounds(facts.stored.base).stateRoot;
         facts.tensors = case_.layout.length / 8;
@@ -156,25 +152,7 @@ contract FraudProofs is IFraudProofs {
     }
 
     function _requireEntries(Facts memory facts, Entry[] calldata entries) private pure {
-        bytes32 rolling;
-        uint64 round = RoundId.unwrap(facts.round);
-        for (uint256 i = 0; i < entries.length; ++i) {
-            Entry calldata entry = entries[i];
-            bytes32 commitment = keccak256(
-                abi.encode(
-                    Commitments.TYPEHASH,
-                    entry.contributor,
-                    round,
-                    facts.baseStateRoot,
-                    entry.updateRoot,
-                    entry.sumSquares,
-                    entry.numExamples,
-                    entry.bundleHash
-                )
-            );
-            rolling = Commitments.append(rolling, entry.contributor, commitment);
-        }
-        _requireRecord(rolling, facts.stored.entriesHash);
+        _requireEntries(facts.round, facts.stored, facts.baseStateRoot, entries);
     }
 
     function _header(Facts memory facts, bytes calldata header) private pure returns (Header memory decoded) {
@@ -217,7 +195,7 @@ contract FraudProofs is IFraudProofs {
         pure
         returns (bytes32)
     {
-        if (leaf.values.length != size) revert FraudProofsSize(leaf.values.length, size);
+        _requireSize(leaf.values.length, size);
         return MerkleTree.climb(kind, MerkleTree.leaf(kind, leaf.values), place, _path(facts, leaf.siblings));
     }
 
@@ -326,74 +304,12 @@ contract FraudProofs is IFraudProofs {
         momentum = MerkleTree.leaf(MerkleTree.Kind.Momentum, nextMomentum);
     }
 
-    /// @dev Whether the node is in the committed tree (it must be) and wrong.
-    function _isFaulty(Facts memory facts, Entry calldata entry, Fault calldata fault) private pure returns (bool) {
-        if (fault.level > facts.depth) revert FraudProofsOutOfRange(fault.level, facts.depth);
-        uint256 height = facts.depth - fault.level;
-        MerkleSum.Node memory node = fault.node;
-        if (height == 0) node.squares = entry.sumSquares;
-        MerkleSum.Node memory root = Openings.climb(node, fault.index, fault.siblings, height);
-        _requirePath(root.hash, entry.updateRoot);
-        if (root.squares != entry.sumSquares) return true;
-        (uint256 absolute, uint256 squares) =
-            fault.level == 0 ? _leafSums(facts, node.hash, fault.leaf) : _childrenSums(node.hash, fault);
-        // Nothing above the root binds its sum of |q|.
-        return squares != node.squares || (height > 0 && absolute != node.absolute);
-    }
-
-    /// @dev The sums of a leaf's bytes; INVALID, which no node claims, if a byte is not allowed.
-    function _leafSums(Facts memory facts, bytes32 hash, bytes calldata leaf)
-        private
-        pure
-        returns (uint256 absolute, uint256 squares)
-    {
-        if (facts.place.values == 0) return hash == bytes32(0) ? (0, 0) : (INVALID, INVALID);
-        _requirePath(Openings.hashLeaf(leaf), hash);
-        if (!_isValid(leaf, facts.place.values)) return (INVALID, INVALID);
-        MerkleSum.Node memory node = MerkleSum.leaf(leaf);
-        return (node.absolute, node.squares);
-    }
-
-    /// @dev The sums of a node's children, in more bits than a node has: they may run over.
-    function _childrenSums(bytes32 hash, Fault calldata fault)
-        private
-        pure
-        returns (uint256 absolute, uint256 squares)
-    {
-        _requirePath(MerkleSum.hashParent(fault.left, fault.right), hash);
-        absolute = uint256(fault.left.absolute) + fault.right.absolute;
-        squares = uint256(fault.left.squares) + fault.right.squares;
-    }
-
-    /// @dev No byte is 0x00, and all from `values` on are 0x80.
-    function _isValid(bytes calldata leaf, uint256 values) private pure returns (bool) {
-        for (uint256 i = 0; i < values; ++i) {
-            if (uint8(leaf[i]) == 0) return false;
-        }
-        for (uint256 i = values; i < leaf.length; ++i) {
-            if (uint8(leaf[i]) != MerkleSum.BIAS) return false;
-        }
-        return true;
-    }
-
     // Small things.
 
     function _report(Facts memory facts, Lie lie, uint256 place, bool proven) private {
         if (!proven) revert FraudProofsNoFraud(lie, place);
         emit FraudProven(facts.round, msg.sender, lie, place);
-        ledger.reportFraud(facts.round, msg.sender);
-    }
-
-    function _requireRecord(bytes32 given, bytes32 recorded) private pure {
-        if (given != recorded) revert FraudProofsRecordMismatch(given, recorded);
-    }
-
-    function _requirePath(bytes32 given, bytes32 committed) private pure {
-        if (given != committed) revert FraudProofsWrongPath(given, committed);
-    }
-
-    function _requireIndex(uint256 given, uint256 count) private pure {
-        if (given >= count) revert FraudProofsOutOfRange(given, count);
+        IArbiter(facts.policy.verifier).convict(facts.round, msg.sender);
     }
 
     function _int64(bytes calldata values, uint256 index) private pure returns (int64) {

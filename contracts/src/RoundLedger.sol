@@ -64,6 +64,8 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     /// @dev One bit a member, by its number: 256 contributors share the price of one storage slot.
     mapping(RoundId round => mapping(uint256 wordIndex => uint256)) private _committed;
     mapping(address account => uint256) private _claimable;
+    /// @dev Like `_committed`: of whom a fault was reported.
+    mapping(RoundId round => mapping(uint256 wordIndex => uint256)) private _faulted;
 
     /// @param governance Administrator of the roles and of the rules: the timelock.
     /// @param vault_ Vault whose stakes count; this contract must be its slasher.
@@ -228,8 +230,7 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     /// @inheritdoc IRoundLedger
     function reportFraud(RoundId id, address challenger) external {
         Round storage round = _rounds[id];
-        Policy storage policy = _policies[round.policy];
-        if (msg.sender != policy.verifier) revert RoundLedgerNotVerifier(msg.sender, policy.verifier);
+        Policy storage policy = _requireVerifier(round);
         if (challenger == address(0)) revert RoundLedgerZeroAddress();
         _requirePhase(id, Phase.Anchored);
 
@@ -242,6 +243,40 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         // slither-disable-next-line reentrancy-events
         uint256 taken = vault.slash(round.coordinator, policy.bond, challenger, CHALLENGER_SHARE);
         emit RoundSlashed(id, msg.sender, challenger, taken);
+    }
+
+    /// @inheritdoc IRoundLedger
+    function reportFault(RoundId id, address contributor, address challenger) external {
+        Round storage round = _rounds[id];
+        Policy storage policy = _requireVerifier(round);
+        if (challenger == address(0)) revert RoundLedgerZeroAddress();
+        uint256 deadline = uint256(round.openedAt) + vault.unbondingPeriod();
+        if (block.timestamp >= deadline) revert RoundLedgerTooLate(id, block.timestamp, deadline);
+        (, uint32 memberId) = _member(contributor);
+        (uint256 wordIndex, uint256 bit) = (memberId >> 8, _bit(memberId));
+        if (_committed[id][wordIndex] & bit == 0) revert RoundLedgerNotCommitted(id, contributor);
+        uint256 word = _faulted[id][wordIndex];
+        if (word & bit != 0) revert RoundLedgerAlreadyReported(id, contributor);
+
+        _faulted[id][wordIndex] = word | bit;
+        // As in `reportFraud`.
+        // slither-disable-next-line reentrancy-events
+        uint256 taken = vault.slash(contributor, policy.minStake, challenger, CHALLENGER_SHARE);
+        emit ContributorSlashed(id, contributor, challenger, taken);
+    }
+
+    /// @inheritdoc IRoundLedger
+    function postpone(RoundId id, uint40 until) external {
+        Round storage round = _rounds[id];
+        _requireVerifier(round);
+        _requirePhase(id, Phase.Anchored);
+        uint40 latest = round.openedAt + 2 * vault.unbondingPeriod();
+        if (until > latest) revert RoundLedgerTooLate(id, until, latest);
+        if (until <= round.challengeDeadline) return;
+
+        round.challengeDeadline = until;
+        emit RoundPostponed(id, until);
+        vault.freeze(round.coordinator, until);
     }
 
     // Rewards.
@@ -478,6 +513,11 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
             anchor_.aggregateRoot == bytes32(0) || anchor_.stateRoot == bytes32(0) || anchor_.verdictHash == bytes32(0)
                 || anchor_.artifactsHash == bytes32(0)
         ) revert RoundLedgerZeroRoot();
+    }
+
+    function _requireVerifier(Round storage round) private view returns (Policy storage policy) {
+        policy = _policies[round.policy];
+        if (msg.sender != policy.verifier) revert RoundLedgerNotVerifier(msg.sender, policy.verifier);
     }
 
     function _requireBond(address account, uint256 bond) private view {

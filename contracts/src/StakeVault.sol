@@ -24,6 +24,7 @@ contract StakeVault is IStakeVault, Votes, AccessControl {
     struct Member {
         uint128 stake;
         uint32 id;
+        uint40 frozenUntil;
     }
 
     /// @notice Role that may slash: the ledger.
@@ -89,6 +90,8 @@ contract StakeVault is IStakeVault, Votes, AccessControl {
 
     /// @inheritdoc IStakeVault
     function withdraw() external returns (uint256 amount) {
+        uint40 frozen = _members[msg.sender].frozenUntil;
+        if (block.timestamp < frozen) revert StakeVaultFrozen(msg.sender, frozen);
         Unbonding[] storage queue = _unbondings[msg.sender];
         uint256 released;
         // The period never changes, so the queue is sorted by release and what is released is its front.
@@ -123,6 +126,14 @@ contract StakeVault is IStakeVault, Votes, AccessControl {
     }
 
     /// @inheritdoc IStakeVault
+    function freeze(address account, uint40 until) external onlyRole(SLASHER_ROLE) {
+        Member storage member = _members[account];
+        if (until <= member.frozenUntil) return;
+        member.frozenUntil = until;
+        emit Frozen(account, until);
+    }
+
+    /// @inheritdoc IStakeVault
     function stakeOf(address account) external view returns (uint256) {
         return _members[account].stake;
     }
@@ -145,6 +156,11 @@ contract StakeVault is IStakeVault, Votes, AccessControl {
     /// @inheritdoc IStakeVault
     function totalStaked() external view returns (uint256) {
         return _getTotalSupply();
+    }
+
+    /// @inheritdoc IStakeVault
+    function frozenUntil(address account) external view returns (uint40) {
+        return _members[account].frozenUntil;
     }
 
     /// @inheritdoc IStakeVault

@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import { IFraudProofs } from "../src/interfaces/IFraudProofs.sol";
+import { IJudge } from "../src/interfaces/IJudge.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { Layout } from "../src/libraries/Layout.sol";
 import { MerkleSum } from "../src/libraries/MerkleSum.sol";
@@ -14,11 +15,11 @@ import { Trees } from "./utils/Trees.sol";
 /// @notice Each lie is proven by one leaf; nothing else is proven by anything.
 contract FraudProofsTest is FraudWorld {
     function _wrongPath(bytes32 given, bytes32 committed) private {
-        vm.expectRevert(abi.encodeWithSelector(IFraudProofs.FraudProofsWrongPath.selector, given, committed));
+        vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeWrongPath.selector, given, committed));
     }
 
     function _wrongRecord(bytes32 given, bytes32 recorded) private {
-        vm.expectRevert(abi.encodeWithSelector(IFraudProofs.FraudProofsRecordMismatch.selector, given, recorded));
+        vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeRecordMismatch.selector, given, recorded));
     }
 
     function _honest() private returns (World memory world) {
@@ -36,21 +37,21 @@ contract FraudProofsTest is FraudWorld {
     function test_anHonestRoundIsNotStruck() public {
         World memory world = _honest();
         for (uint256 place = 0; place < 1 << DEPTH; ++place) {
-            IFraudProofs.Case memory case_ = caseOf(world);
-            IFraudProofs.Entry[] memory entries = entriesOf(world, place);
-            IFraudProofs.Opening memory claimed = opening(world.aggregateTree, place);
+            IJudge.Case memory case_ = caseOf(world);
+            IJudge.Entry[] memory entries = entriesOf(world, place);
+            IJudge.Opening memory claimed = opening(world.aggregateTree, place);
             expectNoFraud(IFraudProofs.Lie.Aggregate, place);
             fraud.proveAggregate(case_, entries, place, claimed, "");
             IFraudProofs.Step memory made = stepOf(world, place);
             expectNoFraud(IFraudProofs.Lie.OuterStep, place);
             fraud.proveOuterStep(case_, place, made);
         }
-        IFraudProofs.Entry[] memory bare = entriesOf(world, LEAVES);
+        IJudge.Entry[] memory bare = entriesOf(world, LEAVES);
         for (uint256 entry = 0; entry < CONTRIBUTORS; ++entry) {
             for (uint256 level = 0; level <= DEPTH; ++level) {
                 for (uint256 index = 0; index < 1 << (DEPTH - level); ++index) {
-                    IFraudProofs.Fault memory fault = faultAt(world, entry, level, index);
-                    IFraudProofs.Case memory case_ = caseOf(world);
+                    IJudge.Fault memory fault = faultAt(world, entry, level, index);
+                    IJudge.Case memory case_ = caseOf(world);
                     expectNoFraud(IFraudProofs.Lie.Update, entry);
                     fraud.proveUpdate(case_, bare, fault);
                 }
@@ -111,7 +112,7 @@ contract FraudProofsTest is FraudWorld {
 
     function test_proveAggregate_needsEveryLeafThatCounts() public {
         World memory world = _honest();
-        IFraudProofs.Entry[] memory entries = entriesOf(world, 0);
+        IJudge.Entry[] memory entries = entriesOf(world, 0);
         entries[2].leaf = world.updates[2][1];
         bytes32 given = _climb(world, 2, entries[2], 0);
         _wrongPath(given, entries[2].updateRoot);
@@ -134,7 +135,7 @@ contract FraudProofsTest is FraudWorld {
         fraud.proveAggregate(caseOf(world), entries, 0, opening(world.aggregateTree, 0), "");
     }
 
-    function _climb(World memory world, uint256 entry, IFraudProofs.Entry memory given, uint256 index)
+    function _climb(World memory world, uint256 entry, IJudge.Entry memory given, uint256 index)
         private
         pure
         returns (bytes32)
@@ -152,11 +153,11 @@ contract FraudProofsTest is FraudWorld {
         uint256 outside = 1 << DEPTH;
         vm.expectRevert(abi.encodeWithSelector(MerkleTree.MerkleTreeIndexOutOfRange.selector, outside, DEPTH));
         fraud.proveAggregate(caseOf(world), entriesOf(world, LEAVES), outside, opening(world.aggregateTree, 0), "");
-        IFraudProofs.Opening memory short = opening(world.aggregateTree, 0);
+        IJudge.Opening memory short = opening(world.aggregateTree, 0);
         short.siblings = new bytes32[](DEPTH - 1);
         vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsPathLength.selector, DEPTH - 1, DEPTH));
         fraud.proveAggregate(caseOf(world), entriesOf(world, 0), 0, short, "");
-        IFraudProofs.Opening memory moved = opening(world.aggregateTree, 1);
+        IJudge.Opening memory moved = opening(world.aggregateTree, 1);
         bytes32 elsewhere = MerkleTree.climb(MerkleTree.Kind.Aggregate, moved.leaf, 0, moved.siblings);
         _wrongPath(elsewhere, world.anchor.aggregateRoot);
         fraud.proveAggregate(caseOf(world), entriesOf(world, 0), 0, moved, "");
@@ -192,7 +193,7 @@ contract FraudProofsTest is FraudWorld {
 
     function test_proveOuterStep_needsTheBaseAndTheAnchor() public {
         World memory world = _honest();
-        IFraudProofs.Case memory case_ = caseOf(world);
+        IJudge.Case memory case_ = caseOf(world);
         IFraudProofs.Step memory made = stepOf(world, 2);
         made.theta.values = world.momentum[2];
         bytes32 root = MerkleTree.stateRoot(
@@ -233,7 +234,7 @@ contract FraudProofsTest is FraudWorld {
 
         made = stepOf(world, 2);
         made.theta.values = new bytes(2040);
-        vm.expectRevert(abi.encodeWithSelector(IFraudProofs.FraudProofsSize.selector, 2040, 2048));
+        vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeSize.selector, 2040, 2048));
         fraud.proveOuterStep(case_, 2, made);
     }
 
@@ -243,7 +244,7 @@ contract FraudProofsTest is FraudWorld {
         world.header = headerOf(world.round, hex"00");
         compute(world);
         publish(world);
-        vm.expectRevert(abi.encodeWithSelector(IFraudProofs.FraudProofsOutOfRange.selector, 3, 1));
+        vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeOutOfRange.selector, 3, 1));
         fraud.proveOuterStep(caseOf(world), 4, stepOf(world, 4));
         fraud.proveHeader(caseOf(world), world.header);
         assertSlashed(world);
@@ -256,8 +257,8 @@ contract FraudProofsTest is FraudWorld {
         publish(world);
     }
 
-    function _proveUpdate(World memory world, IFraudProofs.Fault memory fault) private {
-        IFraudProofs.Entry[] memory bare = entriesOf(world, LEAVES);
+    function _proveUpdate(World memory world, IJudge.Fault memory fault) private {
+        IJudge.Entry[] memory bare = entriesOf(world, LEAVES);
         fraud.proveUpdate(caseOf(world), bare, fault);
         assertSlashed(world);
     }
@@ -383,18 +384,18 @@ contract FraudProofsTest is FraudWorld {
         World memory world = invent(13);
         _plant(world, 1, 0, world.updates[1][0], 1, 1);
         _withTree(world);
-        IFraudProofs.Fault memory fault = faultAt(world, 1, 0, 0);
-        IFraudProofs.Entry[] memory bare = entriesOf(world, LEAVES);
+        IJudge.Fault memory fault = faultAt(world, 1, 0, 0);
+        IJudge.Entry[] memory bare = entriesOf(world, LEAVES);
         expectNoFraud(IFraudProofs.Lie.Update, 1);
         fraud.proveUpdate(caseOf(world), bare, fault);
     }
 
     function test_proveUpdate_needsWhatWasCommittedTo() public {
         World memory world = _honest();
-        IFraudProofs.Entry[] memory bare = entriesOf(world, LEAVES);
-        IFraudProofs.Case memory case_ = caseOf(world);
+        IJudge.Entry[] memory bare = entriesOf(world, LEAVES);
+        IJudge.Case memory case_ = caseOf(world);
 
-        IFraudProofs.Fault memory fault = faultAt(world, 0, 0, 0);
+        IJudge.Fault memory fault = faultAt(world, 0, 0, 0);
         fault.leaf = world.updates[0][1];
         _wrongPath(world.updateTrees[0][0][1].hash, world.updateTrees[0][0][0].hash);
         fraud.proveUpdate(case_, bare, fault);
@@ -411,12 +412,12 @@ contract FraudProofsTest is FraudWorld {
 
         fault = faultAt(world, 0, DEPTH, 0);
         fault.level = DEPTH + 1;
-        vm.expectRevert(abi.encodeWithSelector(IFraudProofs.FraudProofsOutOfRange.selector, DEPTH + 1, DEPTH));
+        vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeOutOfRange.selector, DEPTH + 1, DEPTH));
         fraud.proveUpdate(case_, bare, fault);
 
         fault = faultAt(world, 0, 0, 0);
         fault.entry = CONTRIBUTORS;
-        vm.expectRevert(abi.encodeWithSelector(IFraudProofs.FraudProofsOutOfRange.selector, CONTRIBUTORS, CONTRIBUTORS));
+        vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeOutOfRange.selector, CONTRIBUTORS, CONTRIBUTORS));
         fraud.proveUpdate(case_, bare, fault);
     }
 
@@ -433,8 +434,8 @@ contract FraudProofsTest is FraudWorld {
 
     function test_proveWeight_needsAnEntry() public {
         World memory world = _honest();
-        IFraudProofs.Entry[] memory bare = entriesOf(world, LEAVES);
-        vm.expectRevert(abi.encodeWithSelector(IFraudProofs.FraudProofsOutOfRange.selector, 3, 3));
+        IJudge.Entry[] memory bare = entriesOf(world, LEAVES);
+        vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeOutOfRange.selector, 3, 3));
         fraud.proveWeight(caseOf(world), bare, 3);
     }
 
@@ -490,9 +491,9 @@ contract FraudProofsTest is FraudWorld {
 
     function test_aCaseIsWhatTheLedgerRecorded() public {
         World memory world = _honest();
-        IFraudProofs.Entry[] memory bare = entriesOf(world, LEAVES);
+        IJudge.Entry[] memory bare = entriesOf(world, LEAVES);
 
-        IFraudProofs.Case memory case_ = caseOf(world);
+        IJudge.Case memory case_ = caseOf(world);
         case_.anchor.verdictHash = keccak256("another");
         _wrongRecord(keccak256(abi.encode(case_.anchor)), ledger.rounds(world.round).anchorHash);
         fraud.proveWeight(case_, bare, 0);
@@ -509,7 +510,7 @@ contract FraudProofsTest is FraudWorld {
         fraud.proveWeight(caseOf(world), bare, 0);
     }
 
-    function _rolling(World memory world, IFraudProofs.Entry[] memory entries) private view returns (bytes32 rolling) {
+    function _rolling(World memory world, IJudge.Entry[] memory entries) private view returns (bytes32 rolling) {
         for (uint256 i = 0; i < entries.length; ++i) {
             IRoundLedger.Commitment memory commitment = IRoundLedger.Commitment(
                 entries[i].contributor,
@@ -529,12 +530,10 @@ contract FraudProofsTest is FraudWorld {
         world.weights[0] = 70_000;
         compute(world);
         publish(world);
-        IFraudProofs.Entry[] memory bare = entriesOf(world, LEAVES);
+        IJudge.Entry[] memory bare = entriesOf(world, LEAVES);
         fraud.proveWeight(caseOf(world), bare, 0);
         vm.expectRevert(
-            abi.encodeWithSelector(
-                IFraudProofs.FraudProofsNotAnchored.selector, world.round, IRoundLedger.Phase.Slashed
-            )
+            abi.encodeWithSelector(IJudge.JudgeNotAnchored.selector, world.round, IRoundLedger.Phase.Slashed)
         );
         fraud.proveWeight(caseOf(world), bare, 0);
     }
@@ -546,10 +545,8 @@ contract FraudProofsTest is FraudWorld {
         publish(world);
         skipChallengeWindow(world.round);
         ledger.finalize(world.round);
-        IFraudProofs.Entry[] memory bare = entriesOf(world, LEAVES);
-        vm.expectRevert(
-            abi.encodeWithSelector(IFraudProofs.FraudProofsNotAnchored.selector, world.round, IRoundLedger.Phase.Final)
-        );
+        IJudge.Entry[] memory bare = entriesOf(world, LEAVES);
+        vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeNotAnchored.selector, world.round, IRoundLedger.Phase.Final));
         fraud.proveWeight(caseOf(world), bare, 0);
     }
 

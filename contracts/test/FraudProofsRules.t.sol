@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import { IFraudProofs } from "../src/interfaces/IFraudProofs.sol";
+import { IJudge } from "../src/interfaces/IJudge.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { Openings } from "../src/libraries/Openings.sol";
 import { FraudWorld } from "./utils/FraudWorld.sol";
@@ -25,7 +26,7 @@ abstract contract FraudProofsRulesTest is FraudWorld {
         world.weights[1] = 2;
         compute(world);
         publish(world);
-        IFraudProofs.Entry[] memory bare = entriesOf(world, LEAVES);
+        IJudge.Entry[] memory bare = entriesOf(world, LEAVES);
         expectNoFraud(IFraudProofs.Lie.Weight, 0);
         fraud.proveWeight(caseOf(world), bare, 0);
         fraud.proveWeight(caseOf(world), bare, 1);
@@ -81,7 +82,7 @@ contract FraudProofsOwnEntryTest is FraudWorld {
         world.delivered = 3;
         compute(world);
         publish(world);
-        IFraudProofs.Entry[] memory bare = entriesOf(world, LEAVES);
+        IJudge.Entry[] memory bare = entriesOf(world, LEAVES);
         for (uint256 entry = 0; entry < CONTRIBUTORS; ++entry) {
             expectNoFraud(IFraudProofs.Lie.Weight, entry);
             fraud.proveWeight(caseOf(world), bare, entry);
@@ -136,8 +137,8 @@ abstract contract FraudProofsTrimmedTest is FraudProofsRulesTest {
         compute(world);
         publish(world);
         for (uint256 place = 0; place < LEAVES; ++place) {
-            IFraudProofs.Case memory case_ = caseOf(world);
-            IFraudProofs.Entry[] memory entries = entriesOf(world, place);
+            IJudge.Case memory case_ = caseOf(world);
+            IJudge.Entry[] memory entries = entriesOf(world, place);
             bytes memory hints = _hints(world, place);
             expectNoFraud(IFraudProofs.Lie.Aggregate, place);
             fraud.proveAggregate(case_, entries, place, opening(world.aggregateTree, place), hints);
@@ -165,7 +166,7 @@ abstract contract FraudProofsTrimmedTest is FraudProofsRulesTest {
         publish(world);
         bytes memory hints = _hints(world, 0);
         hints[40] = bytes1(uint8(hints[40]) ^ 1);
-        IFraudProofs.Entry[] memory entries = entriesOf(world, 0);
+        IJudge.Entry[] memory entries = entriesOf(world, 0);
         vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsWrongHint.selector, 3));
         fraud.proveAggregate(caseOf(world), entries, 0, opening(world.aggregateTree, 0), hints);
     }
@@ -183,7 +184,7 @@ abstract contract FraudProofsTrimmedTest is FraudProofsRulesTest {
         compute(world);
         if (trim() == 0) return;
         publish(world);
-        IFraudProofs.Entry[] memory entries = entriesOf(world, 0);
+        IJudge.Entry[] memory entries = entriesOf(world, 0);
         bytes memory hints = _hints(world, 0);
         expectNoFraud(IFraudProofs.Lie.Aggregate, 0);
         fraud.proveAggregate(caseOf(world), entries, 0, opening(world.aggregateTree, 0), hints);

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { MerkleSum } from "../libraries/MerkleSum.sol";
-import { PolicyId, RoundId } from "../libraries/Types.sol";
-import { IRoundLedger } from "./IRoundLedger.sol";
+import { RoundId } from "../libraries/Types.sol";
+import { IJudge } from "./IJudge.sol";
 
 /// @title Proofs that an anchor is wrong.
 /// @notice Anybody brings one leaf of a round with its paths; the contract computes what the leaf must be. If the
@@ -13,57 +12,7 @@ import { IRoundLedger } from "./IRoundLedger.sol";
 /// layout. Depth, tensor, padding and weights follow from those, never from the proof's own word.
 /// Warning: the reward goes to whoever's transaction is included first, and a proof can be copied from the public
 /// mempool. Send it privately where that matters; the round is void either way.
-interface IFraudProofs {
-    /// @notice What every proof starts from.
-    struct Case {
-        /// @notice The anchored round.
-        RoundId round;
-        /// @notice Its anchor, as the event has it.
-        IRoundLedger.Anchor anchor;
-        /// @notice Elements of each tensor, a big-endian uint64 each.
-        bytes layout;
-        /// @notice keccak256 of the manifest file.
-        bytes32 manifestDocument;
-    }
-
-    /// @notice A commitment without what the round knows already, and its update's leaf.
-    struct Entry {
-        /// @notice Account that committed.
-        address contributor;
-        /// @notice Root of its update tree.
-        bytes32 updateRoot;
-        /// @notice Sum of squares that it committed to.
-        uint64 sumSquares;
-        /// @notice Number of examples, as it said.
-        uint32 numExamples;
-        /// @notice Hash of the bundle that ran.
-        bytes32 bundleHash;
-        /// @notice The update's leaf, 256 bytes; empty where none is needed (weight 0).
-        bytes leaf;
-        /// @notice Sum of |q| over the leaf, as the tree has it.
-        uint64 absolute;
-        /// @notice Sum of q^2 over the leaf, as the tree has it.
-        uint64 squares;
-        /// @notice The leaf's siblings from the lowest up, 48 bytes each: hash, uint64 sum of |q|, uint64 sum of q^2.
-        bytes siblings;
-    }
-
-    /// @notice A leaf's hash with its path in a plain tree.
-    struct Opening {
-        /// @notice Hash of the leaf.
-        bytes32 leaf;
-        /// @notice Siblings from the lowest up.
-        bytes32[] siblings;
-    }
-
-    /// @notice A leaf with its path in a plain tree.
-    struct Leaf {
-        /// @notice Its bytes.
-        bytes values;
-        /// @notice Siblings from the lowest up.
-        bytes32[] siblings;
-    }
-
+interface IFraudProofs is IJudge {
     /// @notice What an outer step starts from and what came out, at one leaf.
     struct Step {
         /// @notice The encoded RoundHeader.
@@ -78,25 +27,6 @@ interface IFraudProofs {
         Opening nextTheta;
         /// @notice Momentum after the round, as anchored.
         Opening nextMomentum;
-    }
-
-    /// @notice A place in an update tree where something is wrong.
-    struct Fault {
-        /// @notice Number of the entry.
-        uint256 entry;
-        /// @notice Level of the node, 0 for a leaf.
-        uint256 level;
-        /// @notice Its index within the level.
-        uint256 index;
-        /// @notice The node, as the tree has it.
-        MerkleSum.Node node;
-        /// @notice Its siblings from its level up, 48 bytes each.
-        bytes siblings;
-        /// @notice At level 0: the leaf's bytes. Empty otherwise, and for a place behind the last leaf.
-        bytes leaf;
-        /// @notice Above level 0: the node's children.
-        MerkleSum.Node left;
-        MerkleSum.Node right;
     }
 
     /// @notice What was wrong.
@@ -114,19 +44,6 @@ interface IFraudProofs {
 
     /// @notice Thrown when the anchor is right at this place.
     error FraudProofsNoFraud(Lie lie, uint256 place);
-    /// @notice Thrown when the round waits for no challenge: not anchored, or over.
-    error FraudProofsNotAnchored(RoundId round, IRoundLedger.Phase phase);
-    /// @notice Thrown when what is brought is not what the ledger recorded.
-    error FraudProofsRecordMismatch(bytes32 given, bytes32 recorded);
-    /// @notice Thrown when a path does not lead to the root that was committed to.
-    error FraudProofsWrongPath(bytes32 given, bytes32 committed);
-    /// @notice Thrown when an entry, leaf or node that does not exist is named.
-    error FraudProofsOutOfRange(uint256 given, uint256 count);
-    /// @notice Thrown when a value has another number of bytes than the protocol's.
-    error FraudProofsSize(uint256 given, uint256 required);
-
-    /// @notice The ledger whose anchors are judged.
-    function ledger() external view returns (IRoundLedger);
 
     /// @notice Prove that a leaf of the aggregate is not the (weighted or trimmed) sum of the updates' leaves, or that a
     /// place behind the last leaf is not empty.

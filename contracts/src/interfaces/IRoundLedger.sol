@@ -54,12 +54,14 @@ interface IRoundLedger {
         /// @notice Stake (in token units of 1e-18) that a contributor must have when its commitment is recorded. Not
         /// zero: only members can commit.
         uint128 minStake;
-        /// @notice Stake that the coordinator must have when it opens and when it anchors; lost when fraud is proven.
+        /// @notice Stake that the coordinator must have when it opens and when it anchors; lost when fraud is proven. At
+        /// least the reward: no lie may bring in more than it costs.
         uint128 bond;
         /// @notice Most tokens that are minted for a final round: an equal share for each entry of full weight, and
         /// less for the others, see `settle`.
         uint128 reward;
-        /// @notice Contract that may void a round of this policy by `reportFraud`. Zero: no proof is accepted.
+        /// @notice Contract that may call `reportFraud`, `reportFault` and `postpone` for rounds of this policy: an
+        /// `Arbiter`. Zero: no proof is accepted.
         address verifier;
     }
 
@@ -77,7 +79,7 @@ interface IRoundLedger {
         uint40 commitDeadline;
         /// @notice Unix time from which the anchor is late.
         uint40 anchorDeadline;
-        /// @notice Unix time from which the round may be finalized. Zero until anchored.
+        /// @notice Unix time from which the round may be finalized. Zero until anchored; `postpone` moves it.
         uint40 challengeDeadline;
         /// @notice Account that opened the round and whose bond answers for it.
         address coordinator;
@@ -174,6 +176,12 @@ interface IRoundLedger {
     /// @notice Emitted when a verifier proved fraud. The rounds that build on it follow as cancelled; the head is the
     /// round's base again. `bond` is what could be taken.
     event RoundSlashed(RoundId indexed round, address indexed verifier, address indexed challenger, uint256 bond);
+    /// @notice Emitted when a fault of a contributor was proven; `taken` is what could be taken. The round stands.
+    event ContributorSlashed(
+        RoundId indexed round, address indexed contributor, address indexed challenger, uint256 taken
+    );
+    /// @notice Emitted when a round can become final only later than it could before.
+    event RoundPostponed(RoundId indexed round, uint40 challengeDeadline);
     /// @notice Emitted when the rewards of a final round were credited.
     event RoundSettled(RoundId indexed round);
     /// @notice Emitted for each contributor with a reward above zero when a round is settled.
@@ -227,7 +235,11 @@ interface IRoundLedger {
     error RoundLedgerBaseNotFinal(RoundId round, RoundId base);
     /// @notice Thrown when a round with enough updates and time left is asked to be cancelled.
     error RoundLedgerNotCancellable(RoundId round);
-    /// @notice Thrown when somebody other than the policy's verifier reports fraud.
+    /// @notice Thrown when a fault is reported of an account that has no commitment in the round.
+    error RoundLedgerNotCommitted(RoundId round, address contributor);
+    /// @notice Thrown on a second report of one contributor in one round.
+    error RoundLedgerAlreadyReported(RoundId round, address contributor);
+    /// @notice Thrown when somebody other than the policy's verifier reports fraud or a fault, or postpones.
     error RoundLedgerNotVerifier(address caller, address verifier);
     /// @notice Thrown when entries or weights are not the recorded ones.
     error RoundLedgerRecordMismatch(bytes32 given, bytes32 recorded);
@@ -240,7 +252,7 @@ interface IRoundLedger {
 
     /// @notice Add a policy; rounds opened from now on pin it.
     /// @dev Only governance. Rounds that are under way keep theirs. The windows together must not be longer than the
-    /// vault's unbonding time, or a bond could leave before it can be slashed.
+    /// vault's unbonding time, or a bond could leave before it can be slashed, and the bond at least the reward.
     function addPolicy(Policy calldata policy) external returns (PolicyId policyId);
 
     /// @notice Appoint the coordinator of future rounds.
@@ -287,6 +299,22 @@ interface IRoundLedger {
     /// Warning: contributors of voided rounds are not paid for them.
     /// Warning: a policy's verifier is trusted; one that reports honest rounds burns honest bonds.
     function reportFraud(RoundId round, address challenger) external;
+
+    /// @notice Take the policy's minimum stake from a contributor whose fault in a round was proven. The round stands.
+    /// @dev Only the verifier that the round's policy names, once a round and contributor, and for as long as stake that
+    /// was there at the opening can't have left: the vault's unbonding time, from the opening on. Whatever became of the
+    /// round, the contributor's signature stands. Half of what is taken goes to the challenger, the rest is burnt.
+    /// Warning: as with `reportFraud`, the verifier is trusted.
+    function reportFault(RoundId round, address contributor, address challenger) external;
+
+    /// @notice Let a round become final no earlier than `until`, and hold the coordinator's withdrawals until then. An
+    /// earlier time than the present deadline changes nothing.
+    /// @dev Only the verifier that the round's policy names, before the round is final. Never beyond two unbonding times
+    /// after the opening, so nobody can hold a round for ever; as the windows fit into the first of them, a judge always
+    /// has one unbonding time from the end of the challenge window. That the bond is frozen is why a policy's windows
+    /// need no room for postponements: frozen stake can't leave, however long the deadline moves.
+    /// Warning: rounds that build on this one wait with it, and so do their rewards.
+    function postpone(RoundId round, uint40 until) external;
 
     /// @notice Credit the rewards of a final round: `floor(reward * w_i / (n * max_j w_j))` to each entry, with n the
     /// number of entries that are not the coordinator's own, which are never paid.

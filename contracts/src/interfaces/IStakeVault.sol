@@ -24,6 +24,8 @@ interface IStakeVault {
     event Withdrawn(address indexed account, uint256 amount);
     /// @notice Emitted when stake was slashed: `reward` went to `beneficiary`, `burnt` was burnt.
     event Slashed(address indexed account, address indexed beneficiary, uint256 reward, uint256 burnt);
+    /// @notice Emitted when withdrawals of `account` have to wait for longer than before.
+    event Frozen(address indexed account, uint40 until);
 
     /// @notice Thrown on an amount of zero.
     error StakeVaultZeroAmount();
@@ -33,6 +35,8 @@ interface IStakeVault {
     error StakeVaultTooManyUnbondings(address account, uint256 max);
     /// @notice Thrown when nothing is released yet; `nextReleaseAt` is zero if nothing is under way.
     error StakeVaultNothingReleased(address account, uint256 nextReleaseAt);
+    /// @notice Thrown on a withdrawal of an account of which something is being judged.
+    error StakeVaultFrozen(address account, uint256 until);
     /// @notice Thrown when the beneficiary's share is more than the whole.
     error StakeVaultShareTooLarge(uint256 share, uint256 whole);
     /// @notice Thrown when an address that must be set is zero.
@@ -53,6 +57,7 @@ interface IStakeVault {
     function requestUnbond(uint256 amount) external;
 
     /// @notice Pay out everything of the caller's that is released.
+    /// @dev Warning: it waits while a round of the caller's is being judged (`freeze`).
     function withdraw() external returns (uint256 amount);
 
     /// @notice Take up to `amount` from `account`, first from its stake, then from what is unbonding.
@@ -63,6 +68,15 @@ interface IStakeVault {
     function slash(address account, uint256 amount, address beneficiary, uint256 rewardShare)
         external
         returns (uint256 taken);
+
+    /// @notice Let no withdrawal of `account` out before `until`. An earlier time than the present one changes nothing.
+    /// @dev Only slashers. What is unbonding can be slashed until it is withdrawn, so holding the withdrawal is enough:
+    /// unbonding can be asked for meanwhile, and its time runs. The ledger bounds the time (`IRoundLedger.postpone`).
+    /// Warning: all withdrawals of the account wait, those of stake that it never needed for a round included.
+    function freeze(address account, uint40 until) external;
+
+    /// @notice Unix time before which `account` can't withdraw; zero or past: no hindrance.
+    function frozenUntil(address account) external view returns (uint40);
 
     /// @notice Token that is staked.
     function token() external view returns (IERC20);

@@ -18,7 +18,8 @@ library Policies {
 
     /// @notice Revert with the first field that has an impossible value.
     /// @param unbondingPeriod Seconds after which stake can leave. The windows must not be longer together: a bond that
-    /// was there at the opening could be gone before the end of the challenge window.
+    /// was there at the opening could be gone before the end of the challenge window. A postponed round needs no more:
+    /// the ledger freezes the coordinator's withdrawals for as long as it postpones.
     function validate(IRoundLedger.Policy memory policy, uint256 unbondingPeriod) internal pure {
         _require(policy.rule != bytes32(0), "rule", 0);
         _require(policy.parameters.length <= MAX_PARAMETERS, "parameters", policy.parameters.length);
@@ -33,6 +34,7 @@ library Policies {
         _require(policy.rate > 0 && policy.rate <= MAX_RATE, "rate", policy.rate);
         _require(policy.momentum <= MAX_MOMENTUM, "momentum", policy.momentum);
         _require(policy.minStake > 0, "minStake", 0);
+        _require(policy.bond >= policy.reward, "bond", policy.bond);
         _validateWindows(policy, unbondingPeriod);
     }
 

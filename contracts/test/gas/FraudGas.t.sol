@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { Arbiter } from "../../src/Arbiter.sol";
 import { FraudProofs } from "../../src/FraudProofs.sol";
 import { IFraudProofs } from "../../src/interfaces/IFraudProofs.sol";
+import { IJudge } from "../../src/interfaces/IJudge.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
@@ -56,12 +58,15 @@ abstract contract FraudGasTest is Deployment {
         made.parameters = new uint32[](1);
         made.parameters[0] = 2;
         made.maxSumSquares = type(uint64).max;
-        made.verifier = vm.computeCreateAddress(address(this), 1);
+        made.verifier = vm.computeCreateAddress(address(this), 2);
     }
 
     function setUp() public override {
         super.setUp();
         _fraud = new FraudProofs(ledger);
+        address[] memory judges = new address[](1);
+        judges[0] = address(_fraud);
+        new Arbiter(ledger, judges);
         giveStake(coordinator.addr, 5 * BOND);
         for (uint256 i = 0; i < 100; ++i) {
             Actor memory member = actor(string.concat("contributor ", vm.toString(i)));
@@ -78,7 +83,7 @@ abstract contract FraudGasTest is Deployment {
     }
 
     /// @dev An update's leaf with a path of siblings with sums as real ones have them.
-    function _entry(uint256 i) private view returns (IFraudProofs.Entry memory entry) {
+    function _entry(uint256 i) private view returns (IJudge.Entry memory entry) {
         bytes memory leaf = new bytes(256);
         for (uint256 c = 0; c < 256; ++c) {
             leaf[c] = bytes1(uint8(1 + uint256(keccak256(abi.encode(i, c))) % 255));
@@ -102,7 +107,7 @@ abstract contract FraudGasTest is Deployment {
         (entry.numExamples, entry.bundleHash) = (600, keccak256("bundle"));
     }
 
-    function _commit(RoundId round, IFraudProofs.Entry[] memory entries) private {
+    function _commit(RoundId round, IJudge.Entry[] memory entries) private {
         for (uint256 i = 0; i < entries.length; ++i) {
             IRoundLedger.Commitment memory commitment = IRoundLedger.Commitment(
                 entries[i].contributor,
@@ -120,7 +125,7 @@ abstract contract FraudGasTest is Deployment {
 
     function _lie(uint256 contributors)
         private
-        returns (IFraudProofs.Case memory case_, IFraudProofs.Entry[] memory entries, bytes memory header)
+        returns (IJudge.Case memory case_, IJudge.Entry[] memory entries, bytes memory header)
     {
         RoundId round = ledger.nextRound();
         header = abi.encode(
@@ -128,7 +133,7 @@ abstract contract FraudGasTest is Deployment {
         );
         vm.prank(coordinator.addr);
         ledger.openRound(round, genesisState(), keccak256(header));
-        entries = new IFraudProofs.Entry[](contributors);
+        entries = new IJudge.Entry[](contributors);
         uint32[] memory weights = new uint32[](contributors);
         for (uint256 i = 0; i < contributors; ++i) {
             entries[i] = _entry(i);
@@ -153,10 +158,10 @@ abstract contract FraudGasTest is Deployment {
         });
         vm.prank(coordinator.addr);
         ledger.anchor(round, anchor);
-        case_ = IFraudProofs.Case(round, anchor, _layout(), DOCUMENT);
+        case_ = IJudge.Case(round, anchor, _layout(), DOCUMENT);
     }
 
-    function _hints(IFraudProofs.Entry[] memory entries) private pure returns (bytes memory hints) {
+    function _hints(IJudge.Entry[] memory entries) private pure returns (bytes memory hints) {
         hints = new bytes(512);
         uint256 trim = (entries.length - 1) / 2 < 2 ? (entries.length - 1) / 2 : 2;
         uint8[] memory values = new uint8[](entries.length);
@@ -174,9 +179,9 @@ abstract contract FraudGasTest is Deployment {
     }
 
     function _proveAggregate(uint256 contributors) internal returns (uint256 gas) {
-        (IFraudProofs.Case memory case_, IFraudProofs.Entry[] memory entries,) = _lie(contributors);
-        IFraudProofs.Opening memory claimed =
-            IFraudProofs.Opening(MerkleTree.leaf(MerkleTree.Kind.Aggregate, new bytes(1024)), _path(3));
+        (IJudge.Case memory case_, IJudge.Entry[] memory entries,) = _lie(contributors);
+        IJudge.Opening memory claimed =
+            IJudge.Opening(MerkleTree.leaf(MerkleTree.Kind.Aggregate, new bytes(1024)), _path(3));
         bytes memory hints = rule() == "guided_mean" ? bytes("") : _hints(entries);
         vm.prank(challenger.addr);
         _fraud.proveAggregate(case_, entries, 5, claimed, hints);
@@ -204,15 +209,15 @@ abstract contract FraudGasTest is Deployment {
 
     function test_gas_proveOuterStep() public {
         if (rule() != "guided_mean") return;
-        (IFraudProofs.Case memory case_,, bytes memory header) = _lie(2);
+        (IJudge.Case memory case_,, bytes memory header) = _lie(2);
         bytes memory zeros = new bytes(2048);
         IFraudProofs.Step memory made = IFraudProofs.Step({
             header: header,
-            theta: IFraudProofs.Leaf(zeros, _path(1)),
-            momentum: IFraudProofs.Leaf(zeros, _path(2)),
-            aggregate: IFraudProofs.Leaf(new bytes(1024), _path(3)),
-            nextTheta: IFraudProofs.Opening(keccak256("a lie"), _path(4)),
-            nextMomentum: IFraudProofs.Opening(keccak256("another"), _path(5))
+            theta: IJudge.Leaf(zeros, _path(1)),
+            momentum: IJudge.Leaf(zeros, _path(2)),
+            aggregate: IJudge.Leaf(new bytes(1024), _path(3)),
+            nextTheta: IJudge.Opening(keccak256("a lie"), _path(4)),
+            nextMomentum: IJudge.Opening(keccak256("another"), _path(5))
         });
         vm.prank(challenger.addr);
         _fraud.proveOuterStep(case_, 5, made);
@@ -221,8 +226,8 @@ abstract contract FraudGasTest is Deployment {
 
     function test_gas_proveUpdate() public {
         if (rule() != "guided_mean") return;
-        IFraudProofs.Fault memory fault;
-        (IFraudProofs.Case memory case_, IFraudProofs.Entry[] memory entries,) = _lie(100);
+        IJudge.Fault memory fault;
+        (IJudge.Case memory case_, IJudge.Entry[] memory entries,) = _lie(100);
         fault.index = 5;
         fault.leaf = entries[0].leaf;
         fault.siblings = entries[0].siblings;

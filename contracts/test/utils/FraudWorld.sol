@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { Arbiter } from "../../src/Arbiter.sol";
 import { FraudProofs } from "../../src/FraudProofs.sol";
 import { IFraudProofs } from "../../src/interfaces/IFraudProofs.sol";
+import { IJudge } from "../../src/interfaces/IJudge.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
@@ -40,6 +42,7 @@ abstract contract FraudWorld is RoundTest {
     }
 
     FraudProofs internal fraud;
+    Arbiter internal arbiter;
     bytes32 private _genesisState;
 
     function setUp() public virtual override {
@@ -47,7 +50,10 @@ abstract contract FraudWorld is RoundTest {
         _genesisState = stateRootOf(theta, momentum);
         super.setUp();
         fraud = new FraudProofs(ledger);
-        vm.assertEq(address(fraud), policy().verifier, "the address that the policy names");
+        address[] memory judges = new address[](1);
+        judges[0] = address(fraud);
+        arbiter = new Arbiter(ledger, judges);
+        vm.assertEq(address(arbiter), policy().verifier, "the address that the policy names");
         vm.startPrank(challenger.addr);
     }
 
@@ -81,8 +87,8 @@ abstract contract FraudWorld is RoundTest {
         made = super.policy();
         made.rule = "guided_mean";
         made.maxSumSquares = type(uint64).max;
-        // The test contract deploys it once the ledger is there.
-        made.verifier = vm.computeCreateAddress(address(this), 1);
+        // The test contract deploys judge and arbiter once the ledger is there.
+        made.verifier = vm.computeCreateAddress(address(this), 2);
     }
 
     function genesis() internal pure returns (bytes[] memory theta, bytes[] memory momentum) {
@@ -271,14 +277,14 @@ abstract contract FraudWorld is RoundTest {
 
     // Proofs.
 
-    function caseOf(World memory world) internal pure returns (IFraudProofs.Case memory) {
-        return IFraudProofs.Case(world.round, world.anchor, layout(), DOCUMENT);
+    function caseOf(World memory world) internal pure returns (IJudge.Case memory) {
+        return IJudge.Case(world.round, world.anchor, layout(), DOCUMENT);
     }
 
     /// @notice Entries with their leaves at a place, or without leaves.
-    function entriesOf(World memory world, uint256 place) internal view returns (IFraudProofs.Entry[] memory entries) {
+    function entriesOf(World memory world, uint256 place) internal view returns (IJudge.Entry[] memory entries) {
         IRoundLedger.Commitment[] memory commitments = commitmentsOf(world);
-        entries = new IFraudProofs.Entry[](CONTRIBUTORS);
+        entries = new IJudge.Entry[](CONTRIBUTORS);
         for (uint256 i = 0; i < CONTRIBUTORS; ++i) {
             entries[i].contributor = commitments[i].contributor;
             entries[i].updateRoot = commitments[i].updateRoot;
@@ -293,8 +299,8 @@ abstract contract FraudWorld is RoundTest {
         }
     }
 
-    function opening(bytes32[][] memory tree, uint256 place) internal pure returns (IFraudProofs.Opening memory) {
-        return IFraudProofs.Opening(tree[0][place], Trees.path(tree, place));
+    function opening(bytes32[][] memory tree, uint256 place) internal pure returns (IJudge.Opening memory) {
+        return IJudge.Opening(tree[0][place], Trees.path(tree, place));
     }
 
     function stepOf(World memory world, uint256 place) internal pure returns (IFraudProofs.Step memory made) {
@@ -304,21 +310,21 @@ abstract contract FraudWorld is RoundTest {
         if (place >= LEAVES) return made;
         made.theta = leafOf(MerkleTree.Kind.Theta, world.theta, place);
         made.momentum = leafOf(MerkleTree.Kind.Momentum, world.momentum, place);
-        made.aggregate = IFraudProofs.Leaf(world.aggregate[place], Trees.path(world.aggregateTree, place));
+        made.aggregate = IJudge.Leaf(world.aggregate[place], Trees.path(world.aggregateTree, place));
     }
 
     function leafOf(MerkleTree.Kind kind, bytes[] memory leaves, uint256 place)
         internal
         pure
-        returns (IFraudProofs.Leaf memory)
+        returns (IJudge.Leaf memory)
     {
-        return IFraudProofs.Leaf(leaves[place], Trees.path(treeOf(kind, leaves), place));
+        return IJudge.Leaf(leaves[place], Trees.path(treeOf(kind, leaves), place));
     }
 
     function faultAt(World memory world, uint256 entry, uint256 level, uint256 index)
         internal
         pure
-        returns (IFraudProofs.Fault memory fault)
+        returns (IJudge.Fault memory fault)
     {
         MerkleSum.Node[][] memory tree = world.updateTrees[entry];
         (fault.entry, fault.level, fault.index) = (entry, level, index);

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { IArbiter } from "./interfaces/IArbiter.sol";
+import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
+import { RoundId } from "./libraries/Types.sol";
+
+/// @title The verifier that a policy names: it lets a fixed list of judges speak to the ledger.
+contract Arbiter is IArbiter {
+    /// @notice Most judges.
+    uint256 public constant MAX_JUDGES = 16;
+
+    /// @inheritdoc IArbiter
+    IRoundLedger public immutable override ledger;
+
+    address[] private _judges;
+    /// @inheritdoc IArbiter
+    mapping(address account => bool) public override isJudge;
+
+    /// @param ledger_ The ledger; its policies name this contract as their verifier.
+    /// @param judges_ The judges, at least one.
+    constructor(IRoundLedger ledger_, address[] memory judges_) {
+        ledger = ledger_;
+        if (judges_.length == 0 || judges_.length > MAX_JUDGES) revert ArbiterInvalidJudges(judges_.length);
+        for (uint256 i = 0; i < judges_.length; ++i) {
+            if (judges_[i] == address(0) || isJudge[judges_[i]]) revert ArbiterInvalidJudges(i);
+            isJudge[judges_[i]] = true;
+        }
+        _judges = judges_;
+    }
+
+    modifier onlyJudge() {
+        if (!isJudge[msg.sender]) revert ArbiterNotJudge(msg.sender);
+        _;
+    }
+
+    /// @inheritdoc IArbiter
+    function convict(RoundId round, address challenger) external onlyJudge {
+        ledger.reportFraud(round, challenger);
+    }
+
+    /// @inheritdoc IArbiter
+    function convictContributor(RoundId round, address contributor, address challenger) external onlyJudge {
+        ledger.reportFault(round, contributor, challenger);
+    }
+
+    /// @inheritdoc IArbiter
+    function postpone(RoundId round, uint40 until) external onlyJudge {
+        ledger.postpone(round, until);
+    }
+
+    /// @inheritdoc IArbiter
+    function judges() external view returns (address[] memory) {
+        return _judges;
+    }
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { RoundId } from "../libraries/Types.sol";
+import { IRoundLedger } from "./IRoundLedger.sol";
+
+/// @title The verifier that a policy names: it lets a fixed list of judges speak to the ledger.
+/// @notice A judge finds the arbiter as the `verifier` of its round's policy. New judges come with a new arbiter and a
+/// new policy, by a vote; rounds that are under way keep the judges that they were opened with.
+/// @dev Warning: each judge on the list can take the bond of any round whose policy names this arbiter. The list can't
+/// be changed; whoever votes for a policy votes for the code of its judges.
+interface IArbiter {
+    /// @notice Thrown when an account that is no judge gives a verdict.
+    error ArbiterNotJudge(address caller);
+    /// @notice Thrown at deployment: no judge, more than there may be, or one that is zero or twice on the list.
+    error ArbiterInvalidJudges(uint256 place);
+
+    /// @notice The ledger that is spoken to.
+    function ledger() external view returns (IRoundLedger);
+
+    /// @notice All judges.
+    function judges() external view returns (address[] memory);
+
+    /// @notice Whether an account is a judge.
+    function isJudge(address account) external view returns (bool);
+
+    /// @notice Void a round and take its coordinator's bond (`IRoundLedger.reportFraud`). Only judges.
+    function convict(RoundId round, address challenger) external;
+
+    /// @notice Take a contributor's minimum stake (`IRoundLedger.reportFault`). Only judges.
+    function convictContributor(RoundId round, address contributor, address challenger) external;
+
+    /// @notice Let a round become final no earlier than `until` (`IRoundLedger.postpone`). Only judges.
+    function postpone(RoundId round, uint40 until) external;
+}
