@@ -146,7 +146,7 @@ contract FraudProofs is IFraudProofs, Judge {
         _requireAnchor(case_.anchor, facts.stored);
         _requireLayout(case_.layout, case_.manifestDocument);
         facts.policy = ledger.policies(facts.stored.policy);
-        facts.baseStateRoot = ledger.rounds(facts.stored.base).stateRoot;
+        facts.baseStateRoot = _baseStateRoot(facts.stored);
         facts.tensors = case_.layout.length / 8;
         (facts.leaves, facts.depth, facts.place) = Layout.find(case_.layout, place);
     }

@@ -36,6 +36,11 @@ abstract contract Judge is IJudge {
         if (phase != IRoundLedger.Phase.Anchored) revert JudgeNotAnchored(round, phase);
     }
 
+    /// @dev State root that a round's contributors trained from.
+    function _baseStateRoot(IRoundLedger.Round memory stored) internal view returns (bytes32) {
+        return ledger.rounds(stored.base).stateRoot;
+    }
+
     /// @dev The layout is the one that the ledger's manifest has.
     function _requireLayout(bytes calldata layout, bytes32 manifestDocument) internal view {
         _requireRecord(Layout.manifestHash(layout, manifestDocument), _manifestHash);

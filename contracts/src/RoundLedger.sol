@@ -2,9 +2,7 @@
 pragma solidity 0.8.37;
 
 import { AccessControl } from "@openzeppelin/contracts/access/AccessControl.sol";
-import { ECDSA } from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import { EIP712 } from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import { SignatureChecker } from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 
 import { IModelRegistry } from "./interfaces/IModelRegistry.sol";
 import { IMootToken } from "./interfaces/IMootToken.sol";
@@ -12,6 +10,7 @@ import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
 import { IStakeVault } from "./interfaces/IStakeVault.sol";
 import { Commitments } from "./libraries/Commitments.sol";
 import { Policies } from "./libraries/Policies.sol";
+import { Signatures } from "./libraries/Signatures.sol";
 import { PolicyId, RoundId } from "./libraries/Types.sol";
 import { WeightedSum } from "./libraries/WeightedSum.sol";
 
@@ -481,14 +480,8 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         }
     }
 
-    /// @dev Tries the key first: it is cheap, and it serves accounts that have code by EIP-7702.
     function _requireSignature(address contributor, bytes32 commitmentHash, bytes calldata signature) private view {
-        bytes32 digest = _hashTypedDataV4(commitmentHash);
-        // The third value only explains the failure.
-        // slither-disable-next-line unused-return
-        (address signer, ECDSA.RecoverError failure,) = ECDSA.tryRecoverCalldata(digest, signature);
-        if (failure == ECDSA.RecoverError.NoError && signer == contributor) return;
-        if (!SignatureChecker.isValidERC1271SignatureNowCalldata(contributor, digest, signature)) {
+        if (!Signatures.isBy(contributor, _hashTypedDataV4(commitmentHash), signature)) {
             revert RoundLedgerInvalidSignature(contributor);
         }
     }
