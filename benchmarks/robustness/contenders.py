@@ -56,7 +56,15 @@ def _byzfl(name: str, workload: Workload, plan: Plan) -> Run:
 
 _BYZFL = "benchmarks.robustness.byzfl_rules"
 
-OURS = ("mean", "trimmed_mean:f", "multi_krum:f,0", "guarded_mean", "guided_mean", "root_guard@good")
+OURS = (
+    "mean",
+    "trimmed_mean:f",
+    "multi_krum:f,0",
+    "guarded_mean",
+    "guided_mean",
+    "root_guard@good",
+    "rooted_mean@good",
+)
 """Our rules as ``NAME[:PARAMETERS][@ROOT]``, f for the number of attackers; any other can be named as well."""
 
 _SPEC = re.compile(r"[a-z_]+(:(f|\d+)(,(f|\d+))*)?(@(good|biased))?")

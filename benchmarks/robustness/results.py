@@ -123,22 +123,38 @@ class Row:
     attacks: int
     """Attacks that were run."""
     seeds: int
-    """Seeds that every attack of the row has."""
+    """Seeds that count: those that every attack of the row has."""
 
 
 BACKDOORS = tuple(name for name, attack in ATTACKS.items() if attack.goal == "backdoor")
 """Attacks that plant one."""
 
 
-def rows(results: dict[Key, Found], setting: Setting) -> list[Row]:
-    """One row a contender, the best worst case first."""
+def _groups(results: dict[Key, Found], setting: Setting) -> dict[str, dict[str, list[Found]]]:
+    """The drills of a setting by contender and attack.
+
+    A seed counts if every attack of the contender has it, so that an unfinished one does not tilt the row; if none
+    is finished, what is there counts.
+    """
     groups: dict[str, dict[str, dict[int, Found]]] = {}
     for key, found in results.items():
         if key.setting == setting and key.attack in ATTACKS:
             groups.setdefault(key.contender, {}).setdefault(key.attack, {})[key.seed] = found
-    made = []
+    counted = {}
     for contender, attacks in groups.items():
-        means = {attack: fmean(one.accuracy for one in seeds.values()) for attack, seeds in attacks.items()}
+        whole = set.intersection(*(set(seeds) for seeds in attacks.values()))
+        counted[contender] = {
+            attack: [found for seed, found in seeds.items() if seed in whole or not whole]
+            for attack, seeds in attacks.items()
+        }
+    return counted
+
+
+def rows(results: dict[Key, Found], setting: Setting) -> list[Row]:
+    """One row a contender, the best worst case first."""
+    made = []
+    for contender, attacks in _groups(results, setting).items():
+        means = {attack: fmean(one.accuracy for one in found) for attack, found in attacks.items()}
         calm = means.pop("none", None)
         if not means:
             continue
@@ -146,14 +162,14 @@ def rows(results: dict[Key, Found], setting: Setting) -> list[Row]:
         made.append(
             Row(
                 contender,
-                ", ".join(sorted({one.by for seeds in attacks.values() for one in seeds.values()})),
+                ", ".join(sorted({one.by for found in attacks.values() for one in found})),
                 calm,
                 means[under],
                 under,
                 fmean(means.values()),
-                tuple(_backdoor(attacks.get(name, {}).values()) for name in BACKDOORS),
+                tuple(_backdoor(attacks.get(name, [])) for name in BACKDOORS),
                 len(means),
-                min(len(seeds) for seeds in attacks.values()),
+                min(len(found) for found in attacks.values()),
             )
         )
     return sorted(made, key=lambda row: (-row.worst, -row.mean))
@@ -189,10 +205,11 @@ def markdown(made: Sequence[Row]) -> str:
 
 def picture(results: dict[Key, Found], setting: Setting) -> str:
     """The accuracies as the drill draws them: rules down, the best worst case first, attacks across (SVG)."""
-    values: dict[tuple[str, str], list[float]] = {}
-    for key, found in results.items():
-        if key.setting == setting:
-            values.setdefault((key.contender, key.attack), []).append(found.accuracy)
     names = tuple(row.contender for row in rows(results, setting))
+    values = {
+        (contender, attack): {"accuracy": fmean(one.accuracy for one in found)}
+        for contender, attacks in _groups(results, setting).items()
+        for attack, found in attacks.items()
+    }
     across = tuple(attack for attack in ATTACKS if any((name, attack) in values for name in names))
-    return Table(names, across, {key: {"accuracy": fmean(one)} for key, one in values.items()}).to_svg()
+    return Table(names, across, values).to_svg()

@@ -200,6 +200,9 @@ def test_the_table_ranks_by_the_worst_attack() -> None:
     text = markdown(made)
     assert "| `high` | x 1 | 81.0 | 51.0 | stale |" in text
     assert "50 / 50 / 50 | 2 |" in text
+    assert (
+        rows({**found, **dict([result("two:high", "ipm", 2, 0.0)])}, SETTING) == made
+    )  # a seed that is not whole
     del found[Key(SETTING, "two:high", "sybil", 0)], found[Key(SETTING, "two:high", "sybil", 1)]
     assert f"2 ({len(ATTACKS) - 2} of {len(ATTACKS) - 1} attacks)" in markdown(rows(found, SETTING))
     assert rows(found, replace(SETTING, rounds=1)) == []
