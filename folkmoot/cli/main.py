@@ -17,7 +17,19 @@ from typing import NoReturn
 import click
 import typer
 
-from folkmoot.cli import account, deploy, governance, output, policy, stake, status, why
+from folkmoot.cli import (
+    account,
+    deploy,
+    governance,
+    mirror,
+    output,
+    policy,
+    rounds,
+    stake,
+    status,
+    watch,
+    why,
+)
 from folkmoot.errors import FolkmootError
 
 ENTRY_POINTS = "folkmoot.commands"
@@ -51,7 +63,7 @@ def build() -> typer.Typer:
     ) -> None:
         """Take the options that come before a command."""
 
-    for group in (account, policy, deploy, stake, governance, status, why):
+    for group in (account, policy, deploy, stake, governance, status, why, watch, mirror, rounds):
         group.register(app)
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         try:

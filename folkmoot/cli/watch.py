@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checking rounds as they come: `watch` does it by itself, `challenge` one by hand."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from folkmoot.cli.options import (
+    DEPLOYMENT_DEFAULT,
+    RPC_DEFAULT,
+    DeploymentPath,
+    Json,
+    KeystorePath,
+    PasswordFile,
+    RpcUrl,
+    require_web3,
+    unlock,
+)
+from folkmoot.cli.output import emit, note, pairs, working
+
+if TYPE_CHECKING:
+    from folkmoot.fraud.case import Case
+    from folkmoot.fraud.examine import Finding
+    from folkmoot.fraud.record import Record
+    from folkmoot.mirror import ArtifactSource
+
+Mirrors = Annotated[
+    list[str],
+    typer.Option(
+        "--artifacts",
+        envvar="FOLKMOOT_ARTIFACTS",
+        metavar="FOLDER_OR_URL",
+        help="Folder of a mirror, or URL of a coordinator or mirror. Give several: they are asked in turn.",
+    ),
+]
+
+MIRROR_TIMEOUT = 15.0
+"""Seconds that a mirror may take to connect, and between two pieces of a file."""
+MIRROR_PATIENCE = 15.0
+"""Seconds that a mirror's pauses may take for one file, before the next one is asked."""
+
+
+def register(root: typer.Typer) -> None:
+    """Add the commands."""
+    root.command()(challenge)
+    root.command()(watch)
+
+
+def challenge(
+    round_: Annotated[int, typer.Argument(metavar="ROUND", min=1, help="Number of the round.")],
+    artifacts: Mirrors,
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    place: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="N", help="Leaf or entry to prove wrong instead of the first.", show_default=False
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show proof and cost; send nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Send without asking.")] = False,
+    json_: Json = False,
+) -> None:
+    """Recompute a round and, if its anchor is wrong, prove it on the chain.
+
+    Exit status 1 if there is nothing to prove (the error's code is `nothing-to-prove`, `not-provable`, `withheld` or
+    `window-over`).
+
+    Example: folkmoot challenge 7 --artifacts https://mirror.example --dry-run
+    """
+    require_web3()
+    from folkmoot.chain.amounts import format_amount
+    from folkmoot.chain.deployment import Deployment
+    from folkmoot.chain.rpc import Rpc
+    from folkmoot.fraud.challenge import challenge as send
+    from folkmoot.fraud.challenge import cost_of
+    from folkmoot.fraud.proof import prove
+    from folkmoot.fraud.record import Follower
+    from folkmoot.fraud.watch import NOBODY, cheapest
+
+    addresses = Deployment.load(deployment)
+    with Rpc(rpc) as endpoint:
+        with working("Reading the chain ...", json_):
+            record = Follower(addresses).read(endpoint)
+        case = _case(record, round_)
+        source = _mirrors(artifacts, json_)
+        try:
+            with working(f"Recomputing round {round_} ...", json_):
+                finding = _examined(source, endpoint, case, record)
+            _require_provable(finding)
+            for line in _lines(finding):
+                note(line, json_)
+            account = None if dry_run else unlock(keystore, password_file)
+            sender = account.address if account is not None else NOBODY
+            if place is None:
+                proof, cost = cheapest(endpoint, addresses, finding, sender)
+            else:
+                proof = prove(finding, finding.suspicions[0], place)
+                cost = cost_of(endpoint, addresses, case, proof, sender)
+        finally:
+            source.close()
+        document: dict[str, Any] = {
+            **finding.to_json(),
+            "proof": {"kind": str(proof.kind), "place": proof.place, "bytes": len(proof.data)},
+            "cost": cost.to_json(),
+            "transaction": None,
+        }
+        lines = pairs(
+            {
+                "proof": f"{proof.kind}, place {proof.place}, {len(proof.data):,} bytes",
+                "judge": cost.judge,
+                "costs": f"{cost.gas:,} gas, {cost.wei / 10**18:.6f} native coins at the present price",
+                "wins": f"{format_amount(cost.wins)}, half of the bond; the rest is burnt",
+            }
+        )
+        if account is None:
+            emit(document, json_, lines, "Nothing was sent.")
+            return
+        note(lines, json_)
+        if not yes:
+            _ask(round_)
+        with working("Proving ...", json_):
+            receipt = send(rpc, cost, proof, account)
+    document["transaction"] = receipt["transactionHash"].to_0x_hex()
+    document["gasUsed"] = receipt["gasUsed"]
+    emit(
+        document,
+        json_,
+        f"Round {round_} is void: transaction {document['transaction']}, {receipt['gasUsed']:,} gas.",
+    )
+
+
+def watch(
+    artifacts: Mirrors,
+    rpc: Annotated[
+        list[str],
+        typer.Option(
+            envvar="FOLKMOOT_RPC",
+            metavar="URL",
+            help="JSON-RPC endpoint. Give several: the first that answers is read and held against the others.",
+        ),
+    ] = [RPC_DEFAULT],  # noqa: B006  typer copies it
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="FOLKMOOT_KEYSTORE",
+            metavar="FILE",
+            help="Key that challenges. Without one, the watcher only reports.",
+            show_default=False,
+        ),
+    ] = None,
+    password_file: PasswordFile = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="The watcher's memory. Default: in this user's data.", show_default=False
+        ),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Look once, then exit: 0, 3 or 4.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Between two looks.")] = 15.0,
+    metrics: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, metavar="PORT", help="Serve /metrics for Prometheus.", show_default=False
+        ),
+    ] = None,
+    token_value: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="COINS",
+            help="What a token is worth in native coins; then a challenge that costs more than it wins is left out.",
+            show_default=False,
+        ),
+    ] = None,
+    always: Annotated[
+        bool, typer.Option("--always", help="Challenge where it costs more than it wins.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Recompute every round as it is anchored, and prove on the chain what is wrong.
+
+    Needs the chain and any mirror, not the coordinator. With --once the exit status is 0 if all is right, 3 if a
+    round is wrong, 4 if one could not be checked.
+
+    Example: folkmoot watch --rpc https://rpc.example --artifacts https://mirror.example --keystore watcher.json
+    """
+    require_web3()
+    from folkmoot.chain.deployment import Deployment
+    from folkmoot.fraud.journal import Journal, Log
+    from folkmoot.fraud.metrics import Metrics, serve
+    from folkmoot.fraud.watch import Options, Watcher, run
+
+    addresses = Deployment.load(deployment)
+    account = unlock(keystore, password_file) if keystore is not None else None
+    folder = state if state is not None else _default_folder() / addresses.ledger
+    log = Log(as_json=json_, stream=sys.stdout)
+    numbers = Metrics()
+    watcher = Watcher(
+        rpc,
+        addresses,
+        _opened(artifacts),
+        Journal.open(folder, addresses.chain_id, addresses.ledger),
+        log,
+        Options(account, token_value, always),
+        numbers,
+    )
+    server = serve(numbers, metrics) if metrics is not None else None
+    stop = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    who = f"challenging as {account.address}" if account is not None else "reporting only: no --keystore"
+    log(
+        "started",
+        f"Watching {addresses.ledger} on chain {addresses.chain_id}, {who}.",
+        ledger=addresses.ledger,
+    )
+    try:
+        status = run(watcher, once=once, every=every, wait=stop.wait)
+    finally:
+        watcher.close()
+        if server is not None:
+            server.shutdown()
+            server.server_close()
+    log("stopped", "Stopped.", status=status)
+    raise typer.Exit(status if once else 0)
+
+
+def _default_folder() -> Path:
+    from platformdirs import user_data_path
+
+    return user_data_path("folkmoot") / "watch"
+
+
+def _opened(locations: list[str]) -> dict[str, ArtifactSource]:
+    """Open sources; a folder that is not there (yet) is no reason to stop watching."""
+    from folkmoot.mirror import CoordinatorSource, FolderSource
+
+    found: dict[str, ArtifactSource] = {}
+    for location in locations:
+        if location.startswith(("http://", "https://")):
+            found[location] = CoordinatorSource(location, MIRROR_TIMEOUT, patience=MIRROR_PATIENCE)
+        else:
+            found[location] = FolderSource(Path(location).expanduser())
+    return found
+
+
+def _mirrors(locations: list[str], as_json: bool) -> ArtifactSource:
+    from folkmoot.fraud.mirrors import Mirrors as Several
+
+    return Several(_opened(locations), lambda where, error: note(f"note: {error.message}", as_json))
+
+
+def _case(record: Record, number: int) -> Case:
+    """Return the case of a round that can be challenged.
+
+    Raises:
+        ChallengeFailed: there is none.
+    """
+    from folkmoot.chain.rpc import Phase
+    from folkmoot.fraud.challenge import ChallengeFailed, window_over
+
+    told = record.told.get(number)
+    phase = told.phase if told is not None else Phase.NONE
+    if phase == Phase.ANCHORED:
+        return record.cases[number]
+    if phase == Phase.FINAL:
+        raise window_over(record.cases[number])
+    if phase == Phase.SLASHED:
+        raise ChallengeFailed(
+            f"Round {number} is void already: it was proven wrong.",
+            remedy="Nothing is left to do.",
+            code="already-void",
+        )
+    raise ChallengeFailed(
+        f"Round {number} is not anchored (it is {phase.name.lower()}): there is nothing to prove.",
+        remedy="`folkmoot status` shows the rounds.",
+        code="nothing-to-prove",
+    )
+
+
+def _examined(source: ArtifactSource, endpoint: Any, case: Case, record: Record) -> Finding:
+    from folkmoot.chain.rpc import LedgerReader
+    from folkmoot.fraud.examine import examine
+    from folkmoot.fraud.shelf import open_shelf
+
+    reader = LedgerReader(endpoint, case.ledger)
+    shelf = open_shelf(source, reader.genesis_hash(), reader.manifest_hash())
+    return examine(shelf.material(case, record.cases))
+
+
+def _require_provable(finding: Finding) -> None:
+    """Say why nothing can be proven, if so.
+
+    Raises:
+        ChallengeFailed: ``nothing-to-prove``, ``withheld`` or ``not-provable``.
+    """
+    from folkmoot.fraud.challenge import ChallengeFailed
+
+    if finding.suspicions:
+        return
+    number, details = finding.case.round, finding.to_json()
+    text = " ".join(_lines(finding))
+    if finding.right:
+        raise ChallengeFailed(
+            f"Round {number} is right: the anchor is what everybody computes.",
+            code="nothing-to-prove",
+            details=details,
+        )
+    if finding.demands:
+        raise ChallengeFailed(
+            f"Round {number} can't be checked: files that it commits to are not there. {text}",
+            remedy="Try other mirrors; if none has them, demand them on the chain.",
+            code="withheld",
+            details=details,
+        )
+    raise ChallengeFailed(
+        f"Round {number} is wrong, but no contract can see it. {text}",
+        remedy="Show the others these numbers, and vote.",
+        code="not-provable",
+        details=details,
+    )
+
+
+def _lines(finding: Finding) -> list[str]:
+    disputes = [f"{one.text} Expected: {one.expected}. Anchored: {one.found}." for one in finding.disputes]
+    return [*(one.text for one in finding.suspicions), *(one.text for one in finding.demands), *disputes]
+
+
+def _ask(number: int) -> None:
+    """Ask whether to send.
+
+    Raises:
+        ChallengeFailed: there is nobody to ask.
+        Abort: the answer is no.
+    """
+    from folkmoot.fraud.challenge import ChallengeFailed
+
+    if not sys.stdin.isatty():
+        raise ChallengeFailed(
+            "A proof costs gas, and there is no terminal to ask on.",
+            remedy="Give --yes.",
+            code="not-confirmed",
+        )
+    typer.confirm(f"Prove round {number} wrong?", abort=True)

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a proof to a transaction: who judges it, what it costs, what it wins, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from eth_utils.address import to_checksum_address
+
+from folkmoot.chain import refusals
+from folkmoot.chain.client import TX_GAS_LIMIT, chain_errors, connect_web3, endpoint_of, send
+from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.rpc import LedgerReader, Phase, Rpc, VaultReader
+from folkmoot.errors import ContractRefused, FolkmootError, RpcError
+from folkmoot.fraud import proof as proofs
+from folkmoot.fraud.case import Case
+from folkmoot.fraud.proof import Proof
+from folkmoot.policy import NO_VERIFIER
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+    from web3 import Web3
+    from web3.types import TxReceipt
+
+CHALLENGER_SHARE = 2
+"""A challenger gets the slashed bond divided by this; the rest is burnt."""
+
+
+class ChallengeFailed(FolkmootError):
+    """A challenge can't be made; ``code`` says why."""
+
+    default_code = "not-provable"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a challenge costs and wins."""
+
+    judge: str
+    """Contract that takes the proof."""
+    gas: int
+    """Gas that the endpoint estimates."""
+    price: int
+    """Wei a unit of gas: the base fee and the tip that the endpoint suggests."""
+    wins: int
+    """Half of the bond, as far as the coordinator still has it; units of 1e-18 tokens."""
+
+    @property
+    def wei(self) -> int:
+        """What the transaction costs, in wei of native coins."""
+        return self.gas * self.price
+
+    def pays(self, token_value: float) -> bool:
+        """Whether it wins more than it costs, if a token is worth ``token_value`` native coins."""
+        return self.wins * token_value > self.wei
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "judge": self.judge,
+            "gas": self.gas,
+            "gasPrice": str(self.price),
+            "wei": str(self.wei),
+            "wins": str(self.wins),
+        }
+
+
+def judges(rpc: Rpc, case: Case) -> list[str]:
+    """Return the contracts whose word counts for a round: the judges of the arbiter that its policy names.
+
+    Which of them takes a proof, an estimate of the gas shows.
+
+    Raises:
+        ChallengeFailed: ``no-verifier``: the policy has none.
+        RpcError: the endpoint failed.
+    """
+    verifier = case.policy.verifier
+    if verifier == NO_VERIFIER:
+        raise ChallengeFailed(
+            f"Policy {case.policy_id}, which round {case.round} pins, names no verifier: nothing can be proven.",
+            remedy="Show the others what you found, and vote for a policy with a verifier.",
+            code="no-verifier",
+        )
+    try:
+        (found,) = rpc.read(verifier, "judges()", ["address[]"])
+    except (ContractRefused, RpcError) as error:
+        if isinstance(error, RpcError) and error.code != "wrong-contract":
+            raise
+        return [verifier]  # no arbiter of ours: it may take proofs itself
+    return [str(to_checksum_address(judge)) for judge in found]
+
+
+def cost_of(rpc: Rpc, deployment: Deployment, case: Case, proof: Proof, sender: str) -> Cost:
+    """Ask an endpoint what a proof costs, which also tries it.
+
+    Args:
+        rpc: Endpoint.
+        deployment: The addresses.
+        case: The round.
+        proof: What is sent.
+        sender: Account that would send it.
+
+    Raises:
+        ChallengeFailed: ``window-over``, ``already-void``, ``not-provable`` or ``too-much-gas``.
+        RpcError: the endpoint failed.
+    """
+    refusal: ContractRefused | None = None
+    for judge in judges(rpc, case):
+        try:
+            gas = _estimate(rpc, judge, proof, sender)
+        except ContractRefused as error:
+            if refusal is None or _name(error):
+                refusal = error
+            continue
+        if gas > TX_GAS_LIMIT:
+            raise ChallengeFailed(
+                f"The proof takes {gas:,} gas; a transaction may take {TX_GAS_LIMIT:,}.",
+                remedy="Show the others what you found, and vote.",
+                code="too-much-gas",
+            )
+        stake = VaultReader(rpc, deployment.vault).stake_of(case.coordinator)
+        return Cost(judge, gas, _price(rpc), min(case.policy.bond, stake) // CHALLENGER_SHARE)
+    raise _refused(rpc, deployment, case, refusal)
+
+
+def challenge(rpc_url: str, cost: Cost, proof: Proof, account: LocalAccount) -> TxReceipt:
+    """Send a proof and wait until it is mined.
+
+    Raises:
+        ChallengeFailed: ``already-void`` or ``window-over``: somebody or the clock was faster.
+        ChainError: it could not be sent, or was not mined in time.
+    """
+    w3 = connect_web3(rpc_url)
+    function = _function(w3, cost.judge, proof)
+    try:
+        return send(w3, function, account)
+    except ContractRefused as error:
+        raise explained(error) from error
+
+
+def explained(error: ContractRefused) -> ContractRefused | ChallengeFailed:
+    """Return what a refusal means for a challenger."""
+    name = _name(error)
+    if name in ("JudgeNotAnchored", "RoundLedgerWrongPhase", "RoundLedgerTooLate"):
+        return ChallengeFailed(
+            "The round can't be challenged any more: it is void already, or its window is over.",
+            remedy="Nothing is left to do.",
+            code="already-void",
+        )
+    if name == "FraudProofsNoFraud":
+        return ChallengeFailed(
+            "The contract finds the anchor right at this place.",
+            remedy="Nothing was lost but the gas, if it was sent.",
+            code="nothing-to-prove",
+        )
+    return error
+
+
+def _function(w3: Web3, judge: str, proof: Proof) -> Any:
+    contract = w3.eth.contract(w3.to_checksum_address(judge), abi=proofs.abi())
+    with chain_errors(proof.function, endpoint_of(w3)):
+        return contract.get_function_by_name(proof.function)(*proof.arguments)
+
+
+def _estimate(rpc: Rpc, judge: str, proof: Proof, sender: str) -> int:
+    call = {"from": sender, "to": judge, "data": "0x" + proof.data.hex()}
+    return int(rpc.call("eth_estimateGas", [call]), 16)
+
+
+def _price(rpc: Rpc) -> int:
+    return int(rpc.call("eth_gasPrice"), 16)
+
+
+def _name(error: ContractRefused) -> str:
+    """Return the name of a refusal's custom error; empty if nobody knows it."""
+    data = str(error.details.get("data") or "0x")
+    try:
+        raw = bytes.fromhex(data.removeprefix("0x"))
+    except ValueError:
+        return ""
+    return proofs.errors().get(raw[:4]) or str(refusals.explain(raw).details.get("error") or "")
+
+
+def _refused(rpc: Rpc, deployment: Deployment, case: Case, refusal: ContractRefused | None) -> FolkmootError:
+    """Say why no judge takes a proof."""
+    stored = LedgerReader(rpc, deployment.ledger).round(case.round)
+    if stored.phase in (Phase.SLASHED, Phase.CANCELLED):
+        return ChallengeFailed(
+            f"Round {case.round} is void already: somebody else was faster.",
+            remedy="Nothing is left to do.",
+            code="already-void",
+        )
+    if stored.phase == Phase.FINAL:
+        return window_over(case)
+    why = f"{_name(refusal) or refusal.message}" if refusal is not None else "no judge"
+    return ChallengeFailed(
+        f"No contract takes the proof of round {case.round} ({why}).",
+        remedy="The policy's verifier is no contract of this release; show the others what you found, and vote.",
+        code="not-provable",
+    )
+
+
+def window_over(case: Case) -> ChallengeFailed:
+    """Return the failure for a round whose challenge window is over."""
+    return ChallengeFailed(
+        f"The challenge window of round {case.round} is over: nothing can be proven against it any more.",
+        remedy="Show the others what `folkmoot audit` says, and vote.",
+        code="window-over",
+    )

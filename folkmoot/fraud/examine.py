@@ -1,0 +1,548 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find what is wrong with an anchor, from the round's record and the files that are published about it.
+
+First the round is computed as `folkmoot.round` does it. If the anchor is what comes out, it is right, and that was
+all. If not, everything that the anchor claims is held against its own premises, as the contracts do it: the weights
+against the record, the aggregate against the anchored weights, the state against the anchored aggregate. Each
+difference is a suspicion that a proof shows, a demand for bytes that nobody publishes, or a dispute that no contract
+can see. This module knows no chain, no clock and no folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
+
+from folkmoot import merkle
+from folkmoot.aggregation.form import Form, form_of
+from folkmoot.aggregation.weighted_sum import aggregate_of
+from folkmoot.arrays import I64, U8, U32
+from folkmoot.codec import check_padding
+from folkmoot.errors import ArtifactError, EncodingError, InputError
+from folkmoot.fixed_point import LEAF
+from folkmoot.fraud.case import Case, Demand, Dispute, Kind, Suspicion
+from folkmoot.fraud.trees import TreeCache, differing, plain_tree
+from folkmoot.hashing import HASH_BYTES, keccak
+from folkmoot.header import MAX_EXPONENT, MIN_EXPONENT, RoundHeader, decode_exponents
+from folkmoot.lineage import Lineage
+from folkmoot.manifest import Manifest
+from folkmoot.merkle import AGGREGATE, MOMENTUM, THETA, Tree, depth_of
+from folkmoot.optimizer import outer_step
+from folkmoot.round import RoundOutcome, compute_round
+from folkmoot.state import State
+from folkmoot.updates import UpdateReader
+from folkmoot.verdict import Artifacts
+
+MOST_PLACES = 1000
+"""Most wrong leaves that are named; the first is enough for a proof."""
+
+HEADER_TYPES = ("uint64", "bytes32", "bytes32", "uint32", "uint8", "bytes32", "bytes")
+"""ABI types of a RoundHeader's fields."""
+
+EQUAL_WEIGHTS = ("mean", "multi_krum", "trimmed_mean", "guarded_trimmed_mean")
+"""Rules whose weights are 0 or 1, as FraudProofs has them."""
+_MAX_WEIGHT = 1 << 16
+_CHUNK_BYTES = 1 << 20  # bytes of all updates that are read in one step
+_CHECKED = 4096  # leaves of an update that are checked at a time
+
+
+@dataclass(frozen=True, eq=False)
+class StateRows:
+    """A state file as it is: its values need not be a state of the manifest."""
+
+    theta: I64
+    """int64[256 k]."""
+    momentum: I64
+    """int64[256 k]."""
+
+    @property
+    def leaves(self) -> int:
+        """Number of whole leaves, k."""
+        return int(self.theta.size) // LEAF
+
+
+@dataclass
+class Material:
+    """What is known about a round: the record, and the files that were found. All bytes have been hashed."""
+
+    case: Case
+    """The record."""
+    manifest: Manifest
+    """The model's layout."""
+    artifacts: Artifacts | None
+    """The artifacts file that the anchor names."""
+    exponents: tuple[int, ...] | None
+    """The exponents that the base left."""
+    base: State | None
+    """The state that the round trained from; its root is the recorded one."""
+    lineage: Lineage | None
+    """What came before, as far as the rule uses it."""
+    updates: list[UpdateReader | None]
+    """One an entry: the file that the artifacts file lists, if it was found."""
+    aggregate: Callable[[], U8]
+    """Fetch the published aggregate: uint8[k, 1024]. Raises ArtifactError."""
+    state: Callable[[], StateRows]
+    """Fetch the published state. Raises ArtifactError."""
+    missing: list[Demand] = field(default_factory=list)
+    """What was not found."""
+
+
+@dataclass
+class Finding:
+    """What an examination found, with all that proofs of it are made of."""
+
+    material: Material
+    """What was examined."""
+    trees: TreeCache
+    """Trees of the updates."""
+    suspicions: list[Suspicion] = field(default_factory=list)
+    """What a proof shows; any of them is enough to void the round."""
+    demands: list[Demand] = field(default_factory=list)
+    """What is withheld."""
+    disputes: list[Dispute] = field(default_factory=list)
+    """What is wrong and can't be proven."""
+    outcome: RoundOutcome | None = None
+    """What must come out of the round, if that could be computed."""
+    header: RoundHeader | None = None
+    """The header that the round was opened with, if it is one."""
+    header_bytes: bytes = b""
+    """The bytes whose hash the round was opened with; empty if unknown."""
+    aggregate_rows: U8 | None = None
+    """Published aggregate with the anchored root, uint8[k, 1024]."""
+    aggregate_tree: Tree | None = None
+    """Tree with the anchored root."""
+    theta_tree: Tree | None = None
+    """Tree of the published theta, if the published state has the anchored root."""
+    momentum_tree: Tree | None = None
+    """The same of the momentum."""
+
+    @property
+    def right(self) -> bool:
+        """Whether the anchor is what everybody computes."""
+        return not (self.suspicions or self.demands or self.disputes)
+
+    @property
+    def case(self) -> Case:
+        """The record."""
+        return self.material.case
+
+    @cached_property
+    def base_trees(self) -> tuple[Tree, Tree]:
+        """Trees of theta and momentum of the base; only where there is one."""
+        base = self.material.base
+        assert base is not None  # noqa: S101  # a step was computed from it
+        return base.theta_tree(), base.momentum_tree()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "round": self.case.round,
+            "right": self.right,
+            "suspicions": [suspicion.to_json() for suspicion in self.suspicions],
+            "demands": [demand.to_json() for demand in self.demands],
+            "disputes": [dispute.to_json() for dispute in self.disputes],
+        }
+
+
+def examine(material: Material) -> Finding:
+    """Examine an anchored round.
+
+    Args:
+        material: The record and the files.
+
+    Raises:
+        ArtifactError: A file changed or vanished while it was read.
+    """
+    finding = Finding(material, TreeCache(material.updates), demands=list(material.missing))
+    _check_header(finding)
+    _check_listed(finding)
+    _compute(finding)
+    if finding.outcome is not None and finding.outcome.anchor == material.case.anchor:
+        return finding
+    _check_weights(finding)
+    _check_updates(finding)
+    _check_sums(finding)
+    _dispute(finding)
+    return finding
+
+
+# The header
+
+
+def _check_header(finding: Finding) -> None:
+    material, case = finding.material, finding.case
+    expected = None
+    if material.exponents is not None:
+        try:
+            expected = case.header(material.manifest.hash, material.exponents)
+        except InputError as error:  # exponents of the base that no header can have
+            text = f"The exponents that round {case.base} left are none: {error.message}"
+            finding.disputes.append(Dispute("exponents", text, "exponents", str(list(material.exponents))))
+    if expected is not None and expected.hash == case.header_hash:
+        finding.header, finding.header_bytes = expected, expected.encoded
+        return
+    published = material.artifacts.header if material.artifacts is not None else b""
+    if keccak(published) != case.header_hash:
+        if material.artifacts is not None and expected is not None:
+            text = f"Round {case.round} was not opened with the header that it must have, and its own is not published."
+            finding.demands.append(Demand("header", text, root=case.header_hash))
+        return
+    finding.header_bytes = published
+    wrong = wrong_header_field(case, material.manifest, published)
+    if wrong:
+        text = f"The header of round {case.round} is not the round's: {wrong}."
+        finding.suspicions.append(Suspicion(Kind.HEADER, 0, text, (0,)))
+        return
+    try:
+        finding.header = RoundHeader.decode(published)
+    except InputError as error:
+        text = f"The header of round {case.round} is none. {error.message}"
+        finding.disputes.append(Dispute("header", text, "a header", "0x" + published.hex()))
+        return
+    if expected is not None:
+        text = f"Round {case.round} was opened with other exponents than those that round {case.base} left."
+        found = str(list(finding.header.exponents))
+        finding.disputes.append(Dispute("exponents", text, str(list(expected.exponents)), found))
+
+
+def wrong_header_field(case: Case, manifest: Manifest, header: bytes) -> str:
+    """Name what a contract finds wrong with a header's bytes; empty if nothing, or if it can't read them."""
+    try:
+        fields: tuple[Any, ...] = decode(HEADER_TYPES, header)
+    except (DecodingError, ValueError, OverflowError):
+        return ""
+    must = case.header(manifest.hash, (0,) * len(manifest.tensors))
+    names = ("round", "manifest_hash", "base_state_root", "policy_id", "bits", "seed")
+    for name, found in zip(names, fields, strict=False):
+        expected = getattr(must, name)
+        if found != expected:
+            shown = ["0x" + value.hex() if isinstance(value, bytes) else value for value in (expected, found)]
+            return f"its {name.replace('_', ' ')} is {shown[1]}, not {shown[0]}"
+    exponents = decode_exponents(fields[-1])
+    if len(exponents) != len(manifest.tensors):
+        return f"it has {len(exponents)} exponents for {len(manifest.tensors)} tensors"
+    outside = [exponent for exponent in exponents if not MIN_EXPONENT <= exponent <= MAX_EXPONENT]
+    return f"its exponent {outside[0]} is not between {MIN_EXPONENT} and {MAX_EXPONENT}" if outside else ""
+
+
+# Deliveries, and the outcome
+
+
+def _check_listed(finding: Finding) -> None:
+    """The artifacts file and the anchor say of the same entries that they arrived."""
+    artifacts, case = finding.material.artifacts, finding.case
+    if artifacts is None:
+        return
+    if len(artifacts.updates) != len(case.entries):
+        text = f"The artifacts file of round {case.round} lists another number of updates than the round has entries."
+        finding.disputes.append(
+            Dispute("artifacts", text, str(len(case.entries)), str(len(artifacts.updates)))
+        )
+        return
+    for index, listed in enumerate(artifacts.updates):
+        who = f"entry {index} ({case.entries[index].contributor}) of round {case.round}"
+        if listed is None and case.delivered(index):
+            text = f"The update of {who} arrived, as the anchor says, but no file is listed for it."
+            finding.demands.append(Demand("update", text, index, case.entries[index].update_root))
+        elif listed is not None and not case.delivered(index):
+            text = f"A file is listed for {who}, whose update did not arrive, as the anchor says."
+            finding.disputes.append(Dispute("delivered", text, "no file", listed, index))
+
+
+def _compute(finding: Finding) -> None:
+    """Compute the round as everybody does, if everything for that is there."""
+    material, case = finding.material, finding.case
+    arrived = [update if case.delivered(i) else None for i, update in enumerate(material.updates)]
+    incomplete = any(case.delivered(i) and update is None for i, update in enumerate(material.updates))
+    if finding.header is None or material.base is None or material.lineage is None or incomplete:
+        return
+    try:
+        finding.outcome = compute_round(
+            material.manifest,
+            finding.header,
+            case.policy,
+            material.base,
+            case.entries,
+            arrived,
+            coordinator=case.coordinator,
+            lineage=material.lineage,
+        )
+    except InputError as error:  # nobody delivered, or a rule that this release does not know
+        text = f"The outcome of round {case.round} can't be computed. {error.message}"
+        finding.disputes.append(Dispute("outcome", text, "one that can be computed", error.code))
+
+
+# What the contracts can see
+
+
+def _check_weights(finding: Finding) -> None:
+    """Find weights that FraudProofs.proveWeight refutes."""
+    case = finding.case
+    most = 1 if case.policy.rule in EQUAL_WEIGHTS else _MAX_WEIGHT
+    wrong: list[int] = []
+    for index, (entry, weight) in enumerate(zip(case.entries, case.anchor.weights, strict=True)):
+        if weight > (0 if entry.contributor == case.coordinator or not case.delivered(index) else most):
+            wrong.append(index)
+    if wrong:
+        index = wrong[0]
+        entry, weight = case.entries[index], case.anchor.weights[index]
+        if entry.contributor == case.coordinator:
+            why = "it is the coordinator's own"
+        elif not case.delivered(index):
+            why = "its update did not arrive, as the anchor itself says"
+        else:
+            why = f"the rule {case.policy.rule} gives at most {most}"
+        text = (
+            f"Entry {index} ({entry.contributor}) of round {case.round} has the weight {weight}, but {why}."
+        )
+        finding.suspicions.append(Suspicion(Kind.WEIGHT, index, text, tuple(wrong)))
+
+
+def _check_updates(finding: Finding) -> None:
+    """Hold the bytes of the updates that arrived against what was committed to."""
+    case = finding.case
+    faulty: list[tuple[int, str]] = []
+    for index, entry in enumerate(case.entries):
+        if not case.delivered(index) or finding.material.updates[index] is None:
+            continue
+        tree = finding.trees.tree(index)
+        if tree is None or tree.root != entry.update_root or tree.leaves != finding.material.manifest.leaves:
+            text = (
+                f"The file that is published for entry {index} ({entry.contributor}) of round {case.round} is not the "
+                "update that was committed to."
+            )
+            finding.demands.append(Demand("update", text, index, entry.update_root))
+            finding.material.updates[index] = None
+        elif case.anchor.weights[index] > 0:
+            why = _fault_in_words(finding, index, tree.sum_squares, entry.sum_squares)
+            if why:
+                faulty.append((index, why))
+    if faulty:
+        index, why = faulty[0]
+        text = f"Entry {index} ({case.entries[index].contributor}) of round {case.round} counts, but {why}."
+        finding.suspicions.append(Suspicion(Kind.UPDATE, index, text, tuple(place for place, _ in faulty)))
+
+
+def _fault_in_words(finding: Finding, index: int, truth: int, claimed: int) -> str:
+    leaf = faulty_leaf(finding, index)
+    if leaf is not None:
+        return f"leaf {leaf} of its update has a byte that is not allowed there"
+    return f"the sum of squares of its update is {truth}, not {claimed}" if truth != claimed else ""
+
+
+def faulty_leaf(finding: Finding, index: int) -> int | None:
+    """Return the first leaf of an update with a byte 0x00, or with padding that is not 0x80."""
+    update, manifest = finding.material.updates[index], finding.material.manifest
+    if update is None:
+        return None
+    for first in range(0, manifest.leaves, _CHECKED):
+        leaves = update.read(first, min(first + _CHECKED, manifest.leaves))
+        if not leaves.all():
+            return first + int(np.argmax((leaves == 0).any(axis=1)))
+        try:
+            check_padding(leaves, manifest, first)
+        except EncodingError:
+            values = manifest.values_in_leaf[first : first + leaves.shape[0], None]
+            wrong = ((leaves != 0x80) & (np.arange(LEAF)[None, :] >= values)).any(axis=1)
+            return first + int(np.argmax(wrong))
+    return None
+
+
+def _check_sums(finding: Finding) -> None:
+    """Compute aggregate and state from the anchored weights, and hold them against the anchored roots."""
+    case, material = finding.case, finding.material
+    try:
+        form = form_of(case.policy.rule, case.policy.parameters)
+        divisor = form.divisor(case.anchor.weights)
+    except InputError:  # weights that `_check_weights` refutes, or a policy that nobody can follow
+        return
+    if all(material.updates[i] is not None for i, weight in enumerate(case.anchor.weights) if weight):
+        lanes = _summed(form, material.updates, case.anchor.weights)
+        truth = plain_tree(
+            AGGREGATE,
+            material.manifest.leaves,
+            lambda first, last: merkle.aggregate_leaves(lanes(first, last)),
+        )
+        if truth.root != case.anchor.aggregate_root:
+            _compare_aggregate(finding, truth)
+            return  # the state is taken from the anchored aggregate, which has its own proof
+        finding.aggregate_tree = truth
+    elif _publish_aggregate(finding):
+        lanes = _published(finding)
+    else:
+        return
+    if finding.header is not None and material.base is not None:
+        _compare_state(finding, lanes, divisor)
+
+
+def _published(finding: Finding) -> Callable[[int, int], U32]:
+    rows = finding.aggregate_rows
+    assert rows is not None  # noqa: S101  # it was just published
+    return lambda first, last: merkle.aggregate_lanes(rows[first:last])
+
+
+def _summed(
+    form: Form, updates: Sequence[UpdateReader | None], weights: Sequence[int]
+) -> Callable[[int, int], U32]:
+    """Return what gives the lanes of a range of leaves, about a mebibyte of all updates in memory at a time."""
+    chunk = max(1, _CHUNK_BYTES // (LEAF * max(1, len(updates))))
+
+    def lanes(first: int, last: int) -> U32:
+        parts = [form.lanes(updates, weights, at, min(at + chunk, last)) for at in range(first, last, chunk)]
+        return np.concatenate(parts)
+
+    return lanes
+
+
+def _publish_aggregate(finding: Finding) -> bool:
+    """Get the published aggregate and its tree; whether it is the anchored one."""
+    case, manifest = finding.case, finding.material.manifest
+    if finding.material.artifacts is None:
+        return False
+    text = f"No file of round {case.round} is the aggregate that was anchored."
+    try:
+        rows = finding.material.aggregate()
+    except ArtifactError as error:
+        finding.demands.append(
+            Demand(
+                "aggregate", f"{text} {error.message}", root=case.anchor.aggregate_root, unsure=unsure(error)
+            )
+        )
+        return False
+    tree = None
+    if manifest.leaves <= rows.shape[0] <= 1 << manifest.depth:
+        tree = plain_tree(AGGREGATE, rows.shape[0], lambda first, last: rows[first:last])
+    if tree is None or tree.root != case.anchor.aggregate_root:
+        finding.demands.append(Demand("aggregate", text, root=case.anchor.aggregate_root))
+        return False
+    finding.aggregate_rows, finding.aggregate_tree = rows, tree
+    return True
+
+
+def _compare_aggregate(finding: Finding, truth: Tree) -> None:
+    if not _publish_aggregate(finding):
+        return
+    assert finding.aggregate_tree is not None  # noqa: S101  # that is what was published
+    places = differing(truth, finding.aggregate_tree)
+    what = f"of the aggregate of round {finding.case.round}"
+    text = f"{_leaves(places, what)} not what the anchored weights make of the updates."
+    finding.suspicions.append(Suspicion(Kind.AGGREGATE, places[0], text, tuple(places[:MOST_PLACES])))
+
+
+def _compare_state(finding: Finding, lanes: Callable[[int, int], U32], divisor: int) -> None:
+    """Hold the outer step of the base against the anchored state."""
+    case, manifest = finding.case, finding.material.manifest
+    theta, momentum = _step(finding, lanes, divisor)
+    if merkle.state_root(manifest.hash, theta.root, momentum.root) == case.anchor.state_root:
+        return
+    if finding.material.artifacts is None:
+        return
+    text = f"No file of round {case.round} is the state that was anchored."
+    try:
+        rows = finding.material.state()
+    except ArtifactError as error:
+        finding.demands.append(
+            Demand("state", f"{text} {error.message}", root=case.anchor.state_root, unsure=unsure(error))
+        )
+        return
+    if manifest.leaves <= rows.leaves and depth_of(rows.leaves) == manifest.depth:
+        finding.theta_tree = plain_tree(THETA, rows.leaves, _state_rows(rows.theta))
+        finding.momentum_tree = plain_tree(MOMENTUM, rows.leaves, _state_rows(rows.momentum))
+    if finding.theta_tree is None or finding.momentum_tree is None:
+        finding.demands.append(Demand("state", text, root=case.anchor.state_root))
+        return
+    root = merkle.state_root(manifest.hash, finding.theta_tree.root, finding.momentum_tree.root)
+    if root != case.anchor.state_root:
+        finding.theta_tree = finding.momentum_tree = None
+        finding.demands.append(Demand("state", text, root=case.anchor.state_root))
+        return
+    of_theta, of_momentum = differing(theta, finding.theta_tree), differing(momentum, finding.momentum_tree)
+    places = sorted({*of_theta, *of_momentum})
+    names = " and ".join(
+        name for name, wrong in (("theta", of_theta), ("the momentum", of_momentum)) if places[0] in wrong
+    )
+    what = f"of the state after round {case.round}"
+    text = f"{_leaves(places, what)} not the outer step of its base (in {names})."
+    finding.suspicions.append(Suspicion(Kind.OUTER_STEP, places[0], text, tuple(places[:MOST_PLACES])))
+
+
+def _step(finding: Finding, lanes: Callable[[int, int], U32], divisor: int) -> tuple[Tree, Tree]:
+    """Return the trees of theta and momentum after the round."""
+    header, base, policy = finding.header, finding.material.base, finding.case.policy
+    assert header is not None and base is not None  # noqa: S101, PT018  # the caller looked
+    manifest = finding.material.manifest
+    exponents = np.array(header.exponents, dtype=np.int64)
+    hashes = {kind: np.empty((manifest.leaves, HASH_BYTES), dtype=np.uint8) for kind in (THETA, MOMENTUM)}
+    chunk = max(1, _CHUNK_BYTES // (LEAF * 16))
+    for first in range(0, manifest.leaves, chunk):
+        last = min(first + chunk, manifest.leaves)
+        place = slice(LEAF * first, LEAF * last)
+        theta, momentum = outer_step(
+            base.theta[place],
+            base.momentum[place],
+            aggregate_of(lanes(first, last), divisor),
+            divisor,
+            exponents[manifest.tensor_of_leaf[first:last]],
+            policy.rate,
+            policy.momentum,
+        )
+        hashes[THETA][first:last] = merkle.leaf_hashes(THETA, merkle.state_leaves(theta))
+        hashes[MOMENTUM][first:last] = merkle.leaf_hashes(MOMENTUM, merkle.state_leaves(momentum))
+    return merkle.tree(THETA, hashes[THETA]), merkle.tree(MOMENTUM, hashes[MOMENTUM])
+
+
+def _state_rows(values: I64) -> Callable[[int, int], U8]:
+    return lambda first, last: merkle.state_leaves(values[LEAF * first : LEAF * last])
+
+
+# What only people can judge
+
+
+def _dispute(finding: Finding) -> None:
+    """Say where the anchor differs from the computed one, if nothing of it can be proven."""
+    outcome, case = finding.outcome, finding.case
+    if outcome is None or finding.suspicions:
+        return
+    truth, anchor = outcome.anchor, case.anchor
+    for verdict, weight in zip(outcome.verdicts.verdicts, anchor.weights, strict=True):
+        if verdict.weight != weight:
+            text = f"The rule {case.policy.rule} gives entry {verdict.index} ({verdict.contributor}) another weight."
+            expected = f"{verdict.weight} ({verdict.reason})"
+            finding.disputes.append(Dispute("weight", text, expected, str(weight), verdict.index))
+    if truth.weights == anchor.weights:
+        for what, mine, theirs in (
+            ("aggregate", truth.aggregate_root, anchor.aggregate_root),
+            ("state", truth.state_root, anchor.state_root),
+        ):
+            if mine != theirs:
+                text = f"The {what} of round {case.round} is another one than everybody computes."
+                finding.disputes.append(Dispute(what, text, "0x" + mine.hex(), "0x" + theirs.hex()))
+    for what, mine, theirs in (
+        ("delivered", truth.delivered.to_bytes(32, "big"), anchor.delivered.to_bytes(32, "big")),
+        ("gram-root", truth.gram_root, anchor.gram_root),
+        ("verdicts", truth.verdict_hash, anchor.verdict_hash),
+        ("artifacts", truth.artifacts_hash, anchor.artifacts_hash),
+    ):
+        if mine != theirs:
+            text = f"The anchor of round {case.round} has another {what} than everybody computes."
+            finding.disputes.append(Dispute(what, text, "0x" + mine.hex(), "0x" + theirs.hex()))
+
+
+# Small things
+
+
+def unsure(error: ArtifactError) -> bool:
+    """Whether a source gave no answer, so that nothing is known about a file."""
+    return error.code == "artifact-unreachable"
+
+
+def _leaves(places: Sequence[int], what: str) -> str:
+    if len(places) == 1:
+        return f"Leaf {places[0]} {what} is"
+    return f"{len(places)} leaves {what}, the first of them {places[0]}, are"

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a watcher remembers and what it says: a small folder, and one line an event.
+
+The folder holds `watch.json` (what was checked, with the anchor that it was checked against) and, in the layout of
+docs/protocol.md section 12, the last states that were right. Losing it costs a recomputation and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from folkmoot.errors import InputError
+
+FORMAT = "folkmoot/watch/1"
+KEPT_STATES = 2
+"""Right states that are kept, the newest."""
+
+
+@dataclass
+class Checked:
+    """What came of a round."""
+
+    anchor: str
+    """Hash of the anchor that was examined, hex."""
+    result: str
+    """`right`, `wrong`, `disputed`, `withheld`, `proven` (by us), `proven-by-other` or `final`."""
+    text: str = ""
+    """What was wrong, in words."""
+    transaction: str = ""
+    """Our proof's transaction."""
+
+
+@dataclass
+class Journal:
+    """A watcher's memory. Use `Journal.open`."""
+
+    folder: Path
+    """Where it is."""
+    rounds: dict[int, Checked] = field(default_factory=dict)
+    """By number."""
+    states: list[str] = field(default_factory=list)
+    """sha256 of the states that are kept, the newest last."""
+    _owner: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, folder: Path, chain_id: int, ledger: str) -> Journal:
+        """Open the memory of a federation in a folder, which is made if needed.
+
+        Raises:
+            InputError: the folder is of another federation, can't be used, or its file is damaged.
+        """
+        made = cls(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            text = made._file.read_text(encoding="utf-8") if made._file.exists() else ""
+        except OSError as error:
+            raise _unusable(folder, error.strerror or str(error)) from error
+        if text:
+            try:
+                document = json.loads(text)
+                if document["format"] != FORMAT:
+                    raise ValueError("another format")
+                made.rounds = {int(number): Checked(**one) for number, one in document["rounds"].items()}
+                made.states = [str(name) for name in document["states"]]
+                owner = (document["chainId"], document["ledger"])
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise _unusable(folder, f"watch.json is damaged ({error})") from error
+            if owner != (chain_id, ledger):
+                raise _unusable(folder, f"it is of the federation {owner[1]} on chain {owner[0]}")
+        made._owner = {"chainId": chain_id, "ledger": ledger}
+        return made
+
+    def note(self, number: int, checked: Checked) -> None:
+        """Remember what came of a round. The file is replaced as a whole, so that no crash leaves half of one."""
+        self.rounds[number] = checked
+        self._save()
+
+    def keep(self, sha256: str, chunks: Iterable[bytes]) -> None:
+        """Keep a state that is right, for the case that every mirror loses it.
+
+        Args:
+            sha256: Its name.
+            chunks: Its bytes in pieces.
+
+        Raises:
+            InputError: it can't be written.
+        """
+        if sha256 in self.states:
+            return
+        place = self.place(sha256)
+        part = place.with_suffix(".part")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                for chunk in chunks:
+                    file.write(chunk)
+            part.replace(place)
+            self.states.append(sha256)
+            for name in self.states[:-KEPT_STATES]:
+                self.place(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise _unusable(self.folder, error.strerror or str(error)) from error
+        self.states = self.states[-KEPT_STATES:]
+        self._save()
+
+    def place(self, sha256: str) -> Path:
+        """Return the path of a kept state."""
+        return self.folder / sha256[:2] / sha256
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "watch.json"
+
+    def _save(self) -> None:
+        document = {
+            "format": FORMAT,
+            **self._owner,
+            "states": self.states,
+            "rounds": {str(number): asdict(one) for number, one in sorted(self.rounds.items())},
+        }
+        part = self._file.with_suffix(".part")
+        try:
+            with part.open("w", encoding="utf-8") as file:
+                json.dump(document, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self._file)
+        except OSError as error:
+            raise _unusable(self.folder, error.strerror or str(error)) from error
+
+
+class Log:
+    """Says what happens, one line each: for people, or one JSON object for machines.
+
+    Args:
+        as_json: Whether lines are JSON.
+        stream: Where to; standard output if left out.
+    """
+
+    def __init__(self, *, as_json: bool = False, stream: TextIO | None = None) -> None:
+        self._json = as_json
+        self._stream = stream
+
+    def __call__(self, event: str, text: str, **values: Any) -> None:
+        """Say something.
+
+        Args:
+            event: What happened, a stable name.
+            text: The same for people.
+            values: What it is about, JSON types.
+        """
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        stream = self._stream or sys.stdout
+        if self._json:
+            line = json.dumps({"time": now, "event": event, "text": text, **values}, ensure_ascii=False)
+        else:
+            shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+            line = f"{now} {event}: {shown}"
+        stream.write(line + "\n")
+        stream.flush()
+
+
+def _unusable(folder: Path, why: str) -> InputError:
+    return InputError(
+        f"The watcher's folder {folder} can't be used: {why}.",
+        remedy="Give another one by --state, or remove it: it is only a memory.",
+        code="watch-state",
+    )

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The call data of proofs, from what an examination found (contracts/src/interfaces/IFraudProofs.sol).
+
+One builder a kind, in `BUILDERS`: it takes a finding and a place and returns the arguments of the contract's function.
+A builder for a new kind of proof is a function here, a kind in `case.Kind` and what finds it in `examine`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from eth_abi.abi import encode
+
+from folkmoot import merkle
+from folkmoot.aggregation.form import form_of
+from folkmoot.aggregation.trimmed_sum import trimmed_at_each_end
+from folkmoot.arrays import I64
+from folkmoot.chain import packaged
+from folkmoot.errors import InputError
+from folkmoot.fixed_point import LEAF
+from folkmoot.fraud.case import Kind, Suspicion
+from folkmoot.fraud.examine import Finding, faulty_leaf
+from folkmoot.fraud.trees import sum_siblings
+from folkmoot.hashing import keccak
+from folkmoot.merkle import SumTree, Tree
+
+CONTRACT = "FraudProofs"
+"""Contract whose functions these are."""
+_NOTHING = (bytes(32), 0, 0)
+_BASE_GAS = 21_000
+_ZERO_GAS, _BYTE_GAS = 4, 16  # of a byte of call data (EIP-2028)
+_ZERO_FLOOR, _BYTE_FLOOR = 10, 40  # at least (EIP-7623)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A call that voids a round."""
+
+    kind: Kind
+    """What it proves."""
+    round: int
+    """Number of the round."""
+    place: int
+    """Leaf or entry."""
+    function: str
+    """Function of the contract."""
+    arguments: tuple[Any, ...]
+    """Its arguments, as eth_abi encodes them."""
+
+    @functools.cached_property
+    def data(self) -> bytes:
+        """Selector and arguments."""
+        entry = _function(self.function)
+        types = [packaged.type_of(parameter) for parameter in entry["inputs"]]
+        return keccak(packaged.signature_of(entry).encode())[:4] + encode(types, self.arguments)
+
+    @property
+    def least_gas(self) -> int:
+        """Gas that the transaction takes at the very least: for its call data alone. An endpoint knows the rest."""
+        zeros = self.data.count(0)
+        others = len(self.data) - zeros
+        return _BASE_GAS + max(
+            _ZERO_GAS * zeros + _BYTE_GAS * others, _ZERO_FLOOR * zeros + _BYTE_FLOOR * others - _BASE_GAS
+        )
+
+
+def prove(finding: Finding, suspicion: Suspicion, place: int | None = None) -> Proof:
+    """Build the proof of a suspicion.
+
+    Args:
+        finding: What the examination found.
+        suspicion: One of its suspicions.
+        place: Another leaf or entry than the first wrong one.
+
+    Raises:
+        InputError: ``no-such-place``: there is no such leaf or entry.
+        ArtifactError: A file changed or vanished.
+    """
+    chosen = suspicion.place if place is None else place
+    manifest, case = finding.material.manifest, finding.case
+    places = {Kind.HEADER: 1, Kind.WEIGHT: len(case.entries), Kind.UPDATE: len(case.entries)}
+    most = places.get(suspicion.kind, 1 << manifest.depth)
+    if not 0 <= chosen < most:
+        raise InputError(
+            f"There is no place {chosen}: a proof of the kind {suspicion.kind} has {most} in this round.",
+            code="no-such-place",
+        )
+    function, arguments = BUILDERS[suspicion.kind](finding, chosen)
+    return Proof(suspicion.kind, case.round, chosen, function, (_case(finding), *arguments))
+
+
+Call = tuple[str, tuple[Any, ...]]
+"""Function, and its arguments after the case."""
+
+
+def _header(finding: Finding, place: int) -> Call:
+    return "proveHeader", (finding.header_bytes,)
+
+
+def _weight(finding: Finding, place: int) -> Call:
+    return "proveWeight", (_entries(finding, None), place)
+
+
+def _update(finding: Finding, place: int) -> Call:
+    tree = finding.trees.tree(place)
+    if tree is None:
+        raise InputError(f"There is no update of entry {place}.", code="no-such-place")
+    leaf = faulty_leaf(finding, place)
+    if leaf is None and tree.leaves == 1:
+        leaf = 0
+    if leaf is not None:
+        update = finding.material.updates[place]
+        assert update is not None  # noqa: S101  # it has a tree
+        values = update.read(leaf, leaf + 1).tobytes()
+        node = tree.levels[0].node(leaf)
+        fault = (place, 0, leaf, node, sum_siblings(tree, leaf), values, _NOTHING, _NOTHING)
+    else:  # the root says something else than the commitment
+        fault = (place, len(tree.levels) - 1, 0, tree.levels[-1].node(0), b"", b"", *_children(tree))
+    return "proveUpdate", (_entries(finding, None), fault)
+
+
+def _aggregate(finding: Finding, place: int) -> Call:
+    claimed = _opening(_have(finding.aggregate_tree), place)
+    hints = _hints(finding, place) if place < finding.material.manifest.leaves else b""
+    return "proveAggregate", (_entries(finding, place), place, claimed, hints)
+
+
+def _outer_step(finding: Finding, place: int) -> Call:
+    nothing: tuple[bytes, tuple[bytes, ...]] = (b"", ())
+    theta, momentum, aggregate = nothing, nothing, nothing
+    base = finding.material.base
+    if place < finding.material.manifest.leaves:
+        assert base is not None  # noqa: S101  # a step was computed from it
+        theta_tree, momentum_tree = finding.base_trees
+        theta = _state_leaf(base.theta, theta_tree, place)
+        momentum = _state_leaf(base.momentum, momentum_tree, place)
+        aggregate = (_aggregate_leaf(finding, place), _have(finding.aggregate_tree).proof(place))
+    step = (
+        finding.header_bytes,
+        theta,
+        momentum,
+        aggregate,
+        _opening(_have(finding.theta_tree), place),
+        _opening(_have(finding.momentum_tree), place),
+    )
+    return "proveOuterStep", (place, step)
+
+
+BUILDERS: dict[Kind, Callable[[Finding, int], Call]] = {
+    Kind.HEADER: _header,
+    Kind.WEIGHT: _weight,
+    Kind.UPDATE: _update,
+    Kind.AGGREGATE: _aggregate,
+    Kind.OUTER_STEP: _outer_step,
+}
+"""How the arguments of each kind of proof are made."""
+
+
+# Parts of call data
+
+
+def _case(finding: Finding) -> tuple[Any, ...]:
+    case, manifest = finding.case, finding.material.manifest
+    return case.round, case.anchor.abi_tuple(), manifest.layout, keccak(manifest.to_json())
+
+
+def _entries(finding: Finding, place: int | None) -> list[tuple[Any, ...]]:
+    """Return all entries; those that count with their leaf at a place, if one is given and a leaf is there."""
+    found = []
+    for index, (entry, weight) in enumerate(
+        zip(finding.case.entries, finding.case.anchor.weights, strict=True)
+    ):
+        opened: tuple[Any, ...] = (b"", 0, 0, b"")
+        if place is not None and place < finding.material.manifest.leaves and weight:
+            tree, update = finding.trees.tree(index), finding.material.updates[index]
+            if tree is None or update is None:
+                raise InputError(f"The update of entry {index} is not there.", code="update-missing")
+            _, absolute, squares = tree.levels[0].node(place)
+            opened = (
+                update.read(place, place + 1).tobytes(),
+                absolute,
+                squares,
+                sum_siblings(tree, place),
+            )
+        found.append(
+            (
+                entry.contributor,
+                entry.update_root,
+                entry.sum_squares,
+                entry.num_examples,
+                entry.bundle_hash,
+                *opened,
+            )
+        )
+    return found
+
+
+def _hints(finding: Finding, place: int) -> bytes:
+    """Return, for a trimmed rule, the (t + 1)-th smallest and the (t + 1)-th largest byte of each coordinate."""
+    case = finding.case
+    trim = form_of(case.policy.rule, case.policy.parameters).trim
+    if trim is None:
+        return b""
+    counted = [
+        update.read(place, place + 1).reshape(-1)
+        for update, weight in zip(finding.material.updates, case.anchor.weights, strict=True)
+        if weight and update is not None
+    ]
+    ranked = np.sort(np.stack(counted), axis=0)
+    ends = trimmed_at_each_end(trim, len(counted))
+    lowest, highest = ranked[ends], ranked[len(counted) - 1 - ends]
+    return bytes(lowest.data) + bytes(highest.data)
+
+
+def _aggregate_leaf(finding: Finding, place: int) -> bytes:
+    """Return the anchored aggregate's leaf: the published one, or what the updates give, whose root is the same."""
+    if finding.aggregate_rows is not None:
+        published: bytes = finding.aggregate_rows[place].tobytes()
+        return published
+    case = finding.case
+    form = form_of(case.policy.rule, case.policy.parameters)
+    lanes = form.lanes(finding.material.updates, case.anchor.weights, place, place + 1)
+    leaf: bytes = merkle.aggregate_leaves(lanes).tobytes()
+    return leaf
+
+
+def _state_leaf(values: I64, tree: Tree, place: int) -> tuple[bytes, tuple[bytes, ...]]:
+    leaf: bytes = merkle.state_leaves(values[LEAF * place : LEAF * (place + 1)]).tobytes()
+    return leaf, tree.proof(place)
+
+
+def _opening(tree: Tree, place: int) -> tuple[bytes, tuple[bytes, ...]]:
+    if place >= tree.leaves:
+        raise InputError(
+            f"There is nothing at place {place}: it is empty, as it must be.", code="no-such-place"
+        )
+    return bytes(tree.levels[0][place]), tree.proof(place)
+
+
+def _children(tree: SumTree) -> tuple[merkle.SumNode, merkle.SumNode]:
+    """Return the children of the root of a tree with more than one leaf: never is one of them empty."""
+    below = tree.levels[-2]
+    return below.node(0), below.node(1)
+
+
+def _have(tree: Tree | None) -> Tree:
+    assert tree is not None  # noqa: S101  # a suspicion of this kind comes with its trees
+    return tree
+
+
+def _function(name: str) -> dict[str, Any]:
+    return next(entry for entry in abi() if entry["type"] == "function" and entry["name"] == name)
+
+
+@functools.cache
+def packaged_contract() -> dict[str, Any]:
+    """Return the compiled contract that the package ships: `abi`, `bytecode` and more."""
+    text = (files("folkmoot.chain") / "abi" / f"{CONTRACT}.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def abi() -> list[dict[str, Any]]:
+    """Return the contract's JSON ABI."""
+    found: list[dict[str, Any]] = packaged_contract()["abi"]
+    return found
+
+
+@functools.cache
+def errors() -> dict[bytes, str]:
+    """Return the names of the contract's custom errors by their selectors."""
+    return {
+        keccak(packaged.signature_of(entry).encode())[:4]: entry["name"]
+        for entry in abi()
+        if entry["type"] == "error"
+    }

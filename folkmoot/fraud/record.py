@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the chain says about rounds, followed block by block: cases to examine, and what became of the others.
+
+Events are held against what the ledger stores, so that an endpoint can't change an entry or an anchor on the way. The
+newest blocks are read anew each time: what was reorganised away is forgotten. Knows no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from folkmoot.chain.client import check_deployment
+from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.events import (
+    Event,
+    PolicyAdded,
+    RoundAnchored,
+    RoundCancelled,
+    RoundFinalized,
+    RoundOpened,
+    RoundSlashed,
+    UpdateCommitted,
+    scan,
+)
+from folkmoot.chain.rpc import LedgerReader, Phase, RoundView, Rpc
+from folkmoot.commitment import Commitment, entries_hash
+from folkmoot.errors import RpcError
+from folkmoot.fraud.case import Case
+from folkmoot.policy import Policy
+from folkmoot.round import Anchor
+
+REORG_DEPTH = 64
+"""Newest blocks that are read anew each time."""
+
+
+@dataclass
+class Told:
+    """A round as the ledger's events tell it."""
+
+    opened: RoundOpened
+    """Its opening."""
+    commits: list[UpdateCommitted] = field(default_factory=list)
+    """Its entries."""
+    anchored: RoundAnchored | None = None
+    """Its anchor."""
+    slashed: RoundSlashed | None = None
+    """The proof that it was wrong."""
+    phase: Phase = Phase.OPEN
+    """Where it stands, as the ledger stores it."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the chain says at one block."""
+
+    block: int
+    """Number of the block."""
+    time: int
+    """Its Unix time: the clock of the deadlines."""
+    cases: Mapping[int, Case]
+    """Anchored rounds, by number, the void ones left out."""
+    told: Mapping[int, Told]
+    """All rounds."""
+
+    def waiting(self) -> list[Case]:
+        """Return the rounds that can still be challenged, in their order.
+
+        That is until somebody finalizes them, which nobody can before the deadline.
+        """
+        return [
+            case for number, case in sorted(self.cases.items()) if self.told[number].phase == Phase.ANCHORED
+        ]
+
+
+@dataclass(frozen=True)
+class _Source:
+    rpc: Rpc
+    deployment: Deployment
+
+
+class Follower:
+    """Follows one federation on one chain, whichever endpoint it is asked through.
+
+    Args:
+        deployment: The addresses.
+    """
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self._settled: list[Event] = []
+        self._upto: tuple[int, bytes] | None = None  # newest block that is not read anew, and its hash
+        self._checked: set[str] = set()  # endpoints whose chain is the deployment's
+
+    def read(self, rpc: Rpc) -> Record:
+        """Read what is new, and return what the chain says now.
+
+        Args:
+            rpc: Any endpoint of the chain.
+
+        Raises:
+            RpcError: the endpoint failed, or contradicts itself.
+            WrongChainError: it serves another chain.
+        """
+        if rpc.url not in self._checked:
+            check_deployment(rpc, self.deployment)
+            self._checked.add(rpc.url)
+        head = rpc.block_number()
+        if self._upto is not None and (head < self._upto[0] or _hash(rpc, self._upto[0]) != self._upto[1]):
+            self._settled, self._upto = (
+                [],
+                None,
+            )  # another chain than we saw: a long reorg, or a reset local chain
+        first = self.deployment.block if self._upto is None else self._upto[0] + 1
+        source = _Source(rpc, self.deployment)
+        fresh = list(scan(source, first, head, contracts=("ledger",)))
+        told, policies = _fold([*self._settled, *fresh])
+        ledger = LedgerReader(rpc, self.deployment.ledger)
+        time = rpc.latest_timestamp()
+        cases = {
+            number: _case(self.deployment, ledger, number, one, policies)
+            for number, one in told.items()
+            if one.anchored is not None and one.phase in (Phase.ANCHORED, Phase.FINAL)
+        }
+        settled = head - REORG_DEPTH
+        if settled >= first:
+            self._upto = (settled, _hash(rpc, settled))
+            self._settled += [event for event in fresh if event.block <= settled]
+        return Record(head, time, cases, told)
+
+    def stored(self, rpc: Rpc, number: int) -> RoundView:
+        """Return what the ledger stores of a round."""
+        return LedgerReader(rpc, self.deployment.ledger).round(number)
+
+
+def _fold(events: Iterable[Event]) -> tuple[dict[int, Told], dict[int, Policy]]:
+    told: dict[int, Told] = {}
+    policies: dict[int, Policy] = {}
+    try:
+        for event in events:
+            match event:
+                case PolicyAdded():
+                    policies[event.policy_id] = event.policy
+                case RoundOpened():
+                    told[event.round] = Told(event)
+                case UpdateCommitted():
+                    told[event.round].commits.append(event)
+                case RoundAnchored():
+                    told[event.round].anchored = event
+                    told[event.round].phase = Phase.ANCHORED
+                case RoundFinalized():
+                    told[event.round].phase = Phase.FINAL
+                case RoundCancelled():
+                    told[event.round].phase = Phase.CANCELLED
+                case RoundSlashed():
+                    told[event.round].phase = Phase.SLASHED
+                    told[event.round].slashed = event
+                case _:
+                    pass
+    except KeyError as error:
+        raise _contradiction(f"its events of round {error} do not begin with the opening") from error
+    return told, policies
+
+
+def _case(
+    deployment: Deployment, ledger: LedgerReader, number: int, told: Told, policies: Mapping[int, Policy]
+) -> Case:
+    """Make the case of an anchored round; while it can be challenged, it is held against the ledger's storage."""
+    assert told.anchored is not None  # noqa: S101  # the caller looked
+    made = told.anchored.anchor
+    anchor = Anchor(
+        made.weights,
+        made.delivered,
+        made.aggregate_root,
+        made.state_root,
+        made.gram_root,
+        made.verdict_hash,
+        made.artifacts_hash,
+    )
+    opened = told.opened
+    policy = policies.get(opened.policy_id)
+    if policy is None:
+        raise _contradiction(f"it has no event of policy {opened.policy_id}, which round {number} pins")
+    entries = tuple(
+        Commitment(
+            event.contributor,
+            number,
+            opened.base_state_root,
+            event.update_root,
+            event.sum_squares,
+            event.num_examples,
+            event.bundle_hash,
+        )
+        for event in told.commits
+    )
+    case = Case(
+        deployment.chain_id,
+        deployment.ledger,
+        number,
+        opened.policy_id,
+        policy,
+        opened.coordinator,
+        opened.base,
+        opened.base_state_root,
+        opened.header_hash,
+        entries,
+        anchor,
+        told.anchored.challenge_deadline,
+    )
+    if told.phase == Phase.ANCHORED:
+        stored = ledger.round(number)
+        told.phase = stored.phase  # may be newer than the events
+        told_of = (opened.header_hash, anchor.hash, entries_hash(entries), opened.base, opened.policy_id)
+        held = (stored.header_hash, stored.anchor_hash, stored.entries_hash, stored.base, stored.policy)
+        case = replace(case, challenge_deadline=stored.challenge_deadline)  # it may have been postponed
+        if told_of != held or len(anchor.weights) != len(entries):
+            raise _contradiction(f"its events of round {number} are not what the ledger stores")
+    return case
+
+
+def _hash(rpc: Rpc, number: int) -> bytes:
+    block = rpc.call("eth_getBlockByNumber", [hex(number), False])
+    try:
+        return bytes.fromhex(block["hash"][2:])
+    except (TypeError, KeyError, ValueError) as error:
+        raise _contradiction(f"it has no block {number}") from error
+
+
+def _contradiction(what: str) -> RpcError:
+    return RpcError(
+        f"The RPC endpoint contradicts itself: {what}.",
+        remedy="It is out of order, lies, or its chain was just reorganised: ask again, or another one.",
+        code="bad-log",
+    )

@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files that the examination of a round needs, found by the hashes that the chain commits to.
+
+What is missing becomes a demand, never a failure: half of the files are enough for some proofs. Of the rounds
+whose updates the next one is compared with it keeps the files, not the bytes; of states the newest. Knows no endpoint.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from folkmoot.aggregation.reference import Use
+from folkmoot.aggregation.rules import uses
+from folkmoot.arrays import U8
+from folkmoot.checks import check_bytes
+from folkmoot.errors import ArtifactError, InputError, ManifestError, UpdateRefused
+from folkmoot.fraud.case import Case, Demand
+from folkmoot.fraud.examine import Material, StateRows, unsure
+from folkmoot.genesis import Genesis
+from folkmoot.hashing import keccak
+from folkmoot.header import RoundHeader
+from folkmoot.lineage import GENESIS, Lineage, PastRound, window
+from folkmoot.manifest import Manifest
+from folkmoot.merkle import AGGREGATE
+from folkmoot.mirror import DOCUMENT_LIMIT, ArtifactSource
+from folkmoot.state import MAGIC, State
+from folkmoot.updates import FileUpdate, UpdateReader
+from folkmoot.verdict import Artifacts
+
+_OF_LINEAGE = frozenset({Use.PATH, Use.EARLIER})
+
+
+@dataclass
+class Shelf:
+    """Finds the files of rounds.
+
+    Use `open_shelf`.
+    """
+
+    source: ArtifactSource
+    """Where files come from."""
+    genesis: Genesis
+    """The genesis file, as the ledger names it."""
+    manifest: Manifest
+    """The model's layout, as the ledger names it."""
+    bytes_read: int = 0
+    """Bytes that were fetched."""
+    _newest: tuple[str, State] | None = None
+    _sure: dict[str, bytes] = field(default_factory=dict)  # roots of state files, by their sha256
+    _past: dict[int, tuple[bytes, PastRound, set[str]]] = field(
+        default_factory=dict
+    )  # by round, with its anchor
+
+    def material(self, case: Case, cases: Mapping[int, Case]) -> Material:
+        """Find the files of a round.
+
+        Args:
+            case: The round.
+            cases: All anchored rounds by number: the lineage is among them.
+        """
+        missing: list[Demand] = []
+        artifacts = self._artifacts(case, missing)
+        exponents, base_name = self._left_by(case.base, cases, missing)
+        updates = self._updates(case, artifacts, missing)
+        base = self._state(case, base_name, missing) if base_name else None
+        return Material(
+            case,
+            self.manifest,
+            artifacts,
+            exponents,
+            base,
+            self._lineage(case, cases, missing),
+            updates,
+            lambda: self._aggregate(artifacts),
+            lambda: self._published_state(artifacts),
+            missing,
+        )
+
+    def done(self, material: Material, kept: Mapping[int, Case], state: State | None) -> None:
+        """Let go of what no later round is compared with.
+
+        Args:
+            material: What was examined.
+            kept: Rounds that are still to be examined or to be built on.
+            state: The state after the round, if it is right: the next round trains from it.
+        """
+        artifacts, case = material.artifacts, material.case
+        if artifacts is None:
+            return
+        if state is not None:
+            self._newest = (artifacts.state, state)
+            self._sure[artifacts.state] = case.anchor.state_root
+        names = {
+            artifacts.aggregate,
+            artifacts.verdicts,
+            artifacts.base_state,
+            *filter(None, artifacts.updates),
+        }
+        wanted = {number for other in kept.values() for number in window(other.base, _base_of(kept))}
+        wanted |= set(window(case.round, _base_of(kept)))
+        held = {artifacts.state, artifacts.manifest}
+        for number in [number for number in self._past if number not in wanted]:
+            names |= self._past.pop(number)[2]
+        for _, _, files in self._past.values():
+            held |= files
+        if case.round in wanted and uses_lineage(case):
+            held |= names
+            self._remember(case, material, artifacts)
+        for name in names - held:
+            self.source.discard(name)
+
+    # Documents
+
+    def _artifacts(self, case: Case, missing: list[Demand]) -> Artifacts | None:
+        try:
+            data = self.source.document(case.anchor.artifacts_hash.hex())
+            self.bytes_read += len(data)
+            return Artifacts.from_json(data)
+        except ArtifactError as error:
+            text = f"The artifacts file of round {case.round} is not there. {error.message}"
+            missing.append(Demand("artifacts", text, root=case.anchor.artifacts_hash, unsure=unsure(error)))
+            return None
+
+    def _left_by(
+        self, base: int, cases: Mapping[int, Case], missing: list[Demand]
+    ) -> tuple[tuple[int, ...] | None, str]:
+        """Return exponents and state file that a base left, as its anchor's artifacts file says."""
+        if base == 0:
+            return self.genesis.exponents, self.genesis.state
+        artifacts = self._artifacts(cases[base], missing) if base in cases else None
+        return (artifacts.next_exponents, artifacts.state) if artifacts is not None else (None, "")
+
+    # Updates
+
+    def _updates(
+        self, case: Case, artifacts: Artifacts | None, missing: list[Demand]
+    ) -> list[UpdateReader | None]:
+        found: list[UpdateReader | None] = [None] * len(case.entries)
+        listed = artifacts.updates if artifacts is not None else ()
+        if len(listed) != len(found):
+            return found
+        for index, name in enumerate(listed):
+            if name is None:
+                continue
+            try:
+                path = self.source.fetch(name, self.manifest.size)
+            except ArtifactError as error:
+                entry = case.entries[index]
+                text = (
+                    f"The update of entry {index} ({entry.contributor}) of round {case.round} is not there."
+                )
+                missing.append(
+                    Demand("update", f"{text} {error.message}", index, entry.update_root, unsure(error))
+                )
+                continue
+            self.bytes_read += path.stat().st_size
+            found[index] = FileUpdate(path)
+        return found
+
+    # States
+
+    def _state(self, case: Case, name: str, missing: list[Demand]) -> State | None:
+        """Return the state that a round trained from, if a file is that."""
+        if self._newest is not None and self._newest[0] == name:
+            return self._newest[1] if self._sure.get(name) == case.base_state_root else None
+        text = f"The state that round {case.round} trained from is not there."
+        try:
+            path = self.source.fetch(name, len(MAGIC) + 16 * self.manifest.size)
+            self.bytes_read += path.stat().st_size
+            state = State.from_bytes(_mapped(path), self.manifest)
+        except ArtifactError as error:
+            missing.append(
+                Demand(
+                    "base-state", f"{text} {error.message}", root=case.base_state_root, unsure=unsure(error)
+                )
+            )
+            return None
+        if name not in self._sure:
+            self._sure[name] = state.root(self.manifest.hash)
+        if self._sure[name] != case.base_state_root:
+            missing.append(
+                Demand("base-state", f"{text} The file has another root.", root=case.base_state_root)
+            )
+            return None
+        self._newest = (name, state)
+        return state
+
+    def _aggregate(self, artifacts: Artifacts | None) -> U8:
+        if artifacts is None:
+            raise _nothing("aggregate")
+        most = AGGREGATE.leaf_bytes << self.manifest.depth
+        path = self.source.fetch(artifacts.aggregate, most)
+        size = path.stat().st_size // AGGREGATE.leaf_bytes
+        if size == 0:
+            raise ArtifactError("The file is no aggregate.", code="artifact-damaged")
+        rows: U8 = np.frombuffer(_mapped(path), np.uint8, size * AGGREGATE.leaf_bytes)
+        return rows.reshape(-1, AGGREGATE.leaf_bytes)
+
+    def _published_state(self, artifacts: Artifacts | None) -> StateRows:
+        if artifacts is None:
+            raise _nothing("state")
+        path = self.source.fetch(artifacts.state, len(MAGIC) + (4096 << self.manifest.depth))
+        leaves, rest = divmod(path.stat().st_size - len(MAGIC), 4096)
+        with path.open("rb") as file:
+            if rest or leaves <= 0 or file.read(len(MAGIC)) != MAGIC:
+                raise ArtifactError("The file is no state.", code="artifact-damaged")
+        values = np.frombuffer(_mapped(path), "<i8", offset=len(MAGIC)).astype(np.int64, copy=False)
+        return StateRows(values[: 256 * leaves], values[256 * leaves :])
+
+    # What came before
+
+    def _lineage(self, case: Case, cases: Mapping[int, Case], missing: list[Demand]) -> Lineage | None:
+        """Return what came before a round, as far as its rule uses it; None if some of it is missing."""
+        try:
+            used = uses(case.policy.rule) & _OF_LINEAGE
+        except InputError:  # the computation says so
+            return GENESIS
+        numbers = window(case.base, _base_of(cases)) if used else []
+        if not numbers:
+            return GENESIS
+        past = [self._past_round(cases[number], missing) for number in numbers if number in cases]
+        first = cases.get(numbers[0])
+        if first is None or len(past) != len(numbers):
+            return None
+        _, name = self._left_by(first.base, cases, missing)
+        before = self._state(first, name, missing) if name and Use.PATH in used else None
+        rounds = [round_ for round_ in past if round_ is not None]
+        if len(rounds) != len(numbers) or (Use.PATH in used and before is None):
+            return None
+        return Lineage(tuple(rounds), before)
+
+    def _past_round(self, case: Case, missing: list[Demand]) -> PastRound | None:
+        kept = self._past.get(case.round)
+        if kept is not None and kept[0] == case.anchor.hash:
+            return kept[1]
+        artifacts = self._artifacts(case, missing)
+        if artifacts is None:
+            return None
+        before = len(missing)
+        updates = self._updates(case, artifacts, missing)
+        for index, (entry, update) in enumerate(zip(case.entries, updates, strict=True)):
+            try:
+                if update is not None:
+                    check_bytes(update, entry, self.manifest)
+            except UpdateRefused as error:
+                text = f"The update of entry {index} of round {case.round} is not the committed one: {error.code}."
+                missing.append(Demand("earlier", text, index, entry.update_root))
+        if len(missing) > before or keccak(artifacts.header) != case.header_hash:
+            return None
+        material = Material(
+            case,
+            self.manifest,
+            artifacts,
+            None,
+            None,
+            None,
+            updates,
+            lambda: self._aggregate(None),
+            lambda: self._published_state(None),
+        )
+        return self._remember(case, material, artifacts)
+
+    def _remember(self, case: Case, material: Material, artifacts: Artifacts) -> PastRound | None:
+        try:
+            exponents = RoundHeader.decode(artifacts.header).exponents
+        except InputError:
+            return None
+        delivered = tuple(update for update in material.updates if update is not None)
+        past = PastRound(exponents, delivered)
+        names = {artifacts.base_state, *filter(None, artifacts.updates)}
+        self._past[case.round] = (case.anchor.hash, past, names)
+        return past
+
+
+def open_shelf(source: ArtifactSource, genesis_hash: bytes, manifest_hash: bytes) -> Shelf:
+    """Find genesis and manifest, and return the shelf of the federation.
+
+    Args:
+        source: Where files come from.
+        genesis_hash: keccak256 of the genesis file, as the ledger has it.
+        manifest_hash: Hash of the manifest, as the ledger has it.
+
+    Raises:
+        ArtifactError: One of them is missing, or is not what the ledger says.
+    """
+    genesis = Genesis.from_json(source.document(genesis_hash.hex()))
+    try:
+        manifest = Manifest.from_json(source.fetch(genesis.manifest, DOCUMENT_LIMIT).read_bytes())
+    except ManifestError as error:
+        raise ArtifactError(f"The manifest is none. {error.message}", code="artifact-contradicts") from error
+    if manifest.hash != manifest_hash:
+        raise ArtifactError(
+            "The manifest that the genesis names is not the one that the ledger names.",
+            remedy="The contracts were deployed like this: nobody can check this federation.",
+            code="artifact-contradicts",
+        )
+    return Shelf(source, genesis, manifest)
+
+
+def uses_lineage(case: Case) -> bool:
+    """Whether rounds of this policy are compared with earlier ones."""
+    try:
+        return bool(uses(case.policy.rule) & _OF_LINEAGE)
+    except InputError:
+        return False
+
+
+def _base_of(cases: Mapping[int, Case]) -> Callable[[int], int]:
+    return lambda number: cases[number].base if number in cases else 0
+
+
+def _nothing(what: str) -> ArtifactError:
+    return ArtifactError(f"The {what} is not listed.", code="artifact-missing")
+
+
+def _mapped(path: Path) -> memoryview:
+    if path.stat().st_size == 0:
+        raise ArtifactError("The file is empty.", code="artifact-damaged")
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

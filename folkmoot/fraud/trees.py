@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trees that proofs take paths from, over bytes as they are: a lie need not be well-formed.
+
+An update's tree is built even where a byte stands for no integer, and a plain tree may have more leaves than the
+model, up to the places that its depth has. Bytes pass through in chunks; what stays is 48 bytes a leaf and twice that
+for the levels above. Knows no round.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import numpy as np
+
+from folkmoot import merkle
+from folkmoot.arrays import U8
+from folkmoot.fixed_point import LEAF
+from folkmoot.hashing import HASH_BYTES
+from folkmoot.merkle import SumLevel, SumTree, Tree, TreeKind
+from folkmoot.updates import UpdateReader
+
+_CHUNK = 4096  # leaves hashed at a time
+_NODE_BYTES = 48
+CACHE_BYTES = 512 * 2**20
+"""Bytes of update trees that are kept for proofs; the ones that were used longest ago are built again."""
+
+
+def raw_update_tree(update: UpdateReader) -> SumTree | None:
+    """Build the tree of an update's bytes; None if they are not whole leaves.
+
+    Raises:
+        ArtifactError: The bytes can't be read.
+    """
+    leaves, rest = divmod(update.size, LEAF)
+    if leaves == 0 or rest:
+        return None
+    parts = [
+        merkle.update_leaves(np.ascontiguousarray(update.read(first, min(first + _CHUNK, leaves))))[0]
+        for first in range(0, leaves, _CHUNK)
+    ]
+    return merkle.sum_tree(
+        SumLevel(
+            np.concatenate([part.hashes for part in parts]),
+            np.concatenate([part.absolute for part in parts]),
+            np.concatenate([part.square for part in parts]),
+        )
+    )
+
+
+def plain_tree(kind: TreeKind, leaves: int, rows: Callable[[int, int], U8]) -> Tree:
+    """Build a tree over leaves that come in chunks.
+
+    Args:
+        kind: How it is hashed.
+        leaves: Number of leaves.
+        rows: From first and last leaf (exclusive) to uint8[last - first, kind.leaf_bytes].
+    """
+    hashes = np.empty((leaves, HASH_BYTES), dtype=np.uint8)
+    for first in range(0, leaves, _CHUNK):
+        last = min(first + _CHUNK, leaves)
+        hashes[first:last] = merkle.leaf_hashes(kind, np.ascontiguousarray(rows(first, last)))
+    return merkle.tree(kind, hashes)
+
+
+def differing(mine: Tree, theirs: Tree) -> list[int]:
+    """Find the places whose leaves differ; those that only one tree has count as different from empty ones."""
+    common = min(mine.leaves, theirs.leaves)
+    found = np.flatnonzero((mine.levels[0][:common] != theirs.levels[0][:common]).any(axis=1)).tolist()
+    return [*found, *range(common, max(mine.leaves, theirs.leaves))]
+
+
+def sum_siblings(tree: SumTree, index: int) -> bytes:
+    """Siblings of a leaf's path as the contracts read them: 48 bytes each, from the lowest up."""
+    return b"".join(
+        hash_ + absolute.to_bytes(8, "big") + square.to_bytes(8, "big")
+        for hash_, absolute, square in tree.proof(index)
+    )
+
+
+class TreeCache:
+    """Trees of a round's updates, built when they are asked for.
+
+    Args:
+        updates: One an entry.
+        limit: Bytes that are kept.
+    """
+
+    def __init__(self, updates: list[UpdateReader | None], limit: int = CACHE_BYTES) -> None:
+        self._updates = updates
+        self._limit = limit
+        self._kept: OrderedDict[int, SumTree] = OrderedDict()
+
+    def tree(self, entry: int) -> SumTree | None:
+        """Return the tree of an entry's update; None without one, or if it is not whole leaves.
+
+        Raises:
+            ArtifactError: The bytes can't be read.
+        """
+        if entry in self._kept:
+            self._kept.move_to_end(entry)
+            return self._kept[entry]
+        update = self._updates[entry]
+        built = raw_update_tree(update) if update is not None else None
+        if built is None:
+            return None
+        self._kept[entry] = built
+        while len(self._kept) > 1 and sum(map(_size, self._kept.values())) > self._limit:
+            self._kept.popitem(last=False)
+        return built
+
+
+def _size(tree: SumTree) -> int:
+    return sum(_NODE_BYTES * level.hashes.shape[0] for level in tree.levels)

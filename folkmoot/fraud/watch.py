@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The watcher: follows a chain, recomputes each anchored round as it appears, and challenges what is wrong.
+
+It needs chain and mirrors, nobody's goodwill. One look (`look`) reads what is new, examines the rounds that can still
+be challenged and were not, and acts. Nothing that an endpoint or a mirror does ends it: what fails is said, and tried
+again, elsewhere if there is an elsewhere, until the round is final.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from folkmoot.chain.amounts import format_amount
+from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.rpc import LedgerReader, Phase, Rpc
+from folkmoot.errors import ArtifactError, ChainError, FolkmootError, RpcError, WrongChainError
+from folkmoot.fraud.case import Case
+from folkmoot.fraud.challenge import ChallengeFailed, Cost, challenge, cost_of
+from folkmoot.fraud.examine import Finding, examine
+from folkmoot.fraud.journal import Checked, Journal, Log
+from folkmoot.fraud.metrics import Metrics, label
+from folkmoot.fraud.mirrors import Mirrors
+from folkmoot.fraud.proof import Proof, prove
+from folkmoot.fraud.record import Follower, Record
+from folkmoot.fraud.shelf import Shelf, open_shelf
+from folkmoot.mirror import ArtifactSource, FolderSource
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+ALL_RIGHT, UNCHECKED, FRAUD = 0, 4, 3
+"""What `Watcher.verdict` says: exit statuses of `folkmoot watch --once`."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0
+"""Seconds until a round that could not be checked, or a challenge that could not be sent, is tried again."""
+
+NOBODY = "0x000000000000000000000000000000000000dEaD"
+"""Who is asked for in estimates, where nobody would send."""
+
+_DONE = ("right", "proven", "proven-by-other")
+
+
+@dataclass
+class Options:
+    """How a watcher behaves."""
+
+    account: LocalAccount | None = None
+    """Who challenges; None only reports."""
+    token_value: float | None = None
+    """What a token is worth, in native coins; None never compares."""
+    always: bool = False
+    """Whether it challenges where that costs more than it wins."""
+
+
+@dataclass
+class _Attempt:
+    """When something that failed is tried again."""
+
+    at: float = 0.0
+    pause: float = FIRST_PAUSE
+
+    def later(self, now: float) -> None:
+        self.at = now + self.pause
+        self.pause = min(2 * self.pause, LONGEST_PAUSE)
+
+
+@dataclass
+class Watcher:
+    """Watches one federation."""
+
+    rpc_urls: Sequence[str]
+    """Endpoints; the first that answers is read."""
+    deployment: Deployment
+    """The addresses."""
+    mirrors: dict[str, ArtifactSource]
+    """Sources of files by their locations."""
+    journal: Journal
+    """Its memory."""
+    log: Log
+    """Where it says what happens."""
+    options: Options = field(default_factory=Options)
+    """How it behaves."""
+    metrics: Metrics = field(default_factory=Metrics)
+    """Its numbers."""
+    clock: Callable[[], float] = time.monotonic
+    """Seconds, for pauses."""
+    timeout: float = 20.0
+    """Seconds that a request to an endpoint may take."""
+
+    def __post_init__(self) -> None:
+        self._follower = Follower(self.deployment)
+        self._rpcs = [Rpc(url, self.timeout) for url in self.rpc_urls]
+        own = FolderSource(self.journal.folder)
+        self._source = Mirrors({"own": own, **self.mirrors}, self._mirror_failed)
+        self._shelf: Shelf | None = None
+        self._attempts: dict[int, _Attempt] = {}
+        self._findings: dict[int, Finding] = {}  # wrong rounds with all that proofs are made of
+        self._unchecked: set[int] = set()
+        self.fraud_seen = False
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._source.close()
+        for rpc in self._rpcs:
+            rpc.close()
+
+    # One look
+
+    def look(self) -> bool:
+        """Look at the chain once, and act; return whether an endpoint answered."""
+        self.metrics.add("folkmoot_watch_passes_total")
+        found = self._read()
+        if found is None:
+            return False
+        rpc, record = found
+        self.metrics.set("folkmoot_watch_block", record.block)
+        self._forget_what_is_over(record)
+        for case in record.waiting():
+            if self._is_done(case) or self.clock() < self._attempts.get(case.round, _Attempt()).at:
+                continue
+            self._visit(rpc, case, record)
+        wrong = [n for n, one in self.journal.rounds.items() if one.result in ("wrong", "disputed")]
+        self.metrics.set(
+            "folkmoot_watch_wrong_rounds", sum(self._is_current(number, record) for number in wrong)
+        )
+        self.metrics.set("folkmoot_watch_unchecked_rounds", len(self._unchecked))
+        self.metrics.set("folkmoot_watch_last_pass_timestamp_seconds", time.time())
+        return True
+
+    @property
+    def verdict(self) -> int:
+        """What all looks so far add up to: 0 all right, 3 fraud, 4 something could not be checked."""
+        if self.fraud_seen:
+            return FRAUD
+        return UNCHECKED if self._unchecked else ALL_RIGHT
+
+    def _read(self) -> tuple[Rpc, Record] | None:
+        """Read the chain from the first endpoint that can be believed."""
+        for rpc in self._rpcs:
+            try:
+                record = self._follower.read(rpc)
+                self._compare(rpc, record)
+            except WrongChainError:
+                if len(self._rpcs) == 1:
+                    raise
+                self._endpoint_failed(rpc, "it serves another chain")
+            except ChainError as error:
+                self._endpoint_failed(rpc, error.message)
+            else:
+                return rpc, record
+        return None
+
+    def _compare(self, rpc: Rpc, record: Record) -> None:
+        """Hold the anchors against what the other endpoints store: one that hides a lie would make it final."""
+        for other in self._rpcs:
+            if other is rpc:
+                continue
+            try:
+                reader = LedgerReader(other, self.deployment.ledger)
+                following = max(record.told, default=0) + 1
+                if reader.next_round() > following:
+                    text = f"{other.url} has more rounds than {rpc.url}: one of them is behind, or lies."
+                    self.log("endpoints-differ", text, endpoints=[rpc.url, other.url])
+                for case in record.waiting():
+                    stored = reader.round(case.round)
+                    if stored.phase == Phase.ANCHORED and stored.anchor_hash != case.anchor.hash:
+                        text = f"{rpc.url} and {other.url} have different anchors of round {case.round}."
+                        self.log("endpoints-differ", text, round=case.round, endpoints=[rpc.url, other.url])
+            except ChainError as error:
+                self._endpoint_failed(other, error.message)
+
+    def _forget_what_is_over(self, record: Record) -> None:
+        """Say what became of rounds, and let go of those that nobody can challenge any more."""
+        waiting = {case.round for case in record.waiting()}
+        for number in [number for number in self._findings if number not in waiting]:
+            del self._findings[number]
+        self._unchecked &= waiting
+        for number, one in list(self.journal.rounds.items()):
+            told = record.told.get(number)
+            if one.result not in ("wrong", "disputed", "withheld") or told is None:
+                continue
+            if told.slashed is not None:
+                who = told.slashed.challenger
+                text = f"Round {number} is void: {who} proved that it was wrong."
+                self.log("void", text, round=number, challenger=who)
+                self.journal.note(number, Checked(one.anchor, "proven-by-other", one.text))
+            elif told.phase in (Phase.FINAL, Phase.CANCELLED):
+                over = "final" if told.phase == Phase.FINAL else "void with its base"
+                text = f"Round {number} was {one.result} and is {over} now: {one.text}"
+                self.log(told.phase.name.lower(), text, round=number)
+                self.journal.note(number, Checked(one.anchor, "final", one.text))
+
+    def _is_done(self, case: Case) -> bool:
+        one = self.journal.rounds.get(case.round)
+        if one is None or one.anchor != case.anchor.hash.hex():
+            return False
+        if one.result in ("wrong", "disputed"):
+            self.fraud_seen = True
+        if one.result == "wrong":
+            return self.options.account is None
+        return one.result in (*_DONE, "disputed")
+
+    def _is_current(self, number: int, record: Record) -> bool:
+        case = record.cases.get(number)
+        return case is not None and case.anchor.hash.hex() == self.journal.rounds[number].anchor
+
+    # One round
+
+    def _visit(self, rpc: Rpc, case: Case, record: Record) -> None:
+        """Examine a round, or take up what was found, and act on it."""
+        attempt = self._attempts.setdefault(case.round, _Attempt())
+        finding = self._findings.get(case.round)
+        try:
+            if finding is None or finding.case.anchor != case.anchor:
+                finding = self._examine(rpc, case, record)
+            self._act(rpc, case, finding, attempt)
+        except (
+            FolkmootError
+        ) as error:  # a file that vanished, an endpoint that died: the next look tries again
+            self._unchecked.add(case.round)
+            attempt.later(self.clock())
+            text = f"Round {case.round} could not be checked. {error.message}"
+            self.log("unchecked", text, round=case.round, code=error.code, again=round(attempt.pause))
+
+    def _examine(self, rpc: Rpc, case: Case, record: Record) -> Finding:
+        started = time.monotonic()
+        if self._shelf is None:
+            reader = LedgerReader(rpc, self.deployment.ledger)
+            self._shelf = open_shelf(self._source, reader.genesis_hash(), reader.manifest_hash())
+        material = self._shelf.material(case, record.cases)
+        finding = examine(material)
+        took = time.monotonic() - started
+        self.metrics.add("folkmoot_watch_examination_seconds_total", by=took)
+        if finding.right:
+            outcome = finding.outcome
+            assert outcome is not None  # noqa: S101  # or it would not be right
+            self._shelf.done(material, record.cases, outcome.state)
+            self.journal.keep(outcome.artifacts.state, outcome.state.chunks())
+        return finding
+
+    def _act(self, rpc: Rpc, case: Case, finding: Finding, attempt: _Attempt) -> None:
+        number, anchor = case.round, case.anchor.hash.hex()
+        if finding.suspicions:
+            self._unchecked.discard(number)
+            self.fraud_seen = True
+            if number not in self._findings:
+                self._report(finding, "wrong")
+                self.journal.note(number, Checked(anchor, "wrong", finding.suspicions[0].text))
+            self._findings[number] = finding
+            self._challenge(rpc, case, finding, attempt)
+        elif finding.demands:
+            self._unchecked.add(number)
+            if any(not demand.unsure for demand in finding.demands):
+                self.journal.note(number, Checked(anchor, "withheld", finding.demands[0].text))
+            self._report(finding, "withheld")
+            if finding.disputes:
+                self.fraud_seen = True
+            attempt.later(self.clock())
+        elif finding.disputes:
+            self._unchecked.discard(number)
+            self.fraud_seen = True
+            self._report(finding, "disputed")
+            self.journal.note(number, Checked(anchor, "disputed", finding.disputes[0].text))
+        else:
+            self._unchecked.discard(number)
+            self._attempts.pop(number, None)
+            self.metrics.add("folkmoot_watch_rounds_total", label("result", "right"))
+            self.log("right", f"Round {number} is right: {len(case.entries)} entries.", round=number)
+            self.journal.note(number, Checked(anchor, "right"))
+
+    def _report(self, finding: Finding, result: str) -> None:
+        self.metrics.add("folkmoot_watch_rounds_total", label("result", result))
+        number = finding.case.round
+        for suspicion in finding.suspicions:
+            places = list(suspicion.places)
+            self.log("wrong", suspicion.text, round=number, kind=str(suspicion.kind), places=places)
+        for demand in finding.demands:
+            event = "unreachable" if demand.unsure else "withheld"
+            self.log(event, demand.text, round=number, what=demand.what, entry=demand.entry)
+        for dispute in finding.disputes:
+            text = f"{dispute.text} Expected: {dispute.expected}. Anchored: {dispute.found}. No contract can see it."
+            self.log("disputed", text, round=number, what=dispute.what, entry=dispute.entry)
+
+    def _challenge(self, rpc: Rpc, case: Case, finding: Finding, attempt: _Attempt) -> None:
+        """Send the first proof that a judge takes."""
+        account, number = self.options.account, case.round
+        if account is None:
+            self.log("not-challenged", f"Round {number} is left to others: no key was given.", round=number)
+            return
+        try:
+            proof, cost = cheapest(rpc, self.deployment, finding, account.address)
+            if not self._worth_it(case, cost):
+                attempt.later(self.clock())
+                return
+            receipt = challenge(rpc.url, cost, proof, account)
+        except ChallengeFailed as error:
+            attempt.later(self.clock())
+            self.metrics.add("folkmoot_watch_challenges_total", label("result", error.code))
+            self.log(error.code, f"Round {number}: {error.message}", round=number)
+            return
+        self._findings.pop(number, None)
+        transaction = receipt["transactionHash"].to_0x_hex()
+        self.metrics.add("folkmoot_watch_challenges_total", label("result", "proven"))
+        text = (
+            f"Round {number} is void: {proof.kind} {proof.place} was proven wrong in transaction {transaction} "
+            f"({receipt['gasUsed']:,} gas), which wins {format_amount(cost.wins)}."
+        )
+        self.log(
+            "proven", text, round=number, kind=str(proof.kind), place=proof.place, transaction=transaction
+        )
+        one = Checked(case.anchor.hash.hex(), "proven", finding.suspicions[0].text, transaction)
+        self.journal.note(number, one)
+
+    def _worth_it(self, case: Case, cost: Cost) -> bool:
+        value = self.options.token_value
+        if value is None or self.options.always or cost.pays(value):
+            return True
+        text = (
+            f"Round {case.round} is not challenged: it would cost {cost.wei / 10**18:.6f} native coins and win "
+            f"{format_amount(cost.wins)}. Give --always to do it all the same."
+        )
+        self.metrics.add("folkmoot_watch_challenges_total", label("result", "too-dear"))
+        self.log("too-dear", text, round=case.round, **cost.to_json())
+        return False
+
+    # What fails
+
+    def _endpoint_failed(self, rpc: Rpc, why: str) -> None:
+        self.metrics.add("folkmoot_watch_failures_total", label("source", rpc.url))
+        self.log("endpoint-failed", f"{rpc.url}: {why}", endpoint=rpc.url)
+
+    def _mirror_failed(self, where: str, error: ArtifactError) -> None:
+        if where == "own":
+            return
+        self.metrics.add("folkmoot_watch_failures_total", label("source", where))
+        self.log("mirror-failed", error.message, mirror=where, code=error.code)
+
+
+def cheapest(rpc: Rpc, deployment: Deployment, finding: Finding, sender: str) -> tuple[Proof, Cost]:
+    """Return the cheapest proof of what is wrong, with its cost.
+
+    Raises:
+        ChallengeFailed: no judge takes any of them.
+        RpcError: the endpoint failed.
+    """
+    found: list[tuple[Proof, Cost]] = []
+    refusal: ChallengeFailed | None = None
+    for suspicion in finding.suspicions:
+        proof = prove(finding, suspicion)
+        try:
+            found.append((proof, cost_of(rpc, deployment, finding.case, proof, sender)))
+        except ChallengeFailed as error:
+            refusal = refusal or error
+    if found:
+        return min(found, key=lambda one: one[1].gas)
+    raise refusal or ChallengeFailed("Nothing is wrong that can be proven.", code="nothing-to-prove")
+
+
+def run(watcher: Watcher, *, once: bool, every: float, wait: Callable[[float], bool]) -> int:
+    """Look until told to stop; return the exit status.
+
+    Args:
+        watcher: Who looks.
+        once: Whether one look is all.
+        every: Seconds between two looks.
+        wait: Waits so many seconds; whether to stop.
+
+    Raises:
+        WrongChainError: The only endpoint serves another chain.
+        RpcError: With ``once``: no endpoint answered.
+    """
+    while True:
+        answered = watcher.look()
+        if once and not answered:
+            raise RpcError("No endpoint gave a usable answer.", remedy="Give another one by --rpc.")
+        if once or wait(every):
+            return watcher.verdict

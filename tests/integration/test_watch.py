@@ -1,0 +1,512 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Watcher and challenges on Anvil with the real contracts: every lie is found and punished, and no honest round is."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from folkmoot.chain.rpc import Phase
+from folkmoot.cli.main import run
+from folkmoot.errors import ArtifactError
+from folkmoot.fraud.journal import Journal, Log
+from folkmoot.fraud.watch import Options, Watcher
+from folkmoot.hashing import keccak
+from folkmoot.local.anvil import Anvil
+from folkmoot.mirror import ArtifactSource, FolderSource
+from tests import factories
+from tests.integration import fraud_world as lies
+from tests.integration.audit_world import Folder, World, lying_endpoint
+from tests.integration.fraud_world import CHALLENGER, judged
+
+NAMES = ["ada", "ben", "cleo"]
+HALF = factories.policy().bond // 2
+
+
+@pytest.fixture(scope="module")
+def chain() -> Iterator[Anvil]:
+    with Anvil() as anvil:
+        yield anvil
+
+
+@pytest.fixture(scope="module")
+def origin(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A federation with an honest first round."""
+    world = judged(chain, tmp_path_factory.mktemp("origin") / "artifacts")
+    world.play(NAMES)
+    yield world
+    world.federation.chain.close()
+
+
+@pytest.fixture
+def world(origin: World, chain: Anvil, tmp_path: Path) -> Iterator[World]:
+    """The same, for one test to go on with: files are copies, the chain is put back."""
+    snapshot = chain.snapshot()
+    yield origin.copied(tmp_path / "artifacts")
+    chain.revert(snapshot)
+
+
+class Watched:
+    """A watcher with what it said."""
+
+    def __init__(
+        self,
+        world: World,
+        folder: Path,
+        *,
+        challenges: bool = True,
+        urls: list[str] | None = None,
+        mirrors: dict[str, ArtifactSource] | None = None,
+        **options: Any,
+    ) -> None:
+        deployment = world.federation.deployment
+        self.stream = io.StringIO()
+        self.now = 0.0
+        account = factories.account(CHALLENGER) if challenges else None
+        self.watcher = Watcher(
+            urls or [world.federation.anvil.url],
+            deployment,
+            mirrors or {"folder": FolderSource(world.folder.path)},
+            Journal.open(folder, deployment.chain_id, deployment.ledger),
+            Log(as_json=True, stream=self.stream),
+            Options(account, **options),
+            clock=lambda: self.now,
+            timeout=2.0,
+        )
+
+    def look(self) -> int:
+        try:
+            assert self.watcher.look()
+            return self.watcher.verdict
+        finally:
+            self.watcher.close()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.stream.getvalue().splitlines()]
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines if line["event"] == event]
+
+
+def won(world: World) -> int:
+    return world.federation.chain.balance_of(factories.account(CHALLENGER).address)
+
+
+def phase(world: World, number: int) -> Phase:
+    return world.federation.chain.round(number).phase
+
+
+def play_lie(cheat: Any) -> Callable[[World], int]:
+    return lambda world: world.play(NAMES, cheat)
+
+
+PROVABLE = {
+    "aggregate": (play_lie(lies.lie_aggregate), "aggregate", 8),
+    "behind-the-last-leaf": (play_lie(lies.lie_behind_the_last_leaf), "aggregate", 10),
+    "theta": (play_lie(lies.lie_theta), "outer-step", 3),
+    "momentum": (play_lie(lies.lie_momentum), "outer-step", 9),
+    "padding": (play_lie(lies.lie_padding), "outer-step", 9),
+    "weight": (play_lie(lies.lie_weight), "weight", 1),
+    "false-norm": (lambda world: lies.play_false_norm(world, NAMES), "update", 2),
+    "bad-padding": (lambda world: lies.play_bad_padding(world, NAMES), "update", 2),
+    "header": (lambda world: lies.play_wrong_header(world, NAMES), "header", 0),
+}
+
+
+@pytest.mark.parametrize("name", PROVABLE)
+def test_every_lie_that_a_leaf_refutes_is_punished(world: World, tmp_path: Path, name: str) -> None:
+    play, kind, place = PROVABLE[name]
+    number = play(world)
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 3
+    assert [(line["round"], line["kind"]) for line in seen.said("wrong")] == [(number, kind)]
+    assert [(line["kind"], line["place"]) for line in seen.said("proven")] == [(kind, place)], seen.lines
+    assert [line["round"] for line in seen.said("right")] == [1]
+    assert phase(world, number) == Phase.SLASHED
+    assert won(world) == HALF
+    assert world.federation.chain.head().round == 1
+
+
+def test_an_honest_run_is_never_challenged(world: World, tmp_path: Path) -> None:
+    for _ in range(2):
+        world.play(NAMES)
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 0
+    assert [line["round"] for line in seen.said("right")] == [1, 2, 3]
+    assert {line["event"] for line in seen.lines} == {"right"}
+    assert won(world) == 0
+
+
+def test_an_honest_run_under_references_is_never_challenged(chain: Anvil, tmp_path: Path) -> None:
+    """Path and replay check need the files of earlier rounds; found in a fresh start and while following."""
+    snapshot = chain.snapshot()
+    world = judged(chain, tmp_path / "artifacts", rule="guided_mean")
+    following = Watched(world, tmp_path / "following")
+    for _ in range(3):
+        world.play(NAMES)
+        assert following.watcher.look()
+    late = Watched(world, tmp_path / "late")
+    assert late.look() == 0
+    for seen in (following, late):
+        assert [line["round"] for line in seen.said("right")] == [1, 2, 3]
+    following.watcher.close()
+    world.play(NAMES, lies.lie_momentum)
+    assert Watched(world, tmp_path / "late").look() == 3
+    assert phase(world, 4) == Phase.SLASHED
+    world.federation.chain.close()
+    chain.revert(snapshot)
+
+
+def test_a_wrong_trimmed_sum_is_proven_with_hints(chain: Anvil, tmp_path: Path) -> None:
+    snapshot = chain.snapshot()
+    world = judged(chain, tmp_path / "artifacts", rule="trimmed_mean", parameters=(1,))
+    world.play([*NAMES, "dora", "emil"])
+    number = world.play([*NAMES, "dora", "emil"], lies.lie_aggregate)
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 3
+    assert [line["round"] for line in seen.said("right")] == [1]
+    assert seen.said("proven")[0]["kind"] == "aggregate"
+    assert phase(world, number) == Phase.SLASHED
+    world.federation.chain.close()
+    chain.revert(snapshot)
+
+
+def test_a_lie_below_the_newest_round_voids_both(world: World, tmp_path: Path) -> None:
+    second = world.play(NAMES, lies.lie_aggregate)
+    third = world.play(NAMES)
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 3
+    assert phase(world, second) == Phase.SLASHED
+    assert phase(world, third) == Phase.CANCELLED
+
+
+# What no leaf shows
+
+
+def test_weights_that_a_rule_does_not_give_are_disputed(world: World, tmp_path: Path) -> None:
+    number = world.play(NAMES, lies.lie_left_out)
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 3
+    said = seen.said("disputed")
+    assert (said[0]["round"], said[0]["what"], said[0]["entry"]) == (number, "weight", 1)
+    assert "Expected: 1 (accepted). Anchored: 0." in said[0]["text"]
+    assert phase(world, number) == Phase.ANCHORED
+
+
+def test_exponents_of_the_coordinators_choice_are_disputed(world: World, tmp_path: Path) -> None:
+    lies.play_wrong_exponents(world, NAMES)
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 3
+    assert [line["what"] for line in seen.said("disputed")] == ["exponents"]
+
+
+def test_a_withheld_aggregate_is_named_with_what_to_demand(world: World, tmp_path: Path) -> None:
+    world.play(NAMES, lies.lie_withheld)
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 3  # the anchor differs from what everybody computes
+    assert [line["what"] for line in seen.said("withheld")] == ["aggregate"]
+
+
+# Mirrors
+
+
+class Hanging(FolderSource):
+    """A mirror that gives no answer."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.asked = 0
+
+    def fetch(self, sha256: str, limit: int) -> Path:
+        self.asked += 1
+        raise ArtifactError("It gave no answer.", code="artifact-unreachable")
+
+    def document(self, keccak256: str) -> bytes:
+        return self.fetch(keccak256, 0).read_bytes()
+
+
+def test_the_next_mirror_is_asked_where_one_lies_lacks_files_or_hangs(world: World, tmp_path: Path) -> None:
+    number = world.play(NAMES, lies.lie_theta)
+    outcome = world.rounds[number].outcome
+    assert outcome is not None
+    lying, half = (Folder(shutil.copytree(world.folder.path, tmp_path / name)) for name in ("lying", "half"))
+    names = [name for name in outcome.artifacts.updates if name is not None]
+    lying.place(names[0]).write_bytes(b"\x81" * 2560)
+    for name in names[1:]:
+        half.place(name).unlink()
+    hanging = Hanging(tmp_path)
+    mirrors: dict[str, ArtifactSource] = {
+        "hanging": hanging,
+        "lying": FolderSource(lying.path),
+        "half": FolderSource(half.path),
+    }
+    seen = Watched(world, tmp_path / "watch", mirrors=mirrors)
+    assert seen.look() == 3
+    assert phase(world, number) == Phase.SLASHED
+    failed = {(line["mirror"], line["code"]) for line in seen.said("mirror-failed")}
+    assert failed == {("hanging", "artifact-unreachable"), ("lying", "artifact-damaged")}
+    assert hanging.asked == 1  # who hangs is not asked for every file
+
+
+def test_a_step_is_proven_wrong_without_the_updates(world: World, tmp_path: Path) -> None:
+    """It takes the anchored aggregate for granted, so half of the files are enough."""
+    number = world.play(NAMES, lies.lie_theta)
+    outcome = world.rounds[number].outcome
+    assert outcome is not None
+    world.folder.place(outcome.artifacts.updates[1] or "").unlink()
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 3
+    assert [line["what"] for line in seen.said("withheld")] == ["update"]
+    assert phase(world, number) == Phase.SLASHED
+
+
+def test_a_file_that_no_mirror_has_is_tried_again_until_it_is_there(world: World, tmp_path: Path) -> None:
+    number = world.play(NAMES, lies.lie_consistent)
+    outcome = world.rounds[number].outcome
+    assert outcome is not None
+    hidden = world.folder.place(outcome.artifacts.updates[1] or "")
+    hidden.rename(tmp_path / "hidden")
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.watcher.look()
+    assert seen.watcher.verdict == 4
+    assert [(line["what"], line["entry"]) for line in seen.said("withheld")] == [("update", 1)]
+    (tmp_path / "hidden").rename(hidden)
+    assert seen.watcher.look()  # too early: nothing is asked again yet
+    assert seen.said("proven") == []
+    seen.now += 6
+    assert seen.look() == 3
+    assert [line["round"] for line in seen.said("proven")] == [number]
+
+
+# Restarts, windows, others
+
+
+def test_a_restarted_watcher_goes_on_and_recomputes_nothing_twice(world: World, tmp_path: Path) -> None:
+    first = Watched(world, tmp_path / "watch")
+    assert first.look() == 0
+    assert len(first.said("right")) == 1
+    second = world.play(NAMES)
+    outcome = world.rounds[1].outcome
+    assert outcome is not None
+    world.folder.place(outcome.artifacts.state).unlink()  # the watcher kept the last good state itself
+    again = Watched(world, tmp_path / "watch")
+    assert again.look() == 0
+    assert [line["round"] for line in again.said("right")] == [second]
+    assert Watched(world, tmp_path / "watch").look() == 0
+
+
+def test_a_watcher_without_a_key_reports_and_one_with_a_key_takes_it_up(world: World, tmp_path: Path) -> None:
+    number = world.play(NAMES, lies.lie_aggregate)
+    only = Watched(world, tmp_path / "watch", challenges=False)
+    assert only.look() == 3
+    assert phase(world, number) == Phase.ANCHORED
+    again = Watched(world, tmp_path / "watch", challenges=False)
+    assert again.look() == 3  # remembered, not computed
+    assert again.said("wrong") == []
+    assert Watched(world, tmp_path / "watch").look() == 3
+    assert phase(world, number) == Phase.SLASHED
+
+
+def test_a_watcher_takes_it_well_that_somebody_else_was_faster(world: World, tmp_path: Path) -> None:
+    number = world.play(NAMES, lies.lie_aggregate)
+    slow = Watched(world, tmp_path / "slow", challenges=False)
+    assert slow.watcher.look()
+    assert Watched(world, tmp_path / "fast").look() == 3
+    assert slow.look() == 3
+    who = factories.account(CHALLENGER).address
+    assert [(line["round"], line["challenger"]) for line in slow.said("void")] == [(number, who)]
+
+
+def test_a_lie_that_is_reorganised_away_is_forgotten(world: World, chain: Anvil, tmp_path: Path) -> None:
+    before = chain.snapshot()
+    honest = world.copied(tmp_path / "honest")
+    number = world.play(NAMES, lies.lie_aggregate)
+    seen = Watched(world, tmp_path / "watch", challenges=False)
+    assert seen.watcher.look()
+    chain.revert(before)
+    assert honest.play(NAMES) == number
+    seen.watcher.mirrors["folder"] = FolderSource(honest.folder.path)
+    seen.watcher._source.sources["folder"] = FolderSource(honest.folder.path)
+    seen.look()
+    assert [line["round"] for line in seen.said("right")] == [1, number]
+    assert seen.watcher.journal.rounds[number].result == "right"
+
+
+def test_a_challenge_that_costs_more_than_it_wins_is_left_out(world: World, tmp_path: Path) -> None:
+    number = world.play(NAMES, lies.lie_aggregate)
+    seen = Watched(world, tmp_path / "watch", token_value=1e-9)
+    assert seen.look() == 3
+    assert len(seen.said("too-dear")) == 1
+    assert phase(world, number) == Phase.ANCHORED
+    assert Watched(world, tmp_path / "watch", token_value=1e-9, always=True).look() == 3
+    assert phase(world, number) == Phase.SLASHED
+
+
+# Endpoints
+
+
+def test_the_next_endpoint_is_read_where_one_is_dead_or_lies(world: World, tmp_path: Path) -> None:
+    number = world.play(NAMES, lies.lie_aggregate)
+    chain = world.federation.chain
+    topic = "0x" + keccak(b"x").hex()
+
+    def garble(method: str, params: list[Any], result: Any) -> Any:
+        """Another anchor in the logs than in the storage."""
+        if method != "eth_getLogs":
+            return result
+        honest = world.rounds[number].anchor
+        assert honest is not None
+        return json.loads(json.dumps(result).replace(honest.aggregate_root.hex(), topic[2:]))
+
+    with lying_endpoint(world.federation.anvil.url, garble) as liar:
+        urls = ["http://127.0.0.1:9", liar, world.federation.anvil.url]
+        seen = Watched(world, tmp_path / "watch", urls=urls)
+        assert seen.look() == 3
+    failed = [line["endpoint"] for line in seen.said("endpoint-failed")]
+    assert failed[:2] == urls[:2]
+    assert chain.round(number).phase == Phase.SLASHED
+
+
+def test_no_endpoint_at_all_is_no_end(world: World, tmp_path: Path) -> None:
+    seen = Watched(world, tmp_path / "watch", urls=["http://127.0.0.1:9"])
+    assert not seen.watcher.look()
+    seen.watcher.close()
+    assert [line["event"] for line in seen.lines] == ["endpoint-failed"]
+
+
+# The commands
+
+
+@pytest.fixture
+def command(world: World, tmp_path: Path) -> list[str]:
+    world.federation.deployment.save(tmp_path / "deployment.json")
+    return [
+        "--rpc",
+        world.federation.anvil.url,
+        "--deployment",
+        str(tmp_path / "deployment.json"),
+        "--artifacts",
+        str(world.folder.path),
+    ]
+
+
+def code_of(capsys: pytest.CaptureFixture[str]) -> str:
+    return str(json.loads(capsys.readouterr().out)["error"]["code"])
+
+
+def test_a_challenge_by_hand(
+    world: World,
+    command: list[str],
+    keystore: Callable[[str], Path],
+    password_file: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    number = world.play(NAMES, lies.lie_aggregate)
+    assert run(["challenge", "1", *command, "--json"]) == 1
+    assert code_of(capsys) == "nothing-to-prove"
+    assert run(["challenge", "9", *command, "--json"]) == 1
+    assert code_of(capsys) == "nothing-to-prove"
+    assert run(["challenge", str(number), *command, "--dry-run"]) == 0
+    shown = capsys.readouterr()
+    assert "Leaf 8 of the aggregate of round 2 is not what the anchored weights make" in shown.err
+    assert "gas" in shown.out
+    assert "100 MOOT, half of the bond" in shown.out
+    assert run(["challenge", str(number), *command, "--dry-run", "--place", "3", "--json"]) == 1
+    assert code_of(capsys) == "not-provable"
+    key = ["--keystore", str(keystore(CHALLENGER)), "--password-file", str(password_file)]
+    assert run(["challenge", str(number), *command, *key, "--json"]) == 1
+    assert code_of(capsys) == "not-confirmed"
+    assert phase(world, number) == Phase.ANCHORED
+    assert run(["challenge", str(number), *command, *key, "--yes", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["proof"]["kind"] == "aggregate"
+    assert document["transaction"].startswith("0x")
+    assert phase(world, number) == Phase.SLASHED
+    assert run(["challenge", str(number), *command, *key, "--yes", "--json"]) == 1
+    assert code_of(capsys) == "already-void"
+
+
+def test_a_challenge_after_the_window(
+    world: World, command: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    number = world.play(NAMES, lies.lie_theta)
+    world.finalize(1)
+    world.send("ledger", "finalize", number)
+    assert run(["challenge", str(number), *command, "--dry-run", "--json"]) == 1
+    assert code_of(capsys) == "window-over"
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 0  # nothing waits any more
+    assert seen.lines == []
+
+
+@pytest.mark.parametrize(
+    ("lie", "code"), [(lies.lie_left_out, "not-provable"), (lies.lie_withheld, "withheld")]
+)
+def test_what_can_not_be_challenged_is_said(
+    world: World, command: list[str], capsys: pytest.CaptureFixture[str], lie: Any, code: str
+) -> None:
+    number = world.play(NAMES, lie)
+    assert run(["challenge", str(number), *command, "--dry-run", "--json"]) == 1
+    assert code_of(capsys) == code
+
+
+def test_watching_once_by_the_command(
+    world: World, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = ["--state", str(tmp_path / "watch"), "--once"]
+    assert run(["watch", *command, *state, "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["event"] for line in lines] == ["started", "right", "stopped"]
+    world.play(NAMES, lies.lie_momentum)
+    assert run(["watch", *command, *state]) == 3
+    text = capsys.readouterr().out
+    assert (
+        "wrong: Leaf 9 of the state after round 2 is not the outer step of its base (in the momentum)."
+        in text
+    )
+    assert "not-challenged: Round 2 is left to others: no key was given." in text
+    other = ["watch", *command, "--state", str(tmp_path / "other"), "--once", "--rpc", "http://127.0.0.1:9"]
+    assert run([*other[:1], *other[3:]]) == 1
+
+
+def test_a_daemon_follows_serves_numbers_and_stops_when_told(
+    world: World, command: list[str], tmp_path: Path, keystore: Callable[[str], Path], password_file: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["watch", *command, "--state", str(tmp_path / "watch"), "--every", "0.2", "--json"]
+    words += ["--keystore", str(keystore(CHALLENGER)), "--password-file", str(password_file)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "folkmoot", *words, "--metrics", str(port)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        events = (json.loads(line) for line in process.stdout)
+        assert next(event for event in events if event["event"] == "right")["round"] == 1
+        number = world.play(NAMES, lies.lie_aggregate)
+        assert next(event for event in events if event["event"] == "proven")["round"] == number
+        numbers = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        assert 'folkmoot_watch_challenges_total{result="proven"} 1' in numbers
+        assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 404
+        process.terminate()
+        assert next(event for event in events if event["event"] == "stopped")["status"] == 3
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close() if process.stdout else None
+    assert phase(world, number) == Phase.SLASHED
