@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the files of a federation come from: a folder, or a coordinator (docs/protocol.md section 12).
+"""Where the files of a federation come from: folders, coordinators, web servers (docs/protocol.md section 12).
 
 A source is never trusted. What it hands out has been hashed on the way and is exactly what its name promises,
 or there is an ArtifactError. Which names to ask for, the chain says.
@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from folkmoot.errors import ArtifactError
 from folkmoot.hashing import keccak
@@ -35,6 +35,14 @@ DEFAULT_PATIENCE = 120.0
 
 PAUSE = 1.0
 """Seconds between two tries, if the coordinator does not ask for more."""
+
+SLOWEST = 2**13
+"""Bytes a second that a transfer must reach once it has lasted as long as the timeout: no file may take for ever."""
+
+REST = 60.0
+"""Seconds for which a source that gave no answer is not asked again, where there are others."""
+
+_T = TypeVar("_T")
 
 
 class ArtifactSource(Protocol):
@@ -124,16 +132,18 @@ class FolderSource:
 
 
 class CoordinatorSource:
-    """A coordinator's `/v1/artifacts`. Files are streamed into a temporary folder and hashed on the way.
+    """A coordinator's `/v1/artifacts`, or a web server that serves the folder of a mirror.
 
-    Where the coordinator asks for patience (HTTP 429 or 503), or a transfer breaks, it is tried again.
+    Files are streamed into a temporary folder and hashed on the way. Where the coordinator asks for patience (HTTP
+    429 or 503), or a transfer breaks, it is tried again.
 
     Args:
-        url: Address of the coordinator, without `/v1`.
+        url: Address of the coordinator, without `/v1`, or of the folder.
         timeout: Seconds that it may take to connect, and between two pieces of a file.
         patience: Seconds that one file may be waited for, all pauses together.
         transport: Another way to send requests, for tests.
         sleep: Another way to wait, for tests.
+        clock: Another clock (seconds), for tests.
     """
 
     def __init__(
@@ -144,12 +154,15 @@ class CoordinatorSource:
         patience: float = DEFAULT_PATIENCE,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         import httpx
 
         self.url = url.rstrip("/")
         self.patience = patience
-        self._sleep = sleep
+        self._timeout = timeout
+        self._sleep, self._clock = sleep, clock
+        self._plain = False  # whether it is a web server, not a coordinator: known after its first answer
         self._client = httpx.Client(timeout=timeout, transport=transport, follow_redirects=True)
         self._cache = tempfile.TemporaryDirectory(prefix="folkmoot-mirror-")
 
@@ -168,6 +181,12 @@ class CoordinatorSource:
         name = _hex32(keccak256)
         part, _ = self._download(f"by-keccak/{name}", DOCUMENT_LIMIT)
         data = part.read_bytes()
+        if self._plain:
+            pointer = data[:128].decode("ascii", errors="replace").strip()
+            if not _is_hex32(pointer):
+                raise _damaged(f"by-keccak/{name}", self.url, "it does not hold a sha256")
+            data = self.fetch(pointer, DOCUMENT_LIMIT).read_bytes()
+            self.discard(pointer)
         _require_keccak(name, data, self.url)
         return data
 
@@ -202,31 +221,137 @@ class CoordinatorSource:
                 raise _unreachable(name, self.url, str(error)) from error
             except httpx.HTTPError as error:
                 why, pause = str(error) or type(error).__name__, PAUSE
+            except OSError as error:
+                raise _unreachable(name, self.url, f"its copy can't be written, {error.strerror}") from error
             if waited + pause > self.patience:
                 raise _unreachable(name, self.url, why)
             self._sleep(pause)
             waited += pause
 
     def _try(self, name: str, limit: int) -> tuple[Path, str]:
+        if not self._plain:
+            try:
+                return self._get(f"{self.url}/v1/artifacts/{name}", name, limit)
+            except _NotACoordinatorError:
+                pass  # something answers there that knows no /v1: a web server with a folder
+        place = name if name.startswith("by-keccak/") else f"{name[:2]}/{name}"
+        try:
+            found = self._get(f"{self.url}/{place}", name, limit)
+        except _NotACoordinatorError as error:
+            raise _missing(name, self.url) from error
+        self._plain = True
+        return found
+
+    def _get(self, address: str, name: str, limit: int) -> tuple[Path, str]:
         import httpx
 
         part = Path(self._cache.name) / "part"
         digest, size = hashlib.sha256(), 0
-        with self._client.stream("GET", f"{self.url}/v1/artifacts/{name}") as response:
+        started = self._clock()
+        with self._client.stream("GET", address) as response:
             if response.status_code == httpx.codes.NOT_FOUND:
-                raise _missing(name, self.url)
+                if "problem+json" in response.headers.get("Content-Type", ""):
+                    raise _missing(name, self.url)
+                raise _NotACoordinatorError
             if response.status_code in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
                 raise _BusyError(f"HTTP {response.status_code}", _pause(response.headers.get("Retry-After")))
             if response.status_code != httpx.codes.OK:
                 raise _unreachable(name, self.url, f"HTTP {response.status_code}")
             with part.open("wb") as file:
-                for chunk in response.iter_bytes(CHUNK):
+                for chunk in response.iter_bytes():  # as they come, so that one who dribbles is noticed
                     size += len(chunk)
                     if size > limit:
                         raise _too_large(name, limit, self.url)
+                    lasted = self._clock() - started
+                    if lasted > self._timeout and size < SLOWEST * lasted:
+                        raise _unreachable(name, self.url, f"it sent {size} bytes in {lasted:.0f} s")
                     digest.update(chunk)
                     file.write(chunk)
         return part, digest.hexdigest()
+
+
+class _NotACoordinatorError(Exception):
+    """Who answers there does not speak the coordinator's language, or has no such file."""
+
+
+class SeveralSources:
+    """Sources that are asked in their order, until one has the file.
+
+    One that gave no answer is left in peace for a while, so that it does not cost its patience for every file.
+
+    Args:
+        sources: The sources, the preferred one first.
+        rest: Seconds for which one that gave no answer is not asked.
+        clock: Another clock (seconds), for tests.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[ArtifactSource],
+        *,
+        rest: float = REST,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sources = list(sources)
+        self._rest, self._clock = rest, clock
+        self._resting: dict[int, tuple[float, ArtifactError]] = {}
+
+    def fetch(self, sha256: str, limit: int) -> Path:
+        """See `ArtifactSource.fetch`; the error says what each source said."""
+        return self._ask(sha256, lambda source: source.fetch(sha256, limit))
+
+    def document(self, keccak256: str) -> bytes:
+        """See `ArtifactSource.document`."""
+        return self._ask(f"by-keccak/{keccak256}", lambda source: source.document(keccak256))
+
+    def discard(self, sha256: str) -> None:
+        """Say it to all of them."""
+        for source in self._sources:
+            source.discard(sha256)
+
+    def close(self) -> None:
+        """Close all of them."""
+        for source in self._sources:
+            source.close()
+
+    def _ask(self, name: str, question: Callable[[ArtifactSource], _T]) -> _T:
+        errors: list[ArtifactError] = []
+        for number, source in enumerate(self._sources):
+            until, silence = self._resting.get(number, (0.0, None))
+            if silence is not None and self._clock() < until and len(self._resting) < len(self._sources):
+                errors.append(silence)
+                continue
+            try:
+                answer = question(source)
+            except ArtifactError as error:
+                errors.append(error)
+                if error.code == "artifact-unreachable":
+                    self._resting[number] = (self._clock() + self._rest, error)
+                else:
+                    self._resting.pop(number, None)
+                continue
+            self._resting.pop(number, None)
+            return answer
+        raise _nowhere(name, errors)
+
+
+def _nowhere(name: str, errors: Sequence[ArtifactError]) -> ArtifactError:
+    """Say that no source has a file, and what each of them said."""
+    if len(errors) == 1:
+        return errors[0]
+    codes = [error.code for error in errors]
+    order = ("artifact-unreachable", "artifact-damaged", "artifact-missing")
+    return ArtifactError(
+        f"The file {name} can't be had from any of {len(errors)} sources. "
+        + " ".join(error.message for error in errors),
+        remedy="Ask another mirror for it.",
+        code=next((code for code in order if code in codes), "artifact-missing"),
+        details={
+            "file": name,
+            "source": ", ".join(str(error.details.get("source", "?")) for error in errors),
+            "found": "; ".join(error.message for error in errors),
+        },
+    )
 
 
 class _BusyError(Exception):
@@ -238,7 +363,7 @@ def _pause(retry_after: str | None) -> float:
 
 
 def open_source(location: str) -> FolderSource | CoordinatorSource:
-    """Return the source at a location: a coordinator's URL or a folder.
+    """Return the source at a location: the URL of a coordinator or of a mirror's folder, or a folder.
 
     Raises:
         ArtifactError: There is no such folder.
@@ -253,6 +378,16 @@ def open_source(location: str) -> FolderSource | CoordinatorSource:
             code="artifact-unreachable",
         )
     return FolderSource(folder)
+
+
+def open_sources(locations: Sequence[str]) -> ArtifactSource:
+    """Return the source at several locations, which are asked in their order.
+
+    Raises:
+        ArtifactError: One is a folder that is not there.
+    """
+    sources = [open_source(location) for location in locations]
+    return sources[0] if len(sources) == 1 else SeveralSources(sources)
 
 
 def _is_hex32(text: str) -> bool:

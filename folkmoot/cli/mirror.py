@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copying a federation's public files as a command."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from folkmoot.cli.options import DEPLOYMENT_DEFAULT, RPC_DEFAULT, DeploymentPath, Json, RpcUrl, require_web3
+from folkmoot.cli.output import emit, note, pairs
+from folkmoot.errors import ArtifactError, InputError, RpcError
+
+if TYPE_CHECKING:
+    from folkmoot.mirroring.copying import Copied, Mirroring
+
+LONGEST_PAUSE = 300.0
+"""Seconds between two tries at most, while neither chain nor sources answer."""
+
+
+def register(root: typer.Typer) -> None:
+    """Add the command."""
+    root.command()(mirror)
+
+
+def mirror(
+    from_: Annotated[
+        list[str],
+        typer.Option(
+            "--from",
+            metavar="URL_OR_FOLDER",
+            help="Coordinator, web server with a mirror, or folder. Give several: they are tried in order.",
+        ),
+    ],
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="The mirror; made if it is not there.")],
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Stay, and copy new rounds as they are anchored.")
+    ] = False,
+    rounds: Annotated[
+        str | None, typer.Option(metavar="A..B", help="Only these rounds, both included.", show_default=False)
+    ] = None,
+    pause: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Time between two looks with --follow.")
+    ] = 10.0,
+    json_: Json = False,
+) -> None:
+    """Copy every public file of a federation, as the chain commits to them; each is hashed.
+
+    What is there already stays, so an interrupted copy goes on where it was. `audit`, `watch` and `why` take the
+    folder; so does any web server. Exit status 1 if a file that an audit needs could not be had.
+
+    Example: folkmoot mirror --from https://coordinator.example --to mirror/ --follow
+    """
+    wanted = parse_rounds(rounds)
+    require_web3()
+    from folkmoot.chain.client import check_deployment
+    from folkmoot.chain.deployment import Deployment
+    from folkmoot.chain.rpc import Rpc
+    from folkmoot.mirror import open_sources
+    from folkmoot.mirroring.commitments import Commitments
+    from folkmoot.mirroring.copying import MirrorFolder, Mirroring
+
+    addresses = Deployment.load(deployment)
+    source = open_sources(from_)
+    try:
+        with Rpc(rpc) as endpoint:
+            check_deployment(endpoint, addresses)
+            folder = MirrorFolder(to)
+            with folder.held():
+                mirroring = Mirroring(Commitments(endpoint, addresses), folder, source, wanted)
+                if follow:
+                    _follow(mirroring, pause, json_)
+                else:
+                    _once(mirroring, json_)
+    finally:
+        source.close()
+
+
+def parse_rounds(text: str | None) -> range | None:
+    """Return the rounds that `A..B` or `A` means; None for all.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if text is None:
+        return None
+    first, dots, last = text.partition("..")
+    if not dots:
+        last = first
+    if first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last):
+        return range(int(first), int(last) + 1)
+    raise InputError(
+        f"{text!r} are no rounds.", remedy="Write A..B with 1 <= A <= B, e.g. 3..7.", code="invalid-rounds"
+    )
+
+
+def _once(mirroring: Mirroring, as_json: bool) -> None:
+    from folkmoot.mirroring.copying import Copied
+
+    total = Copied()
+    for number, done in mirroring.step():
+        _tell(number, done, as_json)
+        _add(total, done)
+    document = {
+        "folder": str(mirroring.folder.folder),
+        "block": mirroring.commitments.block,
+        "rounds": total.rounds,
+        "fetched": total.fetched,
+        "kept": total.kept,
+        "bytes": total.bytes,
+        "missing": [each.to_json() for each in total.missing],
+    }
+    needed = [each for each in total.missing if each.needed]
+    if needed:
+        raise ArtifactError(
+            f"{len(needed)} files could not be had, the first: {needed[0]}",
+            remedy="Run it again with another --from beside this one: what is there stays.",
+            code="mirror-incomplete",
+            details=document,
+        )
+    emit(
+        document,
+        as_json,
+        f"The mirror {mirroring.folder.folder} is complete.\n",
+        pairs(
+            {
+                "rounds": str(total.rounds),
+                "fetched": f"{total.fetched} files, {total.bytes} bytes",
+                "there already": f"{total.kept} files, all whole",
+                "block": str(mirroring.commitments.block),
+            }
+        ),
+    )
+
+
+def _follow(mirroring: Mirroring, pause: float, as_json: bool) -> None:
+    """Copy for ever. Neither a chain nor a source that is away ends it."""
+    told: set[str] = set()
+    wait = pause
+    while True:
+        try:
+            for number, done in mirroring.step():
+                _tell(number, done, as_json, told)
+            wait = pause
+        except (RpcError, ArtifactError) as error:
+            if str(error) not in told:
+                note(f"{error} Trying again.", False)
+                told.add(str(error))
+            wait = min(2 * wait, max(pause, LONGEST_PAUSE))
+        time.sleep(wait)
+
+
+def _tell(number: int, done: Copied, as_json: bool, told: set[str] | None = None) -> None:
+    """Say what was done for a round; while following, each line of what is missing once."""
+    for each in done.missing:
+        line = str(each)
+        if told is None or line not in told:
+            note(f"missing: {line}" if each.needed else f"not there, and not needed: {line}", as_json)
+        if told is not None:
+            told.add(line)
+    if not done.fetched:
+        return
+    what = f"round {number}" if number else "genesis and reports"
+    document: dict[str, Any] = {"round": number, "fetched": done.fetched, "bytes": done.bytes}
+    if told is not None and as_json:
+        sys.stdout.write(json.dumps(document) + "\n")
+        sys.stdout.flush()
+    else:
+        note(f"{what}: {done.fetched} files, {done.bytes} bytes", as_json)
+
+
+def _add(total: Copied, done: Copied) -> None:
+    total.fetched += done.fetched
+    total.kept += done.kept
+    total.bytes += done.bytes
+    total.rounds += done.rounds
+    total.missing += done.missing

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What anybody may do with a round that its coordinator leaves lying: cancel it, or make it final and settle it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from folkmoot.cli.options import (
+    DEPLOYMENT_DEFAULT,
+    RPC_DEFAULT,
+    DeploymentPath,
+    Json,
+    KeystorePath,
+    PasswordFile,
+    RpcUrl,
+    connected,
+    unlock,
+)
+from folkmoot.cli.output import emit, working
+from folkmoot.errors import ChainError, InputError
+
+if TYPE_CHECKING:
+    from web3.types import TxReceipt
+
+    from folkmoot.chain.client import Chain
+    from folkmoot.chain.rpc import RoundView
+
+RoundNumber = Annotated[int, typer.Argument(metavar="ROUND", min=1, help="Number of the round.")]
+
+
+def register(root: typer.Typer) -> None:
+    """Add the commands."""
+    root.command()(cancel)
+    root.command()(finalize)
+
+
+def cancel(
+    number: RoundNumber,
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Cancel a round that nobody anchored in time, so that the next one can open. Anybody may.
+
+    A round with too few entries can be cancelled from the end of its commit window on, any other from its anchor
+    deadline on. Its contributors lose nothing.
+
+    Example: folkmoot cancel 12
+    """
+    from folkmoot.chain.amounts import format_time
+    from folkmoot.chain.rpc import Phase
+
+    with connected(rpc, deployment) as chain:
+        view = _known(chain, number)
+        if view.phase is not Phase.OPEN:
+            raise InputError(
+                f"Round {number} is not open: its phase is {view.phase.name.lower()}.",
+                remedy="Only an open round can be cancelled.",
+                code="round-not-open",
+            )
+        few = view.entries < chain.policy(view.policy).min_contributors
+        possible = view.commit_deadline if few else view.anchor_deadline
+        now = chain.now()
+        if now < possible:
+            why = (
+                f"it has {view.entries} entries, too few, and its commit window still runs"
+                if few
+                else f"{view.coordinator} may still anchor it"
+            )
+            raise InputError(
+                f"Round {number} can be cancelled from {format_time(possible)} on: {why}.",
+                remedy=f"Try again in {possible - now} seconds.",
+                code="too-early",
+                details={"round": number, "possibleFrom": possible, "chainTime": now},
+            )
+        account = unlock(keystore, password_file)
+        with working("Cancelling ...", json_):
+            receipt = chain.send(chain.ledger.functions.cancel(number), account)
+    document = {"round": number, "account": account.address, **_sent(receipt)}
+    emit(document, json_, f"Round {number} is cancelled; the next one can open.")
+
+
+def finalize(
+    number: RoundNumber,
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Make a round final whose challenge window is over, and have its rewards credited. Anybody may.
+
+    Example: folkmoot finalize 11
+    """
+    from folkmoot.chain.amounts import format_time
+    from folkmoot.chain.rpc import Phase
+
+    with connected(rpc, deployment) as chain:
+        view = _known(chain, number)
+        if view.phase not in (Phase.ANCHORED, Phase.FINAL) or view.settled:
+            what = (
+                "settled already" if view.settled else f"not anchored: its phase is {view.phase.name.lower()}"
+            )
+            raise InputError(
+                f"Round {number} is {what}.",
+                remedy="Only a round that is anchored, or final and not settled, has something left to do.",
+                code="round-settled" if view.settled else "round-not-anchored",
+            )
+        document: dict[str, Any] = {"round": number}
+        if view.phase is Phase.ANCHORED:
+            now = chain.now()
+            if now < view.challenge_deadline:
+                raise InputError(
+                    f"Round {number} can be challenged until {format_time(view.challenge_deadline)}.",
+                    remedy=f"Try again in {view.challenge_deadline - now} seconds.",
+                    code="too-early",
+                    details={"round": number, "possibleFrom": view.challenge_deadline, "chainTime": now},
+                )
+            if chain.phase(view.base) is not Phase.FINAL:
+                raise InputError(
+                    f"Round {number} builds on round {view.base}, which is not final yet.",
+                    remedy=f"Make that one final first: folkmoot finalize {view.base}",
+                    code="base-not-final",
+                    details={"round": number, "base": view.base},
+                )
+        account = unlock(keystore, password_file)
+        if view.phase is Phase.ANCHORED:
+            with working("Making it final ...", json_):
+                document["finalized"] = _sent(chain.send(chain.ledger.functions.finalize(number), account))
+        with working("Settling ...", json_):
+            entries, anchor = _settlement(chain, number)
+            document["settled"] = _sent(
+                chain.send(chain.ledger.functions.settle(number, entries, anchor), account)
+            )
+    emit(document, json_, f"Round {number} is final and its rewards are credited.")
+
+
+def _known(chain: Chain, number: int) -> RoundView:
+    if number >= chain.next_round():
+        raise InputError(
+            f"There is no round {number} yet.", remedy="See `folkmoot status`.", code="round-unknown"
+        )
+    return chain.round(number)
+
+
+def _settlement(chain: Chain, number: int) -> tuple[list[tuple[str, bytes]], tuple[Any, ...]]:
+    """Return what settling a round needs, from the events: its entries and its anchor."""
+    from folkmoot.chain.events import RoundAnchored, RoundOpened, UpdateCommitted, scan
+    from folkmoot.commitment import Commitment
+    from folkmoot.round import Anchor
+
+    base, commits, anchors = b"", [], []
+    for event in scan(chain, chain.deployment.block, chain.block_number(), contracts=("ledger",)):
+        if getattr(event, "round", None) != number:
+            continue
+        if isinstance(event, RoundOpened):
+            base = event.base_state_root
+        elif isinstance(event, UpdateCommitted):
+            commits.append(event)
+        elif isinstance(event, RoundAnchored):
+            anchors.append(event.anchor)
+    if not anchors:
+        raise ChainError(
+            f"The endpoint has no event of the anchor of round {number}.",
+            remedy="Use an endpoint that keeps all logs.",
+            code="event-unknown",
+        )
+    entries = [
+        (
+            commit.contributor,
+            Commitment(
+                commit.contributor,
+                number,
+                base,
+                commit.update_root,
+                commit.sum_squares,
+                commit.num_examples,
+                commit.bundle_hash,
+            ).struct_hash,
+        )
+        for commit in commits
+    ]
+    said = anchors[-1]
+    anchor = Anchor(
+        said.weights,
+        said.delivered,
+        said.aggregate_root,
+        said.state_root,
+        said.gram_root,
+        said.verdict_hash,
+        said.artifacts_hash,
+    )
+    return entries, anchor.abi_tuple()
+
+
+def _sent(receipt: TxReceipt) -> dict[str, Any]:
+    return {"transaction": "0x" + bytes(receipt["transactionHash"]).hex(), "gas": receipt["gasUsed"]}

@@ -1,0 +1,409 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copies the files that a chain commits to into a folder, and says of each that can't be had why.
+
+The folder has the layout of docs/protocol.md section 12. Every byte is hashed before a file gets its name, so a file
+that has its name is whole; what is there already is hashed again once, and fetched anew if it is damaged.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from folkmoot.errors import ArtifactError, LocalError, ManifestError
+from folkmoot.genesis import Genesis
+from folkmoot.hashing import sha256_hex
+from folkmoot.manifest import Manifest
+from folkmoot.merkle import AGGREGATE
+from folkmoot.mirror import CHUNK, DOCUMENT_LIMIT, ArtifactSource, FolderSource
+from folkmoot.mirroring.commitments import Anchored, Commitments
+from folkmoot.verdict import Artifacts
+
+UNREACHABLE_LIMIT = 3
+"""Files in a row for which no source gives an answer, after which the rest is not asked for."""
+
+REPORT_LIMIT = 2**20
+"""Bytes that an evaluation report may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A file that could not be had."""
+
+    what: str
+    """The file in words, e.g. `the update file of entry 3`."""
+    file: str
+    """Its sha256, or `by-keccak/` and its keccak256."""
+    why: str
+    """What the sources said."""
+    round: int | None = None
+    """Round that it belongs to."""
+    needed: bool = True
+    """Whether an audit needs it: not for void rounds and evaluation reports."""
+
+    def __str__(self) -> str:
+        where = f" of round {self.round}" if self.round is not None else ""
+        return f"{self.what}{where}: {self.why}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "what": self.what,
+            "file": self.file,
+            "why": self.why,
+            "round": self.round,
+            "needed": self.needed,
+        }
+
+
+@dataclass
+class Copied:
+    """What was done."""
+
+    fetched: int = 0
+    """Files that were fetched."""
+    kept: int = 0
+    """Files that were there already, and are whole."""
+    bytes: int = 0
+    """Bytes that were fetched."""
+    rounds: int = 0
+    """Rounds all of whose files are there."""
+    missing: list[Missing] = field(default_factory=list)
+    """What could not be had."""
+
+
+class MirrorFolder(FolderSource):
+    """A folder of artifacts that is being filled.
+
+    Args:
+        folder: The folder; made if it is not there.
+
+    Raises:
+        LocalError: It can't be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._incoming = folder / "incoming"
+        with _writing(folder):
+            for place in (self._incoming, folder / "by-keccak"):
+                place.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder, so that one process fills it, and remove what an earlier one left unfinished.
+
+        Raises:
+            LocalError: Another process holds it.
+        """
+        with _writing(self.folder), (self._incoming / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise LocalError(
+                    f"Another process is filling the mirror {self.folder}.",
+                    remedy="Stop it first, or give another folder by --to.",
+                    code="already-running",
+                ) from error
+            for leftover in self._incoming.glob("*.part"):
+                leftover.unlink(missing_ok=True)
+            yield
+
+    def add(self, path: Path, sha256: str) -> int:
+        """Copy a file into the folder; return its size. The copy is hashed on the way.
+
+        Raises:
+            ArtifactError: The bytes are others than the name promises.
+            LocalError: The folder can't be written.
+        """
+        digest, size = hashlib.sha256(), 0
+        with _writing(self.folder), self._part() as part, part.open("wb") as file:
+            with path.open("rb") as source:
+                while chunk := source.read(CHUNK):
+                    digest.update(chunk)
+                    size += file.write(chunk)
+            if digest.hexdigest() != sha256:
+                raise ArtifactError(
+                    f"The file {sha256} changed while it was copied.", code="artifact-damaged"
+                )
+            file.flush()
+            os.fsync(file.fileno())
+            self._place(part, self.folder / sha256[:2] / sha256)
+        return size
+
+    def add_document(self, keccak256: str, data: bytes) -> str:
+        """Write a document and the link by which it is found; return its sha256.
+
+        Raises:
+            LocalError: The folder can't be written.
+        """
+        sha256 = sha256_hex(data)
+        with _writing(self.folder):
+            for content, place in (
+                (data, self.folder / sha256[:2] / sha256),
+                (sha256.encode(), self.folder / "by-keccak" / keccak256),
+            ):
+                with self._part() as part, part.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    self._place(part, place)
+        return sha256
+
+    @contextmanager
+    def _part(self) -> Iterator[Path]:
+        descriptor, name = tempfile.mkstemp(dir=self._incoming, suffix=".part")
+        os.close(descriptor)
+        part = Path(name)
+        try:
+            yield part
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _place(self, part: Path, target: Path) -> None:
+        """Give a complete, synced file its name."""
+        target.parent.mkdir(exist_ok=True)
+        part.chmod(0o644)
+        part.replace(target)
+        descriptor = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class Copier:
+    """Fills a folder with what a chain commits to.
+
+    Args:
+        folder: The folder.
+        source: Where the files come from; never believed.
+        sure: Names of files that are known to be there and whole, so that none is hashed twice; they are added here.
+    """
+
+    def __init__(self, folder: MirrorFolder, source: ArtifactSource, sure: set[str] | None = None) -> None:
+        self._folder, self._source = folder, source
+        self._sure = sure if sure is not None else set()
+        self._silent = 0
+        self.copied = Copied()
+
+    def genesis(self, genesis_hash: bytes, manifest_hash: bytes) -> Manifest:
+        """Copy the genesis, its manifest and its state.
+
+        Returns:
+            The manifest: it says how large the files of rounds may be.
+
+        Raises:
+            ArtifactError: One of the three can't be had: then nothing can.
+        """
+        data = self._document("the genesis file", genesis_hash, 0)
+        if data is None:
+            raise self._nothing()
+        genesis = Genesis.from_json(data)
+        path = self._file("the manifest", genesis.manifest, DOCUMENT_LIMIT, 0)
+        if path is None:
+            raise self._nothing()
+        try:
+            manifest = Manifest.from_json(path.read_bytes())
+        except ManifestError as error:
+            raise ArtifactError(f"The genesis names a manifest that is none. {error.message}") from error
+        if manifest.hash != manifest_hash:
+            raise ArtifactError(
+                "The genesis names another manifest than the ledger.",
+                remedy="The federation can't have been deployed so: check --deployment and --rpc.",
+                code="artifact-damaged",
+            )
+        if self._file("the first state", genesis.state, _state_size(manifest), 0) is None:
+            raise self._nothing()
+        return manifest
+
+    def round(self, anchored: Anchored, manifest: Manifest) -> bool:
+        """Copy a round's files; whether all that can be had of it is there."""
+        before = len(self.copied.missing)
+        number, needed = anchored.number, not anchored.void
+        data = self._document("the artifacts file", anchored.artifacts_hash, number, needed)
+        self._document("the verdicts file", anchored.verdict_hash, number, needed)
+        if data is not None:
+            name = f"by-keccak/{anchored.artifacts_hash.hex()}"
+            try:
+                artifacts = Artifacts.from_json(data)
+            except ArtifactError as error:
+                self._miss("the artifacts file", name, error.message, number, needed)
+            else:
+                if artifacts.round == number and len(artifacts.updates) == anchored.entries:
+                    self._listed(artifacts, manifest, needed)
+                else:
+                    self._miss("the artifacts file", name, "it is that of another round", number, needed)
+        whole = len(self.copied.missing) == before
+        self.copied.rounds += whole
+        return whole
+
+    def report(self, sha256: str) -> None:
+        """Copy an evaluation report, if it is public."""
+        self._file("an evaluation report", sha256, REPORT_LIMIT, None, needed=False)
+
+    def _listed(self, artifacts: Artifacts, manifest: Manifest, needed: bool) -> None:
+        state, aggregate = _state_size(manifest), AGGREGATE.leaf_bytes * manifest.leaves
+        wanted = [
+            ("the manifest", artifacts.manifest, DOCUMENT_LIMIT),
+            ("the base state", artifacts.base_state, state),
+        ]
+        for index, sha256 in enumerate(artifacts.updates):
+            if sha256 is not None:
+                wanted.append((f"the update file of entry {index}", sha256, manifest.size))
+        wanted += [
+            ("the aggregate", artifacts.aggregate, aggregate),
+            ("the state", artifacts.state, state),
+            ("the verdicts file", artifacts.verdicts, DOCUMENT_LIMIT),
+        ]
+        for what, sha256, limit in wanted:
+            self._file(what, sha256, limit, artifacts.round, needed)
+
+    def _file(
+        self, what: str, sha256: str, limit: int, round_number: int | None, needed: bool = True
+    ) -> Path | None:
+        if sha256 in self._sure:
+            return self._folder.folder / sha256[:2] / sha256
+        try:
+            path = self._folder.fetch(sha256, limit)
+        except ArtifactError as error:
+            _require_readable(error)
+        else:
+            self.copied.kept += 1
+            self._sure.add(sha256)
+            return path
+        try:
+            found = self._source.fetch(sha256, limit)
+            size = self._folder.add(found, sha256)
+        except ArtifactError as error:
+            self._refused(what, sha256, error, round_number, needed)
+            return None
+        self._source.discard(sha256)
+        self._sure.add(sha256)
+        self._got(size)
+        return self._folder.folder / sha256[:2] / sha256
+
+    def _document(self, what: str, keccak256: bytes, round_number: int, needed: bool = True) -> bytes | None:
+        name = keccak256.hex()
+        try:
+            data = self._folder.document(name)
+        except ArtifactError as error:
+            _require_readable(error)
+        else:
+            self.copied.kept += 1
+            self._sure.add(sha256_hex(data))
+            return data
+        try:
+            data = self._source.document(name)
+        except ArtifactError as error:
+            self._refused(what, f"by-keccak/{name}", error, round_number, needed)
+            return None
+        self._sure.add(self._folder.add_document(name, data))
+        self._got(len(data))
+        return data
+
+    def _got(self, size: int) -> None:
+        self._silent = 0
+        self.copied.fetched += 1
+        self.copied.bytes += size
+
+    def _refused(
+        self, what: str, file: str, error: ArtifactError, round_number: int | None, needed: bool
+    ) -> None:
+        self._miss(what, file, error.message, round_number, needed)
+        self._silent = self._silent + 1 if error.code == "artifact-unreachable" else 0
+        if self._silent >= UNREACHABLE_LIMIT:
+            raise ArtifactError(
+                f"No source gave an answer for {self._silent} files in a row. {error.message}",
+                remedy="Try again later (what is here stays), or give another --from.",
+                code="artifact-unreachable",
+                details={"missing": [each.to_json() for each in self.copied.missing]},
+            ) from error
+
+    def _miss(self, what: str, file: str, why: str, round_number: int | None, needed: bool) -> None:
+        self.copied.missing.append(Missing(what, file, why, round_number, needed))
+
+    def _nothing(self) -> ArtifactError:
+        missing = self.copied.missing[-1]
+        return ArtifactError(
+            f"Without {missing.what} nothing can be copied. {missing.why}",
+            remedy="Give another --from.",
+            code="mirror-incomplete",
+            details={"missing": [missing.to_json()]},
+        )
+
+
+@dataclass
+class Mirroring:
+    """A mirror that is being made: what is done, and what is left to do."""
+
+    commitments: Commitments
+    """What the chain commits to."""
+    folder: MirrorFolder
+    """Where the files go."""
+    source: ArtifactSource
+    """Where they come from."""
+    rounds: range | None = None
+    """Rounds that are wanted; all if None."""
+    whole: set[int] = field(default_factory=set)
+    """Rounds that need not be looked at again."""
+    manifest: Manifest | None = None
+    """The manifest, once it is there."""
+    sure: set[str] = field(default_factory=set)
+    """Names of files that are there and whole."""
+
+    def step(self) -> Iterator[tuple[int, Copied]]:
+        """Look at the chain and copy what is not there, round by round.
+
+        Yields:
+            The number of the round that was dealt with, 0 for the genesis and the reports, and what was done for it.
+
+        Raises:
+            RpcError: The endpoint failed.
+            ArtifactError: No source gives an answer, or the genesis can't be had.
+            LocalError: The folder can't be written.
+        """
+        self.commitments.look()
+        copier = Copier(self.folder, self.source, self.sure)
+        if self.manifest is None:
+            ledger = self.commitments.ledger
+            self.manifest = copier.genesis(ledger.genesis_hash(), ledger.manifest_hash())
+        for sha256 in sorted(self.commitments.reports):
+            copier.report(sha256)
+        yield 0, copier.copied
+        for number, anchored in self.commitments.rounds.items():
+            if number in self.whole or (self.rounds is not None and number not in self.rounds):
+                continue
+            copier.copied = Copied()
+            if copier.round(anchored, self.manifest):
+                self.whole.add(number)
+            yield number, copier.copied
+
+
+def _state_size(manifest: Manifest) -> int:
+    return 4 + 16 * manifest.size
+
+
+def _require_readable(error: ArtifactError) -> None:
+    """A file that is not there or damaged is fetched; a folder of our own that can't be read is a failure."""
+    if error.code == "artifact-unreachable":
+        raise error
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LocalError(
+            f"The mirror {folder} can't be written: {error.strerror or error}.",
+            remedy="Check the disk and the rights of the folder; what is there already stays.",
+            code="mirror-unwritable",
+        ) from error
