@@ -128,7 +128,7 @@ _REASONS: dict[str, Words] = {
     "outlier": Words(
         "Left out: the rule kept others. That is no accusation; rare data does this too.",
         "Nothing is lost but the pay of this round. If it goes on, ask for a policy with a rule that counts in part, "
-        "such as guarded_mean.",
+        "such as guided_mean.",
     ),
     "empty": Words(
         "Left out: the update is all zeros, and asks for nothing.",
