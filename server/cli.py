@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands of the coordinator: `folkmoot coordinator init|serve|migrate` and `folkmoot train`.
+"""Commands of the coordinator: `folkmoot coordinator init|restore|serve|migrate` and `folkmoot train`.
 
 Heavy modules are imported when a command runs, so that `folkmoot --help` stays quick.
 """
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from folkmoot.coordinator_api import Event, RunView
     from folkmoot.superlink import SuperLink
+    from server.settings import Settings
 
 DEFAULT_HOME = Path(".folkmoot/coordinator")
 DEFAULT_URL = "http://127.0.0.1:8800"
@@ -41,7 +42,7 @@ Url = Annotated[
 def register(root: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(name="coordinator", help="Run a coordinator.", no_args_is_help=True)
-    for command in (init, serve, migrate, release_round):
+    for command in (init, restore, serve, migrate, release_round):
         group.command()(command)
     root.add_typer(group)
     root.command()(train)
@@ -112,6 +113,132 @@ def init(
         json_,
         f"Made a coordinator for {address} in {home}.",
         f"Start it with: folkmoot coordinator serve --home {home}",
+    )
+
+
+def restore(
+    mirror: Annotated[
+        list[str],
+        typer.Option(
+            "--mirror",
+            metavar="FOLDER_OR_URL",
+            help="Folder of a mirror, or URL of one or of a coordinator. Give several: they are tried in order.",
+        ),
+    ],
+    rpc: Annotated[
+        str | None,
+        typer.Option(
+            "--rpc",
+            envvar="FOLKMOOT_RPC",
+            metavar="URL",
+            help="JSON-RPC endpoint of the chain. Default: that of the folder's settings.",
+            show_default=False,
+        ),
+    ] = None,
+    deployment: Annotated[
+        Path | None,
+        typer.Option("--deployment", metavar="FILE", help="Addresses of the federation.", show_default=False),
+    ] = None,
+    keystore: Annotated[
+        Path | None,
+        typer.Option("--keystore", metavar="FILE", help="Key file of the coordinator.", show_default=False),
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    password_file: PasswordFile = None,
+    from_round: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="First round whose files must be had; earlier ones only if the next round rests on them.",
+        ),
+    ] = 1,
+    json_: Json = False,
+) -> None:
+    """Rebuild a coordinator from the chain and public files: another one's, or one's own whose database is lost.
+
+    Needs no password. Where the folder has settings, they stay; else give --deployment, --keystore and --rpc. Every
+    file is held against the chain; `folkmoot audit --artifacts HOME/artifacts` recomputes them afterwards.
+
+    Example: folkmoot coordinator restore --deployment deployment.json --keystore new.json --mirror mirror/ --rpc URL
+    """
+    from folkmoot import keystore as keys
+    from folkmoot.mirror import open_sources
+    from server.coordinator import only_process
+    from server.restore.restore import restore as run
+    from server.settings import FILE_NAME, load
+
+    known = (home / FILE_NAME).exists()
+    if known and (deployment is not None or keystore is not None):
+        raise InputError(
+            f"There is a coordinator in {home} already: its settings name a deployment and a key file.",
+            remedy="Leave out --deployment and --keystore, or give another folder with --home.",
+            code="coordinator-exists",
+        )
+    source = open_sources(mirror)
+    try:
+        settings = (
+            load(home, rpc_url=rpc)
+            if known
+            else _new_settings(home, rpc, deployment, keystore, password_file)
+        )
+        address = keys.address_of(settings.resolve(settings.keystore))
+        with only_process(home):
+            done = run(
+                settings,
+                address,
+                source,
+                from_round=from_round,
+                progress=lambda what: note(f"{what} ...", json_),
+            )
+            if not known:
+                settings.save()  # last: a folder without it is not a coordinator yet
+    finally:
+        source.close()
+    appointed = done.coordinator == address
+    document = {"home": str(home), "account": address, "appointed": appointed, **done.to_json()}
+    standing = ", ".join(f"{count} {step}" for step, count in sorted(done.rounds.items())) or "none"
+    emit(
+        document,
+        json_,
+        f"Restored the coordinator in {home} at block {done.block}: rounds: {standing}; head: round {done.head}.",
+        *[f"note: {text}" for text in done.notes],
+        *([] if appointed else [f"note: the ledger's coordinator is {done.coordinator}, not {address}."]),
+        f"Start it with: folkmoot coordinator serve --home {home}",
+    )
+
+
+def _new_settings(
+    home: Path, rpc: str | None, deployment: Path | None, keystore: Path | None, password_file: Path | None
+) -> Settings:
+    """Settings for a folder that has none; the deployment file is copied into it.
+
+    Raises:
+        InputError: An option is missing.
+        LocalError: The folder can't be written.
+    """
+    from folkmoot.chain.deployment import DEPLOYMENT_FILE, Deployment
+    from server.settings import Settings
+
+    if deployment is None or keystore is None or rpc is None:
+        raise InputError(
+            f"There are no settings in {home} yet.",
+            remedy="Give --rpc, --deployment and --keystore, or the --home of the coordinator whose database is lost.",
+            code="settings-missing",
+        )
+    found = Deployment.load(deployment)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        found.save(home / DEPLOYMENT_FILE)
+    except OSError as exc:
+        raise LocalError(
+            f"The folder {home} can't be written: {exc.strerror}.", remedy="Give another one with --home."
+        ) from exc
+    return Settings(
+        home=home,
+        rpc_url=rpc,
+        keystore=keystore.resolve(),
+        password_file=password_file.resolve() if password_file else None,
     )
 
 

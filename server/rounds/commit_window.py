@@ -170,9 +170,13 @@ class CommitWindow(Phase):
             commitments = [commitment for commitment, _ in found]
             if len(found) != view.entries or services.folded(commitments) != view.entries_hash:
                 return False  # the events are not all read yet
+            on_chain = {commitment.contributor for commitment in commitments}
             for update in pending:
                 stored = session.get_one(Update, update.id)
-                _drop(session, stored, "round-closed", "The window closed before it was on the chain.")
+                if update.contributor in on_chain:
+                    stored.batch = "own"  # whether it is the same one is seen below
+                else:
+                    _drop(session, stored, "round-closed", "The window closed before it was on the chain.")
             updates = {update.contributor: update for update in services.accepted(session, round_.number)}
             for position, (commitment, event) in enumerate(found):
                 delivered = updates.get(commitment.contributor)

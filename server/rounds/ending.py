@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from folkmoot.chain.rpc import Phase as ChainPhase
+from folkmoot.chain.rpc import RoundView
 from server.db import events
 from server.db.models import Round
 from server.rounds import services
@@ -13,15 +15,22 @@ from server.rounds.steps import Step
 class Ending(Phase):
     """Cancels rounds, and takes note of those that the chain has ended."""
 
-    def cancel(self, round_: Round) -> bool:
+    def cancel(self, round_: Round, view: RoundView) -> bool:
         """Take the step `cancelling`; whether something changed."""
+        if view.phase in (ChainPhase.ANCHORED, ChainPhase.FINAL):
+            return self._note(
+                round_,
+                f"{view.coordinator} anchored it after all, and its files are not here: restore into another --home, "
+                "with this one's artifacts and a mirror that has them.",
+            )
         transaction = self._transaction(f"cancel:{round_.number}")
         if transaction is not None and transaction.state not in ("confirmed", "failed"):
             return False
-        late = round_.anchor_deadline is not None and self._coordinator.now() >= round_.anchor_deadline
-        few = round_.entries < self._policy(round_.policy_id).min_contributors
+        now = self._coordinator.now()
+        late = now >= view.anchor_deadline
+        few = now >= view.commit_deadline and view.entries < self._policy(round_.policy_id).min_contributors
         if not late and not few:
-            return False  # only an anchor that is late may be cancelled, and the window still runs
+            return False  # the window still runs: only a round with too few entries, or a late anchor, may go
         with self._database.write() as session:
             self._enqueue(session, round_.number, "cancel", round_.number)
         return transaction is None

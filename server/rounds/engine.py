@@ -104,6 +104,6 @@ class Engine:
             case Step.SETTLING:
                 return self._challenge_window.settle(round_, view)
             case Step.CANCELLING:
-                return self._ending.cancel(round_)
+                return self._ending.cancel(round_, view)
             case _:
                 return False

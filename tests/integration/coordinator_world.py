@@ -169,8 +169,14 @@ class Running:
 def running(
     home: Path, world: factories.Federation, start: Start | None = None, **settings: Any
 ) -> Iterator[Running]:
-    """Run a coordinator in this process, on a port of its own."""
-    found = make_home(home, world, start, **settings)
+    """Make a coordinator and run it in this process, on a port of its own."""
+    with serving(make_home(home, world, start, **settings), world) as found:
+        yield found
+
+
+@contextmanager
+def serving(found: Settings, world: factories.Federation) -> Iterator[Running]:
+    """Run a coordinator that has its folder."""
     coordinator = assemble(found, open_account(found))
     worker = Worker(coordinator)
     listener = listen("127.0.0.1", 0)

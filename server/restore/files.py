@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of past rounds: fetched into the store, each held against what the chain has of it.
+
+Hashes and roots are checked, outcomes are not recomputed: that is the audit's work, and a round that is final is what
+the next one builds on, whatever an audit says of it.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from folkmoot.audit.failure import Subject, mismatch, require
+from folkmoot.audit.files import Files, state_size
+from folkmoot.audit.genesis import Origin, check_genesis
+from folkmoot.audit.history import History
+from folkmoot.audit.rounds import Round
+from folkmoot.checks import check_bytes
+from folkmoot.errors import ArtifactError, InputError, UpdateRefused
+from folkmoot.genesis import Genesis
+from folkmoot.header import RoundHeader
+from folkmoot.manifest import Manifest
+from folkmoot.merkle import AGGREGATE, leaf_hashes, tree
+from folkmoot.mirror import DOCUMENT_LIMIT, ArtifactSource, FolderSource
+from folkmoot.state import State
+from folkmoot.updates import FileUpdate
+from folkmoot.verdict import Artifacts, Verdicts
+from server.store import FolderStore
+
+_CHECK = "restore"
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class RoundFiles:
+    """The files of an anchored round; all of them are in the store."""
+
+    artifacts: Artifacts
+    """Its artifacts file, which names the others."""
+    artifacts_sha256: str
+    """Name of that file."""
+    verdicts: Verdicts
+    """What was decided about its entries."""
+    momentum_root: bytes
+    """Root of the momentum after it, 32 bytes."""
+    sizes: dict[str, int]
+    """Bytes of each file, by sha256."""
+
+
+@dataclass
+class Importer:
+    """Brings files into a store.
+
+    Args:
+        history: What the chain says.
+        store: Where they go. What is there already is hashed, not fetched.
+        source: Where they come from; never believed.
+    """
+
+    history: History
+    store: FolderStore
+    source: ArtifactSource
+    fetched: int = 0
+    """Files that were fetched."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Bytes of each file that is in the store for sure, by sha256."""
+
+    def genesis(self) -> Origin:
+        """Import genesis, manifest and first state, and check them against the chain.
+
+        Raises:
+            ArtifactError: One can't be had.
+            AuditFailure: One is not what the chain has.
+        """
+        data = self._document(0, "genesis file", self.history.storage.genesis_hash)
+        genesis = Genesis.from_json(data)
+        path = self._file(0, "manifest", genesis.manifest, DOCUMENT_LIMIT)
+        manifest = Manifest.from_json(path.read_bytes())
+        self._file(0, "first state", genesis.state, state_size(manifest))
+        return check_genesis(self.history, Files(FolderSource(self.store.root)))
+
+    def round(self, found: Round, origin: Origin, base_state: str) -> RoundFiles:
+        """Import the files of an anchored round.
+
+        Args:
+            found: The round, as the chain has it.
+            origin: The genesis.
+            base_state: sha256 of the state that it trained from.
+
+        Raises:
+            ArtifactError: A file can't be had; the message says which, and of which round.
+            AuditFailure: A file is not what the chain commits to.
+        """
+        anchor, number, manifest = found.anchor, found.number, origin.manifest
+        assert anchor is not None  # noqa: S101  # only anchored rounds come here
+        subject = Subject(check=_CHECK, round=number, event=found.anchored)
+        data = self._document(number, "artifacts file", anchor.artifacts_hash)
+        artifacts = _parsed(subject, "the artifacts file", lambda: Artifacts.from_json(data))
+        header = _parsed(subject, "the header", lambda: RoundHeader.decode(artifacts.header))
+        for what, expected, listed in (
+            ("the round in the artifacts file", number, artifacts.round),
+            ("the hash of the header", found.opened.header_hash, header.hash),
+            ("the manifest in the artifacts file", origin.genesis.manifest, artifacts.manifest),
+            ("the base state in the artifacts file", base_state, artifacts.base_state),
+            ("the number of updates", len(found.commits), len(artifacts.updates)),
+            ("the number of exponents", len(manifest.tensors), len(artifacts.next_exponents)),
+        ):
+            require(subject, what, expected, listed)
+        verdicts = self._verdicts(found, artifacts)
+        self._updates(found, artifacts, manifest)
+        self._aggregate(found, artifacts, manifest)
+        momentum_root = self._state(found, artifacts, origin)
+        names = {*artifacts.files(), self.store.by_keccak(anchor.artifacts_hash.hex())}
+        return RoundFiles(
+            artifacts,
+            self.store.by_keccak(anchor.artifacts_hash.hex()),
+            verdicts,
+            momentum_root,
+            {name: self.sizes[name] for name in names},
+        )
+
+    def report(self, sha256: str, limit: int) -> bool:
+        """Import an evaluation report; whether it could be had."""
+        try:
+            self._file(0, "evaluation report", sha256, limit)
+        except ArtifactError:
+            return False
+        return True
+
+    # One kind of file each
+
+    def _verdicts(self, found: Round, artifacts: Artifacts) -> Verdicts:
+        anchor = found.anchor
+        assert anchor is not None  # noqa: S101
+        data = self._document(found.number, "verdicts file", anchor.verdict_hash)
+        subject = Subject(check=_CHECK, round=found.number, artifact=artifacts.verdicts, event=found.anchored)
+        verdicts = _parsed(subject, "the verdicts file", lambda: Verdicts.from_json(data))
+        expected = [
+            (entry.contributor, weight) for entry, weight in zip(found.commits, anchor.weights, strict=True)
+        ]
+        listed = [(verdict.contributor, verdict.weight) for verdict in verdicts.verdicts]
+        require(subject, "contributors and weights in the verdicts file", expected, listed)
+        require(
+            subject,
+            "the verdicts in the artifacts file",
+            self.store.by_keccak(anchor.verdict_hash.hex()),
+            artifacts.verdicts,
+        )
+        return verdicts
+
+    def _updates(self, found: Round, artifacts: Artifacts, manifest: Manifest) -> None:
+        for entry, sha256 in zip(found.commitments(), artifacts.updates, strict=True):
+            if sha256 is None:
+                continue
+            what = f"update file of {entry.contributor}"
+            path = self._file(found.number, what, sha256, manifest.size)
+            subject = Subject(
+                check=_CHECK, round=found.number, contributor=entry.contributor, artifact=sha256
+            )
+            try:
+                check_bytes(FileUpdate(path), entry, manifest)
+            except UpdateRefused as error:
+                what, found_ = "the update that was committed to", f"{error.code}: {error.message}"
+                raise mismatch(subject, "the update file", what, found_) from error
+
+    def _aggregate(self, found: Round, artifacts: Artifacts, manifest: Manifest) -> None:
+        anchor = found.anchor
+        assert anchor is not None  # noqa: S101
+        size = AGGREGATE.leaf_bytes * manifest.leaves
+        path = self._file(found.number, "aggregate", artifacts.aggregate, size)
+        subject = Subject(check=_CHECK, round=found.number, artifact=artifacts.aggregate)
+        require(subject, "the size of the aggregate", size, path.stat().st_size)
+        leaves = np.memmap(path, dtype=np.uint8, mode="r").reshape(manifest.leaves, AGGREGATE.leaf_bytes)
+        root = tree(AGGREGATE, leaf_hashes(AGGREGATE, leaves)).root
+        require(subject, "the root of the aggregate", anchor.aggregate_root, root)
+
+    def _state(self, found: Round, artifacts: Artifacts, origin: Origin) -> bytes:
+        anchor = found.anchor
+        assert anchor is not None  # noqa: S101
+        path = self._file(found.number, "state", artifacts.state, state_size(origin.manifest))
+        subject = Subject(check=_CHECK, round=found.number, artifact=artifacts.state)
+        with path.open("rb") as file:
+            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        state = _parsed(subject, "the state", lambda: State.from_bytes(view, origin.manifest))
+        require(subject, "the state root", anchor.state_root, state.root(origin.manifest.hash))
+        return state.momentum_tree().root
+
+    # Fetching
+
+    def _file(self, number: int, what: str, sha256: str, limit: int) -> Path:
+        if sha256 in self.sizes:
+            return self.store.path(sha256)
+        try:
+            path = self.store.verified(sha256)
+        except ArtifactError:
+            with _named(number, what):
+                self.store.put_file(self.source.fetch(sha256, limit))
+            self.source.discard(sha256)
+            self.fetched += 1
+            path = self.store.path(sha256)
+        self.sizes[sha256] = path.stat().st_size
+        return path
+
+    def _document(self, number: int, what: str, keccak256: bytes) -> bytes:
+        name = keccak256.hex()
+        try:
+            data = FolderSource(self.store.root).document(name)
+        except ArtifactError:
+            with _named(number, what):
+                data = self.source.document(name)
+            self.store.link(name, self.store.put(data).sha256)
+            self.fetched += 1
+        self.sizes[self.store.by_keccak(name)] = len(data)
+        return data
+
+
+@contextmanager
+def _named(number: int, what: str) -> Iterator[None]:
+    """Say of which round a file is that can't be had."""
+    try:
+        yield
+    except ArtifactError as error:
+        whose = f" of round {number}" if number else ""
+        raise ArtifactError(
+            f"The {what}{whose} can't be had. {error.message}",
+            remedy="Give a further --mirror that has it. Nothing was written to the database.",
+            code=error.code,
+            details={**error.details, "round": number},
+        ) from error
+
+
+def _parsed(subject: Subject, what: str, parse: Callable[[], _T]) -> _T:
+    try:
+        return parse()
+    except (ArtifactError, InputError) as error:
+        raise mismatch(subject, what, "a file of this kind", error.message) from error

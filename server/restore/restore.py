@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rebuilding a coordinator's database and store from the chain and public files alone (docs/operators.md).
+
+The order matters: files go into the store first, where one more does no harm; then all rounds are written in one
+transaction. Whatever stops it before leaves a database without rounds, and the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import func, select
+
+from folkmoot.aggregation.reference import Use
+from folkmoot.aggregation.rules import uses
+from folkmoot.audit.audit import RPC_TIMEOUT
+from folkmoot.audit.entries import check_entries, check_entries_hash
+from folkmoot.audit.genesis import Origin
+from folkmoot.audit.history import History, PinnedRpc, read_history
+from folkmoot.audit.policies import check_policies
+from folkmoot.audit.rounds import Ledger, check_rounds, replay
+from folkmoot.audit.rounds import Round as Past
+from folkmoot.audit.stakes import fold_stakes
+from folkmoot.chain.client import check_deployment
+from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.rpc import Phase, Rpc
+from folkmoot.errors import ArtifactError, AuditFailure, ChainError, DatabaseError
+from folkmoot.lineage import window
+from folkmoot.mirror import ArtifactSource
+from folkmoot.mirroring.commitments import reports
+from folkmoot.mirroring.copying import REPORT_LIMIT
+from server.chain.indexer import Indexer
+from server.chain.node import RpcNode
+from server.db import schema
+from server.db.engine import Database
+from server.db.models import Artifact, Round, Run, Transaction, Update
+from server.restore.files import Importer, RoundFiles
+from server.restore.rows import UNKNOWN, Base, Rows
+from server.settings import Settings
+from server.store import FolderStore
+
+_FULL = (Round, Run, Update, Transaction)
+"""Tables that an empty database has nothing in. What is known of blocks and files alone does no harm."""
+
+
+@dataclass
+class Restored:
+    """What was rebuilt."""
+
+    block: int
+    """Block at which the chain was read."""
+    rounds: Counter[str] = field(default_factory=Counter)
+    """Rounds by the step in which they are now."""
+    head: int = 0
+    """Round that the next one builds on."""
+    fetched: int = 0
+    """Files that were fetched."""
+    bytes: int = 0
+    """Bytes of all files of the rounds."""
+    coordinator: str = ""
+    """Coordinator that is appointed."""
+    notes: list[str] = field(default_factory=list)
+    """What could not be rebuilt, and does not stop the lineage."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "block": self.block,
+            "rounds": dict(sorted(self.rounds.items())),
+            "head": self.head,
+            "fetched": self.fetched,
+            "bytes": self.bytes,
+            "coordinator": self.coordinator,
+            "notes": self.notes,
+        }
+
+
+def restore(
+    settings: Settings,
+    account: str,
+    source: ArtifactSource,
+    *,
+    from_round: int = 1,
+    progress: Callable[[str], None] = lambda what: None,
+) -> Restored:
+    """Rebuild everything that continuing needs.
+
+    Args:
+        settings: The settings of the new coordinator.
+        account: Its account.
+        source: The public files.
+        from_round: First round whose files must be had. Of earlier ones, those that the next round rests on must be
+            had as well; what else is missing is noted.
+        progress: Called with what is done next.
+
+    Raises:
+        DatabaseError: The database has rounds in it already (`database-not-empty`).
+        ArtifactError: A file can't be had.
+        AuditFailure: The chain contradicts itself, or a file is not what it commits to.
+        ChainError: The endpoint failed, serves another chain, or transactions of the account are under way
+            (`transactions-pending`).
+    """
+    deployment = Deployment.load(settings.resolve(settings.deployment))
+    database = Database.open(settings.resolved_database_url)
+    try:
+        schema.upgrade(database.engine)
+        require_empty(database, settings)
+        with Rpc(settings.rpc_url) as rpc:
+            check_deployment(rpc, deployment)
+            node = RpcNode(rpc)
+            _require_quiet(node, account)
+            with PinnedRpc(settings.rpc_url, rpc.block_number(), RPC_TIMEOUT) as pinned:
+                history = read_history(pinned, deployment, progress)
+                return _rebuild(
+                    settings,
+                    account,
+                    source,
+                    database,
+                    node,
+                    history,
+                    from_round=from_round,
+                    progress=progress,
+                )
+    finally:
+        database.close()
+
+
+def require_empty(database: Database, settings: Settings) -> None:
+    """Make sure that nothing is in the database that would be lost.
+
+    Raises:
+        DatabaseError: Something is.
+    """
+    with database.read() as session:
+        counts = {
+            table.__tablename__: session.scalar(select(func.count()).select_from(table)) for table in _FULL
+        }
+    found = {name: count for name, count in counts.items() if count}
+    if found:
+        held = ", ".join(f"{count} {name}" for name, count in found.items())
+        raise DatabaseError(
+            f"The database of the coordinator in {settings.home} is not empty: it has {held}.",
+            remedy="Start it with `folkmoot coordinator serve`, or restore into another --home.",
+            code="database-not-empty",
+            details=found,
+        )
+
+
+def _require_quiet(node: RpcNode, account: str) -> None:
+    """What a lost database had sent must be over: else it happens after we have looked."""
+    pending = node.transaction_count(account, "pending") - node.transaction_count(account, "latest")
+    if pending > 0:
+        raise ChainError(
+            f"{pending} transactions of {account} are still under way.",
+            remedy="Wait until they are mined, then run it again.",
+            code="transactions-pending",
+        )
+
+
+def _rebuild(
+    settings: Settings,
+    account: str,
+    source: ArtifactSource,
+    database: Database,
+    node: RpcNode,
+    history: History,
+    *,
+    from_round: int,
+    progress: Callable[[str], None],
+) -> Restored:
+    store = FolderStore(settings.store_path)
+    store.clear_incoming()
+    importer = Importer(history, store, source)
+    progress("genesis")
+    origin = importer.genesis()
+    progress("rounds on the chain")
+    ledger = _replayed(history, origin)
+    restored = Restored(history.head.number, head=ledger.head, coordinator=history.storage.coordinator)
+    files = _files(ledger, origin, importer, restored, from_round, progress)
+    for sha256 in sorted(reports(history.events, history.deployment)):
+        if not importer.report(sha256, REPORT_LIMIT):
+            restored.notes.append(f"The evaluation report {sha256} could not be had.")
+    progress("events")
+    Indexer(database, node, history.deployment).poll()
+    progress("database")
+    _write(database, Rows(history, origin, node, account), ledger, origin, files, importer, restored)
+    restored.fetched, restored.bytes = importer.fetched, sum(importer.sizes.values())
+    return restored
+
+
+def _replayed(history: History, origin: Origin) -> Ledger:
+    """Replay the chain's events, and check that they are what the contracts store."""
+    policies = check_policies(history)
+    ledger = replay(history, policies, fold_stakes(history), origin.state_root)
+    check_rounds(history, ledger)
+    for found in ledger.rounds.values():
+        check_entries(history, found)
+        check_entries_hash(history, found)
+    return ledger
+
+
+def _files(
+    ledger: Ledger,
+    origin: Origin,
+    importer: Importer,
+    restored: Restored,
+    from_round: int,
+    progress: Callable[[str], None],
+) -> dict[int, RoundFiles]:
+    """Import the files of all rounds that were anchored."""
+    needed = _lineage(ledger, importer.history.storage.policies[ledger.policy].rule)
+    states, found = {0: origin.genesis.state}, {}
+    for number, past in ledger.rounds.items():
+        if past.anchor is None:
+            continue
+        progress(f"files of round {number}")
+        try:
+            base_state = states.get(past.base)
+            if base_state is None:
+                raise ArtifactError(f"The files of round {past.base}, its base, are not there.")
+            found[number] = importer.round(past, origin, base_state)
+        except (ArtifactError, AuditFailure) as error:
+            if not past.voided and (number >= from_round or number in needed):
+                raise
+            restored.notes.append(f"Round {number} is restored without its files. {error.message}")
+            continue
+        states[number] = found[number].artifacts.state
+    return found
+
+
+def _lineage(ledger: Ledger, rule: str) -> set[int]:
+    """Rounds whose files the next round, under this rule, rests on."""
+    if not ledger.head:
+        return set()
+    if not uses(rule) & {Use.PATH, Use.EARLIER}:
+        return {ledger.head}
+    return set(window(ledger.head, lambda number: ledger.rounds[number].base))
+
+
+def _write(
+    database: Database,
+    rows: Rows,
+    ledger: Ledger,
+    origin: Origin,
+    files: dict[int, RoundFiles],
+    importer: Importer,
+    restored: Restored,
+) -> None:
+    genesis = origin.genesis
+    bases = {0: Base(genesis.state, origin.state.momentum_tree().root, genesis.exponents)}
+    with database.write() as session:
+        for number, past in ledger.rounds.items():
+            base = bases.get(past.base, UNKNOWN)
+            row = rows.add(session, past, base, files.get(number))
+            restored.rounds[row.step] += 1
+            _note_open(past, restored, rows.account)
+            if number in files:
+                kept = files[number]
+                listed = kept.artifacts
+                bases[number] = Base(listed.state, kept.momentum_root, listed.next_exponents)
+        for sha256 in reports(rows.history.events, rows.history.deployment):
+            if sha256 in importer.sizes:
+                size = importer.sizes[sha256]
+                session.merge(Artifact(sha256=sha256, kind="report", size=size, public_from=0))
+
+
+def _note_open(past: Past, restored: Restored, account: str) -> None:
+    if past.phase is not Phase.OPEN:
+        return
+    number, opened = past.number, past.opened
+    if opened.coordinator == account:
+        restored.notes.append(
+            f"Round {number} is open and goes on: {len(past.commits)} entries are on the chain; update files have to "
+            "be handed in again (`folkmoot train` asks the nodes)."
+        )
+    else:
+        restored.notes.append(
+            f"Round {number} was left open by {opened.coordinator}; it is cancelled after its deadline."
+        )

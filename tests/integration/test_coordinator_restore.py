@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A coordinator that is gone: its files in a mirror, another one in its place, on a real chain."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from client.node import check_base, check_coordinator
+from folkmoot.audit.audit import audit
+from folkmoot.chain import governance
+from folkmoot.chain.amounts import UNIT
+from folkmoot.chain.rpc import Phase
+from folkmoot.cli.main import run
+from folkmoot.codec import encode_update
+from folkmoot.commitment import Commitment, Domain
+from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.errors import CoordinatorError
+from folkmoot.hashing import sha256_hex
+from folkmoot.header import RoundHeader
+from folkmoot.local.anvil import Anvil
+from folkmoot.mirror import CoordinatorSource, FolderSource
+from folkmoot.state import State
+from server.db.engine import Database
+from server.restore.restore import require_empty
+from server.settings import load
+from tests import factories
+from tests.integration.coordinator_world import (
+    MANIFEST,
+    Signed,
+    federation,
+    open_round,
+    running,
+    serving,
+    until,
+)
+
+NAMES = ("ada", "ben", "cleo")
+Command = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def module_world(anvil_process: Anvil) -> Iterator[factories.Federation]:
+    made = federation(anvil_process, rule="guided_mean", min_contributors=3)
+    yield made
+    made.chain.close()
+
+
+@pytest.fixture
+def world(module_world: factories.Federation, anvil: Anvil) -> factories.Federation:
+    return module_world
+
+
+@pytest.fixture
+def folkmoot(
+    world: factories.Federation,
+    tmp_path: Path,
+    keystore: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Command:
+    """Run a command with --json as somebody; return what it prints. `fails` is the expected exit status."""
+    world.deployment.save(tmp_path / "deployment.json")
+    monkeypatch.setenv("FOLKMOOT_PASSWORD", factories.PASSWORD)
+
+    def command(*words: object, by: str = "", fails: int = 0) -> dict[str, Any]:
+        options = (
+            ["--rpc", world.anvil.url, "--deployment", tmp_path / "deployment.json"] if by != "again" else []
+        )
+        if by and by != "again":
+            options += ["--keystore", keystore(by)]
+        status = run([str(word) for word in (*words, *options, "--json")])
+        printed = capsys.readouterr()
+        assert status == fails, printed.out + printed.err
+        document: dict[str, Any] = json.loads(printed.out)
+        return document["error"] if fails else document
+
+    return command
+
+
+def train(world: factories.Federation, name: str, header: RoundHeader, state: State) -> Signed:
+    """Go a step towards a goal that all share, and a bit one's own way."""
+    account = factories.account(name)
+    start = state.to_float32()
+    goal = np.random.default_rng(3).normal(size=start.shape)
+    own = np.random.default_rng([header.round, len(name), ord(name[0])]).normal(size=start.shape)
+    end = (start + 0.02 * goal + 0.01 * own).astype(np.float32)
+    encoded = encode_update(start, end, header.exponents, MANIFEST, header.seed, account.address)
+    commitment = Commitment(
+        account.address, header.round, header.base_state_root, encoded.root, encoded.sum_squares, 10
+    )
+    return Signed(commitment, commitment.sign(account, domain(world)), encoded.data)
+
+
+def domain(world: factories.Federation) -> Domain:
+    return Domain(world.deployment.chain_id, world.deployment.ledger)
+
+
+def play(api: CoordinatorApi, world: factories.Federation, number: int) -> list[Signed]:
+    _, header, state = open_round(api, number)
+    signed = [train(world, name, header, state) for name in NAMES]
+    for one in signed:
+        api.submit_update(number, one.wire, one.data)
+    return signed
+
+
+def said(api: CoordinatorApi, rounds: range) -> dict[str, Any]:
+    """What a coordinator says of past rounds, without what only the old one can know."""
+    found: dict[str, Any] = {}
+    for number in rounds:
+        view = api.get(f"/v1/rounds/{number}")
+        view.pop("run")
+        found[f"round {number}"] = view
+        updates = api.get(f"/v1/rounds/{number}/updates")["items"]
+        for update in updates:
+            update.pop("receivedAt")  # the wall clock, which only the old one saw
+        found[f"updates {number}"] = updates
+        for name in NAMES:
+            address = factories.account(name).address
+            found[f"verdict {number} {name}"] = api.get(f"/v1/rounds/{number}/updates/{address}/verdict")
+        found[f"model {number}"] = api.get(f"/v1/models/{number}")
+        for kind in ("artifacts", "verdicts", "aggregate", "state"):
+            found[f"{kind} {number}"] = sha256_hex(api.artifact(view[kind]))
+    for name in NAMES:
+        address = factories.account(name).address
+        found[f"contributor {name}"] = api.get(f"/v1/contributors/{address}")
+        found[f"verdicts {name}"] = api.get(f"/v1/contributors/{address}/verdicts")
+    found["contributors"] = api.get("/v1/contributors")
+    found["policies"] = api.get("/v1/policies")
+    found["models"] = api.get("/v1/models")
+    return found
+
+
+def appoint(world: factories.Federation, address: str) -> None:
+    """A vote, as people hold it."""
+    chain = world.chain
+    number, _ = governance.propose(
+        chain, world["ada"], [governance.appointment(chain, address)], "Appoint another coordinator"
+    )
+    world.anvil.advance(11)
+    for name in NAMES:
+        governance.vote(chain, world[name], governance.find(chain, str(number)), "for")
+    world.anvil.advance(600)
+    governance.queue(chain, world["ada"], governance.find(chain, str(number)))
+    world.anvil.advance(600)
+    governance.execute(chain, world["ada"], governance.find(chain, str(number)))
+
+
+@contextmanager
+def web_server(folder: Path) -> Iterator[str]:
+    """A web server that knows nothing of Folkmoot."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_another_coordinator_takes_over_from_a_mirror(
+    world: factories.Federation, tmp_path: Path, folkmoot: Command, keystore: Callable[[str], Path]
+) -> None:
+    chain, mirror, new = world.chain, tmp_path / "mirror", tmp_path / "new"
+    newcomer = world["newcomer"]
+    factories.stake(chain, newcomer, factories.BOND)
+
+    # The old one runs three rounds; a stranger copies them; it dies in the fourth.
+    with running(tmp_path / "old", world) as old:
+        old.api.start_run(4, len(NAMES), world.coordinator, old.domain)
+        for number in (1, 2, 3):
+            play(old.api, world, number)
+        _, header, state = open_round(old.api, 4)
+        for name in NAMES:
+            signed = train(world, name, header, state)
+            chain.send(chain.ledger.functions.commitUpdate(signed.commitment.abi_tuple()), world[name])
+        copied = folkmoot("mirror", "--from", old.api.url, "--to", mirror)
+        assert (copied["rounds"], copied["kept"], copied["missing"]) == (3, 0, [])
+        before = said(old.api, range(1, 4))
+    shutil.rmtree(tmp_path / "old")
+
+    # What is there is not fetched again, and any web server can hand it on.
+    again = folkmoot("mirror", "--from", tmp_path, "--to", mirror)
+    assert (again["rounds"], again["fetched"], again["missing"]) == (3, 0, [])
+    with web_server(mirror) as url:
+        with CoordinatorSource(url) as source:
+            assert audit([world.anvil.url], world.deployment, source).recomputed == 3
+        early = folkmoot("cancel", 4, by="ada", fails=1)
+        assert early["code"] == "too-early"
+        assert early["details"]["possibleFrom"] == chain.round(4).anchor_deadline
+        assert world.coordinator.address in early["message"]
+
+        words = ("coordinator", "restore", "--home", new, "--mirror", url)
+        restored = folkmoot(*words, by="newcomer")
+    assert restored["rounds"] == {"cancelling": 1, "settled": 3}
+    assert (restored["head"], restored["appointed"], restored["account"]) == (3, False, newcomer.address)
+    assert any("Round 4 was left open" in note for note in restored["notes"])
+    assert folkmoot("coordinator", "restore", "--home", new, "--mirror", mirror, by="again", fails=1)[
+        "code"
+    ] == ("database-not-empty")
+
+    # It answers for the past as the old one did.
+    (new / "password").write_text(factories.PASSWORD)
+    settings = load(new, hasten=True, poll_interval=0.05, password_file=new / "password")
+    with serving(settings, world) as here:
+        api = here.api
+        after = said(api, range(1, 4))
+        for name, value in before.items():
+            assert after[name] == value, name
+
+        # Contributors change a URL and nothing else: all that their nodes check is on the chain.
+        check_coordinator(api, world.deployment)
+        assert check_base(chain.rpc, api, world.deployment) == MANIFEST
+
+        with pytest.raises(CoordinatorError) as caught:
+            api.start_run(1, len(NAMES), newcomer, here.domain)
+        assert caught.value.code == "not-coordinator"
+        assert api.get("/v1/rounds/4")["step"] == "cancelling"
+        assert chain.phase(4) in (Phase.OPEN, Phase.COMMITTED), "the old one may still anchor it"
+
+        appoint(world, newcomer.address)
+        until(lambda: api.get("/v1/rounds/4")["step"] == "cancelled", what="the cancellation of round 4")
+        assert chain.phase(4) is Phase.CANCELLED
+        api.start_run(1, len(NAMES), newcomer, here.domain)
+        play(api, world, 5)
+        until(lambda: (run := api.run()) and run.state == "done", what="the run's end")
+        view = chain.round(5)
+        assert (view.coordinator, view.base) == (newcomer.address, 3)
+        verdicts = json.loads(api.artifact(api.get("/v1/rounds/5")["verdicts"]))["verdicts"]
+        assert all("pathCosine" in verdict["numbers"] for verdict in verdicts), "the rule looks back"
+        until(lambda: api.get("/v1/rounds/5")["step"] == "settled", what="the settlement")
+        summary = audit(
+            [world.anvil.url], world.deployment, FolderSource(here.coordinator.settings.store_path)
+        )
+        assert (summary.recomputed, summary.rounds["cancelled"]) == (4, 1)
+        assert folkmoot("mirror", "--from", api.url, "--to", mirror)["rounds"] == 4
+    assert audit([world.anvil.url], world.deployment, FolderSource(mirror)).recomputed == 4
+
+
+def test_a_lost_database_is_rebuilt_and_goes_on(
+    world: factories.Federation, tmp_path: Path, folkmoot: Command
+) -> None:
+    """The same coordinator: one round waits for its finality, and one is open with commitments on the chain."""
+    home, anvil = tmp_path / "home", world.anvil
+    with running(home, world, hasten=False) as old:
+        old.api.start_run(2, len(NAMES), world.coordinator, old.domain)
+        play(old.api, world, 1)
+        until(lambda: world.chain.round(1).entries == 3, what="the commitments")
+        anvil.advance(601)
+        until(lambda: old.api.get("/v1/rounds/1")["step"] == "anchored", what="the anchor")
+        signed = play(old.api, world, 2)
+        until(lambda: world.chain.round(2).entries == 3, what="the commitments")
+    for path in home.glob("coordinator.sqlite3*"):
+        path.unlink()
+    store = home / "artifacts"
+    kept = tmp_path / "kept"
+    store.rename(kept)
+
+    # Without one file nothing is written; with it the same command goes on.
+    first = json.loads((kept / _by_keccak(world, kept)).read_bytes())
+    victim = kept / first["updates"][1][:2] / first["updates"][1]
+    victim.rename(tmp_path / "victim")
+    words = ("coordinator", "restore", "--home", home, "--mirror", kept)
+    missing = folkmoot(*words, by="again", fails=1)
+    assert missing["code"] == "artifact-missing"
+    assert first["updates"][1] in missing["message"]
+    assert (missing["details"]["round"], "of round 1" in missing["message"]) == (1, True)
+    database = Database.open(load(home).resolved_database_url)
+    require_empty(database, load(home))
+    database.close()
+    (tmp_path / "victim").rename(victim)
+    restored = folkmoot(*words, by="again")
+    assert restored["rounds"] == {"anchored": 1, "collecting": 1}
+    assert restored["appointed"] is True
+
+    with serving(load(home, poll_interval=0.05), world) as here:
+        api = here.api
+        for one in signed:  # the nodes keep what they signed, and send it again
+            api.submit_update(2, one.wire, one.data)
+        anvil.advance(601)
+        until(lambda: world.chain.phase(2) is Phase.ANCHORED, what="the anchor of round 2")
+        until(lambda: world.chain.round(1).settled, what="the settlement of round 1")
+        anvil.advance(601)
+        until(lambda: api.get("/v1/rounds/2")["step"] == "settled", what="the settlement of round 2")
+        assert api.get("/v1/rounds/2")["weights"] == [1024, 1024, 1024] or all(
+            api.get("/v1/rounds/2")["weights"]
+        )
+    assert audit([anvil.url], world.deployment, FolderSource(store)).recomputed == 2
+
+
+def _by_keccak(world: factories.Federation, store: Path) -> Path:
+    """Place of the artifacts file of round 1."""
+    for link in (store / "by-keccak").iterdir():
+        name = link.read_text().strip()
+        data = (store / name[:2] / name).read_bytes()
+        if b"folkmoot/artifacts/1" in data and json.loads(data)["round"] == 1:
+            return Path(name[:2], name)
+    raise AssertionError(f"no artifacts file in {os.fspath(store)}")
+
+
+def test_anybody_finalizes_a_round_that_its_coordinator_left(
+    world: factories.Federation, tmp_path: Path, folkmoot: Command
+) -> None:
+    chain, anvil = world.chain, world.anvil
+    assert folkmoot("finalize", 1, by="ada", fails=1)["code"] == "round-unknown"
+    with running(tmp_path / "home", world, hasten=False) as old:
+        old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
+        _, _, _ = open_round(old.api, 1)
+        assert folkmoot("finalize", 1, by="ada", fails=1)["code"] == "round-not-anchored"
+        play(old.api, world, 1)
+        until(lambda: chain.round(1).entries == 3, what="the commitments")
+        anvil.advance(601)
+        until(lambda: chain.phase(1) is Phase.ANCHORED, what="the anchor")
+    assert folkmoot("cancel", 1, by="ada", fails=1)["code"] == "round-not-open"
+    early = folkmoot("finalize", 1, by="ada", fails=1)
+    assert (early["code"], early["details"]["possibleFrom"]) == (
+        "too-early",
+        chain.round(1).challenge_deadline,
+    )
+    anvil.advance(601)
+    done = folkmoot("finalize", 1, by="outsider")
+    assert done["finalized"]["gas"] > 0
+    view = chain.round(1)
+    assert (view.phase, view.settled) == (Phase.FINAL, True)
+    assert sum(chain.claimable(world[name].address) for name in NAMES) > UNIT
+    assert folkmoot("finalize", 1, by="ada", fails=1)["code"] == "round-settled"
+
+
+def test_anybody_cancels_a_round_with_too_few_entries_after_its_window(
+    world: factories.Federation, tmp_path: Path, folkmoot: Command
+) -> None:
+    chain = world.chain
+    with running(tmp_path / "home", world, hasten=False) as old:
+        old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
+        open_round(old.api, 1)
+    early = folkmoot("cancel", 1, by="outsider", fails=1)
+    assert early["details"]["possibleFrom"] == chain.round(1).commit_deadline
+    world.anvil.advance(601)
+    folkmoot("cancel", 1, by="outsider")
+    assert chain.phase(1) is Phase.CANCELLED
