@@ -167,6 +167,16 @@ contract RoundLedgerTest is RoundTest {
         _add(bad);
     }
 
+    function test_addPolicy_failsWithABondBelowTheReward() public {
+        IRoundLedger.Policy memory bad = policy();
+        bad.bond = REWARD - 1;
+        _expectInvalid("bond", REWARD - 1);
+        _add(bad);
+        bad.bond = REWARD;
+        _add(bad);
+        assertEq(ledger.currentPolicy(), policyId(2), "a bond as large as the reward");
+    }
+
     function test_addPolicy_failsWithoutAWindow() public {
         IRoundLedger.Policy memory bad = policy();
         bad.commitWindow = 0;

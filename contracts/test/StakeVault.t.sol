@@ -370,4 +370,57 @@ contract StakeVaultTest is Deployment {
         vm.assertEq(vault.withdraw(), staked, "paid");
         vm.assertEq(token.balanceOf(alice.addr), 1000e18, "balance");
     }
+
+    // Freezing.
+
+    function _freeze(address account, uint40 until) private {
+        vm.prank(address(ledger));
+        vault.freeze(account, until);
+    }
+
+    function test_freeze_holdsWithdrawalsAndNothingElse() public {
+        _stake(alice, 100);
+        _unbond(alice, 30);
+        uint40 until = uint40(START + UNBONDING_PERIOD + 1 hours);
+        vm.expectEmit(address(vault));
+        emit IStakeVault.Frozen(alice.addr, until);
+        _freeze(alice.addr, until);
+        vm.assertEq(uint256(vault.frozenUntil(alice.addr)), until, "frozen until");
+        vm.warp(until - 1);
+        _unbond(alice, 20);
+        vm.expectRevert(abi.encodeWithSelector(IStakeVault.StakeVaultFrozen.selector, alice.addr, until));
+        vm.prank(alice.addr);
+        vault.withdraw();
+        vm.assertEq(_slash(alice.addr, 100, 0), 100, "all of it can be slashed meanwhile");
+        _stake(alice, 10);
+        vm.warp(until);
+        vm.expectRevert(abi.encodeWithSelector(IStakeVault.StakeVaultNothingReleased.selector, alice.addr, 0));
+        vm.prank(alice.addr);
+        vault.withdraw();
+    }
+
+    function test_freeze_endsByItself() public {
+        _stake(alice, 100);
+        _unbond(alice, 30);
+        uint40 until = uint40(START + UNBONDING_PERIOD + 1 hours);
+        _freeze(alice.addr, until);
+        vm.warp(until);
+        vm.prank(alice.addr);
+        vm.assertEq(vault.withdraw(), 30, "withdrawn");
+    }
+
+    function test_freeze_keepsTheLaterTime() public {
+        _freeze(alice.addr, uint40(START + 2));
+        _freeze(alice.addr, uint40(START + 1));
+        vm.assertEq(uint256(vault.frozenUntil(alice.addr)), START + 2, "frozen until");
+    }
+
+    function test_freeze_failsForOthers() public {
+        bytes32 role = vault.SLASHER_ROLE();
+        vm.expectRevert(
+            abi.encodeWithSelector(IAccessControl.AccessControlUnauthorizedAccount.selector, stranger.addr, role)
+        );
+        vm.prank(stranger.addr);
+        vault.freeze(alice.addr, 1);
+    }
 }

@@ -49,6 +49,7 @@ contract VaultHandler is Test {
         address account = member(who);
         IStakeVault.Unbonding[] memory queue = _vault.unbondings(account);
         if (queue.length == 0 || queue[0].releaseAt > block.timestamp) return;
+        if (_vault.frozenUntil(account) > block.timestamp) return;
         vm.prank(account);
         _vault.withdraw();
     }
@@ -58,6 +59,11 @@ contract VaultHandler is Test {
         vm.prank(_slasher);
         taken += _vault.slash(member(who), bound(amount, 0, LARGEST), _treasury, bound(share, 0, 10_000));
         burnt += supply - _token.totalSupply();
+    }
+
+    function freeze(uint256 who, uint256 time) external {
+        vm.prank(_slasher);
+        _vault.freeze(member(who), uint40(block.timestamp + bound(time, 1, 5 days)));
     }
 
     /// @dev To one of the members, never to nobody: the sum of all votes is then the sum of all stakes.
@@ -96,6 +102,8 @@ contract VaultInvariants is Deployment {
         _handler.slash(0, 700, 5000);
         vm.assertEq(_handler.taken(), 700, "taken");
         vm.assertEq(_handler.burnt(), 350, "burnt");
+        _handler.freeze(0, 3);
+        vm.assertEq(uint256(vault.frozenUntil(_handler.member(0))), block.timestamp + 3, "frozen");
         vm.warp(block.timestamp + UNBONDING_PERIOD);
         _handler.withdraw(0);
         vm.assertEq(token.balanceOf(_handler.member(0)), 300, "withdrawn");

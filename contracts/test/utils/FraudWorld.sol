@@ -2,6 +2,9 @@
 pragma solidity 0.8.37;
 
 import { Arbiter } from "../../src/Arbiter.sol";
+import { ContributorFaults } from "../../src/ContributorFaults.sol";
+import { DataAvailability } from "../../src/DataAvailability.sol";
+import { Disputes } from "../../src/Disputes.sol";
 import { FraudProofs } from "../../src/FraudProofs.sol";
 import { IFraudProofs } from "../../src/interfaces/IFraudProofs.sol";
 import { IJudge } from "../../src/interfaces/IJudge.sol";
@@ -21,6 +24,9 @@ abstract contract FraudWorld is RoundTest {
     uint256 internal constant DEPTH = 3;
     uint256 internal constant CONTRIBUTORS = 3;
     bytes32 internal constant DOCUMENT = keccak256("manifest.json");
+    uint256 internal constant DEPOSIT = 10e18 + 1;
+    uint40 internal constant ANSWER_WINDOW = 2 hours;
+    uint40 internal constant DECISION_WINDOW = UNBONDING_PERIOD;
 
     /// @notice Everything about a round. A test changes something, builds the rest on it, and anchors that.
     struct World {
@@ -42,6 +48,9 @@ abstract contract FraudWorld is RoundTest {
     }
 
     FraudProofs internal fraud;
+    ContributorFaults internal faults;
+    DataAvailability internal availability;
+    Disputes internal disputes;
     Arbiter internal arbiter;
     bytes32 private _genesisState;
 
@@ -50,8 +59,12 @@ abstract contract FraudWorld is RoundTest {
         _genesisState = stateRootOf(theta, momentum);
         super.setUp();
         fraud = new FraudProofs(ledger);
-        address[] memory judges = new address[](1);
-        judges[0] = address(fraud);
+        faults = new ContributorFaults(ledger);
+        availability = new DataAvailability(ledger, token, vault, DEPOSIT, ANSWER_WINDOW);
+        disputes = new Disputes(ledger, token, vault, address(timelock), DEPOSIT, DECISION_WINDOW);
+        address[] memory judges = new address[](4);
+        (judges[0], judges[1]) = (address(fraud), address(faults));
+        (judges[2], judges[3]) = (address(availability), address(disputes));
         arbiter = new Arbiter(ledger, judges);
         vm.assertEq(address(arbiter), policy().verifier, "the address that the policy names");
         vm.startPrank(challenger.addr);
@@ -75,7 +88,7 @@ abstract contract FraudWorld is RoundTest {
         return abi.encodePacked(int8(-12), int8(-3), int8(-40), int8(4));
     }
 
-    function manifestHash() internal pure override returns (bytes32) {
+    function manifestHash() internal pure virtual override returns (bytes32) {
         return keccak256(abi.encodePacked(bytes1(0x10), keccak256(layout()), DOCUMENT));
     }
 
@@ -87,8 +100,8 @@ abstract contract FraudWorld is RoundTest {
         made = super.policy();
         made.rule = "guided_mean";
         made.maxSumSquares = type(uint64).max;
-        // The test contract deploys judge and arbiter once the ledger is there.
-        made.verifier = vm.computeCreateAddress(address(this), 2);
+        // The test contract deploys judges and arbiter once the ledger is there.
+        made.verifier = vm.computeCreateAddress(address(this), 5);
     }
 
     function genesis() internal pure returns (bytes[] memory theta, bytes[] memory momentum) {
