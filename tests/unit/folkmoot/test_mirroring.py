@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copying a federation's files from sources that lie, are slow, or have only half of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from folkmoot.cli.mirror import parse_rounds
+from folkmoot.errors import ArtifactError, InputError, LocalError
+from folkmoot.genesis import Genesis
+from folkmoot.hashing import keccak
+from folkmoot.manifest import Manifest, Tensor
+from folkmoot.mirror import CoordinatorSource, FolderSource, SeveralSources, open_sources
+from folkmoot.mirroring.commitments import Anchored
+from folkmoot.mirroring.copying import Copier, MirrorFolder, Mirroring
+from folkmoot.state import State
+from folkmoot.verdict import Artifacts
+
+MANIFEST = Manifest(task="tests", tensors=(Tensor("weight", (30,)),))
+STATE = State.genesis(MANIFEST, {"weight": np.ones(30, dtype=np.float32)})
+GENESIS = Genesis.of(MANIFEST, STATE, (-8,))
+UPDATES = [bytes([index]) * MANIFEST.size for index in range(3)]
+AGGREGATE = bytes(1024 * MANIFEST.leaves)
+VERDICTS = b'{"format": "what it says does not matter here"}'
+REPORT = b'{"accuracy": "0.9"}'
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+ARTIFACTS = Artifacts(
+    round=1,
+    header=b"header",
+    manifest=GENESIS.manifest,
+    base_state=GENESIS.state,
+    updates=(sha(UPDATES[0]), None, sha(UPDATES[1]), sha(UPDATES[2])),
+    aggregate=sha(AGGREGATE),
+    state=sha(STATE.to_bytes()),
+    verdicts=sha(VERDICTS),
+    next_exponents=(-8,),
+)
+ROUND = Anchored(1, 4, keccak(VERDICTS), keccak(ARTIFACTS.to_json()), void=False, final=True)
+FILES = [
+    GENESIS.to_json(),
+    MANIFEST.to_json(),
+    STATE.to_bytes(),
+    *UPDATES,
+    AGGREGATE,
+    VERDICTS,
+    ARTIFACTS.to_json(),
+]
+DOCUMENTS = [GENESIS.to_json(), VERDICTS, ARTIFACTS.to_json()]
+
+
+def put(folder: Path, data: bytes) -> Path:
+    place = folder / sha(data)[:2] / sha(data)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(data)
+    return place
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    """A folder that has everything."""
+    folder = tmp_path / "whole"
+    for data in [*FILES, REPORT]:
+        put(folder, data)
+    (folder / "by-keccak").mkdir()
+    for data in DOCUMENTS:
+        (folder / "by-keccak" / keccak(data).hex()).write_text(sha(data))
+    return folder
+
+
+@dataclass
+class Chain:
+    """What stands for the chain: it commits to one round."""
+
+    rounds: dict[int, Anchored] = field(default_factory=lambda: {1: ROUND})
+    reports: set[str] = field(default_factory=lambda: {sha(REPORT)})
+
+    def look(self) -> None:
+        pass
+
+    @property
+    def ledger(self) -> Any:
+        return SimpleNamespace(genesis_hash=lambda: GENESIS.hash, manifest_hash=lambda: MANIFEST.hash)
+
+
+def mirroring(to: Path, *sources: Any, chain: Chain | None = None, **options: Any) -> Mirroring:
+    source = sources[0] if len(sources) == 1 else SeveralSources(sources)
+    return Mirroring(chain or Chain(), MirrorFolder(to), source, **options)  # type: ignore[arg-type]
+
+
+def names(folder: Path) -> set[str]:
+    """Every file that has a final name."""
+    return {path.name for path in folder.glob("??/*")}
+
+
+def test_everything_is_copied_once_and_any_source_of_the_audit_takes_the_folder(
+    whole: Path, tmp_path: Path
+) -> None:
+    made = mirroring(tmp_path / "to", FolderSource(whole))
+    done = dict(made.step())
+    assert names(tmp_path / "to") == {sha(data) for data in [*FILES, REPORT]}
+    assert (done[0].fetched, done[1].fetched, done[1].missing) == (4, len(FILES) - 3, [])
+    source = FolderSource(tmp_path / "to")
+    for data in DOCUMENTS:
+        assert source.document(keccak(data).hex()) == data
+    assert [number for number, _ in made.step()] == [0], "a round that is whole is not looked at again"
+    again = dict(mirroring(tmp_path / "to", FolderSource(tmp_path / "nowhere")).step())
+    assert (again[0].fetched, again[1].fetched, again[1].missing) == (0, 0, [])
+    assert again[0].kept + again[1].kept == len(FILES) + 1
+
+
+def test_a_copy_goes_on_where_it_was_and_puts_right_what_is_damaged(whole: Path, tmp_path: Path) -> None:
+    to = tmp_path / "to"
+    dict(mirroring(to, FolderSource(whole)).step())
+    (to / sha(UPDATES[0])[:2] / sha(UPDATES[0])).unlink()
+    (to / sha(AGGREGATE)[:2] / sha(AGGREGATE)).write_bytes(AGGREGATE[:-1] + b"!")
+    (to / "by-keccak" / ROUND.artifacts_hash.hex()).write_text("nonsense")
+    done = dict(mirroring(to, FolderSource(whole)).step())
+    assert (done[1].fetched, done[1].missing) == (3, [])
+    assert FolderSource(to).fetch(sha(AGGREGATE), len(AGGREGATE)).read_bytes() == AGGREGATE
+
+
+def test_a_source_with_half_is_named_file_by_file_and_another_fills_the_gaps(
+    whole: Path, tmp_path: Path
+) -> None:
+    half = tmp_path / "half"
+    for data in FILES:
+        if data not in (UPDATES[1], AGGREGATE):
+            put(half, data)
+    (half / "by-keccak").mkdir()
+    for data in DOCUMENTS:
+        (half / "by-keccak" / keccak(data).hex()).write_text(sha(data))
+    to = tmp_path / "to"
+    made = mirroring(to, FolderSource(half))
+    done = dict(made.step())
+    assert [(each.what, each.file, each.round) for each in done[1].missing] == [
+        ("the update file of entry 2", sha(UPDATES[1]), 1),
+        ("the aggregate", sha(AGGREGATE), 1),
+    ]
+    assert str(half) in done[1].missing[0].why
+    assert [(each.what, each.needed) for each in done[0].missing] == [("an evaluation report", False)]
+    assert 1 not in made.whole, "it is tried again at the next look"
+    asked: list[str] = []
+
+    class Second(FolderSource):
+        def fetch(self, sha256: str, limit: int) -> Path:
+            asked.append(sha256)
+            return super().fetch(sha256, limit)
+
+    done = dict(mirroring(to, FolderSource(half), Second(whole)).step())
+    assert done[1].missing == []
+    assert asked == [sha(REPORT), sha(UPDATES[1]), sha(AGGREGATE)], "only for what the first has not"
+
+
+def test_a_lying_source_gets_nothing_into_the_folder(whole: Path, tmp_path: Path) -> None:
+    liar = tmp_path / "liar"
+    for path in whole.rglob("*"):
+        if path.is_file():
+            target = liar / path.relative_to(whole)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    (liar / sha(UPDATES[2])[:2] / sha(UPDATES[2])).write_bytes(UPDATES[1])
+    (liar / sha(AGGREGATE)[:2] / sha(AGGREGATE)).write_bytes(AGGREGATE + bytes(1))
+    to = tmp_path / "to"
+    done = dict(mirroring(to, FolderSource(liar)).step())
+    assert [each.file for each in done[1].missing] == [sha(UPDATES[2]), sha(AGGREGATE)]
+    assert f"its sha256 is {sha(UPDATES[1])}" in done[1].missing[0].why
+    assert f"more than {len(AGGREGATE)} bytes" in done[1].missing[1].why
+    assert not names(to) & {sha(UPDATES[2]), sha(AGGREGATE)}
+    assert dict(mirroring(to, FolderSource(liar), FolderSource(whole)).step())[1].missing == []
+
+
+def test_bytes_that_change_while_they_are_copied_never_get_a_name(whole: Path, tmp_path: Path) -> None:
+    class Changing(FolderSource):
+        def fetch(self, sha256: str, limit: int) -> Path:
+            path = super().fetch(sha256, limit)
+            if sha256 == sha(UPDATES[0]):
+                path.write_bytes(b"something else")
+            return path
+
+    to = tmp_path / "to"
+    done = dict(mirroring(to, Changing(whole)).step())
+    assert [each.file for each in done[1].missing] == [sha(UPDATES[0])]
+    assert sha(UPDATES[0]) not in names(to)
+    assert list((to / "incoming").glob("*.part")) == []
+
+
+def test_what_an_interrupted_copy_left_is_removed_and_two_do_not_fill_one_folder(tmp_path: Path) -> None:
+    folder = MirrorFolder(tmp_path / "to")
+    leftover = tmp_path / "to" / "incoming" / "half.part"
+    leftover.write_bytes(b"half")
+    with folder.held():
+        assert not leftover.exists()
+        with pytest.raises(LocalError) as caught, MirrorFolder(tmp_path / "to").held():
+            pass
+        assert caught.value.code == "already-running"
+    with pytest.raises(LocalError, match="can't be written"):
+        MirrorFolder(leftover.parent / "lock" / "x")
+
+
+def test_without_a_genesis_nothing_is_copied(whole: Path, tmp_path: Path) -> None:
+    (whole / GENESIS.manifest[:2] / GENESIS.manifest).unlink()
+    with pytest.raises(ArtifactError, match="Without the manifest") as caught:
+        dict(mirroring(tmp_path / "to", FolderSource(whole)).step())
+    assert caught.value.code == "mirror-incomplete"
+
+
+def test_the_chain_says_which_manifest_it_is(whole: Path, tmp_path: Path) -> None:
+    copier = Copier(MirrorFolder(tmp_path / "to"), FolderSource(whole))
+    with pytest.raises(ArtifactError, match="another manifest than the ledger"):
+        copier.genesis(GENESIS.hash, bytes(32))
+
+
+@pytest.mark.parametrize(
+    ("anchored", "why"),
+    [
+        (replace(ROUND, number=2), "that of another round"),
+        (replace(ROUND, entries=5), "that of another round"),
+        (replace(ROUND, artifacts_hash=keccak(VERDICTS)), "not a folkmoot/artifacts/1"),
+    ],
+)
+def test_an_artifacts_file_must_be_the_rounds_own(
+    whole: Path, tmp_path: Path, anchored: Anchored, why: str
+) -> None:
+    chain = Chain({anchored.number: anchored}, set())
+    done = dict(mirroring(tmp_path / "to", FolderSource(whole), chain=chain).step())
+    assert [why in each.why for each in done[anchored.number].missing] == [True]
+
+
+def test_files_of_void_rounds_are_wanted_and_not_needed(whole: Path, tmp_path: Path) -> None:
+    (whole / sha(AGGREGATE)[:2] / sha(AGGREGATE)).unlink()
+    chain = Chain({1: replace(ROUND, void=True)}, set())
+    done = dict(mirroring(tmp_path / "to", FolderSource(whole), chain=chain).step())
+    assert [(each.file, each.needed) for each in done[1].missing] == [(sha(AGGREGATE), False)]
+
+
+def test_only_the_rounds_that_are_wanted(whole: Path, tmp_path: Path) -> None:
+    done = dict(mirroring(tmp_path / "to", FolderSource(whole), rounds=range(2, 4)).step())
+    assert list(done) == [0]
+    assert parse_rounds("3..7") == range(3, 8)
+    assert parse_rounds("3") == range(3, 4)
+    assert parse_rounds(None) is None
+    for text in ("", "0..1", "7..3", "a..b", "1..", "-1..2"):
+        with pytest.raises(InputError):
+            parse_rounds(text)
+
+
+class Silent:
+    """A source that never answers."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def fetch(self, sha256: str, limit: int) -> Path:
+        self.asked += 1
+        raise ArtifactError("no answer", code="artifact-unreachable", details={"source": "silent"})
+
+    def document(self, keccak256: str) -> bytes:
+        self.asked += 1
+        raise ArtifactError("no answer", code="artifact-unreachable", details={"source": "silent"})
+
+    def discard(self, sha256: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_silent_source_is_left_in_peace_while_others_answer(whole: Path, tmp_path: Path) -> None:
+    now = [0.0]
+    silent = Silent()
+    source = SeveralSources([silent, FolderSource(whole)], rest=60, clock=lambda: now[0])
+    assert dict(mirroring(tmp_path / "to", source).step())[1].missing == []
+    assert silent.asked == 1
+    now[0] = 61
+    source.fetch(sha(REPORT), 100)
+    assert silent.asked == 2
+
+
+def test_where_nobody_answers_the_copy_ends_soon(whole: Path, tmp_path: Path) -> None:
+    to = tmp_path / "to"
+    copier = Copier(MirrorFolder(to), FolderSource(whole))
+    manifest = copier.genesis(GENESIS.hash, MANIFEST.hash)
+    for data in (VERDICTS, ARTIFACTS.to_json()):
+        copier._folder.add_document(keccak(data).hex(), data)
+    silent = Silent()
+    with pytest.raises(ArtifactError, match="3 files in a row") as caught:
+        Copier(MirrorFolder(to), silent).round(ROUND, manifest)
+    assert silent.asked == 3
+    assert [each["file"] for each in caught.value.details["missing"]] == [sha(data) for data in UPDATES]
+
+
+def test_several_sources_say_what_each_of_them_said(whole: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (whole / sha(REPORT)[:2] / sha(REPORT)).write_bytes(b"another report")
+    source = open_sources([str(empty), str(whole)])
+    with pytest.raises(ArtifactError, match="any of 2 sources") as caught:
+        source.fetch(sha(REPORT), 100)
+    assert caught.value.code == "artifact-damaged"
+    assert str(empty) in caught.value.message
+    assert str(whole) in caught.value.message
+    with pytest.raises(ArtifactError) as caught:
+        SeveralSources([Silent(), FolderSource(whole)]).document("00" * 32)
+    assert caught.value.code == "artifact-unreachable", "nobody knows what the silent one has"
+    source.discard(sha(REPORT))
+    source.close()
+    with pytest.raises(ArtifactError, match="no folder"):
+        open_sources([str(whole), str(tmp_path / "nowhere")])
+
+
+def test_one_who_dribbles_is_given_up() -> None:
+    now = [0.0]
+
+    def dribble() -> Iterator[bytes]:
+        while True:
+            now[0] += 10
+            yield b"."
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=dribble()))
+    with (
+        CoordinatorSource("http://slow.test", transport=transport, clock=lambda: now[0]) as source,
+        pytest.raises(ArtifactError, match="it sent 4 bytes in 40 s") as caught,
+    ):
+        source.fetch("00" * 32, 10**9)
+    assert caught.value.code == "artifact-unreachable"
+
+
+def test_a_web_server_with_the_folder_is_a_source_too(whole: Path) -> None:
+    asked: list[str] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        path = whole / request.url.path.removeprefix("/mirror/")
+        if request.url.path.startswith("/mirror/") and path.is_file():
+            return httpx.Response(200, content=path.read_bytes())
+        return httpx.Response(404, headers={"Content-Type": "text/html"})
+
+    with CoordinatorSource("http://web.test/mirror/", transport=httpx.MockTransport(handle)) as source:
+        assert source.fetch(sha(REPORT), 100).read_bytes() == REPORT
+        assert source.document(ROUND.artifacts_hash.hex()) == ARTIFACTS.to_json()
+        assert asked[0].endswith(f"/v1/artifacts/{sha(REPORT)}")
+        assert not any("/v1/" in path for path in asked[1:]), "once it is known, /v1 is not asked for"
+        with pytest.raises(ArtifactError) as caught:
+            source.fetch("00" * 32, 100)
+        assert caught.value.code == "artifact-missing"
+        (whole / "by-keccak" / ROUND.artifacts_hash.hex()).write_text("../../etc/passwd")
+        with pytest.raises(ArtifactError, match="does not hold a sha256"):
+            source.document(ROUND.artifacts_hash.hex())
+
+
+def test_a_coordinator_that_has_not_a_file_is_asked_once() -> None:
+    asked: list[str] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(404, headers={"Content-Type": "application/problem+json"}, content=b"{}")
+
+    with (
+        CoordinatorSource("http://coordinator.test", transport=httpx.MockTransport(handle)) as source,
+        pytest.raises(ArtifactError) as caught,
+    ):
+        source.fetch("00" * 32, 100)
+    assert (caught.value.code, len(asked)) == ("artifact-missing", 1)
