@@ -53,6 +53,8 @@ def compare(
             rounds=setting.rounds,
             seed=key.seed,
         )
+        # Flower's Bulyan calls gc.collect for every reply, which takes a quarter of a second with torch loaded.
+        gc.freeze()
         before = time.monotonic()
         found = drill(who.start(data, plan), who.by)
         done[key] = found
@@ -129,8 +131,6 @@ def work(chosen: argparse.Namespace) -> None:
             if name.startswith("adaptive") == searching
         ]
         data = workload(chosen.task)
-        # Flower's Bulyan calls gc.collect for every reply, which takes a quarter of a second with torch loaded.
-        gc.freeze()
         compare(data, keys, {one.name: one for one in who}, path, done)
     print(
         f"{setting.task}, {setting.contributors} contributors, {setting.malicious} malicious, {setting.rounds} rounds"
