@@ -6,6 +6,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,16 +24,17 @@ from client.node import check_base, check_coordinator
 from folkmoot.audit.audit import audit
 from folkmoot.chain import governance
 from folkmoot.chain.amounts import UNIT
-from folkmoot.chain.rpc import Phase
+from folkmoot.chain.rpc import Phase, Rpc
 from folkmoot.cli.main import run
 from folkmoot.codec import encode_update
 from folkmoot.commitment import Commitment, Domain
 from folkmoot.coordinator_api import CoordinatorApi
-from folkmoot.errors import CoordinatorError
+from folkmoot.errors import CoordinatorError, RpcError
 from folkmoot.hashing import sha256_hex
 from folkmoot.header import RoundHeader
 from folkmoot.local.anvil import Anvil
 from folkmoot.mirror import CoordinatorSource, FolderSource
+from folkmoot.mirroring.commitments import Commitments
 from folkmoot.state import State
 from server.db.engine import Database
 from server.restore.restore import require_empty
@@ -323,7 +327,7 @@ def test_anybody_finalizes_a_round_that_its_coordinator_left(
     assert folkmoot("finalize", 1, by="ada", fails=1)["code"] == "round-unknown"
     with running(tmp_path / "home", world, hasten=False) as old:
         old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
-        _, _, _ = open_round(old.api, 1)
+        open_round(old.api, 1)
         assert folkmoot("finalize", 1, by="ada", fails=1)["code"] == "round-not-anchored"
         play(old.api, world, 1)
         until(lambda: chain.round(1).entries == 3, what="the commitments")
@@ -356,3 +360,49 @@ def test_anybody_cancels_a_round_with_too_few_entries_after_its_window(
     world.anvil.advance(601)
     folkmoot("cancel", 1, by="outsider")
     assert chain.phase(1) is Phase.CANCELLED
+
+
+def test_a_mirror_follows_new_rounds_until_it_is_interrupted(
+    world: factories.Federation, tmp_path: Path
+) -> None:
+    world.deployment.save(tmp_path / "deployment.json")
+    with running(tmp_path / "home", world) as old:
+        command = [sys.executable, "-m", "folkmoot", "mirror", "--follow", "--pause", "0.2", "--json"]
+        command += ["--from", old.api.url, "--to", str(tmp_path / "mirror"), "--rpc", world.anvil.url]
+        command += ["--deployment", str(tmp_path / "deployment.json")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert json.loads(process.stdout.readline())["round"] == 0
+            old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
+            play(old.api, world, 1)
+            assert json.loads(process.stdout.readline())["round"] == 1
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+        until(lambda: old.api.get("/v1/rounds/1")["step"] == "settled", what="the settlement")
+    assert audit([world.anvil.url], world.deployment, FolderSource(tmp_path / "mirror")).recomputed == 1
+
+
+def test_an_endpoint_that_alters_an_anchor_is_found_out(world: factories.Federation, tmp_path: Path) -> None:
+    with running(tmp_path / "home", world, hasten=False) as old:
+        old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
+        play(old.api, world, 1)
+        until(lambda: world.chain.round(1).entries == 3, what="the commitments")
+        world.anvil.advance(601)
+        digest = until(lambda: old.api.get("/v1/rounds/1")["artifactsHash"], what="the outcome")[2:]
+        until(lambda: world.chain.phase(1) is Phase.ANCHORED, what="the anchor")
+
+    class Altering(Rpc):
+        def call(self, method: str, params: list[Any] | None = None) -> Any:
+            answer = super().call(method, params)
+            if method == "eth_getLogs":
+                for log in answer:
+                    log["data"] = log["data"].replace(digest, "ab" * 32)
+            return answer
+
+    with Rpc(world.anvil.url) as honest, Altering(world.anvil.url) as altering:
+        found = Commitments(honest, world.deployment)
+        found.look()
+        assert found.rounds[1].artifacts_hash.hex() == digest
+        with pytest.raises(RpcError, match="another anchor of round 1") as caught:
+            Commitments(altering, world.deployment).look()
+    assert caught.value.code == "rpc-inconsistent"
