@@ -255,9 +255,9 @@ def _opened(locations: list[str]) -> dict[str, ArtifactSource]:
 
 
 def _mirrors(locations: list[str], as_json: bool) -> ArtifactSource:
-    from folkmoot.fraud.mirrors import Mirrors as Several
+    from folkmoot.fraud.mirrors import in_turn
 
-    return Several(_opened(locations), lambda where, error: note(f"note: {error.message}", as_json))
+    return in_turn(_opened(locations), lambda where, error: note(f"note: {error.message}", as_json))
 
 
 def _case(record: Record, number: int) -> Case:

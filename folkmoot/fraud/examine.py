@@ -108,7 +108,7 @@ class Finding:
     disputes: list[Dispute] = field(default_factory=list)
     """What is wrong and can't be proven."""
     outcome: RoundOutcome | None = None
-    """What must come out of the round, if that could be computed."""
+    """What comes out of the round, if that is what was anchored."""
     header: RoundHeader | None = None
     """The header that the round was opened with, if it is one."""
     header_bytes: bytes = b""
@@ -169,6 +169,7 @@ def examine(material: Material) -> Finding:
     _check_updates(finding)
     _check_sums(finding)
     _dispute(finding)
+    finding.outcome = None  # nobody builds on it, and its state is large
     return finding
 
 

@@ -1,91 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several sources of files as one: what one lacks, garbles or is too slow with, the next one is asked for.
+"""Several sources of files, asked in turn (`folkmoot.mirror.SeveralSources`), each failure of one of them told.
 
-A source never has to be believed, because names are hashes. One that failed is asked after those that did not; so a
-mirror that hangs costs its timeout once in a while and not once a file. Knows nothing of rounds.
+A watcher that found a file at the third mirror has something to say about the first two.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from folkmoot.errors import ArtifactError
-from folkmoot.mirror import ArtifactSource
-
-_T = TypeVar("_T")
-_UNREACHABLE = "artifact-unreachable"
-_FORGIVEN = 50
-"""Files that the others hand out until a source that failed is asked in its turn again."""
+from folkmoot.mirror import ArtifactSource, SeveralSources
 
 Trouble = Callable[[str, ArtifactError], None]
 """Called with the location of a source that failed, and why."""
 
 
-class Mirrors:
-    """Sources that are asked in turn.
+class Told:
+    """A source whose failures are told.
 
     Args:
-        sources: By their locations, best first.
-        trouble: Told of each failure of one of them.
+        where: Its location.
+        source: The source.
+        trouble: Told of each failure.
     """
 
-    def __init__(
-        self, sources: dict[str, ArtifactSource], trouble: Trouble = lambda where, error: None
-    ) -> None:
-        self.sources = sources
-        self._trouble = trouble
-        self._penalty: Counter[str] = Counter()
+    def __init__(self, where: str, source: ArtifactSource, trouble: Trouble) -> None:
+        self._where, self._source, self._trouble = where, source, trouble
 
     def fetch(self, sha256: str, limit: int) -> Path:
         """See `ArtifactSource.fetch`."""
-        return self._ask(lambda source: source.fetch(sha256, limit))
+        try:
+            return self._source.fetch(sha256, limit)
+        except ArtifactError as error:
+            self._trouble(self._where, error)
+            raise
 
     def document(self, keccak256: str) -> bytes:
         """See `ArtifactSource.document`."""
-        return self._ask(lambda source: source.document(keccak256))
+        try:
+            return self._source.document(keccak256)
+        except ArtifactError as error:
+            self._trouble(self._where, error)
+            raise
 
     def discard(self, sha256: str) -> None:
         """See `ArtifactSource.discard`."""
-        for source in self.sources.values():
-            source.discard(sha256)
+        self._source.discard(sha256)
 
     def close(self) -> None:
         """See `ArtifactSource.close`."""
-        for source in self.sources.values():
-            source.close()
-
-    def _ask(self, question: Callable[[ArtifactSource], _T]) -> _T:
-        failures: list[ArtifactError] = []
-        for where in self._order():
-            try:
-                answer = question(self.sources[where])
-            except ArtifactError as error:
-                failures.append(error)
-                if error.code == _UNREACHABLE:
-                    self._penalty[where] = _FORGIVEN
-                self._trouble(where, error)
-                continue
-            for other in self._penalty:
-                self._penalty[other] = max(0, self._penalty[other] - 1)
-            return answer
-        raise _all_failed(failures)
-
-    def _order(self) -> list[str]:
-        return sorted(self.sources, key=lambda where: self._penalty[where] > 0)
+        self._source.close()
 
 
-def _all_failed(failures: Sequence[ArtifactError]) -> ArtifactError:
-    """Return the failure of all sources: as long as one gave no answer, nothing is known about the file."""
-    if len(failures) == 1:
-        return failures[0]
-    silent = next((error for error in failures if error.code == _UNREACHABLE), None)
-    worst = silent or failures[-1]
-    return ArtifactError(
-        " ".join(error.message for error in failures) or "There is no source of files.",
-        remedy="Give another mirror (--artifacts).",
-        code=worst.code,
-        details=worst.details,
-    )
+def in_turn(sources: Mapping[str, ArtifactSource], trouble: Trouble) -> ArtifactSource:
+    """Return sources, by their locations, as one that asks them in turn."""
+    return SeveralSources([Told(where, source, trouble) for where, source in sources.items()])

@@ -22,7 +22,7 @@ from folkmoot.fraud.challenge import ChallengeFailed, Cost, challenge, cost_of
 from folkmoot.fraud.examine import Finding, examine
 from folkmoot.fraud.journal import Checked, Journal, Log
 from folkmoot.fraud.metrics import Metrics, label
-from folkmoot.fraud.mirrors import Mirrors
+from folkmoot.fraud.mirrors import in_turn
 from folkmoot.fraud.proof import Proof, prove
 from folkmoot.fraud.record import Follower, Record
 from folkmoot.fraud.shelf import Shelf, open_shelf
@@ -62,8 +62,9 @@ class _Attempt:
     at: float = 0.0
     pause: float = FIRST_PAUSE
 
-    def later(self, now: float) -> None:
-        self.at = now + self.pause
+    def later(self, now: float, left: float) -> None:
+        """Wait twice as long as the last time, and never more than a quarter of the time that is left."""
+        self.at = now + min(self.pause, max(1.0, left / 4))
         self.pause = min(2 * self.pause, LONGEST_PAUSE)
 
 
@@ -94,7 +95,7 @@ class Watcher:
         self._follower = Follower(self.deployment)
         self._rpcs = [Rpc(url, self.timeout) for url in self.rpc_urls]
         own = FolderSource(self.journal.folder)
-        self._source = Mirrors({"own": own, **self.mirrors}, self._mirror_failed)
+        self._source = in_turn({"own": own, **self.mirrors}, self._mirror_failed)
         self._shelf: Shelf | None = None
         self._attempts: dict[int, _Attempt] = {}
         self._findings: dict[int, Finding] = {}  # wrong rounds with all that proofs are made of
@@ -149,6 +150,8 @@ class Watcher:
                 self._endpoint_failed(rpc, "it serves another chain")
             except ChainError as error:
                 self._endpoint_failed(rpc, error.message)
+            except Exception as error:  # whatever an endpoint answers must not end the watch
+                self._endpoint_failed(rpc, repr(error))
             else:
                 return rpc, record
         return None
@@ -176,7 +179,9 @@ class Watcher:
         """Say what became of rounds, and let go of those that nobody can challenge any more."""
         waiting = {case.round for case in record.waiting()}
         for number in [number for number in self._findings if number not in waiting]:
-            del self._findings[number]
+            material = self._findings.pop(number).material
+            if self._shelf is not None:
+                self._shelf.done(material, record.cases, None)
         self._unchecked &= waiting
         for number, one in list(self.journal.rounds.items()):
             told = record.told.get(number)
@@ -211,19 +216,19 @@ class Watcher:
 
     def _visit(self, rpc: Rpc, case: Case, record: Record) -> None:
         """Examine a round, or take up what was found, and act on it."""
-        attempt = self._attempts.setdefault(case.round, _Attempt())
         finding = self._findings.get(case.round)
         try:
             if finding is None or finding.case.anchor != case.anchor:
                 finding = self._examine(rpc, case, record)
-            self._act(rpc, case, finding, attempt)
-        except (
-            FolkmootError
-        ) as error:  # a file that vanished, an endpoint that died: the next look tries again
+            self._act(rpc, case, finding, record)
+        except Exception as error:  # a file that vanished, an endpoint that died, a defect: it is tried again
             self._unchecked.add(case.round)
-            attempt.later(self.clock())
-            text = f"Round {case.round} could not be checked. {error.message}"
-            self.log("unchecked", text, round=case.round, code=error.code, again=round(attempt.pause))
+            self._later(case, record)
+            message, code = repr(error), "defect"
+            if isinstance(error, FolkmootError):
+                message, code = error.message, error.code
+            text = f"Round {case.round} could not be checked. {message}"
+            self.log("unchecked", text, round=case.round, code=code)
 
     def _examine(self, rpc: Rpc, case: Case, record: Record) -> Finding:
         started = time.monotonic()
@@ -241,7 +246,11 @@ class Watcher:
             self.journal.keep(outcome.artifacts.state, outcome.state.chunks())
         return finding
 
-    def _act(self, rpc: Rpc, case: Case, finding: Finding, attempt: _Attempt) -> None:
+    def _later(self, case: Case, record: Record) -> None:
+        attempt = self._attempts.setdefault(case.round, _Attempt())
+        attempt.later(self.clock(), case.challenge_deadline - record.time)
+
+    def _act(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
         number, anchor = case.round, case.anchor.hash.hex()
         if finding.suspicions:
             self._unchecked.discard(number)
@@ -250,7 +259,7 @@ class Watcher:
                 self._report(finding, "wrong")
                 self.journal.note(number, Checked(anchor, "wrong", finding.suspicions[0].text))
             self._findings[number] = finding
-            self._challenge(rpc, case, finding, attempt)
+            self._challenge(rpc, case, finding, record)
         elif finding.demands:
             self._unchecked.add(number)
             if any(not demand.unsure for demand in finding.demands):
@@ -258,12 +267,14 @@ class Watcher:
             self._report(finding, "withheld")
             if finding.disputes:
                 self.fraud_seen = True
-            attempt.later(self.clock())
+            self._later(case, record)
         elif finding.disputes:
             self._unchecked.discard(number)
             self.fraud_seen = True
             self._report(finding, "disputed")
             self.journal.note(number, Checked(anchor, "disputed", finding.disputes[0].text))
+            if self._shelf is not None:
+                self._shelf.done(finding.material, record.cases, None)
         else:
             self._unchecked.discard(number)
             self._attempts.pop(number, None)
@@ -284,8 +295,8 @@ class Watcher:
             text = f"{dispute.text} Expected: {dispute.expected}. Anchored: {dispute.found}. No contract can see it."
             self.log("disputed", text, round=number, what=dispute.what, entry=dispute.entry)
 
-    def _challenge(self, rpc: Rpc, case: Case, finding: Finding, attempt: _Attempt) -> None:
-        """Send the first proof that a judge takes."""
+    def _challenge(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
+        """Send the cheapest proof that a judge takes."""
         account, number = self.options.account, case.round
         if account is None:
             self.log("not-challenged", f"Round {number} is left to others: no key was given.", round=number)
@@ -293,15 +304,17 @@ class Watcher:
         try:
             proof, cost = cheapest(rpc, self.deployment, finding, account.address)
             if not self._worth_it(case, cost):
-                attempt.later(self.clock())
+                self._later(case, record)
                 return
             receipt = challenge(rpc.url, cost, proof, account)
-        except ChallengeFailed as error:
-            attempt.later(self.clock())
+        except (ChallengeFailed, ChainError) as error:
+            self._later(case, record)
             self.metrics.add("folkmoot_watch_challenges_total", label("result", error.code))
-            self.log(error.code, f"Round {number}: {error.message}", round=number)
+            event = error.code if isinstance(error, ChallengeFailed) else "challenge-failed"
+            self.log(
+                event, f"Round {number} is not challenged yet. {error.message}", round=number, code=error.code
+            )
             return
-        self._findings.pop(number, None)
         transaction = receipt["transactionHash"].to_0x_hex()
         self.metrics.add("folkmoot_watch_challenges_total", label("result", "proven"))
         text = (

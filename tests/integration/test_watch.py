@@ -332,12 +332,14 @@ def test_a_lie_that_is_reorganised_away_is_forgotten(world: World, chain: Anvil,
     before = chain.snapshot()
     honest = world.copied(tmp_path / "honest")
     number = world.play(NAMES, lies.lie_aggregate)
-    seen = Watched(world, tmp_path / "watch", challenges=False)
+    mirrors: dict[str, ArtifactSource] = {
+        name: FolderSource(one.folder.path) for name, one in (("lie", world), ("honest", honest))
+    }
+    seen = Watched(world, tmp_path / "watch", challenges=False, mirrors=mirrors)
     assert seen.watcher.look()
+    assert [line["round"] for line in seen.said("wrong")] == [number]
     chain.revert(before)
     assert honest.play(NAMES) == number
-    seen.watcher.mirrors["folder"] = FolderSource(honest.folder.path)
-    seen.watcher._source.sources["folder"] = FolderSource(honest.folder.path)
     seen.look()
     assert [line["round"] for line in seen.said("right")] == [1, number]
     assert seen.watcher.journal.rounds[number].result == "right"

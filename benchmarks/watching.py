@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a watcher needs for a round: ``python -m benchmarks.watching [--size 1e7] [--updates 20] [--rule multi_krum]``.
+
+A round of synthetic updates in files is examined, once as it is right and once with one wrong coordinate in the
+aggregate, and again with one in theta; then the proofs are built from the trees that the examination left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from benchmarks.worlds import manifest_of, round_of
+from folkmoot import acceleration, merkle
+from folkmoot.fraud.case import Case
+from folkmoot.fraud.examine import Finding, examine
+from folkmoot.fraud.proof import prove
+from folkmoot.fraud.shelf import Shelf
+from folkmoot.genesis import Genesis
+from folkmoot.hashing import keccak, sha256_hex
+from folkmoot.header import RoundHeader, derive_seed
+from folkmoot.lineage import GENESIS
+from folkmoot.merkle import AGGREGATE
+from folkmoot.mirror import FolderSource
+from folkmoot.round import Anchor, compute_round
+
+CHAIN_ID, LEDGER = 31337, "0x5FbDB2315678afecb367f032d93F642f64180aa3"
+COORDINATOR = "0x" + "11" * 20
+
+_T = TypeVar("_T")
+
+
+class Folder:
+    """A mirror."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def put(self, data: bytes, *, document: bool = False) -> str:
+        """Store a file; return its sha256."""
+        name = hashlib.sha256(data).hexdigest()
+        (self.path / name[:2]).mkdir(parents=True, exist_ok=True)
+        (self.path / name[:2] / name).write_bytes(data)
+        if document:
+            (self.path / "by-keccak").mkdir(exist_ok=True)
+            (self.path / "by-keccak" / keccak(data).hex()).write_text(name)
+        return name
+
+
+class Collected(bytearray):
+    """Takes the bytes of the aggregate file."""
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self.extend(data)
+
+
+def build(folder: Folder, size: int, count: int, rule: str) -> tuple[Shelf, dict[str, Case]]:
+    """Make a round, its files, and three anchors of it: right, wrong in the aggregate, wrong in theta."""
+    manifest, header, policy, state, entries, updates = round_of(manifest_of(size), count)
+    parameters = {"multi_krum": (count // 5, 0), "trimmed_mean": (count // 5,)}.get(rule, ())
+    policy = replace(policy, rule=rule, parameters=parameters)
+    root = state.root(manifest.hash)
+    header = RoundHeader(
+        1, manifest.hash, root, 1, 8, derive_seed(CHAIN_ID, LEDGER, 1, root), header.exponents
+    )
+    collected = Collected()
+    outcome = compute_round(
+        manifest,
+        header,
+        policy,
+        state,
+        entries,
+        updates,
+        coordinator=COORDINATOR,
+        lineage=GENESIS,
+        aggregate_sink=collected,
+    )
+    for update in updates:
+        folder.put(update.read(0, manifest.leaves).tobytes())
+    genesis = Genesis.of(manifest, state, header.exponents)
+    folder.put(manifest.to_json())
+    for data in (state.to_bytes(), outcome.state.to_bytes(), bytes(collected)):
+        folder.put(data)
+    folder.put(outcome.artifacts_file, document=True)
+
+    def anchored(anchor: Anchor, **files: str) -> Case:
+        document = replace(outcome.artifacts, **files).to_json()  # type: ignore[arg-type]
+        folder.put(document, document=True)
+        anchor = replace(anchor, artifacts_hash=keccak(document))
+        return Case(
+            CHAIN_ID, LEDGER, 1, 1, policy, COORDINATOR, 0, root, header.hash, tuple(entries), anchor, 2**40
+        )
+
+    rows = np.frombuffer(bytes(collected), dtype=np.uint8).reshape(-1, AGGREGATE.leaf_bytes).copy()
+    rows[manifest.leaves // 2, 7] ^= 1
+    aggregate_root = merkle.tree(AGGREGATE, merkle.leaf_hashes(AGGREGATE, rows)).root
+    lie = replace(outcome.state, theta=outcome.state.theta.copy())
+    lie.theta[manifest.size // 3] += 1
+    cases = {
+        "right": anchored(outcome.anchor),
+        "aggregate": anchored(
+            replace(outcome.anchor, aggregate_root=aggregate_root), aggregate=folder.put(rows.tobytes())
+        ),
+        "outer-step": anchored(
+            replace(outcome.anchor, state_root=lie.root(manifest.hash)), state=folder.put(lie.to_bytes())
+        ),
+    }
+    assert genesis.manifest == sha256_hex(manifest.to_json())
+    return Shelf(FolderSource(folder.path), genesis, manifest), cases
+
+
+def timed(work: Callable[[], _T]) -> tuple[_T, float, float]:
+    """Run once; return the result, the seconds, and those that the processor spent."""
+    start, processor = time.perf_counter(), time.process_time()
+    result = work()
+    return result, time.perf_counter() - start, time.process_time() - processor
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.watching", description=__doc__)
+    parser.add_argument("--size", type=float, default=1e7, help="parameters of the model")
+    parser.add_argument("--updates", type=int, default=20)
+    parser.add_argument("--rule", default="multi_krum", choices=("mean", "multi_krum", "trimmed_mean"))
+    parser.add_argument("--folder", type=Path, help="where the files go; a temporary folder if left out")
+    arguments = parser.parse_args()
+    acceleration.load()
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
+        # In a child, so that the memory of making the round is not counted.
+        shelf, cases = _in_child(
+            lambda: build(Folder(Path(place)), int(arguments.size), arguments.updates, arguments.rule)
+        )
+        print(f"{arguments.updates} updates of {shelf.manifest.elements:,} parameters, {arguments.rule}")
+        print(f"load {os.getloadavg()[0]:.1f}, before: {_peak():.0f} MiB")
+        for name, case in cases.items():
+            finding, seconds, processor = timed(lambda case=case: _examined(shelf, case))  # type: ignore[misc]
+            found = [str(suspicion.kind) for suspicion in finding.suspicions]
+            assert found == ([] if name == "right" else [name]), finding.to_json()
+            print(
+                f"examine, {name:11} {seconds:7.2f} s, processor {processor:7.2f} s, peak {_peak():7.0f} MiB"
+            )
+            for suspicion in finding.suspicions:
+                for which in ("first proof", "second proof"):
+                    proof, seconds, processor = timed(lambda s=suspicion, f=finding: prove(f, s).data)  # type: ignore[misc]
+                    print(
+                        f"  {which:16} {seconds:7.3f} s, processor {processor:7.3f} s, {len(proof):,} bytes"
+                    )
+            del finding  # as a watcher lets go of it before the next round
+
+
+def _examined(shelf: Shelf, case: Case) -> Finding:
+    shelf._newest = None  # as after a restart: base state and all files are read anew
+    return examine(shelf.material(case, {1: case}))
+
+
+def _in_child(work: Callable[[], Any]) -> Any:
+    """Run in a forked process and return what it returned, pickled."""
+    import pickle
+
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with os.fdopen(writer, "wb") as file:
+            pickle.dump(work(), file)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        result = pickle.load(file)  # noqa: S301  # it is our own
+    os.waitpid(child, 0)
+    return result
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an examination says of honest and lying anchors, from files alone; that contracts agree, test_watch shows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from folkmoot import merkle
+from folkmoot.errors import ArtifactError, InputError
+from folkmoot.fraud.case import Case, Kind
+from folkmoot.fraud.examine import Finding, examine
+from folkmoot.fraud.proof import BUILDERS, prove
+from folkmoot.fraud.shelf import Shelf, open_shelf
+from folkmoot.genesis import Genesis
+from folkmoot.hashing import keccak
+from folkmoot.header import RoundHeader
+from folkmoot.merkle import AGGREGATE
+from folkmoot.mirror import FolderSource
+from folkmoot.round import Anchor, RoundOutcome, compute_leaves, compute_round
+from folkmoot.state import State
+from tests.unit.folkmoot.worlds import (
+    CHAIN_ID,
+    COORDINATOR,
+    LEDGER,
+    MANIFEST,
+    World,
+    account,
+    policy,
+    state,
+    update_bytes,
+)
+
+NAMES = ("alice", "bob", "carol", "dave")
+
+
+@dataclass
+class Bytes:
+    """Takes the bytes of a file."""
+
+    data: bytearray = field(default_factory=bytearray)
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+
+class Published:
+    """A round on the genesis, its files in a folder, and its case."""
+
+    def __init__(
+        self, folder: Path, rule: str = "mean", parameters: tuple[int, ...] = (), **options: Any
+    ) -> None:
+        self.folder = folder
+        self.world = World(state(MANIFEST, 5), policy=policy(rule, parameters, momentum=900))
+        world, header = self.world, self.world.header
+        names = options.get("names", NAMES)
+        self.pairs = [world.commit(name, update_bytes(MANIFEST, i)) for i, name in enumerate(names)]
+        if options.get("lost"):
+            self.pairs[options["lost"]] = (self.pairs[options["lost"]][0], None)  # type: ignore[assignment]
+        self.aggregate = Bytes()
+        self.outcome: RoundOutcome = compute_round(
+            MANIFEST,
+            header,
+            world.policy,
+            world.state,
+            [commitment for commitment, _ in self.pairs],
+            [update for _, update in self.pairs],
+            coordinator=account(COORDINATOR).address,
+            lineage=world.lineage,
+            aggregate_sink=self.aggregate,
+        )
+        genesis = Genesis.of(MANIFEST, world.state, world.exponents)
+        self.put(MANIFEST.to_json())
+        self.put(genesis.to_json(), document=True)
+        for data in (world.state.to_bytes(), self.outcome.state.to_bytes(), bytes(self.aggregate.data)):
+            self.put(data)
+        for _, update in self.pairs:
+            if update is not None:
+                self.put(update.read(0, MANIFEST.leaves).tobytes())
+        self.put(self.outcome.artifacts_file, document=True)
+        self.shelf: Shelf = open_shelf(FolderSource(folder), genesis.hash, MANIFEST.hash)
+        self.case = Case(
+            CHAIN_ID,
+            LEDGER,
+            1,
+            1,
+            world.policy,
+            account(COORDINATOR).address,
+            0,
+            header.base_state_root,
+            header.hash,
+            tuple(commitment for commitment, _ in self.pairs),
+            self.outcome.anchor,
+            2**40,
+        )
+
+    def put(self, data: bytes, *, document: bool = False) -> str:
+        name = hashlib.sha256(data).hexdigest()
+        (self.folder / name[:2]).mkdir(parents=True, exist_ok=True)
+        (self.folder / name[:2] / name).write_bytes(data)
+        if document:
+            (self.folder / "by-keccak").mkdir(exist_ok=True)
+            (self.folder / "by-keccak" / keccak(data).hex()).write_text(name)
+        return name
+
+    def claim(self, listed: dict[str, Any] | None = None, **anchored: Any) -> Published:
+        """Anchor something else; `listed` changes what the artifacts file says."""
+        document = replace(self.outcome.artifacts, **(listed or {})).to_json()
+        self.put(document, document=True)
+        anchor: Anchor = replace(self.outcome.anchor, artifacts_hash=keccak(document), **anchored)
+        self.case = replace(self.case, anchor=anchor)
+        return self
+
+    def opened_with(self, header: bytes) -> Published:
+        """Open the round with another header, and publish it."""
+        self.case = replace(self.case, header_hash=keccak(header))
+        return self.claim({"header": header})
+
+    def examined(self) -> Finding:
+        return examine(self.shelf.material(self.case, {1: self.case}))
+
+
+def kinds(finding: Finding) -> list[str]:
+    return [str(suspicion.kind) for suspicion in finding.suspicions]
+
+
+@pytest.mark.parametrize(
+    ("rule", "parameters"),
+    [("mean", ()), ("multi_krum", (1, 0)), ("trimmed_mean", (1,)), ("guided_mean", ())],
+)
+def test_an_honest_round_is_right(tmp_path: Path, rule: str, parameters: tuple[int, ...]) -> None:
+    finding = Published(tmp_path, rule, parameters).examined()
+    assert finding.right, finding.to_json()
+    assert finding.outcome is not None
+
+
+def test_a_round_of_one_and_a_lost_update_are_right(tmp_path: Path) -> None:
+    assert Published(tmp_path / "one", names=("alice",)).examined().right
+    assert Published(tmp_path / "lost", lost=2).examined().right
+
+
+def aggregate_lie(published: Published, leaf: int, byte: int) -> Published:
+    rows = np.frombuffer(bytes(published.aggregate.data), np.uint8).reshape(-1, AGGREGATE.leaf_bytes).copy()
+    rows[leaf, byte] ^= 1
+    root = merkle.tree(AGGREGATE, merkle.leaf_hashes(AGGREGATE, rows)).root
+    return published.claim({"aggregate": published.put(rows.tobytes())}, aggregate_root=root)
+
+
+def state_lie(published: Published, part: str, coordinate: int) -> Published:
+    values = getattr(published.outcome.state, part).copy()
+    values[coordinate] += 1
+    lie: State = replace(published.outcome.state, **{part: values})
+    return published.claim({"state": published.put(lie.to_bytes())}, state_root=lie.root(MANIFEST.hash))
+
+
+def header_lie(published: Published, **changes: Any) -> Published:
+    return published.opened_with(replace(published.world.header, **changes).encoded)
+
+
+LIES: dict[str, tuple[Callable[[Published], Published], str, int]] = {
+    "aggregate": (lambda p: aggregate_lie(p, 2, 17), "aggregate", 2),
+    "theta": (lambda p: state_lie(p, "theta", 300), "outer-step", 1),
+    "momentum": (lambda p: state_lie(p, "momentum", 5), "outer-step", 0),
+    "heavy": (lambda p: p.claim(weights=(1, 1, 1, 2)), "weight", 3),
+    "not delivered": (lambda p: p.claim(delivered=0b1101), "weight", 1),
+    "seed": (lambda p: header_lie(p, seed=bytes(32)), "header", 0),
+    "round": (lambda p: header_lie(p, round=2), "header", 0),
+    "policy": (lambda p: header_lie(p, policy_id=2), "header", 0),
+    "base": (lambda p: header_lie(p, base_state_root=bytes(32)), "header", 0),
+    "manifest": (lambda p: header_lie(p, manifest_hash=bytes(32)), "header", 0),
+    "bits": (lambda p: header_lie(p, bits=4), "header", 0),
+    "tensors": (lambda p: header_lie(p, exponents=(-9, -9)), "header", 0),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_lie_is_found_at_its_place_and_can_be_proven(tmp_path: Path, lie: str) -> None:
+    tell, kind, place = LIES[lie]
+    finding = tell(Published(tmp_path)).examined()
+    assert kinds(finding)[0] == kind
+    suspicion = finding.suspicions[0]
+    assert suspicion.place == place
+    proof = prove(finding, suspicion)
+    assert (proof.kind, proof.place, proof.round) == (kind, place, 1)
+    assert 21_000 < proof.least_gas < 16_777_216
+    assert len(proof.data) % 32 == 4
+
+
+def test_an_exponent_out_of_range_is_proven_and_one_within_is_disputed(tmp_path: Path) -> None:
+    honest = Published(tmp_path / "range")
+    encoded = bytearray(honest.world.header.encoded)
+    place = len(encoded) - 32  # the word with the exponents
+    encoded[place] = 5
+    assert kinds(honest.opened_with(bytes(encoded)).examined()) == ["header"]
+    other = header_lie(Published(tmp_path / "within"), exponents=(-9, -9, -8)).examined()
+    assert other.disputes[0].what == "exponents"
+    assert kinds(other) == ["outer-step"]  # the state that is anchored here does not follow from them
+
+
+def test_a_header_that_nobody_can_read_is_disputed(tmp_path: Path) -> None:
+    finding = Published(tmp_path).opened_with(b"no header at all").examined()
+    assert kinds(finding) == []
+    assert [dispute.what for dispute in finding.disputes] == ["header"]
+
+
+def test_several_wrong_leaves_are_counted_and_any_can_be_proven(tmp_path: Path) -> None:
+    published = Published(tmp_path)
+    rows = np.frombuffer(bytes(published.aggregate.data), np.uint8).reshape(-1, AGGREGATE.leaf_bytes).copy()
+    rows[[1, 3]] ^= 1
+    root = merkle.tree(AGGREGATE, merkle.leaf_hashes(AGGREGATE, rows)).root
+    finding = published.claim({"aggregate": published.put(rows.tobytes())}, aggregate_root=root).examined()
+    assert finding.suspicions[0].places == (1, 3)
+    assert finding.suspicions[0].text.startswith(
+        "2 leaves of the aggregate of round 1, the first of them 1, are not"
+    )
+    assert prove(finding, finding.suspicions[0], 3).place == 3
+    with pytest.raises(InputError, match="There is no place 16"):
+        prove(finding, finding.suspicions[0], 16)
+
+
+def test_the_aggregate_of_a_trimmed_rule_comes_with_hints(tmp_path: Path) -> None:
+    finding = aggregate_lie(Published(tmp_path, "trimmed_mean", (1,)), 0, 3).examined()
+    hints = prove(finding, finding.suspicions[0]).arguments[-1]
+    leaves = np.stack([u.read(0, 1).reshape(-1) for u in finding.material.updates if u is not None])
+    ranked = np.sort(leaves, axis=0)
+    assert hints == ranked[1].tobytes() + ranked[2].tobytes()
+
+
+# What is missing or garbled
+
+
+@pytest.mark.parametrize("garbage", [b"", b"FMS1", b"x" * 1000, bytes(1024), bytes(64 * 1024)])
+@pytest.mark.parametrize("what", ["aggregate", "state"])
+def test_files_that_are_none_count_as_withheld(tmp_path: Path, what: str, garbage: bytes) -> None:
+    published = Published(tmp_path)
+    root = {f"{what}_root": keccak(b"something else")}
+    finding = published.claim({what: published.put(garbage)}, **root).examined()
+    assert kinds(finding) == []
+    assert [(demand.what, demand.unsure) for demand in finding.demands] == [(what, False)]
+    assert [dispute.what for dispute in finding.disputes] == [
+        what,
+        "artifacts",
+    ]  # everybody sees that it is wrong
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"", b"\x81" * 256, b"\x00" * MANIFEST.size, b"\x81" * (MANIFEST.size + 7)]
+)
+def test_an_update_that_is_another_one_is_demanded(tmp_path: Path, garbage: bytes) -> None:
+    published = Published(tmp_path)
+    updates = (*published.outcome.artifacts.updates[:3], published.put(garbage))
+    finding = published.claim({"updates": updates}).examined()
+    assert kinds(finding) == []
+    demand = finding.demands[0]
+    assert (demand.what, demand.entry, demand.root) == ("update", 3, published.case.entries[3].update_root)
+
+
+def test_without_the_artifacts_file_a_weight_is_still_proven(tmp_path: Path) -> None:
+    published = Published(tmp_path)
+    anchor = replace(published.outcome.anchor, artifacts_hash=keccak(b"nowhere"), weights=(1, 1, 2, 1))
+    published.case = replace(published.case, anchor=anchor)
+    finding = published.examined()
+    assert kinds(finding) == ["weight"]
+    assert [demand.what for demand in finding.demands] == ["artifacts"]
+    assert prove(finding, finding.suspicions[0]).function == "proveWeight"
+
+
+def test_a_missing_base_is_demanded_and_the_aggregate_judged_without_it(tmp_path: Path) -> None:
+    published = aggregate_lie(Published(tmp_path), 1, 1)
+    name = published.outcome.artifacts.base_state
+    (tmp_path / name[:2] / name).unlink()
+    finding = published.examined()
+    assert kinds(finding) == ["aggregate"]
+    assert [demand.what for demand in finding.demands] == ["base-state"]
+
+
+def test_an_unknown_rule_is_disputed_not_guessed(tmp_path: Path) -> None:
+    published = Published(tmp_path)
+    published.case = replace(published.case, policy=replace(published.world.policy, rule="new_rule"))
+    finding = published.examined()
+    assert kinds(finding) == []
+    assert finding.disputes[0].what == "outcome"
+
+
+def test_weights_of_the_coordinators_choice_are_disputed_with_the_right_ones(tmp_path: Path) -> None:
+    published = Published(tmp_path, "guided_mean")
+    weights = (published.outcome.weights[0] - 1, *published.outcome.weights[1:])
+    world = published.world
+    updates = [update for _, update in published.pairs]
+    part = compute_leaves(
+        MANIFEST, world.header, world.policy, world.state, updates, weights, 0, MANIFEST.leaves
+    )
+    after = State(part.theta, part.momentum)
+    listed = {
+        "aggregate": published.put(merkle.aggregate_leaves(part.lanes).tobytes()),
+        "state": published.put(after.to_bytes()),
+    }
+    roots = {
+        "aggregate_root": merkle.aggregate_root(part.lanes),
+        "state_root": after.root(MANIFEST.hash),
+    }
+    finding = published.claim(listed, weights=weights, **roots).examined()
+    assert kinds(finding) == []
+    dispute = next(dispute for dispute in finding.disputes if dispute.what == "weight")
+    assert dispute.entry == 0
+    assert dispute.expected.startswith(f"{published.outcome.weights[0]} (")
+    assert dispute.found == str(weights[0])
+
+
+def test_a_wrong_verdicts_file_is_disputed(tmp_path: Path) -> None:
+    finding = Published(tmp_path).claim(verdict_hash=keccak(b"other verdicts")).examined()
+    assert (kinds(finding), [one.what for one in finding.disputes]) == ([], ["verdicts"])
+
+
+def test_a_mirror_that_gives_no_answer_leaves_it_open(tmp_path: Path) -> None:
+    published = Published(tmp_path)
+
+    class Silent(FolderSource):
+        def fetch(self, sha256: str, limit: int) -> Path:
+            raise ArtifactError("No answer.", code="artifact-unreachable")
+
+        def document(self, keccak256: str) -> bytes:
+            raise ArtifactError("No answer.", code="artifact-unreachable")
+
+    published.shelf.source = Silent(tmp_path)
+    finding = published.examined()
+    assert {demand.unsure for demand in finding.demands} == {True}
+    assert not finding.suspicions
+    assert not finding.disputes
+
+
+def test_another_manifest_than_the_ledgers_is_refused(tmp_path: Path) -> None:
+    published = Published(tmp_path)
+    genesis = Genesis.of(MANIFEST, published.world.state, published.world.exponents)
+    with pytest.raises(ArtifactError, match="not the one that the ledger names"):
+        open_shelf(FolderSource(tmp_path), genesis.hash, bytes(32))
+
+
+def test_every_kind_has_a_builder() -> None:
+    assert set(BUILDERS) == set(Kind)
+
+
+def test_headers_are_decoded_as_the_contract_does(tmp_path: Path) -> None:
+    """A header with a byte too many is another hash, and the contract reads it all the same."""
+    published = Published(tmp_path)
+    header: RoundHeader = replace(published.world.header, seed=bytes(32))
+    assert kinds(published.opened_with(header.encoded + bytes(32)).examined()) == ["header"]
