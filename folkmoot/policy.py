@@ -7,7 +7,7 @@ This module knows the fields and their ranges; what a rule does is in ``folkmoot
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from folkmoot.commitment import checksum_address
@@ -15,6 +15,9 @@ from folkmoot.errors import InputError
 
 NO_VERIFIER = "0x0000000000000000000000000000000000000000"
 """``verifier`` of a policy that accepts no fraud proof."""
+
+ARBITER = "arbiter"
+"""``verifier`` of a policy for a deployment whose addresses are not known yet: the arbiter of that deployment."""
 
 _BITS = {
     "max_sum_squares": 64,
@@ -69,7 +72,7 @@ class Policy:
     reward: int
     """Most tokens (1e-18) minted for a final round: an equal share for an entry of full weight, see ``rewards``."""
     verifier: str = NO_VERIFIER
-    """Contract that may void a round of this policy; zero for none."""
+    """Contract that may void a round of this policy; zero for none. The word ``arbiter`` until ``resolved``."""
 
     def __post_init__(self) -> None:
         if not self.rule.isascii() or not 1 <= len(self.rule) <= 32 or "\0" in self.rule:
@@ -81,15 +84,30 @@ class Policy:
             if not 0 <= value < 1 << bits:
                 raise InputError(f"The policy's {name} is {value}, which is no uint{bits}.")
         object.__setattr__(self, "parameters", tuple(self.parameters))
-        object.__setattr__(self, "verifier", checksum_address(self.verifier))
+        if self.verifier != ARBITER:
+            object.__setattr__(self, "verifier", checksum_address(self.verifier))
 
     @property
     def rule_bytes(self) -> bytes:
         """The rule's name as the contract has it: 32 bytes, left-aligned."""
         return self.rule.encode("ascii").ljust(32, b"\0")
 
+    def resolved(self, arbiter: str) -> Policy:
+        """Return the policy for a deployment: with the arbiter's address where the verifier is the word for it."""
+        return replace(self, verifier=arbiter) if self.verifier == ARBITER else self
+
     def abi_tuple(self) -> tuple[Any, ...]:
-        """The fields in the order of the Solidity struct."""
+        """The fields in the order of the Solidity struct.
+
+        Raises:
+            InputError: The verifier is still a word.
+        """
+        if self.verifier == ARBITER:
+            raise InputError(
+                "The policy's verifier is the arbiter of a deployment, and it is not said of which.",
+                remedy="Use `folkmoot deploy` or `folkmoot propose`, which know the address.",
+                code="verifier-unresolved",
+            )
         return (
             self.rule_bytes,
             list(self.parameters),

@@ -2,7 +2,8 @@
 """A policy as a JSON file: what people write, propose and deploy with.
 
 Keys are the fields of `folkmoot.policy.Policy` in camelCase; amounts (units of 1e-18 tokens) and `maxSumSquares` are
-decimal strings, and are also taken as integers. `verifier` may be left out.
+decimal strings, and are also taken as integers. `verifier` is an address, or the word `arbiter` for the arbiter of the
+deployment that the policy is for, or `none`; it may be left out for `arbiter`.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from folkmoot.errors import InputError
-from folkmoot.policy import Policy
+from folkmoot.policy import ARBITER, NO_VERIFIER, Policy
 
 _STRINGS = {"max_sum_squares", "min_stake", "bond", "reward"}
 _OPTIONAL = {"verifier"}
+
+NO_WORD = "none"
+"""Word for no verifier."""
 
 
 def to_json(policy: Policy) -> dict[str, Any]:
@@ -48,6 +52,8 @@ def from_json(document: Any) -> Policy:
     if missing:
         raise _invalid(f"it lacks the fields {', '.join(missing)}")
     values = {names[key]: _value(key, names[key], value) for key, value in document.items()}
+    verifier = values.setdefault("verifier", ARBITER)
+    values["verifier"] = NO_VERIFIER if verifier == NO_WORD else verifier
     try:
         return Policy(**values)
     except InputError as error:

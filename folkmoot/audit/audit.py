@@ -24,7 +24,7 @@ from folkmoot.audit.genesis import check_genesis
 from folkmoot.audit.governance import check_governance, replay_governance
 from folkmoot.audit.history import Block, History, PinnedRpc, read_history
 from folkmoot.audit.outcome import Recomputation
-from folkmoot.audit.policies import check_policies
+from folkmoot.audit.policies import check_policies, verifier_notes
 from folkmoot.audit.registry import check_registry
 from folkmoot.audit.rewards import check_rewards, check_supply
 from folkmoot.audit.roles import check_roles
@@ -156,7 +156,8 @@ def _check(
     creation = check_code(history)
     if creation is None:
         summary.notes.append(
-            "A contract created the contracts: their constructor arguments could not be read."
+            "A contract created some of the contracts: their constructor arguments could not be read, so it is not "
+            "shown that the arbiter has no further judges."
         )
 
     progress.step("genesis")
@@ -203,6 +204,7 @@ def _check(
             f"{summary.entries.relied} entries were recorded through other contracts, or signed by contracts: for "
             "their signatures the audit relies on the ledger."
         )
+    summary.notes += verifier_notes(history, policies)
     return summary
 
 

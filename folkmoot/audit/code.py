@@ -8,7 +8,7 @@ transaction says what it filled in, and that everything points at everything els
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from folkmoot.audit.history import History
 from folkmoot.audit.transactions import Transaction
 from folkmoot.chain import packaged
 from folkmoot.chain.deploy import ZERO_ADDRESS, predicted_address
+from folkmoot.chain.deployment import JUDGES
 from folkmoot.policy import Policy
 
 _CHECK = "contracts"
@@ -47,7 +48,7 @@ def check_code(history: History) -> Creation | None:
     """Check the code at each address and the transactions that created it.
 
     Returns:
-        What the constructors were told, or None if the contracts were created by another contract, so that no
+        What the constructors were told, or None if some contract was created by another contract, so that no
         transaction shows it.
 
     Raises:
@@ -66,7 +67,8 @@ def check_code(history: History) -> Creation | None:
             )
     arguments = {role: _creation_arguments(history, role) for role in packaged.NAMES}
     known = {role: values for role, values in arguments.items() if values is not None}
-    return _check_arguments(history, known) if len(known) == len(arguments) else None
+    _check_arguments(history, known)
+    return _creation(known) if len(known) == len(arguments) else None
 
 
 def is_runtime_of(creation: bytes, runtime: bytes) -> bool:
@@ -99,14 +101,17 @@ def _without_immutables(template: bytes, runtime: bytes) -> bytes:
 def _creation_arguments(history: History, role: str) -> tuple[Any, ...] | None:
     """Decode the constructor arguments of a contract; None if it was not created by a transaction of its own."""
     first = next((event for event in history.events if event.contract == role), None)
-    if first is None:  # each constructor emits something
-        raise mismatch(
-            Subject(check=_CHECK), f"the first event of the {role}", "one of its constructor", None
-        )
-    transaction = history.transaction(first.transaction)
+    created = history.creations.get(role)
+    if created is None:
+        if role not in (*JUDGES, "arbiter"):  # each other constructor emits something
+            raise mismatch(
+                Subject(check=_CHECK), f"the first event of the {role}", "one of its constructor", None
+            )
+        return None
+    transaction = history.transaction(created)
     if transaction.to is not None:
         return None
-    subject = Subject(check=_CHECK, event=first)
+    subject = Subject(check=_CHECK, event=first if first and first.transaction == created else None)
     address = getattr(history.deployment, role)
     require(
         subject,
@@ -134,27 +139,46 @@ def _decode_arguments(subject: Subject, role: str, transaction: Transaction) -> 
         ) from error
 
 
-def _check_arguments(history: History, arguments: dict[str, tuple[Any, ...]]) -> Creation:
+def _check_arguments(history: History, arguments: Mapping[str, tuple[Any, ...]]) -> None:
+    """Check the arguments of each contract that are known: that it points at the others."""
     place = history.deployment
-    admin, minter, allocations = arguments["token"]
-    _require_addresses("token", [admin, minter], [place.timelock, place.ledger])
-    _require_addresses("vault", arguments["vault"][:3], [place.token, place.timelock, place.ledger])
-    governance, ledger, state_root = arguments["registry"]
-    _require_addresses("registry", [governance, ledger], [place.timelock, place.ledger])
-    governance, vault, token, registry, coordinator, manifest_hash, genesis_hash, policy = arguments["ledger"]
-    _require_addresses(
-        "ledger",
-        [governance, vault, token, registry],
-        [place.timelock, place.vault, place.token, place.registry],
-    )
-    subject = Subject(check=_CHECK)
-    require(subject, "the ledger's manifest hash", bytes(manifest_hash), history.storage.manifest_hash)
-    require(subject, "the ledger's genesis hash", bytes(genesis_hash), history.storage.genesis_hash)
-    _, proposers, executors, timelock_admin = arguments["timelock"]
-    _require_addresses(
-        "timelock", [*proposers, *executors, timelock_admin], [place.governor, ZERO_ADDRESS, ZERO_ADDRESS]
-    )
-    _require_addresses("governor", arguments["governor"][:2], [place.vault, place.timelock])
+    ledger, token, vault, timelock = place.ledger, place.token, place.vault, place.timelock
+    # The first arguments, which are addresses of contracts.
+    peers: Mapping[str, tuple[str, ...]] = {
+        "token": (timelock, ledger),
+        "vault": (token, timelock, ledger),
+        "registry": (timelock, ledger),
+        "ledger": (timelock, vault, token, place.registry),
+        "governor": (vault, timelock),
+        "fraud_proofs": (ledger,),
+        "contributor_faults": (ledger,),
+        "data_availability": (ledger, token, vault),
+        "disputes": (ledger, token, vault, timelock),
+    }
+    for role, expected in peers.items():
+        if role in arguments:
+            _require_addresses(role, arguments[role][: len(expected)], expected)
+    if "ledger" in arguments:
+        manifest_hash, genesis_hash = arguments["ledger"][5:7]
+        subject = Subject(check=_CHECK)
+        require(subject, "the ledger's manifest hash", bytes(manifest_hash), history.storage.manifest_hash)
+        require(subject, "the ledger's genesis hash", bytes(genesis_hash), history.storage.genesis_hash)
+    if "timelock" in arguments:
+        _, proposers, executors, admin = arguments["timelock"]
+        _require_addresses(
+            "timelock", [*proposers, *executors, admin], [place.governor, ZERO_ADDRESS, ZERO_ADDRESS]
+        )
+    if "arbiter" in arguments:
+        # A judge that is not on this list could take bonds at will.
+        of_ledger, judges = arguments["arbiter"]
+        ours = [getattr(place, judge) for judge in JUDGES]
+        _require_addresses("arbiter", [of_ledger, *judges], [ledger, *ours])
+
+
+def _creation(arguments: Mapping[str, tuple[Any, ...]]) -> Creation:
+    _, _, allocations = arguments["token"]
+    _, _, state_root = arguments["registry"]
+    coordinator, policy = arguments["ledger"][4], arguments["ledger"][7]
     return Creation(
         tuple((str(to_checksum_address(account)), int(amount)) for account, amount in allocations),
         bytes(state_root),

@@ -21,12 +21,14 @@ from folkmoot.audit.calls import Call, decode_call
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.history import History
 from folkmoot.audit.stakes import Stakes, Timeline
-from folkmoot.chain.deployment import CONTRACTS
+from folkmoot.chain.deployment import CONTRACTS, JUDGES
 from folkmoot.chain.events import (
     CallExecuted,
     CallScheduled,
     Cancelled,
     CoordinatorAppointed,
+    DisputeDismissed,
+    DisputeUpheld,
     Event,
     LateQuorumVoteExtensionSet,
     MinDelayChange,
@@ -401,6 +403,8 @@ _GOVERNED: Mapping[type[Event], tuple[str, Callable[[Any], tuple[Any, ...]]]] = 
     MinDelayChange: ("updateDelay", lambda e: (e.new_duration,)),
     RoleGranted: ("grantRole", lambda e: (e.role, e.account)),
     RoleRevoked: ("revokeRole", lambda e: (e.role, e.account)),
+    DisputeUpheld: ("uphold", lambda e: (e.round,)),
+    DisputeDismissed: ("dismiss", lambda e: (e.round,)),
 }
 """The function that emits an event, and its arguments, by the event."""
 
@@ -414,7 +418,7 @@ def _check_governed(history: History, assembly: Assembly) -> None:
     }
     for event in history.events:
         rule = _GOVERNED.get(type(event))
-        if rule is None or created[event.contract] == event.transaction:
+        if rule is None or created.get(event.contract) == event.transaction:
             continue
         function, arguments = rule
         wanted = (event.contract, Call(function, _comparable(arguments(event))))
@@ -449,10 +453,11 @@ def _comparable(value: Any) -> Any:
 
 
 def _creations(events: Iterable[Event]) -> dict[str, bytes]:
-    """Return the transaction that created each contract: that of its first event."""
+    """Return the transaction that created each contract: that of its first event. Judges say nothing at first."""
     created: dict[str, bytes] = {}
     for event in events:
-        created.setdefault(event.contract, event.transaction)
+        if event.contract not in JUDGES:
+            created.setdefault(event.contract, event.transaction)
     return created
 
 

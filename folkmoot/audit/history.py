@@ -18,10 +18,12 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from folkmoot.audit.transactions import Transaction, read_answer
-from folkmoot.chain.deployment import CONTRACTS, Deployment
+from folkmoot.chain.deploy import predicted_address
+from folkmoot.chain.deployment import CONTRACTS, JUDGES, Deployment
 from folkmoot.chain.events import (
     DelegateVotesChanged,
     Event,
+    Frozen,
     ProposalCreated,
     RewardClaimed,
     RewardCredited,
@@ -37,6 +39,16 @@ from folkmoot.policy import Policy
 
 Progress = Callable[[str], None]
 """Called with what is being read."""
+
+
+_SILENT = (*JUDGES, "arbiter")
+"""Contracts whose constructors emit nothing."""
+
+_NONCES = 64
+"""How many transactions of the deployer are looked at to find the silent contracts."""
+
+_CREATION_BLOCKS = 5_000
+"""In how many blocks after the others the silent contracts are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +121,8 @@ class Storage:
     unbonding_period: int
     total_staked: int
     stakes: Mapping[str, int]
+    frozen: Mapping[str, int]
+    """Unix time before which an account can withdraw nothing."""
     unbondings: Mapping[str, tuple[tuple[int, int], ...]]
     """(amount, Unix time of the release), oldest first."""
     votes: Mapping[str, int]
@@ -138,7 +152,7 @@ class History:
     head: Block
     """The audited block: nothing after it counts."""
     events: Sequence[Event]
-    """Events of the six contracts in log order."""
+    """Events of the contracts in log order."""
     times: Mapping[int, int]
     """Unix time of each block that has an event."""
     storage: Storage
@@ -147,6 +161,8 @@ class History:
     """Finds a transaction by its hash."""
     code_of: Callable[[str], bytes] = field(repr=False)
     """Finds the code of an account; empty if a key controls it."""
+    creations: Mapping[str, bytes] = field(default_factory=dict)
+    """Hash of the transaction that created a contract, for each that a transaction of its own created."""
 
     def time(self, event: Event) -> int:
         """Return the Unix time of an event's block."""
@@ -224,7 +240,10 @@ def read_history(rpc: PinnedRpc, deployment: Deployment, progress: Progress = la
             remedy="Run the audit again.",
             code="reorganised",
         )
-    return History(deployment, head, events, times, storage, partial(read_transaction, rpc), rpc.code)
+    creations = _find_creations(rpc, deployment, head, events)
+    return History(
+        deployment, head, events, times, storage, partial(read_transaction, rpc), rpc.code, creations
+    )
 
 
 def read_block(rpc: Rpc, number: int) -> Block:
@@ -267,6 +286,46 @@ def read_transaction(rpc: Rpc, hash_: bytes) -> Transaction:
         ) from error
 
 
+def _find_creations(
+    rpc: Rpc, deployment: Deployment, head: Block, events: Sequence[Event]
+) -> dict[str, bytes]:
+    """Find the transactions that created the contracts.
+
+    The first event of most is one of their constructor. Arbiter and judges say nothing at first; their transactions
+    are those of the account that created the governor, in the blocks after. Whether all of this is so, `code` checks.
+    """
+    first: dict[str, Event] = {}
+    for event in events:
+        first.setdefault(event.contract, event)
+    speaking = [role for role in CONTRACTS if role not in _SILENT and role in first]
+    found = {role: first[role].transaction for role in speaking}
+    if "governor" not in found:
+        return found
+    last = first["governor"]
+    before = read_transaction(rpc, last.transaction)
+    if before.to is not None:
+        return found
+    wanted = {predicted_address(before.sender, before.nonce + place): place for place in range(1, _NONCES)}
+    missing = {
+        before.nonce + wanted[address]: role
+        for role in _SILENT
+        if (address := getattr(deployment, role)) in wanted
+    }
+    number, end = last.block, min(head.number, last.block + _CREATION_BLOCKS)
+    while missing and number <= end:
+        answer = rpc.call("eth_getBlockByNumber", [hex(number), True])
+        try:
+            for each in answer["transactions"]:
+                if str(to_checksum_address(each["from"])) == before.sender:
+                    role = missing.pop(int(each["nonce"], 16), None)
+                    if role is not None:
+                        found[role] = bytes.fromhex(each["hash"][2:])
+        except (AttributeError, TypeError, KeyError, ValueError) as error:
+            raise _nonsense(rpc, f"a block {number} without its transactions") from error
+        number += 1
+    return found
+
+
 def _read_times(rpc: Rpc, events: Sequence[Event]) -> dict[int, int]:
     """Read the time of each block with events; neither blocks, logs nor times may run backwards."""
     times: dict[int, int] = {}
@@ -292,6 +351,7 @@ def _read_storage(
     vault = VaultReader(rpc, deployment.vault)
     next_round, current_policy = ledger.next_round(), ledger.current_policy()
     members = sorted({event.account for event in events if isinstance(event, Staked)})
+    bound = sorted({*members, *(event.account for event in events if isinstance(event, Frozen))})
     earners = sorted({event.contributor for event in events if isinstance(event, RewardCredited)})
     claimers = sorted({event.account for event in events if isinstance(event, RewardClaimed)})
     delegates = sorted(
@@ -330,6 +390,7 @@ def _read_storage(
         unbonding_period=int(one("vault", "unbondingPeriod()", "uint40")),
         total_staked=vault.total_staked(),
         stakes={account: vault.stake_of(account) for account in members},
+        frozen={account: int(one("vault", "frozenUntil(address)", "uint40", account)) for account in bound},
         unbondings={
             account: tuple(one("vault", "unbondings(address)", "(uint128,uint40)[]", account))
             for account in members

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from folkmoot.audit.failure import Subject, require
 from folkmoot.audit.history import History
 from folkmoot.chain.events import PolicyAdded
-from folkmoot.policy import Policy
+from folkmoot.policy import NO_VERIFIER, Policy
 
 
 def check_policies(history: History) -> Mapping[int, Policy]:
@@ -28,3 +28,17 @@ def check_policies(history: History) -> Mapping[int, Policy]:
         found[event.policy_id] = event.policy
     require(Subject(check="policies"), "the newest policy", len(found), history.storage.current_policy)
     return found
+
+
+def verifier_notes(history: History, policies: Mapping[int, Policy]) -> list[str]:
+    """Return one sentence for each policy whose verifier is not the deployment's arbiter: no failure, no comfort."""
+    notes = []
+    for number, policy in policies.items():
+        if policy.verifier == NO_VERIFIER:
+            notes.append(f"Policy {number} has no verifier: no fraud can be proven in its rounds.")
+        elif policy.verifier != history.deployment.arbiter:
+            notes.append(
+                f"Policy {number} names the verifier {policy.verifier}, not the deployment's arbiter: this audit "
+                "can't say by which rules it judges."
+            )
+    return notes

@@ -14,23 +14,35 @@ from enum import IntEnum
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.history import History
 from folkmoot.audit.stakes import Stakes
+from folkmoot.chain.deployment import JUDGES
 from folkmoot.chain.events import (
+    Censored,
+    ContributorSlashed,
     CoordinatorAppointed,
+    Demanded,
+    DisputeOpened,
+    DisputeUpheld,
     Event,
+    FaultProven,
+    FraudProven,
+    Frozen,
     PolicyAdded,
     RoundAnchored,
     RoundCancelled,
     RoundFinalized,
     RoundOpened,
+    RoundPostponed,
     RoundSettled,
     RoundSlashed,
     Slashed,
     UpdateCommitted,
+    Withheld,
 )
 from folkmoot.chain.rpc import Head, Phase, RoundView
 from folkmoot.commitment import Commitment
+from folkmoot.errors import AuditFailure
 from folkmoot.optimizer import MAX_WEIGHT_SUM
-from folkmoot.policy import Policy
+from folkmoot.policy import NO_VERIFIER, Policy
 from folkmoot.round import Anchor
 
 _CHECK = "rounds"
@@ -39,6 +51,13 @@ CHALLENGER_SHARE = 5_000
 """Share of a slashed bond that goes to the challenger, in 1/10000."""
 MAX_PENDING_ROUNDS = 256
 """Most anchored rounds that may wait to become final."""
+
+_JUDGMENTS: Mapping[type[Event], tuple[type[Event], ...]] = {
+    RoundSlashed: (FraudProven, Withheld, Censored, DisputeUpheld),
+    ContributorSlashed: (FaultProven,),
+    RoundPostponed: (Demanded, DisputeOpened),
+}
+"""What a judge says in the transaction in which the arbiter has the ledger do something."""
 
 
 class CancelReason(IntEnum):
@@ -75,6 +94,10 @@ class Round:
     """Its anchor."""
     cancelled: CancelReason | None = None
     """Why it was cancelled."""
+    postponed: int = 0
+    """Deadline that a judge put in the place of the anchor's, a Unix time; 0 if none did."""
+    faults: list[ContributorSlashed] = field(default_factory=list)
+    """Contributors who paid for a fault."""
     slashed: RoundSlashed | None = None
     """The proof of fraud."""
     settled: RoundSettled | None = None
@@ -97,6 +120,11 @@ class Round:
             record.verdict_hash,
             record.artifacts_hash,
         )
+
+    @property
+    def challenge_deadline(self) -> int:
+        """Unix time from which it may be final; 0 until anchored."""
+        return self.postponed or (self.anchored.challenge_deadline if self.anchored else 0)
 
     @property
     def voided(self) -> bool:
@@ -163,15 +191,25 @@ def replay(history: History, policies: Mapping[int, Policy], stakes: Stakes, gen
     created = next(event for event in history.events if event.contract == "ledger")
     ledger = Ledger(genesis_root, history.time(created))
     slashes: list[Slashed] = []
+    frozen: dict[str, int] = {}
+    asked: RoundPostponed | None = None  # a postponement whose freezing has not come yet
     for event in history.events:
         if isinstance(event, Slashed):
             slashes.append(event)
+        if event.contract == "ledger" or isinstance(event, Frozen):
+            asked = _match_freeze(ledger, frozen, asked, event)
         if event.contract == "ledger":
             _apply(history, ledger, policies, stakes, slashes, event)
-    for event in slashes:  # those that no round's slashing explains
+    if asked is not None:
+        raise _not_frozen(asked)
+    for event in slashes:  # those that nothing explains
         raise mismatch(
-            Subject(check=_CHECK, event=event), "the reason of the slashing", "a slashed round", None
+            Subject(check=_CHECK, event=event),
+            "the reason of the slashing",
+            "a slashed round or a contributor's fault",
+            None,
         )
+    _check_judgments(history, ledger)
     require(Subject(check=_CHECK), "the rounds cancelled without a slashed base", [], ledger.voided)
     return ledger
 
@@ -234,6 +272,10 @@ def _apply(
             _cancel(ledger, _known(ledger, event, event.round), event, time)
         case RoundSlashed():
             _slash(ledger, _known(ledger, event, event.round), stakes, slashes, event)
+        case ContributorSlashed():
+            _fault(history, _known(ledger, event, event.round), stakes, slashes, event, time)
+        case RoundPostponed():
+            _postpone(history, _known(ledger, event, event.round), event)
         case RoundSettled():
             found = _known(ledger, event, event.round)
             subject = Subject(check=_CHECK, round=event.round, event=event)
@@ -345,12 +387,11 @@ def _anchor(ledger: Ledger, found: Round, stakes: Stakes, event: RoundAnchored, 
 def _finalize(ledger: Ledger, found: Round, event: RoundFinalized, time: int) -> None:
     subject = Subject(check=_CHECK, round=event.round, event=event)
     require(subject, "the phase", Phase.ANCHORED.name, found.phase.name)
-    assert found.anchored is not None  # noqa: S101  # an anchored round has an anchor
     require_that(
-        time >= found.anchored.challenge_deadline,
+        time >= found.challenge_deadline,
         subject,
         "the time of the finality",
-        f"from {found.anchored.challenge_deadline}",
+        f"from {found.challenge_deadline}",
         time,
     )
     base = Phase.FINAL if found.base == 0 else ledger.rounds[found.base].phase
@@ -405,29 +446,144 @@ def _slash(ledger: Ledger, found: Round, stakes: Stakes, slashes: list[Slashed],
         ledger.rounds[number].phase = Phase.CANCELLED
     found.phase, found.slashed = Phase.SLASHED, event
     ledger.head, ledger.voided = found.base, []
-    _match_slash(subject, found, stakes, slashes, event)
+    _match_slash(subject, stakes, slashes, event, found.opened.coordinator, event.bond, found.policy.bond)
+
+
+def _fault(
+    history: History,
+    found: Round,
+    stakes: Stakes,
+    slashes: list[Slashed],
+    event: ContributorSlashed,
+    time: int,
+) -> None:
+    """A contributor's fault: it pays the minimum stake, once a round; the round stands."""
+    subject = Subject(check=_CHECK, round=event.round, contributor=event.contributor, event=event)
+    _require_verifier(subject, found)
+    deadline = found.opened_at + history.storage.unbonding_period
+    require_that(time < deadline, subject, "the time of the report", f"before {deadline}", time)
+    committed = [entry.contributor for entry in found.commits]
+    require_that(
+        event.contributor in committed,
+        subject,
+        "the contributor",
+        "one with a commitment in the round",
+        "none",
+    )
+    reported = [fault.contributor for fault in found.faults]
+    require_that(
+        event.contributor not in reported, subject, "the fault", "the contributor's only one", "a second one"
+    )
+    _match_slash(subject, stakes, slashes, event, event.contributor, event.taken, found.policy.min_stake)
+    found.faults.append(event)
+
+
+def _postpone(history: History, found: Round, event: RoundPostponed) -> None:
+    """A judge needs more time: the round may be final no earlier, and never later than two unbonding times."""
+    subject = Subject(check=_CHECK, round=event.round, event=event)
+    _require_verifier(subject, found)
+    require(subject, "the phase", Phase.ANCHORED.name, found.phase.name)
+    latest = found.opened_at + 2 * history.storage.unbonding_period
+    require_that(
+        found.challenge_deadline < event.challenge_deadline <= latest,
+        subject,
+        "the challenge deadline",
+        f"after {found.challenge_deadline} and at most {latest}",
+        event.challenge_deadline,
+    )
+    found.postponed = event.challenge_deadline
+
+
+def _match_freeze(
+    ledger: Ledger, frozen: dict[str, int], asked: RoundPostponed | None, event: Event
+) -> RoundPostponed | None:
+    """Match each postponement with the freezing of the coordinator's stake that follows it, if one is needed.
+
+    Args:
+        ledger: The rounds so far.
+        frozen: Until when stakes are frozen, by account.
+        asked: A postponement whose freezing has not come yet.
+        event: The next event of the ledger, or the next freezing.
+
+    Returns:
+        The postponement whose freezing must come next, if any.
+    """
+    subject = Subject(check=_CHECK, event=event)
+    if isinstance(event, Frozen):
+        if asked is None or asked.transaction != event.transaction:
+            raise mismatch(subject, "the reason of the freezing", "a postponed round", None)
+        require(
+            subject, "whose stake was frozen", ledger.rounds[asked.round].opened.coordinator, event.account
+        )
+        require(subject, "until when it was frozen", asked.challenge_deadline, event.until)
+        frozen[event.account] = event.until
+        return None
+    if asked is not None:
+        raise _not_frozen(asked)
+    if not isinstance(event, RoundPostponed):
+        return None
+    coordinator = _known(ledger, event, event.round).opened.coordinator
+    return event if event.challenge_deadline > frozen.get(coordinator, 0) else None
+
+
+def _not_frozen(asked: RoundPostponed) -> AuditFailure:
+    subject = Subject(check=_CHECK, round=asked.round, event=asked)
+    return mismatch(subject, "the freezing of the coordinator's stake", asked.challenge_deadline, None)
+
+
+def _require_verifier(subject: Subject, found: Round) -> None:
+    require_that(found.policy.verifier != NO_VERIFIER, subject, "the verifier of the policy", "one", "none")
 
 
 def _match_slash(
-    subject: Subject, found: Round, stakes: Stakes, slashes: list[Slashed], event: RoundSlashed
+    subject: Subject,
+    stakes: Stakes,
+    slashes: list[Slashed],
+    event: RoundSlashed | ContributorSlashed,
+    account: str,
+    amount: int,
+    most: int,
 ) -> None:
-    """Find what the vault took: of the coordinator, at most the bond, half of it for the challenger."""
+    """Find what the vault took: of the account, at most so much, half of it for the challenger."""
     taken = next((entry for entry in slashes if entry.transaction == event.transaction), None)
     if taken is None:
-        raise mismatch(subject, "what the vault took", event.bond, None)
+        raise mismatch(subject, "what the vault took", amount, None)
     slashes.remove(taken)
-    require(subject, "whose bond was taken", found.opened.coordinator, taken.account)
+    require(subject, "whose stake was taken", account, taken.account)
     require(subject, "who was paid", event.challenger, taken.beneficiary)
-    require(subject, "what the vault took", event.bond, taken.reward + taken.burnt)
-    require(subject, "the challenger's share", event.bond * CHALLENGER_SHARE // 10_000, taken.reward)
+    require(subject, "what the vault took", amount, taken.reward + taken.burnt)
+    require(subject, "the challenger's share", amount * CHALLENGER_SHARE // 10_000, taken.reward)
     staked = stakes.stake_before(taken.account, taken)
     require_that(
-        min(staked, found.policy.bond) <= event.bond <= found.policy.bond,
+        min(staked, most) <= amount <= most,
         subject,
         "what the vault took",
-        f"the bond of {found.policy.bond} as far as it was there",
-        event.bond,
+        f"{most} as far as it was there",
+        amount,
     )
+
+
+def _check_judgments(history: History, ledger: Ledger) -> None:
+    """Find, for each act of our arbiter, what one of its judges said about the round in the same transaction."""
+    spoken = {
+        (event.transaction, type(event), getattr(event, "round", 0))
+        for event in history.events
+        if event.contract in JUDGES
+    }
+    for event in history.events:
+        kinds = _JUDGMENTS.get(type(event))
+        if kinds is None:
+            continue
+        number: int = getattr(event, "round", 0)
+        if ledger.rounds[number].policy.verifier != history.deployment.arbiter:
+            continue
+        require_that(
+            any((event.transaction, kind, number) in spoken for kind in kinds),
+            Subject(check=_CHECK, round=number, event=event),
+            "what a judge said",
+            " or ".join(kind.__name__ for kind in kinds),
+            None,
+        )
 
 
 def _known(ledger: Ledger, event: Event, number: int) -> Round:
@@ -456,7 +612,7 @@ def _view(found: Round) -> RoundView:
         opened_at=found.opened_at,
         commit_deadline=found.opened.commit_deadline,
         anchor_deadline=found.opened.anchor_deadline,
-        challenge_deadline=found.anchored.challenge_deadline if found.anchored else 0,
+        challenge_deadline=found.challenge_deadline,
         coordinator=found.opened.coordinator,
         base=found.base,
         settled=found.settled is not None,

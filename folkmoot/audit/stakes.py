@@ -21,6 +21,7 @@ from folkmoot.chain.events import (
     DelegateChanged,
     DelegateVotesChanged,
     Event,
+    Frozen,
     Slashed,
     Staked,
     Transfer,
@@ -80,6 +81,8 @@ class Stakes:
     """Stake of each account, by place in the history."""
     unbonding: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     """Withdrawals under way at the end: amount and Unix time of the release, oldest first."""
+    frozen: dict[str, int] = field(default_factory=dict)
+    """Unix time before which an account can withdraw nothing, at the end."""
     delegates: dict[str, str] = field(default_factory=dict)
     """Who votes with the stake of an account, at the end."""
     votes: dict[str, Timeline] = field(default_factory=lambda: defaultdict(Timeline))
@@ -136,6 +139,13 @@ def check_stakes(history: History, stakes: Stakes) -> None:
             tuple(stakes.unbonding[account]),
             storage.unbondings.get(account),
         )
+    for account in sorted({*stakes.frozen, *storage.frozen}):
+        require(
+            subject,
+            f"until when {account} can withdraw nothing",
+            stakes.frozen.get(account, 0),
+            storage.frozen.get(account),
+        )
     for delegate, line in stakes.votes.items():
         require(subject, f"the votes of {delegate}", line.last, storage.votes.get(delegate))
     require(subject, "the sum of all stakes", sum(present.values()), storage.total_staked)
@@ -184,7 +194,25 @@ def _apply(history: History, found: Stakes, voting: dict[str, int], touched: set
             require(subject, "the release", time + history.storage.unbonding_period, event.release_at)
             move(event.account, -event.amount)
             found.unbonding[event.account].append((event.amount, event.release_at))
+        case Frozen():
+            before_ = found.frozen.get(event.account, 0)
+            require_that(
+                event.until > before_,
+                subject,
+                f"until when {event.account} can withdraw nothing",
+                f"later than {before_}",
+                event.until,
+            )
+            found.frozen[event.account] = event.until
         case Withdrawn():
+            until = found.frozen.get(event.account, 0)
+            require_that(
+                time >= until,
+                subject,
+                f"the time of the withdrawal of {event.account}",
+                f"from {until}",
+                time,
+            )
             queue = found.unbonding[event.account]
             released = [amount for amount, release_at in queue if release_at <= time]
             require(subject, f"what is released for {event.account}", sum(released), event.amount)

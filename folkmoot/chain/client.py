@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads and transactions on all six contracts, by web3, for the command line, the coordinator and the audit.
+"""Reads and transactions on all contracts, by web3, for the command line, the coordinator and the audit.
 
 Every failure of the chain becomes a `ChainError`: an unreachable node, another chain, a contract that is not there, and
 a revert with its custom error in words. Knows nothing of rounds beyond what the contracts say.
@@ -94,17 +94,28 @@ class Chain:
         w3: The web3 connection.
         rpc: Plain JSON-RPC to the same endpoint, for `events.scan`.
         deployment: The addresses.
-        token, vault, registry, ledger, timelock, governor: The web3 contracts.
+        token, vault, registry, ledger, timelock, governor, arbiter, and the judges: The web3 contracts.
         ledger_reader, vault_reader: Typed reads.
     """
+
+    token: Contract
+    vault: Contract
+    registry: Contract
+    ledger: Contract
+    timelock: Contract
+    governor: Contract
+    fraud_proofs: Contract
+    contributor_faults: Contract
+    data_availability: Contract
+    disputes: Contract
+    arbiter: Contract
 
     def __init__(self, w3: Web3, rpc: Rpc, deployment: Deployment) -> None:
         self.w3 = w3
         self.rpc = rpc
         self.deployment = deployment
-        self.token, self.vault, self.registry, self.ledger, self.timelock, self.governor = (
-            contract_at(w3, role, getattr(deployment, role)) for role in CONTRACTS
-        )
+        for role in CONTRACTS:
+            setattr(self, role, contract_at(w3, role, getattr(deployment, role)))
         self.ledger_reader = LedgerReader(rpc, deployment.ledger)
         self.vault_reader = VaultReader(rpc, deployment.vault)
 
@@ -254,6 +265,10 @@ class Chain:
     def unbondings(self, account: str) -> list[Unbonding]:
         """Return the withdrawals of an account that are under way, the oldest first."""
         return [Unbonding(*entry) for entry in self.read(self.vault.functions.unbondings(account))]
+
+    def frozen_until(self, account: str) -> int:
+        """Return the Unix time before which an account can withdraw nothing; 0 if it was never frozen."""
+        return int(self.read(self.vault.functions.frozenUntil(account)))
 
     def unbonding_period(self) -> int:
         """Return the seconds from a request to the release."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deploying a federation: six transactions of one account, whose addresses are known beforehand.
+"""Deploying a federation: one transaction a contract, of one account, so that the addresses are known beforehand.
 
 The contracts point at each other, so each is given addresses that are computed from the deployer's nonces
 (contracts/README.md). The deployer never holds a role. Afterwards every address, role and parameter is read back and
@@ -19,7 +19,7 @@ from web3 import Web3
 from folkmoot.chain import packaged
 from folkmoot.chain.amounts import UNIT, format_amount
 from folkmoot.chain.client import Chain, chain_errors, endpoint_of, send
-from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.deployment import CONTRACTS, JUDGES, Deployment
 from folkmoot.chain.events import RoleGranted, RoleRevoked, scan
 from folkmoot.chain.rpc import Rpc
 from folkmoot.errors import ArtifactError, ChainError, InputError
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
 ZERO_ADDRESS = "0x" + "0" * 40
 """As the executor of the timelock it stands for anybody."""
-
-ORDER = ("token", "vault", "registry", "ledger", "timelock", "governor")
-"""The contracts in the order of their transactions."""
 
 FIRST_POLICY = 1
 """Number of the policy of the deployment."""
@@ -90,6 +87,15 @@ class Governance:
     """From queueing to the earliest execution."""
     unbonding: int
     """From a request to take stake out to its release."""
+    demand_deposit: int = UNIT
+    """What a demand for data costs until it is answered: what an answer takes of gas, and some more."""
+    dispute_deposit: int = 50 * UNIT
+    """What a dispute costs until a vote has decided it."""
+
+    @property
+    def deciding(self) -> int:
+        """Seconds that a vote takes at most, from the proposal to its execution, if nobody hesitates."""
+        return self.voting_delay + self.voting_period + self.vote_extension + self.timelock_delay
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -105,6 +111,8 @@ class Governance:
             "vote_extension": (0, self.voting_period),
             "timelock_delay": (0, 2**32 - 1),
             "unbonding": (1, 2**32 - 1),
+            "demand_deposit": (0, 2**128 - 1),
+            "dispute_deposit": (0, 2**128 - 1),
         }
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
@@ -203,7 +211,7 @@ def deploy(
     allocations: Mapping[str, int],
     governance: Governance,
 ) -> Deployment:
-    """Deploy the six contracts and verify everything; see `deploy_and_report`."""
+    """Deploy the contracts and verify everything; see `deploy_and_report`."""
     return deploy_and_report(w3, account, genesis, policy, coordinator, allocations, governance).deployment
 
 
@@ -217,13 +225,13 @@ def deploy_and_report(
     governance: Governance,
     progress: Callable[[str], None] = lambda role: None,
 ) -> Report:
-    """Deploy the six contracts and verify every address, role and parameter.
+    """Deploy the contracts and verify every address, role and parameter.
 
     Args:
         w3: Connection to the chain.
         account: Account that pays. It gets no role and no tokens (unless `allocations` names it).
         genesis: The hashes of the initial model.
-        policy: First policy.
+        policy: First policy. Where its verifier is the word `arbiter`, the arbiter's address is put in.
         coordinator: First coordinator.
         allocations: Genesis tokens by account, in units of 1e-18.
         governance: How the assembly works.
@@ -240,11 +248,14 @@ def deploy_and_report(
     with chain_errors("the deployment", endpoint_of(w3)):
         chain_id = w3.eth.chain_id
         nonce = w3.eth.get_transaction_count(account.address, "pending")
-    addresses = {role: predicted_address(account.address, nonce + place) for place, role in enumerate(ORDER)}
+    addresses = {
+        role: predicted_address(account.address, nonce + place) for place, role in enumerate(CONTRACTS)
+    }
+    policy = policy.resolved(addresses["arbiter"])
     arguments = constructor_arguments(addresses, genesis, policy, coordinator, allocations, governance)
     gas: dict[str, int] = {}
     first_block = None
-    for role in ORDER:
+    for role in CONTRACTS:
         progress(role)
         compiled = packaged.contract(role)
         factory: type[Contract] = w3.eth.contract(abi=compiled.abi, bytecode=compiled.bytecode)
@@ -285,7 +296,11 @@ def constructor_arguments(
     allocations: Mapping[str, int],
     governance: Governance,
 ) -> dict[str, list[Any]]:
-    """Return the constructor arguments of each contract, as contracts/README.md lists them."""
+    """Return the constructor arguments of each contract, as contracts/README.md lists them.
+
+    Raises:
+        InputError: the policy's verifier is still a word.
+    """
     token, vault, registry = addresses["token"], addresses["vault"], addresses["registry"]
     ledger, timelock, governor = addresses["ledger"], addresses["timelock"], addresses["governor"]
     return {
@@ -312,7 +327,28 @@ def constructor_arguments(
             governance.quorum_percent,
             governance.vote_extension,
         ],
+        "fraud_proofs": [ledger],
+        "contributor_faults": [ledger],
+        "data_availability": [
+            ledger,
+            token,
+            vault,
+            governance.demand_deposit,
+            answer_window(policy, governance),
+        ],
+        # A dispute waits as long as the bond can be held: the more time voters have to propose.
+        "disputes": [ledger, token, vault, timelock, governance.dispute_deposit, governance.unbonding],
+        "arbiter": [ledger, [addresses[judge] for judge in JUDGES]],
     }
+
+
+def answer_window(policy: Policy, governance: Governance) -> int:
+    """Return the seconds in which a demand for data must be answered.
+
+    As many as a round may be challenged for, so that a coordinator need not look more often than a challenger; at most
+    half of the unbonding time, because a conviction has as many again.
+    """
+    return min(policy.challenge_window, governance.unbonding // 2)
 
 
 def verify(
@@ -334,7 +370,8 @@ def verify(
     chain = Chain(w3, Rpc(endpoint_of(w3)), deployment)
     try:
         facts = [
-            *_verify_parameters(chain, genesis, policy, coordinator, governance),
+            *_verify_parameters(chain, genesis, policy.resolved(deployment.arbiter), coordinator, governance),
+            *_verify_judges(chain, policy, governance),
             *_verify_tokens(chain, allocations),
             *_verify_roles(chain, deployer),
         ]
@@ -350,6 +387,13 @@ def _check(policy: Policy, coordinator: str, allocations: Mapping[str, int], gov
             f"The windows of a round take {windows} seconds together, but stake can leave after "
             f"{governance.unbonding}: a bond could be gone before it can be slashed.",
             remedy="Choose a longer unbonding time or shorter windows.",
+            code="invalid-governance",
+        )
+    if governance.deciding > governance.unbonding:
+        raise InputError(
+            f"A vote takes {governance.deciding} seconds with all its delays, but stake can leave after "
+            f"{governance.unbonding}: a bond could be gone before voters have decided a dispute.",
+            remedy="Choose a longer unbonding time or faster votes.",
             code="invalid-governance",
         )
     if coordinator == ZERO_ADDRESS:
@@ -420,6 +464,29 @@ def _verify_parameters(
     ]
 
 
+def _verify_judges(chain: Chain, policy: Policy, governance: Governance) -> list[str]:
+    place, read = chain.deployment, chain.read
+    judges = [getattr(place, judge) for judge in JUDGES]
+    facts = [
+        _equal(f"the ledger of the {role}", read(getattr(chain, role).functions.ledger()), place.ledger)
+        for role in (*JUDGES, "arbiter")
+    ]
+    demands, disputes = chain.data_availability.functions, chain.disputes.functions
+    facts += [
+        _equal("the token of demands", read(demands.token()), place.token),
+        _equal("the deposit of a demand", read(demands.deposit()), governance.demand_deposit),
+        _equal("the time for an answer", read(demands.answerWindow()), answer_window(policy, governance)),
+        _equal("the token of disputes", read(disputes.token()), place.token),
+        _equal("the deposit of a dispute", read(disputes.deposit()), governance.dispute_deposit),
+        _equal("the time for a decision", read(disputes.decisionWindow()), governance.unbonding),
+        _equal("who decides disputes", read(disputes.governance()), place.timelock),
+        _equal("the arbiter's judges", list(read(chain.arbiter.functions.judges())), judges),
+    ]
+    for judge in judges:
+        _equal(f"whether {judge} is a judge", read(chain.arbiter.functions.isJudge(judge)), True)
+    return facts
+
+
 def _verify_tokens(chain: Chain, allocations: Mapping[str, int]) -> list[str]:
     total = sum(allocations.values())
     supply = chain.read(chain.token.functions.totalSupply())
@@ -472,4 +539,5 @@ def _verify_roles(chain: Chain, deployer: str) -> list[str]:
 
 def governance_to_json(governance: Governance) -> dict[str, Any]:
     """Return the options as JSON, amounts as decimal strings."""
-    return {**asdict(governance), "threshold": str(governance.threshold)}
+    amounts = ("threshold", "demand_deposit", "dispute_deposit")
+    return {**asdict(governance), **{name: str(getattr(governance, name)) for name in amounts}}

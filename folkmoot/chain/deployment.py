@@ -19,8 +19,11 @@ from folkmoot.errors import InputError
 DEPLOYMENT_FILE = "deployment.json"
 """Name that the file has by convention."""
 
-CONTRACTS = ("token", "vault", "registry", "ledger", "timelock", "governor")
-"""The contracts of a deployment, by the names of the fields of `Deployment`."""
+JUDGES = ("fraud_proofs", "contributor_faults", "data_availability", "disputes")
+"""The contracts that the arbiter lets speak, in the order of its list, by the names of the fields of `Deployment`."""
+
+CONTRACTS = ("token", "vault", "registry", "ledger", "timelock", "governor", *JUDGES, "arbiter")
+"""The contracts of a deployment in the order of their creation, by the names of the fields of `Deployment`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,16 @@ class Deployment:
     """TimelockController."""
     governor: str
     """MootGovernor."""
+    fraud_proofs: str
+    """FraudProofs, a judge, as the next ones."""
+    contributor_faults: str
+    """ContributorFaults."""
+    data_availability: str
+    """DataAvailability."""
+    disputes: str
+    """Disputes."""
+    arbiter: str
+    """Arbiter: the verifier that the first policy names, unless it names another or none."""
     genesis_hash: str
     """keccak256 of the genesis file, 0x-hex (docs/protocol.md section 11)."""
 
@@ -65,10 +78,17 @@ class Deployment:
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise _invalid(f"{_camel(name)} must be a non-negative integer, got {value!r}")
             values[name] = value
+        if "governor" in document and "arbiter" not in document:
+            raise InputError(
+                "The deployment file is of an older Folkmoot: it names no arbiter and no judges.",
+                remedy="Those contracts can't be added to a deployment: deploy again with this release.",
+                code="deployment-outdated",
+            )
         for name in CONTRACTS:
-            value = document.get(name)
+            key = _camel(name)
+            value = document.get(key)
             if not isinstance(value, str) or not is_wellformed_address(value):
-                raise _invalid(f"{name} must be an address, got {value!r}")
+                raise _invalid(f"{key} must be an address, got {value!r}")
             values[name] = to_checksum_address(value)
         genesis_hash = document.get("genesisHash")
         if not isinstance(genesis_hash, str) or not _is_hash(genesis_hash):

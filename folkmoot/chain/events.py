@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The events of all six contracts as typed records, in the order in which the chain has them.
+"""The events of all contracts as typed records, in the order in which the chain has them.
 
 Decodes with the packaged ABIs over plain JSON-RPC; knows no web3.
 """
@@ -56,7 +56,7 @@ class Event:
     """What every event has: its place on the chain."""
 
     contract: str
-    """Contract that emitted it: `token`, `vault`, `registry`, `ledger`, `timelock` or `governor`."""
+    """Contract that emitted it, one of `deployment.CONTRACTS`."""
     block: int
     """Number of its block."""
     block_hash: bytes
@@ -183,6 +183,26 @@ class RoundSlashed(Event):
 
 @_record
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContributorSlashed(Event):
+    """A fault of a contributor was proven; `taken` is in units of 1e-18 tokens. The round stands."""
+
+    round: int
+    contributor: str
+    challenger: str
+    taken: int
+
+
+@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundPostponed(Event):
+    """A round becomes final no earlier than this deadline, a Unix time."""
+
+    round: int
+    challenge_deadline: int
+
+
+@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoundSettled(Event):
     """The rewards of a round were credited."""
 
@@ -271,6 +291,15 @@ class Slashed(Event):
     beneficiary: str
     reward: int
     burnt: int
+
+
+@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frozen(Event):
+    """An account can withdraw nothing before `until`, a Unix time."""
+
+    account: str
+    until: int
 
 
 @_record
@@ -542,6 +571,137 @@ class MinDelayChange(Event):
     new_duration: int
 
 
+# The judges: FraudProofs, ContributorFaults, DataAvailability, Disputes
+
+
+@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FraudProven(Event):
+    """An anchor was proven wrong; `lie` is the value of `IFraudProofs.Lie`, `place` the leaf, entry or field."""
+
+    round: int
+    challenger: str
+    lie: int
+    place: int
+
+
+@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultProven(Event):
+    """A contributor was proven at fault; `kind` is the value of `IContributorFaults.Kind`."""
+
+    round: int
+    contributor: str
+    challenger: str
+    kind: int
+
+
+@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demanded(Event):
+    """Somebody demands data; `what` is the value of `IDataAvailability.What`, `answer_by` a Unix time."""
+
+    demand: int
+    round: int
+    demander: str
+    what: int
+    entry: int
+    place: int
+    answer_by: int
+
+
+@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered(Event):
+    """What was demanded: a leaf and its siblings, or a file."""
+
+    demand: int
+    answerer: str
+    values: bytes
+    siblings: bytes
+
+
+@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld(Event):
+    """Nobody answered in time; the round is void."""
+
+    demand: int
+    round: int
+    demander: str
+
+
+@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returned(Event):
+    """The deposit of a demand went back because the round is over."""
+
+    demand: int
+    demander: str
+
+
+@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered(Event):
+    """A contributor delivered one part of its update on chain; `missing` parts are still to come."""
+
+    round: int
+    contributor: str
+    update_root: bytes
+    part: int
+    missing: int
+    values: bytes
+
+
+@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Censored(Event):
+    """An update that was delivered on chain was anchored as not delivered; the round is void."""
+
+    round: int
+    contributor: str
+    entry: int
+
+
+@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisputeOpened(Event):
+    """Somebody disputes a round before the voters, until `decide_by`, a Unix time."""
+
+    round: int
+    challenger: str
+    decide_by: int
+    reason: str
+
+
+@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisputeUpheld(Event):
+    """A vote upheld a dispute; the round is void."""
+
+    round: int
+    challenger: str
+
+
+@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisputeDismissed(Event):
+    """A vote dismissed a dispute; of the deposit, in units of 1e-18 tokens, `burnt` was burnt."""
+
+    round: int
+    challenger: str
+    burnt: int
+
+
+@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisputeReturned(Event):
+    """Nobody decided a dispute; the deposit went back."""
+
+    round: int
+    challenger: str
+
+
 def scan(
     source: Source,
     from_block: int,
@@ -558,7 +718,7 @@ def scan(
         to_block: Last block; nothing is yielded if it is before the first.
         step: Blocks that the first request asks for. It doubles after every answer, up to `MAX_BLOCK_STEP`; it is
             halved where the endpoint finds an answer too large, and does not grow again.
-        contracts: Contracts (`ledger`, ...) whose events are wanted; all six if left out.
+        contracts: Contracts (`ledger`, ...) whose events are wanted; all if left out.
 
     Raises:
         RpcError: the endpoint failed, or its logs do not fit the contracts.

@@ -133,8 +133,11 @@ def activation(chain: Chain, version: int, report_hash: bytes = bytes(32)) -> Ca
 
 
 def policy_change(chain: Chain, policy: Policy) -> Call:
-    """Return the call that adds a policy; new rounds pin it from then on."""
-    return _call(chain, "ledger", "addPolicy", policy.abi_tuple())
+    """Return the call that adds a policy; new rounds pin it from then on.
+
+    Where its verifier is the word `arbiter`, the deployment's arbiter is put in.
+    """
+    return _call(chain, "ledger", "addPolicy", policy.resolved(chain.deployment.arbiter).abi_tuple())
 
 
 def appointment(chain: Chain, coordinator: str) -> Call:
@@ -145,8 +148,8 @@ def appointment(chain: Chain, coordinator: str) -> Call:
 def describe(chain: Chain, call: Call) -> dict[str, Any]:
     """Return what a call does: `kind`, its values, and `text` for people.
 
-    `kind` is `activate`, `add-policy`, `appoint-coordinator`, or `call` for anything else. A policy has a `warning` if
-    its rule can't work: the chain takes any.
+    `kind` is `activate`, `add-policy`, `appoint-coordinator`, `uphold-dispute`, `dismiss-dispute`, or `call` for
+    anything else. A policy has a `warning` if its rule can't work: the chain takes any.
     """
     role = next((r for r in CONTRACTS if getattr(chain.deployment, r) == call.target), None)
     entry = _functions(role).get(call.data[:4]) if role else None
@@ -184,6 +187,13 @@ def describe(chain: Chain, call: Call) -> dict[str, Any]:
             "kind": "appoint-coordinator",
             "coordinator": address,
             "text": f"appoint {address} as coordinator",
+        }
+    if role == "disputes" and name in ("uphold", "dismiss"):
+        does = "void the round and take its coordinator's bond" if name == "uphold" else "the round goes on"
+        return {
+            "kind": f"{name}-dispute",
+            "round": values[0],
+            "text": f"{name} the dispute about round {values[0]}: {does}",
         }
     return _plain(role, entry, call)
 

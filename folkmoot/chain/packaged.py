@@ -19,8 +19,13 @@ NAMES = {
     "ledger": "RoundLedger",
     "timelock": "TimelockController",
     "governor": "MootGovernor",
+    "fraud_proofs": "FraudProofs",
+    "contributor_faults": "ContributorFaults",
+    "data_availability": "DataAvailability",
+    "disputes": "Disputes",
+    "arbiter": "Arbiter",
 }
-"""Contract by its role in a deployment, in the order of the roles' names in `deployment.json`."""
+"""Contract by its role in a deployment, in the order of `deployment.CONTRACTS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Packaged:
 
 @functools.cache
 def contract(role: str) -> Packaged:
-    """Return the compiled contract of a role (`token`, `vault`, `registry`, `ledger`, `timelock`, `governor`)."""
+    """Return the compiled contract of a role, one of `NAMES`."""
     name = NAMES[role]
     document = json.loads((files("folkmoot.chain") / "abi" / f"{name}.json").read_text(encoding="utf-8"))
     return Packaged(name, document["abi"], document["bytecode"])

@@ -26,6 +26,20 @@ PHASES = ("none", "open", "committed", "anchored", "final", "cancelled", "slashe
 PROPOSAL_STATES = ("pending", "active", "canceled", "defeated", "succeeded", "queued", "expired", "executed")
 """Names of `IGovernor.ProposalState`, by value."""
 
+ENUMS = {
+    "IRoundLedger.Phase": PHASES,
+    "IGovernor.ProposalState": PROPOSAL_STATES,
+    "IFraudProofs.Lie": ("aggregate", "outer step", "update", "weight", "header"),
+    "IContributorFaults.Kind": ("two commitments", "false tree", "replay"),
+    "IDataAvailability.What": (
+        *("update", "aggregate", "theta", "momentum"),
+        *("header", "verdicts file", "artifacts file"),
+    ),
+    "IDataAvailability.Status": ("none", "open", "answered", "convicted", "returned"),
+    "IDisputes.Status": ("none", "open", "upheld", "dismissed", "returned"),
+}
+"""Names of the values of the contracts' enumerations."""
+
 REMEDIES = {
     # StakeVault
     "StakeVaultZeroAmount": "Give an amount above zero.",
@@ -34,6 +48,8 @@ REMEDIES = {
     "StakeVaultNothingReleased": "Wait for the next release (`folkmoot balance` shows it); zero: nothing is unbonding.",
     "StakeVaultShareTooLarge": "The beneficiary's share can't be above the whole.",
     "StakeVaultZeroAddress": "Give the address of the account.",
+    "StakeVaultFrozen": "A round of this account waits for a demand or a dispute to be decided; withdraw after the "
+    "time that the error names.",
     # RoundLedger
     "RoundLedgerNotCoordinator": "Only the appointed coordinator may do this: check the key, or vote for another.",
     "RoundLedgerInvalidPolicy": "Correct the field that the error names and propose the policy again. "
@@ -64,6 +80,53 @@ REMEDIES = {
     "RoundLedgerAlreadySettled": "Nothing is left to do: the rewards are credited; take them with `folkmoot claim`.",
     "RoundLedgerNothingToClaim": "Rewards are credited when a round is final and settled; try again then.",
     "RoundLedgerZeroAddress": "Give the address of the account.",
+    "RoundLedgerNotCommitted": "Only who has a commitment in the round can be at fault in it.",
+    "RoundLedgerAlreadyReported": "Nothing is left to do: one round costs a contributor its minimum stake once.",
+    # The arbiter and its judges
+    "ArbiterNotJudge": "Bring the proof to one of the arbiter's judges; the deployment file has them.",
+    "ArbiterInvalidJudges": "Give 1 to 16 judges, each once.",
+    "JudgeNotAnchored": "Only an anchored round that is not final can be challenged; look at its phase with "
+    "`folkmoot status`.",
+    "JudgeRecordMismatch": "Give entries, anchor, header and layout exactly as the ledger recorded them.",
+    "JudgeWrongPath": "Make leaf and path anew from the files that the round's commitments and anchor name.",
+    "JudgeOutOfRange": "Count entries, leaves and levels from 0.",
+    "JudgeSize": "Make the proof anew; a value has another number of bytes than the protocol's.",
+    "FraudProofsNoFraud": "The anchor is right at this place; an honest coordinator can't be struck.",
+    "ContributorFaultsNoFault": "What was brought shows no fault; suspicion costs weight, never stake.",
+    "ContributorFaultsInvalidSignature": "Give the two commitments with the signatures that the contributor made.",
+    "DataAvailabilityTooLate": "Data can be demanded only until the end of the regular challenge window.",
+    "DataAvailabilityTooManyOpen": "Wait until a demand about this round is answered, or demand as one of its "
+    "contributors.",
+    "DataAvailabilityTooManyDemands": "Wait for the answers to your demands; others may ask as well.",
+    "DataAvailabilityNotDemandable": "Ask for leaves and for files by their own functions.",
+    "DataAvailabilityNotDelivered": "Ask for an update that the anchor says arrived.",
+    "DataAvailabilityWrongStatus": "The demand is not open: it was answered, or decided.",
+    "DataAvailabilityWrongTime": "A demand is answered before its time is up, and convicted after.",
+    "DataAvailabilityStillJudged": "Wait until the round is over, or the time for a conviction is.",
+    "DataAvailabilityNotOpen": "An update can be delivered within the commit window only.",
+    "DataAvailabilityAlreadyDelivered": "Deliver the parts that are missing.",
+    "DataAvailabilityInvalidPadding": "Fill up the last leaf of each tensor with the byte 0x80.",
+    "DataAvailabilityNotCensored": "Deliver all parts within the commit window; only then may the anchor not leave "
+    "the update out.",
+    "DataAvailabilityInvalidWindow": "Choose an answer window above zero, at most half of the unbonding time.",
+    "DisputesNotAnchored": "Only an anchored round that is not final can be disputed.",
+    "DisputesTooLate": "A dispute must come within the regular challenge window.",
+    "DisputesWrongStatus": "A round is disputed once; look at what became of the dispute.",
+    "DisputesNotGovernance": "Only the voters decide: propose it.",
+    "DisputesTooEarly": "Wait until the time for a decision is over.",
+    "DisputesInvalidWindow": "Choose a decision window above zero, at most the unbonding time.",
+    "LayoutInvalid": "Give eight bytes for each tensor of the manifest.",
+    "MerkleSumInvalidByte": "The byte 0x00 stands for no coordinate; encode the update anew.",
+    "MerkleSumLeafSize": "A leaf has 256 bytes.",
+    "MerkleTreeIndexOutOfRange": "Name a leaf that the tree has.",
+    "OpeningsIndexOutOfRange": "Name a leaf that the tree has.",
+    "OpeningsLeafSize": "A leaf has 256 bytes.",
+    "OpeningsPathLength": "Give one sibling for each level of the tree.",
+    "OpeningsSumTooLarge": "Make the path anew: its sums are more than a tree can have.",
+    "OpeningsWrongHint": "Make the hints of the trimmed sum anew from the updates that count.",
+    "OuterStepEmpty": "Name a leaf with coordinates.",
+    "OuterStepExponentOutOfRange": "Exponents are from -40 to 4.",
+    "WeightedSumLeafSize": "A leaf has 256 bytes.",
     # ModelRegistry
     "ModelRegistryAlreadyRegistered": "Nothing is left to do: the version is registered.",
     "ModelRegistryUnknownVersion": "Name a version that `folkmoot status` lists: a round becomes a version once final.",
@@ -140,9 +203,10 @@ PANICS = {
 
 _AMOUNT_ERRORS = re.compile(r"^(StakeVault|ERC20|RoundLedgerStakeTooLow|GovernorInsufficientProposerVotes)")
 _AMOUNTS = {"stake", "requested", "required", "balance", "allowance", "needed", "votes", "threshold"}
-_TIMES = {"time", "notBefore", "deadline", "nextReleaseAt", "expiry"}
+_TIMES = {"time", "notBefore", "deadline", "nextReleaseAt", "expiry", "until", "answerBy", "decideBy"}
 _PREFIX = re.compile(
-    r"^(RoundLedger|StakeVault|ModelRegistry|Governor|Timelock|AccessControl|ERC20|ERC2612|ERC5805|ERC6372|Votes|ECDSA)"
+    r"^(RoundLedger|StakeVault|ModelRegistry|Governor|Timelock|AccessControl|ERC20|ERC2612|ERC5805|ERC6372|Votes|ECDSA"
+    r"|Arbiter|Judge|FraudProofs|ContributorFaults|DataAvailability|Disputes|Openings)"
 )
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z0-9]*")
 
@@ -224,8 +288,7 @@ def _bytes(data: bytes | str | None) -> bytes:
 
 
 def _enum(entry: dict[str, Any], value: Any) -> str | None:
-    kind = entry.get("internalType", "")
-    names = PHASES if kind.endswith(".Phase") else PROPOSAL_STATES if kind.endswith(".ProposalState") else ()
+    names: tuple[str, ...] = ENUMS.get(entry.get("internalType", "").removeprefix("enum "), ())
     return names[value] if isinstance(value, int) and value < len(names) else None
 
 

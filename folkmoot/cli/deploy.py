@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from folkmoot.cli.options import (
+    GAS_PRICE_DEFAULT,
     RPC_DEFAULT,
+    GasPriceInTokens,
     Json,
     KeystorePath,
     PasswordFile,
@@ -80,16 +82,26 @@ def deploy(
     unbonding: Annotated[
         int | None, typer.Option(min=1, help="Seconds until stake can be withdrawn.")
     ] = None,
+    demand_deposit: Annotated[
+        str | None, typer.Option(help="Tokens that a demand for data costs until it is answered.")
+    ] = None,
+    dispute_deposit: Annotated[
+        str | None, typer.Option(help="Tokens that a dispute costs until it is decided.")
+    ] = None,
+    gas_price: GasPriceInTokens = GAS_PRICE_DEFAULT,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the deployment file.")] = False,
     json_: Json = False,
 ) -> None:
-    """Deploy the six contracts and verify every address, role and parameter. The deployer keeps no role.
+    """Deploy the contracts and verify every address, role and parameter. The deployer keeps no role.
+
+    The arbiter and its judges belong to it: where the policy's verifier is `arbiter`, anybody can prove fraud.
 
     Example: folkmoot deploy --rpc http://127.0.0.1:8545 --genesis genesis.json --policy policy.json
     --coordinator 0x... --allocate 0x...=1000 --profile demo --out deployment.json
     """
     from folkmoot import policy_file
     from folkmoot.chain.amounts import parse_address, parse_amount
+    from folkmoot.chain.bonds import bond_warning
 
     if out.exists() and not force:
         raise InputError(
@@ -105,6 +117,8 @@ def deploy(
         "threshold": None if threshold is None else parse_amount(threshold),
         "timelock_delay": timelock_delay,
         "unbonding": unbonding,
+        "demand_deposit": None if demand_deposit is None else parse_amount(demand_deposit),
+        "dispute_deposit": None if dispute_deposit is None else parse_amount(dispute_deposit),
     }
     require_web3()
     assembly = governance_of(profile, {name: value for name, value in changes.items() if value is not None})
@@ -118,6 +132,10 @@ def deploy(
             f"({rules.challenge_window} s): a vote can take effect before fraud must be proven.",
             json_,
         )
+
+    warning = bond_warning(rules, parse_amount(gas_price))
+    if warning:
+        note(f"Warning: {warning}", json_)
 
     from folkmoot.chain.client import connect_web3
     from folkmoot.chain.deploy import deploy_and_report, governance_to_json
@@ -136,6 +154,7 @@ def deploy(
         "governance": governance_to_json(assembly),
         "gasUsed": report.gas,
         "verified": report.facts,
+        "warning": warning,
     }
     shown = {key: str(value) for key, value in report.deployment.to_json().items()}
     shown["gas used"] = f"{sum(report.gas.values()):,}"

@@ -14,8 +14,10 @@ from folkmoot.chain.texts import readable
 from folkmoot.cli import reports
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
+    GAS_PRICE_DEFAULT,
     RPC_DEFAULT,
     DeploymentPath,
+    GasPriceInTokens,
     Json,
     KeystorePath,
     PasswordFile,
@@ -83,6 +85,7 @@ def propose(
         str | None, typer.Option(help="First line of the proposal's text.", show_default=False)
     ] = None,
     text: Annotated[str, typer.Option(help="More text for the voters.")] = "",
+    gas_price: GasPriceInTokens = GAS_PRICE_DEFAULT,
     rpc: RpcUrl = RPC_DEFAULT,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
@@ -105,6 +108,9 @@ def propose(
     report_hash = bytes(32) if content is None else hashlib.sha256(content).digest()
     with connected(rpc, deployment) as chain:
         call = _call(chain, version, report_hash, policy, coordinator)
+        warning = _bond_warning(chain, policy, gas_price)
+        if warning:
+            note(f"Warning: {warning}", json_)
         if content is not None and version is not None:
             _require_about(chain, content, version)
         what = governance.describe(chain, call)["text"]
@@ -123,6 +129,7 @@ def propose(
             "proposal": made.to_json(chain),
             "transaction": receipt["transactionHash"].to_0x_hex(),
             "reportHash": "0x" + report_hash.hex() if report else None,
+            "warning": warning,
         }
     emit(
         document,
@@ -403,6 +410,24 @@ def _call(
     if policy is not None:
         return governance.policy_change(chain, policy_file.load(policy))
     return governance.appointment(chain, parse_address(coordinator or ""))
+
+
+def _bond_warning(chain: Chain, path: Path | None, gas_price: str) -> str | None:
+    """Say what is wrong with the bond or the verifier of a policy that is proposed, if anything is."""
+    from folkmoot import policy_file
+    from folkmoot.chain.amounts import parse_amount
+    from folkmoot.chain.bonds import bond_warning
+    from folkmoot.policy import NO_VERIFIER
+
+    if path is None:
+        return None
+    policy = policy_file.load(path).resolved(chain.deployment.arbiter)
+    if policy.verifier not in (NO_VERIFIER, chain.deployment.arbiter):
+        return (
+            f"The policy's verifier {policy.verifier} is not the deployment's arbiter: whatever it says, a round is "
+            "void and a bond is gone. Know its code."
+        )
+    return bond_warning(policy, parse_amount(gas_price))
 
 
 def _report_of(

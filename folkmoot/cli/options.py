@@ -24,6 +24,18 @@ if TYPE_CHECKING:
 DEFAULT_RPC = "http://127.0.0.1:8545"
 """Endpoint of a local node."""
 
+GAS_PRICE_DEFAULT = "1"
+"""Tokens that 1,000,000 gas are assumed to cost."""
+
+GasPriceInTokens = Annotated[
+    str,
+    typer.Option(
+        "--gas-price-in-tokens",
+        metavar="AMOUNT",
+        help="What you think 1,000,000 gas cost, in tokens. Only to warn of a bond that is too low for a proof to pay.",
+    ),
+]
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 RpcUrl = Annotated[

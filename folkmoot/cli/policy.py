@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from folkmoot.cli.options import Json
-from folkmoot.cli.output import emit, pairs
+from folkmoot.cli.options import GAS_PRICE_DEFAULT, GasPriceInTokens, Json
+from folkmoot.cli.output import emit, note, pairs
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
     from folkmoot.policy import Policy
+
+ARBITER = "arbiter"
+"""As `folkmoot.policy.ARBITER`, which is not imported for a help text."""
 
 MEAN_SQUARE_CAP = 64**2
 """Largest mean square of an update's integers: the square of four times the target of 16 (docs/protocol.md 10)."""
@@ -45,6 +48,15 @@ def policy(
     reward: Annotated[
         str, typer.Option(help="Tokens for a final round: equal shares, each paid by weight.")
     ] = "100",
+    verifier: Annotated[
+        str,
+        typer.Option(
+            metavar="arbiter|none|ADDRESS",
+            help="Who may void a round of this policy: the deployment's arbiter, which believes proofs only; nobody; "
+            "or a contract of your own.",
+        ),
+    ] = ARBITER,
+    gas_price: GasPriceInTokens = GAS_PRICE_DEFAULT,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the policy file.")] = False,
     json_: Json = False,
 ) -> None:
@@ -56,6 +68,7 @@ def policy(
 
     from folkmoot import policy_file
     from folkmoot.chain.amounts import parse_amount
+    from folkmoot.chain.bonds import bond_warning
 
     if out.exists() and not force:
         raise InputError(
@@ -73,11 +86,17 @@ def policy(
         bond=parse_amount(bond),
         reward=parse_amount(reward),
         min_contributors=min_contributors,
+        verifier=parse_verifier(verifier),
     )
+    warning = bond_warning(made, parse_amount(gas_price))
     document = policy_file.to_json(made)
     out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     shown = {key: str(value) for key, value in document.items()}
-    emit({"policy": document, "path": str(out)}, json_, pairs(shown), f"Written to {out}.")
+    emit(
+        {"policy": document, "path": str(out), "warning": warning}, json_, pairs(shown), f"Written to {out}."
+    )
+    if warning:
+        note(f"Warning: {warning}", json_)
 
 
 def suggest(
@@ -90,6 +109,7 @@ def suggest(
     bond: int,
     reward: int,
     min_contributors: int | None = None,
+    verifier: str = ARBITER,
 ) -> Policy:
     """Return a policy for a model: the windows of a profile, and a cap on the mean square of an update.
 
@@ -102,6 +122,7 @@ def suggest(
         bond: Of the coordinator.
         reward: Of a round.
         min_contributors: Fewest commitments of a round; None for as few as the rule works with, at least 2.
+        verifier: Who may void a round: an address, or `arbiter` for the arbiter of the deployment to come.
 
     Raises:
         InputError: there is no such profile or rule, a value is out of range, or the rule can't work.
@@ -134,9 +155,24 @@ def suggest(
         min_stake=min_stake,
         bond=bond,
         reward=reward,
+        verifier=verifier,
     )
     check_policy_rule(made)
     return made
+
+
+def parse_verifier(text: str) -> str:
+    """Return a policy's verifier from `arbiter`, `none` or an address.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    from folkmoot.chain.amounts import parse_address
+    from folkmoot.policy import NO_VERIFIER
+
+    if text == ARBITER:
+        return ARBITER
+    return NO_VERIFIER if text == "none" else parse_address(text)
 
 
 def parse_rule(text: str) -> tuple[str, tuple[int, ...]]:

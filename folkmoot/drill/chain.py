@@ -38,7 +38,7 @@ from folkmoot.hashing import keccak
 from folkmoot.header import RoundHeader, derive_seed
 from folkmoot.lineage import Lineage, PastRound
 from folkmoot.local.anvil import Anvil
-from folkmoot.policy import Policy
+from folkmoot.policy import ARBITER, Policy
 from folkmoot.rewards import payments
 from folkmoot.round import Anchor, RoundOutcome, compute_round
 from folkmoot.updates import MemoryUpdate
@@ -107,7 +107,7 @@ class ChainReport:
     refusals: tuple[Refusal, ...]
     """In the order of rounds and contributors."""
     deployment_gas: int
-    """Gas of the six contracts' creation."""
+    """Gas of the contracts' creation."""
     gas: dict[str, tuple[int, ...]]
     """Gas of each step, one a round."""
 
@@ -188,6 +188,7 @@ class ChainRun(Run):
             min_stake=STAKE,
             bond=BOND,
             reward=REWARD,
+            verifier=ARBITER,
         )
         check_policy_rule(self.policy)
         self.exponents = self._calibrated()
@@ -410,7 +411,7 @@ class ChainRun(Run):
             chain.close()
             raise
         gas = sum(report.gas.values())
-        self.say(f"six contracts deployed for {gas:,} gas, {len(self.accounts)} contributors staked")
+        self.say(f"{len(report.gas)} contracts deployed for {gas:,} gas, {len(self.accounts)} contributors staked")
         return chain, gas
 
     def _send(self, step: str, function: str, *arguments: Any) -> None:

@@ -566,6 +566,16 @@ class DeploymentView(View):
     """TimelockController."""
     governor: str
     """MootGovernor."""
+    fraud_proofs: str
+    """FraudProofs."""
+    contributor_faults: str
+    """ContributorFaults."""
+    data_availability: str
+    """DataAvailability."""
+    disputes: str
+    """Disputes."""
+    arbiter: str
+    """Arbiter."""
     genesis_hash: str
     """keccak of the genesis file."""
 

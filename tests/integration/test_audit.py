@@ -86,7 +86,11 @@ def test_an_honest_history_passes_and_is_counted(history: World) -> None:
     assert found.active[0] == 1
     assert (found.model_head, found.state_root) == (4, history.states[4].root(MANIFEST.hash))
     assert found.rewards == factories.policy().reward // 4
-    assert found.notes == ["3 MOOT lie in the vault without being staked: a gift."]
+    verifier = factories.account("verifier").address
+    assert found.notes[0] == "3 MOOT lie in the vault without being staked: a gift."
+    assert [note.partition(",")[0] for note in found.notes[1:]] == [
+        f"Policy {number} names the verifier {verifier}" for number in (1, 2)
+    ]
     assert found.hashed > 12 * MANIFEST.size
     assert rounds == [(number, 5) for number in range(1, 6)]
     assert "genesis" in steps

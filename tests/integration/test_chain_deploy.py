@@ -18,8 +18,10 @@ from folkmoot.chain.deploy import (
     predicted_address,
     verify,
 )
+from folkmoot.chain.deployment import CONTRACTS, JUDGES
 from folkmoot.errors import ChainError, ContractRefused, InputError, RpcError
 from folkmoot.local.anvil import Anvil
+from folkmoot.policy import ARBITER
 from tests import factories
 
 HOLDER = factories.account("ada").address
@@ -43,7 +45,10 @@ def test_every_profile_deploys_and_is_verified(anvil: Anvil, profile: str) -> No
     anvil.fund(deployer.address)
     windows = PROFILES[profile].windows
     policy = factories.policy(
-        commit_window=windows.commit, anchor_window=windows.anchor, challenge_window=windows.challenge
+        commit_window=windows.commit,
+        anchor_window=windows.anchor,
+        challenge_window=windows.challenge,
+        verifier=ARBITER,
     )
     progress: list[str] = []
     report = deploy_and_report(
@@ -52,12 +57,13 @@ def test_every_profile_deploys_and_is_verified(anvil: Anvil, profile: str) -> No
         **_arguments(policy=policy, governance=PROFILES[profile].governance),
         progress=progress.append,
     )
-    assert progress == ["token", "vault", "registry", "ledger", "timelock", "governor"]
-    assert len(report.facts) == 28
+    assert progress == list(CONTRACTS)
+    assert list(report.gas) == list(CONTRACTS)
+    assert len(report.facts) == 28 + len(JUDGES) + 1 + 8
     assert "what the deployer holds is no role" in report.facts
     assert all(gas < 16_777_216 for gas in report.gas.values())
     chain = Chain.connect(anvil.url, report.deployment)
-    assert chain.policy(1) == policy
+    assert chain.policy(1) == replace(policy, verifier=report.deployment.arbiter)
     assert PROFILES[profile].governance.timelock_delay >= windows.challenge, "a vote can't outrun a challenge"
     chain.close()
 

@@ -19,6 +19,7 @@ import numpy as np
 from eth_abi.abi import encode
 from eth_account import Account
 
+from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.rpc import ROUND_TYPE, Phase
 from folkmoot.codec import decode_update
 from folkmoot.commitment import Commitment, Domain
@@ -102,14 +103,9 @@ class World:
     @property
     def deployment(self) -> dict[str, Any]:
         other = "0x" + "b2" * 20
-        names = ("token", "vault", "registry", "timelock", "governor")
-        return {
-            "chainId": CHAIN_ID,
-            "block": 1,
-            "ledger": self.domain.verifying_contract,
-            **dict.fromkeys(names, other),
-            "genesisHash": "0x" + "00" * 32,
-        }
+        addresses = {**dict.fromkeys(CONTRACTS, other), "ledger": self.domain.verifying_contract}
+        made = Deployment(chain_id=CHAIN_ID, block=1, genesis_hash="0x" + "00" * 32, **addresses)
+        return made.to_json()
 
     def publish(self, data: bytes) -> str:
         name = hashlib.sha256(data).hexdigest()

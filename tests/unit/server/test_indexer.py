@@ -10,7 +10,7 @@ import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.deployment import CONTRACTS, Deployment
 from server.chain.indexer import Indexer, by_name
 from server.db import events, schema
 from server.db.engine import Database
@@ -18,7 +18,7 @@ from tests.unit.server.scripted_node import ScriptedNode
 
 ADDRESSES = {
     name: "0x" + f"{number:02x}" * 20
-    for number, name in enumerate(("token", "vault", "registry", "ledger", "timelock", "governor"), 1)
+    for number, name in enumerate(CONTRACTS, 1)
 }
 DEPLOYMENT = Deployment(chain_id=31337, block=1, genesis_hash="0x" + "00" * 32, **ADDRESSES)
 
