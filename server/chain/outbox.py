@@ -138,6 +138,10 @@ class Outbox:
             self._update(row, state="signed", block_number=None, block_hash=None, gas_used=None)
         settled = latest.number - self._confirmations + 1
         if settled >= 0 and self._node.transaction_count(self._account.address, settled) > row.nonce:
+            receipt = self._node.receipt(row.hash)
+            if receipt is not None:  # it was mined between the two questions
+                self._settle(row, receipt, latest)
+                return
             logger.warning(
                 "transaction %s lost its nonce %d to another one; signing again", row.purpose, row.nonce
             )

@@ -49,6 +49,8 @@ class RoundFiles:
     """What was decided about its entries."""
     momentum_root: bytes
     """Root of the momentum after it, 32 bytes."""
+    base_momentum_root: bytes | None
+    """Root of the momentum before it, if the files of its base are not there to tell."""
     sizes: dict[str, int]
     """Bytes of each file, by sha256."""
 
@@ -85,13 +87,13 @@ class Importer:
         self._file(0, "first state", genesis.state, state_size(manifest))
         return check_genesis(self.history, Files(FolderSource(self.store.root)))
 
-    def round(self, found: Round, origin: Origin, base_state: str) -> RoundFiles:
+    def round(self, found: Round, origin: Origin, base_state: str | None) -> RoundFiles:
         """Import the files of an anchored round.
 
         Args:
             found: The round, as the chain has it.
             origin: The genesis.
-            base_state: sha256 of the state that it trained from.
+            base_state: sha256 of the state that it trained from; None if its base was restored without files.
 
         Raises:
             ArtifactError: A file can't be had; the message says which, and of which round.
@@ -107,7 +109,11 @@ class Importer:
             ("the round in the artifacts file", number, artifacts.round),
             ("the hash of the header", found.opened.header_hash, header.hash),
             ("the manifest in the artifacts file", origin.genesis.manifest, artifacts.manifest),
-            ("the base state in the artifacts file", base_state, artifacts.base_state),
+            (
+                "the base state in the artifacts file",
+                base_state or artifacts.base_state,
+                artifacts.base_state,
+            ),
             ("the number of updates", len(found.commits), len(artifacts.updates)),
             ("the number of exponents", len(manifest.tensors), len(artifacts.next_exponents)),
         ):
@@ -115,13 +121,17 @@ class Importer:
         verdicts = self._verdicts(found, artifacts)
         self._updates(found, artifacts, manifest)
         self._aggregate(found, artifacts, manifest)
-        momentum_root = self._state(found, artifacts, origin)
+        before = None
+        if base_state is None:
+            before = self._state(number, "base state", artifacts.base_state, found.base_state_root, origin)
+        momentum_root = self._state(number, "state", artifacts.state, anchor.state_root, origin)
         names = {*artifacts.files(), self.store.by_keccak(anchor.artifacts_hash.hex())}
         return RoundFiles(
             artifacts,
             self.store.by_keccak(anchor.artifacts_hash.hex()),
             verdicts,
             momentum_root,
+            before,
             {name: self.sizes[name] for name in names},
         )
 
@@ -180,15 +190,14 @@ class Importer:
         root = tree(AGGREGATE, leaf_hashes(AGGREGATE, leaves)).root
         require(subject, "the root of the aggregate", anchor.aggregate_root, root)
 
-    def _state(self, found: Round, artifacts: Artifacts, origin: Origin) -> bytes:
-        anchor = found.anchor
-        assert anchor is not None  # noqa: S101
-        path = self._file(found.number, "state", artifacts.state, state_size(origin.manifest))
-        subject = Subject(check=_CHECK, round=found.number, artifact=artifacts.state)
+    def _state(self, number: int, what: str, sha256: str, root: bytes, origin: Origin) -> bytes:
+        """Import a state with a root; return the root of its momentum."""
+        path = self._file(number, what, sha256, state_size(origin.manifest))
+        subject = Subject(check=_CHECK, round=number, artifact=sha256)
         with path.open("rb") as file:
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        state = _parsed(subject, "the state", lambda: State.from_bytes(view, origin.manifest))
-        require(subject, "the state root", anchor.state_root, state.root(origin.manifest.hash))
+        state = _parsed(subject, f"the {what}", lambda: State.from_bytes(view, origin.manifest))
+        require(subject, f"the root of the {what}", root, state.root(origin.manifest.hash))
         return state.momentum_tree().root
 
     # Fetching

@@ -28,6 +28,7 @@ from folkmoot.chain.client import check_deployment
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.rpc import Phase, Rpc
 from folkmoot.errors import ArtifactError, AuditFailure, ChainError, DatabaseError
+from folkmoot.header import RoundHeader
 from folkmoot.lineage import window
 from folkmoot.mirror import ArtifactSource
 from folkmoot.mirroring.commitments import reports
@@ -97,7 +98,7 @@ def restore(
         progress: Called with what is done next.
 
     Raises:
-        DatabaseError: The database has rounds in it already (`database-not-empty`).
+        DatabaseError: The database has rounds in it already (`database-not-empty`), or another schema.
         ArtifactError: A file can't be had.
         AuditFailure: The chain contradicts itself, or a file is not what it commits to.
         ChainError: The endpoint failed, serves another chain, or transactions of the account are under way
@@ -106,7 +107,9 @@ def restore(
     deployment = Deployment.load(settings.resolve(settings.deployment))
     database = Database.open(settings.resolved_database_url)
     try:
-        schema.upgrade(database.engine)
+        if schema.current(database.engine) is None:
+            schema.upgrade(database.engine)
+        schema.check(database.engine)  # one that is there is not changed: it may hold what would be lost
         require_empty(database, settings)
         with Rpc(settings.rpc_url) as rpc:
             check_deployment(rpc, deployment)
@@ -218,10 +221,7 @@ def _files(
             continue
         progress(f"files of round {number}")
         try:
-            base_state = states.get(past.base)
-            if base_state is None:
-                raise ArtifactError(f"The files of round {past.base}, its base, are not there.")
-            found[number] = importer.round(past, origin, base_state)
+            found[number] = importer.round(past, origin, states.get(past.base))
         except (ArtifactError, AuditFailure) as error:
             if not past.voided and (number >= from_round or number in needed):
                 raise
@@ -253,12 +253,15 @@ def _write(
     bases = {0: Base(genesis.state, origin.state.momentum_tree().root, genesis.exponents)}
     with database.write() as session:
         for number, past in ledger.rounds.items():
+            kept = files.get(number)
             base = bases.get(past.base, UNKNOWN)
-            row = rows.add(session, past, base, files.get(number))
+            if kept is not None and kept.base_momentum_root is not None:
+                exponents = RoundHeader.decode(kept.artifacts.header).exponents
+                base = Base(kept.artifacts.base_state, kept.base_momentum_root, exponents)
+            row = rows.add(session, past, base, kept)
             restored.rounds[row.step] += 1
             _note_open(past, restored, rows.account)
-            if number in files:
-                kept = files[number]
+            if kept is not None:
                 listed = kept.artifacts
                 bases[number] = Base(listed.state, kept.momentum_root, listed.next_exponents)
         for sha256 in reports(rows.history.events, rows.history.deployment):
