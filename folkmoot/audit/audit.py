@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,12 +32,20 @@ from folkmoot.audit.rounds import Round, check_rounds, replay
 from folkmoot.audit.stakes import check_stakes, fold_stakes
 from folkmoot.chain.amounts import format_amount
 from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.events import Censored, DisputeUpheld, Event, Withheld
 from folkmoot.chain.rpc import Phase, Rpc
 from folkmoot.errors import ArtifactError, AuditFailure
 from folkmoot.mirror import ArtifactSource
 
 RPC_TIMEOUT = 60.0
 """Seconds that one request may take: some logs are long."""
+
+
+_TOLD: Mapping[type[Event] | type[None], str] = {
+    Withheld: "what it had anchored was demanded, and nobody showed it in time",
+    Censored: "an update that was delivered on chain was anchored as not delivered",
+}
+"""Why a round was slashed, where that can't be recomputed from its artifacts."""
 
 
 @dataclass
@@ -246,13 +254,16 @@ def _voided_note(recomputation: Recomputation, found: Round) -> str:
     """Say what recomputing a void round shows; whatever it shows, the round changed nothing."""
     if found.phase != Phase.SLASHED:
         return f"Round {found.number} is void: it was built on a round that was slashed."
+    told = _TOLD.get(type(found.judgment))
+    if told:
+        return f"Round {found.number} was slashed: {told}."
     try:
         recomputation.check_outcome(found, recomputation.check_header(found))
     except AuditFailure as failure:
         return f"Round {found.number} was slashed; recomputing it fails as well. {failure.message}"
     except ArtifactError as error:
         return f"Round {found.number} was slashed; it could not be recomputed. {error.message}"
-    return (
-        f"Warning: round {found.number} was slashed, but its anchor is right: the verifier of policy "
-        f"{found.policy_id} took an honest bond."
+    who = (
+        "voters" if isinstance(found.judgment, DisputeUpheld) else f"the verifier of policy {found.policy_id}"
     )
+    return f"Warning: round {found.number} was slashed, but its anchor is right: {who} took an honest bond."

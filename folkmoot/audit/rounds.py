@@ -100,6 +100,8 @@ class Round:
     """Contributors who paid for a fault."""
     slashed: RoundSlashed | None = None
     """The proof of fraud."""
+    judgment: Event | None = None
+    """What a judge of the deployment's arbiter said when it was slashed."""
     settled: RoundSettled | None = None
     """The settlement of its rewards."""
     finalized: RoundFinalized | None = None
@@ -566,7 +568,7 @@ def _match_slash(
 def _check_judgments(history: History, ledger: Ledger) -> None:
     """Find, for each act of our arbiter, what one of its judges said about the round in the same transaction."""
     spoken = {
-        (event.transaction, type(event), getattr(event, "round", 0))
+        (event.transaction, type(event), getattr(event, "round", 0)): event
         for event in history.events
         if event.contract in JUDGES
     }
@@ -577,13 +579,17 @@ def _check_judgments(history: History, ledger: Ledger) -> None:
         number: int = getattr(event, "round", 0)
         if ledger.rounds[number].policy.verifier != history.deployment.arbiter:
             continue
-        require_that(
-            any((event.transaction, kind, number) in spoken for kind in kinds),
-            Subject(check=_CHECK, round=number, event=event),
-            "what a judge said",
-            " or ".join(kind.__name__ for kind in kinds),
-            None,
-        )
+        places = [(event.transaction, kind, number) for kind in kinds]
+        said = next((spoken[place] for place in places if place in spoken), None)
+        if said is None:
+            raise mismatch(
+                Subject(check=_CHECK, round=number, event=event),
+                "what a judge said",
+                " or ".join(kind.__name__ for kind in kinds),
+                None,
+            )
+        if isinstance(event, RoundSlashed):
+            ledger.rounds[number].judgment = said
 
 
 def _known(ledger: Ledger, event: Event, number: int) -> Round:

@@ -115,7 +115,8 @@ class World:
         folder.put(genesis.to_json(), by_keccak=True)
         roots = GenesisRoots(MANIFEST.hash, state.root(MANIFEST.hash), genesis.hash)
         made = factories.federation(anvil, genesis=roots, first_policy=policy)
-        return cls(made, folder, {0: state}, {0: EXPONENTS}, [policy])
+        resolved = policy.resolved(made.deployment.arbiter)
+        return cls(made, folder, {0: state}, {0: EXPONENTS}, [resolved])
 
     def copied(self, path: Path) -> World:
         """Return a world that can go another way, with a copy of the artifacts."""

@@ -90,7 +90,7 @@ class Script:
         self.times[self.number], self.logs = time, 0
         return self
 
-    def add(self, kind: type[Event], contract: str, **fields: Any) -> Event:
+    def add(self, kind: type[Event], contract: str, /, **fields: Any) -> Event:
         """Add an event to the block."""
         made = kind(
             contract=contract,

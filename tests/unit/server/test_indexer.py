@@ -16,10 +16,7 @@ from server.db import events, schema
 from server.db.engine import Database
 from tests.unit.server.scripted_node import ScriptedNode
 
-ADDRESSES = {
-    name: "0x" + f"{number:02x}" * 20
-    for number, name in enumerate(CONTRACTS, 1)
-}
+ADDRESSES = {name: "0x" + f"{number:02x}" * 20 for number, name in enumerate(CONTRACTS, 1)}
 DEPLOYMENT = Deployment(chain_id=31337, block=1, genesis_hash="0x" + "00" * 32, **ADDRESSES)
 
 
