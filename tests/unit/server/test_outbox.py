@@ -10,6 +10,7 @@ import pytest
 
 from folkmoot.errors import ContractRefused, RpcError
 from server.chain import outbox
+from server.chain.node import Receipt
 from server.chain.outbox import Outbox
 from server.db import schema
 from server.db.engine import Database
@@ -64,6 +65,29 @@ def test_transaction_is_confirmed_at_depth(database: Database, node: ScriptedNod
     assert not box.tick()
     assert len(node.sent) == 1
     assert not want(database, "open:1")
+
+
+def test_a_receipt_that_comes_late_is_not_a_lost_nonce(database: Database) -> None:
+    """Some nodes count a transaction before they show its receipt."""
+
+    class Late(ScriptedNode):
+        hidden = 0
+
+        def receipt(self, transaction_hash: str) -> Receipt | None:
+            if self.hidden:
+                self.hidden -= 1
+                return None
+            return super().receipt(transaction_hash)
+
+    node = Late()
+    box = Outbox(database, node, ACCOUNT, 31337, confirmations=1)
+    want(database, "anchor:1")
+    box.tick()
+    node.mine()
+    node.hidden = 1
+    box.tick()
+    assert row(database, "anchor:1").state == "confirmed"
+    assert len(node.sent) == 1
 
 
 def test_same_bytes_are_sent_until_they_are_mined(
