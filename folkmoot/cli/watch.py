@@ -185,6 +185,12 @@ def watch(
     always: Annotated[
         bool, typer.Option("--always", help="Challenge where it costs more than it wins.")
     ] = False,
+    deposits: Annotated[
+        bool,
+        typer.Option(
+            help="Demand withheld files and open disputes on the chain; each costs a deposit meanwhile."
+        ),
+    ] = True,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Recompute every round as it is anchored, and prove on the chain what is wrong.
@@ -211,7 +217,7 @@ def watch(
         _opened(artifacts),
         Journal.open(folder, addresses.chain_id, addresses.ledger),
         log,
-        Options(account, token_value, always),
+        Options(account, token_value, always, deposits),
         numbers,
     )
     server = serve(numbers, metrics) if metrics is not None else None

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import requests
 from eth_utils.address import to_checksum_address
+from web3 import HTTPProvider, Web3
 
 from folkmoot.chain import refusals
-from folkmoot.chain.client import TX_GAS_LIMIT, chain_errors, connect_web3, endpoint_of, send
+from folkmoot.chain.client import TX_GAS_LIMIT, chain_errors, send
 from folkmoot.chain.deployment import Deployment
-from folkmoot.chain.rpc import LedgerReader, Phase, Rpc, VaultReader
+from folkmoot.chain.rpc import DEFAULT_TIMEOUT, LedgerReader, Phase, Rpc, VaultReader
 from folkmoot.errors import ContractRefused, FolkmootError, RpcError
 from folkmoot.fraud import proof as proofs
 from folkmoot.fraud.case import Case
@@ -20,7 +24,6 @@ from folkmoot.policy import NO_VERIFIER
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
-    from web3 import Web3
     from web3.types import TxReceipt
 
 CHALLENGER_SHARE = 2
@@ -131,12 +134,39 @@ def challenge(rpc_url: str, cost: Cost, proof: Proof, account: LocalAccount) -> 
         ChallengeFailed: ``already-void`` or ``window-over``: somebody or the clock was faster.
         ChainError: it could not be sent, or was not mined in time.
     """
-    w3 = connect_web3(rpc_url)
-    function = _function(w3, cost.judge, proof)
-    try:
-        return send(w3, function, account)
-    except ContractRefused as error:
-        raise explained(error) from error
+    return transact(rpc_url, account, proofs.CONTRACT, cost.judge, proof.function, *proof.arguments)
+
+
+def transact(
+    rpc_url: str, account: LocalAccount, contract: str, address: str, function: str, *arguments: Any
+) -> TxReceipt:
+    """Call a function of a contract, by its name in Solidity, and wait until that is mined.
+
+    Raises:
+        ChallengeFailed: as `challenge`.
+        ChainError: it could not be sent, was refused, or was not mined in time.
+    """
+    with connection(rpc_url) as w3:
+        made = w3.eth.contract(to_checksum_address(address), abi=proofs.packaged_contract(contract)["abi"])
+        with chain_errors(function, rpc_url):
+            call = made.get_function_by_name(function)(*arguments)
+        try:
+            return send(w3, call, account)
+        except ContractRefused as error:
+            raise explained(error) from error
+
+
+@contextmanager
+def connection(rpc_url: str) -> Iterator[Web3]:
+    """Connect for as long as the block runs: a watcher runs for years, and sends once in a while."""
+    with requests.Session() as session:
+        settings = {"timeout": DEFAULT_TIMEOUT}
+        # Without retries, as `connect_web3`.
+        yield Web3(
+            HTTPProvider(
+                rpc_url, request_kwargs=settings, session=session, exception_retry_configuration=None
+            )
+        )
 
 
 def explained(error: ContractRefused) -> ContractRefused | ChallengeFailed:
@@ -155,12 +185,6 @@ def explained(error: ContractRefused) -> ContractRefused | ChallengeFailed:
             code="nothing-to-prove",
         )
     return error
-
-
-def _function(w3: Web3, judge: str, proof: Proof) -> Any:
-    contract = w3.eth.contract(w3.to_checksum_address(judge), abi=proofs.abi())
-    with chain_errors(proof.function, endpoint_of(w3)):
-        return contract.get_function_by_name(proof.function)(*proof.arguments)
 
 
 def _estimate(rpc: Rpc, judge: str, proof: Proof, sender: str) -> int:

@@ -7,6 +7,7 @@ docs/protocol.md section 12, the last states that were right. Losing it costs a 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from folkmoot.errors import InputError
+from folkmoot.hashing import keccak
 
 FORMAT = "folkmoot/watch/1"
 KEPT_STATES = 2
@@ -35,6 +37,12 @@ class Checked:
     """What was wrong, in words."""
     transaction: str = ""
     """Our proof's transaction."""
+    demands: list[int] = field(default_factory=list)
+    """Numbers of our demands on the chain that are not closed."""
+    made: int = 0
+    """How many demands we made in all."""
+    settled: bool = False
+    """Whether nothing is left to do about a dispute: it was opened, or can't be."""
 
 
 @dataclass
@@ -109,6 +117,21 @@ class Journal:
             raise _unusable(self.folder, error.strerror or str(error)) from error
         self.states = self.states[-KEPT_STATES:]
         self._save()
+
+    def store(self, data: bytes) -> None:
+        """Keep a document that was answered on the chain, where the watcher looks for files first.
+
+        Raises:
+            InputError: it can't be written.
+        """
+        name = hashlib.sha256(data).hexdigest()
+        pointer = self.folder / "by-keccak" / keccak(data).hex()
+        try:
+            for path, content in ((self.place(name), data), (pointer, name.encode())):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+        except OSError as error:
+            raise _unusable(self.folder, error.strerror or str(error)) from error
 
     def place(self, sha256: str) -> Path:
         """Return the path of a kept state."""

@@ -92,7 +92,7 @@ def prove(finding: Finding, suspicion: Suspicion, place: int | None = None) -> P
             code="no-such-place",
         )
     function, arguments = BUILDERS[suspicion.kind](finding, chosen)
-    return Proof(suspicion.kind, case.round, chosen, function, (_case(finding), *arguments))
+    return Proof(suspicion.kind, case.round, chosen, function, (case_of(finding), *arguments))
 
 
 Call = tuple[str, tuple[Any, ...]]
@@ -104,10 +104,19 @@ def _header(finding: Finding, place: int) -> Call:
 
 
 def _weight(finding: Finding, place: int) -> Call:
-    return "proveWeight", (_entries(finding, None), place)
+    return "proveWeight", (entries_of(finding), place)
 
 
 def _update(finding: Finding, place: int) -> Call:
+    return "proveUpdate", (entries_of(finding), fault_of(finding, place))
+
+
+def fault_of(finding: Finding, place: int) -> tuple[Any, ...]:
+    """Return the place of an entry's update where something is wrong, as `IJudge.Fault`.
+
+    Raises:
+        InputError: there is no update of the entry.
+    """
     tree = finding.trees.tree(place)
     if tree is None:
         raise InputError(f"There is no update of entry {place}.", code="no-such-place")
@@ -119,16 +128,15 @@ def _update(finding: Finding, place: int) -> Call:
         assert update is not None  # noqa: S101  # it has a tree
         values = update.read(leaf, leaf + 1).tobytes()
         node = tree.levels[0].node(leaf)
-        fault = (place, 0, leaf, node, sum_siblings(tree, leaf), values, _NOTHING, _NOTHING)
-    else:  # the root says something else than the commitment
-        fault = (place, len(tree.levels) - 1, 0, tree.levels[-1].node(0), b"", b"", *_children(tree))
-    return "proveUpdate", (_entries(finding, None), fault)
+        return (place, 0, leaf, node, sum_siblings(tree, leaf), values, _NOTHING, _NOTHING)
+    # The root says something else than the commitment.
+    return (place, len(tree.levels) - 1, 0, tree.levels[-1].node(0), b"", b"", *_children(tree))
 
 
 def _aggregate(finding: Finding, place: int) -> Call:
     claimed = _opening(_have(finding.aggregate_tree), place)
     hints = _hints(finding, place) if place < finding.material.manifest.leaves else b""
-    return "proveAggregate", (_entries(finding, place), place, claimed, hints)
+    return "proveAggregate", (entries_of(finding, place), place, claimed, hints)
 
 
 def _outer_step(finding: Finding, place: int) -> Call:
@@ -165,12 +173,13 @@ BUILDERS: dict[Kind, Callable[[Finding, int], Call]] = {
 # Parts of call data
 
 
-def _case(finding: Finding) -> tuple[Any, ...]:
+def case_of(finding: Finding) -> tuple[Any, ...]:
+    """Return what every proof starts from, as `IJudge.Case`."""
     case, manifest = finding.case, finding.material.manifest
     return case.round, case.anchor.abi_tuple(), manifest.layout, keccak(manifest.to_json())
 
 
-def _entries(finding: Finding, place: int | None) -> list[tuple[Any, ...]]:
+def entries_of(finding: Finding, place: int | None = None) -> list[tuple[Any, ...]]:
     """Return all entries; those that count with their leaf at a place, if one is given and a leaf is there."""
     found = []
     for index, (entry, weight) in enumerate(
@@ -259,9 +268,9 @@ def _function(name: str) -> dict[str, Any]:
 
 
 @functools.cache
-def packaged_contract() -> dict[str, Any]:
-    """Return the compiled contract that the package ships: `abi`, `bytecode` and more."""
-    text = (files("folkmoot.chain") / "abi" / f"{CONTRACT}.json").read_text(encoding="utf-8")
+def packaged_contract(name: str = CONTRACT) -> dict[str, Any]:
+    """Return a compiled contract that the package ships, by its name in Solidity: `abi`, `bytecode` and more."""
+    text = (files("folkmoot.chain") / "abi" / f"{name}.json").read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     return found
 

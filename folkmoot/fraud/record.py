@@ -48,6 +48,8 @@ class Told:
     """The proof that it was wrong."""
     phase: Phase = Phase.OPEN
     """Where it stands, as the ledger stores it."""
+    case: Case | None = None
+    """Its case, once it is anchored, whatever became of it."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,13 @@ class Record:
     """Anchored rounds, by number, the void ones left out."""
     told: Mapping[int, Told]
     """All rounds."""
+
+    def anchored_at(self, number: int) -> int:
+        """Return the Unix time of an anchor: its first deadline less the policy's window."""
+        told = self.told[number]
+        if told.anchored is None or told.case is None:
+            return self.time
+        return told.anchored.challenge_deadline - told.case.policy.challenge_window
 
     def waiting(self) -> list[Case]:
         """Return the rounds that can still be challenged, in their order.
@@ -117,11 +126,13 @@ class Follower:
         told, policies = _fold([*self._settled, *fresh])
         ledger = LedgerReader(rpc, self.deployment.ledger)
         time = rpc.latest_timestamp()
-        cases = {
-            number: _case(self.deployment, ledger, number, one, policies)
-            for number, one in told.items()
-            if one.anchored is not None and one.phase in (Phase.ANCHORED, Phase.FINAL)
-        }
+        cases: dict[int, Case] = {}
+        for number, one in told.items():
+            if one.anchored is None:
+                continue
+            one.case = _case(self.deployment, ledger, number, one, policies)
+            if one.phase in (Phase.ANCHORED, Phase.FINAL):
+                cases[number] = one.case
         settled = head - REORG_DEPTH
         if settled >= first:
             self._upto = (settled, _hash(rpc, settled))

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from folkmoot.chain.amounts import format_amount
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.rpc import LedgerReader, Phase, Rpc
 from folkmoot.errors import ArtifactError, ChainError, FolkmootError, RpcError, WrongChainError
-from folkmoot.fraud.case import Case
+from folkmoot.fraud import judges
+from folkmoot.fraud.case import Case, Kind
 from folkmoot.fraud.challenge import ChallengeFailed, Cost, challenge, cost_of
 from folkmoot.fraud.examine import Finding, examine
 from folkmoot.fraud.journal import Checked, Journal, Log
@@ -27,6 +28,7 @@ from folkmoot.fraud.proof import Proof, prove
 from folkmoot.fraud.record import Follower, Record
 from folkmoot.fraud.shelf import Shelf, open_shelf
 from folkmoot.mirror import ArtifactSource, FolderSource
+from folkmoot.policy import NO_VERIFIER
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -53,6 +55,8 @@ class Options:
     """What a token is worth, in native coins; None never compares."""
     always: bool = False
     """Whether it challenges where that costs more than it wins."""
+    deposits: bool = True
+    """Whether it demands what is withheld and opens disputes: both cost a deposit until they are decided."""
 
 
 @dataclass
@@ -119,6 +123,7 @@ class Watcher:
         rpc, record = found
         self.metrics.set("folkmoot_watch_block", record.block)
         self._forget_what_is_over(record)
+        self._follow_demands(rpc, record)
         for case in record.waiting():
             if self._is_done(case) or self.clock() < self._attempts.get(case.round, _Attempt()).at:
                 continue
@@ -179,9 +184,7 @@ class Watcher:
         """Say what became of rounds, and let go of those that nobody can challenge any more."""
         waiting = {case.round for case in record.waiting()}
         for number in [number for number in self._findings if number not in waiting]:
-            material = self._findings.pop(number).material
-            if self._shelf is not None:
-                self._shelf.done(material, record.cases, None)
+            self._let_go(number, record)
         self._unchecked &= waiting
         for number, one in list(self.journal.rounds.items()):
             told = record.told.get(number)
@@ -191,12 +194,18 @@ class Watcher:
                 who = told.slashed.challenger
                 text = f"Round {number} is void: {who} proved that it was wrong."
                 self.log("void", text, round=number, challenger=who)
-                self.journal.note(number, Checked(one.anchor, "proven-by-other", one.text))
+                self.journal.note(number, replace(one, result="proven-by-other"))
             elif told.phase in (Phase.FINAL, Phase.CANCELLED):
                 over = "final" if told.phase == Phase.FINAL else "void with its base"
                 text = f"Round {number} was {one.result} and is {over} now: {one.text}"
                 self.log(told.phase.name.lower(), text, round=number)
-                self.journal.note(number, Checked(one.anchor, "final", one.text))
+                self.journal.note(number, replace(one, result="final"))
+
+    def _let_go(self, number: int, record: Record) -> None:
+        """Forget what proofs of a round are made of."""
+        finding = self._findings.pop(number, None)
+        if finding is not None and self._shelf is not None:
+            self._shelf.done(finding.material, record.cases, None)
 
     def _is_done(self, case: Case) -> bool:
         one = self.journal.rounds.get(case.round)
@@ -206,7 +215,9 @@ class Watcher:
             self.fraud_seen = True
         if one.result == "wrong":
             return self.options.account is None
-        return one.result in (*_DONE, "disputed")
+        if one.result == "disputed":
+            return one.settled or self.options.account is None or not self.options.deposits
+        return one.result in _DONE
 
     def _is_current(self, number: int, record: Record) -> bool:
         case = record.cases.get(number)
@@ -220,7 +231,8 @@ class Watcher:
         try:
             if finding is None or finding.case.anchor != case.anchor:
                 finding = self._examine(rpc, case, record)
-            self._act(rpc, case, finding, record)
+            if not self._report_censored(rpc, case, finding):
+                self._act(rpc, case, finding, record)
         except Exception as error:  # a file that vanished, an endpoint that died, a defect: it is tried again
             self._unchecked.add(case.round)
             self._later(case, record)
@@ -262,19 +274,22 @@ class Watcher:
             self._challenge(rpc, case, finding, record)
         elif finding.demands:
             self._unchecked.add(number)
-            if any(not demand.unsure for demand in finding.demands):
+            one = self.journal.rounds.get(number)
+            if one is None or one.anchor != anchor or one.result != "withheld":
                 self.journal.note(number, Checked(anchor, "withheld", finding.demands[0].text))
             self._report(finding, "withheld")
             if finding.disputes:
                 self.fraud_seen = True
             self._later(case, record)
+            self._demand(rpc, case, finding, record)
         elif finding.disputes:
             self._unchecked.discard(number)
             self.fraud_seen = True
-            self._report(finding, "disputed")
-            self.journal.note(number, Checked(anchor, "disputed", finding.disputes[0].text))
-            if self._shelf is not None:
-                self._shelf.done(finding.material, record.cases, None)
+            if number not in self._findings:
+                self._report(finding, "disputed")
+                self.journal.note(number, Checked(anchor, "disputed", finding.disputes[0].text))
+            self._findings[number] = finding
+            self._dispute(rpc, case, finding, record)
         else:
             self._unchecked.discard(number)
             self._attempts.pop(number, None)
@@ -300,6 +315,7 @@ class Watcher:
         account, number = self.options.account, case.round
         if account is None:
             self.log("not-challenged", f"Round {number} is left to others: no key was given.", round=number)
+            self._let_go(number, record)
             return
         try:
             proof, cost = cheapest(rpc, self.deployment, finding, account.address)
@@ -326,6 +342,8 @@ class Watcher:
         )
         one = Checked(case.anchor.hash.hex(), "proven", finding.suspicions[0].text, transaction)
         self.journal.note(number, one)
+        if proof.kind == Kind.UPDATE:
+            self._blame_contributor(rpc, case, finding, proof.place)
 
     def _worth_it(self, case: Case, cost: Cost) -> bool:
         value = self.options.token_value
@@ -338,6 +356,143 @@ class Watcher:
         self.metrics.add("folkmoot_watch_challenges_total", label("result", "too-dear"))
         self.log("too-dear", text, round=case.round, **cost.to_json())
         return False
+
+    # Where no leaf helps
+
+    def _demand(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
+        """Demand what is withheld on the chain, once mirrors had a quarter of the window to get it."""
+        account, number = self.options.account, case.round
+        one, wanted = self.journal.rounds[number], judges.demandable(finding)
+        patience = case.policy.challenge_window // 4
+        if (
+            account is None
+            or not self.options.deposits
+            or wanted is None
+            or one.demands
+            or one.made >= judges.MOST_DEMANDS
+            or record.time < record.anchored_at(number) + patience
+        ):
+            return
+        judge = judges.find_judges(rpc, case).availability
+        if judge is None:
+            return
+        try:
+            made = judges.demand(rpc, self.deployment, judge, finding, wanted, account)
+        except ChainError as error:
+            self.log("demand-failed", f"Round {number}: {error.message}", round=number, code=error.code)
+            return
+        self.journal.note(number, replace(one, demands=[made], made=one.made + 1))
+        self.metrics.add("folkmoot_watch_challenges_total", label("result", "demanded"))
+        text = f"Demand {made} was made on the chain: {wanted.text}"
+        self.log("demanded", text, round=number, demand=made, what=wanted.what, entry=wanted.entry)
+
+    def _follow_demands(self, rpc: Rpc, record: Record) -> None:
+        """See what became of our demands: an answer is read, silence is proven, a deposit taken back."""
+        account = self.options.account
+        for number, one in list(self.journal.rounds.items()):
+            case = record.cases.get(number) or self._lost_case(number, record)
+            if account is None or not one.demands or case is None:
+                continue
+            try:
+                judge = judges.find_judges(rpc, case).availability
+                if judge is not None:
+                    self._follow(rpc, record, case, judge, account)
+            except ChainError as error:
+                self.log("demand-failed", f"Round {number}: {error.message}", round=number, code=error.code)
+
+    def _lost_case(self, number: int, record: Record) -> Case | None:
+        """Return the case of a round that is void: its deposits are still to be had."""
+        told = record.told.get(number)
+        return told.case if told is not None else None
+
+    def _follow(self, rpc: Rpc, record: Record, case: Case, judge: str, account: LocalAccount) -> None:
+        number, one = case.round, self.journal.rounds[case.round]
+        demand = one.demands[0]
+        status, answer_by = judges.status_of(rpc, judge, demand)
+        if status == judges.Status.OPEN and record.told[number].phase != Phase.ANCHORED:
+            judges.release(rpc, judge, demand, account)
+            status = judges.Status.RETURNED
+        if status == judges.Status.OPEN:
+            if record.time < answer_by:
+                return
+            transaction = judges.prove_withheld(rpc, judge, demand, account)
+            self.fraud_seen = True
+            self.metrics.add("folkmoot_watch_challenges_total", label("result", "proven"))
+            text = f"Round {number} is void: nobody answered demand {demand} (transaction {transaction})."
+            self.log("proven", text, round=number, kind="withheld", place=demand, transaction=transaction)
+            self.journal.note(number, replace(one, result="proven", transaction=transaction, demands=[]))
+            return
+        if status == judges.Status.ANSWERED:
+            self.journal.store(judges.answer(rpc, judge, demand, self.deployment.block))
+            self._attempts.pop(number, None)
+        text = f"Demand {demand} of round {number} is {status.name.lower()}."
+        self.log(status.name.lower(), text, round=number, demand=demand)
+        self.journal.note(number, replace(one, demands=[]))
+
+    def _report_censored(self, rpc: Rpc, case: Case, finding: Finding) -> bool:
+        """Prove that an update which was delivered on the chain was anchored as not delivered; whether it was."""
+        if all(case.delivered(index) for index in range(len(case.entries))):
+            return False
+        judge = judges.find_judges(rpc, case).availability if case.policy.verifier != NO_VERIFIER else None
+        entry = judges.censored(rpc, judge, case) if judge is not None else None
+        if judge is None or entry is None:
+            return False
+        number, account, anchor = case.round, self.options.account, case.anchor.hash.hex()
+        self.fraud_seen = True
+        who = f"entry {entry} ({case.entries[entry].contributor})"
+        text = f"The update of {who} of round {number} was delivered on the chain, but anchored as not delivered."
+        self.log("wrong", text, round=number, kind="censored", places=[entry])
+        self._findings[number] = finding
+        if account is None:
+            self.journal.note(number, Checked(anchor, "wrong", text))
+            return True
+        transaction = judges.prove_censored(rpc, judge, finding, entry, account)
+        self.metrics.add("folkmoot_watch_challenges_total", label("result", "proven"))
+        said = f"Round {number} is void: {who} was censored (transaction {transaction})."
+        self.log("proven", said, round=number, kind="censored", place=entry, transaction=transaction)
+        self.journal.note(number, Checked(anchor, "proven", text, transaction))
+        return True
+
+    def _dispute(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
+        """Open a dispute for the voters, if the round's arbiter has a judge for that."""
+        account, number = self.options.account, case.round
+        found = [
+            one for one in finding.disputes if one.what != "outcome"
+        ]  # else it may be this release's fault
+        if account is None or not self.options.deposits:
+            self._let_go(number, record)
+            return
+        opened = None
+        if found and case.policy.verifier != NO_VERIFIER:
+            try:
+                judge = judges.find_judges(rpc, case).disputes
+                if judge is not None:
+                    opened = judges.dispute(rpc, self.deployment, judge, case, found[0], account)
+            except ChainError as error:
+                self._later(case, record)
+                self.log("dispute-failed", f"Round {number}: {error.message}", round=number, code=error.code)
+                return
+        self.journal.note(number, replace(self.journal.rounds[number], settled=True))
+        self._let_go(number, record)
+        if opened is not None:
+            self.metrics.add("folkmoot_watch_challenges_total", label("result", "disputed"))
+            text = f"Round {number} waits for a vote now: a dispute was opened in transaction {opened}."
+            self.log("dispute-opened", text, round=number, transaction=opened)
+
+    def _blame_contributor(self, rpc: Rpc, case: Case, finding: Finding, entry: int) -> None:
+        """Prove the contributor's part in an update that is none, as well."""
+        account, number = self.options.account, case.round
+        who = case.entries[entry].contributor
+        try:
+            judge = judges.find_judges(rpc, case).faults
+            if judge is None or account is None:
+                return
+            transaction = judges.prove_false_tree(rpc, judge, finding, entry, account)
+        except (ChainError, ChallengeFailed) as error:
+            self.log("fault-failed", f"Round {number}: {error.message}", round=number, code=error.code)
+            return
+        text = f"{who} lost stake for its update of round {number} (transaction {transaction})."
+        self.log("fault-proven", text, round=number, contributor=who, transaction=transaction)
 
     # What fails
 

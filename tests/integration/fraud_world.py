@@ -6,10 +6,8 @@ How rounds are judged is said here once: `judged` makes the policy's verifier an
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +17,19 @@ from eth_utils.address import to_canonical_address, to_checksum_address
 
 from folkmoot import merkle
 from folkmoot.aggregation.weighted_sum import aggregate_of
-from folkmoot.chain.client import connect_web3, send
+from folkmoot.chain.amounts import UNIT
+from folkmoot.chain.client import send
 from folkmoot.commitment import Commitment
 from folkmoot.fixed_point import LEAF
 from folkmoot.fraud import proof
+from folkmoot.fraud.case import Case
+from folkmoot.fraud.challenge import connection
 from folkmoot.hashing import keccak
 from folkmoot.header import RoundHeader, derive_seed
 from folkmoot.local.anvil import Anvil
 from folkmoot.merkle import AGGREGATE, update_tree
 from folkmoot.optimizer import outer_step
+from folkmoot.policy import Policy
 from folkmoot.round import Anchor, RoundOutcome, compute_leaves
 from folkmoot.state import State
 from folkmoot.updates import MemoryUpdate
@@ -38,23 +40,39 @@ JUDGE = "judge"
 """Account that deploys the judges; it has sent nothing before."""
 CHALLENGER = "watcher"
 """Account that challenges."""
+TOKENS = 50 * UNIT
+"""What it has for deposits."""
+DEPOSIT = 5 * UNIT
+"""Of a demand, and of a dispute."""
+ANSWER_WINDOW = 60
+"""Seconds in which a demand can be answered."""
 
 
 def judged(anvil: Anvil, path: Path, **changes: Any) -> World:
-    """Deploy a federation whose policy has a verifier, and that verifier; `changes` are the policy's."""
+    """Deploy a federation whose policy has an arbiter, and that with its judges; `changes` are the policy's."""
     judge = factories.account(JUDGE)
     for name in (JUDGE, CHALLENGER):
         anvil.fund(factories.account(name).address)
-    w3 = connect_web3(anvil.url)
-    nonce = w3.eth.get_transaction_count(judge.address)
-    policy = factories.policy(momentum=922, verifier=_address(judge.address, nonce + 1), **changes)
-    world = World.create(anvil, path, policy)
-    ledger = world.federation.deployment.ledger
-    fraud = w3.eth.contract(abi=proof.abi(), bytecode=proof.packaged_contract()["bytecode"])
-    proofs = send(w3, fraud.constructor(ledger), judge)["contractAddress"]
-    packaged = json.loads((files("folkmoot.chain") / "abi" / "Arbiter.json").read_text())
-    arbiter = w3.eth.contract(abi=packaged["abi"], bytecode=packaged["bytecode"])
-    assert send(w3, arbiter.constructor(ledger, [proofs]), judge)["contractAddress"] == policy.verifier
+    with connection(anvil.url) as w3:
+        nonce = w3.eth.get_transaction_count(judge.address)
+        policy = factories.policy(momentum=922, verifier=_address(judge.address, nonce + 4), **changes)
+        world = World.create(anvil, path, policy)
+        place = world.federation.deployment
+
+        def deploy(name: str, *arguments: Any) -> str:
+            packaged = proof.packaged_contract(name)
+            contract = w3.eth.contract(abi=packaged["abi"], bytecode=packaged["bytecode"])
+            return str(send(w3, contract.constructor(*arguments), judge)["contractAddress"])
+
+        of_tokens = (place.ledger, place.token, place.vault)
+        judges = [
+            deploy("ContributorFaults", place.ledger),
+            deploy("DataAvailability", *of_tokens, DEPOSIT, ANSWER_WINDOW),
+            deploy("Disputes", *of_tokens, place.timelock, DEPOSIT, factories.GOVERNANCE.unbonding),
+            deploy("FraudProofs", place.ledger),
+        ]
+        assert deploy("Arbiter", place.ledger, judges) == policy.verifier
+    world.send("token", "transfer", factories.account(CHALLENGER).address, TOKENS)
     return world
 
 
@@ -184,6 +202,24 @@ def lie_left_out(world: World, outcome: RoundOutcome) -> Anchor:
 def lie_withheld(world: World, outcome: RoundOutcome) -> Anchor:
     """Anchor an aggregate that nobody can see."""
     return replace(outcome.anchor, aggregate_root=keccak(b"another aggregate"))
+
+
+def lie_withheld_state(world: World, outcome: RoundOutcome) -> Anchor:
+    """Anchor a state that nobody can see."""
+    return replace(outcome.anchor, state_root=keccak(b"another state"))
+
+
+def lie_withheld_artifacts(world: World, outcome: RoundOutcome) -> Anchor:
+    """Anchor a list of files that nobody can see."""
+    return replace(outcome.anchor, artifacts_hash=keccak(b"another list"))
+
+
+def case_for(policy: Policy) -> Case:
+    """Return a case of which only the policy counts."""
+    nothing = bytes(32)
+    anchor = Anchor((), 0, nothing, nothing, nothing, nothing, nothing)
+    nobody = factories.account("nobody").address
+    return Case(31337, nobody, 1, 1, policy, nobody, 0, nothing, nothing, (), anchor, 0)
 
 
 def play_false_norm(world: World, names: list[str]) -> int:

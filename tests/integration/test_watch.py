@@ -16,18 +16,20 @@ from typing import Any
 import httpx
 import pytest
 
-from folkmoot.chain.rpc import Phase
+from folkmoot.chain.rpc import Phase, Rpc
 from folkmoot.cli.main import run
 from folkmoot.errors import ArtifactError
+from folkmoot.fraud.challenge import transact
 from folkmoot.fraud.journal import Journal, Log
+from folkmoot.fraud.judges import find_judges
 from folkmoot.fraud.watch import Options, Watcher
 from folkmoot.hashing import keccak
 from folkmoot.local.anvil import Anvil
 from folkmoot.mirror import ArtifactSource, FolderSource
 from tests import factories
 from tests.integration import fraud_world as lies
-from tests.integration.audit_world import Folder, World, lying_endpoint
-from tests.integration.fraud_world import CHALLENGER, judged
+from tests.integration.audit_world import MANIFEST, Folder, World, lying_endpoint
+from tests.integration.fraud_world import ANSWER_WINDOW, CHALLENGER, DEPOSIT, TOKENS, judged
 
 NAMES = ["ada", "ben", "cleo"]
 HALF = factories.policy().bond // 2
@@ -54,6 +56,17 @@ def world(origin: World, chain: Anvil, tmp_path: Path) -> Iterator[World]:
     snapshot = chain.snapshot()
     yield origin.copied(tmp_path / "artifacts")
     chain.revert(snapshot)
+
+
+_open: list[Watcher] = []
+
+
+@pytest.fixture(autouse=True)
+def _close() -> Iterator[None]:
+    """Close the watchers of a test."""
+    yield
+    while _open:
+        _open.pop().close()
 
 
 class Watched:
@@ -83,13 +96,11 @@ class Watched:
             clock=lambda: self.now,
             timeout=2.0,
         )
+        _open.append(self.watcher)
 
     def look(self) -> int:
-        try:
-            assert self.watcher.look()
-            return self.watcher.verdict
-        finally:
-            self.watcher.close()
+        assert self.watcher.look()
+        return self.watcher.verdict
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -100,7 +111,7 @@ class Watched:
 
 
 def won(world: World) -> int:
-    return world.federation.chain.balance_of(factories.account(CHALLENGER).address)
+    return world.federation.chain.balance_of(factories.account(CHALLENGER).address) - TOKENS
 
 
 def phase(world: World, number: int) -> Phase:
@@ -134,7 +145,9 @@ def test_every_lie_that_a_leaf_refutes_is_punished(world: World, tmp_path: Path,
     assert [(line["kind"], line["place"]) for line in seen.said("proven")] == [(kind, place)], seen.lines
     assert [line["round"] for line in seen.said("right")] == [1]
     assert phase(world, number) == Phase.SLASHED
-    assert won(world) == HALF
+    of_contributor = factories.policy().min_stake // 2 if kind == "update" else 0
+    assert len(seen.said("fault-proven")) == (kind == "update")
+    assert won(world) == HALF + of_contributor
     assert world.federation.chain.head().round == 1
 
 
@@ -160,7 +173,6 @@ def test_an_honest_run_under_references_is_never_challenged(chain: Anvil, tmp_pa
     assert late.look() == 0
     for seen in (following, late):
         assert [line["round"] for line in seen.said("right")] == [1, 2, 3]
-    following.watcher.close()
     world.play(NAMES, lies.lie_momentum)
     assert Watched(world, tmp_path / "late").look() == 3
     assert phase(world, 4) == Phase.SLASHED
@@ -211,11 +223,112 @@ def test_exponents_of_the_coordinators_choice_are_disputed(world: World, tmp_pat
     assert [line["what"] for line in seen.said("disputed")] == ["exponents"]
 
 
-def test_a_withheld_aggregate_is_named_with_what_to_demand(world: World, tmp_path: Path) -> None:
-    world.play(NAMES, lies.lie_withheld)
+@pytest.mark.parametrize("lie", [lies.lie_withheld, lies.lie_withheld_state, lies.lie_withheld_artifacts])
+def test_what_is_withheld_is_demanded_and_silence_is_punished(world: World, tmp_path: Path, lie: Any) -> None:
+    number = world.play(NAMES, lie)
     seen = Watched(world, tmp_path / "watch")
-    assert seen.look() == 3  # the anchor differs from what everybody computes
-    assert [line["what"] for line in seen.said("withheld")] == ["aggregate"]
+    assert seen.watcher.look()
+    what = [line["what"] for line in seen.said("withheld")]
+    assert len(what) == 1
+    assert seen.said("demanded") == []  # mirrors have a while first
+    world.advance(factories.policy().challenge_window // 4)
+    seen.now += 1_000
+    assert seen.watcher.look()
+    assert [(line["round"], line["what"]) for line in seen.said("demanded")] == [(number, what[0])]
+    assert won(world) == -DEPOSIT
+    world.advance(ANSWER_WINDOW)
+    again = Watched(world, tmp_path / "watch")  # a restart forgets no demand
+    assert again.look() == 3
+    assert [line["kind"] for line in again.said("proven")] == ["withheld"]
+    assert phase(world, number) == Phase.SLASHED
+    assert won(world) == HALF
+
+
+def test_an_answer_on_the_chain_is_read(world: World, tmp_path: Path) -> None:
+    kept: dict[str, bytes] = {}
+
+    def hide(world: World, outcome: Any) -> Any:
+        anchor = lies.lie_aggregate(world, outcome)
+        pointer = world.folder.path / "by-keccak" / anchor.artifacts_hash.hex()
+        kept["artifacts"] = world.folder.place(pointer.read_text()).read_bytes()
+        pointer.unlink()
+        return anchor
+
+    number = world.play(NAMES, hide)
+    world.advance(factories.policy().challenge_window // 4)
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.watcher.look()
+    demand = seen.said("demanded")[0]
+    assert demand["what"] == "artifacts"
+    judge = find_judges(
+        seen.watcher._rpcs[0], seen.watcher._follower.read(seen.watcher._rpcs[0]).cases[number]
+    )
+    assert judge.availability is not None
+    transact(
+        world.federation.anvil.url,
+        world.federation.coordinator,
+        "DataAvailability",
+        judge.availability,
+        "answerFile",
+        demand["demand"],
+        kept["artifacts"],
+    )
+    assert seen.look() == 3
+    assert len(seen.said("answered")) == 1
+    assert [line["kind"] for line in seen.said("proven")] == ["aggregate"]
+    assert phase(world, number) == Phase.SLASHED
+
+
+def test_a_dispute_is_opened_once_and_can_be_upheld(world: World, tmp_path: Path) -> None:
+    number = world.play(NAMES, lies.lie_left_out)
+    assert Watched(world, tmp_path / "without", deposits=False).look() == 3
+    assert won(world) == 0
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 3
+    assert len(seen.said("dispute-opened")) == 1
+    assert won(world) == -DEPOSIT
+    again = Watched(world, tmp_path / "watch")
+    assert again.look() == 3
+    assert again.said("dispute-opened") == []
+    other = Watched(world, tmp_path / "other")
+    assert other.look() == 3  # somebody opened it already
+    assert other.said("dispute-opened") == []
+    assert phase(world, number) == Phase.ANCHORED
+
+
+def test_a_censored_delivery_is_proven(world: World, tmp_path: Path) -> None:
+    """A contributor delivered all of its update on the chain, and is anchored as if it had not."""
+    number = world.open()
+    world.commit(number, NAMES)
+    ben = factories.account("ben")
+    made, data = world.rounds[number].commitments[1], world.rounds[number].updates[1]
+    assert data is not None
+    with Rpc(world.federation.anvil.url) as rpc:
+        policy = factories.policy(verifier=world.policies[0].verifier)
+        judge = find_judges(rpc, lies.case_for(policy)).availability
+    assert judge is not None
+    layout, document = MANIFEST.layout, keccak(MANIFEST.to_json())
+    transact(
+        world.federation.anvil.url,
+        ben,
+        "DataAvailability",
+        judge,
+        "deliver",
+        number,
+        made.update_root,
+        layout,
+        document,
+        0,
+        data,
+        b"",
+    )
+    world.rounds[number].updates[1] = None
+    world.anchor(number)
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 3
+    assert [(line["kind"], line["place"]) for line in seen.said("proven")] == [("censored", 1)]
+    assert phase(world, number) == Phase.SLASHED
+    assert won(world) == 0  # half of the bond is the contributor's
 
 
 # Mirrors
@@ -383,7 +496,6 @@ def test_the_next_endpoint_is_read_where_one_is_dead_or_lies(world: World, tmp_p
 def test_no_endpoint_at_all_is_no_end(world: World, tmp_path: Path) -> None:
     seen = Watched(world, tmp_path / "watch", urls=["http://127.0.0.1:9"])
     assert not seen.watcher.look()
-    seen.watcher.close()
     assert [line["event"] for line in seen.lines] == ["endpoint-failed"]
 
 

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a watcher can do where no leaf refutes a lie: demand bytes, open a dispute, show a censored delivery.
+
+The contracts are found among the judges of the arbiter that a round's policy names, by what they answer. Each
+function here is one call (contracts/src/interfaces/IDataAvailability.sol, IDisputes.sol, IContributorFaults.sol).
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from eth_abi.abi import decode
+
+from folkmoot.chain import packaged
+from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.rpc import Rpc
+from folkmoot.errors import ContractRefused, RpcError
+from folkmoot.fraud import proof as proofs
+from folkmoot.fraud.case import Case, Demand, Dispute
+from folkmoot.fraud.challenge import judges as judges_of
+from folkmoot.fraud.challenge import transact
+from folkmoot.fraud.examine import Finding
+from folkmoot.hashing import keccak
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+MOST_DEMANDS = 4
+"""Demands that one account may make about a round (`DataAvailability.MAX_A_CALLER`)."""
+
+MOST_REASON = 500
+"""Characters of a dispute's reason."""
+
+_AVAILABILITY, _DISPUTES, _FAULTS = "DataAvailability", "Disputes", "ContributorFaults"
+_DEMAND_TYPE = "(uint64,uint40,uint8,uint8,bool,uint8,address,uint64,bytes32)"
+_FILES = {"header": 4, "verdicts": 5, "artifacts": 6}  # IDataAvailability.What
+_LEAVES = {"aggregate": 1, "state": 2}
+
+
+class Status(IntEnum):
+    """Where a demand stands, as `IDataAvailability.Status`."""
+
+    NONE = 0
+    OPEN = 1
+    ANSWERED = 2
+    CONVICTED = 3
+    RETURNED = 4
+
+
+@dataclass(frozen=True)
+class Judges:
+    """The judges of a round, by what they are for; None where the arbiter has none."""
+
+    availability: str | None = None
+    """Takes demands."""
+    disputes: str | None = None
+    """Takes disputes."""
+    faults: str | None = None
+    """Takes proofs against contributors."""
+
+
+def find_judges(rpc: Rpc, case: Case) -> Judges:
+    """Find the judges of a round.
+
+    Raises:
+        ChallengeFailed: the policy names no verifier.
+        RpcError: the endpoint failed.
+    """
+    found: dict[str, str] = {}
+    asked = (
+        ("availability", "answerWindow()"),
+        ("disputes", "decisionWindow()"),
+        ("faults", "MIN_REPLAY_SQUARES()"),
+    )
+    for judge in judges_of(rpc, case):
+        for role, question in asked:
+            try:
+                rpc.read(judge, question, ["uint256"])
+            except ContractRefused:
+                continue
+            except RpcError as error:
+                if error.code == "wrong-contract":
+                    continue
+                raise
+            found.setdefault(role, judge)
+    return Judges(**found)
+
+
+# Demands
+
+
+def demandable(finding: Finding) -> Demand | None:
+    """Return the first thing that is missing and can be demanded: of this round, not of its base."""
+    kinds = {*_FILES, *_LEAVES, "update"}
+    return next((demand for demand in finding.demands if demand.what in kinds), None)
+
+
+def demand(
+    rpc: Rpc, deployment: Deployment, judge: str, finding: Finding, wanted: Demand, account: LocalAccount
+) -> int:
+    """Demand a missing file, or one leaf of what is missing: which, nobody can foresee. Costs the deposit.
+
+    Returns:
+        The number of the demand.
+
+    Raises:
+        ChainError: it could not be sent, or was refused.
+    """
+    _allow(rpc, deployment, judge, account)
+    case, place = proofs.case_of(finding), secrets.randbelow(finding.material.manifest.leaves)
+    function: str
+    arguments: tuple[Any, ...]
+    if wanted.what in _FILES:
+        function = "demandFile"
+        arguments = (finding.case.round, finding.case.anchor.abi_tuple(), _FILES[wanted.what])
+    elif wanted.what == "update":
+        function = "demandUpdate"
+        arguments = (case, proofs.entries_of(finding), wanted.entry, place)
+    else:
+        function = "demandLeaf"
+        arguments = (case, _LEAVES[wanted.what], place)
+    receipt = transact(rpc.url, account, _AVAILABILITY, judge, function, *arguments)
+    for log in receipt["logs"]:
+        if log["address"].lower() == judge.lower() and bytes(log["topics"][0]) == _topic("Demanded"):
+            return int.from_bytes(bytes(log["topics"][1]), "big")
+    raise RpcError(
+        f"The RPC endpoint {rpc.url} sent a receipt of a demand without its event.",
+        remedy="Use another endpoint.",
+        code="bad-log",
+    )
+
+
+def status_of(rpc: Rpc, judge: str, number: int) -> tuple[Status, int]:
+    """Return where a demand stands, and the Unix time until which it can be answered."""
+    (found,) = rpc.read(judge, "demands(uint256)", [_DEMAND_TYPE], number)
+    return Status(found[3]), int(found[1])
+
+
+def answer(rpc: Rpc, judge: str, number: int, from_block: int) -> bytes:
+    """Return the bytes with which a demand was answered; empty if the endpoint has no such event."""
+    query = {
+        "address": judge,
+        "fromBlock": hex(from_block),
+        "toBlock": "latest",
+        "topics": ["0x" + _topic("Answered").hex(), f"0x{number:064x}"],
+    }
+    logs = rpc.call("eth_getLogs", [query])
+    if not logs:
+        return b""
+    values, _ = decode(["bytes", "bytes"], bytes.fromhex(logs[0]["data"][2:]))
+    return bytes(values)
+
+
+def prove_withheld(rpc: Rpc, judge: str, number: int, account: LocalAccount) -> str:
+    """Void a round whose demand nobody answered; return the transaction's hash."""
+    receipt = transact(rpc.url, account, _AVAILABILITY, judge, "proveWithheld", number)
+    return str(receipt["transactionHash"].to_0x_hex())
+
+
+def release(rpc: Rpc, judge: str, number: int, account: LocalAccount) -> None:
+    """Take the deposit back of a demand whose round is over."""
+    transact(rpc.url, account, _AVAILABILITY, judge, "release", number)
+
+
+# Deliveries on the chain
+
+
+def censored(rpc: Rpc, judge: str, case: Case) -> int | None:
+    """Return the first entry that was delivered on the chain and anchored as not delivered."""
+    for index, entry in enumerate(case.entries):
+        if case.delivered(index):
+            continue
+        ((parts, missing, squares),) = rpc.read(
+            judge,
+            "deliveries(uint64,address,bytes32)",
+            ["(uint32,uint32,uint64)"],
+            case.round,
+            entry.contributor,
+            entry.update_root,
+        )
+        if parts and not missing and squares == entry.sum_squares:
+            return index
+    return None
+
+
+def prove_censored(rpc: Rpc, judge: str, finding: Finding, entry: int, account: LocalAccount) -> str:
+    """Void a round in which a delivered update was left out; return the transaction's hash."""
+    case = finding.case
+    arguments = (case.round, case.anchor.abi_tuple(), proofs.entries_of(finding), entry)
+    receipt = transact(rpc.url, account, _AVAILABILITY, judge, "proveCensored", *arguments)
+    return str(receipt["transactionHash"].to_0x_hex())
+
+
+# Disputes and contributors
+
+
+def dispute(
+    rpc: Rpc, deployment: Deployment, judge: str, case: Case, what: Dispute, account: LocalAccount
+) -> str | None:
+    """Open the dispute about a round; return the transaction's hash, None if there was one already.
+
+    Raises:
+        ChainError: it could not be sent, or was refused.
+    """
+    ((_, _, status),) = rpc.read(judge, "disputes(uint64)", ["(address,uint40,uint8)"], case.round)
+    if status:
+        return None
+    _allow(rpc, deployment, judge, account)
+    reason = f"{what.text} Expected: {what.expected}. Anchored: {what.found}."[:MOST_REASON]
+    receipt = transact(rpc.url, account, _DISPUTES, judge, "open", case.round, reason)
+    return str(receipt["transactionHash"].to_0x_hex())
+
+
+def prove_false_tree(rpc: Rpc, judge: str, finding: Finding, entry: int, account: LocalAccount) -> str:
+    """Take stake from a contributor whose update tree is none; return the transaction's hash."""
+    number, _, layout, document = proofs.case_of(finding)
+    arguments = (number, layout, document, proofs.entries_of(finding), proofs.fault_of(finding, entry))
+    receipt = transact(rpc.url, account, _FAULTS, judge, "proveFalseTree", *arguments)
+    return str(receipt["transactionHash"].to_0x_hex())
+
+
+def _allow(rpc: Rpc, deployment: Deployment, judge: str, account: LocalAccount) -> None:
+    """Let a judge take its deposit."""
+    (deposit,) = rpc.read(judge, "deposit()", ["uint256"])
+    (allowed,) = rpc.read(deployment.token, "allowance(address,address)", ["uint256"], account.address, judge)
+    if allowed < deposit:
+        transact(rpc.url, account, "MootToken", deployment.token, "approve", judge, deposit)
+
+
+def _topic(name: str) -> bytes:
+    abi = proofs.packaged_contract(_AVAILABILITY)["abi"]
+    entry = next(entry for entry in abi if entry["type"] == "event" and entry["name"] == name)
+    return keccak(packaged.signature_of(entry).encode())
