@@ -42,7 +42,7 @@ def status(
     Example: folkmoot status --json
     """
     from folkmoot import policy_file
-    from folkmoot.chain import governance
+    from folkmoot.chain import governance, waiting
     from folkmoot.chain.amounts import format_amount, format_time
 
     with connected(rpc, deployment) as chain:
@@ -52,6 +52,8 @@ def status(
         policy = chain.policy(policy_id)
         current = _round(chain, chain.next_round() - 1)
         staked, bond = chain.total_staked(), chain.stake_of(coordinator)
+        frozen = chain.frozen_until(coordinator)
+        demands, disputes = waiting.open_demands(chain), waiting.open_disputes(chain)
         all_proposals = governance.proposals(chain)
         document: dict[str, Any] = {
             "chainId": chain.deployment.chain_id,
@@ -62,9 +64,11 @@ def status(
             "active": None
             if active is None
             else {"version": active.version, "reportHash": "0x" + active.report_hash.hex()},
-            "coordinator": {"address": coordinator, "stake": str(bond)},
+            "coordinator": {"address": coordinator, "stake": str(bond), "frozenUntil": frozen or None},
             "policy": {"id": policy_id, **policy_file.to_json(policy)},
             "totalStaked": str(staked),
+            "demands": [each.to_json() for each in demands],
+            "disputes": [each.to_json() for each in disputes],
             "proposals": [each.to_json(chain) for each in all_proposals],
         }
         canary = _canary(coordinator_url, current["round"], json_)
@@ -79,9 +83,18 @@ def status(
         "round": _round_text(current, now),
         "active": "no version yet" if active is None else f"version {active.version}",
         "policy": f"{policy_id}: {_policy_text(policy)}",
-        "coordinator": f"{coordinator}, stake {format_amount(bond)}",
+        "coordinator": f"{coordinator}, stake {format_amount(bond)}{_frozen_text(frozen, now)}",
         "staked": format_amount(staked),
     }
+    if demands:
+        lines["demands"] = "; ".join(
+            f"{each.demand}: {each.what} of round {each.round}, {_left(each.answer_by, now)} to answer"
+            for each in demands
+        )
+    if disputes:
+        lines["disputes"] = "; ".join(
+            f"round {each.round}, {_left(each.decide_by, now)} to decide" for each in disputes
+        )
     if canary is not None:
         lines["canary"] = _canary_text(canary, current["round"])
     rows = [proposal_row(each, now) for each in standing]
@@ -141,6 +154,18 @@ def _round_text(current: dict[str, Any], now: int) -> str:
     return f"{text}, {what} {'in ' + format_duration(left) if left > 0 else 'over'}".replace(
         "until in", "for another"
     )
+
+
+def _frozen_text(until: int, now: int) -> str:
+    return (
+        f", frozen for another {_left(until, now)}: rounds wait for answers or votes" if until > now else ""
+    )
+
+
+def _left(until: int, now: int) -> str:
+    from folkmoot.chain.amounts import format_duration
+
+    return format_duration(until - now) if until > now else "no time left"
 
 
 def _canary(coordinator: str | None, number: int, as_json: bool) -> dict[str, Any] | None:

@@ -162,6 +162,36 @@ def _announce(session: Session, event: ChainEvent) -> None:
                     "bond": str(arguments["bond"]),
                 },
             )
+        case "ContributorSlashed":
+            kind, data = (
+                "contributor-slashed",
+                {
+                    "round": arguments["round"],
+                    "contributor": arguments["contributor"],
+                    "challenger": arguments["challenger"],
+                    "taken": str(arguments["taken"]),
+                },
+            )
+        case "RoundPostponed":
+            kind, data = (
+                "round-postponed",
+                {"round": arguments["round"], "challengeDeadline": arguments["challengeDeadline"]},
+            )
+        case "DisputeOpened":
+            kind, data = (
+                "dispute-opened",
+                {
+                    "round": arguments["round"],
+                    "challenger": arguments["challenger"],
+                    "decideBy": arguments["decideBy"],
+                    "reason": arguments["reason"],
+                },
+            )
+        case "DisputeUpheld" | "DisputeDismissed":
+            kind, data = (
+                "dispute-decided",
+                {"round": arguments["round"], "upheld": event.name == "DisputeUpheld"},
+            )
         case _:
             return
     data["transaction"] = event.transaction_hash

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,8 @@ from typing import Any
 import pytest
 
 from folkmoot.audit.audit import Summary, audit
-from folkmoot.chain import governance
+from folkmoot.chain import governance, waiting
+from folkmoot.cli.main import run
 from folkmoot.errors import AuditFailure
 from folkmoot.hashing import keccak
 from folkmoot.local.anvil import Anvil
@@ -118,15 +121,35 @@ def test_a_contributors_fault_costs_its_stake_and_changes_no_round(world: World)
     assert found.notes == []
 
 
-def test_a_demand_holds_a_round_and_its_bond_until_it_is_answered(world: World) -> None:
+def status(world: World, path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
+    """Return what `folkmoot status` says, with and without --json."""
+    world.federation.deployment.save(path)
+    words = ["status", "--rpc", world.federation.anvil.url, "--deployment", str(path)]
+    capsys.readouterr()
+    assert run([*words, "--json"]) == 0
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert run(words) == 0
+    return document, " ".join(capsys.readouterr().out.split())
+
+
+def test_a_demand_holds_a_round_and_its_bond_until_it_is_answered(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     chain, coordinator = world.federation.chain, world.federation.coordinator
     demand = demand_header(world, 1)
     deadline = chain.round(1).challenge_deadline
     anchored = world.rounds[1].policy.challenge_window
     assert chain.frozen_until(coordinator.address) == deadline > chain.timestamp() + anchored
     audited(world)
+    document, text = status(world, tmp_path / "deployment.json", capsys)
+    (shown,) = document["demands"]
+    assert (shown["demand"], shown["round"], shown["what"]) == (demand, 1, "header")
+    assert document["coordinator"]["frozenUntil"] == deadline
+    assert f"{demand}: header of round 1" in text
+    assert "rounds wait for answers or votes" in text
     header = world.rounds[1].header.encoded
     world.send("data_availability", "answerFile", demand, header)
+    assert waiting.open_demands(chain) == []
     world.advance(deadline - chain.timestamp())
     world.send("ledger", "finalize", 1)
     assert audited(world).rounds["final"] == 1
@@ -144,14 +167,20 @@ def test_a_round_whose_data_nobody_shows_is_void(world: World) -> None:
 
 
 @pytest.mark.parametrize(("decision", "phase"), [("uphold", "slashed"), ("dismiss", "anchored")])
-def test_a_dispute_is_decided_by_a_vote_and_by_nothing_else(world: World, decision: str, phase: str) -> None:
+def test_a_dispute_is_decided_by_a_vote_and_by_nothing_else(
+    world: World, decision: str, phase: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     deposit = factories.GOVERNANCE.dispute_deposit
     world.send("token", "approve", world.federation.deployment.disputes, deposit, by=NEWCOMER)
     world.send("disputes", "open", 1, "the weights are odd", by=NEWCOMER)
     audited(world)
+    document, text = status(world, tmp_path / "deployment.json", capsys)
+    assert [each["challenger"] for each in document["disputes"]] == [NEWCOMER.address]
+    assert re.search(r"disputes round 1, .{2,8} to decide", text)
     call = world.call("disputes", decision, 1)
     assert governance.describe(world.federation.chain, call)["kind"] == f"{decision}-dispute"
     world.decide([call], "Decide", {"ada": "for", "ben": "for", "cleo": "for"})
+    assert waiting.open_disputes(world.federation.chain) == []
     found = audited(world)
     assert found.rounds[phase] == 1
     unfair = [note for note in found.notes if "voters took an honest bond" in note]

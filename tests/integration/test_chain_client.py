@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -259,6 +260,17 @@ def test_damaged_deployment_file(tmp_path: Path, content: str, reason: str) -> N
     path.write_text(content)
     with pytest.raises(InputError, match=reason):
         Deployment.load(path)
+
+
+def test_a_deployment_file_from_before_the_judges_is_named_as_old(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    old = {key: value for key, value in deployment.to_json().items() if key not in ("arbiter", "fraudProofs")}
+    path = tmp_path / "deployment.json"
+    path.write_text(json.dumps(old))
+    with pytest.raises(InputError, match="of an older Folkmoot") as caught:
+        Deployment.load(path)
+    assert caught.value.code == "deployment-outdated"
 
 
 def test_missing_deployment_file(tmp_path: Path) -> None:

@@ -18,14 +18,14 @@ from eth_utils.crypto import keccak
 from folkmoot import policy_file
 from folkmoot.chain import governance
 from folkmoot.chain.amounts import UNIT
-from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.cli.main import run
 from folkmoot.evaluation import Report, measure
 from folkmoot.genesis import Genesis
 from folkmoot.local.anvil import Anvil
 from folkmoot.local.processes import free_port
 from folkmoot.manifest import Manifest
-from folkmoot.policy import Policy
+from folkmoot.policy import ARBITER, Policy
 from folkmoot.state import State
 from tests import factories
 from tests.factories import ALLOCATION, BOND, STAKE, Federation
@@ -154,6 +154,27 @@ def test_policy_and_coordinator_change_by_a_vote(
     assert standing["policy"] == {"id": 2, **policy_file.to_json(stricter)}
     assert federation.chain.policy(2) == stricter
     assert standing["coordinator"]["address"] == newcomer
+
+
+def test_the_word_for_the_arbiter_becomes_its_address(
+    federation: Federation, folkmoot: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps(policy_file.to_json(factories.policy(verifier=ARBITER))))
+    made = folkmoot("propose", "--policy", str(file))
+    assert made["proposal"]["actions"][0]["policy"]["verifier"] == federation.deployment.arbiter
+    assert made["warning"] is None
+    dear = folkmoot("propose", "--policy", str(file), "--title", "Again", "--gas-price-in-tokens", "100")
+    assert "the bond should be at least 774 MOOT" in dear["warning"]
+    file.write_text(json.dumps(policy_file.to_json(factories.policy(verifier=federation.deployment.vault))))
+    other = folkmoot("propose", "--policy", str(file))
+    assert "is not the deployment's arbiter" in other["warning"]
+
+
+def test_the_status_of_a_federation_in_which_nothing_waits(federation: Federation, folkmoot: Command) -> None:
+    standing = folkmoot("status")
+    assert standing["demands"] == standing["disputes"] == []
+    assert standing["coordinator"]["frozenUntil"] is None
 
 
 @pytest.mark.parametrize(
@@ -498,6 +519,8 @@ def test_deploying_from_files(anvil: Anvil, keystore: MakeKey, password_file: Pa
     assert document["governance"]["quorum_percent"] == 30
     assert document["deployer"] == deployer.address
     assert "what the deployer holds is no role" in document["verified"]
+    assert document["warning"].startswith("The policy has no verifier")
+    assert set(document["gasUsed"]) == set(CONTRACTS)
 
     again = _process(*words)
     assert again.returncode == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from folkmoot.errors import InputError
-from folkmoot.policy import Policy
+from folkmoot.policy import ARBITER, Policy
 from tests.unit.folkmoot import worlds
 
 POLICY = worlds.policy("multi_krum", (1, 0))
@@ -55,3 +55,12 @@ def test_abi_refuses() -> None:
         Policy.from_abi(values[:-1])
     with pytest.raises(InputError):
         Policy.from_abi([b"\xff" * 32, *values[1:]])
+
+
+def test_the_word_for_the_arbiter_never_gets_onto_a_chain() -> None:
+    word, address = replace(POLICY, verifier=ARBITER), "0x" + "11" * 20
+    with pytest.raises(InputError) as caught:
+        word.abi_tuple()
+    assert caught.value.code == "verifier-unresolved"
+    assert word.resolved(address) == replace(POLICY, verifier=address)
+    assert POLICY.resolved(address) == POLICY

@@ -11,6 +11,7 @@ import pytest
 
 from folkmoot import policy_file
 from folkmoot.errors import InputError
+from folkmoot.policy import ARBITER
 from tests.factories import policy
 
 
@@ -26,6 +27,10 @@ def test_amounts_are_decimal_strings_and_integers_are_taken_too() -> None:
     assert document["bond"] == str(policy().bond)
     assert policy_file.from_json({**document, "bond": policy().bond}) == policy()
     document["verifier"] = "none"
+    assert policy_file.from_json(document) == policy()
+    del document["verifier"]
+    assert policy_file.from_json(document).verifier == ARBITER
+    document["verifier"] = policy().verifier
     assert policy_file.from_json(document) == policy()
 
 

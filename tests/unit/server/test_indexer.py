@@ -10,6 +10,7 @@ import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
+from folkmoot.chain import packaged
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from server.chain.indexer import Indexer, by_name
 from server.db import events, schema
@@ -94,3 +95,78 @@ def test_chain_that_changes_while_it_is_read_is_read_again(database: Database) -
     indexer.poll()
     indexer.poll()
     assert versions(database) == []
+
+
+def log_of(role: str, name: str, values: dict[str, object]) -> dict[str, object]:
+    """A log of a contract's event with these arguments."""
+    entry = next(e for e in packaged.contract(role).abi if e["type"] == "event" and e["name"] == name)
+    indexed = [p for p in entry["inputs"] if p["indexed"]]
+    plain = [p for p in entry["inputs"] if not p["indexed"]]
+    topics = [encode([packaged.type_of(p)], [values[p["name"]]]) for p in indexed]
+    data = encode([packaged.type_of(p) for p in plain], [values[p["name"]] for p in plain])
+    return {
+        "address": ADDRESSES[role],
+        "topics": ["0x" + topic.hex() for topic in (keccak(text=packaged.signature_of(entry)), *topics)],
+        "data": "0x" + data.hex(),
+    }
+
+
+WHO = "0x" + "77" * 20
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "values", "kind", "data"),
+    [
+        (
+            "ledger",
+            "ContributorSlashed",
+            {"round": 3, "contributor": WHO, "challenger": WHO, "taken": 10**18},
+            "contributor-slashed",
+            {"round": 3, "taken": str(10**18)},
+        ),
+        (
+            "ledger",
+            "RoundPostponed",
+            {"round": 3, "challengeDeadline": 99},
+            "round-postponed",
+            {"challengeDeadline": 99},
+        ),
+        (
+            "disputes",
+            "DisputeOpened",
+            {"round": 3, "challenger": WHO, "decideBy": 99, "reason": "odd"},
+            "dispute-opened",
+            {"decideBy": 99, "reason": "odd"},
+        ),
+        (
+            "disputes",
+            "DisputeUpheld",
+            {"round": 3, "challenger": WHO},
+            "dispute-decided",
+            {"round": 3, "upheld": True},
+        ),
+        (
+            "disputes",
+            "DisputeDismissed",
+            {"round": 3, "challenger": WHO, "burnt": 1},
+            "dispute-decided",
+            {"round": 3, "upheld": False},
+        ),
+    ],
+)
+def test_what_judges_do_is_told(
+    database: Database,
+    role: str,
+    name: str,
+    values: dict[str, object],
+    kind: str,
+    data: dict[str, object],
+) -> None:
+    node = ScriptedNode()
+    node.mine()
+    node.logs_of[node.blocks[-1][0]] = [log_of(role, name, values)]
+    Indexer(database, node, DEPLOYMENT).poll()
+    with database.read() as session:
+        (entry,) = events.after(session, 0)
+    assert entry.type == kind
+    assert {key: entry.data[key] for key in data} == data

@@ -14,6 +14,7 @@ from folkmoot.cli.main import run
 from folkmoot.genesis import Genesis
 from folkmoot.hashing import sha256_hex
 from folkmoot.manifest import Manifest
+from folkmoot.policy import ARBITER, NO_VERIFIER
 from folkmoot.state import State
 
 ELEMENTS = 300
@@ -65,3 +66,48 @@ def test_what_can_not_be_meant_is_refused(
     assert run(arguments) == 1
     assert json.loads(capsys.readouterr().out)["error"]["code"] == code
     assert not (tmp_path / "p.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "verifier"),
+    [
+        ((), ARBITER),
+        (("--verifier", "arbiter"), ARBITER),
+        (("--verifier", "none"), NO_VERIFIER),
+        (("--verifier", "0x" + "11" * 20), "0x" + "11" * 20),
+    ],
+)
+def test_the_verifier_is_the_arbiter_unless_another_is_named(
+    genesis: Path, tmp_path: Path, words: tuple[str, ...], verifier: str
+) -> None:
+    out = tmp_path / "policy.json"
+    assert run(["policy", "--genesis", str(genesis), "--out", str(out), *words]) == 0
+    assert policy_file.load(out).verifier == verifier
+
+
+@pytest.mark.parametrize(
+    ("words", "warning"),
+    [
+        ((), None),
+        (("--gas-price-in-tokens", "40"), None),
+        (("--gas-price-in-tokens", "41"), "The bond of 500 MOOT is low."),
+        (("--bond", "100"), "The bond of 100 MOOT is low."),
+        (("--verifier", "none"), "The policy has no verifier"),
+    ],
+)
+def test_a_bond_that_is_too_low_is_warned_of_and_the_defaults_are_not(
+    genesis: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    warning: str | None,
+) -> None:
+    arguments = ["policy", "--genesis", str(genesis), "--out", str(tmp_path / "p.json"), "--json", *words]
+    assert run(arguments) == 0
+    said = json.loads(capsys.readouterr().out)["warning"]
+    assert said is None if warning is None else said.startswith(warning)
+
+
+def test_a_verifier_that_is_no_address_is_refused(genesis: Path, tmp_path: Path) -> None:
+    arguments = ["policy", "--genesis", str(genesis), "--out", str(tmp_path / "p.json")]
+    assert run([*arguments, "--verifier", "somebody"]) == 1

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What rounds wait for: demands for data that nobody answered yet, and disputes before the voters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from folkmoot.chain import refusals
+from folkmoot.chain.rpc import Phase
+
+if TYPE_CHECKING:
+    from folkmoot.chain.client import Chain
+
+MOST_DEMANDS = 32
+"""How many of the youngest demands are looked at."""
+
+MOST_ROUNDS = 32
+"""How many of the youngest anchored rounds are looked at."""
+
+_OPEN = 1
+"""Open, of `IDataAvailability.Status` and of `IDisputes.Status`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDemand:
+    """A demand that waits for an answer."""
+
+    demand: int
+    """Its number."""
+    round: int
+    """Round that it is about."""
+    what: str
+    """What is demanded, in words."""
+    place: int
+    """Index of the leaf; zero for a file."""
+    demander: str
+    """Who demands."""
+    answer_by: int
+    """Unix time until which it can be answered."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "demand": self.demand,
+            "round": self.round,
+            "what": self.what,
+            "place": self.place,
+            "demander": self.demander,
+            "answerBy": self.answer_by,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDispute:
+    """A dispute that waits for a vote."""
+
+    round: int
+    """Round that it is about."""
+    challenger: str
+    """Who opened it."""
+    decide_by: int
+    """Unix time until which the round waits."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {"round": self.round, "challenger": self.challenger, "decideBy": self.decide_by}
+
+
+def open_demands(chain: Chain) -> list[OpenDemand]:
+    """Return the open demands among the youngest `MOST_DEMANDS` about rounds that can still be voided, by number.
+
+    Raises:
+        RpcError: the endpoint failed.
+    """
+    functions = chain.data_availability.functions
+    count = int(chain.read(functions.demandCount()))
+    words = refusals.ENUMS["IDataAvailability.What"]
+    found = []
+    for number in range(max(1, count - MOST_DEMANDS + 1), count + 1):
+        about, answer_by, what, status, _, _, demander, place, _ = chain.read(functions.demands(number))
+        if status == _OPEN and chain.round(about).phase == Phase.ANCHORED:
+            found.append(OpenDemand(number, about, words[what], place, demander, answer_by))
+    return found
+
+
+def open_disputes(chain: Chain) -> list[OpenDispute]:
+    """Return the open disputes about the youngest `MOST_ROUNDS` rounds that can still be voided, the youngest first.
+
+    Raises:
+        RpcError: the endpoint failed.
+    """
+    number, found = chain.head().round, []
+    for _ in range(MOST_ROUNDS):
+        view = chain.round(number)
+        if view.phase != Phase.ANCHORED:
+            break
+        challenger, decide_by, status = chain.read(chain.disputes.functions.disputes(number))
+        if status == _OPEN:
+            found.append(OpenDispute(number, challenger, decide_by))
+        number = view.base
+    return found
