@@ -185,6 +185,20 @@ def lie_weight(world: World, outcome: RoundOutcome) -> Anchor:
     )
 
 
+def lie_root(world: World, outcome: RoundOutcome) -> Anchor:
+    """Count the coordinator's own update."""
+    weights = (1,) * len(outcome.weights)
+    data, root, state = computed(world, outcome, weights)
+    published = {"aggregate": world.folder.put(data), "state": world.folder.put(state.to_bytes())}
+    return replace(
+        outcome.anchor,
+        weights=weights,
+        aggregate_root=root,
+        state_root=state.root(MANIFEST.hash),
+        artifacts_hash=sealed(world, outcome, **published),
+    )
+
+
 def lie_left_out(world: World, outcome: RoundOutcome) -> Anchor:
     """Leave the second entry out where the rule does not, with everything that follows: no leaf is wrong."""
     weights = (outcome.weights[0], 0, *outcome.weights[2:])
@@ -222,9 +236,9 @@ def case_for(policy: Policy) -> Case:
     return Case(31337, nobody, 1, 1, policy, nobody, 0, nothing, nothing, (), anchor, 0)
 
 
-def play_false_norm(world: World, names: list[str]) -> int:
-    """Play a round in which the coordinator counts an update whose norm was claimed too low."""
-    return _play_bad_update(world, names, lambda data: data, lambda true: true - 1)
+def play_false_norm(world: World, names: list[str], *, count: bool = True) -> int:
+    """Play a round with an update whose norm was claimed too low, and a coordinator that counts it, or not."""
+    return _play_bad_update(world, names, lambda data: data, lambda true: true - 1, count=count)
 
 
 def play_bad_padding(world: World, names: list[str]) -> int:
@@ -239,7 +253,12 @@ def play_bad_padding(world: World, names: list[str]) -> int:
 
 
 def _play_bad_update(
-    world: World, names: list[str], spoil: Callable[[bytes], bytes], claim: Callable[[int], int]
+    world: World,
+    names: list[str],
+    spoil: Callable[[bytes], bytes],
+    claim: Callable[[int], int],
+    *,
+    count: bool = True,
 ) -> int:
     honest = world.train
 
@@ -270,7 +289,7 @@ def _play_bad_update(
             artifacts_hash=sealed(world, outcome, updates=tuple(updates), **published),
         )
 
-    world.anchor(number, count_it)
+    world.anchor(number, count_it if count else None)
     return number
 
 

@@ -129,6 +129,7 @@ PROVABLE = {
     "momentum": (play_lie(lies.lie_momentum), "outer-step", 9),
     "padding": (play_lie(lies.lie_padding), "outer-step", 9),
     "weight": (play_lie(lies.lie_weight), "weight", 1),
+    "own": (lambda world: world.play([*NAMES, "coordinator"], lies.lie_root), "weight", 3),
     "false-norm": (lambda world: lies.play_false_norm(world, NAMES), "update", 2),
     "bad-padding": (lambda world: lies.play_bad_padding(world, NAMES), "update", 2),
     "header": (lambda world: lies.play_wrong_header(world, NAMES), "header", 0),
@@ -159,6 +160,16 @@ def test_an_honest_run_is_never_challenged(world: World, tmp_path: Path) -> None
     assert [line["round"] for line in seen.said("right")] == [1, 2, 3]
     assert {line["event"] for line in seen.lines} == {"right"}
     assert won(world) == 0
+
+
+def test_a_coordinator_that_refuses_a_false_update_and_holds_a_root_set_is_right(
+    world: World, tmp_path: Path
+) -> None:
+    lies.play_false_norm(world, NAMES, count=False)
+    world.play([*NAMES, "coordinator"])
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 0
+    assert [line["round"] for line in seen.said("right")] == [1, 2, 3]
 
 
 def test_an_honest_run_under_references_is_never_challenged(chain: Anvil, tmp_path: Path) -> None:
