@@ -100,6 +100,7 @@ class Follower:
         self._settled: list[Event] = []
         self._upto: tuple[int, bytes] | None = None  # newest block that is not read anew, and its hash
         self._checked: set[str] = set()  # endpoints whose chain is the deployment's
+        self._cases: dict[RoundAnchored, tuple[Case, bytes]] = {}  # with the hash of the entries
 
     def read(self, rpc: Rpc) -> Record:
         """Read what is new, and return what the chain says now.
@@ -130,9 +131,17 @@ class Follower:
         for number, one in told.items():
             if one.anchored is None:
                 continue
-            one.case = _case(self.deployment, ledger, number, one, policies)
+            if one.anchored not in self._cases:
+                case = _case(self.deployment, number, one, policies)
+                self._cases[one.anchored] = case, entries_hash(case.entries)
+            one.case, entries = self._cases[one.anchored]
+            if one.phase == Phase.ANCHORED:
+                one.case, one.phase = _held_against(ledger.round(number), one.case, entries)
             if one.phase in (Phase.ANCHORED, Phase.FINAL):
                 cases[number] = one.case
+        current = {one.anchored for one in told.values()}
+        for gone in self._cases.keys() - current:
+            del self._cases[gone]
         settled = head - REORG_DEPTH
         if settled >= first:
             self._upto = (settled, _hash(rpc, settled))
@@ -173,10 +182,8 @@ def _fold(events: Iterable[Event]) -> tuple[dict[int, Told], dict[int, Policy]]:
     return told, policies
 
 
-def _case(
-    deployment: Deployment, ledger: LedgerReader, number: int, told: Told, policies: Mapping[int, Policy]
-) -> Case:
-    """Make the case of an anchored round; while it can be challenged, it is held against the ledger's storage."""
+def _case(deployment: Deployment, number: int, told: Told, policies: Mapping[int, Policy]) -> Case:
+    """Make the case of an anchored round."""
     assert told.anchored is not None  # noqa: S101  # the caller looked
     made = told.anchored.anchor
     anchor = Anchor(
@@ -204,7 +211,7 @@ def _case(
         )
         for event in told.commits
     )
-    case = Case(
+    return Case(
         deployment.chain_id,
         deployment.ledger,
         number,
@@ -218,15 +225,15 @@ def _case(
         anchor,
         told.anchored.challenge_deadline,
     )
-    if told.phase == Phase.ANCHORED:
-        stored = ledger.round(number)
-        told.phase = stored.phase  # may be newer than the events
-        told_of = (opened.header_hash, anchor.hash, entries_hash(entries), opened.base, opened.policy_id)
-        held = (stored.header_hash, stored.anchor_hash, stored.entries_hash, stored.base, stored.policy)
-        case = replace(case, challenge_deadline=stored.challenge_deadline)  # it may have been postponed
-        if told_of != held or len(anchor.weights) != len(entries):
-            raise _contradiction(f"its events of round {number} are not what the ledger stores")
-    return case
+
+
+def _held_against(stored: RoundView, case: Case, entries: bytes) -> tuple[Case, Phase]:
+    """Hold a case against what the ledger stores; return it with the present deadline, and the present phase."""
+    told = (case.header_hash, case.anchor.hash, entries, case.base, case.policy_id)
+    held = (stored.header_hash, stored.anchor_hash, stored.entries_hash, stored.base, stored.policy)
+    if told != held or len(case.anchor.weights) != len(case.entries):
+        raise _contradiction(f"its events of round {case.round} are not what the ledger stores")
+    return replace(case, challenge_deadline=stored.challenge_deadline), stored.phase
 
 
 def _hash(rpc: Rpc, number: int) -> bytes:

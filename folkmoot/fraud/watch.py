@@ -104,6 +104,7 @@ class Watcher:
         self._attempts: dict[int, _Attempt] = {}
         self._findings: dict[int, Finding] = {}  # wrong rounds with all that proofs are made of
         self._unchecked: set[int] = set()
+        self._said: dict[str, tuple[str, float]] = {}  # last failure of each endpoint, and when it was told
         self.fraud_seen = False
 
     def close(self) -> None:
@@ -498,6 +499,10 @@ class Watcher:
 
     def _endpoint_failed(self, rpc: Rpc, why: str) -> None:
         self.metrics.add("folkmoot_watch_failures_total", label("source", rpc.url))
+        said, when = self._said.get(rpc.url, ("", 0.0))
+        if said == why and self.clock() < when + LONGEST_PAUSE:
+            return  # an endpoint that stays dead is not worth a line a look
+        self._said[rpc.url] = why, self.clock()
         self.log("endpoint-failed", f"{rpc.url}: {why}", endpoint=rpc.url)
 
     def _mirror_failed(self, where: str, error: ArtifactError) -> None:

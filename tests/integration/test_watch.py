@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ from folkmoot.fraud.judges import find_judges
 from folkmoot.fraud.watch import Options, Watcher
 from folkmoot.hashing import keccak
 from folkmoot.local.anvil import Anvil
-from folkmoot.mirror import ArtifactSource, FolderSource
+from folkmoot.mirror import ArtifactSource, CoordinatorSource, FolderSource
 from tests import factories
 from tests.integration import fraud_world as lies
 from tests.integration.audit_world import MANIFEST, Folder, World, lying_endpoint
@@ -395,6 +398,37 @@ def test_a_step_is_proven_wrong_without_the_updates(world: World, tmp_path: Path
     assert phase(world, number) == Phase.SLASHED
 
 
+def test_mirrors_over_http_that_hang_or_serve_a_folder(world: World, tmp_path: Path) -> None:
+    """Real sockets: one accepts and says nothing, the other serves the files; copies are not left behind."""
+    world.play(NAMES)
+    number = world.play(NAMES, lies.lie_momentum)
+    handler = functools.partial(QuietFiles, directory=str(world.folder.path))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hanging = CoordinatorSource(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.3, patience=0)
+        serving = CoordinatorSource(f"http://127.0.0.1:{server.server_port}", 2, patience=0)
+        seen = Watched(world, tmp_path / "watch", mirrors={"hanging": hanging, "serving": serving})
+        assert seen.look() == 3
+        assert [line["round"] for line in seen.said("right")] == [1, 2]
+        assert [line["mirror"] for line in seen.said("mirror-failed")] == ["hanging"]
+        assert phase(world, number) == Phase.SLASHED
+        assert seen.look() == 3  # what is over is let go
+        left = {path.name for path in Path(serving._cache.name).iterdir()} - {"part"}
+        outcome = world.rounds[1].outcome
+        assert outcome is not None
+        assert not left & set(filter(None, outcome.artifacts.updates))
+        assert len(left) <= 4
+    server.shutdown()
+    server.server_close()
+
+
+class QuietFiles(SimpleHTTPRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
 def test_a_file_that_no_mirror_has_is_tried_again_until_it_is_there(world: World, tmp_path: Path) -> None:
     number = world.play(NAMES, lies.lie_consistent)
     outcome = world.rounds[number].outcome
@@ -507,7 +541,11 @@ def test_the_next_endpoint_is_read_where_one_is_dead_or_lies(world: World, tmp_p
 def test_no_endpoint_at_all_is_no_end(world: World, tmp_path: Path) -> None:
     seen = Watched(world, tmp_path / "watch", urls=["http://127.0.0.1:9"])
     assert not seen.watcher.look()
+    assert not seen.watcher.look()  # the same failure is not told at each look
     assert [line["event"] for line in seen.lines] == ["endpoint-failed"]
+    seen.now += 601
+    assert not seen.watcher.look()
+    assert len(seen.lines) == 2
 
 
 # The commands
