@@ -34,8 +34,8 @@ def policy(
         str, typer.Option(help="Windows of a round: demo (minutes), l2 or l1 (hours).")
     ] = "l2",
     rule: Annotated[
-        str, typer.Option(help="Aggregation rule and its parameters, e.g. mean or multi_krum:1,0.")
-    ] = "multi_krum:1,0",
+        str, typer.Option(help="Aggregation rule and its parameters, e.g. guided_mean or multi_krum:1,0.")
+    ] = "guided_mean",
     min_stake: Annotated[str, typer.Option(help="Tokens that a contributor must have at stake.")] = "100",
     bond: Annotated[str, typer.Option(help="Tokens that the coordinator must have at stake.")] = "500",
     min_contributors: Annotated[
@@ -62,7 +62,7 @@ def policy(
 ) -> None:
     """Write a policy file that fits a model and a kind of chain. Read it, change it, then deploy or propose it.
 
-    Example: folkmoot policy --genesis genesis/ --profile l2 --rule multi_krum:1,0 --out policy.json
+    Example: folkmoot policy --genesis genesis/ --profile l2 --rule guided_mean --out policy.json
     """
     import json
 

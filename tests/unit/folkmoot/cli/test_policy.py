@@ -40,7 +40,7 @@ def test_the_cap_follows_the_size_of_the_model(genesis: Path, tmp_path: Path) ->
     assert run(["policy", "--genesis", str(genesis), "--profile", "demo", "--out", str(out)]) == 0
     made = policy_file.load(out)
     assert made.max_sum_squares == 64**2 * ELEMENTS
-    assert (made.rule, made.parameters) == ("multi_krum", (1, 0))
+    assert (made.rule, made.parameters) == ("guided_mean", ())
 
 
 def test_a_policy_file_is_not_overwritten(genesis: Path, tmp_path: Path) -> None:
