@@ -69,22 +69,14 @@ class Cost:
         }
 
 
-def judges(rpc: Rpc, case: Case) -> list[str]:
-    """Return the contracts whose word counts for a round: the judges of the arbiter that its policy names.
+def judges(rpc: Rpc, verifier: str) -> list[str]:
+    """Return the contracts whose word counts: the judges of the arbiter that a policy names as its verifier.
 
     Which of them takes a proof, an estimate of the gas shows.
 
     Raises:
-        ChallengeFailed: ``no-verifier``: the policy has none.
         RpcError: the endpoint failed.
     """
-    verifier = case.policy.verifier
-    if verifier == NO_VERIFIER:
-        raise ChallengeFailed(
-            f"Policy {case.policy_id}, which round {case.round} pins, names no verifier: nothing can be proven.",
-            remedy="Show the others what you found, and vote for a policy with a verifier.",
-            code="no-verifier",
-        )
     try:
         (found,) = rpc.read(verifier, "judges()", ["address[]"])
     except (ContractRefused, RpcError) as error:
@@ -105,11 +97,17 @@ def cost_of(rpc: Rpc, deployment: Deployment, case: Case, proof: Proof, sender: 
         sender: Account that would send it.
 
     Raises:
-        ChallengeFailed: ``window-over``, ``already-void``, ``not-provable`` or ``too-much-gas``.
+        ChallengeFailed: ``window-over``, ``already-void``, ``not-provable``, ``no-verifier`` or ``too-much-gas``.
         RpcError: the endpoint failed.
     """
+    if case.policy.verifier == NO_VERIFIER:
+        raise ChallengeFailed(
+            f"Policy {case.policy_id}, which round {case.round} pins, names no verifier: nothing can be proven.",
+            remedy="Show the others what you found, and vote for a policy with a verifier.",
+            code="no-verifier",
+        )
     refusal: ContractRefused | None = None
-    for judge in judges(rpc, case):
+    for judge in judges(rpc, case.policy.verifier):
         try:
             gas = _estimate(rpc, judge, proof, sender)
         except ContractRefused as error:

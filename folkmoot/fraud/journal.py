@@ -55,6 +55,8 @@ class Journal:
     """By number."""
     states: list[str] = field(default_factory=list)
     """sha256 of the states that are kept, the newest last."""
+    faults: list[str] = field(default_factory=list)
+    """Faults of contributors that were dealt with: round and account."""
     _owner: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -77,6 +79,7 @@ class Journal:
                     raise ValueError("another format")
                 made.rounds = {int(number): Checked(**one) for number, one in document["rounds"].items()}
                 made.states = [str(name) for name in document["states"]]
+                made.faults = [str(name) for name in document["faults"]]
                 owner = (document["chainId"], document["ledger"])
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise _unusable(folder, f"watch.json is damaged ({error})") from error
@@ -88,6 +91,11 @@ class Journal:
     def note(self, number: int, checked: Checked) -> None:
         """Remember what came of a round. The file is replaced as a whole, so that no crash leaves half of one."""
         self.rounds[number] = checked
+        self._save()
+
+    def faulted(self, name: str) -> None:
+        """Remember that a contributor's fault was dealt with."""
+        self.faults.append(name)
         self._save()
 
     def keep(self, sha256: str, chunks: Iterable[bytes]) -> None:
@@ -146,6 +154,7 @@ class Journal:
             "format": FORMAT,
             **self._owner,
             "states": self.states,
+            "faults": self.faults,
             "rounds": {str(number): asdict(one) for number, one in sorted(self.rounds.items())},
         }
         part = self._file.with_suffix(".part")

@@ -8,6 +8,7 @@ function here is one call (contracts/src/interfaces/IDataAvailability.sol, IDisp
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,9 @@ from folkmoot.fraud.case import Case, Demand, Dispute
 from folkmoot.fraud.challenge import judges as judges_of
 from folkmoot.fraud.challenge import transact
 from folkmoot.fraud.examine import Finding
+from folkmoot.fraud.record import Replay, Told
 from folkmoot.hashing import keccak
+from folkmoot.policy import NO_VERIFIER, Policy
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -62,20 +65,21 @@ class Judges:
     """Takes proofs against contributors."""
 
 
-def find_judges(rpc: Rpc, case: Case) -> Judges:
-    """Find the judges of a round.
+def find_judges(rpc: Rpc, policy: Policy) -> Judges:
+    """Find the judges of a policy's rounds; none where it names no verifier.
 
     Raises:
-        ChallengeFailed: the policy names no verifier.
         RpcError: the endpoint failed.
     """
+    if policy.verifier == NO_VERIFIER:
+        return Judges()
     found: dict[str, str] = {}
     asked = (
         ("availability", "answerWindow()"),
         ("disputes", "decisionWindow()"),
         ("faults", "MIN_REPLAY_SQUARES()"),
     )
-    for judge in judges_of(rpc, case):
+    for judge in judges_of(rpc, policy.verifier):
         for role, question in asked:
             try:
                 rpc.read(judge, question, ["uint256"])
@@ -220,6 +224,29 @@ def prove_false_tree(rpc: Rpc, judge: str, finding: Finding, entry: int, account
     arguments = (number, layout, document, proofs.entries_of(finding), proofs.fault_of(finding, entry))
     receipt = transact(rpc.url, account, _FAULTS, judge, "proveFalseTree", *arguments)
     return str(receipt["transactionHash"].to_0x_hex())
+
+
+def prove_replay(
+    rpc: Rpc, judge: str, told: Mapping[int, Told], replay: Replay, account: LocalAccount
+) -> str:
+    """Take stake from a contributor that sent an earlier round's update; return the transaction's hash."""
+    copies, earlier = _bare(told[replay.round]), _bare(told[replay.earlier])
+    arguments = (replay.round, copies, replay.entry, replay.earlier, earlier, replay.earlier_entry)
+    receipt = transact(rpc.url, account, _FAULTS, judge, "proveReplay", *arguments)
+    return str(receipt["transactionHash"].to_0x_hex())
+
+
+def least_replay(rpc: Rpc, judge: str) -> int:
+    """Return the sum of squares from which on an equal update is a replay."""
+    (least,) = rpc.read(judge, "MIN_REPLAY_SQUARES()", ["uint64"])
+    return int(least)
+
+
+def _bare(told: Told) -> list[tuple[Any, ...]]:
+    return [
+        (c.contributor, c.update_root, c.sum_squares, c.num_examples, c.bundle_hash, b"", 0, 0, b"")
+        for c in told.commits
+    ]
 
 
 def _allow(rpc: Rpc, deployment: Deployment, judge: str, account: LocalAccount) -> None:

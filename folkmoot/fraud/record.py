@@ -88,6 +88,32 @@ class _Source:
     deployment: Deployment
 
 
+@dataclass(frozen=True)
+class Replay:
+    """An update that is, to the bit, one of an earlier round on another base."""
+
+    round: int
+    """Round of the copy."""
+    entry: int
+    """Number of the copy's entry."""
+    earlier: int
+    """The earlier round."""
+    earlier_entry: int
+    """Number of the entry that was copied."""
+
+
+def replays(told: Mapping[int, Told]) -> list[Replay]:
+    """Find the updates that were committed to before, in another round on another base; the first is no replay."""
+    first: dict[bytes, tuple[int, int]] = {}
+    found = []
+    for number, one in sorted(told.items()):
+        for index, commit in enumerate(one.commits):
+            earlier, entry = first.setdefault(commit.update_root, (number, index))
+            if earlier != number and told[earlier].opened.base_state_root != one.opened.base_state_root:
+                found.append(Replay(number, index, earlier, entry))
+    return found
+
+
 class Follower:
     """Follows one federation on one chain, whichever endpoint it is asked through.
 

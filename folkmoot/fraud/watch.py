@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING
 from folkmoot.chain.amounts import format_amount
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.rpc import LedgerReader, Phase, Rpc
-from folkmoot.errors import ArtifactError, ChainError, FolkmootError, RpcError, WrongChainError
+from folkmoot.errors import (
+    ArtifactError,
+    ChainError,
+    ContractRefused,
+    FolkmootError,
+    RpcError,
+    WrongChainError,
+)
 from folkmoot.fraud import judges
 from folkmoot.fraud.case import Case, Kind
 from folkmoot.fraud.challenge import ChallengeFailed, Cost, challenge, cost_of
@@ -25,10 +32,9 @@ from folkmoot.fraud.journal import Checked, Journal, Log
 from folkmoot.fraud.metrics import Metrics, label
 from folkmoot.fraud.mirrors import in_turn
 from folkmoot.fraud.proof import Proof, prove
-from folkmoot.fraud.record import Follower, Record
+from folkmoot.fraud.record import Follower, Record, replays
 from folkmoot.fraud.shelf import Shelf, open_shelf
 from folkmoot.mirror import ArtifactSource, FolderSource
-from folkmoot.policy import NO_VERIFIER
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -125,6 +131,7 @@ class Watcher:
         self.metrics.set("folkmoot_watch_block", record.block)
         self._forget_what_is_over(record)
         self._follow_demands(rpc, record)
+        self._blame_replays(rpc, record)
         for case in record.waiting():
             if self._is_done(case) or self.clock() < self._attempts.get(case.round, _Attempt()).at:
                 continue
@@ -374,7 +381,7 @@ class Watcher:
             or record.time < record.anchored_at(number) + patience
         ):
             return
-        judge = judges.find_judges(rpc, case).availability
+        judge = judges.find_judges(rpc, case.policy).availability
         if judge is None:
             return
         try:
@@ -395,7 +402,7 @@ class Watcher:
             if account is None or not one.demands or case is None:
                 continue
             try:
-                judge = judges.find_judges(rpc, case).availability
+                judge = judges.find_judges(rpc, case.policy).availability
                 if judge is not None:
                     self._follow(rpc, record, case, judge, account)
             except ChainError as error:
@@ -434,7 +441,7 @@ class Watcher:
         """Prove that an update which was delivered on the chain was anchored as not delivered; whether it was."""
         if all(case.delivered(index) for index in range(len(case.entries))):
             return False
-        judge = judges.find_judges(rpc, case).availability if case.policy.verifier != NO_VERIFIER else None
+        judge = judges.find_judges(rpc, case.policy).availability
         entry = judges.censored(rpc, judge, case) if judge is not None else None
         if judge is None or entry is None:
             return False
@@ -464,9 +471,9 @@ class Watcher:
             self._let_go(number, record)
             return
         opened = None
-        if found and case.policy.verifier != NO_VERIFIER:
+        if found:
             try:
-                judge = judges.find_judges(rpc, case).disputes
+                judge = judges.find_judges(rpc, case.policy).disputes
                 if judge is not None:
                     opened = judges.dispute(rpc, self.deployment, judge, case, found[0], account)
             except ChainError as error:
@@ -485,7 +492,7 @@ class Watcher:
         account, number = self.options.account, case.round
         who = case.entries[entry].contributor
         try:
-            judge = judges.find_judges(rpc, case).faults
+            judge = judges.find_judges(rpc, case.policy).faults
             if judge is None or account is None:
                 return
             transaction = judges.prove_false_tree(rpc, judge, finding, entry, account)
@@ -494,6 +501,35 @@ class Watcher:
             return
         text = f"{who} lost stake for its update of round {number} (transaction {transaction})."
         self.log("fault-proven", text, round=number, contributor=who, transaction=transaction)
+
+    def _blame_replays(self, rpc: Rpc, record: Record) -> None:
+        """Prove that a contributor sent an earlier round's update, in rounds that can still be challenged."""
+        account = self.options.account
+        recent = {case.round: case for case in record.waiting()}
+        for replay in replays(record.told):
+            case = recent.get(replay.round)
+            if case is None:
+                continue
+            entry = case.entries[replay.entry]
+            name = f"{replay.round} {entry.contributor}"
+            if name in self.journal.faults:
+                continue
+            try:
+                judge = judges.find_judges(rpc, case.policy).faults
+                if judge is None or entry.sum_squares < judges.least_replay(rpc, judge):
+                    continue
+                text = f"{entry.contributor} sent the update of round {replay.earlier} again in round {replay.round}."
+                self.log("replay", text, round=replay.round, contributor=entry.contributor)
+                if account is not None:
+                    transaction = judges.prove_replay(rpc, judge, record.told, replay, account)
+                    said = f"{entry.contributor} lost stake for that (transaction {transaction})."
+                    self.log("fault-proven", said, round=replay.round, contributor=entry.contributor)
+            except (ContractRefused, ChallengeFailed) as error:  # somebody was faster, or it is too late
+                self.log("fault-failed", error.message, round=replay.round, code=error.code)
+            except ChainError as error:  # the next look tries again
+                self.log("fault-failed", error.message, round=replay.round, code=error.code)
+                continue
+            self.journal.faulted(name)
 
     # What fails
 

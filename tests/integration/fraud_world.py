@@ -22,14 +22,12 @@ from folkmoot.chain.client import send
 from folkmoot.commitment import Commitment
 from folkmoot.fixed_point import LEAF
 from folkmoot.fraud import proof
-from folkmoot.fraud.case import Case
 from folkmoot.fraud.challenge import connection
 from folkmoot.hashing import keccak
 from folkmoot.header import RoundHeader, derive_seed
 from folkmoot.local.anvil import Anvil
 from folkmoot.merkle import AGGREGATE, update_tree
 from folkmoot.optimizer import outer_step
-from folkmoot.policy import Policy
 from folkmoot.round import Anchor, RoundOutcome, compute_leaves
 from folkmoot.state import State
 from folkmoot.updates import MemoryUpdate
@@ -226,14 +224,6 @@ def lie_withheld_state(world: World, outcome: RoundOutcome) -> Anchor:
 def lie_withheld_artifacts(world: World, outcome: RoundOutcome) -> Anchor:
     """Anchor a list of files that nobody can see."""
     return replace(outcome.anchor, artifacts_hash=keccak(b"another list"))
-
-
-def case_for(policy: Policy) -> Case:
-    """Return a case of which only the policy counts."""
-    nothing = bytes(32)
-    anchor = Anchor((), 0, nothing, nothing, nothing, nothing, nothing)
-    nobody = factories.account("nobody").address
-    return Case(31337, nobody, 1, 1, policy, nobody, 0, nothing, nothing, (), anchor, 0)
 
 
 def play_false_norm(world: World, names: list[str], *, count: bool = True) -> int:

@@ -12,11 +12,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from folkmoot.chain.rpc import Phase, Rpc
@@ -28,6 +30,7 @@ from folkmoot.fraud.judges import find_judges
 from folkmoot.fraud.watch import Options, Watcher
 from folkmoot.hashing import keccak
 from folkmoot.local.anvil import Anvil
+from folkmoot.merkle import update_tree
 from folkmoot.mirror import ArtifactSource, CoordinatorSource, FolderSource
 from tests import factories
 from tests.integration import fraud_world as lies
@@ -274,9 +277,8 @@ def test_an_answer_on_the_chain_is_read(world: World, tmp_path: Path) -> None:
     assert seen.watcher.look()
     demand = seen.said("demanded")[0]
     assert demand["what"] == "artifacts"
-    judge = find_judges(
-        seen.watcher._rpcs[0], seen.watcher._follower.read(seen.watcher._rpcs[0]).cases[number]
-    )
+    with Rpc(world.federation.anvil.url) as rpc:
+        judge = find_judges(rpc, world.policies[0])
     assert judge.availability is not None
     transact(
         world.federation.anvil.url,
@@ -310,6 +312,35 @@ def test_a_dispute_is_opened_once_and_can_be_upheld(world: World, tmp_path: Path
     assert phase(world, number) == Phase.ANCHORED
 
 
+def test_a_replayed_update_costs_its_sender_stake_once(world: World, tmp_path: Path) -> None:
+    number = world.open()
+    _, stolen = world.train(1, "ada")
+    honest = world.train
+
+    def train(of: int, name: str) -> Any:
+        made, data = honest(of, name)
+        if name != "ben":
+            return made, data
+        tree = update_tree(np.frombuffer(stolen, dtype=np.uint8))
+        return replace(made, update_root=tree.root, sum_squares=tree.sum_squares), stolen
+
+    world.train = train  # type: ignore[method-assign]
+    world.commit(number, NAMES)
+    world.train = honest  # type: ignore[method-assign]
+    world.anchor(number)
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 0  # the coordinator did nothing wrong
+    ben = factories.account("ben").address
+    assert [(line["round"], line["contributor"]) for line in seen.said("replay")] == [(number, ben)]
+    assert len(seen.said("fault-proven")) == 1
+    assert won(world) == factories.policy().min_stake // 2
+    assert world.federation.chain.stake_of(ben) == factories.STAKE - factories.policy().min_stake
+    assert Watched(world, tmp_path / "watch").look() == 0
+    other = Watched(world, tmp_path / "other")
+    assert other.look() == 0
+    assert len(other.said("fault-failed")) == 1  # it was reported already
+
+
 def test_a_censored_delivery_is_proven(world: World, tmp_path: Path) -> None:
     """A contributor delivered all of its update on the chain, and is anchored as if it had not."""
     number = world.open()
@@ -318,8 +349,7 @@ def test_a_censored_delivery_is_proven(world: World, tmp_path: Path) -> None:
     made, data = world.rounds[number].commitments[1], world.rounds[number].updates[1]
     assert data is not None
     with Rpc(world.federation.anvil.url) as rpc:
-        policy = factories.policy(verifier=world.policies[0].verifier)
-        judge = find_judges(rpc, lies.case_for(policy)).availability
+        judge = find_judges(rpc, world.policies[0]).availability
     assert judge is not None
     layout, document = MANIFEST.layout, keccak(MANIFEST.to_json())
     transact(
