@@ -107,7 +107,15 @@ def _creation_arguments(history: History, role: str) -> tuple[Any, ...] | None:
             raise mismatch(
                 Subject(check=_CHECK), f"the first event of the {role}", "one of its constructor", None
             )
-        return None
+        governor = history.creations.get("governor")
+        if governor is None or history.transaction(governor).to is not None:
+            return None
+        raise mismatch(
+            Subject(check=_CHECK),
+            f"the transaction that created the {role}",
+            "one of the governor's creator, soon after the governor's",
+            None,
+        )
     transaction = history.transaction(created)
     if transaction.to is not None:
         return None

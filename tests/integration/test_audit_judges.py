@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from folkmoot.audit.audit import Summary, audit
-from folkmoot.chain import governance, waiting
+from folkmoot.chain import governance, packaged, waiting
+from folkmoot.chain.deployment import JUDGES
 from folkmoot.cli.main import run
 from folkmoot.errors import AuditFailure
 from folkmoot.hashing import keccak
@@ -202,6 +203,18 @@ def test_an_arbiter_with_another_list_is_found(world: World) -> None:
     with pytest.raises(AuditFailure) as caught:
         audit([world.federation.anvil.url], mixed, FolderSource(world.folder.path))
     assert caught.value.details["check"] == "contracts"
+
+
+def test_an_arbiter_that_somebody_else_made_is_found(world: World) -> None:
+    """Its list may look right, and its creation code may have put another judge into its storage."""
+    outsider, place = factories.account("outsider"), world.federation.deployment
+    compiled = packaged.contract("arbiter")
+    factory = world.federation.chain.w3.eth.contract(abi=compiled.abi, bytecode=compiled.bytecode)
+    judges = [getattr(place, judge) for judge in JUDGES]
+    receipt = world.federation.chain.send(factory.constructor(place.ledger, judges), outsider)
+    mixed = replace(place, arbiter=receipt["contractAddress"])
+    with pytest.raises(AuditFailure, match="The transaction that created the arbiter"):
+        audit([world.federation.anvil.url], mixed, FolderSource(world.folder.path))
 
 
 def test_an_endpoint_that_hides_what_the_judge_said_is_found(world: World) -> None:
