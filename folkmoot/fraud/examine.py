@@ -524,18 +524,22 @@ def _dispute(finding: Finding) -> None:
             if mine != theirs:
                 text = f"The {what} of round {case.round} is another one than everybody computes."
                 finding.disputes.append(Dispute(what, text, "0x" + mine.hex(), "0x" + theirs.hex()))
-    for what, mine, theirs in (
-        ("delivered", truth.delivered.to_bytes(32, "big"), anchor.delivered.to_bytes(32, "big")),
-        ("gram-root", truth.gram_root, anchor.gram_root),
-        ("verdicts", truth.verdict_hash, anchor.verdict_hash),
-        ("artifacts", truth.artifacts_hash, anchor.artifacts_hash),
+    for what, name, mine, theirs in (
+        ("delivered", "list of deliveries", _word(truth.delivered), _word(anchor.delivered)),
+        ("gram-root", "Gram root", truth.gram_root, anchor.gram_root),
+        ("verdicts", "hash of the verdicts file", truth.verdict_hash, anchor.verdict_hash),
+        ("artifacts", "hash of the artifacts file", truth.artifacts_hash, anchor.artifacts_hash),
     ):
         if mine != theirs:
-            text = f"The anchor of round {case.round} has another {what} than everybody computes."
+            text = f"The anchor of round {case.round} has another {name} than everybody computes."
             finding.disputes.append(Dispute(what, text, "0x" + mine.hex(), "0x" + theirs.hex()))
 
 
 # Small things
+
+
+def _word(number: int) -> bytes:
+    return number.to_bytes(32, "big")
 
 
 def unsure(error: ArtifactError) -> bool:

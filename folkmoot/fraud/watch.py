@@ -371,7 +371,8 @@ class Watcher:
         """Demand what is withheld on the chain, once mirrors had a quarter of the window to get it."""
         account, number = self.options.account, case.round
         one, wanted = self.journal.rounds[number], judges.demandable(finding)
-        patience = case.policy.challenge_window // 4
+        # Where every source is silent, it may be us: then it takes twice as long.
+        patience = case.policy.challenge_window // (2 if wanted is not None and wanted.unsure else 4)
         if (
             account is None
             or not self.options.deposits
@@ -582,7 +583,16 @@ def run(watcher: Watcher, *, once: bool, every: float, wait: Callable[[float], b
         RpcError: With ``once``: no endpoint answered.
     """
     while True:
-        answered = watcher.look()
+        try:
+            answered = watcher.look()
+        except WrongChainError:
+            raise
+        except Exception as error:  # a full disk, a defect: the next look may do better
+            if once:
+                raise
+            answered = False
+            message = error.message if isinstance(error, FolkmootError) else repr(error)
+            watcher.log("look-failed", message)
         if once and not answered:
             raise RpcError("No endpoint gave a usable answer.", remedy="Give another one by --rpc.")
         if once or wait(every):

@@ -28,6 +28,7 @@ from folkmoot.fraud.challenge import transact
 from folkmoot.fraud.journal import Journal, Log
 from folkmoot.fraud.judges import find_judges
 from folkmoot.fraud.watch import Options, Watcher
+from folkmoot.fraud.watch import run as watch
 from folkmoot.hashing import keccak
 from folkmoot.local.anvil import Anvil
 from folkmoot.merkle import update_tree
@@ -576,6 +577,32 @@ def test_no_endpoint_at_all_is_no_end(world: World, tmp_path: Path) -> None:
     seen.now += 601
     assert not seen.watcher.look()
     assert len(seen.lines) == 2
+
+
+def test_a_full_disk_ends_no_watch(world: World, tmp_path: Path) -> None:
+    seen = Watched(world, tmp_path / "watch")
+    (tmp_path / "in the way").write_text("")
+    seen.watcher.journal.folder = tmp_path / "in the way"
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        seen.watcher.journal.folder = tmp_path / "watch"
+        seen.now += 10
+        return len(waits) == 2
+
+    assert watch(seen.watcher, once=False, every=3, wait=wait) == 0
+    assert waits == [3, 3]
+    assert len(seen.said("unchecked")) == 1
+    assert [line["round"] for line in seen.said("right")] == [1]
+    assert seen.watcher.journal.rounds[1].result == "right"
+
+
+def test_a_defect_is_told_and_does_not_end_a_watch(world: World, tmp_path: Path) -> None:
+    seen = Watched(world, tmp_path / "watch")
+    seen.watcher._shelf = "no shelf"  # type: ignore[assignment]
+    assert watch(seen.watcher, once=False, every=3, wait=lambda seconds: True) == 4
+    assert [(line["round"], line["code"]) for line in seen.said("unchecked")] == [(1, "defect")]
 
 
 # The commands
