@@ -13,7 +13,7 @@ from typing import Any
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.drill import drill_mod
+from client.drill import claim, drill_mod
 from client.tasks import Task, load_task, root
 from folkmoot.errors import TaskError
 from folkmoot.flower import records
@@ -22,7 +22,7 @@ from folkmoot.flower.mod import folkmoot_mod
 from folkmoot.header import RoundHeader
 from folkmoot.manifest import Manifest
 
-app = ClientApp(mods=[folkmoot_mod(), drill_mod()])
+app = ClientApp(mods=[folkmoot_mod(claim=claim), drill_mod()])
 
 
 @app.train()

@@ -65,7 +65,8 @@ def join(
         typer.Option(metavar="AMOUNT", help="Stake so many tokens first, if the stake is too low."),
     ] = None,
     attack: Annotated[
-        str, typer.Option(help="Poison one's own updates, for drills: sign-flip or sign-flip:SCALE.")
+        str,
+        typer.Option(help="Poison one's own updates, for drills: sign-flip, sign-flip:SCALE, false-norm."),
     ] = "",
     root: Annotated[
         str,

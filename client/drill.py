@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attacks on our own federation, for drills: a mod inside the anchoring one that spoils what training did.
+"""Attacks on our own federation, for drills.
 
-Only the node's own `contributor.json` turns it on (`folkmoot join --attack`); nothing that the coordinator
+A mod inside the anchoring one spoils what training did; a claim says something false about it. Only the node's own
+`contributor.json` turns them on (`folkmoot join --attack`); nothing that the coordinator
 sends can. It knows arrays and nothing of rounds or the chain.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from logging import WARNING
 
 import numpy as np
@@ -14,26 +16,29 @@ from flwr.app import Array, ArrayRecord, Context, Message
 from flwr.clientapp.typing import ClientAppCallable, Mod
 from flwr.supercore import log
 
+from folkmoot.commitment import Commitment
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.records import ARRAYS, HOME
 
 SIGN_FLIP = "sign-flip"
+FALSE_NORM = "false-norm"
+"""The update is honest, and a quarter of its sum of squares is claimed: larger ones would pass the policy's cap."""
 
 
 def parse_attack(text: str) -> float | None:
     """Read an attack.
 
     Args:
-        text: Empty, ``sign-flip`` or ``sign-flip:SCALE``.
+        text: Empty, ``sign-flip``, ``sign-flip:SCALE`` or ``false-norm``.
 
     Returns:
-        By what the change of the weights is multiplied, None for no attack.
+        By what the change of the weights is multiplied, None if it stays as it is.
 
     Raises:
         InputError: There is no such attack.
     """
-    if not text:
+    if text in ("", FALSE_NORM):
         return None
     name, _, scale = text.partition(":")
     try:
@@ -42,9 +47,18 @@ def parse_attack(text: str) -> float | None:
         factor = 0.0
     if name != SIGN_FLIP or not np.isfinite(factor) or factor <= 0:
         raise InputError(
-            f"There is no attack {text!r}.", remedy=f"Use {SIGN_FLIP} or {SIGN_FLIP}:SCALE, for example :3."
+            f"There is no attack {text!r}.",
+            remedy=f"Use {SIGN_FLIP}, {SIGN_FLIP}:SCALE (for example :3) or {FALSE_NORM}.",
         )
     return -factor
+
+
+def claim(contributor: Contributor, commitment: Commitment) -> Commitment:
+    """Claim a smaller norm than the update has, if that is the node's attack."""
+    if contributor.attack != FALSE_NORM:
+        return commitment
+    log(WARNING, "Drill: a quarter of the update's sum of squares is claimed")
+    return replace(commitment, sum_squares=commitment.sum_squares // 4)
 
 
 def drill_mod() -> Mod:

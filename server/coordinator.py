@@ -25,6 +25,7 @@ from server.chain.node import LOCAL_CHAIN_ID, RpcNode
 from server.db import schema
 from server.db.engine import Database
 from server.db.models import Artifact
+from server.rounds.cheating import parse_cheat
 from server.settings import Settings
 from server.store import FolderStore, Store
 
@@ -129,6 +130,8 @@ def assemble(settings: Settings, account: LocalAccount) -> Coordinator:
             f"The clock of chain {deployment.chain_id} can't be moved: it is not a local Anvil.",
             remedy="Leave out --hasten.",
         )
+    if settings.cheat:
+        _require_stage(settings.cheat, deployment, rpc)
     database = Database.open(settings.resolved_database_url)
     schema.check(database.engine)
     store = FolderStore(settings.store_path)
@@ -157,6 +160,22 @@ def assemble(settings: Settings, account: LocalAccount) -> Coordinator:
         manifest=manifest,
         confirmations=settings.confirmations or (1 if local else DEFAULT_CONFIRMATIONS),
     )
+
+
+def _require_stage(cheat: str, deployment: Deployment, rpc: Rpc) -> None:
+    """Make sure that a lie on demand can only be told where it costs nobody anything.
+
+    Raises:
+        InputError: The chain is not a local Anvil (`cheat-not-local`), or there is no such lie.
+    """
+    parse_cheat(cheat)
+    client = str(rpc.call("web3_clientVersion"))
+    if deployment.chain_id != LOCAL_CHAIN_ID or not client.lower().startswith("anvil"):
+        raise InputError(
+            f"The setting `cheat` is for a local Anvil only; this is chain {deployment.chain_id}, {client}.",
+            remedy="Take it out of coordinator.json and unset FOLKMOOT_COORDINATOR_CHEAT.",
+            code="cheat-not-local",
+        )
 
 
 def _record_genesis(database: Database, store: Store, genesis: Genesis, deployment: Deployment) -> None:

@@ -19,6 +19,7 @@ import typer
 
 from folkmoot.cli import (
     account,
+    demand,
     deploy,
     governance,
     mirror,
@@ -63,7 +64,7 @@ def build() -> typer.Typer:
     ) -> None:
         """Take the options that come before a command."""
 
-    for group in (account, policy, deploy, stake, governance, status, why, watch, mirror, rounds):
+    for group in (account, policy, deploy, stake, governance, status, why, watch, mirror, rounds, demand):
         group.register(app)
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         try:

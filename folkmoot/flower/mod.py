@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from logging import ERROR, INFO, WARNING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -54,12 +54,19 @@ class RefusedError(FolkmootError):
     default_code = "refused"
 
 
-def folkmoot_mod(*, contributor: Contributor | None = None, signer: Signer | None = None) -> Mod:
+Claim = Callable[[Contributor, Commitment], Commitment]
+"""Changes what a contributor says about its update, before it is signed."""
+
+
+def folkmoot_mod(
+    *, contributor: Contributor | None = None, signer: Signer | None = None, claim: Claim | None = None
+) -> Mod:
     """Build the mod.
 
     Args:
         contributor: Who contributes; as the node's ``folkmoot-home`` says if left out.
         signer: Who signs; the signer agent of the contributor's folder if left out.
+        claim: For drills: tells something else about the update than what is true.
 
     Returns:
         A mod for `ClientApp(mods=[...])`. It must be the first, so that no other mod sees the signed reply.
@@ -70,7 +77,7 @@ def folkmoot_mod(*, contributor: Contributor | None = None, signer: Signer | Non
             return call_next(message, context)
         try:
             who = contributor or Contributor.of_node(context.node_config)
-            return _anchored(message, context, call_next, who, signer)
+            return _anchored(message, context, call_next, who, signer, claim)
         except RefusedError as refusal:
             log(ERROR, "Refused: %s", refusal)
             return _error(message, f"{refusal.code}: {refusal.message}")
@@ -91,6 +98,7 @@ def _anchored(
     call_next: ClientAppCallable,
     contributor: Contributor,
     signer: Signer | None,
+    claim: Claim | None,
 ) -> Message:
     said, header, manifest, start = _checked_round(message, contributor)
     kept = kept_update(contributor.home, header.round)
@@ -118,6 +126,8 @@ def _anchored(
         num_examples=_examples(trained.content),
         bundle_hash=_verified_bundle(said.bundle_hash),
     )
+    if claim is not None:
+        commitment = claim(contributor, commitment)
     domain = Domain(contributor.chain_id, contributor.ledger)
     signed = commitment_to_wire(commitment, signer.sign(commitment, domain))
     keep_update(contributor.home, header.round, KeptUpdate(header.hash.hex(), signed, update.data))

@@ -17,6 +17,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from folkmoot.chain.deployment import CONTRACTS, Deployment
+from folkmoot.fraud.availability import What
 from server.chain.calls import decode_log
 from server.chain.node import Block, Node
 from server.db import events
@@ -30,7 +31,7 @@ BATCH_BLOCKS = 2_000
 REMEMBERED_BLOCKS = 256
 """Ends of batches that are kept to find where a reorg began."""
 
-_SUBJECTS = ("round", "version", "proposalId", "policyId", "account")
+_SUBJECTS = ("round", "version", "proposalId", "policyId", "account", "demand")
 SUPPORT = ("against", "for", "abstain")
 
 
@@ -160,6 +161,33 @@ def _announce(session: Session, event: ChainEvent) -> None:
                     "round": arguments["round"],
                     "challenger": arguments["challenger"],
                     "bond": str(arguments["bond"]),
+                },
+            )
+        case "Demanded":
+            kind, data = (
+                "data-demanded",
+                {
+                    "demand": arguments["demand"],
+                    "round": arguments["round"],
+                    "demander": arguments["demander"],
+                    "what": What(arguments["what"]).name.lower(),
+                    "entry": arguments["entry"],
+                    "place": arguments["place"],
+                    "answerBy": arguments["answerBy"],
+                },
+            )
+        case "Answered":
+            kind, data = (
+                "demand-answered",
+                {"demand": arguments["demand"], "answerer": arguments["answerer"]},
+            )
+        case "Withheld":
+            kind, data = (
+                "data-withheld",
+                {
+                    "demand": arguments["demand"],
+                    "round": arguments["round"],
+                    "demander": arguments["demander"],
                 },
             )
         case "ContributorSlashed":

@@ -3,22 +3,35 @@
 
 from __future__ import annotations
 
+import time
+
 from sqlalchemy import select
 
 from folkmoot.chain.rpc import Phase as ChainPhase
 from folkmoot.chain.rpc import RoundView
 from server.chain import outbox
 from server.chain.indexer import by_name
+from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Entry, Round
 from server.rounds import services
+from server.rounds.answers import open_demands
+from server.rounds.cheating import lies_in
 from server.rounds.kept import anchor_of
 from server.rounds.phase import Phase
 from server.rounds.steps import Step
 
 
 class ChallengeWindow(Phase):
-    """Waits for challenges, makes the round final and has its rewards credited."""
+    """Waits for challenges, makes the round final and has its rewards credited.
+
+    Args:
+        coordinator: Its parts.
+    """
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        super().__init__(coordinator)
+        self._anchored_since: dict[int, float] = {}
 
     def await_challenges(self, round_: Round, view: RoundView) -> bool:
         """Take the step `anchored`; whether something changed."""
@@ -26,9 +39,9 @@ class ChallengeWindow(Phase):
             return self._step(round_, Step.FINALIZING)
         deadline = view.challenge_deadline
         if self._coordinator.now() < deadline:
-            if self._hastening:
+            if self._hastening and self._may_hasten(round_.number):
                 with self._database.read() as session:
-                    free = services.open_round(session) is None
+                    free = services.open_round(session) is None and not open_demands(session)
                 if free:
                     self._coordinator.node.move_clock(deadline)
                     return True
@@ -39,6 +52,12 @@ class ChallengeWindow(Phase):
             session.get_one(Round, round_.number).step = Step.FINALIZING
             self._enqueue(session, round_.number, "finalize", round_.number)
         return True
+
+    def _may_hasten(self, number: int) -> bool:
+        """Whether watchers have had their time; a round with a lie on demand is never hastened past them."""
+        settings = self._coordinator.settings
+        since = self._anchored_since.setdefault(number, time.monotonic())
+        return time.monotonic() - since >= settings.hasten_after and not lies_in(settings.cheat, number)
 
     def finalize(self, round_: Round, view: RoundView) -> bool:
         """Take the step `finalizing`; whether something changed."""

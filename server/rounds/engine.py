@@ -23,6 +23,7 @@ from server.coordinator import Coordinator
 from server.db.models import Round
 from server.rounds import services
 from server.rounds.anchor_window import AnchorWindow
+from server.rounds.answers import Answers
 from server.rounds.challenge_window import ChallengeWindow
 from server.rounds.commit_window import CommitWindow
 from server.rounds.ending import Ending
@@ -50,6 +51,7 @@ class Engine:
         self._probe = Probe(coordinator)
         self._challenge_window = ChallengeWindow(coordinator)
         self._ending = Ending(coordinator)
+        self._answers = Answers(coordinator)
         self._runs = Runs(coordinator)
 
     def close(self) -> None:
@@ -67,7 +69,7 @@ class Engine:
         """
         with self._database.read() as session:
             numbers = services.unfinished(session)
-        changed = False
+        changed = self._answers.answer()  # first: their time is short, and a bond hangs on it
         for number in numbers:
             changed |= self._advance(number)
         return self._runs.advance() or changed

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Demanding what a coordinator anchored and does not show: `demand ROUND`, and `demand claim` when its time is up."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from folkmoot.cli.options import (
+    DEPLOYMENT_DEFAULT,
+    RPC_DEFAULT,
+    DeploymentPath,
+    Json,
+    KeystorePath,
+    PasswordFile,
+    RpcUrl,
+    connected,
+    unlock,
+)
+from folkmoot.cli.output import emit, note, pairs, working
+from folkmoot.errors import InputError
+
+if TYPE_CHECKING:
+    from folkmoot.chain.client import Chain
+    from folkmoot.fraud.case import Case
+    from folkmoot.manifest import Manifest
+
+ASK = "ask"
+"""Name that `folkmoot demand 7` has inside: a number where a command is expected."""
+
+
+class Kind(StrEnum):
+    """What can be demanded."""
+
+    UPDATE = "update"
+    AGGREGATE = "aggregate"
+    THETA = "theta"
+    MOMENTUM = "momentum"
+    VERDICTS = "verdicts"
+    ARTIFACTS = "artifacts"
+    HEADER = "header"
+
+
+class DemandGroup(TyperGroup):
+    """A group whose first word may be a round instead of a command."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Take a number for the round of a demand."""
+        return super().resolve_command(ctx, [ASK, *args] if args and args[0].isdigit() else args)
+
+
+def register(root: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(
+        name="demand",
+        cls=DemandGroup,
+        help="Demand what was anchored and is not shown: folkmoot demand ROUND --what update --entry 2.",
+        no_args_is_help=True,
+    )
+    group.command(ASK)(ask)
+    group.command()(claim)
+    root.add_typer(group)
+
+
+def ask(
+    round_: Annotated[int, typer.Argument(metavar="ROUND", min=1, help="Number of the round.")],
+    what: Annotated[Kind, typer.Option(help="What is demanded.")],
+    entry: Annotated[
+        int | None, typer.Option(min=0, metavar="I", help="Entry of the update.", show_default=False)
+    ] = None,
+    leaf: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="J", help="Leaf. Default: one by chance, which nobody can foresee."),
+    ] = None,
+    artifacts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--artifacts",
+            envvar="FOLKMOOT_ARTIFACTS",
+            metavar="FOLDER_OR_URL",
+            help="Where to find the model's manifest, for a leaf: a mirror or a coordinator.",
+            show_default=False,
+        ),
+    ] = None,
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Send without asking.")] = False,
+    json_: Json = False,
+) -> None:
+    """Demand a leaf or a small file of an anchored round on the chain, with a deposit.
+
+    Whoever answers in time gets the deposit. If nobody does, `folkmoot demand claim` voids the round.
+
+    Example: folkmoot demand 7 --what update --entry 2 --artifacts https://mirror.example
+    """
+    with connected(rpc, deployment) as chain:
+        from folkmoot.chain.amounts import format_amount, format_time
+        from folkmoot.fraud import demanding
+        from folkmoot.fraud.availability import What, demand_call
+
+        wanted = What[what.upper()]
+        _check_options(wanted, entry, leaf, artifacts)
+        with working("Reading the chain ...", json_):
+            case = _case(chain, round_)
+        manifest = _manifest(chain, artifacts or []) if wanted.is_leaf else None
+        place = _place(leaf, manifest)
+        call = demand_call(case, manifest, wanted, entry or 0, place)
+        account = unlock(keystore, password_file)
+        deposit = demanding.deposit_of(chain)
+        shown = what.value + (f", entry {entry}" if entry is not None else "")
+        note(
+            pairs(
+                {
+                    "demand": f"round {round_}, {shown}" + (f", leaf {place}" if wanted.is_leaf else ""),
+                    "deposit": f"{format_amount(deposit)}; it goes to whoever answers in time",
+                    "unanswered": "the round is void, and you have the deposit back and half of the bond",
+                }
+            ),
+            json_,
+        )
+        if not yes:
+            _confirm()
+        with working("Demanding ...", json_):
+            made = demanding.ask(chain, call, account)
+    document = {
+        "demand": made.demand,
+        "round": round_,
+        "what": what.value,
+        "entry": entry,
+        "leaf": place if wanted.is_leaf else None,
+        "answerBy": made.answer_by,
+        "deposit": str(made.deposit),
+        "transaction": made.transaction,
+        "gas": made.gas,
+    }
+    emit(
+        document,
+        json_,
+        f"Demand {made.demand} can be answered until {format_time(made.answer_by)}. After that:",
+        f"  folkmoot demand claim {made.demand}",
+    )
+
+
+def claim(
+    demand: Annotated[int, typer.Argument(metavar="DEMAND", min=1, help="Number of the demand.")],
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Void the round of a demand that nobody answered in time, or fetch the deposit back if the round is over.
+
+    Anybody may; deposit and reward go to whoever demanded.
+
+    Example: folkmoot demand claim 3
+    """
+    with connected(rpc, deployment) as chain:
+        from folkmoot.fraud import demanding
+
+        account = unlock(keystore, password_file)
+        with working("Claiming ...", json_):
+            done = demanding.settle(chain, demand, account)
+    document = {
+        "demand": demand,
+        "round": done.round,
+        "convicted": done.convicted,
+        "transaction": done.transaction,
+        "gas": done.gas,
+    }
+    said = (
+        f"Round {done.round} is void: nobody answered demand {demand}."
+        if done.convicted
+        else f"Round {done.round} was over; the deposit of demand {demand} went back."
+    )
+    emit(document, json_, said)
+
+
+def _check_options(wanted: Any, entry: int | None, leaf: int | None, artifacts: list[str] | None) -> None:
+    """Check that the options fit together.
+
+    Raises:
+        InputError: they do not.
+    """
+    name = wanted.name.lower()
+    if (entry is not None) != (name == "update"):
+        raise InputError(
+            "An update needs --entry, and nothing else has one.", remedy="Entries are numbered from 0."
+        )
+    if leaf is not None and not wanted.is_leaf:
+        raise InputError(
+            f"The {name} file has no leaves: it is demanded as a whole.", remedy="Leave out --leaf."
+        )
+    if wanted.is_leaf and not artifacts:
+        raise InputError(
+            "A leaf is demanded with the model's layout, which is in the manifest.",
+            remedy="Give a mirror or a coordinator by --artifacts.",
+            code="manifest-missing",
+        )
+
+
+def _case(chain: Chain, number: int) -> Case:
+    """Return an anchored round as the chain has it.
+
+    Raises:
+        InputError: it is not anchored (`round-not-anchored`).
+    """
+    from folkmoot.chain.rpc import Phase
+    from folkmoot.fraud.record import Follower
+
+    record = Follower(chain.deployment).read(chain.rpc)
+    told = record.told.get(number)
+    if told is None or told.phase is not Phase.ANCHORED:
+        phase = "not there yet" if told is None else told.phase.name.lower()
+        raise InputError(
+            f"Round {number} is {phase}: data can be demanded of an anchored round only.",
+            remedy="`folkmoot status` shows the rounds.",
+            code="round-not-anchored",
+        )
+    return record.cases[number]
+
+
+def _manifest(chain: Chain, locations: list[str]) -> Manifest:
+    from folkmoot.fraud.shelf import open_shelf
+    from folkmoot.mirror import open_sources
+
+    source = open_sources(locations)
+    try:
+        ledger = chain.ledger_reader
+        return open_shelf(source, ledger.genesis_hash(), ledger.manifest_hash()).manifest
+    finally:
+        source.close()
+
+
+def _place(leaf: int | None, manifest: Manifest | None) -> int:
+    import secrets
+
+    if leaf is not None or manifest is None:
+        return leaf or 0
+    return secrets.randbelow(manifest.leaves)
+
+
+def _confirm() -> None:
+    """Ask whether to send.
+
+    Raises:
+        InputError: there is nobody to ask.
+        Abort: the answer is no.
+    """
+    if not sys.stdin.isatty():
+        raise InputError(
+            "A demand costs a deposit, and there is no terminal to ask on.",
+            remedy="Give --yes.",
+            code="not-confirmed",
+        )
+    typer.confirm("Demand it?", abort=True)

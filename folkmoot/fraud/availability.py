@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Demands for data that was anchored, and answers to them (contracts/src/interfaces/IDataAvailability.sol).
+
+Anybody may demand a leaf or a small file of a round that can be challenged; whoever has it answers on the chain, and if
+nobody does in time, the round is void. The calls are made here from records and files; sending them is in `demanding`.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from folkmoot.arrays import U8
+from folkmoot.errors import ArtifactError, InputError
+from folkmoot.fixed_point import LEAF
+from folkmoot.fraud.case import Case
+from folkmoot.fraud.trees import plain_tree, raw_update_tree, sum_siblings
+from folkmoot.hashing import keccak
+from folkmoot.manifest import Manifest
+from folkmoot.merkle import AGGREGATE, MOMENTUM, THETA, Tree, state_leaves
+from folkmoot.state import State
+from folkmoot.updates import FileUpdate
+from folkmoot.verdict import Artifacts
+
+
+class What(IntEnum):
+    """What can be demanded, by the numbers of the contract."""
+
+    UPDATE = 0
+    """A leaf of a delivered update."""
+    AGGREGATE = 1
+    """A leaf of the aggregate."""
+    THETA = 2
+    """A leaf of the new model."""
+    MOMENTUM = 3
+    """A leaf of the new momentum."""
+    HEADER = 4
+    """The round header."""
+    VERDICTS = 5
+    """The verdicts file."""
+    ARTIFACTS = 6
+    """The artifacts file."""
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it is a leaf of a tree, not a file."""
+        return self < What.HEADER
+
+
+class Status(IntEnum):
+    """Where a demand stands, by the numbers of the contract."""
+
+    NONE = 0
+    """There is no such demand."""
+    OPEN = 1
+    """It can be answered, or its time is up."""
+    ANSWERED = 2
+    """It was answered; the deposit went to whoever did."""
+    CONVICTED = 3
+    """It was not answered, and the round is void."""
+    RETURNED = 4
+    """The deposit went back because the round was over."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of the contract."""
+
+    function: str
+    """Its function."""
+    arguments: tuple[Any, ...]
+    """Its arguments, as eth_abi encodes them."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where the files of a round are."""
+
+    artifacts: Artifacts
+    """The artifacts file that the anchor names."""
+    path: Callable[[str], Path]
+    """Find a file by its sha256. Raises ArtifactError."""
+
+
+def demand_call(case: Case, manifest: Manifest | None, what: What, entry: int = 0, place: int = 0) -> Call:
+    """Make a demand.
+
+    Args:
+        case: The anchored round.
+        manifest: The model's layout; only leaves need it.
+        what: What is demanded.
+        entry: Of which entry, for an update.
+        place: Which leaf.
+
+    Raises:
+        InputError: ``no-such-place``: there is no such entry or leaf; ``not-delivered``: the anchor itself says that
+            the update did not arrive.
+    """
+    anchor = case.anchor.abi_tuple()
+    if not what.is_leaf:
+        return Call("demandFile", (case.round, anchor, int(what)))
+    if manifest is None:
+        raise InputError("A leaf can only be demanded by who has the manifest.", code="no-such-place")
+    if not 0 <= place < manifest.leaves:
+        raise InputError(
+            f"There is no leaf {place}: the model has {manifest.leaves}.",
+            remedy="Leaves are numbered from 0.",
+            code="no-such-place",
+        )
+    brought = (case.round, anchor, manifest.layout, keccak(manifest.to_json()))
+    if what is not What.UPDATE:
+        return Call("demandLeaf", (brought, int(what), place))
+    if not 0 <= entry < len(case.entries):
+        raise InputError(
+            f"There is no entry {entry}: round {case.round} has {len(case.entries)}.",
+            remedy="Entries are numbered from 0.",
+            code="no-such-place",
+        )
+    if not case.delivered(entry):
+        raise InputError(
+            f"The update of entry {entry} did not arrive, as the anchor itself says: it can't be demanded.",
+            remedy="Choose an entry that was delivered; `folkmoot why` shows them.",
+            code="not-delivered",
+        )
+    entries = [
+        (e.contributor, e.update_root, e.sum_squares, e.num_examples, e.bundle_hash, b"", 0, 0, b"")
+        for e in case.entries
+    ]
+    return Call("demandUpdate", (brought, entries, entry, place))
+
+
+def answer_call(
+    demand: int, what: What, entry: int, place: int, files: Files, manifest: Manifest, document: bytes = b""
+) -> Call:
+    """Make the answer to a demand.
+
+    Args:
+        demand: Its number.
+        what: What is demanded.
+        entry: Of which entry, for an update.
+        place: Which leaf.
+        files: The round's files.
+        manifest: The model's layout.
+        document: The file itself, where the verdicts or the artifacts file is demanded.
+
+    Raises:
+        ArtifactError: A file is missing, or has another size than it must have.
+    """
+    artifacts = files.artifacts
+    match what:
+        case What.UPDATE:
+            name = artifacts.updates[entry] if entry < len(artifacts.updates) else None
+            if name is None:
+                raise ArtifactError(f"No file is listed for entry {entry}.", code="artifact-missing")
+            update = FileUpdate(files.path(name))
+            tree = raw_update_tree(update)
+            if tree is None or place >= tree.leaves:
+                raise _other(name)
+            _, absolute, squares = tree.levels[0].node(place)
+            values = update.read(place, place + 1).tobytes()
+            return Call("answerUpdate", (demand, values, absolute, squares, sum_siblings(tree, place)))
+        case What.AGGREGATE:
+            rows = _rows(files.path(artifacts.aggregate), artifacts.aggregate, manifest)
+            aggregate = plain_tree(AGGREGATE, rows.shape[0], lambda first, last: rows[first:last])
+            return _leaf(demand, rows[place].tobytes(), aggregate, place, bytes(32))
+        case What.THETA | What.MOMENTUM:
+            state = State.from_bytes(files.path(artifacts.state).read_bytes(), manifest)
+            trees = {THETA: state.theta_tree(), MOMENTUM: state.momentum_tree()}
+            kind, other = (THETA, MOMENTUM) if what is What.THETA else (MOMENTUM, THETA)
+            whole = state.theta if what is What.THETA else state.momentum
+            leaf = state_leaves(whole[LEAF * place : LEAF * (place + 1)]).tobytes()
+            return _leaf(demand, leaf, trees[kind], place, trees[other].root)
+        case What.HEADER:
+            return Call("answerFile", (demand, artifacts.header))
+        case _:
+            return Call("answerFile", (demand, document))
+
+
+def _leaf(demand: int, values: bytes, tree: Tree, place: int, other: bytes) -> Call:
+    return Call("answerLeaf", (demand, values, list(tree.proof(place)), other))
+
+
+def _rows(path: Path, name: str, manifest: Manifest) -> U8:
+    if path.stat().st_size != manifest.leaves * AGGREGATE.leaf_bytes:
+        raise _other(name)
+    with path.open("rb") as file:
+        mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    rows: U8 = np.frombuffer(mapped, np.uint8).reshape(-1, AGGREGATE.leaf_bytes)
+    return rows
+
+
+def _other(name: str) -> ArtifactError:
+    return ArtifactError(f"The file {name} has another size than it must have.", code="artifact-damaged")

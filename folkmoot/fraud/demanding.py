@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Demanding data on the chain, and closing a demand whose time is up or whose round is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from web3.logs import DISCARD
+
+from folkmoot.chain.amounts import format_amount, format_time
+from folkmoot.chain.client import Chain
+from folkmoot.chain.rpc import Phase
+from folkmoot.errors import InputError
+from folkmoot.fraud.availability import Call, Status
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A demand that was made."""
+
+    demand: int
+    """Its number."""
+    answer_by: int
+    """Unix time until which it can be answered."""
+    deposit: int
+    """What it cost until it is answered, units of 1e-18 tokens."""
+    transaction: str
+    """Hash of its transaction."""
+    gas: int
+    """Gas that it took."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What became of a demand."""
+
+    convicted: bool
+    """Whether the round is void because nobody answered; else the deposit was given back."""
+    round: int
+    """Its round."""
+    transaction: str
+    """Hash of the transaction."""
+    gas: int
+    """Gas that it took."""
+
+
+def deposit_of(chain: Chain) -> int:
+    """Return what a demand costs until it is answered, units of 1e-18 tokens."""
+    return int(chain.read(chain.data_availability.functions.deposit()))
+
+
+def ask(chain: Chain, call: Call, account: LocalAccount) -> Asked:
+    """Send a demand, with the deposit.
+
+    Args:
+        chain: The federation.
+        call: The demand, from `availability.demand_call`.
+        account: Who demands.
+
+    Raises:
+        InputError: ``balance-too-low``: the account has not the tokens of the deposit.
+        ChainError: The contract refuses, or the endpoint failed.
+    """
+    deposit = deposit_of(chain)
+    balance = chain.balance_of(account.address)
+    if balance < deposit:
+        raise InputError(
+            f"A demand takes a deposit of {format_amount(deposit)}; {account.address} has {format_amount(balance)}.",
+            remedy="Send the account some tokens.",
+            code="balance-too-low",
+        )
+    contract = chain.data_availability
+    if chain.allowance(account.address, contract.address) < deposit:
+        chain.send(chain.token.functions.approve(contract.address, deposit), account)
+    receipt = chain.send(contract.get_function_by_name(call.function)(*call.arguments), account)
+    (made,) = contract.events.Demanded().process_receipt(receipt, errors=DISCARD)
+    return Asked(
+        int(made["args"]["demand"]),
+        int(made["args"]["answerBy"]),
+        deposit,
+        receipt["transactionHash"].to_0x_hex(),
+        receipt["gasUsed"],
+    )
+
+
+def settle(chain: Chain, demand: int, account: LocalAccount) -> Settled:
+    """Close a demand: void the round if nobody answered in time, or fetch the deposit back if the round is over.
+
+    Raises:
+        InputError: ``demand-unknown``, ``demand-closed``, or ``too-early``: it can still be answered.
+        ChainError: The contract refuses, or the endpoint failed.
+    """
+    functions = chain.data_availability.functions
+    stored = chain.read(functions.demands(demand))
+    round_, answer_by, status = int(stored[0]), int(stored[1]), Status(stored[3])
+    if status is Status.NONE:
+        raise InputError(f"There is no demand {demand}.", remedy="They count from 1.", code="demand-unknown")
+    if status is not Status.OPEN:
+        raise InputError(
+            f"Demand {demand} is closed: it was {status.name.lower()}.",
+            remedy="Nothing is left to do.",
+            code="demand-closed",
+        )
+    over = chain.phase(round_) is not Phase.ANCHORED
+    now = chain.now()
+    if not over and now < answer_by:
+        raise InputError(
+            f"Demand {demand} can be answered until {format_time(answer_by)}.",
+            remedy=f"Try again in {answer_by - now} seconds.",
+            code="too-early",
+            details={"demand": demand, "answerBy": answer_by, "chainTime": now},
+        )
+    function = functions.release(demand) if over else functions.proveWithheld(demand)
+    receipt = chain.send(function, account)
+    return Settled(not over, round_, receipt["transactionHash"].to_0x_hex(), receipt["gasUsed"])

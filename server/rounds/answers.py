@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers to demands for data: what was anchored is shown on the chain when somebody pays for it.
+
+Demands come as events of the DataAvailability contract. Each open one is answered from the store through the outbox,
+as soon as it is seen and whatever becomes of its round: a demand that nobody answers in time voids the round and takes
+the bond. What is answered follows from events and transactions in the database, so a restart forgets and repeats
+nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from sqlalchemy.orm import Session
+
+from folkmoot.errors import ArtifactError, FolkmootError
+from folkmoot.fraud.availability import Call, Files, What, answer_call
+from folkmoot.verdict import Artifacts
+from server.chain import outbox
+from server.chain.calls import encode_call
+from server.chain.indexer import by_name
+from server.coordinator import Coordinator
+from server.db import events
+from server.db.models import ChainEvent
+from server.rounds.cheating import Kind, lies_in
+from server.rounds.phase import Phase
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 5.0
+"""Seconds on the wall until an answer that failed is tried again."""
+CLOSED_BY = ("Answered", "Withheld", "Returned")
+"""Events after which a demand needs no answer."""
+
+
+def open_demands(session: Session) -> list[ChainEvent]:
+    """Demands that are neither answered nor decided, in the chain's order."""
+    demanded = by_name(session, "Demanded")
+    if not demanded:
+        return []
+    closed = {str(event.arguments["demand"]) for name in CLOSED_BY for event in by_name(session, name)}
+    return [event for event in demanded if str(event.arguments["demand"]) not in closed]
+
+
+class Answers(Phase):
+    """Answers demands.
+
+    Args:
+        coordinator: Its parts.
+    """
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        super().__init__(coordinator)
+        self._tried: dict[int, float] = {}
+
+    def answer(self) -> bool:
+        """Send what is missing; whether something changed."""
+        with self._database.read() as session:
+            found = open_demands(session)
+            session.expunge_all()
+        changed = False
+        for event in found:
+            changed |= self._answer(event)
+        return changed
+
+    def _answer(self, event: ChainEvent) -> bool:
+        demand, number = int(event.arguments["demand"]), int(event.arguments["round"])
+        purpose = f"answer:{demand}"
+        known = self._transaction(purpose)
+        if known is not None and known.state != "failed":
+            return False
+        if time.monotonic() - self._tried.get(demand, -RETRY_SECONDS) < RETRY_SECONDS:
+            return False
+        if lies_in(self._coordinator.settings.cheat, number, Kind.WITHHOLD):
+            return False
+        self._tried[demand] = time.monotonic()
+        if self._coordinator.now() >= int(event.arguments["answerBy"]):
+            return False
+        try:
+            call = self._call(event, demand, number)
+        except FolkmootError as error:
+            return self._tell(demand, number, error)
+        to = self._coordinator.deployment.data_availability
+        data = encode_call("data_availability", call.function, *call.arguments)
+        with self._database.write() as session:
+            return outbox.enqueue(session, purpose, number, to, data)
+
+    def _call(self, event: ChainEvent, demand: int, number: int) -> Call:
+        arguments = event.arguments
+        what = What(arguments["what"])
+        with self._database.read() as session:
+            anchored = by_name(session, "RoundAnchored", str(number))
+            anchor = anchored[-1].arguments["anchor"] if anchored else None
+        if anchor is None:
+            raise ArtifactError(f"Nothing is known of the anchor of round {number}.", code="event-unknown")
+        store = self._coordinator.store
+        document = store.read(store.by_keccak(str(anchor["artifactsHash"]).removeprefix("0x")))
+        files = Files(Artifacts.from_json(document), store.path)
+        if what is What.VERDICTS:
+            document = store.read(store.by_keccak(str(anchor["verdictHash"]).removeprefix("0x")))
+        return answer_call(
+            demand,
+            what,
+            int(arguments["entry"]),
+            int(arguments["place"]),
+            files,
+            self._coordinator.manifest,
+            document,
+        )
+
+    def _tell(self, demand: int, number: int, error: FolkmootError) -> bool:
+        """Say that a demand can't be answered: the operator loses the bond unless the file is put back."""
+        logger.error("demand %d about round %d can't be answered: %s", demand, number, error)
+        with self._database.write() as session:
+            data = {"demand": demand, "round": number, "error": str(error)}
+            events.append(session, "demand-unanswerable", data, key=f"demand-unanswerable:{demand}")
+        return False

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lies on demand, so that everybody can see what becomes of a coordinator that tells one. For demonstrations only.
+
+The setting `cheat` (`KIND@ROUND`) makes this coordinator lie in one round. `server.coordinator.assemble` refuses it on
+every chain but a local Anvil. A lie about the outcome alters it just before it is kept and anchored, and publishes
+files that fit it, so that only recomputing finds it. Nothing here runs without the setting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+
+from folkmoot import merkle
+from folkmoot.aggregation.form import form_of
+from folkmoot.aggregation.weighted_sum import aggregate_of
+from folkmoot.arrays import U32
+from folkmoot.errors import InputError, UpdateRefused
+from folkmoot.fixed_point import LEAF
+from folkmoot.hashing import keccak, sha256_hex
+from folkmoot.header import RoundHeader
+from folkmoot.manifest import Manifest
+from folkmoot.merkle import AGGREGATE
+from folkmoot.optimizer import outer_step
+from folkmoot.policy import Policy
+from folkmoot.round import RoundOutcome, compute_leaves
+from folkmoot.state import State
+from folkmoot.updates import UpdateReader
+from folkmoot.verdict import Reason, Verdicts
+
+PLACE = 5
+"""Coordinate that a lie about a sum or a step is told at: in the first leaf of the first tensor."""
+SHIFT = 1 << 20
+"""By how much a lie about the step moves theta: 1/64 of 1."""
+
+
+class Kind(StrEnum):
+    """The lies that this coordinator can tell."""
+
+    SUM = "sum"
+    """One coordinate of the aggregate is raised; the state follows from that."""
+    WEIGHTS = "weights"
+    """One update counts twice; everything follows from that."""
+    OUTER_STEP = "outer-step"
+    """One coordinate of theta is shifted."""
+    NORM = "norm"
+    """An update counts whose sum of squares is not the committed one."""
+    WITHHOLD = "withhold"
+    """The updates of the round are not shown to anybody, and demands are not answered."""
+
+
+@dataclass(frozen=True)
+class Cheat:
+    """One lie in one round."""
+
+    kind: Kind
+    """Which one."""
+    round: int
+    """Where."""
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """A computed round as it is told to the others."""
+
+    outcome: RoundOutcome
+    """With another anchor, verdicts, artifacts and state."""
+    aggregate: bytes
+    """The aggregate file."""
+
+
+def parse_cheat(text: str) -> Cheat | None:
+    """Read the setting; None if it is empty.
+
+    Raises:
+        InputError: It is no ``KIND@ROUND``.
+    """
+    if not text:
+        return None
+    kind, _, number = text.partition("@")
+    if kind not in set(Kind) or not number.isdigit() or int(number) < 1:
+        raise InputError(
+            f"There is no cheat {text!r}.",
+            remedy=f"Write KIND@ROUND, with one of {', '.join(Kind)}, e.g. sum@3.",
+            code="unknown-cheat",
+        )
+    return Cheat(Kind(kind), int(number))
+
+
+def lies_in(text: str, number: int, *kinds: Kind) -> bool:
+    """Whether the setting asks for one of these lies (any, if none is named) in a round."""
+    cheat = parse_cheat(text)
+    return cheat is not None and cheat.round == number and (not kinds or cheat.kind in kinds)
+
+
+def overlooks(text: str, number: int, refusal: UpdateRefused) -> bool:
+    """Whether a refusal on arrival is passed over: the coordinator is in league with whoever claims a false norm."""
+    return refusal.code == str(Reason.WRONG_NORM) and lies_in(text, number, Kind.NORM)
+
+
+def told(
+    text: str,
+    manifest: Manifest,
+    header: RoundHeader,
+    policy: Policy,
+    base: State,
+    updates: list[UpdateReader | None],
+    outcome: RoundOutcome,
+) -> Told | None:
+    """Return what is told of a round instead of its outcome; None if that is the truth."""
+    cheat = parse_cheat(text)
+    if cheat is None or cheat.round != header.round:
+        return None
+    weights = list(outcome.weights)
+    delivered = outcome.anchor.delivered
+    names = list(outcome.artifacts.updates)
+    if cheat.kind is Kind.WEIGHTS:
+        weights[next(index for index, weight in enumerate(weights) if weight)] *= 2
+    elif cheat.kind is Kind.NORM:
+        for index, update in enumerate(updates):
+            if update is not None and not delivered >> index & 1:
+                weights[index] = 1
+                delivered |= 1 << index
+                names[index] = sha256_hex(update.read(0, manifest.leaves).tobytes())
+    elif cheat.kind is Kind.WITHHOLD:
+        return None  # the outcome is right; nobody sees what it is made of
+    part = compute_leaves(manifest, header, policy, base, updates, weights, 0, manifest.leaves)
+    lanes, state = part.lanes, State(part.theta, part.momentum)
+    if cheat.kind is Kind.SUM:
+        lanes = lanes.copy()
+        lanes[PLACE // LEAF, PLACE % LEAF] += np.uint32(100)
+        state = _stepped(manifest, header, policy, base, lanes, weights)
+    elif cheat.kind is Kind.OUTER_STEP:
+        theta = state.theta.copy()
+        theta[PLACE] += SHIFT
+        state = State(theta, state.momentum)
+    return _sealed(manifest, outcome, weights, delivered, tuple(names), lanes, state)
+
+
+def _stepped(
+    manifest: Manifest, header: RoundHeader, policy: Policy, base: State, lanes: U32, weights: list[int]
+) -> State:
+    """The state that follows from an aggregate."""
+    divisor = form_of(policy.rule, policy.parameters).divisor(weights)
+    exponents = np.array(header.exponents, dtype=np.int64)[manifest.tensor_of_leaf]
+    aggregate = aggregate_of(lanes, divisor)
+    return State(
+        *outer_step(base.theta, base.momentum, aggregate, divisor, exponents, policy.rate, policy.momentum)
+    )
+
+
+def _sealed(
+    manifest: Manifest,
+    outcome: RoundOutcome,
+    weights: list[int],
+    delivered: int,
+    updates: tuple[str | None, ...],
+    lanes: U32,
+    state: State,
+) -> Told:
+    """Put the lie into every file, and the files' hashes into the anchor."""
+    verdicts = Verdicts(
+        outcome.verdicts.round,
+        outcome.verdicts.rule,
+        outcome.verdicts.parameters,
+        tuple(
+            verdict if verdict.weight == weight else replace(verdict, weight=weight, reason=Reason.ACCEPTED)
+            for verdict, weight in zip(outcome.verdicts.verdicts, weights, strict=True)
+        ),
+    )
+    rows = merkle.aggregate_leaves(lanes)
+    verdicts_file = verdicts.to_json()
+    artifacts = replace(
+        outcome.artifacts,
+        updates=updates,
+        aggregate=sha256_hex(rows.tobytes()),
+        state=state.sha256(),
+        verdicts=sha256_hex(verdicts_file),
+    )
+    artifacts_file = artifacts.to_json()
+    anchor = replace(
+        outcome.anchor,
+        weights=tuple(weights),
+        delivered=delivered,
+        aggregate_root=merkle.tree(AGGREGATE, merkle.leaf_hashes(AGGREGATE, rows)).root,
+        state_root=state.root(manifest.hash),
+        verdict_hash=keccak(verdicts_file),
+        artifacts_hash=keccak(artifacts_file),
+    )
+    said = replace(
+        outcome,
+        anchor=anchor,
+        verdicts=verdicts,
+        artifacts=artifacts,
+        verdicts_file=verdicts_file,
+        artifacts_file=artifacts_file,
+        state=state,
+    )
+    return Told(said, rows.tobytes())

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Demands for data on a real chain, and the coordinator that answers them by itself, or does not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from folkmoot.chain.events import Answered, Slashed, scan
+from folkmoot.chain.rpc import Phase
+from folkmoot.cli import main
+from folkmoot.errors import CoordinatorError, InputError
+from folkmoot.fraud import demanding
+from folkmoot.fraud.availability import Status, What, demand_call
+from folkmoot.fraud.case import Case
+from folkmoot.fraud.record import Follower
+from folkmoot.hashing import sha256_hex
+from folkmoot.local.anvil import Anvil
+from folkmoot.policy import ARBITER
+from server.db import events
+from server.db.models import Transaction
+from tests import factories
+from tests.integration.coordinator_world import (
+    MANIFEST,
+    Running,
+    federation,
+    make_home,
+    open_round,
+    running,
+    serving,
+    train,
+    until,
+)
+
+
+@pytest.fixture(scope="module")
+def module_world(anvil_process: Anvil) -> Iterator[factories.Federation]:
+    made = federation(anvil_process, verifier=ARBITER)
+    yield made
+    made.chain.close()
+
+
+@pytest.fixture
+def world(module_world: factories.Federation, anvil: Anvil) -> factories.Federation:
+    return module_world
+
+
+def play(here: Running) -> bytes:
+    """Play a round of two up to its anchor; return the bytes of the second update."""
+    here.api.start_run(1, 2, here.world.coordinator, here.domain)
+    _, header, state = open_round(here.api, 1)
+    for name in ("ada", "ben"):
+        signed = train(here.world, name, header, state)
+        here.api.submit_update(1, signed.wire, signed.data)
+    until(lambda: here.world.chain.round(1).phase is Phase.ANCHORED, what="the anchor")
+    return signed.data
+
+
+def case_of(world: factories.Federation) -> Case:
+    return Follower(world.deployment).read(world.chain.rpc).cases[1]
+
+
+def status_of(world: factories.Federation, demand: int) -> Status:
+    return Status(world.chain.read(world.chain.data_availability.functions.demands(demand))[3])
+
+
+def ask(world: factories.Federation, who: str, what: What, entry: int = 0, place: int = 0) -> int:
+    call = demand_call(case_of(world), MANIFEST, what, entry, place)
+    return demanding.ask(world.chain, call, world[who]).demand
+
+
+def answers(world: factories.Federation) -> list[Answered]:
+    chain = world.chain
+    found = scan(chain, world.deployment.block, chain.block_number(), contracts=("data_availability",))
+    return [event for event in found if isinstance(event, Answered)]
+
+
+def sent(here: Running) -> list[str]:
+    """States of the coordinator's answers."""
+    with here.coordinator.database.read() as session:
+        found = select(Transaction.state).where(Transaction.purpose.startswith("answer:"))
+        return list(session.scalars(found))
+
+
+def kinds(here: Running) -> list[str]:
+    """Types of the coordinator's events so far."""
+    with here.coordinator.database.read() as session:
+        return [event.type for event in events.after(session, 0)]
+
+
+def test_a_demand_of_each_kind_is_answered_once(world: factories.Federation, tmp_path: Path) -> None:
+    with running(tmp_path / "home", world, hasten_after=3600) as here:
+        data = play(here)
+        before = world.chain.balance_of(world.coordinator.address)
+        last = MANIFEST.leaves - 1
+        demands = [
+            ask(world, "newcomer", What.UPDATE, 1, 2),
+            ask(world, "newcomer", What.UPDATE, 0, last),
+            ask(world, "newcomer", What.AGGREGATE, place=last),
+            ask(world, "newcomer", What.THETA, place=1),
+            ask(world, "cleo", What.MOMENTUM, place=0),
+            ask(world, "cleo", What.HEADER),
+            ask(world, "cleo", What.VERDICTS),
+            ask(world, "cleo", What.ARTIFACTS),
+        ]
+        for demand in demands:
+            until(lambda d=demand: status_of(world, d) is Status.ANSWERED, what=f"answer {demand}")  # type: ignore[misc]
+        found = answers(world)
+        assert sorted(answer.demand for answer in found) == demands
+        assert {answer.answerer for answer in found} == {world.coordinator.address}
+        (leaf,) = [answer.values for answer in found if answer.demand == demands[0]]
+        assert leaf == data[2 * 256 : 3 * 256]
+        deposits = len(demands) * demanding.deposit_of(world.chain)
+        assert world.chain.balance_of(world.coordinator.address) == before + deposits
+        until(
+            lambda: kinds(here).count("demand-answered") == len(demands),
+            what="the events",
+        )
+        until(lambda: sent(here) == ["confirmed"] * len(demands), what="the confirmations")
+        assert world.chain.round(1).phase is Phase.ANCHORED
+
+
+def test_a_demand_that_came_while_nobody_was_there_is_answered_after_the_start(
+    world: factories.Federation, tmp_path: Path
+) -> None:
+    settings = make_home(tmp_path / "home", world, hasten_after=3600)
+    with serving(settings, world) as here:
+        play(here)
+    demand = ask(world, "newcomer", What.THETA, place=2)
+    with serving(settings, world):
+        until(lambda: status_of(world, demand) is Status.ANSWERED, what="the answer")
+    with serving(settings, world) as here:
+        until(lambda: here.worker.status.indexed_block >= world.chain.block_number(), what="the indexer")
+        assert len(answers(world)) == 1
+
+
+def test_who_withholds_a_round_is_convicted(world: factories.Federation, tmp_path: Path) -> None:
+    chain = world.chain
+    with running(tmp_path / "home", world, cheat="withhold@1") as here:
+        data = play(here)
+        with pytest.raises(CoordinatorError) as hidden:
+            here.api.artifact(sha256_hex(data))
+        assert hidden.value.code == "artifact-unknown"
+        call = demand_call(case_of(world), MANIFEST, What.UPDATE, 0, 1)
+        made = demanding.ask(chain, call, world["newcomer"])
+        with pytest.raises(InputError) as early:
+            demanding.settle(chain, made.demand, world["newcomer"])
+        assert early.value.code == "too-early"
+        until(lambda: "data-demanded" in kinds(here), what="the demand's event")
+        balance = chain.balance_of(world["newcomer"].address)
+        world.anvil.advance(made.answer_by - chain.now() + 1)
+        assert demanding.settle(chain, made.demand, world["newcomer"]).convicted
+        assert chain.phase(1) is Phase.SLASHED
+        (slashed,) = [
+            e for e in scan(chain, world.deployment.block, chain.block_number()) if isinstance(e, Slashed)
+        ]
+        assert slashed.account == world.coordinator.address
+        assert slashed.reward == slashed.burnt
+        assert chain.balance_of(world["newcomer"].address) == balance + made.deposit + slashed.reward
+        assert chain.head().round == 0
+        assert not answers(world)
+        with pytest.raises(InputError) as closed:
+            demanding.settle(chain, made.demand, world["newcomer"])
+        assert closed.value.code == "demand-closed"
+        until(lambda: here.api.get("/v1/rounds/1")["phase"] == "slashed", what="the end of the round")
+
+
+def test_a_file_that_is_lost_is_said_and_put_back_in_time(
+    world: factories.Federation, tmp_path: Path
+) -> None:
+    with running(tmp_path / "home", world, hasten_after=3600) as here:
+        data = play(here)
+        place = here.coordinator.store.path(sha256_hex(data))
+        place.unlink()
+        demand = ask(world, "newcomer", What.UPDATE, 1)
+        until(lambda: "demand-unanswerable" in kinds(here), what="the complaint")
+        place.write_bytes(data)
+        until(lambda: status_of(world, demand) is Status.ANSWERED, what="the answer")
+
+
+def test_anybody_demands_by_the_command(
+    world: factories.Federation,
+    tmp_path: Path,
+    keystore: Callable[[str], Path],
+    password_file: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    deployment = tmp_path / "deployment.json"
+    world.deployment.save(deployment)
+    with running(tmp_path / "home", world, cheat="withhold@1") as here:
+        play(here)
+        common = ["--rpc", world.anvil.url, "--deployment", str(deployment), "--json"]
+        key = ["--keystore", str(keystore("newcomer")), "--password-file", str(password_file)]
+        mirror = ["--artifacts", here.api.url]
+
+        def run(*words: str) -> tuple[int, dict[str, object]]:
+            status = main.run(["demand", *words, *common, *key])
+            said: dict[str, object] = json.loads(capsys.readouterr().out)
+            return status, said
+
+        status, refused = run("1", "--what", "update", *mirror)
+        assert (status, "--entry" in str(refused["error"])) == (1, True)
+        status, refused = run("1", "--what", "update", "--entry", "7", *mirror, "--yes")
+        assert (status, dict(refused["error"])["code"]) == (1, "no-such-place")  # type: ignore[call-overload]
+        status, refused = run("2", "--what", "header", "--yes")
+        assert (status, dict(refused["error"])["code"]) == (1, "round-not-anchored")  # type: ignore[call-overload]
+        status, made = run("1", "--what", "update", "--entry", "1", "--leaf", "0", *mirror, "--yes")
+        assert (status, made["demand"], made["leaf"]) == (0, 1, 0)
+        status, early = run("claim", "1")
+        assert (status, dict(early["error"])["code"]) == (1, "too-early")  # type: ignore[call-overload]
+        world.anvil.advance(int(str(made["answerBy"])) - world.chain.now() + 1)
+        status, done = run("claim", "1")
+        assert (status, done["convicted"], done["round"]) == (0, True, 1)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lies on demand: each is anchored by a real coordinator and proven by a watcher that has only chain and files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from folkmoot.chain.events import Slashed, scan
+from folkmoot.chain.rpc import Phase, Rpc
+from folkmoot.errors import InputError, UpdateRefused
+from folkmoot.fraud.journal import Journal, Log
+from folkmoot.fraud.watch import Options, Watcher
+from folkmoot.local.anvil import Anvil
+from folkmoot.mirror import CoordinatorSource
+from folkmoot.policy import ARBITER
+from server.coordinator import assemble, open_account
+from server.rounds.cheating import Cheat, Kind, lies_in, parse_cheat
+from tests import factories
+from tests.integration.coordinator_world import (
+    Running,
+    Signed,
+    federation,
+    make_home,
+    open_round,
+    running,
+    train,
+    until,
+)
+
+
+@pytest.fixture(scope="module")
+def module_world(anvil_process: Anvil) -> Iterator[factories.Federation]:
+    made = federation(anvil_process, verifier=ARBITER, momentum=922)
+    yield made
+    made.chain.close()
+
+
+@pytest.fixture
+def world(module_world: factories.Federation, anvil: Anvil) -> factories.Federation:
+    return module_world
+
+
+@pytest.fixture
+def watch(world: factories.Federation, tmp_path: Path) -> Iterator[Callable[[Running], str]]:
+    """Let a watcher look once, and return what it said."""
+    opened: list[Watcher] = []
+
+    def look(here: Running) -> str:
+        said = io.StringIO()
+        if not opened:
+            place = world.deployment
+            journal = Journal.open(tmp_path / "watch", place.chain_id, place.ledger)
+            source = CoordinatorSource(here.api.url)
+            log, options = Log(stream=said), Options(world["newcomer"])
+            opened.append(Watcher([world.anvil.url], place, {here.api.url: source}, journal, log, options))
+        opened[0].log = Log(stream=said)
+        assert opened[0].look()
+        return said.getvalue()
+
+    yield look
+    for watcher in opened:
+        watcher.close()
+
+
+def claimed_small(world: factories.Federation, signed: Signed, name: str) -> Signed:
+    """The same update with a quarter of its sum of squares, signed."""
+    commitment = replace(signed.commitment, sum_squares=signed.commitment.sum_squares // 4)
+    from folkmoot.commitment import Domain
+
+    domain = Domain(world.deployment.chain_id, world.deployment.ledger)
+    return Signed(commitment, commitment.sign(factories.account(name), domain), signed.data)
+
+
+def play(here: Running, number: int, false: str = "") -> None:
+    """Play a round of three up to its anchor; one of them may claim a false norm."""
+    here.api.start_run(number, 3, here.world.coordinator, here.domain)  # another request than before
+    _, header, state = open_round(here.api, number)
+    for name in ("ada", "ben", "cleo"):
+        signed = train(here.world, name, header, state)
+        if name == false:
+            signed = claimed_small(here.world, signed, name)
+        here.api.submit_update(number, signed.wire, signed.data)
+    until(lambda: here.world.chain.round(number).phase is Phase.ANCHORED, what="the anchor")
+
+
+@pytest.mark.parametrize(
+    ("cheat", "proof"),
+    [("sum", "aggregate"), ("weights", "weight"), ("outer-step", "outer-step"), ("norm", "update")],
+)
+def test_a_lie_costs_half_a_bond_for_the_watcher_and_the_next_round_is_honest(
+    world: factories.Federation, tmp_path: Path, watch: Callable[[Running], str], cheat: str, proof: str
+) -> None:
+    chain, coordinator, watcher = world.chain, world.coordinator.address, world["newcomer"].address
+    stake, tokens = chain.stake_of(coordinator), chain.balance_of(watcher)
+    with running(tmp_path / "home", world, cheat=f"{cheat}@1", hasten_after=3600) as here:
+        play(here, 1, "cleo" if cheat == "norm" else "")
+        said = watch(here)
+        assert f"{proof} " in said
+        assert chain.phase(1) is Phase.SLASHED, said
+        bond = chain.policy(1).bond
+        assert chain.stake_of(coordinator) == stake - bond
+        # Whoever signed a false norm pays as well: its minimum stake.
+        fault = chain.policy(1).min_stake if cheat == "norm" else 0
+        assert chain.stake_of(world["cleo"].address) == factories.STAKE - fault
+        assert chain.balance_of(watcher) == tokens + (bond + fault) // 2
+        found = [
+            e for e in scan(chain, world.deployment.block, chain.block_number()) if isinstance(e, Slashed)
+        ]
+        assert found[0].burnt == bond // 2
+        assert chain.head().round == 0
+        until(lambda: (run := here.api.run()) is None or run.state == "failed", what="the end of the run")
+        play(here, 2)
+        assert "Round 2 is right" in watch(here)
+        assert chain.phase(2) is Phase.ANCHORED
+        assert chain.round(2).base == 0
+
+
+def test_a_false_norm_is_refused_by_an_honest_coordinator(
+    world: factories.Federation, tmp_path: Path
+) -> None:
+    with running(tmp_path / "home", world, cheat="norm@2") as here:
+        here.api.start_run(1, 3, world.coordinator, here.domain)
+        _, header, state = open_round(here.api, 1)
+        false = claimed_small(world, train(world, "ada", header, state), "ada")
+        with pytest.raises(UpdateRefused) as refused:
+            here.api.submit_update(1, false.wire, false.data)
+        assert refused.value.code == "wrong-norm"
+
+
+def test_nobody_can_cheat_on_demand_but_on_a_local_anvil(world: factories.Federation, tmp_path: Path) -> None:
+    settings = make_home(tmp_path / "home", world, cheat="sum@1")
+    account = open_account(settings)
+    assemble(settings, account).close()
+    with Rpc(world.anvil.url) as rpc:
+        from server.coordinator import _require_stage
+
+        with pytest.raises(InputError) as elsewhere:
+            _require_stage("sum@1", replace(world.deployment, chain_id=10), rpc)
+    assert elsewhere.value.code == "cheat-not-local"
+    with pytest.raises(InputError) as unknown:
+        assemble(settings.model_copy(update={"cheat": "theft@1"}), account)
+    assert unknown.value.code == "unknown-cheat"
+
+
+def test_a_cheat_is_a_kind_and_a_round() -> None:
+    assert parse_cheat("") is None
+    assert parse_cheat("outer-step@12") == Cheat(Kind.OUTER_STEP, 12)
+    assert lies_in("sum@2", 2)
+    assert lies_in("sum@2", 2, Kind.SUM, Kind.NORM)
+    assert not lies_in("sum@2", 2, Kind.NORM)
+    assert not lies_in("sum@2", 1)
+    assert not lies_in("", 1)
+    for text in ("sum", "sum@0", "sum@x", "@1", "lie@1"):
+        with pytest.raises(InputError):
+            parse_cheat(text)
