@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 DEMO_ATTACK = "sign-flip:2"
 """What the last contributor of a demo does: it sends minus twice its update."""
 
+DEMO_ROUNDS, DEMO_HONEST = 5, 2
+"""Rounds of a demo, and honest ones before a lie."""
+
 DEFAULT_HOME = Path(".folkmoot") / "local"
 """Folder of `folkmoot up`."""
 
@@ -53,12 +56,27 @@ def register(root: typer.Typer) -> None:
 
 
 def demo(
-    rounds: Annotated[int, typer.Option(help="Rounds to train.", min=1, max=1000)] = 5,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            help="Rounds to train: 5; with --cheat, honest ones before the lie: 2.",
+            min=1,
+            max=1000,
+            show_default=False,
+        ),
+    ] = None,
     contributors: Contributors = 5,
     task: Task = "mnist",
     attack: Attack = None,
     rule: Rule = "multi_krum:1,0",
     root: Root = "",
+    cheat: Annotated[
+        str,
+        typer.Option(
+            metavar="sum|weights|outer-step|norm|withhold|double-anchor",
+            help="Let the coordinator lie in one round, and watch what becomes of it.",
+        ),
+    ] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
     home: Annotated[
         Path | None,
@@ -73,24 +91,37 @@ def demo(
     Starts a local chain, the contracts, a coordinator, a Flower SuperLink and the contributors, on free ports of
     this machine, and ends them all. Takes two to three minutes on two cores.
 
+    With --cheat it is the coordinator that lies, and a watcher that proves it on the chain.
+
     Example: folkmoot demo --rounds 3 --keep
+
+    Example: folkmoot demo --cheat sum
     """
+    from folkmoot.local.cheat import CheatDemo, check_cheat, staged
     from folkmoot.local.demo import Demo
     from folkmoot.local.federation import Plan
 
+    if cheat:
+        check_cheat(cheat)
     place = home if home is not None else Path(tempfile.mkdtemp(prefix="folkmoot-demo-"))
     name, parameters = parse_rule(rule)
     plan = Plan(
         home=place.absolute(),
         task=task,
         contributors=contributors,
-        attackers=parse_attacks(attack, {contributors: DEMO_ATTACK} if contributors > 2 else {}),
+        attackers=parse_attacks(
+            attack, {contributors: DEMO_ATTACK} if contributors > 2 and not cheat else {}
+        ),
         rule=name,
         parameters=parameters,
         root=root,
     )
     console = _console(json_)
-    summary = Demo(plan, rounds, console, keep=keep).run()
+    if cheat:
+        honest = rounds or DEMO_HONEST
+        summary = CheatDemo(staged(plan, cheat, honest), cheat, honest, console, keep=keep).run()
+    else:
+        summary = Demo(plan, rounds or DEMO_ROUNDS, console, keep=keep).run()
     if json_:
         emit(summary, json_)
 

@@ -75,6 +75,7 @@ class Demo:
         self.console = console
         self.keep = keep
         self.names: dict[str, str] = {}
+        self.addresses: dict[str, str] = {}
         self.told: list[Told] = []
         self.started = time.monotonic()
 
@@ -97,26 +98,32 @@ class Demo:
 
     # The story
 
-    def _set_up(self, federation: LocalFederation) -> Prepared:
+    def _intro(self) -> str:
         attackers = ", ".join(f"{self._title(n)} {_deed(what)}" for n, what in self.plan.attackers.items())
-        self.console.rule("[bold]Folkmoot")
-        self.console.print(
+        return (
             f"{self.plan.contributors} strangers train [bold]{self.plan.task}[/] for {self.rounds} rounds. "
             + (f"But {attackers}. " if attackers else "")
             + ("The coordinator compares with a root set. " if self.plan.root else "")
             + "Nobody trusts anybody.\n"
         )
+
+    def _set_up(self, federation: LocalFederation) -> Prepared:
+        self.console.rule("[bold]Folkmoot")
+        self.console.print(self._intro())
         with self.console.status("starting the chain") as status:
             federation.start_chain()
             federation.start_superlink()
             self._done(f"local chain (Anvil) at {federation.rpc_url}")
             prepared = prepare(self.plan, federation.rpc_url, lambda text: status.update(f"making {text}"))
+            self.addresses = prepared.addresses
             for number, name in enumerate(self.plan.names(), 1):
                 self.names[prepared.addresses[name]] = self._title(number)
             if self.plan.root:
                 self.names[prepared.addresses["coordinator"]] = ROOT_TITLE
             gas = sum(prepared.report.gas.values())
-            self._done(f"six contracts deployed for {gas:,} gas; the deployer holds no role")
+            self._done(
+                f"{len(prepared.report.gas)} contracts deployed for {gas:,} gas; the deployer holds no role"
+            )
             self._done(f"{self.plan.contributors} contributors staked, the coordinator bonded")
             status.update("starting the coordinator")
             federation.start_coordinator()
@@ -276,7 +283,7 @@ class Demo:
             table.add_row(Text(left, style="dim"), right)
         self.console.print(table)
         self.console.print("\nLook next at:")
-        command = _command_name()
+        command = command_name()
         for hint in (
             f"{command} demo --keep          # the same, and it stays up: API, chain, nodes",
             f"{command} up                   # a local federation to play with",
@@ -463,10 +470,12 @@ def _result_line(command: str | Path, result: dict[str, Any]) -> str:
         case "execute":
             return "[green]executed: the version is active[/]"
         case "audit":
+            active = result["activeVersion"]
             return (
                 f"[green]everything matches[/]: {result['events']} events, {result['entries']['signed']} signatures, "
                 f"{result['updates']} updates in {result['recomputed']} rounds recomputed to the bit, "
-                f"{result['votes']} votes, version {result['activeVersion']} active ({result['seconds']:.1f} s)"
+                f"{result['votes']} votes, {f'version {active}' if active else 'no version'} active "
+                f"({result['seconds']:.1f} s)"
             )
         case _:
             return ""
@@ -480,7 +489,7 @@ def _deed(drill: str) -> str:
     return f"cheats: it flips the sign of its updates{f' and makes them {scale} times as large' if scale else ''}"
 
 
-def _command_name() -> str:
+def command_name() -> str:
     """How a person in this folder calls the command."""
     name = "folkmoot.exe" if os.name == "nt" else "folkmoot"
     if any(Path(folder, name).exists() for folder in os.environ.get("PATH", "").split(os.pathsep)):

@@ -36,10 +36,16 @@ SCRYPT_WORK = 2**12
 PROFILE = "demo"
 """Windows and times of a local federation."""
 
-COORDINATOR_STAKE = 500 * UNIT
+COORDINATOR_STAKE: int = 500 * UNIT
 CONTRIBUTOR_STAKE = 100 * UNIT
 CONTRIBUTOR_ALLOCATION = 150 * UNIT
 REWARD = 100 * UNIT
+WATCHER = "watcher"
+"""Name of the watcher's account and process."""
+WATCHER_ALLOCATION = 100 * UNIT
+"""For deposits of demands and disputes; a watcher needs no stake."""
+PATIENCE = 4.0
+"""Seconds on the wall for which a round waits for the watcher before its window is hastened."""
 
 ROOTS = ("good", "biased")
 """Root sets of the shipped tasks."""
@@ -69,6 +75,10 @@ class Plan:
     """Its parameters."""
     root: str = ""
     """Root set that a node with the coordinator's account holds: ``good``, ``biased``, or none."""
+    watched: bool = False
+    """Whether there is an account for a watcher, and stake enough to lose a bond and go on."""
+    cheat: str = ""
+    """Lie that the coordinator tells, ``KIND@ROUND``; none if empty."""
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -126,6 +136,11 @@ class Plan:
     def entries(self) -> int:
         """Updates that a round has if nobody is missing: one a contributor, and the root update."""
         return self.contributors + bool(self.root)
+
+    @property
+    def coordinator_stake(self) -> int:
+        """What the coordinator stakes: a bond, or two if one may be lost."""
+        return COORDINATOR_STAKE * (2 if self.watched else 1)
 
     def names(self) -> list[str]:
         """Names of the contributors, in order."""
@@ -200,8 +215,10 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     (plan.home / "policy.json").write_text(json.dumps(policy_file.to_json(policy), indent=2) + "\n")
     say("contracts")
     allocations: dict[str, int] = {
-        accounts["coordinator"].address: COORDINATOR_STAKE + CONTRIBUTOR_ALLOCATION
+        accounts["coordinator"].address: plan.coordinator_stake + CONTRIBUTOR_ALLOCATION
     }
+    if plan.watched:
+        allocations[accounts[WATCHER].address] = WATCHER_ALLOCATION
     allocations |= {accounts[name].address: CONTRIBUTOR_ALLOCATION for name in plan.names()}
     # A key of its own, forgotten afterwards: whoever deploys holds no role.
     deployer = _throwaway(rpc)
@@ -216,8 +233,8 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     )
     chain = Chain.connect(rpc_url, report.deployment)
     say("stakes")
-    for name, account in accounts.items():
-        _stake(chain, account, COORDINATOR_STAKE if name == "coordinator" else CONTRIBUTOR_STAKE)
+    for name in ("coordinator", *plan.names()):
+        _stake(chain, accounts[name], plan.coordinator_stake if name == "coordinator" else CONTRIBUTOR_STAKE)
     chain.close()
     rpc.close()
     report.deployment.save(plan.deployment_file)
@@ -323,7 +340,12 @@ class LocalFederation:
                 *folkmoot_command("coordinator", "serve", "--home", self.plan.coordinator_home),
                 *("--port", str(self.api_port), "--hasten", "--password-file", self.plan.password_file),
             ],
-            environment={**self.environment("coordinator"), "FOLKMOOT_COORDINATOR_RPC_URL": self.rpc_url},
+            environment={
+                **self.environment("coordinator"),
+                "FOLKMOOT_COORDINATOR_RPC_URL": self.rpc_url,
+                "FOLKMOOT_COORDINATOR_CHEAT": self.plan.cheat,
+                "FOLKMOOT_COORDINATOR_HASTEN_AFTER": str(PATIENCE if self.plan.watched else 0),
+            },
             ready=healthy,
             timeout=90,
         )
@@ -350,6 +372,20 @@ class LocalFederation:
                 *words,
             ],
             environment=self.environment(name),
+            wave="nodes",
+        )
+
+    def start_watcher(self) -> None:
+        """Start a `folkmoot watch` that challenges by itself, with an account of its own."""
+        self.supervisor.start(
+            WATCHER,
+            [
+                *folkmoot_command("watch", "--rpc", self.rpc_url, "--artifacts", self.api_url),
+                *("--deployment", self.plan.deployment_file, "--state", self.plan.home / WATCHER),
+                *("--keystore", self.plan.keystore(WATCHER), "--password-file", self.plan.password_file),
+                *("--every", "0.5", "--json"),
+            ],
+            environment=self.environment(WATCHER),
             wave="nodes",
         )
 
@@ -405,7 +441,7 @@ def _make_keys(plan: Plan) -> dict[str, LocalAccount]:
     with os.fdopen(descriptor, "w") as file:
         file.write(password + "\n")
     accounts: dict[str, LocalAccount] = {}
-    for name in ("coordinator", *plan.names()):
+    for name in ("coordinator", *plan.names(), *([WATCHER] if plan.watched else [])):
         key = secrets.token_bytes(32)
         keystore.create(plan.keystore(name), password, private_key=key, work=SCRYPT_WORK)
         accounts[name] = Account.from_key(key)
