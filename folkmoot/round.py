@@ -19,6 +19,7 @@ from eth_abi.abi import encode
 from folkmoot import merkle
 from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.form import form_of
+from folkmoot.aggregation.gram_tree import GramTree, gram_tree, has_tree
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.path import PathUpdate
 from folkmoot.aggregation.reference import Reference, ReferencedFacts, Use, compared_leaves, references
@@ -129,6 +130,8 @@ class RoundOutcome:
     """Tree of the new theta."""
     momentum_tree: Tree
     """Tree of the new momentum."""
+    gram_tree: GramTree | None
+    """Tree of the Gram matrix, where the policy's rule is proven by it."""
 
     @property
     def weights(self) -> tuple[int, ...]:
@@ -250,8 +253,9 @@ def compute_round(
         lineage=lineage,
         sample=compared_leaves(manifest.leaves, entries_hash(entries)),
     )
+    products = gram_tree(manifest, header.exponents, readers) if has_tree(policy.rule, len(readers)) else None
     facts = ReferencedFacts(
-        gram_matrix(manifest, header.exponents, readers),
+        gram_matrix(manifest, header.exponents, readers) if products is None else products.gram,
         tuple(summary.sum_squares for _, summary in delivered),
         tuple(summary.sum_absolute for _, summary in delivered),
         *known,
@@ -303,7 +307,7 @@ def compute_round(
         sum((summary is not None) << index for index, summary in enumerate(summaries)),
         aggregate_tree.root,
         merkle.state_root(manifest.hash, theta_tree.root, momentum_tree.root),
-        NO_GRAM_ROOT,
+        NO_GRAM_ROOT if products is None else products.root,
         keccak(verdicts_file),
         keccak(artifacts_file),
     )
@@ -318,6 +322,7 @@ def compute_round(
         aggregate_tree,
         theta_tree,
         momentum_tree,
+        products,
     )
 
 

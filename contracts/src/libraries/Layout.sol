@@ -8,7 +8,7 @@ library Layout {
     /// @notice Coordinates of a leaf.
     uint256 internal constant LEAF = 256;
     /// @notice Bytes of a tensor in the layout.
-    uint256 private constant TENSOR_BYTES = 8;
+    uint256 internal constant TENSOR_BYTES = 8;
 
     /// @notice Where a leaf lies.
     struct Place {
@@ -25,6 +25,12 @@ library Layout {
     /// @param documentHash keccak256 of the manifest file.
     function manifestHash(bytes calldata layout, bytes32 documentHash) internal pure returns (bytes32) {
         return keccak256(abi.encodePacked(bytes1(0x10), keccak256(layout), documentHash));
+    }
+
+    /// @notice Leaves of one tensor of a layout that `find` took.
+    function leavesOf(bytes calldata layout, uint256 tensor) internal pure returns (uint256) {
+        uint256 start = TENSOR_BYTES * tensor;
+        return (uint256(uint64(bytes8(layout[start:start + TENSOR_BYTES]))) + LEAF - 1) / LEAF;
     }
 
     /// @notice Depth of the trees, and the place of one leaf.
