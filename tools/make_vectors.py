@@ -29,6 +29,14 @@ from folkmoot import codec, commitment, fixed_point, merkle, optimizer
 from folkmoot import round as rounds
 from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.form import Form
+from folkmoot.aggregation.gram_tree import (
+    block_count,
+    block_matrices,
+    gram_tree,
+    matrix_bytes,
+    square,
+    update_block,
+)
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.path import path_update
 from folkmoot.aggregation.reference import compared_leaves, references
@@ -380,6 +388,46 @@ def gram_section() -> dict[str, Any]:
         "exponents": text(exponents),
         "updates": hexes(data),
         "gram": text(product for row in gram for product in row),
+    }
+
+
+def gram_tree_section() -> dict[str, Any]:
+    """Section 3, the Gram tree, and what proofs bring of it."""
+    manifest = Manifest("gram tree", (Tensor("a", (300,)), Tensor("b", (31, LEAF)), Tensor("c", (7,))))
+    exponents = (-12, 4, -40)
+    data = [update_bytes(f"gram tree {i}", manifest, [127, 40, 9][i]) for i in range(3)]
+    updates = [MemoryUpdate(update) for update in data]
+    trees = [merkle.update_tree(np.frombuffer(update, dtype=np.uint8)) for update in data]
+    tree = gram_tree(manifest, exponents, updates)
+    leaves = list(block_matrices(manifest, exponents, updates))
+    blocks = block_count(manifest.leaves)
+    opened = [tree.node(0, place) for place in range(blocks)]
+    parts = [update_block(*one, place) for place in range(blocks) for one in zip(updates, trees, strict=True)]
+    above = [
+        tuple(a + b for a, b in zip(leaves[0], leaves[1], strict=True)),
+        leaves[2],
+    ]
+    return {
+        "about": "Section 3, the Gram tree of three updates of a model of 34 leaves, which are three blocks and one "
+        "empty place. leafMatrices, leafHashes and leafPaths are by block; nodeMatrices and nodeHashes are the two "
+        "nodes below the root. Of the updates: root, and by block and then by update the leaves of the block "
+        "(blockLeaves), the sums of its nodes (blockSums), and the siblings above (blockSiblings).",
+        "layout": hexed(manifest.layout),
+        "leaves": str(manifest.leaves),
+        "exponents": text(exponents),
+        "updates": hexes(data),
+        "updateRoots": hexes(update.root for update in trees),
+        "leafMatrices": hexes(matrix_bytes(leaf) for leaf in leaves),
+        "leafHashes": hexes(tree.hashes[0]),
+        "leafPaths": hexes(node.path for node in opened),
+        "nodeMatrices": hexes(matrix_bytes(matrix) for matrix in above),
+        "nodeHashes": hexes(tree.hashes[1]),
+        "gram": text(product for row in square(tree.matrix, len(data)) for product in row),
+        "rootMatrix": hexed(matrix_bytes(tree.matrix)),
+        "gramRoot": hexed(tree.root),
+        "blockLeaves": hexes(part.leaves for part in parts),
+        "blockSums": hexes(part.sums for part in parts),
+        "blockSiblings": hexes(part.siblings for part in parts),
     }
 
 
@@ -762,6 +810,7 @@ def vectors() -> dict[str, Any]:
         "rounding": rounding_section(),
         "encoding": encoding_section(),
         "gram": gram_section(),
+        "gramTree": gram_tree_section(),
         "references": references_section(),
         "weights": weights_section(),
         "weightedSum": weighted_sum_section(),

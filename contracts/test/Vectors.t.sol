@@ -448,6 +448,105 @@ contract VectorsTest is Deployment {
         }
     }
 
+    // The Gram tree.
+
+    function test_gramTree() public view {
+        bytes[] memory matrices = _leaves(".gramTree.leafMatrices");
+        bytes[] memory paths = _leaves(".gramTree.leafPaths");
+        bytes32[] memory hashes = _words(".gramTree.leafHashes");
+        bytes32 root = _word(".gramTree.gramRoot");
+        for (uint256 place = 0; place < matrices.length; ++place) {
+            vm.assertEq(_libraries.gramLeaf(matrices[place]), hashes[place], "leaf");
+            vm.assertEq(_libraries.gramClimb(hashes[place], place, paths[place], 2), root, "path");
+        }
+        vm.assertEq(_libraries.gramClimb(bytes32(0), 3, _pathOfTheLast(hashes), 2), root, "the empty place");
+        bytes32[] memory nodes = _words(".gramTree.nodeHashes");
+        root = _libraries.gramNode(nodes[0], nodes[1], keccak256(_bytes(".gramTree.rootMatrix")));
+        vm.assertEq(root, _word(".gramTree.gramRoot"), "root");
+        int256[] memory gram = _ints(".gramTree.gram");
+        for (uint256 a = 0; a < 3; ++a) {
+            for (uint256 b = 0; b <= a; ++b) {
+                vm.assertEq(_libraries.gramEntry(_bytes(".gramTree.rootMatrix"), a, b), gram[3 * a + b], "entry");
+            }
+        }
+    }
+
+    function _pathOfTheLast(bytes32[] memory hashes) private view returns (bytes memory) {
+        bytes[] memory matrices = _leaves(".gramTree.nodeMatrices");
+        return abi.encodePacked(
+            hashes[2],
+            keccak256(matrices[1]),
+            _words(".gramTree.nodeHashes")[0],
+            keccak256(_bytes(".gramTree.rootMatrix"))
+        );
+    }
+
+    function test_gramTree_blocks() public view {
+        bytes[] memory leaves = _leaves(".gramTree.blockLeaves");
+        bytes[] memory sums = _leaves(".gramTree.blockSums");
+        bytes[] memory siblings = _leaves(".gramTree.blockSiblings");
+        for (uint256 i = 0; i < leaves.length; ++i) {
+            MerkleSum.Node memory top = _libraries.top(leaves[i], sums[i], 4, leaves[i].length / 256);
+            MerkleSum.Node memory root = _libraries.climb(top, i / 3, siblings[i], 2);
+            vm.assertEq(root.hash, _words(".gramTree.updateRoots")[i % 3], "root of the update");
+        }
+        for (uint256 place = 0; place < 3; ++place) {
+            _checkProducts(leaves, place);
+        }
+    }
+
+    function _checkProducts(bytes[] memory leaves, uint256 place) private view {
+        int256[] memory exponents = _ints(".gramTree.exponents");
+        bytes memory matrix = _leaves(".gramTree.leafMatrices")[place];
+        for (uint256 a = 0; a < 3; ++a) {
+            for (uint256 b = 0; b <= a; ++b) {
+                int256 sum = 0;
+                for (uint256 j = 0; j < leaves[3 * place].length / 256; ++j) {
+                    uint256 leaf = 16 * place + j;
+                    uint256 tensor = leaf < 2 ? 0 : leaf < 33 ? 1 : 2;
+                    sum += _libraries.product(leaves[3 * place + a], leaves[3 * place + b], j)
+                        << uint256(2 * (exponents[tensor] + 40));
+                }
+                vm.assertEq(_libraries.gramEntry(matrix, a, b), sum, "product");
+            }
+        }
+    }
+
+    function test_multiKrum() public view {
+        string[9] memory cases = [
+            "krumTwoFar",
+            "krumThree",
+            "krumCapped",
+            "krumTie",
+            "krumAllEqual",
+            "krumLowered",
+            "krumLoweredToOne",
+            "krumOne",
+            "krumTwo"
+        ];
+        for (uint256 i = 0; i < cases.length; ++i) {
+            _checkKrum(string.concat(".weights.", cases[i]));
+        }
+        _checkKrum(".weights.krumThreeUpdates");
+    }
+
+    function _checkKrum(string memory key) private view {
+        uint256 count = _uint(string.concat(key, ".count"));
+        int256[] memory gram = _ints(string.concat(key, ".gram"));
+        uint256[] memory parameters = _uints(string.concat(key, ".parameters"));
+        uint256[] memory weights = _uints(string.concat(key, ".weights"));
+        bytes memory matrix;
+        for (uint256 a = 0; a < count; ++a) {
+            for (uint256 b = 0; b <= a; ++b) {
+                matrix = bytes.concat(matrix, bytes24(uint192(int192(gram[count * a + b]))));
+            }
+        }
+        for (uint256 i = 0; i < count; ++i) {
+            bool selected = _libraries.selects(matrix, count, parameters[0], parameters[1], i);
+            vm.assertEq(selected, weights[i] == 1, key);
+        }
+    }
+
     function _checkPlace(MerkleTree.Kind kind, bytes memory leaf, uint256 j, string memory proofs, string memory root)
         private
         view

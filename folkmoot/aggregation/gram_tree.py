@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Gram tree: a round's Gram matrix as a sum over blocks of leaves (docs/protocol.md section 3).
 
-An anchor commits to its root, so that a contract can evaluate a rule on the small matrix, and one false product in one
-block, or one false sum, refutes a false matrix: each can be checked alone. The tree is built in one pass over the updates, the same that the Gram
-matrix takes: in memory are a chunk of the updates, one matrix a level, and 64 bytes a node. This module knows the
-names of the rules that are proven by it, not how they weigh.
+An anchor commits to its root, so that a contract can evaluate a rule on the small matrix. One false product in one
+block, or one false sum, refutes a false matrix, and each can be checked alone. The tree is built in one pass over the
+updates, the same that the Gram matrix takes: in memory are a chunk of the updates, one matrix a level, and 64 bytes a
+node. This module knows the names of the rules that are proven by it, not how they weigh.
 """
 
 from __future__ import annotations
@@ -241,6 +241,7 @@ def block_matrices(
                 scaled = [product << scale for product in found]
                 total = [a + b for a, b in zip(total, scaled, strict=True)] if total else scaled
             yield tuple(total)
+        del rows, products  # before the next ones are read
 
 
 def gram_tree(manifest: Manifest, exponents: Sequence[int], updates: Sequence[UpdateReader]) -> GramTree:

@@ -3,8 +3,12 @@ pragma solidity 0.8.37;
 
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { Commitments } from "../../src/libraries/Commitments.sol";
+import { GramBlocks } from "../../src/libraries/GramBlocks.sol";
+import { GramTree } from "../../src/libraries/GramTree.sol";
+import { Krum } from "../../src/libraries/Krum.sol";
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
+import { Openings } from "../../src/libraries/Openings.sol";
 import { OuterStep } from "../../src/libraries/OuterStep.sol";
 import { TrimmedSum } from "../../src/libraries/TrimmedSum.sol";
 import { WeightedSum } from "../../src/libraries/WeightedSum.sol";
@@ -101,5 +105,53 @@ contract Libraries {
 
     function lowerMedian(uint256[] calldata values) external pure returns (uint256) {
         return OuterStep.lowerMedian(values);
+    }
+
+    function product(bytes calldata left, bytes calldata right, uint256 index) external pure returns (int256) {
+        return GramBlocks.product(left, right, index);
+    }
+
+    function top(bytes calldata leaves, bytes calldata sums, uint256 levels, uint256 count)
+        external
+        pure
+        returns (MerkleSum.Node memory)
+    {
+        return GramBlocks.top(leaves, sums, levels, count);
+    }
+
+    function climb(MerkleSum.Node calldata node, uint256 index, bytes calldata siblings, uint256 height)
+        external
+        pure
+        returns (MerkleSum.Node memory)
+    {
+        return Openings.climb(node, index, siblings, height);
+    }
+
+    function selects(bytes calldata matrix, uint256 count, uint256 attackers, uint256 wanted, uint256 index)
+        external
+        pure
+        returns (bool)
+    {
+        return Krum.selects(matrix, count, attackers, wanted, index);
+    }
+
+    function gramLeaf(bytes calldata matrix) external pure returns (bytes32) {
+        return GramTree.leaf(matrix);
+    }
+
+    function gramNode(bytes32 left, bytes32 right, bytes32 digest) external pure returns (bytes32) {
+        return GramTree.node(left, right, digest);
+    }
+
+    function gramClimb(bytes32 hash, uint256 index, bytes calldata path, uint256 height)
+        external
+        pure
+        returns (bytes32)
+    {
+        return GramTree.climb(hash, index, path, height);
+    }
+
+    function gramEntry(bytes calldata matrix, uint256 a, uint256 b) external pure returns (int256) {
+        return GramTree.entry(matrix, a, b);
     }
 }

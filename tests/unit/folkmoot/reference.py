@@ -128,6 +128,46 @@ def gram(updates: Sequence[bytes], exponents: Sequence[int], leaf_counts: Sequen
     ]
 
 
+def triangle(product: Sequence[int], count: int) -> list[int]:
+    """The lower half of a symmetric matrix that is given row by row."""
+    return [product[count * a + b] for a in range(count) for b in range(a + 1)]
+
+
+def gram_root(updates: Sequence[bytes], exponents: Sequence[int], leaf_counts: Sequence[int]) -> bytes:
+    """Section 3, the Gram tree: every block and every node, the empty ones included."""
+    leaves = sum(leaf_counts)
+    width = min(16, places(leaves))
+    tensors = [tensor for tensor, count in enumerate(leaf_counts) for _ in range(count)]
+    size = len(updates) * (len(updates) + 1) // 2
+    nodes: list[tuple[bytes, list[int]]] = []
+    for first in range(0, LEAF * leaves, LEAF * width):
+        block = range(first, min(first + LEAF * width, LEAF * leaves))
+        matrix = [
+            sum(
+                4 ** (exponents[tensors[j // LEAF]] - min(exponents))
+                * (updates[a][j] - 128)
+                * (updates[b][j] - 128)
+                for j in block
+            )
+            for a in range(len(updates))
+            for b in range(a + 1)
+        ]
+        nodes.append((keccak(b"\x12" + matrix_bytes(matrix)), matrix))
+    nodes += [(bytes(32), [0] * size)] * (places(len(nodes)) - len(nodes))
+    while len(nodes) > 1:
+        above = []
+        for left, right in zip(nodes[::2], nodes[1::2], strict=True):
+            matrix = [x + y for x, y in zip(left[1], right[1], strict=True)]
+            above.append((keccak(b"\x13" + left[0] + right[0] + keccak(matrix_bytes(matrix))), matrix))
+        nodes = above
+    return nodes[0][0]
+
+
+def matrix_bytes(matrix: Sequence[int]) -> bytes:
+    """Entries of 192 bits in two's complement."""
+    return b"".join((value % 2**192).to_bytes(24, "big") for value in matrix)
+
+
 def references(
     updates: Sequence[bytes],
     exponents: Sequence[int],

@@ -26,7 +26,7 @@ from folkmoot.merkle import aggregate_leaves, aggregate_root
 from folkmoot.round import RoundOutcome, compute_leaves, compute_round
 from folkmoot.updates import FileUpdate, MemoryUpdate, UpdateReader
 from folkmoot.verdict import Artifacts, Reason, Verdicts
-from tests.unit.folkmoot import worlds
+from tests.unit.folkmoot import reference, worlds
 from tests.unit.folkmoot.worlds import MANIFEST, NAMES, World
 
 COORDINATOR = worlds.account(worlds.COORDINATOR).address
@@ -100,6 +100,25 @@ def test_the_outcome_does_not_depend_on_numba(monkeypatch: pytest.MonkeyPatch, p
     monkeypatch.setattr(acceleration, "MINIMUM_WORK", 0)
     assert acceleration.kernels(1) is not None
     assert where.outcome(pairs).anchor == slow
+
+
+def test_a_round_under_multi_krum_anchors_its_gram_tree() -> None:
+    where = world(KRUM)
+    pairs = [*honest(where, 4), (where.commit(NAMES[4], worlds.update_bytes(MANIFEST, 9))[0], None)]
+    outcome = where.outcome(pairs)
+    assert outcome.gram_tree is not None
+    updates = [update.read(0, MANIFEST.leaves).tobytes() for _, update in pairs if update is not None]
+    counts = [tensor.leaves for tensor in MANIFEST.tensors]
+    assert outcome.anchor.gram_root == reference.gram_root(updates, where.header.exponents, counts)
+    assert outcome.anchor.gram_root == outcome.gram_tree.root
+
+
+@pytest.mark.parametrize("name", ["mean", "guided_mean"])
+def test_a_round_under_other_rules_anchors_none(name: str) -> None:
+    where = world(worlds.policy(name, (), 700, 900))
+    outcome = where.outcome(honest(where))
+    assert outcome.gram_tree is None
+    assert outcome.anchor.gram_root == bytes(32)
 
 
 def test_files_are_what_the_anchor_binds(tmp_path: Path) -> None:

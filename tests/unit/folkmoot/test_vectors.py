@@ -299,6 +299,25 @@ def test_gram() -> None:
     )
 
 
+def test_gram_tree() -> None:
+    section = VECTORS["gramTree"]
+    updates, exponents, counts = raws(section["updates"]), ints(section["exponents"]), [2, 31, 1]
+    assert reference.gram_root(updates, exponents, counts) == raw(section["gramRoot"])
+    assert reference.gram(updates, exponents, counts) == ints(section["gram"])
+    matrix = reference.triangle(ints(section["gram"]), 3)
+    assert reference.matrix_bytes(matrix) == raw(section["rootMatrix"])
+    leaves = raws(section["leafMatrices"])
+    assert [keccak(b"\x12" + leaf) for leaf in leaves] == raws(section["leafHashes"])
+    children = [*raws(section["leafHashes"]), bytes(32)]
+    for index, node in enumerate(raws(section["nodeMatrices"])):
+        assert keccak(b"\x13" + children[2 * index] + children[2 * index + 1] + keccak(node)) == raw(
+            section["nodeHashes"][index]
+        )
+    places = [(place, update) for place in range(3) for update in updates]
+    for (place, update), block in zip(places, raws(section["blockLeaves"]), strict=True):
+        assert block == update[4096 * place : 4096 * (place + 1)]
+
+
 def test_references() -> None:
     section = VECTORS["references"]
     counts = ints(VECTORS["manifest"]["leafCounts"])
@@ -415,6 +434,7 @@ def test_round() -> None:
         reference.gram(updates[:4], exponents, counts), 4, *ints(section["parameters"])
     )
     assert [*weights, 0] == ints(section["weights"])
+    assert reference.gram_root(updates[:4], exponents, counts) == raw(section["gramRoot"])
 
     lanes = [sum(w * x[j] for w, x in zip(weights, updates[:4], strict=True)) for j in range(768)]
     aggregate = [reference.aggregate_leaf(lanes[at : at + 256]) for at in range(0, 768, 256)]
