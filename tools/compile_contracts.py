@@ -26,6 +26,7 @@ CONTRACTS = {
     "ModelRegistry": "contracts/src/ModelRegistry.sol",
     "RoundLedger": "contracts/src/RoundLedger.sol",
     "FraudProofs": "contracts/src/FraudProofs.sol",
+    "GramProofs": "contracts/src/GramProofs.sol",
     "ContributorFaults": "contracts/src/ContributorFaults.sol",
     "DataAvailability": "contracts/src/DataAvailability.sol",
     "Disputes": "contracts/src/Disputes.sol",
