@@ -135,6 +135,8 @@ contract GramProofs is IGramProofs, Judge {
         _requireAnchor(case_.anchor, facts.stored);
         _requireLayout(case_.layout, case_.manifestDocument);
         _requireRecord(Commitments.hashEntries(entries), facts.stored.entriesHash);
+        // The place of a leaf is of no interest here.
+        // slither-disable-next-line unused-return
         (facts.leaves, facts.depth,) = Layout.find(case_.layout, 0);
         facts.blockLevels = facts.depth < GramTree.BLOCK_LEVELS ? facts.depth : GramTree.BLOCK_LEVELS;
         facts.blocks = ((facts.leaves - 1) >> facts.blockLevels) + 1;

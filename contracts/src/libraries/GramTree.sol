@@ -22,7 +22,7 @@ library GramTree {
 
     /// @notice Bytes of the matrix of so many updates.
     function size(uint256 count) internal pure returns (uint256) {
-        return ENTRY_BYTES * (count * (count + 1) / 2);
+        return ENTRY_BYTES * count * (count + 1) / 2;
     }
 
     /// @notice Hash of a leaf.
