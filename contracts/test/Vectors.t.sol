@@ -450,7 +450,7 @@ contract VectorsTest is Deployment {
 
     // The Gram tree.
 
-    function test_gramTree() public view {
+    function test_vectors_gramTree() public view {
         bytes[] memory matrices = _leaves(".gramTree.leafMatrices");
         bytes[] memory paths = _leaves(".gramTree.leafPaths");
         bytes32[] memory hashes = _words(".gramTree.leafHashes");
@@ -481,7 +481,7 @@ contract VectorsTest is Deployment {
         );
     }
 
-    function test_gramTree_blocks() public view {
+    function test_vectors_gramTree_blocks() public view {
         bytes[] memory leaves = _leaves(".gramTree.blockLeaves");
         bytes[] memory sums = _leaves(".gramTree.blockSums");
         bytes[] memory siblings = _leaves(".gramTree.blockSiblings");
@@ -512,7 +512,7 @@ contract VectorsTest is Deployment {
         }
     }
 
-    function test_multiKrum() public view {
+    function test_vectors_multiKrum() public view {
         string[9] memory cases = [
             "krumTwoFar",
             "krumThree",
