@@ -225,5 +225,5 @@ def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
         pytest.skip("numba is not installed")
     small, large = peak(1024), peak(3072)
     blocks = (3072 - 1024) >> BLOCK_LEVELS
-    # Two nodes a block of 64 bytes and the objects that hold them; a matrix of 20 updates takes 5,000 bytes and more.
-    assert large - small < 500 * blocks
+    # Two nodes a block of 64 bytes and the objects that hold them; a matrix of 20 updates takes 8,000 bytes and more.
+    assert large - small < 1500 * blocks
