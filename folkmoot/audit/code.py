@@ -159,6 +159,7 @@ def _check_arguments(history: History, arguments: Mapping[str, tuple[Any, ...]])
         "ledger": (timelock, vault, token, place.registry),
         "governor": (vault, timelock),
         "fraud_proofs": (ledger,),
+        "gram_proofs": (ledger,),
         "contributor_faults": (ledger,),
         "data_availability": (ledger, token, vault),
         "disputes": (ledger, token, vault, timelock),

@@ -26,6 +26,7 @@ from folkmoot.chain.events import (
     FaultProven,
     FraudProven,
     Frozen,
+    GramFraudProven,
     PolicyAdded,
     RoundAnchored,
     RoundCancelled,
@@ -53,7 +54,7 @@ MAX_PENDING_ROUNDS = 256
 """Most anchored rounds that may wait to become final."""
 
 _JUDGMENTS: Mapping[type[Event], tuple[type[Event], ...]] = {
-    RoundSlashed: (FraudProven, Withheld, Censored, DisputeUpheld),
+    RoundSlashed: (FraudProven, GramFraudProven, Withheld, Censored, DisputeUpheld),
     ContributorSlashed: (FaultProven,),
     RoundPostponed: (Demanded, DisputeOpened),
 }

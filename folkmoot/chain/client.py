@@ -105,6 +105,7 @@ class Chain:
     timelock: Contract
     governor: Contract
     fraud_proofs: Contract
+    gram_proofs: Contract
     contributor_faults: Contract
     data_availability: Contract
     disputes: Contract

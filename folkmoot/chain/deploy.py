@@ -328,6 +328,7 @@ def constructor_arguments(
             governance.vote_extension,
         ],
         "fraud_proofs": [ledger],
+        "gram_proofs": [ledger],
         "contributor_faults": [ledger],
         "data_availability": [
             ledger,

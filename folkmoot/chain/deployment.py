@@ -19,7 +19,7 @@ from folkmoot.errors import InputError
 DEPLOYMENT_FILE = "deployment.json"
 """Name that the file has by convention."""
 
-JUDGES = ("fraud_proofs", "contributor_faults", "data_availability", "disputes")
+JUDGES = ("fraud_proofs", "gram_proofs", "contributor_faults", "data_availability", "disputes")
 """The contracts that the arbiter lets speak, in the order of its list, by the names of the fields of `Deployment`."""
 
 CONTRACTS = ("token", "vault", "registry", "ledger", "timelock", "governor", *JUDGES, "arbiter")
@@ -48,6 +48,8 @@ class Deployment:
     """MootGovernor."""
     fraud_proofs: str
     """FraudProofs, a judge, as the next ones."""
+    gram_proofs: str
+    """GramProofs."""
     contributor_faults: str
     """ContributorFaults."""
     data_availability: str

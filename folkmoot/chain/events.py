@@ -571,13 +571,24 @@ class MinDelayChange(Event):
     new_duration: int
 
 
-# The judges: FraudProofs, ContributorFaults, DataAvailability, Disputes
+# The judges: FraudProofs, GramProofs, ContributorFaults, DataAvailability, Disputes
 
 
 @_record
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FraudProven(Event):
     """An anchor was proven wrong; `lie` is the value of `IFraudProofs.Lie`, `place` the leaf, entry or field."""
+
+    round: int
+    challenger: str
+    lie: int
+    place: int
+
+
+@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GramFraudProven(Event):
+    """A weight or the Gram tree was proven wrong; `lie` is the value of `IGramProofs.Lie`, `place` entry or index."""
 
     round: int
     challenger: str

@@ -20,6 +20,7 @@ NAMES = {
     "timelock": "TimelockController",
     "governor": "MootGovernor",
     "fraud_proofs": "FraudProofs",
+    "gram_proofs": "GramProofs",
     "contributor_faults": "ContributorFaults",
     "data_availability": "DataAvailability",
     "disputes": "Disputes",

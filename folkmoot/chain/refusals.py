@@ -30,6 +30,7 @@ ENUMS = {
     "IRoundLedger.Phase": PHASES,
     "IGovernor.ProposalState": PROPOSAL_STATES,
     "IFraudProofs.Lie": ("aggregate", "outer step", "update", "weight", "header"),
+    "IGramProofs.Lie": ("weight", "root", "leaf", "node"),
     "IContributorFaults.Kind": ("two commitments", "false tree", "replay"),
     "IDataAvailability.What": (
         *("update", "aggregate", "theta", "momentum"),
@@ -92,6 +93,12 @@ REMEDIES = {
     "JudgeOutOfRange": "Count entries, leaves and levels from 0.",
     "JudgeSize": "Make the proof anew; a value has another number of bytes than the protocol's.",
     "FraudProofsNoFraud": "The anchor is right at this place; an honest coordinator can't be struck.",
+    "GramProofsNoFraud": "The anchor is right at this place; an honest coordinator can't be struck.",
+    "GramProofsRule": "Use the proof that is made for the round's rule.",
+    "GramProofsCount": "The rule is too dear to evaluate on chain for so many updates: open a dispute.",
+    "GramProofsExponent": "An exponent is out of its range: `proveHeader` is the way.",
+    "GramTreeIndexOutOfRange": "Name a node that the tree has.",
+    "GramTreePathLength": "Give one sibling for each level of the tree.",
     "ContributorFaultsNoFault": "What was brought shows no fault; suspicion costs weight, never stake.",
     "ContributorFaultsInvalidSignature": "Give the two commitments with the signatures that the contributor made.",
     "DataAvailabilityTooLate": "Data can be demanded only until the end of the regular challenge window.",
@@ -206,7 +213,7 @@ _AMOUNTS = {"stake", "requested", "required", "balance", "allowance", "needed", 
 _TIMES = {"time", "notBefore", "deadline", "nextReleaseAt", "expiry", "until", "answerBy", "decideBy"}
 _PREFIX = re.compile(
     r"^(RoundLedger|StakeVault|ModelRegistry|Governor|Timelock|AccessControl|ERC20|ERC2612|ERC5805|ERC6372|Votes|ECDSA"
-    r"|Arbiter|Judge|FraudProofs|ContributorFaults|DataAvailability|Disputes|Openings)"
+    r"|Arbiter|Judge|FraudProofs|GramProofs|ContributorFaults|DataAvailability|Disputes|Openings)"
 )
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z0-9]*")
 

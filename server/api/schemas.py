@@ -568,6 +568,8 @@ class DeploymentView(View):
     """MootGovernor."""
     fraud_proofs: str
     """FraudProofs."""
+    gram_proofs: str
+    """GramProofs."""
     contributor_faults: str
     """ContributorFaults."""
     data_availability: str

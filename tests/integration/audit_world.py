@@ -31,8 +31,8 @@ from folkmoot.commitment import Commitment, Domain
 from folkmoot.genesis import Genesis
 from folkmoot.hashing import keccak
 from folkmoot.header import RoundHeader, derive_seed
-from folkmoot.local.anvil import Anvil
 from folkmoot.lineage import Lineage, PastRound, window
+from folkmoot.local.anvil import Anvil
 from folkmoot.manifest import Manifest, Tensor
 from folkmoot.policy import Policy
 from folkmoot.round import Anchor, RoundOutcome, compute_round

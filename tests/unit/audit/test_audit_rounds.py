@@ -92,7 +92,9 @@ class Play(Script):
         self.block(wait)
         fields = {
             "round": number,
-            "anchor": AnchorRecord(weights, 2 ** len(weights) - 1, b"\3" * 32, root(number), bytes(32), b"\4" * 32, b"\5" * 32),
+            "anchor": AnchorRecord(
+                weights, 2 ** len(weights) - 1, b"\3" * 32, root(number), bytes(32), b"\4" * 32, b"\5" * 32
+            ),
             "challenge_deadline": self.now + 200,
         }
         self.add(RoundAnchored, "ledger", **{**fields, **wrong})
