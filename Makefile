@@ -71,9 +71,10 @@ lint: install
 types: install
 	@$(BIN)/mypy
 
-contracts-check: install ## Gas snapshots, coverage, packaged ABIs, slither
+contracts-check: install ## Gas and storage snapshots, coverage, packaged ABIs, slither
 	@cd contracts && FORGE_SNAPSHOT_CHECK=true ../$(FORGE) test --match-path 'test/gas/*' || (echo "Remedy: if the change is meant, make gas and commit contracts/snapshots" && exit 1)
 	@$(BIN)/python tools/compile_contracts.py --check
+	@$(BIN)/python tools/check_storage.py
 	@$(BIN)/python tools/check_coverage.py
 	@$(MAKE) --no-print-directory slither
 

@@ -336,7 +336,7 @@ contract DataAvailability is IDataAvailability, Judge {
             for (uint256 c = place.values; c < Layout.LEAF; ++c) {
                 if (uint8(leaf[c]) != MerkleSum.BIAS) revert DataAvailabilityInvalidPadding(first + i, c);
             }
-            nodes[i] = MerkleSum.leaf(leaf);
+            nodes[i] = Openings.leaf(leaf);
         }
         for (; size > 1; size /= 2) {
             for (uint256 i = 0; i < size / 2; ++i) {

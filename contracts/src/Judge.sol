@@ -107,7 +107,7 @@ abstract contract Judge is IJudge {
         if (values == 0) return hash == bytes32(0) ? (0, 0) : (INVALID, INVALID);
         _requirePath(Openings.hashLeaf(leaf), hash);
         if (!_isValid(leaf, values)) return (INVALID, INVALID);
-        MerkleSum.Node memory node = MerkleSum.leaf(leaf);
+        MerkleSum.Node memory node = Openings.leaf(leaf);
         return (node.absolute, node.squares);
     }
 

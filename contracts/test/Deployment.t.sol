@@ -3,7 +3,9 @@ pragma solidity 0.8.37;
 
 import { IAccessControl } from "@openzeppelin/contracts/access/IAccessControl.sol";
 
+import { IJudge } from "../src/interfaces/IJudge.sol";
 import { Deployment } from "./utils/Deployment.sol";
+import { FraudWorld } from "./utils/FraudWorld.sol";
 import { Vm } from "./utils/Vm.sol";
 
 /// @notice Who holds which role once everything is deployed.
@@ -95,5 +97,27 @@ contract DeploymentTest is Deployment {
             }
         }
         return false;
+    }
+}
+
+/// @notice The judges, beside the system that they judge.
+contract JudgesDeploymentTest is FraudWorld {
+    function test_judges_fitTheSizeLimit() public view {
+        uint256 limit = 24_576;
+        vm.assertLe(address(fraud).code.length, limit, "fraud proofs");
+        vm.assertLe(address(faults).code.length, limit, "contributor faults");
+        vm.assertLe(address(availability).code.length, limit, "data availability");
+        vm.assertLe(address(disputes).code.length, limit, "disputes");
+        vm.assertLe(address(arbiter).code.length, limit, "arbiter");
+    }
+
+    function test_judges_judgeTheLedgerAndHoldNoRole() public view {
+        address[] memory judges = arbiter.judges();
+        for (uint256 i = 0; i < judges.length; ++i) {
+            vm.assertEq(address(IJudge(judges[i]).ledger()), address(ledger), "ledger");
+            vm.assertFalse(vault.hasRole(vault.SLASHER_ROLE(), judges[i]), "slasher");
+            vm.assertFalse(ledger.hasRole(ledger.GOVERNANCE_ROLE(), judges[i]), "governance");
+        }
+        vm.assertFalse(vault.hasRole(vault.SLASHER_ROLE(), address(arbiter)), "the arbiter slashes by the ledger only");
     }
 }

@@ -66,6 +66,29 @@ library Openings {
         }
     }
 
+    /// @notice The node of an update's leaf, its sums counted anew.
+    function leaf(bytes calldata values) internal pure returns (MerkleSum.Node memory node) {
+        node.hash = hashLeaf(values);
+        uint256 absolute = 0;
+        uint256 squares = 0;
+        unchecked {
+            for (uint256 start = 0; start < MerkleSum.LEAF_BYTES; start += 32) {
+                uint256 word = uint256(bytes32(values[start:start + 32]));
+                for (uint256 i = 32; i > 0; --i) {
+                    uint256 value = word & 0xff;
+                    if (value == 0) revert MerkleSum.MerkleSumInvalidByte(start + i - 1);
+                    uint256 magnitude = value < MerkleSum.BIAS ? MerkleSum.BIAS - value : value - MerkleSum.BIAS;
+                    absolute += magnitude;
+                    squares += magnitude * magnitude;
+                    word >>= 8;
+                }
+            }
+        }
+        // casting to 'uint64' is safe because 256 * 127^2 is below 2^23
+        // forge-lint: disable-next-line(unsafe-typecast)
+        (node.absolute, node.squares) = (uint64(absolute), uint64(squares));
+    }
+
     /// @notice The root that a node at `index` of its level has with these siblings.
     /// @param siblings From the lowest up, SIBLING_BYTES each.
     /// @param height Levels above the node.

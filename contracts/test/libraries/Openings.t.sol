@@ -26,6 +26,21 @@ contract OpeningsTest is Test {
         vm.assertEq(_caller.hashLeaf(leaf), keccak256(abi.encodePacked(bytes1(0), leaf)), "hash");
     }
 
+    function testFuzz_leaf_isThePlainLeaf(uint256 seed, uint8 place) public {
+        bytes memory values = _leaf(seed);
+        for (uint256 c = 0; c < 256; ++c) {
+            if (values[c] == 0) values[c] = 0x80;
+        }
+        MerkleSum.Node memory expected = MerkleSum.leaf(values);
+        MerkleSum.Node memory given = _caller.leaf(values);
+        vm.assertEq(given.hash, expected.hash, "hash");
+        vm.assertEq(uint256(given.absolute), expected.absolute, "sum of |q|");
+        vm.assertEq(uint256(given.squares), expected.squares, "sum of q^2");
+        values[place] = 0;
+        vm.expectRevert(abi.encodeWithSelector(MerkleSum.MerkleSumInvalidByte.selector, place));
+        _caller.leaf(values);
+    }
+
     function testFuzz_climb_isThePlainClimb(uint256 seed, uint256 index, uint256 height) public view {
         height = bound(height, 0, 24);
         index = bound(index, 0, (1 << height) - 1);
@@ -179,6 +194,10 @@ contract OpeningsTest is Test {
 contract Caller {
     function hashLeaf(bytes calldata values) external pure returns (bytes32) {
         return Openings.hashLeaf(values);
+    }
+
+    function leaf(bytes calldata values) external pure returns (MerkleSum.Node memory) {
+        return Openings.leaf(values);
     }
 
     function climb(MerkleSum.Node calldata node, uint256 index, bytes calldata siblings, uint256 height)

@@ -12,6 +12,8 @@ interface Vm {
     // State of the chain.
     function warp(uint256 timestamp) external;
     function chainId(uint256 chainId) external;
+    function snapshotState() external returns (uint256 id);
+    function revertToState(uint256 id) external returns (bool success);
     function etch(address target, bytes calldata code) external;
     function getNonce(address account) external view returns (uint64);
 
