@@ -25,6 +25,7 @@ def load_tool(name: str) -> ModuleType:
 
 compile_contracts = load_tool("compile_contracts")
 check_coverage = load_tool("check_coverage")
+check_storage = load_tool("check_storage")
 
 
 @pytest.fixture
@@ -114,3 +115,24 @@ def test_coverage_fails_under_a_hundred_percent(report: str, status: int, tmp_pa
     path = tmp_path / "lcov.info"
     path.write_text(report)
     assert check_coverage.main([str(path)]) == status
+
+
+def test_a_storage_snapshot_does_not_depend_on_the_compilation() -> None:
+    def layout(node: int) -> dict[str, object]:
+        key = f"t_struct(Member){node}_storage"
+        stake = {"label": "stake", "slot": "0", "offset": 16, "type": "t_uint128"}
+        return {
+            "storage": [{"label": "_member", "slot": "3", "offset": 0, "type": key}],
+            "types": {
+                key: {"label": "struct Vault.Member", "numberOfBytes": "32", "members": [stake]},
+                "t_uint128": {"label": "uint128", "numberOfBytes": "16"},
+            },
+        }
+
+    text = check_storage.render(layout(17))
+    assert text == check_storage.render(layout(4711))
+    assert text.splitlines() == [
+        "slot 3, byte 0: struct Vault.Member _member",
+        "t_struct(Member)_storage, 32 bytes",
+        "  slot 0, byte 16: uint128 stake",
+    ]
