@@ -10,7 +10,7 @@ import { RoundId } from "./libraries/Types.sol";
 
 /// @title What a contributor pays for: two commitments for one round, a tree that does not add up, a replay.
 contract ContributorFaults is IContributorFaults, Judge {
-    /// @inheritdoc IContributorFaults
+    /// @notice Least sum of squares of an update of which an exact copy is a replay. Smaller ones can be equal by chance.
     uint64 public constant MIN_REPLAY_SQUARES = 256;
 
     /// @param ledger_ The ledger whose rounds are judged.
@@ -48,6 +48,8 @@ contract ContributorFaults is IContributorFaults, Judge {
         (IRoundLedger.Round memory stored,) = _recorded(round, entries);
         _requireLayout(layout, manifestDocument);
         _requireIndex(fault.entry, entries.length);
+        // The number of leaves does not matter: what is behind the last one is judged too.
+        // slither-disable-next-line unused-return
         (, uint256 depth, Layout.Place memory place) = Layout.find(layout, fault.level == 0 ? fault.index : 0);
         if (!_isFaulty(depth, place.values, entries[fault.entry], fault)) {
             revert ContributorFaultsNoFault(Kind.FalseTree);

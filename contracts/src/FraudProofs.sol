@@ -69,7 +69,7 @@ contract FraudProofs is IFraudProofs, Judge {
             MerkleTree.climb(MerkleTree.Kind.Aggregate, claimed.leaf, place, _path(facts, claimed.siblings)),
             case_.anchor.aggregateRoot
         );
-        bytes32 truth;
+        bytes32 truth = bytes32(0);
         if (place < facts.leaves) {
             bytes memory sum = _isTrimmed(facts)
                 ? _trimmedSum(facts, case_.anchor.weights, entries, place, hints)
@@ -83,8 +83,8 @@ contract FraudProofs is IFraudProofs, Judge {
     function proveOuterStep(Case calldata case_, uint256 place, Step calldata step) external {
         Facts memory facts = _open(case_, place);
         _requireNextState(facts, place, step);
-        bytes32 theta;
-        bytes32 momentum;
+        bytes32 theta = bytes32(0);
+        bytes32 momentum = bytes32(0);
         if (place < facts.leaves) {
             _requireBase(facts, case_.anchor, place, step);
             (theta, momentum) = _stepLeaf(_settings(facts, case_.anchor, step.header), step);
@@ -294,7 +294,7 @@ contract FraudProofs is IFraudProofs, Judge {
             (int64 t, int64 m) = OuterStep.step(
                 _int64(step.theta.values, i),
                 _int64(step.momentum.values, i),
-                WeightedSum.value(aggregate, i, settings.weightSum),
+                WeightedSum.valueAt(aggregate, i, settings.weightSum),
                 settings
             );
             _put(nextTheta, i, t);

@@ -57,7 +57,7 @@ abstract contract Judge is IJudge {
         bytes32 baseStateRoot,
         Entry[] calldata entries
     ) internal pure {
-        bytes32 rolling;
+        bytes32 rolling = bytes32(0);
         for (uint256 i = 0; i < entries.length; ++i) {
             Entry calldata entry = entries[i];
             bytes32 commitment = keccak256(

@@ -26,9 +26,6 @@ interface IContributorFaults is IJudge {
     /// @notice Thrown when a signature is not the contributor's.
     error ContributorFaultsInvalidSignature(address contributor, bytes32 digest);
 
-    /// @notice Least sum of squares of an update of which an exact copy is a replay. Smaller ones can be equal by chance.
-    function MIN_REPLAY_SQUARES() external view returns (uint64);
-
     /// @notice Prove that a contributor signed two different commitments for one round, both for the round's base.
     /// @dev One of them is usually the recorded one, but need not be. That the bases are the round's excuses a contributor
     /// whose chain was reorganised: a round that was opened anew on another base is another round to it.
@@ -56,7 +53,8 @@ interface IContributorFaults is IJudge {
 
     /// @notice Prove that an entry's update is, to the bit, one of an earlier round, its own or another's.
     /// @dev Not if the two rounds have the same base: who trains again after a cancelled round may send the same. Not
-    /// below MIN_REPLAY_SQUARES. Whoever was first is never at fault, and nobody can be first in a round that is over.
+    /// below a sum of squares of MIN_REPLAY_SQUARES. Whoever was first is never at fault, and nobody can be first in a
+    /// round that is over.
     /// Warning: for a model of a handful of parameters, all of them cut off at the largest value, equal updates can be
     /// honest; a policy for such a model should not name this judge.
     /// @param entries All of the round that are recorded, in order, without leaves.

@@ -209,6 +209,8 @@ library Openings {
                 uint256 sum = state.sum[i] - trim * (state.low[i] + state.high[i]);
                 // Lanes of 16 bits become the aggregate's lanes of 32: the lower half of each pair is group i % 2, the
                 // upper half group i % 2 + 2.
+                // The division is meant to round: it finds the word.
+                // slither-disable-next-line divide-before-multiply
                 uint256 group = 4 * (i / 2) + i % 2;
                 assembly ("memory-safe") {
                     let target := add(add(aggregate, 0x20), mul(0x20, group))

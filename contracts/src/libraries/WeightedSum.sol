@@ -41,7 +41,7 @@ library WeightedSum {
     /// @notice `A_j`, the weighted sum of a coordinate, out of an aggregate's leaf.
     /// @param coordinate Place in the leaf, from 0.
     /// @param weightSum Sum of all weights, which the bias of 128 was multiplied with.
-    function value(bytes memory aggregate, uint256 coordinate, uint256 weightSum) internal pure returns (int256) {
+    function valueAt(bytes memory aggregate, uint256 coordinate, uint256 weightSum) internal pure returns (int256) {
         if (aggregate.length != LEAF_BYTES) revert WeightedSumLeafSize(aggregate.length, LEAF_BYTES);
         uint256 word = 4 * (coordinate >> 5) + 3 - (coordinate & 3);
         uint256 start = 32 * word + 4 * ((coordinate & 31) >> 2);

@@ -118,7 +118,7 @@ contract OpeningsTest is Test {
         bytes memory lanes = _caller.trimmed(leaves, hints, trim);
         for (uint256 c = 0; c < 256; ++c) {
             // Value of a weighted sum without the bias: the lanes are those of the aggregate's leaf.
-            vm.assertEq(WeightedSum.value(lanes, c, 0), int256(sums[c]), "sum of the middle");
+            vm.assertEq(WeightedSum.valueAt(lanes, c, 0), int256(sums[c]), "sum of the middle");
         }
     }
 
@@ -184,7 +184,7 @@ contract OpeningsTest is Test {
         for (uint256 trim = 0; trim < 128; trim += 127) {
             bytes memory lanes = _caller.trimmed(leaves, hints, trim);
             for (uint256 c = 0; c < 256; ++c) {
-                vm.assertEq(WeightedSum.value(lanes, c, 0), int256(255 * (256 - 2 * trim)), "sum");
+                vm.assertEq(WeightedSum.valueAt(lanes, c, 0), int256(255 * (256 - 2 * trim)), "sum");
             }
         }
     }

@@ -240,7 +240,7 @@ abstract contract FraudWorld is RoundTest {
                 (int64 theta, int64 momentum) = OuterStep.step(
                     int64At(world.theta[j], c),
                     int64At(world.momentum[j], c),
-                    WeightedSum.value(world.aggregate[j], c, weightSum),
+                    WeightedSum.valueAt(world.aggregate[j], c, weightSum),
                     settings
                 );
                 putInt64(world.nextTheta[j], c, theta);

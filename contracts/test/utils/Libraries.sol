@@ -72,7 +72,7 @@ contract Libraries {
         pure
         returns (int256)
     {
-        return WeightedSum.value(aggregate, coordinate, weightSum);
+        return WeightedSum.valueAt(aggregate, coordinate, weightSum);
     }
 
     function trimmedLeaf(uint256 trim, uint32[] calldata weights, bytes[] calldata leaves)
