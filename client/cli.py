@@ -28,6 +28,7 @@ from folkmoot.errors import InputError
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
+    from folkmoot.chain.client import Chain
     from folkmoot.chain.deployment import Deployment
 
 CoordinatorUrl = Annotated[
@@ -201,6 +202,13 @@ def submit(
     round_: Annotated[int, typer.Argument(metavar="ROUND", help="Round of the update.")],
     coordinator: CoordinatorUrl,
     home: Annotated[Path, typer.Option(help="Folder of the node that made the update.")],
+    on_chain: Annotated[
+        bool,
+        typer.Option(
+            "--on-chain",
+            help="Also deliver the whole update on the chain, in the commit window; leaving it out is slashed then.",
+        ),
+    ] = False,
     rpc: RpcUrl = RPC_DEFAULT,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
@@ -216,7 +224,7 @@ def submit(
     """
     from folkmoot.cli.options import connected, unlock
     from folkmoot.coordinator_api import CoordinatorApi, commitment_from_wire
-    from folkmoot.errors import CoordinatorError
+    from folkmoot.errors import CoordinatorError, UpdateRefused
     from folkmoot.flower.contributor import kept_update
 
     kept = kept_update(home, round_)
@@ -229,22 +237,49 @@ def submit(
     commitment, _ = commitment_from_wire(kept.commitment)
     with connected(rpc, deployment) as chain:
         account = unlock(keystore, password_file)
-        function = chain.ledger.functions.commitUpdate(commitment.abi_tuple())
-        receipt = chain.send(function, account)
+        transaction, gas = None, 0
+        if not chain.ledger_reader.has_committed(round_, account.address):
+            receipt = chain.send(chain.ledger.functions.commitUpdate(commitment.abi_tuple()), account)
+            transaction, gas = "0x" + bytes(receipt["transactionHash"]).hex(), receipt["gasUsed"]
+        parts = _deliver(chain, account, coordinator, round_, kept.data) if on_chain else []
     delivered, why = True, ""
     try:
         with CoordinatorApi(coordinator) as api:
             api.submit_update(round_, kept.commitment, kept.data)
-    except CoordinatorError as error:
+    except (CoordinatorError, UpdateRefused) as error:
         delivered, why = False, str(error)
     document = {
         "round": round_,
         "updateRoot": "0x" + commitment.update_root.hex(),
-        "transaction": "0x" + bytes(receipt["transactionHash"]).hex(),
+        "transaction": transaction,
         "delivered": delivered,
+        "parts": len(parts),
+        "gas": gas + sum(parts),
     }
     said = "and the coordinator has its file." if delivered else f"but its file was not taken: {why}"
+    if parts:
+        said += (
+            f" All of it is on the chain, in {len(parts)} parts for {sum(parts):,} gas: it can't be left out."
+        )
     emit(document, json_, f"The commitment of round {round_} is on the chain, {said}")
+
+
+def _deliver(chain: Chain, account: LocalAccount, coordinator: str, number: int, data: bytes) -> list[int]:
+    """Deliver an update on the chain; return the gas of each part."""
+    from folkmoot.fraud.availability import delivery_calls
+    from folkmoot.fraud.shelf import open_shelf
+    from folkmoot.mirror import CoordinatorSource
+
+    ledger, source = chain.ledger_reader, CoordinatorSource(coordinator)
+    try:
+        manifest = open_shelf(source, ledger.genesis_hash(), ledger.manifest_hash()).manifest
+    finally:
+        source.close()
+    deliver = chain.data_availability.functions.deliver
+    return [
+        int(chain.send(deliver(*call.arguments), account)["gasUsed"])
+        for call in delivery_calls(number, data, manifest)
+    ]
 
 
 def canary(

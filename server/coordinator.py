@@ -122,6 +122,7 @@ def assemble(settings: Settings, account: LocalAccount) -> Coordinator:
     Raises:
         FolkmootError: A part can't be used; the message says which, and what to do.
     """
+    parse_cheat(settings.cheat)
     deployment = Deployment.load(settings.resolve(settings.deployment))
     rpc = Rpc(settings.rpc_url)
     check_deployment(rpc, deployment)
@@ -131,7 +132,7 @@ def assemble(settings: Settings, account: LocalAccount) -> Coordinator:
             remedy="Leave out --hasten.",
         )
     if settings.cheat:
-        _require_stage(settings.cheat, deployment, rpc)
+        _require_stage(deployment, rpc)
     database = Database.open(settings.resolved_database_url)
     schema.check(database.engine)
     store = FolderStore(settings.store_path)
@@ -162,13 +163,12 @@ def assemble(settings: Settings, account: LocalAccount) -> Coordinator:
     )
 
 
-def _require_stage(cheat: str, deployment: Deployment, rpc: Rpc) -> None:
+def _require_stage(deployment: Deployment, rpc: Rpc) -> None:
     """Make sure that a lie on demand can only be told where it costs nobody anything.
 
     Raises:
-        InputError: The chain is not a local Anvil (`cheat-not-local`), or there is no such lie.
+        InputError: The chain is not a local Anvil (`cheat-not-local`).
     """
-    parse_cheat(cheat)
     client = str(rpc.call("web3_clientVersion"))
     if deployment.chain_id != LOCAL_CHAIN_ID or not client.lower().startswith("anvil"):
         raise InputError(

@@ -25,8 +25,12 @@ from folkmoot.hashing import keccak
 from folkmoot.manifest import Manifest
 from folkmoot.merkle import AGGREGATE, MOMENTUM, THETA, Tree, state_leaves
 from folkmoot.state import State
-from folkmoot.updates import FileUpdate
+from folkmoot.updates import FileUpdate, MemoryUpdate
 from folkmoot.verdict import Artifacts
+
+PART_DEPTH = 6
+"""A part of a delivery has two to this power leaves (`DataAvailability.PART_DEPTH`)."""
+_NODE_BYTES = 48  # of a sibling in a path of an update's tree
 
 
 class What(IntEnum):
@@ -180,6 +184,34 @@ def answer_call(
             return Call("answerFile", (demand, artifacts.header))
         case _:
             return Call("answerFile", (demand, document))
+
+
+def delivery_calls(round_: int, data: bytes, manifest: Manifest) -> list[Call]:
+    """Make the calls that deliver an update on the chain, part by part.
+
+    Args:
+        round_: Number of the round.
+        data: The update's bytes.
+        manifest: The model's layout.
+
+    Raises:
+        InputError: The bytes are no update of this model.
+    """
+    if len(data) != manifest.size:
+        raise InputError(f"The update has {len(data)} bytes; one of this model has {manifest.size}.")
+    tree = raw_update_tree(MemoryUpdate(data))
+    if tree is None:
+        raise InputError("The bytes are no whole leaves.")
+    level = min(PART_DEPTH, manifest.depth)
+    size = LEAF << level
+    layout, document = manifest.layout, keccak(manifest.to_json())
+    calls = []
+    for part in range(-(-len(data) // size)):
+        # The siblings of the part's node are those of its first leaf, from the part's level on.
+        siblings = sum_siblings(tree, part << level)[_NODE_BYTES * level :]
+        values = data[part * size : (part + 1) * size]
+        calls.append(Call("deliver", (round_, tree.root, layout, document, part, values, siblings)))
+    return calls
 
 
 def _leaf(demand: int, values: bytes, tree: Tree, place: int, other: bytes) -> Call:

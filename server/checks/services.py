@@ -62,6 +62,7 @@ class Intake:
         self._coordinator = coordinator
         self._slots = threading.BoundedSemaphore(coordinator.settings.uploads)
         self._policies: dict[int, Policy] = {}
+        self._censored: dict[int, str] = {}
 
     def begin(self, number: int, commitment: Commitment, signature: bytes) -> Arrival:
         """Check what can be checked before any byte of the update is read.
@@ -69,6 +70,7 @@ class Intake:
         Raises:
             UpdateRefused: `round-unknown`, `round-closed` or `wrong-base`.
         """
+        self._censor(number, commitment.contributor)
         with self._coordinator.database.read() as session:
             round_ = session.get(Round, number)
             if round_ is None or round_.step == Step.OPENING:
@@ -170,6 +172,19 @@ class Intake:
                 )
 
     # Inside.
+
+    def _censor(self, number: int, contributor: str) -> None:
+        """Take nothing from one contributor, if that is the lie on demand.
+
+        Raises:
+            UpdateRefused: `round-full`, which is not true.
+        """
+        if not cheating.lies_in(self._coordinator.settings.cheat, number, cheating.Kind.CENSOR):
+            return
+        if self._censored.setdefault(number, contributor) == contributor:
+            raise _refused(
+                Reason.ROUND_FULL, f"Round {number} has no place left.", "Take part in the next round."
+            )
 
     def _policy(self, policy_id: int) -> Policy:
         if policy_id not in self._policies:

@@ -17,6 +17,7 @@ from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Entry, Round, Transaction
 from server.rounds import services
+from server.rounds.deliveries import take_deliveries
 from server.rounds.outcome import Outcome, compute, record
 from server.rounds.phase import Phase
 from server.rounds.steps import Step
@@ -50,6 +51,7 @@ class AnchorWindow(Phase):
         """Take the step `delivery`; whether something changed."""
         if round_.commit_deadline is None or round_.anchor_deadline is None:
             raise AssertionError(f"round {round_.number} has no deadlines")
+        take_deliveries(self._coordinator, round_)
         with self._database.read() as session:
             query = select(Entry.position).where(Entry.round == round_.number, Entry.sha256.is_(None))
             missing = session.scalars(query).first() is not None

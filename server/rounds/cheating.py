@@ -47,6 +47,8 @@ class Kind(StrEnum):
     """One coordinate of theta is shifted."""
     NORM = "norm"
     """An update counts whose sum of squares is not the committed one."""
+    CENSOR = "censor"
+    """The update of whoever sends first is not taken, whatever it does; it is anchored as not delivered."""
     WITHHOLD = "withhold"
     """The updates of the round are not shown to anybody, and demands are not answered."""
 
@@ -124,8 +126,8 @@ def told(
                 weights[index] = 1
                 delivered |= 1 << index
                 names[index] = sha256_hex(update.read(0, manifest.leaves).tobytes())
-    elif cheat.kind is Kind.WITHHOLD:
-        return None  # the outcome is right; nobody sees what it is made of
+    elif cheat.kind in (Kind.WITHHOLD, Kind.CENSOR):
+        return None  # the outcome follows from what is counted
     part = compute_leaves(manifest, header, policy, base, updates, weights, 0, manifest.leaves)
     lanes, state = part.lanes, State(part.theta, part.momentum)
     if cheat.kind is Kind.SUM:

@@ -15,7 +15,7 @@ from folkmoot.chain.rpc import Phase
 from folkmoot.cli import main
 from folkmoot.errors import CoordinatorError, InputError
 from folkmoot.fraud import demanding
-from folkmoot.fraud.availability import Status, What, demand_call
+from folkmoot.fraud.availability import Status, What, delivery_calls, demand_call
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.record import Follower
 from folkmoot.hashing import sha256_hex
@@ -27,6 +27,7 @@ from tests import factories
 from tests.integration.coordinator_world import (
     MANIFEST,
     Running,
+    Signed,
     federation,
     make_home,
     open_round,
@@ -167,6 +168,29 @@ def test_who_withholds_a_round_is_convicted(world: factories.Federation, tmp_pat
             demanding.settle(chain, made.demand, world["newcomer"])
         assert closed.value.code == "demand-closed"
         until(lambda: here.api.get("/v1/rounds/1")["phase"] == "slashed", what="the end of the round")
+
+
+def deliver(here: Running, name: str, signed: Signed) -> None:
+    """Commit and deliver an update on the chain, without the coordinator."""
+    chain, account = here.world.chain, here.world[name]
+    chain.send(chain.ledger.functions.commitUpdate(signed.commitment.abi_tuple()), account)
+    for call in delivery_calls(signed.commitment.round, signed.data, MANIFEST):
+        chain.send(chain.data_availability.functions.deliver(*call.arguments), account)
+
+
+def test_an_update_that_came_on_the_chain_alone_counts(world: factories.Federation, tmp_path: Path) -> None:
+    with running(tmp_path / "home", world, hasten_after=3600) as here:
+        here.api.start_run(1, 3, world.coordinator, here.domain)
+        _, header, state = open_round(here.api, 1)
+        made = {name: train(world, name, header, state) for name in ("ada", "ben", "cleo")}
+        deliver(here, "cleo", made["cleo"])
+        for name in ("ada", "ben"):
+            here.api.submit_update(1, made[name].wire, made[name].data)
+        until(lambda: world.chain.round(1).phase is Phase.ANCHORED, what="the anchor")
+        case = case_of(world)
+        assert case.entries[0].contributor == world["cleo"].address
+        assert case.anchor.weights == (1, 1, 1)
+        assert here.api.artifact(sha256_hex(made["cleo"].data)) == made["cleo"].data
 
 
 def test_a_file_that_is_lost_is_said_and_put_back_in_time(

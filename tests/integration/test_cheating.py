@@ -12,13 +12,14 @@ import pytest
 
 from folkmoot.chain.events import Slashed, scan
 from folkmoot.chain.rpc import Phase, Rpc
+from folkmoot.commitment import Domain
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.fraud.journal import Journal, Log
 from folkmoot.fraud.watch import Options, Watcher
 from folkmoot.local.anvil import Anvil
 from folkmoot.mirror import CoordinatorSource
 from folkmoot.policy import ARBITER
-from server.coordinator import assemble, open_account
+from server.coordinator import _require_stage, assemble, open_account
 from server.rounds.cheating import Cheat, Kind, lies_in, parse_cheat
 from tests import factories
 from tests.integration.coordinator_world import (
@@ -31,6 +32,7 @@ from tests.integration.coordinator_world import (
     train,
     until,
 )
+from tests.integration.test_answers import deliver
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +72,6 @@ def watch(world: factories.Federation, tmp_path: Path) -> Iterator[Callable[[Run
 def claimed_small(world: factories.Federation, signed: Signed, name: str) -> Signed:
     """The same update with a quarter of its sum of squares, signed."""
     commitment = replace(signed.commitment, sum_squares=signed.commitment.sum_squares // 4)
-    from folkmoot.commitment import Domain
-
     domain = Domain(world.deployment.chain_id, world.deployment.ledger)
     return Signed(commitment, commitment.sign(factories.account(name), domain), signed.data)
 
@@ -120,6 +120,30 @@ def test_a_lie_costs_half_a_bond_for_the_watcher_and_the_next_round_is_honest(
         assert chain.round(2).base == 0
 
 
+def test_who_is_censored_delivers_on_the_chain_and_gets_half_of_the_bond(
+    world: factories.Federation, tmp_path: Path, watch: Callable[[Running], str]
+) -> None:
+    chain = world.chain
+    with running(tmp_path / "home", world, cheat="censor@1", hasten_after=3600) as here:
+        here.api.start_run(1, 3, world.coordinator, here.domain)
+        current, header, state = open_round(here.api, 1)
+        made = {name: train(world, name, header, state) for name in ("ada", "ben", "cleo")}
+        with pytest.raises(UpdateRefused) as refused:
+            here.api.submit_update(1, made["ada"].wire, made["ada"].data)
+        assert refused.value.code == "round-full"
+        for name in ("ben", "cleo"):
+            here.api.submit_update(1, made[name].wire, made[name].data)
+        deliver(here, "ada", made["ada"])
+        tokens = chain.balance_of(world["ada"].address)
+        until(lambda: chain.round(1).entries == 3, what="all commitments")
+        world.anvil.advance(current.commit_deadline - chain.now() + 1)
+        until(lambda: chain.round(1).phase is Phase.ANCHORED, what="the anchor", seconds=60)
+        said = watch(here)
+        assert chain.phase(1) is Phase.SLASHED, said
+        assert "censored" in said
+        assert chain.balance_of(world["ada"].address) == tokens + chain.policy(1).bond // 2
+
+
 def test_a_false_norm_is_refused_by_an_honest_coordinator(
     world: factories.Federation, tmp_path: Path
 ) -> None:
@@ -136,11 +160,8 @@ def test_nobody_can_cheat_on_demand_but_on_a_local_anvil(world: factories.Federa
     settings = make_home(tmp_path / "home", world, cheat="sum@1")
     account = open_account(settings)
     assemble(settings, account).close()
-    with Rpc(world.anvil.url) as rpc:
-        from server.coordinator import _require_stage
-
-        with pytest.raises(InputError) as elsewhere:
-            _require_stage("sum@1", replace(world.deployment, chain_id=10), rpc)
+    with Rpc(world.anvil.url) as rpc, pytest.raises(InputError) as elsewhere:
+        _require_stage(replace(world.deployment, chain_id=10), rpc)
     assert elsewhere.value.code == "cheat-not-local"
     with pytest.raises(InputError) as unknown:
         assemble(settings.model_copy(update={"cheat": "theft@1"}), account)

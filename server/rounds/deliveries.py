@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Updates that their contributors delivered on the chain: every byte is in the events, and counts like an upload.
+
+Whoever anchors such an update as not delivered loses its bond, so a coordinator reads the events before it computes.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from server.chain.indexer import by_name
+from server.coordinator import Coordinator
+from server.db.models import Artifact, Entry, Round
+from server.rounds.cheating import Kind, lies_in
+
+
+def take_deliveries(coordinator: Coordinator, round_: Round) -> bool:
+    """Take in the updates of a round that are on the chain and did not arrive otherwise; whether there were some.
+
+    The contract has checked bytes, padding and root; what is wrong beyond that, the computation of the round finds.
+    """
+    if lies_in(coordinator.settings.cheat, round_.number, Kind.CENSOR):
+        return False
+    with coordinator.database.read() as session:
+        missing = select(Entry).where(Entry.round == round_.number, Entry.sha256.is_(None))
+        found = [
+            (entry.position, data)
+            for entry in session.scalars(missing)
+            if (data := _assembled(session, entry)) is not None and len(data) == coordinator.manifest.size
+        ]
+    for position, data in found:
+        stored = coordinator.store.put(data)
+        with coordinator.database.write() as session:
+            session.get_one(Entry, (round_.number, position)).sha256 = stored.sha256
+            if session.get(Artifact, stored.sha256) is None:
+                public = round_.commit_deadline or 0
+                session.add(
+                    Artifact(
+                        sha256=stored.sha256,
+                        kind="update",
+                        size=stored.size,
+                        round=round_.number,
+                        public_from=public,
+                    )
+                )
+    return bool(found)
+
+
+def _assembled(session: Session, entry: Entry) -> bytes | None:
+    """The bytes of an entry's update, if all parts are on the chain."""
+    mine = [
+        event.arguments
+        for event in by_name(session, "Delivered", str(entry.round))
+        if event.arguments["contributor"] == entry.contributor
+        and event.arguments["updateRoot"] == entry.commitment["updateRoot"]
+    ]
+    if not any(int(part["missing"]) == 0 for part in mine):
+        return None
+    parts = {int(part["part"]): bytes.fromhex(str(part["values"])[2:]) for part in mine}
+    return b"".join(parts[number] for number in sorted(parts))
