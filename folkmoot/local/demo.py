@@ -22,6 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from folkmoot.aggregation.ballot import UNIT
 from folkmoot.chain.amounts import format_amount
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.errors import LocalError
@@ -242,6 +243,7 @@ class Demo:
             refused = told.refused.keys() & self.names.keys() - told.received.keys()
             weights += [(self.names[one], 0) for one in refused if self.names[one] != ROOT_TITLE]
         of_attackers = [weight for name, weight in weights if name in attackers]
+        paid = sum(_share(verdict, told) for told in self.told for verdict in self._of(told, attackers))
         given, kept = len(of_attackers), sum(1 for weight in of_attackers if weight)
         honest = sum(1 for name, weight in weights if not weight and name not in attackers)
         summary = {
@@ -250,6 +252,7 @@ class Demo:
             "metrics": last.metrics,
             "attackerUpdates": given,
             "attackerUpdatesAccepted": kept,
+            "attackersPay": round(paid / given, 3) if given else None,
             "honestUpdatesLeftOut": honest,
             "rootUpdates": sum(verdict["reason"] == "root" for t in self.told for verdict in t.verdicts),
             "gasPerUpdateCommitted": round(sum(per_update) / len(per_update)),
@@ -264,7 +267,9 @@ class Demo:
             ("model", f"version {release['version']}, " + _metric_text(last.metrics)),
             (
                 "the cheat",
-                f"{given - kept} of {given} updates counted for nothing" if given else "nobody cheated",
+                f"earned {paid / given:.0%} of an honest share; {given - kept} of {given} updates counted for nothing"
+                if given
+                else "nobody cheated",
             ),
             (
                 "honest updates left out",
@@ -292,6 +297,10 @@ class Demo:
         ):
             self.console.print(Text(f"  {hint}"))
         return summary
+
+    def _of(self, told: Told, attackers: Sequence[str]) -> list[dict[str, Any]]:
+        """Verdicts of a round on some contributors."""
+        return [verdict for verdict in told.verdicts if self._name(verdict) in attackers]
 
     def _stay(self, supervisor: Supervisor, federation: LocalFederation) -> None:
         self.console.print(
@@ -323,10 +332,10 @@ class Demo:
             elif verdict["reason"] == "root":
                 table.add_row(name, size, "yes", "", "[cyan]root, compared and never summed[/]")
             else:
-                good = int(verdict["weight"]) > 0
-                style = "green" if good else "red"
-                reason = f"[{style}]{verdict['reason']}[/]{_numbers(verdict)}"
-                table.add_row(name, size, "yes", f"[{style}]{verdict['weight']}[/]", reason)
+                share = _share(verdict, told)
+                style = "green" if share >= 0.5 else "yellow" if share else "red"
+                reason = f"[{style}]{verdict['reason']}[/]{_numbers(verdict, share)}"
+                table.add_row(name, size, "yes", f"[{style}]{share:.0%}[/]", reason)
         self.console.print(table)
 
     def _done(self, text: str) -> None:
@@ -443,12 +452,23 @@ def _metric_text(metrics: dict[str, float]) -> str:
     )
 
 
-def _numbers(verdict: dict[str, Any]) -> str:
+def _numbers(verdict: dict[str, Any], share: float) -> str:
+    """Why an update counts little, in a few words."""
     numbers = verdict.get("numbers") or {}
-    if "score" not in numbers or int(verdict["weight"]):
-        return ""
-    ratio = int(numbers["score"]) / max(1, int(numbers["threshold"]))
-    return f" [dim](its score is {ratio:.2f} times the worst one kept)[/]"
+    said = ""
+    if "score" in numbers and not share:
+        ratio = int(numbers["score"]) / max(1, int(numbers["threshold"]))
+        said = f"its score is {ratio:.2f} times the worst one kept"
+    elif "pathCosine" in numbers and share < 0.5:
+        said = f"cosine with the model's path {int(numbers['pathCosine']) / UNIT:.2f}"
+    elif "company" in numbers and share < 0.5:
+        said = f"cosine with the majority's core {int(numbers['company']) / UNIT:.2f}"
+    return f" [dim]({said})[/]" if said else ""
+
+
+def _share(verdict: dict[str, Any], told: Told) -> float:
+    """How much of the round's largest weight an update got: what it is paid of an equal share."""
+    return int(verdict["weight"]) / max(1, *(int(one["weight"]) for one in told.verdicts))
 
 
 def _round_gas(told: Told) -> int:

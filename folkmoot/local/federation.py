@@ -69,9 +69,9 @@ class Plan:
     """Number of contributors."""
     attackers: Mapping[int, str] = field(default_factory=dict)
     """Drill that a contributor (counted from 1) carries out, e.g. ``{5: "sign-flip"}``."""
-    rule: str = "multi_krum"
+    rule: str = "guided_mean"
     """Aggregation rule."""
-    parameters: tuple[int, ...] = (1, 0)
+    parameters: tuple[int, ...] = ()
     """Its parameters."""
     root: str = ""
     """Root set that a node with the coordinator's account holds: ``good``, ``biased``, or none."""
