@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from folkmoot.chain.events import Event as ChainEvent
 
 DOUBLE_ANCHOR = "double-anchor"
+CENSOR = "censor"
 WEIGHTS = "weights"
 WITHHOLD = "withhold"
 FALSE_NORM = "false-norm"
@@ -46,16 +47,13 @@ CHEATS: Mapping[str, str] = {
     "outer-step": "shifts one coordinate of the new model, and publishes that model",
     "norm": "counts an update of a friend whose sum of squares is four times the committed one",
     WITHHOLD: "anchors the round and shows nobody the updates that it is made of",
+    CENSOR: "takes no update from one contributor, and would say that it did not arrive",
     DOUBLE_ANCHOR: "anchors a second outcome for a round that has one",
 }
 """What the coordinator does, by the name of the cheat."""
 
-NOT_YET: Mapping[str, str] = {
-    "censor": "a contributor can put its commitment on the chain itself (`folkmoot submit`), and the audit shows that "
-    "the coordinator did not count it; the command that delivers the whole update on the chain, after which leaving it "
-    "out is slashed, is not in this release",
-}
-"""Cheats that this command can't show, and why."""
+DEFAULT_RULE = next(field.default for field in fields(Plan) if field.name == "rule")
+"""Rule of a local federation if none is chosen."""
 
 MIRRORS_SECONDS = PROFILES[PROFILE].windows.challenge // 4
 """Seconds on the chain that a watcher gives to mirrors before it demands what is missing."""
@@ -68,14 +66,8 @@ def check_cheat(cheat: str) -> None:
     """Check the name of a cheat.
 
     Raises:
-        InputError: there is none, or it can't be shown yet.
+        InputError: there is none.
     """
-    if cheat in NOT_YET:
-        raise InputError(
-            f"The cheat {cheat!r} can't be shown: {NOT_YET[cheat]}.",
-            remedy=f"Choose one of {', '.join(CHEATS)}.",
-            code="cheat-not-shown",
-        )
     if cheat not in CHEATS:
         raise InputError(
             f"There is no cheat {cheat!r}.",
@@ -96,6 +88,8 @@ def staged(plan: Plan, cheat: str, honest: int) -> Plan:
         InputError: there is no such cheat, or nobody is left to be the coordinator's friend.
     """
     check_cheat(cheat)
+    if cheat == WEIGHTS and plan.rule == DEFAULT_RULE:
+        plan = replace(plan, rule="multi_krum", parameters=(1, 0))
     if cheat == WEIGHTS and plan.rule not in EQUAL_WEIGHTS:
         raise InputError(
             f"Under the rule {plan.rule} no leaf shows a wrong weight: a watcher opens a dispute, and voters decide.",
@@ -184,17 +178,18 @@ class CheatDemo(Demo):
         before = self._balance(federation)
         self.console.rule("[bold red]The lie")
         self.console.print(f"In round {number} the coordinator {CHEATS[self.cheat]}.")
+        if self.cheat == CENSOR:
+            self._force(federation, number, self._follow(number, until="update-refused"))
         self._follow(number, until="round-anchored")
-        looks = (
-            "nobody can say whether it is right"
-            if self.cheat == WITHHOLD
-            else "nothing about it looks wrong: every file has the hash that the chain names"
-        )
+        looks = {
+            WITHHOLD: "nobody can say whether it is right",
+            CENSOR: "the anchor says that one update did not arrive",
+        }.get(self.cheat, "nothing about it looks wrong: every file has the hash that the chain names")
         self.console.print(f"\nIt is anchored, and {looks}. Nobody tells the watcher anything.\n")
         self._caught(federation, number)
         after = self._balance(federation)
         proof = self._slash(federation, number, before, after)
-        if self.cheat != WITHHOLD:
+        if self.cheat not in (WITHHOLD, CENSOR):
             self.console.print(
                 "\nAnybody could have done the same by hand, and seen first what it costs:\n"
                 f"  [cyan]$ folkmoot challenge {number} --artifacts {federation.api_url} --dry-run[/]"
@@ -236,8 +231,8 @@ class CheatDemo(Demo):
 
     # What happens
 
-    def _follow(self, number: int, until: str = "rewards-settled") -> None:
-        """Tell of rounds until something happened to one."""
+    def _follow(self, number: int, until: str = "rewards-settled") -> Event:
+        """Tell of rounds until something happened to one; return that event."""
         with self.console.status(f"round {number}: contributors train") as status:
             for event in self._stream:
                 if event.type == "round-opened":
@@ -246,7 +241,37 @@ class CheatDemo(Demo):
                 if number != self.honest + 1:  # what it says of the lie comes after the lie
                     self._hear()
                 if event.type == until and int(event.data["round"]) == number:
-                    return
+                    return event
+        raise LocalError("The coordinator's events ended.", code="demo")
+
+    def _force(self, federation: LocalFederation, number: int, refused: Event) -> None:
+        """Let the contributor that is left out put its whole update on the chain."""
+        from folkmoot.chain.rpc import LedgerReader, Rpc
+
+        account = str(refused.data["contributor"])
+        name = next(name for name, address in self.addresses.items() if address == account)
+        title = self.names[account]
+        self.console.print(f"{title} hears: {escape(str(refused.data['detail']))} It needs nobody:\n")
+        words = (
+            "submit",
+            str(number),
+            "--home",
+            self.plan.node_home(name),
+            "--coordinator",
+            federation.api_url,
+        )
+        done = self._command(federation, *words, "--on-chain", *self._key(name), who=title)
+        self.console.print(
+            f"    commitment and all bytes are on the chain, in {done['parts']} part"
+            f"{'s' if done['parts'] != 1 else ''} for {done['gas']:,} gas"
+        )
+        with Rpc(federation.rpc_url) as rpc:
+            ledger = LedgerReader(rpc, Deployment.load(self.plan.deployment_file).ledger)
+            if not federation.supervisor.watch(
+                lambda: ledger.round(number).entries >= self.plan.entries, timeout=CATCH_SECONDS
+            ):
+                raise LocalError(f"Not all commitments of round {number} came.", code="demo-stalled")
+            self._advance(federation, ledger.round(number).commit_deadline)
 
     def _note(self, event: Event, current: Told | None, say: Callable[[str], None]) -> None:
         """Take in one event of a round, as the coordinator tells it."""
@@ -342,9 +367,12 @@ class CheatDemo(Demo):
             ),
             ("burnt", format_amount(slashed.burnt)),
             (
-                "to the watcher",
-                f"[green]{format_amount(slashed.reward)}[/], from {format_amount(before.watcher)} "
-                f"to {format_amount(after.watcher)}",
+                f"to {self.names.get(slashed.beneficiary, 'the watcher')}",
+                f"[green]{format_amount(slashed.reward)}[/]",
+            ),
+            (
+                "the watcher's tokens",
+                f"{format_amount(before.watcher)} before, {format_amount(after.watcher)} now",
             ),
             ("all tokens", f"{format_amount(before.supply)} before, {format_amount(after.supply)} now"),
             ("head", f"round {before.head} before the lie, round {after.head} now: round {number} is void"),

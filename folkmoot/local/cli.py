@@ -73,7 +73,7 @@ def demo(
     cheat: Annotated[
         str,
         typer.Option(
-            metavar="sum|weights|outer-step|norm|withhold|double-anchor",
+            metavar="sum|weights|outer-step|norm|withhold|censor|double-anchor",
             help="Let the coordinator lie in one round, and watch what becomes of it.",
         ),
     ] = "",

@@ -123,7 +123,7 @@ def told(
     elif cheat.kind is Kind.NORM:
         for index, update in enumerate(updates):
             if update is not None and not delivered >> index & 1:
-                weights[index] = 1
+                weights[index] = max(outcome.weights)
                 delivered |= 1 << index
                 names[index] = sha256_hex(update.read(0, manifest.leaves).tobytes())
     elif cheat.kind in (Kind.WITHHOLD, Kind.CENSOR):
