@@ -132,7 +132,7 @@ def challenge(rpc_url: str, cost: Cost, proof: Proof, account: LocalAccount) -> 
         ChallengeFailed: ``already-void`` or ``window-over``: somebody or the clock was faster.
         ChainError: it could not be sent, or was not mined in time.
     """
-    return transact(rpc_url, account, proofs.CONTRACT, cost.judge, proof.function, *proof.arguments)
+    return transact(rpc_url, account, proof.contract, cost.judge, proof.function, *proof.arguments)
 
 
 def transact(
@@ -176,7 +176,7 @@ def explained(error: ContractRefused) -> ContractRefused | ChallengeFailed:
             remedy="Nothing is left to do.",
             code="already-void",
         )
-    if name == "FraudProofsNoFraud":
+    if name in ("FraudProofsNoFraud", "GramProofsNoFraud"):
         return ChallengeFailed(
             "The contract finds the anchor right at this place.",
             remedy="Nothing was lost but the gas, if it was sent.",

@@ -20,12 +20,15 @@ from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 
 from folkmoot import merkle
+from folkmoot.aggregation import multi_krum
 from folkmoot.aggregation.form import Form, form_of
+from folkmoot.aggregation.gram_tree import gram_tree, has_tree
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.arrays import I64, U8, U32
 from folkmoot.codec import check_padding
 from folkmoot.errors import ArtifactError, EncodingError, InputError
 from folkmoot.fixed_point import LEAF
+from folkmoot.fraud import gram
 from folkmoot.fraud.case import Case, Demand, Dispute, Kind, Suspicion
 from folkmoot.fraud.trees import TreeCache, differing, plain_tree
 from folkmoot.hashing import HASH_BYTES, keccak
@@ -34,7 +37,7 @@ from folkmoot.lineage import Lineage
 from folkmoot.manifest import Manifest
 from folkmoot.merkle import AGGREGATE, MOMENTUM, THETA, Tree, depth_of
 from folkmoot.optimizer import outer_step
-from folkmoot.round import RoundOutcome, compute_round
+from folkmoot.round import NO_GRAM_ROOT, RoundOutcome, compute_round
 from folkmoot.state import State
 from folkmoot.updates import UpdateReader
 from folkmoot.verdict import Artifacts
@@ -47,6 +50,8 @@ HEADER_TYPES = ("uint64", "bytes32", "bytes32", "uint32", "uint8", "bytes32", "b
 
 EQUAL_WEIGHTS = ("mean", "multi_krum", "trimmed_mean", "guarded_trimmed_mean")
 """Rules whose weights are 0 or 1, as FraudProofs has them."""
+BY_RULE = frozenset({Kind.RULE, Kind.GRAM_ROOT, Kind.GRAM_LEAF, Kind.GRAM_NODE})
+"""What is proven from the rule; without a judge for that, people vote on it."""
 _MAX_WEIGHT = 1 << 16
 _CHUNK_BYTES = 1 << 20  # bytes of all updates that are read in one step
 _CHECKED = 4096  # leaves of an update that are checked at a time
@@ -91,6 +96,8 @@ class Material:
     """Fetch the published state. Raises ArtifactError."""
     missing: list[Demand] = field(default_factory=list)
     """What was not found."""
+    document: gram.Document = lambda keccak256: None
+    """Fetch a document that no round must have, by its keccak256: None if nobody shows it."""
 
 
 @dataclass
@@ -107,6 +114,8 @@ class Finding:
     """What is withheld."""
     disputes: list[Dispute] = field(default_factory=list)
     """What is wrong and can't be proven."""
+    fallback: list[Dispute] = field(default_factory=list)
+    """What to vote on if the round has no judge for the suspicions, which are all `BY_RULE`."""
     outcome: RoundOutcome | None = None
     """What comes out of the round, if that is what was anchored."""
     header: RoundHeader | None = None
@@ -121,6 +130,10 @@ class Finding:
     """Tree of the published theta, if the published state has the anchored root."""
     momentum_tree: Tree | None = None
     """The same of the momentum."""
+    gram_root: gram.Opened | None = None
+    """The root of the anchored Gram tree, if it is known."""
+    gram_lie: gram.Lie | None = None
+    """Where the anchored Gram tree is false, if it is shown."""
 
     @property
     def right(self) -> bool:
@@ -167,6 +180,7 @@ def examine(material: Material) -> Finding:
         return finding
     _check_weights(finding)
     _check_updates(finding)
+    _check_rule(finding)
     _check_sums(finding)
     _dispute(finding)
     finding.outcome = None  # nobody builds on it, and its state is large
@@ -355,6 +369,79 @@ def faulty_leaf(finding: Finding, index: int) -> int | None:
     return None
 
 
+def _check_rule(finding: Finding) -> None:
+    """Find weights, and a Gram root, that GramProofs refutes."""
+    case = finding.case
+    if not gram.is_judged(case.policy.rule):
+        return
+    try:
+        must = _krum(finding) if case.policy.rule == multi_krum.NAME else gram.mean_weights(case)
+    except InputError:  # parameters that the rule does not have
+        return
+    if must is None:
+        return
+    known = {place for one in finding.suspicions if one.kind is Kind.WEIGHT for place in one.places}
+    pairs = enumerate(zip(must, case.anchor.weights, strict=True))
+    wrong = [index for index, (mine, theirs) in pairs if mine != theirs and index not in known]
+    if wrong:
+        index = wrong[0]
+        text = (
+            f"The rule {case.policy.rule} gives entry {index} ({case.entries[index].contributor}) of round "
+            f"{case.round} the weight {must[index]}, not {case.anchor.weights[index]}."
+        )
+        finding.suspicions.append(Suspicion(Kind.RULE, index, text, tuple(wrong)))
+
+
+def _krum(finding: Finding) -> list[int] | None:
+    """Hold the Gram root against the updates; return the weights that follow from the matrix that it stands for."""
+    case, root = finding.case, finding.case.anchor.gram_root
+    count = len(gram.members_of(case))
+    wanted = has_tree(case.policy.rule, count)
+    if wanted == (root == NO_GRAM_ROOT):
+        why = "has none, and must have one" if wanted else "has one, and must have none"
+        text = f"The anchor of round {case.round} is wrong about its Gram root: it {why}."
+        finding.suspicions.append(Suspicion(Kind.GRAM_ROOT, 0, text, (0,)))
+        return None
+    truth = _true_gram(finding) if wanted else None
+    if truth is None:
+        return None
+    if truth.tree.root == root:
+        finding.gram_root = truth.root()
+        return gram.krum_weights(case, truth.tree.matrix)
+    document = finding.material.document
+    finding.gram_root = gram.open_root(truth, root, document)
+    if finding.gram_root is None:  # a tree that nobody shows: a matter for a vote
+        return None
+    finding.gram_lie = gram.find_lie(truth, finding.gram_root, document)
+    if finding.gram_lie is not None:
+        finding.suspicions.append(_gram_suspicion(case, finding.gram_lie))
+    matrix = gram.triangle_of(finding.gram_root, count)
+    return gram.krum_weights(case, matrix) if matrix is not None else None
+
+
+def _gram_suspicion(case: Case, lie: gram.Lie) -> Suspicion:
+    kind = Kind.GRAM_NODE if lie.children else Kind.GRAM_LEAF
+    at = f"Node {lie.node.index} on level {lie.node.level}" if lie.children else f"Leaf {lie.node.index}"
+    what = "the sum of its children" if lie.children else "what the updates give"
+    text = f"{at} of the Gram tree of round {case.round} is not {what}."
+    return Suspicion(kind, lie.node.index, text, (lie.node.index,))
+
+
+def _true_gram(finding: Finding) -> gram.Truth | None:
+    """Return the Gram tree of the entries that the anchor counts as delivered, if all of it is there."""
+    material, case, header, outcome = finding.material, finding.case, finding.header, finding.outcome
+    members = gram.members_of(case)
+    readers = [update for update in (material.updates[index] for index in members) if update is not None]
+    if header is None or len(readers) != len(members):
+        return None
+    tree = outcome.gram_tree if outcome is not None else None
+    if outcome is None or tree is None or outcome.anchor.delivered != case.anchor.delivered:
+        if any(faulty_leaf(finding, index) is not None for index in members):
+            return None  # bytes that stand for no integers
+        tree = gram_tree(material.manifest, header.exponents, readers)
+    return gram.Truth(material.manifest, header.exponents, readers, tree)
+
+
 def _check_sums(finding: Finding) -> None:
     """Compute aggregate and state from the anchored weights, and hold them against the anchored roots."""
     case, material = finding.case, finding.material
@@ -508,14 +595,15 @@ def _state_rows(values: I64) -> Callable[[int, int], U8]:
 def _dispute(finding: Finding) -> None:
     """Say where the anchor differs from the computed one, if nothing of it can be proven."""
     outcome, case = finding.outcome, finding.case
-    if outcome is None or finding.suspicions:
+    if outcome is None or any(suspicion.kind not in BY_RULE for suspicion in finding.suspicions):
         return
+    found = finding.fallback if finding.suspicions else finding.disputes
     truth, anchor = outcome.anchor, case.anchor
     for verdict, weight in zip(outcome.verdicts.verdicts, anchor.weights, strict=True):
         if verdict.weight != weight:
             text = f"The rule {case.policy.rule} gives entry {verdict.index} ({verdict.contributor}) another weight."
             expected = f"{verdict.weight} ({verdict.reason})"
-            finding.disputes.append(Dispute("weight", text, expected, str(weight), verdict.index))
+            found.append(Dispute("weight", text, expected, str(weight), verdict.index))
     if truth.weights == anchor.weights:
         for what, mine, theirs in (
             ("aggregate", truth.aggregate_root, anchor.aggregate_root),
@@ -523,7 +611,7 @@ def _dispute(finding: Finding) -> None:
         ):
             if mine != theirs:
                 text = f"The {what} of round {case.round} is another one than everybody computes."
-                finding.disputes.append(Dispute(what, text, "0x" + mine.hex(), "0x" + theirs.hex()))
+                found.append(Dispute(what, text, "0x" + mine.hex(), "0x" + theirs.hex()))
     for what, name, mine, theirs in (
         ("delivered", "list of deliveries", _word(truth.delivered), _word(anchor.delivered)),
         ("gram-root", "Gram root", truth.gram_root, anchor.gram_root),
@@ -532,7 +620,7 @@ def _dispute(finding: Finding) -> None:
     ):
         if mine != theirs:
             text = f"The anchor of round {case.round} has another {name} than everybody computes."
-            finding.disputes.append(Dispute(what, text, "0x" + mine.hex(), "0x" + theirs.hex()))
+            found.append(Dispute(what, text, "0x" + mine.hex(), "0x" + theirs.hex()))
 
 
 # Small things

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The call data of proofs, from what an examination found (contracts/src/interfaces/IFraudProofs.sol).
+"""The call data of proofs, from what an examination found (contracts/src/interfaces/IFraudProofs.sol, IGramProofs.sol).
 
 One builder a kind, in `BUILDERS`: it takes a finding and a place and returns the arguments of the contract's function.
 A builder for a new kind of proof is a function here, a kind in `case.Kind` and what finds it in `examine`.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
@@ -18,20 +18,23 @@ import numpy as np
 from eth_abi.abi import encode
 
 from folkmoot import merkle
+from folkmoot.aggregation import mean
 from folkmoot.aggregation.form import form_of
+from folkmoot.aggregation.gram_tree import block_count, update_block
 from folkmoot.aggregation.trimmed_sum import trimmed_at_each_end
 from folkmoot.arrays import I64
 from folkmoot.chain import packaged
 from folkmoot.errors import InputError
 from folkmoot.fixed_point import LEAF
 from folkmoot.fraud.case import Kind, Suspicion
-from folkmoot.fraud.examine import Finding, faulty_leaf
+from folkmoot.fraud.examine import BY_RULE, Finding, faulty_leaf
+from folkmoot.fraud.gram import Lie, members_of
 from folkmoot.fraud.trees import sum_siblings
 from folkmoot.hashing import keccak
 from folkmoot.merkle import SumTree, Tree
 
-CONTRACT = "FraudProofs"
-"""Contract whose functions these are."""
+CONTRACT, OF_RULES = "FraudProofs", "GramProofs"
+"""The contracts whose functions these are: `contract_of` says which."""
 _NOTHING = (bytes(32), 0, 0)
 _BASE_GAS = 21_000
 _ZERO_GAS, _BYTE_GAS = 4, 16  # of a byte of call data (EIP-2028)
@@ -53,10 +56,15 @@ class Proof:
     arguments: tuple[Any, ...]
     """Its arguments, as eth_abi encodes them."""
 
+    @property
+    def contract(self) -> str:
+        """Contract that takes it, by its name in Solidity."""
+        return contract_of(self.kind)
+
     @functools.cached_property
     def data(self) -> bytes:
         """Selector and arguments."""
-        entry = _function(self.function)
+        entry = _function(self.contract, self.function)
         types = [packaged.type_of(parameter) for parameter in entry["inputs"]]
         return keccak(packaged.signature_of(entry).encode())[:4] + encode(types, self.arguments)
 
@@ -84,7 +92,14 @@ def prove(finding: Finding, suspicion: Suspicion, place: int | None = None) -> P
     """
     chosen = suspicion.place if place is None else place
     manifest, case = finding.material.manifest, finding.case
-    places = {Kind.HEADER: 1, Kind.WEIGHT: len(case.entries), Kind.UPDATE: len(case.entries)}
+    entries = len(case.entries)
+    places = {
+        Kind.HEADER: 1,
+        Kind.GRAM_ROOT: 1,
+        Kind.WEIGHT: entries,
+        Kind.RULE: entries,
+        Kind.UPDATE: entries,
+    }
     most = places.get(suspicion.kind, 1 << manifest.depth)
     if not 0 <= chosen < most:
         raise InputError(
@@ -160,14 +175,80 @@ def _outer_step(finding: Finding, place: int) -> Call:
     return "proveOuterStep", (place, step)
 
 
+def _rule(finding: Finding, place: int) -> Call:
+    if finding.case.policy.rule == mean.NAME:
+        return "proveMean", (committed_of(finding), place)
+    assert finding.gram_root is not None  # noqa: S101  # a suspicion of this kind comes with it
+    return "proveKrum", (committed_of(finding), place, finding.gram_root.abi_tuple())
+
+
+def _gram_root(finding: Finding, place: int) -> Call:
+    return "proveGramRoot", (committed_of(finding),)
+
+
+def _gram_leaf(finding: Finding, place: int) -> Call:
+    lie = _lie(finding, place)
+    leaves = finding.material.manifest.leaves
+    nothing = (bytes(32), 0, 0, bytes(32), b"", b"", b"")  # is read behind the last block
+    updates: tuple[tuple[Any, ...], ...] = (nothing, nothing)
+    if place < block_count(leaves):
+        members = members_of(finding.case)
+        updates = tuple(_update_block(finding, members[number], place) for number in lie.pair)
+    pair = (*lie.pair, finding.header_bytes, updates)
+    return "proveGramLeaf", (committed_of(finding), place, lie.node.abi_tuple(), pair)
+
+
+def _gram_node(finding: Finding, place: int) -> Call:
+    lie = _lie(finding, place)
+    children = tuple(replace(child, node=replace(child.node, path=b"")).abi_tuple() for child in lie.children)
+    node = lie.node
+    total = (node.level, place, *lie.pair, node.abi_tuple(), children)
+    return "proveGramNode", (committed_of(finding), total)
+
+
+def _lie(finding: Finding, place: int) -> Lie:
+    """Return where the Gram tree is false: a search finds one such place."""
+    lie = finding.gram_lie
+    assert lie is not None  # noqa: S101  # a suspicion of this kind comes with it
+    if lie.node.index != place:
+        raise InputError(
+            f"The Gram tree is known to be false at place {lie.node.index}, not at {place}.",
+            code="no-such-place",
+        )
+    return lie
+
+
+def _update_block(finding: Finding, entry: int, place: int) -> tuple[Any, ...]:
+    """Return a block of an entry's update, as `IGramProofs.Update`."""
+    made, update, tree = (
+        finding.case.entries[entry],
+        finding.material.updates[entry],
+        finding.trees.tree(entry),
+    )
+    if update is None or tree is None:
+        raise InputError(f"The update of entry {entry} is not there.", code="update-missing")
+    block = update_block(update, tree, place)
+    rest = (block.leaves, block.sums, block.siblings)
+    return (made.update_root, made.sum_squares, made.num_examples, made.bundle_hash, *rest)
+
+
 BUILDERS: dict[Kind, Callable[[Finding, int], Call]] = {
     Kind.HEADER: _header,
     Kind.WEIGHT: _weight,
     Kind.UPDATE: _update,
     Kind.AGGREGATE: _aggregate,
     Kind.OUTER_STEP: _outer_step,
+    Kind.RULE: _rule,
+    Kind.GRAM_ROOT: _gram_root,
+    Kind.GRAM_LEAF: _gram_leaf,
+    Kind.GRAM_NODE: _gram_node,
 }
 """How the arguments of each kind of proof are made."""
+
+
+def contract_of(kind: Kind) -> str:
+    """Return the name of the contract that takes a kind of proof."""
+    return OF_RULES if kind in BY_RULE else CONTRACT
 
 
 # Parts of call data
@@ -208,6 +289,11 @@ def entries_of(finding: Finding, place: int | None = None) -> list[tuple[Any, ..
             )
         )
     return found
+
+
+def committed_of(finding: Finding) -> list[tuple[str, bytes]]:
+    """Return all entries as the ledger keeps them, as `IRoundLedger.Entry`."""
+    return [(entry.contributor, entry.struct_hash) for entry in finding.case.entries]
 
 
 def _hints(finding: Finding, place: int) -> bytes:
@@ -263,8 +349,9 @@ def _have(tree: Tree | None) -> Tree:
     return tree
 
 
-def _function(name: str) -> dict[str, Any]:
-    return next(entry for entry in abi() if entry["type"] == "function" and entry["name"] == name)
+def _function(contract: str, name: str) -> dict[str, Any]:
+    entries = packaged_contract(contract)["abi"]
+    return next(entry for entry in entries if entry["type"] == "function" and entry["name"] == name)
 
 
 @functools.cache
@@ -275,17 +362,12 @@ def packaged_contract(name: str = CONTRACT) -> dict[str, Any]:
     return found
 
 
-def abi() -> list[dict[str, Any]]:
-    """Return the contract's JSON ABI."""
-    found: list[dict[str, Any]] = packaged_contract()["abi"]
-    return found
-
-
 @functools.cache
 def errors() -> dict[bytes, str]:
-    """Return the names of the contract's custom errors by their selectors."""
+    """Return the names of the contracts' custom errors by their selectors."""
     return {
         keccak(packaged.signature_of(entry).encode())[:4]: entry["name"]
-        for entry in abi()
+        for contract in (CONTRACT, OF_RULES)
+        for entry in packaged_contract(contract)["abi"]
         if entry["type"] == "error"
     }

@@ -79,6 +79,7 @@ class Shelf:
             lambda: self._aggregate(artifacts),
             lambda: self._published_state(artifacts),
             missing,
+            self._shown,
         )
 
     def done(self, material: Material, kept: Mapping[int, Case], state: State | None) -> None:
@@ -125,6 +126,15 @@ class Shelf:
             text = f"The artifacts file of round {case.round} is not there. {error.message}"
             missing.append(Demand("artifacts", text, root=case.anchor.artifacts_hash, unsure=unsure(error)))
             return None
+
+    def _shown(self, keccak256: bytes) -> bytes | None:
+        """Return a document that no round must have, if a source has it."""
+        try:
+            data = self.source.document(keccak256.hex())
+        except ArtifactError:
+            return None
+        self.bytes_read += len(data)
+        return data
 
     def _left_by(
         self, base: int, cases: Mapping[int, Case], missing: list[Demand]

@@ -332,6 +332,9 @@ class Watcher:
                 return
             receipt = challenge(rpc.url, cost, proof, account)
         except (ChallengeFailed, ChainError) as error:
+            if error.code in ("not-provable", "too-much-gas") and finding.fallback:
+                self._vote_instead(rpc, case, finding, record)
+                return
             self._later(case, record)
             self.metrics.add("folkmoot_watch_challenges_total", label("result", error.code))
             event = error.code if isinstance(error, ChallengeFailed) else "challenge-failed"
@@ -352,6 +355,11 @@ class Watcher:
         self.journal.note(number, one)
         if proof.kind == Kind.UPDATE:
             self._blame_contributor(rpc, case, finding, proof.place)
+
+    def _vote_instead(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
+        """Take what no judge of the round can see to a vote."""
+        del self._findings[case.round]  # what is known now is another thing
+        self._act(rpc, case, replace(finding, suspicions=[], disputes=finding.fallback), record)
 
     def _worth_it(self, case: Case, cost: Cost) -> bool:
         value = self.options.token_value

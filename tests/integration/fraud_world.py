@@ -6,7 +6,7 @@ How rounds are judged is said here once: `judged` makes the policy's verifier an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ import rlp
 from eth_utils.address import to_canonical_address, to_checksum_address
 
 from folkmoot import merkle
+from folkmoot.aggregation import multi_krum
+from folkmoot.aggregation.gram_tree import ENTRY_BYTES, block_matrices, build, matrix_bytes, square
+from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.client import send
@@ -26,6 +29,7 @@ from folkmoot.fraud.challenge import connection
 from folkmoot.hashing import keccak
 from folkmoot.header import RoundHeader, derive_seed
 from folkmoot.local.anvil import Anvil
+from folkmoot.manifest import Manifest
 from folkmoot.merkle import AGGREGATE, update_tree
 from folkmoot.optimizer import outer_step
 from folkmoot.round import Anchor, RoundOutcome, compute_leaves
@@ -46,14 +50,26 @@ ANSWER_WINDOW = 60
 """Seconds in which a demand can be answered."""
 
 
-def judged(anvil: Anvil, path: Path, **changes: Any) -> World:
-    """Deploy a federation whose policy has an arbiter, and that with its judges; `changes` are the policy's."""
+def judged(anvil: Anvil, path: Path, *, without: str = "", **changes: Any) -> World:
+    """Deploy a federation whose policy has an arbiter, and that with its judges; `changes` are the policy's.
+
+    `without` names a judge that the arbiter does not know.
+    """
     judge = factories.account(JUDGE)
     for name in (JUDGE, CHALLENGER):
         anvil.fund(factories.account(name).address)
     with connection(anvil.url) as w3:
         nonce = w3.eth.get_transaction_count(judge.address)
-        policy = factories.policy(momentum=922, verifier=_address(judge.address, nonce + 4), **changes)
+        windows = {
+            "ContributorFaults": (),
+            "DataAvailability": (DEPOSIT, ANSWER_WINDOW),
+            "Disputes": (DEPOSIT, factories.GOVERNANCE.unbonding),
+            "FraudProofs": (),
+            "GramProofs": (),
+        }
+        names = [name for name in windows if name != without]
+        arbiter = _address(judge.address, nonce + len(names))
+        policy = factories.policy(momentum=922, verifier=arbiter, **changes)
         world = World.create(anvil, path, policy)
         place = world.federation.deployment
 
@@ -62,14 +78,10 @@ def judged(anvil: Anvil, path: Path, **changes: Any) -> World:
             contract = w3.eth.contract(abi=packaged["abi"], bytecode=packaged["bytecode"])
             return str(send(w3, contract.constructor(*arguments), judge)["contractAddress"])
 
-        of_tokens = (place.ledger, place.token, place.vault)
-        judges = [
-            deploy("ContributorFaults", place.ledger),
-            deploy("DataAvailability", *of_tokens, DEPOSIT, ANSWER_WINDOW),
-            deploy("Disputes", *of_tokens, place.timelock, DEPOSIT, factories.GOVERNANCE.unbonding),
-            deploy("FraudProofs", place.ledger),
-        ]
-        assert deploy("Arbiter", place.ledger, judges) == policy.verifier
+        of_tokens = (place.token, place.vault)
+        known = {"DataAvailability": of_tokens, "Disputes": (*of_tokens, place.timelock)}
+        judges = [deploy(name, place.ledger, *known.get(name, ()), *windows[name]) for name in names]
+        assert deploy("Arbiter", place.ledger, judges) == arbiter
     world.send("token", "transfer", factories.account(CHALLENGER).address, TOKENS)
     return world
 
@@ -209,6 +221,110 @@ def lie_left_out(world: World, outcome: RoundOutcome) -> Anchor:
         state_root=state.root(MANIFEST.hash),
         artifacts_hash=sealed(world, outcome, **published),
     )
+
+
+def lie_moved(world: World, outcome: RoundOutcome) -> Anchor:
+    """Give the weight of the first entry that counts to the first that does not, with everything that follows."""
+    weights = list(outcome.weights)
+    first, last = weights.index(1), weights.index(0)
+    weights[first], weights[last] = 0, 1
+    data, root, state = computed(world, outcome, tuple(weights))
+    published = {"aggregate": world.folder.put(data), "state": world.folder.put(state.to_bytes())}
+    return replace(
+        outcome.anchor,
+        weights=tuple(weights),
+        aggregate_root=root,
+        state_root=state.root(MANIFEST.hash),
+        artifacts_hash=sealed(world, outcome, **published),
+    )
+
+
+def lie_no_gram_root(world: World, outcome: RoundOutcome) -> Anchor:
+    """Anchor no Gram root, where the rule has one."""
+    return replace(outcome.anchor, gram_root=bytes(32))
+
+
+def lie_hidden_gram_root(world: World, outcome: RoundOutcome) -> Anchor:
+    """Anchor the root of a Gram tree that nobody can see."""
+    return replace(outcome.anchor, gram_root=keccak(b"another tree"))
+
+
+def lie_gram_tree(world: World, outcome: RoundOutcome) -> Anchor:
+    """Anchor, and show, a Gram matrix on which the rule yields other weights than on the true one: those."""
+    tree = outcome.gram_tree
+    assert tree is not None
+    assert tree.depth == 0  # one block
+    left_out = outcome.weights.index(0)
+    false = list(tree.matrix)
+    for other in range(tree.count):  # as if it were close to everybody
+        a, b = max(left_out, other), min(left_out, other)
+        false[a * (a + 1) // 2 + b] = tree.gram[other][other] // 2 if other != left_out else 0
+    matrix = tuple(false)
+    world.folder.put(b"\x12" + matrix_bytes(matrix), by_keccak=True)
+    facts = RoundFacts(square(matrix, tree.count), (), ())
+    policy = world.rounds[outcome.verdicts.round].policy
+    weights = tuple(found.weight for found in multi_krum.weigh(facts, policy.parameters))
+    assert weights != outcome.weights
+    data, root, state = computed(world, outcome, weights)
+    published = {"aggregate": world.folder.put(data), "state": world.folder.put(state.to_bytes())}
+    return replace(
+        outcome.anchor,
+        weights=weights,
+        aggregate_root=root,
+        state_root=state.root(MANIFEST.hash),
+        gram_root=build([matrix], 1, tree.count).root,
+        artifacts_hash=sealed(world, outcome, **published),
+    )
+
+
+Changes = Mapping[tuple[int, int], Callable[[bytes], bytes]]
+"""What becomes of the matrices of some nodes, by level and index; an empty one has no bytes."""
+
+
+def one_more(matrix: bytes) -> bytes:
+    """Add one to the entry (2, 1)."""
+    values = [int.from_bytes(matrix[at : at + 24], "big", signed=True) for at in range(0, len(matrix), 24)]
+    values[4] += 1
+    return matrix_bytes(values)
+
+
+def lie_shown_tree(world: World, outcome: RoundOutcome, manifest: Manifest, changed: Changes) -> Anchor:
+    """Anchor a tree with other matrices at some nodes, and what follows above them; show it by keccak."""
+    record, tree = world.rounds[outcome.verdicts.round], outcome.gram_tree
+    assert tree is not None
+    updates = [MemoryUpdate(data) for data in record.updates if data is not None]
+    blocks = list(block_matrices(manifest, record.header.exponents, updates))
+    assert len(blocks) == 3
+    size = ENTRY_BYTES * len(tree.matrix)
+    matrices = [matrix_bytes(block) for block in blocks] + [b""]
+    hashes: list[bytes] = []
+    for level in range(tree.depth + 1):
+        if level:
+            totals = zip(*(iter([_numbers(matrix, size) for matrix in matrices]),) * 2, strict=True)
+            matrices = [matrix_bytes([a + b for a, b in zip(*pair, strict=True)]) for pair in totals]
+        matrices = [changed.get((level, i), lambda same: same)(matrix) for i, matrix in enumerate(matrices)]
+        below, hashes = hashes, []
+        for index, matrix in enumerate(matrices):
+            if not matrix:
+                hashes.append(bytes(32))
+                continue
+            node = b"\x12" + matrix
+            if level:
+                node = b"\x13" + below[2 * index] + below[2 * index + 1] + keccak(matrix)
+                world.folder.put(matrix, by_keccak=True)
+            world.folder.put(node, by_keccak=True)
+            hashes.append(keccak(node))
+    return replace(outcome.anchor, gram_root=hashes[0])
+
+
+def _numbers(matrix: bytes, size: int) -> list[int]:
+    whole = matrix if len(matrix) == size else bytes(size)
+    return [int.from_bytes(whole[at : at + 24], "big", signed=True) for at in range(0, size, 24)]
+
+
+def lie_verdicts(world: World, outcome: RoundOutcome) -> Anchor:
+    """Anchor another verdicts file: no contract can see that."""
+    return replace(outcome.anchor, verdict_hash=keccak(b"other verdicts"))
 
 
 def lie_withheld(world: World, outcome: RoundOutcome) -> Anchor:

@@ -31,9 +31,11 @@ from folkmoot.fraud.watch import Options, Watcher
 from folkmoot.fraud.watch import run as watch
 from folkmoot.hashing import keccak
 from folkmoot.local.anvil import Anvil
+from folkmoot.manifest import Manifest, Tensor
 from folkmoot.merkle import update_tree
 from folkmoot.mirror import ArtifactSource, CoordinatorSource, FolderSource
 from tests import factories
+from tests.integration import audit_world
 from tests.integration import fraud_world as lies
 from tests.integration.audit_world import MANIFEST, Folder, World, lying_endpoint
 from tests.integration.fraud_world import ANSWER_WINDOW, CHALLENGER, DEPOSIT, TOKENS, judged
@@ -136,6 +138,7 @@ PROVABLE = {
     "momentum": (play_lie(lies.lie_momentum), "outer-step", 9),
     "padding": (play_lie(lies.lie_padding), "outer-step", 9),
     "weight": (play_lie(lies.lie_weight), "weight", 1),
+    "left-out": (play_lie(lies.lie_left_out), "rule", 1),
     "own": (lambda world: world.play([*NAMES, "coordinator"], lies.lie_root), "weight", 3),
     "false-norm": (lambda world: lies.play_false_norm(world, NAMES), "update", 2),
     "bad-padding": (lambda world: lies.play_bad_padding(world, NAMES), "update", 2),
@@ -221,17 +224,132 @@ def test_a_lie_below_the_newest_round_voids_both(world: World, tmp_path: Path) -
     assert phase(world, third) == Phase.CANCELLED
 
 
+# What follows from the rule
+
+
+FIVE = [*NAMES, "dora", "emil"]
+
+
+@pytest.fixture(scope="module")
+def krum_origin(chain: Anvil, origin: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A federation under multi_krum with an honest first round, in which one of five is left out."""
+    world = judged(chain, tmp_path_factory.mktemp("krum") / "artifacts", rule="multi_krum", parameters=(1, 0))
+    world.play([*FIVE, "coordinator"])
+    yield world
+    world.federation.chain.close()
+
+
+@pytest.fixture
+def krum(krum_origin: World, chain: Anvil, tmp_path: Path) -> Iterator[World]:
+    """The same, for one test to go on with."""
+    snapshot = chain.snapshot()
+    yield krum_origin.copied(tmp_path / "artifacts")
+    chain.revert(snapshot)
+
+
+def test_an_honest_run_under_multi_krum_is_never_challenged(krum: World, tmp_path: Path) -> None:
+    krum.play(FIVE)
+    lies.play_false_norm(krum, FIVE, count=False)
+    krum.play(["ada", "ben"])
+    seen = Watched(krum, tmp_path / "watch")
+    assert seen.look() == 0
+    assert [line["round"] for line in seen.said("right")] == [1, 2, 3, 4]
+    assert {line["event"] for line in seen.lines} == {"right"}
+
+
+@pytest.mark.parametrize(
+    ("lie", "kinds"),
+    [
+        (lies.lie_moved, ["rule"]),
+        (lies.lie_no_gram_root, ["gram-root"]),
+        (lies.lie_gram_tree, ["gram-leaf"]),
+    ],
+)
+def test_what_the_rule_does_not_yield_is_punished(
+    krum: World, tmp_path: Path, lie: Any, kinds: list[str]
+) -> None:
+    number = krum.play(FIVE, lie)
+    seen = Watched(krum, tmp_path / "watch")
+    assert seen.look() == 3
+    assert [(line["round"], line["kind"]) for line in seen.said("wrong")] == [
+        (number, kind) for kind in kinds
+    ]
+    assert [line["kind"] for line in seen.said("proven")] == kinds, seen.lines
+    assert phase(krum, number) == Phase.SLASHED
+    assert won(krum) == HALF
+
+
+FALSE_TREES: dict[str, tuple[lies.Changes, str, int]] = {
+    "product": ({(0, 1): lies.one_more}, "gram-leaf", 1),
+    "sum": ({(1, 1): lies.one_more}, "gram-node", 1),
+    "root": ({(2, 0): lies.one_more}, "gram-node", 0),
+    "size": ({(0, 2): lambda matrix: matrix[:-24]}, "gram-node", 1),
+    "behind the last block": ({(0, 3): lambda matrix: bytes(24 * 15)}, "gram-leaf", 3),
+}
+
+
+@pytest.mark.parametrize("name", FALSE_TREES)
+def test_a_false_gram_tree_that_is_shown_is_refuted_where_it_is_false(
+    chain: Anvil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """In a model of 40 leaves, whose tree has three blocks on two levels."""
+    changed, kind, place = FALSE_TREES[name]
+    snapshot = chain.snapshot()
+    manifest = Manifest("small", (Tensor("a", (60, 64)), Tensor("b", (80, 64)), Tensor("c", (1, 1100))))
+    monkeypatch.setattr(audit_world, "MANIFEST", manifest)
+    world = judged(chain, tmp_path / "artifacts", rule="multi_krum", parameters=(1, 0))
+    number = world.play(FIVE, lambda world, outcome: lies.lie_shown_tree(world, outcome, manifest, changed))
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 3
+    assert [(line["kind"], line["place"]) for line in seen.said("proven")] == [(kind, place)], seen.lines
+    assert phase(world, number) == Phase.SLASHED
+    world.federation.chain.close()
+    chain.revert(snapshot)
+
+
+def test_a_gram_tree_that_nobody_shows_is_a_matter_for_a_vote(krum: World, tmp_path: Path) -> None:
+    number = krum.play(FIVE, lies.lie_hidden_gram_root)
+    seen = Watched(krum, tmp_path / "watch")
+    assert seen.look() == 3
+    assert [line["what"] for line in seen.said("disputed")] == ["gram-root"]
+    assert len(seen.said("dispute-opened")) == 1
+    assert phase(krum, number) == Phase.ANCHORED
+
+
+def test_where_no_judge_knows_the_rule_it_is_disputed(chain: Anvil, tmp_path: Path) -> None:
+    """As in a round of a policy whose arbiter is older than GramProofs."""
+    snapshot = chain.snapshot()
+    world = judged(chain, tmp_path / "artifacts", without="GramProofs")
+    number = world.play(NAMES, lies.lie_left_out)
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 3
+    assert [line["kind"] for line in seen.said("wrong")] == ["rule"]
+    assert seen.said("disputed")[0]["what"] == "weight"
+    assert len(seen.said("dispute-opened")) == 1
+    again = Watched(world, tmp_path / "watch")
+    assert again.look() == 3
+    assert again.said("dispute-opened") == []
+    assert phase(world, number) == Phase.ANCHORED
+    world.federation.chain.close()
+    chain.revert(snapshot)
+
+
 # What no leaf shows
 
 
-def test_weights_that_a_rule_does_not_give_are_disputed(world: World, tmp_path: Path) -> None:
-    number = world.play(NAMES, lies.lie_left_out)
+def test_weights_that_a_rule_does_not_give_are_disputed(chain: Anvil, tmp_path: Path) -> None:
+    """Under a rule that no contract can evaluate."""
+    snapshot = chain.snapshot()
+    world = judged(chain, tmp_path / "artifacts", rule="trimmed_mean", parameters=(1,))
+    number = world.play(FIVE, lies.lie_left_out)
     seen = Watched(world, tmp_path / "watch")
     assert seen.look() == 3
     said = seen.said("disputed")
     assert (said[0]["round"], said[0]["what"], said[0]["entry"]) == (number, "weight", 1)
     assert "Expected: 1 (accepted). Anchored: 0." in said[0]["text"]
     assert phase(world, number) == Phase.ANCHORED
+    world.federation.chain.close()
+    chain.revert(snapshot)
 
 
 def test_exponents_of_the_coordinators_choice_are_disputed(world: World, tmp_path: Path) -> None:
@@ -297,7 +415,7 @@ def test_an_answer_on_the_chain_is_read(world: World, tmp_path: Path) -> None:
 
 
 def test_a_dispute_is_opened_once_and_can_be_upheld(world: World, tmp_path: Path) -> None:
-    number = world.play(NAMES, lies.lie_left_out)
+    number = world.play(NAMES, lies.lie_verdicts)
     assert Watched(world, tmp_path / "without", deposits=False).look() == 3
     assert won(world) == 0
     seen = Watched(world, tmp_path / "watch")
@@ -671,7 +789,7 @@ def test_a_challenge_after_the_window(
 
 
 @pytest.mark.parametrize(
-    ("lie", "code"), [(lies.lie_left_out, "not-provable"), (lies.lie_withheld, "withheld")]
+    ("lie", "code"), [(lies.lie_verdicts, "not-provable"), (lies.lie_withheld, "withheld")]
 )
 def test_what_can_not_be_challenged_is_said(
     world: World, command: list[str], capsys: pytest.CaptureFixture[str], lie: Any, code: str

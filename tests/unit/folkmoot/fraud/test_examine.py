@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from folkmoot import merkle
+from folkmoot.aggregation.gram_tree import matrix_bytes
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.fraud.case import Case, Kind
 from folkmoot.fraud.examine import Finding, examine
@@ -169,6 +170,7 @@ LIES: dict[str, tuple[Callable[[Published], Published], str, int]] = {
     "momentum": (lambda p: state_lie(p, "momentum", 5), "outer-step", 0),
     "heavy": (lambda p: p.claim(weights=(1, 1, 1, 2)), "weight", 3),
     "not delivered": (lambda p: p.claim(delivered=0b1101), "weight", 1),
+    "left out": (lambda p: p.claim(weights=(1, 1, 1, 0)), "rule", 3),
     "seed": (lambda p: header_lie(p, seed=bytes(32)), "header", 0),
     "round": (lambda p: header_lie(p, round=2), "header", 0),
     "policy": (lambda p: header_lie(p, policy_id=2), "header", 0),
@@ -190,6 +192,76 @@ def test_a_lie_is_found_at_its_place_and_can_be_proven(tmp_path: Path, lie: str)
     assert (proof.kind, proof.place, proof.round) == (kind, place, 1)
     assert 21_000 < proof.least_gas < 16_777_216
     assert len(proof.data) % 32 == 4
+
+
+def moved(published: Published) -> Published:
+    """Give the weight of one that is selected to one that is not."""
+    weights = list(published.case.anchor.weights)
+    taken, given = weights.index(1), weights.index(0)
+    weights[taken], weights[given] = 0, 1
+    return published.claim(weights=tuple(weights))
+
+
+@pytest.mark.parametrize("missing", ["nothing", "base-state", "artifacts"])
+def test_weights_that_krum_does_not_yield_are_proven_with_what_is_there(tmp_path: Path, missing: str) -> None:
+    """Neither the outcome nor the base is needed for that, but the updates are."""
+    published = moved(Published(tmp_path, "multi_krum", (1, 2)))
+    if missing == "base-state":
+        name = published.outcome.artifacts.base_state
+        (tmp_path / name[:2] / name).unlink()
+    if missing == "artifacts":
+        anchor = replace(published.case.anchor, artifacts_hash=keccak(b"nowhere"))
+        published.case = replace(published.case, anchor=anchor)
+    finding = published.examined()
+    found = [one for one in finding.suspicions if one.kind == "rule"]
+    assert len(found) == (missing != "artifacts")
+    for suspicion in found:
+        truth = published.outcome.weights
+        wrong = [i for i, weight in enumerate(published.case.anchor.weights) if weight != truth[i]]
+        assert list(suspicion.places) == wrong
+        tree = published.outcome.gram_tree
+        assert tree is not None
+        proof = prove(finding, suspicion)
+        assert proof.function == "proveKrum"
+        assert proof.contract == "GramProofs"
+        assert proof.arguments[-1][2] == matrix_bytes(tree.matrix)
+
+
+def test_a_vote_is_prepared_for_where_no_judge_knows_the_rule(tmp_path: Path) -> None:
+    finding = Published(tmp_path, "multi_krum", (1, 0)).claim(gram_root=bytes(32)).examined()
+    assert (kinds(finding), [one.what for one in finding.fallback]) == (["gram-root"], ["gram-root"])
+    assert finding.disputes == []
+
+
+def test_a_gram_root_is_wrong_where_the_rule_has_none_or_another(tmp_path: Path) -> None:
+    published = Published(tmp_path / "mean").claim(gram_root=keccak(b"a root"))
+    finding = published.examined()
+    assert (kinds(finding), [one.what for one in finding.disputes]) == ([], ["gram-root"])
+    hidden = Published(tmp_path / "krum", "multi_krum", (1, 0)).claim(gram_root=keccak(b"a root")).examined()
+    assert (kinds(hidden), [one.what for one in hidden.disputes]) == ([], ["gram-root"])
+
+
+def test_a_faulty_update_that_is_said_to_have_arrived_hides_no_weight(tmp_path: Path) -> None:
+    """It changes who is weighed, and so the tree: that is computed for the entries that the anchor names."""
+    published = moved(Published(tmp_path, "multi_krum", (1, 2)))
+    last = published.case.entries[3]
+    entries = (*published.case.entries[:3], replace(last, sum_squares=last.sum_squares - 1))
+    published.case = replace(published.case, entries=entries)
+    finding = published.examined()
+    assert "rule" in kinds(finding)
+
+
+def test_a_tree_of_which_too_little_is_shown_is_not_proven_wrong(tmp_path: Path) -> None:
+    published = Published(tmp_path, "multi_krum", (1, 0))
+    tree = published.outcome.gram_tree
+    assert tree is not None
+    garbage = b"\x12"  # a leaf with no matrix at all
+    published.put(garbage, document=True)
+    finding = published.claim(gram_root=keccak(garbage)).examined()
+    assert kinds(finding) == ["gram-leaf"]
+    other = b"\x11" + matrix_bytes(tree.matrix)  # no leaf
+    published.put(other, document=True)
+    assert kinds(published.claim(gram_root=keccak(other)).examined()) == []
 
 
 def test_an_exponent_out_of_range_is_proven_and_one_within_is_disputed(tmp_path: Path) -> None:

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What GramProofs judges: the weights that a rule must give, and where a false Gram tree is false.
+
+The true tree is computed from the updates. Of a false one nothing is in any file that a round must have; but a node is
+the document whose keccak is its hash, so whoever shows the tree shows it by keccak, like other documents. Then the
+search goes down from the root along what differs, and ends at a sum or a product that is wrong. Knows no chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from folkmoot.aggregation import mean, multi_krum
+from folkmoot.aggregation.gram_tree import (
+    ENTRY_BYTES,
+    GramNode,
+    GramTree,
+    Triangle,
+    block_count,
+    block_matrices,
+    matrix_bytes,
+    square,
+)
+from folkmoot.aggregation.interface import RoundFacts
+from folkmoot.fraud.case import Case
+from folkmoot.hashing import HASH_BYTES, keccak
+from folkmoot.manifest import Manifest
+from folkmoot.merkle import EMPTY
+from folkmoot.updates import UpdateReader
+
+Document = Callable[[bytes], bytes | None]
+"""From a keccak256 to the bytes that have it; None if nobody shows them."""
+
+_LEAF, _NODE = b"\x12", b"\x13"
+_NODE_BYTES = 1 + 3 * HASH_BYTES
+
+
+def members_of(case: Case) -> list[int]:
+    """Return the entries that a rule weighs, as the anchor has them: delivered, and not the coordinator's own."""
+    return [
+        index
+        for index, entry in enumerate(case.entries)
+        if case.delivered(index) and entry.contributor != case.coordinator
+    ]
+
+
+def mean_weights(case: Case) -> list[int]:
+    """Return the weights that `mean` gives, one an entry."""
+    members = set(members_of(case))
+    return [int(index in members) for index in range(len(case.entries))]
+
+
+def krum_weights(case: Case, matrix: Triangle) -> list[int]:
+    """Return the weights that `multi_krum` gives on a matrix of the members, one an entry.
+
+    Raises:
+        InputError: The policy's parameters are none of this rule.
+    """
+    members = members_of(case)
+    nothing = RoundFacts(square(matrix, len(members)), (), ())
+    weights = [0] * len(case.entries)
+    for index, found in zip(members, multi_krum.weigh(nothing, case.policy.parameters), strict=True):
+        weights[index] = found.weight
+    return weights
+
+
+def is_judged(rule: str) -> bool:
+    """Whether GramProofs judges rounds of this rule."""
+    return rule in (mean.NAME, multi_krum.NAME)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A node of a Gram tree, open."""
+
+    level: int
+    """Its level, 0 for a leaf."""
+    index: int
+    """Its place within the level."""
+    node: GramNode
+    """Children and path. Behind the last block the first child is the leaf's hash."""
+    matrix: bytes
+    """Its matrix, of whatever size was hashed."""
+
+    def abi_tuple(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """The fields of `IGramProofs.GramOpening`."""
+        return (*self.node.children, self.matrix, self.node.path)
+
+
+NOTHING = Opened(0, 0, GramNode((EMPTY, EMPTY), b""), b"")
+"""What is brought where nothing is read."""
+
+
+@dataclass(frozen=True)
+class Lie:
+    """A place where a Gram tree is false."""
+
+    node: Opened
+    """The leaf with a false product, or the node that is no sum."""
+    children: tuple[Opened, ...]
+    """The node's children; none for a leaf."""
+    pair: tuple[int, int]
+    """Which entry of the matrix, a >= b; (0, 0) where the size is wrong or the place must be empty."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the updates give."""
+
+    manifest: Manifest
+    """The model's layout."""
+    exponents: tuple[int, ...]
+    """The round's, one a tensor."""
+    updates: Sequence[UpdateReader]
+    """Those of the members."""
+    tree: GramTree
+    """Their tree."""
+
+    def root(self) -> Opened:
+        """The true root."""
+        tree = self.tree
+        return Opened(tree.depth, 0, tree.node(tree.depth, 0), matrix_bytes(tree.matrix))
+
+    def matrix(self, level: int, index: int) -> Triangle:
+        """Compute the true matrix of a node, from the updates."""
+        total = (0,) * len(self.tree.matrix)
+        for part in block_matrices(
+            self.manifest, self.exponents, self.updates, index << level, (index + 1) << level
+        ):
+            total = tuple([a + b for a, b in zip(total, part, strict=True)])
+        return total
+
+    def hash(self, level: int, index: int) -> bytes:
+        """Return the true hash of a node."""
+        tree = self.tree
+        if level == tree.depth:
+            return tree.root
+        return tree.node(level + 1, index >> 1).children[index & 1]
+
+    @property
+    def blocks(self) -> int:
+        """Number of leaves."""
+        return block_count(self.manifest.leaves)
+
+
+def open_root(truth: Truth, root: bytes, document: Document) -> Opened | None:
+    """Open the root of a tree that somebody shows; None if nobody does."""
+    return _open(truth, root, truth.tree.depth, 0, b"", document)
+
+
+def find_lie(truth: Truth, root: Opened, document: Document) -> Lie | None:
+    """Find where a tree whose root is not the true one is false.
+
+    Args:
+        truth: What the updates give.
+        root: The false tree's root, from `open_root`.
+        document: Finds the rest of the tree. Only what differs from the truth is asked for.
+
+    Returns:
+        None if somebody shows less than what is needed.
+
+    Raises:
+        ArtifactError: An update can't be read.
+    """
+    at, size = root, ENTRY_BYTES * len(truth.tree.matrix)
+    while at.level:
+        children: list[Opened] = []
+        path = [at.node.children[1 - side] + keccak(at.matrix) + at.node.path for side in (0, 1)]
+        for side, hash_ in enumerate(at.node.children):
+            index = 2 * at.index + side
+            if at.level == 1 and index >= truth.blocks:
+                if hash_ != EMPTY:
+                    return Lie(Opened(0, index, GramNode((hash_, EMPTY), path[side]), b""), (), (0, 0))
+                children.append(NOTHING)
+                continue
+            child = _open(truth, hash_, at.level - 1, index, path[side], document)
+            if child is None:
+                return None
+            children.append(child)
+        present = [child for child in children if child is not NOTHING]
+        if any(len(one.matrix) != size for one in (at, *present)):
+            return Lie(at, tuple(children), (0, 0))
+        matrices = [_triangle(child.matrix) for child in present]
+        wrong = _differing(_triangle(at.matrix), tuple(map(sum, zip(*matrices, strict=True))))
+        if wrong is not None:
+            return Lie(at, tuple(children), wrong)
+        # Its sum is right and it is false: so is one of its children.
+        at = next(
+            child
+            for child, hash_ in zip(children, at.node.children, strict=True)
+            if child is not NOTHING and hash_ != truth.hash(child.level, child.index)
+        )
+    if len(at.matrix) != size:
+        return Lie(at, (), (0, 0))
+    wrong = _differing(_triangle(at.matrix), truth.matrix(0, at.index))
+    return Lie(at, (), wrong) if wrong is not None else None
+
+
+def _open(
+    truth: Truth, hash_: bytes, level: int, index: int, path: bytes, document: Document
+) -> Opened | None:
+    """Open a node: from the updates where it is true, else as it is shown."""
+    if hash_ == truth.hash(level, index):
+        children = truth.tree.node(level, index).children
+        return Opened(level, index, GramNode(children, path), matrix_bytes(truth.matrix(level, index)))
+    data = document(hash_)
+    if data is None:
+        return None
+    if level == 0:
+        return Opened(0, index, GramNode((EMPTY, EMPTY), path), data[1:]) if data[:1] == _LEAF else None
+    if data[:1] != _NODE or len(data) != _NODE_BYTES:
+        return None
+    left, right, digest = (data[1 + HASH_BYTES * part :][:HASH_BYTES] for part in range(3))
+    matrix = document(digest)
+    return Opened(level, index, GramNode((left, right), path), matrix) if matrix is not None else None
+
+
+def _triangle(data: bytes) -> Triangle:
+    return tuple(
+        int.from_bytes(data[at : at + ENTRY_BYTES], "big", signed=True)
+        for at in range(0, len(data), ENTRY_BYTES)
+    )
+
+
+def triangle_of(opened: Opened, count: int) -> Triangle | None:
+    """Return the matrix of a node; None if it is none of so many updates."""
+    size = ENTRY_BYTES * count * (count + 1) // 2
+    return _triangle(opened.matrix) if len(opened.matrix) == size else None
+
+
+def _differing(mine: Triangle, theirs: Triangle) -> tuple[int, int] | None:
+    """Return the first entry (a, b), a >= b, in which two matrices differ."""
+    place = next((k for k, (a, b) in enumerate(zip(mine, theirs, strict=True)) if a != b), None)
+    if place is None:
+        return None
+    row = 0
+    while (row + 1) * (row + 2) // 2 <= place:
+        row += 1
+    return row, place - row * (row + 1) // 2
