@@ -20,12 +20,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from folkmoot.aggregation.gram_tree import MAX_UPDATES, RULES, has_tree
 from folkmoot.chain.amounts import format_amount
 from folkmoot.chain.deploy import PROFILES
 from folkmoot.chain.deployment import Deployment
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.errors import ContractRefused, InputError, LocalError
-from folkmoot.fraud.examine import EQUAL_WEIGHTS
 from folkmoot.local.demo import Demo, Told, command_name
 from folkmoot.local.federation import PROFILE, WATCHER, LocalFederation, Plan
 from folkmoot.local.processes import Supervisor
@@ -43,7 +43,7 @@ FALSE_NORM = "false-norm"
 
 CHEATS: Mapping[str, str] = {
     "sum": "raises one coordinate of the aggregate, and makes the state and all files fit",
-    WEIGHTS: "counts one contributor's update twice, and makes everything fit",
+    WEIGHTS: "leaves out an honest contributor, against the rule, and makes everything fit",
     "outer-step": "shifts one coordinate of the new model, and publishes that model",
     "norm": "counts an update of a friend whose sum of squares is four times the committed one",
     WITHHOLD: "anchors the round and shows nobody the updates that it is made of",
@@ -90,10 +90,11 @@ def staged(plan: Plan, cheat: str, honest: int) -> Plan:
     check_cheat(cheat)
     if cheat == WEIGHTS and plan.rule == DEFAULT_RULE:
         plan = replace(plan, rule="multi_krum", parameters=(1, 0))
-    if cheat == WEIGHTS and plan.rule not in EQUAL_WEIGHTS:
+    if cheat == WEIGHTS and not has_tree(plan.rule, plan.contributors):
         raise InputError(
-            f"Under the rule {plan.rule} no leaf shows a wrong weight: a watcher opens a dispute, and voters decide.",
-            remedy=f"Show this cheat with --rule multi_krum:1,0 (or {', '.join(EQUAL_WEIGHTS)}).",
+            f"Weights under the rule {plan.rule} with {plan.contributors} contributors are judged by a vote: a watcher "
+            "opens a dispute.",
+            remedy=f"Show this cheat with --rule {' or '.join(sorted(RULES))}, and at most {MAX_UPDATES} contributors.",
             code="cheat-not-shown",
         )
     attackers = dict(plan.attackers)

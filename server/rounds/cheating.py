@@ -25,7 +25,7 @@ from folkmoot.manifest import Manifest
 from folkmoot.merkle import AGGREGATE
 from folkmoot.optimizer import outer_step
 from folkmoot.policy import Policy
-from folkmoot.round import RoundOutcome, compute_leaves
+from folkmoot.round import NO_GRAM_ROOT, RoundOutcome, compute_leaves
 from folkmoot.state import State
 from folkmoot.updates import UpdateReader
 from folkmoot.verdict import Reason, Verdicts
@@ -42,7 +42,7 @@ class Kind(StrEnum):
     SUM = "sum"
     """One coordinate of the aggregate is raised; the state follows from that."""
     WEIGHTS = "weights"
-    """One update counts twice; everything follows from that."""
+    """One update is left out, or counts twice where no Gram matrix is anchored; everything follows from that."""
     OUTER_STEP = "outer-step"
     """One coordinate of theta is shifted."""
     NORM = "norm"
@@ -119,7 +119,8 @@ def told(
     delivered = outcome.anchor.delivered
     names = list(outcome.artifacts.updates)
     if cheat.kind is Kind.WEIGHTS:
-        weights[next(index for index, weight in enumerate(weights) if weight)] *= 2
+        favoured = next(index for index, weight in enumerate(weights) if weight)
+        weights[favoured] = 0 if outcome.anchor.gram_root != NO_GRAM_ROOT else 2 * weights[favoured]
     elif cheat.kind is Kind.NORM:
         for index, update in enumerate(updates):
             if update is not None and not delivered >> index & 1:

@@ -48,11 +48,11 @@ def world(module_world: factories.Federation, anvil: Anvil) -> factories.Federat
 
 
 @pytest.fixture
-def watch(world: factories.Federation, tmp_path: Path) -> Iterator[Callable[[Running], str]]:
-    """Let a watcher look once, and return what it said."""
+def watch_of(tmp_path: Path) -> Iterator[Callable[[factories.Federation, Running], str]]:
+    """Let a watcher look once at a federation, and return what it said."""
     opened: list[Watcher] = []
 
-    def look(here: Running) -> str:
+    def look(world: factories.Federation, here: Running) -> str:
         said = io.StringIO()
         if not opened:
             place = world.deployment
@@ -69,6 +69,14 @@ def watch(world: factories.Federation, tmp_path: Path) -> Iterator[Callable[[Run
         watcher.close()
 
 
+@pytest.fixture
+def watch(
+    world: factories.Federation, watch_of: Callable[[factories.Federation, Running], str]
+) -> Callable[[Running], str]:
+    """The same for the federation of this module."""
+    return lambda here: watch_of(world, here)
+
+
 def claimed_small(world: factories.Federation, signed: Signed, name: str) -> Signed:
     """The same update with a quarter of its sum of squares, signed."""
     commitment = replace(signed.commitment, sum_squares=signed.commitment.sum_squares // 4)
@@ -76,11 +84,13 @@ def claimed_small(world: factories.Federation, signed: Signed, name: str) -> Sig
     return Signed(commitment, commitment.sign(factories.account(name), domain), signed.data)
 
 
-def play(here: Running, number: int, false: str = "") -> None:
-    """Play a round of three up to its anchor; one of them may claim a false norm."""
-    here.api.start_run(number, 3, here.world.coordinator, here.domain)  # another request than before
+def play(
+    here: Running, number: int, false: str = "", names: tuple[str, ...] = ("ada", "ben", "cleo")
+) -> None:
+    """Play a round up to its anchor; one of the contributors may claim a false norm."""
+    here.api.start_run(number, len(names), here.world.coordinator, here.domain)  # another request than before
     _, header, state = open_round(here.api, number)
-    for name in ("ada", "ben", "cleo"):
+    for name in names:
         signed = train(here.world, name, header, state)
         if name == false:
             signed = claimed_small(here.world, signed, name)
@@ -118,6 +128,17 @@ def test_a_lie_costs_half_a_bond_for_the_watcher_and_the_next_round_is_honest(
         assert "Round 2 is right" in watch(here)
         assert chain.phase(2) is Phase.ANCHORED
         assert chain.round(2).base == 0
+
+
+def test_a_weight_that_the_rule_does_not_yield_is_proven_by_the_gram_matrix(
+    anvil: Anvil, tmp_path: Path, watch_of: Callable[[factories.Federation, Running], str]
+) -> None:
+    world = federation(anvil, verifier=ARBITER, rule="multi_krum", parameters=(1, 0))
+    with running(tmp_path / "home", world, cheat="weights@1", hasten_after=3600) as here:
+        play(here, 1, names=factories.CONTRIBUTORS)
+        said = watch_of(world, here)
+        assert world.chain.phase(1) is Phase.SLASHED, said
+    world.chain.close()
 
 
 def test_who_is_censored_delivers_on_the_chain_and_gets_half_of_the_bond(
