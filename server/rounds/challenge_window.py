@@ -38,6 +38,10 @@ class ChallengeWindow(Phase):
         if view.phase is ChainPhase.FINAL:
             return self._step(round_, Step.FINALIZING)
         deadline = view.challenge_deadline
+        if deadline != round_.challenge_deadline:  # a judge postponed it
+            with self._database.write() as session:
+                session.get_one(Round, round_.number).challenge_deadline = deadline
+            return True
         if self._coordinator.now() < deadline:
             if self._hastening and self._may_hasten(round_.number):
                 with self._database.read() as session:

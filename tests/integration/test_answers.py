@@ -239,3 +239,18 @@ def test_anybody_demands_by_the_command(
         world.anvil.advance(int(str(made["answerBy"])) - world.chain.now() + 1)
         status, done = run("claim", "1")
         assert (status, done["convicted"], done["round"]) == (0, True, 1)
+
+
+def test_a_postponed_end_of_the_window_is_shown(world: factories.Federation, tmp_path: Path) -> None:
+    chain = world.chain
+    with running(tmp_path / "home", world, hasten_after=3600) as here:
+        play(here)
+        before = chain.round(1).challenge_deadline
+        until(lambda: here.api.get("/v1/rounds/1")["challengeDeadline"] == before, what="the first deadline")
+        disputes = chain.disputes
+        approve = chain.token.functions.approve(disputes.address, chain.read(disputes.functions.deposit()))
+        chain.send(approve, world["newcomer"])
+        chain.send(disputes.functions.open(1, "odd"), world["newcomer"])
+        after = chain.round(1).challenge_deadline
+        assert after > before
+        until(lambda: here.api.get("/v1/rounds/1")["challengeDeadline"] == after, what="the new deadline")
