@@ -100,7 +100,9 @@ def ask(
 
     Whoever answers in time gets the deposit. If nobody does, `folkmoot demand claim` voids the round.
 
-    Example: folkmoot demand 7 --what update --entry 2 --artifacts https://mirror.example
+    The word `ask` may be left out.
+
+    Example: folkmoot demand ask 7 --what update --entry 2 --artifacts https://mirror.example
     """
     with connected(rpc, deployment) as chain:
         from folkmoot.chain.amounts import format_amount, format_time
