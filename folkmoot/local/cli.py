@@ -39,7 +39,7 @@ Attack = Annotated[
         show_default=False,
     ),
 ]
-Rule = Annotated[str, typer.Option(help="Aggregation rule with its parameters, e.g. mean or multi_krum:1,0.")]
+Rule = Annotated[str, typer.Option(help="Aggregation rule with its parameters, e.g. guided_mean or multi_krum:1,0.")]
 Root = Annotated[
     str,
     typer.Option(
@@ -68,7 +68,7 @@ def demo(
     contributors: Contributors = 5,
     task: Task = "mnist",
     attack: Attack = None,
-    rule: Rule = "multi_krum:1,0",
+    rule: Rule = "guided_mean",
     root: Root = "",
     cheat: Annotated[
         str,
@@ -130,7 +130,7 @@ def up(
     contributors: Contributors = 3,
     task: Task = "digits",
     attack: Attack = None,
-    rule: Rule = "multi_krum:1,0",
+    rule: Rule = "guided_mean",
     root: Root = "",
     home: Annotated[Path, typer.Option(help="Folder that keeps all of it between starts.")] = DEFAULT_HOME,
     api_port: Annotated[int, typer.Option(help="Port of the coordinator's API.")] = 8800,
@@ -189,7 +189,7 @@ def prepare(
     rpc: Annotated[str, typer.Option("--rpc", metavar="URL", help="JSON-RPC endpoint of a local Anvil.")],
     contributors: Contributors = 3,
     task: Task = "digits",
-    rule: Rule = "multi_krum:1,0",
+    rule: Rule = "guided_mean",
     root: Root = "",
     home: Annotated[Path, typer.Option(help="Folder to make.")] = DEFAULT_HOME,
     json_: Json = False,
