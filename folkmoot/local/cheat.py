@@ -174,9 +174,10 @@ class CheatDemo(Demo):
         )
 
     def _lie(self, federation: LocalFederation, number: int) -> dict[str, Any]:
+        # Honest rounds change no stake; read later, the lie might be on the chain already.
+        before = replace(self._balance(federation), head=self.honest)
         federation.start_training(self.honest + 1)
         self._follow(self.honest)
-        before = self._balance(federation)
         self.console.rule("[bold red]The lie")
         self.console.print(f"In round {number} the coordinator {CHEATS[self.cheat]}.")
         if self.cheat == CENSOR:

@@ -169,7 +169,9 @@ def _sealed(
         outcome.verdicts.rule,
         outcome.verdicts.parameters,
         tuple(
-            verdict if verdict.weight == weight else replace(verdict, weight=weight, reason=Reason.ACCEPTED)
+            verdict
+            if verdict.weight == weight
+            else replace(verdict, weight=weight, reason=Reason.ACCEPTED if weight else Reason.OUTLIER)
             for verdict, weight in zip(outcome.verdicts.verdicts, weights, strict=True)
         ),
     )
