@@ -19,12 +19,10 @@ from folkmoot.chain.rpc import LedgerReader, Phase, Rpc
 from folkmoot.errors import (
     ArtifactError,
     ChainError,
-    ContractRefused,
     FolkmootError,
     RpcError,
     WrongChainError,
 )
-from folkmoot.fraud import judges
 from folkmoot.fraud.case import Case, Kind
 from folkmoot.fraud.challenge import ChallengeFailed, Cost, challenge, cost_of
 from folkmoot.fraud.examine import Finding, examine
@@ -32,7 +30,8 @@ from folkmoot.fraud.journal import Checked, Journal, Log
 from folkmoot.fraud.metrics import Metrics, label
 from folkmoot.fraud.mirrors import in_turn
 from folkmoot.fraud.proof import Proof, prove
-from folkmoot.fraud.record import Follower, Record, replays
+from folkmoot.fraud.record import Follower, Record
+from folkmoot.fraud.recourse import Recourse
 from folkmoot.fraud.shelf import Shelf, open_shelf
 from folkmoot.mirror import ArtifactSource, FolderSource
 
@@ -104,6 +103,8 @@ class Watcher:
     def __post_init__(self) -> None:
         self._follower = Follower(self.deployment)
         self._rpcs = [Rpc(url, self.timeout) for url in self.rpc_urls]
+        account, deposits = self.options.account, self.options.deposits
+        self._recourse = Recourse(self.deployment, self.journal, self.log, self.metrics, account, deposits)
         own = FolderSource(self.journal.folder)
         self._source = in_turn({"own": own, **self.mirrors}, self._mirror_failed)
         self._shelf: Shelf | None = None
@@ -131,7 +132,7 @@ class Watcher:
         self.metrics.set("folkmoot_watch_block", record.block)
         self._forget_what_is_over(record)
         self._follow_demands(rpc, record)
-        self._blame_replays(rpc, record)
+        self._recourse.blame_replays(rpc, record)
         for case in record.waiting():
             if self._is_done(case) or self.clock() < self._attempts.get(case.round, _Attempt()).at:
                 continue
@@ -289,7 +290,7 @@ class Watcher:
             if finding.disputes:
                 self.fraud_seen = True
             self._later(case, record)
-            self._demand(rpc, case, finding, record)
+            self._recourse.demand(rpc, case, finding, record)
         elif finding.disputes:
             self._unchecked.discard(number)
             self.fraud_seen = True
@@ -354,7 +355,7 @@ class Watcher:
         one = Checked(case.anchor.hash.hex(), "proven", finding.suspicions[0].text, transaction)
         self.journal.note(number, one)
         if proof.kind == Kind.UPDATE:
-            self._blame_contributor(rpc, case, finding, proof.place)
+            self._recourse.blame_contributor(rpc, case, finding, proof.place)
 
     def _vote_instead(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
         """Take what no judge of the round can see to a vote."""
@@ -375,170 +376,27 @@ class Watcher:
 
     # Where no leaf helps
 
-    def _demand(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
-        """Demand what is withheld on the chain, once mirrors had a quarter of the window to get it."""
-        account, number = self.options.account, case.round
-        one, wanted = self.journal.rounds[number], judges.demandable(finding)
-        # Where every source is silent, it may be us: then it takes twice as long.
-        patience = case.policy.challenge_window // (2 if wanted is not None and wanted.unsure else 4)
-        if (
-            account is None
-            or not self.options.deposits
-            or wanted is None
-            or one.demands
-            or one.made >= judges.MOST_DEMANDS
-            or record.time < record.anchored_at(number) + patience
-        ):
-            return
-        judge = judges.find_judges(rpc, case.policy).availability
-        if judge is None:
-            return
-        try:
-            made = judges.demand(rpc, self.deployment, judge, finding, wanted, account)
-        except ChainError as error:
-            self.log("demand-failed", f"Round {number}: {error.message}", round=number, code=error.code)
-            return
-        self.journal.note(number, replace(one, demands=[made], made=one.made + 1))
-        self.metrics.add("folkmoot_watch_challenges_total", label("result", "demanded"))
-        text = f"Demand {made} was made on the chain: {wanted.text}"
-        self.log("demanded", text, round=number, demand=made, what=wanted.what, entry=wanted.entry)
-
     def _follow_demands(self, rpc: Rpc, record: Record) -> None:
-        """See what became of our demands: an answer is read, silence is proven, a deposit taken back."""
-        account = self.options.account
-        for number, one in list(self.journal.rounds.items()):
-            case = record.cases.get(number) or self._lost_case(number, record)
-            if account is None or not one.demands or case is None:
-                continue
-            try:
-                judge = judges.find_judges(rpc, case.policy).availability
-                if judge is not None:
-                    self._follow(rpc, record, case, judge, account)
-            except ChainError as error:
-                self.log("demand-failed", f"Round {number}: {error.message}", round=number, code=error.code)
-
-    def _lost_case(self, number: int, record: Record) -> Case | None:
-        """Return the case of a round that is void: its deposits are still to be had."""
-        told = record.told.get(number)
-        return told.case if told is not None else None
-
-    def _follow(self, rpc: Rpc, record: Record, case: Case, judge: str, account: LocalAccount) -> None:
-        number, one = case.round, self.journal.rounds[case.round]
-        demand = one.demands[0]
-        status, answer_by = judges.status_of(rpc, judge, demand)
-        if status == judges.Status.OPEN and record.told[number].phase != Phase.ANCHORED:
-            judges.release(rpc, judge, demand, account)
-            status = judges.Status.RETURNED
-        if status == judges.Status.OPEN:
-            if record.time < answer_by:
-                return
-            transaction = judges.prove_withheld(rpc, judge, demand, account)
-            self.fraud_seen = True
-            self.metrics.add("folkmoot_watch_challenges_total", label("result", "proven"))
-            text = f"Round {number} is void: nobody answered demand {demand} (transaction {transaction})."
-            self.log("proven", text, round=number, kind="withheld", place=demand, transaction=transaction)
-            self.journal.note(number, replace(one, result="proven", transaction=transaction, demands=[]))
-            return
-        if status == judges.Status.ANSWERED:
-            self.journal.store(judges.answer(rpc, judge, demand, self.deployment.block))
+        followed = self._recourse.follow_demands(rpc, record)
+        self.fraud_seen |= followed.proven
+        for number in followed.answered:
             self._attempts.pop(number, None)
-        text = f"Demand {demand} of round {number} is {status.name.lower()}."
-        self.log(status.name.lower(), text, round=number, demand=demand)
-        self.journal.note(number, replace(one, demands=[]))
 
     def _report_censored(self, rpc: Rpc, case: Case, finding: Finding) -> bool:
         """Prove that an update which was delivered on the chain was anchored as not delivered; whether it was."""
-        if all(case.delivered(index) for index in range(len(case.entries))):
+        entry = self._recourse.censored(rpc, case)
+        if entry is None:
             return False
-        judge = judges.find_judges(rpc, case.policy).availability
-        entry = judges.censored(rpc, judge, case) if judge is not None else None
-        if judge is None or entry is None:
-            return False
-        number, account, anchor = case.round, self.options.account, case.anchor.hash.hex()
         self.fraud_seen = True
-        who = f"entry {entry} ({case.entries[entry].contributor})"
-        text = f"The update of {who} of round {number} was delivered on the chain, but anchored as not delivered."
-        self.log("wrong", text, round=number, kind="censored", places=[entry])
-        self._findings[number] = finding
-        if account is None:
-            self.journal.note(number, Checked(anchor, "wrong", text))
-            return True
-        transaction = judges.prove_censored(rpc, judge, finding, entry, account)
-        self.metrics.add("folkmoot_watch_challenges_total", label("result", "proven"))
-        said = f"Round {number} is void: {who} was censored (transaction {transaction})."
-        self.log("proven", said, round=number, kind="censored", place=entry, transaction=transaction)
-        self.journal.note(number, Checked(anchor, "proven", text, transaction))
+        self._findings[case.round] = finding
+        self._recourse.prove_censored(rpc, case, finding, entry)
         return True
 
     def _dispute(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
-        """Open a dispute for the voters, if the round's arbiter has a judge for that."""
-        account, number = self.options.account, case.round
-        found = [
-            one for one in finding.disputes if one.what != "outcome"
-        ]  # else it may be this release's fault
-        if account is None or not self.options.deposits:
-            self._let_go(number, record)
-            return
-        opened = None
-        if found:
-            try:
-                judge = judges.find_judges(rpc, case.policy).disputes
-                if judge is not None:
-                    opened = judges.dispute(rpc, self.deployment, judge, case, found[0], account)
-            except ChainError as error:
-                self._later(case, record)
-                self.log("dispute-failed", f"Round {number}: {error.message}", round=number, code=error.code)
-                return
-        self.journal.note(number, replace(self.journal.rounds[number], settled=True))
-        self._let_go(number, record)
-        if opened is not None:
-            self.metrics.add("folkmoot_watch_challenges_total", label("result", "disputed"))
-            text = f"Round {number} waits for a vote now: a dispute was opened in transaction {opened}."
-            self.log("dispute-opened", text, round=number, transaction=opened)
-
-    def _blame_contributor(self, rpc: Rpc, case: Case, finding: Finding, entry: int) -> None:
-        """Prove the contributor's part in an update that is none, as well."""
-        account, number = self.options.account, case.round
-        who = case.entries[entry].contributor
-        try:
-            judge = judges.find_judges(rpc, case.policy).faults
-            if judge is None or account is None:
-                return
-            transaction = judges.prove_false_tree(rpc, judge, finding, entry, account)
-        except (ChainError, ChallengeFailed) as error:
-            self.log("fault-failed", f"Round {number}: {error.message}", round=number, code=error.code)
-            return
-        text = f"{who} lost stake for its update of round {number} (transaction {transaction})."
-        self.log("fault-proven", text, round=number, contributor=who, transaction=transaction)
-
-    def _blame_replays(self, rpc: Rpc, record: Record) -> None:
-        """Prove that a contributor sent an earlier round's update, in rounds that can still be challenged."""
-        account = self.options.account
-        recent = {case.round: case for case in record.waiting()}
-        for replay in replays(record.told):
-            case = recent.get(replay.round)
-            if case is None:
-                continue
-            entry = case.entries[replay.entry]
-            name = f"{replay.round} {entry.contributor}"
-            if name in self.journal.faults:
-                continue
-            try:
-                judge = judges.find_judges(rpc, case.policy).faults
-                if judge is None or entry.sum_squares < judges.least_replay(rpc, judge):
-                    continue
-                text = f"{entry.contributor} sent the update of round {replay.earlier} again in round {replay.round}."
-                self.log("replay", text, round=replay.round, contributor=entry.contributor)
-                if account is not None:
-                    transaction = judges.prove_replay(rpc, judge, record.told, replay, account)
-                    said = f"{entry.contributor} lost stake for that (transaction {transaction})."
-                    self.log("fault-proven", said, round=replay.round, contributor=entry.contributor)
-            except (ContractRefused, ChallengeFailed) as error:  # somebody was faster, or it is too late
-                self.log("fault-failed", error.message, round=replay.round, code=error.code)
-            except ChainError as error:  # the next look tries again
-                self.log("fault-failed", error.message, round=replay.round, code=error.code)
-                continue
-            self.journal.faulted(name)
+        if self._recourse.dispute(rpc, case, finding):
+            self._let_go(case.round, record)
+        else:
+            self._later(case, record)
 
     # What fails
 

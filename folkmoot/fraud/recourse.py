@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a watcher does where no leaf refutes a lie: demands, disputes, censored deliveries, faults of contributors.
+
+Each takes a few looks at the chain: the journal holds where it stands. Knows no clock but the chain's, and no mirror.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.rpc import Phase, Rpc
+from folkmoot.errors import ChainError, ContractRefused
+from folkmoot.fraud import judges
+from folkmoot.fraud.case import Case
+from folkmoot.fraud.challenge import ChallengeFailed
+from folkmoot.fraud.examine import Finding
+from folkmoot.fraud.journal import Checked, Journal, Log
+from folkmoot.fraud.metrics import Metrics, label
+from folkmoot.fraud.record import Record, replays
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+
+@dataclass
+class Followed:
+    """What became of demands since the last look."""
+
+    proven: bool = False
+    """Whether a round is void because nobody answered."""
+    answered: list[int] = field(default_factory=list)
+    """Rounds of which something was answered."""
+
+
+@dataclass
+class Recourse:
+    """What a watcher can do beside proofs of leaves."""
+
+    deployment: Deployment
+    """The addresses."""
+    journal: Journal
+    """The watcher's memory."""
+    log: Log
+    """Where it says what happens."""
+    metrics: Metrics
+    """Its numbers."""
+    account: LocalAccount | None
+    """Who acts; None only reports."""
+    deposits: bool
+    """Whether it may pay deposits: for demands, and for disputes."""
+
+    def demand(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
+        """Demand what is withheld on the chain, once mirrors had a quarter of the window to get it."""
+        account, number = self.account, case.round
+        one, wanted = self.journal.rounds[number], judges.demandable(finding)
+        # Where every source is silent, it may be us: then it takes twice as long.
+        patience = case.policy.challenge_window // (2 if wanted is not None and wanted.unsure else 4)
+        if (
+            account is None
+            or not self.deposits
+            or wanted is None
+            or one.demands
+            or one.made >= judges.MOST_DEMANDS
+            or record.time < record.anchored_at(number) + patience
+        ):
+            return
+        judge = judges.find_judges(rpc, case.policy).availability
+        if judge is None:
+            return
+        try:
+            made = judges.demand(rpc, self.deployment, judge, finding, wanted, account)
+        except ChainError as error:
+            self.log("demand-failed", f"Round {number}: {error.message}", round=number, code=error.code)
+            return
+        self.journal.note(number, replace(one, demands=[made], made=one.made + 1))
+        self.metrics.add("folkmoot_watch_challenges_total", label("result", "demanded"))
+        text = f"Demand {made} was made on the chain: {wanted.text}"
+        self.log("demanded", text, round=number, demand=made, what=wanted.what, entry=wanted.entry)
+
+    def follow_demands(self, rpc: Rpc, record: Record) -> Followed:
+        """See what became of our demands: an answer is read, silence is proven, a deposit taken back."""
+        account, followed = self.account, Followed()
+        for number, one in list(self.journal.rounds.items()):
+            case = record.cases.get(number) or self._lost_case(number, record)
+            if account is None or not one.demands or case is None:
+                continue
+            try:
+                judge = judges.find_judges(rpc, case.policy).availability
+                if judge is not None:
+                    self._follow(rpc, record, case, judge, account, followed)
+            except (ChainError, ChallengeFailed) as error:  # or somebody was faster: the next look sees it
+                self.log("demand-failed", f"Round {number}: {error.message}", round=number, code=error.code)
+        return followed
+
+    def _lost_case(self, number: int, record: Record) -> Case | None:
+        """Return the case of a round that is void: its deposits are still to be had."""
+        told = record.told.get(number)
+        return told.case if told is not None else None
+
+    def _follow(
+        self, rpc: Rpc, record: Record, case: Case, judge: str, account: LocalAccount, followed: Followed
+    ) -> None:
+        number, one = case.round, self.journal.rounds[case.round]
+        demand = one.demands[0]
+        status, answer_by = judges.status_of(rpc, judge, demand)
+        if status == judges.Status.OPEN and record.told[number].phase != Phase.ANCHORED:
+            judges.release(rpc, judge, demand, account)
+            status = judges.Status.RETURNED
+        if status == judges.Status.OPEN:
+            if record.time < answer_by:
+                return
+            transaction = judges.prove_withheld(rpc, judge, demand, account)
+            followed.proven = True
+            self.metrics.add("folkmoot_watch_challenges_total", label("result", "proven"))
+            text = f"Round {number} is void: nobody answered demand {demand} (transaction {transaction})."
+            self.log("proven", text, round=number, kind="withheld", place=demand, transaction=transaction)
+            self.journal.note(number, replace(one, result="proven", transaction=transaction, demands=[]))
+            return
+        if status == judges.Status.ANSWERED:
+            self.journal.store(judges.answer(rpc, judge, demand, self.deployment.block))
+            followed.answered.append(number)
+        text = f"Demand {demand} of round {number} is {status.name.lower()}."
+        self.log(status.name.lower(), text, round=number, demand=demand)
+        self.journal.note(number, replace(one, demands=[]))
+
+    def censored(self, rpc: Rpc, case: Case) -> int | None:
+        """Return an entry that was delivered on the chain and anchored as not delivered."""
+        if all(case.delivered(index) for index in range(len(case.entries))):
+            return None
+        judge = judges.find_judges(rpc, case.policy).availability
+        return judges.censored(rpc, judge, case) if judge is not None else None
+
+    def prove_censored(self, rpc: Rpc, case: Case, finding: Finding, entry: int) -> None:
+        """Prove that an update which was delivered on the chain was anchored as not delivered.
+
+        Raises:
+            ChainError: it could not be sent, or was refused.
+            ChallengeFailed: somebody or the clock was faster.
+        """
+        number, account, anchor = case.round, self.account, case.anchor.hash.hex()
+        who = f"entry {entry} ({case.entries[entry].contributor})"
+        text = f"The update of {who} of round {number} was delivered on the chain, but anchored as not delivered."
+        self.log("wrong", text, round=number, kind="censored", places=[entry])
+        if account is None:
+            self.journal.note(number, Checked(anchor, "wrong", text))
+            return
+        judge = judges.find_judges(rpc, case.policy).availability
+        assert judge is not None  # noqa: S101  # it said what was delivered
+        transaction = judges.prove_censored(rpc, judge, finding, entry, account)
+        self.metrics.add("folkmoot_watch_challenges_total", label("result", "proven"))
+        said = f"Round {number} is void: {who} was censored (transaction {transaction})."
+        self.log("proven", said, round=number, kind="censored", place=entry, transaction=transaction)
+        self.journal.note(number, Checked(anchor, "proven", text, transaction))
+
+    def dispute(self, rpc: Rpc, case: Case, finding: Finding) -> bool:
+        """Open a dispute for the voters, if the round's arbiter has a judge for that; whether nothing is left to do."""
+        account, number = self.account, case.round
+        found = [
+            one for one in finding.disputes if one.what != "outcome"
+        ]  # else it may be this release's fault
+        if account is None or not self.deposits:
+            return True
+        opened = None
+        if found:
+            try:
+                judge = judges.find_judges(rpc, case.policy).disputes
+                if judge is not None:
+                    opened = judges.dispute(rpc, self.deployment, judge, case, found[0], account)
+            except ChainError as error:
+                self.log("dispute-failed", f"Round {number}: {error.message}", round=number, code=error.code)
+                return False
+        self.journal.note(number, replace(self.journal.rounds[number], settled=True))
+        if opened is not None:
+            self.metrics.add("folkmoot_watch_challenges_total", label("result", "disputed"))
+            text = f"Round {number} waits for a vote now: a dispute was opened in transaction {opened}."
+            self.log("dispute-opened", text, round=number, transaction=opened)
+        return True
+
+    def blame_contributor(self, rpc: Rpc, case: Case, finding: Finding, entry: int) -> None:
+        """Prove the contributor's part in an update that is none, as well."""
+        account, number = self.account, case.round
+        who = case.entries[entry].contributor
+        try:
+            judge = judges.find_judges(rpc, case.policy).faults
+            if judge is None or account is None:
+                return
+            transaction = judges.prove_false_tree(rpc, judge, finding, entry, account)
+        except (ChainError, ChallengeFailed) as error:
+            self.log("fault-failed", f"Round {number}: {error.message}", round=number, code=error.code)
+            return
+        text = f"{who} lost stake for its update of round {number} (transaction {transaction})."
+        self.log("fault-proven", text, round=number, contributor=who, transaction=transaction)
+
+    def blame_replays(self, rpc: Rpc, record: Record) -> None:
+        """Prove that a contributor sent an earlier round's update, in rounds that can still be challenged."""
+        account = self.account
+        recent = {case.round: case for case in record.waiting()}
+        for replay in replays(record.told):
+            case = recent.get(replay.round)
+            if case is None:
+                continue
+            entry = case.entries[replay.entry]
+            name = f"{replay.round} {entry.contributor}"
+            if name in self.journal.faults:
+                continue
+            try:
+                judge = judges.find_judges(rpc, case.policy).faults
+                if judge is None or entry.sum_squares < judges.least_replay(rpc, judge):
+                    continue
+                text = f"{entry.contributor} sent the update of round {replay.earlier} again in round {replay.round}."
+                self.log("replay", text, round=replay.round, contributor=entry.contributor)
+                if account is not None:
+                    transaction = judges.prove_replay(rpc, judge, record.told, replay, account)
+                    said = f"{entry.contributor} lost stake for that (transaction {transaction})."
+                    self.log("fault-proven", said, round=replay.round, contributor=entry.contributor)
+            except (ContractRefused, ChallengeFailed) as error:  # somebody was faster, or it is too late
+                self.log("fault-failed", error.message, round=replay.round, code=error.code)
+            except ChainError as error:  # the next look tries again
+                self.log("fault-failed", error.message, round=replay.round, code=error.code)
+                continue
+            self.journal.faulted(name)
