@@ -48,10 +48,9 @@ contract ContributorFaults is IContributorFaults, Judge {
         (IRoundLedger.Round memory stored,) = _recorded(round, entries);
         _requireLayout(layout, manifestDocument);
         _requireIndex(fault.entry, entries.length);
-        // The number of leaves does not matter: what is behind the last one is judged too.
-        // slither-disable-next-line unused-return
-        (, uint256 depth, Layout.Place memory place) = Layout.find(layout, fault.level == 0 ? fault.index : 0);
-        if (!_isFaulty(depth, place.values, entries[fault.entry], fault)) {
+        (uint256 leaves, uint256 depth, Layout.Place memory place) =
+            Layout.find(layout, fault.level == 0 ? fault.index : 0);
+        if (!_isFaulty(leaves, depth, place.values, entries[fault.entry], fault)) {
             revert ContributorFaultsNoFault(Kind.FalseTree);
         }
         _report(round, stored, entries[fault.entry].contributor, Kind.FalseTree);

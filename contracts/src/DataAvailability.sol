@@ -327,6 +327,9 @@ contract DataAvailability is IDataAvailability, Judge {
         _requireIndex(part, parts);
         _requireSize(values.length, Layout.LEAF * Math.min(size, leaves - part * size));
         root = Openings.climb(_partNode(layout, part * size, size, values), part, siblings, depth - partDepth);
+        // No part covers these places: whatever stood there, the update would count as delivered, and no coordinator
+        // could compute its root.
+        if (!Openings.endsEmpty(leaves, partDepth, part, siblings)) revert DataAvailabilityInvalidPadding(leaves, 0);
     }
 
     /// @dev The node above `size` places from `first` on, of which the first ones have these leaves.

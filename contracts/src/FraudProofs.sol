@@ -28,21 +28,12 @@ contract FraudProofs is IFraudProofs, Judge {
         Layout.Place place;
     }
 
-    /// @dev A round header, decoded.
-    struct Header {
-        uint64 round;
-        bytes32 manifestHash;
-        bytes32 baseStateRoot;
-        uint32 policyId;
-        uint8 bits;
-        bytes32 seed;
-        bytes exponents;
-    }
-
     /// @dev Largest weight that any rule gives.
     uint256 private constant MAX_WEIGHT = 1 << 16;
     /// @dev Bytes of a leaf of theta or momentum.
     uint256 private constant STATE_LEAF_BYTES = 8 * Layout.LEAF;
+    /// @dev Bytes of an encoded header before its exponents: seven words, and their number.
+    uint256 private constant HEADER_BYTES = 256;
     /// @dev Rules whose weights are 0 or 1.
     bytes32 private constant MEAN = "mean";
     bytes32 private constant MULTI_KRUM = "multi_krum";
@@ -76,7 +67,8 @@ contract FraudProofs is IFraudProofs, Judge {
                 : _weightedSum(facts, case_.anchor.weights, entries, place);
             truth = MerkleTree.leaf(MerkleTree.Kind.Aggregate, sum);
         }
-        _report(facts, Lie.Aggregate, place, claimed.leaf != truth);
+        bool isPadded = MerkleTree.endsEmpty(MerkleTree.Kind.Aggregate, facts.leaves, place, claimed.siblings);
+        _report(facts, Lie.Aggregate, place, !isPadded || claimed.leaf != truth);
     }
 
     /// @inheritdoc IFraudProofs
@@ -89,7 +81,11 @@ contract FraudProofs is IFraudProofs, Judge {
             _requireBase(facts, case_.anchor, place, step);
             (theta, momentum) = _stepLeaf(_settings(facts, case_.anchor, step.header), step);
         }
-        _report(facts, Lie.OuterStep, place, step.nextTheta.leaf != theta || step.nextMomentum.leaf != momentum);
+        bool isPadded = MerkleTree.endsEmpty(MerkleTree.Kind.Theta, facts.leaves, place, step.nextTheta.siblings)
+            && MerkleTree.endsEmpty(MerkleTree.Kind.Momentum, facts.leaves, place, step.nextMomentum.siblings);
+        _report(
+            facts, Lie.OuterStep, place, !isPadded || step.nextTheta.leaf != theta || step.nextMomentum.leaf != momentum
+        );
     }
 
     /// @inheritdoc IFraudProofs
@@ -103,7 +99,7 @@ contract FraudProofs is IFraudProofs, Judge {
             facts,
             Lie.Update,
             fault.entry,
-            counted && _isFaulty(facts.depth, facts.place.values, entries[fault.entry], fault)
+            counted && _isFaulty(facts.leaves, facts.depth, facts.place.values, entries[fault.entry], fault)
         );
     }
 
@@ -124,18 +120,8 @@ contract FraudProofs is IFraudProofs, Judge {
     /// @inheritdoc IFraudProofs
     function proveHeader(Case calldata case_, bytes calldata header) external {
         Facts memory facts = _open(case_, 0);
-        Header memory decoded = _header(facts, header);
-        uint64 number = RoundId.unwrap(facts.round);
-        bytes32 seed =
-            keccak256(abi.encodePacked(bytes1(0x11), block.chainid, address(ledger), number, facts.baseStateRoot));
-        bool wrong = decoded.round != number || decoded.manifestHash != _manifestHash
-            || decoded.baseStateRoot != facts.baseStateRoot || decoded.policyId != PolicyId.unwrap(facts.stored.policy)
-            || decoded.bits != facts.policy.bits || decoded.seed != seed || decoded.exponents.length != facts.tensors;
-        for (uint256 i = 0; i < decoded.exponents.length && !wrong; ++i) {
-            int8 exponent = int8(uint8(decoded.exponents[i]));
-            wrong = exponent < OuterStep.MIN_EXPONENT || exponent > OuterStep.MAX_EXPONENT;
-        }
-        _report(facts, Lie.Header, 0, wrong);
+        _requireRecord(keccak256(header), facts.stored.headerHash);
+        _report(facts, Lie.Header, 0, !_isHeader(facts, header));
     }
 
     // What is brought against what is recorded.
@@ -155,17 +141,35 @@ contract FraudProofs is IFraudProofs, Judge {
         _requireEntries(facts.round, facts.stored, facts.baseStateRoot, entries);
     }
 
-    function _header(Facts memory facts, bytes calldata header) private pure returns (Header memory decoded) {
+    /// @dev The exponents of a header that decodes; one that does not is for `proveHeader`.
+    function _exponents(Facts memory facts, bytes calldata header) private pure returns (bytes memory exponents) {
         _requireRecord(keccak256(header), facts.stored.headerHash);
-        (
-            decoded.round,
-            decoded.manifestHash,
-            decoded.baseStateRoot,
-            decoded.policyId,
-            decoded.bits,
-            decoded.seed,
-            decoded.exponents
-        ) = abi.decode(header, (uint64, bytes32, bytes32, uint32, uint8, bytes32, bytes));
+        (,,,,,, exponents) = abi.decode(header, (uint64, bytes32, bytes32, uint32, uint8, bytes32, bytes));
+    }
+
+    /// @dev Whether these bytes are the only ones that the round's header can be. They are not decoded: what does not
+    /// decode is no header, and to revert on it would protect it.
+    function _isHeader(Facts memory facts, bytes calldata header) private view returns (bool) {
+        uint256 tensors = facts.tensors;
+        if (header.length != HEADER_BYTES + 32 * ((tensors + 31) / 32)) return false;
+        bytes memory exponents = header[HEADER_BYTES:HEADER_BYTES + tensors];
+        for (uint256 i = 0; i < tensors; ++i) {
+            int8 exponent = int8(uint8(exponents[i]));
+            if (exponent < OuterStep.MIN_EXPONENT || exponent > OuterStep.MAX_EXPONENT) return false;
+        }
+        uint64 number = RoundId.unwrap(facts.round);
+        bytes32 seed =
+            keccak256(abi.encodePacked(bytes1(0x11), block.chainid, address(ledger), number, facts.baseStateRoot));
+        bytes memory must = abi.encode(
+            number,
+            _manifestHash,
+            facts.baseStateRoot,
+            PolicyId.unwrap(facts.stored.policy),
+            facts.policy.bits,
+            seed,
+            exponents
+        );
+        return keccak256(must) == facts.stored.headerHash;
     }
 
     /// @dev The base's leaves lead to the base's state root, and the aggregate's to the anchored root.
@@ -267,8 +271,8 @@ contract FraudProofs is IFraudProofs, Judge {
         pure
         returns (OuterStep.Settings memory settings)
     {
-        Header memory decoded = _header(facts, header);
-        _requireIndex(facts.place.tensor, decoded.exponents.length);
+        bytes memory exponents = _exponents(facts, header);
+        _requireIndex(facts.place.tensor, exponents.length);
         uint256 weightSum = Commitments.sumWeights(anchor.weights);
         if (_isTrimmed(facts)) {
             (uint256 count, uint256 trim) = _trim(facts, anchor.weights);
@@ -277,7 +281,7 @@ contract FraudProofs is IFraudProofs, Judge {
         // casting to 'uint32' is safe because the ledger takes no larger sum than WeightedSum.MAX_WEIGHT_SUM
         // forge-lint: disable-next-line(unsafe-typecast)
         settings.weightSum = uint32(weightSum);
-        settings.exponent = int8(uint8(decoded.exponents[facts.place.tensor]));
+        settings.exponent = int8(uint8(exponents[facts.place.tensor]));
         settings.rate = facts.policy.rate;
         settings.momentum = facts.policy.momentum;
     }

@@ -78,9 +78,10 @@ abstract contract Judge is IJudge {
     }
 
     /// @dev Whether the node is in the committed tree (it must be) and wrong.
+    /// @param leaves Leaves of the tree.
     /// @param depth Depth of the tree.
     /// @param values At level 0: coordinates of the leaf that are no padding.
-    function _isFaulty(uint256 depth, uint256 values, Entry calldata entry, Fault calldata fault)
+    function _isFaulty(uint256 leaves, uint256 depth, uint256 values, Entry calldata entry, Fault calldata fault)
         internal
         pure
         returns (bool)
@@ -92,6 +93,8 @@ abstract contract Judge is IJudge {
         MerkleSum.Node memory root = Openings.climb(node, fault.index, fault.siblings, height);
         _requirePath(root.hash, entry.updateRoot);
         if (root.squares != entry.sumSquares) return true;
+        // What is behind the last leaf may be a hash of which nobody can show more.
+        if (!Openings.endsEmpty(leaves, fault.level, fault.index, fault.siblings)) return true;
         (uint256 absolute, uint256 squares) =
             fault.level == 0 ? _leafSums(values, node.hash, fault.leaf) : _childrenSums(node.hash, fault);
         // Nothing above the root binds its sum of |q|.

@@ -728,6 +728,89 @@ contract DataAvailabilityDeliveryTest is FraudWorld {
     }
 }
 
+/// @notice Deliveries of a model of three parts: a fourth part of the tree has no leaf.
+contract DataAvailabilityPaddingTest is FraudWorld {
+    uint256 private constant TREE_DEPTH = 8;
+
+    bytes[3] private _parts;
+
+    function _layout() private pure returns (bytes memory) {
+        return abi.encodePacked(uint64(129 * 256));
+    }
+
+    function manifestHash() internal pure override returns (bytes32) {
+        return keccak256(abi.encodePacked(bytes1(0x10), keccak256(_layout()), DOCUMENT));
+    }
+
+    function _tree() private returns (MerkleSum.Node[][] memory) {
+        MerkleSum.Node[] memory leaves = new MerkleSum.Node[](129);
+        for (uint256 j = 0; j < 129; ++j) {
+            bytes memory leaf = updateLeaf(j, 256);
+            leaves[j] = MerkleSum.leaf(leaf);
+            _parts[j / 64] = bytes.concat(_parts[j / 64], leaf);
+        }
+        return Trees.sums(leaves, TREE_DEPTH);
+    }
+
+    function _deliver(RoundId round, MerkleSum.Node[][] memory tree, uint256 part) private {
+        bytes32 root = tree[TREE_DEPTH][0].hash;
+        bytes memory siblings = Trees.path(tree, 6, part);
+        bytes memory values = _parts[part];
+        vm.prank(alice.addr);
+        availability.deliver(round, root, _layout(), DOCUMENT, part, values, siblings);
+    }
+
+    function test_deliver_takesAllPartsThatHaveALeaf() public {
+        vm.stopPrank();
+        MerkleSum.Node[][] memory tree = _tree();
+        RoundId round = open();
+        for (uint256 part = 0; part < 3; ++part) {
+            _deliver(round, tree, part);
+        }
+        bytes32 root = tree[TREE_DEPTH][0].hash;
+        vm.assertEq(uint256(availability.deliveries(round, alice.addr, root).missing), 0, "none is missing");
+    }
+
+    /// @notice An honest coordinator can't compute the root of such a tree: it must not pay for leaving it out.
+    function test_deliver_failsWithSomethingBehindTheLastLeaf() public {
+        vm.stopPrank();
+        MerkleSum.Node[][] memory tree = _tree();
+        tree[6][3] = MerkleSum.Node(keccak256("of what nobody knows"), 0, 0);
+        Trees.rehash(tree, 7);
+        Trees.rehash(tree, 8);
+        RoundId round = open();
+        _deliver(round, tree, 0);
+        _deliver(round, tree, 1);
+        vm.expectRevert(abi.encodeWithSelector(IDataAvailability.DataAvailabilityInvalidPadding.selector, 129, 0));
+        _deliver(round, tree, 2);
+        _leaveOut(round, tree[TREE_DEPTH][0]);
+    }
+
+    function _leaveOut(RoundId round, MerkleSum.Node memory root) private {
+        IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);
+        (commitment.updateRoot, commitment.sumSquares) = (root.hash, root.squares);
+        vm.prank(alice.addr);
+        ledger.commitUpdate(commitment);
+        commitOwn(bob, round);
+        skipCommitWindow(round);
+        uint32[] memory weights = new uint32[](2);
+        weights[1] = 1;
+        IRoundLedger.Anchor memory anchor = anchorWith(round, weights);
+        anchor.delivered = 2;
+        vm.prank(coordinator.addr);
+        ledger.anchor(round, anchor);
+        IJudge.Entry[] memory entries = new IJudge.Entry[](2);
+        IRoundLedger.Commitment memory second = commitmentOf(bob.addr, round);
+        (entries[0].contributor, entries[0].updateRoot) = (alice.addr, root.hash);
+        (entries[1].contributor, entries[1].updateRoot) = (bob.addr, second.updateRoot);
+        (entries[0].sumSquares, entries[1].sumSquares) = (root.squares, second.sumSquares);
+        (entries[0].numExamples, entries[1].numExamples) = (600, 600);
+        (entries[0].bundleHash, entries[1].bundleHash) = (keccak256("bundle"), keccak256("bundle"));
+        vm.expectRevert(abi.encodeWithSelector(IDataAvailability.DataAvailabilityNotCensored.selector, 0));
+        availability.proveCensored(round, anchor, entries, 0);
+    }
+}
+
 /// @notice The verdicts of a crowd don't fit into a transaction.
 contract DataAvailabilityCrowdTest is FraudWorld {
     function policy() internal view override returns (IRoundLedger.Policy memory made) {

@@ -91,6 +91,36 @@ contract FraudProofsTest is FraudWorld {
         assertSlashed(world);
     }
 
+    /// @notice Nobody can open what is behind the last leaf, but the path of the last leaf shows it.
+    function test_proveAggregate_findsWhatIsBehindTheLastLeaf() public {
+        World memory world = invent(3);
+        compute(world);
+        _hide(MerkleTree.Kind.Aggregate, world.aggregateTree);
+        seal(world);
+        publish(world);
+        _proveAggregate(world, LEAVES - 1);
+        assertSlashed(world);
+    }
+
+    /// @dev Put a hash of which nobody knows more over the last two places.
+    function _hide(MerkleTree.Kind kind, bytes32[][] memory tree) private pure {
+        tree[1][3] = keccak256("of what nobody knows");
+        tree[2][1] = MerkleTree.parent(kind, tree[1][2], tree[1][3]);
+        tree[3][0] = MerkleTree.parent(kind, tree[2][0], tree[2][1]);
+    }
+
+    /// forge-config: default.fuzz.runs = 4
+    function testFuzz_proveOuterStep_findsWhatIsBehindTheLastLeaf(bool inTheta) public {
+        World memory world = invent(3);
+        compute(world);
+        if (inTheta) _hide(MerkleTree.Kind.Theta, world.nextThetaTree);
+        else _hide(MerkleTree.Kind.Momentum, world.nextMomentumTree);
+        seal(world);
+        publish(world);
+        fraud.proveOuterStep(caseOf(world), LEAVES - 1, stepOf(world, LEAVES - 1));
+        assertSlashed(world);
+    }
+
     function test_proveAggregate_findsAPlaceThatShouldBeEmpty() public {
         World memory world = invent(3);
         compute(world);
@@ -294,6 +324,35 @@ contract FraudProofsTest is FraudWorld {
         _proveUpdate(world, faultAt(world, 2, 0, leaf));
     }
 
+    /// @notice Nobody can open what is behind the last leaf, but the path of the last leaf shows it.
+    function test_proveUpdate_findsWhatIsBehindTheLastLeaf() public {
+        World memory world = invent(6);
+        world.updateTrees[0][1][3] = MerkleSum.Node(keccak256("of what nobody knows"), 0, 1);
+        Trees.rehash(world.updateTrees[0], 2);
+        Trees.rehash(world.updateTrees[0], 3);
+        _withTree(world);
+        _proveUpdate(world, faultAt(world, 0, 0, LEAVES - 1));
+    }
+
+    function test_proveUpdate_findsSumsOfWhatHasNoLeaf() public {
+        World memory world = invent(6);
+        world.updateTrees[0][1][3].squares = 1;
+        Trees.rehash(world.updateTrees[0], 2);
+        Trees.rehash(world.updateTrees[0], 3);
+        _withTree(world);
+        _proveUpdate(world, faultAt(world, 0, 1, 2));
+    }
+
+    /// @notice Two nodes that claim so much that their sum runs over can be opened all the same.
+    function test_proveUpdate_findsClaimsThatRunOver() public {
+        World memory world = invent(6);
+        MerkleSum.Node[][] memory tree = world.updateTrees[0];
+        (tree[2][0].absolute, tree[2][1].absolute) = (1 << 63, 1 << 63);
+        tree[3][0].hash = MerkleSum.hashParent(tree[2][0], tree[2][1]);
+        _withTree(world);
+        _proveUpdate(world, faultAt(world, 0, 2, 0));
+    }
+
     function test_proveUpdate_findsAByteThatNoCoordinateHas() public {
         World memory world = invent(6);
         bytes memory values = world.updates[0][3];
@@ -478,6 +537,35 @@ contract FraudProofsTest is FraudWorld {
     function test_proveHeader_findsAnExponentTooLow() public {
         World memory world = invent(16);
         _wrongHeader(world, headerOf(world.round, abi.encodePacked(int8(0), int8(-41), int8(0), int8(0))));
+    }
+
+    /// @notice What does not decode is no header: were a proof to revert on it, any outer step could hide behind it.
+    function test_proveHeader_findsBytesThatDoNotDecode() public {
+        World memory world = invent(17);
+        bytes memory header = headerOf(world.round, exponents());
+        // A bit outside of the round's number.
+        header[0] = 0x01;
+        _wrongHeader(world, header);
+        world = invent(17);
+        world.header = "no header at all";
+        compute(world);
+        publish(world);
+        fraud.proveHeader(caseOf(world), world.header);
+        assertPhase(world.round, IRoundLedger.Phase.Slashed, "void");
+    }
+
+    /// @notice Two encodings of the same fields are two hashes, and only one of them is the round's.
+    function test_proveHeader_findsAnotherEncodingOfTheSame() public {
+        World memory world = invent(18);
+        _wrongHeader(world, bytes.concat(headerOf(world.round, exponents()), bytes32(0)));
+        world = invent(18);
+        world.header = headerOf(world.round, exponents());
+        // Behind the last exponent.
+        world.header[world.header.length - 1] = 0x01;
+        compute(world);
+        publish(world);
+        fraud.proveHeader(caseOf(world), world.header);
+        assertPhase(world.round, IRoundLedger.Phase.Slashed, "void");
     }
 
     function test_proveHeader_needsTheRoundsHeader() public {

@@ -36,6 +36,22 @@ library MerkleTree {
         return node;
     }
 
+    /// @notice Whether all places behind the last leaf are empty, as far as a path shows: each sibling that holds nothing
+    /// else must be the empty node of its level. The path of the last leaf shows all of them.
+    /// @param leaves Leaves of the tree; those of the manifest.
+    function endsEmpty(Kind kind, uint256 leaves, uint256 index, bytes32[] memory siblings)
+        internal
+        pure
+        returns (bool)
+    {
+        bytes32 empty = bytes32(0);
+        for (uint256 level = 0; level < siblings.length; ++level) {
+            if (((index >> level) ^ 1) << level >= leaves && siblings[level] != empty) return false;
+            empty = parent(kind, empty, empty);
+        }
+        return true;
+    }
+
     /// @notice The root that stands for a whole state.
     function stateRoot(bytes32 manifestHash, bytes32 thetaRoot, bytes32 momentumRoot) internal pure returns (bytes32) {
         return keccak256(abi.encodePacked(bytes1(0x08), manifestHash, thetaRoot, momentumRoot));

@@ -127,8 +127,33 @@ library Openings {
         }
         // No honest tree comes near 2^64, and the wide sums can't run over; a hash over cut sums would not be a node's.
         root.hash = hash;
-        root.absolute = _narrow(absolute);
+        // Nothing binds the root's sum of |q|: if two nodes below it claim too much together, they must open all the same,
+        // or nobody could show that they are wrong.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        root.absolute = uint64(absolute);
         root.squares = _narrow(squares);
+    }
+
+    /// @notice Whether all places behind the last leaf are empty, as far as a path shows: each sibling that holds nothing
+    /// else must be the empty node of its level. The path of the last leaf shows all of them.
+    /// @param leaves Leaves of the tree; those of the manifest.
+    /// @param level Level of the node that the path starts from.
+    /// @param siblings A path that was climbed.
+    function endsEmpty(uint256 leaves, uint256 level, uint256 index, bytes calldata siblings)
+        internal
+        pure
+        returns (bool)
+    {
+        MerkleSum.Node memory empty;
+        uint256 height = level + siblings.length / SIBLING_BYTES;
+        for (uint256 at = 0; at < height; ++at) {
+            if (at >= level && ((index >> (at - level)) ^ 1) << at >= leaves) {
+                bytes calldata sibling = siblings[SIBLING_BYTES * (at - level):SIBLING_BYTES * (at - level + 1)];
+                if (bytes32(sibling[:32]) != empty.hash || bytes16(sibling[32:]) != 0) return false;
+            }
+            empty.hash = MerkleSum.hashParent(empty, empty);
+        }
+        return true;
     }
 
     /// @notice Add `weight` times an update's leaf to an aggregate's leaf of 1024 bytes.
