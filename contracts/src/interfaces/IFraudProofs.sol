@@ -77,8 +77,8 @@ interface IFraudProofs is IJudge {
     /// @param entry Number of the entry.
     function proveWeight(Case calldata case_, Entry[] calldata entries, uint256 entry) external;
 
-    /// @notice Prove that the header is not the round's: another number, manifest, base, policy, width or seed, or not
-    /// one exponent a tensor from -40 to 4.
+    /// @notice Prove that the header is not the round's: another number, manifest, base, policy, width or seed, not
+    /// one exponent a tensor from -40 to 4, or bytes that are not the encoding of these.
     /// @dev Exponents that are wrong within that range are found by an audit, not by this proof.
     function proveHeader(Case calldata case_, bytes calldata header) external;
 }
