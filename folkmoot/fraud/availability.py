@@ -19,7 +19,7 @@ import numpy as np
 from folkmoot.arrays import U8
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.fixed_point import LEAF
-from folkmoot.fraud.case import Case
+from folkmoot.fraud.case import Case, unopened
 from folkmoot.fraud.trees import plain_tree, raw_update_tree, sum_siblings
 from folkmoot.hashing import keccak
 from folkmoot.manifest import Manifest
@@ -117,7 +117,7 @@ def demand_call(case: Case, manifest: Manifest | None, what: What, entry: int = 
             remedy="Leaves are numbered from 0.",
             code="no-such-place",
         )
-    brought = (case.round, anchor, manifest.layout, keccak(manifest.to_json()))
+    brought = case.brought(manifest)
     if what is not What.UPDATE:
         return Call("demandLeaf", (brought, int(what), place))
     if not 0 <= entry < len(case.entries):
@@ -132,11 +132,7 @@ def demand_call(case: Case, manifest: Manifest | None, what: What, entry: int = 
             remedy="Choose an entry that was delivered; `folkmoot why` shows them.",
             code="not-delivered",
         )
-    entries = [
-        (e.contributor, e.update_root, e.sum_squares, e.num_examples, e.bundle_hash, b"", 0, 0, b"")
-        for e in case.entries
-    ]
-    return Call("demandUpdate", (brought, entries, entry, place))
+    return Call("demandUpdate", (brought, unopened(case.entries), entry, place))
 
 
 def answer_call(

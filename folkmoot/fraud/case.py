@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from folkmoot.commitment import Commitment
+from folkmoot.hashing import keccak
 from folkmoot.header import RoundHeader, derive_seed
+from folkmoot.manifest import Manifest
 from folkmoot.policy import Policy
 from folkmoot.round import Anchor
 
@@ -34,6 +37,30 @@ class Kind(StrEnum):
     """A leaf of the aggregate is not the sum of the updates' leaves."""
     OUTER_STEP = "outer-step"
     """A leaf of the new state is not the outer step of the base's."""
+
+
+class Committed(Protocol):
+    """What is known of a commitment wherever it comes from: an event, or a file."""
+
+    @property
+    def contributor(self) -> str:
+        """Its account."""
+
+    @property
+    def update_root(self) -> bytes:
+        """Root of the update's tree, 32 bytes."""
+
+    @property
+    def sum_squares(self) -> int:
+        """Sum of ``q^2``, as it was said."""
+
+    @property
+    def num_examples(self) -> int:
+        """Number of examples, as it was said."""
+
+    @property
+    def bundle_hash(self) -> bytes:
+        """Hash of the bundle, 32 bytes."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +104,31 @@ class Case:
             exponents,
         )
 
+    def brought(self, manifest: Manifest) -> tuple[Any, ...]:
+        """Return what a judge asks for about a round in most calls, as `IJudge.Case`."""
+        return self.round, self.anchor.abi_tuple(), manifest.layout, keccak(manifest.to_json())
+
     def delivered(self, entry: int) -> bool:
         """Whether the anchor says that an entry's update arrived."""
         return bool(self.anchor.delivered >> entry & 1)
+
+
+def unopened(commits: Iterable[Committed]) -> list[tuple[Any, ...]]:
+    """Return entries as `IJudge.Entry`, without a leaf of their updates."""
+    return [
+        (
+            made.contributor,
+            made.update_root,
+            made.sum_squares,
+            made.num_examples,
+            made.bundle_hash,
+            b"",
+            0,
+            0,
+            b"",
+        )
+        for made in commits
+    ]
 
 
 @dataclass(frozen=True)

@@ -6,32 +6,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from web3.logs import DISCARD
-
 from folkmoot.chain.amounts import format_amount, format_time
 from folkmoot.chain.client import Chain
 from folkmoot.chain.rpc import Phase
 from folkmoot.errors import InputError
+from folkmoot.fraud import judges
 from folkmoot.fraud.availability import Call, Status
+from folkmoot.fraud.judges import Asked
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A demand that was made."""
-
-    demand: int
-    """Its number."""
-    answer_by: int
-    """Unix time until which it can be answered."""
-    deposit: int
-    """What it cost until it is answered, units of 1e-18 tokens."""
-    transaction: str
-    """Hash of its transaction."""
-    gas: int
-    """Gas that it took."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +47,7 @@ def ask(chain: Chain, call: Call, account: LocalAccount) -> Asked:
 
     Raises:
         InputError: ``balance-too-low``: the account has not the tokens of the deposit.
+        ChallengeFailed: The round can't be challenged any more.
         ChainError: The contract refuses, or the endpoint failed.
     """
     deposit = deposit_of(chain)
@@ -73,18 +58,7 @@ def ask(chain: Chain, call: Call, account: LocalAccount) -> Asked:
             remedy="Send the account some tokens.",
             code="balance-too-low",
         )
-    contract = chain.data_availability
-    if chain.allowance(account.address, contract.address) < deposit:
-        chain.send(chain.token.functions.approve(contract.address, deposit), account)
-    receipt = chain.send(contract.get_function_by_name(call.function)(*call.arguments), account)
-    (made,) = contract.events.Demanded().process_receipt(receipt, errors=DISCARD)
-    return Asked(
-        int(made["args"]["demand"]),
-        int(made["args"]["answerBy"]),
-        deposit,
-        receipt["transactionHash"].to_0x_hex(),
-        receipt["gasUsed"],
-    )
+    return judges.demand(chain.rpc, chain.deployment, chain.data_availability.address, call, account)
 
 
 def settle(chain: Chain, demand: int, account: LocalAccount) -> Settled:

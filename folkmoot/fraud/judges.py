@@ -10,8 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eth_abi.abi import decode
 
@@ -20,7 +19,8 @@ from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.rpc import Rpc
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.fraud import proof as proofs
-from folkmoot.fraud.case import Case, Demand, Dispute
+from folkmoot.fraud.availability import Call, Status, What, demand_call
+from folkmoot.fraud.case import Case, Demand, Dispute, unopened
 from folkmoot.fraud.challenge import judges as judges_of
 from folkmoot.fraud.challenge import transact
 from folkmoot.fraud.examine import Finding
@@ -39,18 +39,30 @@ MOST_REASON = 500
 
 _AVAILABILITY, _DISPUTES, _FAULTS = "DataAvailability", "Disputes", "ContributorFaults"
 _DEMAND_TYPE = "(uint64,uint40,uint8,uint8,bool,uint8,address,uint64,bytes32)"
-_FILES = {"header": 4, "verdicts": 5, "artifacts": 6}  # IDataAvailability.What
-_LEAVES = {"aggregate": 1, "state": 2}
+_WHAT = {
+    "update": What.UPDATE,
+    "aggregate": What.AGGREGATE,
+    "state": What.THETA,
+    "header": What.HEADER,
+    "verdicts": What.VERDICTS,
+    "artifacts": What.ARTIFACTS,
+}
 
 
-class Status(IntEnum):
-    """Where a demand stands, as `IDataAvailability.Status`."""
+@dataclass(frozen=True)
+class Asked:
+    """A demand that was made."""
 
-    NONE = 0
-    OPEN = 1
-    ANSWERED = 2
-    CONVICTED = 3
-    RETURNED = 4
+    demand: int
+    """Its number."""
+    answer_by: int
+    """Unix time until which it can be answered."""
+    deposit: int
+    """What it cost until it is answered, units of 1e-18 tokens."""
+    transaction: str
+    """Hash of its transaction."""
+    gas: int
+    """Gas that it took."""
 
 
 @dataclass(frozen=True)
@@ -98,38 +110,39 @@ def find_judges(rpc: Rpc, policy: Policy) -> Judges:
 
 def demandable(finding: Finding) -> Demand | None:
     """Return the first thing that is missing and can be demanded: of this round, not of its base."""
-    kinds = {*_FILES, *_LEAVES, "update"}
-    return next((demand for demand in finding.demands if demand.what in kinds), None)
+    case = finding.case
+    return next(
+        (
+            demand
+            for demand in finding.demands
+            if demand.what in _WHAT and (demand.entry is None or case.delivered(demand.entry))
+        ),
+        None,
+    )
 
 
-def demand(
-    rpc: Rpc, deployment: Deployment, judge: str, finding: Finding, wanted: Demand, account: LocalAccount
-) -> int:
-    """Demand a missing file, or one leaf of what is missing: which, nobody can foresee. Costs the deposit.
+def call_of(finding: Finding, wanted: Demand) -> Call:
+    """Return the demand of a missing file, or of one leaf of what is missing: which, nobody can foresee."""
+    manifest = finding.material.manifest
+    place = secrets.randbelow(manifest.leaves)
+    return demand_call(finding.case, manifest, _WHAT[wanted.what], wanted.entry or 0, place)
 
-    Returns:
-        The number of the demand.
+
+def demand(rpc: Rpc, deployment: Deployment, judge: str, call: Call, account: LocalAccount) -> Asked:
+    """Send a demand, with the deposit.
 
     Raises:
         ChainError: it could not be sent, or was refused.
+        ChallengeFailed: the round can't be challenged any more.
     """
-    _allow(rpc, deployment, judge, account)
-    case, place = proofs.case_of(finding), secrets.randbelow(finding.material.manifest.leaves)
-    function: str
-    arguments: tuple[Any, ...]
-    if wanted.what in _FILES:
-        function = "demandFile"
-        arguments = (finding.case.round, finding.case.anchor.abi_tuple(), _FILES[wanted.what])
-    elif wanted.what == "update":
-        function = "demandUpdate"
-        arguments = (case, proofs.entries_of(finding), wanted.entry, place)
-    else:
-        function = "demandLeaf"
-        arguments = (case, _LEAVES[wanted.what], place)
-    receipt = transact(rpc.url, account, _AVAILABILITY, judge, function, *arguments)
+    deposit = _allow(rpc, deployment, judge, account)
+    receipt = transact(rpc.url, account, _AVAILABILITY, judge, call.function, *call.arguments)
     for log in receipt["logs"]:
         if log["address"].lower() == judge.lower() and bytes(log["topics"][0]) == _topic("Demanded"):
-            return int.from_bytes(bytes(log["topics"][1]), "big")
+            number = int.from_bytes(bytes(log["topics"][1]), "big")
+            _, answer_by = status_of(rpc, judge, number)
+            transaction = receipt["transactionHash"].to_0x_hex()
+            return Asked(number, answer_by, deposit, transaction, receipt["gasUsed"])
     raise RpcError(
         f"The RPC endpoint {rpc.url} sent a receipt of a demand without its event.",
         remedy="Use another endpoint.",
@@ -193,7 +206,7 @@ def censored(rpc: Rpc, judge: str, case: Case) -> int | None:
 def prove_censored(rpc: Rpc, judge: str, finding: Finding, entry: int, account: LocalAccount) -> str:
     """Void a round in which a delivered update was left out; return the transaction's hash."""
     case = finding.case
-    arguments = (case.round, case.anchor.abi_tuple(), proofs.entries_of(finding), entry)
+    arguments = (case.round, case.anchor.abi_tuple(), unopened(case.entries), entry)
     receipt = transact(rpc.url, account, _AVAILABILITY, judge, "proveCensored", *arguments)
     return str(receipt["transactionHash"].to_0x_hex())
 
@@ -220,8 +233,9 @@ def dispute(
 
 def prove_false_tree(rpc: Rpc, judge: str, finding: Finding, entry: int, account: LocalAccount) -> str:
     """Take stake from a contributor whose update tree is none; return the transaction's hash."""
-    number, _, layout, document = proofs.case_of(finding)
-    arguments = (number, layout, document, proofs.entries_of(finding), proofs.fault_of(finding, entry))
+    number, _, layout, document = finding.case.brought(finding.material.manifest)
+    entries, fault = unopened(finding.case.entries), proofs.fault_of(finding, entry)
+    arguments = (number, layout, document, entries, fault)
     receipt = transact(rpc.url, account, _FAULTS, judge, "proveFalseTree", *arguments)
     return str(receipt["transactionHash"].to_0x_hex())
 
@@ -230,7 +244,7 @@ def prove_replay(
     rpc: Rpc, judge: str, told: Mapping[int, Told], replay: Replay, account: LocalAccount
 ) -> str:
     """Take stake from a contributor that sent an earlier round's update; return the transaction's hash."""
-    copies, earlier = _bare(told[replay.round]), _bare(told[replay.earlier])
+    copies, earlier = unopened(told[replay.round].commits), unopened(told[replay.earlier].commits)
     arguments = (replay.round, copies, replay.entry, replay.earlier, earlier, replay.earlier_entry)
     receipt = transact(rpc.url, account, _FAULTS, judge, "proveReplay", *arguments)
     return str(receipt["transactionHash"].to_0x_hex())
@@ -242,19 +256,13 @@ def least_replay(rpc: Rpc, judge: str) -> int:
     return int(least)
 
 
-def _bare(told: Told) -> list[tuple[Any, ...]]:
-    return [
-        (c.contributor, c.update_root, c.sum_squares, c.num_examples, c.bundle_hash, b"", 0, 0, b"")
-        for c in told.commits
-    ]
-
-
-def _allow(rpc: Rpc, deployment: Deployment, judge: str, account: LocalAccount) -> None:
-    """Let a judge take its deposit."""
+def _allow(rpc: Rpc, deployment: Deployment, judge: str, account: LocalAccount) -> int:
+    """Let a judge take its deposit; return that."""
     (deposit,) = rpc.read(judge, "deposit()", ["uint256"])
     (allowed,) = rpc.read(deployment.token, "allowance(address,address)", ["uint256"], account.address, judge)
     if allowed < deposit:
         transact(rpc.url, account, "MootToken", deployment.token, "approve", judge, deposit)
+    return int(deposit)
 
 
 def _topic(name: str) -> bytes:

@@ -26,7 +26,7 @@ from folkmoot.arrays import I64
 from folkmoot.chain import packaged
 from folkmoot.errors import InputError
 from folkmoot.fixed_point import LEAF
-from folkmoot.fraud.case import Kind, Suspicion
+from folkmoot.fraud.case import Kind, Suspicion, unopened
 from folkmoot.fraud.examine import BY_RULE, Finding, faulty_leaf
 from folkmoot.fraud.gram import Lie, members_of
 from folkmoot.fraud.trees import sum_siblings
@@ -107,7 +107,7 @@ def prove(finding: Finding, suspicion: Suspicion, place: int | None = None) -> P
             code="no-such-place",
         )
     function, arguments = BUILDERS[suspicion.kind](finding, chosen)
-    return Proof(suspicion.kind, case.round, chosen, function, (case_of(finding), *arguments))
+    return Proof(suspicion.kind, case.round, chosen, function, (case.brought(manifest), *arguments))
 
 
 Call = tuple[str, tuple[Any, ...]]
@@ -119,11 +119,11 @@ def _header(finding: Finding, place: int) -> Call:
 
 
 def _weight(finding: Finding, place: int) -> Call:
-    return "proveWeight", (entries_of(finding), place)
+    return "proveWeight", (unopened(finding.case.entries), place)
 
 
 def _update(finding: Finding, place: int) -> Call:
-    return "proveUpdate", (entries_of(finding), fault_of(finding, place))
+    return "proveUpdate", (unopened(finding.case.entries), fault_of(finding, place))
 
 
 def fault_of(finding: Finding, place: int) -> tuple[Any, ...]:
@@ -151,7 +151,7 @@ def fault_of(finding: Finding, place: int) -> tuple[Any, ...]:
 def _aggregate(finding: Finding, place: int) -> Call:
     claimed = _opening(_have(finding.aggregate_tree), place)
     hints = _hints(finding, place) if place < finding.material.manifest.leaves else b""
-    return "proveAggregate", (entries_of(finding, place), place, claimed, hints)
+    return "proveAggregate", (opened_at(finding, place), place, claimed, hints)
 
 
 def _outer_step(finding: Finding, place: int) -> Call:
@@ -254,40 +254,19 @@ def contract_of(kind: Kind) -> str:
 # Parts of call data
 
 
-def case_of(finding: Finding) -> tuple[Any, ...]:
-    """Return what every proof starts from, as `IJudge.Case`."""
+def opened_at(finding: Finding, place: int) -> list[tuple[Any, ...]]:
+    """Return all entries as `IJudge.Entry`; those that count with their leaf at a place, if a leaf is there."""
     case, manifest = finding.case, finding.material.manifest
-    return case.round, case.anchor.abi_tuple(), manifest.layout, keccak(manifest.to_json())
-
-
-def entries_of(finding: Finding, place: int | None = None) -> list[tuple[Any, ...]]:
-    """Return all entries; those that count with their leaf at a place, if one is given and a leaf is there."""
-    found = []
-    for index, (entry, weight) in enumerate(
-        zip(finding.case.entries, finding.case.anchor.weights, strict=True)
-    ):
-        opened: tuple[Any, ...] = (b"", 0, 0, b"")
-        if place is not None and place < finding.material.manifest.leaves and weight:
-            tree, update = finding.trees.tree(index), finding.material.updates[index]
-            if tree is None or update is None:
-                raise InputError(f"The update of entry {index} is not there.", code="update-missing")
-            _, absolute, squares = tree.levels[0].node(place)
-            opened = (
-                update.read(place, place + 1).tobytes(),
-                absolute,
-                squares,
-                sum_siblings(tree, place),
-            )
-        found.append(
-            (
-                entry.contributor,
-                entry.update_root,
-                entry.sum_squares,
-                entry.num_examples,
-                entry.bundle_hash,
-                *opened,
-            )
-        )
+    found = unopened(case.entries)
+    for index, weight in enumerate(case.anchor.weights):
+        if not weight or place >= manifest.leaves:
+            continue
+        tree, update = finding.trees.tree(index), finding.material.updates[index]
+        if tree is None or update is None:
+            raise InputError(f"The update of entry {index} is not there.", code="update-missing")
+        _, absolute, squares = tree.levels[0].node(place)
+        leaf = update.read(place, place + 1).tobytes()
+        found[index] = (*found[index][:5], leaf, absolute, squares, sum_siblings(tree, place))
     return found
 
 

@@ -13,6 +13,7 @@ from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.rpc import Phase, Rpc
 from folkmoot.errors import ChainError, ContractRefused
 from folkmoot.fraud import judges
+from folkmoot.fraud.availability import Status
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.challenge import ChallengeFailed
 from folkmoot.fraud.examine import Finding
@@ -70,8 +71,8 @@ class Recourse:
         if judge is None:
             return
         try:
-            made = judges.demand(rpc, self.deployment, judge, finding, wanted, account)
-        except ChainError as error:
+            made = judges.demand(rpc, self.deployment, judge, judges.call_of(finding, wanted), account).demand
+        except (ChainError, ChallengeFailed) as error:
             self.log("demand-failed", f"Round {number}: {error.message}", round=number, code=error.code)
             return
         self.journal.note(number, replace(one, demands=[made], made=one.made + 1))
@@ -105,10 +106,10 @@ class Recourse:
         number, one = case.round, self.journal.rounds[case.round]
         demand = one.demands[0]
         status, answer_by = judges.status_of(rpc, judge, demand)
-        if status == judges.Status.OPEN and record.told[number].phase != Phase.ANCHORED:
+        if status == Status.OPEN and record.told[number].phase != Phase.ANCHORED:
             judges.release(rpc, judge, demand, account)
-            status = judges.Status.RETURNED
-        if status == judges.Status.OPEN:
+            status = Status.RETURNED
+        if status == Status.OPEN:
             if record.time < answer_by:
                 return
             transaction = judges.prove_withheld(rpc, judge, demand, account)
@@ -118,7 +119,7 @@ class Recourse:
             self.log("proven", text, round=number, kind="withheld", place=demand, transaction=transaction)
             self.journal.note(number, replace(one, result="proven", transaction=transaction, demands=[]))
             return
-        if status == judges.Status.ANSWERED:
+        if status == Status.ANSWERED:
             self.journal.store(judges.answer(rpc, judge, demand, self.deployment.block))
             followed.answered.append(number)
         text = f"Demand {demand} of round {number} is {status.name.lower()}."
