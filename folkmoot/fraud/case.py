@@ -174,7 +174,7 @@ class Dispute:
     """Something that is wrong and that no contract can see so far: a matter for a vote."""
 
     what: str
-    """`weight`, `header`, `exponents`, `delivered`, `aggregate`, `state`, `verdicts`, `artifacts`, `outcome` or
+    """`weight`, `exponents`, `delivered`, `aggregate`, `state`, `verdicts`, `artifacts`, `outcome` or
     `gram-root`."""
     text: str
     """What differs, in one sentence."""

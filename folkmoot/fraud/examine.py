@@ -216,9 +216,9 @@ def _check_header(finding: Finding) -> None:
         return
     try:
         finding.header = RoundHeader.decode(published)
-    except InputError as error:
+    except InputError as error:  # its hash is what the ledger has, so that nothing else can be shown for it
         text = f"The header of round {case.round} is none. {error.message}"
-        finding.disputes.append(Dispute("header", text, "a header", "0x" + published.hex()))
+        finding.suspicions.append(Suspicion(Kind.HEADER, 0, text, (0,)))
         return
     if expected is not None:
         text = f"Round {case.round} was opened with other exponents than those that round {case.base} left."

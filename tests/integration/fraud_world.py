@@ -404,6 +404,18 @@ def play_wrong_header(world: World, names: list[str]) -> int:
     return _play_header(world, names, seed=keccak(b"a seed of my choice"))
 
 
+def play_no_header(world: World, names: list[str]) -> int:
+    """Play a round that was opened with bytes that are no header, which are published."""
+    garbage = b"no header at all"
+    number = world.open(header_hash=keccak(garbage))
+    world.commit(number, names)
+    world.anchor(
+        number,
+        lambda world, outcome: replace(outcome.anchor, artifacts_hash=sealed(world, outcome, header=garbage)),
+    )
+    return number
+
+
 def play_wrong_exponents(world: World, names: list[str]) -> int:
     """Play a round that was opened with exponents that the base did not leave: a header all the same."""
     return _play_header(world, names, exponents=(-11, -11, -11))

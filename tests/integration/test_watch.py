@@ -143,6 +143,7 @@ PROVABLE = {
     "false-norm": (lambda world: lies.play_false_norm(world, NAMES), "update", 2),
     "bad-padding": (lambda world: lies.play_bad_padding(world, NAMES), "update", 2),
     "header": (lambda world: lies.play_wrong_header(world, NAMES), "header", 0),
+    "no-header": (lambda world: lies.play_no_header(world, NAMES), "header", 0),
 }
 
 
