@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import { AccessControl } from "@openzeppelin/contracts/access/AccessControl.sol";
 import { EIP712 } from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import { MessageHashUtils } from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 
 import { IModelRegistry } from "./interfaces/IModelRegistry.sol";
 import { IMootToken } from "./interfaces/IMootToken.sol";
@@ -20,13 +21,14 @@ import { WeightedSum } from "./libraries/WeightedSum.sol";
 /// chain from the head down to the reported round, plus the open round; it is cancelled there and then, and nothing
 /// half-void is left that could become final later.
 contract RoundLedger is IRoundLedger, EIP712, AccessControl {
-    /// @dev What recording commitments needs of a round and its policy, read once a batch.
+    /// @dev What recording commitments needs of a round and its policy, read once a batch. In whole words: Solidity masks
+    /// a narrower type at every read.
     struct Intake {
-        RoundId round;
-        uint16 entries;
-        uint16 maxContributors;
-        uint64 maxSumSquares;
-        uint128 minStake;
+        uint256 round;
+        uint256 entries;
+        uint256 maxContributors;
+        uint256 maxSumSquares;
+        uint256 minStake;
         bytes32 baseStateRoot;
         bytes32 entriesHash;
         uint256 wordIndex;
@@ -150,19 +152,21 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
 
     /// @inheritdoc IRoundLedger
     function commitUpdates(RoundId round, Commitment[] calldata commitments, bytes[] calldata signatures) external {
-        uint256 count = commitments.length;
-        if (signatures.length != count) revert RoundLedgerLengthMismatch(signatures.length, count);
-        address[] memory contributors = new address[](count);
-        for (uint256 i = 0; i < count; ++i) {
-            contributors[i] = commitments[i].contributor;
+        if (signatures.length != commitments.length) {
+            revert RoundLedgerLengthMismatch(signatures.length, commitments.length);
         }
+        (uint256[] memory stakes, uint32[] memory memberIds) = _membersOf(commitments);
         Intake memory intake = _startIntake(round);
-        (uint256[] memory stakes, uint32[] memory memberIds) = vault.members(contributors);
-        for (uint256 i = 0; i < count; ++i) {
-            Commitment calldata commitment = commitments[i];
+        bytes32 domain = _domainSeparatorV4();
+        for (uint256 i = 0; i < commitments.length; ++i) {
+            Commitment calldata commitment = Commitments.at(commitments, i);
+            // `_membersOf` has checked the width.
+            address contributor = address(uint160(Commitments.word(commitment, 0)));
             bytes32 commitmentHash = Commitments.hash(commitment);
-            _requireSignature(contributors[i], commitmentHash, signatures[i]);
-            _record(intake, commitment, commitmentHash, stakes[i], memberIds[i]);
+            bytes32 digest = MessageHashUtils.toTypedDataHash(domain, commitmentHash);
+            if (!Signatures.isBy(contributor, digest, signatures[i])) revert RoundLedgerInvalidSignature(contributor);
+            (uint256 stake, uint256 memberId) = _memberAt(stakes, memberIds, i);
+            _record(intake, commitment, contributor, commitmentHash, stake, memberId);
         }
         _endIntake(intake);
     }
@@ -174,7 +178,7 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         }
         Intake memory intake = _startIntake(commitment.round);
         (uint256 stake, uint32 memberId) = _member(msg.sender);
-        _record(intake, commitment, Commitments.hash(commitment), stake, memberId);
+        _record(intake, commitment, msg.sender, Commitments.hash(commitment), stake, memberId);
         _endIntake(intake);
     }
 
@@ -183,17 +187,17 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         Round storage round = _rounds[id];
         Policy storage policy = _policies[round.policy];
         _requireAnchorable(id, round, policy.minContributors);
-        _requireSound(anchor_, round.entries);
+        bytes memory encoded = _requireSound(anchor_, round.entries);
         _requireBond(msg.sender, policy.bond);
 
         uint40 challengeDeadline = uint40(block.timestamp) + policy.challengeWindow;
         round.phase = Phase.Anchored;
         round.challengeDeadline = challengeDeadline;
         round.stateRoot = anchor_.stateRoot;
-        round.anchorHash = Commitments.hashAnchor(anchor_);
+        round.anchorHash = keccak256(encoded);
         _head = id;
         ++_pending;
-        emit RoundAnchored(id, anchor_, challengeDeadline);
+        _emitAnchored(id, encoded, challengeDeadline);
     }
 
     /// @inheritdoc IRoundLedger
@@ -398,6 +402,37 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         );
     }
 
+    /// @dev `emit UpdateCommitted(...)`: both topics and four of the five words of its data are in the call data. Of the
+    /// members narrower than a word, `contributor` was checked, `round` and `sumSquares` compared, before.
+    function _emitCommitted(Commitment calldata commitment, uint256 index) private {
+        bytes32 topic = UpdateCommitted.selector;
+        assembly ("memory-safe") {
+            // `numExamples` has 32 bits.
+            if shr(32, calldataload(add(commitment, 0xa0))) { revert(0, 0) }
+            // The 160 bytes after the free memory pointer are scratch: nothing is allocated in between.
+            let pointer := mload(0x40)
+            mstore(pointer, index)
+            calldatacopy(add(pointer, 0x20), add(commitment, 0x60), 0x80)
+            log3(pointer, 0xa0, topic, calldataload(add(commitment, 0x20)), calldataload(commitment))
+        }
+    }
+
+    /// @dev `emit RoundAnchored(id, anchor, challengeDeadline)`, from the anchor's ABI encoding. The event's data are the
+    /// same words after two others, so these take the place of the encoding's length and first word for a moment.
+    function _emitAnchored(RoundId id, bytes memory encoded, uint256 challengeDeadline) private {
+        bytes32 topic = RoundAnchored.selector;
+        uint256 round = RoundId.unwrap(id);
+        assembly ("memory-safe") {
+            // Writes inside of `encoded` alone, and leaves it as it was.
+            let size := mload(encoded)
+            mstore(encoded, 0x40)
+            mstore(add(encoded, 0x20), challengeDeadline)
+            log2(encoded, add(size, 0x20), topic, round)
+            mstore(encoded, size)
+            mstore(add(encoded, 0x20), 0x20)
+        }
+    }
+
     function _startIntake(RoundId id) private view returns (Intake memory intake) {
         Round storage round = _rounds[id];
         if (round.phase != Phase.Open) revert RoundLedgerWrongPhase(id, round.phase, Phase.Open);
@@ -405,7 +440,7 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
             revert RoundLedgerTooLate(id, block.timestamp, round.commitDeadline);
         }
         Policy storage policy = _policies[round.policy];
-        intake.round = id;
+        intake.round = RoundId.unwrap(id);
         intake.entries = round.entries;
         intake.maxContributors = policy.maxContributors;
         intake.maxSumSquares = policy.maxSumSquares;
@@ -416,73 +451,82 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     }
 
     function _endIntake(Intake memory intake) private {
-        Round storage round = _rounds[intake.round];
-        round.entries = intake.entries;
+        RoundId id = _roundOf(intake);
+        Round storage round = _rounds[id];
+        // casting to 'uint16' is safe because `_record` keeps `entries` at most at `maxContributors`
+        // forge-lint: disable-next-line(unsafe-typecast)
+        round.entries = uint16(intake.entries);
         round.entriesHash = intake.entriesHash;
-        _committed[intake.round][intake.wordIndex] = intake.word;
+        _committed[id][intake.wordIndex] = intake.word;
+    }
+
+    function _roundOf(Intake memory intake) private pure returns (RoundId) {
+        // casting to 'uint64' is safe because `_startIntake` has set it from a RoundId
+        // forge-lint: disable-next-line(unsafe-typecast)
+        return RoundId.wrap(uint64(intake.round));
     }
 
     function _record(
         Intake memory intake,
         Commitment calldata commitment,
+        address contributor,
         bytes32 commitmentHash,
         uint256 stake,
-        uint32 memberId
+        uint256 memberId
     ) private {
         _requireAcceptable(intake, commitment, stake);
-        _markCommitted(intake, commitment.contributor, memberId);
-        uint16 index = intake.entries;
-        intake.entries = index + 1;
-        intake.entriesHash = Commitments.append(intake.entriesHash, commitment.contributor, commitmentHash);
-        emit UpdateCommitted(
-            intake.round,
-            commitment.contributor,
-            index,
-            commitment.updateRoot,
-            commitment.sumSquares,
-            commitment.numExamples,
-            commitment.bundleHash
-        );
+        _markCommitted(intake, contributor, memberId);
+        uint256 index = intake.entries;
+        _emitCommitted(commitment, index);
+        unchecked {
+            // `_requireAcceptable` has found it below `maxContributors`, which has 16 bits.
+            intake.entries = index + 1;
+        }
+        intake.entriesHash = Commitments.append(intake.entriesHash, contributor, commitmentHash);
     }
 
     /// @dev Sets the member's bit. The word of the last member stays in memory: neighbours cost no storage access.
-    function _markCommitted(Intake memory intake, address contributor, uint32 memberId) private {
+    function _markCommitted(Intake memory intake, address contributor, uint256 memberId) private {
         uint256 wordIndex = memberId >> 8;
         if (wordIndex != intake.wordIndex) {
-            _committed[intake.round][intake.wordIndex] = intake.word;
+            RoundId id = _roundOf(intake);
+            _committed[id][intake.wordIndex] = intake.word;
             intake.wordIndex = wordIndex;
-            intake.word = _committed[intake.round][wordIndex];
+            intake.word = _committed[id][wordIndex];
         }
         uint256 bit = _bit(memberId);
-        if (intake.word & bit != 0) revert RoundLedgerAlreadyCommitted(intake.round, contributor);
+        if (intake.word & bit != 0) revert RoundLedgerAlreadyCommitted(_roundOf(intake), contributor);
         intake.word |= bit;
     }
 
-    function _bit(uint32 memberId) private pure returns (uint256) {
+    function _bit(uint256 memberId) private pure returns (uint256) {
         // forge-lint: disable-next-line(incorrect-shift)
         return 1 << (memberId & 0xff);
     }
 
+    /// @dev Members are compared as the words that they come in: with bits above its type none passes, and where one
+    /// does not pass Solidity reads it for the error, and reverts without data on such bits.
     function _requireAcceptable(Intake memory intake, Commitment calldata commitment, uint256 stake) private pure {
-        if (commitment.round != intake.round) revert RoundLedgerRoundMismatch(commitment.round, intake.round);
-        if (commitment.baseStateRoot != intake.baseStateRoot) {
+        if (Commitments.word(commitment, 1) != intake.round) {
+            revert RoundLedgerRoundMismatch(commitment.round, _roundOf(intake));
+        }
+        if (Commitments.word(commitment, 2) != uint256(intake.baseStateRoot)) {
             revert RoundLedgerWrongBase(commitment.baseStateRoot, intake.baseStateRoot);
         }
-        if (commitment.updateRoot == bytes32(0)) revert RoundLedgerZeroRoot();
-        if (commitment.sumSquares > intake.maxSumSquares) {
-            revert RoundLedgerNormTooLarge(commitment.contributor, commitment.sumSquares, intake.maxSumSquares);
+        if (Commitments.word(commitment, 3) == 0) revert RoundLedgerZeroRoot();
+        if (Commitments.word(commitment, 4) > intake.maxSumSquares) {
+            // casting to 'uint64' is safe because `_startIntake` has set it from a policy's 64 bits
+            // forge-lint: disable-next-line(unsafe-typecast)
+            uint64 cap = uint64(intake.maxSumSquares);
+            revert RoundLedgerNormTooLarge(commitment.contributor, commitment.sumSquares, cap);
         }
         if (stake < intake.minStake) {
             revert RoundLedgerStakeTooLow(commitment.contributor, stake, intake.minStake);
         }
         if (intake.entries >= intake.maxContributors) {
-            revert RoundLedgerRoundFull(intake.round, intake.maxContributors);
-        }
-    }
-
-    function _requireSignature(address contributor, bytes32 commitmentHash, bytes calldata signature) private view {
-        if (!Signatures.isBy(contributor, _hashTypedDataV4(commitmentHash), signature)) {
-            revert RoundLedgerInvalidSignature(contributor);
+            // casting to 'uint16' is safe because `_startIntake` has set it from a policy's 16 bits
+            // forge-lint: disable-next-line(unsafe-typecast)
+            revert RoundLedgerRoundFull(_roundOf(intake), uint16(intake.maxContributors));
         }
     }
 
@@ -498,9 +542,11 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         if (round.entries < minContributors) revert RoundLedgerTooFewUpdates(id, round.entries, minContributors);
     }
 
-    function _requireSound(Anchor calldata anchor_, uint16 entries) private pure {
+    /// @return encoded The anchor's ABI encoding.
+    function _requireSound(Anchor calldata anchor_, uint16 entries) private pure returns (bytes memory encoded) {
         if (anchor_.weights.length != entries) revert RoundLedgerLengthMismatch(anchor_.weights.length, entries);
-        uint256 sum = Commitments.sumWeights(anchor_.weights);
+        uint256 sum;
+        (encoded, sum) = Commitments.encodeAnchor(anchor_);
         if (sum == 0 || sum > MAX_WEIGHT_SUM) revert RoundLedgerInvalidWeights(sum, MAX_WEIGHT_SUM);
         if (
             anchor_.aggregateRoot == bytes32(0) || anchor_.stateRoot == bytes32(0) || anchor_.verdictHash == bytes32(0)
@@ -575,5 +621,57 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         accounts[0] = account;
         (uint256[] memory stakes, uint32[] memory memberIds) = vault.members(accounts);
         return (stakes[0], memberIds[0]);
+    }
+
+    /// @dev `vault.members` of the contributors. What it returns is laid out as arrays in memory are, so nothing is
+    /// decoded: the two arrays are where the answer was written. An answer of another shape reverts without data.
+    function _membersOf(Commitment[] calldata commitments)
+        private
+        view
+        returns (uint256[] memory stakes, uint32[] memory memberIds)
+    {
+        address vault_ = address(vault);
+        bytes32 selector = IStakeVault.members.selector;
+        assembly ("memory-safe") {
+            // Request and answer are written from the free memory pointer on, which is moved to the answer's end.
+            let request := mload(0x40)
+            mstore(request, selector)
+            mstore(add(request, 0x04), 0x20)
+            mstore(add(request, 0x24), commitments.length)
+            let width := shl(5, commitments.length)
+            let cursor := add(request, 0x44)
+            let end := add(cursor, width)
+            for { let from := commitments.offset } lt(cursor, end) {
+                from := add(from, 0xe0)
+                cursor := add(cursor, 0x20)
+            } {
+                let contributor := calldataload(from)
+                if shr(160, contributor) { revert(0, 0) }
+                mstore(cursor, contributor)
+            }
+            let size := add(0x80, shl(1, width))
+            let sound := staticcall(gas(), vault_, request, sub(end, request), request, size)
+            stakes := add(request, 0x40)
+            memberIds := add(request, add(0x60, width))
+            sound := and(sound, eq(returndatasize(), size))
+            sound := and(sound, eq(mload(stakes), commitments.length))
+            sound := and(sound, eq(mload(memberIds), commitments.length))
+            if iszero(sound) { revert(0, 0) }
+            mstore(0x40, add(request, size))
+        }
+    }
+
+    /// @dev One of the members that `_membersOf` returned, by its place in the batch: the lists are as long.
+    function _memberAt(uint256[] memory stakes, uint32[] memory memberIds, uint256 index)
+        private
+        pure
+        returns (uint256 stake, uint256 memberId)
+    {
+        assembly ("memory-safe") {
+            // Reads two words of lists of which `_membersOf` has checked the length.
+            let place := shl(5, add(index, 1))
+            stake := mload(add(stakes, place))
+            memberId := mload(add(memberIds, place))
+        }
     }
 }

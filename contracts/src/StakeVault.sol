@@ -144,12 +144,30 @@ contract StakeVault is IStakeVault, Votes, AccessControl {
         view
         returns (uint256[] memory stakes, uint32[] memory memberIds)
     {
-        stakes = new uint256[](accounts.length);
-        memberIds = new uint32[](accounts.length);
-        for (uint256 i = 0; i < accounts.length; ++i) {
-            Member memory member = _members[accounts[i]];
-            stakes[i] = member.stake;
-            memberIds[i] = member.id;
+        assembly ("memory-safe") {
+            // The call ends here, so what is written from the free memory pointer on is in nobody's way: the answer's
+            // ABI encoding, in which the arrays are laid out as they are in memory.
+            let answer := mload(0x40)
+            let width := shl(5, accounts.length)
+            stakes := add(answer, 0x40)
+            memberIds := add(answer, add(0x60, width))
+            mstore(answer, 0x40)
+            mstore(add(answer, 0x20), add(0x60, width))
+            mstore(stakes, accounts.length)
+            mstore(memberIds, accounts.length)
+            // A mapping's slot is the hash of key and slot; the first 64 bytes of memory are scratch.
+            mstore(0x20, _members.slot)
+            for { let place := 0 } lt(place, width) { } {
+                let account := calldataload(add(accounts.offset, place))
+                if shr(160, account) { revert(0, 0) }
+                mstore(0x00, account)
+                let member := sload(keccak256(0x00, 0x40))
+                place := add(place, 0x20)
+                // `stake` is the lowest 128 bits of a Member, `id` the next 32.
+                mstore(add(stakes, place), and(member, 0xffffffffffffffffffffffffffffffff))
+                mstore(add(memberIds, place), and(shr(128, member), 0xffffffff))
+            }
+            return(answer, add(0x80, shl(1, width)))
         }
     }
 

@@ -49,6 +49,23 @@ contract RoundLedgerAnchorTest is RoundTest {
         assertHead(round, "head");
     }
 
+    /// @dev The event's data against what Solidity encodes, and the hash with it.
+    function testFuzz_anchor_recordsAnyAnchor(IRoundLedger.Anchor memory anchor, uint32[3] memory given) public {
+        uint32[] memory weights = new uint32[](3);
+        for (uint256 i = 0; i < 3; ++i) {
+            weights[i] = uint32(bound(given[i], 1, 5_000_000));
+        }
+        anchor.weights = weights;
+        vm.assume(anchor.aggregateRoot != 0 && anchor.stateRoot != 0);
+        vm.assume(anchor.verdictHash != 0 && anchor.artifactsHash != 0);
+        skipCommitWindow(round);
+        vm.expectEmit(address(ledger));
+        emit IRoundLedger.RoundAnchored(round, anchor, uint40(block.timestamp) + CHALLENGE_WINDOW);
+        vm.prank(coordinator.addr);
+        ledger.anchor(round, anchor);
+        vm.assertEq(ledger.rounds(round).anchorHash, keccak256(abi.encode(anchor)), "anchor hash");
+    }
+
     function test_anchor_failsForAnotherCoordinator() public {
         skipCommitWindow(round);
         IRoundLedger.Anchor memory anchor = anchorFor(round);

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { RoundId } from "../src/libraries/Types.sol";
 import { RoundTest } from "./utils/RoundTest.sol";
+import { Answering } from "./utils/Twins.sol";
 import { OwnedWallet } from "./utils/Wallets.sol";
 
 /// @notice What a commitment must be, by either way into a round.
@@ -261,6 +262,119 @@ contract RoundLedgerCommitTest is RoundTest {
     }
 
     // What is refused, by both ways.
+
+    /// @dev Call data of `commitUpdate`, with `bits` set in one of the commitment's seven words, and the commitment's hash
+    /// as it is with these bits.
+    function _widened(IRoundLedger.Commitment memory commitment, uint256 member, uint256 bits)
+        private
+        pure
+        returns (uint256[7] memory words, bytes32 commitmentHash)
+    {
+        words = abi.decode(abi.encode(commitment), (uint256[7]));
+        words[member] |= bits;
+        bytes32 typehash = keccak256(
+            "Commitment(address contributor,uint64 round,bytes32 baseStateRoot,bytes32 updateRoot,uint64 sumSquares,uint32 numExamples,bytes32 bundleHash)"
+        );
+        commitmentHash = keccak256(abi.encode(typehash, words));
+    }
+
+    function _digest(bytes32 commitmentHash) private view returns (bytes32) {
+        bytes32 domain = keccak256(
+            abi.encode(
+                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                keccak256("Folkmoot"),
+                keccak256("1"),
+                block.chainid,
+                address(ledger)
+            )
+        );
+        return keccak256(abi.encodePacked("\x19\x01", domain, commitmentHash));
+    }
+
+    /// @dev `commitUpdates` with one commitment of these words, signed by alice.
+    function _signedCall(uint256[7] memory words, bytes32 commitmentHash) private view returns (bytes memory) {
+        bytes[] memory signatures = new bytes[](1);
+        signatures[0] = sign(alice, _digest(commitmentHash));
+        bytes memory tail = abi.encode(signatures);
+        // The head has the lists' offsets; `tail` begins with the offset that the second list has to itself.
+        bytes memory list = new bytes(tail.length - 32);
+        for (uint256 i = 0; i < list.length; ++i) {
+            list[i] = tail[32 + i];
+        }
+        bytes memory head = abi.encode(round, uint256(0x60), uint256(0x160), uint256(1), words);
+        return bytes.concat(IRoundLedger.commitUpdates.selector, head, list);
+    }
+
+    function _refusesWithoutData(bytes memory data) private {
+        vm.prank(alice.addr);
+        (bool success, bytes memory answer) = address(ledger).call(data);
+        vm.assertFalse(success, "bits above the member's type are refused");
+        vm.assertEq(answer.length, 0, "as Solidity refuses them: without data");
+    }
+
+    /// @dev Signed with the bits that are too many, so that the signature is not what fails.
+    function test_commit_failsOnBitsAboveAMembersType() public {
+        IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);
+        uint256[7] memory widths = [uint256(160), 64, 256, 256, 64, 32, 256];
+        for (uint256 member = 0; member < 7; ++member) {
+            for (uint256 bit = widths[member]; bit < 256; bit += 5) {
+                (uint256[7] memory words, bytes32 commitmentHash) = _widened(commitment, member, 1 << bit);
+                _refusesWithoutData(abi.encodePacked(IRoundLedger.commitUpdate.selector, words));
+                _refusesWithoutData(_signedCall(words, commitmentHash));
+            }
+        }
+        (uint256[7] memory sound, bytes32 soundHash) = _widened(commitment, 5, type(uint32).max);
+        (bool success,) = address(ledger).call(_signedCall(sound, soundHash));
+        vm.assertTrue(success, "all bits of the type are fine");
+    }
+
+    /// @dev The call fails before the round is looked at, as it did when Solidity read the contributors.
+    function test_commitUpdates_failsFirstOnAContributorThatIsNone() public {
+        skipCommitWindow(round);
+        (uint256[7] memory words, bytes32 commitmentHash) = _widened(commitmentOf(alice.addr, round), 0, 1 << 160);
+        _refusesWithoutData(_signedCall(words, commitmentHash));
+    }
+
+    function testFuzz_commitUpdates_takesSignaturesWhereverTheyAre(uint256 gap) public {
+        gap = 32 * bound(gap, 0, 9);
+        IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);
+        (uint256[7] memory words,) = _widened(commitment, 0, 0);
+        bytes memory signature = signed(alice, commitment);
+        bytes memory data = bytes.concat(
+            abi.encodePacked(IRoundLedger.commitUpdates.selector),
+            abi.encode(round, uint256(0x60), 0x160 + gap, uint256(1), words),
+            new bytes(gap),
+            abi.encode(uint256(1), uint256(0x40 + gap), uint256(0)),
+            new bytes(gap),
+            bytes32(uint256(65)),
+            signature,
+            new bytes(31)
+        );
+        _expectRecorded(commitment, 0);
+        (bool success,) = address(ledger).call(data);
+        vm.assertTrue(success, "an encoding with gaps is an encoding");
+    }
+
+    /// @dev The ledger takes the vault's answer as it is laid out, so another layout must not pass.
+    function test_commitUpdates_failsOnAnotherAnswerOfTheVault() public {
+        (uint256[7] memory words, bytes32 commitmentHash) = _widened(commitmentOf(alice.addr, round), 0, 0);
+        bytes memory data = _signedCall(words, commitmentHash);
+        vm.etch(address(vault), address(new Answering(1, 1, 0xa0)).code);
+        _refusesWithoutData(data);
+        vm.etch(address(vault), address(new Answering(1, 1, 0xe0)).code);
+        _refusesWithoutData(data);
+        vm.etch(address(vault), address(new Answering(0, 1, 0xc0)).code);
+        _refusesWithoutData(data);
+        vm.etch(address(vault), address(new Answering(1, 2, 0xc0)).code);
+        _refusesWithoutData(data);
+        vm.etch(address(vault), hex"fe");
+        _refusesWithoutData(data);
+        vm.etch(address(vault), "");
+        _refusesWithoutData(data);
+        vm.etch(address(vault), address(new Answering(1, 1, 0xc0)).code);
+        (bool success,) = address(ledger).call(data);
+        vm.assertTrue(success, "the layout of the vault");
+    }
 
     function test_commit_failsTwiceInARound() public {
         IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);

@@ -131,6 +131,42 @@ contract StakeVaultTest is Deployment {
         vm.assertEq(uint256(memberIds[2]), 1, "number of alice");
     }
 
+    /// @dev Against the same answer from the views of one account, encoded by Solidity.
+    function testFuzz_members_isTheAbiEncodingOfStakesAndNumbers(uint128[4] memory amounts, uint256 order) public {
+        Actor[4] memory actors = [alice, bob, carol, treasury];
+        for (uint256 i = 0; i < 4; ++i) {
+            uint256 amount = bound(amounts[i], 1, 5e18);
+            vm.prank(treasury.addr);
+            vault.stake(actors[i].addr, amount);
+        }
+        vm.prank(address(ledger));
+        vault.freeze(bob.addr, type(uint40).max);
+        uint256 count = order % 7;
+        address[] memory accounts = new address[](count);
+        uint256[] memory stakes = new uint256[](count);
+        uint32[] memory memberIds = new uint32[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            uint256 who = uint256(keccak256(abi.encode(order, i))) % 5;
+            accounts[i] = who == 4 ? stranger.addr : actors[who].addr;
+            stakes[i] = vault.stakeOf(accounts[i]);
+            memberIds[i] = who == 4 ? 0 : uint32(who + 1);
+        }
+        (bool success, bytes memory answer) = address(vault).staticcall(abi.encodeCall(IStakeVault.members, (accounts)));
+        vm.assertTrue(success, "any accounts can be asked for");
+        vm.assertEq(answer, abi.encode(stakes, memberIds), "the answer");
+    }
+
+    function test_members_failsOnAnAccountThatIsNone() public view {
+        for (uint256 bit = 160; bit < 256; ++bit) {
+            (bool success, bytes memory answer) = address(vault)
+                .staticcall(
+                    abi.encodePacked(IStakeVault.members.selector, uint256(0x20), uint256(2), uint256(1), 1 << bit)
+                );
+            vm.assertFalse(success, "an address has 160 bits");
+            vm.assertEq(answer.length, 0, "without data");
+        }
+    }
+
     function test_stake_failsOnZeroAmount() public {
         vm.expectRevert(abi.encodeWithSelector(IStakeVault.StakeVaultZeroAmount.selector));
         _stake(alice, 0);

@@ -62,13 +62,13 @@ contract RoundGasTest is RoundTest {
         vm.prank(stranger.addr);
         ledger.commitUpdates(round, commitments, signatures);
         uint256 batch = vm.snapshotGasLastCall("RoundLedger", "commitUpdates, 100 signed");
-        vm.assertLe(batch, 1_900_000, "a batch of 100 signed commitments");
+        vm.assertLe(batch, 1_500_000, "a batch of 100 signed commitments");
 
         skipCommitWindow(round);
         IRoundLedger.Anchor memory anchor = _anchorOf(round);
         vm.prank(coordinator.addr);
         ledger.anchor(round, anchor);
-        vm.assertLe(vm.snapshotGasLastCall("RoundLedger", "anchor, 100 entries"), 210_000, "anchor");
+        vm.assertLe(vm.snapshotGasLastCall("RoundLedger", "anchor, 100 entries"), 150_000, "anchor");
 
         skipChallengeWindow(round);
         ledger.finalize(round);
