@@ -2,7 +2,8 @@
 """What a watcher needs for a round: ``python -m benchmarks.watching [--size 1e7] [--updates 20] [--rule multi_krum]``.
 
 A round of synthetic updates in files is examined, once as it is right and once with one wrong coordinate in the
-aggregate, and again with one in theta; then the proofs are built from the trees that the examination left.
+aggregate, and again with one in theta; where the rule can be proven, also with an update left out, and with one wrong
+product in a Gram tree that is shown. Then the proofs are built from the trees that the examination left.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,8 +24,11 @@ import numpy as np
 
 from benchmarks.worlds import manifest_of, round_of
 from folkmoot import acceleration, merkle
+from folkmoot.aggregation import gram_tree
+from folkmoot.aggregation.gram_tree import Triangle, block_matrices, matrix_bytes
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.examine import Finding, examine
+from folkmoot.fraud.gram import is_judged
 from folkmoot.fraud.proof import prove
 from folkmoot.fraud.shelf import Shelf
 from folkmoot.genesis import Genesis
@@ -32,7 +37,8 @@ from folkmoot.header import RoundHeader, derive_seed
 from folkmoot.lineage import GENESIS
 from folkmoot.merkle import AGGREGATE
 from folkmoot.mirror import FolderSource
-from folkmoot.round import Anchor, compute_round
+from folkmoot.round import Anchor, compute_leaves, compute_round
+from folkmoot.state import State
 
 CHAIN_ID, LEDGER = 31337, "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 COORDINATOR = "0x" + "11" * 20
@@ -116,8 +122,46 @@ def build(folder: Folder, size: int, count: int, rule: str) -> tuple[Shelf, dict
             replace(outcome.anchor, state_root=lie.root(manifest.hash)), state=folder.put(lie.to_bytes())
         ),
     }
+    if is_judged(rule):
+        weights = list(outcome.weights)
+        weights[weights.index(1)] = 0
+        part = compute_leaves(manifest, header, policy, state, updates, weights, 0, manifest.leaves)
+        after = State(part.theta, part.momentum)
+        lanes = merkle.aggregate_leaves(part.lanes)
+        cases["rule"] = anchored(
+            replace(
+                outcome.anchor,
+                weights=tuple(weights),
+                aggregate_root=merkle.aggregate_root(part.lanes),
+                state_root=after.root(manifest.hash),
+            ),
+            aggregate=folder.put(lanes.tobytes()),
+            state=folder.put(after.to_bytes()),
+        )
+    if outcome.gram_tree is not None:
+        blocks = list(block_matrices(manifest, header.exponents, updates))
+        cases["gram-leaf"] = anchored(
+            replace(outcome.anchor, gram_root=show_false_tree(folder, blocks, count))
+        )
     assert genesis.manifest == sha256_hex(manifest.to_json())
     return Shelf(FolderSource(folder.path), genesis, manifest), cases
+
+
+def show_false_tree(folder: Folder, matrices: list[Triangle], count: int) -> bytes:
+    """Add one to a product in a block, and show the nodes that lead to it; return the root of that tree."""
+    place = len(matrices) // 3
+    matrices[place] = (matrices[place][0] + 1, *matrices[place][1:])
+    tree = gram_tree.build(matrices, len(matrices), count)
+    folder.put(b"\x12" + matrix_bytes(matrices[place]), document=True)
+    for level in range(1, tree.depth + 1):
+        nothing = (0,) * len(matrices[0])
+        pairs = zip_longest(matrices[::2], matrices[1::2], fillvalue=nothing)
+        matrices = [tuple([a + b for a, b in zip(*pair, strict=True)]) for pair in pairs]
+        place >>= 1
+        digest = matrix_bytes(matrices[place])
+        folder.put(digest, document=True)
+        folder.put(b"\x13" + b"".join(tree.node(level, place).children) + keccak(digest), document=True)
+    return tree.root
 
 
 def timed(work: Callable[[], _T]) -> tuple[_T, float, float]:

@@ -15,8 +15,10 @@ import pytest
 from folkmoot import merkle
 from folkmoot.aggregation.gram_tree import matrix_bytes
 from folkmoot.errors import ArtifactError, InputError
+from folkmoot.fraud.availability import What
 from folkmoot.fraud.case import Case, Kind
 from folkmoot.fraud.examine import Finding, examine
+from folkmoot.fraud.judges import call_of, demandable
 from folkmoot.fraud.proof import BUILDERS, prove
 from folkmoot.fraud.shelf import Shelf, open_shelf
 from folkmoot.genesis import Genesis
@@ -331,6 +333,29 @@ def test_an_update_that_is_another_one_is_demanded(tmp_path: Path, garbage: byte
     assert kinds(finding) == []
     demand = finding.demands[0]
     assert (demand.what, demand.entry, demand.root) == ("update", 3, published.case.entries[3].update_root)
+
+
+def test_what_the_anchor_calls_undelivered_is_not_demanded(tmp_path: Path) -> None:
+    """The contract would refuse it, and the deposit would be spent on nothing."""
+    published = Published(tmp_path)
+    name = published.outcome.artifacts.updates[3]
+    assert name is not None
+    (tmp_path / name[:2] / name).unlink()
+    assert demandable(published.examined()) == published.examined().demands[0]
+    finding = published.claim(delivered=0b0111, weights=(1, 1, 1, 0)).examined()
+    assert [demand.what for demand in finding.demands][:1] == ["update"]
+    assert demandable(finding) is None
+
+
+@pytest.mark.parametrize("what", ["aggregate", "state"])
+def test_a_missing_leaf_is_demanded_by_a_place_within_the_model(tmp_path: Path, what: str) -> None:
+    finding = Published(tmp_path).claim(**{f"{what}_root": keccak(b"something else")}).examined()
+    wanted = demandable(finding)
+    assert wanted is not None
+    call = call_of(finding, wanted)
+    assert (call.function, wanted.what) == ("demandLeaf", what)
+    assert call.arguments[1] == {"aggregate": What.AGGREGATE, "state": What.THETA}[what]
+    assert 0 <= call.arguments[2] < MANIFEST.leaves
 
 
 def test_without_the_artifacts_file_a_weight_is_still_proven(tmp_path: Path) -> None:
