@@ -27,7 +27,8 @@ from folkmoot import acceleration, merkle
 from folkmoot.aggregation import gram_tree
 from folkmoot.aggregation.gram_tree import Triangle, block_matrices, matrix_bytes
 from folkmoot.fraud.case import Case
-from folkmoot.fraud.examine import Finding, examine
+from folkmoot.fraud.examine import examine
+from folkmoot.fraud.finding import Finding
 from folkmoot.fraud.gram import is_judged
 from folkmoot.fraud.proof import prove
 from folkmoot.fraud.shelf import Shelf

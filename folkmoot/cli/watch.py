@@ -26,7 +26,7 @@ from folkmoot.cli.output import emit, note, pairs, working
 
 if TYPE_CHECKING:
     from folkmoot.fraud.case import Case
-    from folkmoot.fraud.examine import Finding
+    from folkmoot.fraud.finding import Finding
     from folkmoot.fraud.record import Record
     from folkmoot.mirror import ArtifactSource
 

@@ -23,7 +23,7 @@ from folkmoot.fraud.availability import Call, Status, What, demand_call
 from folkmoot.fraud.case import Case, Demand, Dispute, unopened
 from folkmoot.fraud.challenge import judges as judges_of
 from folkmoot.fraud.challenge import transact
-from folkmoot.fraud.examine import Finding
+from folkmoot.fraud.finding import Finding
 from folkmoot.fraud.record import Replay, Told
 from folkmoot.hashing import keccak
 from folkmoot.policy import NO_VERIFIER, Policy

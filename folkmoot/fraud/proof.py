@@ -27,7 +27,8 @@ from folkmoot.chain import packaged
 from folkmoot.errors import InputError
 from folkmoot.fixed_point import LEAF
 from folkmoot.fraud.case import Kind, Suspicion, unopened
-from folkmoot.fraud.examine import BY_RULE, Finding, faulty_leaf
+from folkmoot.fraud.examine import faulty_leaf
+from folkmoot.fraud.finding import BY_RULE, Finding
 from folkmoot.fraud.gram import Lie, members_of
 from folkmoot.fraud.trees import sum_siblings
 from folkmoot.hashing import keccak

@@ -16,7 +16,7 @@ from folkmoot.fraud import judges
 from folkmoot.fraud.availability import Status
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.challenge import ChallengeFailed
-from folkmoot.fraud.examine import Finding
+from folkmoot.fraud.finding import Finding
 from folkmoot.fraud.journal import Checked, Journal, Log
 from folkmoot.fraud.metrics import Metrics, label
 from folkmoot.fraud.record import Record, replays

@@ -20,7 +20,8 @@ from folkmoot.arrays import U8
 from folkmoot.checks import check_bytes
 from folkmoot.errors import ArtifactError, InputError, ManifestError, UpdateRefused
 from folkmoot.fraud.case import Case, Demand
-from folkmoot.fraud.examine import Material, StateRows, unsure
+from folkmoot.fraud.examine import unsure
+from folkmoot.fraud.finding import Material, StateRows
 from folkmoot.genesis import Genesis
 from folkmoot.hashing import keccak
 from folkmoot.header import RoundHeader

@@ -25,7 +25,8 @@ from folkmoot.errors import (
 )
 from folkmoot.fraud.case import Case, Kind
 from folkmoot.fraud.challenge import ChallengeFailed, Cost, challenge, cost_of
-from folkmoot.fraud.examine import Finding, examine
+from folkmoot.fraud.examine import examine
+from folkmoot.fraud.finding import Finding
 from folkmoot.fraud.journal import Checked, Journal, Log
 from folkmoot.fraud.metrics import Metrics, label
 from folkmoot.fraud.mirrors import in_turn

@@ -17,7 +17,8 @@ from folkmoot.aggregation.gram_tree import matrix_bytes
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.fraud.availability import What
 from folkmoot.fraud.case import Case, Kind
-from folkmoot.fraud.examine import Finding, examine
+from folkmoot.fraud.examine import examine
+from folkmoot.fraud.finding import Finding
 from folkmoot.fraud.judges import call_of, demandable
 from folkmoot.fraud.proof import BUILDERS, prove
 from folkmoot.fraud.shelf import Shelf, open_shelf
