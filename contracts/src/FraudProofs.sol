@@ -151,6 +151,8 @@ contract FraudProofs is IFraudProofs, Judge {
     /// decode is no header, and to revert on it would protect it.
     function _isHeader(Facts memory facts, bytes calldata header) private view returns (bool) {
         uint256 tensors = facts.tensors;
+        // Rounded up to whole words on purpose.
+        // slither-disable-next-line divide-before-multiply
         if (header.length != HEADER_BYTES + 32 * ((tensors + 31) / 32)) return false;
         bytes memory exponents = header[HEADER_BYTES:HEADER_BYTES + tensors];
         for (uint256 i = 0; i < tensors; ++i) {

@@ -46,6 +46,8 @@ library MerkleTree {
     {
         bytes32 empty = bytes32(0);
         for (uint256 level = 0; level < siblings.length; ++level) {
+            // The neighbour's index: the lowest bit is turned over, nothing is raised to a power.
+            // slither-disable-next-line incorrect-exp
             if (((index >> level) ^ 1) << level >= leaves && siblings[level] != empty) return false;
             empty = parent(kind, empty, empty);
         }

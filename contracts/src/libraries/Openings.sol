@@ -144,9 +144,11 @@ library Openings {
         pure
         returns (bool)
     {
-        MerkleSum.Node memory empty;
+        MerkleSum.Node memory empty = MerkleSum.Node(bytes32(0), 0, 0);
         uint256 height = level + siblings.length / SIBLING_BYTES;
         for (uint256 at = 0; at < height; ++at) {
+            // The neighbour's index: the lowest bit is turned over, nothing is raised to a power.
+            // slither-disable-next-line incorrect-exp
             if (at >= level && ((index >> (at - level)) ^ 1) << at >= leaves) {
                 bytes calldata sibling = siblings[SIBLING_BYTES * (at - level):SIBLING_BYTES * (at - level + 1)];
                 if (bytes32(sibling[:32]) != empty.hash || bytes16(sibling[32:]) != 0) return false;
