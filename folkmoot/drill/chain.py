@@ -411,7 +411,9 @@ class ChainRun(Run):
             chain.close()
             raise
         gas = sum(report.gas.values())
-        self.say(f"{len(report.gas)} contracts deployed for {gas:,} gas, {len(self.accounts)} contributors staked")
+        self.say(
+            f"{len(report.gas)} contracts deployed for {gas:,} gas, {len(self.accounts)} contributors staked"
+        )
         return chain, gas
 
     def _send(self, step: str, function: str, *arguments: Any) -> None:

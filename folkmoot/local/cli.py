@@ -39,7 +39,9 @@ Attack = Annotated[
         show_default=False,
     ),
 ]
-Rule = Annotated[str, typer.Option(help="Aggregation rule with its parameters, e.g. guided_mean or multi_krum:1,0.")]
+Rule = Annotated[
+    str, typer.Option(help="Aggregation rule with its parameters, e.g. guided_mean or multi_krum:1,0.")
+]
 Root = Annotated[
     str,
     typer.Option(

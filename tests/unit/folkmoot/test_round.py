@@ -169,7 +169,9 @@ def test_files_are_what_the_anchor_binds(tmp_path: Path) -> None:
     hashes = (anchor.gram_root, anchor.verdict_hash, anchor.artifacts_hash)
     types = "(uint32[],uint256,bytes32,bytes32,bytes32,bytes32,bytes32)"
     assert anchor.hash == keccak(encode((types,), ((*fields, *hashes),)))
-    assert anchor.delivered == sum((file is not None) << i for i, file in enumerate(outcome.artifacts.updates))
+    assert anchor.delivered == sum(
+        (file is not None) << i for i, file in enumerate(outcome.artifacts.updates)
+    )
 
 
 def damage(data: bytes, how: str) -> UpdateReader | None:
