@@ -40,6 +40,7 @@ EXPECTED = {
     "folkmoot/commitment.py",
     "folkmoot/coordinator_api.py",
     "folkmoot/errors.py",
+    "folkmoot/fault_points.py",
     "folkmoot/fixed_point.py",
     "folkmoot/flower/__init__.py",
     "folkmoot/flower/contributor.py",
