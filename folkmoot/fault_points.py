@@ -4,7 +4,8 @@
 A process that was started with FOLKMOOT_FAULT="NAME@FILE" or "NAME:PASS@FILE" ends itself with SIGKILL when it
 reaches the point NAME (for the PASS-th time, the first by default). It makes FILE before it dies and spares itself
 if FILE is there: so a supervisor can start it again with the same environment, and processes that Flower starts one
-after the other die once in all. Without that variable a point costs one comparison.
+after the other die once in all. Several faults, separated by commas, are so many deaths, each at its own point.
+Without that variable a point costs one comparison.
 
 Knows nothing of what the steps do. `make chaos` reaches every point; docs/reliability.md says what it found.
 """
@@ -18,29 +19,91 @@ from typing import NamedTuple
 
 VARIABLE = "FOLKMOOT_FAULT"
 
-POINTS: dict[str, str] = {}
+COORDINATOR_WRITES: dict[str, str] = {
+    "genesis-recorded": "the genesis's files are known",
+    "run-started": "the operator's wish for a run",
+    "round-planned": "a new round, and the transaction that opens it",
+    "round-opened": "the round takes updates",
+    "opening-failed": "the chain refused the opening: the round is gone, and its run has failed",
+    "update-refused": "a refusal",
+    "update-accepted": "an update that was accepted, or a file that a commitment on the chain waited for",
+    "batch-queued": "a batch of commitments",
+    "batch-told": "the event that a batch is on the chain",
+    "batch-repaired": "the commitment that spoilt a batch is out of it",
+    "entries-fixed": "the round's entries",
+    "delivery-taken": "a file that its contributor delivered on the chain",
+    "delivery-over": "the round waits for no more files",
+    "outcome-recorded": "the outcome",
+    "canary-reported": "the canary's report",
+    "canary-judged": "what follows from the canary's report",
+    "round-released": "the operator's word that a withheld round is anchored",
+    "release-followed": "the anchor of a released round",
+    "anchor-again": "an anchor that was refused, once more",
+    "round-anchored": "the round is anchored",
+    "answer-queued": "the answer to a demand for data",
+    "answer-impossible": "the event that a demand can't be answered",
+    "deadline-moved": "a challenge deadline that was postponed",
+    "finalize-queued": "the transaction that makes a round final",
+    "finalize-refused": "the round waits again for its final word",
+    "final-seen": "somebody else made the round final",
+    "settle-queued": "the transaction that credits the rewards",
+    "settle-again": "a settlement that was refused, once more",
+    "round-settled": "the round is settled",
+    "round-late": "the round is to be cancelled: its anchor is late",
+    "cancel-queued": "the transaction that cancels a round",
+    "round-ended": "a round that ended without an outcome",
+    "problem-noted": "what holds a round up",
+    "run-done": "the run is done",
+    "run-failed": "the run has failed",
+    "transaction-signed": "a transaction's nonce and bytes",
+    "transaction-mined": "a transaction's block",
+    "transaction-confirmed": "a transaction at depth",
+    "transaction-failed": "a transaction that the chain refuses",
+    "transaction-reverted": "a transaction that reverted at depth",
+    "transaction-unmined": "a reorg took a transaction out of its block",
+    "transaction-requeued": "a transaction that lost its nonce is to be signed again",
+    "events-read": "the events of some blocks",
+    "reorg-dropped": "the events of blocks that a reorg took are forgotten",
+    "model-kept": "the row of a model file",
+    "report-kept": "the row of an evaluation report",
+}
+"""Each database transaction of the coordinator: its name, and what is there once it is committed."""
+
+POINTS: dict[str, str] = {
+    "coordinator.transaction-sent": "the chain has a transaction, and the coordinator knows only that it signed it",
+    "coordinator.transaction-sent-again": "the chain has a transaction once more",
+    "coordinator.file-kept.before": "a whole file in the store's folder of unfinished ones",
+    "coordinator.file-kept.after": "a file in the store that no row names",
+    "coordinator.file-linked.before": "a link by keccak in the folder of unfinished files",
+    "coordinator.file-linked.after": "a link by keccak that no row names",
+    "coordinator.outcome-computed": "the files of an outcome that no row names",
+}
 """Every point: its name, PROCESS.STEP, and what is left behind when a process dies there. A test compares the names
 with the calls in the code."""
 
+for _name, _what in COORDINATOR_WRITES.items():
+    POINTS[f"coordinator.{_name}.before"] = f"nothing yet of: {_what}"
+    POINTS[f"coordinator.{_name}.after"] = f"{_what}, and nothing that follows from it"
+
 
 class _Wanted(NamedTuple):
-    name: str
     times: int
     file: Path
 
 
-def _parse(text: str | None) -> _Wanted | None:
-    if not text:
-        return None
-    point, _, file = text.partition("@")
-    name, _, times = point.partition(":")
-    if not file or (times and not times.isdecimal()):
-        raise ValueError(f"{VARIABLE} must be NAME@FILE or NAME:PASS@FILE, and is {text!r}")
-    return _Wanted(name, int(times or "1"), Path(file))
+def _parse(text: str | None) -> dict[str, _Wanted]:
+    wanted = {}
+    for fault in text.split(",") if text else ():
+        point, _, file = fault.partition("@")
+        name, _, times = point.partition(":")
+        if not file or (times and not times.isdecimal()):
+            raise ValueError(f"{VARIABLE} must be NAME@FILE or NAME:PASS@FILE, and is {fault!r}")
+        wanted[name] = _Wanted(int(times or "1"), Path(file))
+    return wanted
 
 
 _wanted = _parse(os.environ.get(VARIABLE))
-_passes = 0
+_passes = dict.fromkeys(_wanted, 0)
 
 
 def fault_point(name: str) -> None:
@@ -49,18 +112,17 @@ def fault_point(name: str) -> None:
     Args:
         name: A key of `POINTS`.
     """
-    if _wanted is not None and _wanted.name == name:
-        _die(_wanted)
+    if _wanted and name in _wanted:
+        _die(name, _wanted[name])
 
 
-def _die(wanted: _Wanted) -> None:
-    global _passes
-    _passes += 1
-    if _passes < wanted.times:
+def _die(name: str, wanted: _Wanted) -> None:
+    _passes[name] += 1
+    if _passes[name] < wanted.times:
         return
     try:
         with wanted.file.open("x") as file:
-            file.write(f"{wanted.name} {os.getpid()}\n")
+            file.write(f"{name} {os.getpid()}\n")
     except FileExistsError:
         return
     os.kill(os.getpid(), signal.SIGKILL)

@@ -185,7 +185,7 @@ def _record_genesis(database: Database, store: Store, genesis: Genesis, deployme
         ("manifest", genesis.manifest, None),
         ("state", genesis.state, None),
     )
-    with database.write() as session:
+    with database.write("genesis-recorded") as session:
         for kind, sha256, digest in files:
             size = store.path(sha256).stat().st_size
             row = Artifact(sha256=sha256, keccak=digest, kind=kind, size=size, round=0, public_from=0)

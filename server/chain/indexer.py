@@ -74,7 +74,7 @@ class Indexer:
                 break
         if known and known[0].number > common:
             logger.warning("the chain was reorganised: reading again from block %d", common + 1)
-            with self._database.write() as session:
+            with self._database.write("reorg-dropped") as session:
                 session.execute(delete(ChainEvent).where(ChainEvent.block_number > common))
                 session.execute(delete(ChainBlock).where(ChainBlock.number > common))
         return common
@@ -91,7 +91,7 @@ class Indexer:
         return True
 
     def _store(self, end: Block, logs: Sequence[dict[str, Any]]) -> None:
-        with self._database.write() as session:
+        with self._database.write("events-read") as session:
             for log in logs:
                 decoded = decode_log(self._roles[log["address"].lower()], log)
                 if decoded is None:

@@ -27,6 +27,7 @@ from sqlalchemy.orm import Session
 
 from folkmoot.chain.client import TX_GAS_LIMIT
 from folkmoot.errors import ContractRefused, FolkmootError
+from folkmoot.fault_points import fault_point
 from server.chain.node import Block, Node, Receipt
 from server.db.engine import Database
 from server.db.models import Transaction
@@ -119,8 +120,8 @@ class Outbox:
             session.expunge_all()
             return rows
 
-    def _update(self, row: Transaction, **values: Any) -> None:
-        with self._database.write() as session:
+    def _update(self, step: str, row: Transaction, **values: Any) -> None:
+        with self._database.write(step) as session:
             stored = session.get_one(Transaction, row.id)
             for name, value in values.items():
                 setattr(stored, name, value)
@@ -135,7 +136,9 @@ class Outbox:
             self._settle(row, receipt, latest)
             return
         if row.state == "mined":
-            self._update(row, state="signed", block_number=None, block_hash=None, gas_used=None)
+            self._update(
+                "transaction-unmined", row, state="signed", block_number=None, block_hash=None, gas_used=None
+            )
         settled = latest.number - self._confirmations + 1
         if settled >= 0 and self._node.transaction_count(self._account.address, settled) > row.nonce:
             receipt = self._node.receipt(row.hash)
@@ -145,9 +148,10 @@ class Outbox:
             logger.warning(
                 "transaction %s lost its nonce %d to another one; signing again", row.purpose, row.nonce
             )
-            self._update(row, state="queued", nonce=None, raw=None, hash=None)
+            self._update("transaction-requeued", row, state="queued", nonce=None, raw=None, hash=None)
             return
         self._node.send(row.raw)
+        fault_point("coordinator.transaction-sent-again")
 
     def _settle(self, row: Transaction, receipt: Receipt, latest: Block) -> None:
         seen = {
@@ -157,11 +161,13 @@ class Outbox:
         }
         if latest.number - receipt.block_number + 1 < self._confirmations:
             if row.state != "mined" or row.block_hash != receipt.block_hash:
-                self._update(row, state="mined", **seen)
+                self._update("transaction-mined", row, state="mined", **seen)
         elif receipt.succeeded:
-            self._update(row, state="confirmed", **seen)
+            self._update("transaction-confirmed", row, state="confirmed", **seen)
         else:
-            self._update(row, state="failed", error=describe(self._why(row, receipt)), **seen)
+            self._update(
+                "transaction-reverted", row, state="failed", error=describe(self._why(row, receipt)), **seen
+            )
 
     def _why(self, row: Transaction, receipt: Receipt) -> ContractRefused:
         """Run the call again, where it reverted, to hear the reason."""
@@ -181,7 +187,7 @@ class Outbox:
         try:
             gas = self._node.estimate(self._account.address, row.to, row.data)
         except ContractRefused as refusal:
-            self._update(row, state="failed", error=describe(refusal))
+            self._update("transaction-failed", row, state="failed", error=describe(refusal))
             return
         tip = self._node.priority_fee()
         with self._database.read() as session:
@@ -206,6 +212,7 @@ class Outbox:
         )
         raw = bytes(signed.raw_transaction)
         self._update(
+            "transaction-signed",
             row,
             state="signed",
             nonce=nonce,
@@ -214,3 +221,4 @@ class Outbox:
             attempts=row.attempts + 1,
         )
         self._node.send(raw)
+        fault_point("coordinator.transaction-sent")

@@ -154,7 +154,7 @@ class Intake:
             authenticated = True
         except UpdateRefused:
             authenticated = False
-        with self._coordinator.database.write() as session:
+        with self._coordinator.database.write("update-refused") as session:
             equal = select(func.count()).where(
                 Refusal.round == number,
                 Refusal.contributor == commitment.contributor,
@@ -205,7 +205,7 @@ class Intake:
 
     def _accept(self, arrival: Arrival, stored: Stored) -> bool:
         commitment = arrival.commitment
-        with self._coordinator.database.write() as session:
+        with self._coordinator.database.write("update-accepted") as session:
             if not self._is_new(session, arrival):
                 return False
             if arrival.late:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from folkmoot.errors import DatabaseError
+from folkmoot.fault_points import fault_point
 
 BUSY_TIMEOUT_SECONDS = 30
 WRITE_OPTION = "folkmoot_write"
@@ -94,10 +95,20 @@ class Database:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """A session in one transaction: all of it happens, or nothing."""
+    def write(self, name: str = "") -> Iterator[Session]:
+        """A session in one transaction: all of it happens, or nothing.
+
+        Args:
+            name: What it writes. Each named transaction has two fault points, `coordinator.NAME.before` its commit
+                and `coordinator.NAME.after` it.
+        """
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
+            if name:
+                session.flush()
+                fault_point(f"coordinator.{name}.before")
+        if name:
+            fault_point(f"coordinator.{name}.after")
 
     def close(self) -> None:
         """Close all connections."""

@@ -61,12 +61,12 @@ class AnchorWindow(Phase):
         hurried = self._hastening and time.monotonic() - since >= HASTENED_DELIVERY_SECONDS
         if missing and not hurried and self._coordinator.now() < until:
             return False
-        return self._step(round_, Step.COMPUTING)
+        return self._step("delivery-over", round_, Step.COMPUTING)
 
     def compute(self, round_: Round) -> bool:
         """Take the step `computing`; whether something changed."""
         if round_.anchor_deadline is not None and self._coordinator.now() >= round_.anchor_deadline:
-            return self._step(round_, Step.CANCELLING, error="The anchor window is over.")
+            return self._step("round-late", round_, Step.CANCELLING, error="The anchor window is over.")
         running = self._computations.get(round_.number)
         if running is None:
             policy = self._policy(round_.policy_id)
@@ -82,7 +82,7 @@ class AnchorWindow(Phase):
         except FolkmootError as exc:
             # Nothing delivered, or a base state that is gone: it may be put right until the anchor is late.
             return self._note(round_, str(exc))
-        with self._database.write() as session:
+        with self._database.write("outcome-recorded") as session:
             stored = session.get_one(Round, round_.number)
             record(session, stored, outcome)
             if self._coordinator.settings.canary:
@@ -110,11 +110,13 @@ class AnchorWindow(Phase):
             return False
         reason = (transaction.error or {}).get("message", "")
         if round_.anchor_deadline is not None and self._coordinator.now() >= round_.anchor_deadline:
-            return self._step(round_, Step.CANCELLING, error=f"The anchor came too late. {reason}")
+            return self._step(
+                "round-late", round_, Step.CANCELLING, error=f"The anchor came too late. {reason}"
+            )
         spent = transaction.gas_used is not None
         if spent and round_.recomputed + 1 >= SPENT_ATTEMPTS:
             return self._note(round_, reason)
-        with self._database.write() as session:
+        with self._database.write("anchor-again") as session:
             stored = session.get_one(Round, round_.number)
             stored.error = reason
             stored.recomputed += spent
@@ -127,7 +129,7 @@ class AnchorWindow(Phase):
         return False
 
     def _anchored(self, round_: Round, view: RoundView, transaction: Transaction | None) -> bool:
-        with self._database.write() as session:
+        with self._database.write("round-anchored") as session:
             stored = session.get_one(Round, round_.number)
             stored.step = Step.ANCHORED
             stored.challenge_deadline = view.challenge_deadline

@@ -83,7 +83,7 @@ class Answers(Phase):
             return self._tell(demand, number, error)
         to = self._coordinator.deployment.data_availability
         data = encode_call("data_availability", call.function, *call.arguments)
-        with self._database.write() as session:
+        with self._database.write("answer-queued") as session:
             return outbox.enqueue(session, purpose, number, to, data)
 
     def _call(self, event: ChainEvent, demand: int, number: int) -> Call:
@@ -112,7 +112,7 @@ class Answers(Phase):
     def _tell(self, demand: int, number: int, error: FolkmootError) -> bool:
         """Say that a demand can't be answered: the operator loses the bond unless the file is put back."""
         logger.error("demand %d about round %d can't be answered: %s", demand, number, error)
-        with self._database.write() as session:
+        with self._database.write("answer-impossible") as session:
             data = {"demand": demand, "round": number, "error": str(error)}
             events.append(session, "demand-unanswerable", data, key=f"demand-unanswerable:{demand}")
         return False

@@ -36,10 +36,10 @@ class ChallengeWindow(Phase):
     def await_challenges(self, round_: Round, view: RoundView) -> bool:
         """Take the step `anchored`; whether something changed."""
         if view.phase is ChainPhase.FINAL:
-            return self._step(round_, Step.FINALIZING)
+            return self._step("final-seen", round_, Step.FINALIZING)
         deadline = view.challenge_deadline
         if deadline != round_.challenge_deadline:  # a judge postponed it
-            with self._database.write() as session:
+            with self._database.write("deadline-moved") as session:
                 session.get_one(Round, round_.number).challenge_deadline = deadline
             return True
         if self._coordinator.now() < deadline:
@@ -52,7 +52,7 @@ class ChallengeWindow(Phase):
             return False
         if self._ledger.round(view.base).phase is not ChainPhase.FINAL:
             return False
-        with self._database.write() as session:
+        with self._database.write("finalize-queued") as session:
             session.get_one(Round, round_.number).step = Step.FINALIZING
             self._enqueue(session, round_.number, "finalize", round_.number)
         return True
@@ -69,12 +69,12 @@ class ChallengeWindow(Phase):
         if transaction is not None and transaction.state not in ("confirmed", "failed"):
             return False
         if view.phase is not ChainPhase.FINAL:
-            self._step(round_, Step.ANCHORED)
+            self._step("finalize-refused", round_, Step.ANCHORED)
             return False  # it was refused: again at the next look, not at once
         anchor = round_.anchor
         if anchor is None:
             raise AssertionError(f"round {round_.number} is final but was never computed here")
-        with self._database.write() as session:
+        with self._database.write("settle-queued") as session:
             data = {
                 "round": round_.number,
                 "stateRoot": "0x" + view.state_root.hex(),
@@ -98,13 +98,13 @@ class ChallengeWindow(Phase):
         if not view.settled:
             if transaction is not None and transaction.state == "failed":
                 if transaction.gas_used is None:  # nothing was lost by trying
-                    with self._database.write() as session:
+                    with self._database.write("settle-again") as session:
                         outbox.enqueue(
                             session, transaction.purpose, round_.number, transaction.to, transaction.data
                         )
                 self._note(round_, (transaction.error or {}).get("message", ""))
             return False
-        with self._database.write() as session:
+        with self._database.write("round-settled") as session:
             credited = by_name(session, "RewardCredited", str(round_.number))
             amounts = {event.arguments["contributor"]: str(event.arguments["amount"]) for event in credited}
             session.get_one(Round, round_.number).step = Step.SETTLED

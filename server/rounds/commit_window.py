@@ -100,7 +100,7 @@ class CommitWindow(Phase):
         """Put commitments into a transaction. Those that their contributors recorded themselves need none."""
         size = 1 if round_.number in self._one_by_one else BATCH_COMMITMENTS
         chosen = [update for update in pending if update.contributor not in on_chain][:size]
-        with self._database.write() as session:
+        with self._database.write("batch-queued") as session:
             for update in pending:
                 if update.contributor in on_chain:
                     session.get_one(Update, update.id).batch = "own"
@@ -117,7 +117,7 @@ class CommitWindow(Phase):
 
     def _repair(self, round_: Round, failed: Sequence[Transaction]) -> None:
         """Take the commitment that spoilt a batch out of it, and let the others go again."""
-        with self._database.write() as session:
+        with self._database.write("batch-repaired") as session:
             for batch in failed:
                 stored = session.get_one(Transaction, batch.id)
                 error = dict(stored.error or {})
@@ -153,7 +153,7 @@ class CommitWindow(Phase):
         untold = [batch for batch in batches if batch.state == "confirmed"]
         if not untold:
             return False
-        with self._database.write() as session:
+        with self._database.write("batch-told") as session:
             before = events.newest(session)
             for batch in untold:
                 query = select(Update.contributor).where(Update.batch == batch.purpose).order_by(Update.id)
@@ -168,7 +168,7 @@ class CommitWindow(Phase):
 
     def _close(self, round_: Round, view: RoundView, pending: Sequence[Update]) -> bool:
         """The window is over: fix the entries."""
-        with self._database.write() as session:
+        with self._database.write("entries-fixed") as session:
             found = services.recorded(session, round_)
             commitments = [commitment for commitment, _ in found]
             if len(found) != view.entries or services.folded(commitments) != view.entries_hash:

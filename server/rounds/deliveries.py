@@ -31,7 +31,7 @@ def take_deliveries(coordinator: Coordinator, round_: Round) -> bool:
         ]
     for position, data in found:
         stored = coordinator.store.put(data)
-        with coordinator.database.write() as session:
+        with coordinator.database.write("delivery-taken") as session:
             session.get_one(Entry, (round_.number, position)).sha256 = stored.sha256
             if session.get(Artifact, stored.sha256) is None:
                 public = round_.commit_deadline or 0

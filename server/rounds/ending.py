@@ -31,7 +31,7 @@ class Ending(Phase):
         few = now >= view.commit_deadline and view.entries < self._policy(round_.policy_id).min_contributors
         if not late and not few:
             return False  # the window still runs: only a round with too few entries, or a late anchor, may go
-        with self._database.write() as session:
+        with self._database.write("cancel-queued") as session:
             self._enqueue(session, round_.number, "cancel", round_.number)
         return transaction is None
 
@@ -40,7 +40,7 @@ class Ending(Phase):
         transaction = self._transaction(f"cancel:{round_.number}")
         if transaction is not None and transaction.state not in ("confirmed", "failed"):
             return False
-        with self._database.write() as session:
+        with self._database.write("round-ended") as session:
             stored = session.get_one(Round, round_.number)
             stored.step = step
             if step is Step.CANCELLED:

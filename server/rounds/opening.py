@@ -22,7 +22,7 @@ class Opening(Phase):
         header_hash = "0x" + view.header_hash.hex()
         if header_hash != round_.header_hash and transaction.state == "failed":
             return self._fail(round_, transaction)
-        with self._database.write() as session:
+        with self._database.write("round-opened") as session:
             stored = session.get_one(Round, round_.number)
             stored.step = Step.COLLECTING
             stored.opened_at, stored.commit_deadline = view.opened_at, view.commit_deadline
@@ -51,7 +51,7 @@ class Opening(Phase):
             "RoundLedgerTooManyPending",
             "RoundLedgerWrongBase",
         )
-        with self._database.write() as session:
+        with self._database.write("opening-failed") as session:
             session.delete(session.get_one(Round, round_.number))
             run = services.running_run(session)
             if run is not None and not passing:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from folkmoot.aggregation.rules import uses
 from folkmoot.errors import ArtifactError
+from folkmoot.fault_points import fault_point
 from folkmoot.header import RoundHeader
 from folkmoot.policy import Policy
 from folkmoot.round import Anchor, RoundOutcome, compute_round
@@ -95,6 +96,7 @@ def compute(coordinator: Coordinator, number: int, policy: Policy) -> Outcome:
         stored = store.put(data)
         store.link(digest, stored.sha256)
         files[kind] = Kept(kind, stored, digest)
+    fault_point("coordinator.outcome-computed")
     return Outcome(outcome.anchor, _verdicts(outcome), files)
 
 

@@ -64,8 +64,9 @@ class Phase:
         self._enqueue(session, stored.number, "anchor", stored.number, anchor_of(stored.anchor).abi_tuple())
         stored.step = Step.ANCHORING
 
-    def _step(self, round_: Round, step: Step, *, error: str | None = None) -> bool:
-        with self._database.write() as session:
+    def _step(self, name: str, round_: Round, step: Step, *, error: str | None = None) -> bool:
+        """Write a new step, and nothing else; `name` is that of the transaction."""
+        with self._database.write(name) as session:
             stored = session.get_one(Round, round_.number)
             stored.step = step
             if error:
@@ -74,7 +75,7 @@ class Phase:
 
     def _note(self, round_: Round, error: str) -> bool:
         if round_.error != error:
-            with self._database.write() as session:
+            with self._database.write("problem-noted") as session:
                 session.get_one(Round, round_.number).error = error
             logger.error("round %d: %s", round_.number, error)
         return False

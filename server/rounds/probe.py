@@ -59,14 +59,14 @@ class Probe(Phase):
         """Take the step `probing`; whether something changed."""
         now = self._coordinator.now()
         if round_.anchor_deadline is not None and now >= round_.anchor_deadline:
-            return self._step(round_, Step.CANCELLING, error="The anchor window is over.")
+            return self._step("round-late", round_, Step.CANCELLING, error="The anchor window is over.")
         verdict = (round_.canary or {}).get("verdict", "waiting")
         if verdict == "waiting":
             until = report_deadline(self._coordinator.settings, round_)
             waits = self._coordinator.settings.canary and now < until
             if waits and not self._hurried(round_, HASTENED_PROBE_SECONDS):
                 return False
-        with self._database.write() as session:
+        with self._database.write("canary-judged") as session:
             stored = session.get_one(Round, round_.number)
             canary = dict(stored.canary or {})
             if canary.get("verdict", "waiting") == "waiting":  # a report may have come meanwhile
@@ -100,9 +100,9 @@ class Probe(Phase):
         """Take the step `withheld`; whether something changed."""
         deadline = round_.anchor_deadline
         if deadline is not None and self._coordinator.now() >= deadline:
-            return self._step(round_, Step.CANCELLING)
+            return self._step("round-late", round_, Step.CANCELLING)
         if (round_.canary or {}).get("released"):
-            with self._database.write() as session:
+            with self._database.write("release-followed") as session:
                 stored = session.get_one(Round, round_.number)
                 stored.error = None
                 self._send_anchor(session, stored)
@@ -160,7 +160,7 @@ def take_report(coordinator: Coordinator, number: int, data: bytes, signature: b
     with coordinator.database.read() as session:
         _check_report(coordinator, session.get(Round, number), number, report)
     stored_file = coordinator.store.put(data)
-    with coordinator.database.write() as session:
+    with coordinator.database.write("canary-reported") as session:
         round_ = session.get(Round, number)
         canary = _check_report(coordinator, round_, number, report)
         if round_ is None:
@@ -232,7 +232,7 @@ def release(coordinator: Coordinator, number: int, signature: bytes) -> None:
         InputError: `invalid-signature`.
         CanaryRefused: `not-authorised`, or `round-not-withheld`.
     """
-    with coordinator.database.write() as session:
+    with coordinator.database.write("round-released") as session:
         round_ = session.get(Round, number)
         if round_ is None or round_.anchor is None or round_.step != Step.WITHHELD:
             raise CanaryRefused(

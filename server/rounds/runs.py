@@ -31,7 +31,7 @@ class Runs(Phase):
         if waiting:
             return False  # moving the clock for the old round would close the new one
         if run.completed >= run.rounds:
-            with self._database.write() as session:
+            with self._database.write("run-done") as session:
                 session.get_one(Run, run.id).state = "done"
                 data = {"run": run.id, "rounds": run.rounds}
                 events.append(session, "run-done", data, key=f"run-done:{run.id}")
@@ -41,7 +41,7 @@ class Runs(Phase):
         except FolkmootError as exc:
             if exc.code in ("rpc-unreachable", "rpc-error"):
                 raise
-            with self._database.write() as session:
+            with self._database.write("run-failed") as session:
                 services.fail_run(session, session.get_one(Run, run.id), str(exc))
             return True
 
@@ -56,7 +56,7 @@ class Runs(Phase):
         check_entitled(coordinator, self._policy(policy_id))
         base = read_base(coordinator, head.round, head.state_root)
         header = make_header(coordinator, number, base, policy_id)
-        with self._database.write() as session:
+        with self._database.write("round-planned") as session:
             session.add(
                 Round(
                     number=number,

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from folkmoot.errors import ArtifactError
+from folkmoot.fault_points import fault_point
 from server.store.protocol import Stored
 
 _CHUNK = 1 << 20
@@ -107,8 +108,10 @@ class FolderStore:
         target = self._place(name)
         target.parent.mkdir(exist_ok=True)
         path.chmod(0o644)
+        fault_point("coordinator.file-kept.before")
         path.replace(target)
         _sync_folder(target.parent)
+        fault_point("coordinator.file-kept.after")
 
     def link(self, keccak: str, sha256: str) -> None:
         """Let a file be found by its keccak too."""
@@ -118,8 +121,10 @@ class FolderStore:
             writer.write(sha256.encode())
             writer.flush()
             writer.path.chmod(0o644)
+            fault_point("coordinator.file-linked.before")
             writer.path.replace(self._links / keccak)
         _sync_folder(self._links)
+        fault_point("coordinator.file-linked.after")
 
     def by_keccak(self, keccak: str) -> str:
         """sha256 of the file with this keccak."""

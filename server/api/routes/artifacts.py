@@ -99,7 +99,7 @@ def _store_report(coordinator: Coordinator, body: bytes, proof: str) -> StoredVi
     if coordinator.vault.stake_of(signer) == 0:
         raise Problem(403, "no-stake", f"{signer} has no stake.", "Stake with `folkmoot stake`.")
     stored = coordinator.store.put(body)
-    with coordinator.database.write() as session:
+    with coordinator.database.write("report-kept") as session:
         if session.get(Artifact, stored.sha256) is None:
             session.add(Artifact(sha256=stored.sha256, kind="report", size=stored.size, public_from=0))
     return StoredView(sha256=stored.sha256)

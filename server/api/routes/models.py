@@ -82,7 +82,7 @@ def _safetensors(coordinator: Coordinator, number: int) -> str:
     root = bytes.fromhex(round_.anchor["stateRoot"][2:]) if round_ and round_.anchor else None
     loaded = State.from_bytes(coordinator.store.read(state), coordinator.manifest)
     stored = coordinator.store.put(loaded.to_safetensors(coordinator.manifest, number, root))
-    with coordinator.database.write() as session:
+    with coordinator.database.write("model-kept") as session:
         row = Artifact(sha256=stored.sha256, kind="model", size=stored.size, round=number, public_from=0)
         session.merge(row)
     return stored.sha256

@@ -49,7 +49,7 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
         if exc.code in ("bond-too-low", "not-coordinator"):
             raise Problem(409, exc.code, exc.message, exc.remedy, **exc.details) from exc
         raise
-    with coordinator.database.write() as session:
+    with coordinator.database.write("run-started") as session:
         running = services.running_run(session)
         if running is not None:
             raise Problem(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from folkmoot.fault_points import POINTS, VARIABLE
+from folkmoot.fault_points import COORDINATOR_WRITES, POINTS, VARIABLE
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
@@ -56,9 +56,30 @@ def test_a_fault_that_means_nothing_is_refused(fault: str) -> None:
     assert "must be NAME@FILE" in result.stderr
 
 
+def test_one_process_can_have_several_deaths(tmp_path: Path) -> None:
+    fault = f"there@{tmp_path / 'other'},here@{tmp_path / 'died'}"
+    assert run(fault).returncode == -signal.SIGKILL
+    assert run(fault).returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["died"]
+
+
+CALL = re.compile(r"\bfault_point\(\"([^\"]+)\"\)")
+WRITE = re.compile(r"database\.write\((.*)\)")
+STEP = re.compile(r"\bself\._(?:step|update)\(\s*\"([^\"]+)\"")
+
+
 def test_every_point_is_listed_and_every_listed_point_is_in_the_code() -> None:
-    called = set()
+    called, writes = set(), set()
     for half in ("folkmoot", "server", "client"):
         for path in (ROOT / half).rglob("*.py"):
-            called |= set(re.findall(r"\bfault_point\(\"([^\"]+)\"\)", path.read_text()))
-    assert called == set(POINTS)
+            text = path.read_text()
+            called |= set(CALL.findall(text))
+            if half == "server" and path.parent.name != "restore":
+                given = WRITE.findall(text)
+                assert all(given), f"{path} writes to the database in a transaction without a name"
+                writes |= {name.strip('"') for name in given if name.startswith('"')} | set(
+                    STEP.findall(text)
+                )
+    assert writes == set(COORDINATOR_WRITES)
+    named = {f"coordinator.{name}.{when}" for name in writes for when in ("before", "after")}
+    assert called | named == set(POINTS)
