@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from folkmoot.commitment import Commitment, Domain
 from folkmoot.errors import FolkmootError, InputError, LocalError
+from folkmoot.fault_points import fault_point
 from folkmoot.flower.contributor import SOCKET_FILE
 from folkmoot.flower.signing import MESSAGE_TYPE, SignerError, already_signed, read_line
 
@@ -205,6 +206,7 @@ class SignerAgent:
         """
         commitment = self._requested(request)
         self._memory.remember(self._domain.separator, commitment.round, commitment.digest(self._domain))
+        fault_point("node.remembered")
         return commitment.sign(self._account, self._domain)
 
     def _requested(self, request: bytes) -> Commitment:

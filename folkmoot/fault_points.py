@@ -77,6 +77,16 @@ POINTS: dict[str, str] = {
     "coordinator.file-linked.before": "a link by keccak in the folder of unfinished files",
     "coordinator.file-linked.after": "a link by keccak that no row names",
     "coordinator.outcome-computed": "the files of an outcome that no row names",
+    "courier.round-loaded": "a round's base is here, and no node was asked",
+    "courier.asked": "nodes were asked, and none has answered",
+    "courier.reply-taken": "an answer was taken from the SuperLink, which forgets it, and not handed in",
+    "courier.handed-in": "an update was handed in, and others were not",
+    "node.base-checked": "a round was checked against the chain, and nothing was trained",
+    "node.trained": "an update was trained, and is nowhere but in memory",
+    "node.drafted": "an update is on disk, and was not signed",
+    "node.remembered": "the signer has noted what it signs, and nobody has the signature",
+    "node.signed": "an update was signed, and its signature is nowhere but in memory",
+    "node.kept": "a signed update is on disk, and was not sent",
 }
 """Every point: its name, PROCESS.STEP, and what is left behind when a process dies there. A test compares the names
 with the calls in the code."""

@@ -25,6 +25,8 @@ UPDATES_FOLDER = "updates"
 KEEP_UPDATES = 3
 """How many rounds' updates a node keeps, so that a lost one can be sent again."""
 
+_DRAFT = ".draft"
+
 
 @dataclass(frozen=True)
 class Contributor:
@@ -146,8 +148,45 @@ class KeptUpdate:
     """The update file."""
 
 
+@dataclass(frozen=True)
+class DraftUpdate:
+    """An update that was trained and encoded, and is not known to be signed."""
+
+    header_hash: str
+    """Hash of the round's header, hex."""
+    commitment: Mapping[str, Any]
+    """The commitment that is to be signed, as `Commitment.to_json` gives it."""
+    data: bytes
+    """The update file."""
+
+
+def draft_update(home: Path, round_id: int, draft: DraftUpdate) -> None:
+    """Keep an update before it is signed.
+
+    A signature can't be taken back, and another update of the round would not be signed any more. So what is signed
+    must be on disk first: training again need not give the same bits. The bytes are written before their
+    description, so that a description always has its bytes.
+    """
+    folder = home / UPDATES_FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _write(folder / f"{round_id}.update", draft.data)
+    described = {"headerHash": draft.header_hash, "commitment": dict(draft.commitment)}
+    _write(folder / f"{round_id}{_DRAFT}", json.dumps(described).encode())
+
+
+def drafted_update(home: Path, round_id: int) -> DraftUpdate | None:
+    """Return the update of a round that was kept before it was signed, if it is still there and whole."""
+    folder = home / UPDATES_FOLDER
+    try:
+        described = json.loads((folder / f"{round_id}{_DRAFT}").read_text(encoding="utf-8"))
+        data = (folder / f"{round_id}.update").read_bytes()
+        return DraftUpdate(str(described["headerHash"]), dict(described["commitment"]), data)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def keep_update(home: Path, round_id: int, update: KeptUpdate) -> None:
-    """Keep a signed update, and forget those of old rounds.
+    """Keep a signed update, and forget its draft and those of old rounds.
 
     The bytes are written before their description, so that a description always has its bytes.
     """
@@ -156,6 +195,7 @@ def keep_update(home: Path, round_id: int, update: KeptUpdate) -> None:
     _write(folder / f"{round_id}.update", update.data)
     described = {"headerHash": update.header_hash, "commitment": update.commitment}
     _write(folder / f"{round_id}.json", json.dumps(described).encode())
+    (folder / f"{round_id}{_DRAFT}").unlink(missing_ok=True)
     for path in folder.iterdir():
         if path.stem.isdigit() and int(path.stem) <= round_id - KEEP_UPDATES:
             path.unlink(missing_ok=True)

@@ -32,9 +32,18 @@ from folkmoot.codec import EncodedUpdate, encode_update
 from folkmoot.commitment import NO_BUNDLE, Commitment, Domain
 from folkmoot.coordinator_api import commitment_to_wire
 from folkmoot.errors import EncodingError, FolkmootError, InputError, ManifestError
+from folkmoot.fault_points import fault_point
 from folkmoot.fixed_point import to_float32
 from folkmoot.flower import records
-from folkmoot.flower.contributor import Contributor, KeptUpdate, keep_update, kept_update
+from folkmoot.flower.contributor import (
+    Contributor,
+    DraftUpdate,
+    KeptUpdate,
+    draft_update,
+    drafted_update,
+    keep_update,
+    kept_update,
+)
 from folkmoot.flower.signing import AgentSigner, Signer
 from folkmoot.hashing import keccak
 from folkmoot.header import BITS, RoundHeader, derive_seed
@@ -107,32 +116,66 @@ def _anchored(
         return _reply(message, kept.data, kept.commitment, RecordDict())
     if signer is None:
         signer = AgentSigner(contributor.socket, contributor.account)
+    fault_point("node.base-checked")
+    draft, metrics = drafted_update(contributor.home, header.round), RecordDict()
+    if draft is not None and draft.header_hash == header.hash.hex():
+        log(INFO, "Round %d: going on with the update that was trained already", header.round)
+        commitment, data = Commitment.from_json(draft.commitment), draft.data
+    else:
+        arrays = {name: Array(array) for name, array in manifest.unflatten(start).items()}
+        content = message.content
+        del content[records.THETA]
+        content[records.ARRAYS] = ArrayRecord(arrays)
+        trained = _train(message, context, call_next)
+        if trained.has_error():
+            return trained
+        metrics = trained.content
+        update = _encode(metrics, start, header, manifest, signer.account)
+        commitment, data = _commitment(update, header, signer.account, metrics, said), update.data
+        if claim is not None:
+            commitment = claim(contributor, commitment)
+        fault_point("node.trained")
+        made = DraftUpdate(header.hash.hex(), commitment.to_json(), data)
+        draft_update(contributor.home, header.round, made)
+        fault_point("node.drafted")
+    _check_in_time(header.round, contributor)
+    domain = Domain(contributor.chain_id, contributor.ledger)
+    signed = commitment_to_wire(commitment, signer.sign(commitment, domain))
+    fault_point("node.signed")
+    keep_update(contributor.home, header.round, KeptUpdate(header.hash.hex(), signed, data))
+    fault_point("node.kept")
+    log(INFO, "Round %d: update %s signed", header.round, commitment.update_root.hex()[:16])
+    return _reply(message, data, signed, metrics)
 
-    arrays = {name: Array(array) for name, array in manifest.unflatten(start).items()}
-    content = message.content
-    del content[records.THETA]
-    content[records.ARRAYS] = ArrayRecord(arrays)
-    trained = _train(message, context, call_next)
-    if trained.has_error():
-        return trained
 
-    update = _encode(trained.content, start, header, manifest, signer.account)
-    commitment = Commitment(
-        contributor=signer.account,
+def _commitment(
+    update: EncodedUpdate, header: RoundHeader, account: str, trained: RecordDict, said: records.RoundMessage
+) -> Commitment:
+    return Commitment(
+        contributor=account,
         round=header.round,
         base_state_root=header.base_state_root,
         update_root=update.root,
         sum_squares=update.sum_squares,
-        num_examples=_examples(trained.content),
+        num_examples=_examples(trained),
         bundle_hash=_verified_bundle(said.bundle_hash),
     )
-    if claim is not None:
-        commitment = claim(contributor, commitment)
-    domain = Domain(contributor.chain_id, contributor.ledger)
-    signed = commitment_to_wire(commitment, signer.sign(commitment, domain))
-    keep_update(contributor.home, header.round, KeptUpdate(header.hash.hex(), signed, update.data))
-    log(INFO, "Round %d: update %s signed", header.round, update.root.hex()[:16])
-    return _reply(message, update.data, signed, trained.content)
+
+
+def _check_in_time(round_id: int, contributor: Contributor) -> None:
+    """Look once more whether the round still takes commitments: training may have outlasted its window.
+
+    Raises:
+        RefusedError: It does not.
+    """
+    with Rpc(contributor.rpc) as rpc:
+        if LedgerReader(rpc, contributor.ledger).phase(round_id) is not Phase.OPEN:
+            raise RefusedError(
+                f"round {round_id} closed while this node trained: its update would come too late",
+                remedy="It takes part in the next round by itself. If that happens each time, train fewer steps or "
+                "ask the voters for a longer commit window.",
+                code="round-closed",
+            )
 
 
 def _train(message: Message, context: Context, call_next: ClientAppCallable) -> Message:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from logging import ERROR, INFO, WARNING
@@ -23,6 +24,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 from flwr.supercore import log
@@ -31,6 +33,7 @@ from folkmoot.arrays import I64
 from folkmoot.chain.deployment import Deployment
 from folkmoot.coordinator_api import CoordinatorApi, CurrentRound, RunView
 from folkmoot.errors import CoordinatorError, FolkmootError, InputError, UpdateRefused
+from folkmoot.fault_points import fault_point
 from folkmoot.fixed_point import to_float32
 from folkmoot.flower import records
 from folkmoot.manifest import Manifest
@@ -42,6 +45,19 @@ PULL_BYTES = 64 << 20
 
 MIN_TTL = 30.0
 """Seconds that a train message lives at least."""
+
+MOST_ASKS = 4
+"""How often a node is asked in one round, if its answers get lost."""
+
+_LOST = frozenset(
+    {
+        ErrorCode.NODE_UNAVAILABLE,
+        ErrorCode.CLIENT_APP_CRASHED,
+        ErrorCode.MESSAGE_UNAVAILABLE,
+        ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
+    }
+)
+"""Flower's errors that say nothing of the update, only that a process or a machine ended."""
 
 _T = TypeVar("_T")
 
@@ -55,7 +71,7 @@ class Pacing:
     coordinator: float = 0.25
     """For the next round, and whether this one still takes updates."""
     nodes: float = 1.0
-    """For nodes that have joined."""
+    """For nodes that have joined, or whose answers got lost."""
     first_retry: float = 0.25
     """After the first failed request to the coordinator; doubled at each further one."""
     last_retry: float = 10.0
@@ -95,15 +111,15 @@ class FolkmootStrategy(Strategy):
     """Carries rounds between a coordinator and the nodes of a SuperLink.
 
     Args:
-        coordinator: URL of the coordinator. run_id: The coordinator's run to carry; the newest one if
-        empty. fraction_train: Share of the nodes that are asked in a round. With 1, nodes that join in the
-        middle of a round
-            are asked too.
+        coordinator: URL of the coordinator.
+        run_id: The coordinator's run to carry; the newest one if empty.
+        fraction_train: Share of the nodes that are asked in a round. With 1, all are asked at once, and those that
+            join in the middle of a round as they come.
         fraction_evaluate: Share of the nodes that are asked to evaluate each new base. 0 asks none, and
-        saves a
-            process start a node and round.
-        min_train_nodes: Fewest nodes that are asked.
-        min_available_nodes: Nodes to wait for before the first round.
+            saves a process start a node and round.
+        min_train_nodes: Fewest nodes that are asked, where a sample is.
+        min_available_nodes: Nodes to wait for before a sample is taken, for a third of the window at most: a round
+            must not be lost because somebody has left.
         pacing: How often to look.
         api: Another client of the coordinator, for tests.
     """
@@ -340,7 +356,7 @@ class FolkmootStrategy(Strategy):
             if current is None or current.round != server_round:
                 raise InputError(f"Round {server_round} is not the coordinator's current round.")
             self._load_base(current)
-        nodes = self._await_nodes(grid)
+        nodes = list(grid.get_node_ids()) if self.fraction_train == 1 else self._await_nodes(grid)
         wanted = min(len(nodes), max(int(len(nodes) * self.fraction_train), self.min_train_nodes))
         return self._messages(random.sample(nodes, wanted), config, grid)
 
@@ -396,37 +412,63 @@ class FolkmootStrategy(Strategy):
         return self.aggregate_train(base.current.round, self._replies(base, grid, config))[1]
 
     def _replies(self, base: _Base, grid: Grid, config: ConfigRecord) -> Iterator[Message]:
-        """Ask nodes and yield their replies as they come, until all have answered or the round is closed."""
-        first = self.configure_train(base.current.round, ArrayRecord(), config, grid)
-        asked: set[int] = set()
-        waiting = self._push(grid, first, asked)
+        """Ask nodes and yield their replies as they come, until the coordinator says that the round is closed.
+
+        Also when all have answered: somebody may still join, or come back.
+        """
+        fault_point("courier.round-loaded")
+        asked: Counter[int] = Counter()
+        lost: set[int] = set()
+        waiting = self._push(
+            grid, self.configure_train(base.current.round, ArrayRecord(), config, grid), asked
+        )
         batch = max(1, PULL_BYTES // base.manifest.size)
         next_look = next_count = 0.0
-        while waiting:
+        while True:
             for ids in _batches(waiting, batch):
                 for reply in grid.pull_messages(ids):
-                    waiting.discard(reply.metadata.reply_to_message_id)
-                    yield reply
+                    node = waiting.pop(reply.metadata.reply_to_message_id, None)
+                    fault_point("courier.reply-taken")
+                    if node is not None and _is_lost(reply) and asked[node] < MOST_ASKS:
+                        log(WARNING, "\tNode %d: %s It is asked again", node, reply.error.reason)
+                        lost.add(node)
+                    else:
+                        yield reply
             now = time.monotonic()
-            if self.fraction_train == 1.0 and now >= next_count:
+            if now >= next_count:
                 next_count = now + self.pacing.nodes
-                joined = [node for node in grid.get_node_ids() if node not in asked]
+                present = set(grid.get_node_ids())
+                again = lost & present
+                joined = (
+                    {node for node in present if node not in asked} if self.fraction_train == 1 else set()
+                )
+                lost -= again
                 if joined:
-                    log(INFO, "%d nodes joined", len(joined))
-                    waiting |= self._push(grid, self._messages(joined, config, grid), asked)
+                    log(INFO, "\t%d nodes joined", len(joined))
+                if again or joined:
+                    waiting |= self._push(grid, self._messages(sorted(again | joined), config, grid), asked)
             if now >= next_look:
                 next_look = now + self.pacing.coordinator
-                if waiting and not self._still_open(base.current.round):
-                    log(INFO, "Round %d is closed; %d nodes did not answer", base.current.round, len(waiting))
+                if not self._still_open(base.current.round):
+                    if waiting:
+                        log(
+                            WARNING,
+                            "\tRound %d is closed; %d nodes have not answered in time",
+                            base.current.round,
+                            len(waiting),
+                        )
                     return
-            if waiting:
-                time.sleep(self.pacing.replies)
+            time.sleep(self.pacing.replies)
 
-    def _push(self, grid: Grid, messages: Iterable[Message], asked: set[int]) -> set[str]:
+    def _push(self, grid: Grid, messages: Iterable[Message], asked: Counter[int]) -> dict[str, int]:
+        """Send messages; return the node of each by the message's number."""
         listed = list(messages)
-        asked.update(message.metadata.dst_node_id for message in listed)
+        nodes = [message.metadata.dst_node_id for message in listed]
+        asked.update(nodes)
         log(INFO, "\tAsking %d nodes", len(listed))
-        return {identifier for identifier in grid.push_messages(listed) if identifier}
+        pushed = list(grid.push_messages(listed)) if listed else []
+        fault_point("courier.asked")
+        return {identifier: node for identifier, node in zip(pushed, nodes, strict=True) if identifier}
 
     def _still_open(self, round_id: int) -> bool:
         try:
@@ -451,6 +493,7 @@ class FolkmootStrategy(Strategy):
             if not isinstance(commitment, str):
                 raise InputError("The commitment is not text.")
             self._patiently(lambda: self._api.submit_update(report.round, commitment, update))
+            fault_point("courier.handed-in")
         except KeyError:
             report.refused.append((node, "not-anchored: the node does not use folkmoot's mod"))
         except (UpdateRefused, InputError) as error:
@@ -467,10 +510,13 @@ class FolkmootStrategy(Strategy):
         log(ERROR, "\tNode %d: %s", node, report.refused[-1][1])
 
     def _await_nodes(self, grid: Grid) -> list[int]:
+        """Wait for nodes to take a sample of; after a third of the round's window, take those that are there."""
+        current = cast(_Base, self._base).current
+        end = time.monotonic() + (current.commit_deadline - current.chain_time) / 3
         told = 0.0
         while True:
             nodes = list(grid.get_node_ids())
-            if len(nodes) >= max(self.min_available_nodes, self.min_train_nodes):
+            if len(nodes) >= max(self.min_available_nodes, self.min_train_nodes) or time.monotonic() >= end:
                 return nodes
             if time.monotonic() >= told:
                 log(INFO, "Waiting for nodes: %d of %d", len(nodes), self.min_available_nodes)
@@ -485,7 +531,9 @@ class FolkmootStrategy(Strategy):
         """Build evaluate messages with ordinary arrays for a sample of the nodes."""
         if self.fraction_evaluate == 0:
             return []
-        nodes = self._await_nodes(grid)
+        nodes = list(grid.get_node_ids())
+        if not nodes:
+            return []
         content = RecordDict(
             {
                 records.ARRAYS: arrays,
@@ -548,6 +596,11 @@ class _MeanMetrics:
         return MetricRecord({name: total / count for name, (total, count) in self._sums.items()})
 
 
+def _is_lost(reply: Message) -> bool:
+    """Whether an answer got lost with a process or a machine, so that asking again may help."""
+    return reply.has_error() and reply.error.code in _LOST
+
+
 def _passing(error: CoordinatorError) -> bool:
     """Whether it may help to ask again: no connection, or a server that is starting, stopping or busy."""
     status = error.details.get("status")
@@ -560,7 +613,7 @@ def _keep(where: dict[int, MetricRecord], number: int, metrics: MetricRecord | N
         log(INFO, "\tRound %d: %s", number, dict(metrics))
 
 
-def _batches(waiting: set[str], size: int) -> Iterator[list[str]]:
+def _batches(waiting: Iterable[str], size: int) -> Iterator[list[str]]:
     listed = sorted(waiting)
     for at in range(0, len(listed), size):
         yield listed[at : at + size]

@@ -13,11 +13,12 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 
 from folkmoot.chain.rpc import Phase
 from folkmoot.codec import decode_update
+from folkmoot.commitment import Commitment, Domain
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.flower import records
 from folkmoot.flower.contributor import Contributor, kept_update
 from folkmoot.flower.mod import folkmoot_mod
-from folkmoot.flower.signing import LocalSigner
+from folkmoot.flower.signing import LocalSigner, SignerError
 from folkmoot.header import RoundHeader
 from folkmoot.merkle import update_tree
 from tests.unit.flower.conftest import MANIFEST, MODEL
@@ -295,6 +296,46 @@ def test_a_round_that_is_asked_for_again_is_not_trained_again(world: World, join
     assert records.update_of(again.content.array_records[records.UPDATE]) == records.update_of(
         first.content.array_records[records.UPDATE]
     )
+
+
+class DeadSigner:
+    """A signer whose process is not there."""
+
+    account = account("ada").address
+
+    def sign(self, commitment: Commitment, domain: Domain) -> bytes:
+        raise SignerError("It does not run.", code="signer-unreachable")
+
+
+def test_what_was_trained_is_signed_after_a_restart_and_not_trained_again(world: World, join: Join) -> None:
+    """Training twice need not give the same bits, and a signer signs one digest a round."""
+    contributor, first, second = join(world), App(), App(shift=0.5)
+    died = folkmoot_mod(signer=DeadSigner())(train_message(world), context(contributor), first)
+    assert reason(died).startswith("signer-unreachable:")
+    reply = run(contributor, train_message(world), second)
+    assert (len(first.seen), len(second.seen)) == (1, 0)
+    data = records.update_of(reply.content.array_records[records.UPDATE])
+    assert abs(decode_update(data, MANIFEST)[:300].mean() - 0.01 * 512) < 0.2
+    kept = kept_update(contributor.home, 1)
+    assert kept is not None
+    assert kept.data == data
+
+
+def test_an_update_that_comes_too_late_is_not_signed_and_its_contributor_is_told(
+    world: World, join: Join, caplog: pytest.LogCaptureFixture
+) -> None:
+    contributor = join(world)
+
+    def dawdle(arrays: dict[str, Any]) -> None:
+        world.rounds[-1].phase = Phase.COMMITTED
+
+    reply = run(contributor, train_message(world), App(spoil=dawdle))
+    assert (
+        reason(reply)
+        == "round-closed: round 1 closed while this node trained: its update would come too late"
+    )
+    assert "takes part in the next round by itself" in caplog.text
+    assert kept_update(contributor.home, 1) is None
 
 
 def test_a_signer_that_refuses(world: World, join: Join) -> None:

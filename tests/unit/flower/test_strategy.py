@@ -5,19 +5,22 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
 
+from folkmoot.chain.rpc import Phase
 from folkmoot.errors import CoordinatorError, InputError
 from folkmoot.flower import FolkmootStrategy, folkmoot_mod
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.signing import LocalSigner
-from folkmoot.flower.strategy import Pacing
+from folkmoot.flower.strategy import MOST_ASKS, Pacing
 from tests.unit.flower.conftest import MANIFEST, MODEL
 from tests.unit.flower.grid import LocalGrid
 from tests.unit.flower.world import World, account
@@ -86,7 +89,12 @@ def test_a_poisoned_base_is_refused_and_the_refusal_is_reported(world: World, jo
     node = grid.add(app("ada"), join(world))
     world.falsify_base()
     carrier = strategy(world)
-    grid.on_push = lambda: setattr(world, "run_state", "failed")
+
+    def give_up() -> None:
+        world.rounds[-1].phase = Phase.CANCELLED
+        world.run_state = "failed"
+
+    grid.on_push = give_up
     with pytest.raises(CoordinatorError, match="The run failed: scripted"):
         carrier.start(grid=grid, initial_arrays=ArrayRecord())
     ((who, why),) = carrier.reports[0].refused
@@ -146,6 +154,44 @@ def test_a_node_that_joins_in_the_middle_of_a_round(join: Join) -> None:
         strategy(world).start(grid=grid, initial_arrays=ArrayRecord())
     assert world.run_state == "done"
     assert len(grid.sent) == 3
+
+
+@pytest.mark.parametrize("code", [ErrorCode.CLIENT_APP_CRASHED, ErrorCode.MESSAGE_UNAVAILABLE])
+def test_a_node_whose_answer_got_lost_is_asked_again_and_not_for_ever(join: Join, code: int) -> None:
+    """Its process ended in training twice; another node's ends always."""
+    with World(MANIFEST, dict(MODEL), expect=1, rounds=1) as world:
+        grid = LocalGrid()
+        node = grid.add(app("ada"), join(world, "ada"))
+        hopeless = grid.add(app("ben"), join(world, "ben"))
+        times: Counter[int] = Counter()
+
+        def lose() -> None:
+            for message in grid.sent[-len(grid.replies) :]:
+                who = message.metadata.dst_node_id
+                times[who] += 1
+                if who == hopeless or times[who] < 3:
+                    lost = Message(Error(code, "ClientApp stopped responding."), reply_to=message)
+                    grid.replies[message.metadata.message_id] = lost
+
+        grid.on_push = lose
+        carrier = strategy(world)
+        carrier.start(grid=grid, initial_arrays=ArrayRecord())
+    assert carrier.reports[0].accepted == [account("ada").address]
+    assert times[node] == 3
+    assert times[hopeless] <= MOST_ASKS
+
+
+def test_a_round_does_not_wait_for_a_node_that_has_left(join: Join) -> None:
+    """The run wants three nodes; one never comes, one comes late and is asked."""
+    with World(MANIFEST, dict(MODEL), expect=2, rounds=2) as world:
+        grid = LocalGrid()
+        grid.add(app("ada"), join(world, "ada"))
+        late = join(world, "ben")
+        threading.Timer(0.1, lambda: grid.add(app("ben"), late)).start()
+        carrier = strategy(world, min_available_nodes=3)
+        carrier.start(grid=grid, initial_arrays=ArrayRecord())
+    assert world.run_state == "done"
+    assert [len(report.accepted) for report in carrier.reports] == [2, 2]
 
 
 def test_the_coordinator_may_go_away_and_come_back(join: Join) -> None:
