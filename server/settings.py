@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     confirmations: int | None = Field(default=None, ge=1, le=1000)
     """Blocks, its own included, after which a transaction counts as settled; by default 1 on a local Anvil,
     else 6."""
+    max_fee_gwei: float = Field(default=500.0, gt=0, le=1e9)
+    """Most that is offered for a unit of gas, in gwei; above it, transactions wait and `/v1/health` says so."""
     poll_interval: float = Field(default=1.0, gt=0, le=60)
     """Seconds between two looks at the chain."""
     hasten: bool = False

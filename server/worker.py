@@ -50,6 +50,7 @@ class Worker:
             coordinator.account,
             coordinator.deployment.chain_id,
             coordinator.confirmations,
+            int(coordinator.settings.max_fee_gwei * 10**9),
         )
         self._engine = Engine(coordinator, self.wake)
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)

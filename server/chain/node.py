@@ -13,6 +13,26 @@ from folkmoot.errors import ContractRefused, RpcError
 LOCAL_CHAIN_ID = 31337
 """Chain id of a local Anvil, whose clock can be moved."""
 _GWEI = 10**9
+FEE_TOO_LOW = "fee-too-low"
+"""Code of the error of a node that takes a transaction only with higher fees."""
+TURNED_AWAY = (FEE_TOO_LOW, "no-gas-money", "rpc-error")
+"""Codes of errors of a node that is there and does not take a transaction now."""
+_KNOWN = (
+    "already known",
+    "already imported",
+    "known transaction",
+    "nonce too low",
+    "alreadyknown",
+    "already exists",
+)
+_TOO_CHEAP = (
+    "underpriced",
+    "could not replace existing",  # Erigon
+    "replacementnotallowed",  # Nethermind
+    "feetoolow",
+    "less than block base fee",
+    "max fee per gas too low",
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +71,11 @@ class Node(Protocol):
         """Receipt of a transaction; none while it is not in the canonical chain."""
 
     def send(self, raw: bytes) -> None:
-        """Hand over a signed transaction. To hand it over again does no harm."""
+        """Hand over a signed transaction. To hand it over again does no harm.
+
+        Raises:
+            RpcError: Also when the node does not take it now, with a code of `TURNED_AWAY`.
+        """
 
     def estimate(self, account: str, to: str, data: bytes) -> int:
         """Gas that the call would take now.
@@ -121,16 +145,22 @@ class RpcNode:
         try:
             self.rpc.call("eth_sendRawTransaction", ["0x" + raw.hex()])
         except RpcError as exc:
-            said = str(exc).lower()
-            known = (
-                "already known",
-                "already imported",
-                "known transaction",
-                "nonce too low",
-                "alreadyknown",
-            )
-            if not any(words in said for words in known):
-                raise
+            said = exc.message.lower()
+            if any(words in said for words in _KNOWN):
+                return
+            if any(words in said for words in _TOO_CHEAP):
+                raise RpcError(
+                    exc.message,
+                    remedy="It is replaced by one with higher fees once it has waited.",
+                    code=FEE_TOO_LOW,
+                ) from exc
+            if "insufficient funds" in said:
+                raise RpcError(
+                    exc.message,
+                    remedy="Send the coordinator's account native coins: it can't pay the gas.",
+                    code="no-gas-money",
+                ) from exc
+            raise
 
     def estimate(self, account: str, to: str, data: bytes) -> int:
         """Gas that the call would take now."""

@@ -5,32 +5,41 @@ The engine writes a row in the database transaction that decides to send. From t
 touches it:
 
     queued -> signed -> mined -> confirmed
-       |         ^---------/  (a reorg took it out: the same bytes are sent again)
+       |         ^---------/         |  (a reorg took it out: the same bytes are sent again)
+       |         ^-------------------/  (so does one that is deeper than the confirmations, loudly)
        |         \-> queued  (another transaction of this account took the nonce, at depth: sign again)
        \-> failed            (would revert, or did revert at depth; with the decoded error)
 
 Nonce and raw bytes are stored before anything is sent, so that a process that dies anywhere sends the same
-bytes again. It may not know what a transaction is for.
+bytes again. What is not mined while fees rise is signed again with the same nonce and higher fees, up to the
+operator's ceiling. Every form that was ever signed is remembered, and whichever of them is mined settles the row: a
+reorg may bring an older one back. It may not know what a transaction is for.
+
+Time is the chain's throughout; the clock of this machine decides nothing.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_typing import HexStr
 from eth_utils.conversions import to_bytes
-from sqlalchemy import func, select
+from hexbytes import HexBytes
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from folkmoot.chain.client import TX_GAS_LIMIT
-from folkmoot.errors import ContractRefused, FolkmootError
+from folkmoot.errors import ContractRefused, FolkmootError, RpcError
 from folkmoot.fault_points import fault_point
-from server.chain.node import Block, Node, Receipt
+from server.chain import fees
+from server.chain.node import FEE_TOO_LOW, TURNED_AWAY, Block, Node, Receipt
 from server.db.engine import Database
-from server.db.models import Transaction
+from server.db.models import SentTransaction, Transaction
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +47,17 @@ GAS_MARGIN_PERCENT = 125
 """What is offered of the estimated gas: state may change between estimate and block."""
 GAS_RESERVE = 60_000
 """Gas added to that, for a storage slot or two that are new by the time of the block."""
-BASE_FEE_FACTOR = 4
-"""The offered fee covers a base fee that grew this many times, as the bytes are never changed to offer
-more."""
+LOST_LOOKS = 3
+"""Looks in a row that must say the same before a nonce counts as lost, or as missing: endpoints that many machines
+answer for contradict themselves for a moment."""
+REORG_BLOCKS = 256
+"""Newest blocks in which a confirmed transaction is held against the chain again."""
+NO_CEILING = 1 << 255
+"""A ceiling for fees that none reaches."""
+FILL_GAS = 21_000
+"""Gas of a transaction that does nothing."""
+_FILLER = "fill:"
+_GWEI = 10**9
 
 
 def enqueue(session: Session, purpose: str, round_number: int, to: str, data: bytes) -> bool:
@@ -58,6 +75,7 @@ def enqueue(session: Session, purpose: str, round_number: int, to: str, data: by
     row.state, row.round, row.to, row.data = "queued", round_number, to, data
     row.nonce = row.raw = row.hash = row.block_number = row.block_hash = row.gas_used = row.error = None
     session.flush()
+    session.execute(delete(SentTransaction).where(SentTransaction.transaction_id == row.id))
     return True
 
 
@@ -80,17 +98,35 @@ class Outbox:
         account: Account that signs.
         chain_id: Chain that the signatures are for.
         confirmations: Blocks, its own included, after which a transaction counts as settled.
+        max_fee: Most that is offered for a unit of gas, in wei.
+
+    Attributes:
+        warnings: What keeps transactions from leaving now, each a sentence for the operator; replaced at every look.
+        deep_reorg: What a reorg beyond the confirmations did, for as long as this process lives.
     """
 
     def __init__(
-        self, database: Database, node: Node, account: LocalAccount, chain_id: int, confirmations: int
+        self,
+        database: Database,
+        node: Node,
+        account: LocalAccount,
+        chain_id: int,
+        confirmations: int,
+        max_fee: int = NO_CEILING,
     ) -> None:
+        self.warnings: tuple[str, ...] = ()
+        self.deep_reorg: str | None = None
         self._database = database
         self._node = node
         self._account = account
         self._chain_id = chain_id
         self._confirmations = confirmations
+        self._max_fee = max_fee
         self._changed = False
+        self._said: list[str] = []
+        self._looks: dict[str, int] = {}  # how often in a row something suspicious was seen
+        self._refused: set[int] = set()  # rows whose fees the pool did not take
+        self._rechecked = ""  # newest block at which confirmed rows were held against the chain
 
     def tick(self) -> bool:
         """Look after every transaction under way, then sign and send the queued ones, oldest first.
@@ -101,13 +137,24 @@ class Outbox:
         Raises:
             RpcError: The chain gave no answer; the rows are as good as before, call again later.
         """
-        self._changed = False
-        latest = self._node.latest()
-        for row in self._rows("signed", "mined"):
-            self._follow(row, latest)
-        for row in self._rows("queued"):
-            self._sign(row, latest)
+        self._changed, self._said = False, []
+        try:
+            latest = self._node.latest()
+            self._recheck(latest)
+            for row in self._rows("signed", "mined"):
+                self._follow(row, latest)
+            self._fill_gap(latest)
+            for row in self._rows("queued"):
+                self._sign(row, latest)
+        finally:
+            self._tell()
         return self._changed
+
+    def _tell(self) -> None:
+        for warning in self._said:
+            if warning not in self.warnings:
+                logger.warning("%s", warning)
+        self.warnings = tuple(self._said)
 
     def _rows(self, *states: str) -> list[Transaction]:
         with self._database.read() as session:
@@ -120,47 +167,141 @@ class Outbox:
             session.expunge_all()
             return rows
 
-    def _update(self, step: str, row: Transaction, **values: Any) -> None:
+    def _forms(self, row: Transaction) -> list[SentTransaction]:
+        """Every signed form of a row, the newest first."""
+        with self._database.read() as session:
+            query = select(SentTransaction).where(SentTransaction.transaction_id == row.id)
+            forms = list(session.scalars(query.order_by(SentTransaction.id.desc())))
+            session.expunge_all()
+            return forms
+
+    def _update(
+        self, step: str, row: Transaction, form: SentTransaction | None = None, **values: Any
+    ) -> None:
+        """Write values into a row, and a new signed form of it in the same transaction."""
         with self._database.write(step) as session:
             stored = session.get_one(Transaction, row.id)
             for name, value in values.items():
                 setattr(stored, name, value)
+                setattr(row, name, value)
+            if form is not None:
+                session.add(form)
         self._changed = True
-        logger.info("transaction %s: %s", row.purpose, values.get("state"))
+        logger.info("transaction %s: %s", row.purpose, row.state)
 
     def _follow(self, row: Transaction, latest: Block) -> None:
         if row.hash is None or row.raw is None or row.nonce is None:
             raise AssertionError(f"transaction {row.purpose} is {row.state} but was never signed")
-        receipt = self._node.receipt(row.hash)
-        if receipt is not None:
-            self._settle(row, receipt, latest)
+        forms = self._forms(row)
+        if self._settled_by_any(row, forms, latest):
             return
         if row.state == "mined":
             self._update(
                 "transaction-unmined", row, state="signed", block_number=None, block_hash=None, gas_used=None
             )
         settled = latest.number - self._confirmations + 1
-        if settled >= 0 and self._node.transaction_count(self._account.address, settled) > row.nonce:
-            receipt = self._node.receipt(row.hash)
-            if receipt is not None:  # it was mined between the two questions
-                self._settle(row, receipt, latest)
-                return
-            logger.warning(
-                "transaction %s lost its nonce %d to another one; signing again", row.purpose, row.nonce
-            )
-            self._update("transaction-requeued", row, state="queued", nonce=None, raw=None, hash=None)
-            return
-        self._node.send(row.raw)
-        fault_point("coordinator.transaction-sent-again")
+        taken = settled >= 0 and self._node.transaction_count(self._account.address, settled) > row.nonce
+        if taken and self._settled_by_any(row, forms, latest):
+            return  # it was mined between the two questions
+        if self._seen_often(f"lost:{row.id}", taken):
+            self._sign_again(row)
+        elif not taken:
+            self._outbid(row, forms[0], latest)
+            self._hand_over(row)
+            fault_point("coordinator.transaction-sent-again")
 
-    def _settle(self, row: Transaction, receipt: Receipt, latest: Block) -> None:
-        seen = {
+    def _settled_by_any(self, row: Transaction, forms: Sequence[SentTransaction], latest: Block) -> bool:
+        """Look for a receipt of any form that was ever signed; whether there is one."""
+        found: tuple[SentTransaction, Receipt] | None = None
+        for form in forms:
+            receipt = self._node.receipt(form.hash)
+            if receipt is None:
+                continue
+            found = form, receipt
+            if receipt.succeeded:
+                break  # under another nonce it may also have been mined in vain
+        if found is None:
+            return False
+        self._settle(row, *found, latest)
+        return True
+
+    def _seen_often(self, what: str, now: bool) -> bool:
+        """Count looks in a row at which something was so; whether they are enough to believe it."""
+        looks = self._looks.pop(what, 0) + 1 if now else 0
+        if not now:
+            self._looks.pop(what, None)
+        elif looks < LOST_LOOKS:
+            self._looks[what] = looks
+        return looks >= LOST_LOOKS
+
+    def _sign_again(self, row: Transaction) -> None:
+        """The nonce is gone at depth: whoever else has this key sent something."""
+        logger.warning(
+            "transaction %s lost its nonce %s to one that was not sent from here: does somebody else use the "
+            "coordinator's key?",
+            row.purpose,
+            row.nonce,
+        )
+        if row.purpose.startswith(_FILLER):
+            error = ContractRefused("Another transaction took the nonce.", code="nonce-taken")
+            self._update("transaction-requeued", row, state="failed", error=describe(error))
+        else:
+            self._update("transaction-requeued", row, state="queued", nonce=None, raw=None, hash=None)
+
+    def _outbid(self, row: Transaction, form: SentTransaction, latest: Block) -> None:
+        """Offer more if the newest form has waited and the market has moved on."""
+        if (
+            latest.number - form.block_number < fees.REPLACE_BLOCKS
+            or latest.timestamp - form.block_time < fees.REPLACE_SECONDS
+        ):
+            return
+        old, tip = fees.offered(form.raw), self._node.priority_fee()
+        if row.id not in self._refused and not fees.risen(old, latest.base_fee, tip):
+            return
+        new = fees.outbid(old, latest.base_fee, tip, self._max_fee)
+        if new is None:
+            self._said.append(
+                f"Transaction {row.purpose} waits with {_gwei(old.cap)} gwei a unit of gas, and more than "
+                f"max_fee_gwei = {_gwei(self._max_fee)} would be needed to replace it (base fee "
+                f"{_gwei(latest.base_fee)}, tip {_gwei(tip)}). Raise max_fee_gwei, or wait for the fees to fall."
+            )
+            return
+        fields = TypedTransaction.from_bytes(HexBytes(form.raw)).as_dict()
+        signed = self._signed(latest, form.nonce, bytes(fields["to"]), row.data, int(fields["gas"]), new)
+        signed.transaction_id = row.id
+        logger.warning(
+            "transaction %s is replaced: %s gwei instead of %s", row.purpose, _gwei(new.cap), _gwei(old.cap)
+        )
+        self._refused.discard(row.id)
+        self._update(
+            "transaction-replaced", row, signed, raw=signed.raw, hash=signed.hash, attempts=row.attempts + 1
+        )
+
+    def _hand_over(self, row: Transaction) -> None:
+        """Give the newest form to the chain; what a node does not take now is offered again at the next look."""
+        if row.raw is None:
+            raise AssertionError(f"transaction {row.purpose} has no bytes to send")
+        try:
+            self._node.send(row.raw)
+        except RpcError as error:
+            if error.code not in TURNED_AWAY:
+                raise
+            if error.code == FEE_TOO_LOW:
+                self._refused.add(row.id)
+            self._said.append(f"Transaction {row.purpose} is not taken: {error}")
+
+    def _settle(self, row: Transaction, form: SentTransaction, receipt: Receipt, latest: Block) -> None:
+        seen: dict[str, Any] = {
+            "nonce": form.nonce,
+            "raw": form.raw,
+            "hash": form.hash,
             "block_number": receipt.block_number,
             "block_hash": receipt.block_hash,
             "gas_used": receipt.gas_used,
         }
+        self._looks.pop(f"lost:{row.id}", None)
         if latest.number - receipt.block_number + 1 < self._confirmations:
-            if row.state != "mined" or row.block_hash != receipt.block_hash:
+            if (row.state, row.block_hash, row.hash) != ("mined", receipt.block_hash, form.hash):
                 self._update("transaction-mined", row, state="mined", **seen)
         elif receipt.succeeded:
             self._update("transaction-confirmed", row, state="confirmed", **seen)
@@ -183,13 +324,107 @@ class Outbox:
             remedy=f"Look at the transaction {row.hash}.",
         )
 
+    def _recheck(self, latest: Block) -> None:
+        """Hold the youngest confirmed transactions against the chain: a reorg may be deeper than the confirmations."""
+        if latest.hash == self._rechecked:
+            return
+        with self._database.read() as session:
+            query = select(Transaction).where(
+                Transaction.state == "confirmed",
+                Transaction.block_number.between(latest.number - REORG_BLOCKS, latest.number),
+            )
+            rows = list(session.scalars(query.order_by(Transaction.block_number.desc())))
+            session.expunge_all()
+        for row in rows:
+            if row.block_number is None:
+                raise AssertionError(f"transaction {row.purpose} is confirmed in no block")
+            block = self._node.block(row.block_number)
+            if block is None or block.hash == row.block_hash:
+                break  # all others are in blocks below it
+            self._bring_back(row, latest)
+        self._rechecked = latest.hash
+
+    def _bring_back(self, row: Transaction, latest: Block) -> None:
+        self.deep_reorg = (
+            f"The chain was reorganised deeper than the {self._confirmations} confirmations: it lost block "
+            f"{row.block_number} with transaction {row.purpose}, which counted as settled. What was lost is sent "
+            "again. Set `confirmations` higher, compare RPC endpoints, and run `folkmoot audit`."
+        )
+        logger.error("%s", self.deep_reorg)
+        forms = self._forms(row)
+        if self._settled_by_any(row, forms, latest):
+            return  # the new chain has it too
+        if forms:
+            self._update(
+                "transaction-brought-back",
+                row,
+                state="signed",
+                block_number=None,
+                block_hash=None,
+                gas_used=None,
+            )
+
+    def _fill_gap(self, latest: Block) -> None:
+        """Use up a nonce that nothing uses any more, as everything after it waits for it.
+
+        It comes about when a transaction that was sent from elsewhere with this key was in the pool when ours were
+        signed, and is dropped.
+        """
+        waiting = self._rows("signed")
+        if not waiting or waiting[0].nonce is None:
+            return
+        form = self._forms(waiting[0])[0]
+        if latest.timestamp - form.block_time < fees.REPLACE_SECONDS:
+            return
+        nonce = self._node.transaction_count(self._account.address, "pending")
+        if not self._seen_often("gap", nonce < waiting[0].nonce):
+            return
+        new = fees.offer(latest.base_fee, self._node.priority_fee(), self._max_fee)
+        purpose = f"{_FILLER}{nonce}"
+        with self._database.read() as session:
+            if new is None or find(session, purpose) is not None:
+                return
+        own = self._account.address
+        logger.warning(
+            "nothing has nonce %d any more, and nonce %d waits for it: filling it", nonce, waiting[0].nonce
+        )
+        signed = self._signed(latest, nonce, to_bytes(hexstr=HexStr(own)), b"", FILL_GAS, new)
+        with self._database.write("nonce-filled") as session:
+            row = Transaction(
+                purpose=purpose,
+                state="signed",
+                round=0,
+                to=own,
+                data=b"",
+                nonce=nonce,
+                raw=signed.raw,
+                hash=signed.hash,
+                attempts=1,
+                created_at=datetime.now(UTC),
+            )
+            session.add(row)
+            session.flush()
+            signed.transaction_id = row.id
+            session.add(signed)
+        self._changed = True
+        self._hand_over(row)
+
     def _sign(self, row: Transaction, latest: Block) -> None:
+        forms = self._forms(row)
+        if self._settled_by_any(row, forms, latest):
+            return  # a form whose nonce counted as lost was mined after all
         try:
             gas = self._node.estimate(self._account.address, row.to, row.data)
         except ContractRefused as refusal:
             self._update("transaction-failed", row, state="failed", error=describe(refusal))
             return
-        tip = self._node.priority_fee()
+        offer = fees.offer(latest.base_fee, self._node.priority_fee(), self._max_fee)
+        if offer is None:
+            self._said.append(
+                f"Transaction {row.purpose} waits: the base fee is {_gwei(latest.base_fee)} gwei a unit of gas, and "
+                f"max_fee_gwei allows {_gwei(self._max_fee)}. Raise it, or wait for the fees to fall."
+            )
+            return
         with self._database.read() as session:
             taken = session.scalar(
                 select(func.max(Transaction.nonce)).where(Transaction.state.in_(("signed", "mined")))
@@ -197,28 +432,46 @@ class Outbox:
         nonce = self._node.transaction_count(self._account.address, "pending")
         if taken is not None:
             nonce = max(nonce, taken + 1)
+        gas = max(gas, min(gas * GAS_MARGIN_PERCENT // 100 + GAS_RESERVE, TX_GAS_LIMIT))
+        signed = self._signed(latest, nonce, to_bytes(hexstr=HexStr(row.to)), row.data, gas, offer)
+        signed.transaction_id = row.id
+        self._update(
+            "transaction-signed",
+            row,
+            signed,
+            state="signed",
+            nonce=nonce,
+            raw=signed.raw,
+            hash=signed.hash,
+            attempts=row.attempts + 1,
+        )
+        self._hand_over(row)
+        fault_point("coordinator.transaction-sent")
+
+    def _signed(
+        self, latest: Block, nonce: int, to: bytes, data: bytes, gas: int, offer: fees.Fees
+    ) -> SentTransaction:
         signed = self._account.sign_transaction(
             {
                 "type": 2,
                 "chainId": self._chain_id,
                 "nonce": nonce,
-                "to": to_bytes(hexstr=HexStr(row.to)),
+                "to": to,
                 "value": 0,
-                "data": row.data,
-                "gas": max(gas, min(gas * GAS_MARGIN_PERCENT // 100 + GAS_RESERVE, TX_GAS_LIMIT)),
-                "maxPriorityFeePerGas": tip,
-                "maxFeePerGas": BASE_FEE_FACTOR * latest.base_fee + tip,
+                "data": data,
+                "gas": gas,
+                "maxPriorityFeePerGas": offer.tip,
+                "maxFeePerGas": offer.cap,
             }
         )
-        raw = bytes(signed.raw_transaction)
-        self._update(
-            "transaction-signed",
-            row,
-            state="signed",
+        return SentTransaction(
             nonce=nonce,
-            raw=raw,
             hash="0x" + bytes(signed.hash).hex(),
-            attempts=row.attempts + 1,
+            raw=bytes(signed.raw_transaction),
+            block_number=latest.number,
+            block_time=latest.timestamp,
         )
-        self._node.send(raw)
-        fault_point("coordinator.transaction-sent")
+
+
+def _gwei(wei: int) -> str:
+    return f"{wei / _GWEI:.4g}"

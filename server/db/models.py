@@ -188,6 +188,7 @@ class Transaction(Base):
     to: Mapped[str] = mapped_column(String(42))
     data: Mapped[bytes] = mapped_column(LargeBinary)
     nonce: Mapped[int | None] = mapped_column(BigInteger)
+    """Of the signed form that was mined, else of the newest one; so are `raw` and `hash`."""
     raw: Mapped[bytes | None] = mapped_column(LargeBinary)
     hash: Mapped[str | None] = mapped_column(String(66))
     attempts: Mapped[int] = mapped_column(default=0)
@@ -197,6 +198,22 @@ class Transaction(Base):
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     """Why it failed: code, message, remedy, details (the decoded custom error)."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class SentTransaction(Base):
+    """A signed form of a transaction of the outbox. Whichever of them is mined settles the row."""
+
+    __tablename__ = "sent_transactions"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    transaction_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("transactions.id"), index=True)
+    nonce: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(String(66), unique=True)
+    raw: Mapped[bytes] = mapped_column(LargeBinary)
+    block_number: Mapped[int] = mapped_column(BigInteger)
+    """The chain's newest block when it was signed."""
+    block_time: Mapped[int] = mapped_column(BigInteger)
+    """Unix time of that block."""
 
 
 class ChainEvent(Base):

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from alembic import command
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import IntegrityError
 
 from folkmoot.errors import DatabaseError
 from server.db import events, schema
 from server.db.engine import Database, make_engine, normalise_url
-from server.db.models import Entry, LogEntry, Round
+from server.db.models import Entry, LogEntry, Round, SentTransaction
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -83,10 +83,19 @@ def test_a_database_of_the_first_schema_keeps_its_rounds(kind: str, request: pyt
     values = ", ".join(f":{name}" for name in row)
     with found.begin() as connection:
         connection.execute(text(f"INSERT INTO rounds ({columns}) VALUES ({values})"), row)  # noqa: S608
+        connection.execute(
+            text(
+                'INSERT INTO transactions (purpose, state, round, "to", data, nonce, raw, hash, attempts, created_at) '
+                "VALUES ('anchor:7', 'signed', 7, '0x', :raw, 3, :raw, '0xab', 1, '2026-01-01')"
+            ),
+            {"raw": b"signed"},
+        )
     schema.upgrade(found)
     with Database(found).read() as session:
         kept = session.get_one(Round, 7)
         assert (kept.step, kept.base, kept.canary) == ("anchored", 6, None)
+        (form,) = session.scalars(select(SentTransaction))
+        assert (form.nonce, form.hash, form.raw) == (3, "0xab", b"signed")
     assert schema.differences(found) == []
 
 

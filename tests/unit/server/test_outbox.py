@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from eth_utils.address import to_checksum_address
 
 from folkmoot.errors import ContractRefused, RpcError
 from server.chain import outbox
+from server.chain.fees import offered
 from server.chain.node import Receipt
 from server.chain.outbox import Outbox
 from server.db import schema
@@ -36,6 +38,20 @@ def node() -> ScriptedNode:
 @pytest.fixture
 def box(database: Database, node: ScriptedNode) -> Outbox:
     return Outbox(database, node, ACCOUNT, 31337, confirmations=2)
+
+
+def signed_elsewhere(nonce: int, tip: int, cap: int) -> bytes:
+    """A transaction of the same account that the outbox knows nothing of."""
+    fields = {
+        "type": 2,
+        "chainId": 31337,
+        "nonce": nonce,
+        "to": to_checksum_address(TO),
+        "value": 0,
+        "gas": 21_000,
+    }
+    signed = ACCOUNT.sign_transaction({**fields, "maxPriorityFeePerGas": tip, "maxFeePerGas": cap})
+    return bytes(signed.raw_transaction)
 
 
 def want(database: Database, purpose: str) -> bool:
@@ -166,9 +182,215 @@ def test_nonce_that_another_transaction_took_is_replaced(
     node.foreign = 1
     node.mine()
     node.mine()
-    box.tick()
+    for _ in range(outbox.LOST_LOOKS):
+        assert row(database, "open:1").nonce == 0, "one look is not enough to give a nonce up"
+        box.tick()
     assert row(database, "open:1").nonce == 1
     assert len(set(node.sent)) == 2
+
+
+def wait_and_raise(node: ScriptedNode, base_fee: int) -> None:
+    """The base fee rises, and nothing of ours is mined for a while."""
+    node.base_fee = base_fee
+    for _ in range(4):
+        node.mine()
+
+
+def test_fees_follow_the_market_with_the_same_nonce(
+    database: Database, node: ScriptedNode, box: Outbox
+) -> None:
+    want(database, "open:1")
+    box.tick()
+    node.base_fee = 100
+    box.tick()
+    assert len(node.sent) == 2, "it has not waited yet"
+    wait_and_raise(node, 100)
+    box.tick()
+    found = row(database, "open:1")
+    assert (found.state, found.nonce, found.attempts) == ("signed", 0, 2)
+    assert [offered(raw).cap for raw in dict.fromkeys(node.sent)] == [41, 402]
+    node.mine()
+    node.mine()
+    box.tick()
+    assert row(database, "open:1").state == "confirmed"
+    assert list(node.mined.values()) == [found.raw]
+
+
+def test_a_calm_market_replaces_nothing(database: Database, node: ScriptedNode, box: Outbox) -> None:
+    want(database, "open:1")
+    box.tick()
+    for _ in range(20):
+        node.pool.clear()
+        node.mine()
+        box.tick()
+    assert len(set(node.sent)) == 1
+
+
+@pytest.mark.parametrize("dies_at", ["estimate", "priority_fee", "send"])
+def test_death_while_fees_are_raised_loses_no_form(
+    database: Database, node: ScriptedNode, box: Outbox, dies_at: str
+) -> None:
+    class KilledError(BaseException):
+        pass
+
+    def die(method: str) -> None:
+        if method == dies_at:
+            raise KilledError
+
+    want(database, "open:1")
+    box.tick()
+    first = row(database, "open:1").raw
+    wait_and_raise(node, 100)
+    node.before_answer = die
+    if dies_at == "estimate":
+        box.tick()  # gas is that of the first form: nothing is estimated again
+    else:
+        with pytest.raises(KilledError):
+            box.tick()
+    node.before_answer = lambda _method: None
+    stored = row(database, "open:1").raw
+    assert (stored == first) is (dies_at == "priority_fee")
+    Outbox(database, node, ACCOUNT, 31337, confirmations=2).tick()
+    assert len(node.pool) == 1
+    assert set(node.sent) == {first, row(database, "open:1").raw}
+    node.mine()
+    node.mine()
+    Outbox(database, node, ACCOUNT, 31337, confirmations=2).tick()
+    assert row(database, "open:1").state == "confirmed"
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_reorg_may_bring_an_older_form_back(
+    database: Database, node: ScriptedNode, box: Outbox, depth: int
+) -> None:
+    want(database, "open:1")
+    box.tick()
+    first = row(database, "open:1").raw
+    assert first is not None
+    wait_and_raise(node, 100)
+    box.tick()
+    for _ in range(depth):
+        node.mine()
+        box.tick()
+    newer = row(database, "open:1")
+    assert newer.state == ("mined" if depth == 1 else "confirmed")
+    node.reorganise(depth)
+    node.base_fee = 10
+    node.bring_back(first)
+    node.mine()
+    box.tick()
+    found = row(database, "open:1")
+    assert (found.state, found.raw) == ("confirmed", first)
+    assert found.hash != newer.hash
+    assert bool(box.deep_reorg) is (depth == 2)
+
+
+def test_the_operators_ceiling_holds_and_says_so(database: Database, node: ScriptedNode) -> None:
+    box = Outbox(database, node, ACCOUNT, 31337, confirmations=2, max_fee=50)
+    want(database, "open:1")
+    box.tick()
+    wait_and_raise(node, 100)
+    box.tick()
+    assert len(set(node.sent)) == 1, "no offer of 50 gets in at a base fee of 100"
+    want(database, "open:2")
+    box.tick()
+    assert row(database, "open:2").state == "queued"
+    assert "max_fee_gwei" in box.warnings[0]
+    assert len(box.warnings) == 2
+    node.base_fee = 10
+    node.mine()
+    box.tick()
+    assert box.warnings == ()
+    assert row(database, "open:2").state == "signed"
+    assert max(offered(raw).cap for raw in node.sent) <= 50
+
+
+def test_a_pool_that_wants_more_does_not_hold_up_the_rest(
+    database: Database, node: ScriptedNode, box: Outbox
+) -> None:
+    """Somebody else's transaction with the same key and nonce is in the pool, with higher fees."""
+    foreign = signed_elsewhere(nonce=0, tip=50, cap=90)
+    node.pool["0xforeign"] = foreign
+    node.hidden = {"0xforeign"}
+    for purpose in ("a", "b"):
+        want(database, purpose)
+    box.tick()
+    assert [row(database, purpose).state for purpose in ("a", "b")] == ["signed", "signed"]
+    assert "underpriced" in box.warnings[0]
+    node.base_fee = 1000  # nothing is mined meanwhile
+    for _ in range(4):
+        node.mine()
+    node.base_fee, node.tip = 10, 60
+    box.tick()
+    assert "0xforeign" not in node.pool, "it was outbid"
+    node.mine()
+    node.mine()
+    box.tick()
+    assert [row(database, purpose).state for purpose in ("a", "b")] == ["confirmed", "confirmed"]
+
+
+def test_a_nonce_that_nobody_uses_any_more_is_filled(
+    database: Database, node: ScriptedNode, box: Outbox
+) -> None:
+    """The operator's own transaction was in the pool when ours was signed, and is dropped."""
+    node.pool["0xforeign"] = signed_elsewhere(nonce=0, tip=1, cap=41)
+    want(database, "open:1")
+    box.tick()
+    assert row(database, "open:1").nonce == 1
+    node.pool.clear()
+    for _ in range(4):
+        node.mine()
+    for _ in range(outbox.LOST_LOOKS):
+        box.tick()
+    filler = row(database, "fill:0")
+    assert (filler.to, filler.data, filler.nonce) == (ACCOUNT.address, b"", 0)
+    node.mine()
+    node.mine()
+    box.tick()
+    assert row(database, "open:1").state == "confirmed"
+    assert row(database, "fill:0").state == "confirmed"
+
+
+def test_a_reorg_deeper_than_the_confirmations_is_told_and_put_right(
+    database: Database, node: ScriptedNode, box: Outbox
+) -> None:
+    for purpose in ("a", "b"):
+        want(database, purpose)
+    box.tick()
+    node.mine()
+    node.mine()
+    box.tick()
+    assert row(database, "b").state == "confirmed"
+    assert box.deep_reorg is None
+    node.reorganise(2)
+    node.mine()
+    node.mine()
+    node.mine()
+    box.tick()
+    assert [row(database, purpose).state for purpose in ("a", "b")] == ["signed", "signed"]
+    assert box.deep_reorg is not None
+    node.mine()
+    node.mine()
+    box.tick()
+    assert [row(database, purpose).state for purpose in ("a", "b")] == ["confirmed", "confirmed"]
+    assert len(set(node.sent)) == 2
+
+
+def test_an_old_head_confirms_nothing_and_gives_nothing_up(
+    database: Database, node: ScriptedNode, box: Outbox
+) -> None:
+    want(database, "open:1")
+    box.tick()
+    node.mine()
+    behind = ScriptedNode(blocks=node.blocks[:1])
+    Outbox(database, behind, ACCOUNT, 31337, confirmations=2).tick()
+    assert row(database, "open:1").state == "signed"
+    node.mine()
+    box.tick()
+    assert row(database, "open:1").state == "confirmed"
+    Outbox(database, behind, ACCOUNT, 31337, confirmations=2).tick()
+    assert row(database, "open:1").state == "confirmed"
+    assert len(set(node.sent)) == 1
 
 
 def test_refused_transaction_fails_without_a_nonce_and_may_be_wanted_again(
