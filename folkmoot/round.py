@@ -41,7 +41,8 @@ from folkmoot.state import State
 from folkmoot.updates import UpdateReader
 from folkmoot.verdict import Artifacts, Reason, Verdict, Verdicts
 
-_CHUNK_BYTES = 1 << 20  # bytes of all updates that are summed in one step
+_CHUNK_BYTES = 1 << 20  # bytes of all updates that are summed in one step, but not less than:
+_LEAST_LEAVES = 256  # of each update in one step, or many updates would be opened over and over
 NO_GRAM_ROOT = bytes(32)
 """The Gram root of a rule that is not proven by one."""
 
@@ -273,7 +274,7 @@ def compute_round(
         kind: np.empty((manifest.leaves, HASH_BYTES), dtype=np.uint8) for kind in (AGGREGATE, THETA, MOMENTUM)
     }
     digest = hashlib.sha256()
-    chunk = max(1, _CHUNK_BYTES // (LEAF * len(entries)))
+    chunk = max(_LEAST_LEAVES, _CHUNK_BYTES // (LEAF * len(entries)))
     for first in range(0, manifest.leaves, chunk):
         last = min(first + chunk, manifest.leaves)
         part = compute_leaves(manifest, header, policy, base, updates, weights, first, last)

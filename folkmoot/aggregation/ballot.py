@@ -11,31 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import isqrt
 
+from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.interface import Gram, RoundFacts, Weighted
 from folkmoot.optimizer import MAX_WEIGHT_SUM
 from folkmoot.verdict import Reason
-
-UNIT = 1 << 16
-"""What stands for 1 in cosines, clip factors and weights."""
-
-
-def cosine(product: int, square: int, other_square: int) -> int:
-    """Cosine of two vectors in units of 1/UNIT, rounded towards 0; 0 if one of them is 0.
-
-    Args:
-        product: Inner product.
-        square: The first one's product with itself.
-        other_square: The second one's.
-
-    Returns:
-        ``sgn(p) * floor(sqrt(floor(2^32 p^2 / (s t))))``, from -UNIT to UNIT.
-    """
-    if square <= 0 or other_square <= 0:
-        return 0
-    size = min(isqrt((product * product << 32) // (square * other_square)), UNIT)
-    return size if product >= 0 else -size
 
 
 def lower_median(values: Sequence[int]) -> int:
@@ -75,14 +55,10 @@ class Ballot:
         """Indices of the updates that were not left out, ascending."""
         return [i for i, vote in enumerate(self.votes) if vote > 0]
 
-    @cached_property
+    @property
     def cosines(self) -> Gram:
         """``C_ij``: cosines of all pairs, in 1/UNIT."""
-        gram = self.facts.gram
-        return tuple(
-            tuple(cosine(product, row[i], gram[j][j]) for j, product in enumerate(row))
-            for i, row in enumerate(gram)
-        )
+        return self.facts.cosines
 
     @cached_property
     def shortened(self) -> Gram:

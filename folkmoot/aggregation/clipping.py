@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import isqrt
 
-from folkmoot.aggregation.ballot import UNIT, Ballot, lower_median
+from folkmoot.aggregation.ballot import Ballot, lower_median
+from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
 from folkmoot.aggregation.reference import Use
 

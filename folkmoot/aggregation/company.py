@@ -20,8 +20,9 @@ ALIE): docs/robustness.md has the figures.
 
 from __future__ import annotations
 
-from folkmoot.aggregation.ballot import UNIT, Ballot, cosine, lower_median
+from folkmoot.aggregation.ballot import Ballot, lower_median
 from folkmoot.aggregation.clipping import clip
+from folkmoot.aggregation.cosines import UNIT, cosine
 from folkmoot.aggregation.majority import keep_majority
 from folkmoot.verdict import Reason
 
@@ -42,7 +43,8 @@ def leave_out_unrelated(ballot: Ballot, share: int) -> Ballot:
     standing = ballot.standing
     if len(standing) < 3:
         return ballot
-    sums = {i: sum(ballot.cosines[i][j] ** 2 for j in standing if j != i) for i in standing}
+    cosines = ballot.cosines
+    sums = {i: sum(cosines[i][j] ** 2 for j in standing if j != i) for i in standing}
     limit = share * lower_median(list(sums.values()))
     strangers = {i: value for i, value in sums.items() if SHARE * value < limit}
     return ballot.without(dict.fromkeys(strangers, Reason.UNRELATED)).noted("relatedness", strangers)
@@ -70,22 +72,24 @@ def weigh_by_core(ballot: Ballot, share: int, spared: int = 0) -> Ballot:
         where votes have a least value.
     """
     standing = ballot.standing
-    core = keep_majority(ballot).standing
+    kept = keep_majority(ballot)
+    core = kept.standing
+    members = set(core)
     if len(core) < 2 or len(core) == len(standing):
         return ballot
     gram = ballot.facts.gram
-    factors = clip(keep_majority(ballot)).factors
+    factors = clip(kept).factors
     pull = {i: sum(factors[j] * gram[i][j] for j in core) for i in standing}
     whole = sum(factors[i] * pull[i] for i in core)
     company = {}
     for i in standing:
-        own = factors[i] if i in core else 0
+        own = factors[i] if i in members else 0
         product = pull[i] - own * gram[i][i]
         square = whole - 2 * own * pull[i] + own * own * gram[i][i]
         company[i] = cosine(product, gram[i][i], square)
     usual = max(0, lower_median([company[i] for i in core]))
     half = share * usual // SHARE
-    outside = [i for i in standing if i not in core]
+    outside = [i for i in standing if i not in members]
     votes = dict.fromkeys(standing, UNIT)
     least = min(UNIT, spared * UNIT // len(standing))
     if half > 0:

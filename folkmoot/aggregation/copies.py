@@ -17,7 +17,8 @@ contributors who hold the same few classes.
 
 from __future__ import annotations
 
-from folkmoot.aggregation.ballot import UNIT, Ballot, cosine, lower_median
+from folkmoot.aggregation.ballot import Ballot, lower_median
+from folkmoot.aggregation.cosines import UNIT, cosine
 from folkmoot.aggregation.reference import ReferencedFacts
 from folkmoot.verdict import Reason
 
@@ -45,13 +46,14 @@ def leave_out_copies(ballot: Ballot, ratio: int) -> Ballot:
     originals: dict[int, int] = {}
     cosines: dict[int, int] = {}
     if len(standing) > 1:
-        pairs = [ballot.cosines[i][j] for n, i in enumerate(standing) for j in standing[:n]]
+        among = ballot.cosines
+        pairs = [among[i][j] for n, i in enumerate(standing) for j in standing[:n]]
         # Among three, one pair of colluders is a third: the middle pair has a stranger in it.
         limit = _limit(lower_median(pairs), ratio) if len(standing) > 2 else UNIT
         for n, i in enumerate(standing):
             for j in standing[:n]:
-                if j not in left_out and ballot.cosines[i][j] >= limit:
-                    left_out[i], originals[i], cosines[i] = Reason.COPY, j, ballot.cosines[i][j]
+                if j not in left_out and among[i][j] >= limit:
+                    left_out[i], originals[i], cosines[i] = Reason.COPY, j, among[i][j]
                     break
     for i, closest in _replays(ballot, ratio).items():
         left_out[i], cosines[i] = Reason.COPY, closest

@@ -15,7 +15,7 @@ from fractions import Fraction
 from math import isqrt
 
 from folkmoot.aggregation import company, copies
-from folkmoot.aggregation.ballot import UNIT
+from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.guarded_mean import COPIES, CORE, UNRELATED
 from folkmoot.aggregation.root import LEAST
 from folkmoot.aggregation.rules import PARAMETERS

@@ -19,7 +19,8 @@ from folkmoot.fixed_point import LEAF
 from folkmoot.manifest import Manifest
 from folkmoot.updates import UpdateReader
 
-_CHUNK_BYTES = 4 << 20  # bytes of all updates that are looked at in one step
+_CHUNK_BYTES = 4 << 20  # bytes of all updates that are looked at in one step, but not less than:
+_LEAST_LEAVES = 64  # of each update in one step, or many updates would be opened over and over
 
 
 def gram_matrix(manifest: Manifest, exponents: Sequence[int], updates: Sequence[UpdateReader]) -> Gram:
@@ -28,8 +29,9 @@ def gram_matrix(manifest: Manifest, exponents: Sequence[int], updates: Sequence[
     Args:
         manifest: The model's layout.
         exponents: One a tensor.
-        updates: k valid updates (no byte 0x00, padding 0x80). About ``_CHUNK_BYTES`` of them are looked at in one step,
-            which takes nine times that memory without numba; neither depends on the model's size.
+        updates: k valid updates (no byte 0x00, padding 0x80). About ``_CHUNK_BYTES`` of them are looked at in one step
+            (16 KiB of each, if they are more than 256), which takes nine times that memory without numba; neither
+            depends on the model's size.
 
     Returns:
         k rows of k integers.
@@ -41,7 +43,7 @@ def gram_matrix(manifest: Manifest, exponents: Sequence[int], updates: Sequence[
     if count == 0:
         return ()
     sums = {exponent: np.zeros((count, count), dtype=np.int64) for exponent in set(exponents)}
-    chunk = max(4, _CHUNK_BYTES // (LEAF * count))
+    chunk = max(_LEAST_LEAVES, _CHUNK_BYTES // (LEAF * count))
     for first in range(0, manifest.leaves, chunk):
         last = min(first + chunk, manifest.leaves)
         rows = [np.ascontiguousarray(update.read(first, last)).reshape(-1) for update in updates]

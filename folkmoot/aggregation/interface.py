@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
+from folkmoot.aggregation.cosines import cosine
 from folkmoot.errors import InputError
 from folkmoot.verdict import Reason
 
@@ -32,6 +34,19 @@ class RoundFacts:
     def count(self) -> int:
         """Number of delivered updates, k."""
         return len(self.gram)
+
+    @cached_property
+    def cosines(self) -> Gram:
+        """``C_ij``: cosines of all pairs, in 1/UNIT; each pair is computed once."""
+        squares = [row[i] for i, row in enumerate(self.gram)]
+        lower = [
+            [
+                cosine(product, squares[i], square)
+                for product, square in zip(row, squares[: i + 1], strict=False)
+            ]
+            for i, row in enumerate(self.gram)
+        ]
+        return tuple((*row, *(below[i] for below in lower[i + 1 :])) for i, row in enumerate(lower))
 
     def distances(self) -> Gram:
         """``D_ij = G_ii + G_jj - 2 G_ij``: squared distances in the Gram matrix's units."""

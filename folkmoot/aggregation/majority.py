@@ -32,10 +32,16 @@ def keep_majority(ballot: Ballot) -> Ballot:
     standing = ballot.standing
     wanted = len(standing) // 2 + 1
     cluster = {i: {i} for i in standing}
-    pairs = [(i, j) for n, j in enumerate(standing) for i in standing[:n]]
-    for i, j in sorted(pairs, key=lambda pair: (-ballot.cosines[pair[0]][pair[1]], pair)):
-        joined = cluster[i] | cluster[j]
-        for member in joined:
+    cosines = ballot.cosines
+    pairs = [
+        (i, j) for n, i in enumerate(standing) for j in standing[n + 1 :]
+    ]  # the sort keeps equal ones so
+    for i, j in sorted(pairs, key=lambda pair: -cosines[pair[0]][pair[1]]):
+        joined, other = sorted((cluster[i], cluster[j]), key=len, reverse=True)
+        if joined is other:
+            continue
+        joined |= other
+        for member in other:
             cluster[member] = joined
         if len(joined) >= wanted:
             return ballot.without({k: Reason.OUTLIER for k in standing if k not in joined})

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from folkmoot.aggregation.ballot import UNIT, Ballot, cosine, lower_median
+from folkmoot.aggregation.ballot import Ballot, lower_median
+from folkmoot.aggregation.cosines import UNIT, cosine
 from folkmoot.aggregation.reference import ReferencedFacts
 from folkmoot.arrays import I64, U8
 from folkmoot.codec import QMAX, ZERO

@@ -14,7 +14,8 @@ Without a root-set update in the facts the stages change nothing.
 
 from __future__ import annotations
 
-from folkmoot.aggregation.ballot import UNIT, Ballot, cosine, lower_median
+from folkmoot.aggregation.ballot import Ballot, lower_median
+from folkmoot.aggregation.cosines import UNIT, cosine
 from folkmoot.aggregation.reference import Reference, ReferencedFacts
 from folkmoot.verdict import Reason
 

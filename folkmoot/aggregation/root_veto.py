@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from folkmoot.aggregation import guarded_nnm
-from folkmoot.aggregation.ballot import cosine
 from folkmoot.aggregation.clipping import clip
+from folkmoot.aggregation.cosines import cosine
 from folkmoot.aggregation.guarded_mean import admit
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_minority, expect_parameters
 from folkmoot.aggregation.nnm import mixed_gram, neighbourhoods

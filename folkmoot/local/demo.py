@@ -22,7 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from folkmoot.aggregation.ballot import UNIT
+from folkmoot.aggregation.cosines import UNIT
 from folkmoot.chain.amounts import format_amount
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.errors import LocalError

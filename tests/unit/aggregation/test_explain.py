@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from folkmoot.aggregation import rules
-from folkmoot.aggregation.ballot import UNIT
+from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.explain import Case, Explanation, explain, kept, words_of
 from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.reference import Reference, ReferencedFacts

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from folkmoot.aggregation import ballot, centered_clipping, clipping, geometric_median, rules
+from folkmoot.aggregation.cosines import cosine
 from folkmoot.aggregation.interface import RoundFacts, Weighted
 from folkmoot.aggregation.path import path_update
 from folkmoot.aggregation.reference import Reference, ReferencedFacts, references
@@ -354,7 +355,7 @@ def test_honest_updates_of_a_class_that_the_root_set_lacks_still_count(seed: int
     [(5, 5, 5, 65536), (-5, 5, 5, -65536), (0, 5, 5, 0), (3, 0, 5, 0), (1, 1, 4, 32768), (-1, 2, 1, -46340)],
 )
 def test_cosine(product: int, square: int, other: int, expected: int) -> None:
-    assert ballot.cosine(product, square, other) == expected
+    assert cosine(product, square, other) == expected
 
 
 def test_clip_factors_are_the_ratio_to_the_lower_median_length() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from folkmoot.aggregation import reference
-from folkmoot.aggregation.ballot import UNIT, cosine
+from folkmoot.aggregation.cosines import UNIT, cosine
 from folkmoot.aggregation.path import path_update
 from folkmoot.aggregation.reference import COMPARED_LEAVES, compared_leaves, references
 from folkmoot.arrays import I64, U8
