@@ -7,6 +7,8 @@ Heavy libraries are imported by the commands that need them, so that `folkmoot -
 from __future__ import annotations
 
 import json
+import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +21,7 @@ from folkmoot.cli.options import (
     DeploymentPath,
     Json,
     KeystorePath,
+    LogFormat,
     PasswordFile,
     RpcUrl,
 )
@@ -92,6 +95,7 @@ def join(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
+    log_format: LogFormat = None,
     json_: Json = False,
 ) -> None:
     """Take part: check everything, then run a signer and a Flower SuperNode until Ctrl-C.
@@ -102,13 +106,16 @@ def join(
     from client.drill import parse_attack
     from client.tasks import load_task
     from folkmoot import keystore as keys
+    from folkmoot import logs
     from folkmoot.chain.deployment import Deployment
     from folkmoot.chain.rpc import Rpc
+    from folkmoot.chain.urls import secrets_of
     from folkmoot.cli.options import keystore_file, unlock
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.flower.contributor import Contributor
     from folkmoot.superlink import SuperLink
 
+    logging_as = logs.chosen(log_format)
     which, partitions = node.parse_partition(partition)
     parse_attack(attack)
     meeting_place = SuperLink(superlink, root_certificates, insecure)
@@ -154,7 +161,11 @@ def join(
         fork=not no_fork,
         pause=pause,
     )
-    node.run_node(contributor, account, options, on_event=lambda event: _show(event, json_))
+    if json_:
+        node.run_node(contributor, account, options, on_event=lambda event: typer.echo(json.dumps(event)))
+        return
+    logs.setup(logging_as, hidden=secrets_of(*rpc.split(",")), stream=sys.stdout)
+    node.run_node(contributor, account, options, on_event=lambda event: _log(event, address))
 
 
 def _stake(rpc: str, deployment: Deployment, account: LocalAccount, amount: str, as_json: bool) -> None:
@@ -185,17 +196,21 @@ def _default_home(account: str, ledger: str) -> Path:
     return user_data_path("folkmoot") / "nodes" / f"{account[2:10]}-{ledger[2:10]}".lower()
 
 
-def _show(event: dict[str, object], as_json: bool) -> None:
-    """Print an event of the node: one JSON line, or one line of text."""
-    if as_json:
-        line = json.dumps(event)
-    elif event["event"] == "joined":
-        line = f"{event['account']} has joined; Ctrl-C leaves. Log: {event['log']}"
-    elif event["event"] == "update":
-        line = f"Round {event['round']}: update {str(event['updateRoot'])[:18]}... signed and sent."
+def _log(event: dict[str, object], account: str) -> None:
+    """Log an event of the node."""
+    from folkmoot.logs import fields
+
+    values: dict[str, Any] = {"account": account, **event}
+    kind = str(values.pop("event"))
+    level = logging.INFO
+    if kind == "joined":
+        text = f"{account} has joined; Ctrl-C leaves. Log: {values['log']}"
+    elif kind == "update":
+        text = f"Round {values['round']}: update {str(values['updateRoot'])[:18]}... signed and sent."
     else:
-        line = f"Refused: {event['detail']}"
-    typer.echo(line)
+        level = logging.WARNING
+        text = f"Refused: {values.pop('detail')}"
+    logging.getLogger("folkmoot.node").log(level, "%s", text, extra=fields(kind, **values))
 
 
 def submit(

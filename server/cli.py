@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.cli.options import Json, KeystorePath, PasswordFile, unlock
+from folkmoot.cli.options import Json, KeystorePath, LogFormat, PasswordFile, unlock
 from folkmoot.cli.output import emit, note
 from folkmoot.errors import FolkmootError, InputError, LocalError
 
@@ -309,6 +309,8 @@ def serve(
     hasten: Annotated[
         bool, typer.Option("--hasten", help="Move a local chain's clock on when everyone has answered.")
     ] = False,
+    log_format: LogFormat = None,
+    access_log: Annotated[bool, typer.Option("--access-log", help="Also log every request.")] = False,
     password_file: PasswordFile = None,
     json_: Json = False,
 ) -> None:
@@ -318,6 +320,8 @@ def serve(
     """
     import signal
 
+    from folkmoot import logs
+    from folkmoot.chain.urls import secrets_of
     from server import coordinator as parts
     from server.api.app import create_app
     from server.rounds.runs import check_entitled
@@ -329,9 +333,12 @@ def serve(
         host=host,
         port=port,
         hasten=hasten or None,
+        log_format=log_format and logs.chosen(log_format),
+        access_log=access_log or None,
         password_file=password_file.resolve() if password_file else None,
     )
-    _log_to_stderr()
+    secrets = secrets_of(*settings.rpc_url.split(","), settings.database_url)
+    logs.setup(logs.chosen(settings.log_format), hidden=secrets)
     with parts.only_process(home):
         prompt = getpass.getpass if sys.stdin.isatty() else None
         account = parts.open_account(settings, prompt)
@@ -567,16 +574,9 @@ def http_server(app: FastAPI) -> uvicorn.Server:
         app,
         ws="none",
         log_level="warning",
-        access_log=False,
+        access_log=False,  # `server.api.observed` logs requests, with their routes
+        log_config=None,  # what it says goes the way of everything else
         server_header=False,
         timeout_graceful_shutdown=10,
     )
     return Server(config)
-
-
-def _log_to_stderr() -> None:
-    import logging
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("httpx", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)

@@ -7,7 +7,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
@@ -25,6 +25,8 @@ from server.chain.node import LOCAL_CHAIN_ID, RpcNode
 from server.db import schema
 from server.db.engine import Database
 from server.db.models import Artifact
+from server.observing.log import log_event
+from server.observing.metrics import Metrics
 from server.rounds.cheating import parse_cheat
 from server.settings import Settings
 from server.store import FolderStore, Store
@@ -48,6 +50,7 @@ class Coordinator:
     genesis: Genesis
     manifest: Manifest
     confirmations: int
+    metrics: Metrics = field(default_factory=Metrics)
 
     def now(self) -> int:
         """The chain's time."""
@@ -147,6 +150,8 @@ def assemble(settings: Settings, account: LocalAccount) -> Coordinator:
         )
     _record_genesis(database, store, genesis, deployment)
     local = deployment.chain_id == LOCAL_CHAIN_ID
+    metrics = Metrics()
+    database.listeners += [log_event, metrics.happened]
     return Coordinator(
         settings=settings,
         deployment=deployment,
@@ -160,6 +165,7 @@ def assemble(settings: Settings, account: LocalAccount) -> Coordinator:
         genesis=genesis,
         manifest=manifest,
         confirmations=settings.confirmations or (1 if local else DEFAULT_CONFIRMATIONS),
+        metrics=metrics,
     )
 
 

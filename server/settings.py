@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -85,6 +85,10 @@ class Settings(BaseSettings):
     """Requests per second that one client may make in the long run."""
     request_burst: int = Field(default=400, ge=1)
     """Requests that one client may make at once."""
+    log_format: Literal["text", "json"] | None = None
+    """Form of the log: text for people, or json; by default what FOLKMOOT_LOG_FORMAT says, else text."""
+    access_log: bool = False
+    """Whether every request becomes a line of the log."""
     trust_proxy: bool = False
     """Take the client's address from X-Forwarded-For; only behind a proxy that sets it."""
 

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 
 from folkmoot.errors import FolkmootError
+from folkmoot.logs import fields
 from server.chain.indexer import Indexer
 from server.chain.outbox import Outbox
 from server.coordinator import Coordinator
@@ -31,6 +32,8 @@ class Status:
     """Block up to which events are known."""
     succeeded_at: float = 0.0
     """Monotonic time of the last look that went well."""
+    succeeded_time: float = 0.0
+    """Unix time of the same."""
     error: str | None = None
     """What went wrong in the last look."""
 
@@ -90,19 +93,19 @@ class Worker:
                 changed = self.step()
             except FolkmootError as exc:
                 if self.status.error != str(exc):
-                    logger.warning("%s", exc)
+                    logger.warning("%s", exc, extra=fields("look-failed", code=exc.code))
                 self.status.error = str(exc)
                 self._wake.wait(backoff)
                 backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
                 continue
             except Exception as exc:
-                logger.exception("a defect stopped this step; it is tried again")
+                logger.exception("a defect stopped this step; it is tried again", extra=fields("defect"))
                 self.status.error = f"Unexpected {type(exc).__name__}."
                 self._stop.wait(backoff)
                 backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
                 continue
             backoff = pause
             self.status.error = None
-            self.status.succeeded_at = time.monotonic()
+            self.status.succeeded_at, self.status.succeeded_time = time.monotonic(), time.time()
             if not changed:
                 self._wake.wait(pause)

@@ -18,6 +18,7 @@ from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
+from folkmoot.chain.urls import without_secrets
 from folkmoot.errors import ContractRefused, RpcError
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ class Rpc:
             raw = data if isinstance(data, str) and data.startswith("0x") else "0x"
             return _refusal(method, message, raw)
         return RpcError(
-            f"The RPC endpoint {self.url} answered {method} with an error: {message or error}.",
+            f"The RPC endpoint {without_secrets(self.url)} answered {method} with an error: {message or error}.",
             remedy="Check that the node is in sync and serves this method.",
             code="rpc-error",
             details={"method": method, "rpcCode": error.get("code")},
@@ -262,9 +263,9 @@ class Rpc:
 
     def _unreachable(self, what: str) -> RpcError:
         return RpcError(
-            f"The RPC endpoint {self.url} {what}.",
+            f"The RPC endpoint {without_secrets(self.url)} {without_secrets(what, self.url)}.",
             remedy="Check the address (--rpc or FOLKMOOT_RPC) and that the node is running.",
-            details={"url": self.url},
+            details={"url": without_secrets(self.url)},
         )
 
 

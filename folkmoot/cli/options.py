@@ -70,6 +70,16 @@ PasswordFile = Annotated[
     ),
 ]
 
+LogFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--log-format",
+        metavar="text|json",
+        help="Form of the log. Default: FOLKMOOT_LOG_FORMAT, else text.",
+        show_default=False,
+    ),
+]
+
 RPC_DEFAULT = DEFAULT_RPC
 DEPLOYMENT_DEFAULT = Path("deployment.json")
 

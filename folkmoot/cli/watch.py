@@ -17,6 +17,7 @@ from folkmoot.cli.options import (
     DeploymentPath,
     Json,
     KeystorePath,
+    LogFormat,
     PasswordFile,
     RpcUrl,
     require_web3,
@@ -191,7 +192,10 @@ def watch(
             help="Demand withheld files and open disputes on the chain; each costs a deposit meanwhile."
         ),
     ] = True,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    log_format: LogFormat = None,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line, as --log-format json.")
+    ] = False,
 ) -> None:
     """Recompute every round as it is anchored, and prove on the chain what is wrong.
 
@@ -201,7 +205,9 @@ def watch(
     Example: folkmoot watch --rpc https://rpc.example --artifacts https://mirror.example --keystore watcher.json
     """
     require_web3()
+    from folkmoot import logs
     from folkmoot.chain.deployment import Deployment
+    from folkmoot.chain.urls import secrets_of
     from folkmoot.fraud.journal import Journal, Log
     from folkmoot.fraud.metrics import Metrics, serve
     from folkmoot.fraud.watch import Options, Watcher, run
@@ -209,7 +215,11 @@ def watch(
     addresses = Deployment.load(deployment)
     account = unlock(keystore, password_file) if keystore is not None else None
     folder = state if state is not None else _default_folder() / addresses.ledger
-    log = Log(as_json=json_, stream=sys.stdout)
+    log = Log(
+        as_json=json_ or logs.chosen(log_format) == "json",
+        stream=sys.stdout,
+        hidden=secrets_of(*(part for url in rpc for part in url.split(",")), *artifacts),
+    )
     numbers = Metrics()
     watcher = Watcher(
         rpc,

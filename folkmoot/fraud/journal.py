@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import sys
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 from folkmoot.errors import InputError
 from folkmoot.hashing import keccak
+from folkmoot.logs import Formatter, fields
 
 FORMAT = "folkmoot/watch/1"
 KEPT_STATES = 2
@@ -168,17 +169,35 @@ class Journal:
             raise _unusable(self.folder, error.strerror or str(error)) from error
 
 
+_LEVELS = {
+    "wrong": logging.ERROR,
+    "disputed": logging.ERROR,
+    "withheld": logging.WARNING,
+    "unreachable": logging.WARNING,
+    "unchecked": logging.WARNING,
+    "too-dear": logging.WARNING,
+    "endpoints-differ": logging.ERROR,
+    "endpoint-failed": logging.WARNING,
+    "mirror-failed": logging.WARNING,
+    "look-failed": logging.WARNING,
+}
+
+
 class Log:
-    """Says what happens, one line each: for people, or one JSON object for machines.
+    """Says what happens, one line each: for people, or one JSON object for machines (`folkmoot.logs`).
 
     Args:
         as_json: Whether lines are JSON.
         stream: Where to; standard output if left out.
+        hidden: Secrets that must not be written.
     """
 
-    def __init__(self, *, as_json: bool = False, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, *, as_json: bool = False, stream: TextIO | None = None, hidden: Iterable[str] = ()
+    ) -> None:
         self._json = as_json
         self._stream = stream
+        self._formatter = Formatter("json" if as_json else "text", hidden)
 
     def __call__(self, event: str, text: str, **values: Any) -> None:
         """Say something.
@@ -186,16 +205,14 @@ class Log:
         Args:
             event: What happened, a stable name.
             text: The same for people.
-            values: What it is about, JSON types.
+            values: What it is about, JSON types; people find it in the text.
         """
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        about = fields(event, **values if self._json else {})
+        level = _LEVELS.get(event, logging.INFO)
+        record = logging.LogRecord("folkmoot.watch", level, "", 0, text, None, None)
+        record.__dict__.update(about)
         stream = self._stream or sys.stdout
-        if self._json:
-            line = json.dumps({"time": now, "event": event, "text": text, **values}, ensure_ascii=False)
-        else:
-            shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-            line = f"{now} {event}: {shown}"
-        stream.write(line + "\n")
+        stream.write(self._formatter.format(record) + "\n")
         stream.flush()
 
 

@@ -11,6 +11,18 @@ from folkmoot.errors import LocalError
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+_ZEROS = [
+    *(
+        ("folkmoot_watch_rounds_total", f'result="{result}"')
+        for result in ("right", "wrong", "disputed", "withheld")
+    ),
+    ("folkmoot_watch_challenges_total", 'result="proven"'),
+    ("folkmoot_watch_examination_seconds_total", ""),
+    ("folkmoot_watch_wrong_rounds", ""),
+    ("folkmoot_watch_unchecked_rounds", ""),
+]
+"""Numbers that are there from the start: the first wrong round must be an increase, not a new series."""
+
 _TEXTS = {
     "folkmoot_watch_rounds_total": ("counter", "Rounds that were examined, by result."),
     "folkmoot_watch_challenges_total": ("counter", "Challenges, by what came of them."),
@@ -22,6 +34,11 @@ _TEXTS = {
         "Rounds that can be challenged and could not be checked yet.",
     ),
     "folkmoot_watch_block": ("gauge", "Block that was looked at."),
+    "folkmoot_watch_block_timestamp_seconds": ("gauge", "Unix time of that block, as the chain says."),
+    "folkmoot_watch_account_balance_coins": (
+        "gauge",
+        "What the challenging account has of the chain's native coin, to pay for proofs.",
+    ),
     "folkmoot_watch_last_pass_timestamp_seconds": ("gauge", "Unix time of the last look that succeeded."),
     "folkmoot_watch_examination_seconds_total": ("counter", "Time that examinations took."),
 }
@@ -31,7 +48,7 @@ class Metrics:
     """Numbers by name and label."""
 
     def __init__(self) -> None:
-        self._values: Counter[tuple[str, str]] = Counter()
+        self._values: Counter[tuple[str, str]] = Counter(dict.fromkeys(_ZEROS, 0))
         self._lock = threading.Lock()
 
     def add(self, name: str, label: str = "", by: float = 1) -> None:

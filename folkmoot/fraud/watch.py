@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from folkmoot.chain.amounts import format_amount
+from folkmoot.chain.costs import COIN, balance_of
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.rpc import LedgerReader, Phase, Rpc
+from folkmoot.chain.urls import without_secrets
 from folkmoot.errors import (
     ArtifactError,
     ChainError,
@@ -131,6 +134,8 @@ class Watcher:
             return False
         rpc, record = found
         self.metrics.set("folkmoot_watch_block", record.block)
+        self.metrics.set("folkmoot_watch_block_timestamp_seconds", record.time)
+        self._look_at_purse(rpc)
         self._forget_what_is_over(record)
         self._follow_demands(rpc, record)
         self._recourse.blame_replays(rpc, record)
@@ -189,6 +194,14 @@ class Watcher:
                         self.log("endpoints-differ", text, round=case.round, endpoints=[rpc.url, other.url])
             except ChainError as error:
                 self._endpoint_failed(other, error.message)
+
+    def _look_at_purse(self, rpc: Rpc) -> None:
+        """Note what there is to pay proofs with; to know it is not worth failing for."""
+        if self.options.account is None:
+            return
+        with suppress(ChainError):
+            balance = balance_of(rpc, self.options.account.address)
+            self.metrics.set("folkmoot_watch_account_balance_coins", balance / COIN)
 
     def _forget_what_is_over(self, record: Record) -> None:
         """Say what became of rounds, and let go of those that nobody can challenge any more."""
@@ -402,7 +415,7 @@ class Watcher:
     # What fails
 
     def _endpoint_failed(self, rpc: Rpc, why: str) -> None:
-        self.metrics.add("folkmoot_watch_failures_total", label("source", rpc.url))
+        self.metrics.add("folkmoot_watch_failures_total", label("source", without_secrets(rpc.url)))
         said, when = self._said.get(rpc.url, ("", 0.0))
         if said == why and self.clock() < when + LONGEST_PAUSE:
             return  # an endpoint that stays dead is not worth a line a look
@@ -412,7 +425,7 @@ class Watcher:
     def _mirror_failed(self, where: str, error: ArtifactError) -> None:
         if where == "own":
             return
-        self.metrics.add("folkmoot_watch_failures_total", label("source", where))
+        self.metrics.add("folkmoot_watch_failures_total", label("source", without_secrets(where)))
         self.log("mirror-failed", error.message, mirror=where, code=error.code)
 
 

@@ -10,9 +10,11 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.concurrency import run_in_threadpool
 
 from server.api import problems
 from server.api.limits import Limits
+from server.api.observed import Observed
 from server.api.parts import EventHub, Parts
 from server.api.routes import (
     artifacts,
@@ -31,6 +33,7 @@ from server.api.routes import (
 )
 from server.checks.services import Intake
 from server.coordinator import Coordinator
+from server.observing.gauges import Gauges
 from server.worker import Worker
 
 _ROUTERS = (
@@ -53,15 +56,19 @@ _ROUTERS = (
 def create_app(coordinator: Coordinator, worker: Worker) -> FastAPI:
     """Make the application. The worker is started and stopped by whoever made it."""
     hub = EventHub(coordinator.database)
+    gauges = Gauges(coordinator, worker.status)
+    coordinator.metrics.registry.register(gauges)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.parts = Parts(coordinator, worker, Intake(coordinator), hub)
         looking = asyncio.create_task(hub.run())
+        gauges.start()
         try:
             yield
         finally:
             hub.close()
+            await run_in_threadpool(gauges.stop)
             looking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await looking
@@ -90,4 +97,7 @@ def create_app(coordinator: Coordinator, worker: Worker) -> FastAPI:
         allow_headers=["Last-Event-ID", "If-None-Match"],
         expose_headers=["ETag", "Retry-After"],
     )
+    app.add_middleware(
+        Observed, metrics=coordinator.metrics, log=coordinator.settings.access_log
+    )  # the outermost
     return app

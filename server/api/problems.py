@@ -21,6 +21,7 @@ from folkmoot.errors import (
     InputError,
     UpdateRefused,
 )
+from folkmoot.logs import fields
 from server.api.schemas import ProblemView
 
 logger = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ def install(app: FastAPI) -> None:
     async def _expected(_request: Request, error: FolkmootError) -> JSONResponse:
         status = status_of(error)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            logger.warning("%s", error)
+            logger.warning("%s", error, extra=fields("request-failed", code=error.code, status=status))
         return response(status, error.code, error.message, error.remedy, **error.details)
 
     @app.exception_handler(RequestValidationError)

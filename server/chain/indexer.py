@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.fraud.availability import What
+from folkmoot.logs import fields
 from server.chain.calls import decode_log
 from server.chain.node import Block, Node
 from server.db import events
@@ -73,7 +74,11 @@ class Indexer:
                 common = block.number
                 break
         if known and known[0].number > common:
-            logger.warning("the chain was reorganised: reading again from block %d", common + 1)
+            logger.warning(
+                "the chain was reorganised: reading again from block %d",
+                common + 1,
+                extra=fields("reorganised", block=common + 1),
+            )
             with self._database.write("reorg-dropped") as session:
                 session.execute(delete(ChainEvent).where(ChainEvent.block_number > common))
                 session.execute(delete(ChainBlock).where(ChainBlock.number > common))

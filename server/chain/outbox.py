@@ -33,11 +33,13 @@ from hexbytes import HexBytes
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
+from folkmoot import logs
 from folkmoot.chain.client import TX_GAS_LIMIT
 from folkmoot.errors import ContractRefused, FolkmootError, RpcError
 from folkmoot.fault_points import fault_point
 from server.chain import fees
 from server.chain.node import FEE_TOO_LOW, TURNED_AWAY, Block, Node, Receipt
+from server.db import events
 from server.db.engine import Database
 from server.db.models import SentTransaction, Transaction
 
@@ -186,8 +188,17 @@ class Outbox:
                 setattr(row, name, value)
             if form is not None:
                 session.add(form)
+            told = {
+                "state": stored.state,
+                "purpose": stored.purpose,
+                "round": stored.round,
+                "transaction": stored.hash,
+                "gas": stored.gas_used,
+                "code": (stored.error or {}).get("code"),
+                "why": (stored.error or {}).get("message"),
+            }
+            events.notice(session, "transaction", told)
         self._changed = True
-        logger.info("transaction %s: %s", row.purpose, row.state)
 
     def _follow(self, row: Transaction, latest: Block) -> None:
         if row.hash is None or row.raw is None or row.nonce is None:
@@ -241,6 +252,7 @@ class Outbox:
             "coordinator's key?",
             row.purpose,
             row.nonce,
+            extra=logs.fields("nonce-lost", round=row.round, purpose=row.purpose, transaction=row.hash),
         )
         if row.purpose.startswith(_FILLER):
             error = ContractRefused("Another transaction took the nonce.", code="nonce-taken")
@@ -270,7 +282,13 @@ class Outbox:
         signed = self._signed(latest, form.nonce, bytes(fields["to"]), row.data, int(fields["gas"]), new)
         signed.transaction_id = row.id
         logger.warning(
-            "transaction %s is replaced: %s gwei instead of %s", row.purpose, _gwei(new.cap), _gwei(old.cap)
+            "transaction %s is replaced: %s gwei instead of %s",
+            row.purpose,
+            _gwei(new.cap),
+            _gwei(old.cap),
+            extra=logs.fields(
+                "transaction-replaced", round=row.round, purpose=row.purpose, transaction=signed.hash
+            ),
         )
         self._refused.discard(row.id)
         self._update(

@@ -170,6 +170,8 @@ class Intake:
                     refusal.message,
                     authenticated=authenticated,
                 )
+            else:
+                self._coordinator.metrics.refused.labels(refusal.code).inc()
 
     # Inside.
 

@@ -7,7 +7,7 @@ half way because another one wrote first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,17 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from folkmoot.chain.urls import without_secrets
 from folkmoot.errors import DatabaseError
 from folkmoot.fault_points import fault_point
 
 BUSY_TIMEOUT_SECONDS = 30
 WRITE_OPTION = "folkmoot_write"
+TOLD = "folkmoot_told"
+"""Under this name a session keeps what it will have told once it is committed."""
+
+Listener = Callable[[str, dict[str, Any]], None]
+"""Hears what happened, as a kind and its values; must not raise, and must not write to the database."""
 
 
 def normalise_url(url: str) -> str:
@@ -56,7 +62,7 @@ def make_engine(url: str) -> Engine:
             )
     except (SQLAlchemyError, ImportError) as exc:
         raise DatabaseError(
-            f"The database URL {url!r} can't be used: {exc}.",
+            f"The database URL {without_secrets(url)!r} can't be used: {without_secrets(str(exc), url)}.",
             remedy="Give a SQLite file or postgresql://user@host/name.",
         ) from exc
     return engine
@@ -82,6 +88,7 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._writing = engine.execution_options(**{WRITE_OPTION: True})
+        self.listeners: list[Listener] = []
 
     @classmethod
     def open(cls, url: str) -> Database:
@@ -96,7 +103,7 @@ class Database:
 
     @contextmanager
     def write(self, name: str = "") -> Iterator[Session]:
-        """A session in one transaction: all of it happens, or nothing.
+        """A session in one transaction: all of it happens, or nothing. Listeners hear of it once it has.
 
         Args:
             name: What it writes. Each named transaction has two fault points, `coordinator.NAME.before` its commit
@@ -109,6 +116,9 @@ class Database:
                 fault_point(f"coordinator.{name}.before")
         if name:
             fault_point(f"coordinator.{name}.after")
+        for kind, values in session.info.pop(TOLD, ()):
+            for listener in self.listeners:
+                listener(kind, values)
 
     def close(self) -> None:
         """Close all connections."""

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from folkmoot.chain.rpc import Phase as ChainPhase
 from folkmoot.chain.rpc import RoundView
 from folkmoot.errors import FolkmootError
+from folkmoot.policy import Policy
 from server.chain import outbox
 from server.coordinator import Coordinator
 from server.db import events
@@ -70,7 +71,7 @@ class AnchorWindow(Phase):
         running = self._computations.get(round_.number)
         if running is None:
             policy = self._policy(round_.policy_id)
-            future = self._pool.submit(compute, self._coordinator, round_.number, policy)
+            future = self._pool.submit(self._compute, round_.number, policy)
             future.add_done_callback(lambda _: self._wake())
             self._computations[round_.number] = future
             return False
@@ -98,6 +99,10 @@ class AnchorWindow(Phase):
                 session, "round-computed", told, key=f"round-computed:{round_.number}:{stored.recomputed}"
             )
         return True
+
+    def _compute(self, number: int, policy: Policy) -> Outcome:
+        with self._coordinator.metrics.aggregation.time():
+            return compute(self._coordinator, number, policy)
 
     def anchor(self, round_: Round, view: RoundView) -> bool:
         """Take the step `anchoring`; whether something changed."""

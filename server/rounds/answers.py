@@ -9,7 +9,6 @@ nothing.
 
 from __future__ import annotations
 
-import logging
 import time
 
 from sqlalchemy.orm import Session
@@ -25,8 +24,6 @@ from server.db import events
 from server.db.models import ChainEvent
 from server.rounds.cheating import Kind, lies_in
 from server.rounds.phase import Phase
-
-logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5.0
 """Seconds on the wall until an answer that failed is tried again."""
@@ -111,7 +108,6 @@ class Answers(Phase):
 
     def _tell(self, demand: int, number: int, error: FolkmootError) -> bool:
         """Say that a demand can't be answered: the operator loses the bond unless the file is put back."""
-        logger.error("demand %d about round %d can't be answered: %s", demand, number, error)
         with self._database.write("answer-impossible") as session:
             data = {"demand": demand, "round": number, "error": str(error)}
             events.append(session, "demand-unanswerable", data, key=f"demand-unanswerable:{demand}")

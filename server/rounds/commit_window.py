@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from folkmoot.chain.rpc import RoundView
+from folkmoot.logs import fields
 from server.chain import outbox
 from server.chain.calls import encode_call
 from server.coordinator import Coordinator
@@ -147,7 +148,14 @@ class CommitWindow(Phase):
                     culprits, reason = updates, "refused-by-chain"
                 for update in culprits:
                     _drop(session, update, reason, str(error.get("message", "")))
-                logger.warning("batch %s failed: %s", batch.purpose, error.get("message"))
+                logger.warning(
+                    "batch %s failed: %s",
+                    batch.purpose,
+                    error.get("message"),
+                    extra=fields(
+                        "batch-failed", round=round_.number, purpose=batch.purpose, code=error.get("code")
+                    ),
+                )
 
     def _tell_committed(self, round_: Round, batches: Sequence[Transaction]) -> bool:
         untold = [batch for batch in batches if batch.state == "confirmed"]

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from folkmoot.chain.rpc import Phase
 from server.coordinator import Coordinator
 from server.db.models import Round
+from server.observing.metrics import StepClock
 from server.rounds import services
 from server.rounds.anchor_window import AnchorWindow
 from server.rounds.answers import Answers
@@ -53,6 +54,7 @@ class Engine:
         self._ending = Ending(coordinator)
         self._answers = Answers(coordinator)
         self._runs = Runs(coordinator)
+        self._clock = StepClock(coordinator.metrics)
 
     def close(self) -> None:
         """Wait for a computation that is under way; its result is not used."""
@@ -69,6 +71,7 @@ class Engine:
         """
         with self._database.read() as session:
             numbers = services.unfinished(session)
+        self._clock.only(numbers)
         changed = self._answers.answer()  # first: their time is short, and a bond hangs on it
         for number in numbers:
             changed |= self._advance(number)
@@ -79,6 +82,7 @@ class Engine:
             round_ = session.get_one(Round, number)
             session.expunge(round_)
         step = Step(round_.step)
+        self._clock.saw(number, step)
         if step is Step.OPENING:
             return self._opening.open(round_)
         view = self._ledger.round(number)

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from folkmoot.logs import fields
 from folkmoot.policy import Policy
 from server.chain import outbox
 from server.chain.calls import encode_call
@@ -77,5 +78,7 @@ class Phase:
         if round_.error != error:
             with self._database.write("problem-noted") as session:
                 session.get_one(Round, round_.number).error = error
-            logger.error("round %d: %s", round_.number, error)
+            logger.error(
+                "round %d: %s", round_.number, error, extra=fields("round-stuck", round=round_.number)
+            )
         return False

@@ -9,11 +9,16 @@ from datetime import UTC, datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from folkmoot.chain import costs
 from folkmoot.commitment import Commitment, fold_entry
+from folkmoot.policy import Policy
 from server.chain.indexer import by_name
 from server.db import events
 from server.db.models import ChainEvent, Refusal, Round, Run, Transaction, Update
 from server.rounds.steps import OPEN, UNSETTLED
+
+SAMPLED_ROUNDS = 10
+"""Rounds whose gas says what the next one takes."""
 
 
 def open_round(session: Session) -> Round | None:
@@ -117,3 +122,21 @@ def gas_spent(session: Session, round_number: int) -> int:
     """Gas that the coordinator's transactions for a round took."""
     query = select(func.sum(Transaction.gas_used)).where(Transaction.round == round_number)
     return int(session.scalar(query) or 0)
+
+
+def round_gas(session: Session, policy: Policy) -> int:
+    """Gas that a round takes: the mean of the last ones that ended well, else an estimate for a full one."""
+    settled = (
+        select(Round.number)
+        .where(Round.step == "settled")
+        .order_by(Round.number.desc())
+        .limit(SAMPLED_ROUNDS)
+    )
+    numbers = list(session.scalars(settled))
+    if numbers:
+        used = (
+            session.scalar(select(func.sum(Transaction.gas_used)).where(Transaction.round.in_(numbers))) or 0
+        )
+        if used:
+            return int(used) // len(numbers)
+    return costs.round_gas(policy.max_contributors)

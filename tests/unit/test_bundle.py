@@ -36,6 +36,7 @@ EXPECTED = {
     "folkmoot/chain/amounts.py",
     "folkmoot/chain/deployment.py",
     "folkmoot/chain/rpc.py",
+    "folkmoot/chain/urls.py",
     "folkmoot/codec.py",
     "folkmoot/commitment.py",
     "folkmoot/coordinator_api.py",

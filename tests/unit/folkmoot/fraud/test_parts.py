@@ -63,9 +63,9 @@ def test_lines_are_for_people_or_machines() -> None:
     people, machines = io.StringIO(), io.StringIO()
     for stream, as_json in ((people, False), (machines, True)):
         Log(as_json=as_json, stream=stream)("wrong", "Leaf 3\x1b[31m\nis wrong", round=4)
-    assert people.getvalue().endswith("Z wrong: Leaf 3�[31m�is wrong\n")
+    assert people.getvalue().endswith("Z error wrong: Leaf 3�[31m�is wrong\n")
     line = json.loads(machines.getvalue())
-    assert (line["event"], line["round"]) == ("wrong", 4)
+    assert (line["level"], line["event"], line["round"]) == ("error", "wrong", 4)
 
 
 def test_numbers_are_in_prometheus_format() -> None:
