@@ -206,7 +206,24 @@ def _log(event: dict[str, object], account: str) -> None:
     if kind == "joined":
         text = f"{account} has joined; Ctrl-C leaves. Log: {values['log']}"
     elif kind == "update":
-        text = f"Round {values['round']}: update {str(values['updateRoot'])[:18]}... signed and sent."
+        text = f"Round {values['round']}: update {str(values['updateRoot'])[:18]}... signed, on its way."
+    elif kind == "received":
+        text = f"Round {values['round']}: the coordinator has the update."
+    elif kind == "left":
+        level = logging.WARNING
+        text = f"{values['detail']} It is started again in {values['pause']} s; nothing is lost."
+    elif kind == "missed":
+        level = logging.WARNING
+        text = (
+            f"{values['detail']} This node takes part in the next round by itself. If that happens each time, use a "
+            "faster connection or fewer training steps, or hand in by `folkmoot submit`."
+        )
+    elif "round" in values:
+        level = logging.WARNING
+        text = (
+            f"Round {values['round']}: the coordinator refused the update, {values['detail']} "
+            "This node takes part in the next round by itself; `folkmoot why` says more."
+        )
     else:
         level = logging.WARNING
         text = f"Refused: {values.pop('detail')}"

@@ -8,10 +8,12 @@ raise the first thing that is wrong.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +27,20 @@ from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.rpc import LedgerReader, Rpc, VaultReader
 from folkmoot.commitment import Domain
 from folkmoot.coordinator_api import CoordinatorApi
-from folkmoot.errors import CoordinatorError, InputError, ManifestError, TaskError, WrongChainError
+from folkmoot.errors import (
+    CoordinatorError,
+    InputError,
+    LocalError,
+    ManifestError,
+    TaskError,
+    WrongChainError,
+)
 from folkmoot.flower.contributor import UPDATES_FOLDER, Contributor
 from folkmoot.flower.records import HOME
 from folkmoot.genesis import Genesis
 from folkmoot.header import RoundHeader
 from folkmoot.local.commands import run_folkmoot
-from folkmoot.local.processes import Supervisor, accepts_connections, free_port
+from folkmoot.local.processes import Child, Supervisor, accepts_connections, free_port
 from folkmoot.manifest import Manifest
 from folkmoot.state import State
 from folkmoot.superlink import SuperLink
@@ -44,6 +53,15 @@ SECRETS = ("FOLKMOOT_PASSWORD",)
 
 TASK_POLL = "0.05"
 """Seconds between two looks of Flower's executor for a task."""
+
+SUPERNODE = "supernode"
+"""Name of the SuperNode's process and log."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds until a SuperNode that ended is started again."""
+
+FOLLOW_PAUSE = 2.0
+"""Seconds between two questions what became of an update."""
 
 
 @dataclass(frozen=True)
@@ -274,41 +292,91 @@ def run_node(
 ) -> None:
     """Run the node until it is interrupted.
 
+    A SuperNode ends when its SuperLink was started anew and does not know it any more, or when the system kills it: it
+    is started again, at once and then after longer and longer pauses.
+
     Args:
         contributor: Who contributes; its folder must exist.
         account: The unlocked account.
         options: How the SuperNode is started.
-        on_event: Called with ``{"event": "joined" | "update" | "refused", ...}``.
+        on_event: Called with ``{"event": "joined" | "left" | "update" | "received" | "missed" | "refused", ...}``.
 
     Raises:
-        LocalError: The folder is in use, or the SuperNode ended.
+        LocalError: The folder is in use, or the SuperNode could never be started.
     """
     parse_attack(contributor.attack)
     protect_memory()
     contributor.save()
-    port = options.port or free_port()
     logs = contributor.home / "logs"
     domain = Domain(contributor.chain_id, contributor.ledger)
-    with SignerAgent(account, domain, contributor.home), Supervisor(logs) as supervisor:
-        watcher = _Watcher(contributor.home, logs / "supernode.log")
-        supervisor.start(
-            "supernode",
-            node_command(contributor, options, port),
-            ready=lambda: accepts_connections(port),
-            environment=node_environment(contributor.home, os.environ),
-        )
-        on_event({"event": "joined", "account": contributor.account, "port": port, "log": str(watcher.log)})
-        supervisor.watch(lambda: watcher.look(on_event))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(SignerAgent(account, domain, contributor.home))
+        supervisor = stack.enter_context(Supervisor(logs))
+        watcher = stack.enter_context(NodeWatcher(contributor, logs / f"{SUPERNODE}.log"))
+        pause, joined = FIRST_PAUSE, False
+        while True:
+            began = time.monotonic()
+            try:
+                port = options.port or free_port()
+                node = _start_supernode(contributor, options, supervisor, port)
+                on_event(
+                    {"event": "joined", "account": account.address, "port": port, "log": str(watcher.log)}
+                )
+                joined = True
+                supervisor.watch(lambda node=node: watcher.look(on_event) or not node.alive)  # type: ignore[misc]
+                why = f"The SuperNode has ended, with status {node.process.poll()}."
+            except LocalError as error:
+                if not joined:
+                    raise
+                why = error.message
+            supervisor.stop_one(SUPERNODE)  # what it left behind in its group
+            if time.monotonic() - began > LONGEST_PAUSE:
+                pause = FIRST_PAUSE
+            on_event({"event": "left", "detail": why, "pause": pause})
+            supervisor.watch(lambda: watcher.look(on_event), timeout=pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
 
-class _Watcher:
-    """Tells what the node's tasks do: signed updates from its folder, refusals from its log."""
+def _start_supernode(
+    contributor: Contributor, options: NodeOptions, supervisor: Supervisor, port: int
+) -> Child:
+    return supervisor.start(
+        SUPERNODE,
+        node_command(contributor, options, port),
+        ready=lambda: accepts_connections(port),
+        environment=node_environment(contributor.home, os.environ),
+        expected_to_end=True,
+    )
 
-    def __init__(self, home: Path, log: Path) -> None:
+
+class NodeWatcher:
+    """Tells what a node's tasks do, and what becomes of its updates; a context manager.
+
+    Signed updates are seen in the node's folder and refusals in its log. Whether an update has arrived, the coordinator
+    is asked: the node itself hears nothing of it, since Flower's messages go one way.
+
+    Args:
+        contributor: Whose node it is.
+        log: The SuperNode's log.
+        api: Another client of the coordinator, for tests.
+    """
+
+    def __init__(self, contributor: Contributor, log: Path, api: CoordinatorApi | None = None) -> None:
         self.log = log
-        self._updates = home / UPDATES_FOLDER
+        self._account = contributor.account
+        self._updates = contributor.home / UPDATES_FOLDER
         self._known = {path.name for path in self._updates.glob("*.json")}
         self._at = log.stat().st_size if log.exists() else 0
+        self._api = api or CoordinatorApi(contributor.coordinator, timeout=5)
+        self._under_way = sorted(int(Path(name).stem) for name in self._known)[-1:]
+        self._next = 0.0
+
+    def __enter__(self) -> NodeWatcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self._api.close()
 
     def look(self, on_event: Callable[[dict[str, object]], None]) -> bool:
         """Report what is new; never the last look."""
@@ -319,6 +387,7 @@ class _Watcher:
                 commitment = json.loads(document["commitment"])
                 root = commitment["updateRoot"]
                 on_event({"event": "update", "round": int(path.stem), "updateRoot": root})
+                self._under_way.append(int(path.stem))
         if self.log.exists() and self.log.stat().st_size > self._at:
             with self.log.open("rb") as file:
                 file.seek(self._at)
@@ -328,4 +397,35 @@ class _Watcher:
             for line in text.decode(errors="replace").splitlines():
                 if "Refused" in line:
                     on_event({"event": "refused", "detail": line.partition("Refused")[2].lstrip(": ")})
+        if self._under_way and time.monotonic() >= self._next:
+            self._next = time.monotonic() + FOLLOW_PAUSE
+            for number in list(self._under_way):
+                fate = self._fate(number)
+                if fate is not None:
+                    self._under_way.remove(number)
+                    on_event({"round": number, **fate})
         return False
+
+    def _fate(self, number: int) -> dict[str, object] | None:
+        """What became of the update of a round; None as long as nobody knows."""
+        try:
+            view = self._api.get(f"/v1/rounds/{number}/updates/{self._account}")
+        except CoordinatorError as error:
+            if error.code == "unknown-update":
+                return self._unseen(number)
+            return None  # it does not answer, or is behind: the next look asks again
+        if view["status"] != "refused":
+            return {"event": "received"}
+        return {"event": "refused", "code": view["reason"], "detail": f"{view['reason']}: {view['detail']}"}
+
+    def _unseen(self, number: int) -> dict[str, object] | None:
+        try:
+            if self._api.get(f"/v1/rounds/{number}")["phase"] in ("opening", "open"):
+                return None  # it may be on its way
+        except CoordinatorError:
+            return None
+        return {
+            "event": "missed",
+            "detail": f"Round {number} has closed and the coordinator never got the update: it was lost on the way, "
+            "or came too late and was cut off.",
+        }

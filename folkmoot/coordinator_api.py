@@ -174,6 +174,21 @@ def run_message(domain: Domain, rounds: int, expect: int, deadline: int) -> Sign
     return SignableMessage(b"\x01", domain.separator, keccak(fields))
 
 
+def sign_run(rounds: int, expect: int, account: LocalAccount, domain: Domain) -> dict[str, Any]:
+    """Make the signed request that starts a run, once, within `SIGNATURE_LIFETIME` seconds.
+
+    Args:
+        rounds: Rounds to open.
+        expect: Contributors after whose answers a round need not wait any longer.
+        account: The coordinator's account.
+        domain: Chain and ledger of the federation.
+    """
+    deadline = int(time.time()) + SIGNATURE_LIFETIME
+    signed = account.sign_message(run_message(domain, rounds, expect, deadline))
+    signature = "0x" + bytes(signed.signature).hex()
+    return {"rounds": rounds, "expect": expect, "deadline": deadline, "signature": signature}
+
+
 class CoordinatorApi:
     """A coordinator behind a URL. A context manager; safe to share between threads.
 
@@ -328,16 +343,16 @@ class CoordinatorApi:
             account: The coordinator's account.
             domain: Chain and ledger of the federation.
         """
-        deadline = int(time.time()) + SIGNATURE_LIFETIME
-        signed = account.sign_message(run_message(domain, rounds, expect, deadline))
-        body = {
-            "rounds": rounds,
-            "expect": expect,
-            "deadline": deadline,
-            "signature": "0x" + bytes(signed.signature).hex(),
-        }
-        answer = self._object(self._checked(self._send("POST", "/v1/runs", json=body)))
-        return RunView(str(answer["id"]), "running", rounds, 0, expect, None)
+        return self.send_run(sign_run(rounds, expect, account, domain))
+
+    def send_run(self, wish: dict[str, Any]) -> RunView:
+        """Start the run that a request of `sign_run` wishes for.
+
+        Raises:
+            CoordinatorError: ``signature-used``: it did so before, and ``details["run"]`` is that run; or it refuses.
+        """
+        answer = self._object(self._checked(self._send("POST", "/v1/runs", json=wish)))
+        return RunView(str(answer["id"]), "running", int(wish["rounds"]), 0, int(wish["expect"]), None)
 
     def upload_report(self, report: bytes, account: LocalAccount, domain: Domain) -> str:
         """Publish an evaluation report (JSON), as an account with stake; return its sha256."""

@@ -89,6 +89,9 @@ POINTS: dict[str, str] = {
     "node.drafted": "an update is on disk, and was not signed",
     "node.remembered": "the signer has noted what it signs, and nobody has the signature",
     "node.signed": "an update was signed, and its signature is nowhere but in memory",
+    "cli.run-noted": "`train` has noted the run that it wishes for, and nobody else knows of it",
+    "cli.run-started": "the coordinator has begun a run, and `train` does not know its number",
+    "cli.courier-started": "a courier is under way, and `train` has not noted its number",
     "node.kept": "a signed update is on disk, and was not sent",
 }
 """Every point: its name, PROCESS.STEP, and what is left behind when a process dies there. A test compares the names

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
     from folkmoot.coordinator_api import Event, RunView
     from folkmoot.superlink import SuperLink
+    from server import training
     from server.settings import Settings
+
+AGAIN = "The run is still under way: start `folkmoot train` again to go on with it."
 
 DEFAULT_HOME = Path(".folkmoot/coordinator")
 DEFAULT_URL = "http://127.0.0.1:8800"
@@ -401,11 +404,14 @@ def train(
 ) -> None:
     """Start a run of several rounds and follow it to its end. Needs the coordinator's key.
 
+    Can be killed and started again: it goes on with the run that it began. A courier that ends early is replaced.
+
     Example: folkmoot train --rounds 3 --expect 5 --superlink 127.0.0.1:8000 --keystore coordinator.json
     """
     from folkmoot.commitment import Domain
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.superlink import SuperLink
+    from server import training
 
     meeting_place = SuperLink(superlink, root_certificates, insecure) if superlink else None
     if meeting_place is not None:
@@ -414,22 +420,24 @@ def train(
         found = api.deployment()
         account = unlock(keystore, password_file)
         last = api.newest_event()
-        run = api.run()
-        if run is not None and run.state == "running":
-            note(
-                f"A run is under way, {run.completed} of {run.rounds} rounds are done: going on with it.",
-                json_,
-            )
-        else:
-            run = api.start_run(rounds, expect, account, Domain(found.chain_id, found.ledger))
-        follower = _Follower(coordinator, run.id, last, json_)
-        follower.start()
-        if meeting_place is not None:
-            _carry(meeting_place, coordinator, run)
-        follower.join()
+        memory = training.Memory.of(found)
+        domain = Domain(found.chain_id, found.ledger)
+        run = training.begin(api, memory, rounds, expect, account, domain, lambda text: note(text, json_))
+        if run.state == "running":
+            follower = _Follower(coordinator, run.id, last, json_)
+            follower.start()
+            if meeting_place is not None:
+                _carry(meeting_place, coordinator, run, memory, follower, json_)
+            follower.join()
+            if follower.broken is not None:
+                follower.broken.remedy = f"{follower.broken.remedy} {AGAIN}".strip()
+                raise follower.broken
         final = api.run(run.id)
-    if follower.error is not None or final is None:
-        raise FolkmootError(f"The run failed. {follower.error or ''}".strip(), code="run-failed")
+        memory.forget()
+    if final is None or final.state == "failed":
+        raise FolkmootError(
+            f"The run failed. {final.error if final and final.error else ''}".strip(), code="run-failed"
+        )
     document = {"event": "run-done", "run": run.id, "rounds": final.rounds, "completed": final.completed}
     if json_:
         sys.stdout.write(json.dumps(document) + "\n")
@@ -437,27 +445,31 @@ def train(
         emit(document, json_, f"{final.completed} of {final.rounds} rounds are done.")
 
 
-def _carry(superlink: SuperLink, coordinator: str, run: RunView) -> None:
-    """Run the courier of a run on a SuperLink until it ends.
+def _carry(
+    superlink: SuperLink,
+    coordinator: str,
+    run: RunView,
+    memory: training.Memory,
+    follower: _Follower,
+    as_json: bool,
+) -> None:
+    """Keep a courier going on a SuperLink until a run is over.
 
     Raises:
-        FolkmootError: Flower can't be reached, or its run ended early. The coordinator's run is still under way.
+        FolkmootError: Flower can't be reached. The coordinator's run is still under way.
     """
-    from server import flower_run
+    from server import training
 
-    again = "The run is still under way: start `folkmoot train` again to go on with it."
+    def over(seconds: float) -> bool:
+        follower.join(seconds)
+        return not follower.is_alive()
+
     settings: dict[str, Any] = {"coordinator": coordinator, "run": run.id, "min-nodes": run.expect}
     try:
-        result = flower_run.run(superlink, settings)
+        training.Carrier(superlink, memory, settings, over, lambda text: note(text, as_json)).carry()
     except FolkmootError as exc:
-        exc.remedy = f"{exc.remedy} {again}".strip()
+        exc.remedy = f"{exc.remedy} {AGAIN}".strip()
         raise
-    if not result.completed:
-        raise FolkmootError(
-            f"The Flower run {result.run_id} ended early, as {result.status}.",
-            remedy=f"`flwr log {result.run_id}` says why. {again}",
-            code="courier-ended",
-        )
 
 
 class _Follower(threading.Thread):
@@ -466,7 +478,7 @@ class _Follower(threading.Thread):
     def __init__(self, coordinator: str, run: str, last: int | None, as_json: bool) -> None:
         super().__init__(name="follow-run", daemon=True)
         self._coordinator, self._run, self._last, self._as_json = coordinator, run, last, as_json
-        self.error: str | None = None
+        self.broken: FolkmootError | None = None
 
     def run(self) -> None:
         """Follow."""
@@ -477,10 +489,9 @@ class _Follower(threading.Thread):
                 for event in api.events(self._last, patience=300):
                     _show(event, self._as_json)
                     if event.data.get("run") == self._run and event.type in ("run-done", "run-failed"):
-                        self.error = event.data.get("error")
                         return
         except FolkmootError as exc:
-            self.error = str(exc)
+            self.broken = exc
 
 
 def _show(event: Event, as_json: bool) -> None:

@@ -20,7 +20,7 @@ import sysconfig
 import tempfile
 import tomllib
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,48 +189,68 @@ def run(
         LocalError: If Flower does not start the run.
         InputError: If the app can't be staged.
     """
-    with contextlib.ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="folkmoot-run-")))
-        home = flower_home or scratch / "flower"
-        folder = app or stage(scratch)
-        configure(home, superlink)
+    with (
+        _home(superlink, flower_home) as home,
+        tempfile.TemporaryDirectory(prefix="folkmoot-run-") as scratch,
+    ):
+        folder = app or stage(Path(scratch))
         variables = environment(home)
-        process = subprocess.Popen(
-            [
-                _program("flwr"),
-                "run",
-                str(folder),
-                CONNECTION,
-                "--stream",
-                "--run-config",
-                run_config(settings),
-            ],
-            env=variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        words = ["run", str(folder), CONNECTION, "--stream", "--run-config", run_config(settings)]
         run_id: int | None = None
         tail: list[str] = []
-        try:
-            for line in _lines(process):
-                tail = [*tail[-20:], line]
-                if run_id is None and (found := _STARTED.search(line)):
-                    run_id = int(found.group(1))
-                    if on_start is not None:
-                        on_start(run_id)
-                if on_line is not None:
-                    on_line(line)
-            process.wait()
-        finally:
-            _end(process)
+        for line in _said(words, variables):
+            tail = [*tail[-20:], line]
+            if run_id is None and (found := _STARTED.search(line)):
+                run_id = int(found.group(1))
+                if on_start is not None:
+                    on_start(run_id)
+            if on_line is not None:
+                on_line(line)
         if run_id is None:
             raise LocalError(
-                f"Flower did not start a run on {superlink.address}: {' '.join(tail[-4:]).strip() or 'no output'}",
+                f"Flower did not start a run on {superlink.address}: {' '.join(tail[-4:]).strip() or 'no output'}.",
                 remedy="Check that the SuperLink runs at that address.",
                 code="flower-run",
             )
         return RunResult(run_id, _status(run_id, variables))
+
+
+def follow(superlink: SuperLink, run_id: int, *, flower_home: Path | None = None) -> RunResult:
+    """Wait for the end of a run that was started before.
+
+    Raises:
+        LocalError: The SuperLink can't be reached, or does not know the run.
+    """
+    with _home(superlink, flower_home) as home:
+        variables = environment(home)
+        for _ in _said(["log", str(run_id), CONNECTION, "--stream"], variables):
+            pass
+        return RunResult(run_id, _status(run_id, variables))
+
+
+@contextlib.contextmanager
+def _home(superlink: SuperLink, given: Path | None) -> Iterator[Path]:
+    """A Flower home whose connection is this SuperLink: the given one, or one for as long as the block runs."""
+    with tempfile.TemporaryDirectory(prefix="folkmoot-flower-") as scratch:
+        home = given or Path(scratch)
+        configure(home, superlink)
+        yield home
+
+
+def _said(words: Sequence[str], variables: dict[str, str]) -> Iterator[str]:
+    """Run `flwr` and yield the lines that it prints; it ends with the iteration."""
+    process = subprocess.Popen(
+        [_program("flwr"), *words],
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield from _lines(process)
+        process.wait()
+    finally:
+        _end(process)
 
 
 def _lines(process: subprocess.Popen[str]) -> Iterator[str]:

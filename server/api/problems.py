@@ -22,6 +22,7 @@ from folkmoot.errors import (
     UpdateRefused,
 )
 from folkmoot.logs import fields
+from folkmoot.verdict import Reason
 from server.api.schemas import ProblemView
 
 logger = logging.getLogger(__name__)
@@ -99,7 +100,9 @@ def install(app: FastAPI) -> None:
         status = status_of(error)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             logger.warning("%s", error, extra=fields("request-failed", code=error.code, status=status))
-        return response(status, error.code, error.message, error.remedy, **error.details)
+        # The rest of an update that is too long is not read.
+        headers = {"Connection": "close"} if error.code == Reason.WRONG_SIZE else None
+        return response(status, error.code, error.message, error.remedy, headers, **error.details)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:

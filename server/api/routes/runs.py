@@ -11,6 +11,7 @@ from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 from fastapi import APIRouter
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from folkmoot.coordinator_api import run_message
 from folkmoot.errors import FolkmootError
@@ -30,7 +31,6 @@ router = APIRouter(tags=["runs"])
 def start(here: Here, wish: RunRequest) -> RunIdView:
     """Start a run. One at a time; a signature is good once."""
     coordinator = here.coordinator
-    check_deadline(wish.deadline)
     message = run_message(coordinator.domain, wish.rounds, wish.expect, wish.deadline)
     try:
         signer = Account.recover_message(message, signature=bytes.fromhex(wish.signature[2:]))
@@ -43,6 +43,11 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
             f"The signature is of {signer}; only the coordinator {coordinator.account.address} may start a run.",
             "Use the coordinator's keystore.",
         )
+    with coordinator.database.read() as session:
+        _require_unused(
+            session, wish
+        )  # also when it is too old: whoever sends it again learns what came of it
+    check_deadline(wish.deadline)
     try:
         check_entitled(coordinator, coordinator.ledger.policy(coordinator.ledger.current_policy()))
     except FolkmootError as exc:
@@ -59,8 +64,7 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
                 "Wait for its end.",
                 run=running.id,
             )
-        if session.scalar(select(Run.id).where(Run.signature == wish.signature.lower())) is not None:
-            raise Problem(403, "signature-used", "This signature started a run before.", "Sign again.")
+        _require_unused(session, wish)
         run = Run(
             id=uuid.uuid4().hex,
             state="running",
@@ -77,6 +81,20 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
         identifier = run.id
     here.worker.wake()
     return RunIdView(id=identifier)
+
+
+def _require_unused(session: Session, wish: RunRequest) -> None:
+    """A signature starts one run; whoever got no answer and sends it again is told which.
+
+    Raises:
+        Problem: It did so before.
+    """
+    query = select(Run.id).where(Run.signature == wish.signature.lower(), Run.state != "running")
+    known = session.scalar(query)  # of one that is under way, `run-in-progress` tells
+    if known is not None:
+        raise Problem(
+            403, "signature-used", f"This signature started the run {known} before.", "Sign again.", run=known
+        )
 
 
 @router.get("/v1/runs/current")

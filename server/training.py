@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `folkmoot train` does so that it can be killed anywhere and started again: one run, and always a courier.
+
+What it is about to do is noted first, in a small file of this user. A call that was interrupted is gone on with: the
+same signed wish is sent again, which starts a run once at most, and a courier that is still on its way is followed. A
+courier that ends before its run is replaced. It knows the coordinator by its HTTP interface only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from folkmoot.coordinator_api import CoordinatorApi, RunView, sign_run
+from folkmoot.errors import CoordinatorError, LocalError
+from folkmoot.fault_points import fault_point
+from folkmoot.superlink import SuperLink
+from server import flower_run
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+    from folkmoot.chain.deployment import Deployment
+    from folkmoot.commitment import Domain
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds until a courier that ended is replaced."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run that somebody wished for and has not been told the end of."""
+
+    wish: dict[str, Any]
+    """The signed request."""
+    run: str = ""
+    """The coordinator's number of it, once it is known."""
+    superlink: str = ""
+    """Address of the SuperLink of the courier."""
+    flower_run: int = 0
+    """Flower's number of the courier; 0 if none is known."""
+
+    def wishes(self, rounds: int, expect: int) -> bool:
+        """Whether it is a run of this kind."""
+        return (self.wish.get("rounds"), self.wish.get("expect")) == (rounds, expect)
+
+
+@dataclass
+class Memory:
+    """The note of one federation's run that is under way; use `of`."""
+
+    path: Path
+    """The file. Losing it costs a second courier or a second question, and no update."""
+    begun: Begun | None = None
+    """What it says."""
+
+    @classmethod
+    def of(cls, deployment: Deployment) -> Memory:
+        """Read the note about a federation, if there is one."""
+        from platformdirs import user_data_path
+
+        name = f"{deployment.chain_id}-{deployment.ledger[2:].lower()}.json"
+        memory = cls(user_data_path("folkmoot") / "runs" / name)
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            memory.begun = Begun(**json.loads(memory.path.read_text(encoding="utf-8")))
+        return memory
+
+    def note(self, begun: Begun) -> None:
+        """Write down what is under way.
+
+        Raises:
+            LocalError: the file can't be written.
+        """
+        part = self.path.with_suffix(".part")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with part.open("w", encoding="utf-8") as file:
+                json.dump(asdict(begun), file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self.path)
+        except OSError as error:
+            raise LocalError(
+                f"The note {self.path} can't be written: {error.strerror or error}.",
+                remedy="Check the disk, or set XDG_DATA_HOME to a folder that can be written.",
+                code="note-unwritable",
+            ) from error
+        self.begun = begun
+
+    def forget(self) -> None:
+        """The run's end was told."""
+        self.path.unlink(missing_ok=True)
+        self.begun = None
+
+
+def begin(
+    api: CoordinatorApi,
+    memory: Memory,
+    rounds: int,
+    expect: int,
+    account: LocalAccount,
+    domain: Domain,
+    say: Say,
+) -> RunView:
+    """Start a run, or go on with the one that is under way or was begun by an interrupted call.
+
+    Returns:
+        The run; it may be over, if an interrupted call had begun it.
+
+    Raises:
+        CoordinatorError: The coordinator refuses, or can't be reached.
+        LocalError: The note can't be written.
+    """
+    begun = memory.begun
+    if begun is not None and begun.wishes(rounds, expect):
+        found = _taken_up(api, begun)
+        if found is not None:
+            say(
+                f"Going on with the run of an interrupted call: {found.completed} of {found.rounds} rounds are done."
+            )
+            memory.note(replace(begun, run=found.id))
+            return found
+    run = api.run()
+    if run is not None and run.state == "running":
+        say(f"A run is under way, {run.completed} of {run.rounds} rounds are done: going on with it.")
+        if begun is None or begun.run != run.id:
+            memory.note(Begun({"rounds": rounds, "expect": expect}, run.id))
+        return run
+    wish = sign_run(rounds, expect, account, domain)
+    memory.note(Begun(wish))
+    fault_point("cli.run-noted")
+    run = api.send_run(wish)
+    fault_point("cli.run-started")
+    memory.note(Begun(wish, run.id))
+    return run
+
+
+def _taken_up(api: CoordinatorApi, begun: Begun) -> RunView | None:
+    """The run of an interrupted call; None if there is none and it can't be started by that call's wish."""
+    if begun.run:
+        return api.run(begun.run)
+    try:
+        run = api.send_run(begun.wish)
+        fault_point("cli.run-started")
+        return run
+    except CoordinatorError as error:
+        if error.code == "signature-used":
+            return api.run(str(error.details["run"]))
+        if error.code in ("signature-expired", "run-in-progress", "not-authorised"):
+            return None
+        raise
+
+
+@dataclass
+class Carrier:
+    """Keeps a courier going on a SuperLink as long as a run lasts."""
+
+    superlink: SuperLink
+    """Where couriers run."""
+    memory: Memory
+    """Where the courier is noted."""
+    settings: dict[str, Any]
+    """The courier's run settings."""
+    over: Callable[[float], bool]
+    """Waits so many seconds for the end of the run, and says whether it is there."""
+    say: Say
+    """Is told what happens."""
+    started: bool = field(default=False, init=False)
+
+    def carry(self) -> None:
+        """Run couriers, one after the other, until the run is over.
+
+        Raises:
+            LocalError: Not even the first could be started. The run is still under way.
+        """
+        pause = FIRST_PAUSE
+        while True:
+            began = time.monotonic()
+            try:
+                result = self._courier()
+                why = f"Flower's run {result.run_id} ended as {result.status}."
+            except LocalError as error:
+                if not self.started:
+                    raise
+                why = error.message
+            self._note(0)
+            if time.monotonic() - began > LONGEST_PAUSE:
+                pause = FIRST_PAUSE
+            if self.over(FIRST_PAUSE):
+                return
+            self.say(f"The courier has ended, and the run has not. {why} Another one starts in {pause:g} s.")
+            if self.over(pause):
+                return
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _courier(self) -> flower_run.RunResult:
+        begun = self.memory.begun
+        if begun is not None and begun.flower_run and begun.superlink == self.superlink.address:
+            self.started = True
+            return flower_run.follow(self.superlink, begun.flower_run)
+        return flower_run.run(self.superlink, self.settings, on_start=self._note)
+
+    def _note(self, number: int) -> None:
+        self.started |= number != 0
+        if number:
+            fault_point("cli.courier-started")
+        if self.memory.begun is not None:
+            self.memory.note(replace(self.memory.begun, superlink=self.superlink.address, flower_run=number))
