@@ -186,9 +186,9 @@ class PinnedRpc(Rpc):
         """Return the code at an address at the block, empty if there is no contract."""
         return self._data("eth_getCode", [address, hex(self.block)])
 
-    def eth_call(self, to: str, data: bytes) -> bytes:
+    def eth_call(self, to: str, data: bytes, block: int | None = None) -> bytes:
         """Call a contract on the block and return the bytes that it returned."""
-        return self._data("eth_call", [{"to": to, "data": "0x" + data.hex()}, hex(self.block)])
+        return super().eth_call(to, data, self.block if block is None else block)
 
 
 @dataclass(frozen=True, slots=True)

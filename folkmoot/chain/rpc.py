@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import enum
 import itertools
+import json
+import time
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -27,7 +29,16 @@ if TYPE_CHECKING:
     from folkmoot.policy import Policy
 
 DEFAULT_TIMEOUT = 10.0
-"""Seconds that one request may take, connecting included."""
+"""Seconds for which an endpoint may stay silent, connecting included."""
+
+PATIENCE = 3
+"""A request may take this many times the timeout in all, however steadily its answer trickles."""
+
+MAX_ANSWER = 256 << 20
+"""Most bytes of an answer. Blocks bound what an honest one can be: logs with whole updates in them are the largest."""
+
+_SHOWN = 200
+"""Characters of an answer that a message shows."""
 
 POLICY_TYPE = (
     "(bytes32,uint32[],uint64,uint16,uint16,uint8,uint16,uint16,"
@@ -102,7 +113,7 @@ class RoundView:
     def from_abi(cls, values: Any) -> RoundView:
         """Build from the decoded tuple, in the order of the contract's struct."""
         listed = list(values)
-        listed[1] = Phase(listed[1])
+        listed[1] = _phase(listed[1])
         listed[7] = to_checksum_address(listed[7])
         return cls(*listed)
 
@@ -114,11 +125,15 @@ class Rpc:
 
     Args:
         url: HTTP address of the endpoint.
-        timeout: Seconds that one request may take.
+        timeout: Seconds for which it may stay silent.
+
+    Attributes:
+        name: The address as messages show it, without what may be secret.
     """
 
     def __init__(self, url: str, timeout: float = DEFAULT_TIMEOUT) -> None:
         self.url = url
+        self.name = without_secrets(url)
         self.timeout = timeout
         self._ids = itertools.count(1)
         self._http: httpx.Client | None = None
@@ -146,25 +161,51 @@ class Rpc:
         """
         import httpx
 
-        body = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params or []}
+        number = next(self._ids)
+        body = {"jsonrpc": "2.0", "id": number, "method": method, "params": params or []}
+        status = 0
         try:
-            if self._http is None:
-                self._http = httpx.Client(timeout=self.timeout)
-            response = self._http.post(self.url, json=body)
-            answer = response.json()
+            status, data = self._post(method, body)
+            answer = json.loads(data)
         except httpx.TimeoutException as error:
             raise self._unreachable(f"gave no answer to {method} in {self.timeout:g} seconds") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(f"can't be reached: {error}") from error
-        except ValueError as error:
-            raise self._unreachable(
-                f"did not answer {method} with JSON (HTTP {response.status_code})"
-            ) from error
+        except (ValueError, RecursionError) as error:
+            raise self._unreachable(f"did not answer {method} with JSON (HTTP {status})") from error
         if not isinstance(answer, dict) or ("result" not in answer and "error" not in answer):
-            raise self._unreachable(f"did not answer {method} with JSON-RPC (HTTP {response.status_code})")
-        if answer.get("error") is not None:
+            raise self._unreachable(f"did not answer {method} with JSON-RPC (HTTP {status})")
+        failed = answer.get("error") is not None
+        if answer.get("id") != number and not (failed and answer.get("id") is None):
+            raise self._unreachable(f"answered {method} with the answer to another request")
+        if failed:
             raise self._failure(method, answer["error"])
+        if "result" not in answer:
+            raise self._unreachable(f"answered {method} with neither a result nor an error")
         return answer["result"]
+
+    def _post(self, method: str, body: dict[str, Any]) -> tuple[int, bytes]:
+        """Send a request and return status and body, within bounds of time and size."""
+        import httpx
+
+        if self._http is None:
+            self._http = httpx.Client(timeout=self.timeout)
+        end = time.monotonic() + PATIENCE * self.timeout
+        data = bytearray()
+        with self._http.stream("POST", self.url, json=body) as response:
+            for part in response.iter_bytes():
+                data += part
+                if len(data) > MAX_ANSWER:
+                    raise RpcError(
+                        f"The RPC endpoint {self.name} answered {method} with more than {MAX_ANSWER >> 20} MiB.",
+                        remedy="Use another endpoint: no honest answer is that large.",
+                        code="rpc-error",
+                    )
+                if time.monotonic() > end:
+                    raise self._unreachable(
+                        f"did not end its answer to {method} in {PATIENCE * self.timeout:g} seconds"
+                    )
+        return response.status_code, bytes(data)
 
     def chain_id(self) -> int:
         """Return the EIP-155 id of the chain.
@@ -188,11 +229,9 @@ class Rpc:
         Raises:
             RpcError: as `call`.
         """
-        block = self.call("eth_getBlockByNumber", ["latest", False])
-        try:
-            return int(block["timestamp"], 16)
-        except (TypeError, KeyError, ValueError) as error:
-            raise self._unreachable("answered eth_getBlockByNumber without a timestamp") from error
+        method = "eth_getBlockByNumber"
+        block = self.call(method, ["latest", False])
+        return self.quantity(method, self.member(method, block, "timestamp"))
 
     def code(self, address: str) -> bytes:
         """Return the code at an address, empty if there is no contract.
@@ -202,17 +241,27 @@ class Rpc:
         """
         return self._data("eth_getCode", [address, "latest"])
 
-    def eth_call(self, to: str, data: bytes) -> bytes:
-        """Call a contract on the newest block and return the bytes that it returned.
+    def eth_call(self, to: str, data: bytes, block: int | None = None) -> bytes:
+        """Call a contract on a block, the newest if left out, and return the bytes that it returned.
 
         Raises:
             RpcError: as `call`.
             ContractRefused: the call reverted.
         """
-        return self._data("eth_call", [{"to": to, "data": "0x" + data.hex()}, "latest"])
+        tag = "latest" if block is None else hex(block)
+        return self._data("eth_call", [{"to": to, "data": "0x" + data.hex()}, tag])
 
-    def read(self, to: str, signature: str, returns: list[str], *arguments: Any) -> tuple[Any, ...]:
+    def read(
+        self, to: str, signature: str, returns: list[str], *arguments: Any, block: int | None = None
+    ) -> tuple[Any, ...]:
         """Call a view function, e.g. `read(vault, "stakeOf(address)", ["uint256"], account)`.
+
+        Args:
+            to: The contract.
+            signature: Name and types of the arguments.
+            returns: Types of what it returns.
+            arguments: The arguments.
+            block: Block at whose end it is called; the newest if left out.
 
         Raises:
             RpcError: as `call`, or the answer does not have the expected form (no contract, or another one).
@@ -220,7 +269,7 @@ class Rpc:
         """
         types = _argument_types(signature)
         data = keccak(text=signature)[:4] + encode(types, list(arguments))
-        answer = self.eth_call(to, data)
+        answer = self.eth_call(to, data, block)
         try:
             return decode(returns, answer)
         except (DecodingError, OverflowError) as error:
@@ -230,23 +279,65 @@ class Rpc:
                 code="wrong-contract",
             ) from error
 
-    def _quantity(self, method: str) -> int:
-        value = self.call(method)
+    # What answers are made of. `what` is the method that was asked, for the message.
+
+    def quantity(self, what: str, value: Any) -> int:
+        """Return a number that an answer holds as 0x-hex.
+
+        Raises:
+            RpcError: it is none.
+        """
         try:
-            return int(value, 16)
+            number = int(value, 16)
         except (TypeError, ValueError) as error:
-            raise self._unreachable(f"answered {method} with {value!r}") from error
+            raise self.nonsense(what, value) from error
+        if number < 0:
+            raise self.nonsense(what, value)
+        return number
+
+    def digest(self, what: str, value: Any) -> str:
+        """Return a hash that an answer holds: 0x and 64 hex digits, in lower case.
+
+        Raises:
+            RpcError: it is none.
+        """
+        try:
+            if len(value) == 66 and value.startswith("0x") and bytes.fromhex(value[2:]):
+                return str(value.lower())
+        except (TypeError, AttributeError, ValueError):
+            pass
+        raise self.nonsense(what, value)
+
+    def member(self, what: str, value: Any, name: str) -> Any:
+        """Return a member of an object in an answer.
+
+        Raises:
+            RpcError: it is no object, or has no such member.
+        """
+        if not isinstance(value, dict) or name not in value:
+            raise self.nonsense(what, value)
+        return value[name]
+
+    def nonsense(self, what: str, value: Any) -> RpcError:
+        """Return the error for an answer that can't be one."""
+        text = repr(value)
+        if len(text) > _SHOWN:
+            text = f"{text[:_SHOWN]}... ({len(text):,} characters)"
+        return self._unreachable(f"answered {what} with {text}")
+
+    def _quantity(self, method: str) -> int:
+        return self.quantity(method, self.call(method))
 
     def _data(self, method: str, params: list[Any]) -> bytes:
         value = self.call(method, params)
         try:
             return bytes.fromhex(value.removeprefix("0x"))
         except (AttributeError, ValueError) as error:
-            raise self._unreachable(f"answered {method} with {value!r}") from error
+            raise self.nonsense(method, value) from error
 
     def _failure(self, method: str, error: Any) -> RpcError | ContractRefused:
         if not isinstance(error, dict):
-            return self._unreachable(f"answered {method} with the error {error!r}")
+            return self._unreachable(f"answered {method} with the error {str(error)[:_SHOWN]}")
         message = str(error.get("message", ""))
         data = error.get("data")
         if isinstance(data, dict):  # some nodes wrap it
@@ -255,7 +346,7 @@ class Rpc:
             raw = data if isinstance(data, str) and data.startswith("0x") else "0x"
             return _refusal(method, message, raw)
         return RpcError(
-            f"The RPC endpoint {without_secrets(self.url)} answered {method} with an error: {message or error}.",
+            f"The RPC endpoint {self.name} answered {method} with an error: {(message or str(error))[:1000]}.",
             remedy="Check that the node is in sync and serves this method.",
             code="rpc-error",
             details={"method": method, "rpcCode": error.get("code")},
@@ -263,9 +354,9 @@ class Rpc:
 
     def _unreachable(self, what: str) -> RpcError:
         return RpcError(
-            f"The RPC endpoint {without_secrets(self.url)} {without_secrets(what, self.url)}.",
+            f"The RPC endpoint {self.name} {without_secrets(what, self.url)}.",
             remedy="Check the address (--rpc or FOLKMOOT_RPC) and that the node is running.",
-            details={"url": without_secrets(self.url)},
+            details={"url": self.name},
         )
 
 
@@ -283,15 +374,18 @@ class LedgerReader:
         self.rpc = rpc
         self.address = to_checksum_address(ledger)
 
-    def round(self, round_id: int) -> RoundView:
-        """Return what is stored of a round; its phase is `NONE` if there is no such round."""
-        (values,) = self.rpc.read(self.address, "rounds(uint64)", [ROUND_TYPE], round_id)
+    def round(self, round_id: int, block: int | None = None) -> RoundView:
+        """Return what is stored of a round at the end of a block, the newest if left out.
+
+        Its phase is `NONE` if there is no such round.
+        """
+        (values,) = self.rpc.read(self.address, "rounds(uint64)", [ROUND_TYPE], round_id, block=block)
         return RoundView.from_abi(values)
 
     def phase(self, round_id: int) -> Phase:
         """Return the phase of a round at the time of the newest block."""
         (value,) = self.rpc.read(self.address, "phase(uint64)", ["uint8"], round_id)
-        return Phase(value)
+        return _phase(value)
 
     def head(self) -> Head:
         """Return the round whose state the next round trains from."""
@@ -383,6 +477,17 @@ class VaultReader:
         return int(value)
 
 
+def _phase(value: int) -> Phase:
+    try:
+        return Phase(value)
+    except ValueError as error:
+        raise RpcError(
+            f"The ledger answers with a phase {value}, which there is not.",
+            remedy="Check that the deployment file belongs to this chain.",
+            code="wrong-contract",
+        ) from error
+
+
 def _argument_types(signature: str) -> list[str]:
     inside = signature[signature.index("(") + 1 : -1]
     return inside.split(",") if inside else []
@@ -390,7 +495,10 @@ def _argument_types(signature: str) -> list[str]:
 
 def _refusal(method: str, message: str, data: str) -> ContractRefused:
     """Name the two reverts that the reads of this module can meet; `refusals` knows all of them."""
-    raw = bytes.fromhex(data[2:]) if len(data) % 2 == 0 else b""
+    try:
+        raw = bytes.fromhex(data[2:])
+    except ValueError:
+        raw = b""
     if raw[:4] == keccak(text="RoundLedgerUnknownPolicy(uint32)")[:4] and len(raw) == 36:
         number = int.from_bytes(raw[4:], "big")
         return ContractRefused(
@@ -399,7 +507,7 @@ def _refusal(method: str, message: str, data: str) -> ContractRefused:
             details={"error": "RoundLedgerUnknownPolicy", "arguments": {"policyId": number}, "data": data},
         )
     return ContractRefused(
-        f"The contract refused {method}: {message or 'no reason given'}.",
+        f"The contract refused {method}: {message[:1000] or 'no reason given'}.",
         remedy="Check that the deployment file belongs to this chain.",
         details={"data": data},
     )

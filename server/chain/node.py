@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from folkmoot.chain.refusals import explain
@@ -126,18 +127,25 @@ class RpcNode:
     def transaction_count(self, account: str, block: int | str) -> int:
         """Transactions that the account has sent."""
         tag = hex(block) if isinstance(block, int) else block
-        return int(self.rpc.call("eth_getTransactionCount", [account, tag]), 16)
+        method = "eth_getTransactionCount"
+        return self.rpc.quantity(method, self.rpc.call(method, [account, tag]))
 
     def receipt(self, transaction_hash: str) -> Receipt | None:
         """Receipt of a transaction."""
-        found = self.rpc.call("eth_getTransactionReceipt", [transaction_hash])
-        if not found or found.get("blockHash") is None:
+        method = "eth_getTransactionReceipt"
+        found = self.rpc.call(method, [transaction_hash])
+        if found is None:
             return None
+        member, quantity = partial(self.rpc.member, method, found), partial(self.rpc.quantity, method)
+        if member("blockHash") is None:
+            return None  # some nodes answer for what is in their pool
+        if self.rpc.digest(method, member("transactionHash")) != transaction_hash:
+            raise self.rpc.nonsense(method, member("transactionHash"))
         return Receipt(
-            block_number=int(found["blockNumber"], 16),
-            block_hash=found["blockHash"],
-            succeeded=int(found["status"], 16) == 1,
-            gas_used=int(found["gasUsed"], 16),
+            block_number=quantity(member("blockNumber")),
+            block_hash=self.rpc.digest(method, member("blockHash")),
+            succeeded=quantity(member("status")) == 1,
+            gas_used=quantity(member("gasUsed")),
         )
 
     def send(self, raw: bytes) -> None:
@@ -164,24 +172,34 @@ class RpcNode:
 
     def estimate(self, account: str, to: str, data: bytes) -> int:
         """Gas that the call would take now."""
-        return int(self._simulate("eth_estimateGas", account, to, data), 16)
+        method = "eth_estimateGas"
+        return self.rpc.quantity(method, self._simulate(method, account, to, data))
 
     def call(self, account: str, to: str, data: bytes, block: int | str = "latest") -> bytes:
         """Result of a call at the end of a block."""
         tag = hex(block) if isinstance(block, int) else block
-        return bytes.fromhex(self._simulate("eth_call", account, to, data, tag).removeprefix("0x"))
+        result = self._simulate("eth_call", account, to, data, tag)
+        try:
+            return bytes.fromhex(result.removeprefix("0x"))
+        except (AttributeError, ValueError) as exc:
+            raise self.rpc.nonsense("eth_call", result) from exc
 
     def priority_fee(self) -> int:
         """Tip per gas that gets a transaction in."""
+        method = "eth_maxPriorityFeePerGas"
         try:
-            return int(self.rpc.call("eth_maxPriorityFeePerGas", []), 16)
-        except RpcError:
+            return self.rpc.quantity(method, self.rpc.call(method, []))
+        except RpcError as exc:
+            if exc.code != "rpc-error":
+                raise
             return _GWEI  # not every node offers the method
 
     def logs(self, addresses: list[str], first: int, last: int) -> list[dict[str, Any]]:
         """Raw logs of a range of blocks."""
         query = {"address": addresses, "fromBlock": hex(first), "toBlock": hex(last)}
-        found: list[dict[str, Any]] = self.rpc.call("eth_getLogs", [query])
+        found = self.rpc.call("eth_getLogs", [query])
+        if not isinstance(found, list) or not all(isinstance(log, dict) for log in found):
+            raise self.rpc.nonsense("eth_getLogs", found)
         return found
 
     def move_clock(self, timestamp: int) -> None:
@@ -189,22 +207,24 @@ class RpcNode:
         self.rpc.call("evm_setNextBlockTimestamp", [timestamp])
         self.rpc.call("evm_mine", [])
 
-    def _simulate(self, method: str, account: str, to: str, data: bytes, *more: str) -> str:
+    def _simulate(self, method: str, account: str, to: str, data: bytes, *more: str) -> Any:
         try:
-            result: str = self.rpc.call(
-                method, [{"from": account, "to": to, "data": "0x" + data.hex()}, *more]
-            )
+            return self.rpc.call(method, [{"from": account, "to": to, "data": "0x" + data.hex()}, *more])
         except ContractRefused as exc:
             raise explain(exc.details.get("data")) from exc
-        return result
 
     def _block(self, tag: str) -> Block | None:
-        found = self.rpc.call("eth_getBlockByNumber", [tag, False])
-        if not found:
+        method = "eth_getBlockByNumber"
+        found = self.rpc.call(method, [tag, False])
+        if found is None:
             return None
+        member, quantity = partial(self.rpc.member, method, found), partial(self.rpc.quantity, method)
+        number = quantity(member("number"))
+        if tag.startswith("0x") and number != int(tag, 16):
+            raise self.rpc.nonsense(method, found)
         return Block(
-            number=int(found["number"], 16),
-            hash=found["hash"] or "",
-            timestamp=int(found["timestamp"], 16),
-            base_fee=int(found.get("baseFeePerGas") or "0x0", 16),
+            number=number,
+            hash="" if tag == "pending" else self.rpc.digest(method, member("hash")),
+            timestamp=quantity(member("timestamp")),
+            base_fee=quantity(found.get("baseFeePerGas") or "0x0"),
         )
