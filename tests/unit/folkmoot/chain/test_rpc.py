@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -21,6 +22,8 @@ ADDRESS = "0x" + "11" * 20
 
 class _Endpoint(ThreadingHTTPServer):
     answer: bytes | None = b""
+    trickle: Iterator[bytes] = iter(())
+    """What follows the answer, part by part."""
     requests: list[Any]
 
 
@@ -38,7 +41,15 @@ def endpoint() -> Iterator[_Endpoint]:
                 return
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(server.answer)
+            number = json.dumps(server.requests[-1]["id"]).encode()
+            self.wfile.write(server.answer.replace(b'"ID"', number))
+            try:
+                for part in server.trickle:
+                    self.wfile.write(part)
+                    if over.wait(0.02):
+                        return
+            except OSError:
+                return  # the other side has had enough
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the name is the library's
             pass
@@ -62,7 +73,7 @@ def rpc(endpoint: _Endpoint) -> Iterator[Rpc]:
 
 
 def _says(endpoint: _Endpoint, **content: Any) -> None:
-    endpoint.answer = json.dumps({"jsonrpc": "2.0", "id": 1, **content}).encode()
+    endpoint.answer = json.dumps({"jsonrpc": "2.0", "id": "ID", **content}).encode()
 
 
 def test_results_come_through(endpoint: _Endpoint, rpc: Rpc) -> None:
@@ -86,6 +97,37 @@ def test_a_result_of_the_wrong_kind_is_an_rpc_error(endpoint: _Endpoint, rpc: Rp
     for read in (rpc.chain_id, rpc.latest_timestamp, lambda: rpc.code(ADDRESS)):
         with pytest.raises(RpcError):
             read()
+
+
+@pytest.mark.parametrize("number", [2, "1", None])
+def test_the_answer_to_another_request_is_not_taken(endpoint: _Endpoint, rpc: Rpc, number: Any) -> None:
+    _says(endpoint, id=number, result="0x1")
+    with pytest.raises(RpcError, match="the answer to another request"):
+        rpc.chain_id()
+
+
+def test_too_much_is_not_read_to_its_end(
+    endpoint: _Endpoint, rpc: Rpc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("folkmoot.chain.rpc.MAX_ANSWER", 1 << 20)
+    sent = itertools.count()
+    endpoint.trickle = (b" " * (1 << 18) for _ in iter(lambda: next(sent), 1000))
+    with pytest.raises(RpcError, match="more than 1 MiB"):
+        rpc.chain_id()
+    assert next(sent) < 100
+
+
+def test_an_answer_that_trickles_without_end_costs_bounded_time(endpoint: _Endpoint, rpc: Rpc) -> None:
+    endpoint.trickle = itertools.repeat(b" ")
+    with pytest.raises(RpcError, match=r"did not end its answer to eth_chainId in 1\.5 seconds"):
+        rpc.chain_id()
+
+
+def test_nonsense_is_shown_in_part_only(endpoint: _Endpoint, rpc: Rpc) -> None:
+    _says(endpoint, result="x" * 100_000)
+    with pytest.raises(RpcError, match=r"100,002 characters") as caught:
+        rpc.chain_id()
+    assert len(caught.value.message) < 500
 
 
 def test_an_endpoint_that_never_answers_costs_bounded_time(endpoint: _Endpoint, rpc: Rpc) -> None:
