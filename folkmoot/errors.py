@@ -17,7 +17,8 @@ and exits with 1, the API puts the code into its problem response. Anything else
     │   ├── WrongChainError     another chain id, or no contract at the address
     │   └── ContractRefused     a transaction or call reverted; carries the decoded custom error
     ├── CoordinatorError        the coordinator can't be reached or answered with a problem
-    ├── DatabaseError           the database is from another schema or can't be opened
+    ├── DatabaseError           the database is from another schema, can't be opened, is locked or full
+    ├── StoreError              the artifact store can't be used now; nothing is known of the file
     ├── LocalError              a local program can't be started (port taken, program missing)
     └── AuditFailure            the audit found something that does not match
 """
@@ -130,9 +131,15 @@ class CoordinatorError(FolkmootError):
 
 
 class DatabaseError(FolkmootError):
-    """The database can't be opened, or has another schema than this release."""
+    """The database can't be used now, or has another schema than this release."""
 
     default_code = "database"
+
+
+class StoreError(FolkmootError):
+    """The artifact store can't be used now. Unlike `ArtifactError` it says nothing about a file: ask again later."""
+
+    default_code = "store-failed"
 
 
 class LocalError(FolkmootError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands of the coordinator: `folkmoot coordinator init|restore|serve|migrate` and `folkmoot train`.
+"""Commands of the coordinator: `folkmoot coordinator ...` and `folkmoot train`.
 
 Heavy modules are imported when a command runs, so that `folkmoot --help` stays quick.
 """
@@ -45,7 +45,7 @@ Url = Annotated[
 def register(root: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(name="coordinator", help="Run a coordinator.", no_args_is_help=True)
-    for command in (init, restore, serve, migrate, release_round):
+    for command in (init, restore, serve, migrate, repair, release_round):
         group.command()(command)
     root.add_typer(group)
     root.command()(train)
@@ -81,7 +81,6 @@ def init(
     from server.db import schema
     from server.db.engine import make_engine
     from server.settings import FILE_NAME, Settings
-    from server.store import FolderStore
 
     if (home / FILE_NAME).exists():
         raise InputError(
@@ -102,7 +101,7 @@ def init(
             password_file=password_file.resolve() if password_file else None,
         )
         found.save(home / DEPLOYMENT_FILE)
-        import_genesis(FolderStore(settings.store_path), genesis, found.genesis_hash)
+        import_genesis(settings.open_store(), genesis, found.genesis_hash)
         engine = make_engine(settings.resolved_database_url)
         schema.upgrade(engine)
         engine.dispose()
@@ -266,6 +265,59 @@ def migrate(home: Home = DEFAULT_HOME, json_: Json = False) -> None:
         {"schema": now, "before": before},
         json_,
         f"The database has schema {now}{' already' if before == now else f' (before: {before})'}.",
+    )
+
+
+def repair(
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mirror",
+            metavar="FOLDER_OR_URL",
+            help="Where good files come from; several are tried in order. Without it, nothing is changed.",
+        ),
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    json_: Json = False,
+) -> None:
+    """Read every file of the artifact store again, and replace what is missing or damaged from mirrors.
+
+    May run while the coordinator does. Ends with 1 if files are still missing or damaged.
+
+    Example: folkmoot coordinator repair --home .folkmoot/coordinator --mirror https://mirror.example
+    """
+    from folkmoot.errors import ArtifactError
+    from folkmoot.mirror import open_sources
+    from server.db import schema
+    from server.db.engine import Database
+    from server.repair import repair as run
+    from server.settings import load
+
+    settings = load(home)
+    store = settings.open_store()
+    database = Database.open(settings.resolved_database_url)
+    source = open_sources(mirror) if mirror else None
+    try:
+        schema.check(database.engine)
+        done = run(database, store, source, progress=lambda what: note(what, json_))
+    finally:
+        database.close()
+        if source is not None:
+            source.close()
+    if done.lacking:
+        raise ArtifactError(
+            f"{len(done.lacking)} of {done.files} files of {store.location} are missing or damaged: "
+            + "; ".join(str(lack) for lack in done.lacking[:5])
+            + (" ..." if len(done.lacking) > 5 else "."),
+            remedy="Give a --mirror that has them; a contributor's node keeps its updates of the last three rounds.",
+            code="store-incomplete",
+            details=done.to_json(),
+        )
+    emit(
+        done.to_json(),
+        json_,
+        f"All {done.files} files of {store.location} are as they should be ({done.bytes:,} bytes read)"
+        + (f"; {len(done.repaired)} were replaced." if done.repaired else "."),
     )
 
 

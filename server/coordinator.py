@@ -29,7 +29,7 @@ from server.observing.log import log_event
 from server.observing.metrics import Metrics
 from server.rounds.cheating import parse_cheat
 from server.settings import Settings
-from server.store import FolderStore, Store
+from server.store import Store
 
 DEFAULT_CONFIRMATIONS = 6
 
@@ -138,7 +138,7 @@ def assemble(settings: Settings, account: LocalAccount) -> Coordinator:
         _require_stage(deployment, rpc)
     database = Database.open(settings.resolved_database_url)
     schema.check(database.engine)
-    store = FolderStore(settings.store_path)
+    store = settings.open_store()
     store.clear_incoming()
     genesis = read_genesis(store, deployment.genesis_hash)
     manifest = Manifest.from_json(store.read(genesis.manifest))

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from folkmoot.commitment import checksum_address
 from folkmoot.errors import InputError
+from server.store import Store, StoreOptions, is_bucket, open_store
 
 FILE_NAME = "coordinator.json"
 
@@ -35,8 +36,16 @@ class Settings(BaseSettings):
     """File with the addresses of the contracts."""
     database_url: str = ""
     """SQLAlchemy URL; empty for a SQLite file in the home folder."""
-    store: Path = Path("artifacts")
-    """Folder of the artifact store."""
+    store: str = "artifacts"
+    """The artifact store: a folder, or `s3://BUCKET/PREFIX`."""
+    store_endpoint: str = ""
+    """URL of an S3 server other than Amazon's."""
+    store_region: str = ""
+    """Region of the bucket; empty for that of the environment or profile."""
+    store_cache: Path = Path("cache")
+    """Folder for copies of the bucket's files."""
+    store_cache_bytes: int = Field(default=10 << 30, ge=1 << 20)
+    """Bytes above which copies that were not used for an hour are removed."""
     password_file: Path | None = None
     """File with the keystore's password; without it FOLKMOOT_PASSWORD or a prompt."""
     host: str = "127.0.0.1"
@@ -110,9 +119,24 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.home.resolve() / 'coordinator.sqlite3'}"
 
     @property
-    def store_path(self) -> Path:
-        """Folder of the artifact store."""
-        return self.resolve(self.store)
+    def store_location(self) -> str:
+        """The artifact store: a folder as it is on the disk, or a bucket."""
+        return self.store if is_bucket(self.store) else str(self.resolve(Path(self.store)))
+
+    def open_store(self) -> Store:
+        """Open the artifact store.
+
+        Raises:
+            InputError: A setting of the bucket is wrong, or its package is missing.
+            StoreError: A folder can't be made.
+        """
+        options = StoreOptions(
+            cache=self.resolve(self.store_cache),
+            cache_bytes=self.store_cache_bytes,
+            endpoint=self.store_endpoint,
+            region=self.store_region,
+        )
+        return open_store(self.store_location, options)
 
     def save(self) -> None:
         """Write `coordinator.json` with what differs from the defaults."""

@@ -19,6 +19,7 @@ from folkmoot.errors import (
     DatabaseError,
     FolkmootError,
     InputError,
+    StoreError,
     UpdateRefused,
 )
 from folkmoot.logs import fields
@@ -51,6 +52,7 @@ _BY_CLASS = (
     (ContractRefused, 502),
     (ChainError, 503),
     (DatabaseError, 503),
+    (StoreError, 503),
 )
 
 RESPONSES: dict[int | str, dict[str, Any]] = {

@@ -27,11 +27,11 @@ from folkmoot.genesis import Genesis
 from folkmoot.header import RoundHeader
 from folkmoot.manifest import Manifest
 from folkmoot.merkle import AGGREGATE, leaf_hashes, tree
-from folkmoot.mirror import DOCUMENT_LIMIT, ArtifactSource, FolderSource
+from folkmoot.mirror import DOCUMENT_LIMIT, ArtifactSource
 from folkmoot.state import State
 from folkmoot.updates import FileUpdate
 from folkmoot.verdict import Artifacts, Verdicts
-from server.store import FolderStore
+from server.store import Store, StoreSource
 
 _CHECK = "restore"
 _T = TypeVar("_T")
@@ -66,7 +66,7 @@ class Importer:
     """
 
     history: History
-    store: FolderStore
+    store: Store
     source: ArtifactSource
     fetched: int = 0
     """Files that were fetched."""
@@ -85,7 +85,7 @@ class Importer:
         path = self._file(0, "manifest", genesis.manifest, DOCUMENT_LIMIT)
         manifest = Manifest.from_json(path.read_bytes())
         self._file(0, "first state", genesis.state, state_size(manifest))
-        return check_genesis(self.history, Files(FolderSource(self.store.root)))
+        return check_genesis(self.history, Files(StoreSource(self.store)))
 
     def round(self, found: Round, origin: Origin, base_state: str | None) -> RoundFiles:
         """Import the files of an anchored round.
@@ -219,7 +219,7 @@ class Importer:
     def _document(self, number: int, what: str, keccak256: bytes) -> bytes:
         name = keccak256.hex()
         try:
-            data = FolderSource(self.store.root).document(name)
+            data = StoreSource(self.store).document(name)
         except ArtifactError:
             with _named(number, what):
                 data = self.source.document(name)

@@ -41,7 +41,6 @@ from server.db.models import Artifact, Round, Run, Transaction, Update
 from server.restore.files import Importer, RoundFiles
 from server.restore.rows import UNKNOWN, Base, Rows
 from server.settings import Settings
-from server.store import FolderStore
 
 _FULL = (Round, Run, Update, Transaction)
 """Tables that an empty database has nothing in. What is known of blocks and files alone does no harm."""
@@ -174,7 +173,7 @@ def _rebuild(
     from_round: int,
     progress: Callable[[str], None],
 ) -> Restored:
-    store = FolderStore(settings.store_path)
+    store = settings.open_store()
     store.clear_incoming()
     importer = Importer(history, store, source)
     progress("genesis")

@@ -2,6 +2,17 @@
 """The artifact store: files by the hash of their bytes. Knows nothing of what is in them."""
 
 from server.store.folder import FolderStore
+from server.store.opening import StoreOptions, is_bucket, open_store
 from server.store.protocol import Store, Stored, Writer
+from server.store.source import StoreSource
 
-__all__ = ["FolderStore", "Store", "Stored", "Writer"]
+__all__ = [
+    "FolderStore",
+    "Store",
+    "StoreOptions",
+    "StoreSource",
+    "Stored",
+    "Writer",
+    "is_bucket",
+    "open_store",
+]

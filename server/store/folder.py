@@ -3,20 +3,84 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from folkmoot.errors import ArtifactError
+from folkmoot.errors import ArtifactError, StoreError
 from folkmoot.fault_points import fault_point
 from server.store.protocol import Stored
 
-_CHUNK = 1 << 20
+CHUNK = 1 << 20
+"""Bytes read at a time."""
 _NAME = re.compile(r"[0-9a-f]{64}")
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def is_name(text: str) -> bool:
+    """Whether it is a hash in hex, and so can lead nowhere else."""
+    return _NAME.fullmatch(text) is not None
+
+
+def require_names(*names: str) -> None:
+    """Make sure that all are hashes in hex.
+
+    Raises:
+        ArtifactError: One is not.
+    """
+    for name in names:
+        if not is_name(name):
+            raise ArtifactError(f"{name!r} is not a hash in hex.")
+
+
+def unknown(sha256: str, where: str) -> ArtifactError:
+    """The error of a file that is not there."""
+    return ArtifactError(
+        f"The artifact {sha256} is not in {where}.",
+        remedy="Run `folkmoot coordinator repair --mirror ...`, or ask a contributor who kept it.",
+        code="artifact-unknown",
+    )
+
+
+def unknown_keccak(keccak: str) -> ArtifactError:
+    """The error of a keccak that nothing has."""
+    return ArtifactError(f"There is no artifact with the keccak {keccak}.", code="artifact-unknown")
+
+
+def damaged(sha256: str, where: str, found: str) -> ArtifactError:
+    """The error of a file whose bytes are others."""
+    return ArtifactError(
+        f"The artifact {sha256} in {where} is damaged: its bytes hash to {found}.",
+        remedy="Check the disk, and replace the file: `folkmoot coordinator repair --mirror ...`.",
+        code="artifact-damaged",
+    )
+
+
+@contextmanager
+def disk(folder: Path) -> Iterator[None]:
+    """Say clearly what a folder fails at.
+
+    Raises:
+        StoreError: `store-full`, or `store-failed` for anything else that the operating system says.
+    """
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in _FULL:
+            raise StoreError(
+                f"There is no room left in {folder}: {exc.strerror}.",
+                remedy="Make room; nothing was lost, and what failed is tried again.",
+                code="store-full",
+            ) from exc
+        raise StoreError(
+            f"The folder {folder} can't be used: {exc.strerror or exc}.",
+            remedy="Check the disk and who may write there; nothing was lost, and what failed is tried again.",
+        ) from exc
 
 
 def _sync_folder(folder: Path) -> None:
@@ -27,37 +91,45 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-class _FolderWriter:
+class FolderWriter:
     """A file under way in the store's own folder, so that keeping it is one rename."""
 
     def __init__(self, store: FolderStore) -> None:
         self._store = store
-        descriptor, name = tempfile.mkstemp(dir=store.incoming)
+        with disk(store.root):
+            descriptor, name = tempfile.mkstemp(dir=store.incoming)
         self.path = Path(name)
         self.size = 0
-        self._file = os.fdopen(descriptor, "wb")
+        self._file = os.fdopen(descriptor, "wb", buffering=0)
         self._hash = hashlib.sha256()
 
     def write(self, chunk: bytes) -> None:
-        self._file.write(chunk)
-        self._hash.update(chunk)
-        self.size += len(chunk)
+        """See `Writer`."""
+        rest = memoryview(chunk)
+        self._hash.update(rest)
+        self.size += len(rest)
+        with disk(self._store.root):
+            while rest:
+                rest = rest[self._file.write(rest) :]
 
     def flush(self) -> None:
-        self._file.flush()
+        """See `Writer`; every byte is in the file already."""
 
     def sha256(self) -> str:
+        """See `Writer`."""
         return self._hash.hexdigest()
 
     def keep(self) -> Stored:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        """See `Writer`."""
         name = self.sha256()
-        self._store.adopt(self.path, name)
+        with disk(self._store.root):
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._store.adopt(self.path, name)
         return Stored(name, self.size)
 
     def discard(self) -> None:
+        """Throw the file away, unless it was kept."""
         self._file.close()
         self.path.unlink(missing_ok=True)
 
@@ -67,24 +139,30 @@ class FolderStore:
 
     Args:
         root: The folder; made if it is not there.
+
+    Raises:
+        StoreError: It can't be made.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.location = str(root)
         self.incoming = root / "incoming"
         self._links = root / "by-keccak"
-        for folder in (root, self.incoming, self._links):
-            folder.mkdir(parents=True, exist_ok=True)
+        with disk(root):
+            for folder in (root, self.incoming, self._links):
+                folder.mkdir(parents=True, exist_ok=True)
 
     def clear_incoming(self) -> None:
         """Remove what an earlier process left unfinished; only at the start of the one that writes."""
-        for leftover in self.incoming.iterdir():
-            leftover.unlink(missing_ok=True)
+        with disk(self.root):
+            for leftover in self.incoming.iterdir():
+                leftover.unlink(missing_ok=True)
 
     @contextmanager
-    def writer(self) -> Iterator[_FolderWriter]:
+    def writer(self) -> Iterator[FolderWriter]:
         """Begin a file; it is thrown away at the end unless it was kept."""
-        writer = _FolderWriter(self)
+        writer = FolderWriter(self)
         try:
             yield writer
         finally:
@@ -99,13 +177,13 @@ class FolderStore:
     def put_file(self, path: Path) -> Stored:
         """Store a copy of a file."""
         with self.writer() as writer, path.open("rb") as source:
-            while chunk := source.read(_CHUNK):
+            while chunk := source.read(CHUNK):
                 writer.write(chunk)
             return writer.keep()
 
     def adopt(self, path: Path, name: str) -> None:
         """Give a complete, synced file of the incoming folder its place."""
-        target = self._place(name)
+        target = self.place(name)
         target.parent.mkdir(exist_ok=True)
         path.chmod(0o644)
         fault_point("coordinator.file-kept.before")
@@ -115,68 +193,78 @@ class FolderStore:
 
     def link(self, keccak: str, sha256: str) -> None:
         """Let a file be found by its keccak too."""
-        if not _NAME.fullmatch(keccak) or not _NAME.fullmatch(sha256):
-            raise ArtifactError(f"{keccak!r} or {sha256!r} is not a hash in hex.")
+        require_names(keccak, sha256)
         with self.writer() as writer:
             writer.write(sha256.encode())
-            writer.flush()
-            writer.path.chmod(0o644)
-            fault_point("coordinator.file-linked.before")
-            writer.path.replace(self._links / keccak)
-        _sync_folder(self._links)
+            with disk(self.root):
+                writer.path.chmod(0o644)
+                fault_point("coordinator.file-linked.before")
+                writer.path.replace(self._links / keccak)
+        with disk(self.root):
+            _sync_folder(self._links)
         fault_point("coordinator.file-linked.after")
 
     def by_keccak(self, keccak: str) -> str:
         """sha256 of the file with this keccak."""
-        if _NAME.fullmatch(keccak):
-            with suppress(OSError):
-                name = (self._links / keccak).read_text().strip()
-                if _NAME.fullmatch(name):
-                    return name
-        raise ArtifactError(f"There is no artifact with the keccak {keccak}.", code="artifact-unknown")
+        if not is_name(keccak):
+            raise unknown_keccak(keccak)
+        try:
+            with disk(self._links):
+                name = (self._links / keccak).read_text(errors="replace").strip()
+        except StoreError as exc:
+            if isinstance(exc.__cause__, FileNotFoundError):
+                raise unknown_keccak(keccak) from exc
+            raise
+        if not is_name(name):
+            raise unknown_keccak(keccak)
+        return name
 
     def has(self, sha256: str) -> bool:
         """Whether the file is there."""
-        return bool(_NAME.fullmatch(sha256)) and self._place(sha256).is_file()
+        if not is_name(sha256):
+            return False
+        with disk(self.root):
+            found = self.place(sha256).is_file()
+            if not found:
+                self.incoming.stat()  # is the whole folder gone, an unmounted disk, say? Nothing follows then
+        return found
 
     def path(self, sha256: str) -> Path:
         """Where the file is, unchecked."""
         if not self.has(sha256):
-            raise ArtifactError(
-                f"The artifact {sha256} is not in the store.",
-                remedy="Copy it there from a mirror, or from a contributor who kept it.",
-                code="artifact-unknown",
-            )
-        return self._place(sha256)
+            raise unknown(sha256, self.location)
+        return self.place(sha256)
 
     def verified(self, sha256: str) -> Path:
         """Where the file is, after reading all of it."""
-        path = self.path(sha256)
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-        if digest.hexdigest() != sha256:
-            raise ArtifactError(
-                f"The artifact {sha256} is damaged: its bytes hash to {digest.hexdigest()}.",
-                remedy="Check the disk, and replace the file from a mirror.",
-                code="artifact-damaged",
-            )
-        return path
+        self.check(sha256)
+        return self.place(sha256)
 
     def read(self, sha256: str) -> bytes:
         """A small file's bytes, checked."""
         return self.verified(sha256).read_bytes()
 
-    def usable(self) -> bool:
-        """Whether it can be written to now."""
+    def check(self, sha256: str) -> int:
+        """Read the file and return its size in bytes."""
+        path = self.path(sha256)
+        digest, size = hashlib.sha256(), 0
+        with disk(self.root), path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+        if digest.hexdigest() != sha256:
+            raise damaged(sha256, self.location, digest.hexdigest())
+        return size
+
+    def problem(self) -> StoreError | None:
+        """Why it can't be written to now; None if it can."""
         try:
             with self.writer() as writer:
                 writer.write(b"folkmoot")
-                writer.flush()
-        except OSError:
-            return False
-        return True
+        except StoreError as exc:
+            return exc
+        return None
 
-    def _place(self, name: str) -> Path:
+    def place(self, name: str) -> Path:
+        """Where a file with this name belongs."""
         return self.root / name[:2] / name

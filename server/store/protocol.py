@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the coordinator asks of a store. `FolderStore` ships; another one must keep the same promises."""
+"""What the coordinator asks of a store. `FolderStore` and `S3Store` keep the same promises; one test suite asks both.
+
+A file that is missing or damaged is an `ArtifactError`: asking again won't help. A store that can't be used now (a disk
+is full, an endpoint is down) is a `StoreError`: it says nothing about the file, and whatever was asked can be asked
+again. The two must never be taken for each other, or a contributor would lose its update to a broken cable.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from folkmoot.errors import StoreError
 
 
 @dataclass(frozen=True)
@@ -19,7 +26,10 @@ class Stored:
 
 
 class Writer(Protocol):
-    """A file under way. It is nobody's until it is kept."""
+    """A file under way. It is nobody's until it is kept.
+
+    Every method raises StoreError when the bytes can't be written: then nothing is kept, and trying anew is safe.
+    """
 
     path: Path
     """Where its bytes are for now; complete after `flush`."""
@@ -40,7 +50,13 @@ class Writer(Protocol):
 
 
 class Store(Protocol):
-    """Files by hash."""
+    """Files by hash. Every method may raise StoreError: the store can't be used now."""
+
+    location: str
+    """Where it is, for people: a folder, or the URL of a bucket."""
+
+    def clear_incoming(self) -> None:
+        """Remove what an earlier process left unfinished; only at the start of the one that writes."""
 
     def writer(self) -> AbstractContextManager[Writer]:
         """Begin a file; it is thrown away at the end unless it was kept."""
@@ -65,7 +81,7 @@ class Store(Protocol):
         """Whether the file is there."""
 
     def path(self, sha256: str) -> Path:
-        """Where the file is, unchecked.
+        """Where the file is on this machine, for an hour at least; unchecked.
 
         Raises:
             ArtifactError: It is missing.
@@ -85,5 +101,12 @@ class Store(Protocol):
             ArtifactError: It is missing or damaged.
         """
 
-    def usable(self) -> bool:
-        """Whether it can be written to now."""
+    def check(self, sha256: str) -> int:
+        """Read what is really kept, past any copy on this machine, and return its size in bytes.
+
+        Raises:
+            ArtifactError: It is missing or damaged.
+        """
+
+    def problem(self) -> StoreError | None:
+        """Why it can't be written to now; None if it can."""

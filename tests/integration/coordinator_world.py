@@ -33,7 +33,6 @@ from server.coordinator import Coordinator, assemble, import_genesis, open_accou
 from server.db import schema
 from server.db.engine import make_engine
 from server.settings import Settings
-from server.store import FolderStore
 from server.worker import Worker
 from tests import factories
 
@@ -143,7 +142,7 @@ def make_home(
         **{"poll_interval": 0.05, "hasten": True, **settings},
     )
     found.save()
-    import_genesis(FolderStore(found.store_path), files, world.deployment.genesis_hash)
+    import_genesis(found.open_store(), files, world.deployment.genesis_hash)
     engine = make_engine(found.resolved_database_url)
     schema.upgrade(engine)
     engine.dispose()

@@ -90,7 +90,7 @@ def test_rounds_look_back_and_an_audit_agrees(here: Running) -> None:
         assert looked_back == [number > 1] * 3
     assert world.chain.claimable(world.coordinator.address) == 0
     assert world.chain.claimable(world["ada"].address) > 0
-    source = FolderSource(here.coordinator.settings.store_path)
+    source = FolderSource(Path(here.coordinator.store.location))
     assert audit([world.anvil.url], world.deployment, source).recomputed == 3
 
 
@@ -110,7 +110,7 @@ def test_a_round_waits_for_a_file_of_an_earlier_one(here: Running) -> None:
     assert "of round 1" in error
     assert "from a mirror" in error
     assert api.get("/v1/rounds/2")["step"] == "computing"
-    source = FolderSource(here.coordinator.settings.store_path)
+    source = FolderSource(Path(here.coordinator.store.location))
     with pytest.raises(AuditFailure, match=name):
         audit([here.world.anvil.url], here.world.deployment, source)
     place.write_bytes(bytes(len(kept)))

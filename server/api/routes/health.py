@@ -29,20 +29,20 @@ def health(here: Here, response: Response) -> HealthView:
             session.execute(text("SELECT 1"))
     except SQLAlchemyError:
         database = False
-    store = coordinator.store.usable()
-    fine = database and store and latest is not None
+    store = coordinator.store.problem()
+    fine = database and store is None and latest is not None
     if not fine:
         response.status_code = 503
     return HealthView(
         status="ok" if fine else "degraded",
         database=database,
-        store=store,
+        store=store is None,
         chain=latest is not None,
         indexed_block=status.indexed_block,
         latest_block=latest,
         chain_lag=None if latest is None else max(0, latest - status.indexed_block),
         chain_time=now,
         coordinator=coordinator.account.address,
-        error=status.error,
+        error=status.error or (str(store) if store else None),
         version=version("folkmoot"),
     )

@@ -1,73 +1,485 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The artifact store keeps what it was given, and notices when a disk does not."""
+"""The artifact store keeps what it was given, and notices when a disk or a bucket does not.
+
+The first part is the contract of every store; the rest is what only a folder or only a bucket can go through.
+"""
 
 from __future__ import annotations
 
+import base64
+import errno
 import hashlib
+import os
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from folkmoot.errors import ArtifactError
+from folkmoot.errors import ArtifactError, InputError, StoreError
 from folkmoot.hashing import keccak
-from folkmoot.mirror import FolderSource
-from server.store import FolderStore
+from folkmoot.mirror import CoordinatorSource, FolderSource
+from server.store import FolderStore, Store, StoreOptions, StoreSource, open_store
+from server.store import s3 as s3_module
+from server.store.s3 import S3Store
+from tests import s3
+from tests.certificates import Authority
+
+WORDS = hashlib.sha256(b"words").hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not s3.OTHER:
+        monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.KEY)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(scope="module")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.Server]:
+    with s3.moto(tmp_path_factory.mktemp("moto") / "log") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.Server]:
+    if reason := s3.why_no_rclone():
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("rclone")
+    with s3.rclone(folder / "log", folder) as server:
+        yield server
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> FolderStore:
-    return FolderStore(tmp_path / "artifacts")
+def bucket(moto: s3.Server) -> str:
+    return moto.make_bucket(f"bucket-{secrets.token_hex(8)}")
 
 
-def test_file_is_found_by_its_hash_and_by_an_auditor(store: FolderStore) -> None:
+@pytest.fixture
+def in_bucket(moto: s3.Server, bucket: str, tmp_path: Path) -> S3Store:
+    return s3.store(moto.endpoint, bucket, tmp_path / "cache")
+
+
+def _other(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    options = StoreOptions(tmp_path / "cache", endpoint=s3.OTHER_ENDPOINT)
+    return open_store(f"{s3.OTHER}/{secrets.token_hex(8)}", options)
+
+
+def _rclone(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    server: s3.Server = request.getfixturevalue("rclone")
+    return s3.store(server.endpoint, server.make_bucket(f"b-{secrets.token_hex(8)}"), tmp_path / "cache")
+
+
+STORES: dict[str, Callable[[pytest.FixtureRequest, Path], Store]] = {
+    "folder": lambda request, path: FolderStore(path / "artifacts"),
+    "moto": lambda request, path: request.getfixturevalue("in_bucket"),
+    "rclone": _rclone,
+    **({"other": _other} if s3.OTHER else {}),
+}
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return STORES[request.param](request, tmp_path)
+
+
+# The contract
+
+
+def test_file_is_found_by_its_hash_and_by_its_keccak(store: Store) -> None:
     stored = store.put(b"words")
-    assert stored.sha256 == hashlib.sha256(b"words").hexdigest()
-    assert store.read(stored.sha256) == b"words"
+    assert (stored.sha256, stored.size) == (WORDS, 5)
+    assert store.read(WORDS) == b"words"
+    assert store.check(WORDS) == 5
     assert store.put(b"words") == stored
     digest = keccak(b"words").hex()
-    store.link(digest, stored.sha256)
-    assert store.by_keccak(digest) == stored.sha256
-    assert FolderSource(store.root).document(digest) == b"words"
+    with pytest.raises(ArtifactError) as unknown:
+        store.by_keccak(digest)
+    assert unknown.value.code == "artifact-unknown"
+    store.link(digest, WORDS)
+    assert store.by_keccak(digest) == WORDS
+    assert StoreSource(store).document(digest) == b"words"
+    assert StoreSource(store).fetch(WORDS, 5).read_bytes() == b"words"
 
 
-def test_damage_and_loss_are_named(store: FolderStore) -> None:
-    stored = store.put(b"words")
-    store.path(stored.sha256).write_bytes(b"wards")
-    with pytest.raises(ArtifactError) as damaged:
-        store.verified(stored.sha256)
-    assert damaged.value.code == "artifact-damaged"
-    store.path(stored.sha256).unlink()
-    with pytest.raises(ArtifactError) as missing:
-        store.read(stored.sha256)
-    assert missing.value.code == "artifact-unknown"
+def test_what_is_not_there_is_named(store: Store) -> None:
+    assert not store.has(WORDS)
+    for ask in (store.path, store.verified, store.read, store.check):
+        with pytest.raises(ArtifactError, match=WORDS) as missing:
+            ask(WORDS)
+        assert missing.value.code == "artifact-unknown"
 
 
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "AB" * 32, "00" * 31])
-def test_no_name_leads_out_of_the_folder(store: FolderStore, name: str) -> None:
+def test_no_name_leads_out_of_the_store(store: Store, name: str) -> None:
     assert not store.has(name)
-    with pytest.raises(ArtifactError):
-        store.path(name)
-    with pytest.raises(ArtifactError):
-        store.by_keccak(name)
-    with pytest.raises(ArtifactError):
-        store.link(name, "00" * 32)
+    for ask in (store.path, store.check, store.by_keccak, lambda found: store.link(found, "00" * 32)):
+        with pytest.raises(ArtifactError):
+            ask(name)
 
 
-def test_what_is_not_kept_leaves_nothing(store: FolderStore) -> None:
+def test_file_appears_only_when_it_is_complete(store: Store) -> None:
+    with store.writer() as writer:
+        writer.write(b"wo")
+        assert not store.has(hashlib.sha256(b"wo").hexdigest())
+        writer.write(b"rds")
+        writer.flush()
+        assert writer.path.read_bytes() == b"words"
+        assert (writer.sha256(), writer.size) == (WORDS, 5)
+        assert not store.has(WORDS)
+        assert writer.keep().sha256 == WORDS
+    assert store.has(WORDS)
     with store.writer() as writer:
         writer.write(b"half")
-    assert list(store.incoming.iterdir()) == []
-    (store.incoming / "leftover").write_bytes(b"of a killed process")
-    store.clear_incoming()
-    assert list(store.incoming.iterdir()) == []
+    assert not store.has(hashlib.sha256(b"half").hexdigest())
+    assert not writer.path.exists()
 
 
-def test_file_appears_only_when_it_is_complete(store: FolderStore) -> None:
+def test_copies_of_files_and_nothing_at_all_are_kept(store: Store, tmp_path: Path) -> None:
+    data = os.urandom(3 << 20)
+    (tmp_path / "large").write_bytes(data)
+    stored = store.put_file(tmp_path / "large")
+    assert stored.size == len(data)
+    assert store.verified(stored.sha256).read_bytes() == data
+    assert store.read(store.put(b"").sha256) == b""
+    assert store.problem() is None
+
+
+# A folder
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "artifacts")
+
+
+def test_folder_can_be_read_by_an_auditor_as_it_is(in_folder: FolderStore) -> None:
+    digest = keccak(b"words").hex()
+    in_folder.link(digest, in_folder.put(b"words").sha256)
+    assert FolderSource(in_folder.root).document(digest) == b"words"
+
+
+def test_truncated_file_is_named_with_what_to_do(in_folder: FolderStore) -> None:
+    in_folder.put(b"words")
+    in_folder.path(WORDS).write_bytes(b"wor")
+    with pytest.raises(ArtifactError, match=rf"{WORDS}.*damaged.*coordinator repair") as damaged:
+        in_folder.verified(WORDS)
+    assert damaged.value.code == "artifact-damaged"
+    in_folder.put(b"words")
+    assert in_folder.read(WORDS) == b"words"
+
+
+def test_leftovers_of_a_killed_process_are_removed(in_folder: FolderStore) -> None:
+    (in_folder.incoming / "leftover").write_bytes(b"of a killed process")
+    in_folder.clear_incoming()
+    assert list(in_folder.incoming.iterdir()) == []
+
+
+def test_folder_that_is_gone_says_nothing_about_its_files(in_folder: FolderStore) -> None:
+    in_folder.put(b"words")
+    shutil.move(in_folder.root, in_folder.root.with_name("unmounted"))
+    for ask in (in_folder.has, in_folder.path, in_folder.read):
+        with pytest.raises(StoreError, match="can't be used"):
+            ask(WORDS)
+    assert in_folder.problem() is not None
+    shutil.move(in_folder.root.with_name("unmounted"), in_folder.root)
+    assert in_folder.read(WORDS) == b"words"
+
+
+class _Full:
+    """A file on a disk that is full from some byte on."""
+
+    def __init__(self, file: Any, room: int) -> None:
+        self._file, self._room = file, room
+
+    def write(self, data: memoryview) -> int:
+        if self._room <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written: int = self._file.write(data[: self._room])
+        self._room -= written
+        return written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+@pytest.mark.parametrize("name", ["folder", "moto"])
+def test_full_disk_keeps_nothing_and_goes_on_when_there_is_room(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    store = STORES[name](request, tmp_path)
     with store.writer() as writer:
-        writer.write(b"ab")
-        assert not store.has(hashlib.sha256(b"ab").hexdigest())
-        writer.write(b"c")
-        stored = writer.keep()
-    assert stored.size == 3
-    assert store.read(stored.sha256) == b"abc"
-    assert store.usable()
+        writer._file = _Full(writer._file, 3)  # type: ignore[attr-defined]
+        with pytest.raises(StoreError, match="no room left") as full:
+            writer.write(b"words")
+    assert full.value.code == "store-full"
+    assert not writer.path.exists()
+    assert not store.has(WORDS)
+    assert store.put(b"words").sha256 == WORDS
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a disk")
+def test_really_full_disk(tmp_path: Path) -> None:
+
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=False)
+    if mounted.returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        store = FolderStore(folder / "artifacts")
+        kept = store.put(os.urandom(1 << 18))
+        with pytest.raises(StoreError) as full:
+            store.put(os.urandom(1 << 20))
+        assert full.value.code == "store-full"
+        assert store.check(kept.sha256) == 1 << 18
+        assert list(store.incoming.iterdir()) == [], "what did not fit takes no room"
+        filler = folder / "filler"
+        with pytest.raises(OSError, match="No space"):
+            filler.write_bytes(bytes(1 << 20))
+        problem = store.problem()
+        assert problem is not None
+        assert problem.code == "store-full"
+        filler.unlink()
+        assert store.problem() is None
+        store.put(os.urandom(1 << 18))
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+# A bucket
+
+
+def test_bucket_has_the_keys_of_a_mirror(moto: s3.Server, bucket: str, in_bucket: S3Store) -> None:
+    digest = keccak(b"words").hex()
+    in_bucket.link(digest, in_bucket.put(b"words").sha256)
+    keys = {item["Key"] for item in moto.client().list_objects_v2(Bucket=bucket)["Contents"]}
+    assert keys == {f"a/b/{WORDS[:2]}/{WORDS}", f"a/b/by-keccak/{digest}"}
+    moto.client().put_bucket_policy(Bucket=bucket, Policy=_public(bucket))
+    source = CoordinatorSource(f"{moto.endpoint}/{bucket}/a/b")
+    try:
+        assert source.document(digest) == b"words"
+        assert source.fetch(WORDS, 100).read_bytes() == b"words"
+    finally:
+        source.close()
+
+
+def _public(bucket: str) -> str:
+    return (
+        '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", '
+        f'"Resource": "arn:aws:s3:::{bucket}/*"}}]}}'
+    )
+
+
+def test_server_is_sent_the_hash_of_what_it_must_have_got(tmp_path: Path) -> None:
+    with s3.refusing(400, "BadDigest") as (endpoint, seen):
+        store = s3.store(endpoint, "bucket", tmp_path / "cache")
+        with pytest.raises(StoreError, match="changed on the way") as found:
+            store.put(b"words")
+    assert found.value.code == "store-checksum"
+    assert base64.b64decode(seen[-1]["x-amz-checksum-sha256"]).hex() == WORDS
+    assert not store.cache.has(WORDS)
+
+
+def test_damage_in_the_bucket_is_found_and_never_handed_out(
+    moto: s3.Server, bucket: str, tmp_path: Path
+) -> None:
+    store = s3.store(moto.endpoint, bucket, tmp_path / "cache")
+    store.put(b"words")
+    key = f"a/b/{WORDS[:2]}/{WORDS}"
+    moto.client().put_object(Bucket=bucket, Key=key, Body=b"wor")
+    assert store.read(WORDS) == b"words", "there is a good copy"
+    with pytest.raises(ArtifactError) as damaged:
+        store.check(WORDS)
+    assert damaged.value.code == "artifact-damaged"
+    elsewhere = s3.store(moto.endpoint, bucket, tmp_path / "another")
+    for ask in (elsewhere.path, elsewhere.read, elsewhere.check):
+        with pytest.raises(ArtifactError, match="damaged"):
+            ask(WORDS)
+    store.put(b"words")
+    assert elsewhere.read(WORDS) == b"words"
+
+
+def test_damaged_copy_is_fetched_anew(in_bucket: S3Store) -> None:
+    in_bucket.put(b"words")
+    in_bucket.path(WORDS).write_bytes(b"wards")
+    assert in_bucket.read(WORDS) == b"words"
+
+
+def test_copies_stay_within_their_bound_but_for_those_in_use(
+    moto: s3.Server, bucket: str, tmp_path: Path
+) -> None:
+    store = s3.store(moto.endpoint, bucket, tmp_path / "cache", cache_bytes=2500)
+    names = [store.put(bytes([number]) * 1000).sha256 for number in range(4)]
+
+    def copies() -> set[str]:
+        return {path.name for path in store.cache.root.glob("??/*")}
+
+    assert copies() == set(names), "all are in use"
+    for age, name in enumerate(reversed(names)):
+        used = time.time() - s3_module.IN_USE_SECONDS - 60 * (age + 1)
+        os.utime(store.cache.place(name), (used, used))
+    store.path(names[0])  # the one that was not used for longest is used now
+    store.make_room()
+    assert copies() == {names[0], names[3]}
+    assert [store.read(name)[0] for name in names] == [0, 1, 2, 3], "the bucket has them all"
+
+
+def test_large_file_goes_in_parts(in_bucket: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_module, "PART", 5 << 20)
+    data = os.urandom(12 << 20)
+    stored = in_bucket.put(data)
+    assert in_bucket.check(stored.sha256) == len(data)
+    with in_bucket.writer() as writer:  # the disk loses a bit between writing and sending
+        writer.write(data + b"x")
+        with writer.path.open("r+b") as file:
+            file.write(b"\0" if data[:1] != b"\0" else b"\1")
+        with pytest.raises(StoreError, match="changed on this machine's disk"):
+            writer.keep()
+        assert not in_bucket.has(writer.sha256())
+
+
+def test_broken_transfer_goes_on_where_it_was(moto: s3.Server, bucket: str, tmp_path: Path) -> None:
+    data = os.urandom(6 << 20)
+    stored = s3.store(moto.endpoint, bucket, tmp_path / "cache").put(data)
+    cable = s3.Cable(moto.port)
+    try:
+        store = s3.store(cable.url, bucket, tmp_path / "another")
+        cable.break_after(3 << 20)
+        assert store.path(stored.sha256).read_bytes() == data
+    finally:
+        cable.close()
+
+
+def test_store_that_is_away_says_nothing_about_its_files(
+    moto: s3.Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_module, "ATTEMPTS", 1)
+    cable = s3.Cable(moto.port)
+    try:
+        store = s3.store(cable.url, bucket, tmp_path / "cache")
+        with store.writer() as writer:
+            writer.write(b"words")
+            cable.cut()
+            with pytest.raises(StoreError) as away:
+                writer.keep()
+            assert away.value.code == "store-unreachable"
+            for ask in (store.has, store.path, store.check, store.by_keccak):
+                with pytest.raises(StoreError, match="is tried again"):
+                    ask(WORDS)
+            problem = store.problem()
+            assert problem is not None
+            assert problem.code == "store-unreachable"
+            cable.mend()
+            assert writer.keep().sha256 == WORDS, "the same bytes go when it is back"
+        assert store.has(WORDS)
+    finally:
+        cable.close()
+
+
+def test_bucket_that_is_not_there_is_not_a_missing_file(moto: s3.Server, tmp_path: Path) -> None:
+    store = s3.store(moto.endpoint, f"nowhere-{secrets.token_hex(4)}", tmp_path / "cache")
+    for ask in (lambda: store.put(b"words"), lambda: store.has(WORDS), lambda: store.path(WORDS)):
+        with pytest.raises(StoreError, match="no such bucket") as found:
+            ask()
+        assert found.value.code == "store-bucket"
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "code"),
+    [
+        (301, "PermanentRedirect", "store-region"),
+        (400, "AuthorizationHeaderMalformed", "store-region"),
+        (403, "RequestTimeTooSkewed", "store-clock"),
+        (403, "InvalidAccessKeyId", "store-credentials"),
+        (403, "SignatureDoesNotMatch", "store-credentials"),
+        (400, "ExpiredToken", "store-credentials"),
+        (507, "XMinioStorageFull", "store-full"),
+        (503, "SlowDown", "store-unreachable"),
+        (500, "InternalError", "store-unreachable"),
+        (405, "MethodNotAllowed", "store-failed"),
+    ],
+)
+def test_each_refusal_has_its_code(
+    status: int, said: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_module, "ATTEMPTS", 1)
+    with s3.refusing(status, said) as (endpoint, _):
+        store = s3.store(endpoint, "bucket", tmp_path / "cache")
+        for ask in (lambda: store.put(b"words"), lambda: store.path(WORDS)):
+            with pytest.raises(StoreError, match=said) as found:
+                ask()
+            assert found.value.code == code
+            assert found.value.remedy
+
+
+def test_wrong_credentials_are_named_and_right_ones_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = s3.free_port()
+    command = [s3.sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with s3.process(command, port, tmp_path / "log", INITIAL_NO_AUTH_ACTION_COUNT="4") as server:
+        server.make_bucket("guarded")
+        iam = server.client("iam")
+        iam.create_user(UserName="coordinator")
+        policy = (
+            '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}'
+        )
+        iam.put_user_policy(UserName="coordinator", PolicyName="all", PolicyDocument=policy)
+        key = iam.create_access_key(UserName="coordinator")["AccessKey"]
+        refused = s3.store(server.endpoint, "guarded", tmp_path / "cache")
+        with pytest.raises(StoreError, match="refuses these credentials") as found:
+            refused.put(b"words")
+        assert found.value.code == "store-credentials"
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+        assert s3.store(server.endpoint, "guarded", tmp_path / "cache").put(b"words").sha256 == WORDS
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        with pytest.raises(StoreError, match="Set AWS_ACCESS_KEY_ID") as none:
+            s3.store(server.endpoint, "guarded", tmp_path / "none").put(b"words")
+        assert none.value.code == "store-credentials"
+
+
+def test_expired_or_unknown_certificate_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority.create("Test authority")
+    authority.save(tmp_path / "ca.crt")
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    for name, until in (("good", None), ("expired", yesterday)):
+        authority.issue("localhost", not_after=until).save(tmp_path / f"{name}.crt", tmp_path / f"{name}.key")
+    for name in ("good", "expired"):
+        pair = (tmp_path / f"{name}.crt", tmp_path / f"{name}.key")
+        with s3.moto(tmp_path / "log", certificate=pair) as server:
+            monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+            with pytest.raises(
+                StoreError, match=r"TLS fails: .*\. Renew the server's certificate"
+            ) as unknown:
+                s3.store(server.endpoint, "bucket", tmp_path / "cache").put(b"words")
+            assert unknown.value.code == "store-tls"
+            monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca.crt"))
+            store = s3.store(server.endpoint, "bucket", tmp_path / "cache")
+            if name == "good":
+                server.make_bucket("bucket")
+                assert store.put(b"words").sha256 == WORDS
+            else:
+                with pytest.raises(StoreError, match="certificate has expired"):
+                    store.put(b"words")
+
+
+def test_location_says_which_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = StoreOptions(tmp_path / "cache", region="eu-central-1")
+    assert isinstance(open_store(str(tmp_path / "folder"), options), FolderStore)
+    found = open_store("s3://bucket/pre/fix/", options)
+    assert isinstance(found, S3Store)
+    assert (found.bucket, found.prefix, found.location) == ("bucket", "pre/fix", "s3://bucket/pre/fix")
+    with pytest.raises(InputError, match="names no bucket"):
+        open_store("s3://", options)
+    with pytest.raises(InputError, match="can't be set up"):
+        open_store("s3://bucket", StoreOptions(tmp_path / "cache", endpoint="nonsense"))

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading every file of the store again, and replacing what is missing or damaged from mirrors.
+
+What should be there is what the database lists. May run beside the service: a file gets its place in one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select
+
+from folkmoot.errors import ArtifactError
+from folkmoot.mirror import ArtifactSource
+from server.db.engine import Database
+from server.db.models import Artifact
+from server.store import Store
+
+
+@dataclass
+class Lack:
+    """A file that is not as it should be."""
+
+    sha256: str
+    kind: str
+    round: int | None
+    why: str
+    """What is wrong with it; where nobody has it, what each source said."""
+
+    def __str__(self) -> str:
+        """Return it as a line for people."""
+        of = f" of round {self.round}" if self.round else ""
+        return f"{self.kind} {self.sha256}{of}: {self.why}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {"sha256": self.sha256, "kind": self.kind, "round": self.round, "why": self.why}
+
+
+@dataclass
+class Repaired:
+    """What was found and done."""
+
+    files: int = 0
+    bytes: int = 0
+    repaired: list[Lack] = field(default_factory=list)
+    """Files that were replaced; `why` says what was wrong."""
+    lacking: list[Lack] = field(default_factory=list)
+    """Files that are still missing or damaged."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "files": self.files,
+            "bytes": self.bytes,
+            "repaired": [lack.to_json() for lack in self.repaired],
+            "lacking": [lack.to_json() for lack in self.lacking],
+        }
+
+
+def repair(
+    database: Database,
+    store: Store,
+    source: ArtifactSource | None,
+    progress: Callable[[str], None] = lambda what: None,
+) -> Repaired:
+    """Read all files and replace those that are missing or damaged.
+
+    Args:
+        database: Lists what should be there.
+        store: Is read whole: a bucket past all copies on this machine.
+        source: Where good files come from; every byte is hashed. None to look and change nothing.
+        progress: Called with each file that is not as it should be.
+
+    Raises:
+        StoreError: The store can't be used.
+        DatabaseError: The database can't be used.
+    """
+    with database.read() as session:
+        rows = list(session.scalars(select(Artifact).order_by(Artifact.round, Artifact.sha256)))
+        session.expunge_all()
+    done = Repaired()
+    for row in rows:
+        done.files += 1
+        try:
+            done.bytes += store.check(row.sha256)
+        except ArtifactError as exc:
+            lack = Lack(row.sha256, row.kind, row.round, exc.message)
+            progress(str(lack))
+            _replace(row, lack, store, source, done)
+        if row.keccak is not None and not _linked(store, row) and source is not None:
+            store.link(row.keccak, row.sha256)
+    return done
+
+
+def _replace(row: Artifact, lack: Lack, store: Store, source: ArtifactSource | None, done: Repaired) -> None:
+    if source is not None:
+        try:
+            store.put_file(source.fetch(row.sha256, row.size))
+            source.discard(row.sha256)
+            done.bytes += store.check(row.sha256)
+            done.repaired.append(lack)
+            return
+        except ArtifactError as exc:
+            lack.why = exc.message
+    done.lacking.append(lack)
+
+
+def _linked(store: Store, row: Artifact) -> bool:
+    try:
+        return store.by_keccak(row.keccak or "") == row.sha256
+    except ArtifactError:
+        return False

@@ -1,0 +1,484 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A store in a bucket: Amazon S3, or any server that speaks its protocol.
+
+Keys are those of the folder (docs/protocol.md section 12), so that a bucket that is served over HTTP is a mirror. Bytes
+are written to a folder on this machine first and are kept only when the bucket has them: the server is sent their
+SHA-256 with them, and is asked for the object afterwards. What is read is copied into that folder, hashed on the way.
+
+Knows nothing of settings, of rounds, or of credentials: boto3 finds those as it does for every program.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSLError,
+    TokenRetrievalError,
+)
+from botocore.exceptions import ConnectionError as NoConnectionError
+
+from folkmoot.errors import ArtifactError, InputError, StoreError
+from server.store import folder
+from server.store.folder import CHUNK, FolderStore, FolderWriter, disk, is_name, require_names
+from server.store.opening import StoreOptions
+from server.store.protocol import Stored
+
+if TYPE_CHECKING:
+    from botocore.response import StreamingBody
+    from mypy_boto3_s3 import S3Client
+
+ATTEMPTS = 4
+"""Times that a request is sent, the pauses between them growing: 5xx, throttling and broken connections pass."""
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 60.0
+PART = 64 << 20
+"""Bytes of a file that are sent in one request; larger files go in parts, each with its own checksum."""
+IN_USE_SECONDS = 3600.0
+"""A copy that was asked for within this time is never removed: somebody may be reading it."""
+PROBE_SECONDS = 30.0
+"""Seconds for which the answer to "can it be written to?" is believed."""
+
+_MISSING = {"404", "NoSuchKey", "NotFound"}
+_CAUSES: tuple[tuple[set[str], str, str, str], ...] = (
+    (
+        {"NoSuchBucket", "InvalidBucketName"},
+        "store-bucket",
+        "there is no such bucket",
+        "Make the bucket, or correct `store`.",
+    ),
+    (
+        {
+            "PermanentRedirect",
+            "AuthorizationHeaderMalformed",
+            "IllegalLocationConstraintException",
+            "301",
+            "307",
+            "TemporaryRedirect",
+        },
+        "store-region",
+        "the bucket is in another region",
+        "Correct `store_region`.",
+    ),
+    (
+        {"RequestTimeTooSkewed", "RequestExpired"},
+        "store-clock",
+        "the clock of this machine differs too much from the server's",
+        "Set this machine's clock (NTP).",
+    ),
+    (
+        {
+            "403",
+            "AccessDenied",
+            "AllAccessDisabled",
+            "AccountProblem",
+            "ExpiredToken",
+            "Forbidden",
+            "InvalidAccessKeyId",
+            "InvalidToken",
+            "SignatureDoesNotMatch",
+            "TokenRefreshRequired",
+            "UnrecognizedClientException",
+        },
+        "store-credentials",
+        "the server refuses these credentials",
+        "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile, and what they may do with the bucket.",
+    ),
+    (
+        {"507", "InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "EntityTooLarge"},
+        "store-full",
+        "there is no room left",
+        "Make room in the bucket or raise its quota.",
+    ),
+    (
+        {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"},
+        "store-checksum",
+        "the bytes changed on the way",
+        "Check the disk and the network in between.",
+    ),
+)
+_AGAIN = "Nothing was lost, and what failed is tried again."
+
+
+class _Missing(Exception):
+    """The bucket has no such object."""
+
+
+class S3Writer(FolderWriter):
+    """A file under way on this machine's disk; keeping it is sending it."""
+
+    def __init__(self, store: S3Store) -> None:
+        super().__init__(store.cache)
+        self._bucket = store
+
+    def keep(self) -> Stored:
+        """See `Writer`."""
+        stored = Stored(self.sha256(), self.size)
+        self._bucket.upload(self.path, stored)
+        super().keep()
+        self._bucket.make_room()
+        return stored
+
+
+class S3Store:
+    """A bucket with `PREFIX/ab/abcdef...` and `PREFIX/by-keccak/...`.
+
+    Args:
+        bucket: Its name.
+        prefix: What all keys begin with; may be empty.
+        options: Endpoint, region and the folder for copies.
+
+    Raises:
+        StoreError: The folder for copies can't be made.
+        InputError: Endpoint or region are malformed, or the profile that the environment names is not there.
+    """
+
+    def __init__(self, bucket: str, prefix: str, options: StoreOptions) -> None:
+        self.bucket = bucket
+        self.prefix = prefix.strip("/")
+        self.location = f"s3://{bucket}/{self.prefix}".rstrip("/")
+        self.cache = FolderStore(options.cache)
+        self._limit = options.cache_bytes
+        self._lock = threading.Lock()
+        self._probed: tuple[float, StoreError | None] | None = None
+        try:
+            self._client: S3Client = boto3.Session().client(
+                "s3",
+                endpoint_url=options.endpoint or None,
+                region_name=options.region or None,
+                config=Config(
+                    connect_timeout=CONNECT_SECONDS,
+                    read_timeout=READ_SECONDS,
+                    retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+                    max_pool_connections=32,
+                    # We send a SHA-256 of our own; what boto3 would add, older servers do not understand.
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                ),
+            )
+        except (BotoCoreError, ValueError) as exc:
+            raise InputError(
+                f"The store {self.location} can't be set up: {exc}.",
+                remedy="Correct `store_endpoint` and `store_region`, or the AWS_... variables and the profile.",
+                code="store-settings",
+            ) from exc
+
+    def clear_incoming(self) -> None:
+        """Remove what an earlier process left unfinished on this machine."""
+        self.cache.clear_incoming()
+
+    @contextmanager
+    def writer(self) -> Iterator[S3Writer]:
+        """Begin a file; it is thrown away at the end unless it was kept."""
+        writer = S3Writer(self)
+        try:
+            yield writer
+        finally:
+            writer.discard()
+
+    def put(self, data: bytes) -> Stored:
+        """Store bytes."""
+        with self.writer() as writer:
+            writer.write(data)
+            return writer.keep()
+
+    def put_file(self, path: Path) -> Stored:
+        """Store a copy of a file."""
+        with self.writer() as writer, path.open("rb") as source:
+            while chunk := source.read(CHUNK):
+                writer.write(chunk)
+            return writer.keep()
+
+    def link(self, keccak: str, sha256: str) -> None:
+        """Let a file be found by its keccak too."""
+        require_names(keccak, sha256)
+        self._put(f"by-keccak/{keccak}", sha256.encode())
+
+    def by_keccak(self, keccak: str) -> str:
+        """sha256 of the file with this keccak."""
+        if not is_name(keccak):
+            raise folder.unknown_keccak(keccak)
+        try:
+            with self._asking(f"read by-keccak/{keccak}"):
+                answer = self._client.get_object(Bucket=self.bucket, Key=self._key(f"by-keccak/{keccak}"))
+                name = answer["Body"].read(128).decode("ascii", errors="replace").strip()
+        except _Missing:
+            raise folder.unknown_keccak(keccak) from None
+        if not is_name(name):
+            raise folder.unknown_keccak(keccak)
+        return name
+
+    def has(self, sha256: str) -> bool:
+        """Whether the bucket has the file."""
+        if not is_name(sha256):
+            return False
+        return self._size(self._place(sha256)) is not None
+
+    def path(self, sha256: str) -> Path:
+        """Where a copy of the file is; fetched, and hashed on the way, if it is not there."""
+        if not is_name(sha256):
+            raise folder.unknown(sha256, self.location)
+        place = self.cache.place(sha256)
+        with disk(self.cache.root):
+            try:
+                os.utime(place)  # in use: it stays
+            except FileNotFoundError:
+                self._fetch(sha256)
+        return place
+
+    def verified(self, sha256: str) -> Path:
+        """Where a copy of the file is, after reading all of it."""
+        path = self.path(sha256)
+        try:
+            self.cache.check(sha256)
+        except ArtifactError:  # the copy is damaged, which says nothing of the bucket
+            with disk(self.cache.root):
+                path.unlink(missing_ok=True)
+            path = self.path(sha256)
+        return path
+
+    def read(self, sha256: str) -> bytes:
+        """A small file's bytes, checked."""
+        return self.verified(sha256).read_bytes()
+
+    def check(self, sha256: str) -> int:
+        """Read the object in the bucket and return its size in bytes."""
+        digest, size = hashlib.sha256(), 0
+        for chunk in self._chunks(sha256):
+            digest.update(chunk)
+            size += len(chunk)
+        if digest.hexdigest() != sha256:
+            raise folder.damaged(sha256, self.location, digest.hexdigest())
+        return size
+
+    def problem(self) -> StoreError | None:
+        """Why it can't be written to now; None if it can. The answer may be half a minute old."""
+        with self._lock:
+            probed = self._probed
+        if probed is not None and time.monotonic() - probed[0] < (
+            PROBE_SECONDS if probed[1] is None else 5.0
+        ):
+            return probed[1]
+        found = self.cache.problem()
+        if found is None:
+            try:
+                self._put("incoming/probe", b"folkmoot")
+            except StoreError as exc:
+                found = exc
+        with self._lock:
+            self._probed = (time.monotonic(), found)
+        return found
+
+    # For the writer
+
+    def upload(self, path: Path, stored: Stored) -> None:
+        """Send a file, and make sure that the bucket has it.
+
+        Raises:
+            StoreError: It has not.
+        """
+        key = self._place(stored.sha256)
+        with disk(self.cache.root), path.open("rb") as file, self._asking(f"write {stored.sha256}"):
+            if stored.size <= PART:
+                self._client.put_object(
+                    Bucket=self.bucket,
+                    Key=key,
+                    Body=file,
+                    ContentLength=stored.size,
+                    ChecksumSHA256=base64.b64encode(bytes.fromhex(stored.sha256)).decode(),
+                )
+            else:
+                self._upload_parts(key, file, stored)
+        size = self._size(key)
+        if size != stored.size:
+            raise StoreError(
+                f"{self.location} has {size or 0} of the {stored.size} bytes of {stored.sha256}.",
+                remedy=f"Check the server; it said that all had arrived. {_AGAIN}",
+                code="store-checksum",
+            )
+
+    def _upload_parts(self, key: str, file: Any, stored: Stored) -> None:
+        client, digest = self._client, hashlib.sha256()
+        upload = client.create_multipart_upload(Bucket=self.bucket, Key=key, ChecksumAlgorithm="SHA256")[
+            "UploadId"
+        ]
+        try:
+            parts: list[Any] = []
+            while data := file.read(PART):
+                digest.update(data)
+                checksum = base64.b64encode(hashlib.sha256(data).digest()).decode()
+                number = len(parts) + 1
+                sent = client.upload_part(
+                    Bucket=self.bucket,
+                    Key=key,
+                    UploadId=upload,
+                    PartNumber=number,
+                    Body=data,
+                    ChecksumSHA256=checksum,
+                )
+                parts.append({"PartNumber": number, "ETag": sent["ETag"], "ChecksumSHA256": checksum})
+            if digest.hexdigest() != stored.sha256:
+                raise StoreError(
+                    f"The file {stored.sha256} changed on this machine's disk before it was sent.",
+                    remedy=f"Check the disk below {self.cache.root}. {_AGAIN}",
+                    code="store-checksum",
+                )
+            client.complete_multipart_upload(
+                Bucket=self.bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts}
+            )
+        except BaseException:
+            with suppress(ClientError, BotoCoreError):  # parts that stay cost money, and nothing else
+                client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload)
+            raise
+
+    def make_room(self) -> None:
+        """Remove copies that were not used for longest while all together are too large.
+
+        Those used within the last hour stay, so the limit can be exceeded by what one hour needs.
+        """
+        with self._lock, suppress(OSError):
+            found = []
+            for path in self.cache.root.glob("[0-9a-f][0-9a-f]/*"):
+                with suppress(FileNotFoundError):
+                    status = path.stat()
+                    found.append((status.st_mtime, status.st_size, path))
+            total = sum(size for _, size, _ in found)
+            oldest_in_use = time.time() - IN_USE_SECONDS
+            for used, size, path in sorted(found):
+                if total <= self._limit or used >= oldest_in_use:
+                    return
+                path.unlink(missing_ok=True)
+                total -= size
+
+    # Inside
+
+    def _key(self, name: str) -> str:
+        return f"{self.prefix}/{name}" if self.prefix else name
+
+    def _place(self, sha256: str) -> str:
+        return self._key(f"{sha256[:2]}/{sha256}")
+
+    def _size(self, key: str) -> int | None:
+        """Bytes of an object; None if there is none."""
+        try:
+            with self._asking(f"look for {key}"):
+                return self._client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
+        except _Missing:
+            pass
+        try:  # the answer to this question has no body: it may be the bucket that is not there
+            with self._asking("be asked for its files"):
+                self._client.head_bucket(Bucket=self.bucket)
+        except _Missing as exc:
+            _, code, why, remedy = _CAUSES[0]
+            raise self._failed(f"look for {key}", why, remedy, code) from exc
+        return None
+
+    def _put(self, name: str, data: bytes) -> None:
+        checksum = base64.b64encode(hashlib.sha256(data).digest()).decode()
+        with self._asking(f"write {name}"):
+            self._client.put_object(
+                Bucket=self.bucket, Key=self._key(name), Body=data, ChecksumSHA256=checksum
+            )
+
+    def _fetch(self, sha256: str) -> None:
+        with self.cache.writer() as writer:
+            for chunk in self._chunks(sha256):
+                writer.write(chunk)
+            if writer.sha256() != sha256:
+                raise folder.damaged(sha256, self.location, writer.sha256())
+            writer.keep()
+        self.make_room()
+
+    def _open(self, key: str, start: int) -> StreamingBody:
+        if start == 0:  # an empty object has no range
+            return self._client.get_object(Bucket=self.bucket, Key=key)["Body"]
+        return self._client.get_object(Bucket=self.bucket, Key=key, Range=f"bytes={start}-")["Body"]
+
+    def _chunks(self, sha256: str) -> Iterator[bytes]:
+        """The bytes of an object; a transfer that breaks goes on where it was."""
+        if not is_name(sha256):
+            raise folder.unknown(sha256, self.location)
+        done = 0
+        try:
+            for attempt in range(ATTEMPTS):
+                try:
+                    with self._asking(f"read {sha256}"):
+                        for chunk in self._open(self._place(sha256), done).iter_chunks(CHUNK):
+                            done += len(chunk)
+                            yield chunk
+                    return
+                except StoreError as exc:
+                    if exc.code != "store-unreachable" or attempt + 1 == ATTEMPTS:
+                        raise
+                    time.sleep(2**attempt / 4)
+        except _Missing:
+            raise folder.unknown(sha256, self.location) from None
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        """Say clearly why a request failed.
+
+        Raises:
+            StoreError: With the code of the cause.
+            _Missing: There is no such object.
+        """
+        try:
+            yield
+        except ClientError as exc:
+            error = exc.response.get("Error", {})
+            status = str(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
+            said = str(error.get("Code", "")) or status
+            if said in _MISSING:
+                raise _Missing from exc
+            for codes, code, why, remedy in _CAUSES:
+                if said in codes or status in codes:
+                    raise self._failed(what, f"{why} ({said})", remedy, code) from exc
+            code = "store-unreachable" if status.startswith("5") or status == "429" else "store-failed"
+            message = str(error.get("Message", "")).rstrip(".")
+            raise self._failed(what, f"the server says {said}: {message}", "Check the server.", code) from exc
+        except SSLError as exc:
+            if "certificate" not in str(exc).lower():
+                raise self._failed(
+                    what, str(exc), "Check the endpoint and the network.", "store-unreachable"
+                ) from exc
+            why = f"TLS fails: {_tls_reason(exc)}"
+            remedy = "Renew the server's certificate, or name its authority in AWS_CA_BUNDLE."
+            raise self._failed(what, why, remedy, "store-tls") from exc
+        except (NoCredentialsError, PartialCredentialsError, ProfileNotFound, TokenRetrievalError) as exc:
+            remedy = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
+            raise self._failed(what, str(exc), remedy, "store-credentials") from exc
+        except NoRegionError as exc:
+            raise self._failed(what, str(exc), "Set `store_region`.", "store-region") from exc
+        except (NoConnectionError, HTTPClientError, IncompleteReadError) as exc:
+            remedy = "Check the endpoint and the network."
+            raise self._failed(what, str(exc), remedy, "store-unreachable") from exc
+        except BotoCoreError as exc:
+            raise self._failed(what, str(exc), "Check the server and the settings.", "store-failed") from exc
+
+    def _failed(self, what: str, why: str, remedy: str, code: str) -> StoreError:
+        return StoreError(
+            f"{self.location} can't {what}: {why.rstrip('.')}.", remedy=f"{remedy} {_AGAIN}", code=code
+        )
+
+
+def _tls_reason(exc: BaseException) -> str:
+    """What the TLS library said, below all that boto3 says around it."""
+    return str(exc).rsplit("(_ssl.c", 1)[0].rsplit("] ", 1)[-1].strip()

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A coordinator whose store or database is elsewhere, and goes away in the middle of a round: nothing is lost, and it
+goes on by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from folkmoot.errors import CoordinatorError
+from folkmoot.local.anvil import Anvil
+from folkmoot.mirror import CoordinatorSource
+from server.store import s3 as s3_module
+from server.store.s3 import S3Store
+from tests import factories, s3
+from tests.integration.coordinator_world import Running, federation, open_round, running, train, until
+
+
+@pytest.fixture(scope="module")
+def module_world(anvil_process: Anvil) -> Iterator[factories.Federation]:
+    made = federation(anvil_process)
+    yield made
+    made.chain.close()
+
+
+def step_of(here: Running, number: int) -> str:
+    return str(here.api.get(f"/v1/rounds/{number}")["step"])
+
+
+def start(here: Running, rounds: int, expect: int) -> None:
+    here.api.start_run(rounds, expect, here.world.coordinator, here.domain)
+
+
+def test_round_in_a_bucket_survives_its_absence(
+    module_world: factories.Federation, anvil: Anvil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_module, "ATTEMPTS", 1)
+    monkeypatch.setattr(s3_module, "PROBE_SECONDS", 0.0)
+    for name, value in {"CONFIG_FILE": os.devnull, "SHARED_CREDENTIALS_FILE": os.devnull}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
+    with s3.moto(tmp_path / "log") as server:
+        server.make_bucket("federation")
+        cable = s3.Cable(server.port)
+        settings = {"store": "s3://federation/ours", "store_endpoint": cable.url, "store_region": s3.REGION}
+        with running(tmp_path / "home", module_world, **settings) as here:
+            store = here.coordinator.store
+            assert isinstance(store, S3Store)
+            start(here, 1, 2)
+            _, header, state = open_round(here.api, 1)
+            first, second = (train(here.world, name, header, state) for name in ("ada", "ben"))
+            here.api.submit_update(1, first.wire, first.data)
+
+            cable.cut()
+            with pytest.raises(CoordinatorError, match="is tried again") as away:
+                here.api.submit_update(1, second.wire, second.data)
+            assert (away.value.code, away.value.details["status"]) == ("store-unreachable", 503)
+            health = httpx.get(f"{here.api.url}/v1/health")
+            assert health.status_code == 503
+            assert health.json()["store"] is False
+            assert "s3://federation/ours" in health.json()["error"]
+            cable.mend()
+
+            anvil.call("evm_setAutomine", False)
+            here.api.submit_update(1, second.wire, second.data)
+            until(lambda: step_of(here, 1) == "collecting", what="the batch")
+            for copy in store.cache.root.glob("??/*"):
+                copy.unlink()  # so that the computation has to ask the bucket
+            cable.cut()
+            anvil.call("evm_setAutomine", True)
+            anvil.call("evm_mine")
+            waits = until(lambda: here.api.get("/v1/rounds/1")["error"], what="the round's complaint")
+            assert "s3://federation/ours" in waits
+            assert step_of(here, 1) == "computing"
+            cable.mend()
+
+            until(lambda: step_of(here, 1) == "settled", what="settlement")
+            view = here.api.get("/v1/rounds/1")
+            assert view["weights"] == [1, 1], "no update was taken for lost"
+            until(lambda: here.api.health()["status"] == "ok", what="health")
+        cable.close()
+        policy = (
+            '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", '
+            '"Action": "s3:GetObject", "Resource": "arn:aws:s3:::federation/*"}]}'
+        )
+        server.client().put_bucket_policy(Bucket="federation", Policy=policy)
+        mirror = CoordinatorSource(f"{server.endpoint}/federation/ours")
+        try:
+            found = mirror.document(view["artifactsHash"][2:])
+        finally:
+            mirror.close()
+        assert b'"updates"' in found, "the bucket is a mirror"
+
+
+def test_truncated_and_lost_files_are_named_and_come_back_from_a_mirror(
+    module_world: factories.Federation, anvil: Anvil, tmp_path: Path
+) -> None:
+    home, mirror = tmp_path / "home", tmp_path / "mirror"
+    with running(home, module_world) as here:
+        start(here, 1, 2)
+        _, header, state = open_round(here.api, 1)
+        for name in ("ada", "ben"):
+            signed = train(here.world, name, header, state)
+            here.api.submit_update(1, signed.wire, signed.data)
+        until(lambda: step_of(here, 1) == "settled", what="settlement")
+        view = here.api.get("/v1/rounds/1")
+        store = here.coordinator.store
+    shutil.copytree(store.location, mirror)
+
+    def repair(*options: str, fails: int = 0) -> dict[str, Any]:
+        command = [sys.executable, "-m", "folkmoot", "coordinator", "repair", "--home", str(home), *options]
+        done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+        assert done.returncode == fails, done.stdout + done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    truncated, lost = store.path(view["aggregate"]), store.path(view["state"])
+    os.truncate(truncated, 100)
+    lost.unlink()
+    (Path(store.location) / "by-keccak" / view["artifactsHash"][2:]).unlink()
+    named = repair(fails=1)["error"]
+    assert named["code"] == "store-incomplete"
+    assert {lack["sha256"] for lack in named["details"]["lacking"]} == {view["aggregate"], view["state"]}
+    assert not lost.exists(), "without a mirror nothing is changed"
+    assert len(repair("--mirror", str(mirror))["repaired"]) == 2
+    assert repair()["repaired"] == []
+    assert store.by_keccak(view["artifactsHash"][2:]) == view["artifacts"]

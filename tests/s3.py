@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""S3 servers for tests: moto's, over real HTTP, in a process of its own; and whatever else is at hand.
+
+moto comes from PyPI, so that the tests run wherever pip does; it checks signatures against its own IAM, and keeps its
+buckets in memory. It does not check the checksums that are sent. `rclone serve s3` (rclone 1.65 or newer) is used if
+it is on the PATH, and FOLKMOOT_TEST_S3=s3://bucket/prefix (with FOLKMOOT_TEST_S3_ENDPOINT, and credentials as boto3
+finds them) names any other server, Amazon's included.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from folkmoot.local.processes import free_port
+from server.store import StoreOptions
+from server.store.s3 import S3Store
+
+KEY, SECRET, REGION = "folkmoot-tests", "only-for-tests", "us-east-1"
+OTHER = os.environ.get("FOLKMOOT_TEST_S3", "")
+OTHER_ENDPOINT = os.environ.get("FOLKMOOT_TEST_S3_ENDPOINT", "")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running S3 server."""
+
+    endpoint: str
+    port: int
+
+    def client(self, service: str = "s3", **options: Any) -> Any:
+        """A client of its own, for what tests do behind the store's back."""
+        return boto3.client(
+            service,  # type: ignore[call-overload]
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            **{"aws_access_key_id": KEY, "aws_secret_access_key": SECRET, **options},
+        )
+
+    def make_bucket(self, name: str) -> str:
+        """Make a bucket."""
+        self.client(config=Config(retries={"total_max_attempts": 10})).create_bucket(Bucket=name)
+        return name
+
+
+@contextmanager
+def process(command: list[str], port: int, log: Path, **environment: str) -> Iterator[Server]:
+    """Run a server until it is not needed any more; yield when it listens."""
+    with log.open("wb") as file:
+        running = subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, **environment})
+    try:
+        end = time.monotonic() + 60
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            assert running.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.1)
+        yield Server(f"{'https' if '-c' in command else 'http'}://localhost:{port}", port)
+    finally:
+        running.kill()
+        running.wait()
+
+
+def moto(log: Path, *, certificate: tuple[Path, Path] | None = None, port: int = 0) -> Any:
+    """moto's server; with a certificate and its key, over TLS."""
+    port = port or free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    if certificate is not None:
+        command += ["-c", str(certificate[0]), "-k", str(certificate[1])]
+    return process(command, port, log)
+
+
+def why_no_rclone() -> str:
+    """Why `rclone serve s3` can't be used; empty if it can."""
+    program = shutil.which("rclone")
+    if program is None:
+        return "rclone is not on the PATH"
+    said = subprocess.run([program, "version"], capture_output=True, text=True, check=False).stdout
+    version = re.search(r"v(\d+)\.(\d+)", said)
+    if version is None or (int(version[1]), int(version[2])) < (1, 65):
+        return f"rclone has no `serve s3` before 1.65; this is {said.splitlines()[0] if said else 'none'}"
+    return ""
+
+
+def rclone(log: Path, folder: Path) -> Any:
+    """rclone's server on a folder."""
+    port = free_port()
+    command = [
+        "rclone",
+        "serve",
+        "s3",
+        "--addr",
+        f"127.0.0.1:{port}",
+        "--auth-key",
+        f"{KEY},{SECRET}",
+        str(folder),
+    ]
+    return process(command, port, log, RCLONE_CONFIG="/dev/null")
+
+
+def store(
+    endpoint: str, bucket: str, cache: Path, *, cache_bytes: int = 1 << 30, region: str = REGION
+) -> S3Store:
+    """A store in a bucket of a test server, below the prefix `a/b`."""
+    return S3Store(
+        bucket, "a/b", StoreOptions(cache, cache_bytes=cache_bytes, endpoint=endpoint, region=region)
+    )
+
+
+class Cable:
+    """What lies between a client and a server, and can be cut: a TCP proxy.
+
+    Args:
+        port: Port of the server.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._open: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self._whole = True
+        self._left: int | None = None
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Address of its near end."""
+        return f"http://localhost:{self.port}"
+
+    def cut(self) -> None:
+        """Break all connections, and let none through."""
+        with self._lock:
+            self._whole = False
+            for end in self._open:
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+            self._open.clear()
+
+    def mend(self) -> None:
+        """Let connections through again."""
+        with self._lock:
+            self._whole = True
+
+    def break_after(self, size: int) -> None:
+        """Break the connection that brings the next `size` bytes from the server, once."""
+        self._left = size
+
+    def close(self) -> None:
+        """Take it away."""
+        self.cut()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                with self._lock:
+                    if not self._whole:
+                        near.close()
+                        continue
+                    far = socket.create_connection(("127.0.0.1", self._target))
+                    self._open += [near, far]
+                for source, sink, back in ((near, far, False), (far, near, True)):
+                    threading.Thread(target=self._carry, args=(source, sink, back), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket, back: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                if back and self._left is not None:
+                    self._left -= len(data)
+                    if self._left < 0:
+                        self._left = None
+                        break
+                sink.sendall(data)
+        for end in (source, sink):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+@contextmanager
+def refusing(status: int, code: str) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """A server that refuses everything as S3 does: what no server at hand can be brought to say.
+
+    Yields:
+        Its address, and the headers of the requests that it got.
+    """
+    seen: list[dict[str, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _refuse(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            seen.append({name.lower(): value for name, value in self.headers.items()})
+            body = f"<Error><Code>{code}</Code><Message>Scripted.</Message></Error>".encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/xml")
+            self.send_header("Content-Length", str(len(body)))
+            if status == 301:
+                self.send_header("x-amz-bucket-region", "eu-central-1")
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _refuse  # noqa: N815
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", seen
+    finally:
+        server.shutdown()
+        server.server_close()
