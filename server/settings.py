@@ -123,6 +123,11 @@ class Settings(BaseSettings):
         """The artifact store: a folder as it is on the disk, or a bucket."""
         return self.store if is_bucket(self.store) else str(self.resolve(Path(self.store)))
 
+    @property
+    def store_folder(self) -> Path:
+        """Folder on this machine that the store writes to: its own, or that with the copies of a bucket's files."""
+        return self.resolve(self.store_cache) if is_bucket(self.store) else Path(self.store_location)
+
     def open_store(self) -> Store:
         """Open the artifact store.
 

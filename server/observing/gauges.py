@@ -266,10 +266,11 @@ class Gauges(Collector):
         coordinator = self._coordinator
         with coordinator.database.read() as session:
             count, size = session.execute(select(func.count(), func.sum(Artifact.size))).one()
-        numbers.set("folkmoot_store_writable", coordinator.store.usable())
+        numbers.set("folkmoot_store_writable", coordinator.store.problem() is None)
         numbers.set("folkmoot_store_files", count)
         numbers.set("folkmoot_store_bytes", float(size or 0))
-        folders = {"home": coordinator.settings.home, "store": coordinator.settings.store_path}
+        # Of a bucket, what can fill up here is the folder with copies.
+        folders = {"home": coordinator.settings.home, "store": coordinator.settings.store_folder}
         for name, folder in folders.items():
             if folder.is_dir():
                 usage = shutil.disk_usage(folder)
