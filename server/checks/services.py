@@ -68,7 +68,7 @@ class Intake:
         """Check what can be checked before any byte of the update is read.
 
         Raises:
-            UpdateRefused: `round-unknown`, `round-closed` or `wrong-base`.
+            UpdateRefused: `round-unknown`, `round-closed`, `wrong-base` or `round-full`.
         """
         self._censor(number, commitment.contributor)
         with self._coordinator.database.read() as session:
@@ -90,6 +90,9 @@ class Intake:
         header = RoundHeader.decode(round_.header)
         check_base(commitment, header)
         policy = self._policy(round_.policy_id)
+        if not late:
+            with self._coordinator.database.read() as session:
+                self._check_place(session, round_, commitment.contributor, policy)
         return Arrival(number, commitment, signature, header, policy, round_.commit_deadline, late)
 
     @property
@@ -267,14 +270,22 @@ class Intake:
                 f"{commitment.contributor} has another commitment in round {number}.",
                 "One update a round is all; a second signed commitment can be slashed.",
             )
-        taken = {update.contributor for update in rounds.accepted(session, number)} | set(on_chain)
-        if commitment.contributor not in taken and len(taken) >= arrival.policy.max_contributors:
+        self._check_place(session, round_, commitment.contributor, arrival.policy)
+        return True
+
+    def _check_place(self, session: Session, round_: Round, contributor: str, policy: Policy) -> None:
+        """Refuse a contributor for whom the round has no place: first come, first served.
+
+        Raises:
+            UpdateRefused: `round-full`.
+        """
+        taken = rounds.contributors(session, round_)
+        if contributor not in taken and len(taken) >= policy.max_contributors:
             raise _refused(
                 Reason.ROUND_FULL,
-                f"Round {number} has its {arrival.policy.max_contributors} contributors.",
+                f"Round {round_.number} has its {policy.max_contributors} contributors.",
                 "Take part in the next round.",
             )
-        return True
 
     def _tell(self, session: Session, arrival: Arrival, stored: Stored) -> None:
         if session.get(Artifact, stored.sha256) is None:

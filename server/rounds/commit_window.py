@@ -37,7 +37,6 @@ _DROPPED_BY = {
 _ENDED_BY = {
     "RoundLedgerTooLate": "round-closed",
     "RoundLedgerWrongPhase": "round-closed",
-    "RoundLedgerRoundFull": "round-full",
 }
 """Custom errors after which no commitment of the batch can be recorded any more."""
 
@@ -66,11 +65,17 @@ class CommitWindow(Phase):
             everyone = len(services.answered(session, round_, forgeable=False)) >= max(1, round_.expect)
             hastened = len(services.answered(session, round_, forgeable=True)) >= max(1, round_.expect)
             session.expunge_all()
+        wanted = {update.contributor for update in pending} - on_chain
+        places = self._policy(view.policy).max_contributors - view.entries
         margin = min(self._coordinator.settings.commit_margin, (round_.commit_deadline - view.opened_at) // 3)
         if now < round_.commit_deadline:
-            due = everyone or now >= round_.commit_deadline - margin or (hastened and self._hastening)
-            if pending and due and not under_way and not round_.error:
-                self._send_batch(round_, pending, on_chain)
+            full = len(wanted) >= places  # nobody else can come in, and a place is sure only on the chain
+            ending = now >= round_.commit_deadline - margin
+            due = everyone or full or ending or (hastened and self._hastening)
+            # Who has a place can be told only if all commitments of the chain are known here.
+            told = len(wanted) <= places or len(on_chain) == view.entries
+            if pending and due and told and not under_way and not round_.error:
+                self._send_batch(round_, pending, on_chain, places)
                 return True
             # Whoever is censored on demand has the time that it has on a chain whose clock nobody moves.
             censors = lies_in(self._coordinator.settings.cheat, round_.number, Kind.CENSOR)
@@ -97,11 +102,19 @@ class CommitWindow(Phase):
             session.expunge_all()
         return [batch for batch in found if not (batch.error or {}).get("handled")]
 
-    def _send_batch(self, round_: Round, pending: Sequence[Update], on_chain: set[str]) -> None:
-        """Put commitments into a transaction. Those that their contributors recorded themselves need none."""
+    def _send_batch(self, round_: Round, pending: Sequence[Update], on_chain: set[str], places: int) -> None:
+        """Put commitments into a transaction. Those that their contributors recorded themselves need none.
+
+        Others may have recorded theirs without the coordinator. Then there are more updates than places: who came
+        first has them, and the others hear so.
+        """
         size = 1 if round_.number in self._one_by_one else BATCH_COMMITMENTS
-        chosen = [update for update in pending if update.contributor not in on_chain][:size]
+        waiting = [update for update in pending if update.contributor not in on_chain]
+        chosen = waiting[:places][:size]
         with self._database.write("batch-queued") as session:
+            for update in waiting[places:]:
+                detail = "Others had taken all places of the round on the chain by then."
+                _drop(session, session.get_one(Update, update.id), "round-full", detail)
             for update in pending:
                 if update.contributor in on_chain:
                     session.get_one(Update, update.id).batch = "own"
@@ -139,6 +152,8 @@ class CommitWindow(Phase):
                                 "own"  # whether it is the same one is seen when the entries are fixed
                             )
                     continue
+                elif name == "RoundLedgerRoundFull":
+                    continue  # the next batch has as many as there are places left
                 elif name in _ENDED_BY:
                     culprits, reason = updates, _ENDED_BY[name]
                 elif len(updates) > 1:

@@ -70,18 +70,23 @@ def accepted(session: Session, round_number: int) -> list[Update]:
     return list(session.scalars(query))
 
 
+def contributors(session: Session, round_: Round) -> set[str]:
+    """Accounts that have a place in a round: with an update that stands, or a commitment on the chain."""
+    standing = select(Update.contributor).where(Update.round == round_.number, Update.dropped.is_(None))
+    committed = by_name(session, "UpdateCommitted", str(round_.number))
+    return {*session.scalars(standing), *(event.arguments["contributor"] for event in committed)}
+
+
 def answered(session: Session, round_: Round, *, forgeable: bool) -> set[str]:
     """Contributors that have given their answer, good or bad.
 
     Args:
         session: A session.
         round_: The round.
-        forgeable: Also count refusals that anybody may have caused in the contributor's name. Only where
-        nothing
+        forgeable: Also count refusals that anybody may have caused in the contributor's name. Only where nothing
             but a local clock hangs on it.
     """
-    names = {update.contributor for update in accepted(session, round_.number)}
-    names |= {commitment.contributor for commitment, _ in recorded(session, round_)}
+    names = contributors(session, round_)
     query = select(Refusal.contributor).where(Refusal.round == round_.number)
     if not forgeable:
         query = query.where(Refusal.authenticated)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from web3.types import Wei
 
 from folkmoot.commitment import Commitment
 from folkmoot.coordinator_api import commitment_to_wire
@@ -16,7 +17,7 @@ from folkmoot.header import RoundHeader
 from folkmoot.local.anvil import Anvil
 from folkmoot.state import State
 from tests import factories
-from tests.integration.coordinator_world import Running, Signed, federation, open_round, running, train
+from tests.integration.coordinator_world import Running, Signed, federation, open_round, running, train, until
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,9 @@ def test_each_check_gives_its_reason(here: Running, ready: tuple[RoundHeader, St
     for name in ("ben", "cleo"):
         signed = train(here.world, name, header, state)
         here.api.submit_update(1, signed.wire, signed.data)
-    assert code_of(here, train(here.world, "dora", header, state)) == "round-full"
+    dora = train(here.world, "dora", header, state)
+    assert code_of(here, dora) == "round-full"
+    assert code_of(here, replace(dora, data=b"")) == "round-full", "said before the file is looked at"
     here.api.submit_update(1, ada.wire, ada.data)  # the same again changes nothing
     here.world.anvil.advance(int(here.api.get("/v1/policies/1")["commitWindow"]))
     assert code_of(here, train(here.world, "emil", header, state)) == "round-closed"
@@ -82,6 +85,47 @@ def test_each_check_gives_its_reason(here: Running, ready: tuple[RoundHeader, St
         item["reason"] for item in here.api.items("/v1/rounds/1/updates") if item["status"] == "refused"
     ]
     assert {"duplicate", "round-full", "round-closed"} < set(reasons), reasons
+
+
+def test_outsider_takes_one_place_and_only_the_last_to_come_loses_its_own(
+    here: Running, ready: tuple[RoundHeader, State]
+) -> None:
+    world, anvil = here.world, here.world.anvil
+    anvil.call("evm_setAutomine", False)
+    try:
+        for name in ("ada", "ben", "cleo"):
+            signed = train(world, name, *ready)
+            here.api.submit_update(1, signed.wire, signed.data)
+        until(lambda: anvil.call("txpool_status")["pending"] == "0x1", what="the batch in the pool")
+        commitment = train(world, "dora", *ready).commitment
+        call = world.chain.ledger.functions.commitUpdate(commitment.abi_tuple())
+        dora, price = world["dora"], 100 * 10**9  # goes in ahead of the batch
+        own = call.build_transaction(
+            {
+                "from": dora.address,
+                "nonce": world.chain.w3.eth.get_transaction_count(dora.address),
+                "gas": 1_000_000,
+                "maxFeePerGas": Wei(price),
+                "maxPriorityFeePerGas": Wei(price),
+            }
+        )
+        anvil.call("eth_sendRawTransaction", "0x" + bytes(dora.sign_transaction(own).raw_transaction).hex())
+    finally:
+        anvil.call("evm_setAutomine", True)
+    anvil.call("evm_mine")
+
+    def statuses() -> dict[str, tuple[str, str | None]] | None:
+        items = here.api.items("/v1/rounds/1/updates")
+        found = {item["contributor"]: (item["status"], item["reason"]) for item in items}
+        return found if list(found.values()).count(("committed", None)) == 2 else None
+
+    shown = until(statuses, what="the second batch")
+    assert shown == {
+        world["ada"].address: ("committed", None),
+        world["ben"].address: ("committed", None),
+        world["cleo"].address: ("refused", "round-full"),
+    }
+    assert world.chain.round(1).entries == 3
 
 
 def test_forgery_never_blocks_the_contributor(here: Running, ready: tuple[RoundHeader, State]) -> None:
