@@ -101,10 +101,12 @@ def train(
     *,
     seed: int = 0,
     scale: float = 0.02,
+    noise_of: str = "",
 ) -> Signed:
-    """What a contributor does, with noise in place of training."""
+    """What a contributor does, with noise in place of training: its own, or somebody else's."""
     account = factories.account(name)
-    random = np.random.default_rng([header.round, seed, int(account.address[2:10], 16)])
+    source = factories.account(noise_of or name).address
+    random = np.random.default_rng([header.round, seed, int(source[2:10], 16)])
     start = state.to_float32()
     end = (start - random.normal(scale=scale, size=start.shape)).astype(np.float32)
     encoded = encode_update(start, end, header.exponents, MANIFEST, header.seed, account.address)

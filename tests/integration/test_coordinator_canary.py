@@ -238,7 +238,7 @@ class Tiny:
 
     def __init__(self) -> None:
         random = np.random.default_rng(5)
-        self.inputs = torch.from_numpy(random.normal(size=(400, 20)).astype(np.float32))
+        self.inputs = torch.from_numpy(random.normal(size=(4000, 20)).astype(np.float32))
         first = {key: torch.from_numpy(array) for key, array in first_state().model(MANIFEST).items()}
         self.labels = self._guess(first)
 
@@ -277,7 +277,7 @@ def test_an_evaluator_measures_a_round_that_waits_already_and_those_that_come(he
     assert 0.9 < first["after"] < 1, "the noise of the training is seen"
     _, header, state = open_round(here.api, 2)
     for name in ("ada", "ben"):
-        signed = train(here.world, name, header, state, scale=2.0)
+        signed = train(here.world, name, header, state, scale=2.0, noise_of="ada")  # so that it adds up
         here.api.submit_update(2, signed.wire, signed.data)
     second = next(told)
     assert (second["round"], second["fell"], second["before"]) == (2, True, first["after"])
