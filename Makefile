@@ -75,14 +75,16 @@ contracts-check: install ## Gas and storage snapshots, coverage, packaged ABIs, 
 	@cd contracts && FORGE_SNAPSHOT_CHECK=true ../$(FORGE) test --match-path 'test/gas/*' || (echo "Remedy: if the change is meant, make gas and commit contracts/snapshots" && exit 1)
 	@$(BIN)/python tools/compile_contracts.py --check
 	@$(BIN)/python tools/check_storage.py
+	@$(BIN)/python tools/gas_table.py --check
 	@$(BIN)/python tools/check_coverage.py
 	@$(MAKE) --no-print-directory slither
 
 slither: install
 	@cd contracts && PATH="$(CURDIR)/$(dir $(FORGE)):$(CURDIR)/bin:$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/slither .
 
-gas: install ## Write the gas snapshots anew
+gas: install ## Write the gas snapshots and docs/gas.md anew
 	@cd contracts && ../$(FORGE) test --match-path 'test/gas/*'
+	@$(BIN)/python tools/gas_table.py
 
 abi: install ## Compile the contracts and write the packaged ABIs and bytecode
 	@$(BIN)/python tools/compile_contracts.py

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write ``docs/gas.md`` from the gas snapshots of the contracts, or check with ``--check`` that it is up to date."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SNAPSHOTS = ROOT / "contracts" / "snapshots"
+PAGE = ROOT / "docs" / "gas.md"
+COUNTS = ("5", "10", "20", "32", "50", "100")
+HEAD = """# What transactions cost
+
+Gas of whole transactions, call data included, as `make gas` measured it. `python tools/gas_table.py` makes this page
+from `contracts/snapshots`, and `make contracts-check` fails when it says something else. A dash: not measured.
+
+1 M and 100 M are parameters of the model; depth 12 is a model of 1 M, depth 20 one of 268 M.
+"""
+
+
+def split(name: str) -> tuple[str, str]:
+    """Return a snapshot's name without its number of contributors, and that number; empty if it has none."""
+    what, _, last = name.rpartition(", ")
+    return (what, last) if last.isdigit() else (name, "")
+
+
+def table(figures: dict[str, str]) -> list[str]:
+    """Return the tables of one snapshot file: what grows with the contributors, then the rest."""
+    rows: dict[str, dict[str, str]] = {}
+    for name, gas in sorted(figures.items()):
+        what, count = split(name)
+        rows.setdefault(what, {})[count if count in COUNTS else ""] = f"{int(gas):,}"
+        if count not in COUNTS and count:
+            rows.setdefault(name, {})[""] = rows[what].pop("")
+    growing = {what: row for what, row in rows.items() if row and "" not in row}
+    single = {what: row for what, row in rows.items() if "" in row}
+    lines: list[str] = []
+    if growing:
+        counts = [count for count in COUNTS if any(count in row for row in growing.values())]
+        lines += ["", f"| gas, by contributors | {' | '.join(counts)} |", f"| --- |{' --: |' * len(counts)}"]
+        lines += [
+            f"| {what} | {' | '.join(row.get(c, '-') for c in counts)} |" for what, row in growing.items()
+        ]
+    if single:
+        lines += ["", "| one transaction | gas |", "| --- | --: |"]
+        lines += [f"| {what} | {row['']} |" for what, row in single.items()]
+    return lines
+
+
+def page() -> str:
+    """Return the page that the snapshots make."""
+    lines = [HEAD.rstrip()]
+    for path in sorted(SNAPSHOTS.glob("*.json")):
+        lines += ["", f"## {path.stem}", *table(json.loads(path.read_text(encoding="utf-8")))]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write or check the page; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail if the page differs, and write nothing")
+    options = parser.parse_args(arguments)
+    if not options.check:
+        PAGE.write_text(page(), encoding="utf-8")
+        return 0
+    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page():
+        return 0
+    print(
+        "docs/gas.md is not what contracts/snapshots say. Remedy: python tools/gas_table.py", file=sys.stderr
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
