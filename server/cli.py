@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from folkmoot.cli.doctor import Rounds
 from folkmoot.cli.options import Json, KeystorePath, LogFormat, PasswordFile, unlock
 from folkmoot.cli.output import emit, note
 from folkmoot.errors import FolkmootError, InputError, LocalError
@@ -45,7 +46,7 @@ Url = Annotated[
 def register(root: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(name="coordinator", help="Run a coordinator.", no_args_is_help=True)
-    for command in (init, restore, serve, migrate, repair, release_round):
+    for command in (init, restore, serve, migrate, repair, doctor, release_round):
         group.command()(command)
     root.add_typer(group)
     root.command()(train)
@@ -319,6 +320,65 @@ def repair(
         f"All {done.files} files of {store.location} are as they should be ({done.bytes:,} bytes read)"
         + (f"; {len(done.repaired)} were replaced." if done.repaired else "."),
     )
+
+
+def doctor(
+    home: Home = DEFAULT_HOME,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            "--coordinator",
+            envvar="FOLKMOOT_COORDINATOR",
+            metavar="URL",
+            help="Address of its API. Default: host and port of its settings.",
+            show_default=False,
+        ),
+    ] = None,
+    rounds: Rounds = 10,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every file that rounds still need, however large.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Check a coordinator's folder, its chain and its API, and say what is wrong. Exit status 1 if a check failed.
+
+    Changes nothing and needs no password: run it beside the coordinator, or before a start.
+
+    Example: folkmoot coordinator doctor --home .folkmoot/coordinator
+    """
+    from folkmoot import keystore
+    from folkmoot.chain.rpc import Rpc
+    from folkmoot.cli.doctor import show
+    from folkmoot.coordinator_api import CoordinatorApi
+    from folkmoot.doctor import Check, Finding, Line, State, api_checks, chain_checks, examine, ok
+    from server.doctor import home_checks
+    from server.settings import FILE_NAME, load
+
+    try:
+        settings = load(home)
+    except InputError as exc:
+        show([Line("settings", Finding(State.FAILED, exc.message, exc.remedy))], json_)
+        return
+    try:
+        account = keystore.address_of(settings.resolve(settings.keystore))
+    except FolkmootError:
+        account = None  # the check of the key file says why
+    deployment = settings.resolve(settings.deployment)
+    url = coordinator or f"http://{_reachable(settings.host)}:{settings.port}"
+    with Rpc(settings.rpc_url) as rpc, CoordinatorApi(url) as api:
+        checks = [
+            Check("settings", lambda: ok(f"{home / FILE_NAME} is well-formed.")),
+            *chain_checks(rpc, deployment, account=account, rounds=rounds),
+            *home_checks(settings, deep=deep),
+            *api_checks(api, deployment),
+        ]
+        show(examine(checks), json_)
+
+
+def _reachable(host: str) -> str:
+    """An address at which a server that listens on `host` can be reached from this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not listened on
+    return f"[{host}]" if ":" in host else host
 
 
 def release_round(

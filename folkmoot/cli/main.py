@@ -21,6 +21,7 @@ from folkmoot.cli import (
     account,
     demand,
     deploy,
+    doctor,
     governance,
     mirror,
     output,
@@ -64,7 +65,20 @@ def build() -> typer.Typer:
     ) -> None:
         """Take the options that come before a command."""
 
-    for group in (account, policy, deploy, stake, governance, status, why, watch, mirror, rounds, demand):
+    for group in (
+        account,
+        policy,
+        deploy,
+        stake,
+        governance,
+        status,
+        doctor,
+        why,
+        watch,
+        mirror,
+        rounds,
+        demand,
+    ):
         group.register(app)
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         try:

@@ -129,6 +129,7 @@ def make_home(
     home.mkdir(parents=True, exist_ok=True)
     create(home / "key.json", factories.PASSWORD, private_key=bytes(world.coordinator.key), work=2)
     (home / "password").write_text(factories.PASSWORD + "\n")
+    (home / "password").chmod(0o600)
     world.deployment.save(home / "deployment.json")
     made, manifest, state = start or tiny()
     files = home / "genesis"

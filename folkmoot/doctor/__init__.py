@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Says what is wrong with a deployment, and what to do about it: small checks, each with a name.
+
+Here are the checks that anybody can make who has the deployment file: of the chain, and of a coordinator's API. Those
+of a coordinator's own folder are the coordinator's (`server.doctor`). Nothing here changes anything.
+"""
+
+from folkmoot.doctor.chain import chain_checks
+from folkmoot.doctor.check import Check, Finding, Line, State, examine, failed, ok, warning
+from folkmoot.doctor.coordinator import api_checks
+
+__all__ = [
+    "Check",
+    "Finding",
+    "Line",
+    "State",
+    "api_checks",
+    "chain_checks",
+    "examine",
+    "failed",
+    "ok",
+    "warning",
+]

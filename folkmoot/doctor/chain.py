@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of the chain: the endpoint, the contracts, the coordinator's bond and its money for gas.
+
+Reads by plain JSON-RPC; needs no web3, no key and no coordinator.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from pathlib import Path
+
+from folkmoot.audit.code import is_runtime_of
+from folkmoot.chain import costs, packaged
+from folkmoot.chain.amounts import format_amount
+from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.rpc import LedgerReader, Rpc, VaultReader
+from folkmoot.chain.urls import without_secrets
+from folkmoot.doctor.check import Check, Finding, failed, ok, warning
+from folkmoot.local.anvil import CHAIN_ID as LOCAL_CHAIN_ID
+from folkmoot.policy import Policy
+
+AHEAD_SECONDS = 60
+"""A newest block that is more ahead of this machine's clock means that the clock is slow."""
+BEHIND_SECONDS = 300
+"""A newest block that is older means that the node is behind, or the clock fast."""
+
+
+def chain_checks(rpc: Rpc, deployment: Path, *, account: str | None = None, rounds: int = 10) -> list[Check]:
+    """Return the checks of a federation's chain.
+
+    Args:
+        rpc: The endpoint.
+        deployment: The deployment file.
+        account: The account that is meant to coordinate; None if that is not known.
+        rounds: Rounds for which the coordinator's account should have money.
+    """
+    chain = _Chain(rpc, deployment, account, rounds)
+    contracts = ("contracts",)
+    return [
+        Check("deployment file", chain.file),
+        Check("chain", chain.reachable),
+        Check("chain id", chain.chain_id, ("deployment file", "chain")),
+        Check("clock", chain.clock, ("chain",)),
+        Check("contracts", chain.contracts, ("chain id",)),
+        Check("genesis", chain.genesis, contracts),
+        Check("coordinator's account", chain.appointed, contracts),
+        Check("coordinator's bond", chain.bond, contracts),
+        Check("gas money", chain.money, contracts),
+    ]
+
+
+class _Chain:
+    """Looks at one chain; what two checks need is read once."""
+
+    def __init__(self, rpc: Rpc, path: Path, account: str | None, rounds: int) -> None:
+        self._rpc = rpc
+        self._path = path
+        self._account = account
+        self._rounds = rounds
+
+    @cached_property
+    def _deployment(self) -> Deployment:
+        return Deployment.load(self._path)
+
+    @cached_property
+    def _ledger(self) -> LedgerReader:
+        return LedgerReader(self._rpc, self._deployment.ledger)
+
+    @cached_property
+    def _coordinator(self) -> str:
+        return self._ledger.coordinator()
+
+    @cached_property
+    def _policy(self) -> Policy:
+        return self._ledger.policy(self._ledger.current_policy())
+
+    @property
+    def _url(self) -> str:
+        return without_secrets(self._rpc.url)
+
+    def file(self) -> Finding:
+        return ok(f"{self._path}: ledger {self._deployment.ledger} on chain {self._deployment.chain_id}.")
+
+    def reachable(self) -> Finding:
+        return ok(f"{self._url} is at block {self._rpc.block_number()}.")
+
+    def chain_id(self) -> Finding:
+        found, wanted = self._rpc.chain_id(), self._deployment.chain_id
+        if found != wanted:
+            return failed(
+                f"{self._url} serves chain {found}; the deployment is on chain {wanted}.",
+                "Give the endpoint of the deployment's chain, or the deployment file of this chain.",
+            )
+        return ok(f"It is chain {found}.")
+
+    def clock(self) -> Finding:
+        if self._rpc.chain_id() == LOCAL_CHAIN_ID:
+            return ok("A local chain's clock is moved by hand; it is not compared.")
+        ahead = self._rpc.latest_timestamp() - int(time.time())
+        if ahead > AHEAD_SECONDS:
+            return failed(
+                f"The newest block is {ahead} seconds ahead of this machine's clock.",
+                "Set the clock: run a time service (chrony, systemd-timesyncd).",
+            )
+        if ahead < -BEHIND_SECONDS:
+            return warning(
+                f"The newest block is {-ahead} seconds old.",
+                "Look whether the node of the endpoint follows its chain, and whether this machine's clock is right.",
+            )
+        return ok(f"The newest block is {max(0, -ahead)} seconds old.")
+
+    def contracts(self) -> Finding:
+        missing, other = [], []
+        for role, name in packaged.NAMES.items():
+            address = getattr(self._deployment, role)
+            code = self._rpc.code(address)
+            if not code:
+                missing.append(f"{name} ({address})")
+            elif not is_runtime_of(bytes.fromhex(packaged.contract(role).bytecode[2:]), code):
+                other.append(f"{name} ({address})")
+        if missing:
+            return failed(
+                f"There is no contract where these should be: {', '.join(missing)}.",
+                "Check the deployment file; a local chain that was started anew has no contracts: deploy again.",
+            )
+        if other:
+            return failed(
+                f"These are not the contracts of this release: {', '.join(other)}.",
+                "Use the release that they were deployed with, or the deployment file of your federation. Sign nothing "
+                "for them before `folkmoot audit` passes.",
+            )
+        return ok(f"All {len(packaged.NAMES)} have the code of this release.")
+
+    def genesis(self) -> Finding:
+        found = "0x" + self._ledger.genesis_hash().hex()
+        if found != self._deployment.genesis_hash:
+            return failed(
+                f"The ledger's genesis is {found}, the file's {self._deployment.genesis_hash}.",
+                "The file belongs to another federation; get the right one.",
+            )
+        return ok(f"The ledger has the file's genesis {found[:12]}….")
+
+    def appointed(self) -> Finding:
+        if self._account not in (None, self._coordinator):
+            return failed(
+                f"The ledger's coordinator is {self._coordinator}; this one's key is that of {self._account}.",
+                "Use the keystore of the appointed account, or appoint this one by a vote.",
+            )
+        return ok(f"{self._coordinator} is the ledger's coordinator.")
+
+    def bond(self) -> Finding:
+        stake = VaultReader(self._rpc, self._deployment.vault).stake_of(self._coordinator)
+        least = self._policy.bond
+        if stake < least:
+            return failed(
+                f"The coordinator has {format_amount(stake)} at stake; the policy asks for {format_amount(least)}.",
+                f"Stake {format_amount(least - stake)} more with `folkmoot stake`, from {self._coordinator}.",
+            )
+        return ok(f"{format_amount(stake)} at stake; the policy asks for {format_amount(least)}.")
+
+    def money(self) -> Finding:
+        balance = costs.balance_of(self._rpc, self._coordinator)
+        gas = costs.round_gas(self._policy.max_contributors)
+        paid = int(costs.rounds_affordable(balance, gas, costs.gas_price(self._rpc)))
+        text = f"{balance / costs.COIN:.6g} coins pay {paid:,} full rounds at the present price of gas."
+        remedy = (
+            f"Send coins of the chain to {self._coordinator}: without them nothing is anchored or answered."
+        )
+        if paid < 1:
+            return failed(text, remedy)
+        return warning(text, remedy) if paid < self._rounds else ok(text)

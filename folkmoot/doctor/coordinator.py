@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of a coordinator by its public API. Knows nothing of its inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from folkmoot.chain.deployment import Deployment
+from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.doctor.check import Check, Finding, failed, ok, warning
+
+LAG_BLOCKS = 20
+"""Blocks whose events a coordinator may not know yet without anybody minding."""
+
+
+def api_checks(api: CoordinatorApi, deployment: Path) -> list[Check]:
+    """Return the checks of a coordinator's API.
+
+    Args:
+        api: The coordinator.
+        deployment: The deployment file that it should coordinate.
+    """
+    coordinator = _Coordinator(api, deployment)
+    return [
+        Check("coordinator's API", coordinator.reachable),
+        Check("coordinator's deployment", coordinator.deployment, ("coordinator's API", "deployment file")),
+        Check("coordinator's health", coordinator.health, ("coordinator's API",)),
+    ]
+
+
+class _Coordinator:
+    def __init__(self, api: CoordinatorApi, path: Path) -> None:
+        self._api = api
+        self._path = path
+
+    def reachable(self) -> Finding:
+        found = self._api.get("/v1/deployment")
+        return ok(f"{self._api.url} coordinates the ledger {found.get('ledger')}.")
+
+    def deployment(self) -> Finding:
+        theirs, ours = self._api.deployment().to_json(), Deployment.load(self._path).to_json()
+        differ = [name for name, value in ours.items() if theirs[name] != value]
+        if differ:
+            return failed(
+                f"The coordinator has another deployment than {self._path}: {', '.join(differ)} differ.",
+                "Find out which is right before you take part: ask others for the file, and run `folkmoot audit`.",
+            )
+        return ok(f"It has the deployment of {self._path}.")
+
+    def health(self) -> Finding:
+        found = self._api.health()
+        down = [part for part in ("database", "store", "chain") if not found.get(part)]
+        if down:
+            return failed(
+                f"The coordinator can't use its {' and '.join(down)}.",
+                "Its operator sees more in its log, and with `folkmoot coordinator doctor`.",
+            )
+        if found.get("error"):
+            return failed(f"The coordinator's last look failed: {found['error']}", "Its log says more.")
+        lag = int(found.get("chainLag") or 0)
+        if lag > LAG_BLOCKS:
+            return warning(
+                f"The coordinator is {lag} blocks behind its chain.",
+                "It catches up after a while; if not, look at its log and its endpoint.",
+            )
+        return ok(f"Release {found.get('version')}, {lag} blocks behind.")

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of a coordinator's own folder: settings, keys, database, store, disk (`folkmoot coordinator doctor`).
+
+Changes nothing, makes nothing and needs no password, so it can be run beside the coordinator and on a broken folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import func, or_, select, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from folkmoot import keystore
+from folkmoot.chain.deployment import Deployment
+from folkmoot.doctor import Check, Finding, failed, ok, warning
+from folkmoot.errors import ArtifactError, DatabaseError
+from server.coordinator import read_genesis
+from server.db import schema
+from server.db.engine import Database
+from server.db.models import Artifact, Round
+from server.rounds import services
+from server.rounds.steps import Step
+from server.settings import Settings
+from server.store import is_bucket
+
+HASHED_BYTES = 1 << 30
+"""Bytes of files that are read in full, unless all are asked for: some seconds."""
+
+FREE_BYTES = 1 << 28
+"""Least free bytes of a disk: database and log need some too."""
+
+FEW_ROUNDS, SOME_ROUNDS = 2, 20
+"""Rounds for which a disk must have room, and for which it should."""
+
+READABLE_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def home_checks(settings: Settings, *, deep: bool = False) -> list[Check]:
+    """Return the checks of a coordinator's folder.
+
+    Args:
+        settings: The settings that were read from it.
+        deep: Whether to read every file that unfinished rounds need, however large they are together.
+    """
+    home = _Home(settings, deep)
+    return [
+        Check("key file", home.key),
+        Check("password file", home.password),
+        Check("database", home.database),
+        Check("database schema", home.schema, ("database",)),
+        Check("database writable", home.writable, ("database schema",)),
+        Check("store", home.store),
+        Check("files of rounds", home.files, ("deployment file", "database schema", "store")),
+        Check("disk", home.disk),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file that the store must have."""
+
+    sha256: str
+    what: str
+    size: int
+    """Its size in bytes as the database knows it; 0 for a file that it does not know."""
+
+
+class _Home:
+    def __init__(self, settings: Settings, deep: bool) -> None:
+        self._settings = settings
+        self._deep = deep
+
+    def key(self) -> Finding:
+        path = self._settings.resolve(self._settings.keystore)
+        address = keystore.address_of(path)
+        return _exposed(path) or ok(f"{path} holds the key of {address}.")
+
+    def password(self) -> Finding:
+        given = self._settings.password_file
+        if given is None:
+            return ok("None is set: the password comes from FOLKMOOT_PASSWORD or a prompt.")
+        path = self._settings.resolve(given)
+        if not path.read_text().strip():
+            return failed(f"{path} is empty.", "Write the keystore's password into its first line.")
+        exposed, key = _exposed(path), self._settings.resolve(self._settings.keystore)
+        if exposed is not None and key.is_file() and _exposed(key):
+            return failed(
+                f"Others than their owner can read both {key} and its password in {path}.",
+                f"Run: chmod 600 {key} {path}. Whoever had an account here may have the key: move the bond to another.",
+            )
+        return exposed or ok(f"{path} is there.")
+
+    def database(self) -> Finding:
+        with self._open() as database:
+            schema.current(database.engine)
+            return ok(f"{database.engine.url.render_as_string(hide_password=True)} can be read.")
+
+    def schema(self) -> Finding:
+        with self._open() as database:
+            schema.check(database.engine)
+        return ok(f"It has schema {schema.latest()}, that of this release.")
+
+    def writable(self) -> Finding:
+        try:
+            with self._open() as database, database.write() as session:
+                session.execute(text("UPDATE alembic_version SET version_num = version_num"))
+                session.rollback()
+        except DatabaseError as error:
+            error.remedy = (
+                "Look at the disk, at the owner of the file and its folder, or at the server's rights."
+            )
+            raise
+        return ok("It can be written to.")
+
+    def store(self) -> Finding:
+        folder = self._settings.store_folder
+        if not is_bucket(self._settings.store) and not folder.is_dir():  # opening would make it
+            return failed(
+                f"There is no folder {folder}, where the artifact store should be.",
+                "Put it back, or rebuild it from a mirror: `folkmoot coordinator restore`.",
+            )
+        store = self._settings.open_store()
+        problem = store.problem()
+        if problem is not None:
+            raise problem
+        return ok(f"{store.location} can be written to.")
+
+    def files(self) -> Finding:
+        store = self._settings.open_store()
+        with self._open() as database, database.read() as session:
+            wanted = {file.sha256: file for file in _wanted(session)}
+        deployment = Deployment.load(self._settings.resolve(self._settings.deployment))
+        genesis = read_genesis(store, deployment.genesis_hash)
+        for name, what in ((genesis.manifest, "manifest"), (genesis.state, "state")):
+            wanted.setdefault(name, _File(name, f"{what} of the genesis", 0))
+        broken, hashed, left = [], 0, HASHED_BYTES
+        for file in wanted.values():
+            if not self._deep and file.size > left:
+                if not store.has(file.sha256):
+                    broken.append(f"{file.what} ({file.sha256})")
+                continue
+            try:
+                left -= store.check(file.sha256)
+                hashed += 1
+            except ArtifactError:
+                broken.append(f"{file.what} ({file.sha256})")
+        if broken:
+            more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
+            return failed(
+                f"Missing or damaged: {', '.join(broken[:5])}{more}.",
+                "Put them back at once, the bond hangs on them: `folkmoot coordinator repair --mirror ...`.",
+            )
+        return ok(
+            f"All {len(wanted)} files that rounds still need are there; {hashed} of them were read in full."
+        )
+
+    def disk(self) -> Finding:
+        try:
+            with self._open() as database, database.read() as session:
+                of_round = _round_bytes(session)
+        except DatabaseError:
+            of_round = 0.0  # a full disk may be the reason
+        folders = [path for path in (self._settings.home, self._settings.store_folder) if path.is_dir()]
+        free, folder = min((shutil.disk_usage(path).free, str(path)) for path in folders)
+        size = f"; a round takes about {of_round / 1e6:,.1f} MB" if of_round else ""
+        said = f"{free / 1e9:,.1f} GB are free under {folder}{size}."
+        remedy = "Make room, or move the artifact store to a larger disk (the setting `store`)."
+        if free < max(FREE_BYTES, FEW_ROUNDS * of_round):
+            return failed(said, remedy)
+        return warning(said, remedy) if free < SOME_ROUNDS * of_round else ok(said)
+
+    @contextmanager
+    def _open(self) -> Iterator[Database]:
+        database = Database.open(self._settings.resolved_database_url)
+        url = database.engine.url
+        if (
+            url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file()
+        ):  # opening would make it
+            raise DatabaseError(
+                f"There is no database {url.database}.",
+                remedy="Put it back, or rebuild it from a mirror: `folkmoot coordinator restore`.",
+            )
+        try:
+            yield database
+        except SQLAlchemyError as error:
+            cause = str(getattr(error, "orig", None) or error).splitlines()[0]
+            raise DatabaseError(f"The database can't be used: {cause}.", remedy="Look at its log.") from error
+        finally:
+            database.close()
+
+
+def _exposed(path: Path) -> Finding | None:
+    """A warning if others than its owner may read a file; key file or password alone give nobody the key."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if not mode & READABLE_BY_OTHERS:
+        return None
+    return warning(
+        f"{path} can be read or changed by others than its owner (mode {mode:04o}).", f"Run: chmod 600 {path}"
+    )
+
+
+def _wanted(session: Session) -> list[_File]:
+    """Files of the rounds that are not over, of their bases, and of the newest base."""
+    numbers = services.unfinished(session)
+    bases = set(session.scalars(select(Round.base).where(Round.number.in_(numbers))))
+    newest = session.scalar(select(func.max(Round.number)).where(Round.step == Step.SETTLED)) or 0
+    of_base = Artifact.round.in_({*bases, newest}) & Artifact.kind.in_(("state", "artifacts"))
+    query = select(Artifact).where(or_(Artifact.round.in_(numbers), of_base))
+    return [_File(row.sha256, f"{row.kind} of round {row.round}", row.size) for row in session.scalars(query)]
+
+
+def _round_bytes(session: Session) -> float:
+    """Mean size of the files of a round, in bytes; before the first round, that of the genesis."""
+    size, rounds = session.execute(
+        select(func.sum(Artifact.size), func.count(Artifact.round.distinct()))
+    ).one()
+    return float(size or 0) / max(1, rounds)
