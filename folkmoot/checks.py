@@ -137,6 +137,27 @@ def check_norm(commitment: Commitment, policy: Policy) -> None:
         )
 
 
+def check_claim(
+    commitment: Commitment, signature: bytes | None, *, header: RoundHeader, policy: Policy, domain: Domain
+) -> None:
+    """Run the pure checks that need no byte of the update, in the protocol's order: base, cap, signature.
+
+    Args:
+        commitment: What the contributor says.
+        signature: Its signature; None where the contributor committed by a transaction of its own.
+        header: The round's header.
+        policy: The round's policy.
+        domain: The ledger that signatures are for.
+
+    Raises:
+        UpdateRefused: With the code of the first check that fails.
+    """
+    check_base(commitment, header)
+    check_norm(commitment, policy)
+    if signature is not None:
+        commitment.check_signature(signature, domain)
+
+
 def check_arrival(
     update: UpdateReader,
     commitment: Commitment,
@@ -147,7 +168,7 @@ def check_arrival(
     policy: Policy,
     domain: Domain,
 ) -> UpdateSummary:
-    """Run all pure checks of an update in the protocol's order, from the base to the signature.
+    """Run all pure checks of an update in the protocol's order, from the base to the sum of squares.
 
     Args:
         update: The update's bytes.
@@ -165,12 +186,8 @@ def check_arrival(
         UpdateRefused: With the code of the first check that fails.
         ArtifactError: The bytes can't be read.
     """
-    check_base(commitment, header)
-    summary = check_bytes(update, commitment, manifest)
-    check_norm(commitment, policy)
-    if signature is not None:
-        commitment.check_signature(signature, domain)
-    return summary
+    check_claim(commitment, signature, header=header, policy=policy, domain=domain)
+    return check_bytes(update, commitment, manifest)
 
 
 def _refused(reason: Reason, message: str) -> UpdateRefused:

@@ -25,7 +25,8 @@ HASH_BYTES = 32
 MAX_NESTING = 64
 """Deepest nesting of a JSON file. Parsers recurse, and a file from a stranger must not exhaust their stack."""
 
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+\\?(?:"|\Z)|[\[\]{}]', re.DOTALL)
+"""Strings, whole or open to the end, and brackets. Possessive: with ways back kept, a string of 12 MB took 1.4 GB."""
 
 
 def keccak(*parts: bytes) -> bytes:

@@ -477,7 +477,7 @@ def serve(
                     emit({"coordinator": account.address, "url": url}, json_)
                     sys.stdout.flush()
                 note(f"Coordinator {account.address} at {url}/v1/docs", json_)
-                http_server(app).run(sockets=[listener])
+                http_server(app, settings).run(sockets=[listener])
             finally:
                 worker.stop()
         finally:
@@ -684,19 +684,26 @@ def listen(host: str, port: int) -> Any:
     return listener
 
 
-def http_server(app: FastAPI) -> uvicorn.Server:
+def http_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
     """The web server of an application; its `run` returns after an interrupt."""
+    from functools import partial
+
     import uvicorn
+
+    from server.api.connections import Connection, Gate
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[Any] | None = None) -> None:
             app.state.hub.close()  # event streams end, else the server would wait for their clients
             await super().shutdown(sockets)
 
+    protocol: Any = partial(Connection, Gate(settings))  # uvicorn wants a class, and only calls it
     config = uvicorn.Config(
         app,
+        http=protocol,
         ws="none",
-        log_level="warning",
+        proxy_headers=False,  # the setting trust_proxy says whether, and which, header is believed
+        log_level="error",  # a warning for each bad request would let strangers fill the log
         access_log=False,  # `server.api.observed` logs requests, with their routes
         log_config=None,  # what it says goes the way of everything else
         server_header=False,

@@ -87,19 +87,35 @@ class Settings(BaseSettings):
     canary_trigger_rise: float = Field(default=0.3, ge=0, le=1)
     """Share of other classes' examples that a trigger may draw to one class, unless it drew more at the base."""
     body_limit: int = Field(default=1 << 20, ge=1024)
-    """Most bytes of a request's body, other than an update."""
+    """Most bytes of a request's body, other than an update, which has the size of the model."""
     uploads: int = Field(default=4, ge=1, le=64)
-    """Updates that are received and checked at the same time."""
+    """Updates that are checked at the same time; also those received at once that bear no good signature."""
     requests_per_second: float = Field(default=50.0, gt=0)
-    """Requests per second that one client may make in the long run."""
+    """Requests per second that one client (an IPv4 address, a /64 of IPv6) may make in the long run."""
     request_burst: int = Field(default=400, ge=1)
     """Requests that one client may make at once."""
+    account_writes_per_minute: float = Field(default=30.0, gt=0)
+    """Updates that may bear one account's signature in a minute, in the long run; a report counts for ten."""
+    account_burst: int = Field(default=20, ge=1)
+    """Updates that may bear one account's signature at once."""
+    connections: int = Field(default=512, ge=8)
+    """Connections of all clients; a new one takes the place of one that waits without a request."""
+    connections_per_client: int = Field(default=64, ge=1)
+    """Connections of one client; not counted behind a proxy."""
+    streams: int = Field(default=128, ge=1)
+    """Event streams of all clients."""
+    streams_per_client: int = Field(default=16, ge=1)
+    """Event streams of one client."""
+    patience: float = Field(default=15.0, gt=0, le=600)
+    """Seconds in which a request's head has to be whole, and for which a client may send or take nothing."""
+    slowest_upload: float = Field(default=2048.0, gt=0)
+    """Bytes a second that a body has to come with, beyond the patience."""
     log_format: Literal["text", "json"] | None = None
     """Form of the log: text for people, or json; by default what FOLKMOOT_LOG_FORMAT says, else text."""
     access_log: bool = False
     """Whether every request becomes a line of the log."""
     trust_proxy: bool = False
-    """Take the client's address from X-Forwarded-For; only behind a proxy that sets it."""
+    """Take the client's address from the last entry of X-Forwarded-For; only behind a proxy that sets it."""
 
     @field_validator("canary_evaluator")
     @classmethod

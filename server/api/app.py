@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -31,7 +32,7 @@ from server.api.routes import (
     runs,
     updates,
 )
-from server.checks.services import Intake
+from server.api.schemas import ProblemView
 from server.coordinator import Coordinator
 from server.observing.gauges import Gauges
 from server.worker import Worker
@@ -61,7 +62,7 @@ def create_app(coordinator: Coordinator, worker: Worker) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.parts = Parts(coordinator, worker, Intake(coordinator), hub)
+        app.state.parts = Parts.of(coordinator, worker, hub)
         looking = asyncio.create_task(hub.run())
         gauges.start()
         try:
@@ -94,10 +95,24 @@ def create_app(coordinator: Coordinator, worker: Worker) -> FastAPI:
         CORSMiddleware,
         allow_origins=["*"],
         allow_methods=["GET", "HEAD"],
-        allow_headers=["Last-Event-ID", "If-None-Match"],
+        allow_headers=["Last-Event-ID", "If-None-Match", "Range"],
         expose_headers=["ETag", "Retry-After"],
     )
+    app.add_middleware(problems.Defects)
     app.add_middleware(
         Observed, metrics=coordinator.metrics, log=coordinator.settings.access_log
     )  # the outermost
+    _describe_problems(app)
     return app
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Put the form of a problem into the OpenAPI document: operations refer to it, and none returns it."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = plain()
+        document["components"]["schemas"]["ProblemView"] = ProblemView.model_json_schema()
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way

@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much one client may ask: requests by a token bucket, bytes of a body by a limit.
+"""How much one client may ask: requests by a token bucket, a body by its size and by its pace.
 
-Updates have their own limit (the size of the model), so they are counted where they are read.
+A client is an IPv4 address or a /64 of IPv6, because a /64 is what one subscriber gets. What an account may write is
+counted where its signature is checked: here nobody has a name yet, and a flood in somebody's name must not cost that
+somebody anything. What a connection may cost before it is a request is the matter of `server.api.connections`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
 import re
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,26 +27,129 @@ _UPDATES = re.compile(r"/v1/rounds/[^/]+/updates")
 
 
 class Buckets:
-    """A token bucket a client; the least recent clients are forgotten."""
+    """A token bucket a client; the least recent clients are forgotten, so that memory is bounded.
+
+    Args:
+        rate: Tokens that come in a second.
+        burst: Most tokens that there are.
+    """
 
     def __init__(self, rate: float, burst: int) -> None:
         self._rate = rate
         self._burst = float(burst)
         self._clients: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, client: str, now: float) -> float:
-        """Take a token; 0 if there was one, else the seconds until there is."""
+    def take(self, client: str, now: float, cost: float = 1.0) -> float:
+        """Take tokens; 0 if there were enough, else the seconds until there are. A cost is at most the burst."""
+        cost = min(cost, self._burst)
         tokens, then = self._clients.pop(client, (self._burst, now))
         tokens = min(self._burst, tokens + (now - then) * self._rate)
-        wait = 0.0 if tokens >= 1 else (1 - tokens) / self._rate
-        self._clients[client] = (tokens - 1 if wait == 0 else tokens, now)
+        wait = 0.0 if tokens >= cost else (cost - tokens) / self._rate
+        self._clients[client] = (tokens - cost if wait == 0 else tokens, now)
         if len(self._clients) > REMEMBERED_CLIENTS:
             self._clients.popitem(last=False)
         return wait
 
 
+class Slots:
+    """How many of something may be there at once, in all and of one holder.
+
+    Args:
+        total: Most of all holders together.
+        each: Most of one holder.
+    """
+
+    def __init__(self, total: int, each: int) -> None:
+        self._total = total
+        self._each = each
+        self._held: Counter[str] = Counter()
+
+    @property
+    def full(self) -> bool:
+        """Whether there is none left for anybody."""
+        return self._held.total() >= self._total
+
+    def spent(self, holder: str) -> bool:
+        """Whether a holder has all that one may have."""
+        return self._held[holder] >= self._each
+
+    def take(self, holder: str) -> None:
+        """Take one; whether one may is for the caller to ask."""
+        self._held[holder] += 1
+
+    def release(self, holder: str) -> None:
+        """Give one back."""
+        self._held[holder] -= 1
+        if self._held[holder] <= 0:
+            del self._held[holder]
+
+    @contextmanager
+    def held(self, holder: str, what: str) -> Iterator[None]:
+        """Hold one.
+
+        Raises:
+            Problem: 429 `too-many` if the holder has all that one may have; 503 `busy` if there is none left.
+        """
+        if self.spent(holder):
+            raise problems.Problem(
+                429,
+                "too-many",
+                f"There are {self._each} {what} of yours under way, and more are not taken at once.",
+                "Wait until one of them ends.",
+                retryAfter=1,
+            )
+        if self.full:
+            raise problems.Problem(
+                503,
+                "busy",
+                f"There are too many {what} under way.",
+                "Come again in a few seconds.",
+                retryAfter=5,
+            )
+        self.take(holder)
+        try:
+            yield
+        finally:
+            self.release(holder)
+
+
+def client_name(address: str) -> str:
+    """What counts as one client: an IPv4 address, or the /64 of an IPv6 address; what is neither, as it is."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address[:64]
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found)
+
+
+def client_of(scope: Scope, settings: Settings) -> str:
+    """The client of a request; behind a proxy, the address that the proxy wrote down last."""
+    peer = scope.get("client")
+    if settings.trust_proxy:
+        lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        last = lines[-1].decode("latin-1").rsplit(",", 1)[-1].strip() if lines else ""
+        if last.startswith("["):  # [v6]:port
+            last = last[1:].partition("]")[0]
+        elif last.count(":") == 1:  # v4:port
+            last = last.partition(":")[0]
+        try:
+            return client_name(str(ipaddress.ip_address(last)))
+        except ValueError:
+            pass  # the proxy says nothing that can be an address
+    return client_name(str(peer[0])) if peer else "unknown"
+
+
 class Limits:
-    """Middleware that keeps to both limits."""
+    """Middleware that counts requests and measures bodies.
+
+    Args:
+        app: What answers the requests that pass.
+        settings: The coordinator's settings.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -52,7 +161,7 @@ class Limits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        wait = self._buckets.take(self._client(scope), time.monotonic())
+        wait = self._buckets.take(client_of(scope, self._settings), time.monotonic())
         if wait > 0:
             refusal = problems.response(
                 429,
@@ -63,15 +172,14 @@ class Limits:
             )
             await refusal(scope, receive, send)
             return
-        if scope["method"] == "POST" and _UPDATES.fullmatch(scope["path"]):
+        if scope["method"] not in ("POST", "PUT", "PATCH", "DELETE"):  # nobody reads the body of the others
             await self._app(scope, receive, send)
             return
-        await self._limited(scope, receive, send)
-
-    async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit = self._settings.body_limit
+        # An update may be as large as the model; its route knows how large that is.
+        update = scope["method"] == "POST" and _UPDATES.fullmatch(scope["path"]) is not None
+        limit = None if update else self._settings.body_limit
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > limit:
+        if limit is not None and (len(declared) > 19 or not declared.isdigit() or int(declared) > limit):
             too_large = problems.response(
                 413,
                 "too-large",
@@ -81,22 +189,57 @@ class Limits:
             )
             await too_large(scope, receive, send)
             return
-        seen = 0
+        body = _Body(receive, limit, self._settings.patience, self._settings.slowest_upload)
 
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > limit:
-                raise HTTPException(413, f"The body is larger than {limit} bytes.")
-            return message
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start" and not body.whole:
+                # What is left of it is not read.
+                message = {**message, "headers": [*message.get("headers", []), (b"connection", b"close")]}
+            await send(message)
 
-        await self._app(scope, counted, send)
+        await self._app(scope, body.receive, sent)
 
-    def _client(self, scope: Scope) -> str:
-        if self._settings.trust_proxy:
-            forwarded: bytes = dict(scope["headers"]).get(b"x-forwarded-for", b"")
-            if forwarded:
-                return forwarded.decode("latin-1").rsplit(",", 1)[-1].strip()
-        client = scope.get("client")
-        return str(client[0]) if client else "unknown"
+
+class _Body:
+    """A request's body on its way in.
+
+    Args:
+        receive: Where it comes from.
+        limit: Most bytes of it; None for no limit here.
+        patience: Seconds for which it may be waited for, beside what its bytes may take.
+        slowest: Bytes a second that it must reach.
+    """
+
+    def __init__(self, receive: Receive, limit: int | None, patience: float, slowest: float) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._patience = self._left = patience
+        self._slowest = slowest
+        self._seen = 0
+        self.whole = False
+
+    async def receive(self) -> Message:
+        """The next piece.
+
+        Raises:
+            HTTPException: 413 if it is too large, 408 if it comes too slowly.
+        """
+        if self.whole:  # who asks now waits for the client to leave
+            return await self._receive()
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(self._left):
+                message = await self._receive()
+        except TimeoutError as exc:
+            raise HTTPException(
+                408, f"The body comes too slowly: less than {self._slowest:g} bytes a second."
+            ) from exc
+        size = len(message.get("body", b""))
+        # Only waiting counts, not what we do with the bytes; and nobody saves up more than the patience.
+        waited = time.monotonic() - began
+        self._left = min(self._patience, self._left + size / self._slowest - waited)
+        self._seen += size
+        if self._limit is not None and self._seen > self._limit:
+            raise HTTPException(413, f"The body is larger than {self._limit} bytes.")
+        self.whole = not message.get("more_body", False)
+        return message

@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from eth_utils.address import is_address, to_checksum_address
 from fastapi import Depends, Path, Request
 from starlette.concurrency import run_in_threadpool
 
 from folkmoot.policy import Policy
+from server.api.limits import Buckets, Slots, client_of
 from server.api.problems import Problem
 from server.checks.services import Intake
 from server.coordinator import Coordinator
@@ -20,6 +24,12 @@ from server.db.engine import Database
 from server.worker import Worker
 
 POLL_SECONDS = 0.25
+
+UPLOADS_PER_ACCOUNT = 2
+"""Updates of one account that are received at once: one, and another try beside one whose connection hangs."""
+
+REPORT_COST = 10
+"""Writes that a published report counts for: it stays."""
 
 
 class EventHub:
@@ -81,11 +91,56 @@ class Parts:
     worker: Worker
     intake: Intake
     hub: EventHub
+    receiving: CapacityLimiter
+    """Threads for what is checked of an update before its bytes are read: reads have others, and can't take these."""
+    checking: CapacityLimiter
+    """Threads for the checks of an update's bytes."""
+    writes: Buckets
+    """By account, for what bears its signature."""
+    uploads: Slots
+    """Updates under way, by account."""
+    unsigned: Slots
+    """Updates under way that bear no good signature: files of commitments that are on the chain."""
+    streams: Slots
+    """Event streams, by client."""
     models: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a model file is made, so that it is made once."""
     totals: dict[tuple[int, str], RoundTotals] = field(default_factory=dict)
     """By round and verdicts file, which fixes them: reputations need those of every round, at every request."""
     _policies: dict[int, Policy] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, coordinator: Coordinator, worker: Worker, hub: EventHub) -> Parts:
+        """Put them together, inside the event loop."""
+        settings = coordinator.settings
+        return cls(
+            coordinator,
+            worker,
+            Intake(coordinator),
+            hub,
+            receiving=CapacityLimiter(4 * settings.uploads),
+            checking=CapacityLimiter(settings.uploads),
+            writes=Buckets(settings.account_writes_per_minute / 60, settings.account_burst),
+            uploads=Slots(settings.connections, UPLOADS_PER_ACCOUNT),
+            unsigned=Slots(settings.uploads, settings.uploads),
+            streams=Slots(settings.streams, settings.streams_per_client),
+        )
+
+    def count_write(self, account: str, cost: float = 1) -> None:
+        """Count something that bears an account's signature, and nothing else: nobody pays for a forgery.
+
+        Raises:
+            Problem: 429 `account-rate-limited`.
+        """
+        wait = self.writes.take(account, time.monotonic(), cost)
+        if wait > 0:
+            raise Problem(
+                429,
+                "account-rate-limited",
+                f"There was too much from {account}.",
+                "Wait a little, and send less often.",
+                retryAfter=int(wait) + 1,
+            )
 
     def policy(self, policy_id: int) -> Policy:
         """A policy; they never change, so that each is asked for once."""
@@ -107,6 +162,14 @@ def _address(address: Annotated[str, Path(description="An account's address.", m
     return to_checksum_address(address)
 
 
+async def _stream_slot(request: Request) -> AsyncIterator[None]:
+    parts = _parts(request)
+    client = client_of(request.scope, parts.coordinator.settings)
+    with parts.streams.held(client, "event streams"):
+        yield
+
+
+StreamSlot = Depends(_stream_slot)
 Here = Annotated[Parts, Depends(_parts)]
 Address = Annotated[str, Depends(_address)]
 RoundNumber = Annotated[int, Path(ge=0, le=2**63 - 1, description="Number of a round.")]

@@ -1,16 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every error as an RFC 9457 problem with a stable code, and none with a stack trace."""
+"""Every error as an RFC 9457 problem with a stable code, and none with a stack trace.
+
+What went wrong on our side is told to the log in full, and to the client by an identifier alone: it may name hosts,
+paths and keys of RPC endpoints that are nobody's business.
+"""
 
 from __future__ import annotations
 
 import logging
+import secrets
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from folkmoot.errors import (
     ArtifactError,
@@ -24,7 +32,6 @@ from folkmoot.errors import (
 )
 from folkmoot.logs import fields
 from folkmoot.verdict import Reason
-from server.api.schemas import ProblemView
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +62,52 @@ _BY_CLASS = (
     (StoreError, 503),
 )
 
+_OURS = {
+    500: "Something went wrong in the coordinator.",
+    502: "The chain refused what the coordinator asked of it.",
+    503: "A part of the coordinator is down, its chain, its database or its store; it is tried again.",
+}
+"""What a client is told of a failure on our side."""
+
+RETRY_SECONDS = 5
+"""Seconds after which it may help to ask again where a part is down."""
+
+SHOWN = 200
+"""Characters of a request that an answer repeats."""
+
+
+PROBLEM = {"$ref": "#/components/schemas/ProblemView"}
+"""Schema of a problem, for OpenAPI."""
+
+
+def described(what: str) -> dict[str, Any]:
+    """A problem as an answer, for OpenAPI."""
+    return {"description": what, "content": {MEDIA_TYPE: {"schema": PROBLEM}}}
+
+
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    "default": {"model": ProblemView, "description": "A problem (RFC 9457); `code` says which."}
+    status: described(what)
+    for status, what in (
+        (400, "This is no request that can be read."),
+        (404, "There is no such thing; `code` says what."),
+        (413, "The body is too large."),
+        (422, "A part of the request is not valid."),
+        (429, "Too much at once, or too often; `Retry-After` says when to come again."),
+        (503, "A part is down, or there is too much to do; `Retry-After` says when to come again."),
+    )
 }
 """What every operation may answer with besides success, for OpenAPI."""
+
+WRITES: dict[int | str, dict[str, Any]] = {
+    status: described(what)
+    for status, what in (
+        (403, "The signature is not valid, or not of somebody who may do this."),
+        (408, "The body came too slowly."),
+        (409, "The time for this is over, or it was done in another way."),
+        (502, "The chain refused what the coordinator asked of it."),
+    )
+}
+"""What an operation that writes may answer with besides these."""
 
 
 class Problem(FolkmootError):
@@ -94,46 +143,110 @@ def response(
     return JSONResponse(content, status, headers, media_type=MEDIA_TYPE)
 
 
+def _ours(status: int, code: str, error: BaseException, *, trace: bool) -> JSONResponse:
+    """A failure on our side: all of it to the log, its identifier to the client."""
+    identifier = secrets.token_hex(8)
+    logger.log(
+        logging.ERROR if trace else logging.WARNING,
+        "%s %s: %s",
+        code,
+        identifier,
+        error,
+        exc_info=error if trace else None,
+        extra=fields("request-failed", code=code, status=status, id=identifier),
+    )
+    headers = {"Retry-After": str(RETRY_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return response(
+        status,
+        code,
+        _OURS.get(status, _OURS[500]),
+        f"Please tell the operator: the log says more under {identifier}.",
+        headers=headers,
+        id=identifier,
+    )
+
+
 def install(app: FastAPI) -> None:
     """Turn every error of an application into a problem."""
 
     @app.exception_handler(FolkmootError)
     async def _expected(_request: Request, error: FolkmootError) -> JSONResponse:
         status = status_of(error)
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            logger.warning("%s", error, extra=fields("request-failed", code=error.code, status=status))
-        # The rest of an update that is too long is not read.
-        headers = {"Connection": "close"} if error.code == Reason.WRONG_SIZE else None
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, Problem):
+            return _ours(status, error.code, error, trace=False)
+        retry = error.details.get("retryAfter")
+        headers = {} if retry is None else {"Retry-After": str(retry)}
+        if error.code == Reason.WRONG_SIZE:  # the rest of an update that is too long is not read
+            headers["Connection"] = "close"
         return response(status, error.code, error.message, error.remedy, headers, **error.details)
+
+    @app.exception_handler(SQLAlchemyError)
+    async def _database(_request: Request, error: SQLAlchemyError) -> JSONResponse:
+        return _ours(503, "database", error, trace=True)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         found = [
-            {"where": ".".join(str(part) for part in item["loc"]), "message": item["msg"]}
+            {"where": ".".join(str(part) for part in item["loc"])[:SHOWN], "message": item["msg"][:SHOWN]}
             for item in error.errors()
         ]
         first = found[0] if found else {"where": "request", "message": "it can't be read"}
         detail = f"The request is not valid: {first['where']}: {first['message']}."
-        return response(422, "invalid-request", detail, "See /v1/docs for what is expected.", errors=found)
+        return response(
+            422, "invalid-request", detail, "See /v1/docs for what is expected.", errors=found[:20]
+        )
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
-        codes = {404: "unknown-path", 405: "method-not-allowed", 413: "too-large"}
+        codes = {
+            400: "bad-request",
+            404: "unknown-path",
+            405: "method-not-allowed",
+            408: "too-slow",
+            413: "too-large",
+            416: "range-not-satisfiable",
+        }
+        path = request.url.path[:SHOWN]
         details = {
-            404: f"There is nothing at {request.url.path}.",
-            405: f"{request.method} is not possible for {request.url.path}.",
+            404: f"There is nothing at {path}.",
+            405: f"{request.method[:SHOWN]} is not possible for {path}.",
         }
         status = error.status_code
         code, detail = codes.get(status, "http-error"), details.get(status, str(error.detail))
-        headers = dict(error.headers or {}) | ({"Connection": "close"} if status == 413 else {})
-        return response(status, code, detail, "See /v1/docs.", headers=headers)
+        return response(status, code, detail, "See /v1/docs.", headers=dict(error.headers or {}))
 
-    @app.exception_handler(Exception)
-    async def _defect(_request: Request, _error: Exception) -> JSONResponse:
-        return response(
-            500,
-            "defect",
-            "Something unexpected went wrong.",
-            "Please report it; the log says more.",
-            headers={"Connection": "close"},  # the server drops it after a defect
-        )
+    @app.exception_handler(ClientDisconnect)
+    async def _gone(_request: Request, _error: ClientDisconnect) -> JSONResponse:
+        return response(400, "incomplete", "The connection ended before the request was complete.")
+
+
+class Defects:
+    """Middleware that turns what nobody expected into a problem, and its trace into a line of the log.
+
+    Args:
+        app: What may go wrong.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, and catch."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def sent(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sent)
+        except Exception as error:
+            answer = _ours(500, "defect", error, trace=True)
+            if (
+                not started
+            ):  # else the web server closes the connection in the middle, so that nobody takes it for whole
+                await answer(scope, receive, send)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Taking in updates (docs/protocol.md section 7).
 
-Nothing is believed of a sender. A submission in somebody else's name fails at the signature, at the latest,
-and leaves nothing behind but a line in the list of refusals; so it can't keep the real contributor from being
-heard.
+Nothing is believed of a sender. A submission in somebody else's name fails at the signature, before a byte of its
+file is read, and leaves nothing behind but a line in the list of refusals; so it can't keep the real contributor from
+being heard. Of that list nobody can make a flood: it has lines for accounts that ever staked, in rounds that there are,
+and for each only so many.
 """
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from folkmoot.chain.amounts import format_amount
-from folkmoot.checks import check_arrival, check_base
+from folkmoot.checks import check_bytes, check_claim
 from folkmoot.commitment import Commitment
 from folkmoot.errors import UpdateRefused
 from folkmoot.header import RoundHeader
@@ -26,7 +26,7 @@ from folkmoot.updates import FileUpdate
 from folkmoot.verdict import Reason
 from server.coordinator import Coordinator
 from server.db import events
-from server.db.models import Artifact, Entry, Refusal, Round, Update
+from server.db.models import Artifact, ChainEvent, Entry, Refusal, Round, Update
 from server.rounds import cheating
 from server.rounds import services as rounds
 from server.rounds.kept import commitment_json
@@ -35,6 +35,9 @@ from server.store import Stored, Writer
 
 KEPT_REFUSALS = 10
 """Equal refusals (round, claimed contributor, reason) that are kept: a flood is not worth more."""
+
+KEPT_FORGERIES = 500
+"""Refusals of a round that are kept although they bear no good signature."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Arrival:
     deadline: int
     late: bool
     """Whether it is the file of a commitment that is on the chain or was accepted: no window closes for it."""
+    authenticated: bool
+    """Whether it bears the contributor's signature: always, unless it is late."""
 
 
 class Intake:
@@ -60,15 +65,14 @@ class Intake:
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
-        self._slots = threading.BoundedSemaphore(coordinator.settings.uploads)
         self._policies: dict[int, Policy] = {}
         self._censored: dict[int, str] = {}
 
     def begin(self, number: int, commitment: Commitment, signature: bytes) -> Arrival:
-        """Check what can be checked before any byte of the update is read.
+        """Check what can be checked before any byte of the update is read; the chain is asked last.
 
         Raises:
-            UpdateRefused: `round-unknown`, `round-closed`, `wrong-base` or `round-full`.
+            UpdateRefused: With the code of the first check that fails, up to `round-full`.
         """
         self._censor(number, commitment.contributor)
         with self._coordinator.database.read() as session:
@@ -85,15 +89,21 @@ class Intake:
             session.expunge_all()
         if round_.commit_deadline is None:
             raise AssertionError(f"round {number} is open without a deadline")
-        if not late and self._coordinator.now() >= round_.commit_deadline:
-            raise _closed(round_)
-        header = RoundHeader.decode(round_.header)
-        check_base(commitment, header)
-        policy = self._policy(round_.policy_id)
+        header, policy = RoundHeader.decode(round_.header), self._policy(round_.policy_id)
+        # A commitment that is on the chain needs no signature; its contributor sent it, or the chain checked.
+        claim = None if late else signature
+        check_claim(commitment, claim, header=header, policy=policy, domain=self._coordinator.domain)
+        authenticated = not late or self._signed(commitment, signature)
+        arrival = Arrival(
+            number, commitment, signature, header, policy, round_.commit_deadline, late, authenticated
+        )
         if not late:
+            if self._coordinator.now() >= round_.commit_deadline:
+                raise _closed(round_)
+            self._check_stake(arrival)
             with self._coordinator.database.read() as session:
-                self._check_place(session, round_, commitment.contributor, policy)
-        return Arrival(number, commitment, signature, header, policy, round_.commit_deadline, late)
+                self._is_new(session, arrival)
+        return arrival
 
     @property
     def size(self) -> int:
@@ -109,35 +119,22 @@ class Intake:
         Raises:
             UpdateRefused: With the code of the first check that fails.
         """
-        with self._slots:
-            writer.flush()
-            if writer.size != self.size:
-                raise self.wrong_size(writer.size)
-            try:
-                check_arrival(
-                    FileUpdate(writer.path),
-                    arrival.commitment,
-                    # A commitment that is on the chain needs no signature; its contributor sent it, or the chain
-                    # checked.
-                    None if arrival.late else arrival.signature,
-                    manifest=self._coordinator.manifest,
-                    header=arrival.header,
-                    policy=arrival.policy,
-                    domain=self._coordinator.domain,
-                )
-            except UpdateRefused as refusal:
-                if not cheating.overlooks(self._coordinator.settings.cheat, arrival.round, refusal):
-                    raise
-            if not arrival.late:
-                self._check_stake(arrival)
-            with self._coordinator.database.read() as session:
-                if not self._is_new(session, arrival):
-                    return False
-            stored = writer.keep()
-            try:
-                return self._accept(arrival, stored)
-            except IntegrityError:
-                return self._accept(arrival, stored)  # another one of this contributor came first: look again
+        writer.flush()
+        if writer.size != self.size:
+            raise self.wrong_size(writer.size)
+        try:
+            check_bytes(FileUpdate(writer.path), arrival.commitment, self._coordinator.manifest)
+        except UpdateRefused as refusal:
+            if not cheating.overlooks(self._coordinator.settings.cheat, arrival.round, refusal):
+                raise
+        with self._coordinator.database.read() as session:
+            if not self._is_new(session, arrival):
+                return False
+        stored = writer.keep()
+        try:
+            return self._accept(arrival, stored)
+        except IntegrityError:
+            return self._accept(arrival, stored)  # another one of this contributor came first: look again
 
     def wrong_size(self, size: int) -> UpdateRefused:
         """The refusal of a file that is too short or too long."""
@@ -150,31 +147,33 @@ class Intake:
 
     def write_down(
         self, number: int, commitment: Commitment, signature: bytes, refusal: UpdateRefused
-    ) -> None:
-        """Keep a refusal, with what is known of its author; of many equal ones, the first few."""
-        try:
-            commitment.check_signature(signature, self._coordinator.domain)
-            authenticated = True
-        except UpdateRefused:
-            authenticated = False
+    ) -> bool:
+        """Keep a refusal, with what is known of its author; of many equal ones, the first few.
+
+        Returns:
+            Whether it was kept. It is not for a round that there is not, nor for an account that never staked.
+        """
+        authenticated = self._signed(commitment, signature)
+        with self._coordinator.database.read() as session:
+            if session.get(Round, number) is None or not self._is_known(session, commitment.contributor):
+                return False
         with self._coordinator.database.write("update-refused") as session:
-            equal = select(func.count()).where(
-                Refusal.round == number,
-                Refusal.contributor == commitment.contributor,
-                Refusal.reason == refusal.code,
-                Refusal.authenticated == authenticated,
-            )
-            if (session.scalar(equal) or 0) < KEPT_REFUSALS:
-                rounds.refuse(
-                    session,
-                    number,
-                    commitment.contributor,
-                    refusal.code,
-                    refusal.message,
-                    authenticated=authenticated,
-                )
-            else:
+            same = select(func.count()).where(Refusal.round == number, Refusal.authenticated == authenticated)
+            equal = same.where(Refusal.contributor == commitment.contributor, Refusal.reason == refusal.code)
+            if (session.scalar(equal) or 0) >= KEPT_REFUSALS:
                 self._coordinator.metrics.refused.labels(refusal.code).inc()
+                return False
+            if not authenticated and (session.scalar(same) or 0) >= KEPT_FORGERIES:
+                return False
+            rounds.refuse(
+                session,
+                number,
+                commitment.contributor,
+                refusal.code,
+                refusal.message,
+                authenticated=authenticated,
+            )
+        return True
 
     # Inside.
 
@@ -190,6 +189,18 @@ class Intake:
             raise _refused(
                 Reason.ROUND_FULL, f"Round {number} has no place left.", "Take part in the next round."
             )
+
+    def _signed(self, commitment: Commitment, signature: bytes) -> bool:
+        try:
+            commitment.check_signature(signature, self._coordinator.domain)
+        except UpdateRefused:
+            return False
+        return True
+
+    def _is_known(self, session: Session, account: str) -> bool:
+        """Whether an account ever staked, as far as events are known."""
+        query = select(ChainEvent.id).where(ChainEvent.name == "Staked", ChainEvent.subject == account)
+        return session.scalars(query.limit(1)).first() is not None
 
     def _policy(self, policy_id: int) -> Policy:
         if policy_id not in self._policies:

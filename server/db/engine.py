@@ -21,6 +21,9 @@ from folkmoot.errors import DatabaseError
 from folkmoot.fault_points import fault_point
 
 BUSY_TIMEOUT_SECONDS = 30
+POOL = {"pool_size": 10, "max_overflow": 50}
+"""Connections that stay, and that come when needed: more than the API has threads, so that readers who wait for a slow
+chain can't keep the worker or an update from the database."""
 WRITE_OPTION = "folkmoot_write"
 TOLD = "folkmoot_told"
 """Under this name a session keeps what it will have told once it is committed."""
@@ -48,7 +51,7 @@ def make_engine(url: str) -> Engine:
     try:
         parsed = make_url(normalise_url(url))
         if parsed.get_backend_name() == "sqlite":
-            engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+            engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, **POOL)
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
         else:
@@ -57,8 +60,7 @@ def make_engine(url: str) -> Engine:
                 # A server whose databases are SQL_ASCII would hand out bytes instead of text.
                 connect_args={"client_encoding": "utf8"},
                 pool_pre_ping=True,
-                pool_size=10,
-                max_overflow=10,
+                **POOL,
             )
     except (SQLAlchemyError, ImportError) as exc:
         raise DatabaseError(

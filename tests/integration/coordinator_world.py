@@ -182,7 +182,7 @@ def serving(found: Settings, world: factories.Federation) -> Iterator[Running]:
     coordinator = assemble(found, open_account(found))
     worker = Worker(coordinator)
     listener = listen("127.0.0.1", 0)
-    server = http_server(create_app(coordinator, worker))
+    server = http_server(create_app(coordinator, worker), found)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     worker.start()
     thread.start()

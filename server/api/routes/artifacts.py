@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import time
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
+from anyio import create_task_group
 from eth_account import Account
 from eth_keys.exceptions import BadSignature
 from eth_utils.address import is_address, to_checksum_address
@@ -16,11 +17,15 @@ from eth_utils.exceptions import ValidationError
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import FileResponse, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import MalformedRangeHeader, RangeNotSatisfiable
+from starlette.types import Receive, Scope, Send
 
 from folkmoot.coordinator_api import upload_message
-from folkmoot.errors import ArtifactError
-from server.api.parts import Here, Keccak, Parts, Sha256
-from server.api.problems import Problem
+from folkmoot.errors import ArtifactError, InputError
+from folkmoot.hashing import parse_json
+from server.api.parts import REPORT_COST, Here, Keccak, Parts, Sha256
+from server.api.problems import MEDIA_TYPE, PROBLEM, WRITES, Problem
 from server.api.schemas import StoredView
 from server.coordinator import Coordinator
 from server.db.models import Artifact
@@ -30,16 +35,28 @@ router = APIRouter(tags=["artifacts"])
 
 MAX_SIGNATURE_LIFETIME = 3600
 """Seconds for which a signed request may be good."""
+FILE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file.", "content": {"application/octet-stream": {}, "application/json": {}}},
+    206: {
+        "description": "A range of it.",
+        "content": {"application/octet-stream": {}, "application/json": {}},
+    },
+    304: {"description": "The client has it: `If-None-Match` names it."},
+    416: {"description": "The file has no such range.", "content": {MEDIA_TYPE: {"schema": PROBLEM}}},
+}
+"""What an operation answers with that hands out a file, for OpenAPI."""
 _JSON = {"genesis", "manifest", "verdicts", "artifacts", "report"}
 
 
-@router.get("/v1/artifacts/{sha256}", response_class=FileResponse)
+@router.head("/v1/artifacts/{sha256}", include_in_schema=False)
+@router.get("/v1/artifacts/{sha256}", response_class=FileResponse, responses=FILE)
 def artifact(here: Here, request: Request, sha256: Sha256) -> Response:
     """A file. An update's is a 404 `artifact-embargoed` until the commit window of its round is over."""
     return _public(here, request, sha256)
 
 
-@router.get("/v1/artifacts/by-keccak/{keccak}", response_class=FileResponse)
+@router.head("/v1/artifacts/by-keccak/{keccak}", include_in_schema=False)
+@router.get("/v1/artifacts/by-keccak/{keccak}", response_class=FileResponse, responses=FILE)
 def by_keccak(here: Here, request: Request, keccak: Keccak) -> Response:
     """A genesis, verdicts or artifacts file by its keccak256, which is on the chain."""
     return _public(here, request, here.coordinator.store.by_keccak(keccak.removeprefix("0x")))
@@ -48,6 +65,7 @@ def by_keccak(here: Here, request: Request, keccak: Keccak) -> Response:
 @router.post(
     "/v1/artifacts",
     status_code=201,
+    responses=WRITES,
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -65,23 +83,24 @@ async def upload(
 ) -> StoredView:
     """Publish an evaluation report, signed by an account with stake."""
     body = await request.body()
-    return await run_in_threadpool(_store_report, here.coordinator, body, folkmoot_upload)
+    return await run_in_threadpool(_store_report, here, body, folkmoot_upload)
 
 
-def _store_report(coordinator: Coordinator, body: bytes, proof: str) -> StoredView:
+def _store_report(here: Parts, body: bytes, proof: str) -> StoredView:
+    coordinator = here.coordinator
     try:
-        claim = json.loads(base64.urlsafe_b64decode(proof + "=" * (-len(proof) % 4)))
+        claim = parse_json(base64.urlsafe_b64decode(proof + "=" * (-len(proof) % 4)))
         account, deadline = str(claim["account"]), int(claim["deadline"])
         signature = bytes.fromhex(str(claim["signature"]).removeprefix("0x"))
         if not is_address(account) or not 0 <= deadline < 2**63:
             raise ValueError("account or deadline")
-    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+    except (InputError, ValueError, KeyError, TypeError, OverflowError) as exc:
         message = "The header Folkmoot-Upload is not base64url of {account, deadline, signature}."
         raise Problem(422, "invalid-upload", message, "See docs/architecture.md.") from exc
     check_deadline(deadline)
     try:
-        json.loads(body)
-    except (ValueError, RecursionError) as exc:
+        parse_json(body)
+    except InputError as exc:
         raise Problem(422, "invalid-report", "The report is not JSON.", "Send a JSON document.") from exc
     sha256 = hashlib.sha256(body).hexdigest()
     try:
@@ -98,6 +117,7 @@ def _store_report(coordinator: Coordinator, body: bytes, proof: str) -> StoredVi
         )
     if coordinator.vault.stake_of(signer) == 0:
         raise Problem(403, "no-stake", f"{signer} has no stake.", "Stake with `folkmoot stake`.")
+    here.count_write(signer, REPORT_COST)
     stored = coordinator.store.put(body)
     with coordinator.database.write("report-kept") as session:
         if session.get(Artifact, stored.sha256) is None:
@@ -149,4 +169,44 @@ def file_response(
         return Response(status_code=304, headers=headers)
     media_type = "application/json" if kind in _JSON else "application/octet-stream"
     path = coordinator.store.path(sha256)
-    return FileResponse(path, headers=headers, media_type=media_type, filename=filename)
+    return _FileOrPart(path, headers=headers, media_type=media_type, filename=filename)
+
+
+class _FileOrPart(FileResponse):
+    """A file, or one range of it (RFC 9110 section 14), for as long as the client is there.
+
+    Several ranges at once are no range to us, as the RFC allows: small ones would cost far more than they bring.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        wanted = [value for name, value in scope["headers"] if name == b"range"]
+        if wanted and (len(wanted) > 1 or b"," in wanted[0] or not wanted[0].lower().startswith(b"bytes=")):
+            scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"range"]}
+            wanted = []
+        if wanted:
+            # Starlette answers what it can't satisfy in plain text.
+            status = await run_in_threadpool(self._range_status, wanted[0].decode("latin-1"))
+            if status != 206:
+                size = self.headers.get("content-length", "0")
+                raise HTTPException(416, "The file has no such range.", {"Content-Range": f"bytes */{size}"})
+        async with create_task_group() as group:
+
+            async def leave_with_the_client() -> None:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                group.cancel_scope.cancel()
+
+            group.start_soon(leave_with_the_client)
+            await super().__call__(scope, receive, send)
+            group.cancel_scope.cancel()
+
+    def _range_status(self, wanted: str) -> int:
+        found = Path(self.path).stat()
+        self.stat_result = found
+        self.set_stat_headers(found)
+        try:
+            self._parse_range_header(wanted, found.st_size)
+        except (MalformedRangeHeader, RangeNotSatisfiable):
+            return 416
+        return 206

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Request
 from starlette.concurrency import run_in_threadpool
 
 from server.api.parts import Here, RoundNumber
+from server.api.problems import WRITES
 from server.api.routes.rounds import canary_view, known
 from server.api.schemas import CanaryTakenView, CanaryView, ReleaseRequest
 from server.rounds import probe
@@ -19,6 +20,7 @@ router = APIRouter(tags=["canary"])
 @router.post(
     "/v1/rounds/{round_number}/canary",
     status_code=202,
+    responses=WRITES,
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -43,7 +45,7 @@ async def report(
     return CanaryTakenView(sha256=told.sha256, new=told.new, fell=told.fell)
 
 
-@router.post("/v1/rounds/{round_number}/release", status_code=202)
+@router.post("/v1/rounds/{round_number}/release", status_code=202, responses=WRITES)
 def release(here: Here, round_number: RoundNumber, wish: ReleaseRequest) -> CanaryView:
     """Have a withheld round anchored after all, as the coordinator."""
     probe.release(here.coordinator, round_number, bytes.fromhex(wish.signature[2:]))

@@ -10,14 +10,14 @@ from fastapi import APIRouter, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from server.api.parts import Here
+from server.api.parts import Here, StreamSlot
 from server.db import events
 from server.db.models import LogEntry
 
 router = APIRouter(tags=["events"])
 
 
-@router.get("/v1/events", response_class=EventSourceResponse)
+@router.get("/v1/events", response_class=EventSourceResponse, dependencies=[StreamSlot])
 async def stream(
     here: Here,
     last_event_id: Annotated[

@@ -13,7 +13,7 @@ from folkmoot.state import State
 from server.api.pages import PageWindow
 from server.api.parts import Here, Parts, RoundNumber
 from server.api.problems import Problem
-from server.api.routes.artifacts import file_response
+from server.api.routes.artifacts import FILE, file_response
 from server.api.schemas import Page, VersionView
 from server.chain.indexer import by_name
 from server.coordinator import Coordinator
@@ -37,7 +37,8 @@ def active(here: Here) -> VersionView:
         return _view(here, session, _registered(session, _active(session)))
 
 
-@router.get("/v1/models/active/download", response_class=FileResponse)
+@router.head("/v1/models/active/download", include_in_schema=False)
+@router.get("/v1/models/active/download", response_class=FileResponse, responses=FILE)
 async def download_active(here: Here, request: Request) -> Response:
     """The active version as a safetensors file."""
 
@@ -55,7 +56,8 @@ def model(here: Here, round_number: RoundNumber) -> VersionView:
         return _view(here, session, _registered(session, round_number))
 
 
-@router.get("/v1/models/{round_number}/download", response_class=FileResponse)
+@router.head("/v1/models/{round_number}/download", include_in_schema=False)
+@router.get("/v1/models/{round_number}/download", response_class=FileResponse, responses=FILE)
 async def download(here: Here, request: Request, round_number: RoundNumber) -> Response:
     """A version, or a round's anchored outcome, as a safetensors file: the same bytes for everybody."""
     return await _download(here, request, round_number)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Path
 
 from folkmoot.errors import ContractRefused
 from server.api.pages import PageWindow
@@ -23,7 +25,9 @@ def policies(here: Here, window: PageWindow) -> Page[PolicyView]:
 
 
 @router.get("/v1/policies/{policy_id}")
-def policy(here: Here, policy_id: int) -> PolicyView:
+def policy(
+    here: Here, policy_id: Annotated[int, Path(ge=0, lt=2**32, description="Its number.")]
+) -> PolicyView:
     """One policy."""
     current = here.coordinator.ledger.current_policy()
     if not 1 <= policy_id <= current:
@@ -35,7 +39,7 @@ def policy(here: Here, policy_id: int) -> PolicyView:
 
 
 def _view(here: Parts, number: int, current: int) -> PolicyView:
-    found = here.coordinator.ledger.policy(number)
+    found = here.policy(number)
     return PolicyView(
         id=number,
         current=number == current,

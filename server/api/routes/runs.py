@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
+from typing import Annotated
 
 from eth_account import Account
 from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from folkmoot.coordinator_api import run_message
 from folkmoot.errors import FolkmootError
 from server.api.parts import Here
-from server.api.problems import Problem
+from server.api.problems import WRITES, Problem
 from server.api.routes.artifacts import check_deadline
 from server.api.schemas import RunIdView, RunRequest, RunView
 from server.db import events
@@ -26,8 +27,10 @@ from server.rounds.runs import check_entitled
 
 router = APIRouter(tags=["runs"])
 
+RunIdentifier = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Identifier of a run.")]
 
-@router.post("/v1/runs", status_code=201)
+
+@router.post("/v1/runs", status_code=201, responses=WRITES)
 def start(here: Here, wish: RunRequest) -> RunIdView:
     """Start a run. One at a time; a signature is good once."""
     coordinator = here.coordinator
@@ -108,7 +111,7 @@ def current(here: Here) -> RunView:
 
 
 @router.get("/v1/runs/{run_id}")
-def one(here: Here, run_id: str) -> RunView:
+def one(here: Here, run_id: RunIdentifier) -> RunView:
     """One run."""
     with here.coordinator.database.read() as session:
         run = session.get(Run, run_id)

@@ -8,10 +8,11 @@ import base64
 import binascii
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, Header, Request
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from folkmoot.coordinator_api import commitment_from_wire
@@ -19,7 +20,7 @@ from folkmoot.errors import InputError, UpdateRefused
 from server.api import judged
 from server.api.pages import PageWindow
 from server.api.parts import Address, Here, Parts, RoundNumber
-from server.api.problems import Problem
+from server.api.problems import WRITES, Problem, described
 from server.api.routes.rounds import known
 from server.api.schemas import (
     AcceptedView,
@@ -35,14 +36,15 @@ from server.rounds.steps import PHASES, Step
 
 router = APIRouter(tags=["updates"])
 
-UPLOAD_SECONDS = 600
-"""Time that an update may take to arrive."""
+DRAIN_SECONDS = 30
+"""Seconds for which the file of an update that was refused is read on and thrown away."""
 LISTED_REFUSALS = 500
 
 
 @router.post(
     "/v1/rounds/{round_number}/updates",
     status_code=202,
+    responses=WRITES,
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -61,19 +63,32 @@ async def submit(
 ) -> AcceptedView:
     """Hand in an update. Refusals have the reason codes of docs/protocol.md section 7; again does no harm."""
     commitment, signature = commitment_from_wire(_base64url(folkmoot_commitment))
+    account, intake = commitment.contributor, here.intake
     try:
         try:
             if commitment.round != round_number:
                 message = f"The commitment is for round {commitment.round}, not {round_number}."
                 raise UpdateRefused(message, remedy="Send it to its own round.", code="round-unknown")
-            arrival = await run_in_threadpool(here.intake.begin, round_number, commitment, signature)
+            arrival = await to_thread.run_sync(
+                intake.begin, round_number, commitment, signature, limiter=here.receiving
+            )
+            if arrival.authenticated:
+                here.count_write(account)
+            declared = request.headers.get("content-length", "")
+            if declared.isdecimal() and int(declared) != intake.size:
+                raise intake.wrong_size(int(declared))
         except UpdateRefused:
-            await _drain(request, here.intake.size)
+            await _drain(request, intake.size)
             raise
-        new = await _receive(request, here, arrival)
+        slots, holder = (here.uploads, account) if arrival.authenticated else (here.unsigned, "")
+        with slots.held(holder, "updates"):
+            new = await _receive(request, here, arrival)
     except UpdateRefused as refusal:
-        await run_in_threadpool(here.intake.write_down, round_number, commitment, signature, refusal)
-        here.worker.wake()
+        kept = await to_thread.run_sync(
+            intake.write_down, round_number, commitment, signature, refusal, limiter=here.receiving
+        )
+        if kept:
+            here.worker.wake()
         raise
     here.worker.wake()
     return AcceptedView(new=new)
@@ -83,28 +98,27 @@ async def _receive(request: Request, here: Parts, arrival: Arrival) -> bool:
     intake = here.intake
     with here.coordinator.store.writer() as writer:
         try:
-            async with asyncio.timeout(UPLOAD_SECONDS):
-                async for chunk in request.stream():
-                    if writer.size + len(chunk) > intake.size:
-                        raise intake.wrong_size(intake.size + 1)
-                    writer.write(chunk)
+            async for chunk in request.stream():
+                if writer.size + len(chunk) > intake.size:
+                    raise intake.wrong_size(intake.size + 1)
+                writer.write(chunk)
         except ClientDisconnect as exc:
             raise Problem(400, "incomplete", "The connection ended before the update was complete.") from exc
-        except TimeoutError as exc:
-            raise Problem(408, "too-slow", f"The update took more than {UPLOAD_SECONDS} seconds.") from exc
-        return await run_in_threadpool(intake.finish, arrival, writer)
+        return await to_thread.run_sync(intake.finish, arrival, writer, limiter=here.checking)
 
 
 async def _drain(request: Request, limit: int) -> None:
     """Read on a little, so that a client that is still sending gets to read the refusal."""
+    if request.headers.get("expect", "").lower() == "100-continue":
+        return  # it has sent nothing yet, and waits for an answer
     seen = 0
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DRAIN_SECONDS):
             async for chunk in request.stream():
                 seen += len(chunk)
                 if seen > limit:
                     return
-    except (ClientDisconnect, TimeoutError):
+    except (ClientDisconnect, HTTPException, TimeoutError):
         return
 
 
@@ -146,7 +160,10 @@ def update(here: Here, round_number: RoundNumber, address: Address) -> UpdateDet
         return UpdateDetailView(**view.model_dump(), refusals=[refusal_view(refusal) for refusal in refusals])
 
 
-@router.get("/v1/rounds/{round_number}/updates/{address}/verdict")
+@router.get(
+    "/v1/rounds/{round_number}/updates/{address}/verdict",
+    responses={409: described("The round has no verdicts, or none yet.")},
+)
 def verdict(here: Here, round_number: RoundNumber, address: Address) -> VerdictView:
     """Why one contributor's entry got its weight and its pay; 404 or 409 with the reason where there is no verdict."""
     with here.coordinator.database.read() as session:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import contextlib
+import resource
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +11,7 @@ from hypothesis import strategies as st
 
 from folkmoot import acceleration
 from folkmoot.errors import InputError
-from folkmoot.hashing import canonical_json, keccak, keccak_rows, parse_canonical_json, sha256_hex
+from folkmoot.hashing import canonical_json, keccak, keccak_rows, parse_canonical_json, parse_json, sha256_hex
 
 
 def nested(depth: int) -> list[object]:
@@ -105,3 +108,14 @@ def test_parse_refuses_a_bomb_of_brackets() -> None:
             parse_canonical_json(text)
     assert parse_canonical_json(b"[" * 64 + b"]" * 64)
     assert parse_canonical_json(b'["' + b"[" * 200 + b'\\"{"]') == ["[" * 200 + '"{']
+
+
+@pytest.mark.parametrize(
+    "text", ['"' + "x" * 2**22 + '"', '"' + "\\n" * 2**21 + '"', '"' + '\\"' * 2**20, '"\\']
+)
+def test_long_strings_cost_little_memory_and_time(text: str) -> None:
+    data = text.encode()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with contextlib.suppress(InputError):
+        parse_json(data)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024, "KiB"
