@@ -46,6 +46,7 @@ COORDINATOR_WRITES: dict[str, str] = {
     "finalize-queued": "the transaction that makes a round final",
     "finalize-refused": "the round waits again for its final word",
     "final-seen": "somebody else made the round final",
+    "final-lost": "a reorg took the final word: the round waits for another one",
     "settle-queued": "the transaction that credits the rewards",
     "settle-again": "a settlement that was refused, once more",
     "round-settled": "the round is settled",

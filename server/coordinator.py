@@ -15,7 +15,7 @@ from eth_account.signers.local import LocalAccount
 from folkmoot import keystore
 from folkmoot.chain.client import check_deployment
 from folkmoot.chain.deployment import Deployment
-from folkmoot.chain.rpc import LedgerReader, Rpc, VaultReader
+from folkmoot.chain.rpc import LedgerReader, RoundView, Rpc, VaultReader
 from folkmoot.commitment import Domain
 from folkmoot.errors import ArtifactError, InputError, LocalError
 from folkmoot.genesis import Genesis
@@ -55,6 +55,25 @@ class Coordinator:
     def now(self) -> int:
         """The chain's time."""
         return self.node.now(self.deployment.chain_id)
+
+    def settled_round(self, number: int) -> RoundView:
+        """A round as no reorg changes it any more: at the newest block that has its confirmations.
+
+        On a local Anvil the newest block counts. An endpoint must know states that many blocks back; full nodes know
+        128.
+
+        Raises:
+            RpcError: The chain gave no answer.
+        """
+        return self.ledger.round(number, None if self.local else self.settled_block())
+
+    def settled_block(self) -> int:
+        """Number of the newest block that has its confirmations, its own included.
+
+        Raises:
+            RpcError: The chain gave no answer.
+        """
+        return max(0, self.node.latest().number - self.confirmations + 1)
 
     @property
     def local(self) -> bool:

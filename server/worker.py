@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from folkmoot.errors import FolkmootError
@@ -77,12 +78,37 @@ class Worker:
     def step(self) -> bool:
         """Look once at everything; whether looking again at once makes sense.
 
+        Each part has its turn, whatever becomes of the others: they meet only in the database, and a demand must be
+        answered in time even where the chain takes no transaction of another kind.
+
         Raises:
-            ChainError: The chain gave no answer.
+            FolkmootError: A part could not do its work, e.g. because the chain gave no answer: the first that it was.
         """
-        changed = self._outbox.tick()
+        changed, failures = False, []
+        parts: tuple[Callable[[], bool], ...] = (self._outbox.tick, self._index, self._engine.tick)
+        for part in parts:
+            if self._stop.is_set():
+                break
+            try:
+                changed |= part()
+            except Exception as exc:
+                failures.append(exc)
+        for later in failures[1:]:
+            if str(later) != str(failures[0]):
+                logger.warning("%s", later, extra=fields("look-failed"))
+        if failures:
+            raise failures[0]
+        return changed
+
+    def _index(self) -> bool:
         self.status.indexed_block = self._indexer.poll()
-        return self._engine.tick() or changed
+        return False
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the operator should know, though the work goes on; each a sentence."""
+        found = (*self._outbox.warnings, self._outbox.deep_reorg, self._indexer.warning)
+        return [warning for warning in found if warning]
 
     def _run(self) -> None:
         pause = self.coordinator.settings.poll_interval

@@ -69,6 +69,8 @@ class HealthView(View):
     """Account of this coordinator."""
     error: str | None
     """What went wrong in the last step."""
+    warnings: list[str]
+    """What the operator should know though the work goes on: fees at their ceiling, a deep reorg, a node that lags."""
     version: str
     """Release of the software."""
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keeps the events of the federation's contracts, on the chain that is canonical now.
 
-After every batch it remembers the last block's hash. When the chain no longer has that hash, events above the
-newest block that both agree on are dropped and read again.
+After every batch it remembers the last block's hash. When the chain has another one there, events above the
+newest block that both agree on are dropped and read again. That a node does not have a block proves no reorg: it may
+lag, or be one of several behind one address. Then what is known stays for a while.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,17 +34,27 @@ BATCH_BLOCKS = 2_000
 REMEMBERED_BLOCKS = 256
 """Ends of batches that are kept to find where a reorg began."""
 
+BEHIND_SECONDS = 300.0
+"""For how long a node may lack blocks that were read, with no sign of a reorg, before their events are dropped. By
+this machine's stopwatch: a chain that stands still has no time. Nothing is lost for good: they are read again."""
+
 _SUBJECTS = ("round", "version", "proposalId", "policyId", "account", "demand")
 SUPPORT = ("against", "for", "abstain")
 
 
 class Indexer:
-    """Reads events into the database."""
+    """Reads events into the database.
+
+    Attributes:
+        warning: Why nothing is read now, a sentence for the operator; none if all is well.
+    """
 
     def __init__(self, database: Database, node: Node, deployment: Deployment) -> None:
         self._database = database
         self._node = node
         self._deployment = deployment
+        self.warning: str | None = None
+        self._behind_since: float | None = None
         self._roles = {getattr(deployment, role).lower(): role for role in CONTRACTS}
 
     def poll(self) -> int:
@@ -65,15 +77,22 @@ class Indexer:
 
     def _rewind(self) -> int:
         """Drop what a reorg took away; return the last block whose events are known."""
-        with self._database.read() as session:
-            known = list(session.scalars(select(ChainBlock).order_by(ChainBlock.number.desc())))
-        common = self._deployment.block - 1
-        for block in known:
-            found = self._node.block(block.number)
-            if found is not None and found.hash == block.hash:
-                common = block.number
+        known = self._known()
+        common, lacking, reorganised = self._deployment.block - 1, 0, False
+        for number, block_hash in known:
+            found = self._node.block(number)
+            if found is None:
+                lacking += 1
+            elif found.hash != block_hash:
+                reorganised = True
+            else:
+                common = number
                 break
-        if known and known[0].number > common:
+        if lacking and not reorganised and self._may_lag(known[0][0], common):
+            return known[0][0]
+        if not lacking:
+            self._behind_since = self.warning = None
+        if known and known[0][0] > common:
             logger.warning(
                 "the chain was reorganised: reading again from block %d",
                 common + 1,
@@ -83,6 +102,33 @@ class Indexer:
                 session.execute(delete(ChainEvent).where(ChainEvent.block_number > common))
                 session.execute(delete(ChainBlock).where(ChainBlock.number > common))
         return common
+
+    def _known(self) -> list[tuple[int, str]]:
+        """Numbers and hashes of blocks as they were read, the newest first."""
+        with self._database.read() as session:
+            blocks = {block.number: block.hash for block in session.scalars(select(ChainBlock))}
+            query = select(ChainEvent.block_number, ChainEvent.block_hash).distinct()
+            oldest = min(blocks, default=0)
+            for number, block_hash in session.execute(query.where(ChainEvent.block_number >= oldest)):
+                blocks.setdefault(number, block_hash)
+        return sorted(blocks.items(), reverse=True)
+
+    def _may_lag(self, newest: int, common: int) -> bool:
+        """Whether a node that lacks blocks still gets time to show them."""
+        now = time.monotonic()
+        if self._behind_since is None:
+            self._behind_since = now
+        if now - self._behind_since >= BEHIND_SECONDS:
+            self.warning = None
+            return False
+        warning = (
+            f"The RPC endpoint had block {newest} and has it no longer, and shows no other one in its place: it lags, "
+            f"or a reorg is under way. Events above block {common} are kept for now."
+        )
+        if self.warning is None:
+            logger.warning("%s", warning, extra=fields("node-behind", block=newest))
+        self.warning = warning
+        return True
 
     def _read(self, first: int, last: int) -> bool:
         end = self._node.block(last)

@@ -13,7 +13,7 @@ from server.chain import outbox
 from server.chain.indexer import by_name
 from server.coordinator import Coordinator
 from server.db import events
-from server.db.models import Entry, Round
+from server.db.models import Entry, Round, Transaction
 from server.rounds import services
 from server.rounds.answers import open_demands
 from server.rounds.cheating import lies_in
@@ -96,14 +96,12 @@ class ChallengeWindow(Phase):
         if transaction is not None and transaction.state not in ("confirmed", "failed"):
             return False
         if not view.settled:
-            if transaction is not None and transaction.state == "failed":
-                if transaction.gas_used is None:  # nothing was lost by trying
-                    with self._database.write("settle-again") as session:
-                        outbox.enqueue(
-                            session, transaction.purpose, round_.number, transaction.to, transaction.data
-                        )
-                self._note(round_, (transaction.error or {}).get("message", ""))
+            if transaction is None or transaction.state == "failed":
+                self._settle_again(round_, view, transaction)
             return False
+        ours = transaction is not None and transaction.state == "confirmed"
+        if not ours and not self._coordinator.settled_round(round_.number).settled:
+            return False  # a stranger's transaction, which a reorg may take yet
         with self._database.write("round-settled") as session:
             credited = by_name(session, "RewardCredited", str(round_.number))
             amounts = {event.arguments["contributor"]: str(event.arguments["amount"]) for event in credited}
@@ -116,3 +114,15 @@ class ChallengeWindow(Phase):
             }
             events.append(session, "rewards-settled", data, key=f"rewards-settled:{round_.number}")
         return True
+
+    def _settle_again(self, round_: Round, view: RoundView, transaction: Transaction | None) -> None:
+        """What was refused is tried again; if a reorg took a stranger's final word, that comes first."""
+        if view.phase is not ChainPhase.FINAL:
+            self._step("final-lost", round_, Step.ANCHORED)
+            return
+        if transaction is None:
+            return
+        if transaction.gas_used is None:  # nothing was lost by trying
+            with self._database.write("settle-again") as session:
+                outbox.enqueue(session, transaction.purpose, round_.number, transaction.to, transaction.data)
+        self._note(round_, (transaction.error or {}).get("message", ""))

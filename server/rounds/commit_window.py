@@ -60,8 +60,13 @@ class CommitWindow(Phase):
         changed = self._tell_committed(round_, batches)
         under_way = any(batch.state != "confirmed" for batch in batches)
         with self._database.read() as session:
-            pending = [update for update in services.accepted(session, round_.number) if update.batch is None]
             on_chain = {commitment.contributor for commitment, _ in services.recorded(session, round_)}
+            pending = [
+                update
+                for update in services.accepted(session, round_.number)
+                # A reorg may take the contributor's own transaction; then ours takes its place.
+                if update.batch is None or (update.batch == "own" and update.contributor not in on_chain)
+            ]
             everyone = len(services.answered(session, round_, forgeable=False)) >= max(1, round_.expect)
             hastened = len(services.answered(session, round_, forgeable=True)) >= max(1, round_.expect)
             session.expunge_all()
@@ -91,8 +96,7 @@ class CommitWindow(Phase):
         """Whether the chain is past a time even without its newest blocks, which a reorg may take."""
         if self._coordinator.local:
             return True
-        node = self._coordinator.node
-        block = node.block(max(0, node.latest().number - self._coordinator.confirmations + 1))
+        block = self._coordinator.node.block(self._coordinator.settled_block())
         return block is not None and block.timestamp >= deadline
 
     def _batches(self, number: int) -> list[Transaction]:

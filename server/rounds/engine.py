@@ -33,6 +33,9 @@ from server.rounds.probe import Probe
 from server.rounds.runs import Runs
 from server.rounds.steps import Step
 
+_ENDS = {Phase.SLASHED: Step.SLASHED, Phase.CANCELLED: Step.CANCELLED}
+"""Phases in which the chain has ended a round, and the step that follows."""
+
 
 class Engine:
     """Leads the rounds of one coordinator; each phase has a module of its own.
@@ -44,6 +47,7 @@ class Engine:
     """
 
     def __init__(self, coordinator: Coordinator, wake: Callable[[], None] = lambda: None) -> None:
+        self._coordinator = coordinator
         self._database = coordinator.database
         self._ledger = coordinator.ledger
         self._opening = Opening(coordinator)
@@ -86,10 +90,12 @@ class Engine:
         if step is Step.OPENING:
             return self._opening.open(round_)
         view = self._ledger.round(number)
-        if view.phase is Phase.SLASHED:
-            return self._ending.end(round_, Step.SLASHED)
-        if view.phase is Phase.CANCELLED:
-            return self._ending.end(round_, Step.CANCELLED)
+        if view.phase in _ENDS:
+            if self._coordinator.settled_round(number).phase is not view.phase:
+                return (
+                    False  # a reorg may take it yet, and a round that was ended here is not looked at again
+                )
+            return self._ending.end(round_, _ENDS[view.phase])
         match step:
             case Step.COLLECTING:
                 return self._commit_window.collect(round_, view)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from folkmoot.chain.amounts import format_amount
-from folkmoot.errors import FolkmootError
+from folkmoot.errors import FolkmootError, RpcError
 from folkmoot.policy import Policy
 from server.chain import outbox
 from server.chain.calls import encode_call
@@ -38,9 +38,9 @@ class Runs(Phase):
             return True
         try:
             return self._plan(run)
+        except RpcError:
+            raise  # whatever an endpoint answers says nothing about the run
         except FolkmootError as exc:
-            if exc.code in ("rpc-unreachable", "rpc-error"):
-                raise
             with self._database.write("run-failed") as session:
                 services.fail_run(session, session.get_one(Run, run.id), str(exc))
             return True

@@ -44,5 +44,6 @@ def health(here: Here, response: Response) -> HealthView:
         chain_time=now,
         coordinator=coordinator.account.address,
         error=status.error or (str(store) if store else None),
+        warnings=here.worker.warnings,
         version=version("folkmoot"),
     )

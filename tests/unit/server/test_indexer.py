@@ -79,6 +79,53 @@ def test_reorg_drops_what_is_gone_and_tells_nothing_twice(database: Database) ->
     assert told(database) == ["version-activated"] * 2
 
 
+def two_versions(database: Database) -> tuple[ScriptedNode, Indexer]:
+    """A chain of three blocks that were read, with an event in each but the first."""
+    node = ScriptedNode()
+    indexer = Indexer(database, node, DEPLOYMENT)
+    for version in (1, 2):
+        node.mine()
+        node.logs_of[node.blocks[-1][0]] = [activated(version)]
+        indexer.poll()
+    return node, indexer
+
+
+def test_a_head_that_went_back_drops_nothing(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    node, indexer = two_versions(database)
+    newest = node.blocks.pop()
+    for _ in range(3):
+        assert indexer.poll() == 2
+    assert versions(database) == [1, 2]
+    assert indexer.warning is not None
+    assert "block 2" in indexer.warning
+    assert len([record for record in caplog.records if "no longer" in record.message]) == 1
+    node.blocks.append(newest)
+    node.mine()
+    assert indexer.poll() == 3
+    assert (versions(database), indexer.warning) == ([1, 2], None)
+
+
+def test_another_block_below_a_lower_head_is_a_reorg_at_once(database: Database) -> None:
+    node, indexer = two_versions(database)
+    node.reorganise(2)
+    node.mine()
+    assert indexer.poll() == 1
+    assert versions(database) == []
+    assert indexer.warning is None
+
+
+def test_a_node_that_stays_behind_is_believed_after_a_while(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, indexer = two_versions(database)
+    node.blocks.pop()
+    assert indexer.poll() == 2
+    monkeypatch.setattr("server.chain.indexer.BEHIND_SECONDS", 0.0)
+    assert indexer.poll() == 1
+    assert versions(database) == [1]
+    assert indexer.warning is None
+
+
 def test_chain_that_changes_while_it_is_read_is_read_again(database: Database) -> None:
     node = ScriptedNode()
     indexer = Indexer(database, node, DEPLOYMENT)

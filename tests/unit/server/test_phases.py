@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What rounds do when the chain takes back what it said, or an endpoint answers from an older block.
+
+The ledger is a script: what it says of a round at the newest block, and what at the confirmed depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from folkmoot.chain.deployment import CONTRACTS, Deployment
+from folkmoot.chain.rpc import Phase, RoundView
+from folkmoot.commitment import Commitment, Domain
+from folkmoot.errors import ContractRefused, RpcError
+from server.chain import outbox
+from server.coordinator import Coordinator
+from server.db import schema
+from server.db.engine import Database
+from server.db.models import ChainEvent, Round, Run, Transaction, Update
+from server.rounds.engine import Engine
+from server.rounds.kept import commitment_json
+from server.rounds.steps import Step
+from server.settings import Settings
+from server.worker import Worker
+from tests.unit.server.scripted_node import ACCOUNT, ScriptedNode
+
+ADDRESSES = {name: "0x" + f"{number:02x}" * 20 for number, name in enumerate(CONTRACTS, 1)}
+DEPLOYMENT = Deployment(chain_id=1, block=1, genesis_hash="0x" + "00" * 32, **ADDRESSES)
+HEADER = b"\x05" * 32
+ADA = "0x" + "77" * 20
+DEADLINE = 1_000
+VIEW = RoundView(
+    policy=1,
+    phase=Phase.OPEN,
+    entries=0,
+    opened_at=100,
+    commit_deadline=DEADLINE,
+    anchor_deadline=2_000,
+    challenge_deadline=3_000,
+    coordinator=ACCOUNT.address,
+    base=0,
+    settled=False,
+    header_hash=HEADER,
+    entries_hash=bytes(32),
+    state_root=bytes(32),
+    anchor_hash=bytes(32),
+)
+NOTHING = replace(VIEW, phase=Phase.NONE, opened_at=0, commit_deadline=0, header_hash=bytes(32))
+
+
+class _Node(ScriptedNode):
+    def now(self, _chain_id: int) -> int:
+        return self.latest().timestamp
+
+
+@dataclass
+class _Ledger:
+    """A ledger with one round."""
+
+    newest: RoundView = VIEW
+    deep: RoundView = VIEW
+    asked: int | None = None
+    """Block at which it was asked last, if not the newest."""
+    failure: Exception | None = None
+
+    def round(self, _number: int, block: int | None = None) -> RoundView:
+        if block is None:
+            return self.newest
+        self.asked = block
+        return self.deep
+
+    def next_round(self) -> int:
+        if self.failure is not None:
+            raise self.failure
+        raise AssertionError("not part of the script")
+
+
+@dataclass
+class _Scene:
+    database: Database
+    node: _Node
+    ledger: _Ledger
+    coordinator: Coordinator
+
+    def tick(self) -> bool:
+        engine = Engine(self.coordinator)
+        try:
+            return engine.tick()
+        finally:
+            engine.close()
+
+    def round(self) -> Round:
+        with self.database.read() as session:
+            found = session.get_one(Round, 1)
+            session.expunge_all()
+            return found
+
+    def transaction(self, purpose: str) -> Transaction | None:
+        with self.database.read() as session:
+            found = outbox.find(session, purpose)
+            session.expunge_all()
+            return found
+
+    def add(self, *rows: Any) -> None:
+        with self.database.write() as session:
+            for row in rows:
+                session.add(row)
+                session.flush()
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[_Scene]:
+    database = Database.open(f"sqlite:///{tmp_path / 'test.sqlite3'}")
+    schema.upgrade(database.engine)
+    node, ledger = _Node(), _Ledger()
+    coordinator = Coordinator(
+        settings=Settings(home=tmp_path, rpc_url="http://node.invalid", keystore=Path("key.json")),
+        deployment=DEPLOYMENT,
+        domain=Domain(1, ADDRESSES["ledger"]),
+        database=database,
+        store=cast(Any, None),
+        node=cast(Any, node),
+        ledger=cast(Any, ledger),
+        vault=cast(Any, None),
+        account=ACCOUNT,
+        genesis=cast(Any, None),
+        manifest=cast(Any, None),
+        confirmations=3,
+    )
+    for _ in range(9):
+        node.mine()
+    yield _Scene(database, node, ledger, coordinator)
+    database.close()
+
+
+def round_at(step: Step, **values: Any) -> Round:
+    hashes = ("base_state_root", "base_momentum_root")
+    return Round(
+        **{
+            "number": 1,
+            "step": step,
+            "policy_id": 1,
+            "base": 0,
+            "base_state_sha256": "00" * 32,
+            "header": b"",
+            "header_hash": "0x" + HEADER.hex(),
+            "exponents": [],
+            "opened_at": 100,
+            "commit_deadline": DEADLINE,
+            "challenge_deadline": VIEW.challenge_deadline,
+            "recomputed": 0,
+            **dict.fromkeys(hashes, "0x" + "00" * 32),
+            **values,
+        }
+    )
+
+
+def transaction(purpose: str, state: str, **values: Any) -> Transaction:
+    created = datetime.now(UTC)
+    to = DEPLOYMENT.ledger
+    return Transaction(
+        purpose=purpose, state=state, round=1, to=to, data=b"", created_at=created, attempts=1, **values
+    )
+
+
+def run() -> Run:
+    created = datetime.now(UTC)
+    return Run(id="run", state="running", rounds=2, expect=1, created_at=created, signature="0x")
+
+
+def run_state(scene: _Scene) -> str:
+    with scene.database.read() as session:
+        return session.get_one(Run, "run").state
+
+
+def test_an_opening_waits_for_an_endpoint_that_lags(scene: _Scene) -> None:
+    scene.add(round_at(Step.OPENING, commit_deadline=None), transaction("open:1", "confirmed"))
+    scene.ledger.newest = NOTHING
+    assert not scene.tick()
+    assert (scene.round().step, scene.round().commit_deadline) == (Step.OPENING, None)
+    scene.ledger.newest = VIEW
+    assert scene.tick()
+    assert (scene.round().step, scene.round().commit_deadline) == (Step.COLLECTING, DEADLINE)
+
+
+@pytest.mark.parametrize("code", ["rpc-unreachable", "rpc-error", "wrong-contract"])
+def test_no_answer_of_an_endpoint_ends_a_run(scene: _Scene, code: str) -> None:
+    scene.add(run())
+    scene.ledger.failure = RpcError("It answers nonsense.", code=code)
+    with pytest.raises(RpcError):
+        scene.tick()
+    assert run_state(scene) == "running"
+    scene.ledger.failure = ContractRefused("The contract says no.")
+    assert scene.tick()
+    assert run_state(scene) == "failed"
+
+
+@pytest.mark.parametrize("phase", [Phase.SLASHED, Phase.CANCELLED])
+def test_a_round_ends_when_no_reorg_can_take_its_end(scene: _Scene, phase: Phase) -> None:
+    scene.add(round_at(Step.ANCHORED))
+    scene.ledger.newest = replace(VIEW, phase=phase)
+    scene.ledger.deep = replace(VIEW, phase=Phase.ANCHORED)
+    assert not scene.tick()
+    assert scene.round().step == Step.ANCHORED
+    assert scene.ledger.asked == 7, "three confirmations, that of block 9 included"
+    scene.ledger.deep = scene.ledger.newest
+    assert scene.tick()
+    assert scene.round().step == phase.name.lower()
+
+
+def test_a_final_word_that_a_reorg_took_is_said_again(scene: _Scene) -> None:
+    """A stranger's `finalize` came first; our `settle` was refused once a reorg had taken it."""
+    scene.node.step = 1_000
+    scene.add(round_at(Step.SETTLING), transaction("settle:1", "failed", error={"message": "Not final."}))
+    scene.ledger.newest = replace(VIEW, phase=Phase.ANCHORED)
+    scene.tick()
+    assert scene.round().step == Step.ANCHORED
+    scene.ledger.newest = replace(VIEW, phase=Phase.ANCHORED, challenge_deadline=3_000, base=1)
+    scene.tick()
+    assert scene.round().step == Step.ANCHORED, "its base is not final"
+    scene.ledger.newest = replace(VIEW, phase=Phase.FINAL)
+    scene.tick()
+    assert scene.round().step == Step.FINALIZING
+
+
+def test_a_strangers_settlement_counts_at_depth(scene: _Scene) -> None:
+    final = replace(VIEW, phase=Phase.FINAL)
+    scene.add(
+        round_at(Step.SETTLING), transaction("settle:1", "failed", gas_used=1, error={"message": "Done."})
+    )
+    scene.ledger.newest, scene.ledger.deep = replace(final, settled=True), final
+    assert not scene.tick()
+    assert scene.round().step == Step.SETTLING
+    scene.ledger.deep = scene.ledger.newest
+    assert scene.tick()
+    assert scene.round().step == Step.SETTLED
+
+
+def test_a_contributors_own_transaction_that_a_reorg_took_is_replaced_by_ours(scene: _Scene) -> None:
+    commitment = Commitment(ADA, 1, bytes(32), b"\x02" * 32, 10, 20)
+    update = Update(
+        round=1,
+        contributor=commitment.contributor,
+        commitment=commitment_json(commitment),
+        commitment_hash="0x" + commitment.struct_hash.hex(),
+        signature="0x" + "11" * 65,
+        sha256="00" * 32,
+        size=1,
+        received_at=datetime.now(UTC),
+    )
+    recorded = ChainEvent(
+        block_number=9,
+        block_hash=scene.node.blocks[9][0],
+        log_index=0,
+        transaction_hash="0x" + "11" * 32,
+        name="UpdateCommitted",
+        subject="1",
+        arguments={
+            "contributor": ADA,
+            "updateRoot": "0x" + commitment.update_root.hex(),
+            "sumSquares": "10",
+            "numExamples": 20,
+            "bundleHash": "0x" + "00" * 32,
+        },
+    )
+    scene.add(round_at(Step.COLLECTING, expect=1), update, recorded)
+    scene.tick()
+    assert _batch(scene) == "own"
+    assert not scene.tick()
+    with scene.database.write() as session:
+        session.delete(session.get_one(ChainEvent, 1))
+    assert scene.tick()
+    purpose = _batch(scene)
+    assert purpose is not None
+    sent = scene.transaction(purpose)
+    assert sent is not None
+    assert sent.state == "queued"
+
+
+def _batch(scene: _Scene) -> str | None:
+    with scene.database.read() as session:
+        return session.get_one(Update, 1).batch
+
+
+def test_each_part_of_the_worker_has_its_turn(scene: _Scene) -> None:
+    """A node that takes no transaction keeps neither events nor rounds waiting."""
+    scene.add(round_at(Step.OPENING), transaction("open:1", "confirmed"), transaction("else", "queued"))
+    worker = Worker(scene.coordinator)
+
+    def refuse(method: str) -> None:
+        if method == "estimate":
+            raise RpcError("No estimates here.")
+
+    scene.node.before_answer = refuse
+    try:
+        with pytest.raises(RpcError, match="No estimates here"):
+            worker.step()
+    finally:
+        worker.stop()
+    assert worker.status.indexed_block == 9
+    assert scene.round().step == Step.COLLECTING
