@@ -18,6 +18,7 @@ from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.rpc import Phase, RoundView
 from folkmoot.commitment import Commitment, Domain
 from folkmoot.errors import ContractRefused, RpcError
+from folkmoot.policy import Policy
 from server.chain import outbox
 from server.coordinator import Coordinator
 from server.db import schema
@@ -28,6 +29,7 @@ from server.rounds.kept import commitment_json
 from server.rounds.steps import Step
 from server.settings import Settings
 from server.worker import Worker
+from tests import factories
 from tests.unit.server.scripted_node import ACCOUNT, ScriptedNode
 
 ADDRESSES = {name: "0x" + f"{number:02x}" * 20 for number, name in enumerate(CONTRACTS, 1)}
@@ -74,6 +76,9 @@ class _Ledger:
             return self.newest
         self.asked = block
         return self.deep
+
+    def policy(self, _number: int) -> Policy:
+        return factories.policy()
 
     def next_round(self) -> int:
         if self.failure is not None:
