@@ -100,6 +100,7 @@ def test_reads_describe_the_federation(here: Running) -> None:
     assert api.artifact(made.state) == state.to_bytes()
     assert list(api.items("/v1/proposals")) == list(api.items("/v1/rounds")) == []
     assert api.health()["chainLag"] == 0
+    assert api.health()["warnings"] == []
     answer = api._client().get("/v1/health", headers={"Origin": "https://elsewhere.example"})
     assert answer.headers["access-control-allow-origin"] == "*"
     assert "folkmoot_indexed_block" in api._client().get("/metrics").text

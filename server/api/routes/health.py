@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from importlib.metadata import version
 
@@ -13,8 +14,34 @@ from sqlalchemy.exc import SQLAlchemyError
 from folkmoot.errors import ChainError
 from server.api.parts import Here
 from server.api.schemas import HealthView
+from server.chain.node import Block
 
 router = APIRouter(tags=["health"])
+
+CLOCK_AHEAD_SECONDS = 60
+"""How far the newest block may be ahead of this machine's clock: nodes take no block from far in the future."""
+CLOCK_BEHIND_SECONDS = 900
+"""How old the newest block may be: chains make one every few seconds."""
+
+
+def clock_warning(now: float, newest: Block) -> str | None:
+    """Say that this machine's clock and the chain's are too far apart, if they are.
+
+    Args:
+        now: Unix time of this machine.
+        newest: The chain's newest block.
+    """
+    apart = newest.timestamp - now
+    if -CLOCK_BEHIND_SECONDS <= apart <= CLOCK_AHEAD_SECONDS:
+        return None
+    if apart > 0:
+        cause = "this machine's clock is slow: set it by NTP"
+    else:
+        cause = "this machine's clock is fast, or the endpoint stands still: compare it with another one"
+    return (
+        f"Block {newest.number} is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} this machine's clock; "
+        f"{cause}. Rounds go by the chain's time; signed requests are refused by this machine's."
+    )
 
 
 @router.get("/v1/health", responses={503: {"model": HealthView, "description": "A part is down."}})
@@ -22,8 +49,12 @@ def health(here: Here, response: Response) -> HealthView:
     """State of database, store and chain; 503 when one of them is down."""
     coordinator, status = here.coordinator, here.worker.status
     latest, now, database = None, None, True
+    warnings = here.worker.warnings
     with suppress(ChainError):
-        latest, now = coordinator.node.latest().number, coordinator.now()
+        newest = coordinator.node.latest()
+        latest, now = newest.number, coordinator.now()
+        skew = None if coordinator.local else clock_warning(time.time(), newest)
+        warnings += [skew] if skew else []
     try:
         with coordinator.database.read() as session:
             session.execute(text("SELECT 1"))
@@ -44,6 +75,6 @@ def health(here: Here, response: Response) -> HealthView:
         chain_time=now,
         coordinator=coordinator.account.address,
         error=status.error or (str(store) if store else None),
-        warnings=here.worker.warnings,
+        warnings=warnings,
         version=version("folkmoot"),
     )

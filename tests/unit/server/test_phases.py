@@ -19,7 +19,9 @@ from folkmoot.chain.rpc import Phase, RoundView
 from folkmoot.commitment import Commitment, Domain
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.policy import Policy
+from server.api.routes.health import clock_warning
 from server.chain import outbox
+from server.chain.node import Block
 from server.coordinator import Coordinator
 from server.db import schema
 from server.db.engine import Database
@@ -291,6 +293,30 @@ def test_a_contributors_own_transaction_that_a_reorg_took_is_replaced_by_ours(sc
 def _batch(scene: _Scene) -> str | None:
     with scene.database.read() as session:
         return session.get_one(Update, 1).batch
+
+
+def test_a_transaction_at_the_ceiling_of_fees_is_a_warning(scene: _Scene) -> None:
+    scene.node.base_fee = 501 * 10**9
+    scene.add(transaction("anchor:1", "queued"))
+    worker = Worker(scene.coordinator)
+    try:
+        worker.step()
+        (warning,) = worker.warnings
+        assert "anchor:1" in warning
+        assert "max_fee_gwei allows 500" in warning
+        scene.node.base_fee = 499 * 10**9
+        worker.step()
+        assert worker.warnings == []
+    finally:
+        worker.stop()
+
+
+@pytest.mark.parametrize(
+    ("apart", "cause"), [(3_600, "clock is slow"), (-3_600, "clock is fast"), (0, None), (-300, None)]
+)
+def test_a_clock_that_is_an_hour_wrong_is_a_warning(apart: int, cause: str | None) -> None:
+    said = clock_warning(1_000_000.0, Block(7, "0x", 1_000_000 + apart, 1))
+    assert cause is None if said is None else cause is not None and cause in said
 
 
 def test_each_part_of_the_worker_has_its_turn(scene: _Scene) -> None:
