@@ -399,7 +399,7 @@ class CoordinatorApi:
 
         Args:
             after: Number of the last event that is known; 0 for all there are; None for new ones only.
-            patience: Seconds for which an unreachable coordinator is tried again.
+            patience: Seconds for which a coordinator that is unreachable, or whose database is, is tried again.
         """
         import httpx
 
@@ -418,7 +418,8 @@ class CoordinatorApi:
                         last = event.id
                         yield event
             except CoordinatorError as error:
-                if error.code != "coordinator-unreachable" or time.monotonic() >= given_up:
+                passes = error.code == "coordinator-unreachable" or error.details.get("status") == 503
+                if not passes or time.monotonic() >= given_up:
                     raise
             time.sleep(0.5)
 

@@ -252,15 +252,18 @@ def migrate(home: Home = DEFAULT_HOME, json_: Json = False) -> None:
     """
     from server.coordinator import only_process
     from server.db import schema
-    from server.db.engine import make_engine
+    from server.db.engine import Database
     from server.settings import load
 
     settings = load(home)
     with only_process(home):
-        engine = make_engine(settings.resolved_database_url)
-        before = schema.current(engine)
-        schema.upgrade(engine)
-        engine.dispose()
+        database = Database.open(settings.resolved_database_url)
+        try:
+            before = schema.current(database.engine)
+            database.claim()
+            schema.upgrade(database.engine)
+        finally:
+            database.close()
     now = schema.latest()
     emit(
         {"schema": now, "before": before},

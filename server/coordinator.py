@@ -6,7 +6,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -146,7 +146,19 @@ def assemble(settings: Settings, account: LocalAccount) -> Coordinator:
     """
     parse_cheat(settings.cheat)
     deployment = Deployment.load(settings.resolve(settings.deployment))
-    rpc = Rpc(settings.rpc_url)
+    with ExitStack() as undo:
+        rpc = Rpc(settings.rpc_url)
+        undo.callback(rpc.close)
+        database = Database.open(settings.resolved_database_url)
+        undo.callback(database.close)
+        made = _assemble(settings, account, deployment, rpc, database)
+        undo.pop_all()  # now the coordinator's
+        return made
+
+
+def _assemble(
+    settings: Settings, account: LocalAccount, deployment: Deployment, rpc: Rpc, database: Database
+) -> Coordinator:
     check_deployment(rpc, deployment)
     if settings.hasten and deployment.chain_id != LOCAL_CHAIN_ID:
         raise InputError(
@@ -155,8 +167,8 @@ def assemble(settings: Settings, account: LocalAccount) -> Coordinator:
         )
     if settings.cheat:
         _require_stage(deployment, rpc)
-    database = Database.open(settings.resolved_database_url)
     schema.check(database.engine)
+    database.claim()
     store = settings.open_store()
     store.clear_incoming()
     genesis = read_genesis(store, deployment.genesis_hash)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The thread that does the coordinator's work: outbox, indexer, engine, over and over.
 
-One thread, so that no two steps of one round race. It never gives up: without a chain it waits and says so in
-`/v1/health`.
+One thread, so that no two steps of one round race. It never gives up: without a chain or a database it waits
+and says so in `/v1/health`.
 """
 
 from __future__ import annotations
@@ -82,8 +82,10 @@ class Worker:
         answered in time even where the chain takes no transaction of another kind.
 
         Raises:
+            DatabaseError: The database is away, or another coordinator took it meanwhile: no part has its turn.
             FolkmootError: A part could not do its work, e.g. because the chain gave no answer: the first that it was.
         """
+        self.coordinator.database.claim()
         changed, failures = False, []
         parts: tuple[Callable[[], bool], ...] = (self._outbox.tick, self._index, self._engine.tick)
         for part in parts:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from eth_utils.address import is_address, to_checksum_address
 from fastapi import Depends, Path, Request
 from starlette.concurrency import run_in_threadpool
 
+from folkmoot.errors import DatabaseError
 from folkmoot.policy import Policy
 from server.api.limits import Buckets, Slots, client_of
 from server.api.problems import Problem
@@ -44,10 +46,12 @@ class EventHub:
     async def run(self) -> None:
         """Look for new events until cancelled."""
         while True:
-            newest = await run_in_threadpool(self._newest)
-            if newest > self.newest:
-                self.newest = newest
-                self._announce()
+            # While the database is in trouble nothing grows; health and the worker's log say so.
+            with contextlib.suppress(DatabaseError):
+                newest = await run_in_threadpool(self._newest)
+                if newest > self.newest:
+                    self.newest = newest
+                    self._announce()
             await asyncio.sleep(POLL_SECONDS)
 
     def close(self) -> None:

@@ -7,26 +7,44 @@ half way because another one wrote first.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from folkmoot.chain.urls import without_secrets
 from folkmoot.errors import DatabaseError
 from folkmoot.fault_points import fault_point
+from server.db.failures import named
+from server.db.holding import Hold
 
 BUSY_TIMEOUT_SECONDS = 30
+"""How long a writer of SQLite waits for another process's lock."""
+TROUBLE_SECONDS = 90.0
+"""How long a write that failed counts, if nobody writes again. The worker does within that time."""
 POOL = {"pool_size": 10, "max_overflow": 50}
 """Connections that stay, and that come when needed: more than the API has threads, so that readers who wait for a slow
 chain can't keep the worker or an update from the database."""
 WRITE_OPTION = "folkmoot_write"
 TOLD = "folkmoot_told"
 """Under this name a session keeps what it will have told once it is committed."""
+
+_POSTGRESQL = {
+    # A server whose databases are SQL_ASCII would hand out bytes instead of text.
+    "client_encoding": "utf8",
+    # A server that vanishes without a word is noticed within these seconds (the last: milliseconds).
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""What connections to PostgreSQL have, where the URL says nothing else."""
 
 Listener = Callable[[str, dict[str, Any]], None]
 """Hears what happened, as a kind and its values; must not raise, and must not write to the database."""
@@ -57,8 +75,7 @@ def make_engine(url: str) -> Engine:
         else:
             engine = create_engine(
                 parsed,
-                # A server whose databases are SQL_ASCII would hand out bytes instead of text.
-                connect_args={"client_encoding": "utf8"},
+                connect_args={name: value for name, value in _POSTGRESQL.items() if name not in parsed.query},
                 pool_pre_ping=True,
                 **POOL,
             )
@@ -91,6 +108,8 @@ class Database:
         self.engine = engine
         self._writing = engine.execution_options(**{WRITE_OPTION: True})
         self.listeners: list[Listener] = []
+        self._hold = Hold(engine)
+        self._trouble: tuple[float, DatabaseError] | None = None
 
     @classmethod
     def open(cls, url: str) -> Database:
@@ -99,8 +118,12 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that only reads."""
-        with Session(self.engine) as session:
+        """A session that only reads.
+
+        Raises:
+            DatabaseError: The database is away (`database-unreachable`), locked or in other trouble.
+        """
+        with named(self.engine.url), Session(self.engine) as session:
             yield session
 
     @contextmanager
@@ -110,18 +133,53 @@ class Database:
         Args:
             name: What it writes. Each named transaction has two fault points, `coordinator.NAME.before` its commit
                 and `coordinator.NAME.after` it.
+
+        Raises:
+            DatabaseError: The database is away (`database-unreachable`), locked (`database-locked`) or full
+                (`database-full`). Nothing was written, except if the connection was cut during the commit: then all
+                or nothing.
         """
-        with Session(self._writing, expire_on_commit=False) as session, session.begin():
-            yield session
-            if name:
-                session.flush()
-                fault_point(f"coordinator.{name}.before")
+        try:
+            with (
+                named(self.engine.url),
+                Session(self._writing, expire_on_commit=False) as session,
+                session.begin(),
+            ):
+                yield session
+                if name:
+                    session.flush()
+                    fault_point(f"coordinator.{name}.before")
+        except DatabaseError as exc:
+            self._trouble = (time.monotonic(), exc)
+            raise
+        self._trouble = None
         if name:
             fault_point(f"coordinator.{name}.after")
         for kind, values in session.info.pop(TOLD, ()):
             for listener in self.listeners:
                 listener(kind, values)
 
+    def claim(self) -> None:
+        """Make sure that this process is the only coordinator on the database, until it is closed or ends.
+
+        Raises:
+            DatabaseError: Another one is there (`database-in-use`), or the database is away.
+        """
+        self._hold.take()
+
+    def problem(self) -> DatabaseError | None:
+        """What is wrong with the database now: it can't be read, or the newest write failed a moment ago."""
+        try:
+            with self.read() as session:
+                session.execute(text("SELECT 1"))
+        except DatabaseError as exc:
+            return exc
+        trouble = self._trouble
+        if trouble is not None and time.monotonic() - trouble[0] < TROUBLE_SECONDS:
+            return trouble[1]
+        return None
+
     def close(self) -> None:
         """Close all connections."""
+        self._hold.release()
         self.engine.dispose()

@@ -20,7 +20,6 @@ from importlib.metadata import version
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from folkmoot.chain.amounts import UNIT
@@ -199,7 +198,7 @@ class Gauges(Collector):
             read(numbers)
         except Exception as error:
             about = fields("no-numbers", part=part)
-            if not isinstance(error, (FolkmootError, SQLAlchemyError, OSError)):
+            if not isinstance(error, (FolkmootError, OSError)):
                 logger.exception("a defect kept the numbers of the %s from being read", part, extra=about)
             elif self._look.up.get(part, True):
                 logger.warning("The numbers of the %s can't be read: %s", part, error, extra=about)

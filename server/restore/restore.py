@@ -109,6 +109,7 @@ def restore(
         if schema.current(database.engine) is None:
             schema.upgrade(database.engine)
         schema.check(database.engine)  # one that is there is not changed: it may hold what would be lost
+        database.claim()
         require_empty(database, settings)
         with Rpc(settings.rpc_url) as rpc:
             check_deployment(rpc, deployment)

@@ -4,6 +4,7 @@ goes on by itself."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -16,13 +17,23 @@ from typing import Any
 import httpx
 import pytest
 
-from folkmoot.errors import CoordinatorError
+from folkmoot.errors import CoordinatorError, DatabaseError
 from folkmoot.local.anvil import Anvil
 from folkmoot.mirror import CoordinatorSource
+from server.coordinator import assemble, open_account
 from server.store import s3 as s3_module
 from server.store.s3 import S3Store
-from tests import factories, s3
-from tests.integration.coordinator_world import Running, federation, open_round, running, train, until
+from tests import factories, postgres, s3
+from tests.integration.coordinator_world import (
+    Running,
+    federation,
+    make_home,
+    open_round,
+    running,
+    serving,
+    train,
+    until,
+)
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +146,44 @@ def test_truncated_and_lost_files_are_named_and_come_back_from_a_mirror(
     assert len(repair("--mirror", str(mirror))["repaired"]) == 2
     assert repair()["repaired"] == []
     assert store.by_keccak(view["artifactsHash"][2:]) == view["artifacts"]
+
+
+@pytest.mark.usefixtures("anvil")
+def test_round_on_postgresql_survives_a_restart_of_the_server(
+    module_world: factories.Federation, tmp_path: Path
+) -> None:
+    with postgres.postgres() as server:
+        settings = make_home(tmp_path / "home", module_world, database_url=server.url)
+        with serving(settings, module_world) as here:
+            start(here, 1, 2)
+            _, header, state = open_round(here.api, 1)
+            first, second = (train(here.world, name, header, state) for name in ("ada", "ben"))
+            here.api.submit_update(1, first.wire, first.data)
+
+            twin = make_home(tmp_path / "twin", module_world, database_url=server.url)
+            with pytest.raises(DatabaseError, match="Another coordinator uses the database") as taken:
+                assemble(twin, open_account(twin))
+            assert taken.value.code == "database-in-use"
+
+            server.stop()
+            with pytest.raises(CoordinatorError, match="is tried again") as away:
+                here.api.submit_update(1, second.wire, second.data)
+            assert (away.value.code, away.value.details["status"]) == ("database-unreachable", 503)
+            until(lambda: here.worker.status.error, what="the worker's complaint")
+            health = httpx.get(f"{here.api.url}/v1/health")
+            assert health.status_code == 503
+            assert health.json()["database"] is False
+            assert "can't be reached" in health.json()["error"]
+            server.start()
+
+            here.api.submit_update(1, second.wire, second.data)
+            until(lambda: step_of(here, 1) == "settled", what="settlement")
+            assert here.api.get("/v1/rounds/1")["weights"] == [1, 1], "no update was lost"
+            until(lambda: here.api.health()["status"] == "ok", what="health")
+            kinds = []
+            with contextlib.closing(here.api.events(0, patience=5)) as stream:
+                for event in stream:
+                    kinds.append(event.type)
+                    if event.type == "run-done":
+                        break
+            assert kinds.count("round-anchored") == kinds.count("rewards-settled") == 1

@@ -8,8 +8,6 @@ from contextlib import suppress
 from importlib.metadata import version
 
 from fastapi import APIRouter, Response
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from folkmoot.errors import ChainError
 from server.api.parts import Here
@@ -48,25 +46,20 @@ def clock_warning(now: float, newest: Block) -> str | None:
 def health(here: Here, response: Response) -> HealthView:
     """State of database, store and chain; 503 when one of them is down."""
     coordinator, status = here.coordinator, here.worker.status
-    latest, now, database = None, None, True
+    latest, now = None, None
     warnings = here.worker.warnings
     with suppress(ChainError):
         newest = coordinator.node.latest()
         latest, now = newest.number, coordinator.now()
         skew = None if coordinator.local else clock_warning(time.time(), newest)
         warnings += [skew] if skew else []
-    try:
-        with coordinator.database.read() as session:
-            session.execute(text("SELECT 1"))
-    except SQLAlchemyError:
-        database = False
-    store = coordinator.store.problem()
-    fine = database and store is None and latest is not None
+    database, store = coordinator.database.problem(), coordinator.store.problem()
+    fine = database is None and store is None and latest is not None
     if not fine:
         response.status_code = 503
     return HealthView(
         status="ok" if fine else "degraded",
-        database=database,
+        database=database is None,
         store=store is None,
         chain=latest is not None,
         indexed_block=status.indexed_block,
@@ -74,7 +67,7 @@ def health(here: Here, response: Response) -> HealthView:
         chain_lag=None if latest is None else max(0, latest - status.indexed_block),
         chain_time=now,
         coordinator=coordinator.account.address,
-        error=status.error or (str(store) if store else None),
+        error=status.error or next((str(found) for found in (database, store) if found), None),
         warnings=warnings,
         version=version("folkmoot"),
     )

