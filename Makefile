@@ -9,7 +9,7 @@ SETUP := $(VENV)/.installed
 TOOLCHAIN := node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-all test-python test-contracts check fix lint types contracts-check slither abi bench bench-robustness clean
+.PHONY: help install demo up test test-all test-python test-contracts chaos check fix lint types contracts-check slither abi bench bench-robustness clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ test-all: check ## What CI runs: checks, all tests, contract coverage, gas, slit
 
 test-contracts: install ## Unit, fuzz and invariant tests of the contracts
 	@cd contracts && ../$(FORGE) test
+
+chaos: install ## Kill the coordinator everywhere, reorganise and cut off its chain, and compare with a run without harm
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 ##@ Check
 

@@ -139,10 +139,9 @@ def make_home(
     (files / "state.bin").write_bytes(state.to_bytes())
     found = Settings(
         home=home,
-        rpc_url=world.anvil.url,
         keystore=Path("key.json"),
         password_file=Path("password"),
-        **{"poll_interval": 0.05, "hasten": True, **settings},
+        **{"rpc_url": world.anvil.url, "poll_interval": 0.05, "hasten": True, **settings},
     )
     found.save()
     import_genesis(found.open_store(), files, world.deployment.genesis_hash)

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A chain that behaves as badly as a public one: it makes its own blocks, reorganises, and can be cut off.
+
+Anvil under another chain id, so that the coordinator treats it as a stranger's chain: no clock that it may move,
+windows that it has to wait for, transactions that count only at depth. Time stands almost still between the steps of
+the story, so that a slow machine is never late.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from folkmoot.errors import RpcError
+from folkmoot.local.anvil import FUNDS, Anvil
+
+CHAIN_ID = 31338
+"""Not that of a local chain."""
+BLOCK_SECONDS = 0.25
+"""Seconds on the wall between blocks."""
+BLOCKS_PER_SECOND = 8
+"""Blocks after which the chain's clock has gone on by a second."""
+
+
+class OtherAnvil(Anvil):
+    """An Anvil that does not say that it is local."""
+
+    def __init__(self) -> None:
+        super().__init__(chain_id=CHAIN_ID)
+
+    def fund(self, address: str, wei: int = FUNDS) -> None:
+        """Set a balance."""
+        self.call("anvil_setBalance", address, hex(wei))
+
+    def advance(self, seconds: int) -> int:
+        """Move the clock and make a block."""
+        self.call("evm_increaseTime", seconds)
+        self.call("evm_mine")
+        return int(self.call("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+
+
+class Miner:
+    """Makes blocks, moves the chain's clock and takes blocks back."""
+
+    def __init__(self, anvil: Anvil) -> None:
+        self.anvil = anvil
+        self._leapt_to = 0
+        self._calm = False
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="miner", daemon=True)
+
+    def __enter__(self) -> Miner:
+        self.anvil.call("evm_setAutomine", False)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def latest(self) -> tuple[int, int]:
+        """Number and time of the newest block."""
+        block = self.anvil.call("eth_getBlockByNumber", "latest", False)
+        return int(block["number"], 16), int(block["timestamp"], 16)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """No blocks meanwhile."""
+        with self._lock:
+            yield
+
+    @contextmanager
+    def calm(self) -> Iterator[None]:
+        """No reorgs meanwhile."""
+        with self._lock:
+            self._calm = True
+        try:
+            yield
+        finally:
+            self._calm = False
+
+    def move_clock(self, to: int) -> None:
+        """Make a block at a time, if the chain is not there yet."""
+        with self._lock:
+            if self.latest()[1] < to:
+                self._mine(to)
+                self._leapt_to = to
+
+    def reorg(self, depth: int) -> list[dict[str, Any]] | None:
+        """Replace the newest blocks by empty ones; what was in them is lost. The clock does not go back.
+
+        Returns:
+            The transactions that were in them; None if somebody holds the chain, or there are to be no reorgs.
+        """
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            if self._calm:
+                return None
+            newest = self.latest()[0]
+            numbers = range(newest - depth + 1, newest + 1)
+            blocks = [self.anvil.call("eth_getBlockByNumber", hex(number), True) for number in numbers]
+            self.anvil.call("anvil_reorg", depth, [])
+            if self.latest()[1] < self._leapt_to:
+                self._mine(self._leapt_to)
+            return [transaction for block in blocks for transaction in block["transactions"]]
+        finally:
+            self._lock.release()
+
+    def newest(self, count: int) -> list[dict[str, Any]]:
+        """Transactions of the newest blocks."""
+        number = self.latest()[0]
+        blocks = [
+            self.anvil.call("eth_getBlockByNumber", hex(n), True)
+            for n in range(number - count + 1, number + 1)
+        ]
+        return [transaction for block in blocks for transaction in block["transactions"]]
+
+    def _run(self) -> None:
+        while not self._stop.wait(BLOCK_SECONDS):
+            with self._lock, suppress(RpcError):
+                number, now = self.latest()
+                self._mine(now + (number % BLOCKS_PER_SECOND == 0))
+
+    def _mine(self, timestamp: int) -> None:
+        self.anvil.call("evm_setNextBlockTimestamp", timestamp)
+        self.anvil.call("evm_mine")
+
+
+OUTAGES = ("refuse", "hang", "502")
+"""Connections are closed at once; they are taken and nothing comes back; a proxy answers in the node's place."""
+_BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 11\r\nConnection: close\r\n\r\nBad Gateway"
+
+
+class Line:
+    """The line between the coordinator and its endpoint: a TCP proxy that can fail.
+
+    Args:
+        port: Port of the endpoint.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._target = ("127.0.0.1", port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.outage: str | None = None
+        """Which one is on."""
+        self.last_outage = float("-inf")
+        """Monotonic time at which the last one was on."""
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        threading.Thread(target=self._accept, name="line", daemon=True).start()
+
+    def close(self) -> None:
+        """End it."""
+        self._listener.close()
+        self._drop()
+
+    def fail(self, outage: str) -> None:
+        """Begin an outage."""
+        self.outage, self.last_outage = outage, time.monotonic()
+        if outage != "hang":
+            self._drop()
+
+    def mend(self) -> None:
+        """End it; connections that hung are closed."""
+        self.outage, self.last_outage = None, time.monotonic()
+        self._drop()
+
+    def _drop(self) -> None:
+        with self._lock:
+            for connection in self._open:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, suppress(OSError):
+            if self.outage == "refuse":
+                return
+            if self.outage == "502":
+                client.recv(1 << 16)
+                client.sendall(_BAD_GATEWAY)
+                return
+            with socket.create_connection(self._target) as node:
+                with self._lock:
+                    self._open |= {client, node}
+                try:
+                    self._pump(client, node)
+                finally:
+                    with self._lock:
+                        self._open -= {client, node}
+
+    def _pump(self, client: socket.socket, node: socket.socket) -> None:
+        with selectors.DefaultSelector() as ready:
+            ready.register(client, selectors.EVENT_READ, node)
+            ready.register(node, selectors.EVENT_READ, client)
+            while True:
+                for key, _ in ready.select(timeout=1.0):
+                    source = key.fileobj
+                    if not isinstance(source, socket.socket):
+                        raise AssertionError("only sockets were registered")
+                    data = source.recv(1 << 16)
+                    if not data:
+                        return
+                    while self.outage == "hang":
+                        time.sleep(0.05)
+                    key.data.sendall(data)

@@ -1,0 +1,474 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everybody around the coordinator, with a script for each kind of round: contributors, a canary, demanders, strangers.
+
+What they do is a pure function of the round, so a run with faults must end as the run without. They bear with a
+coordinator that is away, as a courier does, and with a chain that forgets, as a wallet does: nothing else is done for
+the coordinator when it comes back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from eth_account.signers.local import LocalAccount
+from sqlalchemy import select
+from web3.contract.contract import ContractFunction
+from web3.exceptions import TransactionNotFound, Web3Exception
+
+from folkmoot.canary import CanaryReport, sign_canary, sign_release
+from folkmoot.chain.rpc import Phase
+from folkmoot.commitment import Domain
+from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.errors import CoordinatorError, FolkmootError, UpdateRefused
+from folkmoot.evaluation import Measurement, measure
+from folkmoot.fraud.availability import What, delivery_calls, demand_call
+from folkmoot.fraud.record import Follower
+from server.db.engine import Database
+from server.db.models import LogEntry, Round, Transaction
+from server.rounds.steps import ENDED, Step
+from tests import factories
+from tests.chaos.local_chain import Miner
+from tests.chaos.supervisor import Supervisor
+from tests.integration.coordinator_world import MANIFEST, Signed, open_round, train
+
+PATIENCE = 240.0
+"""Seconds on the wall that one thing may take on a slow machine."""
+EVALUATOR = "newcomer"
+
+_T = TypeVar("_T")
+
+
+class Stuck(AssertionError):
+    """Something that had to happen did not."""
+
+
+class Wallet:
+    """Sends other people's transactions, again when a reorg has taken them, and waits until they are settled."""
+
+    def __init__(self, world: factories.Federation, depth: int) -> None:
+        self._w3 = world.chain.w3
+        self._depth = depth
+
+    def send(
+        self, function: ContractFunction, account: LocalAccount, *, gwei: int = 2, may_fail: bool = False
+    ) -> bool:
+        """Send a call and wait until it is settled; whether it succeeded.
+
+        Raises:
+            Stuck: It did not settle, or it failed and may not.
+        """
+        end, problem = time.monotonic() + PATIENCE, ""
+        while time.monotonic() < end:
+            try:
+                nonce, raw = self._sign(function, account, gwei)
+                digest = self._w3.eth.send_raw_transaction(raw)
+                succeeded = self._settled(account, nonce, raw, digest, end)
+            except Web3Exception as error:
+                if may_fail:
+                    return False
+                problem = str(error)
+                time.sleep(0.5)
+                continue
+            if succeeded is None:
+                continue  # another transaction took the nonce
+            if succeeded or may_fail:
+                return succeeded
+            problem = "it reverted"
+        raise Stuck(f"{function.fn_name} of {account.address} came to nothing: {problem}")
+
+    def post(self, function: ContractFunction, account: LocalAccount, *, nonce: int, gwei: int) -> None:
+        """Put a call into the pool in the place of another one."""
+        self._w3.eth.send_raw_transaction(self._sign(function, account, gwei, nonce)[1])
+
+    def _sign(
+        self, function: ContractFunction, account: LocalAccount, gwei: int, nonce: int | None = None
+    ) -> tuple[int, bytes]:
+        eth, tip = self._w3.eth, gwei * 10**9
+        if nonce is None:
+            nonce = eth.get_transaction_count(account.address, "pending")
+        fields: Any = {
+            "from": account.address,
+            "nonce": nonce,
+            "chainId": eth.chain_id,
+            "maxPriorityFeePerGas": tip,
+            "maxFeePerGas": 4 * eth.get_block("latest")["baseFeePerGas"] + tip,
+        }
+        signed = account.sign_transaction(function.build_transaction(fields))
+        return nonce, bytes(signed.raw_transaction)
+
+    def _settled(self, account: LocalAccount, nonce: int, raw: bytes, digest: Any, end: float) -> bool | None:
+        eth = self._w3.eth
+        while time.monotonic() < end:
+            time.sleep(0.1)
+            try:
+                receipt = eth.get_transaction_receipt(digest)
+            except TransactionNotFound:
+                if eth.get_transaction_count(account.address, "latest") > nonce:
+                    if self._is_mined(digest):
+                        continue  # it was mined between the two questions
+                    return None
+                try:
+                    eth.send_raw_transaction(raw)
+                except Web3Exception:
+                    continue  # it is still in the pool
+            else:
+                if eth.block_number - receipt["blockNumber"] + 1 >= self._depth:
+                    return receipt["status"] == 1
+        return None
+
+    def _is_mined(self, digest: Any) -> bool:
+        try:
+            self._w3.eth.get_transaction_receipt(digest)
+        except TransactionNotFound:
+            return False
+        return True
+
+
+@dataclass
+class People:
+    """The people of one world.
+
+    Args:
+        world: The federation; its chain is reached without the line that fails.
+        miner: The chain.
+        supervisor: The coordinator's process.
+        database: Its database, to look at.
+        store: Its store.
+        depth: Blocks at which a transaction counts as settled.
+    """
+
+    world: factories.Federation
+    miner: Miner
+    supervisor: Supervisor
+    database: Database
+    store: Path
+    depth: int
+    accepted: dict[tuple[int, str], str] = field(default_factory=dict)
+    """Round and contributor of each update that the coordinator said it accepted, and the root of the update."""
+
+    def __post_init__(self) -> None:
+        self.api = CoordinatorApi(f"http://127.0.0.1:{self.supervisor.port}", timeout=15.0)
+        self.wallet = Wallet(self.world, self.depth)
+        self.domain = Domain(self.world.deployment.chain_id, self.world.deployment.ledger)
+        self._number = 0
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.api.close()
+
+    # The story.
+
+    def run(self, kinds: tuple[str, ...]) -> None:
+        """Start a run and play its rounds to their ends."""
+        completed = sum(kind not in ("alone", "fallen") for kind in kinds)
+        self.start_run(completed)
+        for kind in kinds:
+            self._number += 1
+            getattr(self, f"_play_{kind}")(self._number)
+        self.wait(lambda: (run := self.api.run()) and run.state == "done", "the end of the run")
+        self.wait(self._all_ended, "the settlement of all rounds", self._to_challenge_deadlines)
+
+    def start_run(self, rounds: int) -> None:
+        """Start a run, again until the coordinator has it."""
+
+        def start() -> bool:
+            try:
+                self.api.start_run(rounds, 3, self.world.coordinator, self.domain)
+            except CoordinatorError as error:
+                if error.code != "run-in-progress":
+                    raise
+            return True
+
+        self.wait(start, "a run")
+
+    def _play_plain(self, number: int) -> None:
+        self._contribute(number, ("ada", "ben", "cleo"), own=("dora",))
+        self._anchored(number)
+
+    def _play_mixed(self, number: int) -> None:
+        """All ways in; then a file is missing when it is demanded; then a stranger makes the round final."""
+        self._contribute(number, ("ada", "ben", "cleo"), own=("dora",), on_chain=("emil",), spoil=True)
+        self._anchored(number)
+        self.wait(lambda: self._download(number), "the model")
+        report = b'{"accuracy":1}'
+        self.wait(lambda: self.api.upload_report(report, self.world["ben"], self.domain), "the report")
+        view = self.world.chain.round(number)
+        self.miner.move_clock(view.challenge_deadline - 60)
+        with self._hidden(str(self.view(number)["aggregate"])):
+            self._demand(number, What.AGGREGATE)
+            self.wait(lambda: self._logged("demand-unanswerable"), "the alarm")
+        self._demand(number, What.HEADER)
+        answered = self.world.chain.data_availability.functions.demands
+        self.wait(
+            lambda: all(self.world.chain.read(answered(demand))[3] == 2 for demand in (1, 2)), "the answers"
+        )
+        with self.supervisor.frozen():
+            self.miner.move_clock(self.world.chain.round(number).challenge_deadline)
+            function = self.world.chain.ledger.functions.finalize(number)
+            self.wallet.send(function, self.world["outsider"], may_fail=True)
+        self.wait(lambda: self.step(number) == Step.SETTLED, "the rewards", self._to_challenge_deadlines)
+
+    def _play_alone(self, number: int) -> None:
+        """Too few."""
+        self._contribute(number, ("ada",))
+        self.wait(lambda: self.step(number) == Step.CANCELLED, "the cancellation")
+
+    def _play_fallen(self, number: int) -> None:
+        """The canary says that the model fell, and nobody releases it."""
+        self._contribute(number, ("ada", "ben", "cleo"))
+        self._report(number, 0.5)
+        self.wait(lambda: self.step(number) == Step.WITHHELD, "that the round is withheld")
+        deadline = self.world.chain.round(number).anchor_deadline
+        self.wait(
+            lambda: self.step(number) == Step.CANCELLED,
+            "the cancellation",
+            lambda: self.miner.move_clock(deadline),
+        )
+
+    def _play_released(self, number: int) -> None:
+        """The canary says that the model fell, the operator releases it, and two make it final at once."""
+        self._contribute(number, ("ada", "ben", "cleo"))
+        self._report(number, 0.5)
+        self.wait(lambda: self.step(number) != Step.PROBING, "that the round is withheld")
+        root = bytes.fromhex(self.view(number)["stateRoot"][2:])
+        signature = sign_release(number, root, self.world.coordinator, self.domain)
+
+        def release() -> bool:
+            if self.step(number) == Step.WITHHELD:
+                try:
+                    self.api.release_round(number, signature)
+                except CoordinatorError as error:
+                    if error.code != "round-not-withheld":
+                        raise
+            return self.step(number) not in (Step.PROBING, Step.WITHHELD)
+
+        self.wait(release, "the release")
+        self.wait(lambda: self._past(number, Step.ANCHORED), "the anchor")
+        with self._settling_calmly(), self.miner.hold():
+            self.miner.move_clock(self.world.chain.round(number).challenge_deadline)
+            self.wait(lambda: self._signed(f"finalize:{number}") is not None, "the signed final word")
+            function = self.world.chain.ledger.functions.finalize(number)
+            outsider = self.world["outsider"]
+            nonce = self.world.chain.w3.eth.get_transaction_count(outsider.address)
+            self.wallet.post(function, outsider, nonce=nonce, gwei=50)
+        self.wait(lambda: self._past(number, Step.SETTLING), "the final word", self._to_challenge_deadlines)
+
+    # What people do.
+
+    def _contribute(
+        self,
+        number: int,
+        by_http: tuple[str, ...],
+        *,
+        own: tuple[str, ...] = (),
+        on_chain: tuple[str, ...] = (),
+        spoil: bool = False,
+    ) -> None:
+        """Play the commit window and the delivery of files."""
+        made = self._train(number, (*by_http, *own, *on_chain))
+        chain = self.world.chain
+        for name in (*own, *on_chain):
+            commitment = made[name].commitment.abi_tuple()
+            self.wallet.send(chain.ledger.functions.commitUpdate(commitment), self.world[name])
+        for name in on_chain:
+            for call in delivery_calls(number, made[name].data, MANIFEST):
+                self.wallet.send(chain.data_availability.functions.deliver(*call.arguments), self.world[name])
+        if spoil:
+            self._spoil(number, made[by_http[0]])
+        self._submit(number, {name: made[name] for name in by_http})
+        self._close(number, len(made))
+        for name in own:
+            self.wait(lambda n=name: self._deliver(number, made[n]), f"the file of {name}")
+
+    def _train(self, number: int, names: tuple[str, ...]) -> dict[str, Signed]:
+        _, header, state = self.wait(lambda: open_round(self.api, number), f"round {number}")
+        return {name: train(self.world, name, header, state) for name in names}
+
+    def _submit(self, number: int, made: dict[str, Signed]) -> None:
+        """Hand in updates, each until it was accepted, and all of them twice."""
+        for _ in range(2):
+            for signed in made.values():
+                self.wait(lambda s=signed: self._accepted(number, s), "the acceptance of an update")
+
+    def _accepted(self, number: int, signed: Signed) -> bool:
+        self.api.submit_update(number, signed.wire, signed.data)
+        commitment = signed.commitment
+        self.accepted[number, commitment.contributor] = commitment.update_root.hex()
+        return True
+
+    def _spoil(self, number: int, signed: Signed) -> None:
+        def refused() -> bool:
+            try:
+                self.api.submit_update(number, signed.wire, bytes([1]) + signed.data[1:])
+            except UpdateRefused as refusal:
+                return refusal.code == "wrong-root"
+            raise Stuck("a spoilt update was accepted")
+
+        self.wait(refused, "a refusal")
+
+    def _deliver(self, number: int, signed: Signed) -> bool:
+        """Hand in the file of a commitment that is on the chain, once the window is over."""
+        step = self.step(number)
+        if step == Step.COLLECTING:
+            return False
+        if step != Step.DELIVERY:
+            raise Stuck(f"round {number} waited for no file: it is {step}")
+        return self._accepted(number, signed)
+
+    def _close(self, number: int, entries: int) -> None:
+        """Let the commit window end when all have their entries."""
+        view = self.world.chain.round(number)
+        margin = (view.commit_deadline - view.opened_at) // 3
+
+        def move() -> None:
+            if self.world.chain.round(number).entries == entries:
+                self.miner.move_clock(view.commit_deadline)
+            elif entries == 1:  # nobody else comes: the batch goes shortly before the end
+                self.miner.move_clock(view.commit_deadline - margin + 1)
+
+        self.wait(lambda: self._past(number, Step.DELIVERY), f"the entries of round {number}", move)
+
+    def _report(self, number: int, share: float) -> None:
+        """Say of a computed round how large a share of examples its model gets right; its base had 90 %."""
+
+        def report() -> bool:
+            if self.step(number) != Step.PROBING:
+                return self._past(number, Step.WITHHELD)
+            view = self.view(number)
+            made = CanaryReport(
+                round=number,
+                task=MANIFEST.task,
+                base_state_root=bytes.fromhex(view["baseStateRoot"][2:]),
+                state_root=bytes.fromhex(view["stateRoot"][2:]),
+                base=measured(0.9),
+                candidate=measured(share),
+            )
+            signature = sign_canary(made, self.world[EVALUATOR], self.domain)
+            try:
+                self.api.send_canary(number, made.to_bytes(), signature)
+            except CoordinatorError as error:
+                if error.code != "round-not-probed":
+                    raise
+            return False
+
+        self.wait(report, f"the canary's report on round {number}")
+
+    def _anchored(self, number: int) -> None:
+        self._report(number, 0.9)
+        self.wait(lambda: self._past(number, Step.ANCHORED), f"the anchor of round {number}")
+
+    def _demand(self, number: int, what: What) -> None:
+        chain, who = self.world.chain, self.world["newcomer"]
+        case = Follower(self.world.deployment).read(chain.rpc).cases[number]
+        call = demand_call(case, MANIFEST, what)
+        contract = chain.data_availability
+        deposit = chain.read(contract.functions.deposit())
+        self.wallet.send(chain.token.functions.approve(contract.address, deposit), who)
+        self.wallet.send(contract.functions[call.function](*call.arguments), who)
+
+    def _download(self, number: int) -> bool:
+        response = self.api._client().get(f"/v1/models/{number}/download")
+        return response.status_code == 200
+
+    @contextmanager
+    def _settling_calmly(self) -> Iterator[None]:
+        """No reorg takes what is sent meanwhile: nobody would send it again."""
+        with self.miner.calm():
+            yield
+            settled = self.miner.latest()[0] + self.depth + 1
+            self.wait(lambda: self.miner.latest()[0] >= settled, "some blocks")
+
+    @contextmanager
+    def _hidden(self, sha256: str) -> Iterator[None]:
+        """A file is not in the store meanwhile."""
+        place = self.store / sha256[:2] / sha256
+        away = self.store.parent / "away"
+        place.replace(away)
+        try:
+            yield
+        finally:
+            away.replace(place)
+
+    # What is seen.
+
+    def wait(
+        self, condition: Callable[[], _T], what: str, meanwhile: Callable[[], None] = lambda: None
+    ) -> _T:
+        """Wait for something; a coordinator that is away is waited for.
+
+        Raises:
+            Stuck: It did not happen.
+        """
+        end, problem = time.monotonic() + PATIENCE, ""
+        while time.monotonic() < end:
+            if self.supervisor.wrong:
+                raise Stuck(self.supervisor.wrong[0])
+            try:
+                found = condition()
+                if found:
+                    return found
+                meanwhile()
+            except UpdateRefused:
+                raise
+            except (FolkmootError, Web3Exception, OSError, httpx.HTTPError) as error:
+                problem = f" {error}"
+            except AssertionError as error:
+                if isinstance(error, Stuck):
+                    raise
+                problem = f" {error}"
+            time.sleep(0.1)
+        raise Stuck(f"{what} did not come in {PATIENCE:g} seconds; {self.supervisor.where()}.{problem}")
+
+    def view(self, number: int) -> dict[str, Any]:
+        """A round as the API shows it."""
+        return self.api.get(f"/v1/rounds/{number}")
+
+    def step(self, number: int) -> str | None:
+        """A round's step; none if it is not there."""
+        with self.database.read() as session:
+            round_ = session.get(Round, number)
+            return None if round_ is None else round_.step
+
+    def _past(self, number: int, step: Step) -> bool:
+        """Whether a round is at a step or beyond it."""
+        found = self.step(number)
+        return found is not None and list(Step).index(Step(found)) >= list(Step).index(step)
+
+    def _signed(self, purpose: str) -> int | None:
+        """Nonce of a transaction that is signed and not mined."""
+        with self.database.read() as session:
+            query = select(Transaction.nonce).where(
+                Transaction.purpose.startswith(purpose), Transaction.state == "signed"
+            )
+            return session.scalar(query)
+
+    def _logged(self, kind: str) -> bool:
+        with self.database.read() as session:
+            return session.scalar(select(LogEntry.id).where(LogEntry.type == kind)) is not None
+
+    def _all_ended(self) -> bool:
+        with self.database.read() as session:
+            return all(step in ENDED for step in session.scalars(select(Round.step)))
+
+    def _to_challenge_deadlines(self) -> None:
+        """Move the clock to the end of the oldest challenge window."""
+        with self.database.read() as session:
+            query = select(Round.number).where(Round.step == Step.ANCHORED).order_by(Round.number)
+            number = session.scalar(query.limit(1))
+        if number is not None:
+            view = self.world.chain.round(number)
+            if view.phase is Phase.ANCHORED:
+                self.miner.move_clock(view.challenge_deadline)
+
+
+def measured(share: float) -> Measurement:
+    """What is measured of a model that labels so large a share of 1,000 examples right."""
+    labels = [number % 10 for number in range(1000)]
+    guesses = [label if place < 1000 * share else (label + 1) % 10 for place, label in enumerate(labels)]
+    return measure({"loss": 1.0}, labels, guesses)

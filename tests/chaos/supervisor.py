@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps a coordinator running as systemd would, and does harm to it: kills, reorgs, outages, in a seeded order."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from folkmoot.fault_points import VARIABLE
+from tests.chaos.local_chain import OUTAGES, Line, Miner
+
+RESTART_SECONDS = 0.2
+"""Pause before a process that ended is started again."""
+EARLY_SHARE = 0.25
+"""Share of the random kills that hit the process while it starts."""
+MAX_LAG = 8
+"""Blocks that it may be behind and still counts as on."""
+AFTER_OUTAGE_SECONDS = 30.0
+"""So long after an outage a process may still end by itself, for want of a chain at its start."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done to one coordinator."""
+
+    points: tuple[str, ...] = ()
+    """Fault points at which it dies once each."""
+    kills: int = 0
+    """Kills at random times."""
+    reorgs: int = 0
+    """Reorgs, each up to the depth at which transactions count as settled."""
+    outages: int = 0
+    """Outages of the RPC endpoint."""
+
+
+@dataclass
+class Fault:
+    """One harm that was done."""
+
+    kind: str
+    """point, kill, reorg, outage."""
+    what: str
+    where: str
+    """Rounds and steps, as the database had them."""
+    began: float
+    """Monotonic time."""
+    on_after: float | None = None
+    """Seconds until the coordinator was up and had read the chain; None for a reorg, which stops nothing, and for a
+    fault that another one followed before that."""
+
+
+@dataclass
+class Supervisor:
+    """Runs the coordinator of a home folder.
+
+    Args:
+        home: The folder.
+        port: Port of its API.
+        plan: The harm.
+        seed: Decides when and what.
+        depth: Blocks at which a transaction counts as settled: reorgs take fewer.
+        miner: The chain.
+        line: The way to it.
+        account: The coordinator's address.
+        where: Says where the rounds are.
+        say: Takes a line for people.
+    """
+
+    home: Path
+    port: int
+    plan: Plan
+    seed: str
+    depth: int
+    miner: Miner
+    line: Line
+    account: str
+    where: Callable[[], str]
+    say: Callable[[str], None]
+    faults: list[Fault] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    """What must not happen and did."""
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+        self._marks = self.home / "faults"
+        self._marks.mkdir(exist_ok=True)
+        self._armed = list(self.plan.points)
+        self._seen: set[str] = set()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+        self._started = self._born = time.monotonic()
+        self._up: float | None = None
+        self._start_takes = 5.0
+        self._kill_at: float | None = None
+        self._kills = self.plan.kills
+        self._reorgs, self._reorg_at = self.plan.reorgs, self._soon(2, 10)
+        self._outages, self._outage_at, self._mend_at = self.plan.outages, self._soon(5, 25), 0.0
+        self._waiting: list[Fault] = []
+        self._http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=3.0)
+
+    # From other threads.
+
+    def __enter__(self) -> Supervisor:
+        self._start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.line.mend()
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._http.close()
+
+    @property
+    def left(self) -> Plan:
+        """What of the plan was not done yet."""
+        points = tuple(point for point in self._armed if not (self._marks / point).exists())
+        return Plan(points, self._kills, self._reorgs, self._outages)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The process stands still meanwhile, as a virtual machine may."""
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._start()
+            process = self._process
+            if process is None:
+                raise AssertionError("it was started")
+            process.send_signal(signal.SIGSTOP)
+            try:
+                yield
+            finally:
+                process.send_signal(signal.SIGCONT)
+
+    # The thread.
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.05):
+            try:
+                with self._lock:
+                    self._look()
+            except Exception as error:  # the harness must not die silently
+                self.wrong.append(f"the supervisor failed: {error!r}")
+                raise
+
+    def _look(self) -> None:
+        process, now = self._process, time.monotonic()
+        if process is None or process.poll() is not None:
+            self._died(None if process is None else process.returncode)
+            return
+        if self._up is None and self.line.outage is None and self._is_on():
+            self._up = time.monotonic()
+            self._start_takes = self._up - self._started
+            self._tell_on()
+            if self._kill_at is None and self._kills:
+                self._kill_at = self._soon(0.1, 4.0)
+        if self._kill_at is not None and now >= self._kill_at and self._kills:
+            self._kills -= 1
+            self._kill_at = None
+            self._note("kill", "killed at a random time")
+            process.kill()
+            process.wait()
+            return
+        self._harm_chain(now)
+
+    def _harm_chain(self, now: float) -> None:
+        if self.line.outage is not None:
+            self.line.last_outage = now
+            if now >= self._mend_at:
+                self.line.mend()
+                self._up = None  # it is on again when it has read the chain
+            return
+        if self._outages and now >= self._outage_at:
+            self._outages -= 1
+            kind, seconds = self._random.choice(OUTAGES), self._random.uniform(1, 8)
+            self._mend_at, self._outage_at = now + seconds, now + seconds + self._random.uniform(5, 25)
+            self._note("outage", f"outage of the RPC endpoint ({kind}, {seconds:.1f} s)")
+            self.line.fail(kind)
+            return
+        if self._reorgs and now >= self._reorg_at:
+            depth = self._random.randrange(1, self.depth)
+            hurts = any(tx["from"] == self.account.lower() for tx in self.miner.newest(depth))
+            if not hurts and now < self._reorg_at + 10:
+                return  # wait for one that takes something of the coordinator's
+            taken = self.miner.reorg(depth)
+            if taken is not None:
+                self._reorgs -= 1
+                self._reorg_at = self._soon(2, 10)
+                own = sum(tx["from"] == self.account.lower() for tx in taken)
+                self._note("reorg", f"reorg of {depth} blocks with {own} of its transactions")
+
+    def _died(self, code: int | None) -> None:
+        new = sorted(
+            (path for path in self._marks.iterdir() if path.name not in self._seen),
+            key=lambda path: path.stat().st_mtime,
+        )
+        for path in new:
+            self._seen.add(path.name)
+            self._note("point", f"killed at {path.name}")
+        if not new and code != -signal.SIGKILL:
+            self._ended_by_itself(code)
+        time.sleep(RESTART_SECONDS)
+        self._start()
+
+    def _ended_by_itself(self, code: int | None) -> None:
+        log = (self.home / "log").read_text(errors="replace").splitlines()
+        said = log[-1] if log else ""
+        if time.monotonic() - self.line.last_outage < AFTER_OUTAGE_SECONDS:
+            self.say(f"{self._clock()} ended by itself for want of a chain and was started again: {said}")
+        else:
+            self.wrong.append(f"the coordinator ended by itself with {code}: {said}")
+
+    def _start(self) -> None:
+        faults = ",".join(f"{point}@{self._marks / point}" for point in self._armed)
+        self._seen.intersection_update(path.name for path in self._marks.iterdir())
+        command = [sys.executable, "-m", "folkmoot", "coordinator", "serve", "--home", str(self.home)]
+        environment = dict(os.environ) | ({VARIABLE: faults} if faults else {})
+        with (self.home / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--port", str(self.port)], stdout=log, stderr=log, env=environment
+            )
+        self._started, self._up, self._kill_at = time.monotonic(), None, None
+        if self._kills and self._random.random() < EARLY_SHARE:
+            self._kill_at = self._soon(0, self._start_takes)
+
+    def _note(self, kind: str, what: str) -> None:
+        where = "unknown"
+        with suppress(Exception):  # the database may be locked by a process that is being killed
+            where = self.where()
+        fault = Fault(kind, what, where, time.monotonic())
+        self.faults.append(fault)
+        if kind == "reorg":
+            self.say(f"{self._clock()} {what} · {where}")
+        else:
+            for earlier in self._waiting:
+                self.say(f"{self._clock()} {earlier.what} · {earlier.where} · hit again before it was on")
+            self._waiting = [fault]
+
+    def _tell_on(self) -> None:
+        for fault in self._waiting:
+            fault.on_after = time.monotonic() - fault.began
+            self.say(f"{self._clock()} {fault.what} · {fault.where} · on after {fault.on_after:.1f} s")
+        self._waiting = []
+
+    def _is_on(self) -> bool:
+        try:
+            said: dict[str, Any] = self._http.get("/v1/health").json()
+        except (httpx.HTTPError, ValueError):
+            return False
+        lag = said.get("chainLag")
+        return said.get("status") == "ok" and lag is not None and lag <= MAX_LAG
+
+    def _soon(self, least: float, most: float) -> float:
+        return time.monotonic() + self._random.uniform(least, most)
+
+    def _clock(self) -> str:
+        return f"[{time.monotonic() - self._born:6.1f} s]"
