@@ -15,7 +15,6 @@ from folkmoot.chain import costs, packaged
 from folkmoot.chain.amounts import format_amount
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.rpc import LedgerReader, Rpc, VaultReader
-from folkmoot.chain.urls import without_secrets
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
 from folkmoot.local.anvil import CHAIN_ID as LOCAL_CHAIN_ID
 from folkmoot.policy import Policy
@@ -75,21 +74,17 @@ class _Chain:
     def _policy(self) -> Policy:
         return self._ledger.policy(self._ledger.current_policy())
 
-    @property
-    def _url(self) -> str:
-        return without_secrets(self._rpc.url)
-
     def file(self) -> Finding:
         return ok(f"{self._path}: ledger {self._deployment.ledger} on chain {self._deployment.chain_id}.")
 
     def reachable(self) -> Finding:
-        return ok(f"{self._url} is at block {self._rpc.block_number()}.")
+        return ok(f"{self._rpc.name} is at block {self._rpc.block_number()}.")
 
     def chain_id(self) -> Finding:
         found, wanted = self._rpc.chain_id(), self._deployment.chain_id
         if found != wanted:
             return failed(
-                f"{self._url} serves chain {found}; the deployment is on chain {wanted}.",
+                f"{self._rpc.name} serves chain {found}; the deployment is on chain {wanted}.",
                 "Give the endpoint of the deployment's chain, or the deployment file of this chain.",
             )
         return ok(f"It is chain {found}.")

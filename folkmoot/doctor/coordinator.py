@@ -57,6 +57,9 @@ class _Coordinator:
             )
         if found.get("error"):
             return failed(f"The coordinator's last look failed: {found['error']}", "Its log says more.")
+        told = found.get("warnings")
+        if told:
+            return warning(f"The coordinator warns: {' '.join(map(str, told))}", "Its log says more.")
         lag = int(found.get("chainLag") or 0)
         if lag > LAG_BLOCKS:
             return warning(

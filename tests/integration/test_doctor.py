@@ -275,6 +275,16 @@ def test_little_money_little_room_and_a_wrong_clock_are_told(
     assert "ahead of this machine's clock" in found["clock"]["text"]
 
 
+def test_what_a_running_coordinator_warns_of_is_passed_on(
+    here: Running, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = here.coordinator.settings.home
+    monkeypatch.setattr(type(here.worker), "warnings", property(lambda _: ["Fees are at their ceiling."]))
+    status, found = diagnose(capsys, folder, here.api.url)
+    assert (status, found["coordinator's health"]["state"]) == (0, "warning")
+    assert "at their ceiling" in found["coordinator's health"]["text"]
+
+
 def test_a_coordinator_of_another_federation_is_told_apart(
     here: Running, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
