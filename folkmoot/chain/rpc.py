@@ -126,14 +126,10 @@ class Rpc:
     Args:
         url: HTTP address of the endpoint.
         timeout: Seconds for which it may stay silent.
-
-    Attributes:
-        name: The address as messages show it, without what may be secret.
     """
 
     def __init__(self, url: str, timeout: float = DEFAULT_TIMEOUT) -> None:
         self.url = url
-        self.name = without_secrets(url)
         self.timeout = timeout
         self._ids = itertools.count(1)
         self._http: httpx.Client | None = None
@@ -145,6 +141,11 @@ class Rpc:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def name(self) -> str:
+        """The address as messages show it, without what may be secret."""
+        return without_secrets(self.url)
 
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
