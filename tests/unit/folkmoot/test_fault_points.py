@@ -74,7 +74,8 @@ def test_every_point_is_listed_and_every_listed_point_is_in_the_code() -> None:
         for path in (ROOT / half).rglob("*.py"):
             text = path.read_text()
             called |= set(CALL.findall(text))
-            if half == "server" and path.parent.name != "restore":
+            # A restore begins anew, and the doctor's trial is rolled back.
+            if half == "server" and path.parent.name != "restore" and path.name != "doctor.py":
                 given = WRITE.findall(text)
                 assert all(given), f"{path} writes to the database in a transaction without a name"
                 writes |= {name.strip('"') for name in given if name.startswith('"')} | set(
