@@ -196,7 +196,7 @@ class Commitment:
                 num_examples=int(value["num_examples"]),
                 bundle_hash=bytes.fromhex(value["bundle_hash"].removeprefix("0x")),
             )
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, OverflowError, AttributeError) as error:  # int() of infinity overflows
             raise InputError(f"The commitment can't be read: {error}") from error
 
     def _message(self, domain: Domain) -> SignableMessage:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import os
 import tempfile
 import time
@@ -27,7 +26,7 @@ from eth_account.messages import SignableMessage
 from folkmoot.chain.deployment import Deployment
 from folkmoot.commitment import Commitment, Domain
 from folkmoot.errors import ArtifactError, CoordinatorError, InputError, UpdateRefused
-from folkmoot.hashing import canonical_json, keccak
+from folkmoot.hashing import canonical_json, keccak, parse_json
 
 if TYPE_CHECKING:
     import httpx
@@ -146,14 +145,14 @@ def commitment_from_wire(text: str) -> tuple[Commitment, bytes]:
         InputError: code `invalid-commitment`: a field is missing, unknown or malformed.
     """
     try:
-        values = json.loads(text)
+        values = parse_json(text.encode())
         if not isinstance(values, dict) or set(values) != {*_COMMITMENT_FIELDS, "signature"}:
             raise ValueError(f"it has exactly the fields {', '.join([*_COMMITMENT_FIELDS, 'signature'])}")
         if not all(isinstance(value, str) for value in values.values()):
             raise ValueError("all its values are strings")
         signature = _hex_bytes(values["signature"])
         commitment = Commitment.from_json({name: values[wire] for wire, name in _COMMITMENT_FIELDS.items()})
-    except (ValueError, RecursionError, InputError) as error:
+    except (ValueError, InputError) as error:
         raise InputError(
             f"The commitment can't be read: {error}.",
             remedy="Send it as docs/architecture.md says: canonical JSON, integers as decimal strings.",
@@ -247,7 +246,7 @@ class CoordinatorApi:
                 chain_time=int(found["chainTime"]),
                 received=int(found["received"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise self._nonsense("/v1/rounds/current") from error
 
     def run(self, run_id: str = "current") -> RunView | None:
@@ -472,9 +471,9 @@ class CoordinatorApi:
 
     def _raise_problem(self, response: httpx.Response) -> NoReturn:
         try:
-            problem = response.json()
+            problem = parse_json(response.content)
             code, detail = str(problem["code"]), str(problem["detail"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (InputError, KeyError, TypeError) as error:
             raise CoordinatorError(
                 f"The coordinator {self.url} answered with HTTP {response.status_code}.",
                 remedy="Check that the address is that of a Folkmoot coordinator.",
@@ -495,8 +494,8 @@ class CoordinatorApi:
 
     def _object(self, response: httpx.Response) -> dict[str, Any]:
         try:
-            value = response.json()
-        except ValueError as error:
+            value = parse_json(response.content)
+        except InputError as error:
             raise self._nonsense(str(response.url.path)) from error
         if not isinstance(value, dict):
             raise self._nonsense(str(response.url.path))
@@ -512,7 +511,7 @@ class CoordinatorApi:
                 expect=int(found["expect"]),
                 error=None if found.get("error") is None else str(found["error"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise self._nonsense("/v1/runs") from error
 
     def _unreachable(self, error: Exception) -> CoordinatorError:
@@ -534,14 +533,34 @@ def _parse_events(lines: Iterator[str]) -> Iterator[Event]:
     for line in lines:
         if not line:
             if data:
-                yield Event(number, kind, json.loads(data))
+                yield Event(number, kind, _event_data(data))
             kind, data = "message", ""
         elif line.startswith("id:"):
-            number = int(line[3:])
+            try:
+                number = int(line[3:])
+            except ValueError as error:
+                raise _no_event() from error
         elif line.startswith("event:"):
             kind = line[6:].strip()
         elif line.startswith("data:"):
             data += line[5:].strip()
+
+
+def _event_data(text: str) -> dict[str, Any]:
+    try:
+        found = parse_json(text.encode())
+    except InputError as error:
+        raise _no_event() from error
+    if not isinstance(found, dict):
+        raise _no_event()
+    return found
+
+
+def _no_event() -> CoordinatorError:
+    return CoordinatorError(
+        "The coordinator sent an event that can't be read.",
+        remedy="Check that it is a Folkmoot coordinator of this release.",
+    )
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from folkmoot.errors import KeystoreError
+from folkmoot.errors import InputError, KeystoreError
+from folkmoot.hashing import parse_json
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -27,6 +28,12 @@ SCRYPT_WORK = 2**18
 
 MAX_SCRYPT_MEMORY = 2**31
 """Bytes of memory that opening a key file may take."""
+
+MAX_SCRYPT_PASSES = 16
+"""Times that opening a key file may go through that memory (scrypt's ``p``): half a minute or so."""
+
+MAX_PBKDF2_ROUNDS = 10_000_000
+"""Rounds of PBKDF2 that opening a key file may take; clients use up to a million."""
 
 MIN_PASSWORD = 8
 """Fewest characters of a new password."""
@@ -174,7 +181,7 @@ def load(path: Path, password: str) -> LocalAccount:
                 code="wrong-password",
             ) from error
         raise _damaged(path, str(error)) from error
-    except (KeyError, TypeError, NotImplementedError, AttributeError) as error:
+    except (KeyError, TypeError, NotImplementedError, AttributeError, AssertionError) as error:
         raise _damaged(path, f"{type(error).__name__} {error}") from error
     account: LocalAccount = Account.from_key(key)
     if "address" in document and address_of(path) != account.address:
@@ -205,7 +212,7 @@ def files_in(folder: Path) -> list[KeystoreFile]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise KeystoreError(
             f"There is no key file {path}.",
@@ -218,24 +225,43 @@ def _read(path: Path) -> dict[str, Any]:
             remedy="Check its path and its permissions.",
             code="keystore-missing",
         ) from error
-    except (ValueError, RecursionError) as error:
+    except InputError as error:
         raise _damaged(path, "it is not JSON") from error
-    if not isinstance(document, dict) or not isinstance(document.get("crypto", document.get("Crypto")), dict):
+    document = _lower(document)  # as eth-keyfile does: what is checked must be what is used
+    if not isinstance(document, dict) or not isinstance(document.get("crypto"), dict):
         raise _damaged(path, "it is not an encrypted key")
     return document
 
 
+def _lower(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name.lower(): _lower(one) for name, one in value.items()}
+
+
 def _check_work(path: Path, document: dict[str, Any]) -> None:
-    """Refuse parameters with which opening the file would take all memory."""
-    crypto = document.get("crypto", document.get("Crypto"))
-    parameters = crypto.get("kdfparams") if isinstance(crypto, dict) else None
-    if isinstance(parameters, dict):
-        memory = 128
-        for name in ("n", "r"):
-            value = parameters.get(name, 1)
-            memory *= value if isinstance(value, int) else 1
+    """Refuse parameters with which opening the file would take all memory, or no end of time."""
+    crypto: dict[str, Any] = document["crypto"]
+    parameters = crypto.get("kdfparams")
+    if document.get("version") != 3:
+        raise _damaged(path, f"it is of version {document.get('version')!r}, not 3")
+    if not isinstance(parameters, dict):
+        raise _damaged(path, "it has no parameters for its password")
+
+    def number(name: str, most: int) -> int:
+        value = parameters.get(name)
+        if type(value) is not int or not 1 <= value <= most:
+            raise _damaged(path, f"its {name} is not an integer from 1 to {most}")
+        return value
+
+    number("dklen", 1 << 10)
+    if crypto.get("kdf") == "scrypt":
+        memory = 128 * number("n", 1 << 62) * number("r", 1 << 62)
+        number("p", MAX_SCRYPT_PASSES)
         if memory > MAX_SCRYPT_MEMORY:
             raise _damaged(path, f"opening it would take {memory} bytes of memory")
+    else:
+        number("c", MAX_PBKDF2_ROUNDS)
 
 
 def _prefixed(address: str) -> str:

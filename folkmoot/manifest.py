@@ -26,6 +26,10 @@ from folkmoot.hashing import canonical_json, keccak, parse_canonical_json
 
 FORMAT = "folkmoot/manifest/1"
 MAX_LEAVES = 1 << 24
+MAX_SIZE = 1 << 32
+"""Largest size in a shape: more elements than the leaves of a model can have."""
+MAX_DIMENSIONS = 32
+"""Most sizes in a shape: what every NumPy can hold."""
 MAX_NAME = 64
 CARRIED_DTYPES = ("int8", "int16", "int32", "int64", "uint8", "bool")
 
@@ -96,9 +100,13 @@ class Manifest:
         for entry in self._named:
             if entry.name in ("", "__metadata__"):
                 raise ManifestError(f"A tensor can't have the name {entry.name!r}.")
-            if any(size < 1 for size in entry.shape):
+            if len(entry.shape) > MAX_DIMENSIONS:  # before anybody multiplies them
                 raise ManifestError(
-                    f"Tensor {entry.name!r} has the shape {list(entry.shape)}, with a size below 1."
+                    f"Tensor {entry.name!r} has {len(entry.shape)} dimensions, more than {MAX_DIMENSIONS}."
+                )
+            if any(not 1 <= size <= MAX_SIZE for size in entry.shape):
+                raise ManifestError(
+                    f"Tensor {entry.name!r} has a size below 1 or above {MAX_SIZE} in its shape {list(entry.shape)}."
                 )
         for buffer in self.carried:
             if buffer.dtype not in CARRIED_DTYPES:

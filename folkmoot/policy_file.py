@@ -8,12 +8,12 @@ deployment that the policy is for, or `none`; it may be left out for `arbiter`.
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from folkmoot.errors import InputError
+from folkmoot.hashing import parse_json
 from folkmoot.policy import ARBITER, NO_VERIFIER, Policy
 
 _STRINGS = {"max_sum_squares", "min_stake", "bond", "reward"}
@@ -69,15 +69,15 @@ def load(path: Path) -> Policy:
     from folkmoot.aggregation.rules import check_policy_rule
 
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_bytes())
     except OSError as error:
         raise InputError(
             f"The policy file {path} can't be read: {error.strerror}.",
             remedy="Check the path.",
             code="policy-missing",
         ) from error
-    except (ValueError, RecursionError) as error:
-        raise _invalid(f"{path} is not JSON ({error})") from error
+    except InputError as error:
+        raise _invalid(f"{path} is not JSON ({error.message})") from error
     policy = from_json(document)
     check_policy_rule(policy)
     return policy

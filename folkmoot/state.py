@@ -208,6 +208,6 @@ def read_safetensors(data: bytes, manifest: Manifest) -> dict[str, NDArray[Any]]
             values[name] = raw.astype(dtype.newbyteorder("="), copy=True).reshape(entry["shape"])
     except ManifestError:
         raise
-    except (InputError, ValueError, KeyError, TypeError) as error:
+    except (InputError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise ArtifactError(f"The model file is damaged: {error}.") from error
     return values

@@ -15,6 +15,7 @@ from eth_utils.address import to_checksum_address
 
 from folkmoot.chain.amounts import is_wellformed_address
 from folkmoot.errors import InputError
+from folkmoot.hashing import parse_json
 
 DEPLOYMENT_FILE = "deployment.json"
 """Name that the file has by convention."""
@@ -77,8 +78,8 @@ class Deployment:
         values: dict[str, Any] = {}
         for name in ("chain_id", "block"):
             value = document.get(_camel(name))
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise _invalid(f"{_camel(name)} must be a non-negative integer, got {value!r}")
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 64:
+                raise _invalid(f"{_camel(name)} must be an integer from 0 to 2^64 - 1, got {value!r}")
             values[name] = value
         if "governor" in document and "arbiter" not in document:
             raise InputError(
@@ -106,19 +107,18 @@ class Deployment:
         """
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            data = path.read_bytes()
         except OSError as error:
             raise InputError(
                 f"The deployment file {path} can't be read: {error.strerror}.",
                 remedy="Give it by --deployment or FOLKMOOT_DEPLOYMENT; a coordinator has it at /v1/deployment.",
                 code="deployment-missing",
             ) from error
-        except UnicodeDecodeError as error:
-            raise _invalid("it is not UTF-8 text", path) from error
         try:
-            return cls.from_json(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise _invalid(f"it is not JSON ({error.msg}, line {error.lineno})", path) from error
+            document = parse_json(data)
+        except InputError as error:
+            raise _invalid(error.message, path) from error
+        return cls.from_json(document)
 
     def save(self, path: Path | str) -> None:
         """Write the deployment file; its folder is created if needed.

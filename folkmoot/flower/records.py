@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord
+from numpy.typing import NDArray
 
 from folkmoot.arrays import I64
 from folkmoot.errors import InputError
@@ -23,6 +24,8 @@ ARRAYS = "arrays"
 CONFIG = "config"
 METRICS = "metrics"
 NUM_EXAMPLES = "num-examples"
+_NPY = b"\x93NUMPY\x01\x00"
+"""What a file of NumPy's format 1.0 begins with: the one that Flower writes (numpy.lib.format)."""
 HOME = "folkmoot-home"
 """Key of the node configuration that names the contributor's folder."""
 
@@ -98,9 +101,10 @@ def theta_of(record: ArrayRecord, size: int) -> I64:
         InputError: It is not one int64 vector of that size.
     """
     array = record.get("theta")
-    if array is None or len(record) != 1 or array.dtype != "int64" or tuple(array.shape) != (size,):
+    values = None if array is None or len(record) != 1 else _vector(array, "int64")
+    if values is None or values.size != size:
         raise InputError(f"The base model is not one int64 vector of {size} coordinates.")
-    return array.numpy().astype(np.int64, copy=False)
+    return values.astype(np.int64)  # what is left of the message is read-only
 
 
 def update_record(data: bytes) -> ArrayRecord:
@@ -115,6 +119,26 @@ def update_of(record: ArrayRecord) -> bytes:
         InputError: It is not one vector of bytes.
     """
     array = record.get("update")
-    if array is None or len(record) != 1 or array.dtype != "uint8" or len(array.shape) != 1:
+    values = None if array is None or len(record) != 1 else _vector(array, "uint8")
+    if values is None:
         raise InputError("The update is not one vector of bytes.")
-    return array.numpy().tobytes()
+    return values.tobytes()
+
+
+def _vector(array: Array, dtype: str) -> NDArray[Any] | None:
+    """A view of a vector's values, or None if it is none of this type.
+
+    Not by ``array.numpy()``: that one believes the header inside the bytes, which may contradict the record and
+    declare more than all memory, evaluates it as a Python literal, and fails in many ways.
+    """
+    kind = np.dtype(dtype).newbyteorder("<")
+    data = array.data
+    if array.stype != "numpy.ndarray" or array.dtype != dtype or len(array.shape) != 1 or array.shape[0] < 0:
+        return None
+    start = len(_NPY) + 2 + int.from_bytes(data[len(_NPY) : len(_NPY) + 2], "little")
+    described = f"'descr': {kind.str!r}".encode()
+    if not data.startswith(_NPY) or described not in data[:start]:
+        return None
+    if len(data) != start + array.shape[0] * kind.itemsize:
+        return None
+    return np.frombuffer(data, dtype=kind, offset=start)

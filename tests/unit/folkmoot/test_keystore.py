@@ -113,11 +113,23 @@ def test_a_key_file_with_another_accounts_name_is_damaged(ada: Path) -> None:
     assert caught.value.code == "keystore-damaged"
 
 
-def test_a_key_file_that_would_take_all_memory_is_not_tried(ada: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"kdfparams": {"n": 2**40, "r": 8, "p": 1, "dklen": 32}}, "bytes of memory"),
+        ({"kdfparams": {"n": -(2**40), "r": -8, "p": 1, "dklen": 32}}, "its n"),
+        ({"kdfparams": {"n": 2, "r": 8, "p": 2**28, "dklen": 32}}, "its p"),
+        ({"KdfParams": {"n": 2**40, "r": 8, "p": 1, "dklen": 32}}, "bytes of memory"),
+        ({"kdf": "pbkdf2", "kdfparams": {"c": 2**40, "prf": "hmac-sha256", "dklen": 32}}, "its c"),
+    ],
+)
+def test_a_key_file_that_would_take_all_memory_or_time_is_not_tried(
+    ada: Path, change: dict[str, object], why: str
+) -> None:
     document = json.loads(ada.read_text())
-    document["crypto"]["kdfparams"]["n"] = 2**40
+    document["crypto"] |= change
     ada.write_text(json.dumps(document))
-    with pytest.raises(KeystoreError, match="bytes of memory"):
+    with pytest.raises(KeystoreError, match=why):
         keystore.load(ada, PASSWORD)
 
 
