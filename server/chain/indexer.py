@@ -25,7 +25,7 @@ from server.chain.calls import decode_log
 from server.chain.node import Block, Node
 from server.db import events
 from server.db.engine import Database
-from server.db.models import ChainBlock, ChainEvent
+from server.db.models import Account, ChainBlock, ChainEvent
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +99,14 @@ class Indexer:
                 extra=fields("reorganised", block=common + 1),
             )
             with self._database.write("reorg-dropped") as session:
-                session.execute(delete(ChainEvent).where(ChainEvent.block_number > common))
+                gone = ChainEvent.block_number > common
+                accounts = set(
+                    session.scalars(select(ChainEvent.account).where(gone, ChainEvent.account != ""))
+                )
+                session.execute(delete(ChainEvent).where(gone))
                 session.execute(delete(ChainBlock).where(ChainBlock.number > common))
+                for address in sorted(accounts):
+                    _sum_up(session, address)
         return common
 
     def _known(self) -> list[tuple[int, str]]:
@@ -155,9 +161,11 @@ class Indexer:
                     transaction_hash=log["transactionHash"],
                     name=name,
                     subject=_subject(arguments),
+                    account=_account(arguments),
                     arguments=arguments,
                 )
                 session.add(event)
+                _count(session, event)
                 _announce(session, event)
             session.merge(ChainBlock(number=end.number, hash=end.hash))
             session.execute(delete(ChainBlock).where(ChainBlock.number < end.number - REMEMBERED_BLOCKS))
@@ -168,6 +176,35 @@ def _subject(arguments: dict[str, Any]) -> str:
         if name in arguments:
             return str(arguments[name])
     return ""
+
+
+def _account(arguments: dict[str, Any]) -> str:
+    return str(arguments.get("contributor") or arguments.get("account") or "")
+
+
+def _count(session: Session, event: ChainEvent) -> None:
+    """Add an event to what is kept of its account."""
+    if event.name not in ("Staked", "RewardCredited"):
+        return
+    row = session.get(Account, event.account)
+    if row is None:
+        row = Account(address=event.account, staked=False, rewards="0")
+        session.add(row)
+    if event.name == "Staked":
+        row.staked = True
+    else:
+        row.rewards = str(int(row.rewards) + int(event.arguments["amount"]))
+
+
+def _sum_up(session: Session, address: str) -> None:
+    """Work out anew what is kept of an account, from the events that are left."""
+    row = session.get(Account, address)
+    if row is None:
+        return
+    theirs = select(ChainEvent.arguments).where(ChainEvent.account == address)
+    row.staked = session.scalars(theirs.where(ChainEvent.name == "Staked").limit(1)).first() is not None
+    credited = session.scalars(theirs.where(ChainEvent.name == "RewardCredited"))
+    row.rewards = str(sum(int(arguments["amount"]) for arguments in credited))
 
 
 def _announce(session: Session, event: ChainEvent) -> None:
@@ -278,9 +315,13 @@ def _announce(session: Session, event: ChainEvent) -> None:
     events.append(session, kind, data, key=f"{kind}:{digest}")
 
 
-def by_name(session: Session, name: str, subject: str | None = None) -> list[ChainEvent]:
-    """Events of a name (about one subject), in the chain's order."""
+def by_name(
+    session: Session, name: str, subject: str | None = None, account: str | None = None
+) -> list[ChainEvent]:
+    """Events of a name (about one subject, of one account), in the chain's order."""
     query = select(ChainEvent).where(ChainEvent.name == name)
     if subject is not None:
         query = query.where(ChainEvent.subject == subject)
+    if account is not None:
+        query = query.where(ChainEvent.account == account)
     return list(session.scalars(query.order_by(ChainEvent.block_number, ChainEvent.log_index)))

@@ -128,15 +128,18 @@ class Refusal(Base):
     """An answer that failed a check. Only the claim is known: anybody can send bytes in another's name."""
 
     __tablename__ = "refusals"
-    __table_args__ = (Index("ix_refusals_round_contributor", "round", "contributor"),)
+    __table_args__ = (
+        Index("ix_refusals_round_contributor", "round", "contributor"),
+        Index("ix_refusals_contributor", "contributor", "authenticated"),
+    )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     round: Mapped[int] = mapped_column(BigInteger)
-    contributor: Mapped[str] = mapped_column(String(42), index=True)
+    contributor: Mapped[str] = mapped_column(String(42))
     """Whom the sender claimed to be."""
     authenticated: Mapped[bool]
     """Whether the commitment bore the contributor's signature."""
-    reason: Mapped[str] = mapped_column(String(32))
+    reason: Mapped[str] = mapped_column(String(32), index=True)
     detail: Mapped[str] = mapped_column(Text)
     received_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
@@ -145,10 +148,11 @@ class Entry(Base):
     """A commitment that is on the chain, and its verdict once the round is computed."""
 
     __tablename__ = "entries"
+    __table_args__ = (Index("ix_entries_contributor", "contributor", "round", "weight"),)
 
     round: Mapped[int] = mapped_column(ForeignKey("rounds.number"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True)
-    contributor: Mapped[str] = mapped_column(String(42), index=True)
+    contributor: Mapped[str] = mapped_column(String(42))
     commitment: Mapped[dict[str, str]] = mapped_column(JSON)
     commitment_hash: Mapped[str] = mapped_column(String(66))
     transaction_hash: Mapped[str] = mapped_column(String(66))
@@ -163,6 +167,7 @@ class Artifact(Base):
     """A file in the store."""
 
     __tablename__ = "artifacts"
+    __table_args__ = (Index("ix_artifacts_round", "round", "kind"),)
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     keccak: Mapped[str | None] = mapped_column(String(64), index=True)
@@ -178,13 +183,18 @@ class Transaction(Base):
     """The outbox. A row is written with the state change that wants it; the rest happens to it."""
 
     __tablename__ = "transactions"
+    # With the gas, so that sums of it need not step over the bytes of every transaction.
+    __table_args__ = (
+        Index("ix_transactions_round", "round", "gas_used"),
+        Index("ix_transactions_state", "state", "gas_used"),
+    )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     purpose: Mapped[str] = mapped_column(String(96), unique=True)
     """What it is for, e.g. `anchor:7`. One purpose is carried out once."""
-    state: Mapped[str] = mapped_column(String(12), index=True)
+    state: Mapped[str] = mapped_column(String(12))
     """One of queued, signed, mined, confirmed, failed."""
-    round: Mapped[int] = mapped_column(BigInteger, index=True)
+    round: Mapped[int] = mapped_column(BigInteger)
     to: Mapped[str] = mapped_column(String(42))
     data: Mapped[bytes] = mapped_column(LargeBinary)
     nonce: Mapped[int | None] = mapped_column(BigInteger)
@@ -223,6 +233,8 @@ class ChainEvent(Base):
     __table_args__ = (
         UniqueConstraint("block_number", "log_index"),
         Index("ix_chain_events_name_subject", "name", "subject"),
+        Index("ix_chain_events_name_account", "name", "account"),
+        Index("ix_chain_events_name_id", "name", "id"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
@@ -233,7 +245,21 @@ class ChainEvent(Base):
     name: Mapped[str] = mapped_column(String(40))
     subject: Mapped[str] = mapped_column(String(80))
     """Number of the round, version, policy or proposal, or the account, that the event is about."""
+    account: Mapped[str] = mapped_column(String(42), default="", server_default="")
+    """Contributor or account that it names; empty if it names none."""
     arguments: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class Account(Base):
+    """What the events of one account add up to, so that nobody has to add up a whole history to show it."""
+
+    __tablename__ = "accounts"
+
+    address: Mapped[str] = mapped_column(String(42), primary_key=True)
+    staked: Mapped[bool] = mapped_column(default=False)
+    """Whether it ever staked."""
+    rewards: Mapped[str] = mapped_column(Text, default="0")
+    """Credited so far, in units of 1e-18 tokens."""
 
 
 class ChainBlock(Base):

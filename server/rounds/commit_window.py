@@ -101,7 +101,9 @@ class CommitWindow(Phase):
 
     def _batches(self, number: int) -> list[Transaction]:
         with self._database.read() as session:
-            query = select(Transaction).where(Transaction.purpose.startswith(f"commit:{number}:"))
+            query = select(Transaction).where(
+                Transaction.round == number, Transaction.purpose.startswith(f"commit:{number}:")
+            )
             found = list(session.scalars(query.order_by(Transaction.id)))
             session.expunge_all()
         return [batch for batch in found if not (batch.error or {}).get("handled")]

@@ -51,9 +51,8 @@ def _assembled(session: Session, entry: Entry) -> bytes | None:
     """The bytes of an entry's update, if all parts are on the chain."""
     mine = [
         event.arguments
-        for event in by_name(session, "Delivered", str(entry.round))
-        if event.arguments["contributor"] == entry.contributor
-        and event.arguments["updateRoot"] == entry.commitment["updateRoot"]
+        for event in by_name(session, "Delivered", str(entry.round), entry.contributor)
+        if event.arguments["updateRoot"] == entry.commitment["updateRoot"]
     ]
     if not any(int(part["missing"]) == 0 for part in mine):
         return None

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 from fastapi import APIRouter
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -24,7 +22,7 @@ from server.api.schemas import (
     VerdictView,
 )
 from server.chain.indexer import by_name
-from server.db.models import ChainEvent, Entry, Refusal
+from server.db.models import Account, Entry, Refusal
 
 router = APIRouter(tags=["contributors"])
 
@@ -35,7 +33,7 @@ SHOWN = 100
 def contributors(here: Here, window: PageWindow) -> Page[ContributorView]:
     """All accounts that ever staked, by address."""
     with here.coordinator.database.read() as session:
-        query = select(ChainEvent.subject).where(ChainEvent.name == "Staked").distinct()
+        query = select(Account.address).where(Account.staked)
         part, cursor = window.of(sorted(session.scalars(query)))
         return Page(items=_views(here, session, part), next_cursor=cursor)
 
@@ -50,7 +48,7 @@ def contributor(here: Here, address: Address) -> ContributorDetailView:
         ).all()
         if view.member == 0 and view.rounds == 0 and not refusals:
             raise Problem(404, "unknown-contributor", f"{address} never staked and never contributed.")
-        rewards = _rewards(session)[address]
+        rewards = _rewards(session, address)
         entries = session.scalars(
             select(Entry).where(Entry.contributor == address).order_by(Entry.round.desc()).limit(SHOWN)
         ).all()
@@ -91,19 +89,18 @@ def verdicts(here: Here, address: Address, window: PageWindow) -> Page[VerdictVi
         return Page(items=items, next_cursor=cursor)
 
 
-def _rewards(session: Session) -> defaultdict[str, dict[int, int]]:
-    credited: defaultdict[str, dict[int, int]] = defaultdict(dict)
-    for event in by_name(session, "RewardCredited"):
-        arguments = event.arguments
-        credited[arguments["contributor"]][int(arguments["round"])] = int(arguments["amount"])
-    return credited
+def _rewards(session: Session, address: str) -> dict[int, int]:
+    """What was credited to an account, by round."""
+    credited = by_name(session, "RewardCredited", account=address)
+    return {int(event.arguments["round"]): int(event.arguments["amount"]) for event in credited}
 
 
 def _views(here: Parts, session: Session, addresses: list[str]) -> list[ContributorView]:
     if not addresses:
         return []
     members = here.coordinator.vault.members(addresses)
-    rewards = _rewards(session)
+    kept = session.scalars(select(Account).where(Account.address.in_(addresses)))
+    rewards = {row.address: row.rewards for row in kept}
 
     def counted(model: type[Entry] | type[Refusal], *conditions: object) -> dict[str, int]:
         query = select(model.contributor, func.count()).where(model.contributor.in_(addresses), *conditions)  # type: ignore[arg-type]
@@ -119,7 +116,7 @@ def _views(here: Parts, session: Session, addresses: list[str]) -> list[Contribu
             rounds=rounds.get(address, 0),
             weighted=weighted.get(address, 0),
             refusals=refusals.get(address, 0),
-            rewards=str(sum(rewards[address].values())),
+            rewards=rewards.get(address, "0"),
         )
         for address in addresses
     ]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from folkmoot.errors import DatabaseError
 from server.db import events, schema
 from server.db.engine import Database, make_engine, normalise_url
-from server.db.models import Entry, LogEntry, Round, SentTransaction
+from server.db.models import Account, ChainEvent, Entry, LogEntry, Round, SentTransaction
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -96,6 +97,45 @@ def test_a_database_of_the_first_schema_keeps_its_rounds(kind: str, request: pyt
         assert (kept.step, kept.base, kept.canary) == ("anchored", 6, None)
         (form,) = session.scalars(select(SentTransaction))
         assert (form.nonce, form.hash, form.raw) == (3, "0xab", b"signed")
+    assert schema.differences(found) == []
+
+
+@pytest.mark.parametrize("kind", ["engine", "postgres"])
+def test_sums_of_accounts_are_worked_out_for_a_history(kind: str, request: pytest.FixtureRequest) -> None:
+    found: Engine = request.getfixturevalue(kind)
+    config = schema._config(found)
+    schema.upgrade(found)
+    command.downgrade(config, "0003")
+    large, ada, ben, cleo = 10**30, "0xA", "0xB", "0xC"
+    told: list[tuple[str, str, dict[str, object]]] = [
+        ("Staked", ada, {"account": ada, "member": 1, "amount": 5}),
+        ("Staked", ada, {"account": ada, "member": 1, "amount": 5}),
+        ("Staked", ben, {"account": ben, "member": 2, "amount": 5}),
+        ("RewardCredited", "1", {"round": 1, "contributor": ada, "amount": str(large)}),
+        ("RewardCredited", "2", {"round": 2, "contributor": ada, "amount": 1}),
+        ("RewardCredited", "2", {"round": 2, "contributor": cleo, "amount": 2}),
+        ("Delivered", "2", {"round": 2, "contributor": ben}),
+        ("RoundOpened", "2", {"round": 2, "coordinator": ada}),
+    ]
+    rows = [
+        {"index": index, "name": name, "subject": subject, "arguments": json.dumps(arguments)}
+        for index, (name, subject, arguments) in enumerate(told)
+    ]
+    with found.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO chain_events "
+                "(block_number, block_hash, log_index, transaction_hash, name, subject, arguments) "
+                "VALUES (1, '0x', :index, '0x', :name, :subject, :arguments)"
+            ),
+            rows,
+        )
+    schema.upgrade(found)
+    with Database(found).read() as session:
+        indexed = session.scalars(select(ChainEvent).order_by(ChainEvent.log_index))
+        assert [event.account for event in indexed] == [ada, ada, ben, ada, ada, cleo, ben, ""]
+        kept = {row.address: (row.staked, row.rewards) for row in session.scalars(select(Account))}
+    assert kept == {ada: (True, str(large + 1)), ben: (True, "0"), cleo: (False, "2")}
     assert schema.differences(found) == []
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
+from sqlalchemy import select
 
 from folkmoot.chain import packaged
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from server.chain.indexer import Indexer, by_name
 from server.db import events, schema
 from server.db.engine import Database
+from server.db.models import Account
 from tests.unit.server.scripted_node import ScriptedNode
 
 ADDRESSES = {name: "0x" + f"{number:02x}" * 20 for number, name in enumerate(CONTRACTS, 1)}
@@ -217,3 +219,37 @@ def test_what_judges_do_is_told(
         (entry,) = events.after(session, 0)
     assert entry.type == kind
     assert {key: entry.data[key] for key in data} == data
+
+
+def test_sums_of_accounts_follow_a_reorg(database: Database) -> None:
+    other = "0x" + "78" * 20
+    staked, credited = "Staked", "RewardCredited"
+
+    def stakes(who: str, member: int) -> dict[str, object]:
+        return log_of("vault", staked, {"account": who, "payer": who, "member": member, "amount": 10**20})
+
+    def credit(number: int, who: str, amount: int) -> dict[str, object]:
+        return log_of("ledger", credited, {"round": number, "contributor": who, "amount": amount})
+
+    node = ScriptedNode()
+    indexer = Indexer(database, node, DEPLOYMENT)
+    large = 10**30  # beyond every integer of a database
+    for logs in ([stakes(WHO, 1)], [credit(1, WHO, large)], [stakes(other, 2), credit(2, WHO, 5)]):
+        node.mine()
+        node.logs_of[node.blocks[-1][0]] = logs
+        indexer.poll()
+
+    def sums() -> dict[str, tuple[bool, str]]:
+        with database.read() as session:
+            return {
+                row.address.lower(): (row.staked, row.rewards) for row in session.scalars(select(Account))
+            }
+
+    assert sums() == {WHO: (True, str(large + 5)), other: (True, "0")}
+    node.reorganise(1)
+    node.mine()
+    node.logs_of[node.blocks[-1][0]] = [credit(2, WHO, 6), credit(2, other, 7)]
+    indexer.poll()
+    assert sums() == {WHO: (True, str(large + 6)), other: (False, "7")}
+    indexer.poll()
+    assert sums() == {WHO: (True, str(large + 6)), other: (False, "7")}, "an event counts once"

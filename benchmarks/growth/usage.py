@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What another process uses: processor time and memory, as Linux counts them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that is looked at from the outside."""
+
+    pid: int
+    """Its number."""
+
+    def seconds(self) -> float:
+        """Seconds that the processor spent on it so far, in all its threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def peak(self) -> float:
+        """MiB of memory that it held at most since the start, or since `forget_peak`."""
+        return self._mebibytes("VmHWM")
+
+    def resident(self) -> float:
+        """MiB of memory that it holds now."""
+        return self._mebibytes("VmRSS")
+
+    def forget_peak(self) -> None:
+        """Let the peak begin anew at what is held now."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def _mebibytes(self, name: str) -> float:
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith(name + ":"):
+                return int(line.split()[1]) / 1024
+        raise AssertionError(f"/proc/{self.pid}/status has no {name}")
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
