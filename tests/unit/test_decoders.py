@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whoever reads bytes from a stranger says that they are wrong by an expected error.
+
+Three kinds of bytes for every decoder: arbitrary ones, valid files with a few bytes changed or cut off, and valid JSON
+with values replaced by ones that are large, deep or of another type.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from flwr.app import Array, ArrayRecord
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from folkmoot import keystore, policy_file
+from folkmoot.canary import CanaryReport
+from folkmoot.chain.deployment import CONTRACTS, Deployment
+from folkmoot.codec import decode_update
+from folkmoot.commitment import NO_BUNDLE, Commitment
+from folkmoot.coordinator_api import _parse_events, commitment_from_wire, commitment_to_wire
+from folkmoot.errors import FolkmootError, InputError
+from folkmoot.evaluation import Measurement, Report, measure
+from folkmoot.flower import records
+from folkmoot.genesis import Genesis
+from folkmoot.hashing import canonical_json, parse_canonical_json, parse_json
+from folkmoot.header import RoundHeader
+from folkmoot.manifest import Carried, Manifest, Tensor
+from folkmoot.state import State, read_safetensors
+from folkmoot.verdict import Artifacts, Reason, Verdict, Verdicts
+from server.api import pages
+from tests.unit.folkmoot import worlds
+
+MANIFEST = Manifest(
+    "fuzz", (Tensor("w", (3, 7)), Tensor("s", ())), (Carried("n", "int64", (2,), bytes(16)),), {"rate": 0.1}
+)
+STATE = worlds.state(MANIFEST, 3)
+ALICE = worlds.account("alice").address
+WORLD = worlds.World(worlds.state(worlds.MANIFEST, 1))
+COMMITMENT = Commitment(ALICE, 1, bytes(32), b"\x01" * 32, 5, 6, NO_BUNDLE)
+MEASURED = measure({"accuracy": 0.5, "loss": 0.7}, [0, 1, 1], [0, 1, 0])
+UPDATE = worlds.update_bytes(MANIFEST, 5)
+DEPLOYMENT = Deployment(31337, 1, **dict.fromkeys(CONTRACTS, ALICE), genesis_hash="0x" + "ab" * 32)
+SIGNATURE = COMMITMENT.sign(worlds.account("alice"), worlds.DOMAIN)
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A decoder, and a file that it reads."""
+
+    name: str
+    read: Callable[[bytes], Any]
+    valid: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def from_file(read: Callable[[Path], Any]) -> Callable[[bytes], Any]:
+    def decode(data: bytes) -> Any:
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "file.json"
+            path.write_bytes(data)
+            return read(path)
+
+    return decode
+
+
+def text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def key_file() -> bytes:
+    with TemporaryDirectory() as folder:
+        path = keystore.create(Path(folder) / "key", "long enough", private_key=b"\x01" * 32, work=2).path
+        return path.read_bytes()
+
+
+def record(name: str, data: bytes, like: ArrayRecord) -> ArrayRecord:
+    """A Flower record whose description is honest and whose bytes are these."""
+    one = like[name]
+    return ArrayRecord({name: Array(one.dtype, tuple(one.shape), one.stype, data)})
+
+
+UPDATE_RECORD, THETA_RECORD = records.update_record(UPDATE), records.theta_record(STATE.theta)
+DECODERS = [
+    Decoder("json", parse_json, b'{"a":[1,2.5,null,"\xc3\x9f"]}'),
+    Decoder("canonical json", parse_canonical_json, b'{"a":[1,2.5,null,"\xc3\x9f"]}'),
+    Decoder("manifest", Manifest.from_json, MANIFEST.to_json()),
+    Decoder("header", RoundHeader.decode, WORLD.header.encoded),
+    Decoder("state", lambda data: State.from_bytes(data, MANIFEST), STATE.to_bytes()),
+    Decoder("model", lambda data: read_safetensors(data, MANIFEST), STATE.to_safetensors(MANIFEST, 1)),
+    Decoder("genesis", Genesis.from_json, Genesis.of(MANIFEST, STATE, (-3, 4)).to_json()),
+    Decoder("update", lambda data: decode_update(data, MANIFEST), UPDATE),
+    Decoder(
+        "commitment on the wire",
+        lambda data: commitment_from_wire(text(data)),
+        commitment_to_wire(COMMITMENT, SIGNATURE).encode(),
+    ),
+    Decoder(
+        "commitment as JSON",
+        lambda data: Commitment.from_json(parse_json(data)),
+        canonical_json(COMMITMENT.to_json()),
+    ),
+    Decoder("signature", lambda data: COMMITMENT.check_signature(data, worlds.DOMAIN), SIGNATURE),
+    Decoder(
+        "verdicts",
+        Verdicts.from_json,
+        Verdicts(4, "mean", (1,), (Verdict(0, ALICE, 1, Reason.ACCEPTED, {"score": 5}),)).to_json(),
+    ),
+    Decoder(
+        "artifacts",
+        Artifacts.from_json,
+        Artifacts(
+            4, b"\x01", "a" * 64, "b" * 64, ("c" * 64, None), "d" * 64, "e" * 64, "f" * 64, (-3, 4)
+        ).to_json(),
+    ),
+    Decoder(
+        "measurement", lambda d: Measurement.from_json(parse_json(d)), canonical_json(MEASURED.to_json())
+    ),
+    Decoder("report", Report.from_bytes, Report("task", "ab" * 32, "7", "0x12", MEASURED).to_bytes()),
+    Decoder(
+        "canary report",
+        CanaryReport.from_bytes,
+        CanaryReport(7, "task", bytes(32), b"\x01" * 32, MEASURED, MEASURED).to_bytes(),
+    ),
+    Decoder("deployment", from_file(Deployment.load), json.dumps(DEPLOYMENT.to_json()).encode()),
+    Decoder("policy", from_file(policy_file.load), json.dumps(policy_file.to_json(worlds.policy())).encode()),
+    Decoder("key file", from_file(lambda path: keystore.load(path, "long enough")), key_file()),
+    Decoder("cursor", lambda data: pages.decode(text(data)), pages.encode(70).encode()),
+    Decoder(
+        "event stream",
+        lambda data: list(_parse_events(iter(data.decode("utf-8", "replace").split("\n")))),
+        b'id: 7\nevent: round-opened\ndata: {"round": 1}\n\n',
+    ),
+    Decoder(
+        "update record",
+        lambda data: records.update_of(record("update", data, UPDATE_RECORD)),
+        UPDATE_RECORD["update"].data,
+    ),
+    Decoder(
+        "theta record",
+        lambda data: records.theta_of(record("theta", data, THETA_RECORD), MANIFEST.size),
+        THETA_RECORD["theta"].data,
+    ),
+]
+ALL = pytest.mark.parametrize("decoder", DECODERS, ids=str)
+FUZZED = settings(max_examples=30, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+HUGE = 10**12
+STRANGE = st.sampled_from(
+    [
+        None,
+        True,
+        -1,
+        0,
+        1.5,
+        1e308,
+        float("inf"),
+        HUGE,
+        2**256,
+        10**4000,
+        -(10**4000),
+        "",
+        "0x",
+        "-1",
+        "1e9",
+        "9" * 5000,
+        "\ud800",
+        "\0",
+        [],
+        {},
+        [HUGE, HUGE],
+        [2**63] * 40,
+        [[[]]],
+        {"a": {}},
+        "0x" + "f" * 64,
+        "ß" * 64,
+    ]
+)
+"""Values that a field may be given."""
+
+
+def only_expected(decoder: Decoder, data: bytes) -> None:
+    with contextlib.suppress(FolkmootError):
+        decoder.read(data)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where a JSON value has others in it."""
+    found = [path] if path else []
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inside:
+        found += places(one, (*path, key))
+    return found
+
+
+def is_json(data: bytes) -> bool:
+    try:
+        parse_json(data)
+    except InputError:
+        return False
+    return True
+
+
+@ALL
+def test_the_valid_file_is_read(decoder: Decoder) -> None:
+    decoder.read(decoder.valid)
+
+
+@ALL
+@FUZZED
+@given(data=st.binary(max_size=600))
+def test_arbitrary_bytes_are_an_expected_error(decoder: Decoder, data: bytes) -> None:
+    only_expected(decoder, data)
+
+
+@ALL
+@FUZZED
+@given(data=st.data())
+def test_damaged_files_are_an_expected_error(decoder: Decoder, data: st.DataObject) -> None:
+    damaged = bytearray(decoder.valid)
+    for place in data.draw(st.lists(st.integers(0, len(damaged) - 1), max_size=4)):
+        damaged[place] ^= 1 << data.draw(st.integers(0, 7))
+    end = data.draw(st.one_of(st.just(len(damaged)), st.integers(0, len(damaged))))
+    only_expected(
+        decoder, bytes(damaged[:end]) + data.draw(st.sampled_from([b"", b"", b"\0", b"}", b"[" * 99]))
+    )
+
+
+@pytest.mark.parametrize("decoder", [one for one in DECODERS if is_json(one.valid)], ids=str)
+@FUZZED
+@given(data=st.data())
+def test_strange_values_are_an_expected_error(decoder: Decoder, data: st.DataObject) -> None:
+    value = parse_json(decoder.valid)
+    for _ in range(data.draw(st.integers(1, 2))):
+        paths = places(value)
+        if not paths:
+            break
+        *way, last = data.draw(st.sampled_from(paths))
+        inside = value
+        for key in way:
+            inside = inside[key]
+        inside[last] = copy.deepcopy(data.draw(STRANGE))  # it may be changed next
+    written = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    only_expected(decoder, written.encode("utf-8", "surrogatepass"))
