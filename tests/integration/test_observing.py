@@ -157,7 +157,7 @@ def test_a_chain_that_is_gone_leaves_no_number_that_looks_fine(
 def test_a_scrape_asks_neither_database_nor_chain_however_large_they_are(
     here: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    until(lambda: ("folkmoot_store_files", frozenset()) in scraped(here), what="the first look")
+    until(lambda: ("folkmoot_account_rounds", frozenset()) in scraped(here), what="the first look")
     asked: list[str] = []
     mine, call = threading.get_ident(), Rpc.call  # the worker and the thread that looks go on asking
 
