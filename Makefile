@@ -9,7 +9,7 @@ SETUP := $(VENV)/.installed
 TOOLCHAIN := node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-all test-python test-contracts chaos check fix lint types contracts-check slither abi bench bench-robustness clean
+.PHONY: help install demo up test test-all test-python test-contracts chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ contracts-check: install ## Gas and storage snapshots, coverage, packaged ABIs, 
 	@$(BIN)/python tools/check_coverage.py
 	@$(MAKE) --no-print-directory slither
 
+prove: install ## Prove the packed sums of the contracts for all inputs, with halmos (three minutes)
+	@$(BIN)/python tools/prove.py
+
 slither: install
 	@cd contracts && PATH="$(CURDIR)/$(dir $(FORGE)):$(CURDIR)/bin:$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/slither .
 
@@ -100,4 +103,4 @@ bench-robustness: install ## Our rules beside Flower's and byzfl's own code, und
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.robustness $(ARGS)
 
 clean: ## Remove what was built
-	@rm -rf $(VENV) node_modules bin contracts/out contracts/cache .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) .venv-prove node_modules bin contracts/out contracts/cache contracts/out-prove contracts/cache-prove .mypy_cache .ruff_cache .pytest_cache
