@@ -213,7 +213,7 @@ def test_a_huge_update_is_cut_off_where_it_is_too_long_and_leaves_nothing(
     fate = told(node("ada", ada))
     assert fate["code"] == "wrong-size"
     assert f"an update of this model has {MANIFEST.size}" in fate["detail"]
-    kept = [path for path in here.coordinator.settings.store_path.rglob("*") if path.is_file()]
+    kept = [path for path in here.coordinator.settings.store_folder.rglob("*") if path.is_file()]
     assert all(path.stat().st_size < MEBIBYTE for path in kept)
     submit(here, ada)
     view = here.api.get(f"/v1/rounds/1/updates/{ada.commitment.contributor}")
