@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from folkmoot.chain.rpc import Phase
 from folkmoot.commitment import Domain
 from folkmoot.flower.contributor import Contributor
 from folkmoot.manifest import Manifest
@@ -105,7 +106,8 @@ def test_nodes_refuse_a_base_that_is_not_the_chains(
             if "wrong-base: the base model has the state root" in line:
                 refusals.append(line)
                 if len(refusals) == 2:
-                    world.run_state = "failed"  # else the run would wait for its contributors
+                    world.rounds[-1].phase = Phase.CANCELLED  # else the courier would wait for others
+                    world.run_state = "failed"
 
         result, lines = flower.run({"coordinator": world.url}, anchored(PLAIN, tmp_path), watch)
         assert not world.rounds[-1].updates
