@@ -251,7 +251,7 @@ def test_deployment_file_round_trips(deployment: Deployment, tmp_path: Path) -> 
     [
         ("not json", "not JSON"),
         ("[]", "not a JSON object"),
-        ("{}", "chainId must be an integer from 0"),
+        ("{}", r"chainId must be an integer from 0 to 2\^64 - 1"),
         ('{"chainId": 1, "block": 1, "token": "0x12"}', "token must be an address"),
     ],
 )
