@@ -318,7 +318,10 @@ class Outbox:
             "gas_used": receipt.gas_used,
         }
         self._looks.pop(f"lost:{row.id}", None)
-        if latest.number - receipt.block_number + 1 < self._confirmations:
+        head = max(
+            latest.number, receipt.block_number
+        )  # a receipt may be of a block after the look at the newest
+        if head - receipt.block_number + 1 < self._confirmations:
             if (row.state, row.block_hash, row.hash) != ("mined", receipt.block_hash, form.hash):
                 self._update("transaction-mined", row, state="mined", **seen)
         elif receipt.succeeded:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from eth_utils.address import to_checksum_address
 from folkmoot.errors import ContractRefused, RpcError
 from server.chain import outbox
 from server.chain.fees import offered
-from server.chain.node import Receipt
+from server.chain.node import Block, Receipt
 from server.chain.outbox import Outbox
 from server.db import schema
 from server.db.engine import Database
@@ -104,6 +105,23 @@ def test_a_receipt_that_comes_late_is_not_a_lost_nonce(database: Database) -> No
     box.tick()
     assert row(database, "anchor:1").state == "confirmed"
     assert len(node.sent) == 1
+
+
+def test_a_receipt_says_that_its_block_is_there(database: Database) -> None:
+    """A block may come between the look at the newest one and the receipt."""
+
+    class Between(ScriptedNode):
+        def latest(self) -> Block:
+            newest = super().latest()
+            return replace(newest, number=newest.number - 1) if self.sent else newest
+
+    node = Between()
+    box = Outbox(database, node, ACCOUNT, 31337, confirmations=1)
+    want(database, "anchor:1")
+    box.tick()
+    node.mine()
+    box.tick()
+    assert row(database, "anchor:1").state == "confirmed"
 
 
 def test_same_bytes_are_sent_until_they_are_mined(
