@@ -21,6 +21,7 @@ from folkmoot.errors import ArtifactError, InputError, LocalError
 from folkmoot.genesis import Genesis
 from folkmoot.hashing import keccak, sha256_hex
 from folkmoot.manifest import Manifest
+from folkmoot.policy import Policy
 from server.chain.node import LOCAL_CHAIN_ID, RpcNode
 from server.db import schema
 from server.db.engine import Database
@@ -51,10 +52,22 @@ class Coordinator:
     manifest: Manifest
     confirmations: int
     metrics: Metrics = field(default_factory=Metrics)
+    _policies: dict[int, Policy] = field(default_factory=dict)
 
     def now(self) -> int:
         """The chain's time."""
         return self.node.now(self.deployment.chain_id)
+
+    def policy(self, policy_id: int) -> Policy:
+        """A policy. They never change, so that each is asked for once.
+
+        Raises:
+            RpcError: The chain gave no answer.
+            ContractRefused: There is no such policy.
+        """
+        if policy_id not in self._policies:
+            self._policies[policy_id] = self.ledger.policy(policy_id)
+        return self._policies[policy_id]
 
     def settled_round(self, number: int) -> RoundView:
         """A round as no reorg changes it any more: at the newest block that has its confirmations.

@@ -16,7 +16,6 @@ from fastapi import Depends, Path, Request
 from starlette.concurrency import run_in_threadpool
 
 from folkmoot.errors import DatabaseError
-from folkmoot.policy import Policy
 from server.api.limits import Buckets, Slots, client_of
 from server.api.problems import Problem
 from server.checks.services import Intake
@@ -111,7 +110,6 @@ class Parts:
     """Held while a model file is made, so that it is made once."""
     totals: dict[tuple[int, str], RoundTotals] = field(default_factory=dict)
     """By round and verdicts file, which fixes them: reputations need those of every round, at every request."""
-    _policies: dict[int, Policy] = field(default_factory=dict)
 
     @classmethod
     def of(cls, coordinator: Coordinator, worker: Worker, hub: EventHub) -> Parts:
@@ -145,12 +143,6 @@ class Parts:
                 "Wait a little, and send less often.",
                 retryAfter=int(wait) + 1,
             )
-
-    def policy(self, policy_id: int) -> Policy:
-        """A policy; they never change, so that each is asked for once."""
-        if policy_id not in self._policies:
-            self._policies[policy_id] = self.coordinator.ledger.policy(policy_id)
-        return self._policies[policy_id]
 
 
 def _parts(request: Request) -> Parts:

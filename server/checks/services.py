@@ -65,7 +65,6 @@ class Intake:
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
-        self._policies: dict[int, Policy] = {}
         self._censored: dict[int, str] = {}
 
     def begin(self, number: int, commitment: Commitment, signature: bytes) -> Arrival:
@@ -89,7 +88,7 @@ class Intake:
             session.expunge_all()
         if round_.commit_deadline is None:
             raise AssertionError(f"round {number} is open without a deadline")
-        header, policy = RoundHeader.decode(round_.header), self._policy(round_.policy_id)
+        header, policy = RoundHeader.decode(round_.header), self._coordinator.policy(round_.policy_id)
         # A commitment that is on the chain needs no signature; its contributor sent it, or the chain checked.
         claim = None if late else signature
         check_claim(commitment, claim, header=header, policy=policy, domain=self._coordinator.domain)
@@ -201,11 +200,6 @@ class Intake:
         """Whether an account ever staked, as far as events are known."""
         query = select(ChainEvent.id).where(ChainEvent.name == "Staked", ChainEvent.subject == account)
         return session.scalars(query.limit(1)).first() is not None
-
-    def _policy(self, policy_id: int) -> Policy:
-        if policy_id not in self._policies:
-            self._policies[policy_id] = self._coordinator.ledger.policy(policy_id)
-        return self._policies[policy_id]
 
     def _check_stake(self, arrival: Arrival) -> None:
         contributor, needed = arrival.commitment.contributor, arrival.policy.min_stake

@@ -26,8 +26,6 @@ from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.costs import COIN, balance_of, gas_price, rounds_affordable
 from folkmoot.errors import FolkmootError
 from folkmoot.logs import fields
-from folkmoot.policy import Policy
-from server.chain.node import LOCAL_CHAIN_ID
 from server.coordinator import Coordinator
 from server.db.models import Artifact, Round, Run, Transaction, Update
 from server.rounds import services
@@ -135,8 +133,6 @@ class Gauges(Collector):
         self._coordinator = coordinator
         self._status = status
         self._look = _Look()
-        self._policies: dict[int, Policy] = {}
-        self._round_gas = 0.0
         self._looked_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gauges", daemon=True)
@@ -238,17 +234,14 @@ class Gauges(Collector):
         if indexed < newest:
             block = self._coordinator.node.block(max(0, indexed))
             timestamp = block.timestamp if block is not None else timestamp
-        elif self._coordinator.deployment.chain_id == LOCAL_CHAIN_ID:
+        elif self._coordinator.local:
             return 0.0  # Anvil makes blocks on demand: an old one is no sign of anything
         return max(0.0, time.time() - timestamp)
 
     def _account(self, numbers: Numbers) -> None:
         coordinator = self._coordinator
         ledger, address = coordinator.ledger, coordinator.account.address
-        policy_id = ledger.current_policy()
-        if policy_id not in self._policies:
-            self._policies[policy_id] = ledger.policy(policy_id)
-        policy = self._policies[policy_id]
+        policy = coordinator.policy(ledger.current_policy())
         with coordinator.database.read() as session:
             gas = services.round_gas(session, policy)
         balance = balance_of(coordinator.node.rpc, address)

@@ -70,7 +70,7 @@ class AnchorWindow(Phase):
             return self._step("round-late", round_, Step.CANCELLING, error="The anchor window is over.")
         running = self._computations.get(round_.number)
         if running is None:
-            policy = self._policy(round_.policy_id)
+            policy = self._coordinator.policy(round_.policy_id)
             future = self._pool.submit(self._compute, round_.number, policy)
             future.add_done_callback(lambda _: self._wake())
             self._computations[round_.number] = future

@@ -71,7 +71,7 @@ class CommitWindow(Phase):
             hastened = len(services.answered(session, round_, forgeable=True)) >= max(1, round_.expect)
             session.expunge_all()
         wanted = {update.contributor for update in pending} - on_chain
-        places = self._policy(view.policy).max_contributors - view.entries
+        places = self._coordinator.policy(view.policy).max_contributors - view.entries
         margin = min(self._coordinator.settings.commit_margin, (round_.commit_deadline - view.opened_at) // 3)
         if now < round_.commit_deadline:
             full = len(wanted) >= places  # nobody else can come in, and a place is sure only on the chain
@@ -241,7 +241,7 @@ class CommitWindow(Phase):
             stored_round = session.get_one(Round, round_.number)
             stored_round.entries = view.entries
             stored_round.entries_hash = "0x" + view.entries_hash.hex()
-            policy = self._policy(view.policy)
+            policy = self._coordinator.policy(view.policy)
             if view.entries < policy.min_contributors or round_.error:
                 stored_round.step = Step.CANCELLING
                 if not round_.error:

@@ -28,7 +28,10 @@ class Ending(Phase):
             return False
         now = self._coordinator.now()
         late = now >= view.anchor_deadline
-        few = now >= view.commit_deadline and view.entries < self._policy(round_.policy_id).min_contributors
+        few = (
+            now >= view.commit_deadline
+            and view.entries < self._coordinator.policy(round_.policy_id).min_contributors
+        )
         if not late and not few:
             return False  # the window still runs: only a round with too few entries, or a late anchor, may go
         with self._database.write("cancel-queued") as session:

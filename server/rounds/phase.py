@@ -13,7 +13,6 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from folkmoot.logs import fields
-from folkmoot.policy import Policy
 from server.chain import outbox
 from server.chain.calls import encode_call
 from server.coordinator import Coordinator
@@ -35,13 +34,6 @@ class Phase:
         self._coordinator = coordinator
         self._database = coordinator.database
         self._ledger = coordinator.ledger
-        self._policies: dict[int, Policy] = {}
-
-    def _policy(self, policy_id: int) -> Policy:
-        """A policy; they never change."""
-        if policy_id not in self._policies:
-            self._policies[policy_id] = self._ledger.policy(policy_id)
-        return self._policies[policy_id]
 
     @property
     def _hastening(self) -> bool:

@@ -53,7 +53,7 @@ class Runs(Phase):
             self._ledger.head(),
             self._ledger.current_policy(),
         )
-        check_entitled(coordinator, self._policy(policy_id))
+        check_entitled(coordinator, self._coordinator.policy(policy_id))
         base = read_base(coordinator, head.round, head.state_root)
         header = make_header(coordinator, number, base, policy_id)
         with self._database.write("round-planned") as session:

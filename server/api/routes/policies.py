@@ -39,7 +39,7 @@ def policy(
 
 
 def _view(here: Parts, number: int, current: int) -> PolicyView:
-    found = here.policy(number)
+    found = here.coordinator.policy(number)
     return PolicyView(
         id=number,
         current=number == current,
