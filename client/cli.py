@@ -164,7 +164,7 @@ def join(
     if json_:
         node.run_node(contributor, account, options, on_event=lambda event: typer.echo(json.dumps(event)))
         return
-    logs.setup(logging_as, hidden=secrets_of(*rpc.split(",")), stream=sys.stdout)
+    logs.setup(logging_as, hidden=secrets_of(rpc), stream=sys.stdout)
     node.run_node(contributor, account, options, on_event=lambda event: _log(event, address))
 
 

@@ -323,7 +323,7 @@ def run_node(
                     {"event": "joined", "account": account.address, "port": port, "log": str(watcher.log)}
                 )
                 joined = True
-                supervisor.watch(lambda node=node: watcher.look(on_event) or not node.alive)  # type: ignore[misc]
+                _await_end(node, supervisor, watcher, on_event)
                 why = f"The SuperNode has ended, with status {node.process.poll()}."
             except LocalError as error:
                 if not joined:
@@ -335,6 +335,12 @@ def run_node(
             on_event({"event": "left", "detail": why, "pause": pause})
             supervisor.watch(lambda: watcher.look(on_event), timeout=pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _await_end(
+    node: Child, supervisor: Supervisor, watcher: NodeWatcher, on_event: Callable[[dict[str, object]], None]
+) -> None:
+    supervisor.watch(lambda: watcher.look(on_event) or not node.alive)
 
 
 def _start_supernode(

@@ -181,6 +181,7 @@ def load(path: Path, password: str) -> LocalAccount:
                 code="wrong-password",
             ) from error
         raise _damaged(path, str(error)) from error
+    # What eth-keyfile raises where a file is not as it expects: it indexes, calls and asserts before it checks.
     except (KeyError, TypeError, NotImplementedError, AttributeError, AssertionError) as error:
         raise _damaged(path, f"{type(error).__name__} {error}") from error
     account: LocalAccount = Account.from_key(key)

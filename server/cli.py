@@ -455,7 +455,7 @@ def serve(
         access_log=access_log or None,
         password_file=password_file.resolve() if password_file else None,
     )
-    secrets = secrets_of(*settings.rpc_url.split(","), settings.database_url)
+    secrets = secrets_of(settings.rpc_url, settings.database_url)
     logs.setup(logs.chosen(settings.log_format), hidden=secrets)
     with parts.only_process(home):
         prompt = getpass.getpass if sys.stdin.isatty() else None

@@ -189,7 +189,9 @@ class _Home:
             )
         try:
             yield database
-        except SQLAlchemyError as error:
+        except (
+            SQLAlchemyError
+        ) as error:  # what no running coordinator meets: tables that are not there, no database at all
             cause = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise DatabaseError(f"The database can't be used: {cause}.", remedy="Look at its log.") from error
         finally:

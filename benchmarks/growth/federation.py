@@ -140,7 +140,7 @@ class Federation:
             found = condition()
             if found:
                 return found
-            time.sleep(0.1)
+            time.sleep(0.1)  # the API is asked: what is waited for makes no noise of its own
         raise AssertionError(f"{what} did not come in {seconds:g} seconds: see {self.home}/coordinator.log")
 
 

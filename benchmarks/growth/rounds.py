@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,12 +114,8 @@ def _await_step(world: Federation, number: int, steps: tuple[str, ...]) -> dict[
         view = world.api.get(f"/v1/rounds/{number}")
         return view if view["step"] in steps else None
 
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if (view := there()) is not None:
-            return view
-        time.sleep(0.2)
-    raise AssertionError(f"round {number} did not come to {steps[0]} in {PATIENCE:g} seconds")
+    found: dict[str, Any] = world.until(there, PATIENCE, f"the step {steps[0]} of round {number}")
+    return found
 
 
 def _gas(world: Federation, transactions: dict[str, str]) -> dict[str, int]:

@@ -31,11 +31,16 @@ def gas_price(rpc: Rpc) -> int:
     Raises:
         RpcError: the endpoint failed.
     """
-    block = rpc.call("eth_getBlockByNumber", ["latest", False])
-    base = int((block or {}).get("baseFeePerGas") or "0x0", 16)
+    method = "eth_getBlockByNumber"
+    block = rpc.call(method, ["latest", False])
+    rpc.member(method, block, "number")
+    base = rpc.quantity(method, block.get("baseFeePerGas") or "0x0")  # chains without EIP-1559 have none
+    method = "eth_maxPriorityFeePerGas"
     try:
-        return base + int(rpc.call("eth_maxPriorityFeePerGas"), 16)
-    except RpcError:
+        return base + rpc.quantity(method, rpc.call(method))
+    except RpcError as error:
+        if error.code != "rpc-error":
+            raise
         return base + _GWEI  # not every node offers the method
 
 
@@ -45,7 +50,8 @@ def balance_of(rpc: Rpc, account: str) -> int:
     Raises:
         RpcError: the endpoint failed.
     """
-    return int(rpc.call("eth_getBalance", [account, "latest"]), 16)
+    method = "eth_getBalance"
+    return rpc.quantity(method, rpc.call(method, [account, "latest"]))
 
 
 def rounds_affordable(balance: int, gas: int, price: int) -> float:

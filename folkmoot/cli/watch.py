@@ -218,7 +218,7 @@ def watch(
     log = Log(
         as_json=json_ or logs.chosen(log_format) == "json",
         stream=sys.stdout,
-        hidden=secrets_of(*(part for url in rpc for part in url.split(",")), *artifacts),
+        hidden=secrets_of(*rpc, *artifacts),
     )
     numbers = Metrics()
     watcher = Watcher(

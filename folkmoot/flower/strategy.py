@@ -458,7 +458,7 @@ class FolkmootStrategy(Strategy):
                             len(waiting),
                         )
                     return
-            time.sleep(self.pacing.replies)
+            time.sleep(self.pacing.replies)  # Flower's Grid has no call that waits for a reply
 
     def _push(self, grid: Grid, messages: Iterable[Message], asked: Counter[int]) -> dict[str, int]:
         """Send messages; return the node of each by the message's number."""
@@ -573,7 +573,7 @@ class FolkmootStrategy(Strategy):
             for reply in grid.pull_messages(list(waiting)):
                 waiting.discard(reply.metadata.reply_to_message_id)
                 replies.append(reply)
-            time.sleep(self.pacing.replies)
+            time.sleep(self.pacing.replies)  # Flower's Grid has no call that waits for a reply
         _keep(result.evaluate_metrics_clientapp, made_by, self.aggregate_evaluate(made_by, replies))
 
 

@@ -15,7 +15,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -179,10 +178,6 @@ def install(app: FastAPI) -> None:
         if error.code == Reason.WRONG_SIZE:  # the rest of an update that is too long is not read
             headers["Connection"] = "close"
         return response(status, error.code, error.message, error.remedy, headers, **error.details)
-
-    @app.exception_handler(SQLAlchemyError)
-    async def _database(_request: Request, error: SQLAlchemyError) -> JSONResponse:
-        return _ours(503, "database", error, trace=True)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -26,7 +26,7 @@ from folkmoot.updates import FileUpdate
 from folkmoot.verdict import Reason
 from server.coordinator import Coordinator
 from server.db import events
-from server.db.models import Artifact, ChainEvent, Entry, Refusal, Round, Update
+from server.db.models import Account, Artifact, Entry, Refusal, Round, Update
 from server.rounds import cheating
 from server.rounds import services as rounds
 from server.rounds.kept import commitment_json
@@ -198,8 +198,8 @@ class Intake:
 
     def _is_known(self, session: Session, account: str) -> bool:
         """Whether an account ever staked, as far as events are known."""
-        query = select(ChainEvent.id).where(ChainEvent.name == "Staked", ChainEvent.subject == account)
-        return session.scalars(query.limit(1)).first() is not None
+        row = session.get(Account, account)
+        return row is not None and row.staked
 
     def _check_stake(self, arrival: Arrival) -> None:
         contributor, needed = arrival.commitment.contributor, arrival.policy.min_stake

@@ -428,7 +428,7 @@ class S3Store:
                 except StoreError as exc:
                     if exc.code != "store-unreachable" or attempt + 1 == ATTEMPTS:
                         raise
-                    time.sleep(2**attempt / 4)
+                    time.sleep(2**attempt / 4)  # boto3 tries again only before the first byte
         except _Missing:
             raise folder.unknown(sha256, self.location) from None
 
