@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,7 +135,37 @@ class FolderWriter:
         self.path.unlink(missing_ok=True)
 
 
-class FolderStore:
+class WritesFiles(ABC):
+    """The ways into a store that are the same for every one: all of them go by its writer."""
+
+    @abstractmethod
+    def begin(self) -> FolderWriter:
+        """A file under way, which the caller keeps or discards."""
+
+    @contextmanager
+    def writer(self) -> Iterator[FolderWriter]:
+        """Begin a file; it is thrown away at the end unless it was kept."""
+        writer = self.begin()
+        try:
+            yield writer
+        finally:
+            writer.discard()
+
+    def put(self, data: bytes) -> Stored:
+        """Store bytes."""
+        with self.writer() as writer:
+            writer.write(data)
+            return writer.keep()
+
+    def put_file(self, path: Path) -> Stored:
+        """Store a copy of a file."""
+        with self.writer() as writer, path.open("rb") as source:
+            while chunk := source.read(CHUNK):
+                writer.write(chunk)
+            return writer.keep()
+
+
+class FolderStore(WritesFiles):
     """A folder with `ab/abcdef...` and `by-keccak/...`.
 
     Args:
@@ -159,27 +190,9 @@ class FolderStore:
             for leftover in self.incoming.iterdir():
                 leftover.unlink(missing_ok=True)
 
-    @contextmanager
-    def writer(self) -> Iterator[FolderWriter]:
-        """Begin a file; it is thrown away at the end unless it was kept."""
-        writer = FolderWriter(self)
-        try:
-            yield writer
-        finally:
-            writer.discard()
-
-    def put(self, data: bytes) -> Stored:
-        """Store bytes."""
-        with self.writer() as writer:
-            writer.write(data)
-            return writer.keep()
-
-    def put_file(self, path: Path) -> Stored:
-        """Store a copy of a file."""
-        with self.writer() as writer, path.open("rb") as source:
-            while chunk := source.read(CHUNK):
-                writer.write(chunk)
-            return writer.keep()
+    def begin(self) -> FolderWriter:
+        """A file under way."""
+        return FolderWriter(self)
 
     def adopt(self, path: Path, name: str) -> None:
         """Give a complete, synced file of the incoming folder its place."""

@@ -38,7 +38,7 @@ from botocore.exceptions import ConnectionError as NoConnectionError
 
 from folkmoot.errors import ArtifactError, InputError, StoreError
 from server.store import folder
-from server.store.folder import CHUNK, FolderStore, FolderWriter, disk, is_name, require_names
+from server.store.folder import CHUNK, FolderStore, FolderWriter, WritesFiles, disk, is_name, require_names
 from server.store.opening import StoreOptions
 from server.store.protocol import Stored
 
@@ -138,7 +138,7 @@ class S3Writer(FolderWriter):
         return stored
 
 
-class S3Store:
+class S3Store(WritesFiles):
     """A bucket with `PREFIX/ab/abcdef...` and `PREFIX/by-keccak/...`.
 
     Args:
@@ -185,27 +185,9 @@ class S3Store:
         """Remove what an earlier process left unfinished on this machine."""
         self.cache.clear_incoming()
 
-    @contextmanager
-    def writer(self) -> Iterator[S3Writer]:
-        """Begin a file; it is thrown away at the end unless it was kept."""
-        writer = S3Writer(self)
-        try:
-            yield writer
-        finally:
-            writer.discard()
-
-    def put(self, data: bytes) -> Stored:
-        """Store bytes."""
-        with self.writer() as writer:
-            writer.write(data)
-            return writer.keep()
-
-    def put_file(self, path: Path) -> Stored:
-        """Store a copy of a file."""
-        with self.writer() as writer, path.open("rb") as source:
-            while chunk := source.read(CHUNK):
-                writer.write(chunk)
-            return writer.keep()
+    def begin(self) -> S3Writer:
+        """A file under way on this machine's disk."""
+        return S3Writer(self)
 
     def link(self, keccak: str, sha256: str) -> None:
         """Let a file be found by its keccak too."""
