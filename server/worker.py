@@ -31,10 +31,8 @@ class Status:
 
     indexed_block: int = -1
     """Block up to which events are known."""
-    succeeded_at: float = 0.0
-    """Monotonic time of the last look that went well."""
     succeeded_time: float = 0.0
-    """Unix time of the same."""
+    """Unix time of the last look that went well."""
     error: str | None = None
     """What went wrong in the last look."""
 
@@ -134,6 +132,6 @@ class Worker:
                 continue
             backoff = pause
             self.status.error = None
-            self.status.succeeded_at, self.status.succeeded_time = time.monotonic(), time.time()
+            self.status.succeeded_time = time.time()
             if not changed:
                 self._wake.wait(pause)

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.growth import arithmetic, rounds
 
 _QUICK = ((16, 100_000), (64, 100_000))
-_ROUNDS = ((16, 100_000), (64, 100_000), (256, 100_000), (16, 1_000_000), (256, 1_000_000))
+_ROUNDS = ((16, 100_000), (64, 100_000), (256, 100_000), (16, 1_000_000), (256, 1_000_000), (1_000, 100_000))
 _ALONE = (16, 64, 256, 1_000)
 
 
@@ -29,7 +29,9 @@ def main() -> None:
         print(
             f"round: n {contributors:5}, d {found.parameters:9,}: an update {found.arrival_cpu:.3f}, "
             f"commit {found.commit_cpu:.2f}, aggregate {found.aggregate_cpu:.2f}, settle {found.settle_cpu:.2f}, "
-            f"peak {found.peak:.0f}, stored {found.stored:,} bytes, gas {found.gas}",
+            f"peak {found.peak:.0f}, stored {found.stored:,} bytes, gas {found.gas}, "
+            f"median {1000 * found.arrival_wall:.0f} ms to the answer, taken {found.taken}, refused {found.refused} "
+            f"at {found.refusal_cpu:.4f} each",
             flush=True,
         )
     with tempfile.TemporaryDirectory(dir=wanted.folder) as folder:
