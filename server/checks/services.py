@@ -267,9 +267,8 @@ class Intake:
             raise _refused(
                 known.dropped, "The chain refused this commitment.", "Take part in the next round."
             )
-        on_chain = {c.contributor: c for c, _ in rounds.recorded(session, round_)}
-        other = on_chain.get(commitment.contributor)
-        if known is not None or (other is not None and other.struct_hash != commitment.struct_hash):
+        on_chain = rounds.recorded(session, round_, commitment.contributor)
+        if known is not None or any(other.struct_hash != commitment.struct_hash for other, _ in on_chain):
             raise _refused(
                 Reason.DUPLICATE,
                 f"{commitment.contributor} has another commitment in round {number}.",

@@ -37,11 +37,13 @@ def running_run(session: Session) -> Run | None:
     return session.scalar(select(Run).where(Run.state == "running"))
 
 
-def recorded(session: Session, round_: Round) -> list[tuple[Commitment, ChainEvent]]:
-    """Commitments that are on the chain, in the order of the entries."""
+def recorded(
+    session: Session, round_: Round, account: str | None = None
+) -> list[tuple[Commitment, ChainEvent]]:
+    """Commitments that are on the chain (of one account), in the order of the entries."""
     base_state_root = bytes.fromhex(round_.base_state_root[2:])
     found = []
-    for event in by_name(session, "UpdateCommitted", str(round_.number)):
+    for event in by_name(session, "UpdateCommitted", str(round_.number), account):
         arguments = event.arguments
         commitment = Commitment(
             contributor=arguments["contributor"],
@@ -73,8 +75,10 @@ def accepted(session: Session, round_number: int) -> list[Update]:
 def contributors(session: Session, round_: Round) -> set[str]:
     """Accounts that have a place in a round: with an update that stands, or a commitment on the chain."""
     standing = select(Update.contributor).where(Update.round == round_.number, Update.dropped.is_(None))
-    committed = by_name(session, "UpdateCommitted", str(round_.number))
-    return {*session.scalars(standing), *(event.arguments["contributor"] for event in committed)}
+    committed = select(ChainEvent.account).where(
+        ChainEvent.name == "UpdateCommitted", ChainEvent.subject == str(round_.number)
+    )
+    return {*session.scalars(standing), *session.scalars(committed)}
 
 
 def answered(session: Session, round_: Round, *, forgeable: bool) -> set[str]:
