@@ -421,6 +421,8 @@ def serve(
 ) -> None:
     """Run the coordinator until it is interrupted. With --json, says on standard output where it listens.
 
+    An RPC endpoint that is away is waited for; one of the wrong chain is refused.
+
     Example: folkmoot coordinator serve --home .folkmoot/coordinator --port 8800
     """
     import signal
@@ -447,17 +449,24 @@ def serve(
     with parts.only_process(home):
         prompt = getpass.getpass if sys.stdin.isatty() else None
         account = parts.open_account(settings, prompt)
-        coordinator = parts.assemble(settings, account)
+        coordinator = parts.put_together(settings, account)
         try:
             listener = listen(settings.host, settings.port)
+            ready = True
             try:
+                parts.check_chain(coordinator)
                 check_entitled(coordinator, coordinator.ledger.policy(coordinator.ledger.current_policy()))
             except FolkmootError as exc:
-                if exc.code not in ("bond-too-low", "not-coordinator"):
+                if exc.code in parts.AWAY:
+                    ready = False
+                    note(f"warning: the chain is waited for. {exc}", False)
+                elif exc.code in ("bond-too-low", "not-coordinator"):
+                    note(f"warning: no round can be opened for now. {exc}", False)
+                else:
                     raise
-                note(f"warning: no round can be opened for now. {exc}", False)
-            worker = Worker(coordinator)
-            app = create_app(coordinator, worker)
+            worker = Worker(coordinator, ready=ready)
+            server = http_server(create_app(coordinator, worker), settings)
+            worker.on_refusal = lambda: setattr(server, "should_exit", True)
             worker.start()
             signal.signal(signal.SIGTERM, _leave)  # the web server passes it on after it has closed
             try:
@@ -467,9 +476,11 @@ def serve(
                     emit({"coordinator": account.address, "url": url}, json_)
                     sys.stdout.flush()
                 note(f"Coordinator {account.address} at {url}/v1/docs", json_)
-                http_server(app, settings).run(sockets=[listener])
+                server.run(sockets=[listener])
             finally:
                 worker.stop()
+            if worker.refusal is not None:
+                raise worker.refusal
         finally:
             coordinator.close()
 

@@ -33,6 +33,8 @@ from server.settings import Settings
 from server.store import Store
 
 DEFAULT_CONFIRMATIONS = 6
+AWAY = ("rpc-unreachable", "rpc-error")
+"""Codes of errors of an endpoint that is not there, or is in trouble: it may be the right one."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,22 @@ def import_genesis(store: Store, folder: Path, genesis_hash: str) -> Genesis:
 
 
 def assemble(settings: Settings, account: LocalAccount) -> Coordinator:
-    """Put a coordinator together and check every part.
+    """Put a coordinator together and check every part, the chain included.
+
+    Raises:
+        FolkmootError: A part can't be used; the message says which, and what to do.
+    """
+    made = put_together(settings, account)
+    try:
+        check_chain(made)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def put_together(settings: Settings, account: LocalAccount) -> Coordinator:
+    """Put a coordinator together of what is on this side of the endpoint; nothing is asked of the chain.
 
     Raises:
         FolkmootError: A part can't be used; the message says which, and what to do.
@@ -164,34 +181,43 @@ def assemble(settings: Settings, account: LocalAccount) -> Coordinator:
         undo.callback(rpc.close)
         database = Database.open(settings.resolved_database_url)
         undo.callback(database.close)
-        made = _assemble(settings, account, deployment, rpc, database)
+        made = _put_together(settings, account, deployment, rpc, database)
         undo.pop_all()  # now the coordinator's
         return made
 
 
-def _assemble(
+def check_chain(coordinator: Coordinator) -> None:
+    """Make sure that the endpoint serves the chain that the deployment is on, and that it fits to what is here.
+
+    Raises:
+        RpcError: The chain gave no answer, which says nothing against it if the code is in `AWAY`: ask again later.
+        FolkmootError: It is the wrong chain, or none that these settings are for.
+    """
+    rpc = coordinator.ledger.rpc
+    check_deployment(rpc, coordinator.deployment)
+    if coordinator.settings.cheat:
+        _require_stage(coordinator.deployment, rpc)
+    if coordinator.ledger.manifest_hash() != coordinator.manifest.hash:
+        raise ArtifactError(
+            "The manifest in the store is not the one that the ledger names.",
+            remedy="Run `folkmoot coordinator init` again with the right genesis.",
+        )
+
+
+def _put_together(
     settings: Settings, account: LocalAccount, deployment: Deployment, rpc: Rpc, database: Database
 ) -> Coordinator:
-    check_deployment(rpc, deployment)
     if settings.hasten and deployment.chain_id != LOCAL_CHAIN_ID:
         raise InputError(
             f"The clock of chain {deployment.chain_id} can't be moved: it is not a local Anvil.",
             remedy="Leave out --hasten.",
         )
-    if settings.cheat:
-        _require_stage(deployment, rpc)
     schema.check(database.engine)
     database.claim()
     store = settings.open_store()
     store.clear_incoming()
     genesis = read_genesis(store, deployment.genesis_hash)
     manifest = Manifest.from_json(store.read(genesis.manifest))
-    ledger = LedgerReader(rpc, deployment.ledger)
-    if ledger.manifest_hash() != manifest.hash:
-        raise ArtifactError(
-            "The manifest in the store is not the one that the ledger names.",
-            remedy="Run `folkmoot coordinator init` again with the right genesis.",
-        )
     _record_genesis(database, store, genesis, deployment)
     local = deployment.chain_id == LOCAL_CHAIN_ID
     metrics = Metrics()
@@ -203,7 +229,7 @@ def _assemble(
         database=database,
         store=store,
         node=RpcNode(rpc),
-        ledger=ledger,
+        ledger=LedgerReader(rpc, deployment.ledger),
         vault=VaultReader(rpc, deployment.vault),
         account=account,
         genesis=genesis,

@@ -2,7 +2,7 @@
 """The thread that does the coordinator's work: outbox, indexer, engine, over and over.
 
 One thread, so that no two steps of one round race. It never gives up: without a chain or a database it waits
-and says so in `/v1/health`.
+and says so in `/v1/health`. Only the wrong chain, behind an endpoint that was away at the start, ends it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from folkmoot.errors import FolkmootError
 from folkmoot.logs import fields
 from server.chain.indexer import Indexer
 from server.chain.outbox import Outbox
-from server.coordinator import Coordinator
+from server.coordinator import AWAY, Coordinator, check_chain
 from server.rounds.engine import Engine
 
 logger = logging.getLogger(__name__)
@@ -35,14 +35,35 @@ class Status:
     """Unix time of the last look that went well."""
     error: str | None = None
     """What went wrong in the last look."""
+    ready: bool = True
+    """Whether the chain was seen to be the right one: before that, nothing is done."""
+
+
+class Refusal(Exception):
+    """This coordinator must not work on this chain; `why` is the error that says so."""
+
+    def __init__(self, why: FolkmootError) -> None:
+        super().__init__(str(why))
+        self.why = why
 
 
 class Worker:
-    """Runs the work of one coordinator in a thread."""
+    """Runs the work of one coordinator in a thread.
 
-    def __init__(self, coordinator: Coordinator) -> None:
+    Args:
+        coordinator: Its parts.
+        ready: Whether `check_chain` has passed. If not, that comes first, at every look until it does.
+
+    Attributes:
+        refusal: Why this coordinator can't work on the chain that it found; the thread has ended then.
+        on_refusal: Called when that happens.
+    """
+
+    def __init__(self, coordinator: Coordinator, *, ready: bool = True) -> None:
         self.coordinator = coordinator
-        self.status = Status()
+        self.status = Status(ready=ready)
+        self.refusal: FolkmootError | None = None
+        self.on_refusal: Callable[[], None] = lambda: None
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._indexer = Indexer(coordinator.database, coordinator.node, coordinator.deployment)
@@ -81,9 +102,12 @@ class Worker:
 
         Raises:
             DatabaseError: The database is away, or another coordinator took it meanwhile: no part has its turn.
+            Refusal: The chain, which was away at the start, is the wrong one.
             FolkmootError: A part could not do its work, e.g. because the chain gave no answer: the first that it was.
         """
         self.coordinator.database.claim()
+        if not self.status.ready:
+            self._look_at_chain()
         changed, failures = False, []
         parts: tuple[Callable[[], bool], ...] = (self._outbox.tick, self._index, self._engine.tick)
         for part in parts:
@@ -99,6 +123,16 @@ class Worker:
         if failures:
             raise failures[0]
         return changed
+
+    def _look_at_chain(self) -> None:
+        try:
+            check_chain(self.coordinator)
+        except FolkmootError as exc:
+            if exc.code in AWAY:
+                raise
+            raise Refusal(exc) from exc
+        self.status.ready = True
+        logger.info("the chain is there, and is the right one", extra=fields("chain-checked"))
 
     def _index(self) -> bool:
         self.status.indexed_block = self._indexer.poll()
@@ -117,6 +151,11 @@ class Worker:
             self._wake.clear()
             try:
                 changed = self.step()
+            except Refusal as exc:
+                self.refusal = exc.why
+                self.status.error = str(exc.why)
+                self.on_refusal()
+                return
             except FolkmootError as exc:
                 if self.status.error != str(exc):
                     logger.warning("%s", exc, extra=fields("look-failed", code=exc.code))

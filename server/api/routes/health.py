@@ -54,7 +54,7 @@ def health(here: Here, response: Response) -> HealthView:
         skew = None if coordinator.local else clock_warning(time.time(), newest)
         warnings += [skew] if skew else []
     database, store = coordinator.database.problem(), coordinator.store.problem()
-    fine = database is None and store is None and latest is not None
+    fine = database is None and store is None and latest is not None and status.ready
     if not fine:
         response.status_code = 503
     return HealthView(

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A coordinator that starts while its endpoint is away: it waits, and goes on only if the right chain comes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from folkmoot.local.anvil import Anvil
+from folkmoot.local.processes import free_port
+from server.settings import Settings
+from tests import factories
+from tests.integration.coordinator_world import federation, make_home, until
+from tests.rpc_proxy import RpcProxy, Trouble
+
+
+class Started:
+    """A coordinator in a process of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.log = settings.home / "log"
+        port = free_port()
+        command = [sys.executable, "-m", "folkmoot", "coordinator", "serve", "--home", str(settings.home)]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
+
+    def health(self) -> tuple[int, dict[str, Any]] | None:
+        """Status and document; none while nothing listens."""
+        try:
+            answer = self.http.get("/v1/health")
+        except httpx.HTTPError:
+            return None
+        return answer.status_code, answer.json()
+
+    def healthy(self) -> bool:
+        found = self.health()
+        return found is not None and found[0] == 200
+
+
+@contextmanager
+def started(settings: Settings) -> Iterator[Started]:
+    found = Started(settings)
+    try:
+        yield found
+    finally:
+        found.process.kill()
+        found.process.wait()
+        found.http.close()
+
+
+@pytest.fixture
+def world(anvil: Anvil) -> Iterator[factories.Federation]:
+    made = federation(anvil)
+    yield made
+    made.chain.close()
+
+
+def test_it_waits_and_says_so_and_then_it_works(world: factories.Federation, tmp_path: Path) -> None:
+    with RpcProxy(world.anvil.url) as proxy:
+        proxy.become(Trouble.AWAY)
+        settings = make_home(tmp_path / "home", world, rpc_url=proxy.url)
+        with started(settings) as here:
+            until(here.health, what="its API")
+
+            def told() -> bool:
+                found = here.health()
+                assert found is not None
+                status, said = found
+                assert status == 503
+                assert said["chain"] is False
+                return "can't be reached" in (said["error"] or "")
+
+            until(told, what="the reason")
+            assert "the chain is waited for" in here.log.read_text()
+            proxy.become(Trouble.NONE)
+            until(here.healthy, what="the chain")
+            assert here.process.poll() is None
+
+
+def test_it_can_be_stopped_while_it_waits(world: factories.Federation, tmp_path: Path) -> None:
+    with RpcProxy(world.anvil.url) as proxy:
+        proxy.become(Trouble.AWAY)
+        with started(make_home(tmp_path / "home", world, rpc_url=proxy.url)) as here:
+            until(here.health, what="its API")
+            here.process.send_signal(signal.SIGTERM)
+            assert here.process.wait(15) == 0
+
+
+@pytest.mark.parametrize("when", ["at once", "after a wait"])
+def test_the_wrong_chain_ends_it(world: factories.Federation, tmp_path: Path, when: str) -> None:
+    with RpcProxy(world.anvil.url) as proxy:
+        settings = make_home(tmp_path / "home", world, rpc_url=proxy.url, hasten=False)
+        file = settings.home / "deployment.json"
+        file.write_text(file.read_text().replace("31337", "31338"))
+        if when == "after a wait":
+            proxy.become(Trouble.AWAY)
+        with started(settings) as here:
+            if when == "after a wait":
+                until(here.health, what="its API")
+                proxy.become(Trouble.NONE)
+            assert here.process.wait(60) == 1
+            log = here.log.read_text()
+            assert "serves chain 31337, the deployment is on chain 31338" in log
+            assert "Traceback" not in log
