@@ -94,6 +94,10 @@ POINTS: dict[str, str] = {
     "cli.run-noted": "`train` has noted the run that it wishes for, and nobody else knows of it",
     "cli.run-started": "the coordinator has begun a run, and `train` does not know its number",
     "cli.courier-started": "a courier is under way, and `train` has not noted its number",
+    "audit.round-noted.before": "a round was found right, and the journal does not say so",
+    "audit.round-noted.after": "the journal has a round, and the audit goes on to the next",
+    "audit.lines-dropped.before": "the journal has lines of rounds that a reorg took",
+    "audit.lines-dropped.after": "stale lines are cut off, and nothing stands in their place",
     "node.kept": "a signed update is on disk, and was not sent",
 }
 """Every point: its name, PROCESS.STEP, and what is left behind when a process dies there. A test compares the names

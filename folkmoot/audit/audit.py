@@ -14,15 +14,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from folkmoot.audit.code import check_code
 from folkmoot.audit.endpoints import compare_histories
 from folkmoot.audit.entries import EntryCounts, check_entries, check_entries_hash
+from folkmoot.audit.facts import facts_of
 from folkmoot.audit.files import Files
 from folkmoot.audit.genesis import check_genesis
 from folkmoot.audit.governance import check_governance, replay_governance
 from folkmoot.audit.history import Block, History, PinnedRpc, read_history
+from folkmoot.audit.journal import Checked, Journal, opened
 from folkmoot.audit.outcome import Recomputation
 from folkmoot.audit.policies import check_policies, verifier_notes
 from folkmoot.audit.registry import check_registry
@@ -56,6 +59,8 @@ class Progress:
     """Called with what is checked next."""
     round: Callable[[int, int], None] = lambda done, total: None
     """Called with the number of rounds that were recomputed, and of all that will be."""
+    say: Callable[[str], None] = lambda text: None
+    """Called with what people should know now, and not when hours have passed."""
 
 
 @dataclass
@@ -90,6 +95,8 @@ class Summary:
     """Its state root."""
     active: tuple[int, bytes] | None = None
     """Active version and hash of its report."""
+    journal: Journal | None = None
+    """What was taken from an earlier audit, and written for a later one."""
     seconds: float = 0.0
     """Time that the audit took."""
     notes: list[str] = field(default_factory=list)
@@ -119,8 +126,18 @@ class Summary:
             "stateRoot": "0x" + self.state_root.hex(),
             "activeVersion": self.active[0] if self.active else None,
             "activeReport": "0x" + self.active[1].hex() if self.active else None,
+            "journal": self._journal_to_json(),
             "seconds": round(self.seconds, 3),
             "notes": self.notes,
+        }
+
+    def _journal_to_json(self) -> dict[str, Any] | None:
+        if self.journal is None:
+            return None
+        return {
+            "kept": [{"round": line.round, "at": line.at} for line in self.journal.kept],
+            "verifiedNow": self.journal.noted,
+            "dropped": self.journal.dropped,
         }
 
 
@@ -130,6 +147,7 @@ def audit(
     source: ArtifactSource,
     *,
     from_round: int = 1,
+    journal: Path | None = None,
     progress: Progress | None = None,
 ) -> Summary:
     """Check the whole history of a federation.
@@ -139,24 +157,37 @@ def audit(
         deployment: The addresses.
         source: The artifacts.
         from_round: First round that is recomputed. What the chain says is checked for all rounds.
+        journal: File that remembers which rounds were found right: they are not recomputed again as long as the
+            chain says the same of them. All that the chain says is checked anew every time.
         progress: Told what is going on.
 
     Raises:
         AuditFailure: the first thing that does not match.
         ChainError: an endpoint failed, or serves another chain.
         ArtifactError: the source gave no answer.
+        InputError: the journal is of another audit, damaged, in use, or can't be written (`audit-journal`).
     """
     started = time.monotonic()
     with ExitStack() as stack:
         endpoints = _open(rpc_urls, stack)
-        summary = _check(endpoints, deployment, Files(source), from_round, progress or Progress())
+        run = _Run(Files(source), from_round, journal, progress or Progress())
+        summary = _check(endpoints, deployment, run)
     summary.seconds = time.monotonic() - started
     return summary
 
 
-def _check(
-    endpoints: Sequence[PinnedRpc], deployment: Deployment, files: Files, from_round: int, progress: Progress
-) -> Summary:
+@dataclass(frozen=True)
+class _Run:
+    """How an audit was asked for."""
+
+    files: Files
+    from_round: int
+    journal: Path | None
+    progress: Progress
+
+
+def _check(endpoints: Sequence[PinnedRpc], deployment: Deployment, run: _Run) -> Summary:
+    files, progress = run.files, run.progress
     history = _read(endpoints, deployment, progress)
     summary = Summary(history.head, events=len(history.events))
 
@@ -181,14 +212,11 @@ def _check(
 
     progress.step("updates, verdicts, aggregates")
     recomputation = Recomputation(history, ledger, files, origin)
-    for number, found in ledger.rounds.items():
-        summary.rounds[found.phase.name.lower()] += 1
-        if number >= from_round:
-            _check_round(summary, history, recomputation, found)
-        check_entries_hash(history, found)
-        progress.round(number, len(ledger.rounds))
-    if from_round > 1:
-        summary.notes.append(f"The rounds before round {from_round} were not recomputed.")
+    if run.journal is None:
+        _check_all(summary, recomputation, run, None)
+    else:
+        with opened(run.journal, history, origin, run.from_round, run.progress.say) as journal:
+            _check_all(summary, recomputation, run, journal)
 
     progress.step("rewards and stakes")
     summary.rewards = check_rewards(history, ledger)
@@ -237,17 +265,42 @@ def _step_from(progress: Progress, url: str, what: str) -> None:
     progress.step(f"{what} from {url}")
 
 
-def _check_round(summary: Summary, history: History, recomputation: Recomputation, found: Round) -> None:
+def _check_all(summary: Summary, recomputation: Recomputation, run: _Run, journal: Journal | None) -> None:
+    """Check the rounds one after the other, save those that the journal has; it is told of those that are right."""
+    history, ledger = recomputation.history, recomputation.ledger
+    facts = facts_of(history, ledger, recomputation.origin) if journal else {}
+    for number, found in ledger.rounds.items():
+        summary.rounds[found.phase.name.lower()] += 1
+        lasting = number >= run.from_round and not found.voided and found.phase != Phase.OPEN
+        known = journal.take(number, facts[number]) if journal and lasting else None
+        checked = known
+        if number >= run.from_round:
+            checked = known or _check_round(summary, recomputation, found)
+            summary.recomputed += checked.recomputed
+            summary.updates += checked.updates
+            summary.entries += checked.entries
+        check_entries_hash(history, found)
+        if journal and lasting and checked and not known:
+            journal.note(number, facts[number], checked)
+        run.progress.round(number, len(ledger.rounds))
+    if journal:
+        journal.drop_rest()
+    summary.journal = journal
+    if run.from_round > 1:
+        summary.notes.append(f"The rounds before round {run.from_round} were not recomputed.")
+
+
+def _check_round(summary: Summary, recomputation: Recomputation, found: Round) -> Checked:
     """Check header, entries and outcome of a round, as far as its fate lets one."""
     if found.voided:
         summary.notes.append(_voided_note(recomputation, found))
     else:
         header = recomputation.check_header(found)
-    summary.entries += check_entries(history, found)
-    if found.phase in (Phase.ANCHORED, Phase.FINAL):
-        outcome = recomputation.check_outcome(found, header)
-        summary.recomputed += 1
-        summary.updates += sum(sha256 is not None for sha256 in outcome.artifacts.updates)
+    entries = check_entries(recomputation.history, found)
+    if found.phase not in (Phase.ANCHORED, Phase.FINAL):
+        return Checked(False, 0, entries)
+    outcome = recomputation.check_outcome(found, header)
+    return Checked(True, sum(sha256 is not None for sha256 in outcome.artifacts.updates), entries)
 
 
 def _voided_note(recomputation: Recomputation, found: Round) -> str:

@@ -53,9 +53,9 @@ class Recomputation:
     origin: Origin
     """The genesis."""
     exponents: dict[int, tuple[int, ...]] = field(init=False)
-    """Exponents of a round that builds on a round, by the number of the latter."""
+    """Exponents of a round that builds on a round, by the number of the latter: of the newest lineage."""
     states: dict[int, str] = field(init=False)
-    """sha256 of the state after each round."""
+    """sha256 of the state after each round of the newest lineage."""
     newest: tuple[int, State] = field(init=False)
     """The newest state and its round."""
     past: dict[int, PastRound] = field(init=False)
@@ -125,13 +125,24 @@ class Recomputation:
         self._compare_verdicts(found, entries, anchor, artifacts, outcome)
         self._compare_state(found, anchor, artifacts, outcome)
         self._let_go(found, header, artifacts, updates)
-        self.sure.add(outcome.artifacts.state)
-        self.exponents[found.number] = outcome.next_exponents
-        self.states[found.number] = outcome.artifacts.state
+        self._remember(found, outcome)
         self.newest = (found.number, outcome.state)
         return outcome
 
     # Inside
+
+    def _remember(self, found: Round, outcome: RoundOutcome) -> None:
+        """Keep what rounds on this one need; what is older is read anew if a round is built on it after all."""
+        self.sure.add(outcome.artifacts.state)
+        self.exponents[found.number] = outcome.next_exponents
+        self.states[found.number] = outcome.artifacts.state
+        lineage = window(found.number, self._base_number)
+        needed = {0, self._base_number(lineage[0]), *lineage}
+        for number in self.exponents.keys() - needed:
+            del self.exponents[number]
+        for number in self.states.keys() - needed:
+            del self.states[number]
+        self.sure.intersection_update(self.states.values())
 
     def _exponents_of(self, base: int) -> tuple[int, ...]:
         if base not in self.exponents:  # not recomputed, because the audit started later

@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from folkmoot.audit.audit import Progress, Summary
+from folkmoot.audit.journal import Journal
 from folkmoot.chain.amounts import format_amount
 
 
 @contextmanager
 def shown_progress(quiet: bool) -> Iterator[Progress]:
-    """Show a bar on standard error while the block runs; nothing if `quiet` or without a terminal."""
+    """Show a bar on standard error while the block runs; none if `quiet` or without a terminal."""
     if quiet or not sys.stderr.isatty():
-        yield Progress()
+        yield Progress(say=_say)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -27,7 +28,13 @@ def shown_progress(quiet: bool) -> Iterator[Progress]:
         yield Progress(
             step=lambda what: bar.update(task, description=f"{what[0].upper()}{what[1:]}"),
             round=lambda done, total: bar.update(task, completed=done, total=total),
+            say=lambda text: bar.console.print(text, markup=False, highlight=False),
         )
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
 
 
 def rows(summary: Summary) -> dict[str, str]:
@@ -35,10 +42,12 @@ def rows(summary: Summary) -> dict[str, str]:
     phases = ", ".join(f"{count} {phase}" for phase, count in sorted(summary.rounds.items()))
     entries = summary.entries
     relied = f", {entries.relied} relied on the ledger" if entries.relied else ""
+    journal = {"journal": of_journal(summary.journal)} if summary.journal else {}
     return {
         "block": f"{summary.head.number} (0x{summary.head.hash.hex()})",
         "rounds": f"{sum(summary.rounds.values())} ({phases or 'none yet'})",
         "recomputed": f"{summary.recomputed} rounds, {summary.updates} updates, {_size(summary.hashed)}",
+        **journal,
         "entries": f"{entries.signed} signed, {entries.own} sent by their contributor{relied}",
         "votes": f"{summary.votes} on {summary.proposals} proposals",
         "rewards": f"{format_amount(summary.rewards)} claimed",
@@ -46,6 +55,31 @@ def rows(summary: Summary) -> dict[str, str]:
         "active": f"version {summary.active[0]}" if summary.active else "no version yet",
         "time": f"{summary.seconds:.1f} s",
     }
+
+
+def of_journal(journal: Journal) -> str:
+    """Say which rounds were verified by which audit: an earlier one, by its journal, or this one."""
+    parts = []
+    if journal.kept:
+        first, last = journal.kept[0].at[:10], max(line.at for line in journal.kept)[:10]
+        when = f"on {first}" if first == last else f"from {first} to {last}"
+        numbers = [line.round for line in journal.kept]
+        parts.append(f"{_named(numbers)} verified {when} by this journal, and the files not read again")
+    if journal.noted:
+        parts.append(f"{_named(journal.noted)} verified now")
+    return "; ".join(parts) or "no round to note yet"
+
+
+def _named(numbers: Sequence[int]) -> str:
+    """Return e.g. `rounds 1-4, 6`."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and spans[-1][1] == number - 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    shown = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
+    return f"round{'s' if len(numbers) > 1 else ''} {shown}"
 
 
 def _size(count: int) -> str:

@@ -91,6 +91,8 @@ class Round:
     """Stored phase."""
     commits: list[UpdateCommitted] = field(default_factory=list)
     """Its entries, in order."""
+    contributors: set[str] = field(default_factory=set)
+    """Whose they are."""
     anchored: RoundAnchored | None = None
     """Its anchor."""
     cancelled: CancelReason | None = None
@@ -339,9 +341,8 @@ def _commit(found: Round, stakes: Stakes, event: UpdateCommitted, time: int) -> 
         f"at most {policy.max_contributors}",
         event.index + 1,
     )
-    earlier = [entry.contributor for entry in found.commits]
     require_that(
-        event.contributor not in earlier,
+        event.contributor not in found.contributors,
         subject,
         "the commitment",
         "the contributor's only one",
@@ -356,6 +357,7 @@ def _commit(found: Round, stakes: Stakes, event: UpdateCommitted, time: int) -> 
     )
     _require_stake(subject, stakes, event.contributor, policy.min_stake, event)
     found.commits.append(event)
+    found.contributors.add(event.contributor)
 
 
 def _anchor(ledger: Ledger, found: Round, stakes: Stakes, event: RoundAnchored, time: int) -> None:
@@ -465,9 +467,8 @@ def _fault(
     _require_verifier(subject, found)
     deadline = found.opened_at + history.storage.unbonding_period
     require_that(time < deadline, subject, "the time of the report", f"before {deadline}", time)
-    committed = [entry.contributor for entry in found.commits]
     require_that(
-        event.contributor in committed,
+        event.contributor in found.contributors,
         subject,
         "the contributor",
         "one with a commitment in the round",

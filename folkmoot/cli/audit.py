@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,11 +41,23 @@ def audit(
             min=1, metavar="N", help="First round to recompute; earlier ones are taken from the chain."
         ),
     ] = 1,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            metavar="FILE",
+            help="Remember in this file which rounds were found right; an audit that was stopped goes on there.",
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Recompute the whole history of a federation, believing nobody.
 
     Exit status 1 at the first thing that does not match, with the round, the contributor and the file or transaction.
+
+    With --journal, rounds that the file has are not recomputed as long as the chain says the same of them; their
+    artifacts are not read again. What the chain says is checked anew every time. Whoever can write to that file can
+    forge it: keep it to yourself.
 
     Example: folkmoot audit --rpc https://rpc.example --artifacts https://coordinator.example
     """
@@ -58,7 +71,7 @@ def audit(
     source = open_source(artifacts)
     try:
         with shown_progress(json_) as progress:
-            summary = run(rpc, addresses, source, from_round=from_round, progress=progress)
+            summary = run(rpc, addresses, source, from_round=from_round, journal=journal, progress=progress)
     finally:
         source.close()
     notes = [f"note: {note}" for note in summary.notes]

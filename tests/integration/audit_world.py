@@ -31,7 +31,7 @@ from folkmoot.commitment import Commitment, Domain
 from folkmoot.genesis import Genesis
 from folkmoot.hashing import keccak
 from folkmoot.header import RoundHeader, derive_seed
-from folkmoot.lineage import Lineage, PastRound, window
+from folkmoot.lineage import WINDOW, Lineage, PastRound, window
 from folkmoot.local.anvil import Anvil
 from folkmoot.manifest import Manifest, Tensor
 from folkmoot.policy import Policy
@@ -46,6 +46,12 @@ MANIFEST = Manifest(
 """2,010 coordinates in 7 + 2 + 1 leaves."""
 
 EXPONENTS = (-12, -12, -10)
+
+NAMES = ["ada", "ben", "cleo", "dora", "emil"]
+"""Contributors of `build_related`."""
+
+ROUNDS = WINDOW + 3
+"""Rounds of `build_related`."""
 
 Cheat = Callable[["World", RoundOutcome], Anchor]
 """Stores what it wants to be found and returns what is anchored."""
@@ -360,6 +366,37 @@ def build(anvil: Anvil, path: Path) -> World:
     world.play(["ada", "ben", "cleo", "dora"])
     fifth = world.open()
     world.commit(fifth, ["ada", "ben"])
+    return world
+
+
+class Related(World):
+    """Contributors that go towards one goal, each in its own way."""
+
+    def train(self, number: int, name: str) -> tuple[Commitment, bytes]:
+        record, who = self.rounds[number], factories.account(name)
+        start = self.states[record.base].to_float32()
+        goal = np.random.default_rng(5).normal(0, 0.1, start.size)
+        own = np.random.default_rng([number, len(name), ord(name[0])]).normal(0, 0.03, start.size)
+        towards = 0.1 * (goal - start) + 0.1 * own
+        end = np.where(start != 0, start + towards, 0).astype(np.float32)
+        update = encode_update(start, end, record.header.exponents, MANIFEST, record.header.seed, who.address)
+        root = record.header.base_state_root
+        return Commitment(who.address, number, root, update.root, update.sum_squares, 100), update.data
+
+
+def build_related(anvil: Anvil, path: Path) -> Related:
+    """Play more rounds than a window has. The coordinator has a root set in rounds 2 and 5; round 4 is cancelled."""
+    policy = factories.policy(rule="guided_mean", min_contributors=2, challenge_window=60)
+    world = Related.create(anvil, path, policy)
+    for number in range(1, ROUNDS + 1):
+        world.open()
+        if number == 4:
+            world.commit(number, ["ada"])
+            world.cancel(number)
+            continue
+        names = ["ada", "coordinator", *NAMES[1:]] if number in (2, 5) else NAMES
+        world.commit(number, names, lost=["dora"] if number == 3 else ())
+        world.anchor(number)
     return world
 
 

@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
 from folkmoot.audit.audit import Summary, audit
-from folkmoot.codec import encode_update
-from folkmoot.commitment import Commitment
 from folkmoot.errors import AuditFailure
 from folkmoot.lineage import WINDOW, Lineage
 from folkmoot.local.anvil import Anvil
@@ -22,41 +19,7 @@ from folkmoot.mirror import ArtifactSource, CoordinatorSource, FolderSource
 from folkmoot.round import Anchor, RoundOutcome
 from folkmoot.verdict import Reason
 from tests import factories
-from tests.integration.audit_world import MANIFEST, World
-
-NAMES = ["ada", "ben", "cleo", "dora", "emil"]
-ROUNDS = WINDOW + 3
-
-
-class Related(World):
-    """Contributors that go towards one goal, each in its own way."""
-
-    def train(self, number: int, name: str) -> tuple[Commitment, bytes]:
-        record, who = self.rounds[number], factories.account(name)
-        start = self.states[record.base].to_float32()
-        goal = np.random.default_rng(5).normal(0, 0.1, start.size)
-        own = np.random.default_rng([number, len(name), ord(name[0])]).normal(0, 0.03, start.size)
-        towards = 0.1 * (goal - start) + 0.1 * own
-        end = np.where(start != 0, start + towards, 0).astype(np.float32)
-        update = encode_update(start, end, record.header.exponents, MANIFEST, record.header.seed, who.address)
-        root = record.header.base_state_root
-        return Commitment(who.address, number, root, update.root, update.sum_squares, 100), update.data
-
-
-def build(anvil: Anvil, path: Path) -> Related:
-    """Play more rounds than a window has. The coordinator has a root set in rounds 2 and 5; round 4 is cancelled."""
-    policy = factories.policy(rule="guided_mean", min_contributors=2, challenge_window=60)
-    world = Related.create(anvil, path, policy)
-    for number in range(1, ROUNDS + 1):
-        world.open()
-        if number == 4:
-            world.commit(number, ["ada"])
-            world.cancel(number)
-            continue
-        names = ["ada", "coordinator", *NAMES[1:]] if number in (2, 5) else NAMES
-        world.commit(number, names, lost=["dora"] if number == 3 else ())
-        world.anchor(number)
-    return world
+from tests.integration.audit_world import MANIFEST, NAMES, ROUNDS, Related, World, build_related
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +31,7 @@ def chain() -> Iterator[Anvil]:
 @pytest.fixture(scope="module")
 def history(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Related]:
     """The honest history of this module. Never changed."""
-    world = build(chain, tmp_path_factory.mktemp("lineage") / "artifacts")
+    world = build_related(chain, tmp_path_factory.mktemp("lineage") / "artifacts")
     yield world
     world.federation.chain.close()
 
