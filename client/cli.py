@@ -110,7 +110,7 @@ def join(
     from folkmoot.chain.deployment import Deployment
     from folkmoot.chain.rpc import Rpc
     from folkmoot.chain.urls import secrets_of
-    from folkmoot.cli.options import keystore_file, unlock
+    from folkmoot.cli.options import keystore_file, node_folder, unlock
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.flower.contributor import Contributor
     from folkmoot.superlink import SuperLink
@@ -141,7 +141,7 @@ def join(
     account = unlock(keystore, password_file)
     if lacking and stake is not None:
         _stake(rpc, addresses, account, stake, json_)
-    folder = (home or _default_home(address, addresses.ledger)).resolve()
+    folder = (home or node_folder(address, addresses.ledger)).resolve()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     contributor = Contributor(
         home=folder,
@@ -188,12 +188,6 @@ def _stake(rpc: str, deployment: Deployment, account: LocalAccount, amount: str,
         note(f"Staked {format_amount(parse_amount(amount))}.", as_json)
     finally:
         chain.close()
-
-
-def _default_home(account: str, ledger: str) -> Path:
-    from platformdirs import user_data_path
-
-    return user_data_path("folkmoot") / "nodes" / f"{account[2:10]}-{ledger[2:10]}".lower()
 
 
 def _log(event: dict[str, object], account: str) -> None:

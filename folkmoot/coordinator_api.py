@@ -225,6 +225,11 @@ class CoordinatorApi:
         response = self._send("GET", "/v1/health")
         return self._object(response)
 
+    def date(self) -> str | None:
+        """What its server says that the time is, in the form of HTTP; None if it does not say."""
+        date: str | None = self._send("GET", "/v1/health").headers.get("Date")
+        return date
+
     def deployment(self) -> Deployment:
         """The federation that it coordinates."""
         return Deployment.from_json(self.get("/v1/deployment"))

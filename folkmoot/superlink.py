@@ -49,9 +49,29 @@ class SuperLink:
         return self.address.rpartition(":")[0].strip("[]")
 
     @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.address.rpartition(":")[2])
+
+    @property
     def insecure(self) -> bool:
         """Whether it is spoken to without TLS: on this machine, or if asked to, and no certificates are given."""
         return self.root_certificates is None and (self.plain or is_loopback(self.host))
+
+    def context(self) -> ssl.SSLContext:
+        """Return what its certificate is checked with.
+
+        Raises:
+            LocalError: its root certificates can't be read.
+        """
+        try:
+            return ssl.create_default_context(cafile=self.root_certificates)
+        except (OSError, ssl.SSLError) as error:
+            raise LocalError(
+                f"The root certificates {self.root_certificates} can't be read: {error}.",
+                remedy="Give a file with certificates in PEM by --root-certificates.",
+                code="superlink-tls",
+            ) from error
 
     def check(self) -> None:
         """Connect once, with TLS if that is how it is spoken to.
@@ -59,11 +79,10 @@ class SuperLink:
         Raises:
             LocalError: nothing listens there, or TLS fails.
         """
-        port = int(self.address.rpartition(":")[2])
+        context = None if self.insecure else self.context()
         try:
-            with socket.create_connection((self.host, port), TIMEOUT) as connection:
-                if not self.insecure:
-                    context = ssl.create_default_context(cafile=self.root_certificates)
+            with socket.create_connection((self.host, self.port), TIMEOUT) as connection:
+                if context is not None:
                     with context.wrap_socket(connection, server_hostname=self.host):
                         pass
         except ssl.SSLError as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.cli.doctor import Rounds
+from folkmoot.cli.doctor import Insecure, RootCertificates, Rounds, SuperLinkAddress
 from folkmoot.cli.options import Json, KeystorePath, LogFormat, PasswordFile, unlock
 from folkmoot.cli.output import emit, note
 from folkmoot.errors import FolkmootError, InputError, LocalError
@@ -324,6 +324,9 @@ def doctor(
             show_default=False,
         ),
     ] = None,
+    superlink: SuperLinkAddress = None,
+    root_certificates: RootCertificates = None,
+    insecure: Insecure = False,
     rounds: Rounds = 10,
     deep: Annotated[
         bool, typer.Option("--deep", help="Read every file that rounds still need, however large.")
@@ -340,10 +343,22 @@ def doctor(
     from folkmoot.chain.rpc import Rpc
     from folkmoot.cli.doctor import show
     from folkmoot.coordinator_api import CoordinatorApi
-    from folkmoot.doctor import Check, Finding, Line, State, api_checks, chain_checks, examine, ok
+    from folkmoot.doctor import (
+        Check,
+        Finding,
+        Line,
+        State,
+        api_checks,
+        chain_checks,
+        examine,
+        ok,
+        superlink_checks,
+    )
+    from folkmoot.superlink import SuperLink
     from server.doctor import home_checks
     from server.settings import FILE_NAME, load
 
+    meeting_place = SuperLink(superlink, root_certificates, insecure) if superlink else None
     try:
         settings = load(home)
     except InputError as exc:
@@ -361,6 +376,7 @@ def doctor(
             *chain_checks(rpc, deployment, account=account, rounds=rounds),
             *home_checks(settings, deep=deep),
             *api_checks(api, deployment),
+            *(superlink_checks(meeting_place) if meeting_place else ()),
         ]
         show(examine(checks), json_)
 

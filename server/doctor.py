@@ -7,7 +7,6 @@ Changes nothing, makes nothing and needs no password, so it can be run beside th
 from __future__ import annotations
 
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from sqlalchemy.orm import Session
 from folkmoot import keystore
 from folkmoot.chain.deployment import Deployment
 from folkmoot.doctor import Check, Finding, failed, ok, warning
+from folkmoot.doctor.files import exposed
 from folkmoot.errors import ArtifactError, DatabaseError
 from server.coordinator import read_genesis
 from server.db import schema
@@ -39,7 +39,8 @@ FREE_BYTES = 1 << 28
 FEW_ROUNDS, SOME_ROUNDS = 2, 20
 """Rounds for which a disk must have room, and for which it should."""
 
-READABLE_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+LAST_ROUNDS = 20
+"""Rounds in which the evaluator's reports are looked for."""
 
 
 def home_checks(settings: Settings, *, deep: bool = False) -> list[Check]:
@@ -59,6 +60,7 @@ def home_checks(settings: Settings, *, deep: bool = False) -> list[Check]:
         Check("store", home.store),
         Check("files of rounds", home.files, ("deployment file", "database schema", "store")),
         Check("disk", home.disk),
+        Check("evaluator", home.evaluator, ("database schema",)),
     ]
 
 
@@ -80,7 +82,7 @@ class _Home:
     def key(self) -> Finding:
         path = self._settings.resolve(self._settings.keystore)
         address = keystore.address_of(path)
-        return _exposed(path) or ok(f"{path} holds the key of {address}.")
+        return exposed(path) or ok(f"{path} holds the key of {address}.")
 
     def password(self) -> Finding:
         given = self._settings.password_file
@@ -89,13 +91,13 @@ class _Home:
         path = self._settings.resolve(given)
         if not path.read_text().strip():
             return failed(f"{path} is empty.", "Write the keystore's password into its first line.")
-        exposed, key = _exposed(path), self._settings.resolve(self._settings.keystore)
-        if exposed is not None and key.is_file() and _exposed(key):
+        open_, key = exposed(path), self._settings.resolve(self._settings.keystore)
+        if open_ is not None and key.is_file() and exposed(key):
             return failed(
                 f"Others than their owner can read both {key} and its password in {path}.",
                 f"Run: chmod 600 {key} {path}. Whoever had an account here may have the key: move the bond to another.",
             )
-        return exposed or ok(f"{path} is there.")
+        return open_ or ok(f"{path} is there.")
 
     def database(self) -> Finding:
         with self._open() as database:
@@ -176,6 +178,26 @@ class _Home:
             return failed(said, remedy)
         return warning(said, remedy) if free < SOME_ROUNDS * of_round else ok(said)
 
+    def evaluator(self) -> Finding:
+        if not self._settings.canary:
+            return ok("None is waited for: the canary is off.")
+        who = self._settings.canary_evaluator or "this coordinator's own account"
+        with self._open() as database, database.read() as session:
+            newest = session.execute(
+                select(Round.number, Round.canary).order_by(Round.number.desc()).limit(LAST_ROUNDS)
+            ).all()
+        measured = [
+            (number, canary["verdict"]) for number, canary in newest if canary and "verdict" in canary
+        ]
+        if measured and measured[0][1] == "missing":
+            return warning(
+                f"No report of {who} came in time for round {measured[0][0]}: it was anchored unmeasured.",
+                "See that `folkmoot canary` runs with the key of that account, and look at its log.",
+            )
+        return ok(
+            f"Reports of {who} are waited for; {len(measured)} of the last {len(newest)} rounds had one."
+        )
+
     @contextmanager
     def _open(self) -> Iterator[Database]:
         database = Database.open(self._settings.resolved_database_url)
@@ -196,16 +218,6 @@ class _Home:
             raise DatabaseError(f"The database can't be used: {cause}.", remedy="Look at its log.") from error
         finally:
             database.close()
-
-
-def _exposed(path: Path) -> Finding | None:
-    """A warning if others than its owner may read a file; key file or password alone give nobody the key."""
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if not mode & READABLE_BY_OTHERS:
-        return None
-    return warning(
-        f"{path} can be read or changed by others than its owner (mode {mode:04o}).", f"Run: chmod 600 {path}"
-    )
 
 
 def _wanted(session: Session) -> list[_File]:

@@ -4,11 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from folkmoot.cli.options import DEPLOYMENT_DEFAULT, RPC_DEFAULT, DeploymentPath, Json, RpcUrl
+from folkmoot.cli.options import (
+    DEPLOYMENT_DEFAULT,
+    RPC_DEFAULT,
+    DeploymentPath,
+    Json,
+    KeystorePath,
+    RpcUrl,
+    keystore_file,
+    node_folder,
+)
 from folkmoot.cli.output import emit
 
 if TYPE_CHECKING:
@@ -22,6 +34,23 @@ Rounds = Annotated[
     typer.Option(
         "--rounds", min=1, help="Rounds that the coordinator's account should be able to pay; else a warning."
     ),
+]
+
+
+SuperLinkAddress = Annotated[
+    str | None,
+    typer.Option("--superlink", metavar="HOST:PORT", help="Also check this SuperLink.", show_default=False),
+]
+
+RootCertificates = Annotated[
+    Path | None,
+    typer.Option(
+        "--root-certificates", metavar="FILE", help="Certificates for its TLS. Default: the system's."
+    ),
+]
+
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="It is spoken to without TLS, also on another machine.")
 ]
 
 
@@ -41,6 +70,17 @@ def doctor(
             show_default=False,
         ),
     ] = None,
+    superlink: SuperLinkAddress = None,
+    root_certificates: RootCertificates = None,
+    insecure: Insecure = False,
+    joining: Annotated[
+        bool, typer.Option("--join", help="Also check what `folkmoot join` needs: key, stake, coins, folder.")
+    ] = False,
+    keystore: KeystorePath = None,
+    home: Annotated[
+        Path | None,
+        typer.Option(help="With --join: the node's folder. Default: one for each account and ledger."),
+    ] = None,
     rpc: RpcUrl = RPC_DEFAULT,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     rounds: Rounds = 10,
@@ -48,20 +88,31 @@ def doctor(
 ) -> None:
     """Check a deployment from outside and say what is wrong. Exit status 1 if a check failed.
 
-    Example: folkmoot doctor --deployment deployment.json --coordinator http://127.0.0.1:8800
+    Changes nothing and needs no password.
+
+    Example: folkmoot doctor --join --coordinator https://moot.example --superlink moot.example:8000
     """
     from folkmoot.chain.rpc import Rpc
     from folkmoot.coordinator_api import CoordinatorApi
-    from folkmoot.doctor import api_checks, chain_checks, examine
+    from folkmoot.doctor import api_checks, chain_checks, contributor_checks, examine, superlink_checks
+    from folkmoot.superlink import SuperLink
 
-    with Rpc(rpc) as endpoint:
+    meeting_place = SuperLink(superlink, root_certificates, insecure) if superlink else None
+    with ExitStack() as stack:
+        endpoint = stack.enter_context(Rpc(rpc))
+        api = stack.enter_context(CoordinatorApi(coordinator)) if coordinator else None
         checks = chain_checks(endpoint, deployment, rounds=rounds)
-        if coordinator is None:
-            lines = examine(checks)
-        else:
-            with CoordinatorApi(coordinator) as api:
-                lines = examine([*checks, *api_checks(api, deployment)])
-    show(lines, json_)
+        if api is not None:
+            checks += api_checks(api, deployment)
+        if meeting_place is not None:
+            checks += superlink_checks(meeting_place)
+        if joining:
+
+            def folder(account: str, ledger: str) -> Path:
+                return home or node_folder(account, ledger)
+
+            checks += contributor_checks(endpoint, deployment, partial(keystore_file, keystore), folder, api)
+        show(examine(checks), json_)
 
 
 def show(lines: Sequence[Line], as_json: bool) -> None:

@@ -121,6 +121,13 @@ def keystore_file(path: Path | None) -> Path:
     return found[0].path
 
 
+def node_folder(account: str, ledger: str) -> Path:
+    """Return the folder of a contributor's node, where no option says another: one for each account and ledger."""
+    from platformdirs import user_data_path
+
+    return user_data_path("folkmoot") / "nodes" / f"{account[2:10]}-{ledger[2:10]}".lower()
+
+
 def unlock(path: Path | None, password_file: Path | None) -> LocalAccount:
     """Open the key file that the options mean and return its account.
 

@@ -7,22 +7,30 @@ Reads by plain JSON-RPC; needs no web3, no key and no coordinator.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
 from folkmoot.audit.code import is_runtime_of
-from folkmoot.chain import costs, packaged
+from folkmoot.audit.roles import designed_roles
+from folkmoot.audit.rounds import MAX_PENDING_ROUNDS
+from folkmoot.chain import clock, costs, packaged
 from folkmoot.chain.amounts import format_amount
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.rpc import LedgerReader, Rpc, VaultReader
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
 from folkmoot.local.anvil import CHAIN_ID as LOCAL_CHAIN_ID
-from folkmoot.policy import Policy
+from folkmoot.policy import NO_VERIFIER, Policy
 
-AHEAD_SECONDS = 60
-"""A newest block that is more ahead of this machine's clock means that the clock is slow."""
-BEHIND_SECONDS = 300
-"""A newest block that is older means that the node is behind, or the clock fast."""
+MANY_PENDING = 200
+"""Anchored rounds that may wait to become final before somebody should look: at 256 no round can be opened."""
+
+_VITAL: Mapping[tuple[str, str], str] = {
+    ("vault", "SLASHER_ROLE"): "nobody pays for fraud",
+    ("token", "MINTER_ROLE"): "rewards can't be claimed",
+    ("registry", "LEDGER_ROLE"): "no round becomes final",
+}
+"""Roles of the ledger without which rounds do not end as they should, and what happens then."""
 
 
 def chain_checks(rpc: Rpc, deployment: Path, *, account: str | None = None, rounds: int = 10) -> list[Check]:
@@ -46,6 +54,9 @@ def chain_checks(rpc: Rpc, deployment: Path, *, account: str | None = None, roun
         Check("coordinator's account", chain.appointed, contracts),
         Check("coordinator's bond", chain.bond, contracts),
         Check("gas money", chain.money, contracts),
+        Check("pending rounds", chain.pending, contracts),
+        Check("verifier", chain.verifier, contracts),
+        Check("roles", chain.roles, contracts),
     ]
 
 
@@ -92,18 +103,19 @@ class _Chain:
     def clock(self) -> Finding:
         if self._rpc.chain_id() == LOCAL_CHAIN_ID:
             return ok("A local chain's clock is moved by hand; it is not compared.")
-        ahead = self._rpc.latest_timestamp() - int(time.time())
-        if ahead > AHEAD_SECONDS:
+        newest, now = self._rpc.latest_timestamp(), time.time()
+        apart = clock.apart(newest, now)
+        if apart is None:
+            return ok(f"The newest block is {max(0, now - newest):.0f} seconds old.")
+        if apart > 0:
             return failed(
-                f"The newest block is {ahead} seconds ahead of this machine's clock.",
+                f"The newest block is {apart:.0f} seconds ahead of this machine's clock: signed requests are refused.",
                 "Set the clock: run a time service (chrony, systemd-timesyncd).",
             )
-        if ahead < -BEHIND_SECONDS:
-            return warning(
-                f"The newest block is {-ahead} seconds old.",
-                "Look whether the node of the endpoint follows its chain, and whether this machine's clock is right.",
-            )
-        return ok(f"The newest block is {max(0, -ahead)} seconds old.")
+        return warning(
+            f"The newest block is {-apart:.0f} seconds old: rounds go by the chain's time, and it may stand still.",
+            "Look whether the node of the endpoint follows its chain, and whether this machine's clock is right.",
+        )
 
     def contracts(self) -> Finding:
         missing, other = [], []
@@ -165,3 +177,39 @@ class _Chain:
         if paid < 1:
             return failed(text, remedy)
         return warning(text, remedy) if paid < self._rounds else ok(text)
+
+    def pending(self) -> Finding:
+        (waiting,) = self._rpc.read(self._deployment.ledger, "pendingRounds()", ["uint16"])
+        text = f"{waiting} anchored rounds are not final; the ledger takes {MAX_PENDING_ROUNDS}."
+        remedy = "Anybody may make those final whose challenge window is over: `folkmoot finalize`."
+        if waiting >= MAX_PENDING_ROUNDS:
+            return failed(f"{text} No round can be opened.", remedy)
+        return warning(text, remedy) if waiting >= MANY_PENDING else ok(text)
+
+    def verifier(self) -> Finding:
+        found, arbiter = self._policy.verifier, self._deployment.arbiter
+        if found == arbiter:
+            return ok("The policy names the deployment's arbiter: what is proven wrong is void.")
+        remedy = "Propose a policy whose verifier is the word arbiter (`folkmoot propose`)."
+        if found == NO_VERIFIER:
+            return warning(
+                "The policy names no verifier: a wrong round can be found, and nobody can void it.", remedy
+            )
+        return warning(
+            f"The policy names {found}, not the deployment's arbiter: it voids rounds by rules of its own.",
+            remedy,
+        )
+
+    def roles(self) -> Finding:
+        taken = []
+        for (contract, role, account), name in designed_roles(self._deployment).items():
+            address = getattr(self._deployment, contract)
+            (held,) = self._rpc.read(address, "hasRole(bytes32,address)", ["bool"], role, account)
+            if not held:
+                taken.append((contract, name, account))
+        text = ", ".join(f"{account} lacks {name} of the {contract}" for contract, name, account in taken)
+        remedy = "A vote took them: `folkmoot audit` names it. A vote can give them back."
+        vital = [what for contract, name, _ in taken if (what := _VITAL.get((contract, name)))]
+        if vital:
+            return failed(f"Roles are not as designed: {text}. So {' and '.join(vital)}.", remedy)
+        return warning(f"Roles are not as designed: {text}.", remedy) if taken else ok("All are as designed.")

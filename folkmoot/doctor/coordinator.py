@@ -4,10 +4,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
 
 from folkmoot.chain.deployment import Deployment
-from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.coordinator_api import SIGNATURE_LIFETIME, CoordinatorApi
+from folkmoot.doctor import tls
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
+from folkmoot.superlink import is_loopback
 
 LAG_BLOCKS = 20
 """Blocks whose events a coordinator may not know yet without anybody minding."""
@@ -22,9 +27,11 @@ def api_checks(api: CoordinatorApi, deployment: Path) -> list[Check]:
     """
     coordinator = _Coordinator(api, deployment)
     return [
-        Check("coordinator's API", coordinator.reachable),
+        Check("coordinator's TLS", coordinator.certificate),
+        Check("coordinator's API", coordinator.reachable, ("coordinator's TLS",)),
         Check("coordinator's deployment", coordinator.deployment, ("coordinator's API", "deployment file")),
         Check("coordinator's health", coordinator.health, ("coordinator's API",)),
+        Check("coordinator's clock", coordinator.clock, ("coordinator's API",)),
     ]
 
 
@@ -32,6 +39,19 @@ class _Coordinator:
     def __init__(self, api: CoordinatorApi, path: Path) -> None:
         self._api = api
         self._path = path
+
+    def certificate(self) -> Finding:
+        place = urlsplit(self._api.url)
+        host = place.hostname or ""
+        if place.scheme == "https":
+            return tls.certificate(host, place.port or 443, httpx.create_ssl_context())
+        if is_loopback(host):
+            return ok("Its API is on this machine and spoken to without TLS.")
+        return warning(
+            f"{self._api.url} is spoken to without TLS: others on the way can read and change what is said.",
+            "Files are hashed and updates signed, so a change is noticed; for the rest put a server with a certificate "
+            "before it (docs/operators.md), and use https://.",
+        )
 
     def reachable(self) -> Finding:
         found = self._api.get("/v1/deployment")
@@ -46,6 +66,11 @@ class _Coordinator:
                 "Find out which is right before you take part: ask others for the file, and run `folkmoot audit`.",
             )
         return ok(f"It has the deployment of {self._path}.")
+
+    def clock(self) -> Finding:
+        minutes = SIGNATURE_LIFETIME // 60
+        why = f"signed requests carry a time, and beyond {minutes} minutes they are refused"
+        return tls.clock(self._api.date(), "The coordinator", why)
 
     def health(self) -> Finding:
         found = self._api.health()

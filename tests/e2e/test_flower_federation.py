@@ -19,10 +19,12 @@ from folkmoot.chain.deploy import GenesisRoots
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.commitment import Domain
 from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.doctor import examine, superlink_checks
 from folkmoot.errors import CoordinatorError
 from folkmoot.flower.contributor import Contributor
 from folkmoot.local.anvil import Anvil
 from folkmoot.local.processes import free_port
+from folkmoot.superlink import SuperLink
 from server import flower_run
 from tests import factories
 from tests.e2e.flower import Flower, anchored
@@ -122,6 +124,15 @@ def _answers(api: CoordinatorApi) -> bool:
         return bool(api.health())
     except CoordinatorError:
         return False
+
+
+def test_the_doctor_finds_a_real_superlink_well(moot: Moot) -> None:
+    found = examine(superlink_checks(SuperLink(moot.flower.address)))
+    assert [(line.name, line.finding.state) for line in found] == [
+        ("SuperLink's TLS", "ok"),
+        ("SuperLink", "ok"),
+        ("SuperLink's clock", "ok"),
+    ], found
 
 
 def test_a_plain_app_is_anchored_and_its_history_audits(

@@ -6,22 +6,33 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import ssl
+import threading
+import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import select
 
 from folkmoot.cli import main
 from folkmoot.doctor import chain as chain_doctor
+from folkmoot.flower.contributor import Contributor
 from folkmoot.local.anvil import Anvil
 from folkmoot.local.processes import free_port
-from server.db.models import Update
-from tests import factories
+from folkmoot.policy import ARBITER
+from server.db.models import Round, Update
+from tests import certificates, factories, s3
 from tests.integration.coordinator_world import (
+    MANIFEST,
     Running,
     federation,
     make_home,
@@ -29,16 +40,22 @@ from tests.integration.coordinator_world import (
     running,
     train,
 )
+from tests.postgres import postgres
 
 HOME = (
     "key file", "password file", "database", "database schema", "database writable", "store",
-    "files of rounds", "disk",
+    "files of rounds", "disk", "evaluator",
 )  # fmt: skip
 CHAIN = (
     "deployment file", "chain", "chain id", "clock", "contracts", "genesis", "coordinator's account",
-    "coordinator's bond", "gas money",
+    "coordinator's bond", "gas money", "pending rounds", "verifier", "roles",
 )  # fmt: skip
-API = ("coordinator's API", "coordinator's deployment", "coordinator's health")
+API = (
+    "coordinator's TLS", "coordinator's API", "coordinator's deployment", "coordinator's health",
+    "coordinator's clock",
+)  # fmt: skip
+JOIN = ("your key", "your stake", "your coins", "your model", "your folder", "your disk")
+SUPERLINK = ("SuperLink's TLS", "SuperLink", "SuperLink's clock")
 
 Told = dict[str, dict[str, str]]
 
@@ -46,7 +63,7 @@ Told = dict[str, dict[str, str]]
 @pytest.fixture(scope="module")
 def world(anvil_process: Anvil) -> Iterator[factories.Federation]:
     snapshot = anvil_process.snapshot()
-    made = federation(anvil_process)
+    made = federation(anvil_process, verifier=ARBITER)
     yield made
     made.chain.close()
     anvil_process.revert(snapshot)
@@ -110,7 +127,7 @@ def test_a_coordinator_that_is_well_passes_every_check_from_inside_and_from_outs
     assert main.run(["doctor", *outside, "--coordinator", here.api.url]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line[:1] for line in lines[:-1]] == ["✓"] * len((*CHAIN, *API))
-    assert lines[-1] == "0 failed, 0 warnings, 12 well."
+    assert lines[-1] == f"0 failed, 0 warnings, {len((*CHAIN, *API))} well."
 
 
 def test_a_missing_or_damaged_file_of_an_open_round_is_named(
@@ -169,6 +186,17 @@ def open_files(home: Path) -> None:
 def store_is_a_file(home: Path) -> None:
     shutil.rmtree(home / "artifacts")
     (home / "artifacts").write_text("")
+
+
+def take_role(world: factories.Federation) -> None:
+    """What a vote may do: the timelock takes the ledger's right to slash."""
+    timelock, ledger = world.deployment.timelock, world.deployment.ledger
+    role = world.chain.vault.functions.SLASHER_ROLE().call()
+    data = world.chain.vault.encode_abi("revokeRole", [role, ledger])
+    world.anvil.fund(timelock)
+    world.anvil.call("anvil_impersonateAccount", timelock)
+    world.anvil.call("eth_sendTransaction", {"from": timelock, "to": world.deployment.vault, "data": data})
+    world.anvil.call("anvil_stopImpersonatingAccount", timelock)
 
 
 Break = Callable[[Path, factories.Federation], Any]
@@ -232,6 +260,7 @@ BREAKAGES: dict[str, tuple[str, str, Break]] = {
         "pay 0 full rounds",
         lambda _, world: world.anvil.fund(world.coordinator.address, 10**9),
     ),
+    "roles taken": ("roles", "nobody pays for fraud", lambda _, world: take_role(world)),
     "no coordinator": ("coordinator's API", "can't be reached", lambda _home, _world: None),
 }
 
@@ -294,3 +323,222 @@ def test_a_coordinator_of_another_federation_is_told_apart(
     status, found = told(capsys, "doctor", *words)
     assert (status, found["coordinator's deployment"]["state"]) == (1, "failed")
     assert "block differ" in found["coordinator's deployment"]["text"]
+
+
+# From outside: whoever joins, over TLS, and where files and rows are elsewhere
+
+
+@pytest.fixture(scope="module")
+def authority() -> certificates.Authority:
+    return certificates.Authority.create("Test authority")
+
+
+@contextmanager
+def https(pair: certificates.Pair, folder: Path, api: str = "", late: float = 0.0) -> Iterator[int]:
+    """Serve an API over TLS, and /health as a SuperLink does; yield the port. Its clock goes `late` seconds behind."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer = httpx.get(api + self.path) if self.path.startswith("/v1/") else httpx.Response(200)
+            self.send_response(answer.status_code)
+            self.send_header("Content-Type", answer.headers.get("Content-Type", "text/plain"))
+            self.send_header("Content-Length", str(len(answer.content)))
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return formatdate(time.time() - late, usegmt=True)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A client that does not trust us hangs up."""
+
+    pair.save(folder / "certificate.pem", folder / "key.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+    server = Server(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def ends_in(days: float) -> datetime:
+    return datetime.now(UTC) + timedelta(days=days)
+
+
+@pytest.mark.parametrize(
+    ("days", "state", "words"),
+    [(25, "ok", "good until"), (9, "warning", "in 8 days"), (-1, "failed", "has expired")],
+)
+def test_certificates_of_api_and_superlink_are_looked_after(
+    here: Running,
+    authority: certificates.Authority,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    days: float,
+    state: str,
+    words: str,
+) -> None:
+    authority.save(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    pair = authority.issue("localhost", not_after=ends_in(days))
+    with https(pair, tmp_path, here.api.url) as port:
+        place = ("--superlink", f"localhost:{port}", "--root-certificates", str(tmp_path / "ca.pem"))
+        folder = here.coordinator.settings.home
+        status, found = diagnose(capsys, folder, f"https://localhost:{port}", *place)
+    assert status == (state == "failed")
+    for name in ("coordinator's TLS", "SuperLink's TLS"):
+        assert found[name]["state"] == state
+        assert words in found[name]["text"]
+        assert bool(found[name]["remedy"]) == (state != "ok")
+    following = {*API, *SUPERLINK} - {"coordinator's TLS", "SuperLink's TLS"}
+    assert states(found, *following) == ({"skipped"} if state == "failed" else {"ok"}), found
+
+
+def test_a_certificate_that_nobody_trusts_and_a_clock_that_is_late_are_told(
+    here: Running, authority: certificates.Authority, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    authority.save(tmp_path / "ca.pem")
+    folder = here.coordinator.settings.home
+    with https(authority.issue("localhost", not_after=ends_in(20)), tmp_path, late=900) as port:
+        trusted = ("--root-certificates", str(tmp_path / "ca.pem"))
+        place = ("--superlink", f"localhost:{port}")
+        found = diagnose(capsys, folder, here.api.url, *place, *trusted)[1]
+        assert (found["SuperLink"]["state"], found["SuperLink's clock"]["state"]) == ("ok", "warning")
+        assert "seconds behind this machine" in found["SuperLink's clock"]["text"]
+        found = diagnose(capsys, folder, here.api.url, *place, "--root-certificates", str(tmp_path / "no"))[1]
+        assert "can't be read" in found["SuperLink's TLS"]["text"]
+        status, found = diagnose(capsys, folder, f"https://localhost:{port}")
+        assert (status, found["coordinator's TLS"]["state"]) == (1, "failed")
+        assert "not trusted" in found["coordinator's TLS"]["text"]
+        status, found = diagnose(capsys, folder, here.api.url, *place, "--insecure")
+        assert (status, found["SuperLink"]["state"]) == (1, "failed"), "TLS, spoken to without"
+    status, found = diagnose(capsys, folder, here.api.url, "--superlink", f"localhost:{free_port()}")
+    assert (status, found["SuperLink's TLS"]["state"]) == (1, "failed")
+    assert "can't be reached" in found["SuperLink's TLS"]["text"]
+    assert states(found, "SuperLink", "SuperLink's clock") == {"skipped"}
+
+
+@pytest.fixture
+def join(
+    here: Running, keystore: Callable[[str], Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., tuple[int, Told]]:
+    """Look as somebody who wants to join; return exit status and checks."""
+    here.world.deployment.save(tmp_path / "deployment.json")
+
+    def look(name: str, *more: str) -> tuple[int, Told]:
+        words = ["--rpc", here.world.anvil.url, "--deployment", str(tmp_path / "deployment.json")]
+        words += ["--coordinator", here.api.url, "--join", "--keystore", str(keystore(name))]
+        return told(capsys, "doctor", *words, "--home", str(tmp_path / "node"), *more)
+
+    return look
+
+
+def test_whoever_has_all_that_it_takes_may_join(join: Callable[..., tuple[int, Told]]) -> None:
+    status, found = join("ada")
+    assert (status, tuple(found)) == (0, (*CHAIN, *API, *JOIN)), found
+    assert states(found, *found) == {"ok"}, found
+    assert f"{MANIFEST.elements:,} parameters" in found["your model"]["text"]
+
+
+def test_what_a_contributor_lacks_is_told(
+    join: Callable[..., tuple[int, Told]], here: Running, tmp_path: Path, keystore: Callable[[str], Path]
+) -> None:
+    status, found = join("newcomer")
+    assert (status, found["your stake"]["state"]) == (1, "failed")
+    assert "stake-too-low" in found["your stake"]["text"]
+    assert "--stake 50" in found["your stake"]["remedy"]
+    assert found["your coins"]["state"] == "skipped"
+    keystore("ada").chmod(0o644)
+    here.world.anvil.fund(factories.account("ada").address, 10)
+    status, found = join("ada")
+    assert (status, states(found, "your key", "your coins")) == (0, {"warning"}), found
+    assert "chmod 600" in found["your key"]["remedy"]
+    status, found = join("ada", "--keystore", str(tmp_path / "nowhere"))
+    assert (status, found["your key"]["state"]) == (1, "failed")
+    assert states(found, "your stake", "your coins", "your folder", "your disk") == {"skipped"}
+
+
+def test_the_folder_of_another_node_is_told(
+    join: Callable[..., tuple[int, Told]], here: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "node"
+    home.mkdir()
+    deployment = here.world.deployment.to_json()
+    ada, ben = (factories.account(name).address for name in ("ada", "ben"))
+    mine = Contributor(home, here.world.anvil.url, here.api.url, deployment, ada, "digits", 0, 1)
+    mine.save()
+    assert "task digits" in join("ada")[1]["your folder"]["text"]
+    replace(mine, coordinator="https://old.example").save()
+    assert join("ada")[1]["your folder"]["state"] == "warning"
+    for other, words in (
+        (replace(mine, account=ben), f"is of the node of {ben}"),
+        (replace(mine, deployment={**deployment, "ledger": ada}), "another federation"),
+    ):
+        other.save()
+        status, found = join("ada")
+        assert (status, found["your folder"]["state"]) == (1, "failed")
+        assert words in found["your folder"]["text"]
+    (home / "contributor.json").write_text("{")
+    assert join("ada")[1]["your folder"]["state"] == "failed"
+    (home / "contributor.json").unlink()
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 10**6, 10**6))
+    status, found = join("ada")
+    assert (status, found["your disk"]["state"]) == (1, "failed")
+
+
+def test_a_round_that_was_anchored_without_its_report_is_told(
+    here: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = here.coordinator.settings.home
+    write_settings(folder, canary=True)
+    with here.coordinator.database.write("run-failed") as session:
+        session.scalars(select(Round)).one().canary = {"verdict": "missing"}
+    found = diagnose(capsys, folder, here.api.url)[1]
+    assert found["evaluator"]["state"] == "warning"
+    assert "round 1" in found["evaluator"]["text"]
+
+
+@pytest.mark.slow
+def test_bucket_and_postgresql_pass_and_what_breaks_there_is_named(
+    world: factories.Federation,
+    anvil: Anvil,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
+    with postgres() as rows, s3.moto(tmp_path / "log") as files:
+        place = {"store": f"s3://{files.make_bucket('doctor')}/a", "store_endpoint": files.endpoint}
+        settings = {"database_url": rows.url, "store_region": s3.REGION, **place}
+        with running(tmp_path / "home", world, **settings) as here:
+            status, found = diagnose(capsys, tmp_path / "home", here.api.url, "--deep")
+            assert (status, states(found, *found)) == (0, {"ok"}), found
+            assert "s3://doctor/a" in found["store"]["text"]
+            assert "postgresql" in found["database"]["text"]
+            there = files.client()
+            for one in there.list_objects_v2(Bucket="doctor")["Contents"]:
+                there.delete_object(Bucket="doctor", Key=one["Key"])
+            shutil.rmtree(tmp_path / "home" / "cache")
+            status, found = diagnose(capsys, tmp_path / "home", here.api.url)
+            assert (status, found["files of rounds"]["state"]) == (1, "failed")
+        rows.stop()
+        status, found = diagnose(capsys, tmp_path / "home")
+        assert (status, found["database"]["state"]) == (1, "failed")
+        assert states(found, "database schema", "database writable", "files of rounds") == {"skipped"}
+        rows.start()
+    status, found = diagnose(capsys, tmp_path / "home")
+    assert (status, found["store"]["state"]) == (1, "failed")
+    assert "Could not connect" in found["store"]["text"]

@@ -9,17 +9,13 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, Response
 
+from folkmoot.chain import clock
 from folkmoot.errors import ChainError
 from server.api.parts import Here
 from server.api.schemas import HealthView
 from server.chain.node import Block
 
 router = APIRouter(tags=["health"])
-
-CLOCK_AHEAD_SECONDS = 60
-"""How far the newest block may be ahead of this machine's clock: nodes take no block from far in the future."""
-CLOCK_BEHIND_SECONDS = 900
-"""How old the newest block may be: chains make one every few seconds."""
 
 
 def clock_warning(now: float, newest: Block) -> str | None:
@@ -29,8 +25,8 @@ def clock_warning(now: float, newest: Block) -> str | None:
         now: Unix time of this machine.
         newest: The chain's newest block.
     """
-    apart = newest.timestamp - now
-    if -CLOCK_BEHIND_SECONDS <= apart <= CLOCK_AHEAD_SECONDS:
+    apart = clock.apart(newest.timestamp, now)
+    if apart is None:
         return None
     if apart > 0:
         cause = "this machine's clock is slow: set it by NTP"

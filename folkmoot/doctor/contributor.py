@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of what a contributor needs before `folkmoot join`: key, stake, coins, folder. Needs no password."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from folkmoot import keystore
+from folkmoot.audit.files import state_size
+from folkmoot.chain import costs
+from folkmoot.chain.amounts import format_amount
+from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.rpc import LedgerReader, Rpc, VaultReader
+from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.doctor.check import Check, Finding, failed, ok, warning
+from folkmoot.doctor.files import exposed
+from folkmoot.flower.contributor import CONTRIBUTOR_FILE, KEEP_UPDATES, Contributor
+from folkmoot.genesis import Genesis
+from folkmoot.manifest import Manifest
+
+FREE_BYTES = 1 << 28
+"""Least free bytes of the disk, beyond the updates that a node keeps: logs, Flower's files."""
+
+OWN_GAS = 250_000
+"""Gas for what a contributor may have to send itself: a commitment, an unbonding, a withdrawal (docs/gas.md)."""
+
+
+def contributor_checks(
+    rpc: Rpc,
+    deployment: Path,
+    key: Callable[[], Path],
+    home: Callable[[str, str], Path],
+    api: CoordinatorApi | None = None,
+) -> list[Check]:
+    """Return the checks of a contributor's own side; they stand after `chain_checks` and `api_checks`.
+
+    Args:
+        rpc: The endpoint.
+        deployment: The deployment file.
+        key: Finds the key file.
+        home: Finds the node's folder by account and ledger; it need not be there.
+        api: The coordinator; None if it is not asked.
+    """
+    mine = _Contributor(rpc, deployment, key, home, api)
+    chain = ("your key", "contracts")
+    model = [Check("your model", mine.model, ("contracts", "coordinator's deployment"))] if api else []
+    return [
+        Check("your key", mine.key_file),
+        Check("your stake", mine.stake, chain),
+        Check("your coins", mine.coins, ("your stake",)),
+        *model,
+        Check("your folder", mine.folder, ("your key", "deployment file")),
+        Check("your disk", mine.disk, ("your folder",)),
+    ]
+
+
+class _Contributor:
+    def __init__(
+        self,
+        rpc: Rpc,
+        path: Path,
+        key: Callable[[], Path],
+        home: Callable[[str, str], Path],
+        api: CoordinatorApi | None,
+    ) -> None:
+        self._rpc = rpc
+        self._path = path
+        self._key = key
+        self._find_home = home
+        self._api = api
+        self._manifest: Manifest | None = None  # once the coordinator has shown the right one
+
+    @cached_property
+    def _deployment(self) -> Deployment:
+        return Deployment.load(self._path)
+
+    @cached_property
+    def _account(self) -> str:
+        return keystore.address_of(self._key())
+
+    @cached_property
+    def _home(self) -> Path:
+        return self._find_home(self._account, self._deployment.ledger)
+
+    def key_file(self) -> Finding:
+        return exposed(self._key()) or ok(f"{self._key()} holds the key of {self._account}.")
+
+    def stake(self) -> Finding:
+        ledger = LedgerReader(self._rpc, self._deployment.ledger)
+        least = ledger.policy(ledger.current_policy()).min_stake
+        stake = VaultReader(self._rpc, self._deployment.vault).stake_of(self._account)
+        said = f"{self._account} has {format_amount(stake)} at stake; the policy asks for {format_amount(least)}."
+        if stake < least:
+            missing = format_amount(least - stake)
+            return failed(
+                f"{said} Its updates are refused (stake-too-low).",
+                f"Stake {missing} more with `folkmoot stake`, or `folkmoot join --stake {missing.split()[0]}`.",
+            )
+        return ok(said)
+
+    def coins(self) -> Finding:
+        balance = costs.balance_of(self._rpc, self._account)
+        price = costs.gas_price(self._rpc)
+        said = f"{balance / costs.COIN:.6g} coins for gas."
+        if balance < OWN_GAS * price:
+            return warning(
+                f"{said} None are needed while the coordinator commits for you; if it leaves you out, you can neither "
+                "commit by yourself nor take your stake out.",
+                f"Send about {OWN_GAS * price / costs.COIN:.6g} coins of the chain to {self._account}.",
+            )
+        return ok(said)
+
+    def model(self) -> Finding:
+        assert self._api is not None  # noqa: S101  # or this check is not in the list
+        ledger = LedgerReader(self._rpc, self._deployment.ledger)
+        genesis = Genesis.from_json(self._api.document(ledger.genesis_hash().hex()))
+        manifest = Manifest.from_json(self._api.artifact(genesis.manifest))
+        if manifest.hash != ledger.manifest_hash():
+            return failed(
+                "The coordinator serves another manifest than the chain's.",
+                "Do not train for it: run `folkmoot audit`, and tell the others.",
+            )
+        self._manifest = manifest
+        return ok(f"The coordinator serves the chain's model, {manifest.elements:,} parameters.")
+
+    def folder(self) -> Finding:
+        home = self._home
+        if not home.exists():
+            return ok(f"{home} is not there yet; `folkmoot join` makes it.")
+        if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
+            return failed(f"{home} can't be written to.", f"Run: chown -R $USER {home}, or give --home.")
+        if not (home / CONTRIBUTOR_FILE).exists():
+            return ok(f"{home} can be written to.")
+        found = Contributor.load(home)
+        if (found.chain_id, found.ledger) != (self._deployment.chain_id, self._deployment.ledger):
+            return failed(
+                f"{home} is of a node of another federation: ledger {found.ledger} on chain {found.chain_id}.",
+                "Give each federation a folder of its own (--home).",
+            )
+        if found.account != self._account:
+            return failed(
+                f"{home} is of the node of {found.account}; your key is that of {self._account}.",
+                "Give each account a folder of its own (--home), or the key that belongs to it (--keystore).",
+            )
+        if self._api is not None and found.coordinator.rstrip("/") != self._api.url:
+            return warning(
+                f"The node of {home} last joined at {found.coordinator}, not {self._api.url}.",
+                "If the coordinator moved, that is right, and `folkmoot join` notes it.",
+            )
+        return ok(f"{home} is of this account and federation; it joined with the task {found.task}.")
+
+    def disk(self) -> Finding:
+        place = next(path for path in (self._home, *self._home.parents) if path.exists())
+        free, need = shutil.disk_usage(place).free, FREE_BYTES
+        if self._manifest is not None:
+            need += KEEP_UPDATES * self._manifest.size + state_size(self._manifest)
+        said = f"{free / 1e9:,.1f} GB are free under {place}; a node takes up to {need / 1e9:,.1f} GB."
+        return ok(said) if free >= need else failed(said, "Make room, or give --home on a larger disk.")
