@@ -67,6 +67,36 @@ def contributor(number: int) -> LocalAccount:
 
 
 @dataclass(frozen=True)
+class Trainer:
+    """Makes updates that took no training: noise around one direction."""
+
+    manifest: Manifest
+
+    @cached_property
+    def _direction(self) -> U8:
+        noise = np.random.default_rng(1).standard_normal(self.manifest.size, dtype=np.float32)
+        return (noise * 12).astype(np.int8).view(np.uint8)
+
+    def update(self, number: int, header: RoundHeader) -> tuple[Commitment, bytes]:
+        """A contributor's update of a round: what it commits to, and the bytes."""
+        noise = np.random.default_rng([header.round, number]).integers(
+            -100, 101, self.manifest.size, dtype=np.int16
+        )
+        noise += self._direction.view(np.int8)
+        data = (noise.clip(-127, 127) + 128).astype(np.uint8)
+        tree = update_tree(data)
+        commitment = Commitment(
+            contributor(number).address,
+            header.round,
+            header.base_state_root,
+            tree.root,
+            tree.sum_squares,
+            100,
+        )
+        return commitment, data.tobytes()
+
+
+@dataclass(frozen=True)
 class Offer:
     """What became of an update that was handed in."""
 
@@ -95,23 +125,13 @@ class Federation:
         return Domain(self.chain.deployment.chain_id, self.chain.deployment.ledger)
 
     @cached_property
-    def _direction(self) -> U8:
-        noise = np.random.default_rng(1).standard_normal(self.manifest.size, dtype=np.float32)
-        return (noise * 12).astype(np.int8).view(np.uint8)
+    def _trainer(self) -> Trainer:
+        return Trainer(self.manifest)
 
     def update(self, number: int, header: RoundHeader) -> tuple[str, bytes]:
         """A contributor's update: the signed commitment as it travels, and the bytes."""
-        noise = np.random.default_rng([header.round, number]).integers(
-            -100, 101, self.manifest.size, dtype=np.int16
-        )
-        noise += self._direction.view(np.int8)
-        data = (noise.clip(-127, 127) + 128).astype(np.uint8)
-        tree = update_tree(data)
-        who = contributor(number)
-        commitment = Commitment(
-            who.address, header.round, header.base_state_root, tree.root, tree.sum_squares, 100
-        )
-        return commitment_to_wire(commitment, commitment.sign(who, self.domain)), data.tobytes()
+        commitment, data = self._trainer.update(number, header)
+        return commitment_to_wire(commitment, commitment.sign(contributor(number), self.domain)), data
 
     def offer(self, numbers: range, header: RoundHeader) -> list[Offer]:
         """Hand in the updates of contributors, some at the same time, and return what became of each."""
@@ -180,12 +200,8 @@ def federation(
     """
     manifest = manifest_of(parameters)
     with Anvil() as anvil, Supervisor(folder) as supervisor:
-        state = State.genesis(
-            manifest,
-            {tensor.name: np.zeros(tensor.shape, dtype=np.float32) for tensor in manifest.tensors},
-        )
-        made = Genesis.of(manifest, state, (_EXPONENT,) * len(manifest.tensors))
-        chain = _deployed(anvil, manifest, state, made, contributors, rule)
+        state, made = origin_of(manifest)
+        chain = deployed(anvil, manifest, state, made, contributors, rule)
         home = _home(folder, anvil, chain, manifest, state, made, database_url)
         with serving(supervisor, home, anvil, chain, manifest) as found:
             yield found
@@ -207,9 +223,18 @@ def serving(
         supervisor.stop_one("coordinator")
 
 
-def _deployed(
+def origin_of(manifest: Manifest) -> tuple[State, Genesis]:
+    """A first state of zeros, and its genesis."""
+    state = State.genesis(
+        manifest, {tensor.name: np.zeros(tensor.shape, dtype=np.float32) for tensor in manifest.tensors}
+    )
+    return state, Genesis.of(manifest, state, (_EXPONENT,) * len(manifest.tensors))
+
+
+def deployed(
     anvil: Anvil, manifest: Manifest, state: State, made: Genesis, contributors: int, rule: str
 ) -> Chain:
+    """Deploy the contracts for a model, with stake for coordinator and contributors."""
     treasury, coordinator, deployer = account("treasury"), account("coordinator"), account("deployer")
     for who in (treasury, coordinator, deployer):
         anvil.fund(who.address)
