@@ -12,8 +12,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Lifespan
 
 from server.api import problems
+from server.api.codes import CODES
 from server.api.limits import Limits
 from server.api.observed import Observed
 from server.api.parts import EventHub, Parts
@@ -54,6 +56,20 @@ _ROUTERS = (
 )
 
 
+_DESCRIPTION = "\n".join(
+    (
+        "Rounds, updates, verdicts, models and proposals of one federation.",
+        "Nothing here has to be believed: everything can be checked on the chain (`folkmoot audit`).",
+        "",
+        "Errors are problems (RFC 9457), `application/problem+json`. Their `code` is one of these:",
+        "",
+        "| code | what it says |",
+        "| --- | --- |",
+        *(f"| `{code}` | {said} |" for code, said in CODES.items()),
+    )
+)
+
+
 def create_app(coordinator: Coordinator, worker: Worker) -> FastAPI:
     """Make the application. The worker is started and stopped by whoever made it."""
     hub = EventHub(coordinator.database)
@@ -70,26 +86,10 @@ def create_app(coordinator: Coordinator, worker: Worker) -> FastAPI:
         finally:
             hub.close()
             await run_in_threadpool(gauges.stop)
-            looking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await looking
+            await looking
 
-    app = FastAPI(
-        title="Folkmoot coordinator",
-        version=version("folkmoot"),
-        description="Rounds, updates, verdicts, models and proposals of one federation. "
-        "Nothing here has to be believed: everything can be checked on the chain (`folkmoot audit`).",
-        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        openapi_url="/v1/openapi.json",
-        docs_url="/v1/docs",
-        redoc_url=None,
-        lifespan=lifespan,
-        responses=problems.RESPONSES,
-    )
+    app = interface(lifespan)
     app.state.hub = hub
-    problems.install(app)
-    for module in _ROUTERS:
-        app.include_router(module.router)
     app.add_middleware(Limits, settings=coordinator.settings)
     app.add_middleware(
         CORSMiddleware,
@@ -102,6 +102,29 @@ def create_app(coordinator: Coordinator, worker: Worker) -> FastAPI:
     app.add_middleware(
         Observed, metrics=coordinator.metrics, log=coordinator.settings.access_log
     )  # the outermost
+    return app
+
+
+def interface(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """Make the routes and what describes them, `openapi()`. Without a coordinator it answers nothing.
+
+    Args:
+        lifespan: What is there from the start to the end; it sets `app.state.parts`.
+    """
+    app = FastAPI(
+        title="Folkmoot coordinator",
+        version=version("folkmoot"),
+        description=_DESCRIPTION,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        openapi_url="/v1/openapi.json",
+        docs_url="/v1/docs",
+        redoc_url=None,
+        lifespan=lifespan,
+        responses=problems.RESPONSES,
+    )
+    problems.install(app, [route for module in _ROUTERS for route in module.router.routes])
+    for module in _ROUTERS:
+        app.include_router(module.router)
     _describe_problems(app)
     return app
 

@@ -10,7 +10,9 @@ gives way to a new one. This module knows nothing of what is asked.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import OrderedDict
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -136,12 +138,18 @@ class Connection(H11Protocol):
         return cycle is not None and not cycle.response_complete
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, or too large a head, with a problem."""
+        """Answer what is no HTTP, or too large a head, with a problem. uvicorn calls it while it handles the error."""
         if self._answering and self.cycle.response_started:
             self.cut()  # in the middle of an answer there is no place for another one
             return
-        answer = problems.response(400, "bad-request", msg, "Send HTTP/1.1 with a head of at most 16 KiB.")
-        self._say(answer, b"400 Bad Request")
+        status = HTTPStatus(getattr(sys.exception(), "error_status_hint", HTTPStatus.BAD_REQUEST))
+        if status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+            answer = problems.response(
+                status, "head-too-large", "The head is too large.", "Send less than 16 KiB."
+            )
+        else:
+            answer = problems.response(status, "bad-request", msg, "Send HTTP/1.1.")
+        self._say(answer, f"{status} {status.phrase}".encode())
 
     def cut(self) -> None:
         """End it at once, whatever is under way."""

@@ -40,22 +40,28 @@ class EventHub:
         self._database = database
         self.newest = 0
         self._grown = asyncio.Event()
-        self.closed = False
+        self._closing = asyncio.Event()
+
+    @property
+    def closed(self) -> bool:
+        """Whether streams are to end."""
+        return self._closing.is_set()
 
     async def run(self) -> None:
-        """Look for new events until cancelled."""
-        while True:
+        """Look for new events until it is closed. Not to be cancelled: a look's thread would go on without anybody."""
+        while not self.closed:
             # While the database is in trouble nothing grows; health and the worker's log say so.
             with contextlib.suppress(DatabaseError):
                 newest = await run_in_threadpool(self._newest)
                 if newest > self.newest:
                     self.newest = newest
                     self._announce()
-            await asyncio.sleep(POLL_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), POLL_SECONDS)
 
     def close(self) -> None:
         """Let every stream end."""
-        self.closed = True
+        self._closing.set()
         self._announce()
 
     async def grown(self, last: int) -> None:
@@ -150,10 +156,19 @@ def _parts(request: Request) -> Parts:
     return parts
 
 
-def _address(address: Annotated[str, Path(description="An account's address.", max_length=64)]) -> str:
+def _address(
+    address: Annotated[
+        str,
+        Path(
+            description="An account's address.",
+            # In the document alone: what is none gets a code of its own.
+            json_schema_extra={"pattern": "^(0x)?[0-9a-fA-F]{40}$"},
+        ),
+    ],
+) -> str:
     if not is_address(address):
         raise Problem(
-            422, "invalid-address", f"{address!r} is not an address.", "Write 0x and 40 hex digits."
+            422, "invalid-address", f"{address[:80]!r} is not an address.", "Write 0x and 40 hex digits."
         )
     return to_checksum_address(address)
 

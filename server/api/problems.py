@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -17,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from folkmoot.errors import (
@@ -92,6 +94,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         (413, "The body is too large."),
         (422, "A part of the request is not valid."),
         (429, "Too much at once, or too often; `Retry-After` says when to come again."),
+        (500, "A defect, or a damaged file: tell the operator the `id`."),
+        (502, "The chain refused what the coordinator asked of it."),
         (503, "A part is down, or there is too much to do; `Retry-After` says when to come again."),
     )
 }
@@ -103,7 +107,6 @@ WRITES: dict[int | str, dict[str, Any]] = {
         (403, "The signature is not valid, or not of somebody who may do this."),
         (408, "The body came too slowly."),
         (409, "The time for this is over, or it was done in another way."),
-        (502, "The chain refused what the coordinator asked of it."),
     )
 }
 """What an operation that writes may answer with besides these."""
@@ -165,8 +168,13 @@ def _ours(status: int, code: str, error: BaseException, *, trace: bool) -> JSONR
     )
 
 
-def install(app: FastAPI) -> None:
-    """Turn every error of an application into a problem."""
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Turn every error of an application into a problem.
+
+    Args:
+        app: The application.
+        routes: Its routes, which say what methods a path has.
+    """
 
     @app.exception_handler(FolkmootError)
     async def _expected(_request: Request, error: FolkmootError) -> JSONResponse:
@@ -206,13 +214,24 @@ def install(app: FastAPI) -> None:
             404: f"There is nothing at {path}.",
             405: f"{request.method[:SHOWN]} is not possible for {path}.",
         }
-        status = error.status_code
+        status, headers = error.status_code, dict(error.headers or {})
         code, detail = codes.get(status, "http-error"), details.get(status, str(error.detail))
-        return response(status, code, detail, "See /v1/docs.", headers=dict(error.headers or {}))
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(_methods(routes, request.scope)) or headers.get("Allow", "")
+        return response(status, code, detail, "See /v1/docs.", headers=headers)
 
     @app.exception_handler(ClientDisconnect)
     async def _gone(_request: Request, _error: ClientDisconnect) -> JSONResponse:
         return response(400, "incomplete", "The connection ended before the request was complete.")
+
+
+def _methods(routes: Sequence[BaseRoute], scope: Scope) -> list[str]:
+    """Methods of a path. Its reading and its writing are routes of their own, and the framework names those of one."""
+    found: set[str] = set()
+    for route in routes:
+        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)
 
 
 class Defects:

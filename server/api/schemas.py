@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from server.api.codes import CODES
+
 T = TypeVar("T")
 
 
@@ -40,8 +42,8 @@ class ProblemView(View):
     """The HTTP status."""
     detail: str
     """What failed, and why."""
-    code: str
-    """Stable identifier of the kind of problem."""
+    code: str = Field(json_schema_extra={"enum": [*sorted(CODES)]})
+    """Stable identifier of the kind of problem; the description of the document says what each means."""
     remedy: str
     """What to do next."""
 
@@ -519,7 +521,7 @@ class RunRequest(View):
     """Rounds to open."""
     expect: int = Field(ge=1, le=65_535)
     """Contributors after whose answers a round need not wait any longer."""
-    deadline: int = Field(ge=0, lt=2**63)
+    deadline: int = Field(ge=0, le=2**53 - 1)
     """Unix time on the wall until which the signature is good."""
     signature: str = Field(pattern="^0x[0-9a-fA-F]{130}$")
     """EIP-712 signature of `Run(uint32 rounds,uint32 expect,uint64 deadline)`."""

@@ -8,13 +8,14 @@ was seen or intended.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     DateTime,
+    Dialect,
     ForeignKey,
     Index,
     Integer,
@@ -22,12 +23,29 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
+    TypeDecorator,
     UniqueConstraint,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 # SQLite numbers rows only through INTEGER PRIMARY KEY.
 RowId = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class Moment(TypeDecorator[datetime]):
+    """A moment, in UTC. SQLite keeps no time zone and would give back a time of nowhere."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    @property
+    def python_type(self) -> type[datetime]:
+        """What it is in Python."""
+        return datetime
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Name the time zone where the database does not."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
 class Base(DeclarativeBase):
@@ -60,7 +78,7 @@ class Run(Base):
     cancelled: Mapped[int] = mapped_column(default=0)
     """Rounds in a row that were cancelled."""
     error: Mapped[str | None] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    created_at: Mapped[datetime] = mapped_column(Moment)
     signature: Mapped[str] = mapped_column(Text, unique=True)
     """The coordinator's signature; unique, so that a request can't be played again."""
 
@@ -121,7 +139,7 @@ class Update(Base):
     """Purpose of the transaction that takes the commitment to the chain."""
     dropped: Mapped[str | None] = mapped_column(String(32))
     """Reason code if the chain refused the commitment later on (stake taken out, window over)."""
-    received_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    received_at: Mapped[datetime] = mapped_column(Moment)
 
 
 class Refusal(Base):
@@ -141,7 +159,7 @@ class Refusal(Base):
     """Whether the commitment bore the contributor's signature."""
     reason: Mapped[str] = mapped_column(String(32), index=True)
     detail: Mapped[str] = mapped_column(Text)
-    received_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    received_at: Mapped[datetime] = mapped_column(Moment)
 
 
 class Entry(Base):
@@ -207,7 +225,7 @@ class Transaction(Base):
     gas_used: Mapped[int | None] = mapped_column(BigInteger)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     """Why it failed: code, message, remedy, details (the decoded custom error)."""
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    created_at: Mapped[datetime] = mapped_column(Moment)
 
 
 class SentTransaction(Base):
@@ -281,4 +299,4 @@ class LogEntry(Base):
     """What makes it happen once, so that a step that is run again does not say it twice."""
     type: Mapped[str] = mapped_column(String(32))
     data: Mapped[dict[str, Any]] = mapped_column(JSON)
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    created_at: Mapped[datetime] = mapped_column(Moment)

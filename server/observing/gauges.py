@@ -320,11 +320,9 @@ def _outbox(session: Session, numbers: Numbers) -> None:
 
 
 def age(moment: datetime | None) -> float:
-    """Seconds since a moment of the database; 0 without one. SQLite forgets that its times are UTC."""
+    """Seconds since a moment of the database; 0 without one."""
     if moment is None:
         return 0.0
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
     return max(0.0, (datetime.now(UTC) - moment).total_seconds())
 
 

@@ -356,10 +356,13 @@ def test_reader_that_takes_nothing_is_cut_off(server: Server) -> None:
 
 
 def test_what_is_no_http_is_a_problem_too(server: Server) -> None:
-    for said in (b"hello\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n"):
+    for said, status, code in (
+        (b"hello\r\n\r\n", b"400", "bad-request"),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000, b"431", "head-too-large"),
+    ):
         with server.connect(HONEST) as connection:
             connection.sendall(said)
             head, body = ended(connection).split(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 400 ")
+        assert head.startswith(b"HTTP/1.1 " + status)
         assert b"application/problem+json" in head
-        assert json.loads(body)["code"] == "bad-request"
+        assert json.loads(body)["code"] == code

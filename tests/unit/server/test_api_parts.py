@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from folkmoot.coordinator_api import REFUSALS, _parse_events
 from folkmoot.errors import ArtifactError, InputError, RpcError, UpdateRefused
+from server.api import problems
+from server.api.codes import CODES
 from server.api.limits import REMEMBERED_CLIENTS, Buckets
 from server.api.pages import Window, decode, encode
 from server.api.problems import Problem, status_of
@@ -61,6 +64,33 @@ def test_bucket_refills_and_forgets() -> None:
 )
 def test_every_error_has_its_status(error: Exception, status: int) -> None:
     assert status_of(error) == status  # type: ignore[arg-type]
+
+
+def codes_of(path: Path) -> set[str]:
+    """Codes of the errors that a module makes."""
+    found = set()
+    for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        given = [keyword.value for keyword in call.keywords if keyword.arg == "code"]
+        given += call.args[1:2] if name in ("Problem", "response") else []
+        found |= {str(value.value) for value in given if isinstance(value, ast.Constant)}
+    return found
+
+
+OF_NO_REQUEST = {"unknown-cheat", "store-settings", "s3-missing", "event-unknown"}
+"""Codes of errors of the start and of the worker, which no request meets."""
+
+
+def test_every_code_of_a_problem_is_described() -> None:
+    folder = Path(problems.__file__).parents[1]
+    modules = [
+        path for part in ("api", "checks", "store", "rounds") for path in (folder / part).rglob("*.py")
+    ]
+    found = set().union(*map(codes_of, modules)) - OF_NO_REQUEST
+    assert len(found) > 30
+    assert found - set(CODES) == set()
+    assert set(problems._BY_CODE) - set(CODES) == set()
+    assert {kind.default_code for kind, _ in problems._BY_CLASS} - set(CODES) == set()
 
 
 def test_client_knows_every_refusal_of_the_protocol() -> None:
