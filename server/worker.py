@@ -2,7 +2,8 @@
 """The thread that does the coordinator's work: outbox, indexer, engine, over and over.
 
 One thread, so that no two steps of one round race. It never gives up: without a chain or a database it waits
-and says so in `/v1/health`. Only the wrong chain, behind an endpoint that was away at the start, ends it.
+and says so in `/v1/health`. Two things end it: the wrong chain, behind an endpoint that was away at the start, and
+another coordinator that took the database while this one had lost it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from folkmoot.errors import FolkmootError
+from folkmoot.errors import DatabaseError, FolkmootError
 from folkmoot.logs import fields
 from server.chain.indexer import Indexer
 from server.chain.outbox import Outbox
 from server.coordinator import AWAY, Coordinator, check_chain
+from server.db.holding import FENCED
 from server.rounds.engine import Engine
 
 logger = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ class Status:
 
 
 class Refusal(Exception):
-    """This coordinator must not work on this chain; `why` is the error that says so."""
+    """This coordinator must not go on; `why` is the error that says so."""
 
     def __init__(self, why: FolkmootError) -> None:
         super().__init__(str(why))
@@ -55,7 +57,7 @@ class Worker:
         ready: Whether `check_chain` has passed. If not, that comes first, at every look until it does.
 
     Attributes:
-        refusal: Why this coordinator can't work on the chain that it found; the thread has ended then.
+        refusal: Why this coordinator must not go on; the thread has ended then.
         on_refusal: Called when that happens.
     """
 
@@ -101,14 +103,19 @@ class Worker:
         answered in time even where the chain takes no transaction of another kind.
 
         Raises:
-            DatabaseError: The database is away, or another coordinator took it meanwhile: no part has its turn.
-            Refusal: The chain, which was away at the start, is the wrong one.
+            DatabaseError: The database is away, or the hold on it: no part has its turn.
+            Refusal: The chain, which was away at the start, is the wrong one; or another coordinator has taken the
+                database meanwhile.
             FolkmootError: A part could not do its work, e.g. because the chain gave no answer: the first that it was.
         """
-        self.coordinator.database.claim()
+        try:
+            self.coordinator.database.claim()
+        except DatabaseError as exc:
+            raise _as_refusal(exc) from exc
         if not self.status.ready:
             self._look_at_chain()
-        changed, failures = False, []
+        changed = False
+        failures: list[Exception] = []
         parts: tuple[Callable[[], bool], ...] = (self._outbox.tick, self._index, self._engine.tick)
         for part in parts:
             if self._stop.is_set():
@@ -116,12 +123,12 @@ class Worker:
             try:
                 changed |= part()
             except Exception as exc:
-                failures.append(exc)
+                failures.append(_as_refusal(exc))
         for later in failures[1:]:
             if str(later) != str(failures[0]):
                 logger.warning("%s", later, extra=fields("look-failed"))
         if failures:
-            raise failures[0]
+            raise next((failure for failure in failures if isinstance(failure, Refusal)), failures[0])
         return changed
 
     def _look_at_chain(self) -> None:
@@ -174,3 +181,10 @@ class Worker:
             self.status.succeeded_time = time.time()
             if not changed:
                 self._wake.wait(pause)
+
+
+def _as_refusal(error: Exception) -> Exception:
+    """Return what a part's failure means for the worker: whoever was fenced off must end."""
+    if isinstance(error, DatabaseError) and error.code == FENCED:
+        return Refusal(error)
+    return error

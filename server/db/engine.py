@@ -137,7 +137,8 @@ class Database:
         Raises:
             DatabaseError: The database is away (`database-unreachable`), locked (`database-locked`) or full
                 (`database-full`). Nothing was written, except if the connection was cut during the commit: then all
-                or nothing.
+                or nothing. Another process has taken it meanwhile (`database-fenced`): nothing was written, and
+                this one must end.
         """
         try:
             with (
@@ -145,6 +146,7 @@ class Database:
                 Session(self._writing, expire_on_commit=False) as session,
                 session.begin(),
             ):
+                self._hold.guard(session)
                 yield session
                 if name:
                     session.flush()
@@ -163,7 +165,8 @@ class Database:
         """Make sure that this process is the only coordinator on the database, until it is closed or ends.
 
         Raises:
-            DatabaseError: Another one is there (`database-in-use`), or the database is away.
+            DatabaseError: Another one is there (`database-in-use`), or was since this one lost its hold
+                (`database-fenced`), or the database is away.
         """
         self._hold.take()
 

@@ -280,6 +280,17 @@ class Account(Base):
     """Credited so far, in units of 1e-18 tokens."""
 
 
+class Fence(Base):
+    """How often a process took the database (`server.db.holding`). One row, made by the first; PostgreSQL only."""
+
+    __tablename__ = "fence"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """Always 1."""
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    """Grows by one with each process that takes the database."""
+
+
 class ChainBlock(Base):
     """A block up to which events were read. Reorgs are found by comparing these with the chain."""
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from folkmoot.errors import CoordinatorError, DatabaseError
 from folkmoot.local.anvil import Anvil
@@ -187,3 +188,37 @@ def test_round_on_postgresql_survives_a_restart_of_the_server(
                     if event.type == "run-done":
                         break
             assert kinds.count("round-anchored") == kinds.count("rewards-settled") == 1
+
+
+@pytest.mark.usefixtures("anvil")
+def test_a_coordinator_that_lost_the_database_unawares_writes_nothing_and_ends(
+    module_world: factories.Federation, tmp_path: Path
+) -> None:
+    """Its connection is ended, and another one takes over before it looks again: between two steps, and in the API."""
+    with postgres.postgres() as server:
+        settings = make_home(tmp_path / "home", module_world, database_url=server.url, poll_interval=30)
+        twin = make_home(tmp_path / "twin", module_world, database_url=server.url)
+        with serving(settings, module_world) as old:
+            start(old, 1, 2)
+            _, header, state = open_round(old.api, 1)
+            signed = [train(old.world, name, header, state) for name in ("ada", "ben")]
+            with old.coordinator.database.read() as session:
+                session.execute(
+                    text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+                )
+            with serving(twin, module_world) as new:
+                with pytest.raises(CoordinatorError) as fenced:
+                    old.api.submit_update(1, signed[0].wire, signed[0].data)
+                assert (fenced.value.code, fenced.value.details["status"]) == ("database-fenced", 503)
+                assert new.api.current_round() is not None
+                assert new.api.get("/v1/rounds/1")["received"] == 0
+
+                old.worker.wake()
+                refusal = until(lambda: old.worker.refusal, what="the end of the old one's worker")
+                assert refusal.code == "database-fenced"
+                assert httpx.get(f"{old.api.url}/v1/health").status_code == 503
+
+                for one in signed:
+                    new.api.submit_update(1, one.wire, one.data)
+                until(lambda: step_of(new, 1) == "settled", what="settlement")
+                assert new.api.get("/v1/rounds/1")["weights"] == [1, 1]

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -11,7 +13,8 @@ from pathlib import Path
 
 import psycopg.errors
 import pytest
-from sqlalchemy import event, make_url
+from alembic import command
+from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from folkmoot.errors import DatabaseError
@@ -149,10 +152,11 @@ def test_two_coordinators_on_one_database_are_refused(
         second.close()
 
 
-def test_hold_that_ended_with_the_connection_is_taken_again_unless_another_has_it(
+def test_hold_that_ended_with_the_connection_is_taken_again_unless_another_had_it(
     server: postgres.Server,
 ) -> None:
     ours, theirs = Database.open(server.url), Database.open(server.url)
+    schema.upgrade(ours.engine)
     try:
         ours.claim()
         server.stop()
@@ -160,18 +164,104 @@ def test_hold_that_ended_with_the_connection_is_taken_again_unless_another_has_i
             ours.claim()
         assert found.value.code == "database-unreachable"
         server.start()
-        theirs.claim()
-        with pytest.raises(DatabaseError) as found:
-            ours.claim()
-        assert found.value.code == "database-in-use"
-        theirs.close()
         ours.claim()
-        with pytest.raises(DatabaseError):
+        say(ours)
+        cut_off(theirs)
+        theirs.claim()
+        for _ in ("while the other has it", "after it has gone"):
+            with pytest.raises(DatabaseError, match="Another coordinator has taken") as found:
+                ours.claim()
+            assert found.value.code == "database-fenced"
+            theirs.close()
+        ours.close()
+        ours.claim()
+        say(ours)
+        with pytest.raises(DatabaseError) as found:
             theirs.claim()
+        assert found.value.code == "database-in-use", "closed, it is a newcomer like any other"
     finally:
         server.start()
         ours.close()
         theirs.close()
+
+
+def cut_off(database: Database) -> None:
+    """End the connection that holds the lock, as a firewall or an administrator does; its process notices nothing."""
+    with database.read() as session:
+        ended = session.scalars(
+            text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+        )
+        assert list(ended) == [True]
+        held = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+        while session.scalar(held):
+            time.sleep(0.01)
+
+
+def test_whoever_lost_the_lock_unawares_writes_nothing_after_the_successor_came(
+    server: postgres.Server,
+) -> None:
+    first, second = Database.open(server.url), Database.open(server.url)
+    schema.upgrade(first.engine)
+    try:
+        first.claim()
+        say(first)
+        before = said(first)
+        cut_off(second)
+        say(first)  # nobody else is there: all is well
+        second.claim()
+        with pytest.raises(DatabaseError, match="has taken the database") as found:
+            say(first)
+        assert found.value.code == "database-fenced"
+        assert said(second) == before + 1
+        say(second)
+        with pytest.raises(DatabaseError) as found:
+            say(first)
+        assert found.value.code == "database-fenced"
+        assert said(first) == before + 2, "reading harms nobody"
+    finally:
+        first.close()
+        second.close()
+
+
+def test_a_successor_waits_for_the_transaction_that_is_under_way(server: postgres.Server) -> None:
+    first, second = Database.open(server.url), Database.open(server.url)
+    schema.upgrade(first.engine)
+    took_over = threading.Event()
+
+    def take_over() -> None:
+        second.claim()
+        took_over.set()
+
+    successor = threading.Thread(target=take_over)
+
+    def meanwhile() -> None:
+        cut_off(second)
+        successor.start()
+        assert not took_over.wait(0.5), "its epoch would be in force before our transaction ends"
+
+    try:
+        first.claim()
+        before = said(first)
+        say_while(first, meanwhile)
+        assert took_over.wait(30)
+        assert said(second) == before + 1, "the successor finds it"
+        with pytest.raises(DatabaseError, match="has taken the database"):
+            say(first)
+    finally:
+        successor.join()
+        first.close()
+        second.close()
+
+
+def test_an_older_schema_can_be_claimed_and_migrated(server: postgres.Server) -> None:
+    database = Database.open(server.url)
+    command.downgrade(schema._config(database.engine), "0004")
+    try:
+        database.claim()
+        schema.upgrade(database.engine)
+        say(database)
+    finally:
+        database.close()
 
 
 @pytest.mark.parametrize(
