@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -108,7 +109,7 @@ def join(
     from folkmoot import keystore as keys
     from folkmoot import logs
     from folkmoot.chain.deployment import Deployment
-    from folkmoot.chain.rpc import Rpc
+    from folkmoot.chain.quorum import open_rpc
     from folkmoot.chain.urls import secrets_of
     from folkmoot.cli.options import keystore_file, node_folder, unlock
     from folkmoot.coordinator_api import CoordinatorApi
@@ -122,7 +123,7 @@ def join(
     addresses = Deployment.load(deployment)
     load_task(task)  # a task that can't be loaded is the first thing to say
     address = keys.address_of(keystore_file(keystore))
-    with Rpc(rpc) as endpoint, CoordinatorApi(coordinator) as api:
+    with open_rpc(rpc) as endpoint, CoordinatorApi(coordinator) as api:
         node.check_chain(endpoint, addresses)
         node.check_coordinator(api, addresses)
         meeting_place.check()
@@ -145,7 +146,7 @@ def join(
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     contributor = Contributor(
         home=folder,
-        rpc=rpc,
+        rpc=",".join(rpc),
         coordinator=coordinator,
         deployment=addresses.to_json(),
         account=address,
@@ -164,11 +165,13 @@ def join(
     if json_:
         node.run_node(contributor, account, options, on_event=lambda event: typer.echo(json.dumps(event)))
         return
-    logs.setup(logging_as, hidden=secrets_of(rpc), stream=sys.stdout)
+    logs.setup(logging_as, hidden=secrets_of(*rpc), stream=sys.stdout)
     node.run_node(contributor, account, options, on_event=lambda event: _log(event, address))
 
 
-def _stake(rpc: str, deployment: Deployment, account: LocalAccount, amount: str, as_json: bool) -> None:
+def _stake(
+    rpc: Sequence[str], deployment: Deployment, account: LocalAccount, amount: str, as_json: bool
+) -> None:
     from folkmoot.chain.amounts import format_amount, parse_amount
     from folkmoot.cli.options import require_web3
     from folkmoot.cli.stake import stake_with_permit

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import getpass
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from folkmoot.cli.doctor import Insecure, RootCertificates, Rounds, SuperLinkAddress
-from folkmoot.cli.options import Json, KeystorePath, LogFormat, PasswordFile, unlock
+from folkmoot.cli.options import RPC_DEFAULT, Json, KeystorePath, LogFormat, PasswordFile, RpcUrl, unlock
 from folkmoot.cli.output import emit, note
 from folkmoot.errors import FolkmootError, InputError, LocalError
 from server.train_cli import DEFAULT_URL, Url, train
@@ -49,10 +50,7 @@ def init(
     keystore: Annotated[
         Path, typer.Option("--keystore", metavar="FILE", help="Key file of the coordinator.")
     ],
-    rpc: Annotated[
-        str,
-        typer.Option("--rpc", envvar="FOLKMOOT_RPC", metavar="URL", help="JSON-RPC endpoint of the chain."),
-    ] = "http://127.0.0.1:8545",
+    rpc: RpcUrl = RPC_DEFAULT,
     home: Home = DEFAULT_HOME,
     password_file: PasswordFile = None,
     json_: Json = False,
@@ -64,7 +62,7 @@ def init(
     from folkmoot import keystore as keys
     from folkmoot.chain.client import check_deployment
     from folkmoot.chain.deployment import DEPLOYMENT_FILE, Deployment
-    from folkmoot.chain.rpc import Rpc
+    from folkmoot.chain.quorum import open_rpc
     from server.coordinator import import_genesis
     from server.db import schema
     from server.db.engine import make_engine
@@ -78,13 +76,13 @@ def init(
         )
     found = Deployment.load(deployment)
     address = keys.address_of(keystore)
-    with Rpc(rpc) as endpoint:
+    with open_rpc(rpc) as endpoint:
         check_deployment(endpoint, found)
     try:
         home.mkdir(parents=True, exist_ok=True)
         settings = Settings(
             home=home,
-            rpc_url=rpc,
+            rpc_url=",".join(rpc),
             keystore=keystore.resolve(),
             password_file=password_file.resolve() if password_file else None,
         )
@@ -116,12 +114,12 @@ def restore(
         ),
     ],
     rpc: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--rpc",
             envvar="FOLKMOOT_RPC",
             metavar="URL",
-            help="JSON-RPC endpoint of the chain. Default: that of the folder's settings.",
+            help="JSON-RPC endpoint of the chain, or several. Default: those of the folder's settings.",
             show_default=False,
         ),
     ] = None,
@@ -168,7 +166,7 @@ def restore(
     source = open_sources(mirror)
     try:
         settings = (
-            load(home, rpc_url=rpc)
+            load(home, rpc_url=rpc or None)
             if known
             else _new_settings(home, rpc, deployment, keystore, password_file)
         )
@@ -199,7 +197,11 @@ def restore(
 
 
 def _new_settings(
-    home: Path, rpc: str | None, deployment: Path | None, keystore: Path | None, password_file: Path | None
+    home: Path,
+    rpc: Sequence[str] | None,
+    deployment: Path | None,
+    keystore: Path | None,
+    password_file: Path | None,
 ) -> Settings:
     """Settings for a folder that has none; the deployment file is copied into it.
 
@@ -210,7 +212,7 @@ def _new_settings(
     from folkmoot.chain.deployment import DEPLOYMENT_FILE, Deployment
     from server.settings import Settings
 
-    if deployment is None or keystore is None or rpc is None:
+    if deployment is None or keystore is None or not rpc:
         raise InputError(
             f"There are no settings in {home} yet.",
             remedy="Give --rpc, --deployment and --keystore, or the --home of the coordinator whose database is lost.",
@@ -226,7 +228,7 @@ def _new_settings(
         ) from exc
     return Settings(
         home=home,
-        rpc_url=rpc,
+        rpc_url=",".join(rpc),
         keystore=keystore.resolve(),
         password_file=password_file.resolve() if password_file else None,
     )
@@ -340,7 +342,7 @@ def doctor(
     Example: folkmoot coordinator doctor --home .folkmoot/coordinator
     """
     from folkmoot import keystore
-    from folkmoot.chain.rpc import Rpc
+    from folkmoot.chain.quorum import open_rpc
     from folkmoot.cli.doctor import show
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.doctor import (
@@ -370,7 +372,7 @@ def doctor(
         account = None  # the check of the key file says why
     deployment = settings.resolve(settings.deployment)
     url = coordinator or f"http://{_reachable(settings.host)}:{settings.port}"
-    with Rpc(settings.rpc_url) as rpc, CoordinatorApi(url) as api:
+    with open_rpc(settings.rpc_url) as rpc, CoordinatorApi(url) as api:
         checks = [
             Check("settings", lambda: ok(f"{home / FILE_NAME} is well-formed.")),
             *chain_checks(rpc, deployment, account=account, rounds=rounds),

@@ -15,6 +15,7 @@ from eth_account.signers.local import LocalAccount
 from folkmoot import keystore
 from folkmoot.chain.client import check_deployment
 from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.quorum import open_rpc
 from folkmoot.chain.rpc import LedgerReader, RoundView, Rpc, VaultReader
 from folkmoot.commitment import Domain
 from folkmoot.errors import ArtifactError, InputError, LocalError
@@ -33,7 +34,7 @@ from server.settings import Settings
 from server.store import Store
 
 DEFAULT_CONFIRMATIONS = 6
-AWAY = ("rpc-unreachable", "rpc-error")
+AWAY = ("rpc-unreachable", "rpc-error", "rpc-no-quorum")
 """Codes of errors of an endpoint that is not there, or is in trouble: it may be the right one."""
 
 
@@ -177,7 +178,7 @@ def put_together(settings: Settings, account: LocalAccount) -> Coordinator:
     parse_cheat(settings.cheat)
     deployment = Deployment.load(settings.resolve(settings.deployment))
     with ExitStack() as undo:
-        rpc = Rpc(settings.rpc_url)
+        rpc = open_rpc(settings.rpc_url)
         undo.callback(rpc.close)
         database = Database.open(settings.resolved_database_url)
         undo.callback(database.close)

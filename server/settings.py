@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from folkmoot.chain.quorum import split_urls
 from folkmoot.commitment import checksum_address
 from folkmoot.errors import InputError
 from server.store import Store, StoreOptions, is_bucket, open_store
@@ -29,7 +30,7 @@ class Settings(BaseSettings):
     home: Path
     """Folder of this coordinator."""
     rpc_url: str
-    """JSON-RPC endpoint of the chain."""
+    """JSON-RPC endpoint of the chain, or several: a list, or with commas. What a majority of them says is believed."""
     keystore: Path
     """Encrypted key file of the coordinator's account."""
     deployment: Path = Path("deployment.json")
@@ -116,6 +117,17 @@ class Settings(BaseSettings):
     """Whether every request becomes a line of the log."""
     trust_proxy: bool = False
     """Take the client's address from the last entry of X-Forwarded-For; only behind a proxy that sets it."""
+
+    @field_validator("rpc_url", mode="before")
+    @classmethod
+    def _joined(cls, value: Any) -> Any:
+        urls = [value] if isinstance(value, str) else value
+        if not isinstance(urls, list | tuple) or not all(isinstance(url, str) for url in urls):
+            return value
+        try:
+            return ",".join(split_urls(urls))
+        except InputError as exc:
+            raise ValueError(str(exc)) from exc
 
     @field_validator("canary_evaluator")
     @classmethod

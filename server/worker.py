@@ -148,7 +148,8 @@ class Worker:
     @property
     def warnings(self) -> list[str]:
         """What the operator should know, though the work goes on; each a sentence."""
-        found = (*self._outbox.warnings, self._outbox.deep_reorg, self._indexer.warning)
+        endpoints = self.coordinator.ledger.rpc.warnings
+        found = (*endpoints, *self._outbox.warnings, self._outbox.deep_reorg, self._indexer.warning)
         return [warning for warning in found if warning]
 
     def _run(self) -> None:

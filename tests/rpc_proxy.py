@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An RPC endpoint in front of a real node that goes away, talks nonsense or lags when a test says so."""
+"""An RPC endpoint in front of a real node that goes away, talks nonsense, lags or lies when a test says so."""
 
 from __future__ import annotations
 
@@ -32,6 +32,35 @@ class Trouble(StrEnum):
     """Says that it took a transaction, and loses it."""
 
 
+class Lie(StrEnum):
+    """What the endpoint lies about; all else it answers truthfully."""
+
+    HEAD = "head"
+    """Another newest block, far ahead."""
+    FORK = "fork"
+    """Other hashes of all blocks."""
+    STALE = "stale"
+    """A newest block long ago."""
+    CHAIN = "chain"
+    """Another chain id."""
+    STORAGE = "storage"
+    """What contracts answer, code and balances."""
+    LOGS_CHANGED = "logs-changed"
+    """The data of logs."""
+    LOGS_DROPPED = "logs-dropped"
+    """That there are none."""
+    RECEIPTS_FORGED = "receipts-forged"
+    """That what failed succeeded, and the other way round."""
+    RECEIPTS_HIDDEN = "receipts-hidden"
+    """That nothing was mined."""
+    REFUSED = "refused"
+    """That every call reverts."""
+    GAS = "gas"
+    """Gas, fees and nonces."""
+    SWALLOWED = "swallowed"
+    """That it takes transactions."""
+
+
 class RpcProxy:
     """The endpoint; a context manager.
 
@@ -40,21 +69,36 @@ class RpcProxy:
 
     Attributes:
         hits: How many requests each trouble met.
+        lies: How many answers were lies.
     """
 
     def __init__(self, url: str) -> None:
         self.hits: Counter[Trouble] = Counter()
         self._real = Rpc(url)
+        self.lies: Counter[Lie] = Counter()
         self._trouble = Trouble.NONE
+        self._lies: tuple[Lie, ...] = ()
         self._newest = 0
+        self._asking, self._asked, self._over = threading.Condition(), 0, False
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                answer = proxy._answer(asked)
+                with proxy._asking:
+                    if proxy._over:
+                        self.close_connection = True
+                        return
+                    proxy._asked += 1
+                try:
+                    answer = proxy._answer(asked)
+                finally:
+                    with proxy._asking:
+                        proxy._asked -= 1
+                        proxy._asking.notify_all()
                 if answer is None:
                     self.close_connection = True
                     return
@@ -85,6 +129,9 @@ class RpcProxy:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        with self._asking:  # whoever gave up on an answer left its request behind
+            self._over = True
+            self._asking.wait_for(lambda: not self._asked)
         self._real.close()
 
     def become(self, trouble: Trouble) -> None:
@@ -92,7 +139,16 @@ class RpcProxy:
         self._newest = self._real.block_number()
         self._trouble = trouble
 
+    def tell(self, *lies: Lie) -> None:
+        """Tell these lies from now on, where several would do the first; none for the truth."""
+        self._lies = lies
+
     def _answer(self, asked: dict[str, Any]) -> bytes | None:
+        for lie in self._lies:
+            lied = self._lied(lie, asked["method"], asked["params"])
+            if lied is not None:
+                self.lies[lie] += 1
+                return self._framed(asked, **lied)
         trouble, method, params = self._trouble, asked["method"], asked["params"]
         if trouble is not Trouble.FORGETFUL or method == "eth_sendRawTransaction":
             self.hits[trouble] += 1
@@ -122,6 +178,45 @@ class RpcProxy:
         if late and int(result["blockNumber"], 16) > self._newest:
             result = None
         return self._framed(asked, result=result)
+
+    def _lied(self, lie: Lie, method: str, params: list[Any]) -> dict[str, Any] | None:
+        """Result or error that is a lie; None where the truth is told."""
+        block = method == "eth_getBlockByNumber"
+        match lie:
+            case Lie.CHAIN if method == "eth_chainId":
+                return {"result": "0x539"}
+            case Lie.STORAGE if method == "eth_call":
+                return {"result": "0x" + "00" * 31 + "07"}
+            case Lie.STORAGE if method in ("eth_getCode", "eth_getBalance"):
+                return {"result": "0x07"}
+            case Lie.LOGS_DROPPED if method == "eth_getLogs":
+                return {"result": []}
+            case Lie.RECEIPTS_HIDDEN if method == "eth_getTransactionReceipt":
+                return {"result": None}
+            case Lie.REFUSED if method in ("eth_call", "eth_estimateGas"):
+                return {"error": {"code": REVERT_CODE, "message": "execution reverted", "data": "0x"}}
+            case Lie.GAS if method in ("eth_estimateGas", "eth_maxPriorityFeePerGas", "eth_gasPrice"):
+                return {"result": hex(10**15)}
+            case Lie.GAS if method == "eth_getTransactionCount" and params[1] == "pending":
+                return {"result": hex(10**6)}
+            case Lie.SWALLOWED if method == "eth_sendRawTransaction":
+                return {"result": "0x" + "00" * 32}
+            case Lie.HEAD if block and params[0] == "latest":
+                found = self._real.call(method, params)
+                number = int(found["number"], 16) + 1_000
+                return {"result": {**found, "number": hex(number), "hash": "0x" + "be" * 32}}
+            case Lie.STALE if block and params[0] == "latest":
+                return {"result": self._real.call(method, ["0x0", params[1]])}
+            case Lie.FORK if block and (found := self._real.call(method, params)):
+                return {"result": {**found, "hash": "0x" + f"{int(found['number'], 16):064x}"}}
+            case Lie.LOGS_CHANGED if method == "eth_getLogs" and (found := self._real.call(method, params)):
+                return {
+                    "result": [{**log, "data": "0x" + "00" * (len(log["data"]) // 2 - 1)} for log in found]
+                }
+            case Lie.RECEIPTS_FORGED if method == "eth_getTransactionReceipt":
+                if found := self._real.call(method, params):
+                    return {"result": {**found, "status": hex(1 - int(found["status"], 16))}}
+        return None
 
     @staticmethod
     def _framed(asked: dict[str, Any], **content: Any) -> bytes:

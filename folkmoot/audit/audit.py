@@ -36,6 +36,7 @@ from folkmoot.audit.stakes import check_stakes, fold_stakes
 from folkmoot.chain.amounts import format_amount
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.events import Censored, DisputeUpheld, Event, Withheld
+from folkmoot.chain.quorum import split_urls
 from folkmoot.chain.rpc import Phase, Rpc
 from folkmoot.errors import ArtifactError, AuditFailure
 from folkmoot.mirror import ArtifactSource
@@ -246,8 +247,9 @@ def _check(endpoints: Sequence[PinnedRpc], deployment: Deployment, run: _Run) ->
 
 def _open(rpc_urls: Sequence[str], stack: ExitStack) -> list[PinnedRpc]:
     """Open the endpoints, all at the newest block that every one of them has."""
-    heads = [stack.enter_context(Rpc(url, RPC_TIMEOUT)).block_number() for url in rpc_urls]
-    return [stack.enter_context(PinnedRpc(url, min(heads), RPC_TIMEOUT)) for url in rpc_urls]
+    opened = [stack.enter_context(Rpc(url, RPC_TIMEOUT)) for url in split_urls(rpc_urls)]
+    head = min(rpc.block_number() for rpc in opened)
+    return [PinnedRpc(rpc, head) for rpc in opened]
 
 
 def _read(endpoints: Sequence[PinnedRpc], deployment: Deployment, progress: Progress) -> History:

@@ -33,7 +33,7 @@ from folkmoot.chain.events import (
     VoteCastWithParams,
     scan,
 )
-from folkmoot.chain.rpc import DEFAULT_TIMEOUT, Head, LedgerReader, RoundView, Rpc, VaultReader
+from folkmoot.chain.rpc import Head, LedgerReader, RoundView, Rpc, VaultReader
 from folkmoot.errors import ContractRefused, RpcError, WrongChainError
 from folkmoot.policy import Policy
 
@@ -173,14 +173,18 @@ class PinnedRpc(Rpc):
     """An endpoint that is asked about one block, however the chain goes on.
 
     Args:
-        url: HTTP address of the endpoint.
+        rpc: The endpoint, or a quorum of several.
         block: Number of the block.
-        timeout: Seconds that one request may take.
     """
 
-    def __init__(self, url: str, block: int, timeout: float = DEFAULT_TIMEOUT) -> None:
-        super().__init__(url, timeout)
+    def __init__(self, rpc: Rpc, block: int) -> None:
+        super().__init__(rpc.url, rpc.timeout)
         self.block = block
+        self._rpc = rpc
+
+    def call(self, method: str, params: list[Any] | None = None) -> Any:
+        """Call a method, as the endpoint does."""
+        return self._rpc.call(method, params)
 
     def code(self, address: str) -> bytes:
         """Return the code at an address at the block, empty if there is no contract."""

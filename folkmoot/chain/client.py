@@ -8,7 +8,8 @@ a revert with its custom error in words. Knows nothing of rounds beyond what the
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -24,17 +25,28 @@ from web3.exceptions import (
     Web3RPCError,
     Web3ValueError,
 )
+from web3.providers.base import JSONBaseProvider
 
 from folkmoot.chain import packaged, refusals
 from folkmoot.chain.deployment import CONTRACTS, Deployment
-from folkmoot.chain.rpc import DEFAULT_TIMEOUT, Head, LedgerReader, Phase, RoundView, Rpc, VaultReader
+from folkmoot.chain.quorum import Quorum, open_rpc
+from folkmoot.chain.rpc import (
+    DEFAULT_TIMEOUT,
+    REVERT_CODE,
+    Head,
+    LedgerReader,
+    Phase,
+    RoundView,
+    Rpc,
+    VaultReader,
+)
 from folkmoot.errors import ChainError, ContractRefused, RpcError, WrongChainError
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
     from web3.contract import Contract
     from web3.contract.contract import ContractConstructor, ContractFunction
-    from web3.types import TxParams, TxReceipt, Wei
+    from web3.types import RPCEndpoint, RPCResponse, TxParams, TxReceipt, Wei
 
     from folkmoot.policy import Policy
 
@@ -121,11 +133,13 @@ class Chain:
         self.vault_reader = VaultReader(rpc, deployment.vault)
 
     @classmethod
-    def connect(cls, rpc_url: str, deployment: Deployment, *, timeout: float = DEFAULT_TIMEOUT) -> Chain:
+    def connect(
+        cls, rpc_url: str | Sequence[str], deployment: Deployment, *, timeout: float = DEFAULT_TIMEOUT
+    ) -> Chain:
         """Connect, and check the chain id, the code at every address and the genesis.
 
         Args:
-            rpc_url: HTTP address of an endpoint.
+            rpc_url: HTTP address of an endpoint, or of several (`quorum.split_urls`).
             deployment: The addresses.
             timeout: Seconds that one request may take.
 
@@ -133,10 +147,10 @@ class Chain:
             RpcError: the endpoint can't be reached.
             WrongChainError: the chain is another one, or a contract is missing or belongs to another federation.
         """
-        rpc = Rpc(rpc_url, timeout)
+        rpc = open_rpc(rpc_url, timeout)
         try:
             check_deployment(rpc, deployment)
-            return cls(connect_web3(rpc_url, timeout=timeout), rpc, deployment)
+            return cls(web3_over(rpc), rpc, deployment)
         except BaseException:
             rpc.close()
             raise
@@ -294,17 +308,66 @@ class Chain:
         return Version(number, parent, registered_at, state_root)
 
 
-def connect_web3(rpc_url: str, *, timeout: float = DEFAULT_TIMEOUT) -> Web3:
+def connect_web3(rpc_url: str | Sequence[str], *, timeout: float = DEFAULT_TIMEOUT) -> Web3:
     """Return a web3 connection with a bounded time for each request; nothing is asked yet.
 
     Args:
-        rpc_url: HTTP address of an endpoint.
+        rpc_url: HTTP address of an endpoint, or of several (`quorum.split_urls`).
         timeout: Seconds that one request may take.
     """
+    return web3_over(open_rpc(rpc_url, timeout))
+
+
+def web3_over(rpc: Rpc, session: requests.Session | None = None) -> Web3:
+    """Return a web3 connection to the same endpoint; to several, it asks as `rpc` does.
+
+    Args:
+        rpc: What reads the chain.
+        session: Connections to use, where there is one endpoint.
+    """
+    if isinstance(rpc, Quorum):
+        return Web3(QuorumProvider(rpc))
+    settings = {"timeout": rpc.timeout}
     # Without retries: a caller who wants them knows which calls may be repeated.
     return Web3(
-        HTTPProvider(rpc_url, request_kwargs={"timeout": timeout}, exception_retry_configuration=None)
+        HTTPProvider(rpc.url, request_kwargs=settings, session=session, exception_retry_configuration=None)
     )
+
+
+class QuorumProvider(JSONBaseProvider):
+    """Lets web3 ask several endpoints.
+
+    Args:
+        rpc: The endpoints.
+    """
+
+    def __init__(self, rpc: Quorum) -> None:
+        super().__init__()
+        self.rpc = rpc
+        self.endpoint_uri = rpc.url
+
+    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        """Ask, and return the answer in the form that web3 expects.
+
+        Raises:
+            RpcError: there is none.
+        """
+        asked = json.loads(self.encode_rpc_request(method, params))
+        answer: dict[str, Any] = {"jsonrpc": "2.0", "id": asked["id"]}
+        try:
+            answer["result"] = self.rpc.call(method, asked["params"])
+        except ContractRefused as error:
+            data = error.details.get("data")
+            answer["error"] = {"code": REVERT_CODE, "message": "execution reverted", "data": data}
+        except RpcError as error:
+            if method == "eth_getTransactionReceipt" and error.code == "rpc-no-quorum":
+                answer["result"] = None  # whoever waits for it looks again
+            elif error.code == "rpc-error":
+                details = error.details
+                answer["error"] = {"code": details.get("rpcCode"), "message": details.get("message")}
+            else:
+                raise
+        return cast("RPCResponse", answer)
 
 
 def contract_at(w3: Web3, role: str, address: str) -> Contract:

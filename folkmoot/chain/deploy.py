@@ -21,7 +21,7 @@ from folkmoot.chain.amounts import UNIT, format_amount
 from folkmoot.chain.client import Chain, chain_errors, endpoint_of, send
 from folkmoot.chain.deployment import CONTRACTS, JUDGES, Deployment
 from folkmoot.chain.events import RoleGranted, RoleRevoked, scan
-from folkmoot.chain.rpc import Rpc
+from folkmoot.chain.quorum import open_rpc
 from folkmoot.errors import ArtifactError, ChainError, InputError
 from folkmoot.hashing import sha256_hex
 
@@ -368,7 +368,7 @@ def verify(
         ChainError: code `deployment-mismatch`, with the fact that does not hold.
         RpcError: the endpoint failed.
     """
-    chain = Chain(w3, Rpc(endpoint_of(w3)), deployment)
+    chain = Chain(w3, open_rpc(endpoint_of(w3)), deployment)
     try:
         facts = [
             *_verify_parameters(chain, genesis, policy.resolved(deployment.arbiter), coordinator, governance),

@@ -10,7 +10,9 @@ from __future__ import annotations
 import enum
 import itertools
 import json
+import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -26,6 +28,7 @@ from folkmoot.errors import ContractRefused, RpcError
 if TYPE_CHECKING:
     import httpx
 
+    from folkmoot.chain.poll import Endpoint
     from folkmoot.policy import Policy
 
 DEFAULT_TIMEOUT = 10.0
@@ -133,6 +136,7 @@ class Rpc:
         self.timeout = timeout
         self._ids = itertools.count(1)
         self._http: httpx.Client | None = None
+        self._opening = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -147,9 +151,20 @@ class Rpc:
         """The address as messages show it, without what may be secret."""
         return without_secrets(self.url)
 
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        """The endpoints that are compared, where there are several (`quorum.Quorum`)."""
+        return ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong with some of the endpoints, where there are several (`quorum.Quorum`)."""
+        return []
+
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
-        client, self._http = self._http, None
+        with self._opening:
+            client, self._http = self._http, None
         if client is not None:
             client.close()
 
@@ -189,11 +204,13 @@ class Rpc:
         """Send a request and return status and body, within bounds of time and size."""
         import httpx
 
-        if self._http is None:
-            self._http = httpx.Client(timeout=self.timeout)
+        with self._opening:
+            if self._http is None:
+                self._http = httpx.Client(timeout=self.timeout)
+            client = self._http
         end = time.monotonic() + PATIENCE * self.timeout
         data = bytearray()
-        with self._http.stream("POST", self.url, json=body) as response:
+        with client.stream("POST", self.url, json=body) as response:
             for part in response.iter_bytes():
                 data += part
                 if len(data) > MAX_ANSWER:
@@ -350,7 +367,7 @@ class Rpc:
             f"The RPC endpoint {self.name} answered {method} with an error: {(message or str(error))[:1000]}.",
             remedy="Check that the node is in sync and serves this method.",
             code="rpc-error",
-            details={"method": method, "rpcCode": error.get("code")},
+            details={"method": method, "rpcCode": error.get("code"), "message": message[:1000]},
         )
 
     def _unreachable(self, what: str) -> RpcError:

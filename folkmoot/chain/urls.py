@@ -7,19 +7,26 @@ coordinator's public health, and in bug reports. Travels in the Flower App Bundl
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote, urlsplit
 
 REMOVED = "[removed]"
 """What stands in place of a secret."""
+
+_APART = re.compile(r"\s*,\s*(?=\w+://)")
+"""What is between two URLs: a comma in one is not followed by another's scheme."""
 
 _SHORTEST_SECRET = 12
 """Fewest characters of a URL's path or query that may be a key: `/v2/<key>` has one, `/rpc` has not."""
 
 
 def secrets_of(*urls: str) -> list[str]:
-    """Return what is secret in URLs: passwords, and parts of paths and queries that are long enough to be a key."""
+    """Return what is secret in URLs: passwords, and parts of paths and queries that are long enough to be a key.
+
+    A text may hold several URLs, separated by commas.
+    """
     found = []
-    for url in urls:
+    for url in (each for text in urls for each in _APART.split(text)):
         try:
             parts = urlsplit(url)
             password = parts.password

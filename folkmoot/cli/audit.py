@@ -33,7 +33,7 @@ def audit(
             metavar="URL",
             help="JSON-RPC endpoint. Give several, and they must all say the same.",
         ),
-    ] = [RPC_DEFAULT],  # noqa: B006  typer copies it
+    ] = RPC_DEFAULT,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     from_round: Annotated[
         int,

@@ -92,14 +92,14 @@ def doctor(
 
     Example: folkmoot doctor --join --coordinator https://moot.example --superlink moot.example:8000
     """
-    from folkmoot.chain.rpc import Rpc
+    from folkmoot.chain.quorum import open_rpc
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.doctor import api_checks, chain_checks, contributor_checks, examine, superlink_checks
     from folkmoot.superlink import SuperLink
 
     meeting_place = SuperLink(superlink, root_certificates, insecure) if superlink else None
     with ExitStack() as stack:
-        endpoint = stack.enter_context(Rpc(rpc))
+        endpoint = stack.enter_context(open_rpc(rpc))
         api = stack.enter_context(CoordinatorApi(coordinator)) if coordinator else None
         checks = chain_checks(endpoint, deployment, rounds=rounds)
         if api is not None:

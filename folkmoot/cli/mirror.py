@@ -61,7 +61,7 @@ def mirror(
     require_web3()
     from folkmoot.chain.client import check_deployment
     from folkmoot.chain.deployment import Deployment
-    from folkmoot.chain.rpc import Rpc
+    from folkmoot.chain.quorum import open_rpc
     from folkmoot.mirror import open_sources
     from folkmoot.mirroring.commitments import Commitments
     from folkmoot.mirroring.copying import MirrorFolder, Mirroring
@@ -69,7 +69,7 @@ def mirror(
     addresses = Deployment.load(deployment)
     source = open_sources(from_)
     try:
-        with Rpc(rpc) as endpoint:
+        with open_rpc(rpc) as endpoint:
             check_deployment(endpoint, addresses)
             folder = MirrorFolder(to)
             with folder.held():

@@ -7,7 +7,7 @@ Nothing here imports web3 or eth-account before a command needs it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -39,7 +39,13 @@ GasPriceInTokens = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 RpcUrl = Annotated[
-    str, typer.Option("--rpc", envvar="FOLKMOOT_RPC", metavar="URL", help="JSON-RPC endpoint of the chain.")
+    list[str],
+    typer.Option(
+        "--rpc",
+        envvar="FOLKMOOT_RPC",
+        metavar="URL",
+        help="JSON-RPC endpoint of the chain. Give several, or with commas: what a majority of them says is believed.",
+    ),
 ]
 
 DeploymentPath = Annotated[
@@ -80,7 +86,7 @@ LogFormat = Annotated[
     ),
 ]
 
-RPC_DEFAULT = DEFAULT_RPC
+RPC_DEFAULT = [DEFAULT_RPC]
 DEPLOYMENT_DEFAULT = Path("deployment.json")
 
 
@@ -162,7 +168,7 @@ def prompt_password(text: str) -> str:
 
 
 @contextmanager
-def connected(rpc: str, deployment: Path) -> Iterator[Chain]:
+def connected(rpc: str | Sequence[str], deployment: Path) -> Iterator[Chain]:
     """Connect to the federation that the options mean, for as long as the block runs.
 
     Raises:

@@ -112,10 +112,10 @@ def advance(
     Example: folkmoot advance 600
     """
     from folkmoot.chain.amounts import format_time
-    from folkmoot.chain.rpc import Rpc
+    from folkmoot.chain.quorum import open_rpc
     from folkmoot.local import anvil
 
-    with Rpc(rpc) as endpoint:
+    with open_rpc(rpc) as endpoint:
         now = anvil.advance(endpoint, seconds)
     emit({"chainTime": now}, json_, f"The chain's time is now {format_time(now)}.")
 

@@ -80,7 +80,7 @@ def challenge(
     require_web3()
     from folkmoot.chain.amounts import format_amount
     from folkmoot.chain.deployment import Deployment
-    from folkmoot.chain.rpc import Rpc
+    from folkmoot.chain.quorum import open_rpc
     from folkmoot.fraud.challenge import challenge as send
     from folkmoot.fraud.challenge import cost_of
     from folkmoot.fraud.proof import prove
@@ -88,7 +88,7 @@ def challenge(
     from folkmoot.fraud.watch import NOBODY, cheapest
 
     addresses = Deployment.load(deployment)
-    with Rpc(rpc) as endpoint:
+    with open_rpc(rpc) as endpoint:
         with working("Reading the chain ...", json_):
             record = Follower(addresses).read(endpoint)
         case = _case(record, round_)
@@ -129,7 +129,7 @@ def challenge(
         if not yes:
             _ask(round_)
         with working("Proving ...", json_):
-            receipt = send(rpc, cost, proof, account)
+            receipt = send(endpoint.url, cost, proof, account)
     document["transaction"] = receipt["transactionHash"].to_0x_hex()
     document["gasUsed"] = receipt["gasUsed"]
     emit(
@@ -146,9 +146,9 @@ def watch(
         typer.Option(
             envvar="FOLKMOOT_RPC",
             metavar="URL",
-            help="JSON-RPC endpoint. Give several: the first that answers is read and held against the others.",
+            help="JSON-RPC endpoint. Give several: a majority is believed; without one, the first that answers.",
         ),
-    ] = [RPC_DEFAULT],  # noqa: B006  typer copies it
+    ] = RPC_DEFAULT,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: Annotated[
         Path | None,

@@ -7,9 +7,11 @@ Reads by plain JSON-RPC; needs no web3, no key and no coordinator.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from folkmoot.audit.code import is_runtime_of
 from folkmoot.audit.roles import designed_roles
@@ -44,6 +46,7 @@ def chain_checks(rpc: Rpc, deployment: Path, *, account: str | None = None, roun
     """
     chain = _Chain(rpc, deployment, account, rounds)
     contracts = ("contracts",)
+    several = [Check("endpoints", chain.endpoints, ("chain",))] if rpc.endpoints else []
     return [
         Check("deployment file", chain.file),
         Check("chain", chain.reachable),
@@ -57,6 +60,7 @@ def chain_checks(rpc: Rpc, deployment: Path, *, account: str | None = None, roun
         Check("pending rounds", chain.pending, contracts),
         Check("verifier", chain.verifier, contracts),
         Check("roles", chain.roles, contracts),
+        *several,
     ]
 
 
@@ -116,6 +120,17 @@ class _Chain:
             f"The newest block is {-apart:.0f} seconds old: rounds go by the chain's time, and it may stand still.",
             "Look whether the node of the endpoint follows its chain, and whether this machine's clock is right.",
         )
+
+    def endpoints(self) -> Finding:
+        """Tell of single endpoints: what the other checks read came from a majority of them."""
+        hosts = Counter(urlsplit(one.rpc.url).hostname for one in self._rpc.endpoints)
+        shared = [f"{count} of them are at {host}" for host, count in hosts.items() if count > 1]
+        told = [*self._rpc.warnings, *(f"{text}: they may fall or lie together." for text in shared)]
+        if told:
+            return warning(
+                " ".join(told), "Use endpoints of different operators, one of your own among them."
+            )
+        return ok(f"All {len(self._rpc.endpoints)} answer, and say the same.")
 
     def contracts(self) -> Finding:
         missing, other = [], []

@@ -27,7 +27,8 @@ from flwr.common.constant import ErrorCode
 from flwr.supercore import log
 
 from folkmoot.arrays import F32
-from folkmoot.chain.rpc import LedgerReader, Phase, Rpc
+from folkmoot.chain.quorum import open_rpc
+from folkmoot.chain.rpc import LedgerReader, Phase
 from folkmoot.codec import EncodedUpdate, encode_update
 from folkmoot.commitment import NO_BUNDLE, Commitment, Domain
 from folkmoot.coordinator_api import commitment_to_wire
@@ -168,7 +169,7 @@ def _check_in_time(round_id: int, contributor: Contributor) -> None:
     Raises:
         RefusedError: It does not.
     """
-    with Rpc(contributor.rpc) as rpc:
+    with open_rpc(contributor.rpc) as rpc:
         if LedgerReader(rpc, contributor.ledger).phase(round_id) is not Phase.OPEN:
             raise RefusedError(
                 f"round {round_id} closed while this node trained: its update would come too late",
@@ -259,7 +260,7 @@ def _chain_view(
             remedy="Join that federation in a folder of its own.",
             code="wrong-chain",
         )
-    with Rpc(contributor.rpc) as rpc:
+    with open_rpc(contributor.rpc) as rpc:
         if rpc.chain_id() != contributor.chain_id:
             raise RefusedError(
                 "the node's RPC endpoint serves another chain",

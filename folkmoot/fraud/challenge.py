@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 from eth_utils.address import to_checksum_address
-from web3 import HTTPProvider, Web3
 
 from folkmoot.chain import refusals
-from folkmoot.chain.client import TX_GAS_LIMIT, chain_errors, send
+from folkmoot.chain.client import TX_GAS_LIMIT, chain_errors, send, web3_over
 from folkmoot.chain.deployment import Deployment
-from folkmoot.chain.rpc import DEFAULT_TIMEOUT, LedgerReader, Phase, Rpc, VaultReader
+from folkmoot.chain.quorum import open_rpc
+from folkmoot.chain.rpc import LedgerReader, Phase, Rpc, VaultReader
 from folkmoot.errors import ContractRefused, FolkmootError, RpcError
 from folkmoot.fraud import proof as proofs
 from folkmoot.fraud.case import Case
@@ -24,6 +24,7 @@ from folkmoot.policy import NO_VERIFIER
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
+    from web3 import Web3
     from web3.types import TxReceipt
 
 CHALLENGER_SHARE = 2
@@ -157,14 +158,8 @@ def transact(
 @contextmanager
 def connection(rpc_url: str) -> Iterator[Web3]:
     """Connect for as long as the block runs: a watcher runs for years, and sends once in a while."""
-    with requests.Session() as session:
-        settings = {"timeout": DEFAULT_TIMEOUT}
-        # Without retries, as `connect_web3`.
-        yield Web3(
-            HTTPProvider(
-                rpc_url, request_kwargs=settings, session=session, exception_retry_configuration=None
-            )
-        )
+    with requests.Session() as session, open_rpc(rpc_url) as rpc:
+        yield web3_over(rpc, session)
 
 
 def explained(error: ContractRefused) -> ContractRefused | ChallengeFailed:

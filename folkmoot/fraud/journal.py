@@ -177,6 +177,7 @@ _LEVELS = {
     "unchecked": logging.WARNING,
     "too-dear": logging.WARNING,
     "endpoints-differ": logging.ERROR,
+    "rpc-no-quorum": logging.ERROR,
     "endpoint-failed": logging.WARNING,
     "mirror-failed": logging.WARNING,
     "look-failed": logging.WARNING,

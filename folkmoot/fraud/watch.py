@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from folkmoot.chain.amounts import format_amount
 from folkmoot.chain.costs import COIN, balance_of
 from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.quorum import Quorum, split_urls
 from folkmoot.chain.rpc import LedgerReader, Phase, Rpc
 from folkmoot.chain.urls import without_secrets
 from folkmoot.errors import (
@@ -86,7 +87,8 @@ class Watcher:
     """Watches one federation."""
 
     rpc_urls: Sequence[str]
-    """Endpoints; the first that answers is read."""
+    """Endpoints; what a majority says is read. Where there is none, the first that answers: a watcher that is misled
+    loses no more than one that looks away."""
     deployment: Deployment
     """The addresses."""
     mirrors: dict[str, ArtifactSource]
@@ -105,8 +107,13 @@ class Watcher:
     """Seconds that a request to an endpoint may take."""
 
     def __post_init__(self) -> None:
-        self._follower = Follower(self.deployment)
-        self._rpcs = [Rpc(url, self.timeout) for url in self.rpc_urls]
+        urls = split_urls(self.rpc_urls)
+        self._rpcs: list[Rpc] = [Rpc(url, self.timeout) for url in urls]
+        if len(urls) > 1:
+            self._rpcs.insert(0, Quorum(urls, self.timeout))
+        self._followers = {
+            rpc.url: Follower(self.deployment) for rpc in self._rpcs
+        }  # a liar's memory is its own
         account, deposits = self.options.account, self.options.deposits
         self._recourse = Recourse(self.deployment, self.journal, self.log, self.metrics, account, deposits)
         own = FolderSource(self.journal.folder)
@@ -115,6 +122,7 @@ class Watcher:
         self._attempts: dict[int, _Attempt] = {}
         self._findings: dict[int, Finding] = {}  # wrong rounds with all that proofs are made of
         self._unchecked: set[int] = set()
+        self._disagreed: dict[str, int] = {}  # contradictions of each endpoint that were told
         self._said: dict[str, tuple[str, float]] = {}  # last failure of each endpoint, and when it was told
         self.fraud_seen = False
 
@@ -162,7 +170,7 @@ class Watcher:
         """Read the chain from the first endpoint that can be believed."""
         for rpc in self._rpcs:
             try:
-                record = self._follower.read(rpc)
+                record = self._followers[rpc.url].read(rpc)
                 self._compare(rpc, record)
             except WrongChainError:
                 if len(self._rpcs) == 1:
@@ -173,14 +181,25 @@ class Watcher:
             except Exception as error:  # whatever an endpoint answers must not end the watch
                 self._endpoint_failed(rpc, repr(error))
             else:
+                self._tell_of_single(rpc)
                 return rpc, record
         return None
+
+    def _tell_of_single(self, rpc: Rpc) -> None:
+        """Say which endpoints were away, or contradicted the majority that was read."""
+        for one in rpc.endpoints:
+            if not one.up:
+                self._endpoint_failed(one.rpc, one.why)
+            if one.disagreed > self._disagreed.get(one.name, 0):
+                self._disagreed[one.name] = one.disagreed
+                text = f"{one.name} contradicts the others about {one.about}: it lies or is broken."
+                self.log("endpoints-differ", text, endpoints=[one.name])
 
     def _compare(self, rpc: Rpc, record: Record) -> None:
         """Hold the anchors against what the other endpoints store: one that hides a lie would make it final."""
         for other in self._rpcs:
-            if other is rpc:
-                continue
+            if other is rpc or rpc.endpoints or other.endpoints:
+                continue  # a majority was compared already
             try:
                 reader = LedgerReader(other, self.deployment.ledger)
                 following = max(record.told, default=0) + 1
@@ -420,6 +439,9 @@ class Watcher:
         if said == why and self.clock() < when + LONGEST_PAUSE:
             return  # an endpoint that stays dead is not worth a line a look
         self._said[rpc.url] = why, self.clock()
+        if rpc.endpoints:
+            self.log("rpc-no-quorum", f"{why} They are read one after the other.")
+            return
         self.log("endpoint-failed", f"{rpc.url}: {why}", endpoint=rpc.url)
 
     def _mirror_failed(self, where: str, error: ArtifactError) -> None:

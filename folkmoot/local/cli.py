@@ -249,11 +249,11 @@ def fund(
     Example: folkmoot fund 0x70997970C51812dc3A010C7d01b50e0d17dc79C8
     """
     from folkmoot.chain.amounts import parse_address
-    from folkmoot.chain.rpc import Rpc
+    from folkmoot.chain.quorum import open_rpc
     from folkmoot.local import anvil
 
     account = parse_address(address)
-    with Rpc(rpc) as endpoint:
+    with open_rpc(rpc) as endpoint:
         anvil.fund(endpoint, account)
     emit({"account": account, "balance": str(anvil.FUNDS)}, json_, f"{account} can pay its gas now.")
 

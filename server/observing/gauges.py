@@ -79,6 +79,9 @@ GAUGES = {
     "folkmoot_demands_open": Gauge("Demands for data that are neither answered nor decided."),
     "folkmoot_demand_remaining_seconds": Gauge("Time left to answer the most urgent open demand."),
     "folkmoot_chain_block": Gauge("Number of the newest block."),
+    "folkmoot_rpc_up": Gauge("1 if an RPC endpoint's last answer was one; only with several.", ("endpoint",)),
+    "folkmoot_rpc_failures": Gauge("Times that it gave no answer since the start.", ("endpoint",)),
+    "folkmoot_rpc_disagreements": Gauge("Its answers that contradicted a majority.", ("endpoint",)),
     "folkmoot_indexed_block": Gauge("Block up to which events are known."),
     "folkmoot_chain_lag_blocks": Gauge("Blocks whose events are not known yet."),
     "folkmoot_chain_lag_seconds": Gauge("Age of the newest block whose events are known."),
@@ -164,6 +167,10 @@ class Gauges(Collector):
         now.set("folkmoot_worker_failing", self._status.error is not None)
         now.set("folkmoot_worker_success_timestamp_seconds", self._status.succeeded_time)
         now.set("folkmoot_indexed_block", self._status.indexed_block)
+        for endpoint in self._coordinator.ledger.rpc.endpoints:
+            now.set("folkmoot_rpc_up", endpoint.up, endpoint.name)
+            now.set("folkmoot_rpc_failures", endpoint.failed, endpoint.name)
+            now.set("folkmoot_rpc_disagreements", endpoint.disagreed, endpoint.name)
         look = self._look
         if self._looked_at:
             now.set("folkmoot_gauges_timestamp_seconds", self._looked_at)

@@ -26,7 +26,8 @@ from folkmoot.audit.rounds import Round as Past
 from folkmoot.audit.stakes import fold_stakes
 from folkmoot.chain.client import check_deployment
 from folkmoot.chain.deployment import Deployment
-from folkmoot.chain.rpc import Phase, Rpc
+from folkmoot.chain.quorum import open_rpc
+from folkmoot.chain.rpc import Phase
 from folkmoot.errors import ArtifactError, AuditFailure, ChainError, DatabaseError
 from folkmoot.header import RoundHeader
 from folkmoot.lineage import window
@@ -111,22 +112,21 @@ def restore(
         schema.check(database.engine)  # one that is there is not changed: it may hold what would be lost
         database.claim()
         require_empty(database, settings)
-        with Rpc(settings.rpc_url) as rpc:
+        with open_rpc(settings.rpc_url, RPC_TIMEOUT) as rpc:
             check_deployment(rpc, deployment)
             node = RpcNode(rpc)
             _require_quiet(node, account)
-            with PinnedRpc(settings.rpc_url, rpc.block_number(), RPC_TIMEOUT) as pinned:
-                history = read_history(pinned, deployment, progress)
-                return _rebuild(
-                    settings,
-                    account,
-                    source,
-                    database,
-                    node,
-                    history,
-                    from_round=from_round,
-                    progress=progress,
-                )
+            history = read_history(PinnedRpc(rpc, rpc.block_number()), deployment, progress)
+            return _rebuild(
+                settings,
+                account,
+                source,
+                database,
+                node,
+                history,
+                from_round=from_round,
+                progress=progress,
+            )
     finally:
         database.close()
 

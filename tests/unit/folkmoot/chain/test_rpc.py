@@ -149,7 +149,11 @@ def test_errors_of_the_node_keep_their_message(endpoint: _Endpoint, rpc: Rpc) ->
     with pytest.raises(RpcError, match="the method does not exist") as caught:
         rpc.call("eth_nonsense")
     assert caught.value.code == "rpc-error"
-    assert caught.value.details == {"method": "eth_nonsense", "rpcCode": -32601}
+    assert caught.value.details == {
+        "method": "eth_nonsense",
+        "rpcCode": -32601,
+        "message": "the method does not exist",
+    }
 
 
 @pytest.mark.parametrize(
