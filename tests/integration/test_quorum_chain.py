@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +15,11 @@ from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.client import Chain
 from folkmoot.chain.events import scan
 from folkmoot.chain.quorum import Quorum
-from folkmoot.errors import ContractRefused
+from folkmoot.cli.main import run
+from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.local.anvil import Anvil
 from tests.factories import Federation, account
-from tests.rpc_proxy import Lie, RpcProxy
+from tests.rpc_proxy import Lie, RpcProxy, Trouble
 
 
 @pytest.fixture
@@ -66,3 +69,72 @@ def test_a_liar_among_three_is_outvoted(federation: Federation, proxies: list[Rp
     assert chain.balance_of(who.address) == federation.chain.balance_of(who.address) == balance - UNIT
     assert proxies[1].lies[lie], "the liar was asked"
     chain.close()
+
+
+@pytest.mark.parametrize("trouble", [one for one in Trouble if one is not Trouble.NONE])
+def test_one_in_trouble_among_three_changes_nothing(
+    federation: Federation, proxies: list[RpcProxy], trouble: Trouble
+) -> None:
+    who = account("ada")
+    truth = everything(federation.chain, who.address)
+    proxies[0].become(trouble)
+    with closing(Chain.connect([proxy.url for proxy in proxies], federation.deployment, timeout=5)) as chain:
+        assert everything(chain, who.address) == truth
+        before = chain.balance_of(who.address)
+        chain.send(chain.token.functions.transfer(account("ben").address, UNIT), who)
+        assert chain.balance_of(who.address) == before - UNIT
+        lied = any(endpoint.disagreed for endpoint in chain.rpc.endpoints)
+        assert lied == (trouble is Trouble.NONSENSE), "no answer and an old one are no lies"
+    assert proxies[0].hits[trouble]
+
+
+@pytest.mark.parametrize("lie", [Lie.STORAGE, Lie.CHAIN, Lie.FORK])
+def test_two_that_contradict_each_other_decide_nothing(
+    federation: Federation, proxies: list[RpcProxy], lie: Lie
+) -> None:
+    urls = [proxy.url for proxy in proxies[:2]]
+    proxies[1].tell(lie)
+    with pytest.raises(RpcError) as error:
+        Chain.connect(urls, federation.deployment, timeout=5)
+    assert error.value.code == "rpc-no-quorum"
+    assert all(url in error.value.message for url in urls)
+    proxies[1].tell()
+    Chain.connect(urls, federation.deployment, timeout=5).close()
+
+
+@pytest.mark.parametrize("commas", [False, True])
+def test_commands_take_several(
+    federation: Federation,
+    proxies: list[RpcProxy],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    commas: bool,
+) -> None:
+    proxies[0].tell(Lie.STORAGE)
+    federation.deployment.save(tmp_path / "deployment.json")
+    urls = [proxy.url for proxy in proxies]
+    words = ["status", "--deployment", str(tmp_path / "deployment.json"), "--json"]
+    if commas:
+        monkeypatch.setenv("FOLKMOOT_RPC", ",".join(urls))
+    else:
+        words += [word for url in urls for word in ("--rpc", url)]
+    assert run(words) == 0
+    assert json.loads(capsys.readouterr().out)["coordinator"]["address"] == federation.coordinator.address
+    assert proxies[0].lies[Lie.STORAGE]
+
+
+def test_the_doctor_names_the_one_that_contradicts(
+    federation: Federation, proxies: list[RpcProxy], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    federation.deployment.save(tmp_path / "deployment.json")
+    words = ["doctor", "--deployment", str(tmp_path / "deployment.json"), "--json"]
+    words += [word for proxy in proxies for word in ("--rpc", proxy.url)]
+    proxies[2].tell(Lie.STORAGE)
+    run(words)
+    found = {line["check"]: line for line in json.loads(capsys.readouterr().out)["checks"]}
+    assert found["contracts"]["state"] == "ok", "a majority has them"
+    assert found["endpoints"]["state"] == "warning"
+    assert f"{proxies[2].url} contradicted the others" in found["endpoints"]["text"]
+    assert "3 of them are at 127.0.0.1" in found["endpoints"]["text"]

@@ -683,9 +683,25 @@ def test_the_next_endpoint_is_read_where_one_is_dead_or_lies(world: World, tmp_p
         urls = ["http://127.0.0.1:9", liar, world.federation.anvil.url]
         seen = Watched(world, tmp_path / "watch", urls=urls)
         assert seen.look() == 3
+    assert len(seen.said("rpc-no-quorum")) == 1
     failed = [line["endpoint"] for line in seen.said("endpoint-failed")]
     assert failed[:2] == urls[:2]
     assert chain.round(number).phase == Phase.SLASHED
+
+
+def test_an_endpoint_that_hides_a_round_is_outvoted_and_named(world: World, tmp_path: Path) -> None:
+    number = world.play(NAMES, lies.lie_aggregate)
+    honest = world.federation.anvil.url
+
+    def hide(method: str, params: list[Any], result: Any) -> Any:
+        return [] if method == "eth_getLogs" else result
+
+    with lying_endpoint(honest, hide) as liar:
+        seen = Watched(world, tmp_path / "watch", urls=[liar, honest, f"{honest}/?another"])
+        assert seen.look() == 3
+    assert [line["endpoints"] for line in seen.said("endpoints-differ")] == [[liar]]
+    assert not seen.said("endpoint-failed")
+    assert phase(world, number) == Phase.SLASHED
 
 
 def test_no_endpoint_at_all_is_no_end(world: World, tmp_path: Path) -> None:

@@ -45,3 +45,21 @@ def test_broken_or_missing_file_is_named(home: Path, tmp_path: Path) -> None:
         load(home)
     with pytest.raises(InputError, match="folkmoot coordinator init"):
         load(tmp_path / "nowhere")
+
+
+def test_several_endpoints_come_as_a_list_or_with_commas(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "coordinator.json").write_text('{"rpc_url": ["http://a", "http://b"], "keystore": "k"}')
+    found = load(home)
+    assert found.rpc_url == "http://a,http://b"
+    found.save()
+    assert load(home).rpc_url == found.rpc_url
+    monkeypatch.setenv("FOLKMOOT_COORDINATOR_RPC_URL", "http://c, http://d")
+    assert load(home).rpc_url == "http://c,http://d"
+    assert load(home, rpc_url=["http://e"]).rpc_url == "http://e"
+
+
+@pytest.mark.parametrize("wrong", ['["http://a", "http://a/"]', "[]", "[7]", "null", '""'])
+def test_endpoints_that_are_none_or_twice_are_named(home: Path, wrong: str) -> None:
+    (home / "coordinator.json").write_text(f'{{"rpc_url": {wrong}, "keystore": "k"}}')
+    with pytest.raises(InputError, match="'rpc_url' is wrong"):
+        load(home)
