@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -173,7 +174,7 @@ def _stake(
     rpc: Sequence[str], deployment: Deployment, account: LocalAccount, amount: str, as_json: bool
 ) -> None:
     from folkmoot.chain.amounts import format_amount, parse_amount
-    from folkmoot.cli.options import require_web3
+    from folkmoot.cli.options import noted, require_web3
     from folkmoot.cli.stake import stake_with_permit
 
     require_web3()
@@ -187,8 +188,11 @@ def _stake(
                 remedy="Send it some of the chain's native coin.",
                 code="no-gas",
             )
-        stake_with_permit(chain, account, parse_amount(amount))
-        note(f"Staked {format_amount(parse_amount(amount))}.", as_json)
+        with noted(as_json) as notes:
+            chain.notes = notes
+            purpose = f"stake {amount} on top of {chain.stake_of(account.address)} to join"
+            stake_with_permit(chain, account, parse_amount(amount), purpose)
+            note(f"Staked {format_amount(parse_amount(amount))}.", as_json)
     finally:
         chain.close()
 
@@ -251,7 +255,7 @@ def submit(
 
     Example: folkmoot submit 7 --home node --coordinator https://moot.example
     """
-    from folkmoot.cli.options import connected, unlock
+    from folkmoot.cli.options import sending, unlock
     from folkmoot.coordinator_api import CoordinatorApi, commitment_from_wire
     from folkmoot.errors import CoordinatorError, UpdateRefused
     from folkmoot.flower.contributor import kept_update
@@ -264,51 +268,85 @@ def submit(
             code="no-update",
         )
     commitment, _ = commitment_from_wire(kept.commitment)
-    with connected(rpc, deployment) as chain:
+    with sending(rpc, deployment, json_) as chain:
         account = unlock(keystore, password_file)
-        transaction, gas = None, 0
-        if not chain.ledger_reader.has_committed(round_, account.address):
-            receipt = chain.send(chain.ledger.functions.commitUpdate(commitment.abi_tuple()), account)
-            transaction, gas = "0x" + bytes(receipt["transactionHash"]).hex(), receipt["gasUsed"]
-        parts = _deliver(chain, account, coordinator, round_, kept.data) if on_chain else []
-    delivered, why = True, ""
-    try:
-        with CoordinatorApi(coordinator) as api:
-            api.submit_update(round_, kept.commitment, kept.data)
-    except (CoordinatorError, UpdateRefused) as error:
-        delivered, why = False, str(error)
-    document = {
-        "round": round_,
-        "updateRoot": "0x" + commitment.update_root.hex(),
-        "transaction": transaction,
-        "delivered": delivered,
-        "parts": len(parts),
-        "gas": gas + sum(parts),
-    }
-    said = "and the coordinator has its file." if delivered else f"but its file was not taken: {why}"
-    if parts:
-        said += (
-            f" All of it is on the chain, in {len(parts)} parts for {sum(parts):,} gas: it can't be left out."
-        )
-    emit(document, json_, f"The commitment of round {round_} is on the chain, {said}")
+        purpose = f"commit to round {round_}"
+        receipt = chain.earlier("ledger", account.address, purpose)
+        if receipt is None and not chain.ledger_reader.has_committed(round_, account.address):
+            function = chain.ledger.functions.commitUpdate(commitment.abi_tuple())
+            receipt = chain.send(function, account, purpose=purpose)
+        parts = Parts()
+        if on_chain:
+            parts = _deliver(chain, account, coordinator, round_, commitment.update_root, kept.data)
+        delivered, why = True, ""
+        try:
+            with CoordinatorApi(coordinator) as api:
+                api.submit_update(round_, kept.commitment, kept.data)
+        except (CoordinatorError, UpdateRefused) as error:
+            delivered, why = False, str(error)
+        document = {
+            "round": round_,
+            "updateRoot": "0x" + commitment.update_root.hex(),
+            "transaction": None if receipt is None else receipt["transactionHash"].to_0x_hex(),
+            "delivered": delivered,
+            "parts": parts.all,
+            "partsSent": parts.sent,
+            "gas": parts.gas + (0 if receipt is None else receipt["gasUsed"]),
+        }
+        said = "and the coordinator has its file." if delivered else f"but its file was not taken: {why}"
+        if parts.all:
+            earlier = parts.all - parts.sent
+            said += f" All of it is on the chain, in {parts.all} parts"
+            said += f", {earlier} of them by an earlier call" if earlier else ""
+            said += f", for {parts.gas:,} gas: it can't be left out."
+        emit(document, json_, f"The commitment of round {round_} is on the chain, {said}")
 
 
-def _deliver(chain: Chain, account: LocalAccount, coordinator: str, number: int, data: bytes) -> list[int]:
-    """Deliver an update on the chain; return the gas of each part."""
+@dataclass
+class Parts:
+    """An update that was delivered on the chain."""
+
+    all: int = 0
+    """Its parts; all are there."""
+    sent: int = 0
+    """Parts that this call sent."""
+    gas: int = 0
+    """Gas of these."""
+
+
+def _deliver(
+    chain: Chain, account: LocalAccount, coordinator: str, number: int, root: bytes, data: bytes
+) -> Parts:
+    """Deliver what is not on the chain yet of an update."""
+    from folkmoot.errors import ContractRefused
     from folkmoot.fraud.availability import delivery_calls
     from folkmoot.fraud.shelf import open_shelf
     from folkmoot.mirror import CoordinatorSource
 
+    functions = chain.data_availability.functions
+    there, missing, _ = chain.read(functions.deliveries(number, account.address, root))
+    if there and not missing:
+        return Parts(there)
     ledger, source = chain.ledger_reader, CoordinatorSource(coordinator)
     try:
         manifest = open_shelf(source, ledger.genesis_hash(), ledger.manifest_hash()).manifest
     finally:
         source.close()
-    deliver = chain.data_availability.functions.deliver
-    return [
-        int(chain.send(deliver(*call.arguments), account)["gasUsed"])
-        for call in delivery_calls(number, data, manifest)
-    ]
+    calls = delivery_calls(number, data, manifest)
+    parts = Parts(len(calls))
+    for part, call in enumerate(calls):
+        try:
+            purpose = f"part {part} of update {root.hex()} of round {number}"
+            receipt = chain.send(functions.deliver(*call.arguments), account, purpose=purpose)
+        except ContractRefused as error:
+            if error.details.get("error") != "DataAvailabilityAlreadyDelivered":
+                raise
+            continue
+        parts.sent += 1
+        parts.gas += receipt["gasUsed"]
+        if chain.notes is not None:  # whoever is killed now finds on the chain that it is there
+            chain.notes.told(receipt["transactionHash"].to_0x_hex())
+    return parts
 
 
 def canary(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from folkmoot.coordinator_api import CoordinatorApi, RunView, sign_run
 from folkmoot.errors import CoordinatorError, LocalError
 from folkmoot.fault_points import fault_point
+from folkmoot.files import write_whole
 from folkmoot.superlink import SuperLink
 from server import flower_run
 
@@ -79,14 +79,9 @@ class Memory:
         Raises:
             LocalError: the file can't be written.
         """
-        part = self.path.with_suffix(".part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with part.open("w", encoding="utf-8") as file:
-                json.dump(asdict(begun), file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self.path)
+            write_whole(self.path, json.dumps(asdict(begun)).encode())
         except OSError as error:
             raise LocalError(
                 f"The note {self.path} can't be written: {error.strerror or error}.",

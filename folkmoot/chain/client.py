@@ -20,15 +20,16 @@ from web3.exceptions import (
     BadFunctionCallOutput,
     BlockNotFound,
     ContractLogicError,
-    TimeExhausted,
     Web3Exception,
     Web3RPCError,
     Web3ValueError,
 )
+from web3.logs import DISCARD
 from web3.providers.base import JSONBaseProvider
 
-from folkmoot.chain import packaged, refusals
+from folkmoot.chain import packaged, refusals, sending
 from folkmoot.chain.deployment import CONTRACTS, Deployment
+from folkmoot.chain.notes import Intent, Note, Notes
 from folkmoot.chain.quorum import Quorum, open_rpc
 from folkmoot.chain.rpc import (
     DEFAULT_TIMEOUT,
@@ -40,13 +41,14 @@ from folkmoot.chain.rpc import (
     Rpc,
     VaultReader,
 )
-from folkmoot.errors import ChainError, ContractRefused, RpcError, WrongChainError
+from folkmoot.errors import ContractRefused, RpcError, WrongChainError
+from folkmoot.fault_points import fault_point
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
     from web3.contract import Contract
     from web3.contract.contract import ContractConstructor, ContractFunction
-    from web3.types import RPCEndpoint, RPCResponse, TxParams, TxReceipt, Wei
+    from web3.types import Nonce, RPCEndpoint, RPCResponse, TxParams, TxReceipt
 
     from folkmoot.policy import Policy
 
@@ -106,6 +108,8 @@ class Chain:
         w3: The web3 connection.
         rpc: Plain JSON-RPC to the same endpoint, for `events.scan`.
         deployment: The addresses.
+        notes: Where transactions are noted before they are sent, so that an interrupted command is not repeated; None
+            notes nothing.
         token, vault, registry, ledger, timelock, governor, arbiter, and the judges: The web3 contracts.
         ledger_reader, vault_reader: Typed reads.
     """
@@ -127,6 +131,7 @@ class Chain:
         self.w3 = w3
         self.rpc = rpc
         self.deployment = deployment
+        self.notes: Notes | None = None
         for role in CONTRACTS:
             setattr(self, role, contract_at(w3, role, getattr(deployment, role)))
         self.ledger_reader = LedgerReader(rpc, deployment.ledger)
@@ -171,20 +176,59 @@ class Chain:
         account: LocalAccount,
         *,
         timeout: float = CONFIRM_TIMEOUT,
+        purpose: str = "",
     ) -> TxReceipt:
         """Send a call as a transaction, wait until it is mined, and return its receipt.
+
+        With `notes`, what an interrupted call for the same purpose sent is taken up instead: see there.
 
         Args:
             function: The call with its arguments, e.g. `chain.vault.functions.requestUnbond(amount)`.
             account: Account that signs and pays.
             timeout: Seconds that it may take to be mined.
+            purpose: What for, in words that stay the same in another call; the function and its arguments if empty.
 
         Raises:
             RpcError: the endpoint failed, or the account can't pay the gas.
             ContractRefused: the contract refuses; nothing was sent, or it was mined as failed.
             ChainError: code `not-mined`: it was sent, but not mined in time.
+            LocalError: it can't be noted; nothing was sent.
         """
-        return send(self.w3, function, account, timeout=timeout)
+        return send(self.w3, function, account, timeout=timeout, notes=self.notes, purpose=purpose)
+
+    def earlier(self, role: str, sender: str, purpose: str) -> TxReceipt | None:
+        """Return the receipt of what an interrupted call for the same purpose sent; None if there is none.
+
+        For commands that look at the chain before they send: what they see may be their own doing.
+
+        Args:
+            role: Contract (`ledger`, ...) that is called.
+            sender: Account that signs, checksummed.
+            purpose: As for `send`.
+
+        Raises:
+            RpcError: the endpoint failed.
+            ChainError: code `not-mined`: it is on its way, and was not mined in time.
+            LocalError: the note of it can't be read.
+        """
+        contract = getattr(self.deployment, role)
+        return None if self.notes is None else earlier(self.w3, self.notes, contract, sender, purpose)
+
+    def event_of(self, receipt: TxReceipt, role: str, name: str) -> dict[str, Any]:
+        """Return the values of the first event of a name that a contract emitted in a transaction.
+
+        Raises:
+            RpcError: there is none: the endpoint's receipt is not of that call.
+        """
+        found = getattr(self, role).events[name]().process_receipt(receipt, errors=DISCARD)
+        own = [log for log in found if log["address"] == getattr(self.deployment, role)]
+        if not own:
+            raise RpcError(
+                f"The RPC endpoint {endpoint_of(self.w3)} sent a receipt without the event {name} that it must have.",
+                remedy="Use another endpoint.",
+                code="bad-log",
+            )
+        return dict(own[0]["args"])
 
     def read(self, function: ContractFunction, *, pending: bool = False) -> Any:
         """Call a view function and return its result.
@@ -414,35 +458,80 @@ def send(
     account: LocalAccount,
     *,
     timeout: float = CONFIRM_TIMEOUT,
+    notes: Notes | None = None,
+    purpose: str = "",
+    nonce: int | None = None,
 ) -> TxReceipt:
-    """Send a call or a deployment; see `Chain.send`."""
-    doing = str(getattr(function, "fn_name", "the deployment"))
-    url = endpoint_of(w3)
+    """Send a call or a deployment; see `Chain.send`.
+
+    Args:
+        w3: The connection.
+        function: The call, or the creation of a contract.
+        account: Account that signs and pays.
+        timeout: Seconds that it may take to be mined.
+        notes: Where it is noted before it is sent; None notes nothing.
+        purpose: What for; a creation that is noted must have one.
+        nonce: The nonce that it must have; the account's next one if left out.
+    """
+    doing, url = _name_of(function), endpoint_of(w3)
+    note: Note | None = None
     with chain_errors(doing, url):
+        intent = _intent(w3, function, account.address, purpose)
+        if notes is not None:
+            taken, note = sending.take_up(w3, notes, intent, doing, timeout)
+            if taken is not None:
+                return taken
+        if note is not None:
+            nonce = note.nonce
+        elif nonce is None:
+            nonce = w3.eth.get_transaction_count(account.address, "pending")
+        forms = () if note is None else note.forms
         sender: TxParams = {"from": account.address}
         estimate = function.estimate_gas(sender, block_identifier=fresh_block(w3)[0])
         fields: TxParams = {
             "from": account.address,
-            "nonce": w3.eth.get_transaction_count(account.address, "pending"),
+            "nonce": cast("Nonce", nonce),
             "gas": min(int(estimate * GAS_MARGIN) + GAS_RESERVE, max(estimate, TX_GAS_LIMIT)),
-            "chainId": w3.eth.chain_id,
-            **_fees(w3),
+            "chainId": intent.chain_id,
+            **sending.fees(w3, sending.in_pool(w3, forms)),
         }
         signed = account.sign_transaction(cast("dict[str, Any]", function.build_transaction(fields)))
-        transaction = w3.eth.send_raw_transaction(signed.raw_transaction)
-    try:
-        with chain_errors(doing, url):
-            receipt = w3.eth.wait_for_transaction_receipt(transaction, timeout=timeout, poll_latency=0.1)
-    except TimeExhausted as error:
-        raise ChainError(
-            f"The transaction {transaction.to_0x_hex()} ({doing}) was sent, but not mined in {timeout:g} seconds.",
-            remedy="It may still be mined: look for it before you send it again.",
-            code="not-mined",
-            details={"transaction": transaction.to_0x_hex()},
-        ) from error
+        note = Note(intent, nonce, (*forms, signed.hash.to_0x_hex()))
+        if notes is not None:
+            notes.write(note)
+        try:
+            w3.eth.send_raw_transaction(signed.raw_transaction)
+        except Web3RPCError:
+            # A node that has one of the forms refuses others of that nonce, and the same one once more.
+            if sending.receipt_of(w3, note.forms) is None and sending.in_pool(w3, note.forms) is None:
+                raise
+        fault_point("sender.sent")
+        receipt = sending.await_receipt(w3, note.forms, doing, timeout, noted=notes is not None)
+        fault_point("sender.mined")
     if receipt["status"] != 1:
+        if notes is not None:
+            notes.forget(note)
         raise _failed(w3, receipt, doing)
+    if notes is not None:
+        notes.mined(note, receipt["transactionHash"].to_0x_hex(), earlier=False)
     return receipt
+
+
+def earlier(w3: Web3, notes: Notes, contract: str, sender: str, purpose: str) -> TxReceipt | None:
+    """Return the receipt of what an interrupted call sent to a contract; see `Chain.earlier`."""
+    with chain_errors(purpose, endpoint_of(w3)):
+        intent = Intent(w3.eth.chain_id, sender, contract, purpose)
+        receipt, _ = sending.take_up(w3, notes, intent, purpose, CONFIRM_TIMEOUT)
+    return receipt
+
+
+def _name_of(function: ContractFunction | ContractConstructor) -> str:
+    return str(getattr(function, "fn_name", "the deployment"))
+
+
+def _intent(w3: Web3, function: ContractFunction | ContractConstructor, sender: str, purpose: str) -> Intent:
+    words = purpose or f"{_name_of(function)}{getattr(function, 'arguments', ())!r}"
+    return Intent(w3.eth.chain_id, sender, str(getattr(function, "address", "") or ""), words)
 
 
 def fresh_block(w3: Web3) -> tuple[Literal["latest", "pending"], int]:
@@ -461,7 +550,7 @@ def fresh_block(w3: Web3) -> tuple[Literal["latest", "pending"], int]:
 
 @contextlib.contextmanager
 def chain_errors(doing: str, url: str) -> Iterator[None]:
-    """Turn the exceptions of web3 and requests inside the block into chain errors; `TimeExhausted` passes.
+    """Turn the exceptions of web3 and requests inside the block into chain errors.
 
     Args:
         doing: What is being done, for the message.
@@ -473,8 +562,6 @@ def chain_errors(doing: str, url: str) -> Iterator[None]:
     """
     try:
         yield
-    except TimeExhausted:
-        raise
     except ContractLogicError as error:
         raise refusal_of(error, doing) from error
     except Web3RPCError as error:
@@ -504,14 +591,6 @@ def refusal_of(error: BaseException, doing: str) -> ContractRefused:
 def endpoint_of(w3: Web3) -> str:
     """Return the address of the endpoint behind a connection."""
     return str(getattr(w3.provider, "endpoint_uri", "?"))
-
-
-def _fees(w3: Web3) -> TxParams:
-    base = w3.eth.get_block("latest").get("baseFeePerGas")
-    if base is None:  # a chain without EIP-1559
-        return {"gasPrice": w3.eth.gas_price}
-    tip = w3.eth.max_priority_fee
-    return {"maxPriorityFeePerGas": tip, "maxFeePerGas": cast("Wei", 2 * base + tip)}
 
 
 def _failed(w3: Web3, receipt: TxReceipt, doing: str) -> ContractRefused:

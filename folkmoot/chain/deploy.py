@@ -16,18 +16,22 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from web3 import Web3
 
+from folkmoot import policy_file
 from folkmoot.chain import packaged
 from folkmoot.chain.amounts import UNIT, format_amount
-from folkmoot.chain.client import Chain, chain_errors, endpoint_of, send
+from folkmoot.chain.client import Chain, chain_errors, earlier, endpoint_of, send
 from folkmoot.chain.deployment import CONTRACTS, JUDGES, Deployment
 from folkmoot.chain.events import RoleGranted, RoleRevoked, scan
+from folkmoot.chain.plan import Plan
 from folkmoot.chain.quorum import open_rpc
-from folkmoot.errors import ArtifactError, ChainError, InputError
+from folkmoot.errors import ArtifactError, ChainError, InputError, RpcError
 from folkmoot.hashing import sha256_hex
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
     from web3.contract import Contract
+    from web3.contract.contract import ContractConstructor
+    from web3.types import TxReceipt
 
     from folkmoot.genesis import Genesis
     from folkmoot.manifest import Manifest
@@ -224,8 +228,11 @@ def deploy_and_report(
     allocations: Mapping[str, int],
     governance: Governance,
     progress: Callable[[str], None] = lambda role: None,
+    plan: Plan | None = None,
 ) -> Report:
     """Deploy the contracts and verify every address, role and parameter.
+
+    With a plan, contracts of an interrupted deployment are gone on with; gas that nobody noted is left out then.
 
     Args:
         w3: Connection to the chain.
@@ -236,9 +243,10 @@ def deploy_and_report(
         allocations: Genesis tokens by account, in units of 1e-18.
         governance: How the assembly works.
         progress: Called with a contract's role before its transaction.
+        plan: Where it is noted, so that a deployment that is killed can be completed; None notes nothing.
 
     Raises:
-        InputError: the values can't work together.
+        InputError: the values can't work together; code `other-deployment`: the plan is of another one.
         RpcError: the endpoint failed, or the account can't pay.
         ContractRefused: a constructor refused its arguments.
         ChainError: code `deployment-disturbed`: the account sent something in between, and the contracts are of no
@@ -247,36 +255,112 @@ def deploy_and_report(
     _check(policy, coordinator, allocations, governance)
     with chain_errors("the deployment", endpoint_of(w3)):
         chain_id = w3.eth.chain_id
-        nonce = w3.eth.get_transaction_count(account.address, "pending")
-    addresses = {
-        role: predicted_address(account.address, nonce + place) for place, role in enumerate(CONTRACTS)
-    }
+        nonce = int(w3.eth.get_transaction_count(account.address, "pending"))
+    if plan is not None:
+        asked = _asked(chain_id, account.address, genesis, policy, coordinator, allocations, governance)
+        nonce = plan.begin(asked, nonce)
+    addresses = addresses_from(account.address, nonce)
     policy = policy.resolved(addresses["arbiter"])
     arguments = constructor_arguments(addresses, genesis, policy, coordinator, allocations, governance)
-    gas: dict[str, int] = {}
-    first_block = None
-    for role in CONTRACTS:
-        progress(role)
+    receipts: dict[str, TxReceipt] = {}
+    for place, role in enumerate(CONTRACTS):
         compiled = packaged.contract(role)
         factory: type[Contract] = w3.eth.contract(abi=compiled.abi, bytecode=compiled.bytecode)
-        receipt = send(w3, factory.constructor(*arguments[role]), account)
-        if receipt["contractAddress"] != addresses[role]:
-            raise ChainError(
-                f"The {role} is at {receipt['contractAddress']}, not at {addresses[role]} as computed: the account "
-                "sent another transaction meanwhile. The contracts point at wrong addresses and are of no use.",
-                remedy="Deploy again, with an account that does nothing else.",
-                code="deployment-disturbed",
-            )
-        gas[role] = receipt["gasUsed"]
-        first_block = receipt["blockNumber"] if first_block is None else first_block
+        creation = _Creation(w3, account, role, addresses[role], nonce + place, plan)
+        receipt = creation.carry_out(factory.constructor(*arguments[role]), progress)
+        if receipt is not None:
+            receipts[role] = receipt
+    first = receipts.get(CONTRACTS[0])
     deployment = Deployment(
         chain_id=chain_id,
-        block=first_block or 0,
+        block=first["blockNumber"] if first is not None else 0,
         genesis_hash="0x" + genesis.genesis_hash.hex(),
         **addresses,
     )
-    facts = verify(w3, deployment, account.address, genesis, policy, coordinator, allocations, governance)
-    return Report(deployment, gas, facts)
+    facts = plan.facts if plan is not None else None
+    if facts is None:
+        facts = verify(w3, deployment, account.address, genesis, policy, coordinator, allocations, governance)
+        if plan is not None:
+            plan.verified(facts)
+    return Report(deployment, {role: receipt["gasUsed"] for role, receipt in receipts.items()}, facts)
+
+
+def _asked(
+    chain_id: int,
+    deployer: str,
+    genesis: GenesisRoots,
+    policy: Policy,
+    coordinator: str,
+    allocations: Mapping[str, int],
+    governance: Governance,
+) -> dict[str, Any]:
+    """Return what a plan says is deployed: whoever goes on with it must ask for the same."""
+    code = keccak(text="".join(packaged.contract(role).bytecode for role in CONTRACTS))
+    return {
+        "chain": chain_id,
+        "deployer": deployer,
+        "release of the contracts": code.hex(),
+        "genesis": [genesis.manifest_hash.hex(), genesis.state_root.hex(), genesis.genesis_hash.hex()],
+        "policy": policy_file.to_json(policy),
+        "coordinator": coordinator,
+        "allocation": [[account, str(amount)] for account, amount in allocations.items()],
+        "governance": governance_to_json(governance),
+    }
+
+
+@dataclass(frozen=True)
+class _Creation:
+    """The creation of one contract: with its nonce it is at its address, and only once."""
+
+    w3: Web3
+    account: LocalAccount
+    role: str
+    address: str
+    nonce: int
+    plan: Plan | None
+
+    def carry_out(
+        self, constructor: ContractConstructor, progress: Callable[[str], None]
+    ) -> TxReceipt | None:
+        """Create the contract unless it is there; return its receipt, None if nobody noted its transaction.
+
+        Raises:
+            ChainError: code `deployment-disturbed`: its nonce was used for something else.
+        """
+        notes = self.plan.notes if self.plan is not None else None
+        purpose = f"{self.role} at {self.address}"
+        if self._is_there():
+            return earlier(self.w3, notes, "", self.account.address, purpose) if notes is not None else None
+        progress(self.role)
+        try:
+            return send(self.w3, constructor, self.account, notes=notes, purpose=purpose, nonce=self.nonce)
+        except RpcError:
+            self._is_there()  # or it says why it can't be
+            raise
+
+    def _is_there(self) -> bool:
+        """Whether the contract is there.
+
+        Raises:
+            ChainError: code `deployment-disturbed`: it is not, and can't be any more.
+        """
+        with chain_errors("the deployment", endpoint_of(self.w3)):
+            # The count first: what is mined between the two questions must not look disturbed.
+            used = self.w3.eth.get_transaction_count(self.account.address)
+            there = len(self.w3.eth.get_code(to_checksum_address(self.address))) > 0
+        if used > self.nonce and not there:
+            raise ChainError(
+                f"The {self.role} can't be at {self.address} as computed: the account sent another transaction "
+                "meanwhile. The contracts point at wrong addresses and are of no use.",
+                remedy="Deploy again, with an account that does nothing else.",
+                code="deployment-disturbed",
+            )
+        return there
+
+
+def addresses_from(deployer: str, nonce: int) -> dict[str, str]:
+    """Return the address of each contract, by role, if the first one is created with this nonce."""
+    return {role: predicted_address(deployer, nonce + place) for place, role in enumerate(CONTRACTS)}
 
 
 def predicted_address(deployer: str, nonce: int) -> str:

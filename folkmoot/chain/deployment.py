@@ -15,6 +15,7 @@ from eth_utils.address import to_checksum_address
 
 from folkmoot.chain.amounts import is_wellformed_address
 from folkmoot.errors import InputError
+from folkmoot.files import write_whole
 from folkmoot.hashing import parse_json
 
 DEPLOYMENT_FILE = "deployment.json"
@@ -129,7 +130,7 @@ class Deployment:
         path = Path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
+            write_whole(path, (json.dumps(self.to_json(), indent=2) + "\n").encode())
         except OSError as error:
             raise InputError(
                 f"The deployment file {path} can't be written: {error.strerror}.",

@@ -342,7 +342,8 @@ def queue(chain: Chain, account: LocalAccount, proposal: Proposal) -> TxReceipt:
         ContractRefused: it has not succeeded.
         RpcError: the endpoint failed.
     """
-    return chain.send(chain.governor.functions.queue(*_lists(proposal.calls), _hash(proposal)), account)
+    function = chain.governor.functions.queue(*_lists(proposal.calls), _hash(proposal))
+    return chain.send(function, account, purpose=purpose("queue", proposal))
 
 
 def execute(chain: Chain, account: LocalAccount, proposal: Proposal) -> TxReceipt:
@@ -352,7 +353,13 @@ def execute(chain: Chain, account: LocalAccount, proposal: Proposal) -> TxReceip
         ContractRefused: it is too early, or it was not queued, or what it calls fails.
         RpcError: the endpoint failed.
     """
-    return chain.send(chain.governor.functions.execute(*_lists(proposal.calls), _hash(proposal)), account)
+    function = chain.governor.functions.execute(*_lists(proposal.calls), _hash(proposal))
+    return chain.send(function, account, purpose=purpose("execute", proposal))
+
+
+def purpose(what: str, proposal: Proposal) -> str:
+    """Return what `Chain.send` and `Chain.earlier` are told: that a proposal is queued or executed."""
+    return f"{what} {proposal.id}"
 
 
 def _created(chain: Chain) -> list[ProposalCreated]:

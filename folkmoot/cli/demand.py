@@ -19,7 +19,8 @@ from folkmoot.cli.options import (
     KeystorePath,
     PasswordFile,
     RpcUrl,
-    connected,
+    account_address,
+    sending,
     unlock,
 )
 from folkmoot.cli.output import emit, note, pairs, working
@@ -104,52 +105,55 @@ def ask(
 
     Example: folkmoot demand ask 7 --what update --entry 2 --artifacts https://mirror.example
     """
-    with connected(rpc, deployment) as chain:
+    with sending(rpc, deployment, json_) as chain:
         from folkmoot.chain.amounts import format_amount, format_time
         from folkmoot.fraud import demanding
         from folkmoot.fraud.availability import What, demand_call
 
         wanted = What[what.upper()]
         _check_options(wanted, entry, leaf, artifacts)
-        with working("Reading the chain ...", json_):
-            case = _case(chain, round_)
-        manifest = _manifest(chain, artifacts or []) if wanted.is_leaf else None
-        place = _place(leaf, manifest)
-        call = demand_call(case, manifest, wanted, entry or 0, place)
-        account = unlock(keystore, password_file)
-        deposit = demanding.deposit_of(chain)
-        shown = what.value + (f", entry {entry}" if entry is not None else "")
-        note(
-            pairs(
-                {
-                    "demand": f"round {round_}, {shown}" + (f", leaf {place}" if wanted.is_leaf else ""),
-                    "deposit": f"{format_amount(deposit)}; it goes to whoever answers in time",
-                    "unanswered": "the round is void, and you have the deposit back and half of the bond",
-                }
-            ),
+        purpose = demanding.purpose(round_, wanted, entry, leaf)
+        made = demanding.earlier(chain, account_address(None, keystore), purpose)
+        if made is None:
+            with working("Reading the chain ...", json_):
+                case = _case(chain, round_)
+            manifest = _manifest(chain, artifacts or []) if wanted.is_leaf else None
+            place = _place(leaf, manifest)
+            call = demand_call(case, manifest, wanted, entry or 0, place)
+            account = unlock(keystore, password_file)
+            deposit = demanding.deposit_of(chain)
+            shown = what.value + (f", entry {entry}" if entry is not None else "")
+            note(
+                pairs(
+                    {
+                        "demand": f"round {round_}, {shown}" + (f", leaf {place}" if wanted.is_leaf else ""),
+                        "deposit": f"{format_amount(deposit)}; it goes to whoever answers in time",
+                        "unanswered": "the round is void, and you have the deposit back and half of the bond",
+                    }
+                ),
+                json_,
+            )
+            if not yes:
+                _confirm()
+            with working("Demanding ...", json_):
+                made = demanding.ask(chain, call, account, purpose)
+        document = {
+            "demand": made.demand,
+            "round": round_,
+            "what": what.value,
+            "entry": entry,
+            "leaf": made.place if wanted.is_leaf else None,
+            "answerBy": made.answer_by,
+            "deposit": str(made.deposit),
+            "transaction": made.transaction,
+            "gas": made.gas,
+        }
+        emit(
+            document,
             json_,
+            f"Demand {made.demand} can be answered until {format_time(made.answer_by)}. After that:",
+            f"  folkmoot demand claim {made.demand}",
         )
-        if not yes:
-            _confirm()
-        with working("Demanding ...", json_):
-            made = demanding.ask(chain, call, account)
-    document = {
-        "demand": made.demand,
-        "round": round_,
-        "what": what.value,
-        "entry": entry,
-        "leaf": place if wanted.is_leaf else None,
-        "answerBy": made.answer_by,
-        "deposit": str(made.deposit),
-        "transaction": made.transaction,
-        "gas": made.gas,
-    }
-    emit(
-        document,
-        json_,
-        f"Demand {made.demand} can be answered until {format_time(made.answer_by)}. After that:",
-        f"  folkmoot demand claim {made.demand}",
-    )
 
 
 def claim(
@@ -166,25 +170,25 @@ def claim(
 
     Example: folkmoot demand claim 3
     """
-    with connected(rpc, deployment) as chain:
+    with sending(rpc, deployment, json_) as chain:
         from folkmoot.fraud import demanding
 
         account = unlock(keystore, password_file)
         with working("Claiming ...", json_):
             done = demanding.settle(chain, demand, account)
-    document = {
-        "demand": demand,
-        "round": done.round,
-        "convicted": done.convicted,
-        "transaction": done.transaction,
-        "gas": done.gas,
-    }
-    said = (
-        f"Round {done.round} is void: nobody answered demand {demand}."
-        if done.convicted
-        else f"Round {done.round} was over; the deposit of demand {demand} went back."
-    )
-    emit(document, json_, said)
+        document = {
+            "demand": demand,
+            "round": done.round,
+            "convicted": done.convicted,
+            "transaction": done.transaction,
+            "gas": done.gas,
+        }
+        said = (
+            f"Round {done.round} is void: nobody answered demand {demand}."
+            if done.convicted
+            else f"Round {done.round} was over; the deposit of demand {demand} went back."
+        )
+        emit(document, json_, said)
 
 
 def _check_options(wanted: Any, entry: int | None, leaf: int | None, artifacts: list[str] | None) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,10 +23,15 @@ from folkmoot.cli.options import (
     unlock,
 )
 from folkmoot.cli.output import emit, note, pairs, working
-from folkmoot.errors import ArtifactError, InputError
+from folkmoot.errors import ArtifactError, ChainError, ContractRefused, InputError
+from folkmoot.fault_points import fault_point
 
 if TYPE_CHECKING:
     from folkmoot.chain.deploy import GenesisRoots, Governance
+    from folkmoot.chain.plan import Plan
+
+DEAD_ENDS = ("deployment-disturbed", "deployment-mismatch")
+"""Failures after which a deployment can't be completed: the next call begins another one."""
 
 MANIFEST_LIMIT = 64 * 2**20
 """Bytes that a manifest may have."""
@@ -90,11 +96,19 @@ def deploy(
     ] = None,
     gas_price: GasPriceInTokens = GAS_PRICE_DEFAULT,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the deployment file.")] = False,
+    afresh: Annotated[
+        bool,
+        typer.Option(
+            "--afresh", help="Leave the contracts of an interrupted deployment, and deploy new ones."
+        ),
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Deploy the contracts and verify every address, role and parameter. The deployer keeps no role.
 
     The arbiter and its judges belong to it: where the policy's verifier is `arbiter`, anybody can prove fraud.
+
+    If it is interrupted, the same command goes on where it stopped, by the plan beside the deployment file.
 
     Example: folkmoot deploy --rpc http://127.0.0.1:8545 --genesis genesis.json --policy policy.json
     --coordinator 0x... --allocate 0x...=1000 --profile demo --out deployment.json
@@ -103,7 +117,11 @@ def deploy(
     from folkmoot.chain.amounts import parse_address, parse_amount
     from folkmoot.chain.bonds import bond_warning
 
-    if out.exists() and not force:
+    require_web3()
+    from folkmoot.chain.plan import Plan
+
+    plan = Plan(Plan.folder_of(out)) if afresh else Plan.of(out)
+    if out.exists() and not force and not _is_of(plan, out):
         raise InputError(
             f"There is already a file {out}.",
             remedy="Choose another --out, or give --force.",
@@ -120,7 +138,6 @@ def deploy(
         "demand_deposit": None if demand_deposit is None else parse_amount(demand_deposit),
         "dispute_deposit": None if dispute_deposit is None else parse_amount(dispute_deposit),
     }
-    require_web3()
     assembly = governance_of(profile, {name: value for name, value in changes.items() if value is not None})
     rules = policy_file.load(policy)
     appointed = parse_address(coordinator)
@@ -141,12 +158,23 @@ def deploy(
     from folkmoot.chain.deploy import deploy_and_report, governance_to_json
 
     account = unlock(keystore, password_file)
-    with working("Deploying ...", json_):
-        report = deploy_and_report(
-            connect_web3(rpc), account, roots, rules, appointed, allocations, assembly,
-            lambda role: note(f"deploying the {role} ...", json_),
-        )  # fmt: skip
+    if afresh:
+        plan.forget()
+    if plan.under_way:
+        note("Going on with a deployment that was interrupted.", json_)
+    try:
+        with working("Deploying ...", json_):
+            report = deploy_and_report(
+                connect_web3(rpc), account, roots, rules, appointed, allocations, assembly,
+                lambda role: note(f"deploying the {role} ...", json_), plan,
+            )  # fmt: skip
+    except ChainError as error:
+        if isinstance(error, ContractRefused) or error.code in DEAD_ENDS:
+            plan.forget()
+        raise
+    fault_point("deploy.file-written.before")
     report.deployment.save(out)
+    fault_point("deploy.file-written.after")
     document = {
         "deployment": report.deployment.to_json(),
         "path": str(out),
@@ -160,6 +188,23 @@ def deploy(
     shown["gas used"] = f"{sum(report.gas.values()):,}"
     shown["verified"] = f"{len(report.facts)} facts, among them: the deployer holds no role"
     emit(document, json_, pairs(shown), f"Written to {out}.")
+    sys.stdout.flush()
+    plan.forget()
+
+
+def _is_of(plan: Plan, out: Path) -> bool:
+    """Whether a deployment file is the one that an interrupted call wrote before it told of it."""
+    from folkmoot.chain.deploy import addresses_from
+    from folkmoot.chain.deployment import CONTRACTS, Deployment
+
+    if not plan.under_way:
+        return False
+    try:
+        found = Deployment.load(out)
+    except InputError:
+        return False
+    planned = addresses_from(plan.asked["deployer"], plan.nonce)
+    return all(getattr(found, role) == planned[role] for role in CONTRACTS)
 
 
 def governance_of(profile: str, changes: dict[str, int]) -> Governance:

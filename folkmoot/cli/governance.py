@@ -22,7 +22,10 @@ from folkmoot.cli.options import (
     KeystorePath,
     PasswordFile,
     RpcUrl,
+    account_address,
     connected,
+    sending,
+    sent,
     unlock,
 )
 from folkmoot.cli.output import emit, note, pairs, table, working
@@ -106,7 +109,7 @@ def propose(
     content = _report(report)
     told = {} if content is None else reports.for_voters(content)
     report_hash = bytes(32) if content is None else hashlib.sha256(content).digest()
-    with connected(rpc, deployment) as chain:
+    with sending(rpc, deployment, json_) as chain:
         call = _call(chain, version, report_hash, policy, coordinator)
         warning = _bond_warning(chain, policy, gas_price)
         if warning:
@@ -127,18 +130,18 @@ def propose(
             made = governance.find(chain, str(number))
         document = {
             "proposal": made.to_json(chain),
-            "transaction": receipt["transactionHash"].to_0x_hex(),
+            **sent(chain, receipt),
             "reportHash": "0x" + report_hash.hex() if report else None,
             "warning": warning,
         }
-    emit(
-        document,
-        json_,
-        f"Proposal {made.short}: {what}.",
-        f"The vote is open from {format_time(made.snapshot)} to {format_time(made.deadline)}: "
-        f"folkmoot vote {made.short} for",
-        *([pairs(told)] if told else []),
-    )
+        emit(
+            document,
+            json_,
+            f"Proposal {made.short}: {what}.",
+            f"The vote is open from {format_time(made.snapshot)} to {format_time(made.deadline)}: "
+            f"folkmoot vote {made.short} for",
+            *([pairs(told)] if told else []),
+        )
     if report is not None and publish is None:
         note("Publish the report, so that voters can read it: the chain has only its hash.", json_)
 
@@ -160,7 +163,7 @@ def vote(
     from folkmoot.chain import governance
     from folkmoot.chain.amounts import format_amount
 
-    with connected(rpc, deployment) as chain:
+    with sending(rpc, deployment, json_) as chain:
         found = governance.find(chain, proposal)
         note_warnings(chain, [found], json_)
         account = unlock(keystore, password_file)
@@ -172,15 +175,15 @@ def vote(
             "account": account.address,
             "vote": choice.value,
             "weight": str(weight),
-            "transaction": receipt["transactionHash"].to_0x_hex(),
+            **sent(chain, receipt),
             "proposal": found.to_json(chain),
         }
-    emit(
-        document,
-        json_,
-        f"{account.address} voted {choice.value} with {format_amount(weight)} on {found.short}: {found.title}",
-        _tally(found),
-    )
+        emit(
+            document,
+            json_,
+            f"{account.address} voted {choice.value} with {format_amount(weight)} on {found.short}: {found.title}",
+            _tally(found),
+        )
 
 
 def queue(
@@ -198,20 +201,22 @@ def queue(
     from folkmoot.chain import governance
     from folkmoot.chain.amounts import format_time
 
-    with connected(rpc, deployment) as chain:
+    with sending(rpc, deployment, json_) as chain:
         found = governance.find(chain, proposal)
-        _require_state(found, "succeeded", chain.now())
-        account = unlock(keystore, password_file)
-        with working("Queueing ...", json_):
-            receipt = governance.queue(chain, account, found)
+        purpose = governance.purpose("queue", found)
+        receipt = chain.earlier("governor", account_address(None, keystore), purpose)
+        if receipt is None:
+            _require_state(found, "succeeded", chain.now())
+            account = unlock(keystore, password_file)
+            with working("Queueing ...", json_):
+                receipt = governance.queue(chain, account, found)
             found = governance.find(chain, str(found.id))
-        document = {"proposal": found.to_json(chain), "transaction": receipt["transactionHash"].to_0x_hex()}
-    emit(
-        document,
-        json_,
-        f"Queued {found.short}: {found.title}",
-        f"It can be executed from {format_time(found.eta)}: folkmoot execute {found.short}",
-    )
+        emit(
+            {"proposal": found.to_json(chain), **sent(chain, receipt)},
+            json_,
+            f"Queued {found.short}: {found.title}",
+            f"It can be executed from {format_time(found.eta)}: folkmoot execute {found.short}",
+        )
 
 
 def execute(
@@ -228,16 +233,23 @@ def execute(
     """
     from folkmoot.chain import governance
 
-    with connected(rpc, deployment) as chain:
+    with sending(rpc, deployment, json_) as chain:
         found = governance.find(chain, proposal)
-        _require_state(found, "queued", chain.now())
-        account = unlock(keystore, password_file)
-        with working("Executing ...", json_):
-            receipt = governance.execute(chain, account, found)
+        purpose = governance.purpose("execute", found)
+        receipt = chain.earlier("governor", account_address(None, keystore), purpose)
+        if receipt is None:
+            _require_state(found, "queued", chain.now())
+            account = unlock(keystore, password_file)
+            with working("Executing ...", json_):
+                receipt = governance.execute(chain, account, found)
             found = governance.find(chain, str(found.id))
-        document = {"proposal": found.to_json(chain), "transaction": receipt["transactionHash"].to_0x_hex()}
         done = [governance.describe(chain, call)["text"] for call in found.calls]
-    emit(document, json_, f"Executed {found.short}: {found.title}", *(f"Done: {text}." for text in done))
+        emit(
+            {"proposal": found.to_json(chain), **sent(chain, receipt)},
+            json_,
+            f"Executed {found.short}: {found.title}",
+            *(f"Done: {text}." for text in done),
+        )
 
 
 def proposals(

@@ -10,16 +10,19 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from folkmoot.cli.output import note
 from folkmoot.errors import FolkmootError, InputError, KeystoreError
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
+    from web3.types import TxReceipt
 
     from folkmoot.chain.client import Chain
+    from folkmoot.chain.notes import Notes
 
 DEFAULT_RPC = "http://127.0.0.1:8545"
 """Endpoint of a local node."""
@@ -186,6 +189,46 @@ def connected(rpc: str | Sequence[str], deployment: Path) -> Iterator[Chain]:
         yield chain
     finally:
         chain.close()
+
+
+@contextmanager
+def sending(rpc: Sequence[str], deployment: Path, as_json: bool) -> Iterator[Chain]:
+    """Connect, as `connected`, for a command that sends transactions and tells what came of them inside the block.
+
+    What it sends is noted until the block is through: a call that was killed before that is taken up by the next one
+    (`folkmoot.chain.notes`).
+    """
+    with connected(rpc, deployment) as chain, noted(as_json) as notes:
+        chain.notes = notes
+        yield chain
+
+
+@contextmanager
+def noted(as_json: bool) -> Iterator[Notes]:
+    """Keep notes of what is sent, until the block has told its user what came of it."""
+    from folkmoot.chain.notes import Notes
+
+    notes = Notes.of_user(lambda text: note(text, as_json))
+    try:
+        yield notes
+        sys.stdout.flush()
+        notes.told()
+    finally:
+        notes.close()
+
+
+def sent(chain: Chain, receipt: TxReceipt) -> dict[str, Any]:
+    """Return what the JSON document of a command says of its transaction.
+
+    `earlier` is whether an interrupted call had sent it, so that this one sent nothing.
+    """
+    transaction = receipt["transactionHash"].to_0x_hex()
+    return {
+        "transaction": transaction,
+        "block": receipt["blockNumber"],
+        "gasUsed": receipt["gasUsed"],
+        "earlier": chain.notes is not None and chain.notes.is_earlier(transaction),
+    }
 
 
 def require_web3() -> None:

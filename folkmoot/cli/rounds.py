@@ -15,15 +15,15 @@ from folkmoot.cli.options import (
     KeystorePath,
     PasswordFile,
     RpcUrl,
-    connected,
+    account_address,
+    sending,
+    sent,
     unlock,
 )
 from folkmoot.cli.output import emit, working
 from folkmoot.errors import ChainError, InputError
 
 if TYPE_CHECKING:
-    from web3.types import TxReceipt
-
     from folkmoot.chain.client import Chain
     from folkmoot.chain.rpc import RoundView
 
@@ -51,37 +51,49 @@ def cancel(
 
     Example: folkmoot cancel 12
     """
+    with sending(rpc, deployment, json_) as chain:
+        sender, purpose = account_address(None, keystore), f"cancel {number}"
+        receipt = chain.earlier("ledger", sender, purpose)
+        if receipt is None:
+            _require_cancellable(chain, number)
+            account = unlock(keystore, password_file)
+            with working("Cancelling ...", json_):
+                receipt = chain.send(chain.ledger.functions.cancel(number), account, purpose=purpose)
+        document = {"round": number, "account": sender, **sent(chain, receipt)}
+        emit(document, json_, f"Round {number} is cancelled; the next one can open.")
+
+
+def _require_cancellable(chain: Chain, number: int) -> None:
+    """Check that a round can be cancelled now.
+
+    Raises:
+        InputError: `round-unknown`, `round-not-open` or `too-early`.
+    """
     from folkmoot.chain.amounts import format_time
     from folkmoot.chain.rpc import Phase
 
-    with connected(rpc, deployment) as chain:
-        view = _known(chain, number)
-        if view.phase is not Phase.OPEN:
-            raise InputError(
-                f"Round {number} is not open: its phase is {view.phase.name.lower()}.",
-                remedy="Only an open round can be cancelled.",
-                code="round-not-open",
-            )
-        few = view.entries < chain.policy(view.policy).min_contributors
-        possible = view.commit_deadline if few else view.anchor_deadline
-        now = chain.now()
-        if now < possible:
-            why = (
-                f"it has {view.entries} entries, too few, and its commit window still runs"
-                if few
-                else f"{view.coordinator} may still anchor it"
-            )
-            raise InputError(
-                f"Round {number} can be cancelled from {format_time(possible)} on: {why}.",
-                remedy=f"Try again in {possible - now} seconds.",
-                code="too-early",
-                details={"round": number, "possibleFrom": possible, "chainTime": now},
-            )
-        account = unlock(keystore, password_file)
-        with working("Cancelling ...", json_):
-            receipt = chain.send(chain.ledger.functions.cancel(number), account)
-    document = {"round": number, "account": account.address, **_sent(receipt)}
-    emit(document, json_, f"Round {number} is cancelled; the next one can open.")
+    view = _known(chain, number)
+    if view.phase is not Phase.OPEN:
+        raise InputError(
+            f"Round {number} is not open: its phase is {view.phase.name.lower()}.",
+            remedy="Only an open round can be cancelled.",
+            code="round-not-open",
+        )
+    few = view.entries < chain.policy(view.policy).min_contributors
+    possible = view.commit_deadline if few else view.anchor_deadline
+    now = chain.now()
+    if now < possible:
+        why = (
+            f"it has {view.entries} entries, too few, and its commit window still runs"
+            if few
+            else f"{view.coordinator} may still anchor it"
+        )
+        raise InputError(
+            f"Round {number} can be cancelled from {format_time(possible)} on: {why}.",
+            remedy=f"Try again in {possible - now} seconds.",
+            code="too-early",
+            details={"round": number, "possibleFrom": possible, "chainTime": now},
+        )
 
 
 def finalize(
@@ -96,47 +108,62 @@ def finalize(
 
     Example: folkmoot finalize 11
     """
+    with sending(rpc, deployment, json_) as chain:
+        sender, functions = account_address(None, keystore), chain.ledger.functions
+        first, second = f"finalize {number}", f"settle {number}"
+        finalized = chain.earlier("ledger", sender, first)
+        settled = chain.earlier("ledger", sender, second)
+        if settled is None:
+            anchored = _require_finalizable(chain, number)
+            account = unlock(keystore, password_file)
+            if anchored:
+                with working("Making it final ...", json_):
+                    finalized = chain.send(functions.finalize(number), account, purpose=first)
+            with working("Settling ...", json_):
+                function = functions.settle(number, *_settlement(chain, number))
+                settled = chain.send(function, account, purpose=second)
+        document: dict[str, Any] = {"round": number}
+        if finalized is not None:
+            document["finalized"] = sent(chain, finalized)
+        document["settled"] = sent(chain, settled)
+        emit(document, json_, f"Round {number} is final and its rewards are credited.")
+
+
+def _require_finalizable(chain: Chain, number: int) -> bool:
+    """Check that something is left to do that can be done now; whether that begins with making the round final.
+
+    Raises:
+        InputError: `round-unknown`, `round-settled`, `round-not-anchored`, `too-early` or `base-not-final`.
+    """
     from folkmoot.chain.amounts import format_time
     from folkmoot.chain.rpc import Phase
 
-    with connected(rpc, deployment) as chain:
-        view = _known(chain, number)
-        if view.phase not in (Phase.ANCHORED, Phase.FINAL) or view.settled:
-            what = (
-                "settled already" if view.settled else f"not anchored: its phase is {view.phase.name.lower()}"
-            )
-            raise InputError(
-                f"Round {number} is {what}.",
-                remedy="Only a round that is anchored, or final and not settled, has something left to do.",
-                code="round-settled" if view.settled else "round-not-anchored",
-            )
-        document: dict[str, Any] = {"round": number}
-        if view.phase is Phase.ANCHORED:
-            now = chain.now()
-            if now < view.challenge_deadline:
-                raise InputError(
-                    f"Round {number} can be challenged until {format_time(view.challenge_deadline)}.",
-                    remedy=f"Try again in {view.challenge_deadline - now} seconds.",
-                    code="too-early",
-                    details={"round": number, "possibleFrom": view.challenge_deadline, "chainTime": now},
-                )
-            if chain.phase(view.base) is not Phase.FINAL:
-                raise InputError(
-                    f"Round {number} builds on round {view.base}, which is not final yet.",
-                    remedy=f"Make that one final first: folkmoot finalize {view.base}",
-                    code="base-not-final",
-                    details={"round": number, "base": view.base},
-                )
-        account = unlock(keystore, password_file)
-        if view.phase is Phase.ANCHORED:
-            with working("Making it final ...", json_):
-                document["finalized"] = _sent(chain.send(chain.ledger.functions.finalize(number), account))
-        with working("Settling ...", json_):
-            entries, anchor = _settlement(chain, number)
-            document["settled"] = _sent(
-                chain.send(chain.ledger.functions.settle(number, entries, anchor), account)
-            )
-    emit(document, json_, f"Round {number} is final and its rewards are credited.")
+    view = _known(chain, number)
+    if view.phase not in (Phase.ANCHORED, Phase.FINAL) or view.settled:
+        what = "settled already" if view.settled else f"not anchored: its phase is {view.phase.name.lower()}"
+        raise InputError(
+            f"Round {number} is {what}.",
+            remedy="Only a round that is anchored, or final and not settled, has something left to do.",
+            code="round-settled" if view.settled else "round-not-anchored",
+        )
+    if view.phase is Phase.FINAL:
+        return False
+    now = chain.now()
+    if now < view.challenge_deadline:
+        raise InputError(
+            f"Round {number} can be challenged until {format_time(view.challenge_deadline)}.",
+            remedy=f"Try again in {view.challenge_deadline - now} seconds.",
+            code="too-early",
+            details={"round": number, "possibleFrom": view.challenge_deadline, "chainTime": now},
+        )
+    if chain.phase(view.base) is not Phase.FINAL:
+        raise InputError(
+            f"Round {number} builds on round {view.base}, which is not final yet.",
+            remedy=f"Make that one final first: folkmoot finalize {view.base}",
+            code="base-not-final",
+            details={"round": number, "base": view.base},
+        )
+    return True
 
 
 def _known(chain: Chain, number: int) -> RoundView:
@@ -195,7 +222,3 @@ def _settlement(chain: Chain, number: int) -> tuple[list[tuple[str, bytes]], tup
         said.artifacts_hash,
     )
     return entries, anchor.abi_tuple()
-
-
-def _sent(receipt: TxReceipt) -> dict[str, Any]:
-    return {"transaction": "0x" + bytes(receipt["transactionHash"]).hex(), "gas": receipt["gasUsed"]}

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,8 @@ from folkmoot.cli.options import (
     RpcUrl,
     account_address,
     connected,
+    sending,
+    sent,
     unlock,
 )
 from folkmoot.cli.output import emit, pairs, working
@@ -52,16 +54,21 @@ def stake(
     from folkmoot.chain.amounts import format_amount, parse_amount
 
     units = parse_amount(amount)
-    with connected(rpc, deployment) as chain:
+    with sending(rpc, deployment, json_) as chain:
         account = unlock(keystore, password_file)
         with working("Staking ...", json_):
             receipt = stake_with_permit(chain, account, units)
         total = chain.stake_of(account.address)
-    emit(
-        {**_sent(account, receipt), "staked": str(units), "stake": str(total)},
-        json_,
-        f"Staked {format_amount(units)}; the stake of {account.address} is now {format_amount(total)}.",
-    )
+        emit(
+            {
+                "account": account.address,
+                **sent(chain, receipt),
+                "staked": str(units),
+                "stake": str(total),
+            },
+            json_,
+            f"Staked {format_amount(units)}; the stake of {account.address} is now {format_amount(total)}.",
+        )
 
 
 def unstake(
@@ -79,17 +86,24 @@ def unstake(
     from folkmoot.chain.amounts import format_amount, format_time, parse_amount
 
     asked = None if amount == "all" else parse_amount(amount)
-    with connected(rpc, deployment) as chain:
+    with sending(rpc, deployment, json_) as chain:
         account = unlock(keystore, password_file)
         units = chain.stake_of(account.address) if asked is None else asked
         with working("Unstaking ...", json_):
-            receipt = chain.send(chain.vault.functions.requestUnbond(units), account)
-        release_at = chain.unbondings(account.address)[-1].release_at
-    emit(
-        {**_sent(account, receipt), "unbonding": str(units), "releaseAt": release_at},
-        json_,
-        f"{format_amount(units)} can be withdrawn from {format_time(release_at)}; until then it can still be slashed.",
-    )
+            function = chain.vault.functions.requestUnbond(units)
+            receipt = chain.send(function, account, purpose=f"unstake {asked or 'all'}")
+        begun = chain.event_of(receipt, "vault", "UnbondingRequested")
+        emit(
+            {
+                "account": account.address,
+                **sent(chain, receipt),
+                "unbonding": str(begun["amount"]),
+                "releaseAt": begun["releaseAt"],
+            },
+            json_,
+            f"{format_amount(begun['amount'])} can be withdrawn from {format_time(begun['releaseAt'])}; until then it "
+            "can still be slashed.",
+        )
 
 
 def withdraw(
@@ -105,17 +119,16 @@ def withdraw(
     """
     from folkmoot.chain.amounts import format_amount
 
-    with connected(rpc, deployment) as chain:
+    with sending(rpc, deployment, json_) as chain:
         account = unlock(keystore, password_file)
-        before = chain.balance_of(account.address)
         with working("Withdrawing ...", json_):
             receipt = chain.send(chain.vault.functions.withdraw(), account)
-        amount = chain.balance_of(account.address) - before
-    emit(
-        {**_sent(account, receipt), "withdrawn": str(amount)},
-        json_,
-        f"Withdrew {format_amount(amount)} to {account.address}.",
-    )
+        amount = chain.event_of(receipt, "vault", "Withdrawn")["amount"]
+        emit(
+            {"account": account.address, **sent(chain, receipt), "withdrawn": str(amount)},
+            json_,
+            f"Withdrew {format_amount(amount)} to {account.address}.",
+        )
 
 
 def claim(
@@ -134,17 +147,22 @@ def claim(
     """
     from folkmoot.chain.amounts import format_amount
 
-    with connected(rpc, deployment) as chain:
+    with sending(rpc, deployment, json_) as chain:
         beneficiary = account_address(account, keystore)
-        amount = chain.claimable(beneficiary)
         sender = unlock(keystore, password_file)
         with working("Claiming ...", json_):
             receipt = chain.send(chain.ledger.functions.claim(beneficiary), sender)
-    emit(
-        {**_sent(sender, receipt), "beneficiary": beneficiary, "claimed": str(amount)},
-        json_,
-        f"Paid {format_amount(amount)} out to {beneficiary}.",
-    )
+        amount = chain.event_of(receipt, "ledger", "RewardClaimed")["amount"]
+        emit(
+            {
+                "account": sender.address,
+                **sent(chain, receipt),
+                "beneficiary": beneficiary,
+                "claimed": str(amount),
+            },
+            json_,
+            f"Paid {format_amount(amount)} out to {beneficiary}.",
+        )
 
 
 def delegate(
@@ -164,16 +182,16 @@ def delegate(
     from folkmoot.chain.amounts import parse_address
 
     chosen = None if delegatee == "self" else parse_address(delegatee)
-    with connected(rpc, deployment) as chain:
+    with sending(rpc, deployment, json_) as chain:
         account = unlock(keystore, password_file)
         target = chosen or account.address
         with working("Delegating ...", json_):
             receipt = chain.send(chain.vault.functions.delegate(target), account)
-    emit(
-        {**_sent(account, receipt), "delegate": target},
-        json_,
-        f"{target} votes with the stake of {account.address}.",
-    )
+        emit(
+            {"account": account.address, **sent(chain, receipt), "delegate": target},
+            json_,
+            f"{target} votes with the stake of {account.address}.",
+        )
 
 
 def balance(
@@ -223,8 +241,14 @@ def balance(
     emit(document, json_, pairs(lines))
 
 
-def stake_with_permit(chain: Chain, account: LocalAccount, amount: int) -> TxReceipt:
+def stake_with_permit(chain: Chain, account: LocalAccount, amount: int, purpose: str = "") -> TxReceipt:
     """Stake an amount (units of 1e-18 tokens) in one transaction, by a signed permission (EIP-2612).
+
+    Args:
+        chain: The contracts.
+        account: Whose tokens.
+        amount: How many.
+        purpose: What for, as `Chain.send`; the amount if empty.
 
     Raises:
         ContractRefused: the account has not enough tokens.
@@ -255,13 +279,5 @@ def stake_with_permit(chain: Chain, account: LocalAccount, amount: int) -> TxRec
     }
     signed = account.sign_typed_data(domain, kinds, message)
     r, s = signed.r.to_bytes(32, "big"), signed.s.to_bytes(32, "big")
-    return chain.send(chain.vault.functions.stakeWithPermit(amount, deadline, signed.v, r, s), account)
-
-
-def _sent(account: LocalAccount, receipt: TxReceipt) -> dict[str, Any]:
-    return {
-        "account": account.address,
-        "transaction": receipt["transactionHash"].to_0x_hex(),
-        "block": receipt["blockNumber"],
-        "gasUsed": receipt["gasUsed"],
-    }
+    function = chain.vault.functions.stakeWithPermit(amount, deadline, signed.v, r, s)
+    return chain.send(function, account, purpose=purpose or f"stake {amount}")

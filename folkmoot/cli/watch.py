@@ -6,6 +6,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,12 +21,18 @@ from folkmoot.cli.options import (
     LogFormat,
     PasswordFile,
     RpcUrl,
+    account_address,
+    noted,
     require_web3,
     unlock,
 )
 from folkmoot.cli.output import emit, note, pairs, working
+from folkmoot.errors import KeystoreError
 
 if TYPE_CHECKING:
+    from web3.types import TxReceipt
+
+    from folkmoot.chain.rpc import Rpc
     from folkmoot.fraud.case import Case
     from folkmoot.fraud.finding import Finding
     from folkmoot.fraud.record import Record
@@ -91,6 +98,8 @@ def challenge(
     with open_rpc(rpc) as endpoint:
         with working("Reading the chain ...", json_):
             record = Follower(addresses).read(endpoint)
+        if not dry_run and _told_earlier(endpoint, record, round_, keystore, json_):
+            return
         case = _case(record, round_)
         source = _mirrors(artifacts, json_)
         try:
@@ -128,15 +137,31 @@ def challenge(
         note(lines, json_)
         if not yes:
             _ask(round_)
-        with working("Proving ...", json_):
-            receipt = send(endpoint.url, cost, proof, account)
-    document["transaction"] = receipt["transactionHash"].to_0x_hex()
-    document["gasUsed"] = receipt["gasUsed"]
-    emit(
-        document,
-        json_,
-        f"Round {round_} is void: transaction {document['transaction']}, {receipt['gasUsed']:,} gas.",
-    )
+        with noted(json_) as notes:
+            with working("Proving ...", json_):
+                receipt = send(endpoint.url, case, cost, proof, account, notes)
+            _tell_proven(document, receipt, json_)
+
+
+def _told_earlier(endpoint: Rpc, record: Record, number: int, keystore: Path | None, as_json: bool) -> bool:
+    """Tell of the proof that an interrupted call sent, if there is one; return whether there is."""
+    from folkmoot.fraud.challenge import earlier
+
+    told = record.told.get(number)
+    if told is None or told.case is None:
+        return False
+    with suppress(KeystoreError), noted(as_json) as notes:
+        receipt = earlier(endpoint, told.case, account_address(None, keystore), notes)
+        if receipt is not None:
+            _tell_proven({"round": number}, receipt, as_json)
+            return True
+    return False
+
+
+def _tell_proven(document: dict[str, Any], receipt: TxReceipt, as_json: bool) -> None:
+    transaction, gas = receipt["transactionHash"].to_0x_hex(), receipt["gasUsed"]
+    said = f"Round {document['round']} is void: transaction {transaction}, {gas:,} gas."
+    emit({**document, "transaction": transaction, "gasUsed": gas}, as_json, said)
 
 
 def watch(

@@ -8,7 +8,6 @@ this module does not know. It travels in the app bundle.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from eth_utils.address import is_address, to_checksum_address
 
 from folkmoot.errors import InputError
+from folkmoot.files import write_whole
 from folkmoot.flower.records import HOME
 
 CONTRIBUTOR_FILE = "contributor.json"
@@ -81,7 +81,7 @@ class Contributor:
             "attack": self.attack,
             "root": self.root,
         }
-        _write(self.home / CONTRIBUTOR_FILE, (json.dumps(document, indent=2) + "\n").encode())
+        write_whole(self.home / CONTRIBUTOR_FILE, (json.dumps(document, indent=2) + "\n").encode())
 
     @classmethod
     def load(cls, home: Path) -> Contributor:
@@ -169,9 +169,9 @@ def draft_update(home: Path, round_id: int, draft: DraftUpdate) -> None:
     """
     folder = home / UPDATES_FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
-    _write(folder / f"{round_id}.update", draft.data)
+    write_whole(folder / f"{round_id}.update", draft.data)
     described = {"headerHash": draft.header_hash, "commitment": dict(draft.commitment)}
-    _write(folder / f"{round_id}{_DRAFT}", json.dumps(described).encode())
+    write_whole(folder / f"{round_id}{_DRAFT}", json.dumps(described).encode())
 
 
 def drafted_update(home: Path, round_id: int) -> DraftUpdate | None:
@@ -192,9 +192,9 @@ def keep_update(home: Path, round_id: int, update: KeptUpdate) -> None:
     """
     folder = home / UPDATES_FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
-    _write(folder / f"{round_id}.update", update.data)
+    write_whole(folder / f"{round_id}.update", update.data)
     described = {"headerHash": update.header_hash, "commitment": update.commitment}
-    _write(folder / f"{round_id}.json", json.dumps(described).encode())
+    write_whole(folder / f"{round_id}.json", json.dumps(described).encode())
     (folder / f"{round_id}{_DRAFT}").unlink(missing_ok=True)
     for path in folder.iterdir():
         if path.stem.isdigit() and int(path.stem) <= round_id - KEEP_UPDATES:
@@ -210,13 +210,3 @@ def kept_update(home: Path, round_id: int) -> KeptUpdate | None:
         return KeptUpdate(str(described["headerHash"]), str(described["commitment"]), data)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace a file at once: a reader sees the old or the new one, never half of it."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

@@ -13,7 +13,9 @@ from eth_utils.address import to_checksum_address
 
 from folkmoot.chain import refusals
 from folkmoot.chain.client import TX_GAS_LIMIT, chain_errors, send, web3_over
+from folkmoot.chain.client import earlier as earlier_call
 from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.notes import Notes
 from folkmoot.chain.quorum import open_rpc
 from folkmoot.chain.rpc import LedgerReader, Phase, Rpc, VaultReader
 from folkmoot.errors import ContractRefused, FolkmootError, RpcError
@@ -126,20 +128,77 @@ def cost_of(rpc: Rpc, deployment: Deployment, case: Case, proof: Proof, sender: 
     raise _refused(rpc, deployment, case, refusal)
 
 
-def challenge(rpc_url: str, cost: Cost, proof: Proof, account: LocalAccount) -> TxReceipt:
+def purpose(case: Case) -> str:
+    """Return what the proof against a round's anchor is noted as (`folkmoot.chain.notes`)."""
+    return f"prove round {case.round} wrong, anchor {case.anchor.hash.hex()}"
+
+
+def challenge(
+    rpc_url: str, case: Case, cost: Cost, proof: Proof, account: LocalAccount, notes: Notes | None = None
+) -> TxReceipt:
     """Send a proof and wait until it is mined.
+
+    Args:
+        rpc_url: Endpoint.
+        case: The round.
+        cost: Who judges.
+        proof: What is sent.
+        account: Who sends.
+        notes: Where it is noted before it is sent.
 
     Raises:
         ChallengeFailed: ``already-void`` or ``window-over``: somebody or the clock was faster.
         ChainError: it could not be sent, or was not mined in time.
     """
-    return transact(rpc_url, account, proof.contract, cost.judge, proof.function, *proof.arguments)
+    return transact(
+        rpc_url,
+        account,
+        proof.contract,
+        cost.judge,
+        proof.function,
+        *proof.arguments,
+        notes=notes,
+        purpose=purpose(case),
+    )
+
+
+def earlier(rpc: Rpc, case: Case, sender: str, notes: Notes) -> TxReceipt | None:
+    """Return the receipt of a proof against a round's anchor that an interrupted call sent; None if there is none.
+
+    Raises:
+        ChainError: the endpoint failed, or the proof is on its way and was not mined in time.
+    """
+    if case.policy.verifier == NO_VERIFIER:
+        return None
+    with connection(rpc.url) as w3:
+        for judge in judges(rpc, case.policy.verifier):
+            receipt = earlier_call(w3, notes, judge, sender, purpose(case))
+            if receipt is not None:
+                return receipt
+    return None
 
 
 def transact(
-    rpc_url: str, account: LocalAccount, contract: str, address: str, function: str, *arguments: Any
+    rpc_url: str,
+    account: LocalAccount,
+    contract: str,
+    address: str,
+    function: str,
+    *arguments: Any,
+    notes: Notes | None = None,
+    purpose: str = "",
 ) -> TxReceipt:
     """Call a function of a contract, by its name in Solidity, and wait until that is mined.
+
+    Args:
+        rpc_url: Endpoint.
+        account: Who signs and pays.
+        contract: Its name.
+        address: Its address.
+        function: The function's name.
+        arguments: Its arguments.
+        notes: Where it is noted before it is sent; None notes nothing.
+        purpose: As for `Chain.send`.
 
     Raises:
         ChallengeFailed: as `challenge`.
@@ -150,7 +209,7 @@ def transact(
         with chain_errors(function, rpc_url):
             call = made.get_function_by_name(function)(*arguments)
         try:
-            return send(w3, call, account)
+            return send(w3, call, account, notes=notes, purpose=purpose)
         except ContractRefused as error:
             raise explained(error) from error
 

@@ -11,11 +11,12 @@ from folkmoot.chain.client import Chain
 from folkmoot.chain.rpc import Phase
 from folkmoot.errors import InputError
 from folkmoot.fraud import judges
-from folkmoot.fraud.availability import Call, Status
+from folkmoot.fraud.availability import Call, Status, What
 from folkmoot.fraud.judges import Asked
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
+    from web3.types import TxReceipt
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,38 @@ def deposit_of(chain: Chain) -> int:
     return int(chain.read(chain.data_availability.functions.deposit()))
 
 
-def ask(chain: Chain, call: Call, account: LocalAccount) -> Asked:
+def purpose(round_: int, what: What, entry: int | None, leaf: int | None) -> str:
+    """Return what a demand is noted as, so that an interrupted call's is found (`folkmoot.chain.notes`).
+
+    Args:
+        round_: The round.
+        what: What is demanded.
+        entry: Of which entry, None for what has none.
+        leaf: Which leaf, None for one by chance or for what has none.
+    """
+    return f"demand of round {round_}: {what.name.lower()}, entry {entry}, leaf {leaf}"
+
+
+def earlier(chain: Chain, sender: str, purpose: str) -> Asked | None:
+    """Return the demand that an interrupted call made for the same purpose; None if there is none.
+
+    Raises:
+        ChainError: The endpoint failed, or the demand is on its way and was not mined in time.
+    """
+    receipt = chain.earlier("data_availability", sender, purpose)
+    if receipt is None:
+        return None
+    return judges.asked(chain.rpc, chain.data_availability.address, receipt, deposit_of(chain))
+
+
+def ask(chain: Chain, call: Call, account: LocalAccount, purpose: str) -> Asked:
     """Send a demand, with the deposit.
 
     Args:
         chain: The federation.
         call: The demand, from `availability.demand_call`.
         account: Who demands.
+        purpose: What it is noted as.
 
     Raises:
         InputError: ``balance-too-low``: the account has not the tokens of the deposit.
@@ -58,7 +84,8 @@ def ask(chain: Chain, call: Call, account: LocalAccount) -> Asked:
             remedy="Send the account some tokens.",
             code="balance-too-low",
         )
-    return judges.demand(chain.rpc, chain.deployment, chain.data_availability.address, call, account)
+    judge = chain.data_availability.address
+    return judges.demand(chain.rpc, chain.deployment, judge, call, account, chain.notes, purpose)
 
 
 def settle(chain: Chain, demand: int, account: LocalAccount) -> Settled:
@@ -68,9 +95,12 @@ def settle(chain: Chain, demand: int, account: LocalAccount) -> Settled:
         InputError: ``demand-unknown``, ``demand-closed``, or ``too-early``: it can still be answered.
         ChainError: The contract refuses, or the endpoint failed.
     """
-    functions = chain.data_availability.functions
+    functions, purpose = chain.data_availability.functions, f"close demand {demand}"
+    receipt = chain.earlier("data_availability", account.address, purpose)
     stored = chain.read(functions.demands(demand))
     round_, answer_by, status = int(stored[0]), int(stored[1]), Status(stored[3])
+    if receipt is not None:
+        return _settled(status is Status.CONVICTED, round_, receipt)
     if status is Status.NONE:
         raise InputError(f"There is no demand {demand}.", remedy="They count from 1.", code="demand-unknown")
     if status is not Status.OPEN:
@@ -89,5 +119,8 @@ def settle(chain: Chain, demand: int, account: LocalAccount) -> Settled:
             details={"demand": demand, "answerBy": answer_by, "chainTime": now},
         )
     function = functions.release(demand) if over else functions.proveWithheld(demand)
-    receipt = chain.send(function, account)
-    return Settled(not over, round_, receipt["transactionHash"].to_0x_hex(), receipt["gasUsed"])
+    return _settled(not over, round_, chain.send(function, account, purpose=purpose))
+
+
+def _settled(convicted: bool, round_: int, receipt: TxReceipt) -> Settled:
+    return Settled(convicted, round_, receipt["transactionHash"].to_0x_hex(), receipt["gasUsed"])

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from folkmoot.errors import InputError
+from folkmoot.fault_points import fault_point
+from folkmoot.files import write_whole
 from folkmoot.hashing import keccak
 from folkmoot.logs import Formatter, fields
 
@@ -44,6 +46,8 @@ class Checked:
     """How many demands we made in all."""
     settled: bool = False
     """Whether nothing is left to do about a dispute: it was opened, or can't be."""
+    blame: int | None = None
+    """Entry whose update is none, and whose contributor is to lose stake for it once the round is void."""
 
 
 @dataclass
@@ -118,7 +122,11 @@ class Journal:
             with part.open("wb") as file:
                 for chunk in chunks:
                     file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            fault_point("watcher.state-kept.before")
             part.replace(place)
+            fault_point("watcher.state-kept.after")
             self.states.append(sha256)
             for name in self.states[:-KEPT_STATES]:
                 self.place(name).unlink(missing_ok=True)
@@ -138,7 +146,9 @@ class Journal:
         try:
             for path, content in ((self.place(name), data), (pointer, name.encode())):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+                fault_point("watcher.answer-kept.before")
+                write_whole(path, content)
+                fault_point("watcher.answer-kept.after")
         except OSError as error:
             raise _unusable(self.folder, error.strerror or str(error)) from error
 
@@ -158,15 +168,12 @@ class Journal:
             "faults": self.faults,
             "rounds": {str(number): asdict(one) for number, one in sorted(self.rounds.items())},
         }
-        part = self._file.with_suffix(".part")
+        fault_point("watcher.journal-written.before")
         try:
-            with part.open("w", encoding="utf-8") as file:
-                json.dump(document, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self._file)
+            write_whole(self._file, json.dumps(document, indent=1).encode())
         except OSError as error:
             raise _unusable(self.folder, error.strerror or str(error)) from error
+        fault_point("watcher.journal-written.after")
 
 
 _LEVELS = {

@@ -10,12 +10,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eth_abi.abi import decode
 
 from folkmoot.chain import packaged
 from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.notes import Notes
 from folkmoot.chain.rpc import Rpc
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.fraud import proof as proofs
@@ -30,6 +31,7 @@ from folkmoot.policy import NO_VERIFIER, Policy
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
+    from web3.types import TxReceipt
 
 MOST_DEMANDS = 4
 """Demands that one account may make about a round (`DataAvailability.MAX_A_CALLER`)."""
@@ -55,6 +57,10 @@ class Asked:
 
     demand: int
     """Its number."""
+    entry: int
+    """Entry of what was demanded, 0 where it has none."""
+    place: int
+    """Leaf of what was demanded, 0 where it has none."""
     answer_by: int
     """Unix time until which it can be answered."""
     deposit: int
@@ -128,21 +134,57 @@ def call_of(finding: Finding, wanted: Demand) -> Call:
     return demand_call(finding.case, manifest, _WHAT[wanted.what], wanted.entry or 0, place)
 
 
-def demand(rpc: Rpc, deployment: Deployment, judge: str, call: Call, account: LocalAccount) -> Asked:
+def demand(
+    rpc: Rpc,
+    deployment: Deployment,
+    judge: str,
+    call: Call,
+    account: LocalAccount,
+    notes: Notes | None = None,
+    purpose: str = "",
+) -> Asked:
     """Send a demand, with the deposit.
+
+    Args:
+        rpc: Endpoint.
+        deployment: The addresses.
+        judge: Contract that takes demands.
+        call: The demand.
+        account: Who demands.
+        notes: Where it is noted before it is sent; None notes nothing.
+        purpose: As for `Chain.send`. What an interrupted call demanded for the same purpose is returned instead.
 
     Raises:
         ChainError: it could not be sent, or was refused.
         ChallengeFailed: the round can't be challenged any more.
     """
+    # Not noted: to allow it twice does no harm, and after the next demand it has to be allowed again.
     deposit = _allow(rpc, deployment, judge, account)
-    receipt = transact(rpc.url, account, _AVAILABILITY, judge, call.function, *call.arguments)
+    receipt = transact(
+        rpc.url,
+        account,
+        _AVAILABILITY,
+        judge,
+        call.function,
+        *call.arguments,
+        notes=notes,
+        purpose=purpose,
+    )
+    return asked(rpc, judge, receipt, deposit)
+
+
+def asked(rpc: Rpc, judge: str, receipt: TxReceipt, deposit: int) -> Asked:
+    """Return the demand that a transaction made.
+
+    Raises:
+        RpcError: the endpoint failed, or its receipt has no such event.
+    """
     for log in receipt["logs"]:
         if log["address"].lower() == judge.lower() and bytes(log["topics"][0]) == _topic("Demanded"):
             number = int.from_bytes(bytes(log["topics"][1]), "big")
-            _, answer_by = status_of(rpc, judge, number)
+            entry, place, answer_by = decode(["uint256", "uint256", "uint40"], bytes(log["data"])[32:])
             transaction = receipt["transactionHash"].to_0x_hex()
-            return Asked(number, answer_by, deposit, transaction, receipt["gasUsed"])
+            return Asked(number, entry, place, answer_by, deposit, transaction, receipt["gasUsed"])
     raise RpcError(
         f"The RPC endpoint {rpc.url} sent a receipt of a demand without its event.",
         remedy="Use another endpoint.",
@@ -171,15 +213,29 @@ def answer(rpc: Rpc, judge: str, number: int, from_block: int) -> bytes:
     return bytes(values)
 
 
-def prove_withheld(rpc: Rpc, judge: str, number: int, account: LocalAccount) -> str:
+def demands_of(rpc: Rpc, judge: str, round_: int, demander: str, from_block: int) -> list[int]:
+    """Return the numbers of the demands that an account made about a round, as the chain has them.
+
+    Args:
+        rpc: Endpoint.
+        judge: Contract that takes demands.
+        round_: The round.
+        demander: The account.
+        from_block: Block of the round's anchor, or an earlier one.
+    """
+    topics = ["0x" + _topic("Demanded").hex(), None, f"0x{round_:064x}", f"0x{int(demander, 16):064x}"]
+    query = {"address": judge, "fromBlock": hex(from_block), "toBlock": "latest", "topics": topics}
+    return [int(log["topics"][1], 16) for log in rpc.call("eth_getLogs", [query])]
+
+
+def prove_withheld(rpc: Rpc, judge: str, number: int, account: LocalAccount, notes: Notes) -> str:
     """Void a round whose demand nobody answered; return the transaction's hash."""
-    receipt = transact(rpc.url, account, _AVAILABILITY, judge, "proveWithheld", number)
-    return str(receipt["transactionHash"].to_0x_hex())
+    return _send(rpc, account, notes, _AVAILABILITY, judge, "proveWithheld", number, purpose=f"{number}")
 
 
-def release(rpc: Rpc, judge: str, number: int, account: LocalAccount) -> None:
+def release(rpc: Rpc, judge: str, number: int, account: LocalAccount, notes: Notes) -> None:
     """Take the deposit back of a demand whose round is over."""
-    transact(rpc.url, account, _AVAILABILITY, judge, "release", number)
+    _send(rpc, account, notes, _AVAILABILITY, judge, "release", number, purpose=f"{number}")
 
 
 # Deliveries on the chain
@@ -203,19 +259,27 @@ def censored(rpc: Rpc, judge: str, case: Case) -> int | None:
     return None
 
 
-def prove_censored(rpc: Rpc, judge: str, finding: Finding, entry: int, account: LocalAccount) -> str:
+def prove_censored(
+    rpc: Rpc, judge: str, finding: Finding, entry: int, account: LocalAccount, notes: Notes
+) -> str:
     """Void a round in which a delivered update was left out; return the transaction's hash."""
     case = finding.case
     arguments = (case.round, case.anchor.abi_tuple(), unopened(case.entries), entry)
-    receipt = transact(rpc.url, account, _AVAILABILITY, judge, "proveCensored", *arguments)
-    return str(receipt["transactionHash"].to_0x_hex())
+    purpose = f"entry {entry} of round {case.round}, anchor {case.anchor.hash.hex()}"
+    return _send(rpc, account, notes, _AVAILABILITY, judge, "proveCensored", *arguments, purpose=purpose)
 
 
 # Disputes and contributors
 
 
 def dispute(
-    rpc: Rpc, deployment: Deployment, judge: str, case: Case, what: Dispute, account: LocalAccount
+    rpc: Rpc,
+    deployment: Deployment,
+    judge: str,
+    case: Case,
+    what: Dispute,
+    account: LocalAccount,
+    notes: Notes,
 ) -> str | None:
     """Open the dispute about a round; return the transaction's hash, None if there was one already.
 
@@ -227,33 +291,59 @@ def dispute(
         return None
     _allow(rpc, deployment, judge, account)
     reason = f"{what.text} Expected: {what.expected}. Anchored: {what.found}."[:MOST_REASON]
-    receipt = transact(rpc.url, account, _DISPUTES, judge, "open", case.round, reason)
-    return str(receipt["transactionHash"].to_0x_hex())
+    purpose = f"round {case.round}, anchor {case.anchor.hash.hex()}"
+    return _send(rpc, account, notes, _DISPUTES, judge, "open", case.round, reason, purpose=purpose)
 
 
-def prove_false_tree(rpc: Rpc, judge: str, finding: Finding, entry: int, account: LocalAccount) -> str:
+def prove_false_tree(
+    rpc: Rpc, judge: str, finding: Finding, entry: int, account: LocalAccount, notes: Notes
+) -> str:
     """Take stake from a contributor whose update tree is none; return the transaction's hash."""
     number, _, layout, document = finding.case.brought(finding.material.manifest)
     entries, fault = unopened(finding.case.entries), proofs.fault_of(finding, entry)
     arguments = (number, layout, document, entries, fault)
-    receipt = transact(rpc.url, account, _FAULTS, judge, "proveFalseTree", *arguments)
-    return str(receipt["transactionHash"].to_0x_hex())
+    purpose = f"entry {entry} of round {number}"
+    return _send(rpc, account, notes, _FAULTS, judge, "proveFalseTree", *arguments, purpose=purpose)
 
 
 def prove_replay(
-    rpc: Rpc, judge: str, told: Mapping[int, Told], replay: Replay, account: LocalAccount
+    rpc: Rpc, judge: str, told: Mapping[int, Told], replay: Replay, account: LocalAccount, notes: Notes
 ) -> str:
     """Take stake from a contributor that sent an earlier round's update; return the transaction's hash."""
     copies, earlier = unopened(told[replay.round].commits), unopened(told[replay.earlier].commits)
     arguments = (replay.round, copies, replay.entry, replay.earlier, earlier, replay.earlier_entry)
-    receipt = transact(rpc.url, account, _FAULTS, judge, "proveReplay", *arguments)
-    return str(receipt["transactionHash"].to_0x_hex())
+    purpose = f"entry {replay.entry} of round {replay.round}"
+    return _send(rpc, account, notes, _FAULTS, judge, "proveReplay", *arguments, purpose=purpose)
 
 
 def least_replay(rpc: Rpc, judge: str) -> int:
     """Return the sum of squares from which on an equal update is a replay."""
     (least,) = rpc.read(judge, "MIN_REPLAY_SQUARES()", ["uint64"])
     return int(least)
+
+
+def _send(
+    rpc: Rpc,
+    account: LocalAccount,
+    notes: Notes,
+    contract: str,
+    judge: str,
+    function: str,
+    *arguments: Any,
+    purpose: str,
+) -> str:
+    """Call a judge once for a purpose, and return the transaction's hash."""
+    receipt = transact(
+        rpc.url,
+        account,
+        contract,
+        judge,
+        function,
+        *arguments,
+        notes=notes,
+        purpose=f"{function}: {purpose}",
+    )
+    return str(receipt["transactionHash"].to_0x_hex())
 
 
 def _allow(rpc: Rpc, deployment: Deployment, judge: str, account: LocalAccount) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.notes import Notes
 from folkmoot.chain.rpc import Phase, Rpc
 from folkmoot.errors import ChainError, ContractRefused
 from folkmoot.fraud import judges
@@ -47,6 +48,8 @@ class Recourse:
     """Where it says what happens."""
     metrics: Metrics
     """Its numbers."""
+    notes: Notes
+    """Where transactions are noted before they are sent: a watcher that was killed sends none twice."""
     account: LocalAccount | None
     """Who acts; None only reports."""
     deposits: bool
@@ -68,17 +71,33 @@ class Recourse:
         ):
             return
         judge = judges.find_judges(rpc, case.policy).availability
-        if judge is None:
+        if judge is None or self._adopt(rpc, judge, number, account, record):
             return
+        purpose = f"demand {one.made + 1} about round {number}, anchor {one.anchor}"
         try:
-            made = judges.demand(rpc, self.deployment, judge, judges.call_of(finding, wanted), account).demand
+            call = judges.call_of(finding, wanted)
+            made = judges.demand(rpc, self.deployment, judge, call, account, self.notes, purpose).demand
         except (ChainError, ChallengeFailed) as error:
             self.log("demand-failed", f"Round {number}: {error.message}", round=number, code=error.code)
             return
         self.journal.note(number, replace(one, demands=[made], made=one.made + 1))
+        self.notes.told()
         self.metrics.add("folkmoot_watch_challenges_total", label("result", "demanded"))
         text = f"Demand {made} was made on the chain: {wanted.text}"
         self.log("demanded", text, round=number, demand=made, what=wanted.what, entry=wanted.entry)
+
+    def _adopt(self, rpc: Rpc, judge: str, number: int, account: LocalAccount, record: Record) -> bool:
+        """Take up demands of ours that the chain knows and the journal does not; return whether there are any."""
+        one, anchored = self.journal.rounds[number], record.told[number].anchored
+        assert anchored is not None  # noqa: S101  # only anchored rounds are examined
+        known = judges.demands_of(rpc, judge, number, account.address, anchored.block)
+        if len(known) <= one.made:
+            return False
+        unclosed = [demand for demand in known if judges.status_of(rpc, judge, demand)[0] is Status.OPEN]
+        self.journal.note(number, replace(one, demands=unclosed, made=len(known)))
+        said = ", ".join(map(str, known))
+        self.log("demanded", f"Round {number}: our demands {said} are on the chain already.", round=number)
+        return True
 
     def follow_demands(self, rpc: Rpc, record: Record) -> Followed:
         """See what became of our demands: an answer is read, silence is proven, a deposit taken back."""
@@ -107,24 +126,27 @@ class Recourse:
         demand = one.demands[0]
         status, answer_by = judges.status_of(rpc, judge, demand)
         if status == Status.OPEN and record.told[number].phase != Phase.ANCHORED:
-            judges.release(rpc, judge, demand, account)
+            judges.release(rpc, judge, demand, account, self.notes)
             status = Status.RETURNED
         if status == Status.OPEN:
             if record.time < answer_by:
                 return
-            transaction = judges.prove_withheld(rpc, judge, demand, account)
+            transaction = judges.prove_withheld(rpc, judge, demand, account, self.notes)
             followed.proven = True
             self.metrics.add("folkmoot_watch_challenges_total", label("result", "proven"))
             text = f"Round {number} is void: nobody answered demand {demand} (transaction {transaction})."
             self.log("proven", text, round=number, kind="withheld", place=demand, transaction=transaction)
-            self.journal.note(number, replace(one, result="proven", transaction=transaction, demands=[]))
+            left = one.demands[1:]
+            self.journal.note(number, replace(one, result="proven", transaction=transaction, demands=left))
+            self.notes.told()
             return
         if status == Status.ANSWERED:
             self.journal.store(judges.answer(rpc, judge, demand, self.deployment.block))
             followed.answered.append(number)
         text = f"Demand {demand} of round {number} is {status.name.lower()}."
         self.log(status.name.lower(), text, round=number, demand=demand)
-        self.journal.note(number, replace(one, demands=[]))
+        self.journal.note(number, replace(one, demands=one.demands[1:]))
+        self.notes.told()
 
     def censored(self, rpc: Rpc, case: Case) -> int | None:
         """Return an entry that was delivered on the chain and anchored as not delivered."""
@@ -149,11 +171,12 @@ class Recourse:
             return
         judge = judges.find_judges(rpc, case.policy).availability
         assert judge is not None  # noqa: S101  # it said what was delivered
-        transaction = judges.prove_censored(rpc, judge, finding, entry, account)
+        transaction = judges.prove_censored(rpc, judge, finding, entry, account, self.notes)
         self.metrics.add("folkmoot_watch_challenges_total", label("result", "proven"))
         said = f"Round {number} is void: {who} was censored (transaction {transaction})."
         self.log("proven", said, round=number, kind="censored", place=entry, transaction=transaction)
         self.journal.note(number, Checked(anchor, "proven", text, transaction))
+        self.notes.told()
 
     def dispute(self, rpc: Rpc, case: Case, finding: Finding) -> bool:
         """Open a dispute for the voters, if the round's arbiter has a judge for that; whether nothing is left to do."""
@@ -168,11 +191,12 @@ class Recourse:
             try:
                 judge = judges.find_judges(rpc, case.policy).disputes
                 if judge is not None:
-                    opened = judges.dispute(rpc, self.deployment, judge, case, found[0], account)
+                    opened = judges.dispute(rpc, self.deployment, judge, case, found[0], account, self.notes)
             except ChainError as error:
                 self.log("dispute-failed", f"Round {number}: {error.message}", round=number, code=error.code)
                 return False
         self.journal.note(number, replace(self.journal.rounds[number], settled=True))
+        self.notes.told()
         if opened is not None:
             self.metrics.add("folkmoot_watch_challenges_total", label("result", "disputed"))
             text = f"Round {number} waits for a vote now: a dispute was opened in transaction {opened}."
@@ -180,19 +204,19 @@ class Recourse:
         return True
 
     def blame_contributor(self, rpc: Rpc, case: Case, finding: Finding, entry: int) -> None:
-        """Prove the contributor's part in an update that is none, as well."""
+        """Prove the contributor's part in an update that is none, as well; the journal says that it is to be done."""
         account, number = self.account, case.round
         who = case.entries[entry].contributor
         try:
             judge = judges.find_judges(rpc, case.policy).faults
-            if judge is None or account is None:
-                return
-            transaction = judges.prove_false_tree(rpc, judge, finding, entry, account)
-        except (ChainError, ChallengeFailed) as error:
+            if judge is not None and account is not None:
+                transaction = judges.prove_false_tree(rpc, judge, finding, entry, account, self.notes)
+                text = f"{who} lost stake for its update of round {number} (transaction {transaction})."
+                self.log("fault-proven", text, round=number, contributor=who, transaction=transaction)
+        except (ContractRefused, ChallengeFailed) as error:  # somebody was faster
             self.log("fault-failed", f"Round {number}: {error.message}", round=number, code=error.code)
-            return
-        text = f"{who} lost stake for its update of round {number} (transaction {transaction})."
-        self.log("fault-proven", text, round=number, contributor=who, transaction=transaction)
+        self.journal.note(number, replace(self.journal.rounds[number], blame=None))
+        self.notes.told()
 
     def blame_replays(self, rpc: Rpc, record: Record) -> None:
         """Prove that a contributor sent an earlier round's update, in rounds that can still be challenged."""
@@ -213,7 +237,7 @@ class Recourse:
                 text = f"{entry.contributor} sent the update of round {replay.earlier} again in round {replay.round}."
                 self.log("replay", text, round=replay.round, contributor=entry.contributor)
                 if account is not None:
-                    transaction = judges.prove_replay(rpc, judge, record.told, replay, account)
+                    transaction = judges.prove_replay(rpc, judge, record.told, replay, account, self.notes)
                     said = f"{entry.contributor} lost stake for that (transaction {transaction})."
                     self.log("fault-proven", said, round=replay.round, contributor=entry.contributor)
             except (ContractRefused, ChallengeFailed) as error:  # somebody was faster, or it is too late
@@ -222,3 +246,4 @@ class Recourse:
                 self.log("fault-failed", error.message, round=replay.round, code=error.code)
                 continue
             self.journal.faulted(name)
+            self.notes.told()

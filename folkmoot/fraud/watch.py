@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from folkmoot.chain.amounts import format_amount
 from folkmoot.chain.costs import COIN, balance_of
 from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.notes import Notes
 from folkmoot.chain.quorum import Quorum, split_urls
 from folkmoot.chain.rpc import LedgerReader, Phase, Rpc
 from folkmoot.chain.urls import without_secrets
@@ -115,11 +116,15 @@ class Watcher:
             rpc.url: Follower(self.deployment) for rpc in self._rpcs
         }  # a liar's memory is its own
         account, deposits = self.options.account, self.options.deposits
-        self._recourse = Recourse(self.deployment, self.journal, self.log, self.metrics, account, deposits)
+        self._notes = Notes(self.journal.folder / "sent", lambda text: self.log("taken-up", text))
+        self._recourse = Recourse(
+            self.deployment, self.journal, self.log, self.metrics, self._notes, account, deposits
+        )
         own = FolderSource(self.journal.folder)
         self._source = in_turn({"own": own, **self.mirrors}, self._mirror_failed)
         self._shelf: Shelf | None = None
         self._attempts: dict[int, _Attempt] = {}
+        self._blames: dict[int, _Attempt] = {}
         self._findings: dict[int, Finding] = {}  # wrong rounds with all that proofs are made of
         self._unchecked: set[int] = set()
         self._disagreed: dict[str, int] = {}  # contradictions of each endpoint that were told
@@ -129,6 +134,7 @@ class Watcher:
     def close(self) -> None:
         """Close all connections."""
         self._source.close()
+        self._notes.close()
         for rpc in self._rpcs:
             rpc.close()
 
@@ -144,6 +150,7 @@ class Watcher:
         self.metrics.set("folkmoot_watch_block", record.block)
         self.metrics.set("folkmoot_watch_block_timestamp_seconds", record.time)
         self._look_at_purse(rpc)
+        self._blame_contributors(rpc, record)
         self._forget_what_is_over(record)
         self._follow_demands(rpc, record)
         self._recourse.blame_replays(rpc, record)
@@ -236,7 +243,11 @@ class Watcher:
                 who = told.slashed.challenger
                 text = f"Round {number} is void: {who} proved that it was wrong."
                 self.log("void", text, round=number, challenger=who)
-                self.journal.note(number, replace(one, result="proven-by-other"))
+                # Our own proof is news to us if we were killed before it was in the journal.
+                ours = self.options.account is not None and who == self.options.account.address
+                transaction = "0x" + told.slashed.transaction.hex() if ours else ""
+                result = "proven" if ours else "proven-by-other"
+                self.journal.note(number, replace(one, result=result, transaction=transaction))
             elif told.phase in (Phase.FINAL, Phase.CANCELLED):
                 over = "final" if told.phase == Phase.FINAL else "void with its base"
                 text = f"Round {number} was {one.result} and is {over} now: {one.text}"
@@ -364,7 +375,12 @@ class Watcher:
             if not self._worth_it(case, cost):
                 self._later(case, record)
                 return
-            receipt = challenge(rpc.url, cost, proof, account)
+            blamed = proof.place if proof.kind == Kind.UPDATE else None
+            if (
+                blamed is not None
+            ):  # before the round is void: whoever dies in between finds it in the journal
+                self.journal.note(number, replace(self.journal.rounds[number], blame=blamed))
+            receipt = challenge(rpc.url, case, cost, proof, account, self._notes)
         except (ChallengeFailed, ChainError) as error:
             if error.code in ("not-provable", "too-much-gas") and finding.fallback:
                 self._vote_instead(rpc, case, finding, record)
@@ -385,10 +401,32 @@ class Watcher:
         self.log(
             "proven", text, round=number, kind=str(proof.kind), place=proof.place, transaction=transaction
         )
-        one = Checked(case.anchor.hash.hex(), "proven", finding.suspicions[0].text, transaction)
-        self.journal.note(number, one)
-        if proof.kind == Kind.UPDATE:
-            self._recourse.blame_contributor(rpc, case, finding, proof.place)
+        text = finding.suspicions[0].text
+        self.journal.note(number, Checked(case.anchor.hash.hex(), "proven", text, transaction, blame=blamed))
+        self._notes.told()
+        if blamed is not None:
+            self._blame(rpc, case, blamed, record)
+
+    def _blame_contributors(self, rpc: Rpc, record: Record) -> None:
+        """Go on with what is to be proven against contributors of rounds that are void."""
+        for number, one in list(self.journal.rounds.items()):
+            told = record.told.get(number)
+            if one.blame is None or told is None or told.slashed is None or told.case is None:
+                continue
+            if one.anchor == told.case.anchor.hash.hex():
+                self._blame(rpc, told.case, one.blame, record)
+
+    def _blame(self, rpc: Rpc, case: Case, entry: int, record: Record) -> None:
+        attempt = self._blames.setdefault(case.round, _Attempt())
+        if self.clock() < attempt.at:
+            return
+        try:
+            finding = self._findings.get(case.round) or self._examine(rpc, case, record)
+            self._recourse.blame_contributor(rpc, case, finding, entry)
+        except Exception as error:  # a mirror or an endpoint that is away: it is tried again
+            attempt.later(self.clock(), 4 * LONGEST_PAUSE)
+            message = error.message if isinstance(error, FolkmootError) else repr(error)
+            self.log("fault-failed", f"Round {case.round}: {message}", round=case.round)
 
     def _vote_instead(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
         """Take what no judge of the round can see to a vote."""

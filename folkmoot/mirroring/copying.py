@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from folkmoot.errors import ArtifactError, LocalError, ManifestError
+from folkmoot.fault_points import fault_point
+from folkmoot.files import sync_folder
 from folkmoot.genesis import Genesis
 from folkmoot.hashing import sha256_hex
 from folkmoot.manifest import Manifest
@@ -171,12 +173,10 @@ class MirrorFolder(FolderSource):
         """Give a complete, synced file its name."""
         target.parent.mkdir(exist_ok=True)
         part.chmod(0o644)
+        fault_point("mirror.file-placed.before")
         part.replace(target)
-        descriptor = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(target.parent)
+        fault_point("mirror.file-placed.after")
 
 
 class Copier:

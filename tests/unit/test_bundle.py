@@ -45,6 +45,7 @@ EXPECTED = {
     "folkmoot/coordinator_api.py",
     "folkmoot/errors.py",
     "folkmoot/fault_points.py",
+    "folkmoot/files.py",
     "folkmoot/fixed_point.py",
     "folkmoot/flower/__init__.py",
     "folkmoot/flower/contributor.py",

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What somebody is about to send, noted before it is sent, so that nobody does a thing twice without wanting to.
+
+A note says what a transaction is for, its nonce, and the hash of each form in which it was signed. It is on disk before
+the first form leaves this machine, and goes away when the user was told what came of it. Whoever dies in between leaves
+it; the next call for the same purpose then waits for that transaction, or signs another one *with the same nonce*:
+whatever endpoints and pools remember or forget, at most one of them is mined. A note that stays is never in the way of
+another purpose.
+
+Notes hold no key and no secret. Knows no chain: `client.send` does what is said here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO
+
+from folkmoot.errors import LocalError
+from folkmoot.fault_points import fault_point
+from folkmoot.files import sync_folder, write_whole
+
+FORMAT = "folkmoot/sent/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Something that a user wants once. Two calls with equal intents mean the same thing."""
+
+    chain_id: int
+    """EIP-155 id of the chain."""
+    sender: str
+    """Account that signs, checksummed."""
+    contract: str
+    """Contract that is called; empty for a creation."""
+    purpose: str
+    """What for, in words that stay the same when the command is called again."""
+
+    @property
+    def name(self) -> str:
+        """Name of its note's file."""
+        text = json.dumps([FORMAT, self.chain_id, self.sender, self.contract, self.purpose])
+        return hashlib.sha256(text.encode()).hexdigest()[:32] + ".json"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A transaction that was signed for an intent."""
+
+    intent: Intent
+    """What it is for."""
+    nonce: int
+    """Its nonce."""
+    forms: tuple[str, ...]
+    """Hash of each form in which it was signed, 0x-hex, the newest last. At most one is mined."""
+
+
+class Notes:
+    """The notes in a folder of one user. One process at a time sends for an account: the others wait.
+
+    Args:
+        folder: The folder; made when the first note is written.
+        say: Is told, in words for people, when what an interrupted call sent is taken up.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None] = lambda text: None) -> None:
+        self.folder = folder
+        self.say = say
+        self._locks: dict[str, TextIO] = {}
+        self._untold: dict[str, Intent] = {}
+        self._earlier: set[str] = set()
+
+    @classmethod
+    def of_user(cls, say: Callable[[str], None] = lambda text: None) -> Notes:
+        """Return the notes of the user who runs this process."""
+        from platformdirs import user_data_path
+
+        return cls(user_data_path("folkmoot") / "sent", say)
+
+    def find(self, intent: Intent) -> Note | None:
+        """Return the note of an interrupted call with this intent; None if there is none.
+
+        Waits for whoever sends for the same account at the moment.
+
+        Raises:
+            LocalError: ``note-damaged``: it can't be read, so nobody can say what was sent; ``note-unwritable``.
+        """
+        self._hold(intent)
+        path = self.folder / intent.name
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            nonce, forms = document["nonce"], document["forms"]
+            if not isinstance(nonce, int) or not forms or not all(isinstance(form, str) for form in forms):
+                raise ValueError("it names no transaction")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LocalError(
+                f"The note {path} of an interrupted call can't be read: {error}.",
+                remedy=f"See what {intent.sender} sent last ({intent.purpose}), then remove that file.",
+                code="note-damaged",
+            ) from error
+        return Note(intent, nonce, tuple(forms))
+
+    def write(self, note: Note) -> None:
+        """Write down what is about to be sent.
+
+        Raises:
+            LocalError: ``note-unwritable``; then it must not be sent.
+        """
+        document = {
+            "format": FORMAT,
+            **asdict(note.intent),
+            "nonce": note.nonce,
+            "forms": list(note.forms),
+        }
+        self._hold(note.intent)
+        fault_point("sender.note-written.before")
+        try:
+            content = json.dumps(document, indent=1) + "\n"
+            write_whole(self.folder / note.intent.name, content.encode(), mode=0o600)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        fault_point("sender.note-written.after")
+
+    def mined(self, note: Note, transaction: str, *, earlier: bool) -> None:
+        """Take note that it was mined. Its note stays until `told`.
+
+        Args:
+            note: The note.
+            transaction: Hash of the form that was mined, 0x-hex.
+            earlier: Whether an interrupted call had sent it.
+        """
+        self._untold[transaction] = note.intent
+        if earlier:
+            self._earlier.add(transaction)
+
+    def is_earlier(self, transaction: str) -> bool:
+        """Whether a mined transaction (0x-hex) was sent by an interrupted call, so that this one sent nothing."""
+        return transaction in self._earlier
+
+    def forget(self, note: Note) -> None:
+        """Remove a note whose transaction can have no effect any more.
+
+        Raises:
+            LocalError: ``note-unwritable``.
+        """
+        self._remove(note.intent)
+
+    def told(self, *transactions: str) -> None:
+        """Remove the notes of what was mined: its user knows. The next call with the same intent acts anew.
+
+        Args:
+            transactions: Hashes of those that are meant, 0x-hex; all if left out, and others may send then.
+
+        Raises:
+            LocalError: ``note-unwritable``.
+        """
+        for transaction in transactions or list(self._untold):
+            fault_point("sender.note-removed.before")
+            self._remove(self._untold.pop(transaction))
+            fault_point("sender.note-removed.after")
+        if not transactions:
+            self.close()
+
+    def close(self) -> None:
+        """Let others send. What was not told stays noted."""
+        self._untold.clear()
+        for lock in self._locks.values():
+            lock.close()
+        self._locks.clear()
+
+    def _remove(self, intent: Intent) -> None:
+        try:
+            (self.folder / intent.name).unlink(missing_ok=True)
+            sync_folder(self.folder)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _hold(self, intent: Intent) -> None:
+        """Hold the right to send for an account until `close`; the system takes it from whoever dies."""
+        name = f"{intent.chain_id}-{intent.sender.lower()}.lock"
+        if name in self._locks:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = (self.folder / name).open("a")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.say(f"Another command sends for {intent.sender} at the moment: waiting for it.")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._locks[name] = lock
+
+    def _unwritable(self, error: OSError) -> LocalError:
+        return LocalError(
+            f"What is sent can't be noted in {self.folder} beforehand: {error.strerror or error}.",
+            remedy="Check the disk, or set XDG_DATA_HOME to a folder that can be written.",
+            code="note-unwritable",
+        )

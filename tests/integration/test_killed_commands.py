@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that send transactions, killed at every step: called again, they do what was asked once, and say so."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from folkmoot.chain.amounts import UNIT
+from folkmoot.local.anvil import Anvil
+from tests import factories
+from tests.factories import ALLOCATION, STAKE, Federation
+from tests.killed import Mortal
+
+pytestmark = pytest.mark.slow
+
+POINTS = (
+    "sender.note-written.before",
+    "sender.note-written.after",
+    "sender.sent",
+    "sender.mined",
+    "sender.note-removed.before",
+)
+
+
+@pytest.fixture
+def mortal(
+    federation: Federation,
+    deployment_file: Path,
+    keystore: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Mortal:
+    """Ada's commands."""
+    made = Mortal(tmp_path, capsys, monkeypatch)
+    made.set(
+        {
+            "FOLKMOOT_RPC": federation.anvil.url,
+            "FOLKMOOT_DEPLOYMENT": str(deployment_file),
+            "FOLKMOOT_PASSWORD": factories.PASSWORD,
+            "FOLKMOOT_KEYSTORE": str(keystore("ada")),
+        }
+    )
+    return made
+
+
+def sent_by(federation: Federation, name: str = "ada") -> int:
+    """Return how many transactions of an account are on the chain."""
+    return int(federation.chain.w3.eth.get_transaction_count(federation[name].address))
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_stake_that_is_killed_anywhere_is_staked_once(
+    federation: Federation, mortal: Mortal, point: str
+) -> None:
+    before, ada = sent_by(federation), federation["ada"].address
+    mortal.kill(point, "stake", "7")
+    again = mortal.call("stake", "7")
+    assert federation.chain.stake_of(ada) == STAKE + 7 * UNIT
+    assert sent_by(federation) == before + 1
+    assert again["stake"] == str(STAKE + 7 * UNIT)
+    assert again["earlier"] == (point in POINTS[2:]), "it says whether it did it"
+
+    assert mortal.call("stake", "7")["earlier"] is False, "whoever was told and calls again means it"
+    assert federation.chain.stake_of(ada) == STAKE + 14 * UNIT
+    assert sent_by(federation) == before + 2
+    assert list((mortal.home / "data").rglob("*.json")) == []
+
+
+def test_a_command_that_is_killed_after_its_last_word_was_done(
+    federation: Federation, mortal: Mortal
+) -> None:
+    said = mortal.kill("sender.note-removed.after", "stake", "7")
+    assert f'"stake": "{STAKE + 7 * UNIT}"' in said
+    assert list((mortal.home / "data").rglob("*.json")) == []
+
+
+def test_a_stake_that_is_still_on_its_way_is_waited_for(federation: Federation, mortal: Mortal) -> None:
+    before, anvil = sent_by(federation), federation.anvil
+    anvil.call("evm_setAutomine", False)
+    try:
+        mortal.kill("sender.sent", "stake", "7")
+        threading.Timer(1.0, anvil.call, ("evm_mine",)).start()
+        assert mortal.call("stake", "7")["earlier"] is True
+    finally:
+        anvil.call("evm_setAutomine", True)
+    assert federation.chain.stake_of(federation["ada"].address) == STAKE + 7 * UNIT
+    assert sent_by(federation) == before + 1
+
+
+def test_a_stake_that_pays_too_little_now_is_outbid_and_staked_once(mortal: Mortal, tmp_path: Path) -> None:
+    with Anvil() as anvil:  # its fees stay high
+        own = factories.federation(anvil)
+        own.deployment.save(tmp_path / "own.json")
+        mortal.set({"FOLKMOOT_RPC": anvil.url, "FOLKMOOT_DEPLOYMENT": str(tmp_path / "own.json")})
+        before = sent_by(own)
+        anvil.call("evm_setAutomine", False)
+        mortal.kill("sender.sent", "stake", "7")
+        anvil.call("anvil_setNextBlockBaseFeePerGas", hex(10**12))
+        anvil.call("evm_mine")
+        anvil.call("evm_setAutomine", True)
+        assert mortal.call("stake", "7")["earlier"] is False
+        assert own.chain.stake_of(own["ada"].address) == STAKE + 7 * UNIT
+        assert sent_by(own) == before + 1
+        own.chain.close()
+
+
+def test_a_stake_that_was_never_sent_and_lost_its_nonce_is_sent_with_another(
+    federation: Federation, mortal: Mortal
+) -> None:
+    before = sent_by(federation)
+    mortal.kill("sender.note-written.after", "stake", "7")
+    assert mortal.call("delegate", "self")["earlier"] is False, "a note is not in the way of other commands"
+    assert mortal.call("stake", "7")["earlier"] is False
+    assert federation.chain.stake_of(federation["ada"].address) == STAKE + 7 * UNIT
+    assert sent_by(federation) == before + 2
+
+
+def test_two_commands_at_once_both_act(federation: Federation, mortal: Mortal) -> None:
+    before = sent_by(federation)
+    results: list[str] = []
+
+    def other() -> None:
+        results.append(mortal.kill("sender.note-removed.after", "stake", "7"))
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    mortal.call("stake", "7")
+    thread.join()
+    assert federation.chain.stake_of(federation["ada"].address) == STAKE + 14 * UNIT
+    assert sent_by(federation) == before + 2
+    (said,) = results
+    assert '"earlier": false' in said
+
+
+@pytest.mark.parametrize("amount", ["7", "all"])
+def test_stake_that_leaves_leaves_once(federation: Federation, mortal: Mortal, amount: str) -> None:
+    before, ada = sent_by(federation), federation["ada"].address
+    mortal.kill("sender.mined", "unstake", amount)
+    again = mortal.call("unstake", amount)
+    units = STAKE if amount == "all" else 7 * UNIT
+    (leaving,) = federation.chain.unbondings(ada)
+    assert (again["earlier"], again["unbonding"], again["releaseAt"]) == (
+        True,
+        str(units),
+        leaving.release_at,
+    )
+    assert leaving.amount == units
+
+    federation.anvil.advance(factories.GOVERNANCE.unbonding + 1)
+    mortal.kill("sender.mined", "withdraw")
+    assert mortal.call("withdraw")["withdrawn"] == str(units)
+    assert federation.chain.balance_of(ada) == ALLOCATION - STAKE + units
+    assert sent_by(federation) == before + 2
+
+
+def test_each_step_of_a_vote_happens_once(federation: Federation, mortal: Mortal) -> None:
+    before = sent_by(federation)
+    words = ("propose", "--version", "0", "--title", "Release it")
+    mortal.kill("sender.mined", *words)
+    short = mortal.call(*words)["proposal"]["short"]
+    federation.anvil.advance(11)
+
+    mortal.kill("sender.mined", "vote", short, "for", "--reason", "good")
+    cast = mortal.call("vote", short, "for", "--reason", "good")
+    assert (cast["earlier"], cast["weight"]) == (True, str(STAKE))
+    for name in ("ben", "cleo"):
+        chain = federation.chain
+        chain.send(chain.governor.functions.castVote(int(cast["proposal"]["id"]), 1), federation[name])
+    federation.anvil.advance(600)
+
+    for command, state in (("queue", "queued"), ("execute", "executed")):
+        mortal.kill("sender.mined", command, short)
+        done = mortal.call(command, short)
+        assert (done["earlier"], done["proposal"]["state"]) == (True, state)
+        assert mortal.call(command, short, fails=1)["error"]["code"] == "wrong-proposal-state", "told once"
+        federation.anvil.advance(601)
+    assert mortal.call("status")["active"]["version"] == 0
+    assert sent_by(federation) == before + 4
+
+
+def test_a_round_is_cancelled_once(federation: Federation, mortal: Mortal) -> None:
+    chain, before = federation.chain, sent_by(federation)
+    header = b"\1" * 32
+    chain.send(chain.ledger.functions.openRound(1, chain.head().state_root, header), federation.coordinator)
+    federation.anvil.advance(factories.policy().commit_window + 1)
+    mortal.kill("sender.mined", "cancel", "1")
+    assert mortal.call("cancel", "1")["earlier"] is True
+    assert mortal.call("cancel", "1", fails=1)["error"]["code"] == "round-not-open"
+    assert sent_by(federation) == before + 1
+
+
+def test_a_note_that_is_damaged_stops_the_command_and_says_what_to_do(
+    federation: Federation, mortal: Mortal
+) -> None:
+    before = sent_by(federation)
+    mortal.kill("sender.note-written.after", "stake", "7")
+    (note,) = (mortal.home / "data").rglob("*.json")
+    note.write_text("{")
+    error = mortal.call("stake", "7", fails=1)["error"]
+    assert error["code"] == "note-damaged"
+    assert str(note) in error["message"]
+    assert sent_by(federation) == before

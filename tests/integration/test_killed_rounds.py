@@ -1,0 +1,416 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people do about rounds, killed at every step: commands, a watcher, a mirror, a delivery on the chain."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from folkmoot.chain.rpc import Phase
+from folkmoot.coordinator_api import commitment_to_wire
+from folkmoot.flower.contributor import KeptUpdate, keep_update
+from folkmoot.fraud.judges import demands_of, find_judges
+from folkmoot.local.anvil import Anvil
+from folkmoot.manifest import Manifest, Tensor
+from folkmoot.policy import ARBITER
+from tests import factories
+from tests.integration import audit_world
+from tests.integration import fraud_world as lies
+from tests.integration.audit_world import World
+from tests.integration.fraud_world import ANSWER_WINDOW, CHALLENGER, DEPOSIT, TOKENS, judged
+from tests.killed import Mortal
+
+pytestmark = pytest.mark.slow
+
+NAMES = ["ada", "ben", "cleo"]
+WATCHER = factories.account(CHALLENGER)
+HALF = factories.policy().bond // 2
+
+
+@pytest.fixture(scope="module")
+def chain() -> Iterator[Anvil]:
+    with Anvil() as anvil:
+        yield anvil
+
+
+@pytest.fixture(scope="module")
+def origin(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A federation with an honest first round."""
+    world = judged(chain, tmp_path_factory.mktemp("origin") / "artifacts")
+    world.play(NAMES)
+    yield world
+    world.federation.chain.close()
+
+
+@pytest.fixture
+def world(origin: World, chain: Anvil, tmp_path: Path) -> Iterator[World]:
+    """The same, for one test to go on with: files are copies, the chain is put back."""
+    snapshot = chain.snapshot()
+    yield origin.copied(tmp_path / "artifacts")
+    chain.revert(snapshot)
+
+
+@pytest.fixture
+def arbitrated(chain: Anvil, tmp_path: Path) -> Iterator[Callable[[], World]]:
+    """Make a federation whose policy names the deployment's own arbiter; the chain is put back."""
+    snapshot, made = chain.snapshot(), []
+
+    def make() -> World:
+        policy = factories.policy(momentum=922, verifier=ARBITER)
+        made.append(World.create(chain, tmp_path / "artifacts", policy))
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.federation.chain.close()
+    chain.revert(snapshot)
+
+
+@pytest.fixture
+def mortal(
+    world: World,
+    keystore: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Mortal:
+    """Commands of somebody who watches and has tokens for deposits."""
+    made = Mortal(tmp_path, capsys, monkeypatch)
+    settle_in(made, world, keystore(CHALLENGER))
+    return made
+
+
+def settle_in(mortal: Mortal, world: World, key: Path) -> None:
+    world.federation.deployment.save(mortal.home / "deployment.json")
+    mortal.set(
+        {
+            "FOLKMOOT_RPC": world.federation.anvil.url,
+            "FOLKMOOT_DEPLOYMENT": str(mortal.home / "deployment.json"),
+            "FOLKMOOT_PASSWORD": factories.PASSWORD,
+            "FOLKMOOT_KEYSTORE": str(key),
+        }
+    )
+
+
+def sent_by(world: World, who: Any = WATCHER) -> int:
+    return int(world.federation.chain.w3.eth.get_transaction_count(who.address))
+
+
+def won(world: World) -> int:
+    return world.federation.chain.balance_of(WATCHER.address) - TOKENS
+
+
+def judge_of(world: World) -> str:
+    judge = find_judges(world.federation.anvil.rpc, world.policies[0]).availability
+    assert judge is not None
+    return judge
+
+
+def demands(world: World, number: int) -> list[int]:
+    return demands_of(world.federation.anvil.rpc, judge_of(world), number, WATCHER.address, 0)
+
+
+@pytest.mark.parametrize("point", ["sender.mined", "sender.note-written.after:2", "sender.mined:2"])
+def test_a_round_is_made_final_and_settled_once(world: World, mortal: Mortal, point: str) -> None:
+    before, chain = sent_by(world), world.federation.chain
+    world.advance(factories.policy().challenge_window)
+    mortal.kill(point, "finalize", "1")
+    done = mortal.call("finalize", "1")
+    assert done["finalized"]["earlier"] is True
+    assert done["settled"]["earlier"] is (point == "sender.mined:2")
+    assert chain.round(1).settled
+    assert sent_by(world) == before + 2
+    assert mortal.call("finalize", "1", fails=1)["error"]["code"] == "round-settled"
+
+    ada, credited = factories.account("ada").address, chain.claimable(factories.account("ada").address)
+    tokens = chain.balance_of(ada)
+    mortal.kill("sender.mined", "claim", ada)
+    assert mortal.call("claim", ada)["claimed"] == str(credited)
+    assert chain.balance_of(ada) == tokens + credited > tokens
+
+
+DEMAND = ("demand", "ask", "1", "--what", "update", "--entry", "0", "--yes")
+
+
+@pytest.mark.parametrize("point", ["sender.sent", "sender.note-written.after", "sender.mined:2"])
+def test_data_is_demanded_once_and_claimed_once(
+    arbitrated: Callable[[], World],
+    keystore: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    point: str,
+) -> None:
+    world, ada = arbitrated(), factories.account("ada")
+    chain, number = world.federation.chain, world.play(NAMES, lies.lie_withheld)
+    mortal = Mortal(tmp_path, capsys, monkeypatch)
+    settle_in(mortal, world, keystore("ada"))
+    before, tokens = sent_by(world, ada), chain.balance_of(ada.address)
+    deposit = factories.GOVERNANCE.demand_deposit
+    words = (*DEMAND, "--artifacts", str(world.folder.path))
+
+    def made() -> list[int]:
+        judge = world.federation.deployment.data_availability
+        return demands_of(world.federation.anvil.rpc, judge, number, ada.address, 0)
+
+    mortal.kill(point, *words)
+    first = mortal.call(*words)
+    assert made() == [first["demand"]]
+    assert chain.balance_of(ada.address) == tokens - deposit
+    assert sent_by(world, ada) == before + 2, "the token's allowance, and the demand"
+    assert 0 <= first["leaf"] < audit_world.MANIFEST.leaves
+
+    second = mortal.call(*words)
+    assert made() == [first["demand"], second["demand"]], "whoever was told and calls again means it"
+
+    world.advance(first["answerBy"] - chain.timestamp())
+    mortal.kill("sender.mined", "demand", "claim", str(first["demand"]))
+    claimed = mortal.call("demand", "claim", str(first["demand"]))
+    assert (claimed["round"], claimed["convicted"]) == (number, True)
+    mortal.kill("sender.mined", "demand", "claim", str(second["demand"]))
+    assert mortal.call("demand", "claim", str(second["demand"]))["convicted"] is False, "the round is over"
+    assert chain.balance_of(ada.address) == tokens + HALF
+    again = mortal.call("demand", "claim", str(first["demand"]), fails=1)
+    assert again["error"]["code"] == "demand-closed", "told once"
+
+
+@pytest.mark.parametrize("point", ["sender.note-written.after", "sender.mined"])
+def test_a_lie_is_proven_once(world: World, mortal: Mortal, point: str) -> None:
+    before, number = sent_by(world), world.play(NAMES, lies.lie_aggregate)
+    words = ("challenge", str(number), "--artifacts", str(world.folder.path), "--yes")
+    mortal.kill(point, *words)
+    transaction = mortal.call(*words)["transaction"]
+    assert world.federation.chain.round(number).phase is Phase.SLASHED
+    assert (won(world), sent_by(world)) == (HALF, before + 1)
+    assert world.federation.anvil.call("eth_getTransactionReceipt", transaction)["status"] == "0x1"
+    assert mortal.call(*words, fails=1)["error"]["code"] == "already-void"
+
+
+# A watcher
+
+
+def watch(world: World, *more: str) -> list[str]:
+    return ["watch", "--once", "--artifacts", str(world.folder.path), *more]
+
+
+def look(mortal: Mortal, world: World, *more: str) -> int:
+    """Let a watcher look once; return its exit status."""
+    from folkmoot.cli.main import run
+
+    status = run([*watch(world, *more), "--keystore", str(mortal.home / "keys" / f"{CHALLENGER}.json")])
+    mortal.told = mortal.capsys.readouterr().out
+    return status
+
+
+def journal(mortal: Mortal) -> dict[str, Any]:
+    (path,) = (mortal.home / "data").rglob("watch.json")
+    rounds: dict[str, Any] = json.loads(path.read_text())["rounds"]
+    return rounds
+
+
+PROOF_POINTS = (
+    *(f"watcher.journal-written.{when}:{times}" for when in ("before", "after") for times in (1, 2, 3, 4)),
+    "watcher.state-kept.before",
+    "watcher.state-kept.after",
+    "sender.note-written.before",
+    "sender.note-written.after",
+    "sender.sent",
+    "sender.mined",
+    "sender.note-removed.before",
+    "sender.note-removed.after",
+)
+
+
+@pytest.mark.parametrize("point", PROOF_POINTS)
+def test_a_watcher_that_is_killed_anywhere_proves_a_lie_once(
+    world: World, mortal: Mortal, point: str
+) -> None:
+    before, number = sent_by(world), world.play(NAMES, lies.lie_momentum)
+    mortal.kill(point, *watch(world))
+    look(mortal, world)
+    assert world.federation.chain.round(number).phase is Phase.SLASHED
+    assert (won(world), sent_by(world)) == (HALF, before + 1)
+    found = journal(mortal)
+    assert (found["1"]["result"], found[str(number)]["result"]) == ("right", "proven"), mortal.told
+    assert found[str(number)]["transaction"]
+    assert look(mortal, world) == 0
+    assert sent_by(world) == before + 1
+
+
+DEMAND_POINTS = (
+    "watcher.journal-written.before:4",
+    "watcher.journal-written.after:4",
+    "sender.note-written.before",
+    "sender.note-written.after",
+    "sender.sent",
+    "sender.mined",
+    "sender.note-removed.before",
+)
+
+
+@pytest.mark.parametrize("point", DEMAND_POINTS)
+def test_a_watcher_that_is_killed_anywhere_demands_once_and_takes_its_deposit_back(
+    world: World, mortal: Mortal, point: str
+) -> None:
+    number = world.play(NAMES, lies.lie_withheld)
+    world.send("token", "approve", judge_of(world), TOKENS, by=WATCHER)
+    before = sent_by(world)
+    world.advance(factories.policy().challenge_window // 4)
+    mortal.kill(point, *watch(world))
+    look(mortal, world)
+    assert (len(demands(world, number)), won(world)) == (1, -DEPOSIT), mortal.told
+    assert journal(mortal)[str(number)]["demands"] == demands(world, number)
+    assert sent_by(world) == before + 1
+
+    world.advance(ANSWER_WINDOW)
+    mortal.kill("sender.mined", *watch(world))
+    look(mortal, world)
+    assert world.federation.chain.round(number).phase is Phase.SLASHED
+    assert (won(world), sent_by(world)) == (HALF, before + 2)
+    assert journal(mortal)[str(number)]["demands"] == []
+
+
+def test_a_demand_that_is_still_on_its_way_is_not_made_again(
+    world: World, mortal: Mortal, chain: Anvil
+) -> None:
+    number = world.play(NAMES, lies.lie_withheld)
+    world.send("token", "approve", judge_of(world), TOKENS, by=WATCHER)
+    before = sent_by(world)
+    world.advance(factories.policy().challenge_window // 4)
+    chain.call("evm_setAutomine", False)
+    try:
+        mortal.kill("sender.sent", *watch(world))
+        threading.Timer(1.0, chain.call, ("evm_mine",)).start()
+        look(mortal, world)
+    finally:
+        chain.call("evm_setAutomine", True)
+    assert (len(demands(world, number)), sent_by(world)) == (1, before + 1)
+    assert "waiting for it" in mortal.told
+
+
+def test_a_watcher_that_lost_its_memory_finds_its_demand_on_the_chain(world: World, mortal: Mortal) -> None:
+    number = world.play(NAMES, lies.lie_withheld)
+    world.advance(factories.policy().challenge_window // 4)
+    look(mortal, world)
+    look(mortal, world, "--state", str(mortal.home / "another"))
+    assert len(demands(world, number)) == 1
+    assert "are on the chain already" in mortal.told
+    world.advance(ANSWER_WINDOW)
+    assert look(mortal, world, "--state", str(mortal.home / "another")) == 3
+    assert won(world) == HALF
+
+
+@pytest.mark.parametrize(
+    "point", ["sender.mined", "watcher.journal-written.after:5", "sender.sent:2", "sender.mined:2"]
+)
+def test_the_contributor_of_an_update_that_is_none_is_blamed_once(
+    world: World, mortal: Mortal, point: str
+) -> None:
+    before, number = sent_by(world), lies.play_false_norm(world, NAMES)
+    mortal.kill(point, *watch(world))
+    look(mortal, world)
+    assert world.federation.chain.round(number).phase is Phase.SLASHED
+    assert won(world) == HALF + factories.policy().min_stake // 2, mortal.told
+    assert sent_by(world) == before + 2
+    assert journal(mortal)[str(number)]["blame"] is None
+
+
+def test_an_answer_is_kept_whole(world: World, mortal: Mortal) -> None:
+    kept: dict[str, bytes] = {}
+
+    def hide(world: World, outcome: Any) -> Any:
+        anchor = lies.lie_aggregate(world, outcome)
+        pointer = world.folder.path / "by-keccak" / anchor.artifacts_hash.hex()
+        kept["artifacts"] = world.folder.place(pointer.read_text()).read_bytes()
+        pointer.unlink()
+        return anchor
+
+    number = world.play(NAMES, hide)
+    world.advance(factories.policy().challenge_window // 4)
+    look(mortal, world)
+    (demand,) = demands(world, number)
+    chain = world.federation.chain
+    answer = chain.w3.eth.contract(judge_of(world), abi=chain.data_availability.abi).functions.answerFile
+    chain.send(answer(demand, kept["artifacts"]), world.federation.coordinator)
+    for point in ("watcher.answer-kept.before", "watcher.answer-kept.after", "watcher.answer-kept.before:2"):
+        mortal.kill(point, *watch(world))
+    assert look(mortal, world) == 3
+    assert chain.round(number).phase is Phase.SLASHED
+
+
+# A mirror
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("times", [1, 2, 5, 9])
+def test_a_mirror_that_is_killed_anywhere_is_completed(
+    world: World, mortal: Mortal, when: str, times: int
+) -> None:
+    words = ("mirror", "--from", str(world.folder.path), "--to", str(mortal.home / "mirror"))
+    mortal.kill(f"mirror.file-placed.{when}:{times}", *words, "--follow")
+    done = mortal.call(*words)
+    assert done["missing"] == []
+    assert done["rounds"] == 1
+    mirror = mortal.home / "mirror"
+    files = [path for path in mirror.glob("??/*") if path.is_file()]
+    assert done["fetched"] + done["kept"] >= len(files) > times // 2
+    assert all(hashlib.sha256(path.read_bytes()).hexdigest() == path.name for path in files)
+    assert [path.name for path in (mirror / "incoming").iterdir()] == ["lock"]
+    assert mortal.call(*words)["fetched"] == 0
+
+
+# A delivery on the chain
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("point", ["sender.mined", "sender.sent:3", "sender.note-removed.before:2"])
+def test_a_delivery_goes_on_with_the_parts_that_are_missing(
+    arbitrated: Callable[[], World],
+    keystore: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    point: str,
+) -> None:
+    """In a model of 150 leaves: an update has three parts."""
+    manifest = Manifest("small", (Tensor("a", (70, 256)), Tensor("b", (70, 256)), Tensor("c", (10, 256))))
+    monkeypatch.setattr(audit_world, "MANIFEST", manifest)
+    world = arbitrated()
+    number, ada = world.open(), factories.account("ada")
+    commitment, data = world.train(number, "ada")
+    header = world.rounds[number].header
+    wire = commitment_to_wire(commitment, commitment.sign(ada, world.domain))
+    keep_update(tmp_path, number, KeptUpdate(header.hash.hex(), wire, data))
+    handler = functools.partial(Quiet, directory=str(world.folder.path))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    mortal = Mortal(tmp_path, capsys, monkeypatch)
+    settle_in(mortal, world, keystore("ada"))
+    before = sent_by(world, ada)
+    words = ("submit", str(number), "--on-chain", "--home", str(tmp_path), "--coordinator")
+    words = (*words, f"http://127.0.0.1:{server.server_port}")
+    try:
+        mortal.kill(point, *words)
+        done = mortal.call(*words)
+        again = mortal.call(*words)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert sent_by(world, ada) == before + 4, "the commitment and three parts"
+    assert (done["parts"], again["parts"], again["partsSent"]) == (3, 3, 0)
+    functions = world.federation.chain.data_availability.functions
+    delivery = functions.deliveries(number, ada.address, commitment.update_root)
+    assert tuple(world.federation.chain.read(delivery)[:2]) == (3, 0)
