@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A PostgreSQL server of a test's own, which can be stopped and started again."""
+"""A PostgreSQL server of a test's own, which can be stopped and started again, and databases in it."""
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import pytest
+from sqlalchemy import make_url
 
 
 class Server:
@@ -42,3 +45,18 @@ def postgres() -> Iterator[Server]:
             yield Server(server)
         finally:
             server.cleanup()
+
+
+@contextmanager
+def databases() -> Iterator[Iterator[str]]:
+    """Run a server; yield the URLs of databases that are made when they are asked for, one after the other."""
+    with postgres() as server:
+        yield _make_databases(server.url)
+
+
+def _make_databases(url: str) -> Iterator[str]:
+    for number in itertools.count(1):
+        name = f"world_{number}"
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        yield make_url(url).set(database=name).render_as_string(hide_password=False)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make chaos`: kill the coordinator, and see that nothing comes of it.
 
-First a run without faults says how the story ends. Then the coordinator dies at fault points (with `--points`), then at
-random times while the chain reorganises and its endpoint fails; the story must end the same each time, and the audit be
-clean. Prints a line a fault. Ends with 1, and says the seed, at the first promise that is broken.
+For each story a run without harm says how it ends. Then the coordinator dies at every one of its fault points, over as
+many worlds as that takes; then at random times, while the chain reorganises and its endpoint fails. Each story must end
+the same each time, and the audit be clean. All of it on SQLite, and all of it on PostgreSQL. Prints a line a fault.
+Ends with 1, and says the seed, at the first promise that is broken, and if a fault point is in no story.
 """
 
 from __future__ import annotations
@@ -14,14 +15,23 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 
 from folkmoot.fault_points import POINTS
 from tests.chaos.supervisor import Fault, Plan
-from tests.chaos.world import WHOLE_STORY, Result, play
+from tests.chaos.world import STORIES, Result, play
+from tests.postgres import databases
 
+EVERY_POINT = [point for point in POINTS if point.startswith("coordinator.")]
+"""Those of other processes are met elsewhere: `KILLED_BY` in tests/unit/folkmoot/test_fault_points.py."""
 RANDOM_KILLS, RANDOM_REORGS, RANDOM_OUTAGES = 25, 5, 3
 """At most so many in one world."""
+POINT_PASSES = 2
+"""Times that all stories are played to come to a fault point."""
 
 
 def say(line: str) -> None:
@@ -29,79 +39,157 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
+@dataclass
+class Campaign:
+    """All worlds on one kind of database.
+
+    Args:
+        folder: An empty folder.
+        seed: What decides about the harm.
+        urls: A database for each world.
+    """
+
+    folder: Path
+    seed: int
+    urls: Iterator[str]
+    faults: list[Fault] = field(default_factory=list)
+    _number: int = 0
+    _without: dict[str, Result] = field(default_factory=dict)
+
+    def points(self, points: list[str]) -> None:
+        """Kill at each of these fault points.
+
+        Raises:
+            SystemExit: A promise was broken, or a point was not met.
+        """
+        left = tuple(points)
+        for story in [*STORIES] * POINT_PASSES:
+            if left:
+                left = self._world(story, Plan(points=left)).left.points
+        if left:
+            say(f"BROKEN: {len(left)} fault points are in no story: {', '.join(left)}; seed {self.seed}")
+            raise SystemExit(1)
+
+    def random(self, left: Plan) -> None:
+        """Do so much harm, over as many worlds as that takes.
+
+        Raises:
+            SystemExit: A promise was broken.
+        """
+        for story in cycle(STORIES):
+            if not (left.kills or left.reorgs or left.outages):
+                break
+            plan = Plan(
+                kills=min(left.kills, RANDOM_KILLS),
+                reorgs=min(left.reorgs, RANDOM_REORGS),
+                outages=min(left.outages, RANDOM_OUTAGES),
+                long_outages=min(left.long_outages, 1),
+            )
+            over = self._world(story, plan).left
+            left = Plan(
+                kills=left.kills - plan.kills + over.kills,
+                reorgs=left.reorgs - plan.reorgs + over.reorgs,
+                outages=left.outages - plan.outages + over.outages,
+                long_outages=left.long_outages - plan.long_outages + over.long_outages,
+            )
+
+    def _world(self, story: str, plan: Plan) -> Result:
+        if story not in self._without:
+            self._without[story] = self._play(story, Plan(), None)
+            for number, facts in self._without[story].rounds.items():
+                say(f"  round {number} {facts.phase.lower()}, state root {facts.state_root[:16] or '-'}")
+        return self._play(story, plan, self._without[story])
+
+    def _play(self, story: str, plan: Plan, without: Result | None) -> Result:
+        self._number += 1
+        harm = ", ".join(_harm(plan)) or "nothing"
+        say(f"\nworld {self._number}, story {story!r}; to come: {harm}")
+        home = self.folder / str(self._number)
+        home.mkdir()
+        found = play(
+            home,
+            STORIES[story],
+            plan,
+            f"{self.seed}/{self._number}",
+            database_url=next(self.urls),
+            reference=without.rounds if without else None,
+            say=say,
+        )
+        say(f"world {self._number} took {found.seconds:.0f} s")
+        self.faults.extend(found.faults)
+        if found.wrong:
+            say((home / "home" / "log").read_text(errors="replace")[-4000:])
+            for line in found.wrong:
+                say(f"BROKEN: {line}")
+            say(f"seed {self.seed}, world {self._number}")
+            raise SystemExit(1)
+        return found
+
+
 def main() -> int:
     """Run it; return the exit status."""
     arguments = _parse()
-    began = time.monotonic()
-    faults: list[Fault] = []
-    every = [point for point in POINTS if point.startswith("coordinator.")]
-    points = random.Random(arguments.seed).sample(every, min(arguments.points, len(every)))
-    kills, reorgs, outages = arguments.kills, arguments.reorgs, arguments.outages
-    with tempfile.TemporaryDirectory(prefix="folkmoot-chaos-") as folder:
-        number = 0
-
-        def world(name: str, plan: Plan, reference: Result | None = None) -> Result:
-            nonlocal number
-            number += 1
-            print(f"\nworld {number}: {name}", flush=True)
-            home = Path(folder, str(number))
-            home.mkdir()
-            rounds = reference.rounds if reference else None
-            found = play(home, WHOLE_STORY, plan, f"{arguments.seed}/{number}", reference=rounds, say=say)
-            print(f"world {number} took {found.seconds:.0f} s", flush=True)
-            faults.extend(found.faults)
-            if found.wrong:
-                print((home / "home" / "log").read_text(errors="replace")[-4000:])
-                for line in found.wrong:
-                    print(f"BROKEN: {line}")
-                print(f"seed {arguments.seed}, world {number}", flush=True)
-                raise SystemExit(1)
-            return found
-
-        reference = world("without faults", Plan())
-        for number_, facts in reference.rounds.items():
-            print(f"  round {number_} {facts.phase.lower()}, state root {facts.state_root[:16] or '-'}")
-        if points:
-            left = world("fault points", Plan(points=tuple(points)), reference).left
-            print(
-                f"{len(left.points)} of {len(points)} fault points are not in this story: {', '.join(left.points)}"
-            )
-        while kills or reorgs or outages:
-            plan = Plan(
-                kills=min(kills, RANDOM_KILLS), reorgs=min(reorgs, RANDOM_REORGS), outages=min(outages, RANDOM_OUTAGES)
-            )  # fmt: skip
-            left = world("random kills, reorgs, outages", plan, reference).left
-            kills -= plan.kills - left.kills
-            reorgs -= plan.reorgs - left.reorgs
-            outages -= plan.outages - left.outages
-    _summary(faults, arguments.seed, time.monotonic() - began)
+    points = EVERY_POINT
+    if arguments.points is not None:
+        points = random.Random(arguments.seed).sample(points, min(arguments.points, len(points)))
+    harm = Plan((), arguments.kills, arguments.reorgs, arguments.outages, arguments.long_outages)
+    for name in ("sqlite", "postgresql") if arguments.database == "both" else (arguments.database,):
+        began = time.monotonic()
+        say(f"On {name}, seed {arguments.seed}.")
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="folkmoot-chaos-")))
+            urls = stack.enter_context(databases() if name == "postgresql" else _files())
+            campaign = Campaign(folder, arguments.seed, urls)
+            campaign.points(points)
+            campaign.random(harm)
+        _summary(name, campaign.faults, arguments.seed, time.monotonic() - began)
     return 0
 
 
-def _summary(faults: list[Fault], seed: int, seconds: float) -> None:
+@contextmanager
+def _files() -> Iterator[Iterator[str]]:
+    """SQLite: a file in each coordinator's folder, which is the default."""
+    yield cycle([""])
+
+
+def _harm(plan: Plan) -> Iterator[str]:
+    for count, name in (
+        (len(plan.points), "fault points"),
+        (plan.kills, "kills"),
+        (plan.reorgs, "reorgs"),
+        (plan.outages, "outages"),
+    ):
+        if count:
+            yield f"{count} {name}"
+
+
+def _summary(database: str, faults: list[Fault], seed: int, seconds: float) -> None:
     counts = {
         kind: sum(fault.kind == kind for fault in faults) for kind in ("point", "kill", "reorg", "outage")
     }
-    print(
-        f"\n{counts['point']} kills at fault points, {counts['kill']} at random times, {counts['reorg']} reorgs, "
-        f"{counts['outage']} outages in {seconds:.0f} s, seed {seed}; every promise was kept."
+    say(
+        f"\n{database}: {counts['point']} kills at fault points, {counts['kill']} at random times, "
+        f"{counts['reorg']} reorgs, {counts['outage']} outages in {seconds:.0f} s, seed {seed}; "
+        "every promise was kept."
     )
     for name, kinds in (("a kill", ("point", "kill")), ("the beginning of an outage", ("outage",))):
         times = sorted(f.on_after for f in faults if f.kind in kinds and f.on_after is not None)
         if times:
-            print(
-                f"On again after {name}: median {statistics.median(times):.1f} s, at most {times[-1]:.1f} s."
-            )
+            say(f"On again after {name}: median {statistics.median(times):.1f} s, at most {times[-1]:.1f} s.")
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make chaos ARGS=...", description=__doc__.split("\n\n")[0])
     parser.add_argument("--seed", type=int, default=1, help="what decides about the harm (1)")
+    parser.add_argument("--database", choices=("both", "sqlite", "postgresql"), default="both", help="(both)")
+    parser.add_argument(
+        "--points", type=int, help="kill at so many fault points, chosen by the seed (all of them)"
+    )
     parser.add_argument("--kills", type=int, default=100, help="kills at random times (100)")
     parser.add_argument("--reorgs", type=int, default=20, help="reorgs (20)")
     parser.add_argument("--outages", type=int, default=10, help="outages of the RPC endpoint (10)")
     parser.add_argument(
-        "--points", type=int, default=0, help="kills at so many fault points, chosen by the seed (0)"
+        "--long-outages", type=int, default=2, help="how many of the outages last a whole minute (2)"
     )
     return parser.parse_args()
 

@@ -125,7 +125,10 @@ def violations_in_database(
             if count > 1:
                 yield f"the event {key} was told {count} times"
         for number, facts in rounds.items():
-            wanted = {"FINAL": ("round-anchored", "round-finalized", "rewards-settled")}
+            wanted = {
+                "FINAL": ("round-anchored", "round-finalized", "rewards-settled"),
+                "SLASHED": ("round-anchored", "round-slashed"),
+            }
             for kind in ("round-opened", *wanted.get(facts.phase, ("round-cancelled",))):
                 if told[kind, number, ""] != 1:
                     yield f"round {number}: the event {kind} was told {told[kind, number, '']} times"
@@ -150,7 +153,7 @@ def _told(log: list[LogEntry]) -> Iterator[tuple[str, int, str]]:
     for entry in log:
         if entry.type in ("update-received", "round-opened", "round-anchored", "round-finalized"):
             yield entry.type, entry.data["round"], entry.data.get("contributor", "")
-        elif entry.type in ("rewards-settled", "round-cancelled"):
+        elif entry.type in ("rewards-settled", "round-cancelled", "round-slashed"):
             yield entry.type, entry.data["round"], ""
 
 

@@ -49,6 +49,8 @@ class Miner:
 
     def __init__(self, anvil: Anvil) -> None:
         self.anvil = anvil
+        self.base_fee: int | None = None
+        """Wei for a unit of gas in every block, if it is not left to the chain."""
         self._leapt_to = 0
         self._calm = False
         self._lock = threading.RLock()
@@ -113,6 +115,29 @@ class Miner:
         finally:
             self._lock.release()
 
+    def mine(self) -> int:
+        """Make a block now; return its number."""
+        with self._lock:
+            number, now = self.latest()
+            self._mine(now)
+        return number + 1
+
+    def take_back(self, block: int, *, clock: bool = False) -> None:
+        """Replace a block and all above it by empty ones, as the story wants it.
+
+        Args:
+            block: Number of the block.
+            clock: Whether the time goes back, too, to just after the block before it.
+        """
+        with self._lock:
+            newest = self.latest()[0]
+            before = int(self.anvil.call("eth_getBlockByNumber", hex(block - 1), False)["timestamp"], 16)
+            self.anvil.call("anvil_reorg", newest - block + 1, [])
+            if clock:
+                self._leapt_to = before
+            elif self.latest()[1] < self._leapt_to:
+                self._mine(self._leapt_to)
+
     def newest(self, count: int) -> list[dict[str, Any]]:
         """Transactions of the newest blocks."""
         number = self.latest()[0]
@@ -129,6 +154,8 @@ class Miner:
                 self._mine(now + (number % BLOCKS_PER_SECOND == 0))
 
     def _mine(self, timestamp: int) -> None:
+        if self.base_fee is not None:
+            self.anvil.call("anvil_setNextBlockBaseFeePerGas", hex(self.base_fee))
         self.anvil.call("evm_setNextBlockTimestamp", timestamp)
         self.anvil.call("evm_mine")
 
@@ -151,8 +178,6 @@ class Line:
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.outage: str | None = None
         """Which one is on."""
-        self.last_outage = float("-inf")
-        """Monotonic time at which the last one was on."""
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, name="line", daemon=True).start()
@@ -164,13 +189,13 @@ class Line:
 
     def fail(self, outage: str) -> None:
         """Begin an outage."""
-        self.outage, self.last_outage = outage, time.monotonic()
+        self.outage = outage
         if outage != "hang":
             self._drop()
 
     def mend(self) -> None:
         """End it; connections that hung are closed."""
-        self.outage, self.last_outage = None, time.monotonic()
+        self.outage = None
         self._drop()
 
     def _drop(self) -> None:

@@ -22,6 +22,7 @@ from web3.contract.contract import ContractFunction
 from web3.exceptions import TransactionNotFound, Web3Exception
 
 from folkmoot.canary import CanaryReport, sign_canary, sign_release
+from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.rpc import Phase
 from folkmoot.commitment import Domain
 from folkmoot.coordinator_api import CoordinatorApi
@@ -29,8 +30,9 @@ from folkmoot.errors import CoordinatorError, FolkmootError, UpdateRefused
 from folkmoot.evaluation import Measurement, measure
 from folkmoot.fraud.availability import What, delivery_calls, demand_call
 from folkmoot.fraud.record import Follower
+from server.chain.fees import REPLACE_SECONDS
 from server.db.engine import Database
-from server.db.models import LogEntry, Round, Transaction
+from server.db.models import LogEntry, Round, Transaction, Update
 from server.rounds.steps import ENDED, Step
 from tests import factories
 from tests.chaos.local_chain import Miner
@@ -40,6 +42,12 @@ from tests.integration.coordinator_world import MANIFEST, Signed, open_round, tr
 PATIENCE = 240.0
 """Seconds on the wall that one thing may take on a slow machine."""
 EVALUATOR = "newcomer"
+NO_OUTCOME = ("alone", "fallen", "silent")
+"""Rounds that are cancelled."""
+LEFT_BEHIND = 199 * UNIT
+"""What a coordinator keeps at stake that goes below its bond."""
+DEAR = 20 * 10**9
+"""A base fee, in wei, that no offer of a quiet time pays."""
 
 _T = TypeVar("_T")
 
@@ -82,9 +90,20 @@ class Wallet:
             problem = "it reverted"
         raise Stuck(f"{function.fn_name} of {account.address} came to nothing: {problem}")
 
-    def post(self, function: ContractFunction, account: LocalAccount, *, nonce: int, gwei: int) -> None:
-        """Put a call into the pool in the place of another one."""
-        self._w3.eth.send_raw_transaction(self._sign(function, account, gwei, nonce)[1])
+    def post(
+        self, function: ContractFunction, account: LocalAccount, *, nonce: int | None = None, gwei: int
+    ) -> str:
+        """Put a call into the pool, in the place of another one that has its nonce; return its hash.
+
+        Args:
+            function: The call.
+            account: Who sends it.
+            nonce: By default the first that no block has.
+            gwei: What is offered beyond the base fee.
+        """
+        if nonce is None:
+            nonce = self._w3.eth.get_transaction_count(account.address)
+        return self._w3.eth.send_raw_transaction(self._sign(function, account, gwei, nonce)[1]).to_0x_hex()
 
     def _sign(
         self, function: ContractFunction, account: LocalAccount, gwei: int, nonce: int | None = None
@@ -165,8 +184,11 @@ class People:
     # The story.
 
     def run(self, kinds: tuple[str, ...]) -> None:
-        """Start a run and play its rounds to their ends."""
-        completed = sum(kind not in ("alone", "fallen") for kind in kinds)
+        """Start a run and play its rounds to their ends; or play a run that is no such thing."""
+        if other := getattr(self, f"_run_{kinds[0]}", None):
+            other()
+            return
+        completed = sum(kind not in NO_OUTCOME for kind in kinds)
         self.start_run(completed)
         for kind in kinds:
             self._number += 1
@@ -177,15 +199,15 @@ class People:
     def start_run(self, rounds: int) -> None:
         """Start a run, again until the coordinator has it."""
 
-        def start() -> bool:
-            try:
-                self.api.start_run(rounds, 3, self.world.coordinator, self.domain)
-            except CoordinatorError as error:
-                if error.code != "run-in-progress":
-                    raise
-            return True
+        self.wait(lambda: self._asked(rounds), "a run")
 
-        self.wait(start, "a run")
+    def _asked(self, rounds: int) -> bool:
+        try:
+            self.api.start_run(rounds, 3, self.world.coordinator, self.domain)
+        except CoordinatorError as error:
+            if error.code != "run-in-progress":
+                raise
+        return True
 
     def _play_plain(self, number: int) -> None:
         self._contribute(number, ("ada", "ben", "cleo"), own=("dora",))
@@ -259,6 +281,183 @@ class People:
             self.wallet.post(function, outsider, nonce=nonce, gwei=50)
         self.wait(lambda: self._past(number, Step.SETTLING), "the final word", self._to_challenge_deadlines)
 
+    # Stakes.
+
+    def _run_penniless(self) -> None:
+        """The stake goes below the bond between the wish for a run and the plan of its round: the run fails."""
+        self._run_without_bond("coordinator.run-started.after")
+
+    def _run_unopened(self) -> None:
+        """The stake goes between the plan of a round and its opening: the chain refuses that, and the run fails."""
+        self._run_without_bond("coordinator.round-planned.after")
+
+    def _run_without_bond(self, point: str) -> None:
+        def start() -> None:
+            self.wait(lambda: self.supervisor.held or self._asked(1), "a run")
+
+        with self.supervisor.down(at=point, bring=start):
+            self._unbond("coordinator", factories.BOND - LEFT_BEHIND)
+        self.wait(self._run_failed, "the failure of the run")
+        self._stake_for("coordinator", factories.BOND - LEFT_BEHIND)
+
+    def _play_leaving(self, number: int) -> None:
+        """A contributor takes its stake away when its update was accepted: the chain refuses the whole batch."""
+        made = self._train(number, ("ada", "ben", "cleo"))
+        self._submit(number, {name: made[name] for name in ("ada", "ben")})
+        self._unbond("ada", factories.STAKE)
+        self._submit(number, {"cleo": made["cleo"]})
+        ada = self.world["ada"].address
+        self.wait(lambda: self._dropped(number, ada), "that the update without a stake is dropped")
+        del self.accepted[number, ada]
+        self._close(number, 2)
+        self._anchored(number)
+        self._stake_for("ada", factories.STAKE)
+
+    def _play_poor(self, number: int) -> None:
+        """The coordinator's stake goes before the anchor, and comes back when the chain has refused it."""
+        self._contribute(number, ("ada", "ben", "cleo"))
+        self.wait(lambda: self._past(number, Step.PROBING), "the outcome")
+        with self.supervisor.frozen():  # two who use one key at once would take each other's nonce
+            self._unbond("coordinator", factories.BOND - LEFT_BEHIND)
+        self._report(number, 0.9)
+        self.wait(lambda: self._problem(number), "that the anchor is refused")
+        self._stake_for("coordinator", factories.BOND - LEFT_BEHIND)
+        self.wait(lambda: self._past(number, Step.ANCHORED), "the anchor")
+
+    def _play_silent(self, number: int) -> None:
+        """Enough commit an update, and nobody delivers one."""
+        self._contribute(number, (), own=("ada", "ben"), deliver=False)
+        view = self.world.chain.round(number)
+        self.wait(
+            lambda: self._problem(number),
+            "that no outcome can be computed",
+            lambda: self.miner.move_clock(
+                view.commit_deadline + (view.anchor_deadline - view.commit_deadline) // 2
+            ),
+        )
+        self.wait(
+            lambda: self.step(number) == Step.CANCELLED,
+            "the cancellation",
+            lambda: self.miner.move_clock(view.anchor_deadline),
+        )
+
+    def _run_void(self) -> None:
+        """A file of an anchored round stays away when it is demanded: the round is void, and the bond is gone."""
+        self.start_run(1)
+        self._number += 1
+        number, contract = self._number, self.world.chain.data_availability
+        self._contribute(number, ("ada", "ben", "cleo"))
+        self._anchored(number)
+        with self._hidden(str(self.view(number)["aggregate"])):
+            self._demand(number, What.AGGREGATE)
+            self.wait(lambda: self._logged("demand-unanswerable"), "the alarm")
+            demand = self.world.chain.read(contract.functions.demandCount())
+            self.miner.move_clock(self.world.chain.read(contract.functions.demands(demand))[1])
+            self.wallet.send(contract.functions.proveWithheld(demand), self.world["newcomer"])
+        self.wait(lambda: self.step(number) == Step.SLASHED, "the end of the void round")
+
+    # Transactions that do not go their way.
+
+    def _play_crowded(self, number: int) -> None:
+        """Fees rise while a batch waits; then the anchor waits for a transaction that is dropped."""
+        made = self._train(number, ("ada", "ben", "cleo"))
+        self._submit(number, {name: made[name] for name in ("ada", "ben")})
+        with self.miner.hold():
+            self._submit(number, {"cleo": made["cleo"]})
+            self.wait(lambda: self._signed(f"commit:{number}:") is not None, "the signed batch")
+            self.miner.base_fee = DEAR
+            later = self.miner.latest()[1] + 2 * REPLACE_SECONDS
+        self.wait(
+            lambda: self._state(f"commit:{number}:") == "confirmed",
+            "the batch at a higher fee",
+            lambda: self.miner.move_clock(later),
+        )
+        self.miner.base_fee = None
+        self._close(number, len(made))
+        self.wait(lambda: self._past(number, Step.PROBING), "the outcome")
+        coordinator = self.world.coordinator
+        with self.miner.hold():
+            foreign = self.wallet.post(self._nothing(), coordinator, gwei=2)
+            self._report(number, 0.9)
+            self.wait(lambda: self._signed(f"anchor:{number}") is not None, "the signed anchor")
+            self.miner.anvil.call("anvil_dropTransaction", foreign)
+            later = self.miner.latest()[1] + 2 * REPLACE_SECONDS
+        self.wait(
+            lambda: self._past(number, Step.ANCHORED), "the anchor", lambda: self.miner.move_clock(later)
+        )
+
+    def _play_stolen(self, number: int) -> None:
+        """Somebody else who has the key takes the nonce of the anchor."""
+        self._contribute(number, ("ada", "ben", "cleo"))
+        self.wait(lambda: self._past(number, Step.PROBING), "the outcome")
+        with self.miner.hold():
+            self._report(number, 0.9)
+            nonce = self.wait(lambda: self._signed(f"anchor:{number}"), "the signed anchor")
+            self.wallet.post(self._nothing(), self.world.coordinator, nonce=nonce, gwei=60)
+        self.wait(lambda: self._past(number, Step.ANCHORED), "the anchor")
+
+    def _play_retaken(self, number: int) -> None:
+        """A reorg takes the anchor when the coordinator has seen it in its block."""
+        self._contribute(number, ("ada", "ben", "cleo"))
+        self.wait(lambda: self._past(number, Step.PROBING), "the outcome")
+        with self.miner.hold():
+            self._report(number, 0.9)
+            self.wait(lambda: self._signed(f"anchor:{number}") is not None, "the signed anchor")
+            block = self.wait(lambda: self._sent(f"anchor:{number}") and self.miner.mine(), "a block")
+            self.wait(lambda: self._state(f"anchor:{number}") == "mined", "that it is seen")
+            self.miner.take_back(block)
+        self.wait(lambda: self._past(number, Step.ANCHORED), "the anchor")
+
+    def _play_early(self, number: int) -> None:
+        """A reorg turns the clock back, and the final word that was on its way comes too early."""
+        self._contribute(number, ("ada", "ben", "cleo"))
+        self._anchored(number)
+        with self.miner.calm(), self.miner.hold():
+            self.miner.move_clock(self.world.chain.round(number).challenge_deadline)
+            self.wait(lambda: self._signed(f"finalize:{number}") is not None, "the signed final word")
+            self.wait(lambda: self._sent(f"finalize:{number}"), "that it is sent")
+            self.miner.take_back(self.miner.latest()[0], clock=True)
+            self.miner.mine()
+        self.wait(lambda: self._state(f"finalize:{number}") == "failed", "that it is refused")
+        self.wait(lambda: self.step(number) == Step.SETTLED, "the rewards", self._to_challenge_deadlines)
+
+    def _play_lost(self, number: int) -> None:
+        """A stranger's final word is taken by a reorg, twice; the second time it comes back while nobody looks."""
+        self._contribute(number, ("ada", "ben", "cleo"))
+        self._anchored(number)
+        with self.miner.hold():
+            with self.supervisor.down():
+                self.miner.move_clock(self.world.chain.round(number).challenge_deadline)
+                block = self._final_word(number)
+            with self.supervisor.down(at="coordinator.settle-queued.after"):
+                self.miner.take_back(block)
+            with self.supervisor.down(at="coordinator.final-lost.after"):
+                block = self._final_word(number)
+            with self.supervisor.down(at="coordinator.settle-queued.after"):
+                self.miner.take_back(block)
+            with self.supervisor.down(at="coordinator.transaction-failed.after"):
+                self._final_word(number)
+        self.wait(lambda: self.step(number) == Step.SETTLED, "the rewards")
+
+    def _run_deep(self) -> None:
+        """A reorg takes a transaction that counted as settled, the newest; nobody else's is above it."""
+        with self.database.read() as session:
+            query = select(Transaction).where(Transaction.state == "confirmed")
+            newest = session.scalars(query.order_by(Transaction.block_number.desc())).first()
+            if newest is None or newest.block_number is None:
+                raise Stuck("no transaction was confirmed")
+            purpose, block, block_hash = newest.purpose, newest.block_number, newest.block_hash
+        with self.miner.calm():
+            self.miner.take_back(block)
+
+        def back() -> bool:
+            with self.database.read() as session:
+                query = select(Transaction).where(Transaction.purpose == purpose)
+                row = session.scalars(query).one()
+                return row.state == "confirmed" and row.block_hash != block_hash
+
+        self.wait(back, f"{purpose} once more")
+
     # What people do.
 
     def _contribute(
@@ -269,6 +468,7 @@ class People:
         own: tuple[str, ...] = (),
         on_chain: tuple[str, ...] = (),
         spoil: bool = False,
+        deliver: bool = True,
     ) -> None:
         """Play the commit window and the delivery of files."""
         made = self._train(number, (*by_http, *own, *on_chain))
@@ -283,7 +483,7 @@ class People:
             self._spoil(number, made[by_http[0]])
         self._submit(number, {name: made[name] for name in by_http})
         self._close(number, len(made))
-        for name in own:
+        for name in own if deliver else ():
             self.wait(lambda n=name: self._deliver(number, made[n]), f"the file of {name}")
 
     def _train(self, number: int, names: tuple[str, ...]) -> dict[str, Signed]:
@@ -362,6 +562,24 @@ class People:
     def _anchored(self, number: int) -> None:
         self._report(number, 0.9)
         self.wait(lambda: self._past(number, Step.ANCHORED), f"the anchor of round {number}")
+
+    def _unbond(self, name: str, amount: int) -> None:
+        self.wallet.send(self.world.chain.vault.functions.requestUnbond(amount), self.world[name])
+
+    def _stake_for(self, name: str, amount: int) -> None:
+        """Stake for somebody; with the tokens of another one, whose key nobody else uses."""
+        chain, giver = self.world.chain, self.world["newcomer" if name == "coordinator" else name]
+        self.wallet.send(chain.token.functions.approve(chain.deployment.vault, amount), giver)
+        self.wallet.send(chain.vault.functions.stake(self.world[name].address, amount), giver)
+
+    def _nothing(self) -> ContractFunction:
+        """A call that changes nothing that anybody looks at."""
+        return self.world.chain.token.functions.approve(self.world["outsider"].address, 0)
+
+    def _final_word(self, number: int) -> int:
+        """A stranger makes a round final, in a block of its own; return the block's number."""
+        self.wallet.post(self.world.chain.ledger.functions.finalize(number), self.world["outsider"], gwei=50)
+        return self.miner.mine()
 
     def _demand(self, number: int, what: What) -> None:
         chain, who = self.world.chain, self.world["newcomer"]
@@ -447,6 +665,32 @@ class People:
                 Transaction.purpose.startswith(purpose), Transaction.state == "signed"
             )
             return session.scalar(query)
+
+    def _state(self, purpose: str) -> str | None:
+        """State of a transaction; none if there is none."""
+        with self.database.read() as session:
+            query = select(Transaction.state).where(Transaction.purpose.startswith(purpose))
+            return session.scalar(query)
+
+    def _sent(self, purpose: str) -> bool:
+        """Whether the node has a transaction."""
+        with self.database.read() as session:
+            found = session.scalar(select(Transaction.hash).where(Transaction.purpose.startswith(purpose)))
+        return found is not None and self.miner.anvil.call("eth_getTransactionByHash", found) is not None
+
+    def _problem(self, number: int) -> str | None:
+        """What holds a round up."""
+        with self.database.read() as session:
+            return session.scalar(select(Round.error).where(Round.number == number))
+
+    def _dropped(self, number: int, contributor: str) -> bool:
+        with self.database.read() as session:
+            query = select(Update.dropped).where(Update.round == number, Update.contributor == contributor)
+            return session.scalar(query) is not None
+
+    def _run_failed(self) -> bool:
+        run = self.api.run()
+        return run is not None and run.state == "failed"
 
     def _logged(self, kind: str) -> bool:
         with self.database.read() as session:

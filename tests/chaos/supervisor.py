@@ -27,8 +27,10 @@ EARLY_SHARE = 0.25
 """Share of the random kills that hit the process while it starts."""
 MAX_LAG = 8
 """Blocks that it may be behind and still counts as on."""
-AFTER_OUTAGE_SECONDS = 30.0
-"""So long after an outage a process may still end by itself, for want of a chain at its start."""
+LONG_OUTAGE_SECONDS = 60.0
+"""Longer than any of the coordinator's time-outs and pauses."""
+DEATH_SECONDS = 240.0
+"""Seconds on the wall in which a process must come to the point at which the story wants it to die."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Plan:
     """Reorgs, each up to the depth at which transactions count as settled."""
     outages: int = 0
     """Outages of the RPC endpoint."""
+    long_outages: int = 0
+    """How many of them, the first ones, last a minute instead of seconds."""
 
 
 @dataclass
@@ -109,6 +113,10 @@ class Supervisor:
         self._kills = self.plan.kills
         self._reorgs, self._reorg_at = self.plan.reorgs, self._soon(2, 10)
         self._outages, self._outage_at, self._mend_at = self.plan.outages, self._soon(5, 25), 0.0
+        self._long_outages = min(self.plan.long_outages, self.plan.outages)
+        self._script: tuple[str, Path] | None = None
+        self._scripted: set[str] = set()
+        self._held = False
         self._waiting: list[Fault] = []
         self._http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=3.0)
 
@@ -136,7 +144,7 @@ class Supervisor:
     def left(self) -> Plan:
         """What of the plan was not done yet."""
         points = tuple(point for point in self._armed if not (self._marks / point).exists())
-        return Plan(points, self._kills, self._reorgs, self._outages)
+        return Plan(points, self._kills, self._reorgs, self._outages, self._long_outages)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -153,6 +161,44 @@ class Supervisor:
             finally:
                 process.send_signal(signal.SIGCONT)
 
+    @contextmanager
+    def down(self, at: str | None = None, bring: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """The process is dead meanwhile, as the story wants it: with harm and without.
+
+        Args:
+            at: The fault point at whose next pass it dies; now if none.
+            bring: Called once it was started to die there.
+
+        Raises:
+            AssertionError: It did not come to that point.
+        """
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
+            self._hit_again()
+            self._held, self._script = at is None, None
+            if at is not None:
+                self._script = at, self._marks / f"{at}~{len(self._scripted)}"
+                self._scripted.add(self._script[1].name)
+                self._start()
+        bring()
+        end = time.monotonic() + DEATH_SECONDS
+        while not self._held:
+            if self.wrong or time.monotonic() > end:
+                raise AssertionError(self.wrong[0] if self.wrong else f"it did not come to {at}")
+            time.sleep(0.05)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held, self._script = False, None
+
+    @property
+    def held(self) -> bool:
+        """Whether the process is dead as the story wants it."""
+        return self._held
+
     # The thread.
 
     def _run(self) -> None:
@@ -166,6 +212,8 @@ class Supervisor:
 
     def _look(self) -> None:
         process, now = self._process, time.monotonic()
+        if self._held:
+            return
         if process is None or process.poll() is not None:
             self._died(None if process is None else process.returncode)
             return
@@ -186,7 +234,6 @@ class Supervisor:
 
     def _harm_chain(self, now: float) -> None:
         if self.line.outage is not None:
-            self.line.last_outage = now
             if now >= self._mend_at:
                 self.line.mend()
                 self._up = None  # it is on again when it has read the chain
@@ -194,6 +241,9 @@ class Supervisor:
         if self._outages and now >= self._outage_at:
             self._outages -= 1
             kind, seconds = self._random.choice(OUTAGES), self._random.uniform(1, 8)
+            if self._long_outages:
+                self._long_outages -= 1
+                seconds = LONG_OUTAGE_SECONDS
             self._mend_at, self._outage_at = now + seconds, now + seconds + self._random.uniform(5, 25)
             self._note("outage", f"outage of the RPC endpoint ({kind}, {seconds:.1f} s)")
             self.line.fail(kind)
@@ -217,22 +267,26 @@ class Supervisor:
         )
         for path in new:
             self._seen.add(path.name)
-            self._note("point", f"killed at {path.name}")
+            if path.name not in self._scripted:
+                self._note("point", f"killed at {path.name}")
+            self._held |= self._script is not None and path.name in (self._script[0], self._script[1].name)
         if not new and code != -signal.SIGKILL:
             self._ended_by_itself(code)
         time.sleep(RESTART_SECONDS)
-        self._start()
+        if not self._held:
+            self._start()
 
     def _ended_by_itself(self, code: int | None) -> None:
         log = (self.home / "log").read_text(errors="replace").splitlines()
-        said = log[-1] if log else ""
-        if time.monotonic() - self.line.last_outage < AFTER_OUTAGE_SECONDS:
-            self.say(f"{self._clock()} ended by itself for want of a chain and was started again: {said}")
-        else:
-            self.wrong.append(f"the coordinator ended by itself with {code}: {said}")
+        self.wrong.append(f"the coordinator ended by itself with {code}: {log[-1] if log else ''}")
 
     def _start(self) -> None:
-        faults = ",".join(f"{point}@{self._marks / point}" for point in self._armed)
+        wanted = {point: self._marks / point for point in self._armed}
+        if self._script is not None and not self._script[1].exists():
+            point, mark = self._script
+            if point not in wanted or wanted[point].exists():
+                wanted[point] = mark  # else one death is both the plan's and the story's
+        faults = ",".join(f"{point}@{mark}" for point, mark in wanted.items())
         self._seen.intersection_update(path.name for path in self._marks.iterdir())
         command = [sys.executable, "-m", "folkmoot", "coordinator", "serve", "--home", str(self.home)]
         environment = dict(os.environ) | ({VARIABLE: faults} if faults else {})
@@ -253,9 +307,13 @@ class Supervisor:
         if kind == "reorg":
             self.say(f"{self._clock()} {what} · {where}")
         else:
-            for earlier in self._waiting:
-                self.say(f"{self._clock()} {earlier.what} · {earlier.where} · hit again before it was on")
+            self._hit_again()
             self._waiting = [fault]
+
+    def _hit_again(self) -> None:
+        for earlier in self._waiting:
+            self.say(f"{self._clock()} {earlier.what} · {earlier.where} · hit again before it was on")
+        self._waiting = []
 
     def _tell_on(self) -> None:
         for fault in self._waiting:

@@ -32,8 +32,13 @@ COMMIT_MARGIN = 500
 
 Story = tuple[tuple[str, ...], ...]
 """Runs, each with its kinds of rounds; see `People`."""
-WHOLE_STORY: Story = (("mixed",), ("alone", "fallen", "released", "plain"))
-"""All ways in, too few, a canary's two endings, a stranger's final word, demands for data."""
+STORIES: dict[str, Story] = {
+    "people": (("mixed",), ("alone", "fallen", "released", "plain")),
+    "money": (("penniless",), ("unopened",), ("early", "leaving", "poor", "crowded"), ("deep",)),
+    "chain": (("silent", "lost", "stolen", "retaken"), ("void",), ("plain",)),
+}
+"""All ways in, too few, a canary's two endings, a stranger's final word, demands for data; stakes that go and come,
+fees, gaps, and a deep reorg; final words and anchors that are lost, a round that nobody delivers to, and a void one."""
 SHORT_STORY: Story = (("alone", "mixed"),)
 
 
@@ -56,6 +61,7 @@ def play(
     plan: Plan,
     seed: str,
     *,
+    database_url: str = "",
     reference: dict[int, RoundFacts] | None = None,
     say: Callable[[str], None] = print,
 ) -> Result:
@@ -66,6 +72,7 @@ def play(
         story: What is played.
         plan: The harm.
         seed: What decides about the harm.
+        database_url: An empty database for the coordinator; a SQLite file of its own if empty.
         reference: The rounds of the same story without harm.
         say: Takes a line for people.
     """
@@ -81,6 +88,7 @@ def play(
             home,
             world,
             rpc_url=line.url,
+            database_url=database_url,
             hasten=False,
             poll_interval=0.1,
             confirmations=CONFIRMATIONS,

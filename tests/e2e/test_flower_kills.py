@@ -22,16 +22,16 @@ from folkmoot.local.processes import Child, Supervisor
 ROUNDS = 4
 FAULTS = {
     # The courier is started by the SuperLink, ClientApps by the SuperNodes: they inherit what these are told.
-    "superlink": ("courier.reply-taken", "courier.handed-in"),
+    "superlink": ("courier.round-loaded", "courier.asked", "courier.reply-taken", "courier.handed-in"),
     "train": ("cli.run-noted", "cli.run-started", "cli.courier-started"),
-    "contributor-1": ("node.remembered",),
-    "contributor-2": ("node.trained",),
-    "contributor-3": ("node.signed",),
+    "contributor-1": ("node.base-checked", "node.remembered"),
+    "contributor-2": ("node.trained", "node.drafted"),
+    "contributor-3": ("node.signed", "node.kept"),
 }
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
     # web3 keeps a session for each thread and leaves closing it to the end of the process.
     pytest.mark.filterwarnings(
         "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
@@ -109,7 +109,7 @@ def test_a_run_goes_through_the_death_of_each_process_and_nobody_does_anything(m
         return run is not None and run.completed >= rounds
 
     moot.start_training(ROUNDS)
-    until(lambda: completed(1), 300, "the first round")
+    until(lambda: completed(1), 420, "the first round")
     for points in FAULTS.values():
         for point in points:
             assert (moot.plan.home / point).exists(), f"nobody died at {point}"

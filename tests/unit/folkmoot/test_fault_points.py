@@ -63,6 +63,31 @@ def test_one_process_can_have_several_deaths(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["died"]
 
 
+KILLED_BY = {
+    # What `make chaos` comes to, or it fails.
+    "coordinator.": "tests/chaos/__main__.py",
+    "courier.": "tests/e2e/test_flower_kills.py",
+    "node.": "tests/e2e/test_flower_kills.py",
+    "cli.": "tests/e2e/test_flower_kills.py",
+}
+"""Where a real process dies at the points whose names begin so; the longest beginning counts."""
+
+
+def test_every_point_has_a_test_in_which_a_process_dies_there() -> None:
+    unused = set(KILLED_BY)
+    for point in POINTS:
+        beginning = max((one for one in KILLED_BY if point.startswith(one)), key=len, default=None)
+        assert beginning is not None, (
+            f"no test kills a process at {point}: write one, and name it in KILLED_BY"
+        )
+        unused.discard(beginning)
+        if beginning != "coordinator.":
+            assert f'"{point}"' in (ROOT / KILLED_BY[beginning]).read_text(), (
+                f"{KILLED_BY[beginning]} does not kill at {point}"
+            )
+    assert not unused
+
+
 CALL = re.compile(r"\bfault_point\(\"([^\"]+)\"\)")
 WRITE = re.compile(r"database\.write\((.*)\)")
 STEP = re.compile(r"\bself\._(?:step|update)\(\s*\"([^\"]+)\"")
