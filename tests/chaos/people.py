@@ -36,11 +36,9 @@ from server.db.models import LogEntry, Round, Transaction, Update
 from server.rounds.steps import ENDED, Step
 from tests import factories
 from tests.chaos.local_chain import Miner
-from tests.chaos.supervisor import Supervisor
+from tests.chaos.supervisor import PATIENCE, Supervisor
 from tests.integration.coordinator_world import MANIFEST, Signed, open_round, train
 
-PATIENCE = 240.0
-"""Seconds on the wall that one thing may take on a slow machine."""
 EVALUATOR = "newcomer"
 NO_OUTCOME = ("alone", "fallen", "silent")
 """Rounds that are cancelled."""
@@ -623,8 +621,8 @@ class People:
         Raises:
             Stuck: It did not happen.
         """
-        end, problem = time.monotonic() + PATIENCE, ""
-        while time.monotonic() < end:
+        began, problem = time.monotonic(), ""
+        while self.supervisor.waited(began) < PATIENCE:
             if self.supervisor.wrong:
                 raise Stuck(self.supervisor.wrong[0])
             try:

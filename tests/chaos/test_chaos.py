@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A short `make chaos`."""
+"""Short forms of `make chaos`: one round for `make test`, a longer one with a reference for `make test-all`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 from tests.chaos.supervisor import Plan
 from tests.chaos.world import SHORT_STORY, play
 
+SEED = "9"
+"""One with early harm: the round is short."""
 POINTS = (
     "coordinator.run-started.after",
     "coordinator.transaction-sent",
@@ -18,6 +20,18 @@ POINTS = (
     "coordinator.outcome-computed",
     "coordinator.settle-queued.after",
 )
+
+
+@pytest.mark.timeout(300)
+def test_a_round_goes_through_kills_a_reorg_and_an_outage(tmp_path: Path) -> None:
+    points = ("coordinator.update-accepted.before", "coordinator.transaction-sent")
+    plan = Plan(points=points, kills=1, reorgs=1, outages=1)
+
+    found = play(tmp_path, (("plain",),), plan, SEED)
+
+    assert found.wrong == [], "and the audit, which recomputes the round, found nothing"
+    assert [facts.phase for facts in found.rounds.values()] == ["FINAL"]
+    assert found.left == Plan(), "all of the harm was done"
 
 
 @pytest.mark.slow
