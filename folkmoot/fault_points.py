@@ -7,8 +7,8 @@ if FILE is there: so a supervisor can start it again with the same environment, 
 after the other die once in all. Several faults, separated by commas, are so many deaths, each at its own point.
 Without that variable a point costs one comparison.
 
-Knows nothing of what the steps do. `make chaos` kills a coordinator at its points; docs/reliability.md says which of
-them it reaches, and what it found.
+Knows nothing of what the steps do. `make chaos` kills a coordinator at each of its points (docs/reliability.md); a test
+says for every other point where a process is killed there.
 """
 
 from __future__ import annotations
