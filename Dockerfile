@@ -20,9 +20,12 @@ COPY folkmoot folkmoot
 COPY server server
 COPY client client
 
+# Where the compose file mounts volumes: a new volume gets the owner that its folder has here.
 RUN useradd --uid 10001 --create-home --home-dir /home/folkmoot folkmoot \
-    && mkdir -p /federation /coordinator \
-    && chown folkmoot /federation /coordinator
+    && cd / && mkdir -p federation artifacts chain superlink node \
+       secrets/database secrets/s3 secrets/grafana secrets/tls secrets/trust secrets/admitted \
+       secrets/node-1 secrets/node-2 secrets/node-3 \
+    && chown -R folkmoot:folkmoot federation artifacts chain superlink node secrets
 USER folkmoot
 ENV HOME=/home/folkmoot FLWR_TELEMETRY_ENABLED=0
 ENTRYPOINT ["/usr/local/bin/python", "-m", "folkmoot"]

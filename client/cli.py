@@ -86,6 +86,15 @@ def join(
     root_certificates: Annotated[
         Path | None, typer.Option(help="Certificates for the SuperLink's TLS. Default: the system's.")
     ] = None,
+    node_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--node-key",
+            metavar="FILE",
+            help="Key of this node, for a SuperLink that admits only nodes that its operator knows. Made if it is not "
+            "there; FILE.pub is for the operator.",
+        ),
+    ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="No TLS, also to a SuperLink on another machine.")
     ] = False,
@@ -104,7 +113,7 @@ def join(
 
     Example: folkmoot join --coordinator https://moot.example --superlink moot.example:8000 --task mnist
     """
-    from client import node
+    from client import admission, node
     from client.drill import parse_attack
     from client.tasks import load_task
     from folkmoot import keystore as keys
@@ -123,6 +132,9 @@ def join(
     meeting_place = SuperLink(superlink, root_certificates, insecure)
     addresses = Deployment.load(deployment)
     load_task(task)  # a task that can't be loaded is the first thing to say
+    if node_key is not None and admission.make_if_missing(node_key, meeting_place):
+        public = admission.public_file(node_key)
+        note(f"Made this node's key, {node_key}: send {public} to the SuperLink's operator.", json_)
     address = keys.address_of(keystore_file(keystore))
     with open_rpc(rpc) as endpoint, CoordinatorApi(coordinator) as api:
         node.check_chain(endpoint, addresses)
@@ -162,6 +174,7 @@ def join(
         port=port,
         fork=not no_fork,
         pause=pause,
+        key=node_key and node_key.resolve(),
     )
     if json_:
         node.run_node(contributor, account, options, on_event=lambda event: typer.echo(json.dumps(event)))

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from client.admission import CONNECTED, NodeLog, refusal
 from client.drill import parse_attack
 from client.signer import SignerAgent, protect_memory
 from client.supernode import DEFAULT_PAUSE
@@ -60,6 +61,9 @@ SUPERNODE = "supernode"
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds until a SuperNode that ended is started again."""
 
+LET_IN = 15.0
+"""Seconds for which a SuperNode's first word from its SuperLink is awaited."""
+
 FOLLOW_PAUSE = 2.0
 """Seconds between two questions what became of an update."""
 
@@ -76,6 +80,8 @@ class NodeOptions:
     """Whether messages are handled in forks of one process that has the libraries imported."""
     pause: float = DEFAULT_PAUSE
     """Seconds between two looks for messages."""
+    key: Path | None = None
+    """Key file with which the SuperNode says who it is; none on a SuperLink that takes everybody."""
 
 
 # Checks
@@ -270,6 +276,8 @@ def node_command(contributor: Contributor, options: NodeOptions, port: int) -> l
         command += ["--root-certificates", str(options.superlink.root_certificates)]
     elif options.superlink.insecure:
         command += ["--insecure"]
+    if options.key is not None:
+        command += ["--auth-supernode-private-key", str(options.key)]
     if not options.fork:
         command += ["--no-fork"]
     for name in preloads(contributor.task):
@@ -302,7 +310,7 @@ def run_node(
         on_event: Called with ``{"event": "joined" | "left" | "update" | "received" | "missed" | "refused", ...}``.
 
     Raises:
-        LocalError: The folder is in use, or the SuperNode could never be started.
+        LocalError: The folder is in use, the SuperNode could never be started, or its SuperLink never let it in.
     """
     parse_attack(contributor.attack)
     protect_memory()
@@ -318,17 +326,22 @@ def run_node(
             began = time.monotonic()
             try:
                 port = options.port or free_port()
+                log = NodeLog(logs / f"{SUPERNODE}.log")
                 node = _start_supernode(contributor, options, supervisor, port)
+                supervisor.watch(lambda: CONNECTED in log.text() or not node.alive, timeout=LET_IN)  # noqa: B023
+                if not node.alive and (refused := refusal(log.text(), options.superlink, options.key)):
+                    raise refused
                 on_event(
                     {"event": "joined", "account": account.address, "port": port, "log": str(watcher.log)}
                 )
                 joined = True
                 _await_end(node, supervisor, watcher, on_event)
-                why = f"The SuperNode has ended, with status {node.process.poll()}."
+                lost = refusal(log.text(), options.superlink, options.key)
+                why = str(lost or f"The SuperNode has ended, with status {node.process.poll()}.")
             except LocalError as error:
                 if not joined:
                     raise
-                why = error.message
+                why = str(error)
             supervisor.stop_one(SUPERNODE)  # what it left behind in its group
             if time.monotonic() - began > LONGEST_PAUSE:
                 pause = FIRST_PAUSE

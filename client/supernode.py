@@ -10,9 +10,11 @@ in the app bundle.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
+import traceback
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 DEFAULT_PAUSE = 0.5
 """Seconds between two looks for messages."""
+
+LOST = 1
+"""Exit status when the connection to the SuperLink was lost for good."""
 
 
 def shorten_pauses(module: ModuleType, longest: float, sleep: Callable[[float], None] = time.sleep) -> bool:
@@ -58,13 +63,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not options.no_fork:
         sys.argv += ["--isolation", "process"]
         subprocess.Popen(executor_command(options.port, options.preload))
-    flower_supernode()
+    run_to_the_end(flower_supernode)
+
+
+def run_to_the_end(supernode: Callable[[], None], end: Callable[[int], object] = os._exit) -> None:
+    """Run a SuperNode, and end the process with it.
+
+    When its connection is lost for good, e.g. since the SuperLink's certificate has expired, Flower's node returns (or
+    raises) and leaves the thread of its Runtime API behind: the process would live on and do nothing.
+    """
+    try:
+        supernode()
+    except Exception:
+        traceback.print_exc()
+    end(LOST)
 
 
 def executor_command(port: int, preload: Sequence[str]) -> list[str]:
     """Return the command of the executor beside a SuperNode on this port."""
-    import os
-
     command = [sys.executable, "-m", "client.executor", "--runtime-api-address", f"127.0.0.1:{port}"]
     command += ["--parent-pid", str(os.getpid())]
     for name in preload:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from eth_abi.abi import encode
 from eth_account.messages import SignableMessage
 
+from folkmoot import tls
 from folkmoot.chain.deployment import Deployment
 from folkmoot.commitment import Commitment, Domain
 from folkmoot.errors import ArtifactError, CoordinatorError, InputError, UpdateRefused
@@ -520,9 +521,13 @@ class CoordinatorApi:
             raise self._nonsense("/v1/runs") from error
 
     def _unreachable(self, error: Exception) -> CoordinatorError:
+        refused = tls.reason(error)
+        why = f"TLS fails, {refused}" if refused else str(error) or type(error).__name__
         return CoordinatorError(
-            f"The coordinator {self.url} can't be reached: {str(error) or type(error).__name__}.",
-            remedy="Check the address (--coordinator or FOLKMOOT_COORDINATOR) and that it is running.",
+            f"The coordinator {self.url} can't be reached: {why}.",
+            remedy=tls.REMEDY
+            if refused
+            else "Check the address (--coordinator or FOLKMOOT_COORDINATOR) and that it is running.",
             code="coordinator-unreachable",
         )
 

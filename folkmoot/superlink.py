@@ -12,6 +12,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from folkmoot import tls
 from folkmoot.errors import InputError, LocalError
 
 TIMEOUT = 10.0
@@ -68,7 +69,7 @@ class SuperLink:
             return ssl.create_default_context(cafile=self.root_certificates)
         except (OSError, ssl.SSLError) as error:
             raise LocalError(
-                f"The root certificates {self.root_certificates} can't be read: {error}.",
+                f"The root certificates {self.root_certificates} can't be read: {tls.reason(error) or error}.",
                 remedy="Give a file with certificates in PEM by --root-certificates.",
                 code="superlink-tls",
             ) from error
@@ -86,17 +87,22 @@ class SuperLink:
                     with context.wrap_socket(connection, server_hostname=self.host):
                         pass
         except ssl.SSLError as error:
-            raise LocalError(
-                f"The SuperLink at {self.address} can't be talked to with TLS: {error.reason or error}.",
-                remedy="Give its certificates with --root-certificates, or --insecure if it has no TLS.",
-                code="superlink-tls",
-            ) from error
+            raise self.tls_failure(tls.reason(error)) from error
         except OSError as error:
             raise LocalError(
                 f"The SuperLink at {self.address} can't be reached: {error.strerror or error}.",
                 remedy="Check the address with the coordinator's operator, and that the SuperLink runs.",
                 code="superlink-unreachable",
             ) from error
+
+    def tls_failure(self, why: str) -> LocalError:
+        """Return the error for a SuperLink whose TLS failed."""
+        return LocalError(
+            f"The SuperLink at {self.address} can't be talked to with TLS: {why}.",
+            remedy="If its certificate has expired or is for another name, its operator must renew it; if its "
+            "authority is their own, give --root-certificates; if it has no TLS, --insecure.",
+            code="superlink-tls",
+        )
 
 
 def is_loopback(host: str) -> bool:

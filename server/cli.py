@@ -18,6 +18,7 @@ from folkmoot.cli.doctor import Insecure, RootCertificates, Rounds, SuperLinkAdd
 from folkmoot.cli.options import RPC_DEFAULT, Json, KeystorePath, LogFormat, PasswordFile, RpcUrl, unlock
 from folkmoot.cli.output import emit, note
 from folkmoot.errors import FolkmootError, InputError, LocalError
+from server import superlink_cli
 from server.train_cli import DEFAULT_URL, Url, train
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def register(root: typer.Typer) -> None:
         group.command()(command)
     root.add_typer(group)
     root.command()(train)
+    superlink_cli.register(root)
 
 
 def init(

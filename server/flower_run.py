@@ -32,6 +32,8 @@ APP_FOLDER = "folkmoot"
 CONNECTION = "folkmoot"
 _STARTED = re.compile(r"Successfully started run (\d+)")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_KNOWN, _NO_KEY = "[code: 23]", "Exit Code: 500"
+"""What Flower says of a key that it has already, and of a file that is no key."""
 _STATUS = re.compile(r'"status":\s*"([^"]+)"')
 
 
@@ -226,6 +228,47 @@ def follow(superlink: SuperLink, run_id: int, *, flower_home: Path | None = None
         for _ in _said(["log", str(run_id), CONNECTION, "--stream"], variables):
             pass
         return RunResult(run_id, _status(run_id, variables))
+
+
+def register_node(superlink: SuperLink, key: Path) -> bool:
+    """Let a SuperLink know a SuperNode's public key.
+
+    Args:
+        superlink: The SuperLink, by an address that is open to its operator alone.
+        key: Public key file, OpenSSH's form.
+
+    Returns:
+        Whether it was new there.
+
+    Raises:
+        InputError: The file is no public key that a SuperLink takes.
+        LocalError: The SuperLink can't be reached, or refuses.
+    """
+    with _home(superlink, None) as home:
+        words = ["supernode", "register", str(key), CONNECTION, "--format", "json"]
+        answer = subprocess.run(
+            [_program("flwr"), *words],
+            env=environment(home),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    said = answer.stdout + answer.stderr
+    if re.search(r'"success":\s*true', answer.stdout):
+        return True
+    if _KNOWN in said:
+        return False
+    if _NO_KEY in said or "does not exist" in said:
+        raise InputError(
+            f"{key} is no public key of a node.",
+            remedy="Ask its contributor for the FILE.pub that `folkmoot join --node-key FILE` has made.",
+            code="node-key",
+        )
+    raise LocalError(
+        f"The SuperLink at {superlink.address} did not take the key {key}: {' '.join(said.split())[-400:]}",
+        remedy="Run this where the SuperLink's Control API can be reached.",
+        code="superlink-refused",
+    )
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
+from folkmoot import tls
 from folkmoot.chain.urls import without_secrets
 from folkmoot.errors import ContractRefused, RpcError
 
@@ -186,6 +187,8 @@ class Rpc:
         except httpx.TimeoutException as error:
             raise self._unreachable(f"gave no answer to {method} in {self.timeout:g} seconds") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
+            if refused := tls.reason(error):
+                raise self._unreachable(f"can't be reached: TLS fails, {refused}", tls.REMEDY) from error
             raise self._unreachable(f"can't be reached: {error}") from error
         except (ValueError, RecursionError) as error:
             raise self._unreachable(f"did not answer {method} with JSON (HTTP {status})") from error
@@ -370,10 +373,10 @@ class Rpc:
             details={"method": method, "rpcCode": error.get("code"), "message": message[:1000]},
         )
 
-    def _unreachable(self, what: str) -> RpcError:
+    def _unreachable(self, what: str, remedy: str = "") -> RpcError:
         return RpcError(
             f"The RPC endpoint {self.name} {without_secrets(what, self.url)}.",
-            remedy="Check the address (--rpc or FOLKMOOT_RPC) and that the node is running.",
+            remedy=remedy or "Check the address (--rpc or FOLKMOOT_RPC) and that the node is running.",
             details={"url": self.name},
         )
 

@@ -308,7 +308,8 @@ class LocalFederation:
         command = anvil.anvil_command(
             self.chain_port, block_time=1, mixed=True, state=self.plan.home / "chain.json"
         )
-        self.supervisor.start("chain", command, ready=answers, timeout=30)
+        with probe:
+            self.supervisor.start("chain", command, ready=answers, timeout=30)
 
     def start_superlink(self) -> None:
         """Start the SuperLink. It needs nothing of the others, so it may start up while they are made."""

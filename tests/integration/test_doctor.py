@@ -23,6 +23,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from folkmoot.certificates import Authority, Pair
 from folkmoot.cli import main
 from folkmoot.doctor import chain as chain_doctor
 from folkmoot.flower.contributor import Contributor
@@ -30,7 +31,7 @@ from folkmoot.local.anvil import Anvil
 from folkmoot.local.processes import free_port
 from folkmoot.policy import ARBITER
 from server.db.models import Round, Update
-from tests import certificates, factories, s3
+from tests import factories, s3
 from tests.integration.coordinator_world import (
     MANIFEST,
     Running,
@@ -329,12 +330,12 @@ def test_a_coordinator_of_another_federation_is_told_apart(
 
 
 @pytest.fixture(scope="module")
-def authority() -> certificates.Authority:
-    return certificates.Authority.create("Test authority")
+def authority() -> Authority:
+    return Authority.create("Test authority")
 
 
 @contextmanager
-def https(pair: certificates.Pair, folder: Path, api: str = "", late: float = 0.0) -> Iterator[int]:
+def https(pair: Pair, folder: Path, api: str = "", late: float = 0.0) -> Iterator[int]:
     """Serve an API over TLS, and /health as a SuperLink does; yield the port. Its clock goes `late` seconds behind."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -381,7 +382,7 @@ def ends_in(days: float) -> datetime:
 )
 def test_certificates_of_api_and_superlink_are_looked_after(
     here: Running,
-    authority: certificates.Authority,
+    authority: Authority,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -389,7 +390,7 @@ def test_certificates_of_api_and_superlink_are_looked_after(
     state: str,
     words: str,
 ) -> None:
-    authority.save(tmp_path / "ca.pem")
+    authority.save(tmp_path / "ca.pem", tmp_path / "ca.key")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     pair = authority.issue("localhost", not_after=ends_in(days))
     with https(pair, tmp_path, here.api.url) as port:
@@ -406,9 +407,9 @@ def test_certificates_of_api_and_superlink_are_looked_after(
 
 
 def test_a_certificate_that_nobody_trusts_and_a_clock_that_is_late_are_told(
-    here: Running, authority: certificates.Authority, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    here: Running, authority: Authority, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    authority.save(tmp_path / "ca.pem")
+    authority.save(tmp_path / "ca.pem", tmp_path / "ca.key")
     folder = here.coordinator.settings.home
     with https(authority.issue("localhost", not_after=ends_in(20)), tmp_path, late=900) as port:
         trusted = ("--root-certificates", str(tmp_path / "ca.pem"))

@@ -59,6 +59,7 @@ EXPECTED = {
     "folkmoot/logs.py",
     "folkmoot/manifest.py",
     "folkmoot/merkle.py",
+    "folkmoot/tls.py",
     "server/__init__.py",
     "server/flower/__init__.py",
     "server/flower/app.py",

@@ -38,9 +38,11 @@ def test_something_without_tls_where_tls_is_wanted(tmp_path: Path) -> None:
         port = server.getsockname()[1]
         SuperLink(f"127.0.0.1:{port}").check()
         server.accept()[0].close()
-        missing = SuperLink(f"127.0.0.1:{port}", tmp_path / "missing.pem")
-        with pytest.raises(LocalError):
-            missing.check()
+        (tmp_path / "words.pem").write_text("words")
+        for name in ("missing.pem", "words.pem"):
+            with pytest.raises(LocalError, match=name) as caught:
+                SuperLink(f"127.0.0.1:{port}", tmp_path / name).check()
+            assert caught.value.code == "superlink-tls"
 
 
 def test_flower_is_told_the_same(tmp_path: Path) -> None:

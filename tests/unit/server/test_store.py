@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from folkmoot.certificates import Authority
 from folkmoot.errors import ArtifactError, InputError, StoreError
 from folkmoot.hashing import keccak
 from folkmoot.mirror import CoordinatorSource, FolderSource
@@ -28,7 +29,6 @@ from server.store import FolderStore, Store, StoreOptions, StoreSource, open_sto
 from server.store import s3 as s3_module
 from server.store.s3 import S3Store
 from tests import s3
-from tests.certificates import Authority
 
 WORDS = hashlib.sha256(b"words").hexdigest()
 
@@ -450,7 +450,7 @@ def test_wrong_credentials_are_named_and_right_ones_go_on(
 
 def test_expired_or_unknown_certificate_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = Authority.create("Test authority")
-    authority.save(tmp_path / "ca.crt")
+    authority.save(tmp_path / "ca.crt", tmp_path / "ca.key")
     yesterday = datetime.now(UTC) - timedelta(days=1)
     for name, until in (("good", None), ("expired", yesterday)):
         authority.issue("localhost", not_after=until).save(tmp_path / f"{name}.crt", tmp_path / f"{name}.key")

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A certificate authority of one's own: for a SuperLink that has no name that a public authority would sign.
+
+Makes keys and certificates (P-256) as PEM; talks to nobody. Needs `cryptography`, which Flower brings.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from folkmoot.errors import InputError
+
+DAYS = 397
+"""Days for which a certificate is good: what browsers take at most."""
+AUTHORITY_DAYS = 3650
+"""Days for which an authority is good: every contributor has its certificate and would have to get another one."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def not_after(self) -> datetime:
+        """When it expires."""
+        return self.certificate.not_valid_after_utc
+
+    def save(self, certificate: Path, key: Path) -> None:
+        """Write both as PEM; nobody else may read the key.
+
+        Raises:
+            OSError: They can't be written.
+        """
+        write_secret(
+            key,
+            self.key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            ),
+        )
+        certificate.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
+
+
+@dataclass(frozen=True)
+class Authority(Pair):
+    """Signs certificates for names."""
+
+    @classmethod
+    def create(cls, name: str, days: int = AUTHORITY_DAYS) -> Authority:
+        """Make one that signs itself."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = _named(name)
+        usage = x509.KeyUsage(
+            digital_signature=False,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            key_cert_sign=True,
+            crl_sign=True,
+            encipher_only=False,
+            decipher_only=False,
+        )
+        made = (
+            _builder(subject, subject, key, datetime.now(UTC) + timedelta(days=days))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(usage, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        return cls(made, key)
+
+    @classmethod
+    def load(cls, certificate: Path, key: Path) -> Authority:
+        """Read one that was saved.
+
+        Raises:
+            InputError: A file is missing or is not what it should be.
+        """
+        try:
+            found = x509.load_pem_x509_certificate(certificate.read_bytes())
+            secret = serialization.load_pem_private_key(key.read_bytes(), None)
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(
+                f"The authority in {certificate.parent} can't be read: {error}.",
+                remedy=f"It is {certificate.name} and {key.name}; put both back, or choose another folder.",
+                code="authority",
+            ) from error
+        if not isinstance(secret, ec.EllipticCurvePrivateKey) or secret.public_key() != found.public_key():
+            raise InputError(
+                f"{key} is not the key of {certificate}.",
+                remedy="Put the right one back, or choose another folder.",
+                code="authority",
+            )
+        return cls(found, secret)
+
+    def issue(self, *names: str, days: int = DAYS, not_after: datetime | None = None) -> Pair:
+        """Sign a certificate for host names and IP addresses.
+
+        Args:
+            names: The first one is its name for people.
+            days: How long it is good, never longer than the authority.
+            not_after: When it expires, instead.
+
+        Raises:
+            InputError: A name is malformed.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        end = min(not_after or datetime.now(UTC) + timedelta(days=days), self.not_after)
+        made = (
+            _builder(_named(names[0]), self.certificate.subject, key, end)
+            .add_extension(
+                x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False
+            )
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False
+            )
+            .sign(self.key, hashes.SHA256())
+        )
+        return Pair(made, key)
+
+    def vouches_for(self, file: Path, names: Sequence[str], until: datetime) -> bool:
+        """Whether a file holds a certificate of ours, for these names and no others, that is good until then."""
+        try:
+            found = x509.load_pem_x509_certificate(file.read_bytes())
+            found.verify_directly_issued_by(self.certificate)
+        except (FileNotFoundError, ValueError, TypeError, InvalidSignature):
+            return False
+        return set(names_of(file)[0]) == set(names) and found.not_valid_after_utc > until
+
+
+def names_of(file: Path) -> tuple[list[str], datetime]:
+    """The names that a certificate is for, and when it expires.
+
+    Raises:
+        OSError: There is no such file.
+        ValueError: It is no certificate.
+    """
+    found = x509.load_pem_x509_certificate(file.read_bytes())
+    listed = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return [str(name.value) for name in listed], found.not_valid_after_utc
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """Write a file that nobody else may read, from its first byte on; an older one is replaced.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+    new.replace(path)
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        pass
+    labels = name.removeprefix("*.").split(".")
+    if not name.isascii() or not all(label.replace("-", "").isalnum() for label in labels):
+        raise InputError(
+            f"{name!r} is no name of a machine.",
+            remedy="Write a host name or an IP address, without a port.",
+            code="invalid-address",
+        )
+    return x509.DNSName(name)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, not_after: datetime
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        # An hour back, so that a clock that is a little behind takes it; before the end, if that is past.
+        .not_valid_before(min(datetime.now(UTC), not_after) - timedelta(hours=1))
+        .not_valid_after(not_after)
+    )

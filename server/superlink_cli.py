@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`folkmoot superlink ...`: what the operator of a SuperLink needs beside Flower's own programs.
+
+Certificates for its TLS, and the list of nodes that it admits. The SuperLink itself is Flower's `flower-superlink`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from folkmoot.cli.options import Json
+from folkmoot.cli.output import emit
+from folkmoot.errors import InputError, LocalError
+
+RENEW_DAYS = 30
+"""Days before its end from which a certificate is replaced."""
+
+
+def register(root: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(name="superlink", help="Certificates and nodes of a SuperLink.", no_args_is_help=True)
+    for command in (certificate, admit):
+        group.command()(command)
+    root.add_typer(group)
+
+
+def certificate(
+    name: Annotated[
+        list[str],
+        typer.Option("--name", help="Host name or IP address that nodes know it by; may be repeated."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the four files.")] = Path("tls"),
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Days for which the certificate is good.")] = 397,
+    json_: Json = False,
+) -> None:
+    """Make a certificate for a SuperLink, and the authority that signs it, unless good ones are there.
+
+    Run it again to renew: a certificate with less than thirty days left, or for other names, is replaced, the
+    authority stays. ca.pem goes to contributors; ca.key and server.key go to nobody. For a SuperLink whose name a
+    public authority signs (Let's Encrypt and the like), use its certificate instead.
+
+    Example: folkmoot superlink certificate --name moot.example --out tls/
+    """
+    from datetime import UTC, datetime, timedelta
+
+    from folkmoot.certificates import Authority, names_of
+
+    names = list(
+        dict.fromkeys([*name, "localhost", "127.0.0.1"])
+    )  # Flower's own parts connect to this machine
+    files = [out / file for file in ("ca.pem", "ca.key", "server.pem", "server.key")]
+    authority_file, authority_key, server_file, server_key = files
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if authority_file.exists() or authority_key.exists():
+            authority = Authority.load(authority_file, authority_key)
+        else:
+            authority = Authority.create(f"Folkmoot: {names[0]}")
+            authority.save(authority_file, authority_key)
+        soon = datetime.now(UTC) + timedelta(days=min(RENEW_DAYS, days / 2))
+        made = not server_key.exists() or not authority.vouches_for(server_file, names, soon)
+        if made:
+            authority.issue(*names, days=days).save(server_file, server_key)
+        kept, end = names_of(server_file)
+    except OSError as error:
+        raise LocalError(
+            f"The folder {out} can't be used: {error.strerror}.",
+            remedy="Give another one with --out.",
+            code="folder",
+        ) from error
+    emit(
+        {"folder": str(out), "names": kept, "made": made, "notAfter": end.isoformat()},
+        json_,
+        f"{'Made' if made else 'Kept'} {server_file} for {', '.join(kept)}; it is good until {end:%Y-%m-%d}.",
+        f"Contributors need {authority_file}: folkmoot join --root-certificates ca.pem ...",
+    )
+
+
+def admit(
+    key: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE_OR_DIR", help="Public keys of nodes, or folders with files *.pub."),
+    ],
+    superlink: Annotated[str, typer.Option(help="host:port of the SuperLink's Control API.")],
+    root_certificates: Annotated[
+        Path | None, typer.Option(help="Certificates for the SuperLink's TLS. Default: the system's.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Let a SuperLink with --enable-supernode-auth know the keys of nodes. Keys that it knows are passed over.
+
+    Whoever reaches the Control API can do this too, and can start programs on the SuperLink: keep it from the public
+    (docs/operators.md).
+
+    Example: folkmoot superlink admit alice.pub --superlink localhost:8000 --root-certificates tls/ca.pem
+    """
+    from folkmoot.superlink import SuperLink
+    from server.flower_run import register_node
+
+    where = SuperLink(superlink, root_certificates)
+    files = [file for path in key for file in (sorted(path.rglob("*.pub")) if path.is_dir() else [path])]
+    if not files:
+        raise InputError(
+            "There is no file *.pub to admit.",
+            remedy="Name the files that contributors sent you.",
+            code="node-key",
+        )
+    where.check()
+    new = [file for file in files if register_node(where, file)]
+    emit(
+        {"superlink": superlink, "keys": len(files), "new": [str(file) for file in new]},
+        json_,
+        f"{superlink} admits {len(files)} nodes, {len(new)} of them new.",
+    )
