@@ -14,11 +14,12 @@ details go to the node's own log.
 from __future__ import annotations
 
 import sys
+import time
 import tomllib
 from collections.abc import Callable, Mapping
 from logging import ERROR, INFO, WARNING
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Context, Error, Message, RecordDict
@@ -32,7 +33,7 @@ from folkmoot.chain.rpc import LedgerReader, Phase
 from folkmoot.codec import EncodedUpdate, encode_update
 from folkmoot.commitment import NO_BUNDLE, Commitment, Domain
 from folkmoot.coordinator_api import commitment_to_wire
-from folkmoot.errors import EncodingError, FolkmootError, InputError, ManifestError
+from folkmoot.errors import EncodingError, FolkmootError, InputError, ManifestError, RpcError
 from folkmoot.fault_points import fault_point
 from folkmoot.fixed_point import to_float32
 from folkmoot.flower import records
@@ -56,6 +57,14 @@ if TYPE_CHECKING:
 
 MAX_EXAMPLES = 2**32 - 1
 """A number of examples is a uint32."""
+
+CHAIN_PATIENCE = 120.0
+"""Seconds for which a node waits for its own RPC endpoint: a restart of it should cost nobody a round."""
+
+_AWAY = frozenset({"rpc-unreachable", "rpc-behind", "rpc-no-quorum"})
+"""Failures of an endpoint that pass."""
+
+T = TypeVar("T")
 
 
 class RefusedError(FolkmootError):
@@ -170,7 +179,8 @@ def _check_in_time(round_id: int, contributor: Contributor) -> None:
         RefusedError: It does not.
     """
     with open_rpc(contributor.rpc) as rpc:
-        if LedgerReader(rpc, contributor.ledger).phase(round_id) is not Phase.OPEN:
+        ledger = LedgerReader(rpc, contributor.ledger)
+        if _patiently(lambda: ledger.phase(round_id)) is not Phase.OPEN:
             raise RefusedError(
                 f"round {round_id} closed while this node trained: its update would come too late",
                 remedy="It takes part in the next round by itself. If that happens each time, train fewer steps or "
@@ -238,7 +248,7 @@ def _checked_round(
         theta = records.theta_of(content.array_records[records.THETA], manifest.size)
     except InputError as error:
         raise RefusedError(error.message, code="malformed-round") from error
-    view, base_root = _chain_view(said, header, contributor)
+    view, base_root = _patiently(lambda: _chain_view(said, header, contributor))
     _check_header(said, header, manifest, view, contributor)
     root = state_root(manifest.hash, state_tree(THETA, theta).root, said.momentum_root)
     if root != header.base_state_root or root != base_root:
@@ -248,6 +258,24 @@ def _checked_round(
             code="wrong-base",
         )
     return said, header, manifest, to_float32(theta)
+
+
+def _patiently(look: Callable[[], T]) -> T:
+    """Read the chain, again and again while the endpoint is away.
+
+    Raises:
+        RpcError: It was away for too long, or does something else.
+    """
+    end, pause = time.monotonic() + CHAIN_PATIENCE, 0.5
+    while True:
+        try:
+            return look()
+        except RpcError as error:
+            if error.code not in _AWAY or time.monotonic() + pause > end:
+                raise
+            log(WARNING, "The chain is asked again in %g s: %s", pause, error.message)
+        time.sleep(pause)
+        pause = min(2 * pause, 8.0)
 
 
 def _chain_view(

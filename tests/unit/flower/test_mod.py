@@ -15,7 +15,7 @@ from folkmoot.chain.rpc import Phase
 from folkmoot.codec import decode_update
 from folkmoot.commitment import Commitment, Domain
 from folkmoot.coordinator_api import commitment_from_wire
-from folkmoot.flower import records
+from folkmoot.flower import mod, records
 from folkmoot.flower.contributor import Contributor, kept_update
 from folkmoot.flower.mod import folkmoot_mod
 from folkmoot.flower.signing import LocalSigner, SignerError
@@ -226,11 +226,30 @@ def test_another_manifest_of_the_same_layout(world: World, join: Join) -> None:
     )
 
 
-def test_an_unreachable_chain_is_no_leave_to_train(world: World, join: Join) -> None:
+def test_an_unreachable_chain_is_no_leave_to_train(
+    world: World, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mod, "CHAIN_PATIENCE", 0.0)
     app = App()
     reply = run(join(world, rpc="http://127.0.0.1:9/secret-key"), train_message(world), app)
     assert reason(reply) == "rpc-unreachable: the node's own log says more"
     assert not app.seen
+
+
+def test_a_chain_that_comes_back_costs_nobody_a_round(
+    world: World, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, away = mod.open_rpc, [1, 2]
+
+    def restarting(url: str) -> Any:
+        return real("http://127.0.0.1:9" if away and away.pop() else url)
+
+    pauses: list[float] = []
+    monkeypatch.setattr(mod, "open_rpc", restarting)
+    monkeypatch.setattr(mod.time, "sleep", pauses.append)
+    reply = run(join(world), train_message(world), App())
+    assert not reply.has_error()
+    assert pauses == [0.5, 1.0]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
