@@ -309,13 +309,13 @@ def test_killed_anywhere_it_ends_with_the_same_report(world: World, chain: Anvil
     before = chain.snapshot()
     copy = world.copied(tmp_path / "other")
     world.play(NAMES)
-    points = ["round-noted.before:2", "round-noted.after:3"]
+    points = ["audit.round-noted.before:2", "audit.round-noted.after:3"]
     assert deaths(world, journal, tmp_path / "died", points) == 2
     assert kept(audited(world, journal)) == [*ALL, ROUNDS + 1]
     chain.revert(before)
     chain.advance(7)
     copy.play(NAMES)
-    points = ["lines-dropped.before:1", "lines-dropped.after:1"]
+    points = ["audit.lines-dropped.before:1", "audit.lines-dropped.after:1"]
     assert deaths(copy, journal, tmp_path / "died-again", points) == 2
     assert kept(audited(copy, journal)) == [*ALL, ROUNDS + 1]
 
@@ -324,7 +324,7 @@ def deaths(world: World, journal: Path, died: Path, points: Sequence[str]) -> in
     """Start the command until it comes to its end, with each of the deaths once; return how many there were."""
     died.mkdir()
     world.federation.deployment.save(died / "deployment.json")
-    faults = ",".join(f"audit.{point}@{died / str(place)}" for place, point in enumerate(points))
+    faults = ",".join(f"{point}@{died / str(place)}" for place, point in enumerate(points))
     command = [sys.executable, "-m", "folkmoot", "audit", "--json", "--journal", str(journal)]
     command += ["--rpc", world.federation.anvil.url, "--deployment", str(died / "deployment.json")]
     command += ["--artifacts", str(world.folder.path)]

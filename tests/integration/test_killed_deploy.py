@@ -104,6 +104,12 @@ def test_a_deployment_that_is_killed_anywhere_is_completed_with_the_same_contrac
     assert mortal.call(*words(tmp_path), fails=1)["error"]["code"] == "file-exists", "told once"
 
 
+def test_a_deployment_that_is_killed_after_its_last_word_was_done(mortal: Mortal, tmp_path: Path) -> None:
+    said = mortal.kill("deploy.plan-removed.after", *words(tmp_path))
+    assert json.loads(said)["deployment"] == Deployment.load(tmp_path / "deployment.json").to_json()
+    assert not (tmp_path / "deployment.json.plan").exists()
+
+
 def test_a_deployment_with_other_values_is_refused_until_the_old_one_is_left(
     anvil: Anvil, mortal: Mortal, tmp_path: Path
 ) -> None:
