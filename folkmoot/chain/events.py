@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -27,6 +28,10 @@ BLOCK_STEP = 2_000
 
 MAX_BLOCK_STEP = 200_000
 """Most blocks that one request asks for."""
+
+MANY_LOGS = 5_000
+"""Logs of an answer from which the next request asks for fewer blocks: an answer is held as a whole, several times over
+while it is decoded, and a long history would come in few of them."""
 
 _E = TypeVar("_E", bound="type[Event]")
 
@@ -727,8 +732,9 @@ def scan(
         source: Endpoint and addresses.
         from_block: First block.
         to_block: Last block; nothing is yielded if it is before the first.
-        step: Blocks that the first request asks for. It doubles after every answer, up to `MAX_BLOCK_STEP`; it is
-            halved where the endpoint finds an answer too large, and does not grow again.
+        step: Blocks that the first request asks for. It doubles after every answer, up to `MAX_BLOCK_STEP`, as long
+            as answers stay below `MANY_LOGS`; it is halved where the endpoint finds an answer too large, and does not
+            grow beyond that again.
         contracts: Contracts (`ledger`, ...) whose events are wanted; all if left out.
 
     Raises:
@@ -749,7 +755,7 @@ def scan(
         found = [event for log in logs if (event := decode_log(log, roles)) is not None]
         yield from sorted(found, key=lambda event: (event.block, event.log_index))
         first = last + 1
-        step = min(2 * step, ceiling)
+        step = min(2 * step, ceiling, max(1, step * MANY_LOGS // max(1, len(logs))))
 
 
 def decode_log(log: Mapping[str, Any], roles: Mapping[str, str]) -> Event | None:
@@ -775,8 +781,8 @@ def decode_log(log: Mapping[str, Any], roles: Mapping[str, str]) -> Event | None
         return EVENTS[entry["name"]](
             contract=role,
             block=int(log["blockNumber"], 16),
-            block_hash=bytes.fromhex(log["blockHash"][2:]),
-            transaction=bytes.fromhex(log["transactionHash"][2:]),
+            block_hash=_hash(log["blockHash"]),
+            transaction=_hash(log["transactionHash"]),
             log_index=int(log["logIndex"], 16),
             **values,
         )
@@ -786,6 +792,12 @@ def decode_log(log: Mapping[str, Any], roles: Mapping[str, str]) -> Event | None
             remedy="Check that the deployment file belongs to this chain, or use another endpoint.",
             code="bad-log",
         ) from error
+
+
+@functools.lru_cache(maxsize=64)
+def _hash(text: str) -> bytes:
+    """Read a hash; the many logs of one transaction share it, in long histories that is much of their memory."""
+    return bytes.fromhex(text[2:])
 
 
 @functools.cache
@@ -816,7 +828,7 @@ def _values(entry: dict[str, Any], topics: list[bytes], data: bytes) -> dict[str
 def _typed(parameter: dict[str, Any], value: Any) -> Any:
     kind = parameter["type"]
     if kind == "address":
-        return to_checksum_address(value)
+        return sys.intern(str(to_checksum_address(value)))
     if kind == "address[]":
         return tuple(to_checksum_address(item) for item in value)
     if kind.endswith("[]"):

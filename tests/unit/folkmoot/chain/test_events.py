@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from folkmoot.chain import packaged
-from folkmoot.chain.events import EVENTS, Event, _field, decode_log, scan
+from folkmoot.chain.events import EVENTS, MANY_LOGS, Event, _field, decode_log, scan
 from folkmoot.errors import RpcError
 
 PLACE = {field.name for field in fields(Event)}
@@ -68,6 +68,28 @@ def test_a_range_that_is_too_large_is_halved_and_no_block_is_skipped() -> None:
     assert asked[0][0] == 5
     assert asked[-1][1] == 1_004
     assert all(later[0] == earlier[1] + 1 for earlier, later in pairwise(asked))
+
+
+def test_answers_stay_small_where_blocks_are_full() -> None:
+    """A long history is not asked for in one answer, however large its endpoint's are."""
+    source = _Source(most=10**9)
+    log = {"address": "0x" + "22" * 20, "topics": [], "data": "0x"}  # of nobody's: it is not decoded
+    empty, sizes = source.rpc.call, []
+
+    def call(method: str, params: list[Any]) -> list[Any]:
+        empty(method, params)
+        first, last = source.rpc.asked[-1]
+        sizes.append(20 * (last - first + 1) if last > 10_000 else 0)
+        return [log] * sizes[-1]
+
+    source.rpc.call = call
+    assert list(scan(source, 1, 20_000, step=1_000)) == []
+    asked = source.rpc.asked
+    assert all(later[0] == earlier[1] + 1 for earlier, later in pairwise(asked))
+    assert asked[-1][1] == 20_000
+    assert max(last - first + 1 for first, last in asked) > 2_000, "where there is nothing, steps grow"
+    crowded = [size for size in sizes if size]
+    assert max(crowded[1:]) <= MANY_LOGS, "the first one can't be foreseen"
 
 
 def test_an_endpoint_that_refuses_even_one_block_is_given_up() -> None:
