@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from logging import ERROR, INFO, WARNING
 from pathlib import Path
@@ -49,6 +49,11 @@ MIN_TTL = 30.0
 MOST_ASKS = 4
 """How often a node is asked in one round, if its answers get lost."""
 
+TIMES_SLOWER = 4
+"""How many times as long as the slowest of the others a node may be silent before it is asked again."""
+SHARE_SILENT = 1 / 8
+"""Share of the round's window for which nodes may be silent if none has answered yet."""
+
 _LOST = frozenset(
     {
         ErrorCode.NODE_UNAVAILABLE,
@@ -76,6 +81,8 @@ class Pacing:
     """After the first failed request to the coordinator; doubled at each further one."""
     last_retry: float = 10.0
     """Longest wait between two requests."""
+    silence: float = 30.0
+    """Least time until a node that is there and says nothing is asked again; doubled each time."""
 
 
 @dataclass
@@ -418,10 +425,13 @@ class FolkmootStrategy(Strategy):
         """
         fault_point("courier.round-loaded")
         asked: Counter[int] = Counter()
+        since: dict[int, float] = {}
         lost: set[int] = set()
         waiting = self._push(
-            grid, self.configure_train(base.current.round, ArrayRecord(), config, grid), asked
+            grid, self.configure_train(base.current.round, ArrayRecord(), config, grid), asked, since
         )
+        patience = (base.current.commit_deadline - base.current.chain_time) * SHARE_SILENT
+        slowest = 0.0
         batch = max(1, PULL_BYTES // base.manifest.size)
         next_look = next_count = 0.0
         while True:
@@ -429,16 +439,24 @@ class FolkmootStrategy(Strategy):
                 for reply in grid.pull_messages(ids):
                     node = waiting.pop(reply.metadata.reply_to_message_id, None)
                     fault_point("courier.reply-taken")
-                    if node is not None and _is_lost(reply) and asked[node] < MOST_ASKS:
+                    if node is None:
+                        continue  # it was asked twice, and its other answer came with this one
+                    if _is_lost(reply) and asked[node] < MOST_ASKS:
                         log(WARNING, "\tNode %d: %s It is asked again", node, reply.error.reason)
                         lost.add(node)
-                    else:
-                        yield reply
+                        continue
+                    if reply.has_error() and node in waiting.values():
+                        continue  # asked twice, it may have trained twice, and signs once: the other answer counts
+                    waiting = {number: who for number, who in waiting.items() if who != node}
+                    slowest = max(slowest, time.monotonic() - since[node])
+                    patience = TIMES_SLOWER * slowest
+                    yield reply
             now = time.monotonic()
             if now >= next_count:
                 next_count = now + self.pacing.nodes
                 present = set(grid.get_node_ids())
-                again = lost & present
+                silent = self._silent(waiting, asked, since, max(patience, self.pacing.silence))
+                again = (lost | silent) & present
                 joined = (
                     {node for node in present if node not in asked} if self.fraction_train == 1 else set()
                 )
@@ -446,7 +464,8 @@ class FolkmootStrategy(Strategy):
                 if joined:
                     log(INFO, "\t%d nodes joined", len(joined))
                 if again or joined:
-                    waiting |= self._push(grid, self._messages(sorted(again | joined), config, grid), asked)
+                    messages = self._messages(sorted(again | joined), config, grid)
+                    waiting |= self._push(grid, messages, asked, since)
             if now >= next_look:
                 next_look = now + self.pacing.coordinator
                 if not self._still_open(base.current.round):
@@ -460,11 +479,32 @@ class FolkmootStrategy(Strategy):
                     return
             time.sleep(self.pacing.replies)  # Flower's Grid has no call that waits for a reply
 
-    def _push(self, grid: Grid, messages: Iterable[Message], asked: Counter[int]) -> dict[str, int]:
-        """Send messages; return the node of each by the message's number."""
+    def _silent(
+        self, waiting: Mapping[str, int], asked: Counter[int], since: Mapping[int, float], patience: float
+    ) -> set[int]:
+        """Find nodes from which nothing has come for too long.
+
+        Flower hands a message out once: if the connection breaks in that moment, the node never sees it, and nobody is
+        told. Asking twice does no harm: a node answers with the update that it has signed.
+        """
+        now = time.monotonic()
+        silent = {
+            node
+            for node in waiting.values()
+            if asked[node] < MOST_ASKS and now - since[node] > patience * 2 ** (asked[node] - 1)
+        }
+        if silent:
+            log(WARNING, "\tNo word from %d nodes: they are asked again if they are there", len(silent))
+        return silent
+
+    def _push(
+        self, grid: Grid, messages: Iterable[Message], asked: Counter[int], since: dict[int, float]
+    ) -> dict[str, int]:
+        """Send messages; return the node of each by the message's number. Notes how often and when each was asked."""
         listed = list(messages)
         nodes = [message.metadata.dst_node_id for message in listed]
         asked.update(nodes)
+        since.update(dict.fromkeys(nodes, time.monotonic()))
         log(INFO, "\tAsking %d nodes", len(listed))
         pushed = list(grid.push_messages(listed)) if listed else []
         fault_point("courier.asked")

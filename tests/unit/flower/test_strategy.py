@@ -6,7 +6,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -216,6 +217,31 @@ def test_a_coordinator_that_stays_away(world: World) -> None:
     with pytest.raises(CoordinatorError):
         strategy(world).start(grid=LocalGrid(), initial_arrays=ArrayRecord(), timeout=0.2)
     assert time.monotonic() - started < 5
+
+
+def test_a_node_whose_message_got_lost_on_the_way_is_asked_again(join: Join) -> None:
+    """The connection broke while the SuperLink handed the message out: the node is there and knows of nothing."""
+
+    class Lossy(LocalGrid):
+        def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+            identifiers = list(super().push_messages(messages))
+            for message in self.sent[-len(identifiers) :]:
+                if message.metadata.dst_node_id == unlucky and lose:
+                    lose.pop()
+                    self.replies.pop(str(message.metadata.message_id))
+            return identifiers
+
+    lose = [1, 2]
+    with World(MANIFEST, dict(MODEL), expect=2) as world:
+        grid = Lossy()
+        grid.add(app("ada"), join(world, "ada"))
+        unlucky = grid.add(app("ben"), join(world, "ben"))
+        carrier = FolkmootStrategy(world.url, pacing=replace(QUICK, silence=0.05))
+        carrier.start(grid=grid, initial_arrays=ArrayRecord())
+    assert world.run_state == "done"
+    asked = Counter(message.metadata.dst_node_id for message in grid.sent)
+    assert asked[unlucky] == 3
+    assert len(carrier.reports[0].accepted) == 2
 
 
 def test_a_strategy_that_is_started_again_in_the_middle_of_a_round(join: Join) -> None:
