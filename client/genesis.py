@@ -13,6 +13,7 @@ import numpy as np
 
 from client.tasks import Task, root
 from folkmoot.errors import InputError, TaskError
+from folkmoot.files import write_whole
 from folkmoot.genesis import Genesis, calibrated_exponent, first_exponent
 from folkmoot.hashing import keccak, sha256_hex
 from folkmoot.manifest import Manifest
@@ -99,11 +100,11 @@ def write_genesis(task: Task, folder: Path, root_digest: str = "") -> Start:
             name = sha256_hex(data)
             path = folder / name[:2] / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+            write_whole(path, data)
         link = folder / "by-keccak" / keccak(document).hex()
         link.parent.mkdir(exist_ok=True)
-        link.write_text(sha256_hex(document), encoding="ascii")
-        (folder / "genesis.json").write_bytes(document)
+        write_whole(link, sha256_hex(document).encode())
+        write_whole(folder / "genesis.json", document)
     except OSError as error:
         raise InputError(f"The folder {folder} can't be written: {error.strerror}.") from error
     return start

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing a small file as a whole: a crash leaves the old one or the new one, never half of one."""
+"""Writing a small file as a whole: a crash leaves the old one or the new one, never half of one. Knows no content."""
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What file systems without hard links say."""
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
@@ -18,14 +22,43 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     Raises:
         OSError: it can't be written; what was there still is.
     """
+    _write_part(path, data, mode).replace(path)
+    sync_folder(path.parent)
+
+
+def write_new(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Write a file that must not be there yet, as `write_whole`.
+
+    Raises:
+        FileExistsError: it is there; it was left alone.
+        OSError: it can't be written.
+    """
+    part = _write_part(path, data, mode)
+    try:
+        os.link(part, path)  # unlike a rename, it takes no other file's place
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _write_part(path: Path, data: bytes, mode: int) -> Path:
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)  # of an earlier crash, maybe with other permissions
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    sync_folder(path.parent)
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    return part
 
 
 def sync_folder(folder: Path) -> None:

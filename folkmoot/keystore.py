@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from folkmoot.errors import InputError, KeystoreError
+from folkmoot.fault_points import fault_point
+from folkmoot.files import write_new
 from folkmoot.hashing import parse_json
 
 if TYPE_CHECKING:
@@ -128,12 +130,9 @@ def create(
     data = (json.dumps(document, indent=2) + "\n").encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # O_EXCL: a key that is already there is never lost, and nobody can read the file before its mode is set.
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        fault_point("account.key-written.before")
+        write_new(path, data, mode=0o600)  # a key that is already there is never lost
+        fault_point("account.key-written.after")
     except FileExistsError as error:
         raise KeystoreError(
             f"There is already a file {path}.",

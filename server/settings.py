@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from folkmoot.chain.quorum import split_urls
 from folkmoot.commitment import checksum_address
 from folkmoot.errors import InputError
+from folkmoot.fault_points import fault_point
+from folkmoot.files import write_whole
 from server.store import Store, StoreOptions, is_bucket, open_store
 
 FILE_NAME = "coordinator.json"
@@ -174,7 +176,9 @@ class Settings(BaseSettings):
     def save(self) -> None:
         """Write `coordinator.json` with what differs from the defaults."""
         values = self.model_dump(mode="json", exclude_defaults=True, exclude={"home"})
-        (self.home / FILE_NAME).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+        fault_point("operator.settings-written.before")
+        write_whole(self.home / FILE_NAME, (json.dumps(values, indent=2, sort_keys=True) + "\n").encode())
+        fault_point("operator.settings-written.after")
 
 
 def load(home: Path, **overrides: Any) -> Settings:

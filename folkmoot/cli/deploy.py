@@ -172,6 +172,8 @@ def deploy(
         if isinstance(error, ContractRefused) or error.code in DEAD_ENDS:
             plan.forget()
         raise
+    finally:
+        plan.notes.close()
     fault_point("deploy.file-written.before")
     report.deployment.save(out)
     fault_point("deploy.file-written.after")

@@ -11,6 +11,7 @@ import typer
 from folkmoot.cli.options import GAS_PRICE_DEFAULT, GasPriceInTokens, Json
 from folkmoot.cli.output import emit, note, pairs
 from folkmoot.errors import InputError
+from folkmoot.files import write_whole
 
 if TYPE_CHECKING:
     from folkmoot.policy import Policy
@@ -90,7 +91,7 @@ def policy(
     )
     warning = bond_warning(made, parse_amount(gas_price))
     document = policy_file.to_json(made)
-    out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    write_whole(out, (json.dumps(document, indent=2) + "\n").encode())
     shown = {key: str(value) for key, value in document.items()}
     emit(
         {"policy": document, "path": str(out), "warning": warning}, json_, pairs(shown), f"Written to {out}."

@@ -26,6 +26,7 @@ from folkmoot.commitment import Commitment
 from folkmoot.fixed_point import LEAF
 from folkmoot.fraud import proof
 from folkmoot.fraud.challenge import connection
+from folkmoot.fraud.judges import find_judges
 from folkmoot.hashing import keccak
 from folkmoot.header import RoundHeader, derive_seed
 from folkmoot.local.anvil import Anvil
@@ -402,6 +403,44 @@ def _play_bad_update(
 def play_wrong_header(world: World, names: list[str]) -> int:
     """Play a round that was opened with another round's header, which is published."""
     return _play_header(world, names, seed=keccak(b"a seed of my choice"))
+
+
+def play_replay(world: World, names: list[str]) -> int:
+    """Play an honest round in which the second contributor sends the first one's update of round 1 again."""
+    number = world.open()
+    _, stolen = world.train(1, names[0])
+    honest = world.train
+
+    def train(of: int, name: str) -> Any:
+        made, data = honest(of, name)
+        if name != names[1]:
+            return made, data
+        tree = update_tree(np.frombuffer(stolen, dtype=np.uint8))
+        return replace(made, update_root=tree.root, sum_squares=tree.sum_squares), stolen
+
+    world.train = train  # type: ignore[method-assign]
+    world.commit(number, names)
+    world.train = honest  # type: ignore[method-assign]
+    world.anchor(number)
+    return number
+
+
+def play_censored(world: World, names: list[str]) -> int:
+    """Play a round in which the second contributor delivers all of its update, and is anchored as if it had not."""
+    number = world.open()
+    world.commit(number, names)
+    made, data = world.rounds[number].commitments[1], world.rounds[number].updates[1]
+    judge = find_judges(world.federation.anvil.rpc, world.policies[0]).availability
+    assert data is not None
+    assert judge is not None
+    abi = proof.packaged_contract("DataAvailability")["abi"]
+    deliver = world.federation.chain.w3.eth.contract(judge, abi=abi).functions.deliver
+    layout, document = MANIFEST.layout, keccak(MANIFEST.to_json())
+    call = deliver(number, made.update_root, layout, document, 0, data, b"")
+    world.federation.chain.send(call, factories.account(names[1]))
+    world.rounds[number].updates[1] = None
+    world.anchor(number)
+    return number
 
 
 def play_no_header(world: World, names: list[str]) -> int:

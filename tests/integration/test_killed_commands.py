@@ -194,6 +194,20 @@ def test_a_round_is_cancelled_once(federation: Federation, mortal: Mortal) -> No
     assert sent_by(federation) == before + 1
 
 
+@pytest.mark.parametrize("point", ["account.key-written.before", "account.key-written.after"])
+def test_a_key_file_is_whole_or_not_there(mortal: Mortal, point: str) -> None:
+    out = mortal.home / "mine.json"
+    mortal.kill(point, "account", "new", "--out", out)
+    if point.endswith("before"):
+        assert not out.exists()
+        mortal.call("account", "new", "--out", out)
+    else:
+        error = mortal.call("account", "new", "--out", out, fails=1)["error"]
+        assert error["code"] == "keystore-exists"
+    assert mortal.call("account", "show", "--keystore", out)["path"] == str(out)
+    assert out.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_note_that_is_damaged_stops_the_command_and_says_what_to_do(
     federation: Federation, mortal: Mortal
 ) -> None:

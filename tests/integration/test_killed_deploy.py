@@ -172,3 +172,20 @@ def test_a_damaged_plan_is_told(mortal: Mortal, tmp_path: Path) -> None:
     (tmp_path / "deployment.json.plan" / "plan.json").write_text("[]")
     assert mortal.call(*words(tmp_path), fails=1)["error"]["code"] == "plan-damaged"
     mortal.call(*words(tmp_path, "--afresh"))
+
+
+def test_a_coordinators_folder_is_made_once(mortal: Mortal, tmp_path: Path) -> None:
+    mortal.call(*words(tmp_path))
+    making = (
+        *("coordinator", "init", "--home", str(tmp_path / "home"), "--genesis", str(tmp_path)),
+        *(
+            "--deployment",
+            str(tmp_path / "deployment.json"),
+            "--keystore",
+            str(tmp_path / "keys/deployer.json"),
+        ),
+    )
+    mortal.kill("operator.settings-written.before", *making)
+    mortal.kill("operator.settings-written.after", *making)
+    assert mortal.call(*making, fails=1)["error"]["code"] == "coordinator-exists"
+    assert mortal.call("coordinator", "repair", "--home", str(tmp_path / "home"))

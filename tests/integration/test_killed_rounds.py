@@ -330,6 +330,30 @@ def test_the_contributor_of_an_update_that_is_none_is_blamed_once(
     assert journal(mortal)[str(number)]["blame"] is None
 
 
+OTHER_ACTS: dict[str, tuple[Callable[[World], int], int]] = {
+    "dispute": (lambda world: world.play(NAMES, lies.lie_verdicts), -DEPOSIT),
+    "replay": (lambda world: lies.play_replay(world, NAMES), factories.policy().min_stake // 2),
+    "censored": (lambda world: lies.play_censored(world, NAMES), 0),
+}
+
+
+@pytest.mark.parametrize("point", ["sender.note-written.after", "sender.sent", "sender.note-removed.before"])
+@pytest.mark.parametrize("act", OTHER_ACTS)
+def test_whatever_else_a_watcher_does_it_does_once(
+    world: World, mortal: Mortal, act: str, point: str
+) -> None:
+    play, wins = OTHER_ACTS[act]
+    play(world)
+    disputes = find_judges(world.federation.anvil.rpc, world.policies[0]).disputes
+    world.send("token", "approve", disputes, TOKENS, by=WATCHER)
+    before = sent_by(world)
+    mortal.kill(point, *watch(world))
+    look(mortal, world)
+    assert (won(world), sent_by(world)) == (wins, before + 1), mortal.told
+    look(mortal, world)
+    assert (won(world), sent_by(world)) == (wins, before + 1), mortal.told
+
+
 def test_an_answer_is_kept_whole(world: World, mortal: Mortal) -> None:
     kept: dict[str, bytes] = {}
 

@@ -12,13 +12,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
 from folkmoot.chain.rpc import Phase, Rpc
@@ -32,12 +30,11 @@ from folkmoot.fraud.watch import run as watch
 from folkmoot.hashing import keccak
 from folkmoot.local.anvil import Anvil
 from folkmoot.manifest import Manifest, Tensor
-from folkmoot.merkle import update_tree
 from folkmoot.mirror import ArtifactSource, CoordinatorSource, FolderSource
 from tests import factories
 from tests.integration import audit_world
 from tests.integration import fraud_world as lies
-from tests.integration.audit_world import MANIFEST, Folder, World, lying_endpoint
+from tests.integration.audit_world import Folder, World, lying_endpoint
 from tests.integration.fraud_world import ANSWER_WINDOW, CHALLENGER, DEPOSIT, TOKENS, judged
 
 NAMES = ["ada", "ben", "cleo"]
@@ -433,21 +430,7 @@ def test_a_dispute_is_opened_once_and_can_be_upheld(world: World, tmp_path: Path
 
 
 def test_a_replayed_update_costs_its_sender_stake_once(world: World, tmp_path: Path) -> None:
-    number = world.open()
-    _, stolen = world.train(1, "ada")
-    honest = world.train
-
-    def train(of: int, name: str) -> Any:
-        made, data = honest(of, name)
-        if name != "ben":
-            return made, data
-        tree = update_tree(np.frombuffer(stolen, dtype=np.uint8))
-        return replace(made, update_root=tree.root, sum_squares=tree.sum_squares), stolen
-
-    world.train = train  # type: ignore[method-assign]
-    world.commit(number, NAMES)
-    world.train = honest  # type: ignore[method-assign]
-    world.anchor(number)
+    number = lies.play_replay(world, NAMES)
     seen = Watched(world, tmp_path / "watch")
     assert seen.look() == 0  # the coordinator did nothing wrong
     ben = factories.account("ben").address
@@ -463,31 +446,7 @@ def test_a_replayed_update_costs_its_sender_stake_once(world: World, tmp_path: P
 
 def test_a_censored_delivery_is_proven(world: World, tmp_path: Path) -> None:
     """A contributor delivered all of its update on the chain, and is anchored as if it had not."""
-    number = world.open()
-    world.commit(number, NAMES)
-    ben = factories.account("ben")
-    made, data = world.rounds[number].commitments[1], world.rounds[number].updates[1]
-    assert data is not None
-    with Rpc(world.federation.anvil.url) as rpc:
-        judge = find_judges(rpc, world.policies[0]).availability
-    assert judge is not None
-    layout, document = MANIFEST.layout, keccak(MANIFEST.to_json())
-    transact(
-        world.federation.anvil.url,
-        ben,
-        "DataAvailability",
-        judge,
-        "deliver",
-        number,
-        made.update_root,
-        layout,
-        document,
-        0,
-        data,
-        b"",
-    )
-    world.rounds[number].updates[1] = None
-    world.anchor(number)
+    number = lies.play_censored(world, NAMES)
     seen = Watched(world, tmp_path / "watch")
     assert seen.look() == 3
     assert [(line["kind"], line["place"]) for line in seen.said("proven")] == [("censored", 1)]

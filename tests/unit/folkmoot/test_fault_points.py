@@ -70,6 +70,8 @@ KILLED_BY = {
     "node.": "tests/e2e/test_flower_kills.py",
     "cli.": "tests/e2e/test_flower_kills.py",
     "audit.": "tests/integration/test_audit_journal.py",
+    "account.": "tests/integration/test_killed_commands.py",
+    "operator.": "tests/integration/test_killed_deploy.py",
     "sender.": "tests/integration/test_killed_commands.py",
     "deploy.": "tests/integration/test_killed_deploy.py",
     "watcher.": "tests/integration/test_killed_rounds.py",

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Notes of what is sent. How commands go on with them is in tests/integration/test_killed_commands.py."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from folkmoot.chain.notes import Intent, Note, Notes
+from folkmoot.errors import LocalError
+
+INTENT = Intent(31337, "0x" + "11" * 20, "0x" + "22" * 20, "stake 250")
+NOTE = Note(INTENT, 7, ("0x" + "ab" * 32,))
+OTHERS = [
+    replace(INTENT, chain_id=1),
+    replace(INTENT, sender="0x" + "33" * 20),
+    replace(INTENT, contract=""),
+    replace(INTENT, purpose="stake 25"),
+]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Callable[..., Notes]]:
+    """Open the notes in a folder, and let go of them after the test."""
+    made: list[Notes] = []
+
+    def open_notes(folder: Path = tmp_path, say: Callable[[str], None] = lambda text: None) -> Notes:
+        made.append(Notes(folder, say))
+        return made[-1]
+
+    yield open_notes
+    for notes in made:
+        notes.close()
+
+
+def test_a_note_is_found_by_its_intent_and_no_other(opened: Callable[..., Notes]) -> None:
+    first = opened()
+    first.write(NOTE)
+    first.close()
+    notes = opened()
+    assert notes.find(INTENT) == NOTE
+    assert [notes.find(other) for other in OTHERS] == [None] * 4
+    assert len({intent.name for intent in (INTENT, *OTHERS)}) == 5
+
+
+def test_only_what_was_mined_and_told_is_forgotten(opened: Callable[..., Notes]) -> None:
+    notes, second = opened(), replace(NOTE, intent=OTHERS[3])
+    for note in (NOTE, second):
+        notes.write(note)
+    notes.told()
+    assert notes.find(INTENT) == NOTE, "it was not mined"
+    notes.mined(NOTE, "0x1", earlier=True)
+    notes.mined(second, "0x2", earlier=False)
+    assert (notes.is_earlier("0x1"), notes.is_earlier("0x2")) == (True, False)
+    notes.told("0x2")
+    assert notes.find(second.intent) is None
+    assert notes.find(INTENT) == NOTE
+    notes.close()
+    notes.told()
+    assert notes.find(INTENT) == NOTE, "its user was not told"
+    notes.mined(NOTE, "0x1", earlier=True)
+    notes.told()
+    assert notes.find(INTENT) is None
+
+
+def test_a_note_is_private_and_says_what_it_is_for(tmp_path: Path, opened: Callable[..., Notes]) -> None:
+    notes = opened(tmp_path / "sent")
+    notes.write(NOTE)
+    path = tmp_path / "sent" / INTENT.name
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    document = json.loads(path.read_text())
+    assert (document["purpose"], document["nonce"], document["forms"]) == ("stake 250", 7, list(NOTE.forms))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"nonce": 1}', '{"nonce": "1", "forms": ["0x1"]}', '{"nonce": 1, "forms": []}']
+)
+def test_a_damaged_note_stops_whoever_wants_to_send(
+    tmp_path: Path, opened: Callable[..., Notes], text: str
+) -> None:
+    (tmp_path / INTENT.name).write_text(text)
+    with pytest.raises(LocalError, match="can't be read") as caught:
+        opened().find(INTENT)
+    assert caught.value.code == "note-damaged"
+    assert "stake 250" in caught.value.remedy
+
+
+def test_what_can_not_be_noted_is_not_sent(tmp_path: Path, opened: Callable[..., Notes]) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LocalError) as caught:
+        opened(tmp_path / "file" / "sent").write(NOTE)
+    assert caught.value.code == "note-unwritable"
+
+
+def test_one_sends_for_an_account_at_a_time(tmp_path: Path, opened: Callable[..., Notes]) -> None:
+    said: list[str] = []
+    first, second = opened(), opened(tmp_path, said.append)
+    first.find(INTENT)
+    found = threading.Event()
+
+    def wait() -> None:
+        second.find(INTENT)
+        found.set()
+
+    opened().find(OTHERS[1])  # another account does not wait
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert not found.wait(0.3)
+    first.close()
+    assert found.wait(10)
+    thread.join()
+    assert len(said) == 1
+    assert "waiting for it" in said[0]
