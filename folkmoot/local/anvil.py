@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -96,7 +97,21 @@ def anvil_command(
         command += ["--block-time", f"{block_time:g}", *(["--mixed-mining"] if mixed else [])]
     if state is not None:
         command += ["--state", str(state)]
+        if (last := _last_time(state)) >= time.time():
+            # Its clock was moved on. Anvil forgets that, and would make blocks that are older than those before.
+            command += ["--timestamp", str(last + 1)]
     return command
+
+
+def _last_time(state: Path) -> int:
+    """Unix time of the newest block of a saved chain; 0 if there is none. Reads the file's head only."""
+    try:
+        with state.open("rb") as file:
+            head = file.read(4096)
+    except FileNotFoundError:
+        return 0
+    found = re.match(rb'\{"block":\{[^{}]*"timestamp":"(0x[0-9a-f]+)"', head)
+    return int(found[1], 16) if found else 0
 
 
 class Anvil:

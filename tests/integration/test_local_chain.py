@@ -46,3 +46,18 @@ def test_a_real_chain_is_left_alone(
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["code"] == "not-a-local-chain"
     assert "10 is not a local chain" in error["message"]
+
+
+def test_a_chain_that_is_started_again_never_goes_back_in_time(tmp_path: Path) -> None:
+    def newest(anvil: Anvil) -> int:
+        return int(anvil.call("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+
+    state = tmp_path / "chain.json"
+    with Anvil(state=state) as anvil:
+        anvil.call("evm_increaseTime", 5000)
+        anvil.call("evm_mine")
+        before = newest(anvil)
+    assert before > time.time() + 4000
+    with Anvil(state=state) as anvil:
+        anvil.call("evm_mine")
+        assert before < newest(anvil) < before + 60

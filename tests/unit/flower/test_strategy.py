@@ -251,7 +251,6 @@ def test_a_strategy_that_is_started_again_in_the_middle_of_a_round(join: Join) -
         grid.add(app("ada"), join(world, "ada"))
         grid.add(None, None)
         first = strategy(world)
-        grid.on_push = lambda: threading.Timer(0.1, lambda: setattr(world, "run_state", "failed")).start()
 
         class DiedError(Exception):
             pass
