@@ -11,6 +11,7 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
@@ -29,6 +30,9 @@ CHUNK = 2**20
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that a coordinator may take to connect, and between two pieces of a file."""
+
+HEAD_TIMEOUTS = 3
+"""Timeouts that may pass until the head of an answer is whole, redirects included, however steadily it trickles."""
 
 DEFAULT_PATIENCE = 120.0
 """Seconds that one file is waited for where a coordinator is busy or a transfer breaks."""
@@ -158,12 +162,14 @@ class CoordinatorSource:
     ) -> None:
         import httpx
 
+        from folkmoot.deadlines import bounded
+
         self.url = url.rstrip("/")
         self.patience = patience
         self._timeout = timeout
         self._sleep, self._clock = sleep, clock
         self._plain = False  # whether it is a web server, not a coordinator: known after its first answer
-        self._client = httpx.Client(timeout=timeout, transport=transport, follow_redirects=True)
+        self._client = bounded(httpx.Client(timeout=timeout, transport=transport, follow_redirects=True))
         self._cache = tempfile.TemporaryDirectory(prefix="folkmoot-mirror-")
 
     def fetch(self, sha256: str, limit: int) -> Path:
@@ -245,10 +251,14 @@ class CoordinatorSource:
     def _get(self, address: str, name: str, limit: int) -> tuple[Path, str]:
         import httpx
 
+        from folkmoot.deadlines import within
+
         part = Path(self._cache.name) / "part"
         digest, size = hashlib.sha256(), 0
         started = self._clock()
-        with self._client.stream("GET", address) as response:
+        with ExitStack() as stack:
+            with within(HEAD_TIMEOUTS * self._timeout):
+                response = stack.enter_context(self._client.stream("GET", address))
             if response.status_code == httpx.codes.NOT_FOUND:
                 if "problem+json" in response.headers.get("Content-Type", ""):
                     raise _missing(name, self.url)

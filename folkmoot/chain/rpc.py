@@ -36,7 +36,7 @@ DEFAULT_TIMEOUT = 10.0
 """Seconds for which an endpoint may stay silent, connecting included."""
 
 PATIENCE = 3
-"""A request may take this many times the timeout in all, however steadily its answer trickles."""
+"""A request may take this many times the timeout in all, however steadily it is taken and its answer trickles."""
 
 MAX_ANSWER = 256 << 20
 """Most bytes of an answer. Blocks bound what an honest one can be: logs with whole updates in them are the largest."""
@@ -178,13 +178,19 @@ class Rpc:
         """
         import httpx
 
+        from folkmoot.deadlines import within
+
         number = next(self._ids)
         body = {"jsonrpc": "2.0", "id": number, "method": method, "params": params or []}
-        status = 0
+        status, most = 0, PATIENCE * self.timeout
+        end = time.monotonic() + most
         try:
-            status, data = self._post(method, body)
+            with within(most):
+                status, data = self._post(method, body)
             answer = json.loads(data)
         except httpx.TimeoutException as error:
+            if time.monotonic() >= end:
+                raise self._unreachable(f"did not end its answer to {method} in {most:g} seconds") from error
             raise self._unreachable(f"gave no answer to {method} in {self.timeout:g} seconds") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             if refused := tls.reason(error):
@@ -204,14 +210,15 @@ class Rpc:
         return answer["result"]
 
     def _post(self, method: str, body: dict[str, Any]) -> tuple[int, bytes]:
-        """Send a request and return status and body, within bounds of time and size."""
+        """Send a request and return status and body, which is bounded in size."""
         import httpx
+
+        from folkmoot.deadlines import bounded
 
         with self._opening:
             if self._http is None:
-                self._http = httpx.Client(timeout=self.timeout)
+                self._http = bounded(httpx.Client(timeout=self.timeout))
             client = self._http
-        end = time.monotonic() + PATIENCE * self.timeout
         data = bytearray()
         with client.stream("POST", self.url, json=body) as response:
             for part in response.iter_bytes():
@@ -221,10 +228,6 @@ class Rpc:
                         f"The RPC endpoint {self.name} answered {method} with more than {MAX_ANSWER >> 20} MiB.",
                         remedy="Use another endpoint: no honest answer is that large.",
                         code="rpc-error",
-                    )
-                if time.monotonic() > end:
-                    raise self._unreachable(
-                        f"did not end its answer to {method} in {PATIENCE * self.timeout:g} seconds"
                     )
         return response.status_code, bytes(data)
 

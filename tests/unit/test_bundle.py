@@ -43,6 +43,7 @@ EXPECTED = {
     "folkmoot/codec.py",
     "folkmoot/commitment.py",
     "folkmoot/coordinator_api.py",
+    "folkmoot/deadlines.py",
     "folkmoot/errors.py",
     "folkmoot/fault_points.py",
     "folkmoot/files.py",

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whoever sends or takes a byte at a time holds nobody longer than the whole exchange may take."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from folkmoot.deadlines import bounded, within
+from folkmoot.errors import ArtifactError
+from folkmoot.mirror import CoordinatorSource
+from tests import certificates
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
+
+
+@contextmanager
+def server(talk: Callable[[socket.socket, threading.Event], None]) -> Iterator[int]:
+    """A server that does with each connection what a test says; yields its port."""
+    over, listener = threading.Event(), socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(0.05)
+
+    def serve() -> None:
+        while not over.is_set():
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                continue
+            with connection, suppress(OSError):  # the other side has had enough
+                talk(connection, over)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        over.set()
+        thread.join()
+        listener.close()
+
+
+def trickle(connection: socket.socket, over: threading.Event) -> None:
+    """Send a header that never ends, ten bytes a second."""
+    connection.recv(65536)
+    connection.sendall(HEAD + b"X: ")
+    while not over.wait(0.1):
+        connection.sendall(b"x")
+
+
+def sip(connection: socket.socket, over: threading.Event) -> None:
+    """Take a request some bytes at a time."""
+    while not over.wait(0.05):
+        connection.recv(2048)
+
+
+def answer(connection: socket.socket, over: threading.Event) -> None:
+    connection.recv(65536)
+    connection.sendall(HEAD + b"\r\nok")
+
+
+def test_a_header_that_trickles_ends_with_the_time() -> None:
+    with server(trickle) as port, bounded(httpx.Client(timeout=5)) as client:
+        begun = time.monotonic()
+        with within(0.5), pytest.raises(httpx.ReadTimeout):
+            client.get(f"http://127.0.0.1:{port}")
+        assert 0.4 < time.monotonic() - begun < 3
+
+
+def test_a_request_that_is_sipped_ends_with_the_time() -> None:
+    with server(sip) as port, bounded(httpx.Client(timeout=5)) as client:
+        begun = time.monotonic()
+        with within(0.5), pytest.raises(httpx.WriteTimeout):
+            client.post(f"http://127.0.0.1:{port}", content=bytes(64 << 20))
+        assert 0.4 < time.monotonic() - begun < 3
+
+
+def test_a_handshake_that_never_ends_does(tmp_path: Path) -> None:
+    def silent(connection: socket.socket, over: threading.Event) -> None:
+        while not over.wait(0.1):
+            connection.sendall(b"\x16\x03\x01\x40\x00" if connection.recv(1) else b"\0")
+
+    with server(silent) as port, bounded(httpx.Client(timeout=5)) as client:
+        begun = time.monotonic()
+        with within(0.5), pytest.raises(httpx.HTTPError):
+            client.get(f"https://127.0.0.1:{port}")
+        assert time.monotonic() - begun < 3
+
+
+def test_time_that_is_over_sends_nothing() -> None:
+    with server(answer) as port, bounded(httpx.Client(timeout=5)) as client:
+        assert client.get(f"http://127.0.0.1:{port}").text == "ok"
+        with within(0), pytest.raises(httpx.TimeoutException):
+            client.get(f"http://127.0.0.1:{port}")
+
+
+def test_the_inner_bound_cannot_lengthen_the_outer_one() -> None:
+    with server(trickle) as port, bounded(httpx.Client(timeout=5)) as client:
+        begun = time.monotonic()
+        with within(0.3), within(60), pytest.raises(httpx.ReadTimeout):
+            client.get(f"http://127.0.0.1:{port}")
+        assert time.monotonic() - begun < 3
+
+
+def test_what_is_quick_is_as_before_and_proxies_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    with server(answer) as port, bounded(httpx.Client(timeout=5)) as client:
+        with within(5):
+            assert client.get(f"http://127.0.0.1:{port}").text == "ok"
+        assert client.get(f"http://127.0.0.1:{port}").text == "ok", "without a bound"
+    with server(trickle) as port:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
+        with bounded(httpx.Client(timeout=5)) as client:
+            begun = time.monotonic()
+            with within(0.5), pytest.raises(httpx.ReadTimeout):
+                client.get("http://chain.example/")
+            assert time.monotonic() - begun < 3
+
+
+def test_tls_works_through_it(tmp_path: Path) -> None:
+    authority = certificates.Authority.create("tests")
+    authority.save(tmp_path / "ca.pem")
+    authority.issue("localhost").save(tmp_path / "cert.pem", tmp_path / "key.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+
+    def secret(connection: socket.socket, over: threading.Event) -> None:
+        with context.wrap_socket(connection, server_side=True) as safe:
+            answer(safe, over)
+
+    verify = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+    with server(secret) as port, bounded(httpx.Client(timeout=5, verify=verify)) as client, within(5):
+        assert client.get(f"https://127.0.0.1:{port}").text == "ok"
+
+
+def test_a_mirror_whose_head_trickles_is_given_up() -> None:
+    with server(trickle) as port:
+        begun = time.monotonic()
+        source = CoordinatorSource(f"http://127.0.0.1:{port}", 0.3, patience=0.0)
+        with source, pytest.raises(ArtifactError) as error:
+            source.fetch("ab" * 32, 100)
+        assert error.value.code == "artifact-unreachable"
+        assert time.monotonic() - begun < 5
