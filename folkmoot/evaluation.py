@@ -9,6 +9,7 @@ nothing of models, tasks or rounds.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -454,8 +455,10 @@ def _count(value: Any, least: int = 0) -> int:
 def _metric(value: Any) -> float | None:
     if value is None:
         return None
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool):
         raise ValueError(f"{value!r} is no number")
+    if abs(value) > sys.float_info.max or math.isnan(value):  # `math.isfinite` fails on integers beyond
+        raise ValueError("a metric is no finite number")
     if rounded(value) != value:
         raise ValueError(f"{value!r} has more than {DIGITS} decimals")
     return float(value)

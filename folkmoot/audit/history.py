@@ -33,7 +33,7 @@ from folkmoot.chain.events import (
     VoteCastWithParams,
     scan,
 )
-from folkmoot.chain.rpc import Head, LedgerReader, RoundView, Rpc, VaultReader
+from folkmoot.chain.rpc import PLACE_BITS, Head, LedgerReader, RoundView, Rpc, VaultReader
 from folkmoot.errors import ContractRefused, RpcError, WrongChainError
 from folkmoot.policy import Policy
 
@@ -256,10 +256,13 @@ def read_block(rpc: Rpc, number: int) -> Block:
     Raises:
         RpcError: the endpoint failed, or has no such block.
     """
-    answer = rpc.call("eth_getBlockByNumber", [hex(number), False])
+    method = "eth_getBlockByNumber"
+    answer = rpc.call(method, [hex(number), False])
     try:
         found = Block(
-            int(answer["number"], 16), bytes.fromhex(answer["hash"][2:]), int(answer["timestamp"], 16)
+            rpc.quantity(method, answer["number"], PLACE_BITS),
+            bytes.fromhex(answer["hash"][2:]),
+            rpc.quantity(method, answer["timestamp"], PLACE_BITS),
         )
     except (TypeError, KeyError, ValueError) as error:
         raise RpcError(

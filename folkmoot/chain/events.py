@@ -747,6 +747,8 @@ def scan(
         query = {"address": list(roles), "fromBlock": hex(first), "toBlock": hex(last)}
         try:
             logs = source.rpc.call("eth_getLogs", [query])
+            if not isinstance(logs, list):
+                raise source.rpc.nonsense("eth_getLogs", logs)
         except RpcError as error:
             if error.code != "rpc-error" or step == 1:
                 raise

@@ -27,7 +27,7 @@ from eth_utils.crypto import keccak
 
 from folkmoot.chain.essence import essence, fingerprint
 from folkmoot.chain.poll import FIRST_PAUSE, LONGEST_PAUSE, Answer, Endpoint, Poll
-from folkmoot.chain.rpc import DEFAULT_TIMEOUT, PATIENCE, Rpc
+from folkmoot.chain.rpc import DEFAULT_TIMEOUT, PATIENCE, PLACE_BITS, Rpc
 from folkmoot.chain.urls import without_secrets
 from folkmoot.errors import ContractRefused, InputError, RpcError
 from folkmoot.logs import fields
@@ -522,7 +522,7 @@ def _newest(rpc: Rpc) -> tuple[Hashable, Any]:
     method = "eth_getBlockByNumber"
     block = essence(method, rpc.call(method, ["latest", False]))
     for name in ("number", "timestamp"):
-        rpc.quantity(method, rpc.member(method, block, name))
+        rpc.quantity(method, rpc.member(method, block, name), PLACE_BITS)
     rpc.digest(method, rpc.member(method, block, "hash"))
     return fingerprint(block), block
 

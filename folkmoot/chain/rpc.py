@@ -41,6 +41,9 @@ PATIENCE = 3
 MAX_ANSWER = 256 << 20
 """Most bytes of an answer. Blocks bound what an honest one can be: logs with whole updates in them are the largest."""
 
+PLACE_BITS = 63
+"""Bits of numbers of blocks and of times: what a database takes."""
+
 _SHOWN = 200
 """Characters of an answer that a message shows."""
 
@@ -245,7 +248,8 @@ class Rpc:
         Raises:
             RpcError: as `call`.
         """
-        return self._quantity("eth_blockNumber")
+        method = "eth_blockNumber"
+        return self.quantity(method, self.call(method), PLACE_BITS)
 
     def latest_timestamp(self) -> int:
         """Return the Unix time of the newest block.
@@ -255,7 +259,7 @@ class Rpc:
         """
         method = "eth_getBlockByNumber"
         block = self.call(method, ["latest", False])
-        return self.quantity(method, self.member(method, block, "timestamp"))
+        return self.quantity(method, self.member(method, block, "timestamp"), PLACE_BITS)
 
     def code(self, address: str) -> bytes:
         """Return the code at an address, empty if there is no contract.
@@ -297,25 +301,21 @@ class Rpc:
         try:
             return decode(returns, answer)
         except (DecodingError, OverflowError) as error:
-            raise RpcError(
-                f"The contract at {to} does not answer {signature} as Folkmoot's contracts do.",
-                remedy="Check that the deployment file belongs to this chain.",
-                code="wrong-contract",
-            ) from error
+            raise wrong_contract(to, signature) from error
 
     # What answers are made of. `what` is the method that was asked, for the message.
 
-    def quantity(self, what: str, value: Any) -> int:
+    def quantity(self, what: str, value: Any, bits: int = 256) -> int:
         """Return a number that an answer holds as 0x-hex.
 
         Raises:
-            RpcError: it is none.
+            RpcError: it is none, or has more bits.
         """
         try:
             number = int(value, 16)
         except (TypeError, ValueError) as error:
             raise self.nonsense(what, value) from error
-        if number < 0:
+        if not 0 <= number < 1 << bits:
             raise self.nonsense(what, value)
         return number
 
@@ -490,15 +490,25 @@ class VaultReader:
 
     def members(self, accounts: list[str]) -> dict[str, tuple[int, int]]:
         """Return stake (1e-18 tokens) and member number (0: never staked) of each account."""
-        stakes, numbers = self.rpc.read(
-            self.address, "members(address[])", ["uint256[]", "uint32[]"], accounts
-        )
+        question = "members(address[])"
+        stakes, numbers = self.rpc.read(self.address, question, ["uint256[]", "uint32[]"], accounts)
+        if not len(stakes) == len(numbers) == len(accounts):
+            raise wrong_contract(self.address, question)
         return dict(zip(accounts, zip(stakes, numbers, strict=True), strict=True))
 
     def total_staked(self) -> int:
         """Return the sum of all stakes, in units of 1e-18 tokens."""
         (value,) = self.rpc.read(self.address, "totalStaked()", ["uint256"])
         return int(value)
+
+
+def wrong_contract(address: str, question: str) -> RpcError:
+    """Return the error for a contract that returned what Folkmoot's never do."""
+    return RpcError(
+        f"The contract at {address} does not answer {question} as Folkmoot's contracts do.",
+        remedy="Check that the deployment file belongs to this chain.",
+        code="wrong-contract",
+    )
 
 
 def _phase(value: int) -> Phase:

@@ -241,11 +241,13 @@ def explained(error: ContractRefused) -> ContractRefused | ChallengeFailed:
 
 def _estimate(rpc: Rpc, judge: str, proof: Proof, sender: str) -> int:
     call = {"from": sender, "to": judge, "data": "0x" + proof.data.hex()}
-    return int(rpc.call("eth_estimateGas", [call]), 16)
+    method = "eth_estimateGas"
+    return rpc.quantity(method, rpc.call(method, [call]))
 
 
 def _price(rpc: Rpc) -> int:
-    return int(rpc.call("eth_gasPrice"), 16)
+    method = "eth_gasPrice"
+    return rpc.quantity(method, rpc.call(method))
 
 
 def _name(error: ContractRefused) -> str:

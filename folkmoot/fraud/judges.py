@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
 
 from folkmoot.chain import packaged
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.notes import Notes
-from folkmoot.chain.rpc import Rpc
+from folkmoot.chain.rpc import Rpc, wrong_contract
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.fraud import proof as proofs
 from folkmoot.fraud.availability import Call, Status, What, demand_call
@@ -194,8 +195,12 @@ def asked(rpc: Rpc, judge: str, receipt: TxReceipt, deposit: int) -> Asked:
 
 def status_of(rpc: Rpc, judge: str, number: int) -> tuple[Status, int]:
     """Return where a demand stands, and the Unix time until which it can be answered."""
-    (found,) = rpc.read(judge, "demands(uint256)", [_DEMAND_TYPE], number)
-    return Status(found[3]), int(found[1])
+    question = "demands(uint256)"
+    (found,) = rpc.read(judge, question, [_DEMAND_TYPE], number)
+    try:
+        return Status(found[3]), int(found[1])
+    except ValueError as error:
+        raise wrong_contract(judge, question) from error
 
 
 def answer(rpc: Rpc, judge: str, number: int, from_block: int) -> bytes:
@@ -206,10 +211,14 @@ def answer(rpc: Rpc, judge: str, number: int, from_block: int) -> bytes:
         "toBlock": "latest",
         "topics": ["0x" + _topic("Answered").hex(), f"0x{number:064x}"],
     }
-    logs = rpc.call("eth_getLogs", [query])
-    if not logs:
+    method = "eth_getLogs"
+    logs = rpc.call(method, [query])
+    if logs == []:
         return b""
-    values, _ = decode(["bytes", "bytes"], bytes.fromhex(logs[0]["data"][2:]))
+    try:
+        values, _ = decode(["bytes", "bytes"], bytes.fromhex(logs[0]["data"][2:]))
+    except (TypeError, KeyError, IndexError, ValueError, OverflowError, DecodingError) as error:
+        raise rpc.nonsense(method, logs) from error
     return bytes(values)
 
 

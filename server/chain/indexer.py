@@ -12,13 +12,15 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from folkmoot.chain.deployment import CONTRACTS, Deployment
+from folkmoot.chain.rpc import PLACE_BITS
+from folkmoot.errors import RpcError
 from folkmoot.fraud.availability import What
 from folkmoot.logs import fields
 from server.chain.calls import decode_log
@@ -37,6 +39,9 @@ REMEMBERED_BLOCKS = 256
 BEHIND_SECONDS = 300.0
 """For how long a node may lack blocks that were read, with no sign of a reorg, before their events are dropped. By
 this machine's stopwatch: a chain that stands still has no time. Nothing is lost for good: they are read again."""
+
+_HASH_LENGTH = 66
+"""Characters of a hash: 0x and 64 hex digits."""
 
 _SUBJECTS = ("round", "version", "proposalId", "policyId", "account", "demand")
 SUPPORT = ("against", "for", "abstain")
@@ -148,27 +153,52 @@ class Indexer:
         return True
 
     def _store(self, end: Block, logs: Sequence[dict[str, Any]]) -> None:
+        events_read = [event for log in logs if (event := read_log(self._roles, log)) is not None]
         with self._database.write("events-read") as session:
-            for log in logs:
-                decoded = decode_log(self._roles[log["address"].lower()], log)
-                if decoded is None:
-                    continue
-                name, arguments = decoded
-                event = ChainEvent(
-                    block_number=int(log["blockNumber"], 16),
-                    block_hash=log["blockHash"],
-                    log_index=int(log["logIndex"], 16),
-                    transaction_hash=log["transactionHash"],
-                    name=name,
-                    subject=_subject(arguments),
-                    account=_account(arguments),
-                    arguments=arguments,
-                )
+            for event in events_read:
                 session.add(event)
                 _count(session, event)
                 _announce(session, event)
             session.merge(ChainBlock(number=end.number, hash=end.hash))
             session.execute(delete(ChainBlock).where(ChainBlock.number < end.number - REMEMBERED_BLOCKS))
+
+
+def read_log(roles: Mapping[str, str], log: dict[str, Any]) -> ChainEvent | None:
+    """Return the event that a log is; None for a log of no known event.
+
+    Args:
+        roles: Contract (`ledger`, ...) by address in lower case.
+        log: The log, as JSON-RPC has it.
+
+    Raises:
+        RpcError: It does not have the form of its event, or is of a contract that was not asked for.
+    """
+    try:
+        decoded = decode_log(roles[log["address"].lower()], log)
+        if decoded is None:
+            return None
+        name, arguments = decoded
+        number, index = int(log["blockNumber"], 16), int(log["logIndex"], 16)
+        hashes = log["blockHash"], log["transactionHash"]
+        whole = all(isinstance(each, str) and len(each) <= _HASH_LENGTH for each in hashes)
+        if not whole or max(number, index) >= 1 << PLACE_BITS or min(number, index) < 0:
+            raise ValueError("its place on the chain can't be one")
+        return ChainEvent(
+            block_number=number,
+            block_hash=log["blockHash"],
+            log_index=index,
+            transaction_hash=log["transactionHash"],
+            name=name,
+            subject=_subject(arguments),
+            account=_account(arguments),
+            arguments=arguments,
+        )
+    except Exception as error:  # whatever an endpoint sends must not look like a defect of ours
+        raise RpcError(
+            f"The RPC endpoint sent a log that does not have the form of its event: {error!r:.200}.",
+            remedy="Check that the deployment file belongs to this chain, or use another endpoint.",
+            code="bad-log",
+        ) from error
 
 
 def _subject(arguments: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from folkmoot.chain.refusals import explain
-from folkmoot.chain.rpc import Rpc
+from folkmoot.chain.rpc import PLACE_BITS, Rpc
 from folkmoot.errors import ContractRefused, RpcError
 
 LOCAL_CHAIN_ID = 31337
@@ -142,10 +142,10 @@ class RpcNode:
         if self.rpc.digest(method, member("transactionHash")) != transaction_hash:
             raise self.rpc.nonsense(method, member("transactionHash"))
         return Receipt(
-            block_number=quantity(member("blockNumber")),
+            block_number=quantity(member("blockNumber"), PLACE_BITS),
             block_hash=self.rpc.digest(method, member("blockHash")),
             succeeded=quantity(member("status")) == 1,
-            gas_used=quantity(member("gasUsed")),
+            gas_used=quantity(member("gasUsed"), PLACE_BITS),
         )
 
     def send(self, raw: bytes) -> None:
@@ -219,12 +219,12 @@ class RpcNode:
         if found is None:
             return None
         member, quantity = partial(self.rpc.member, method, found), partial(self.rpc.quantity, method)
-        number = quantity(member("number"))
+        number = quantity(member("number"), PLACE_BITS)
         if tag.startswith("0x") and number != int(tag, 16):
             raise self.rpc.nonsense(method, found)
         return Block(
             number=number,
             hash="" if tag == "pending" else self.rpc.digest(method, member("hash")),
-            timestamp=quantity(member("timestamp")),
+            timestamp=quantity(member("timestamp"), PLACE_BITS),
             base_fee=quantity(found.get("baseFeePerGas") or "0x0"),
         )

@@ -14,22 +14,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from eth_abi.abi import encode
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 from flwr.app import Array, ArrayRecord
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from folkmoot import keystore, policy_file
+from folkmoot.audit import history
 from folkmoot.canary import CanaryReport
+from folkmoot.chain import costs
 from folkmoot.chain.deployment import CONTRACTS, Deployment
+from folkmoot.chain.events import scan
+from folkmoot.chain.rpc import POLICY_TYPE, ROUND_TYPE, LedgerReader, Rpc, VaultReader
 from folkmoot.codec import decode_update
 from folkmoot.commitment import NO_BUNDLE, Commitment
 from folkmoot.coordinator_api import _parse_events, commitment_from_wire, commitment_to_wire
 from folkmoot.errors import FolkmootError, InputError
 from folkmoot.evaluation import Measurement, Report, measure
 from folkmoot.flower import records
+from folkmoot.fraud import challenge, judges
 from folkmoot.genesis import Genesis
 from folkmoot.hashing import canonical_json, parse_canonical_json, parse_json
 from folkmoot.header import RoundHeader
@@ -37,6 +46,8 @@ from folkmoot.manifest import Carried, Manifest, Tensor
 from folkmoot.state import State, read_safetensors
 from folkmoot.verdict import Artifacts, Reason, Verdict, Verdicts
 from server.api import pages
+from server.chain import indexer
+from server.chain.node import RpcNode
 from tests.unit.folkmoot import worlds
 
 MANIFEST = Manifest(
@@ -89,6 +100,122 @@ def record(name: str, data: bytes, like: ArrayRecord) -> ArrayRecord:
     one = like[name]
     return ArrayRecord({name: Array(one.dtype, tuple(one.shape), one.stype, data)})
 
+
+class Answers(Rpc):
+    """An endpoint that answers everything with one value."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__("http://chain.example")
+        self.answer = answer
+
+    def call(self, method: str, params: list[Any] | None = None) -> Any:
+        return self.answer
+
+
+def answered(read: Callable[[Rpc], Any]) -> Callable[[bytes], Any]:
+    """A reader whose endpoint's answer is these bytes as JSON."""
+
+    def decode(data: bytes) -> Any:
+        try:
+            answer = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise InputError("no JSON") from error  # `Rpc.call` says it so
+        return read(Answers(answer))
+
+    return decode
+
+
+def of_contract(read: Callable[[Rpc], Any]) -> Callable[[bytes], Any]:
+    """A reader whose contract returns these bytes."""
+    return lambda data: read(Answers("0x" + data.hex()))
+
+
+def ledger(rpc: Rpc) -> LedgerReader:
+    return LedgerReader(rpc, ALICE)
+
+
+def vault(rpc: Rpc) -> VaultReader:
+    return VaultReader(rpc, ALICE)
+
+
+CONTRACT_READERS: dict[str, tuple[Callable[[Rpc], Any], bytes]] = {
+    "round": (
+        lambda rpc: ledger(rpc).round(1),
+        encode([ROUND_TYPE], [(1, 3, 2, 5, 6, 7, 8, ALICE, 0, False, *[b"\1" * 32] * 4)]),
+    ),
+    "phase": (lambda rpc: ledger(rpc).phase(1), encode(["uint8"], [3])),
+    "head": (lambda rpc: ledger(rpc).head(), encode(["uint64", "bytes32"], [1, bytes(32)])),
+    "next round": (lambda rpc: ledger(rpc).next_round(), encode(["uint64"], [1])),
+    "policy": (
+        lambda rpc: ledger(rpc).policy(1),
+        encode([POLICY_TYPE], [worlds.policy().abi_tuple()]),
+    ),
+    "coordinator": (lambda rpc: ledger(rpc).coordinator(), encode(["address"], [ALICE])),
+    "whether committed": (lambda rpc: ledger(rpc).has_committed(1, ALICE), encode(["bool"], [True])),
+    "genesis hash": (lambda rpc: ledger(rpc).genesis_hash(), encode(["bytes32"], [bytes(32)])),
+    "stake": (lambda rpc: vault(rpc).stake_of(ALICE), encode(["uint256"], [5])),
+    "members": (
+        lambda rpc: vault(rpc).members([ALICE, worlds.account("bob").address]),
+        encode(["uint256[]", "uint32[]"], [[5, 6], [1, 2]]),
+    ),
+    "state of a demand": (
+        lambda rpc: judges.status_of(rpc, ALICE, 1),
+        encode([judges._DEMAND_TYPE], [(1, 2, 1, 1, False, 0, ALICE, 0, bytes(32))]),
+    ),
+    "call": (lambda rpc: RpcNode(rpc).call(ALICE, ALICE, b""), b"\1"),
+}
+"""Readers of what a contract returns, and something that it may return."""
+
+HASH = "0x" + "ab" * 32
+PROOF: Any = SimpleNamespace(data=b"any call")
+BLOCK = {"number": "0x5", "hash": HASH, "timestamp": "0x10", "baseFeePerGas": "0x7"}
+RECEIPT = {
+    "transactionHash": HASH,
+    "blockNumber": "0x5",
+    "blockHash": HASH,
+    "status": "0x1",
+    "gasUsed": "0x5208",
+}
+PLACES = {role: to_checksum_address(f"0x{place:040x}") for place, role in enumerate(CONTRACTS, 1)}
+FEDERATION = Deployment(31337, 1, **PLACES, genesis_hash="0x" + "ab" * 32)
+ROLES = {address.lower(): role for role, address in PLACES.items()}
+FINALIZED = {
+    "address": PLACES["ledger"],
+    "topics": ["0x" + keccak(text="RoundFinalized(uint64,bytes32)").hex(), "0x" + "00" * 31 + "07"],
+    "data": HASH,
+    "blockNumber": "0x5",
+    "blockHash": HASH,
+    "transactionHash": HASH,
+    "transactionIndex": "0x0",
+    "logIndex": "0x2",
+}
+
+NODE_READERS: dict[str, tuple[Callable[[Rpc], Any], Any]] = {
+    "chain id": (lambda rpc: rpc.chain_id(), "0x7a69"),
+    "time": (lambda rpc: rpc.latest_timestamp(), BLOCK),
+    "code": (lambda rpc: rpc.code(ALICE), "0x6001"),
+    "newest block": (lambda rpc: RpcNode(rpc).latest(), BLOCK),
+    "time for a round": (lambda rpc: RpcNode(rpc).now(31337), BLOCK),
+    "block": (lambda rpc: RpcNode(rpc).block(5), BLOCK),
+    "nonce": (lambda rpc: RpcNode(rpc).transaction_count(ALICE, "pending"), "0x5"),
+    "receipt": (lambda rpc: RpcNode(rpc).receipt(HASH), RECEIPT),
+    "gas": (lambda rpc: RpcNode(rpc).estimate(ALICE, ALICE, b""), "0x5208"),
+    "tip": (lambda rpc: RpcNode(rpc).priority_fee(), "0x1"),
+    "balance": (lambda rpc: costs.balance_of(rpc, ALICE), "0x5"),
+    "gas of a proof": (lambda rpc: challenge._estimate(rpc, ALICE, PROOF, ALICE), "0x5"),
+    "price of a proof": (challenge._price, "0x5"),
+    "answer to a demand": (
+        lambda rpc: judges.answer(rpc, ALICE, 1, 0),
+        [{**FINALIZED, "data": "0x" + encode(["bytes", "bytes"], [b"a", b"b"]).hex()}],
+    ),
+    "events": (lambda rpc: list(scan(history.Endpoint(rpc, FEDERATION), 1, 5)), [FINALIZED]),
+    "events of the index": (
+        lambda rpc: [indexer.read_log(ROLES, log) for log in RpcNode(rpc).logs([ALICE], 1, 5)],
+        [FINALIZED],
+    ),
+    "audited block": (lambda rpc: history.read_block(rpc, 5), BLOCK),
+}
+"""Readers of a node's answers, and an answer."""
 
 UPDATE_RECORD, THETA_RECORD = records.update_record(UPDATE), records.theta_record(STATE.theta)
 DECODERS = [
@@ -152,6 +279,10 @@ DECODERS = [
         THETA_RECORD["theta"].data,
     ),
 ]
+for name, (read, valid) in CONTRACT_READERS.items():
+    DECODERS.append(Decoder(f"contract: {name}", of_contract(read), valid))
+for name, (read, valid) in NODE_READERS.items():
+    DECODERS.append(Decoder(f"node: {name}", answered(read), json.dumps(valid).encode()))
 ALL = pytest.mark.parametrize("decoder", DECODERS, ids=str)
 FUZZED = settings(max_examples=30, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 HUGE = 10**12

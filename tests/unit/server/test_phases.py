@@ -7,7 +7,7 @@ The ledger is a script: what it says of a round at the newest block, and what at
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 
 from folkmoot.chain.deployment import CONTRACTS, Deployment
-from folkmoot.chain.rpc import Phase, RoundView
+from folkmoot.chain.rpc import Phase, RoundView, Rpc
 from folkmoot.commitment import Commitment, Domain
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.policy import Policy
@@ -72,6 +72,8 @@ class _Ledger:
     asked: int | None = None
     """Block at which it was asked last, if not the newest."""
     failure: Exception | None = None
+    rpc: Rpc = field(default_factory=lambda: Rpc("http://127.0.0.1:9"))
+    """Never asked; one endpoint has nothing to warn of."""
 
     def round(self, _number: int, block: int | None = None) -> RoundView:
         if block is None:
