@@ -28,6 +28,9 @@ LOOKS, LOOK_PAUSE = 3, 1.0
 """Looks in a row, and seconds between them, that must find a nonce used and no receipt before a transaction is called
 lost: behind one address may be several nodes, of which one knows the account's nonce before another has the receipt."""
 
+LOCAL_CHAIN_ID = 31337
+"""Id of the chains that `folkmoot up` and Anvil start: they may be started anew, with all nonces at zero."""
+
 RAISE = 8
 """A replacement pays an eighth more than what it replaces: pools take no less than a tenth more."""
 
@@ -112,7 +115,8 @@ def take_up(
         sent instead must have its nonce.
 
     Raises:
-        ChainError: code `not-mined`: it is on its way, and was not mined in time.
+        ChainError: code `not-mined`: it is on its way, and was not mined in time; `nonce-gap`: the endpoint lacks
+            transactions that the account sent before it.
         LocalError: the note can't be read.
     """
     note = notes.find(intent)
@@ -127,6 +131,10 @@ def take_up(
         return None, None
     if receipt is None:
         pooled = in_pool(w3, note.forms)
+        if pooled is None and _has_gap(w3, notes, note):
+            notes.forget(note)
+            notes.say("What an interrupted call signed was for a local chain that is no more.")
+            return None, None
         if pooled is None or _pays_too_little(w3, pooled):
             return None, note
         notes.say(f"An interrupted call sent this already, in transaction {note.forms[-1]}: waiting for it.")
@@ -155,6 +163,29 @@ def _settled(w3: Web3, note: Note) -> tuple[TxReceipt | None, bool]:
         if receipt is not None or used <= note.nonce:
             return receipt, False
     return None, True
+
+
+def _has_gap(w3: Web3, notes: Notes, note: Note) -> bool:
+    """Whether the chain was started anew since, so that nothing from before can be mined on it.
+
+    Raises:
+        ChainError: code `nonce-gap`: it seems so, but it can't be on this chain. Then nothing may be sent with a lower
+            nonce instead: the one that was noted may still be in the pool of another node, and both would be mined.
+    """
+    sender = w3.to_checksum_address(note.intent.sender)
+    following = w3.eth.get_transaction_count(sender, "pending")
+    if note.nonce <= following:
+        return False
+    if note.intent.chain_id == LOCAL_CHAIN_ID:
+        return True
+    raise ChainError(
+        f"An interrupted call signed a transaction for this with the nonce {note.nonce}, and this endpoint knows none "
+        f"of {sender} from {following} on.",
+        remedy="Use the endpoint that you used then, or wait until this one has them; if nothing of that account is on "
+        f"its way any more, remove {notes.folder / note.intent.name}.",
+        code="nonce-gap",
+        details={"nonce": note.nonce, "next": following, "transaction": note.forms[-1]},
+    )
 
 
 def _pays_too_little(w3: Web3, pooled: TxData) -> bool:

@@ -9,9 +9,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from folkmoot.chain import sending
 from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.client import Chain
 from folkmoot.chain.deployment import Deployment
@@ -23,6 +25,7 @@ from folkmoot.chain.events import (
     VersionRegistered,
     scan,
 )
+from folkmoot.chain.notes import Notes
 from folkmoot.chain.rpc import LedgerReader, Phase, Rpc, VaultReader
 from folkmoot.errors import ChainError, ContractRefused, InputError, RpcError, WrongChainError
 from folkmoot.local.anvil import Anvil
@@ -134,6 +137,71 @@ def test_transaction_that_is_not_mined_in_time_is_not_called_failed(federation: 
     finally:
         anvil.call("evm_setAutomine", True)
     assert chain.stake_of(federation["ada"].address) == STAKE - UNIT
+
+
+@pytest.fixture
+def noting(federation: Federation, tmp_path: Path) -> Iterator[Chain]:
+    """A client that notes what it sends, as the command line does. Processes are killed in `test_killed_commands`."""
+    chain = Chain.connect(federation.anvil.url, federation.deployment)
+    chain.notes = Notes(tmp_path / "sent")
+    yield chain
+    chain.notes.close()
+    chain.close()
+
+
+class Interrupted(Exception):
+    """A call ends before it knows what came of what it sent."""
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, chain: Chain, amount: int) -> None:
+    """Ask for a withdrawal, and be interrupted once it is sent."""
+
+    def wait(*_: Any, **__: Any) -> Any:
+        raise Interrupted
+
+    function = chain.vault.functions.requestUnbond(amount)
+    with monkeypatch.context() as patch:
+        patch.setattr(sending, "await_receipt", wait)
+        with pytest.raises(Interrupted):
+            chain.send(function, factories.account("ada"))
+    assert chain.notes is not None
+    chain.notes.close()
+
+
+def test_what_an_interrupted_call_sent_is_not_sent_again_until_it_was_told(
+    noting: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, unbond = factories.account("ada"), noting.vault.functions.requestUnbond(UNIT)
+    interrupt(monkeypatch, noting, UNIT)
+    assert noting.notes is not None
+    first = noting.send(unbond, ada)
+    assert noting.notes.is_earlier(first["transactionHash"].to_0x_hex())
+    noting.notes.told()
+    second = noting.send(unbond, ada)
+    assert second["transactionHash"] != first["transactionHash"]
+    assert not noting.notes.is_earlier(second["transactionHash"].to_0x_hex())
+    assert len(noting.unbondings(ada.address)) == 2
+
+
+def test_what_an_interrupted_call_sent_in_vain_is_sent_again(
+    noting: Chain, federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is mined as failed: when it was sent, another one before it in the pool was to take the stake away."""
+    ada, anvil = factories.account("ada"), federation.anvil
+    anvil.call("evm_setAutomine", False)
+    try:
+        nonce = noting.w3.eth.get_transaction_count(ada.address)
+        everything = noting.vault.functions.requestUnbond(STAKE)
+        fields = everything.build_transaction({"from": ada.address, "nonce": nonce, "gas": 300_000})
+        monkeypatch.setattr("folkmoot.chain.client.fresh_block", lambda w3: ("latest", 0))
+        noting.w3.eth.send_raw_transaction(ada.sign_transaction(fields).raw_transaction)
+        interrupt(monkeypatch, noting, UNIT)
+        anvil.call("evm_mine")
+    finally:
+        anvil.call("evm_setAutomine", True)
+    with pytest.raises(ContractRefused, match="stake 0 MOOT, requested 1 MOOT"):
+        noting.send(noting.vault.functions.requestUnbond(UNIT), ada)
+    assert len(noting.unbondings(ada.address)) == 1
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from folkmoot.chain import sending
 from folkmoot.chain.amounts import UNIT
 from folkmoot.local.anvil import Anvil
 from tests import factories
@@ -118,6 +119,46 @@ def test_a_stake_that_was_never_sent_and_lost_its_nonce_is_sent_with_another(
     assert mortal.call("stake", "7")["earlier"] is False
     assert federation.chain.stake_of(federation["ada"].address) == STAKE + 7 * UNIT
     assert sent_by(federation) == before + 2
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_chain_that_knows_none_of_the_nonces_before(
+    mortal: Mortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: bool
+) -> None:
+    """A local one was started anew. Any other lacks what may come to it yet: nothing may be sent beside that."""
+    if not local:
+        monkeypatch.setattr(sending, "LOCAL_CHAIN_ID", 1)
+    for start in ("first", "again"):
+        with Anvil() as anvil:
+            own = factories.federation(anvil)
+            own.deployment.save(tmp_path / "own.json")
+            mortal.set({"FOLKMOOT_RPC": anvil.url, "FOLKMOOT_DEPLOYMENT": str(tmp_path / "own.json")})
+            before = sent_by(own)
+            if start == "first":
+                mortal.call("delegate", "self")
+                mortal.kill("sender.note-written.after", "stake", "7")
+            elif local:
+                assert mortal.call("stake", "7")["earlier"] is False
+                assert sent_by(own) == before + 1
+            else:
+                error = mortal.call("stake", "7", fails=1)["error"]
+                assert (error["code"], sent_by(own)) == ("nonce-gap", before)
+                mortal.call("delegate", "self")
+                assert mortal.call("stake", "7")["earlier"] is False
+            own.chain.close()
+
+
+def test_several_endpoints_tell_of_it_as_one(federation: Federation, mortal: Mortal) -> None:
+    before, anvil = sent_by(federation), federation.anvil
+    mortal.set({"FOLKMOOT_RPC": f"{anvil.url},http://localhost:{anvil.port}"})
+    anvil.call("evm_setAutomine", False)
+    try:
+        mortal.kill("sender.sent", "stake", "7")
+        threading.Timer(1.0, anvil.call, ("evm_mine",)).start()
+        assert mortal.call("stake", "7")["earlier"] is True
+    finally:
+        anvil.call("evm_setAutomine", True)
+    assert sent_by(federation) == before + 1
 
 
 def test_two_commands_at_once_both_act(federation: Federation, mortal: Mortal) -> None:
