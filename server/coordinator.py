@@ -18,7 +18,7 @@ from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.quorum import open_rpc
 from folkmoot.chain.rpc import LedgerReader, RoundView, Rpc, VaultReader
 from folkmoot.commitment import Domain
-from folkmoot.errors import ArtifactError, InputError, LocalError
+from folkmoot.errors import ArtifactError, ChainError, InputError, LocalError
 from folkmoot.genesis import Genesis
 from folkmoot.hashing import keccak, sha256_hex
 from folkmoot.manifest import Manifest
@@ -62,14 +62,21 @@ class Coordinator:
         return self.node.now(self.deployment.chain_id)
 
     def policy(self, policy_id: int) -> Policy:
-        """A policy. They never change, so that each is asked for once.
+        """A policy.
+
+        One that has its confirmations never changes, and is asked for once. A younger one may make room for another of
+        the same number, if a reorg takes the vote that added it.
 
         Raises:
             RpcError: The chain gave no answer.
             ContractRefused: There is no such policy.
         """
         if policy_id not in self._policies:
-            self._policies[policy_id] = self.ledger.policy(policy_id)
+            try:
+                settled = self.ledger.policy(policy_id, None if self.local else self.settled_block())
+            except ChainError:  # it, the ledger or the endpoint's memory is younger
+                return self.ledger.policy(policy_id)
+            self._policies[policy_id] = settled
         return self._policies[policy_id]
 
     def settled_round(self, number: int) -> RoundView:

@@ -426,13 +426,13 @@ class LedgerReader:
         (value,) = self.rpc.read(self.address, "currentPolicy()", ["uint32"])
         return int(value)
 
-    def policy(self, policy_id: int) -> Policy:
-        """Return a policy.
+    def policy(self, policy_id: int, block: int | None = None) -> Policy:
+        """Return a policy as of the end of a block, the newest if left out.
 
         Raises:
             ContractRefused: there is no such policy.
         """
-        (values,) = self.rpc.read(self.address, "policies(uint32)", [POLICY_TYPE], policy_id)
+        (values,) = self.rpc.read(self.address, "policies(uint32)", [POLICY_TYPE], policy_id, block=block)
         from folkmoot.policy import Policy
 
         return Policy.from_abi(values)

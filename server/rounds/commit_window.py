@@ -41,6 +41,10 @@ _ENDED_BY = {
 """Custom errors after which no commitment of the batch can be recorded any more."""
 
 
+_OUTDONE = "round-full"
+"""Reason of updates that stood, and found all places taken on the chain."""
+
+
 class CommitWindow(Phase):
     """Takes commitments to the chain."""
 
@@ -67,11 +71,15 @@ class CommitWindow(Phase):
                 # A reorg may take the contributor's own transaction; then ours takes its place.
                 if update.batch is None or (update.batch == "own" and update.contributor not in on_chain)
             ]
+            claims = {update.contributor for update in services.accepted(session, round_.number)} - on_chain
+            outdone = _outdone(session, round_.number, on_chain)
             everyone = len(services.answered(session, round_, forgeable=False)) >= max(1, round_.expect)
             hastened = len(services.answered(session, round_, forgeable=True)) >= max(1, round_.expect)
             session.expunge_all()
-        wanted = {update.contributor for update in pending} - on_chain
         places = self._coordinator.policy(view.policy).max_contributors - view.entries
+        if len(on_chain) == view.entries:  # else it is not known who has a place
+            pending += outdone[: max(0, places - len(claims))]
+        wanted = {update.contributor for update in pending} - on_chain
         margin = min(self._coordinator.settings.commit_margin, (round_.commit_deadline - view.opened_at) // 3)
         if now < round_.commit_deadline:
             full = len(wanted) >= places  # nobody else can come in, and a place is sure only on the chain
@@ -112,7 +120,7 @@ class CommitWindow(Phase):
         """Put commitments into a transaction. Those that their contributors recorded themselves need none.
 
         Others may have recorded theirs without the coordinator. Then there are more updates than places: who came
-        first has them, and the others hear so.
+        first has them, and the others hear so. If a reorg then takes one of those others, the place is theirs again.
         """
         size = 1 if round_.number in self._one_by_one else BATCH_COMMITMENTS
         waiting = [update for update in pending if update.contributor not in on_chain]
@@ -120,7 +128,7 @@ class CommitWindow(Phase):
         with self._database.write("batch-queued") as session:
             for update in waiting[places:]:
                 detail = "Others had taken all places of the round on the chain by then."
-                _drop(session, session.get_one(Update, update.id), "round-full", detail)
+                _drop(session, session.get_one(Update, update.id), _OUTDONE, detail)
             for update in pending:
                 if update.contributor in on_chain:
                     session.get_one(Update, update.id).batch = "own"
@@ -133,7 +141,8 @@ class CommitWindow(Phase):
             data = encode_call("ledger", "commitUpdates", round_.number, commitments, signatures)
             outbox.enqueue(session, purpose, round_.number, self._coordinator.deployment.ledger, data)
             for update in chosen:
-                session.get_one(Update, update.id).batch = purpose
+                stored = session.get_one(Update, update.id)
+                stored.batch, stored.dropped = purpose, None
 
     def _repair(self, round_: Round, failed: Sequence[Transaction]) -> None:
         """Take the commitment that spoilt a batch out of it, and let the others go again."""
@@ -252,6 +261,12 @@ class CommitWindow(Phase):
             else:
                 stored_round.step = Step.DELIVERY
         return True
+
+
+def _outdone(session: Session, number: int, on_chain: set[str]) -> list[Update]:
+    """Updates whose place others took on the chain, in the order of their arrival: a reorg may give it back."""
+    query = select(Update).where(Update.round == number, Update.dropped == _OUTDONE).order_by(Update.id)
+    return [update for update in session.scalars(query) if update.contributor not in on_chain]
 
 
 def _drop(session: Session, update: Update, reason: str, detail: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import select
 
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.rpc import Phase, RoundView, Rpc
@@ -37,7 +38,7 @@ from tests.unit.server.scripted_node import ACCOUNT, ScriptedNode
 ADDRESSES = {name: "0x" + f"{number:02x}" * 20 for number, name in enumerate(CONTRACTS, 1)}
 DEPLOYMENT = Deployment(chain_id=1, block=1, genesis_hash="0x" + "00" * 32, **ADDRESSES)
 HEADER = b"\x05" * 32
-ADA = "0x" + "77" * 20
+ADA, BEN, DORA = ("0x" + digit * 40 for digit in "789")
 DEADLINE = 1_000
 VIEW = RoundView(
     policy=1,
@@ -72,6 +73,11 @@ class _Ledger:
     asked: int | None = None
     """Block at which it was asked last, if not the newest."""
     failure: Exception | None = None
+    rules: Policy = field(default_factory=factories.policy)
+    """Its only policy."""
+    voted_at: int = 0
+    """Block that added it."""
+    policies_asked: int = 0
     rpc: Rpc = field(default_factory=lambda: Rpc("http://127.0.0.1:9"))
     """Never asked; one endpoint has nothing to warn of."""
 
@@ -81,8 +87,11 @@ class _Ledger:
         self.asked = block
         return self.deep
 
-    def policy(self, _number: int) -> Policy:
-        return factories.policy()
+    def policy(self, number: int, block: int | None = None) -> Policy:
+        self.policies_asked += 1
+        if block is not None and block < self.voted_at:
+            raise ContractRefused(f"There is no policy {number}.")
+        return self.rules
 
     def next_round(self) -> int:
         if self.failure is not None:
@@ -251,9 +260,14 @@ def test_a_strangers_settlement_counts_at_depth(scene: _Scene) -> None:
     assert scene.round().step == Step.SETTLED
 
 
-def test_a_contributors_own_transaction_that_a_reorg_took_is_replaced_by_ours(scene: _Scene) -> None:
-    commitment = Commitment(ADA, 1, bytes(32), b"\x02" * 32, 10, 20)
-    update = Update(
+def _commitment(contributor: str) -> Commitment:
+    return Commitment(contributor, 1, bytes(32), b"\x02" * 32, 10, 20)
+
+
+def _update(contributor: str) -> Update:
+    """An update that stands."""
+    commitment = _commitment(contributor)
+    return Update(
         round=1,
         contributor=commitment.contributor,
         commitment=commitment_json(commitment),
@@ -263,21 +277,31 @@ def test_a_contributors_own_transaction_that_a_reorg_took_is_replaced_by_ours(sc
         size=1,
         received_at=datetime.now(UTC),
     )
-    recorded = ChainEvent(
+
+
+def _recorded(scene: _Scene, contributor: str, place: int = 0) -> ChainEvent:
+    """The event of a commitment on the chain."""
+    commitment = _commitment(contributor)
+    return ChainEvent(
         block_number=9,
         block_hash=scene.node.blocks[9][0],
-        log_index=0,
+        log_index=place,
         transaction_hash="0x" + "11" * 32,
         name="UpdateCommitted",
         subject="1",
+        account=contributor,
         arguments={
-            "contributor": ADA,
+            "contributor": contributor,
             "updateRoot": "0x" + commitment.update_root.hex(),
             "sumSquares": "10",
             "numExamples": 20,
             "bundleHash": "0x" + "00" * 32,
         },
     )
+
+
+def test_a_contributors_own_transaction_that_a_reorg_took_is_replaced_by_ours(scene: _Scene) -> None:
+    update, recorded = _update(ADA), _recorded(scene, ADA)
     scene.add(round_at(Step.COLLECTING, expect=1), update, recorded)
     scene.tick()
     assert _batch(scene) == "own"
@@ -292,9 +316,59 @@ def test_a_contributors_own_transaction_that_a_reorg_took_is_replaced_by_ours(sc
     assert sent.state == "queued"
 
 
-def _batch(scene: _Scene) -> str | None:
+def _batch(scene: _Scene, update: int = 1) -> str | None:
     with scene.database.read() as session:
-        return session.get_one(Update, 1).batch
+        return session.get_one(Update, update).batch
+
+
+def test_a_place_that_a_reorg_gives_back_goes_to_who_was_outdone(scene: _Scene) -> None:
+    scene.ledger.rules = factories.policy(max_contributors=2, min_contributors=1)
+    scene.ledger.newest = scene.ledger.deep = replace(VIEW, entries=1)
+    ours = [_update(ADA), _update(BEN)]
+    scene.add(round_at(Step.COLLECTING, expect=2), *ours, _recorded(scene, DORA))
+    assert scene.tick()
+    first = _batch(scene, 1)
+    assert first is not None
+    assert _dropped(scene, 2) == "round-full"
+    with scene.database.write() as session:
+        sent = session.scalars(select(Transaction)).one()
+        sent.state = "confirmed"
+        session.add(_recorded(scene, ADA, 1))
+    scene.ledger.newest = scene.ledger.deep = replace(VIEW, entries=2)
+    scene.tick()
+    assert (_dropped(scene, 2), _batch(scene, 2)) == ("round-full", None), "the round is full"
+    with scene.database.write() as session:
+        session.delete(session.get_one(ChainEvent, 1))
+    scene.tick()
+    assert _batch(scene, 2) is None, "the ledger says that it is full, so events are missing here"
+    scene.ledger.newest = scene.ledger.deep = replace(VIEW, entries=1)
+    assert scene.tick()
+    assert _dropped(scene, 2) is None
+    purpose = _batch(scene, 2)
+    assert purpose is not None
+    assert purpose != first
+    second = scene.transaction(purpose)
+    assert second is not None
+    assert second.state == "queued"
+
+
+def _dropped(scene: _Scene, update: int) -> str | None:
+    with scene.database.read() as session:
+        return session.get_one(Update, update).dropped
+
+
+def test_a_policy_is_remembered_once_no_reorg_can_take_its_number(scene: _Scene) -> None:
+    newest = scene.node.latest().number
+    scene.ledger.voted_at = newest
+    first = scene.coordinator.policy(1)
+    scene.ledger.rules = factories.policy(reward=first.reward + 1)
+    assert scene.coordinator.policy(1) == scene.ledger.rules, "another vote took its number"
+    for _ in range(scene.coordinator.confirmations):
+        scene.node.mine()
+    assert scene.coordinator.policy(1) == scene.ledger.rules
+    asked = scene.ledger.policies_asked
+    assert scene.coordinator.policy(1) == scene.ledger.rules
+    assert scene.ledger.policies_asked == asked, "from memory"
 
 
 def test_a_transaction_at_the_ceiling_of_fees_is_a_warning(scene: _Scene) -> None:
