@@ -14,10 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from folkmoot.certificates import Authority
 from folkmoot.deadlines import bounded, within
 from folkmoot.errors import ArtifactError
 from folkmoot.mirror import CoordinatorSource
-from tests import certificates
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
 
@@ -124,9 +124,9 @@ def test_what_is_quick_is_as_before_and_proxies_are_bounded_too(monkeypatch: pyt
 
 
 def test_tls_works_through_it(tmp_path: Path) -> None:
-    authority = certificates.Authority.create("tests")
-    authority.save(tmp_path / "ca.pem")
-    authority.issue("localhost").save(tmp_path / "cert.pem", tmp_path / "key.pem")
+    authority = Authority.create("tests")
+    authority.save(tmp_path / "ca.pem", tmp_path / "ca-key.pem")
+    authority.issue("127.0.0.1").save(tmp_path / "cert.pem", tmp_path / "key.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
 
