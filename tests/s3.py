@@ -3,8 +3,8 @@
 
 moto comes from PyPI, so that the tests run wherever pip does; it checks signatures against its own IAM, and keeps its
 buckets in memory. It does not check the checksums that are sent. `rclone serve s3` (rclone 1.65 or newer) is used if
-it is on the PATH, and FOLKMOOT_TEST_S3=s3://bucket/prefix (with FOLKMOOT_TEST_S3_ENDPOINT, and credentials as boto3
-finds them) names any other server, Amazon's included.
+it is on the PATH, Ceph if it is installed (`tests.ceph`), and FOLKMOOT_TEST_S3=s3://bucket/prefix (with
+FOLKMOOT_TEST_S3_ENDPOINT, and credentials as boto3 finds them) names any other server, Amazon's included.
 """
 
 from __future__ import annotations

@@ -172,6 +172,8 @@ class S3Store(WritesFiles):
                     # We send a SHA-256 of our own; what boto3 would add, older servers do not understand.
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
+                    # Also over TLS: some servers compare no checksum but the one that is signed.
+                    s3={"payload_signing_enabled": True},
                 ),
             )
         except (BotoCoreError, ValueError) as exc:

@@ -18,10 +18,11 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from folkmoot.errors import CoordinatorError, DatabaseError
+from folkmoot.errors import CoordinatorError, DatabaseError, StoreError
 from folkmoot.local.anvil import Anvil
 from folkmoot.mirror import CoordinatorSource
 from server.coordinator import assemble, open_account
+from server.rounds import runs
 from server.store import s3 as s3_module
 from server.store.s3 import S3Store
 from tests import factories, postgres, s3
@@ -50,6 +51,23 @@ def step_of(here: Running, number: int) -> str:
 
 def start(here: Running, rounds: int, expect: int) -> None:
     here.api.start_run(rounds, expect, here.world.coordinator, here.domain)
+
+
+def test_a_store_that_is_away_when_a_round_should_open_ends_no_run(
+    module_world: factories.Federation, anvil: Anvil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, away = runs.read_base, [DatabaseError("It restarts."), StoreError("It restarts.")]
+
+    def restarting(*arguments: Any) -> Any:
+        if away:
+            raise away.pop()
+        return read(*arguments)
+
+    monkeypatch.setattr(runs, "read_base", restarting)
+    with running(tmp_path / "home", module_world) as here:
+        start(here, 1, 2)
+        open_round(here.api, 1)
+    assert not away
 
 
 def test_round_in_a_bucket_survives_its_absence(

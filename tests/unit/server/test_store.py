@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from folkmoot.certificates import Authority
 from folkmoot.errors import ArtifactError, InputError, StoreError
@@ -29,6 +31,8 @@ from server.store import FolderStore, Store, StoreOptions, StoreSource, open_sto
 from server.store import s3 as s3_module
 from server.store.s3 import S3Store
 from tests import s3
+from tests.ceph import ceph as run_ceph
+from tests.ceph import why_no_ceph
 
 WORDS = hashlib.sha256(b"words").hexdigest()
 
@@ -58,6 +62,14 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def ceph() -> Iterator[s3.Server]:
+    if reason := why_no_ceph():
+        pytest.skip(reason)
+    with tempfile.TemporaryDirectory(prefix="ceph-") as folder, run_ceph(Path(folder)) as server:
+        yield server
+
+
 @pytest.fixture
 def bucket(moto: s3.Server) -> str:
     return moto.make_bucket(f"bucket-{secrets.token_hex(8)}")
@@ -78,10 +90,16 @@ def _rclone(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return s3.store(server.endpoint, server.make_bucket(f"b-{secrets.token_hex(8)}"), tmp_path / "cache")
 
 
+def _ceph(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    server: s3.Server = request.getfixturevalue("ceph")
+    return s3.store(server.endpoint, server.make_bucket(f"b-{secrets.token_hex(8)}"), tmp_path / "cache")
+
+
 STORES: dict[str, Callable[[pytest.FixtureRequest, Path], Store]] = {
     "folder": lambda request, path: FolderStore(path / "artifacts"),
     "moto": lambda request, path: request.getfixturevalue("in_bucket"),
     "rclone": _rclone,
+    "ceph": _ceph,
     **({"other": _other} if s3.OTHER else {}),
 }
 
@@ -471,6 +489,82 @@ def test_expired_or_unknown_certificate_is_named(tmp_path: Path, monkeypatch: py
             else:
                 with pytest.raises(StoreError, match="certificate has expired"):
                     store.put(b"words")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_digest_is_signed_with_the_request(scheme: str, tmp_path: Path) -> None:
+    """Every server compares what is signed; some pass over the header with the checksum."""
+    store = s3.store(f"{scheme}://127.0.0.1:9", "bucket", tmp_path / "cache")
+    seen: list[str] = []
+
+    def look(request: Any, **_: object) -> None:
+        seen.append(request.headers["x-amz-content-sha256"].decode())
+        raise EndpointConnectionError(endpoint_url=request.url)
+
+    store._client.meta.events.register("before-send.s3.PutObject", look)
+    with pytest.raises(StoreError):
+        store.put(b"words")
+    assert set(seen) == {WORDS}
+
+
+# What a server that is run in production says
+
+
+def test_ceph_compares_what_it_is_sent_and_takes_large_files_in_parts(
+    ceph: s3.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = ceph.make_bucket(f"b-{secrets.token_hex(8)}")
+    store = s3.store(ceph.endpoint, bucket, tmp_path / "cache")
+    monkeypatch.setattr(s3_module, "PART", 5 << 20)
+    data = secrets.token_bytes(12 << 20)
+    stored = store.put(data)
+    assert s3.store(ceph.endpoint, bucket, tmp_path / "another").read(stored.sha256) == data
+
+    def damage(request: Any, **_: object) -> None:
+        request.body = b"Words"
+
+    store._client.meta.events.register("before-send.s3.PutObject", damage)
+    with pytest.raises(StoreError, match="the bytes changed on the way") as refused:
+        store.put(b"words")
+    assert refused.value.code == "store-checksum"
+    assert not s3.store(ceph.endpoint, bucket, tmp_path / "another").has(WORDS)
+
+
+def test_ceph_names_wrong_keys_and_buckets(
+    ceph: s3.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = ceph.make_bucket(f"b-{secrets.token_hex(8)}")
+    with pytest.raises(StoreError, match="no such bucket") as nowhere:
+        s3.store(ceph.endpoint, "nowhere", tmp_path / "cache").put(b"words")
+    assert nowhere.value.code == "store-bucket"
+    for variable in ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
+        monkeypatch.setenv(variable, "wrong")
+        store = s3.store(ceph.endpoint, bucket, tmp_path / "cache")
+        for ask in (lambda: store.put(b"words"), lambda: store.has(WORDS)):  # noqa: B023
+            with pytest.raises(StoreError, match="refuses these credentials") as wrong:
+                ask()
+            assert wrong.value.code == "store-credentials"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_ceph_with_an_expired_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if reason := why_no_ceph():
+        pytest.skip(reason)
+    authority = Authority.create("Test authority")
+    authority.save(tmp_path / "ca.pem", tmp_path / "ca.key")
+    authority.issue("localhost", not_after=datetime.now(UTC) - timedelta(days=1)).save(
+        tmp_path / "crt.pem", tmp_path / "key.pem"
+    )
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    pair = (tmp_path / "crt.pem", tmp_path / "key.pem")
+    with (
+        tempfile.TemporaryDirectory(prefix="ceph-") as folder,
+        run_ceph(Path(folder), certificate=pair) as server,
+    ):
+        with pytest.raises(StoreError, match="certificate has expired") as expired:
+            s3.store(server.endpoint, "bucket", tmp_path / "cache").put(b"words")
+        assert expired.value.code == "store-tls"
 
 
 def test_location_says_which_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
