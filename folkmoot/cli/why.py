@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,11 +59,11 @@ def why(
         ),
     ] = None,
     rpc: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             envvar="FOLKMOOT_RPC",
             metavar="URL",
-            help="JSON-RPC endpoint of the chain. Without it the coordinator is believed, and that is said.",
+            help="JSON-RPC endpoint of the chain, or several. Without one the coordinator is believed, which is said.",
         ),
     ] = None,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
@@ -75,14 +76,14 @@ def why(
     Example: folkmoot why 0x... --round 7 --rpc https://rpc.example --coordinator https://coordinator.example
     """
     who = account_address(account, keystore)
-    if coordinator is None and (rpc is None or artifacts is None):
+    if coordinator is None and (not rpc or artifacts is None):
         raise InputError(
             "It is not said where the verdicts are.",
             remedy="Give --coordinator, or --rpc with --artifacts.",
             code="source-missing",
         )
     with working("Reading verdicts ...", json_):
-        if rpc is not None:
+        if rpc:
             document = _from_chain(who, round_, rpc, deployment, artifacts or coordinator or "", coordinator)
         else:
             document = _from_coordinator(who, round_, coordinator or "")
@@ -94,7 +95,12 @@ def why(
 
 
 def _from_chain(
-    who: str, number: int | None, rpc: str, deployment: Path, artifacts: str, coordinator: str | None
+    who: str,
+    number: int | None,
+    rpc: Sequence[str],
+    deployment: Path,
+    artifacts: str,
+    coordinator: str | None,
 ) -> dict[str, Any]:
     from folkmoot.chain.verdicts import judgements, ledger_rounds, parts_of
     from folkmoot.mirror import open_source

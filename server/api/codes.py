@@ -80,6 +80,7 @@ CODES: dict[str, str] = {
     "chain": "The chain can't be used.",
     "rpc-unreachable": "The chain can't be reached.",
     "rpc-error": "The chain's node answered with an error.",
+    "rpc-no-quorum": "No majority of the chain's nodes agrees.",
     "wrong-chain": "The chain's node is on another chain.",
     "wrong-contract": "A contract answers otherwise than it should.",
     "contract-refused": "The chain refused what the coordinator asked of it.",

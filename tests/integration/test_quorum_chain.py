@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from folkmoot.audit.history import PinnedRpc, read_history
 from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.client import Chain
 from folkmoot.chain.events import scan
-from folkmoot.chain.quorum import Quorum
+from folkmoot.chain.quorum import Quorum, open_rpc
+from folkmoot.chain.rpc import Rpc
 from folkmoot.cli.main import run
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.local.anvil import Anvil
@@ -138,3 +140,15 @@ def test_the_doctor_names_the_one_that_contradicts(
     assert found["endpoints"]["state"] == "warning"
     assert f"{proxies[2].url} contradicted the others" in found["endpoints"]["text"]
     assert "3 of them are at 127.0.0.1" in found["endpoints"]["text"]
+
+
+def test_a_whole_history_is_read_through_three(federation: Federation, proxies: list[RpcProxy]) -> None:
+    with Rpc(federation.anvil.url) as rpc:
+        block = rpc.block_number()
+        truth = read_history(PinnedRpc(rpc, block), federation.deployment)
+    proxies[0].tell(Lie.STORAGE, Lie.LOGS_CHANGED, Lie.RECEIPTS_FORGED, Lie.HEAD)
+    with open_rpc([proxy.url for proxy in proxies]) as rpc:
+        found = read_history(PinnedRpc(rpc, rpc.block_number()), federation.deployment)
+    for part in ("head", "events", "times", "storage", "creations"):
+        assert getattr(found, part) == getattr(truth, part), part
+    assert {Lie.STORAGE, Lie.LOGS_CHANGED, Lie.HEAD} <= set(proxies[0].lies)
