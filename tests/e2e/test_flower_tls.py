@@ -17,7 +17,7 @@ from folkmoot.local.commands import folkmoot_command
 from folkmoot.local.federation import LocalFederation, Plan, program
 from folkmoot.local.processes import Child, Supervisor, accepts_connections
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 class Guarded(LocalFederation):
