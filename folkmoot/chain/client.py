@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -371,7 +372,9 @@ def web3_over(rpc: Rpc, session: requests.Session | None = None) -> Web3:
     """
     if isinstance(rpc, Quorum):
         return Web3(QuorumProvider(rpc))
-    settings = {"timeout": rpc.timeout}
+    settings: dict[str, Any] = {"timeout": rpc.timeout}
+    if authorities := os.environ.get("SSL_CERT_FILE"):
+        settings["verify"] = authorities  # as httpx does, with which the rest reads the chain
     # Without retries: a caller who wants them knows which calls may be repeated.
     return Web3(
         HTTPProvider(rpc.url, request_kwargs=settings, session=session, exception_retry_configuration=None)

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from folkmoot import tls
 from folkmoot.certificates import Authority, names_of
+from folkmoot.chain.client import connect_web3
 from folkmoot.chain.rpc import Rpc
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi
@@ -146,3 +148,11 @@ def test_bad_input_of_a_certificate(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "folder"
     with pytest.raises(InputError, match="no name of a machine"):
         Authority.create("x").issue("mööt.example")
+
+
+def test_transactions_go_by_the_same_authorities_as_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for named in ({}, {"verify": "/tls/all.pem"}):
+        monkeypatch.setenv("SSL_CERT_FILE", named.get("verify", ""))
+        provider: Any = connect_web3("https://rpc.example").provider
+        found = dict(provider.get_request_kwargs())
+        assert {name: value for name, value in found.items() if name == "verify"} == named
