@@ -532,6 +532,9 @@ def _number(rpc: Rpc, method: str, answer: Any) -> int:
 
 
 def _time_of(rpc: Rpc, method: str, block: Any) -> int:
+    """Time of a block; -1 if the node has none, as not every one has a pending block."""
+    if block is None:
+        return -1
     return rpc.quantity(method, rpc.member(method, block, "timestamp"))
 
 

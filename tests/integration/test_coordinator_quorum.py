@@ -87,7 +87,15 @@ def test_a_round_with_one_liar_of_three_ends_as_without(
     world.chain.close()
 
 
-@pytest.mark.parametrize("lie", [Lie.FORK, Lie.STORAGE, Lie.LOGS_DROPPED, Lie.RECEIPTS_FORGED])
+@pytest.mark.parametrize(
+    "lie",
+    [
+        pytest.param(Lie.FORK, marks=pytest.mark.slow),
+        pytest.param(Lie.STORAGE, marks=pytest.mark.slow),
+        Lie.LOGS_DROPPED,
+        Lie.RECEIPTS_FORGED,
+    ],
+)
 def test_a_liar_of_two_stops_a_round_until_it_stops(
     anvil: Anvil, tmp_path: Path, proxies: list[RpcProxy], lie: Lie
 ) -> None:

@@ -332,6 +332,22 @@ def test_a_call_that_one_says_reverts_is_estimated_all_the_same() -> None:
         quorum(*nodes).call("eth_estimateGas", [{}])
 
 
+@pytest.mark.parametrize(
+    ("times", "expected"), [((9, 8, 7), 8), ((None, None, 9), None), ((None, 8, 9), 8), ((10**12, 8, 9), 9)]
+)
+def test_the_pending_block_is_the_middle_one_and_may_be_none(
+    times: tuple[int | None, ...], expected: int | None
+) -> None:
+    nodes = [Node(place) for place in range(len(times))]
+    for node, at in zip(nodes, times, strict=True):
+        found = None if at is None else {"number": "0xb", "hash": None, "timestamp": hex(at)}
+        node.answers["eth_getBlockByNumber"] = lambda params, found=found: found
+    made = quorum(*nodes)
+    answer = made.call("eth_getBlockByNumber", ["pending", False])
+    assert (answer and int(answer["timestamp"], 16)) == expected
+    assert all(endpoint.up for endpoint in made.endpoints)
+
+
 def test_the_pending_nonce_is_the_middle_one() -> None:
     nodes = [Node(place, eth_getTransactionCount=hex(count)) for place, count in enumerate((10**6, 5, 4))]
     assert quorum(*nodes).call("eth_getTransactionCount", [ADDRESS, "pending"]) == "0x5"
