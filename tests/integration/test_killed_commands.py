@@ -11,6 +11,7 @@ import pytest
 
 from folkmoot.chain import sending
 from folkmoot.chain.amounts import UNIT
+from folkmoot.cli.main import run
 from folkmoot.local.anvil import Anvil
 from tests import factories
 from tests.factories import ALLOCATION, STAKE, Federation
@@ -78,6 +79,15 @@ def test_a_command_that_is_killed_after_its_last_word_was_done(
     said = mortal.kill("sender.note-removed.after", "stake", "7")
     assert f'"stake": "{STAKE + 7 * UNIT}"' in said
     assert list((mortal.home / "data").rglob("*.json")) == []
+
+
+def test_people_are_told_that_nothing_was_sent_now(mortal: Mortal) -> None:
+    mortal.kill("sender.mined", "stake", "7")
+    assert run(["stake", "7"]) == 0
+    said = mortal.capsys.readouterr()
+    assert "An interrupted call did this already: transaction 0x" in said.err
+    assert "Nothing was sent now" in said.err
+    assert "Staked 7 MOOT; the stake of" in said.out
 
 
 def test_a_stake_that_is_still_on_its_way_is_waited_for(federation: Federation, mortal: Mortal) -> None:
