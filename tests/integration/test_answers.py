@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,6 @@ from folkmoot.fraud.availability import Status, What, delivery_calls, demand_cal
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.record import Follower
 from folkmoot.hashing import sha256_hex
-from folkmoot.local.anvil import Anvil
 from folkmoot.policy import ARBITER
 from server.db import events
 from server.db.models import Transaction
@@ -28,7 +27,6 @@ from tests.integration.coordinator_world import (
     MANIFEST,
     Running,
     Signed,
-    federation,
     make_home,
     open_round,
     running,
@@ -37,17 +35,7 @@ from tests.integration.coordinator_world import (
     until,
 )
 
-
-@pytest.fixture(scope="module")
-def module_world(anvil_process: Anvil) -> Iterator[factories.Federation]:
-    made = federation(anvil_process, verifier=ARBITER)
-    yield made
-    made.chain.close()
-
-
-@pytest.fixture
-def world(module_world: factories.Federation, anvil: Anvil) -> factories.Federation:
-    return module_world
+FEDERATION = {"verifier": ARBITER}
 
 
 def play(here: Running) -> bytes:

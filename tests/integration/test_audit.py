@@ -33,12 +33,6 @@ ADA, BEN, CLEO = (factories.account(name).address for name in ("ada", "ben", "cl
 
 
 @pytest.fixture(scope="module")
-def chain() -> Iterator[Anvil]:
-    with Anvil() as anvil:
-        yield anvil
-
-
-@pytest.fixture(scope="module")
 def history(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The history of this module, honest from the first to the last transaction. Never changed."""
     world = build(chain, tmp_path_factory.mktemp("history") / "artifacts")

@@ -28,12 +28,6 @@ ALL = list(range(1, ROUNDS + 1))
 
 
 @pytest.fixture(scope="module")
-def chain() -> Iterator[Anvil]:
-    with Anvil() as anvil:
-        yield anvil
-
-
-@pytest.fixture(scope="module")
 def history(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Related]:
     """Rounds that each depend on the eight before. Never changed."""
     world = build_related(chain, tmp_path_factory.mktemp("journal") / "artifacts")

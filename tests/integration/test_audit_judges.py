@@ -32,12 +32,6 @@ HEADER = 4
 
 
 @pytest.fixture(scope="module")
-def chain() -> Iterator[Anvil]:
-    with Anvil() as anvil:
-        yield anvil
-
-
-@pytest.fixture(scope="module")
 def origin(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """One anchored round and an open one with two commitments, under a policy with the arbiter. Never changed."""
     policy = factories.policy(momentum=922, verifier=ARBITER)

@@ -23,12 +23,6 @@ from tests.integration.audit_world import MANIFEST, NAMES, ROUNDS, Related, Worl
 
 
 @pytest.fixture(scope="module")
-def chain() -> Iterator[Anvil]:
-    with Anvil() as anvil:
-        yield anvil
-
-
-@pytest.fixture(scope="module")
 def history(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Related]:
     """The honest history of this module. Never changed."""
     world = build_related(chain, tmp_path_factory.mktemp("lineage") / "artifacts")

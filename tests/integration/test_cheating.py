@@ -34,17 +34,7 @@ from tests.integration.coordinator_world import (
 )
 from tests.integration.test_answers import deliver
 
-
-@pytest.fixture(scope="module")
-def module_world(anvil_process: Anvil) -> Iterator[factories.Federation]:
-    made = federation(anvil_process, verifier=ARBITER, momentum=922)
-    yield made
-    made.chain.close()
-
-
-@pytest.fixture
-def world(module_world: factories.Federation, anvil: Anvil) -> factories.Federation:
-    return module_world
+FEDERATION = {"verifier": ARBITER, "momentum": 922}
 
 
 @pytest.fixture

@@ -40,17 +40,10 @@ from tests.integration.coordinator_world import (
 EVALUATOR = "emil"
 
 
-@pytest.fixture(scope="module")
-def module_world(anvil_process: Anvil) -> Iterator[factories.Federation]:
-    made = federation(anvil_process)
-    yield made
-    made.chain.close()
-
-
 @pytest.fixture
-def here(module_world: factories.Federation, anvil: Anvil, tmp_path: Path) -> Iterator[Running]:
+def here(world: factories.Federation, tmp_path: Path) -> Iterator[Running]:
     evaluator = factories.account(EVALUATOR).address
-    with running(tmp_path / "home", module_world, canary=True, canary_evaluator=evaluator) as found:
+    with running(tmp_path / "home", world, canary=True, canary_evaluator=evaluator) as found:
         yield found
 
 

@@ -14,22 +14,16 @@ from folkmoot.commitment import Commitment
 from folkmoot.coordinator_api import commitment_to_wire
 from folkmoot.errors import UpdateRefused
 from folkmoot.header import RoundHeader
-from folkmoot.local.anvil import Anvil
 from folkmoot.state import State
 from tests import factories
-from tests.integration.coordinator_world import Running, Signed, federation, open_round, running, train, until
+from tests.integration.coordinator_world import Running, Signed, open_round, running, train, until
 
-
-@pytest.fixture(scope="module")
-def module_world(anvil_process: Anvil) -> Iterator[factories.Federation]:
-    made = federation(anvil_process, max_contributors=3, max_sum_squares=600 * 900)
-    yield made
-    made.chain.close()
+FEDERATION = {"max_contributors": 3, "max_sum_squares": 600 * 900}
 
 
 @pytest.fixture
-def here(module_world: factories.Federation, anvil: Anvil, tmp_path: Path) -> Iterator[Running]:
-    with running(tmp_path / "home", module_world) as found:
+def here(world: factories.Federation, tmp_path: Path) -> Iterator[Running]:
+    with running(tmp_path / "home", world) as found:
         found.api.start_run(1, 9, found.world.coordinator, found.domain)
         yield found
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from folkmoot.commitment import Commitment
 from folkmoot.errors import AuditFailure
 from folkmoot.hashing import sha256_hex
 from folkmoot.header import RoundHeader
-from folkmoot.local.anvil import Anvil
 from folkmoot.mirror import FolderSource
 from folkmoot.state import State
 from tests import factories
@@ -24,26 +22,14 @@ from tests.integration.coordinator_world import (
     MANIFEST,
     Running,
     Signed,
-    federation,
     open_round,
-    running,
     until,
 )
 
 NAMES = ("ada", "ben", "cleo", "coordinator")
 
 
-@pytest.fixture(scope="module")
-def module_world(anvil_process: Anvil) -> Iterator[factories.Federation]:
-    made = federation(anvil_process, rule="guided_mean", min_contributors=3)
-    yield made
-    made.chain.close()
-
-
-@pytest.fixture
-def here(module_world: factories.Federation, anvil: Anvil, tmp_path: Path) -> Iterator[Running]:
-    with running(tmp_path / "home", module_world) as found:
-        yield found
+FEDERATION = {"rule": "guided_mean", "min_contributors": 3}
 
 
 def train(here: Running, name: str, header: RoundHeader, state: State) -> Signed:

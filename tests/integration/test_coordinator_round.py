@@ -3,14 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from folkmoot.errors import CoordinatorError, UpdateRefused
 from folkmoot.hashing import sha256_hex
-from folkmoot.local.anvil import Anvil
 from folkmoot.state import read_safetensors
 from server.rounds import anchor_window
 from tests import factories
@@ -18,25 +14,10 @@ from tests.integration.coordinator_world import (
     MANIFEST,
     Running,
     Signed,
-    federation,
     open_round,
-    running,
     train,
     until,
 )
-
-
-@pytest.fixture(scope="module")
-def module_world(anvil_process: Anvil) -> Iterator[factories.Federation]:
-    made = federation(anvil_process)
-    yield made
-    made.chain.close()
-
-
-@pytest.fixture
-def here(module_world: factories.Federation, anvil: Anvil, tmp_path: Path) -> Iterator[Running]:
-    with running(tmp_path / "home", module_world) as found:
-        yield found
 
 
 def start(here: Running, rounds: int, expect: int) -> None:

@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ from server.store.s3 import S3Store
 from tests import factories, postgres, s3
 from tests.integration.coordinator_world import (
     Running,
-    federation,
     make_home,
     open_round,
     running,
@@ -36,13 +34,6 @@ from tests.integration.coordinator_world import (
     train,
     until,
 )
-
-
-@pytest.fixture(scope="module")
-def module_world(anvil_process: Anvil) -> Iterator[factories.Federation]:
-    made = federation(anvil_process)
-    yield made
-    made.chain.close()
 
 
 def step_of(here: Running, number: int) -> str:
@@ -54,7 +45,7 @@ def start(here: Running, rounds: int, expect: int) -> None:
 
 
 def test_a_store_that_is_away_when_a_round_should_open_ends_no_run(
-    module_world: factories.Federation, anvil: Anvil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: factories.Federation, anvil: Anvil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, away = runs.read_base, [DatabaseError("It restarts."), StoreError("It restarts.")]
 
@@ -64,14 +55,14 @@ def test_a_store_that_is_away_when_a_round_should_open_ends_no_run(
         return read(*arguments)
 
     monkeypatch.setattr(runs, "read_base", restarting)
-    with running(tmp_path / "home", module_world) as here:
+    with running(tmp_path / "home", world) as here:
         start(here, 1, 2)
         open_round(here.api, 1)
     assert not away
 
 
 def test_round_in_a_bucket_survives_its_absence(
-    module_world: factories.Federation, anvil: Anvil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: factories.Federation, anvil: Anvil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3_module, "ATTEMPTS", 1)
     monkeypatch.setattr(s3_module, "PROBE_SECONDS", 0.0)
@@ -83,7 +74,7 @@ def test_round_in_a_bucket_survives_its_absence(
         server.make_bucket("federation")
         cable = s3.Cable(server.port)
         settings = {"store": "s3://federation/ours", "store_endpoint": cable.url, "store_region": s3.REGION}
-        with running(tmp_path / "home", module_world, **settings) as here:
+        with running(tmp_path / "home", world, **settings) as here:
             store = here.coordinator.store
             assert isinstance(store, S3Store)
             start(here, 1, 2)
@@ -133,10 +124,10 @@ def test_round_in_a_bucket_survives_its_absence(
 
 
 def test_truncated_and_lost_files_are_named_and_come_back_from_a_mirror(
-    module_world: factories.Federation, anvil: Anvil, tmp_path: Path
+    world: factories.Federation, anvil: Anvil, tmp_path: Path
 ) -> None:
     home, mirror = tmp_path / "home", tmp_path / "mirror"
-    with running(home, module_world) as here:
+    with running(home, world) as here:
         start(here, 1, 2)
         _, header, state = open_round(here.api, 1)
         for name in ("ada", "ben"):
@@ -167,19 +158,18 @@ def test_truncated_and_lost_files_are_named_and_come_back_from_a_mirror(
     assert store.by_keccak(view["artifactsHash"][2:]) == view["artifacts"]
 
 
-@pytest.mark.usefixtures("anvil")
 def test_round_on_postgresql_survives_a_restart_of_the_server(
-    module_world: factories.Federation, tmp_path: Path
+    world: factories.Federation, tmp_path: Path
 ) -> None:
     with postgres.postgres() as server:
-        settings = make_home(tmp_path / "home", module_world, database_url=server.url)
-        with serving(settings, module_world) as here:
+        settings = make_home(tmp_path / "home", world, database_url=server.url)
+        with serving(settings, world) as here:
             start(here, 1, 2)
             _, header, state = open_round(here.api, 1)
             first, second = (train(here.world, name, header, state) for name in ("ada", "ben"))
             here.api.submit_update(1, first.wire, first.data)
 
-            twin = make_home(tmp_path / "twin", module_world, database_url=server.url)
+            twin = make_home(tmp_path / "twin", world, database_url=server.url)
             with pytest.raises(DatabaseError, match="Another coordinator uses the database") as taken:
                 assemble(twin, open_account(twin))
             assert taken.value.code == "database-in-use"
@@ -208,15 +198,14 @@ def test_round_on_postgresql_survives_a_restart_of_the_server(
             assert kinds.count("round-anchored") == kinds.count("rewards-settled") == 1
 
 
-@pytest.mark.usefixtures("anvil")
 def test_a_coordinator_that_lost_the_database_unawares_writes_nothing_and_ends(
-    module_world: factories.Federation, tmp_path: Path
+    world: factories.Federation, tmp_path: Path
 ) -> None:
     """Its connection is ended, and another one takes over before it looks again: between two steps, and in the API."""
     with postgres.postgres() as server:
-        settings = make_home(tmp_path / "home", module_world, database_url=server.url, poll_interval=30)
-        twin = make_home(tmp_path / "twin", module_world, database_url=server.url)
-        with serving(settings, module_world) as old:
+        settings = make_home(tmp_path / "home", world, database_url=server.url, poll_interval=30)
+        twin = make_home(tmp_path / "twin", world, database_url=server.url)
+        with serving(settings, world) as old:
             start(old, 1, 2)
             _, header, state = open_round(old.api, 1)
             signed = [train(old.world, name, header, state) for name in ("ada", "ben")]
@@ -224,7 +213,7 @@ def test_a_coordinator_that_lost_the_database_unawares_writes_nothing_and_ends(
                 session.execute(
                     text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
                 )
-            with serving(twin, module_world) as new:
+            with serving(twin, world) as new:
                 with pytest.raises(CoordinatorError) as fenced:
                     old.api.submit_update(1, signed[0].wire, signed[0].data)
                 assert (fenced.value.code, fenced.value.details["status"]) == ("database-fenced", 503)

@@ -36,12 +36,6 @@ HALF = factories.policy().bond // 2
 
 
 @pytest.fixture(scope="module")
-def chain() -> Iterator[Anvil]:
-    with Anvil() as anvil:
-        yield anvil
-
-
-@pytest.fixture(scope="module")
 def origin(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A federation with an honest first round."""
     world = judged(chain, tmp_path_factory.mktemp("origin") / "artifacts")

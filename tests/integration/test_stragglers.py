@@ -16,13 +16,11 @@ import pytest
 
 from client.node import NodeWatcher
 from folkmoot.flower.contributor import Contributor, KeptUpdate, keep_update
-from folkmoot.local.anvil import Anvil
 from tests import factories
 from tests.integration.coordinator_world import (
     MANIFEST,
     Running,
     Signed,
-    federation,
     open_round,
     running,
     train,
@@ -32,17 +30,10 @@ from tests.integration.coordinator_world import (
 MEBIBYTE = 1 << 20
 
 
-@pytest.fixture(scope="module")
-def module_world(anvil_process: Anvil) -> Iterator[factories.Federation]:
-    made = federation(anvil_process)
-    yield made
-    made.chain.close()
-
-
 @pytest.fixture
-def here(module_world: factories.Federation, anvil: Anvil, tmp_path: Path) -> Iterator[Running]:
+def here(world: factories.Federation, tmp_path: Path) -> Iterator[Running]:
     """Nobody moves the clock but the test: a round lasts as long as its window."""
-    with running(tmp_path / "home", module_world, hasten=False) as found:
+    with running(tmp_path / "home", world, hasten=False) as found:
         found.api.start_run(2, 5, found.world.coordinator, found.domain)
         yield found
 

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What most integration tests stand on: a federation of the module's own, and a coordinator at work in it.
+
+A module says what its federation is like by FEDERATION, the arguments of `coordinator_world.federation`; and has a
+fixture of the same name where it needs another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from folkmoot.local.anvil import Anvil
+from tests import factories
+from tests.integration.coordinator_world import Running, federation, running
+
+
+@pytest.fixture(scope="module")
+def module_world(request: pytest.FixtureRequest, anvil_process: Anvil) -> Iterator[factories.Federation]:
+    """The federation of the module. Use `world`: it is put back after each test."""
+    made = federation(anvil_process, **getattr(request.module, "FEDERATION", {}))
+    yield made
+    made.chain.close()
+
+
+@pytest.fixture
+def world(module_world: factories.Federation, anvil: Anvil) -> factories.Federation:
+    """The federation of the module, as it was at its start."""
+    return module_world
+
+
+@pytest.fixture
+def here(world: factories.Federation, tmp_path: Path) -> Iterator[Running]:
+    """A coordinator at work."""
+    with running(tmp_path / "home", world) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def chain() -> Iterator[Anvil]:
+    """A chain of the module's own, whose clock no other test moves."""
+    with Anvil() as anvil:
+        yield anvil
