@@ -59,7 +59,7 @@ def status_of(world: factories.Federation, demand: int) -> Status:
 
 def ask(world: factories.Federation, who: str, what: What, entry: int = 0, place: int = 0) -> int:
     call = demand_call(case_of(world), MANIFEST, what, entry, place)
-    return demanding.ask(world.chain, call, world[who]).demand
+    return demanding.ask(world.chain, call, world[who], demanding.purpose(1, what, entry, place)).demand
 
 
 def answers(world: factories.Federation) -> list[Answered]:
@@ -135,7 +135,7 @@ def test_who_withholds_a_round_is_convicted(world: factories.Federation, tmp_pat
             here.api.artifact(sha256_hex(data))
         assert hidden.value.code == "artifact-unknown"
         call = demand_call(case_of(world), MANIFEST, What.UPDATE, 0, 1)
-        made = demanding.ask(chain, call, world["newcomer"])
+        made = demanding.ask(chain, call, world["newcomer"], "an update that was never asked for before")
         with pytest.raises(InputError) as early:
             demanding.settle(chain, made.demand, world["newcomer"])
         assert early.value.code == "too-early"
