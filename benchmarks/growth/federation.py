@@ -202,7 +202,7 @@ def federation(
     with Anvil() as anvil, Supervisor(folder) as supervisor:
         state, made = origin_of(manifest)
         chain = deployed(anvil, manifest, state, made, contributors, rule)
-        home = _home(folder, anvil, chain, manifest, state, made, database_url)
+        home = home_of(folder, anvil, chain, manifest, state, made, database_url)
         with serving(supervisor, home, anvil, chain, manifest) as found:
             yield found
         chain.close()
@@ -256,7 +256,7 @@ def deployed(
     return chain
 
 
-def _home(
+def home_of(
     folder: Path,
     anvil: Anvil,
     chain: Chain,

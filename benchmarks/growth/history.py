@@ -1,224 +1,172 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A long history, and what auditing and watching it takes: ``python -m benchmarks.growth.history``.
+"""A long history: one real round, repeated in the database under other numbers.
 
-    python -m benchmarks.growth.history [--rounds 250 1000] [--parameters 2048] [--updates 4] [--folder FOLDER]
-
-Rounds of synthetic updates are played on the real contracts by the library, without a coordinator, and audited at each
-number of rounds that is asked for: by `folkmoot audit` with a new journal, once more with that journal, and watched by
-`folkmoot watch --once`. Each is a process of its own, whose peak of memory and processor seconds are printed.
+The round went through the real coordinator, so its rows are what the product writes; a copy differs from it in its
+number, its hashes and the places of its events in their blocks. Only the database has the copies: no file in the store,
+no round on the chain. Reads of rounds, updates, accounts and versions ask for neither.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from benchmarks.growth.federation import Trainer, account, contributor, deployed, origin_of, policy_for
-from benchmarks.watching import Collected, Folder
-from benchmarks.worlds import manifest_of
-from folkmoot.chain.client import Chain
-from folkmoot.commitment import Commitment, Domain
-from folkmoot.header import RoundHeader, derive_seed
-from folkmoot.lineage import Lineage, PastRound, window
-from folkmoot.local.anvil import Anvil
-from folkmoot.manifest import Manifest
-from folkmoot.policy import Policy
-from folkmoot.round import Anchor, compute_round
-from folkmoot.state import State
-from folkmoot.updates import MemoryUpdate
+from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
 
-WAITING = 3
-"""Rounds at the end that are not final, so that a watcher has something to examine."""
+from server.db.models import (
+    Account,
+    Artifact,
+    Base,
+    ChainBlock,
+    ChainEvent,
+    Entry,
+    LogEntry,
+    Refusal,
+    Round,
+    SentTransaction,
+    Transaction,
+    Update,
+)
 
+FIRST = 1_000_001
+"""Number of the first copy: far above what the chain gives to rounds that are played beside."""
+LOGS = 10_000
+"""Places in a block between two copies; a round has fewer events there."""
+_ROUNDS_AT_ONCE = 5
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_NUMBERED = re.compile(r":1(?=:|$)")
+_ABOUT = {"round", "version", "number"}
 
-@dataclass
-class Played:
-    """A federation whose rounds are played by the library."""
-
-    anvil: Anvil
-    chain: Chain
-    folder: Folder
-    manifest: Manifest
-    policy: Policy
-    trainer: Trainer
-
-    states: dict[int, State]
-    """State after each of the last rounds."""
-    exponents: tuple[int, ...]
-    """Of the next round."""
-    past: dict[int, PastRound] = field(default_factory=dict)
-    """The last rounds, as far back as rules look."""
-    waiting: list[tuple[int, list[Commitment], Anchor]] = field(default_factory=list)
-    """Rounds that are not final."""
-
-    @property
-    def head(self) -> int:
-        """The newest round."""
-        return max(self.states)
-
-    def play(self, updates: int) -> None:
-        """Play a round with so many updates, and make an earlier one final."""
-        number, deployment = self.head + 1, self.chain.deployment
-        base = self.states[self.head]
-        root = base.root(self.manifest.hash)
-        seed = derive_seed(deployment.chain_id, deployment.ledger, number, root)
-        header = RoundHeader(number, self.manifest.hash, root, 1, 8, seed, self.exponents)
-        self._send("openRound", number, root, header.hash)
-        made = [self.trainer.update(place, header) for place in range(updates)]
-        entries = [commitment for commitment, _ in made]
-        domain = Domain(deployment.chain_id, deployment.ledger)
-        signatures = [entry.sign(contributor(place), domain) for place, entry in enumerate(entries)]
-        self._send("commitUpdates", number, [entry.abi_tuple() for entry in entries], signatures)
-        self.anvil.advance(self.policy.commit_window)
-        numbers = window(self.head, lambda one: one - 1)
-        lineage = Lineage(
-            tuple(self.past[one] for one in numbers), self.states[numbers[0] - 1] if numbers else None
-        )
-        aggregate, readers = Collected(), [MemoryUpdate(data) for _, data in made]
-        outcome = compute_round(
-            self.manifest,
-            header,
-            self.policy,
-            base,
-            entries,
-            readers,
-            coordinator=account("coordinator").address,
-            lineage=lineage,
-            aggregate_sink=aggregate,
-        )
-        for data in (*(data for _, data in made), bytes(aggregate), outcome.state.to_bytes()):
-            self.folder.put(data)
-        for document in (outcome.verdicts_file, outcome.artifacts_file):
-            self.folder.put(document, document=True)
-        self._send("anchor", number, outcome.anchor.abi_tuple())
-        self.states[number], self.exponents = outcome.state, outcome.next_exponents
-        self.past[number] = PastRound(header.exponents, tuple(readers))
-        self.waiting.append((number, entries, outcome.anchor))
-        needed = window(number, lambda one: one - 1)
-        self.past = {one: self.past[one] for one in needed}
-        self.states = {one: state for one, state in self.states.items() if one >= needed[0] - 1}
-        self._finalize()
-
-    def _finalize(self) -> None:
-        while len(self.waiting) > WAITING:
-            number, entries, anchor = self.waiting.pop(0)
-            self.anvil.advance(self.policy.challenge_window)
-            self._send("finalize", number)
-            self._send(
-                "settle",
-                number,
-                [(entry.contributor, entry.struct_hash) for entry in entries],
-                anchor.abi_tuple(),
-            )
-
-    def _send(self, function: str, *arguments: object) -> None:
-        self.chain.send(getattr(self.chain.ledger.functions, function)(*arguments), account("coordinator"))
+Row = dict[str, Any]
 
 
-@contextmanager
-def played(folder: Path, parameters: int, contributors: int, rule: str) -> Iterator[Played]:
-    """Deploy a federation on a chain of its own."""
-    manifest = manifest_of(parameters)
-    state, genesis = origin_of(manifest)
-    mirror = Folder(folder / "mirror")
-    mirror.path.mkdir()
-    for data in (manifest.to_json(), state.to_bytes()):
-        mirror.put(data)
-    mirror.put(genesis.to_json(), document=True)
-    with Anvil() as anvil:
-        chain = deployed(anvil, manifest, state, genesis, contributors, rule)
-        chain.deployment.save(folder / "deployment.json")
-        policy = policy_for(manifest, rule).resolved(chain.deployment.arbiter)
-        yield Played(anvil, chain, mirror, manifest, policy, Trainer(manifest), {0: state}, genesis.exponents)
-        chain.close()
+def repeat(engine: Engine, count: int, block: int, block_hash: str) -> None:
+    """Write copies of round 1, which is settled and the only one.
 
-
-@dataclass(frozen=True)
-class Cost:
-    """What a command took."""
-
-    processor: float
-    """Seconds of the processor."""
-    peak: float
-    """MiB that it held at most."""
-
-
-_PROGRAM = """
-import os, sys
-from benchmarks.growth.usage import Process
-from folkmoot.cli.main import run
-status = run(sys.argv[1:])
-own = Process(os.getpid())
-print(own.seconds(), own.peak(), file=sys.stderr)
-sys.exit(status)
-"""
-# It says itself what it took: what the system counts for a child begins with the memory of its parent.
-
-
-def cost_of(*words: object) -> Cost:
-    """Run a command of Folkmoot to its end, in a process of its own.
-
-    Raises:
-        subprocess.CalledProcessError: It failed.
+    Args:
+        engine: Of the coordinator's database; no coordinator runs on it.
+        count: How many copies.
+        block: The chain's newest block, above all events.
+        block_hash: Its hash.
     """
-    command = [sys.executable, "-c", _PROGRAM, *map(str, words)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    return Cost(*map(float, result.stderr.splitlines()[-1].split()))
+    with engine.begin() as connection:
+        template = _template(connection)
+        events = template[ChainEvent]
+        assert max(row["block_number"] for row in events) < block
+        next_ids = {
+            model: (connection.scalar(select(func.max(model.id))) or 0) + 1
+            for model in template
+            if "id" in model.__table__.columns
+        }
+        waiting: dict[type[Base], list[Row]] = {model: [] for model in template}
+        for place in range(count):
+            _copy(template, waiting, next_ids, FIRST + place, LOGS * (place + 1))
+            if place % _ROUNDS_AT_ONCE == _ROUNDS_AT_ONCE - 1 or place == count - 1:
+                for model, rows in waiting.items():
+                    if rows:
+                        connection.execute(insert(model), rows)
+                        rows.clear()
+        _count_rewards(connection, events, count)
+        connection.execute(delete(ChainBlock))
+        connection.execute(insert(ChainBlock), [{"number": block, "hash": block_hash}])
+        if engine.dialect.name == "postgresql":
+            for model in next_ids:
+                name = model.__tablename__
+                connection.execute(
+                    text(f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), max(id)) FROM {name}")  # noqa: S608 - our own names
+                )
+    if engine.dialect.name == "postgresql":
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("ANALYZE"))  # the server does so by itself, a minute later
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth.history", description=__doc__)
-    parser.add_argument(
-        "--rounds", type=int, nargs="+", default=[250, 1000], help="after which it is measured"
+def _template(connection: Connection) -> dict[type[Base], list[Row]]:
+    """The rows of round 1, parents before children."""
+
+    def rows(model: type[Base], mine: Callable[[Row], bool]) -> list[Row]:
+        found = [dict(row) for row in connection.execute(select(model.__table__)).mappings()]
+        return [row for row in found if mine(row)]
+
+    def about(values: Row) -> bool:
+        return any(values.get(name) == 1 for name in _ABOUT)
+
+    found = {Round: rows(Round, lambda row: row["number"] == 1)}
+    for model in (Update, Refusal, Entry, Artifact, Transaction):
+        found[model] = rows(model, lambda row: row["round"] == 1)
+    sent = {row["id"] for row in found[Transaction]}
+    found[SentTransaction] = rows(SentTransaction, lambda row: row["transaction_id"] in sent)
+    found[ChainEvent] = rows(ChainEvent, lambda row: about(row["arguments"]))
+    found[LogEntry] = rows(LogEntry, lambda row: about(row["data"]))
+    assert all(found[model] for model in found if model is not Refusal), (
+        "round 1 left something of everything"
     )
-    parser.add_argument("--parameters", type=int, default=2048)
-    parser.add_argument("--updates", type=int, default=4, help="a round")
-    parser.add_argument("--rule", default="guided_mean", help="a rule without parameters")
-    parser.add_argument("--folder", type=Path, help="where the files go; a temporary folder if left out")
-    wanted = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(dir=wanted.folder) as place,
-        played(Path(place), wanted.parameters, wanted.updates, wanted.rule) as world,
-    ):
-        print(
-            f"{world.manifest.elements:,} parameters, {wanted.updates} updates a round; processor seconds, peak in MiB"
-        )
-        for rounds in sorted(wanted.rounds):
-            while world.head < rounds:
-                world.play(wanted.updates)
-            _report(world, Path(place), rounds)
+    return found
 
 
-def _report(world: Played, place: Path, rounds: int) -> None:
-    where = [
-        "--rpc",
-        world.anvil.url,
-        "--deployment",
-        place / "deployment.json",
-        "--artifacts",
-        world.folder.path,
-    ]
-    journal, memory = place / f"journal-{rounds}", place / f"watch-{rounds}"
-    for name, command, options in (
-        ("audit", "audit", ("--journal", journal)),
-        ("by its journal", "audit", ("--journal", journal)),
-        ("watch, one look", "watch", ("--once", "--state", memory)),
-    ):
-        found = cost_of(command, *where, *options)
-        print(
-            f"{rounds:6} rounds, {name:15}: {found.processor:7.1f} s, peak {found.peak:5.0f}, "
-            f"load {os.getloadavg()[0]:.1f}",
-            flush=True,
-        )
+def _copy(
+    template: dict[type[Base], list[Row]],
+    waiting: dict[type[Base], list[Row]],
+    next_ids: dict[type[Base], int],
+    number: int,
+    logs: int,
+) -> None:
+    """Add the rows of one copy to those that wait to be written."""
+    renamed = _Renamed(number)
+    transactions: dict[int, int] = {}
+    for model, rows in template.items():
+        for row in rows:
+            copy = {name: renamed.value(value, name) for name, value in row.items()}
+            if model in next_ids:
+                copy["id"] = next_ids[model]
+                next_ids[model] += 1
+            if model is Transaction:
+                transactions[row["id"]] = copy["id"]
+            elif model is SentTransaction:
+                copy["transaction_id"] = transactions[row["transaction_id"]]
+            elif model is ChainEvent:
+                copy["log_index"] += logs
+                copy["subject"] = str(number)
+            waiting[model].append(copy)
 
 
-if __name__ == "__main__":
-    main()
+class _Renamed:
+    """The values of a copy: the same value becomes the same everywhere.
+
+    Args:
+        number: Of the copy's round.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._known: dict[str, str] = {"0" * 64: "0" * 64}
+
+    def value(self, value: Any, name: str = "") -> Any:
+        """A value in the copy."""
+        if isinstance(value, str):
+            numbered = name in ("purpose", "batch", "key")
+            return _DIGEST.sub(self._digest, _NUMBERED.sub(f":{self._number}", value) if numbered else value)
+        if isinstance(value, dict):
+            return {key: self.value(item, key) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.value(item) for item in value]
+        return self._number if name in _ABOUT and value == 1 else value
+
+    def _digest(self, found: re.Match[str]) -> str:
+        old = found[0]
+        if old not in self._known:
+            self._known[old] = hashlib.blake2s(f"{self._number} {old}".encode()).hexdigest()
+        return self._known[old]
+
+
+def _count_rewards(connection: Connection, events: list[Row], count: int) -> None:
+    for address, amount in _credited(events):
+        total = str((count + 1) * amount)
+        connection.execute(update(Account).where(Account.address == address).values(rewards=total))
+
+
+def _credited(events: list[Row]) -> Iterator[tuple[str, int]]:
+    for row in events:
+        if row["name"] == "RewardCredited":
+            yield row["account"], int(row["arguments"]["amount"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Row, Select, select
 from sqlalchemy.orm import Session
 
 from folkmoot.reputation import Part
@@ -17,6 +17,9 @@ from server.rounds.steps import PHASES, Step
 
 JUDGED = tuple(step for step, phase in PHASES.items() if phase in ("anchored", "final"))
 """Steps of rounds whose verdicts are on the chain."""
+
+AT_ONCE = 1_000
+"""Rounds of one query: databases take only so many values."""
 
 
 def own_entries(address: str) -> Select[Entry, Round]:
@@ -31,7 +34,7 @@ def judgements(here: Parts, session: Session, rows: Sequence[Row[Entry, Round]])
         return []
     address = rows[0][0].contributor
     totals = _totals(here, session, {round_.number: round_.verdicts_sha256 or "" for _, round_ in rows})
-    credited = _credited(session, address, list(totals))
+    amounts = _credited(session, address, list(totals))
     found = []
     for entry, round_ in rows:
         verdict, shared = _verdict(entry), totals[round_.number]
@@ -47,7 +50,7 @@ def judgements(here: Parts, session: Session, rows: Sequence[Row[Entry, Round]])
                 verdict,
                 policy,
                 entries=shared.entries,
-                credited=credited.get(round_.number),
+                credited=amounts.get(round_.number),
                 weighed=weighed,
             )
         )
@@ -84,17 +87,29 @@ def parts_of(here: Parts, session: Session, address: str) -> list[Part]:
     ]
 
 
+def credited(session: Session, address: str, numbers: Sequence[int]) -> dict[int, int]:
+    """What the ledger credited to an account in those of the rounds in which it credited something."""
+    events = session.execute(
+        select(ChainEvent.subject, ChainEvent.arguments).where(
+            ChainEvent.name == "RewardCredited",
+            ChainEvent.account == address,
+            ChainEvent.subject.in_([str(number) for number in numbers]),
+        )
+    )
+    return {int(subject): int(arguments["amount"]) for subject, arguments in events}
+
+
 def _totals(here: Parts, session: Session, verdicts: dict[int, str]) -> dict[int, RoundTotals]:
     """What rounds have in common, by number, from their numbers and verdicts files."""
     missing = [number for number, digest in verdicts.items() if (number, digest) not in here.totals]
-    for number, found in _counted(session, missing).items():
-        here.totals[number, verdicts[number]] = found
+    for start in range(0, len(missing), AT_ONCE):
+        for number, found in _counted(session, missing[start : start + AT_ONCE]).items():
+            here.totals[number, verdicts[number]] = found
     return {number: here.totals[number, digest] for number, digest in verdicts.items()}
 
 
 def _counted(session: Session, numbers: Sequence[int]) -> dict[int, RoundTotals]:
-    if not numbers:
-        return {}
+    """The same from the anchors, which have all weights: the entries of a long history are too many to look at."""
     opened = session.execute(
         select(ChainEvent.subject, ChainEvent.arguments).where(
             ChainEvent.name == "RoundOpened", ChainEvent.subject.in_([str(number) for number in numbers])
@@ -107,32 +122,27 @@ def _counted(session: Session, numbers: Sequence[int]) -> dict[int, RoundTotals]
         )
     )
     own = {number for number, contributor in theirs if coordinators[number] == contributor}
-    counted = session.execute(
-        select(Entry.round, func.max(Entry.weight), func.count())
-        .where(Entry.round.in_(numbers))
-        .group_by(Entry.round)
-    )
+    anchors = session.execute(select(Round.number, Round.anchor).where(Round.number.in_(numbers)))
     return {
-        number: RoundTotals(largest or 0, count, count - (number in own), coordinators[number])
-        for number, largest, count in counted
+        number: RoundTotals(
+            max(anchor["weights"]),
+            len(anchor["weights"]),
+            len(anchor["weights"]) - (number in own),
+            coordinators[number],
+        )
+        for number, anchor in anchors
+        if anchor is not None
     }
 
 
 def _credited(session: Session, address: str, numbers: Sequence[int]) -> dict[int, int]:
-    """What the ledger credited to an account for those of the rounds that are settled."""
-    subjects = [str(number) for number in numbers]
+    """What the ledger credited to an account for those of the rounds that are settled: 0 where it got nothing."""
     settled = session.scalars(
-        select(ChainEvent.subject).where(ChainEvent.name == "RoundSettled", ChainEvent.subject.in_(subjects))
-    )
-    amounts = dict.fromkeys((int(subject) for subject in settled), 0)
-    events = session.execute(
-        select(ChainEvent.subject, ChainEvent.arguments).where(
-            ChainEvent.name == "RewardCredited",
-            ChainEvent.subject.in_(subjects),
-            ChainEvent.arguments["contributor"].as_string() == address,
+        select(ChainEvent.subject).where(
+            ChainEvent.name == "RoundSettled", ChainEvent.subject.in_([str(number) for number in numbers])
         )
     )
-    return amounts | {int(subject): int(arguments["amount"]) for subject, arguments in events}
+    return dict.fromkeys((int(subject) for subject in settled), 0) | credited(session, address, numbers)
 
 
 def _part(verdict: Verdict, shared: RoundTotals, number: int, step: str, reward: int) -> Part:

@@ -7,6 +7,7 @@ A cursor is the key after which the next page begins. It means something only to
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
@@ -16,19 +17,40 @@ from server.api.problems import Problem
 
 MAX_LIMIT = 200
 MAX_KEY = 2**63 - 1
+"""Largest key that is a number of a row."""
 T = TypeVar("T")
+_KEY = re.compile("[0-9a-f]{1,64}")
 
 
 class Window:
-    """Which part of a list is asked for."""
+    """Which part of a list is asked for.
 
-    def __init__(self, limit: int, after: int | None) -> None:
+    Args:
+        limit: Most items of it.
+        cursor: Where it begins; at the first item if there is none.
+    """
+
+    def __init__(self, limit: int, cursor: str | None = None) -> None:
         self.limit = limit
-        self.after = after
+        self._cursor = cursor
+
+    def key(self, most: int = MAX_KEY) -> int | None:
+        """The key after which it begins.
+
+        Raises:
+            Problem: The cursor is none of this list.
+        """
+        return None if self._cursor is None else decode(self._cursor, most)
+
+    @property
+    def start(self) -> int:
+        """The place at which it begins, in a list whose keys are places."""
+        key = self.key()
+        return 0 if key is None else key + 1
 
     def of(self, items: Sequence[T]) -> tuple[list[T], str | None]:
         """The part of a list that is in memory, whose keys are the places in it."""
-        start = 0 if self.after is None else self.after + 1
+        start = self.start
         part = list(items[start : start + self.limit])
         more = start + len(part) < len(items)
         return part, encode(start + len(part) - 1) if more and part else None
@@ -36,31 +58,35 @@ class Window:
 
 def encode(key: int) -> str:
     """A cursor."""
-    return base64.urlsafe_b64encode(str(key).encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(f"{key:x}".encode()).decode().rstrip("=")
 
 
-def decode(cursor: str) -> int:
+def decode(cursor: str, most: int = MAX_KEY) -> int:
     """The key of a cursor.
+
+    Args:
+        cursor: The cursor.
+        most: Largest key of the list.
 
     Raises:
         Problem: It is none of ours.
     """
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-        if not text.isdecimal() or int(text) > MAX_KEY:
+        if not _KEY.fullmatch(text) or int(text, 16) > most:
             raise ValueError(text)
     except ValueError as exc:
         raise Problem(
             422, "invalid-cursor", f"The cursor {cursor!r} is not one that this list gave."
         ) from exc
-    return int(text)
+    return int(text, 16)
 
 
 def _window(
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Most items of a page.")] = 50,
     cursor: Annotated[str | None, Query(max_length=64, description="nextCursor of the page before.")] = None,
 ) -> Window:
-    return Window(limit, None if cursor is None else decode(cursor))
+    return Window(limit, cursor)
 
 
 PageWindow = Annotated[Window, Depends(_window)]

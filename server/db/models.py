@@ -124,7 +124,7 @@ class Update(Base):
     """An accepted update: its commitment was signed by the contributor and its file is in the store."""
 
     __tablename__ = "updates"
-    __table_args__ = (UniqueConstraint("round", "contributor"),)
+    __table_args__ = (UniqueConstraint("round", "contributor"), Index("ix_updates_round", "round", "dropped"))
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     round: Mapped[int] = mapped_column(ForeignKey("rounds.number"))
@@ -201,9 +201,9 @@ class Transaction(Base):
     """The outbox. A row is written with the state change that wants it; the rest happens to it."""
 
     __tablename__ = "transactions"
-    # With the gas, so that sums of it need not step over the bytes of every transaction.
+    # With what lists and sums show, so that they need not step over the bytes of every transaction.
     __table_args__ = (
-        Index("ix_transactions_round", "round", "gas_used"),
+        Index("ix_transactions_round", "round", "gas_used", "purpose", "hash"),
         Index("ix_transactions_state", "state", "gas_used"),
     )
 
@@ -251,7 +251,7 @@ class ChainEvent(Base):
     __table_args__ = (
         UniqueConstraint("block_number", "log_index"),
         Index("ix_chain_events_name_subject", "name", "subject"),
-        Index("ix_chain_events_name_account", "name", "account"),
+        Index("ix_chain_events_name_account", "name", "account", "subject"),
         Index("ix_chain_events_name_id", "name", "id"),
     )
 

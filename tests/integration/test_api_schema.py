@@ -268,3 +268,33 @@ def test_odd_commitment_is_a_problem(api: Api, field: str) -> None:
         assert status < 500, (value, problem)
         assert problem["code"] in CODES, (value, problem)
     assert api.here.api.health()["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("path", "least"),
+    [
+        ("/v1/contributors", 6),
+        ("/v1/contributors/{ada}/verdicts", 1),
+        ("/v1/rounds", 2),
+        ("/v1/rounds/1/updates", 3),
+        ("/v1/rounds/2/updates", 1),
+        ("/v1/models", 2),
+        ("/v1/policies", 1),
+        ("/v1/proposals", 1),
+    ],
+)
+def test_pages_of_one_hold_what_a_page_of_many_holds(api: Api, path: str, least: int) -> None:
+    path = path.format(ada=factories.account("ada").address)
+    whole = api.here.api.get(path, limit=200)
+    assert whole["nextCursor"] is None
+    assert len(whole["items"]) >= least
+    assert list(api.here.api.items(path, limit=1)) == whole["items"]
+
+
+def test_updates_of_a_round_are_listed_before_what_was_refused(api: Api) -> None:
+    listed = api.here.api.get("/v1/rounds/1/updates")["items"]
+    assert [(item["status"], item["position"]) for item in listed[:2]] == [("committed", 0), ("committed", 1)]
+    assert {item["status"] for item in listed[2:]} == {"refused"}
+    for item in listed:
+        alone = api.here.api.get(f"/v1/rounds/1/updates/{item['contributor']}")
+        assert item == {name: alone[name] for name in item} or item["status"] == "refused"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from eth_utils.address import to_checksum_address
 from fastapi import APIRouter
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -21,20 +22,26 @@ from server.api.schemas import (
     ReputationView,
     VerdictView,
 )
-from server.chain.indexer import by_name
 from server.db.models import Account, Entry, Refusal
 
 router = APIRouter(tags=["contributors"])
 
 SHOWN = 100
+MAX_ADDRESS = 2**160 - 1
 
 
 @router.get("/v1/contributors")
 def contributors(here: Here, window: PageWindow) -> Page[ContributorView]:
     """All accounts that ever staked, by address."""
     with here.coordinator.database.read() as session:
-        query = select(Account.address).where(Account.staked)
-        part, cursor = window.of(sorted(session.scalars(query)))
+        query = (
+            select(Account.address).where(Account.staked).order_by(Account.address).limit(window.limit + 1)
+        )
+        if (after := window.key(MAX_ADDRESS)) is not None:
+            query = query.where(Account.address > to_checksum_address(f"0x{after:040x}"))
+        found = session.scalars(query).all()
+        part = list(found[: window.limit])
+        cursor = encode(int(part[-1], 16)) if len(found) > window.limit else None
         return Page(items=_views(here, session, part), next_cursor=cursor)
 
 
@@ -48,10 +55,10 @@ def contributor(here: Here, address: Address) -> ContributorDetailView:
         ).all()
         if view.member == 0 and view.rounds == 0 and not refusals:
             raise Problem(404, "unknown-contributor", f"{address} never staked and never contributed.")
-        rewards = _rewards(session, address)
         entries = session.scalars(
             select(Entry).where(Entry.contributor == address).order_by(Entry.round.desc()).limit(SHOWN)
         ).all()
+        rewards = judged.credited(session, address, [entry.round for entry in entries])
         history = [
             HistoryView(
                 round=entry.round,
@@ -78,8 +85,8 @@ def verdicts(here: Here, address: Address, window: PageWindow) -> Page[VerdictVi
     """Every verdict on an account in words and numbers, newest first; the cursor is a round's number."""
     with here.coordinator.database.read() as session:
         query = judged.own_entries(address).order_by(Entry.round.desc()).limit(window.limit + 1)
-        if window.after is not None:
-            query = query.where(Entry.round < window.after)
+        if (after := window.key()) is not None:
+            query = query.where(Entry.round < after)
         rows = session.execute(query).all()
         part = rows[: window.limit]
         cursor = encode(part[-1][0].round) if len(rows) > window.limit else None
@@ -89,12 +96,6 @@ def verdicts(here: Here, address: Address, window: PageWindow) -> Page[VerdictVi
         return Page(items=items, next_cursor=cursor)
 
 
-def _rewards(session: Session, address: str) -> dict[int, int]:
-    """What was credited to an account, by round."""
-    credited = by_name(session, "RewardCredited", account=address)
-    return {int(event.arguments["round"]): int(event.arguments["amount"]) for event in credited}
-
-
 def _views(here: Parts, session: Session, addresses: list[str]) -> list[ContributorView]:
     if not addresses:
         return []
@@ -102,19 +103,25 @@ def _views(here: Parts, session: Session, addresses: list[str]) -> list[Contribu
     kept = session.scalars(select(Account).where(Account.address.in_(addresses)))
     rewards = {row.address: row.rewards for row in kept}
 
-    def counted(model: type[Entry] | type[Refusal], *conditions: object) -> dict[str, int]:
-        query = select(model.contributor, func.count()).where(model.contributor.in_(addresses), *conditions)  # type: ignore[arg-type]
-        return {row[0]: row[1] for row in session.execute(query.group_by(model.contributor))}
-
-    rounds, weighted = counted(Entry), counted(Entry, Entry.weight > 0)
-    refusals = counted(Refusal, Refusal.authenticated.is_(True))
+    theirs = (
+        select(Entry.contributor, func.count(), func.count().filter(Entry.weight > 0))
+        .where(Entry.contributor.in_(addresses))
+        .group_by(Entry.contributor)
+    )
+    entries = {row[0]: (row[1], row[2]) for row in session.execute(theirs)}
+    signed = (
+        select(Refusal.contributor, func.count())
+        .where(Refusal.contributor.in_(addresses), Refusal.authenticated.is_(True))
+        .group_by(Refusal.contributor)
+    )
+    refusals: dict[str, int] = {row[0]: row[1] for row in session.execute(signed)}
     return [
         ContributorView(
             address=address,
             stake=str(members[address][0]),
             member=members[address][1],
-            rounds=rounds.get(address, 0),
-            weighted=weighted.get(address, 0),
+            rounds=entries.get(address, (0, 0))[0],
+            weighted=entries.get(address, (0, 0))[1],
             refusals=refusals.get(address, 0),
             rewards=rewards.get(address, "0"),
         )

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response
 from sqlalchemy import select
@@ -10,7 +12,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from folkmoot.state import State
-from server.api.pages import PageWindow
+from server.api.pages import PageWindow, encode
 from server.api.parts import Here, Parts, RoundNumber
 from server.api.problems import Problem
 from server.api.routes.artifacts import FILE, file_response
@@ -26,15 +28,21 @@ router = APIRouter(tags=["models"])
 def models(here: Here, window: PageWindow) -> Page[VersionView]:
     """All versions, oldest first. Version 0 is the initial model."""
     with here.coordinator.database.read() as session:
-        part, cursor = window.of(by_name(session, "VersionRegistered"))
-        return Page(items=[_view(here, session, event) for event in part], next_cursor=cursor)
+        query = select(ChainEvent).where(ChainEvent.name == "VersionRegistered")
+        if (after := window.key()) is not None:
+            query = query.where(ChainEvent.id > after)
+        found = session.scalars(query.order_by(ChainEvent.id).limit(window.limit + 1)).all()
+        part = found[: window.limit]
+        cursor = encode(part[-1].id) if len(found) > window.limit else None
+        return Page(items=_views(here, session, part), next_cursor=cursor)
 
 
 @router.get("/v1/models/active")
 def active(here: Here) -> VersionView:
     """The version that the assembly made active; 404 `no-active-version` before the first vote."""
     with here.coordinator.database.read() as session:
-        return _view(here, session, _registered(session, _active(session)))
+        (view,) = _views(here, session, [_registered(session, _active(session))])
+        return view
 
 
 @router.head("/v1/models/active/download", include_in_schema=False)
@@ -53,7 +61,8 @@ async def download_active(here: Here, request: Request) -> Response:
 def model(here: Here, round_number: RoundNumber) -> VersionView:
     """One version."""
     with here.coordinator.database.read() as session:
-        return _view(here, session, _registered(session, round_number))
+        (view,) = _views(here, session, [_registered(session, round_number)])
+        return view
 
 
 @router.head("/v1/models/{round_number}/download", include_in_schema=False)
@@ -77,7 +86,7 @@ def _safetensors(coordinator: Coordinator, number: int) -> str:
         made = session.scalars(query).first()
         if made is not None and coordinator.store.has(made):
             return made
-        state = _state_of(coordinator, session, number)
+        state = _states(coordinator, session, [number]).get(number)
         if state is None:
             raise Problem(404, "unknown-version", f"There is no version {number}.", "See /v1/models.")
         round_ = session.get(Round, number)
@@ -90,12 +99,15 @@ def _safetensors(coordinator: Coordinator, number: int) -> str:
     return stored.sha256
 
 
-def _state_of(coordinator: Coordinator, session: Session, number: int) -> str | None:
-    if number == 0:
-        return coordinator.genesis.state
-    round_ = session.get(Round, number)
-    anchored = bool(by_name(session, "RoundAnchored", str(number)))
-    return round_.state_sha256 if round_ is not None and anchored else None
+def _states(coordinator: Coordinator, session: Session, numbers: Sequence[int]) -> dict[int, str]:
+    """sha256 of the states of those versions that the chain has an anchor of, by number."""
+    anchored = select(ChainEvent.subject).where(
+        ChainEvent.name == "RoundAnchored", ChainEvent.subject.in_([str(number) for number in numbers])
+    )
+    known = [int(subject) for subject in session.scalars(anchored)]
+    rounds = session.execute(select(Round.number, Round.state_sha256).where(Round.number.in_(known)))
+    found = {number: state for number, state in rounds if state is not None}
+    return found | {number: coordinator.genesis.state for number in numbers if number == 0}
 
 
 def _active(session: Session) -> int:
@@ -117,18 +129,23 @@ def _registered(session: Session, number: int) -> ChainEvent:
     return found[-1]
 
 
-def _view(here: Parts, session: Session, event: ChainEvent) -> VersionView:
-    number = int(event.arguments["version"])
+def _views(here: Parts, session: Session, events: Sequence[ChainEvent]) -> list[VersionView]:
+    numbers = [int(event.arguments["version"]) for event in events]
+    states = _states(here.coordinator, session, numbers)
+    # By vote, so there are few.
     activated = by_name(session, "VersionActivated")
-    reports = [item for item in activated if int(item.arguments["version"]) == number]
-    is_active = bool(activated) and int(activated[-1].arguments["version"]) == number
-    return VersionView(
-        version=number,
-        parent=int(event.arguments["parent"]),
-        state_root=event.arguments["stateRoot"],
-        status="active" if is_active else "candidate",
-        report_hash=reports[-1].arguments["reportHash"] if reports else None,
-        state=_state_of(here.coordinator, session, number),
-        transaction=event.transaction_hash,
-        download=f"/v1/models/{number}/download",
-    )
+    reports = {int(item.arguments["version"]): item.arguments["reportHash"] for item in activated}
+    newest = int(activated[-1].arguments["version"]) if activated else None
+    return [
+        VersionView(
+            version=number,
+            parent=int(event.arguments["parent"]),
+            state_root=event.arguments["stateRoot"],
+            status="active" if number == newest else "candidate",
+            report_hash=reports.get(number),
+            state=states.get(number),
+            transaction=event.transaction_hash,
+            download=f"/v1/models/{number}/download",
+        )
+        for number, event in zip(numbers, events, strict=True)
+    ]

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from fastapi import APIRouter
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from server.api.pages import PageWindow, encode
@@ -24,12 +28,12 @@ def rounds(here: Here, window: PageWindow) -> Page[RoundView]:
     """Rounds, newest first."""
     with here.coordinator.database.read() as session:
         query = select(Round).order_by(Round.number.desc()).limit(window.limit + 1)
-        if window.after is not None:
-            query = query.where(Round.number < window.after)
+        if (after := window.key()) is not None:
+            query = query.where(Round.number < after)
         found = list(session.scalars(query))
         part = found[: window.limit]
         cursor = encode(part[-1].number) if len(found) > window.limit else None
-        return Page(items=[_view(here, session, round_) for round_ in part], next_cursor=cursor)
+        return Page(items=_views(here, session, part), next_cursor=cursor)
 
 
 @router.get("/v1/rounds/current")
@@ -52,7 +56,7 @@ def current(here: Here) -> CurrentRoundView:
             momentum_root=found.base_momentum_root,
             commit_deadline=found.commit_deadline,
             chain_time=here.coordinator.now(),
-            received=len(services.accepted(session, found.number)),
+            received=_Counted.of(session, [found.number]).received.get(found.number, 0),
         )
 
 
@@ -60,7 +64,8 @@ def current(here: Here) -> CurrentRoundView:
 def one(here: Here, round_number: RoundNumber) -> RoundView:
     """One round."""
     with here.coordinator.database.read() as session:
-        return _view(here, session, known(session, round_number))
+        (view,) = _views(here, session, [known(session, round_number)])
+        return view
 
 
 def known(session: Session, number: int) -> Round:
@@ -87,13 +92,47 @@ def canary_view(here: Parts, round_: Round) -> CanaryView | None:
     )
 
 
-def _view(here: Parts, session: Session, round_: Round) -> RoundView:
-    count = select(func.count())
-    received = session.scalar(count.where(Update.round == round_.number, Update.dropped.is_(None)))
-    refused = session.scalar(count.where(Refusal.round == round_.number))
-    sent = session.scalars(
-        select(Transaction).where(Transaction.round == round_.number).order_by(Transaction.id)
-    )
+@dataclass(frozen=True)
+class _Counted:
+    """What other tables say of some rounds, by number: asked for once for all of them."""
+
+    received: dict[int, int]
+    refused: dict[int, int]
+    gas: dict[int, int]
+    transactions: dict[int, dict[str, str]]
+    """Hashes by purpose, in the order of the outbox."""
+
+    @classmethod
+    def of(cls, session: Session, numbers: Sequence[int]) -> _Counted:
+        """Count."""
+
+        def counted(query: Select[int, int], of: ColumnElement[int]) -> dict[int, int]:
+            return {row[0]: row[1] for row in session.execute(query.where(of.in_(numbers)).group_by(of))}
+
+        standing = select(Update.round, func.count()).where(Update.dropped.is_(None))
+        gas: dict[int, int] = defaultdict(int)
+        transactions: dict[int, dict[str, str]] = defaultdict(dict)
+        sent = select(Transaction.round, Transaction.gas_used, Transaction.purpose, Transaction.hash)
+        for number, used, purpose, digest in session.execute(
+            sent.where(Transaction.round.in_(numbers)).order_by(Transaction.id)
+        ):
+            gas[number] += used or 0
+            if digest:
+                transactions[number][purpose] = digest
+        return cls(
+            counted(standing, Update.round.expression),
+            counted(select(Refusal.round, func.count()), Refusal.round.expression),
+            gas,
+            transactions,
+        )
+
+
+def _views(here: Parts, session: Session, rounds: Sequence[Round]) -> list[RoundView]:
+    found = _Counted.of(session, [round_.number for round_ in rounds])
+    return [_view(here, round_, found) for round_ in rounds]
+
+
+def _view(here: Parts, round_: Round, counted: _Counted) -> RoundView:
     anchor = round_.anchor or {}
     return RoundView(
         round=round_.number,
@@ -111,8 +150,8 @@ def _view(here: Parts, session: Session, round_: Round) -> RoundView:
         commit_deadline=round_.commit_deadline,
         anchor_deadline=round_.anchor_deadline,
         challenge_deadline=round_.challenge_deadline,
-        received=received or 0,
-        refused=refused or 0,
+        received=counted.received.get(round_.number, 0),
+        refused=counted.refused.get(round_.number, 0),
         entries=round_.entries,
         entries_hash=round_.entries_hash,
         weights=anchor.get("weights"),
@@ -127,7 +166,7 @@ def _view(here: Parts, session: Session, round_: Round) -> RoundView:
         verdicts=round_.verdicts_sha256,
         artifacts=round_.artifacts_sha256,
         canary=canary_view(here, round_),
-        gas=str(services.gas_spent(session, round_.number)),
-        transactions={row.purpose: row.hash for row in sent if row.hash},
+        gas=str(counted.gas.get(round_.number, 0)),
+        transactions=counted.transactions.get(round_.number, {}),
         error=round_.error,
     )

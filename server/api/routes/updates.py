@@ -6,11 +6,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Request
-from sqlalchemy import select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -18,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.errors import InputError, UpdateRefused
 from server.api import judged
-from server.api.pages import PageWindow
+from server.api.pages import PageWindow, encode
 from server.api.parts import Address, Here, Parts, RoundNumber
 from server.api.problems import WRITES, Problem, described
 from server.api.routes.rounds import known
@@ -138,12 +139,9 @@ def updates(here: Here, round_number: RoundNumber, window: PageWindow) -> Page[U
     """Updates of a round in the order of its entries, then refused answers."""
     with here.coordinator.database.read() as session:
         round_ = known(session, round_number)
-        query = (
-            select(Refusal).where(Refusal.round == round_number).order_by(Refusal.id).limit(LISTED_REFUSALS)
-        )
-        refused = [_refused(refusal) for refusal in session.scalars(query)]
-        part, cursor = window.of([*_updates(here, session, round_), *refused])
-        return Page(items=part, next_cursor=cursor)
+        found = _listed(here, session, round_, window.start, window.limit + 1)
+        cursor = encode(window.start + window.limit - 1) if len(found) > window.limit else None
+        return Page(items=found[: window.limit], next_cursor=cursor)
 
 
 @router.get("/v1/rounds/{round_number}/updates/{address}")
@@ -153,10 +151,18 @@ def update(here: Here, round_number: RoundNumber, address: Address) -> UpdateDet
         round_ = known(session, round_number)
         query = select(Refusal).where(Refusal.round == round_number, Refusal.contributor == address)
         refusals = list(session.scalars(query.order_by(Refusal.id).limit(LISTED_REFUSALS)))
-        own = [view for view in _updates(here, session, round_) if view.contributor == address]
-        if not own and not refusals:
+        entry = session.scalar(
+            select(Entry).where(Entry.round == round_number, Entry.contributor == address).limit(1)
+        )
+        received = session.scalar(_standing(round_number).where(Update.contributor == address))
+        if entry is not None:
+            view = _entry(entry, received)
+        elif received is not None:
+            (view,) = _received(here, session, round_, [received])
+        elif refusals:
+            view = _refused(refusals[-1])
+        else:
             raise Problem(404, "unknown-update", f"{address} has no update in round {round_number}.")
-        view = own[0] if own else _refused(refusals[-1])
         return UpdateDetailView(**view.model_dump(), refusals=[refusal_view(refusal) for refusal in refusals])
 
 
@@ -196,20 +202,49 @@ def refusal_view(refusal: Refusal) -> RefusalView:
     )
 
 
-def _updates(here: Parts, session: Session, round_: Round) -> list[UpdateView]:
-    entries = session.scalars(
-        select(Entry).where(Entry.round == round_.number).order_by(Entry.position)
-    ).all()
-    query = select(Update).where(Update.round == round_.number, Update.dropped.is_(None)).order_by(Update.id)
-    received = {update.contributor: update for update in session.scalars(query)}
-    purposes = {update.batch for update in received.values() if update.batch}
-    sent = session.scalars(select(Transaction).where(Transaction.purpose.in_(purposes)))
-    recorded = {row.purpose: row.hash for row in sent if row.state in ("mined", "confirmed")}
+def _standing(number: int) -> Select[Update]:
+    """A query for the updates of a round that stand."""
+    return select(Update).where(Update.round == number, Update.dropped.is_(None))
+
+
+def _listed(here: Parts, session: Session, round_: Round, start: int, limit: int) -> list[UpdateView]:
+    """Part of what a round has: entries by position, then updates that are no entries (yet), then refusals."""
+    number, views = round_.number, list[UpdateView]()
+    entries = session.scalar(select(func.count()).where(Entry.round == number)) or 0
+    if start < entries:
+        query = select(Entry).where(Entry.round == number, Entry.position >= start)
+        part = session.scalars(query.order_by(Entry.position).limit(limit)).all()
+        names = [entry.contributor for entry in part]
+        updates = session.scalars(_standing(number).where(Update.contributor.in_(names)))
+        received = {update.contributor: update for update in updates}
+        views += [_entry(entry, received.get(entry.contributor)) for entry in part]
+    if len(views) == limit:
+        return views
+    recorded = select(Entry.contributor).where(Entry.round == number)
+    waiting = _standing(number).where(Update.contributor.not_in(recorded))
+    place = start + len(views) - entries
+    part_waiting = session.scalars(waiting.order_by(Update.id).offset(place).limit(limit - len(views))).all()
+    views += _received(here, session, round_, part_waiting)
+    if len(views) == limit:
+        return views
+    place = start + len(views) - entries
+    place -= session.scalar(select(func.count()).select_from(waiting.subquery())) or 0
+    most = min(limit - len(views), LISTED_REFUSALS - place)
+    if most > 0:
+        refusals = select(Refusal).where(Refusal.round == number).order_by(Refusal.id)
+        views += [_refused(refusal) for refusal in session.scalars(refusals.offset(place).limit(most))]
+    return views
+
+
+def _received(here: Parts, session: Session, round_: Round, updates: Sequence[Update]) -> list[UpdateView]:
+    """Updates that are no entries, with the transactions that took them to the chain."""
+    purposes = {update.batch for update in updates if update.batch}
+    sent = select(Transaction.purpose, Transaction.hash).where(
+        Transaction.purpose.in_(purposes), Transaction.state.in_(("mined", "confirmed"))
+    )
+    recorded: dict[str, str | None] = {row[0]: row[1] for row in session.execute(sent)}
     public = round_.commit_deadline is not None and here.coordinator.now() >= round_.commit_deadline
-    views = [_entry(entry, received.pop(entry.contributor, None)) for entry in entries]
-    return views + [
-        _received(update, recorded.get(update.batch or ""), public) for update in received.values()
-    ]
+    return [_waiting(update, recorded.get(update.batch or ""), public) for update in updates]
 
 
 def _entry(entry: Entry, update: Update | None) -> UpdateView:
@@ -234,7 +269,7 @@ def _entry(entry: Entry, update: Update | None) -> UpdateView:
     )
 
 
-def _received(update: Update, transaction: str | None, public: bool) -> UpdateView:
+def _waiting(update: Update, transaction: str | None, public: bool) -> UpdateView:
     return UpdateView(
         round=update.round,
         contributor=update.contributor,
