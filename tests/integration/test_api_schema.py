@@ -10,6 +10,8 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ import schemathesis
 from hypothesis import settings
 from schemathesis.checks import CHECKS
 from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
+from sqlalchemy import event
 
 from folkmoot.chain import governance
 from folkmoot.errors import UpdateRefused
@@ -298,3 +301,30 @@ def test_updates_of_a_round_are_listed_before_what_was_refused(api: Api) -> None
     for item in listed:
         alone = api.here.api.get(f"/v1/rounds/1/updates/{item['contributor']}")
         assert item == {name: alone[name] for name in item} or item["status"] == "refused"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/contributors",
+        "/v1/rounds",
+        "/v1/models",
+        "/v1/contributors/{ada}/verdicts",
+    ],
+)
+def test_longer_page_asks_no_more_queries(api: Api, path: str) -> None:
+    path, asked = path.format(ada=factories.account("ada").address), Counter[int]()
+    engine = api.here.coordinator.database.engine
+
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if threading.current_thread().name.startswith("AnyIO") and "event_log" not in statement:
+            asked[limit] += 1
+
+    for limit in (1, 200):
+        api.here.api.get(path, limit=limit)  # the first one fills what is kept in memory
+        event.listen(engine, "before_cursor_execute", count)
+        try:
+            api.here.api.get(path, limit=limit)
+        finally:
+            event.remove(engine, "before_cursor_execute", count)
+    assert 0 < asked[200] == asked[1], asked

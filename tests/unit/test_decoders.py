@@ -2,7 +2,8 @@
 """Whoever reads bytes from a stranger says that they are wrong by an expected error.
 
 Three kinds of bytes for every decoder: arbitrary ones, valid files with a few bytes changed or cut off, and valid JSON
-with values replaced by ones that are large, deep or of another type.
+with values replaced by ones that are large, deep or of another type. And none takes much more memory than its input is
+long, as `tracemalloc` counts it (not what NumPy or scrypt take outside of it: a key file says how much, up to a limit).
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -382,3 +385,62 @@ def test_strange_values_are_an_expected_error(decoder: Decoder, data: st.DataObj
         inside[last] = copy.deepcopy(data.draw(STRANGE))  # it may be changed next
     written = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     only_expected(decoder, written.encode("utf-8", "surrogatepass"))
+
+
+INPUT = 1 << 14
+"""Bytes of a hostile input, about."""
+PEAK_FOR_A_BYTE = 64
+PEAK_AT_LEAST = 1 << 20
+"""Bytes that a decoder may hold: so many for each byte of its input, and so many however short it is."""
+BOMBS = [
+    b"\xff" * INPUT,
+    bytes(INPUT),
+    b"[" * INPUT,
+    b'{"a":' * (INPUT // 5),
+    b"[" * 400 + b"]" * 400,
+    b"[" + b"1," * (INPUT // 2) + b"1]",
+    b"[" + b"[]," * (INPUT // 3) + b"[]]",
+    b"[" + b"{}," * (INPUT // 3) + b"{}]",
+    json.dumps({f"{key:x}": 0 for key in range(INPUT // 9)}).encode(),
+    b"9" * INPUT,
+    b'"' + b"\\u00e9" * (INPUT // 6) + b'"',
+    ('"' + "a" * INPUT + "\U0001f600" + '"').encode(),
+    b"data: 1\n\n" * (INPUT // 9),
+]
+"""Inputs that are small and could become large: depth, empty things, many names, wide characters."""
+
+
+def bombs(decoder: Decoder) -> Iterator[bytes]:
+    """Hostile inputs: those that suit all, and the valid file with lengths and values that promise a great deal."""
+    yield from BOMBS
+    yield decoder.valid + bytes(INPUT)
+    yield decoder.valid * (INPUT // len(decoder.valid) + 1)
+    if not is_json(decoder.valid):
+        for place in range(min(len(decoder.valid), 48)):  # where formats keep lengths; of either byte order
+            for length in (b"\x3f" + b"\xff" * 7, b"\xff" * 7 + b"\x3f", b"\xff" * 3 + b"\x3f"):
+                yield decoder.valid[:place] + length + decoder.valid[place + len(length) :]
+        return
+    value = parse_json(decoder.valid)
+    promises = cycle([2**40, [2**40, 2**40], [1] * (INPUT // 2)])
+    for (*way, last), promise in zip(places(value), promises, strict=False):
+        written = copy.deepcopy(value)
+        inside = written
+        for key in way:
+            inside = inside[key]
+        inside[last] = promise
+        yield canonical_json(written)
+
+
+@ALL
+def test_no_input_takes_much_more_memory_than_it_is_long(decoder: Decoder) -> None:
+    only_expected(decoder, decoder.valid)  # what is loaded once is no matter of the input
+    tracemalloc.start()
+    try:
+        for data in bombs(decoder):
+            tracemalloc.reset_peak()
+            before, _ = tracemalloc.get_traced_memory()
+            only_expected(decoder, data)
+            _, peak = tracemalloc.get_traced_memory()
+            assert peak - before <= PEAK_FOR_A_BYTE * len(data) + PEAK_AT_LEAST, (data[:60], len(data))
+    finally:
+        tracemalloc.stop()

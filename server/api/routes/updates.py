@@ -238,6 +238,8 @@ def _listed(here: Parts, session: Session, round_: Round, start: int, limit: int
 
 def _received(here: Parts, session: Session, round_: Round, updates: Sequence[Update]) -> list[UpdateView]:
     """Updates that are no entries, with the transactions that took them to the chain."""
+    if not updates:
+        return []  # and the chain is not asked for the time
     purposes = {update.batch for update in updates if update.batch}
     sent = select(Transaction.purpose, Transaction.hash).where(
         Transaction.purpose.in_(purposes), Transaction.state.in_(("mined", "confirmed"))
