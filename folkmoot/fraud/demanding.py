@@ -62,14 +62,14 @@ def earlier(chain: Chain, sender: str, purpose: str) -> Asked | None:
     return judges.asked(chain.rpc, chain.data_availability.address, receipt, deposit_of(chain))
 
 
-def ask(chain: Chain, call: Call, account: LocalAccount, purpose: str) -> Asked:
+def ask(chain: Chain, call: Call, account: LocalAccount, purpose: str = "") -> Asked:
     """Send a demand, with the deposit.
 
     Args:
         chain: The federation.
         call: The demand, from `availability.demand_call`.
         account: Who demands.
-        purpose: What it is noted as.
+        purpose: What it is noted as, if the chain client notes anything.
 
     Raises:
         InputError: ``balance-too-low``: the account has not the tokens of the deposit.
