@@ -92,7 +92,7 @@ def test_an_honest_history_passes_and_is_counted(history: World) -> None:
 
 def test_two_endpoints_that_agree_pass(history: World) -> None:
     url = history.federation.anvil.url
-    assert audited(history, url, url).recomputed == 3
+    assert audited(history, url, f"{url}/?other").recomputed == 3
 
 
 def test_a_coordinator_serves_the_artifacts_as_well(history: World) -> None:
@@ -642,7 +642,7 @@ def test_the_endpoint_that_differs_is_named(world: World, honest: int) -> None:
     alter = alter_log("governor", "VoteCast", VOTE, set_to(2, 999 * UNIT))
     good = world.federation.anvil.url
     with lying_endpoint(good, alter) as bad:
-        failure = failure_of(world, bad, *[good] * honest)
+        failure = failure_of(world, bad, *(f"{good}/?{place}" for place in range(honest)))
     assert failure.details["check"] == "endpoints"
     assert bad in failure.message
     assert "VoteCast" in failure.message
