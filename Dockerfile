@@ -23,7 +23,7 @@ COPY client client
 # Where the compose file mounts volumes: a new volume gets the owner that its folder has here.
 RUN useradd --uid 10001 --create-home --home-dir /home/folkmoot folkmoot \
     && cd / && mkdir -p federation artifacts chain superlink node \
-       secrets/database secrets/s3 secrets/grafana secrets/tls secrets/trust secrets/admitted \
+       secrets/database secrets/s3 secrets/grafana secrets/authority secrets/tls secrets/trust secrets/admitted \
        secrets/node-1 secrets/node-2 secrets/node-3 \
     && chown -R folkmoot:folkmoot federation artifacts chain superlink node secrets
 USER folkmoot

@@ -2,7 +2,7 @@
 """Passwords, keys and certificates of the compose file: made once, each in the volume of those who need it.
 
 Run by the service `secrets`, before everything else; what is there stays, except for a certificate that ends soon.
-Files belong to user and group 10001; a service that runs as somebody else is in that group. Nothing is printed.
+Files belong to user and group 10001; a service that runs as somebody else is in that group. No secret is printed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def keep(path: Path, text: str, mode: int) -> str:
     """Write a file unless it is there; return what is in it."""
     if not path.exists():
         write_secret(path, text.encode())
-        path.chmod(mode)
+    path.chmod(mode)
     return path.read_text()
 
 
@@ -45,15 +45,17 @@ def main(names: list[str]) -> int:
     )
     keep(ROOT / "grafana/password", secrets.token_urlsafe(24), GROUP_READS)
 
-    tls, trust = ROOT / "tls", ROOT / "trust"
+    authority, tls, trust = ROOT / "authority", ROOT / "tls", ROOT / "trust"
     wanted = [word for name in ("superlink", "gateway", *names) for word in ("--name", name)]
-    if status := run(["superlink", "certificate", *wanted, "--out", str(tls)]):
+    if status := run(["superlink", "certificate", *wanted, "--out", str(authority)]):
         return status
-    (tls / "server.key").chmod(GROUP_READS)
-    authority = (tls / "ca.pem").read_bytes()
-    (trust / "ca.pem").write_bytes(authority)
+    for name in ("ca.pem", "server.pem", "server.key"):  # and not ca.key, which no service needs
+        write_secret(tls / name, (authority / name).read_bytes())
+        (tls / name).chmod(GROUP_READS)
+    certificate = (authority / "ca.pem").read_bytes()
+    (trust / "ca.pem").write_bytes(certificate)
     # For web clients, which also have to trust the endpoint of a public chain.
-    (trust / "all.pem").write_bytes(Path(certifi.where()).read_bytes() + authority)
+    (trust / "all.pem").write_bytes(Path(certifi.where()).read_bytes() + certificate)
 
     superlink = SuperLink("superlink:8000", trust / "ca.pem")
     for number in range(1, CONTRIBUTORS + 1):

@@ -86,3 +86,12 @@ def test_every_volume_is_used_and_every_file_that_is_mounted_is_there() -> None:
     for source, *_ in mounts:
         if source.startswith("."):
             assert (ROOT / source).exists(), source
+
+
+def test_only_the_service_that_signs_has_the_authoritys_key() -> None:
+    having = [
+        name
+        for name, service in SERVICES.items()
+        if any(volume.startswith("authority:") for volume in service.get("volumes", []))
+    ]
+    assert having == ["secrets"]
