@@ -6,9 +6,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import client.cli
 from folkmoot.chain import sending
 from folkmoot.chain.amounts import UNIT
 from folkmoot.cli.main import run
@@ -232,6 +234,31 @@ def test_each_step_of_a_vote_happens_once(federation: Federation, mortal: Mortal
         federation.anvil.advance(601)
     assert mortal.call("status")["active"]["version"] == 0
     assert sent_by(federation) == before + 4
+
+
+def test_who_joins_with_stake_and_is_interrupted_stakes_once(
+    federation: Federation, mortal: Mortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`join` looks at the stake first, so only what is not mined yet could be sent twice."""
+
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    newcomer, anvil, before = federation["newcomer"], federation.anvil, sent_by(federation, "newcomer")
+    arguments = ([anvil.url], federation.deployment, newcomer, "7", False)
+    anvil.call("evm_setAutomine", False)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(sending, "await_receipt", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                client.cli._stake(*arguments)
+        threading.Timer(1.0, anvil.call, ("evm_mine",)).start()
+        client.cli._stake(*arguments)
+    finally:
+        anvil.call("evm_setAutomine", True)
+    assert "An interrupted call did this already" in mortal.capsys.readouterr().err
+    assert federation.chain.stake_of(newcomer.address) == 7 * UNIT
+    assert sent_by(federation, "newcomer") == before + 1
 
 
 def test_a_round_is_cancelled_once(federation: Federation, mortal: Mortal) -> None:
