@@ -32,6 +32,7 @@ from benchmarks.worlds import manifest_of
 from folkmoot.header import RoundHeader
 from folkmoot.local.anvil import Anvil
 from folkmoot.local.processes import Supervisor
+from server.chain.outbox import REORG_BLOCKS
 from server.coordinator import assemble, open_account
 from server.db.engine import make_engine
 from server.observing.gauges import Gauges, database_bytes
@@ -133,7 +134,8 @@ def measure(folder: Path, rounds: int, requests: int, database_url: str = "") ->
         home = home_of(folder, anvil, chain, manifest, state, made, database_url)
         with serving(supervisor, home, anvil, chain, manifest) as world:
             _play(world)
-        anvil.advance(1)
+        # A coordinator looks whether a reorg took transactions of the newest blocks: those of the copies are below.
+        anvil.call("anvil_mine", hex(REORG_BLOCKS + 10))
         newest = anvil.call("eth_getBlockByNumber", "latest", False)
         engine = make_engine(load(home).resolved_database_url)
         copies.repeat(engine, rounds, int(newest["number"], 16), newest["hash"])
