@@ -97,7 +97,7 @@ def check_chain(rpc: Rpc, deployment: Deployment) -> None:
     chain_id = rpc.chain_id()
     if chain_id != deployment.chain_id:
         raise WrongChainError(
-            f"The RPC endpoint {rpc.url} serves chain {chain_id}; the deployment is on {deployment.chain_id}.",
+            f"The RPC endpoint {rpc.name} serves chain {chain_id}; the deployment is on {deployment.chain_id}.",
             remedy="Give --rpc the endpoint of the deployment's chain.",
         )
     for role in CONTRACTS:

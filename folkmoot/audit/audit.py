@@ -256,10 +256,10 @@ def _read(endpoints: Sequence[PinnedRpc], deployment: Deployment, progress: Prog
     """Read what the endpoints say, and compare it; the first one's history is the one that is audited."""
     histories = []
     for rpc in endpoints:
-        step = partial(_step_from, progress, rpc.url)
+        step = partial(_step_from, progress, rpc.name)
         histories.append(read_history(rpc, deployment, step))
     progress.step("what the endpoints say")
-    compare_histories([rpc.url for rpc in endpoints], histories)
+    compare_histories([rpc.name for rpc in endpoints], histories)
     return histories[0]
 
 

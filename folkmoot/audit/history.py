@@ -218,7 +218,7 @@ def read_history(rpc: PinnedRpc, deployment: Deployment, progress: Progress = la
     chain_id = rpc.chain_id()
     if chain_id != deployment.chain_id:
         raise WrongChainError(
-            f"The RPC endpoint {rpc.url} serves chain {chain_id}, the deployment is on chain {deployment.chain_id}.",
+            f"The RPC endpoint {rpc.name} serves chain {chain_id}, the deployment is on chain {deployment.chain_id}.",
             remedy="Give the endpoint of the deployment's chain, or the deployment file of this chain.",
             details={"chainId": chain_id, "expected": deployment.chain_id},
         )
@@ -266,7 +266,7 @@ def read_block(rpc: Rpc, number: int) -> Block:
         )
     except (TypeError, KeyError, ValueError) as error:
         raise RpcError(
-            f"The RPC endpoint {rpc.url} has no block {number}.",
+            f"The RPC endpoint {rpc.name} has no block {number}.",
             remedy="Wait until the node is in sync, or use another one.",
             code="block-missing",
         ) from error
@@ -287,7 +287,7 @@ def read_transaction(rpc: Rpc, hash_: bytes) -> Transaction:
         return read_answer(hash_, answer)
     except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise RpcError(
-            f"The RPC endpoint {rpc.url} has no transaction 0x{hash_.hex()}, whose events it reports.",
+            f"The RPC endpoint {rpc.name} has no transaction 0x{hash_.hex()}, whose events it reports.",
             remedy="Use a node that keeps all transactions.",
             code="transaction-missing",
         ) from error
@@ -476,7 +476,7 @@ def _read_proposal(rpc: Rpc, deployment: Deployment, head: Block, proposal: int)
 
 def _nonsense(rpc: Rpc, what: str) -> RpcError:
     return RpcError(
-        f"The RPC endpoint {rpc.url} sent {what}.",
+        f"The RPC endpoint {rpc.name} sent {what}.",
         remedy="Run the audit again; if it stays so, use another endpoint.",
         code="rpc-inconsistent",
     )

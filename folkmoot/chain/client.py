@@ -42,6 +42,7 @@ from folkmoot.chain.rpc import (
     Rpc,
     VaultReader,
 )
+from folkmoot.chain.urls import without_secrets
 from folkmoot.errors import ContractRefused, RpcError, WrongChainError
 from folkmoot.fault_points import fault_point
 
@@ -224,8 +225,9 @@ class Chain:
         found = getattr(self, role).events[name]().process_receipt(receipt, errors=DISCARD)
         own = [log for log in found if log["address"] == getattr(self.deployment, role)]
         if not own:
+            where = without_secrets(endpoint_of(self.w3))
             raise RpcError(
-                f"The RPC endpoint {endpoint_of(self.w3)} sent a receipt without the event {name} that it must have.",
+                f"The RPC endpoint {where} sent a receipt without the event {name} that it must have.",
                 remedy="Use another endpoint.",
                 code="bad-log",
             )
@@ -432,7 +434,7 @@ def check_deployment(rpc: Rpc, deployment: Deployment) -> None:
     chain_id = rpc.chain_id()
     if chain_id != deployment.chain_id:
         raise WrongChainError(
-            f"The RPC endpoint {rpc.url} serves chain {chain_id}, the deployment is on chain {deployment.chain_id}.",
+            f"The RPC endpoint {rpc.name} serves chain {chain_id}, the deployment is on chain {deployment.chain_id}.",
             remedy="Give the endpoint of the deployment's chain, or the deployment file of this chain.",
             details={"chainId": chain_id, "expected": deployment.chain_id},
         )
@@ -557,7 +559,7 @@ def chain_errors(doing: str, url: str) -> Iterator[None]:
 
     Args:
         doing: What is being done, for the message.
-        url: Endpoint, for the message.
+        url: Endpoint, for the message, which leaves out what is secret in it.
 
     Raises:
         ContractRefused: a contract reverted.
@@ -577,9 +579,9 @@ def chain_errors(doing: str, url: str) -> Iterator[None]:
         ) from error
     except (requests.RequestException, OSError, Web3Exception) as error:
         raise RpcError(
-            f"The RPC endpoint {url} can't be reached: {_reason(error)}.",
+            f"The RPC endpoint {without_secrets(url)} can't be reached: {_reason(error, url)}.",
             remedy="Check the address (--rpc or FOLKMOOT_RPC) and that the node is running.",
-            details={"url": url},
+            details={"url": without_secrets(url)},
         ) from error
 
 
@@ -592,7 +594,7 @@ def refusal_of(error: BaseException, doing: str) -> ContractRefused:
 
 
 def endpoint_of(w3: Web3) -> str:
-    """Return the address of the endpoint behind a connection."""
+    """Return the address of the endpoint behind a connection, with what is secret in it."""
     return str(getattr(w3.provider, "endpoint_uri", "?"))
 
 
@@ -633,16 +635,17 @@ def _rpc_failure(error: Web3RPCError, doing: str, url: str) -> RpcError | Contra
             details={"message": message},
         )
     return RpcError(
-        f"The RPC endpoint {url} refused {doing}: {message}.",
+        f"The RPC endpoint {without_secrets(url)} refused {doing}: {message}.",
         remedy="Check that the node is in sync; if the nonce is the trouble, wait for your pending transactions.",
         code="rpc-error",
         details={"message": message},
     )
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, url: str) -> str:
     if isinstance(error, requests.Timeout):
         return "it gave no answer in time"
     if isinstance(error, requests.ConnectionError):
         return "no connection"
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    said = without_secrets(str(error), url)  # requests names the whole URL
+    return said.splitlines()[0][:200] if said else type(error).__name__

@@ -187,7 +187,7 @@ def asked(rpc: Rpc, judge: str, receipt: TxReceipt, deposit: int) -> Asked:
             transaction = receipt["transactionHash"].to_0x_hex()
             return Asked(number, entry, place, answer_by, deposit, transaction, receipt["gasUsed"])
     raise RpcError(
-        f"The RPC endpoint {rpc.url} sent a receipt of a demand without its event.",
+        f"The RPC endpoint {rpc.name} sent a receipt of a demand without its event.",
         remedy="Use another endpoint.",
         code="bad-log",
     )
