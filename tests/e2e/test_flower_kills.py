@@ -31,7 +31,7 @@ FAULTS = {
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1500),
     # web3 keeps a session for each thread and leaves closing it to the end of the process.
     pytest.mark.filterwarnings(
         "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
@@ -109,7 +109,7 @@ def test_a_run_goes_through_the_death_of_each_process_and_nobody_does_anything(m
         return run is not None and run.completed >= rounds
 
     moot.start_training(ROUNDS)
-    until(lambda: completed(1), 420, "the first round")
+    until(lambda: completed(1), 900, "the first round")
     for points in FAULTS.values():
         for point in points:
             assert (moot.plan.home / point).exists(), f"nobody died at {point}"
