@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from folkmoot.errors import InputError, LocalError
+from folkmoot.files import write_whole
 from folkmoot.superlink import SuperLink
 
 LOG_END = 1 << 18
@@ -74,23 +75,17 @@ def make_if_missing(key: Path, superlink: SuperLink) -> bool:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    from folkmoot.certificates import write_secret
-
     made = ec.generate_private_key(ec.SECP384R1())
     try:
         key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        public_file(key).write_bytes(
-            made.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-            + b"\n"
+        shown = made.public_key().public_bytes(
+            serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
         )
-        write_secret(
-            key,
-            made.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.OpenSSH,
-                serialization.NoEncryption(),
-            ),
+        secret = made.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
         )
+        write_whole(public_file(key), shown + b"\n")  # first: where the key is, both are
+        write_whole(key, secret, mode=0o600)
     except OSError as error:
         raise LocalError(
             f"The key of this node can't be written to {key}: {error.strerror}.",

@@ -7,7 +7,6 @@ Makes keys and certificates (P-256) as PEM; talks to nobody. Needs `cryptography
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from folkmoot.errors import InputError
+from folkmoot.files import write_whole
 
 DAYS = 397
 """Days for which a certificate is good: what browsers take at most."""
@@ -45,15 +45,11 @@ class Pair:
         Raises:
             OSError: They can't be written.
         """
-        write_secret(
-            key,
-            self.key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            ),
+        secret = self.key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        certificate.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
+        write_whole(key, secret, mode=0o600)
+        write_whole(certificate, self.certificate.public_bytes(serialization.Encoding.PEM))
 
 
 @dataclass(frozen=True)
@@ -155,19 +151,6 @@ def names_of(file: Path) -> tuple[list[str], datetime]:
     found = x509.load_pem_x509_certificate(file.read_bytes())
     listed = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return [str(name.value) for name in listed], found.not_valid_after_utc
-
-
-def write_secret(path: Path, data: bytes) -> None:
-    """Write a file that nobody else may read, from its first byte on; an older one is replaced.
-
-    Raises:
-        OSError: It can't be written.
-    """
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-    new.replace(path)
 
 
 def _named(name: str) -> x509.Name:

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing a small file as a whole: a crash leaves the old one or the new one, never half of one. Knows no content."""
+"""Writing a small file as a whole: a crash leaves the old one or the new one, never half of one. Knows no content.
+
+It is written beside its place, under a name that no other writer has, so that of two at once the last one's counts. A
+crash may leave that file (`*.part`), which nothing reads.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import secrets
 from pathlib import Path
 
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -22,7 +27,11 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     Raises:
         OSError: it can't be written; what was there still is.
     """
-    _write_part(path, data, mode).replace(path)
+    part = _write_part(path, data, mode)
+    try:
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 
@@ -48,8 +57,7 @@ def write_new(path: Path, data: bytes, *, mode: int = 0o666) -> None:
 
 
 def _write_part(path: Path, data: bytes, mode: int) -> Path:
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)  # of an earlier crash, maybe with other permissions
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(data)

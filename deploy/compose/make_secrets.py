@@ -15,8 +15,8 @@ from pathlib import Path
 import certifi
 
 from client.admission import make_if_missing, public_file
-from folkmoot.certificates import write_secret
 from folkmoot.cli.main import run
+from folkmoot.files import write_whole
 from folkmoot.superlink import SuperLink
 
 ROOT = Path("/secrets")
@@ -27,8 +27,7 @@ GROUP_READS = 0o440
 def keep(path: Path, text: str, mode: int) -> str:
     """Write a file unless it is there; return what is in it."""
     if not path.exists():
-        write_secret(path, text.encode())
-    path.chmod(mode)
+        write_whole(path, text.encode(), mode=mode)
     return path.read_text()
 
 
@@ -50,18 +49,17 @@ def main(names: list[str]) -> int:
     if status := run(["superlink", "certificate", *wanted, "--out", str(authority)]):
         return status
     for name in ("ca.pem", "server.pem", "server.key"):  # and not ca.key, which no service needs
-        write_secret(tls / name, (authority / name).read_bytes())
-        (tls / name).chmod(GROUP_READS)
+        write_whole(tls / name, (authority / name).read_bytes(), mode=GROUP_READS)
     certificate = (authority / "ca.pem").read_bytes()
-    (trust / "ca.pem").write_bytes(certificate)
+    write_whole(trust / "ca.pem", certificate)
     # For web clients, which also have to trust the endpoint of a public chain.
-    (trust / "all.pem").write_bytes(Path(certifi.where()).read_bytes() + certificate)
+    write_whole(trust / "all.pem", Path(certifi.where()).read_bytes() + certificate)
 
     superlink = SuperLink("superlink:8000", trust / "ca.pem")
     for number in range(1, CONTRIBUTORS + 1):
         node = ROOT / f"node-{number}" / "node.key"
         make_if_missing(node, superlink)
-        (ROOT / "admitted" / f"contributor-{number}.pub").write_bytes(public_file(node).read_bytes())
+        write_whole(ROOT / "admitted" / f"contributor-{number}.pub", public_file(node).read_bytes())
     return 0
 
 

@@ -29,6 +29,7 @@ from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import Block, History
 from folkmoot.errors import InputError
 from folkmoot.fault_points import fault_point
+from folkmoot.files import sync_folder
 from folkmoot.hashing import canonical_json, parse_canonical_json, sha256_hex
 
 FORMAT = "folkmoot/audit-journal/1"
@@ -182,7 +183,7 @@ def opened(
                 say(f"The last line of the journal {path} was unfinished, and is cut off.")
             if not lines:
                 _append(file, first)
-                _sync_folder(path)
+                sync_folder(path.parent)
         yield Journal(history.head, _say=say, _path=path, _file=file, _unread=deque(read), _last=last)
     finally:
         os.close(file)
@@ -214,7 +215,7 @@ def _read(path: Path, lines: list[bytes], first: bytes) -> tuple[list[Line], str
     for number, data in enumerate(lines[1:], start=2):
         try:
             line = _line(data, place)
-        except (InputError, ValueError, TypeError, KeyError) as error:
+        except (InputError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise _unusable(path, f"line {number} is damaged ({error})") from error
         if line.previous != last:
             raise _unusable(path, f"line {number} does not follow from the line before")
@@ -269,15 +270,6 @@ def _append(file: int, line: bytes) -> None:
 def _cut(file: int, size: int) -> None:
     os.ftruncate(file, size)
     os.fsync(file)
-
-
-def _sync_folder(path: Path) -> None:
-    """Let the file's name be on disk as well."""
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _lock(path: Path, file: int) -> None:

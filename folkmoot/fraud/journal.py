@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 from folkmoot.errors import InputError
 from folkmoot.fault_points import fault_point
-from folkmoot.files import write_whole
+from folkmoot.files import sync_folder, write_whole
 from folkmoot.hashing import keccak
 from folkmoot.logs import Formatter, fields
 
@@ -126,6 +126,7 @@ class Journal:
                 os.fsync(file.fileno())
             fault_point("watcher.state-kept.before")
             part.replace(place)
+            sync_folder(place.parent)
             fault_point("watcher.state-kept.after")
             self.states.append(sha256)
             for name in self.states[:-KEPT_STATES]:

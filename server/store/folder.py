@@ -15,6 +15,7 @@ from pathlib import Path
 
 from folkmoot.errors import ArtifactError, StoreError
 from folkmoot.fault_points import fault_point
+from folkmoot.files import sync_folder
 from server.store.protocol import Stored
 
 CHUNK = 1 << 20
@@ -82,14 +83,6 @@ def disk(folder: Path) -> Iterator[None]:
             f"The folder {folder} can't be used: {exc.strerror or exc}.",
             remedy="Check the disk and who may write there; nothing was lost, and what failed is tried again.",
         ) from exc
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class FolderWriter:
@@ -201,7 +194,7 @@ class FolderStore(WritesFiles):
         path.chmod(0o644)
         fault_point("coordinator.file-kept.before")
         path.replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         fault_point("coordinator.file-kept.after")
 
     def link(self, keccak: str, sha256: str) -> None:
@@ -214,7 +207,7 @@ class FolderStore(WritesFiles):
                 fault_point("coordinator.file-linked.before")
                 writer.path.replace(self._links / keccak)
         with disk(self.root):
-            _sync_folder(self._links)
+            sync_folder(self._links)
         fault_point("coordinator.file-linked.after")
 
     def by_keccak(self, keccak: str) -> str:

@@ -222,6 +222,7 @@ def test_a_wrong_round_after_those_of_the_journal_is_found(world: World, tmp_pat
         (lambda data: b"\0" * 100, "not a journal"),
         (lambda data: data + b"\0" * 20 + b"\n", f"line {ROUNDS + 2} is damaged"),
         (lambda data: data + b"{}\n", f"line {ROUNDS + 2} is damaged"),
+        (lambda data: data + b"7\n", f"line {ROUNDS + 2} is damaged"),
     ],
 )  # fmt: skip
 def test_a_damaged_or_foreign_journal_is_refused_and_left_alone(
