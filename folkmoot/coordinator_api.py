@@ -13,8 +13,8 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +45,12 @@ HEARTBEAT_TIMEOUT = 45.0
 SIGNATURE_LIFETIME = 600
 """Seconds for which a signed request is good, by the clock on the wall."""
 
+ANSWER_SECONDS = 600.0
+"""Seconds after which what was asked for must be there as a whole, however steadily it comes; not for `download`."""
+
+MAX_ANSWER = 128 << 20
+"""Most bytes of an answer that is held in memory. The largest honest ones are manifests."""
+
 CHUNK = 1 << 20
 
 REFUSALS = frozenset(
@@ -68,6 +74,16 @@ _COMMITMENT_FIELDS = {
     "numExamples": "num_examples",
     "bundleHash": "bundle_hash",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An answer, all of it."""
+
+    path: str
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,22 +456,45 @@ class CoordinatorApi:
     def _client(self) -> httpx.Client:
         import httpx
 
+        from folkmoot.deadlines import bounded
+
         if self._http is None:
-            self._http = httpx.Client(base_url=self.url, timeout=self.timeout, follow_redirects=False)
+            made = httpx.Client(base_url=self.url, timeout=self.timeout, follow_redirects=False)
+            self._http = bounded(made)
         return self._http
 
-    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def _send(self, method: str, path: str, **options: Any) -> _Answer:
         import httpx
 
         try:
             try:
-                return self._client().request(method, path, **options)
+                return self._exchange(method, path, **options)
             except httpx.RemoteProtocolError:
                 if method != "GET":
                     raise
-                return self._client().request(method, path, **options)  # an idle connection had been closed
+                return self._exchange(method, path, **options)  # an idle connection had been closed
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(error) from error
+
+    def _exchange(self, method: str, path: str, **options: Any) -> _Answer:
+        from folkmoot.deadlines import within
+
+        # Not for what is sent: a large update takes the time that its line needs.
+        end = within(ANSWER_SECONDS) if method == "GET" else nullcontext()
+        with end, self._client().stream(method, path, **options) as response:
+            return self._whole(response)
+
+    def _whole(self, response: httpx.Response) -> _Answer:
+        """Read an answer into memory, up to `MAX_ANSWER` bytes of it."""
+        data = bytearray()
+        for part in response.iter_bytes():
+            data += part
+            if len(data) > MAX_ANSWER:
+                raise CoordinatorError(
+                    f"The coordinator {self.url} answered {response.url.path} with more than {MAX_ANSWER >> 20} MiB.",
+                    remedy="No honest answer is that large: tell the others, and use another mirror.",
+                )
+        return _Answer(response.url.path, response.status_code, response.headers, bytes(data))
 
     @contextmanager
     def _stream(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
@@ -464,26 +503,25 @@ class CoordinatorApi:
         try:
             with self._client().stream(method, path, **options) as response:
                 if response.status_code >= 400:
-                    response.read()
-                    self._checked(response)
+                    self._checked(self._whole(response))
                 yield response
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(error) from error
 
-    def _checked(self, response: httpx.Response) -> httpx.Response:
-        if response.status_code >= 400:
-            self._raise_problem(response)
-        return response
+    def _checked(self, answer: _Answer) -> _Answer:
+        if answer.status >= 400:
+            self._raise_problem(answer)
+        return answer
 
-    def _raise_problem(self, response: httpx.Response) -> NoReturn:
+    def _raise_problem(self, answer: _Answer) -> NoReturn:
         try:
-            problem = parse_json(response.content)
+            problem = parse_json(answer.content)
             code, detail = str(problem["code"]), str(problem["detail"])
         except (InputError, KeyError, TypeError) as error:
             raise CoordinatorError(
-                f"The coordinator {self.url} answered with HTTP {response.status_code}.",
+                f"The coordinator {self.url} answered with HTTP {answer.status}.",
                 remedy="Check that the address is that of a Folkmoot coordinator.",
-                details={"status": response.status_code},
+                details={"status": answer.status},
             ) from error
         standard = {"type", "title", "detail", "code", "remedy"}
         details = {key: value for key, value in problem.items() if key not in standard}
@@ -498,13 +536,13 @@ class CoordinatorApi:
                 return None
             raise
 
-    def _object(self, response: httpx.Response) -> dict[str, Any]:
+    def _object(self, answer: _Answer) -> dict[str, Any]:
         try:
-            value = parse_json(response.content)
+            value = parse_json(answer.content)
         except InputError as error:
-            raise self._nonsense(str(response.url.path)) from error
+            raise self._nonsense(answer.path) from error
         if not isinstance(value, dict):
-            raise self._nonsense(str(response.url.path))
+            raise self._nonsense(answer.path)
         return value
 
     def _run_view(self, found: dict[str, Any]) -> RunView:

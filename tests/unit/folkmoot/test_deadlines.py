@@ -14,9 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from folkmoot import coordinator_api
 from folkmoot.certificates import Authority
+from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.deadlines import bounded, within
-from folkmoot.errors import ArtifactError
+from folkmoot.errors import ArtifactError, CoordinatorError
 from folkmoot.mirror import CoordinatorSource
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
@@ -147,3 +149,28 @@ def test_a_mirror_whose_head_trickles_is_given_up() -> None:
             source.fetch("ab" * 32, 100)
         assert error.value.code == "artifact-unreachable"
         assert time.monotonic() - begun < 5
+
+
+def flood(connection: socket.socket, over: threading.Event) -> None:
+    """Send a body that never ends."""
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    while not over.is_set():
+        connection.sendall(b"[" * 65536)
+
+
+def test_a_coordinator_that_trickles_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coordinator_api, "ANSWER_SECONDS", 0.5)
+    with server(trickle) as port, CoordinatorApi(f"http://127.0.0.1:{port}", timeout=5) as api:
+        began = time.monotonic()
+        with pytest.raises(CoordinatorError) as caught:
+            api.deployment()
+        assert caught.value.code == "coordinator-unreachable"
+        assert time.monotonic() - began < 4
+
+
+def test_a_coordinator_that_never_ends_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coordinator_api, "MAX_ANSWER", 1 << 20)
+    told = pytest.raises(CoordinatorError, match="/v1/deployment with more than 1 MiB")
+    with server(flood) as port, CoordinatorApi(f"http://127.0.0.1:{port}", timeout=5) as api, told:
+        api.deployment()
