@@ -233,7 +233,7 @@ def watch(
     from folkmoot import logs
     from folkmoot.chain.deployment import Deployment
     from folkmoot.chain.urls import secrets_of
-    from folkmoot.fraud.journal import Journal, Log
+    from folkmoot.fraud.journal import Journal, Log, held
     from folkmoot.fraud.metrics import Metrics, serve
     from folkmoot.fraud.watch import Options, Watcher, run
 
@@ -245,33 +245,34 @@ def watch(
         stream=sys.stdout,
         hidden=secrets_of(*rpc, *artifacts),
     )
-    numbers = Metrics()
-    watcher = Watcher(
-        rpc,
-        addresses,
-        _opened(artifacts),
-        Journal.open(folder, addresses.chain_id, addresses.ledger),
-        log,
-        Options(account, token_value, always, deposits),
-        numbers,
-    )
-    server = serve(numbers, metrics) if metrics is not None else None
-    stop = threading.Event()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    who = f"challenging as {account.address}" if account is not None else "reporting only: no --keystore"
-    log(
-        "started",
-        f"Watching {addresses.ledger} on chain {addresses.chain_id}, {who}.",
-        ledger=addresses.ledger,
-    )
-    try:
-        status = run(watcher, once=once, every=every, wait=stop.wait)
-    finally:
-        watcher.close()
-        if server is not None:
-            server.shutdown()
-            server.server_close()
+    with held(folder):
+        numbers = Metrics()
+        watcher = Watcher(
+            rpc,
+            addresses,
+            _opened(artifacts),
+            Journal.open(folder, addresses.chain_id, addresses.ledger),
+            log,
+            Options(account, token_value, always, deposits),
+            numbers,
+        )
+        server = serve(numbers, metrics) if metrics is not None else None
+        stop = threading.Event()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        who = f"challenging as {account.address}" if account is not None else "reporting only: no --keystore"
+        log(
+            "started",
+            f"Watching {addresses.ledger} on chain {addresses.chain_id}, {who}.",
+            ledger=addresses.ledger,
+        )
+        try:
+            status = run(watcher, once=once, every=every, wait=stop.wait)
+        finally:
+            watcher.close()
+            if server is not None:
+                server.shutdown()
+                server.server_close()
     log("stopped", "Stopped.", status=status)
     raise typer.Exit(status if once else 0)
 

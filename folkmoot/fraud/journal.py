@@ -7,17 +7,19 @@ docs/protocol.md section 12, the last states that were right. Losing it costs a 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from folkmoot.errors import InputError
+from folkmoot.errors import InputError, LocalError
 from folkmoot.fault_points import fault_point
 from folkmoot.files import sync_folder, write_whole
 from folkmoot.hashing import keccak
@@ -48,6 +50,31 @@ class Checked:
     """Whether nothing is left to do about a dispute: it was opened, or can't be."""
     blame: int | None = None
     """Entry whose update is none, and whose contributor is to lose stake for it once the round is void."""
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a watcher's folder, which is made if needed: of two watchers each would overwrite what the other noted.
+
+    Raises:
+        LocalError: another watcher holds it (``already-running``).
+        InputError: it can't be used.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("a")
+    except OSError as error:
+        raise _unusable(folder, error.strerror or str(error)) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LocalError(
+                f"Another watcher uses the folder {folder}.",
+                remedy="Stop it first, or give this one a folder of its own by --state.",
+                code="already-running",
+            ) from error
+        yield
 
 
 @dataclass

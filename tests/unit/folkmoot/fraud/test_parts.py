@@ -13,7 +13,7 @@ import pytest
 from folkmoot.errors import InputError, LocalError
 from folkmoot.fixed_point import LEAF
 from folkmoot.fraud.challenge import Cost
-from folkmoot.fraud.journal import KEPT_STATES, Checked, Journal, Log
+from folkmoot.fraud.journal import KEPT_STATES, Checked, Journal, Log, held
 from folkmoot.fraud.metrics import Metrics, label, serve
 from folkmoot.fraud.trees import TreeCache, differing, plain_tree, raw_update_tree, sum_siblings
 from folkmoot.merkle import AGGREGATE, update_tree, verify_update
@@ -135,3 +135,13 @@ def test_places_that_only_one_tree_has_differ() -> None:
     theirs = plain_tree(AGGREGATE, 4, lambda first, last: other[first:last])
     assert differing(mine, theirs) == [1, 4]
     assert differing(mine, mine) == []
+
+
+def test_two_watchers_do_not_share_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "watch"
+    with held(folder):
+        with pytest.raises(LocalError, match="Another watcher uses the folder") as caught, held(folder):
+            pass
+        assert caught.value.code == "already-running"
+    with held(folder):
+        pass
