@@ -45,7 +45,7 @@ class Window:
     @property
     def start(self) -> int:
         """The place at which it begins, in a list whose keys are places."""
-        key = self.key()
+        key = self.key(MAX_KEY - 1)  # a database takes no larger place
         return 0 if key is None else key + 1
 
     def of(self, items: Sequence[T]) -> tuple[list[T], str | None]:

@@ -37,6 +37,12 @@ def test_foreign_cursor_is_refused(cursor: str) -> None:
     assert found.value.code == "invalid-cursor"
 
 
+def test_no_cursor_leads_to_a_place_that_a_database_does_not_take() -> None:
+    assert Window(10, encode(2**63 - 2)).start == 2**63 - 1
+    with pytest.raises(Problem):
+        assert Window(10, encode(2**63 - 1)).start
+
+
 def test_bucket_refills_and_forgets() -> None:
     buckets = Buckets(rate=2, burst=3)
     assert [buckets.take("a", 0.0) for _ in range(3)] == [0, 0, 0]
