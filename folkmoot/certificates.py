@@ -57,9 +57,22 @@ class Authority(Pair):
     """Signs certificates for names."""
 
     @classmethod
-    def create(cls, name: str, days: int = AUTHORITY_DAYS) -> Authority:
-        """Make one that signs itself."""
-        key = ec.generate_private_key(ec.SECP256R1())
+    def create(cls, name: str, days: int = AUTHORITY_DAYS, *, key: Path | None = None) -> Authority:
+        """Make one that signs itself.
+
+        Args:
+            name: Its name for people.
+            days: How long it is good.
+            key: File with its key; a new one is made if left out. Who was interrupted between key and certificate
+                goes on with the key.
+
+        Raises:
+            InputError: The key can't be read.
+        """
+        return cls._of(ec.generate_private_key(ec.SECP256R1()) if key is None else _key(key), name, days)
+
+    @classmethod
+    def _of(cls, key: ec.EllipticCurvePrivateKey, name: str, days: int) -> Authority:
         subject = _named(name)
         usage = x509.KeyUsage(
             digital_signature=False,
@@ -90,14 +103,10 @@ class Authority(Pair):
         """
         try:
             found = x509.load_pem_x509_certificate(certificate.read_bytes())
-            secret = serialization.load_pem_private_key(key.read_bytes(), None)
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(
-                f"The authority in {certificate.parent} can't be read: {error}.",
-                remedy=f"It is {certificate.name} and {key.name}; put both back, or choose another folder.",
-                code="authority",
-            ) from error
-        if not isinstance(secret, ec.EllipticCurvePrivateKey) or secret.public_key() != found.public_key():
+        except (OSError, ValueError) as error:
+            raise _unreadable(certificate, error) from error
+        secret = _key(key)
+        if secret.public_key() != found.public_key():
             raise InputError(
                 f"{key} is not the key of {certificate}.",
                 remedy="Put the right one back, or choose another folder.",
@@ -151,6 +160,24 @@ def names_of(file: Path) -> tuple[list[str], datetime]:
     found = x509.load_pem_x509_certificate(file.read_bytes())
     listed = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return [str(name.value) for name in listed], found.not_valid_after_utc
+
+
+def _key(file: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        found = serialization.load_pem_private_key(file.read_bytes(), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise _unreadable(file, error) from error
+    if not isinstance(found, ec.EllipticCurvePrivateKey):
+        raise _unreadable(file, "it is a key of another kind")
+    return found
+
+
+def _unreadable(file: Path, why: object) -> InputError:
+    return InputError(
+        f"The authority's {file} can't be read: {why}.",
+        remedy="Its certificate and its key belong together: put both back, or choose another folder.",
+        code="authority",
+    )
 
 
 def _named(name: str) -> x509.Name:

@@ -55,10 +55,11 @@ def certificate(
     authority_file, authority_key, server_file, server_key = files
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if authority_file.exists() or authority_key.exists():
+        if authority_file.exists():
             authority = Authority.load(authority_file, authority_key)
-        else:
-            authority = Authority.create(f"Folkmoot: {names[0]}")
+        else:  # with a key alone, this was interrupted
+            key = authority_key if authority_key.exists() else None
+            authority = Authority.create(f"Folkmoot: {names[0]}", key=key)
             authority.save(authority_file, authority_key)
         soon = datetime.now(UTC) + timedelta(days=min(RENEW_DAYS, days / 2))
         made = not server_key.exists() or not authority.vouches_for(server_file, names, soon)

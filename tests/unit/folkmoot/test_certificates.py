@@ -134,6 +134,18 @@ def test_a_certificate_is_made_kept_and_renewed(tmp_path: Path, capsys: pytest.C
     assert (out / "ca.pem").read_bytes() == authority
 
 
+def test_an_authority_that_was_interrupted_after_its_key_goes_on_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert certificate(tmp_path, "moot.example") == 0
+    key = (tmp_path / "ca.key").read_bytes()
+    for name in ("ca.pem", "server.pem", "server.key"):
+        (tmp_path / name).unlink()
+    assert certificate(tmp_path, "moot.example") == 0
+    assert (tmp_path / "ca.key").read_bytes() == key
+    Authority.load(tmp_path / "ca.pem", tmp_path / "ca.key")
+
+
 def test_bad_input_of_a_certificate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert certificate(tmp_path / "tls", "moot.example:8000") == 1
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "invalid-address"
