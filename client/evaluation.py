@@ -176,7 +176,7 @@ def fetch_state(api: CoordinatorApi, sha256: str, manifest: Manifest) -> State:
         ArtifactError: It is missing or damaged.
     """
     with TemporaryDirectory(prefix="folkmoot-evaluate-") as folder:
-        path = api.download(sha256, Path(folder, "state"))
+        path = api.download(sha256, Path(folder, "state"), manifest.state_file_size)
         return State.from_bytes(path.read_bytes(), manifest)
 
 

@@ -154,7 +154,7 @@ def check_base(rpc: Rpc, api: CoordinatorApi, deployment: Deployment) -> Manifes
         if root != ledger.round(ledger.round(current.round).base).state_root:
             raise CoordinatorError("The round's base is not the chain's.", code="wrong-base")
     with tempfile.TemporaryDirectory(prefix="folkmoot-join-") as folder:
-        path = api.download(sha256, Path(folder, "state"))
+        path = api.download(sha256, Path(folder, "state"), manifest.state_file_size)
         if State.from_bytes(path.read_bytes(), manifest).root(manifest.hash) != root:
             raise CoordinatorError(
                 "The base model that the coordinator serves has another state root than the chain's.",

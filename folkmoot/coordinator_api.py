@@ -312,17 +312,28 @@ class CoordinatorApi:
         _require(keccak256, keccak(data).hex())
         return data
 
-    def download(self, sha256: str, target: Path) -> Path:
+    def download(self, sha256: str, target: Path, size: int) -> Path:
         """Stream a file to a path; it appears there only when all of it arrived and is right.
 
+        Args:
+            sha256: Its name.
+            target: Where it goes.
+            size: Bytes that it has. Whoever sends more does not fill the disk.
+
         Raises:
-            ArtifactError: The bytes are not what the name promises.
+            ArtifactError: The bytes are not what the name promises, or more.
         """
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=".incoming-")
-        digest = hashlib.sha256()
+        digest, left = hashlib.sha256(), size
         try:
             with os.fdopen(handle, "wb") as file, self._stream("GET", f"/v1/artifacts/{sha256}") as response:
                 for chunk in response.iter_bytes(CHUNK):
+                    left -= len(chunk)
+                    if left < 0:
+                        raise ArtifactError(
+                            f"The coordinator {self.url} sends more than the {size:,} bytes of {sha256}.",
+                            remedy="Tell the others, and use another mirror.",
+                        )
                     digest.update(chunk)
                     file.write(chunk)
             _require(sha256, digest.hexdigest())

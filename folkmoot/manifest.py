@@ -156,6 +156,11 @@ class Manifest:
         return LEAF * self.leaves
 
     @property
+    def state_file_size(self) -> int:
+        """Bytes of a state file: four, and eight each for the weight and the momentum of a coordinate."""
+        return 4 + 16 * self.size
+
+    @property
     def depth(self) -> int:
         """Levels of the trees: the smallest d with ``2^d >= n``."""
         return (self.leaves - 1).bit_length()

@@ -115,7 +115,7 @@ class State:
             ArtifactError: The bytes are no state of this manifest, or a value is out of bounds or in the
             padding.
         """
-        size = len(MAGIC) + 16 * manifest.size
+        size = manifest.state_file_size
         if len(data) != size or bytes(data[:4]) != MAGIC:
             raise ArtifactError(
                 f"The state file is damaged: it has {len(data)} bytes, not {size}, or no FMS1 in front.",

@@ -70,18 +70,13 @@ class Files:
             AuditFailure: it is missing, damaged, or no state of the manifest.
             ArtifactError: the source gave no answer.
         """
-        path = self.fetch(subject, what, sha256, state_size(manifest))
+        path = self.fetch(subject, what, sha256, manifest.state_file_size)
         with path.open("rb") as file:
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         try:
             return State.from_bytes(view, manifest)
         except ArtifactError as error:
             raise mismatch(subject, what, "a state of the manifest", error.message) from error
-
-
-def state_size(manifest: Manifest) -> int:
-    """Return the bytes of a state file."""
-    return 4 + 16 * manifest.size
 
 
 def _failure(subject: Subject, what: str, expected: str, error: ArtifactError) -> Exception:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from folkmoot.aggregation.reference import Use
 from folkmoot.aggregation.rules import uses
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
-from folkmoot.audit.files import Files, state_size
+from folkmoot.audit.files import Files
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Ledger, Round
@@ -369,7 +369,7 @@ class Recomputation:
         require(subject, "the verdicts in the artifacts file", expected.verdicts, artifacts.verdicts)
         for what, sha256, limit in (
             ("the aggregate file", artifacts.aggregate, AGGREGATE.leaf_bytes * manifest.leaves),
-            ("the state file", artifacts.state, state_size(manifest)),
+            ("the state file", artifacts.state, manifest.state_file_size),
         ):
             self.files.fetch(
                 Subject(check=_AGGREGATE, round=found.number, artifact=sha256), what, sha256, limit

@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 
 from folkmoot import keystore
-from folkmoot.audit.files import state_size
 from folkmoot.chain import costs
 from folkmoot.chain.amounts import format_amount
 from folkmoot.chain.deployment import Deployment
@@ -157,6 +156,6 @@ class _Contributor:
         place = next(path for path in (self._home, *self._home.parents) if path.exists())
         free, need = shutil.disk_usage(place).free, FREE_BYTES
         if self._manifest is not None:
-            need += KEEP_UPDATES * self._manifest.size + state_size(self._manifest)
+            need += KEEP_UPDATES * self._manifest.size + self._manifest.state_file_size
         said = f"{free / 1e9:,.1f} GB are free under {place}; a node takes up to {need / 1e9:,.1f} GB."
         return ok(said) if free >= need else failed(said, "Make room, or give --home on a larger disk.")

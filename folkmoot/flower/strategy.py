@@ -342,7 +342,7 @@ class FolkmootStrategy(Strategy):
     def _fetch_theta(self, sha256: str, manifest: Manifest) -> I64:
         with TemporaryDirectory(prefix="folkmoot-base-") as folder:
             path = Path(folder, "state")
-            self._patiently(lambda: self._api.download(sha256, path))
+            self._patiently(lambda: self._api.download(sha256, path, manifest.state_file_size))
             return _read_theta(path, manifest)
 
     # Training
@@ -668,7 +668,7 @@ def _read_theta(path: Path, manifest: Manifest) -> I64:
     with path.open("rb") as file:
         magic, theta = file.read(4), file.read(8 * manifest.size)
         rest = len(file.read(1)), path.stat().st_size
-    if magic != b"FMS1" or rest[1] != 4 + 16 * manifest.size:
+    if magic != b"FMS1" or rest[1] != manifest.state_file_size:
         raise InputError(
             "The base state is no state file of this manifest.",
             remedy="The coordinator is broken; nodes would refuse it.",

@@ -181,7 +181,7 @@ class Shelf:
             return self._newest[1] if self._sure.get(name) == case.base_state_root else None
         text = f"The state that round {case.round} trained from is not there."
         try:
-            path = self.source.fetch(name, len(MAGIC) + 16 * self.manifest.size)
+            path = self.source.fetch(name, self.manifest.state_file_size)
             self.bytes_read += path.stat().st_size
             state = State.from_bytes(_mapped(path), self.manifest)
         except ArtifactError as error:

@@ -220,7 +220,7 @@ class Copier:
                 remedy="The federation can't have been deployed so: check --deployment and --rpc.",
                 code="artifact-damaged",
             )
-        if self._file("the first state", genesis.state, _state_size(manifest), 0) is None:
+        if self._file("the first state", genesis.state, manifest.state_file_size, 0) is None:
             raise self._nothing()
         return manifest
 
@@ -250,7 +250,7 @@ class Copier:
         self._file("an evaluation report", sha256, REPORT_LIMIT, None, needed=False)
 
     def _listed(self, artifacts: Artifacts, manifest: Manifest, needed: bool) -> None:
-        state, aggregate = _state_size(manifest), AGGREGATE.leaf_bytes * manifest.leaves
+        state, aggregate = manifest.state_file_size, AGGREGATE.leaf_bytes * manifest.leaves
         wanted = [
             ("the manifest", artifacts.manifest, DOCUMENT_LIMIT),
             ("the base state", artifacts.base_state, state),
@@ -385,10 +385,6 @@ class Mirroring:
             if copier.round(anchored, self.manifest):
                 self.whole.add(number)
             yield number, copier.copied
-
-
-def _state_size(manifest: Manifest) -> int:
-    return 4 + 16 * manifest.size
 
 
 def _require_readable(error: ArtifactError) -> None:

@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 
 from folkmoot.audit.failure import Subject, mismatch, require
-from folkmoot.audit.files import Files, state_size
+from folkmoot.audit.files import Files
 from folkmoot.audit.genesis import Origin, check_genesis
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Round
@@ -84,7 +84,7 @@ class Importer:
         genesis = Genesis.from_json(data)
         path = self._file(0, "manifest", genesis.manifest, DOCUMENT_LIMIT)
         manifest = Manifest.from_json(path.read_bytes())
-        self._file(0, "first state", genesis.state, state_size(manifest))
+        self._file(0, "first state", genesis.state, manifest.state_file_size)
         return check_genesis(self.history, Files(StoreSource(self.store)))
 
     def round(self, found: Round, origin: Origin, base_state: str | None) -> RoundFiles:
@@ -192,7 +192,7 @@ class Importer:
 
     def _state(self, number: int, what: str, sha256: str, root: bytes, origin: Origin) -> bytes:
         """Import a state with a root; return the root of its momentum."""
-        path = self._file(number, what, sha256, state_size(origin.manifest))
+        path = self._file(number, what, sha256, origin.manifest.state_file_size)
         subject = Subject(check=_CHECK, round=number, artifact=sha256)
         with path.open("rb") as file:
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from folkmoot.errors import CoordinatorError
+from folkmoot.errors import ArtifactError, CoordinatorError
 from folkmoot.hashing import sha256_hex
 from folkmoot.local.anvil import Anvil
 from server.db import events
@@ -108,10 +108,12 @@ def test_reads_describe_the_federation(here: Running) -> None:
 
 def test_download_is_whole_or_nothing(here: Running, tmp_path: Path) -> None:
     made, state = genesis()
-    target = here.api.download(made.state, tmp_path / "state")
+    target = here.api.download(made.state, tmp_path / "state", len(state.to_bytes()))
     assert target.read_bytes() == state.to_bytes()
     with pytest.raises(CoordinatorError):
-        here.api.download("00" * 32, tmp_path / "other")
+        here.api.download("00" * 32, tmp_path / "other", 100)
+    with pytest.raises(ArtifactError, match="sends more than"):
+        here.api.download(made.state, tmp_path / "other", len(state.to_bytes()) - 1)
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
 
