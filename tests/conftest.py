@@ -7,6 +7,7 @@ Chain and federation live as long as the session; each test that uses one gets t
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,10 @@ import pytest
 from folkmoot.chain.deployment import Deployment
 from folkmoot.local.anvil import Anvil
 from tests import factories
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell lets its background jobs ignore Ctrl-C, and so would all that the tests start and then interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

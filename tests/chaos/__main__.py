@@ -118,7 +118,7 @@ class Campaign:
         say(f"world {self._number} took {found.seconds:.0f} s")
         self.faults.extend(found.faults)
         if found.wrong:
-            say((home / "home" / "log").read_text(errors="replace")[-4000:])
+            say((home / "home" / "log").read_text(errors="replace")[-200_000:])
             for line in found.wrong:
                 say(f"BROKEN: {line}")
             say(f"seed {self.seed}, world {self._number}")

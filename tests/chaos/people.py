@@ -520,12 +520,14 @@ class People:
         return self._accepted(number, signed)
 
     def _close(self, number: int, entries: int) -> None:
-        """Let the commit window end when all have their entries."""
-        view = self.world.chain.round(number)
+        """Let the commit window end when all have their entries, so deep that no reorg takes one beyond the window."""
+        ledger = self.world.chain.ledger_reader
+        view = ledger.round(number)
         margin = (view.commit_deadline - view.opened_at) // 3
 
         def move() -> None:
-            if self.world.chain.round(number).entries == entries:
+            deep = max(0, self.miner.latest()[0] - self.depth)
+            if ledger.round(number, block=deep).entries == entries:
                 self.miner.move_clock(view.commit_deadline)
             elif entries == 1:  # nobody else comes: the batch goes shortly before the end
                 self.miner.move_clock(view.commit_deadline - margin + 1)
