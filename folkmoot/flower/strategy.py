@@ -455,8 +455,9 @@ class FolkmootStrategy(Strategy):
             if now >= next_count:
                 next_count = now + self.pacing.nodes
                 present = set(grid.get_node_ids())
-                silent = self._silent(waiting, asked, since, max(patience, self.pacing.silence))
-                again = (lost | silent) & present
+                here = [node for node in waiting.values() if node in present]
+                silent = self._silent(here, asked, since, max(patience, self.pacing.silence))
+                again = lost & present | silent
                 joined = (
                     {node for node in present if node not in asked} if self.fraction_train == 1 else set()
                 )
@@ -480,9 +481,9 @@ class FolkmootStrategy(Strategy):
             time.sleep(self.pacing.replies)  # Flower's Grid has no call that waits for a reply
 
     def _silent(
-        self, waiting: Mapping[str, int], asked: Counter[int], since: Mapping[int, float], patience: float
+        self, waiting: Iterable[int], asked: Counter[int], since: Mapping[int, float], patience: float
     ) -> set[int]:
-        """Find nodes from which nothing has come for too long.
+        """Find those of the nodes from which nothing has come for too long.
 
         Flower hands a message out once: if the connection breaks in that moment, the node never sees it, and nobody is
         told. Asking twice does no harm: a node answers with the update that it has signed.
@@ -490,11 +491,11 @@ class FolkmootStrategy(Strategy):
         now = time.monotonic()
         silent = {
             node
-            for node in waiting.values()
+            for node in waiting
             if asked[node] < MOST_ASKS and now - since[node] > patience * 2 ** (asked[node] - 1)
         }
         if silent:
-            log(WARNING, "\tNo word from %d nodes: they are asked again if they are there", len(silent))
+            log(WARNING, "\tNo word from %d nodes: they are asked again", len(silent))
         return silent
 
     def _push(

@@ -244,6 +244,35 @@ def test_a_node_whose_message_got_lost_on_the_way_is_asked_again(join: Join) -> 
     assert len(carrier.reports[0].accepted) == 2
 
 
+def test_a_silent_node_that_has_left_is_not_spoken_of(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Leaving(LocalGrid):
+        def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+            identifiers = list(super().push_messages(messages))
+            for message in self.sent[-len(identifiers) :]:
+                node = message.metadata.dst_node_id
+                if node == gone or (node == unlucky and lose and lose.pop()):
+                    self.replies.pop(str(message.metadata.message_id))
+            self.nodes.pop(gone, None)
+            return identifiers
+
+    told: list[object] = []
+
+    def log(level: int, text: str, *values: object) -> None:
+        told.extend(values if "No word from" in text else ())
+
+    monkeypatch.setattr("folkmoot.flower.strategy.log", log)
+    lose = [1, 2]
+    with World(MANIFEST, dict(MODEL), expect=2, rounds=1) as world:
+        grid = Leaving()
+        grid.add(app("ada"), join(world, "ada"))
+        unlucky = grid.add(app("ben"), join(world, "ben"))
+        gone = grid.add(app("cleo"), join(world, "cleo"))
+        FolkmootStrategy(world.url, pacing=replace(QUICK, silence=0.05)).start(
+            grid=grid, initial_arrays=ArrayRecord()
+        )
+    assert told == [1, 1]
+
+
 def test_a_strategy_that_is_started_again_in_the_middle_of_a_round(join: Join) -> None:
     """The courier died after one of two updates: the next one asks again and gets the same."""
     with World(MANIFEST, dict(MODEL), expect=2, rounds=1) as world:
