@@ -20,6 +20,7 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -28,7 +29,7 @@ from eth_utils.crypto import keccak
 from folkmoot.chain.essence import essence, fingerprint
 from folkmoot.chain.poll import FIRST_PAUSE, LONGEST_PAUSE, Answer, Endpoint, Poll
 from folkmoot.chain.rpc import DEFAULT_TIMEOUT, PATIENCE, PLACE_BITS, Rpc
-from folkmoot.chain.urls import without_secrets
+from folkmoot.chain.urls import apart, without_secrets
 from folkmoot.errors import ContractRefused, InputError, RpcError
 from folkmoot.logs import fields
 
@@ -86,7 +87,7 @@ def split_urls(given: str | Sequence[str]) -> tuple[str, ...]:
         InputError: there is none, or one twice: it would have two votes.
     """
     parts = [given] if isinstance(given, str) else given
-    urls = [url.strip() for part in parts for url in part.split(",") if url.strip()]
+    urls = [url for part in parts for url in apart(part)]
     if not urls:
         raise InputError("There is no RPC endpoint.", remedy="Give one with --rpc (or FOLKMOOT_RPC).")
     for url, count in Counter(url.rstrip("/") for url in urls).items():
@@ -349,14 +350,11 @@ class Quorum(Rpc):
 
     def _once(self, method: str, params: list[Any]) -> Any:
         """Change a local chain through the first endpoint that answers."""
-        failure: RpcError | None = None
-        for endpoint in self.endpoints:
-            try:
+        *others, last = self.endpoints
+        for endpoint in others:
+            with suppress(RpcError):
                 return endpoint.rpc.call(method, params)
-            except RpcError as error:
-                failure = failure or error
-        assert failure is not None  # noqa: S101  # there are endpoints
-        raise failure
+        return last.rpc.call(method, params)
 
     # Votes
 

@@ -20,13 +20,18 @@ _SHORTEST_SECRET = 12
 """Fewest characters of a URL's path or query that may be a key: `/v2/<key>` has one, `/rpc` has not."""
 
 
+def apart(text: str) -> list[str]:
+    """Return the URLs of a text that holds one or several, separated by commas. A URL may have commas of its own."""
+    return [url for each in _APART.split(text) if (url := each.strip(" \t\r\n,"))]
+
+
 def secrets_of(*urls: str) -> list[str]:
     """Return what is secret in URLs: passwords, and parts of paths and queries that are long enough to be a key.
 
     A text may hold several URLs, separated by commas.
     """
     found = []
-    for url in (each for text in urls for each in _APART.split(text)):
+    for url in (each for text in urls for each in apart(text)):
         try:
             parts = urlsplit(url)
             password = parts.password

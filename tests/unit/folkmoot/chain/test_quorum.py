@@ -107,6 +107,7 @@ def code_of(error: pytest.ExceptionInfo[RpcError]) -> str:
 
 def test_urls_come_one_by_one_or_with_commas() -> None:
     assert split_urls("http://a, http://b,") == ("http://a", "http://b")
+    assert split_urls("http://a/rpc?keys=1,2,https://b") == ("http://a/rpc?keys=1,2", "https://b")
     assert split_urls(["http://a", "http://b,http://c"]) == ("http://a", "http://b", "http://c")
     assert type(open_rpc("http://a")) is Rpc
     many = open_rpc(["http://a", "http://b"])
