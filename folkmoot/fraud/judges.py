@@ -231,10 +231,18 @@ def demands_of(rpc: Rpc, judge: str, round_: int, demander: str, from_block: int
         round_: The round.
         demander: The account.
         from_block: Block of the round's anchor, or an earlier one.
+
+    Raises:
+        RpcError: The endpoint failed, or its logs are none.
     """
     topics = ["0x" + _topic("Demanded").hex(), None, f"0x{round_:064x}", f"0x{int(demander, 16):064x}"]
     query = {"address": judge, "fromBlock": hex(from_block), "toBlock": "latest", "topics": topics}
-    return [int(log["topics"][1], 16) for log in rpc.call("eth_getLogs", [query])]
+    method = "eth_getLogs"
+    logs = rpc.call(method, [query])
+    try:
+        return [int(log["topics"][1], 16) for log in logs]
+    except (TypeError, KeyError, IndexError, ValueError) as error:
+        raise rpc.nonsense(method, logs) from error
 
 
 def prove_withheld(rpc: Rpc, judge: str, number: int, account: LocalAccount, notes: Notes) -> str:

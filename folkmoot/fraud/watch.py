@@ -112,9 +112,8 @@ class Watcher:
         self._rpcs: list[Rpc] = [Rpc(url, self.timeout) for url in urls]
         if len(urls) > 1:
             self._rpcs.insert(0, Quorum(urls, self.timeout))
-        self._followers = {
-            rpc.url: Follower(self.deployment) for rpc in self._rpcs
-        }  # a liar's memory is its own
+        # One for each: what a liar said stays its own.
+        self._followers = {rpc.url: Follower(self.deployment) for rpc in self._rpcs}
         account, deposits = self.options.account, self.options.deposits
         self._notes = Notes(self.journal.folder / "sent", lambda text: self.log("taken-up", text))
         self._recourse = Recourse(
@@ -376,9 +375,8 @@ class Watcher:
                 self._later(case, record)
                 return
             blamed = proof.place if proof.kind == Kind.UPDATE else None
-            if (
-                blamed is not None
-            ):  # before the round is void: whoever dies in between finds it in the journal
+            if blamed is not None:
+                # Before the round is void: whoever dies in between finds it in the journal.
                 self.journal.note(number, replace(self.journal.rounds[number], blame=blamed))
             receipt = challenge(rpc.url, case, cost, proof, account, self._notes)
         except (ChallengeFailed, ChainError) as error:
@@ -480,7 +478,7 @@ class Watcher:
         if rpc.endpoints:
             self.log("rpc-no-quorum", f"{why} They are read one after the other.")
             return
-        self.log("endpoint-failed", f"{rpc.url}: {why}", endpoint=rpc.url)
+        self.log("endpoint-failed", f"{rpc.name}: {why}", endpoint=rpc.name)
 
     def _mirror_failed(self, where: str, error: ArtifactError) -> None:
         if where == "own":

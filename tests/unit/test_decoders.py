@@ -211,6 +211,7 @@ NODE_READERS: dict[str, tuple[Callable[[Rpc], Any], Any]] = {
         lambda rpc: judges.answer(rpc, ALICE, 1, 0),
         [{**FINALIZED, "data": "0x" + encode(["bytes", "bytes"], [b"a", b"b"]).hex()}],
     ),
+    "our demands": (lambda rpc: judges.demands_of(rpc, ALICE, 1, ALICE, 0), [FINALIZED]),
     "events": (lambda rpc: list(scan(history.Endpoint(rpc, FEDERATION), 1, 5)), [FINALIZED]),
     "events of the index": (
         lambda rpc: [indexer.read_log(ROLES, log) for log in RpcNode(rpc).logs([ALICE], 1, 5)],
