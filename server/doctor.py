@@ -194,9 +194,8 @@ class _Home:
                 f"No report of {who} came in time for round {measured[0][0]}: it was anchored unmeasured.",
                 "See that `folkmoot canary` runs with the key of that account, and look at its log.",
             )
-        return ok(
-            f"Reports of {who} are waited for; {len(measured)} of the last {len(newest)} rounds had one."
-        )
+        count = sum(verdict != "missing" for _, verdict in measured)
+        return ok(f"Reports of {who} are waited for; {count} of the last {len(newest)} rounds had one.")
 
     @contextmanager
     def _open(self) -> Iterator[Database]:

@@ -91,7 +91,7 @@ def unstake(
         units = chain.stake_of(account.address) if asked is None else asked
         with working("Unstaking ...", json_):
             function = chain.vault.functions.requestUnbond(units)
-            receipt = chain.send(function, account, purpose=f"unstake {asked or 'all'}")
+            receipt = chain.send(function, account, purpose=f"unstake {'all' if asked is None else asked}")
         begun = chain.event_of(receipt, "vault", "UnbondingRequested")
         emit(
             {
