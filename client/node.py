@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -328,7 +329,7 @@ def run_node(
                 port = options.port or free_port()
                 log = NodeLog(logs / f"{SUPERNODE}.log")
                 node = _start_supernode(contributor, options, supervisor, port)
-                supervisor.watch(lambda: CONNECTED in log.text() or not node.alive, timeout=LET_IN)  # noqa: B023
+                supervisor.watch(partial(_has_word, node, log), timeout=LET_IN)
                 if not node.alive and (refused := refusal(log.text(), options.superlink, options.key)):
                     raise refused
                 on_event(
@@ -354,6 +355,11 @@ def _await_end(
     node: Child, supervisor: Supervisor, watcher: NodeWatcher, on_event: Callable[[dict[str, object]], None]
 ) -> None:
     supervisor.watch(lambda: watcher.look(on_event) or not node.alive)
+
+
+def _has_word(node: Child, log: NodeLog) -> bool:
+    """Whether a SuperNode's SuperLink has let it in, or not: then it has ended."""
+    return CONNECTED in log.text() or not node.alive
 
 
 def _start_supernode(

@@ -48,9 +48,8 @@ def certificate(
 
     from folkmoot.certificates import Authority, names_of
 
-    names = list(
-        dict.fromkeys([*name, "localhost", "127.0.0.1"])
-    )  # Flower's own parts connect to this machine
+    # Flower's own parts connect to this machine.
+    names = list(dict.fromkeys([*name, "localhost", "127.0.0.1"]))
     files = [out / file for file in ("ca.pem", "ca.key", "server.pem", "server.key")]
     authority_file, authority_key, server_file, server_key = files
     try:

@@ -159,7 +159,7 @@ def _play(world: Federation) -> None:
     offers = world.offer(range(EACH), RoundHeader.decode(current.header))
     assert not any(offer.code for offer in offers), offers
     world.until(lambda: world.api.get("/v1/rounds/1")["step"] == "settled", 300, "settlement")
-    world.until(lambda: world.api.run().state == "done", 60, "the run's end")  # type: ignore[union-attr]
+    world.until(lambda: (run := world.api.run()) is not None and run.state == "done", 60, "the run's end")
 
 
 def _idle(home: Path, found: Measured) -> None:

@@ -247,9 +247,9 @@ def _check(endpoints: Sequence[PinnedRpc], deployment: Deployment, run: _Run) ->
 
 def _open(rpc_urls: Sequence[str], stack: ExitStack) -> list[PinnedRpc]:
     """Open the endpoints, all at the newest block that every one of them has."""
-    opened = [stack.enter_context(Rpc(url, RPC_TIMEOUT)) for url in split_urls(rpc_urls)]
-    head = min(rpc.block_number() for rpc in opened)
-    return [PinnedRpc(rpc, head) for rpc in opened]
+    endpoints = [stack.enter_context(Rpc(url, RPC_TIMEOUT)) for url in split_urls(rpc_urls)]
+    head = min(rpc.block_number() for rpc in endpoints)
+    return [PinnedRpc(rpc, head) for rpc in endpoints]
 
 
 def _read(endpoints: Sequence[PinnedRpc], deployment: Deployment, progress: Progress) -> History:

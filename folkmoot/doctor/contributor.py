@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from folkmoot import keystore
@@ -46,7 +46,8 @@ def contributor_checks(
     """
     mine = _Contributor(rpc, deployment, key, home, api)
     chain = ("your key", "contracts")
-    model = [Check("your model", mine.model, ("contracts", "coordinator's deployment"))] if api else []
+    needs = ("contracts", "coordinator's deployment")
+    model = [Check("your model", partial(mine.model, api), needs)] if api is not None else []
     return [
         Check("your key", mine.key_file),
         Check("your stake", mine.stake, chain),
@@ -113,11 +114,10 @@ class _Contributor:
             )
         return ok(said)
 
-    def model(self) -> Finding:
-        assert self._api is not None  # noqa: S101  # or this check is not in the list
+    def model(self, api: CoordinatorApi) -> Finding:
         ledger = LedgerReader(self._rpc, self._deployment.ledger)
-        genesis = Genesis.from_json(self._api.document(ledger.genesis_hash().hex()))
-        manifest = Manifest.from_json(self._api.artifact(genesis.manifest))
+        genesis = Genesis.from_json(api.document(ledger.genesis_hash().hex()))
+        manifest = Manifest.from_json(api.artifact(genesis.manifest))
         if manifest.hash != ledger.manifest_hash():
             return failed(
                 "The coordinator serves another manifest than the chain's.",
