@@ -168,10 +168,6 @@ class Chain:
 
     # Transactions
 
-    def decode_error(self, error: BaseException, doing: str = "the call") -> ContractRefused:
-        """Return what a web3 exception says as a refusal with the custom error's name, values and remedy."""
-        return refusal_of(error, doing)
-
     def send(
         self,
         function: ContractFunction | ContractConstructor,

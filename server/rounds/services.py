@@ -127,12 +127,6 @@ def fail_run(session: Session, run: Run, error: str) -> None:
     events.append(session, "run-failed", {"run": run.id, "error": error}, key=f"run-failed:{run.id}")
 
 
-def gas_spent(session: Session, round_number: int) -> int:
-    """Gas that the coordinator's transactions for a round took."""
-    query = select(func.sum(Transaction.gas_used)).where(Transaction.round == round_number)
-    return int(session.scalar(query) or 0)
-
-
 def round_gas(session: Session, policy: Policy) -> int:
     """Gas that a round takes: the mean of the last ones that ended well, else an estimate for a full one."""
     settled = (
