@@ -4,7 +4,8 @@
 uvicorn has no limit for a client that sends its head byte by byte, that never reads its answer, or that opens a
 thousand connections. Here each client has a number of connections, all of them together too; a head has to be whole in
 time, and who takes nothing of an answer for as long is cut off. If all connections are taken, one that is at no request
-gives way to a new one. This module knows nothing of what is asked.
+gives way to a new one. Who is answered in the middle of a request is read on for a while, so that the answer arrives.
+This module knows nothing of what is asked.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from server.api import problems
 from server.api.limits import Slots, client_name
 from server.settings import Settings
+
+LINGER_SECONDS, LINGER_BYTES = 5.0, 1 << 20
+"""How long, and for how much, a client is read on that was answered before it had said everything."""
 
 
 class Gate:
@@ -75,6 +79,8 @@ class Connection(H11Protocol):
         self._gate = gate
         self._name = ""
         self._inside = False
+        self._lingers = False
+        self._thrown_away = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
@@ -107,7 +113,11 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in bytes, of a connection that was let in."""
-        if self._inside and not self.transport.is_closing():
+        if self._lingers:
+            self._thrown_away += len(data)
+            if self._thrown_away > LINGER_BYTES:
+                self.transport.close()
+        elif self._inside and not self.transport.is_closing():
             super().data_received(data)
             self._look()
 
@@ -149,7 +159,7 @@ class Connection(H11Protocol):
             )
         else:
             answer = problems.response(status, "bad-request", msg, "Send HTTP/1.1.")
-        self._say(answer, f"{status} {status.phrase}".encode())
+        self._say(answer, f"{status} {status.phrase}".encode(), linger=True)
 
     def cut(self) -> None:
         """End it at once, whatever is under way."""
@@ -161,7 +171,7 @@ class Connection(H11Protocol):
 
     def _look(self) -> None:
         """Count the time in which there is no request; it does not begin anew with every byte."""
-        if not self._inside:
+        if not self._inside or self._lingers:
             return
         if self._answering:
             self._gate.busy(self)
@@ -179,8 +189,32 @@ class Connection(H11Protocol):
                 timer.cancel()
         self._head_timer = self._write_timer = None
 
-    def _say(self, answer: Any, status: bytes) -> None:
+    def _say(self, answer: Any, status: bytes, *, linger: bool = False) -> None:
         lines = [b"%s: %s" % pair for pair in answer.raw_headers if pair[0] != b"connection"]
         head = b"\r\n".join([b"HTTP/1.1 " + status, *lines, b"connection: close", b"", b""])
         self.transport.write(head + bytes(answer.body))
-        self.transport.close()
+        if linger and self._inside:
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _linger(self) -> None:
+        """Close it such that what was said arrives.
+
+        A socket that is closed while bytes lie unread in it resets the connection, and a reset can take the answer away
+        before the client has read it. So this side ends, and throws away what still comes, until the client ends too
+        (RFC 9112, section 9.6).
+        """
+        self._lingers = True
+        self._gate.idle(self)
+        if self._answering:  # an earlier request of the same connection; its answer has no place any more
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+        self._head_timer = self.loop.call_later(
+            min(LINGER_SECONDS, self._gate.patience), self.transport.close
+        )
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()

@@ -366,3 +366,42 @@ def test_what_is_no_http_is_a_problem_too(server: Server) -> None:
         assert head.startswith(b"HTTP/1.1 " + status)
         assert b"application/problem+json" in head
         assert json.loads(body)["code"] == code
+
+
+NO_END = b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000
+
+
+def test_answer_arrives_although_the_client_says_more(server: Server) -> None:
+    with server.connect(HONEST) as connection:
+        connection.sendall(NO_END)
+        for _ in range(5):
+            time.sleep(0.1)
+            connection.sendall(b"x" * 50_000)  # no reset, as long as it comes to its end
+        said = b""
+        while piece := connection.recv(1 << 16):  # to its end: a reset would be an error here
+            said += piece
+    assert b"head-too-large" in said
+
+
+@pytest.mark.parametrize(("piece", "pause"), [(100_000, 0.01), (1, 0.1)], ids=["much", "long"])
+def test_who_says_more_and_more_is_read_on_for_a_while_only(server: Server, piece: int, pause: float) -> None:
+    def say_on(connection: socket.socket) -> None:
+        connection.sendall(NO_END)
+        end = time.monotonic() + PATIENCE + 3
+        while time.monotonic() < end:
+            connection.sendall(b"x" * piece)
+            time.sleep(pause)
+
+    with server.connect(HONEST) as connection, pytest.raises(ConnectionError):
+        say_on(connection)
+
+
+def test_request_that_breaks_off_into_nonsense_has_one_answer(server: Server) -> None:
+    head = b"POST /v1/runs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+    with server.connect(HONEST) as connection:
+        connection.sendall(head + b"\r\n2\r\n[[\r\n")
+        time.sleep(0.2)
+        connection.sendall(b"this is no chunk\r\n" * 1_000)
+        said = ended(connection)
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert said.count(b"HTTP/1.1 ") == 1
