@@ -42,6 +42,9 @@ admin socket = {folder}/$name.asok
 pid file = {folder}/$name.pid
 mon data = {folder}/mon
 mon allow pool size one = true
+# by default a monitor does not start on a disk that is 95 % full; this one needs a few MB
+mon data avail warn = 0
+mon data avail crit = 0
 osd data = {folder}/osd
 osd objectstore = memstore
 memstore device bytes = 4294967296
@@ -99,6 +102,13 @@ def ceph(folder: Path, *, certificate: tuple[Path, Path] | None = None) -> Itera
 
     running: list[Child] = []
 
+    def ask(*command: str) -> None:
+        """Have the monitor do something, or say what became of the monitor."""
+        try:
+            call(*command)
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            raise AssertionError(f"{error}\n{running[0].tail(30)}") from error
+
     def start(name: str, *command: str) -> None:
         running.append(spawn(name, command, folder / f"{name}.log", environment=environment))
 
@@ -109,7 +119,7 @@ def ceph(folder: Path, *, certificate: tuple[Path, Path] | None = None) -> Itera
         )
         call("ceph-mon", "-i", "a", "--mkfs", "--monmap", str(folder / "monmap"))
         start("mon", "ceph-mon", "-i", "a", "-f")
-        call("ceph", "--connect-timeout", "50", "osd", "new", identity)
+        ask("ceph", "--connect-timeout", "50", "osd", "new", identity)
         call("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", identity)
         start("osd", "ceph-osd", "-i", "0", "-f")
         call(
