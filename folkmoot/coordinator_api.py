@@ -13,7 +13,7 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,9 @@ ANSWER_SECONDS = 600.0
 
 MAX_ANSWER = 128 << 20
 """Most bytes of an answer that is held in memory. The largest honest ones are manifests."""
+
+MAX_EVENT = 1 << 20
+"""Most bytes of an event of the stream, and of a line in it."""
 
 CHUNK = 1 << 20
 
@@ -442,7 +445,7 @@ class CoordinatorApi:
             timeout = httpx.Timeout(self.timeout, read=HEARTBEAT_TIMEOUT)
             try:
                 with self._stream("GET", "/v1/events", headers=headers, timeout=timeout) as response:
-                    for event in _parse_events(response.iter_lines()):
+                    for event in _parse_events(response.iter_bytes()):
                         given_up = time.monotonic() + patience
                         if event.type == "hello":
                             last = event.id if last is None else last
@@ -457,8 +460,10 @@ class CoordinatorApi:
 
     def newest_event(self) -> int:
         """Number of the newest event: what comes after it is news."""
-        with self._stream("GET", "/v1/events") as response:
-            for event in _parse_events(response.iter_lines()):
+        from folkmoot.deadlines import within
+
+        with within(ANSWER_SECONDS), self._stream("GET", "/v1/events") as response:
+            for event in _parse_events(response.iter_bytes()):
                 return event.id
         raise self._nonsense("/v1/events")
 
@@ -587,9 +592,9 @@ class CoordinatorApi:
         )
 
 
-def _parse_events(lines: Iterator[str]) -> Iterator[Event]:
+def _parse_events(pieces: Iterable[bytes]) -> Iterator[Event]:
     number, kind, data = 0, "message", ""
-    for line in lines:
+    for line in _lines(pieces):
         if not line:
             if data:
                 yield Event(number, kind, _event_data(data))
@@ -603,6 +608,23 @@ def _parse_events(lines: Iterator[str]) -> Iterator[Event]:
             kind = line[6:].strip()
         elif line.startswith("data:"):
             data += line[5:].strip()
+            if len(data) > MAX_EVENT:
+                raise _no_event()
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
+    """The lines of a stream, none of them longer than `MAX_EVENT`: httpx would keep any, however long."""
+    line = bytearray()
+    for piece in pieces:
+        start = 0
+        while (end := piece.find(b"\n", start)) >= 0:
+            yield (line + piece[start:end]).decode("utf-8", "replace").rstrip("\r")
+            line.clear()
+            start = end + 1
+        line += piece[start:]
+        if len(line) > MAX_EVENT:
+            raise _no_event()
+    yield line.decode("utf-8", "replace")
 
 
 def _event_data(text: str) -> dict[str, Any]:
@@ -617,7 +639,7 @@ def _event_data(text: str) -> dict[str, Any]:
 
 def _no_event() -> CoordinatorError:
     return CoordinatorError(
-        "The coordinator sent an event that can't be read.",
+        "The coordinator sent an event that can't be read, or that is too long.",
         remedy="Check that it is a Folkmoot coordinator of this release.",
     )
 

@@ -269,7 +269,7 @@ DECODERS = [
     Decoder("cursor", lambda data: pages.decode(text(data)), pages.encode(70).encode()),
     Decoder(
         "event stream",
-        lambda data: list(_parse_events(iter(data.decode("utf-8", "replace").split("\n")))),
+        lambda data: list(_parse_events([data[:9], data[9:]])),
         b'id: 7\nevent: round-opened\ndata: {"round": 1}\n\n',
     ),
     Decoder(

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from folkmoot.coordinator_api import REFUSALS, _parse_events
-from folkmoot.errors import ArtifactError, InputError, RpcError, UpdateRefused
+from folkmoot.coordinator_api import MAX_EVENT, REFUSALS, _parse_events
+from folkmoot.errors import ArtifactError, CoordinatorError, InputError, RpcError, UpdateRefused
 from server.api import problems
 from server.api.codes import CODES
 from server.api.limits import REMEMBERED_CLIENTS, Buckets
@@ -107,6 +108,25 @@ def test_client_knows_every_refusal_of_the_protocol() -> None:
 
 
 def test_events_are_read_from_the_wire() -> None:
-    lines = [": ping", "", "retry: 1000", "id: 7", "event: round-opened", 'data: {"round": 1}', "", "data: 1"]
-    (event,) = _parse_events(iter(lines))
-    assert (event.id, event.type, event.data) == (7, "round-opened", {"round": 1})
+    said = (
+        b": ping\r\n\r\nretry: 1000\nid: 7\nevent: round-opened\n"
+        b'data: {"round":\ndata: "1 \xe2\x82\xac"}\n\ndata: 1'
+    )
+    for size in (1, 7, len(said)):
+        (event,) = _parse_events(said[at : at + size] for at in range(0, len(said), size))
+        assert (event.id, event.type, event.data) == (7, "round-opened", {"round": "1 \u20ac"})
+
+
+@pytest.mark.parametrize("piece", [b"x" * 60_000, b"data: 1\n" * 8_000], ids=["line", "data"])
+def test_event_without_end_fills_no_memory(piece: bytes) -> None:
+    taken = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal taken
+        while True:
+            taken += len(piece)
+            yield piece
+
+    with pytest.raises(CoordinatorError, match="too long"):
+        next(_parse_events(pieces()))
+    assert taken < 20 * MAX_EVENT
