@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -441,7 +442,7 @@ def serve(
 ) -> None:
     """Run the coordinator until it is interrupted. With --json, says on standard output where it listens.
 
-    An RPC endpoint that is away is waited for; one of the wrong chain is refused.
+    An RPC endpoint, a database server or a bucket that is away is waited for; the wrong chain is refused.
 
     Example: folkmoot coordinator serve --home .folkmoot/coordinator --port 8800
     """
@@ -469,7 +470,17 @@ def serve(
     with parts.only_process(home):
         prompt = getpass.getpass if sys.stdin.isatty() else None
         account = parts.open_account(settings, prompt)
-        coordinator = parts.put_together(settings, account)
+        signal.signal(signal.SIGTERM, _leave)  # the web server passes it on after it has closed
+        told = ""
+
+        def wait(away: FolkmootError, seconds: float) -> None:
+            nonlocal told
+            if away.message != told:
+                note(f"warning: it is waited for. {away}", False)
+            told = away.message
+            time.sleep(seconds)
+
+        coordinator = parts.put_together_in_time(settings, account, wait)
         try:
             listener = listen(settings.host, settings.port)
             ready = True
@@ -488,7 +499,6 @@ def serve(
             server = http_server(create_app(coordinator, worker), settings)
             worker.on_refusal = lambda: setattr(server, "should_exit", True)
             worker.start()
-            signal.signal(signal.SIGTERM, _leave)  # the web server passes it on after it has closed
             try:
                 address, taken = listener.getsockname()[:2]
                 url = f"http://{address}:{taken}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,15 @@ from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.quorum import open_rpc
 from folkmoot.chain.rpc import LedgerReader, RoundView, Rpc, VaultReader
 from folkmoot.commitment import Domain
-from folkmoot.errors import ArtifactError, ChainError, InputError, LocalError
+from folkmoot.errors import (
+    ArtifactError,
+    ChainError,
+    DatabaseError,
+    FolkmootError,
+    InputError,
+    LocalError,
+    StoreError,
+)
 from folkmoot.genesis import Genesis
 from folkmoot.hashing import keccak, sha256_hex
 from folkmoot.manifest import Manifest
@@ -26,6 +34,7 @@ from folkmoot.policy import Policy
 from server.chain.node import LOCAL_CHAIN_ID, RpcNode
 from server.db import schema
 from server.db.engine import Database
+from server.db.failures import is_away
 from server.db.models import Artifact
 from server.observing.log import log_event
 from server.observing.metrics import Metrics
@@ -34,6 +43,8 @@ from server.settings import Settings
 from server.store import Store
 
 DEFAULT_CONFIRMATIONS = 6
+LONGEST_WAIT = 15.0
+"""Seconds between two looks at a database or a store that is away at the start, at most."""
 AWAY = ("rpc-unreachable", "rpc-error", "rpc-no-quorum")
 """Codes of errors of an endpoint that is not there, or is in trouble: it may be the right one."""
 
@@ -192,6 +203,30 @@ def put_together(settings: Settings, account: LocalAccount) -> Coordinator:
         made = _put_together(settings, account, deployment, rpc, database)
         undo.pop_all()  # now the coordinator's
         return made
+
+
+def put_together_in_time(
+    settings: Settings, account: LocalAccount, wait: Callable[[FolkmootError, float], None]
+) -> Coordinator:
+    """The same, but a server of the database or the store that is away is waited for: it may start after us.
+
+    Args:
+        settings: The coordinator's settings.
+        account: Its key.
+        wait: Is told what is away, and waits for so many seconds.
+
+    Raises:
+        FolkmootError: A part can't be used, and nothing that passes by itself is the reason.
+    """
+    pause = 1.0
+    while True:
+        try:
+            return put_together(settings, account)
+        except (DatabaseError, StoreError) as exc:
+            if not (is_away(exc) or exc.code == "store-unreachable"):
+                raise
+            wait(exc, pause)
+        pause = min(2 * pause, LONGEST_WAIT)
 
 
 def check_chain(coordinator: Coordinator) -> None:

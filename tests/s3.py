@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 from botocore.config import Config
 
 from folkmoot.local.processes import free_port
@@ -32,6 +33,13 @@ from server.store import StoreOptions
 from server.store.s3 import S3Store
 
 KEY, SECRET, REGION = "folkmoot-tests", "only-for-tests", "us-east-1"
+ENVIRONMENT = {
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_ACCESS_KEY_ID": KEY,
+    "AWS_SECRET_ACCESS_KEY": SECRET,
+}
+"""With it boto3 finds the keys of the servers here, and no others."""
 OTHER = os.environ.get("FOLKMOOT_TEST_S3", "")
 OTHER_ENDPOINT = os.environ.get("FOLKMOOT_TEST_S3_ENDPOINT", "")
 
@@ -56,6 +64,12 @@ class Server:
         """Make a bucket."""
         self.client(config=Config(retries={"total_max_attempts": 10})).create_bucket(Bucket=name)
         return name
+
+
+def use_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let stores of this process, and of those that it starts, find the keys of the servers here, and no others."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
 
 
 @contextmanager

@@ -10,13 +10,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import NoneType
 
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from folkmoot.chain.urls import without_secrets
-from folkmoot.errors import DatabaseError
+from folkmoot.errors import DatabaseError, FolkmootError
 
 UNREACHABLE, LOCKED, FULL = "database-unreachable", "database-locked", "database-full"
 
@@ -90,6 +91,19 @@ def name(exc: DBAPIError | NoConnectionFree, url: URL) -> DatabaseError | None:
         remedy=f"{_REMEDY[code]}; {_GOES_ON}",
         code=code,
     )
+
+
+def is_away(error: FolkmootError, cause: BaseException | None = None) -> bool:
+    """Whether a database's server is not there, or does not let us in: perhaps it only starts, later than we do.
+
+    What is wrong with a file is wrong with the settings or the disk.
+
+    Args:
+        error: What was said of it.
+        cause: What the driver raised; the error's own cause if left out.
+    """
+    driver = getattr(cause or error.__cause__, "orig", None)
+    return error.code == UNREACHABLE and not isinstance(driver, sqlite3.Error | NoneType)
 
 
 def code_of(exc: DBAPIError | NoConnectionFree) -> str | None:

@@ -9,9 +9,10 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from folkmoot.errors import DatabaseError
+from server.db.failures import is_away, name
 from server.db.models import Base
 
 
@@ -36,12 +37,15 @@ def current(engine: Engine) -> str | None:
     """The schema that the database has; none if it is empty.
 
     Raises:
-        DatabaseError: The database can't be opened.
+        DatabaseError: The database can't be opened; `database-unreachable` if its server is away.
     """
     try:
         with engine.connect() as connection:
             return MigrationContext.configure(connection).get_current_revision()
     except SQLAlchemyError as exc:
+        trouble = name(exc, engine.url) if isinstance(exc, DBAPIError) else None
+        if trouble is not None and is_away(trouble, exc):
+            raise trouble from exc
         where = engine.url.render_as_string(hide_password=True)
         cause = str(getattr(exc, "orig", None) or exc).splitlines()[0]
         raise DatabaseError(

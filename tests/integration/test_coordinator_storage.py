@@ -66,10 +66,7 @@ def test_round_in_a_bucket_survives_its_absence(
 ) -> None:
     monkeypatch.setattr(s3_module, "ATTEMPTS", 1)
     monkeypatch.setattr(s3_module, "PROBE_SECONDS", 0.0)
-    for name, value in {"CONFIG_FILE": os.devnull, "SHARED_CREDENTIALS_FILE": os.devnull}.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
+    s3.use_keys(monkeypatch)
     with s3.moto(tmp_path / "log") as server:
         server.make_bucket("federation")
         cable = s3.Cable(server.port)

@@ -519,8 +519,7 @@ def test_bucket_and_postgresql_pass_and_what_breaks_there_is_named(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
+    s3.use_keys(monkeypatch)
     with postgres() as rows, s3.moto(tmp_path / "log") as files:
         place = {"store": f"s3://{files.make_bucket('doctor')}/a", "store_endpoint": files.endpoint}
         settings = {"database_url": rows.url, "store_region": s3.REGION, **place}

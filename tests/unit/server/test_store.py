@@ -40,10 +40,7 @@ WORDS = hashlib.sha256(b"words").hexdigest()
 @pytest.fixture(autouse=True)
 def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     if not s3.OTHER:
-        monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.KEY)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
+        s3.use_keys(monkeypatch)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A coordinator that starts while its endpoint is away: it waits, and goes on only if the right chain comes."""
+"""A coordinator that starts while its endpoint, database or bucket is away: it waits, and goes on when it is back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from folkmoot.local.anvil import Anvil
 from folkmoot.local.processes import free_port
 from server.settings import Settings
-from tests import factories
+from tests import factories, postgres, s3
 from tests.integration.coordinator_world import federation, make_home, until
 from tests.rpc_proxy import RpcProxy, Trouble
 
@@ -110,4 +110,69 @@ def test_the_wrong_chain_ends_it(world: factories.Federation, tmp_path: Path, wh
             assert here.process.wait(60) == 1
             log = here.log.read_text()
             assert "serves chain 31337, the deployment is on chain 31338" in log
+            assert "Traceback" not in log
+
+
+def waits(here: Started) -> None:
+    """It said what it waits for, and it is there."""
+    until(lambda: "it is waited for" in here.log.read_text(), what="the reason")
+    assert here.process.poll() is None
+
+
+def test_its_database_is_waited_for(world: factories.Federation, tmp_path: Path) -> None:
+    with postgres.postgres() as server:
+        settings = make_home(tmp_path / "home", world, database_url=server.url)
+        server.stop()
+        with started(settings) as here:
+            waits(here)
+            here.process.send_signal(signal.SIGTERM)
+            assert here.process.wait(15) == 0
+        with started(settings) as here:
+            waits(here)
+            server.start()
+            until(here.healthy, what="the database")
+            assert here.log.read_text().count("it is waited for") == 1
+
+
+def test_its_bucket_is_waited_for(
+    world: factories.Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.use_keys(monkeypatch)
+    with s3.moto(tmp_path / "moto") as server:
+        server.make_bucket("federation")
+        cable = s3.Cable(server.port)
+        settings = make_home(
+            tmp_path / "home",
+            world,
+            store="s3://federation/ours",
+            store_endpoint=cable.url,
+            store_region=s3.REGION,
+        )
+        cable.cut()
+        with started(settings) as here:
+            waits(here)
+            cable.mend()
+            until(here.healthy, what="the bucket")
+        cable.close()
+
+
+def test_a_bucket_that_is_not_there_ends_it(
+    world: factories.Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.use_keys(monkeypatch)
+    with s3.moto(tmp_path / "moto") as server:
+        server.make_bucket("federation")
+        settings = make_home(
+            tmp_path / "home",
+            world,
+            store="s3://federation/ours",
+            store_endpoint=server.endpoint,
+            store_region=s3.REGION,
+        )
+        file = settings.home / "coordinator.json"
+        file.write_text(file.read_text().replace("federation/ours", "another/ours"))
+        with started(settings) as here:
+            assert here.process.wait(60) == 1
+            log = here.log.read_text()
+            assert "s3://another/ours" in log
             assert "Traceback" not in log
