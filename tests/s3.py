@@ -9,6 +9,7 @@ FOLKMOOT_TEST_S3_ENDPOINT, and credentials as boto3 finds them) names any other 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -64,6 +65,12 @@ class Server:
         """Make a bucket."""
         self.client(config=Config(retries={"total_max_attempts": 10})).create_bucket(Bucket=name)
         return name
+
+    def publish(self, bucket: str) -> None:
+        """Let anybody read what is in a bucket."""
+        allowed = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject"}
+        policy = {"Version": "2012-10-17", "Statement": [{**allowed, "Resource": f"arn:aws:s3:::{bucket}/*"}]}
+        self.client().put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
 
 
 def use_keys(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,15 @@ def _history(folder: Path | None, lengths: tuple[int, ...], postgresql: bool) ->
                     f"{1000 * times.median:6.1f} {1000 * times.p99:6.1f}" for times in (alone, many, beside)
                 )
             )
+    print(
+        "all routes but the stream, at random times, whatever the answers take: a second | median, p99, most (ms)"
+    )
+    for one in found:
+        for rate, times in one.steady.items():
+            print(
+                f"{one.updates:8,} {rate:4} | {1000 * times.median:6.1f} {1000 * times.p99:6.1f} "
+                f"{1000 * times.most:6.1f} (processor {1000 * times.processor:.1f})"
+            )
 
 
 if __name__ == "__main__":

@@ -46,6 +46,12 @@ BESIDE = 24
 """Contributors that hand in updates while reads are measured."""
 CLIENTS = 8
 """Clients that ask at the same time."""
+RATES = (10, 20, 40)
+"""Requests a second of many readers who do not wait for each other."""
+RATE_SECONDS = 60
+"""How long each of the rates is kept up."""
+READERS = 64
+"""How many of them wait for an answer at once, at most."""
 WRITE_SECONDS = 0.5
 """Between two updates that are handed in beside."""
 MOST_PAGES = 40
@@ -115,6 +121,8 @@ class Measured:
     """Seconds of the processor for the first request of a route, which fills what is kept in memory."""
     routes: dict[tuple[str, int], Times] = field(default_factory=dict)
     """By route, and by how many ask at the same time; below 0: while updates are handed in."""
+    steady: dict[int, Times] = field(default_factory=dict)
+    """By requests a second, of all routes that are no stream, at times that do not depend on the answers."""
 
 
 def measure(folder: Path, rounds: int, requests: int, database_url: str = "") -> Measured:
@@ -218,6 +226,8 @@ class _Reading:
         for clients in (1, CLIENTS):
             for route in ROUTES:
                 self._found.routes[route, clients] = self._times(route, clients)
+        for rate in RATES:
+            self._found.steady[rate] = self._steady(rate)
         with self._writes():
             for route in ROUTES:
                 self._found.routes[route, -CLIENTS] = self._times(route, CLIENTS)
@@ -264,6 +274,31 @@ class _Reading:
             found = sorted(
                 one for part in pool.map(asked, [paths[k::clients] for k in range(clients)]) for one in part
             )
+        processor = (self._world.process.seconds() - mark) / len(found)
+        return Times(statistics.median(found), found[-(len(found) // 100) - 1], found[-1], processor)
+
+    def _steady(self, rate: int) -> Times:
+        """Ask any route at random times, each over a connection of its own; all waiting counts.
+
+        Clients that ask again when they were answered ask less of a slow server, and so hide how slow it is.
+        """
+        asked = [route for route in ROUTES if not route.startswith("/v1/events")]
+        paths = [self._path(self._random.choice(asked)) for _ in range(rate * RATE_SECONDS)]
+
+        def ask(path: str, due: float) -> float:
+            connection = self._connect()
+            self._ask(connection, path)
+            connection.close()
+            return time.perf_counter() - due
+
+        mark = self._world.process.seconds()
+        with ThreadPoolExecutor(READERS) as pool:
+            due, futures = time.perf_counter(), []
+            for path in paths:
+                due += self._random.expovariate(rate)
+                time.sleep(max(0.0, due - time.perf_counter()))
+                futures.append(pool.submit(ask, path, due))
+            found = sorted(future.result() for future in futures)
         processor = (self._world.process.seconds() - mark) / len(found)
         return Times(statistics.median(found), found[-(len(found) // 100) - 1], found[-1], processor)
 

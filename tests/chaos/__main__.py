@@ -3,32 +3,35 @@
 
 For each story a run without harm says how it ends. Then the coordinator dies at every one of its fault points, over as
 many worlds as that takes; then at random times, while the chain reorganises and its endpoint fails. Each story must end
-the same each time, and the audit be clean. All of it on SQLite, and all of it on PostgreSQL. Prints a line a fault.
-Ends with 1, and says the seed, at the first promise that is broken, and if a fault point is in no story.
+the same each time, and the audit be clean. All of it on SQLite and a folder, and all of it on PostgreSQL and a bucket,
+which fail too. Prints a line a fault. Ends with 1, and says the seed, at the first promise that is broken, and if a
+fault point is in no story.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 
 from folkmoot.fault_points import POINTS
+from tests import s3
 from tests.chaos.supervisor import Fault, Plan
 from tests.chaos.world import STORIES, Result, play
 from tests.postgres import databases
 
 EVERY_POINT = [point for point in POINTS if point.startswith("coordinator.")]
 """Those of other processes are met elsewhere: `KILLED_BY` in tests/unit/folkmoot/test_fault_points.py."""
-RANDOM_KILLS, RANDOM_REORGS, RANDOM_OUTAGES = 25, 5, 3
+RANDOM_KILLS, RANDOM_REORGS, RANDOM_OUTAGES, RANDOM_CUTS = 25, 5, 3, 3
 """At most so many in one world."""
 POINT_PASSES = 2
 """Times that all stories are played to come to a fault point."""
@@ -47,11 +50,13 @@ class Campaign:
         folder: An empty folder.
         seed: What decides about the harm.
         urls: A database for each world.
+        files: The S3 server for their buckets; folders if none.
     """
 
     folder: Path
     seed: int
     urls: Iterator[str]
+    files: s3.Server | None = None
     faults: list[Fault] = field(default_factory=list)
     _number: int = 0
     _without: dict[str, Result] = field(default_factory=dict)
@@ -77,12 +82,13 @@ class Campaign:
             SystemExit: A promise was broken.
         """
         for story in cycle(STORIES):
-            if not (left.kills or left.reorgs or left.outages):
+            if not (left.kills or left.reorgs or left.outages or left.cuts):
                 break
             plan = Plan(
                 kills=min(left.kills, RANDOM_KILLS),
                 reorgs=min(left.reorgs, RANDOM_REORGS),
                 outages=min(left.outages, RANDOM_OUTAGES),
+                cuts=min(left.cuts, RANDOM_CUTS),
                 long_outages=min(left.long_outages, 1),
             )
             over = self._world(story, plan).left
@@ -90,6 +96,7 @@ class Campaign:
                 kills=left.kills - plan.kills + over.kills,
                 reorgs=left.reorgs - plan.reorgs + over.reorgs,
                 outages=left.outages - plan.outages + over.outages,
+                cuts=left.cuts - plan.cuts + over.cuts,
                 long_outages=left.long_outages - plan.long_outages + over.long_outages,
             )
 
@@ -112,6 +119,7 @@ class Campaign:
             plan,
             f"{self.seed}/{self._number}",
             database_url=next(self.urls),
+            files=self.files,
             reference=without.rounds if without else None,
             say=say,
         )
@@ -132,24 +140,30 @@ def main() -> int:
     points = EVERY_POINT
     if arguments.points is not None:
         points = random.Random(arguments.seed).sample(points, min(arguments.points, len(points)))
-    harm = Plan((), arguments.kills, arguments.reorgs, arguments.outages, arguments.long_outages)
+    os.environ.update(s3.ENVIRONMENT)
     for name in ("sqlite", "postgresql") if arguments.database == "both" else (arguments.database,):
         began = time.monotonic()
         say(f"On {name}, seed {arguments.seed}.")
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="folkmoot-chaos-")))
-            urls = stack.enter_context(databases() if name == "postgresql" else _files())
-            campaign = Campaign(folder, arguments.seed, urls)
+            campaign = Campaign(
+                folder, arguments.seed, cycle([""])
+            )  # SQLite: a file in each coordinator's folder
+            if name == "postgresql":
+                campaign.urls = stack.enter_context(databases())
+                campaign.files = stack.enter_context(s3.moto(folder / "s3.log"))
             campaign.points(points)
-            campaign.random(harm)
+            campaign.random(
+                Plan(
+                    kills=arguments.kills,
+                    reorgs=arguments.reorgs,
+                    outages=arguments.outages,
+                    cuts=arguments.cuts if name == "postgresql" else 0,
+                    long_outages=arguments.long_outages,
+                )
+            )
         _summary(name, campaign.faults, arguments.seed, time.monotonic() - began)
     return 0
-
-
-@contextmanager
-def _files() -> Iterator[Iterator[str]]:
-    """SQLite: a file in each coordinator's folder, which is the default."""
-    yield cycle([""])
 
 
 def _harm(plan: Plan) -> Iterator[str]:
@@ -158,6 +172,7 @@ def _harm(plan: Plan) -> Iterator[str]:
         (plan.kills, "kills"),
         (plan.reorgs, "reorgs"),
         (plan.outages, "outages"),
+        (plan.cuts, "outages of database and bucket"),
     ):
         if count:
             yield f"{count} {name}"
@@ -165,14 +180,16 @@ def _harm(plan: Plan) -> Iterator[str]:
 
 def _summary(database: str, faults: list[Fault], seed: int, seconds: float) -> None:
     counts = {
-        kind: sum(fault.kind == kind for fault in faults) for kind in ("point", "kill", "reorg", "outage")
+        kind: sum(fault.kind == kind for fault in faults)
+        for kind in ("point", "kill", "reorg", "outage", "cut")
     }
     say(
         f"\n{database}: {counts['point']} kills at fault points, {counts['kill']} at random times, "
-        f"{counts['reorg']} reorgs, {counts['outage']} outages in {seconds:.0f} s, seed {seed}; "
-        "every promise was kept."
+        f"{counts['reorg']} reorgs, {counts['outage']} outages of the endpoint"
+        + (f", {counts['cut']} of database and bucket" if counts["cut"] else "")
+        + f" in {seconds:.0f} s, seed {seed}; every promise was kept."
     )
-    for name, kinds in (("a kill", ("point", "kill")), ("the beginning of an outage", ("outage",))):
+    for name, kinds in (("a kill", ("point", "kill")), ("the beginning of an outage", ("outage", "cut"))):
         times = sorted(f.on_after for f in faults if f.kind in kinds and f.on_after is not None)
         if times:
             say(f"On again after {name}: median {statistics.median(times):.1f} s, at most {times[-1]:.1f} s.")
@@ -188,6 +205,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=100, help="kills at random times (100)")
     parser.add_argument("--reorgs", type=int, default=20, help="reorgs (20)")
     parser.add_argument("--outages", type=int, default=10, help="outages of the RPC endpoint (10)")
+    parser.add_argument(
+        "--cuts",
+        type=int,
+        default=10,
+        help="outages of the database's server and of the bucket, on PostgreSQL (10)",
+    )
     parser.add_argument(
         "--long-outages", type=int, default=2, help="how many of the outages last a whole minute (2)"
     )

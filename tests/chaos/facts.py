@@ -20,6 +20,7 @@ from folkmoot.chain.rpc import Phase
 from server.db.engine import Database
 from server.db.models import Artifact, Entry, LogEntry, Round, Run, Transaction, Update
 from server.rounds.steps import ENDED
+from tests.chaos.shelves import Shelf
 
 ONCE = ("openRound", "anchor", "cancel", "finalize", "settle")
 """Calls that may take effect once a round."""
@@ -105,7 +106,7 @@ def _effects(chain: Chain, coordinator: str) -> Iterator[tuple[str, int]]:
 
 
 def violations_in_database(
-    database: Database, store: Path, accepted: dict[tuple[int, str], str], rounds: dict[int, RoundFacts]
+    database: Database, shelf: Shelf, accepted: dict[tuple[int, str], str], rounds: dict[int, RoundFacts]
 ) -> Iterator[str]:
     """What the coordinator's own books say against it, or where they are not those of the chain."""
     with database.read() as session:
@@ -145,7 +146,7 @@ def violations_in_database(
             if told["update-received", number, contributor] != 1:
                 yield f"round {number}: the update of {contributor} was not told once"
         for sha256 in session.scalars(select(Artifact.sha256)):
-            if not (store / sha256[:2] / sha256).is_file():
+            if not shelf.has(sha256):
                 yield f"the artifact {sha256} is not in the store"
 
 
@@ -157,11 +158,11 @@ def _told(log: list[LogEntry]) -> Iterator[tuple[str, int, str]]:
             yield entry.type, entry.data["round"], ""
 
 
-def audit(rpc: str, deployment: Path, store: Path) -> str | None:
+def audit(rpc: str, deployment: Path, artifacts: str) -> str | None:
     """What `folkmoot audit` finds wrong; None if it finds nothing."""
     command = [sys.executable, "-m", "folkmoot", "audit", "--json", "--rpc", rpc]
     done = subprocess.run(
-        [*command, "--deployment", str(deployment), "--artifacts", str(store)],
+        [*command, "--deployment", str(deployment), "--artifacts", artifacts],
         capture_output=True,
         text=True,
         timeout=300,

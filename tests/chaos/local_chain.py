@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A chain that behaves as badly as a public one: it makes its own blocks, reorganises, and can be cut off.
+"""A chain that behaves as badly as a public one: it makes its own blocks and reorganises.
 
 Anvil under another chain id, so that the coordinator treats it as a stranger's chain: no clock that it may move,
 windows that it has to wait for, transactions that count only at depth. Time stands almost still between the steps of
@@ -8,10 +8,7 @@ the story, so that a slow machine is never late.
 
 from __future__ import annotations
 
-import selectors
-import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -158,89 +155,3 @@ class Miner:
             self.anvil.call("anvil_setNextBlockBaseFeePerGas", hex(self.base_fee))
         self.anvil.call("evm_setNextBlockTimestamp", timestamp)
         self.anvil.call("evm_mine")
-
-
-OUTAGES = ("refuse", "hang", "502")
-"""Connections are closed at once; they are taken and nothing comes back; a proxy answers in the node's place."""
-_BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 11\r\nConnection: close\r\n\r\nBad Gateway"
-
-
-class Line:
-    """The line between the coordinator and its endpoint: a TCP proxy that can fail.
-
-    Args:
-        port: Port of the endpoint.
-    """
-
-    def __init__(self, port: int) -> None:
-        self._target = ("127.0.0.1", port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.outage: str | None = None
-        """Which one is on."""
-        self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        threading.Thread(target=self._accept, name="line", daemon=True).start()
-
-    def close(self) -> None:
-        """End it."""
-        self._listener.close()
-        self._drop()
-
-    def fail(self, outage: str) -> None:
-        """Begin an outage."""
-        self.outage = outage
-        if outage != "hang":
-            self._drop()
-
-    def mend(self) -> None:
-        """End it; connections that hung are closed."""
-        self.outage = None
-        self._drop()
-
-    def _drop(self) -> None:
-        with self._lock:
-            for connection in self._open:
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with client, suppress(OSError):
-            if self.outage == "refuse":
-                return
-            if self.outage == "502":
-                client.recv(1 << 16)
-                client.sendall(_BAD_GATEWAY)
-                return
-            with socket.create_connection(self._target) as node:
-                with self._lock:
-                    self._open |= {client, node}
-                try:
-                    self._pump(client, node)
-                finally:
-                    with self._lock:
-                        self._open -= {client, node}
-
-    def _pump(self, client: socket.socket, node: socket.socket) -> None:
-        with selectors.DefaultSelector() as ready:
-            ready.register(client, selectors.EVENT_READ, node)
-            ready.register(node, selectors.EVENT_READ, client)
-            while True:
-                for key, _ in ready.select(timeout=1.0):
-                    source = key.fileobj
-                    if not isinstance(source, socket.socket):
-                        raise AssertionError("only sockets were registered")
-                    data = source.recv(1 << 16)
-                    if not data:
-                        return
-                    while self.outage == "hang":
-                        time.sleep(0.05)
-                    key.data.sendall(data)

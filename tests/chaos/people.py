@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -36,6 +35,7 @@ from server.db.models import LogEntry, Round, Transaction, Update
 from server.rounds.steps import ENDED, Step
 from tests import factories
 from tests.chaos.local_chain import Miner
+from tests.chaos.shelves import Shelf
 from tests.chaos.supervisor import PATIENCE, Supervisor
 from tests.integration.coordinator_world import MANIFEST, Signed, open_round, train
 
@@ -156,7 +156,7 @@ class People:
         miner: The chain.
         supervisor: The coordinator's process.
         database: Its database, to look at.
-        store: Its store.
+        shelf: Its store.
         depth: Blocks at which a transaction counts as settled.
     """
 
@@ -164,7 +164,7 @@ class People:
     miner: Miner
     supervisor: Supervisor
     database: Database
-    store: Path
+    shelf: Shelf
     depth: int
     accepted: dict[tuple[int, str], str] = field(default_factory=dict)
     """Round and contributor of each update that the coordinator said it accepted, and the root of the update."""
@@ -220,7 +220,7 @@ class People:
         self.wait(lambda: self.api.upload_report(report, self.world["ben"], self.domain), "the report")
         view = self.world.chain.round(number)
         self.miner.move_clock(view.challenge_deadline - 60)
-        with self._hidden(str(self.view(number)["aggregate"])):
+        with self.shelf.hidden(str(self.view(number)["aggregate"])):
             self._demand(number, What.AGGREGATE)
             self.wait(lambda: self._logged("demand-unanswerable"), "the alarm")
         self._demand(number, What.HEADER)
@@ -346,7 +346,7 @@ class People:
         number, contract = self._number, self.world.chain.data_availability
         self._contribute(number, ("ada", "ben", "cleo"))
         self._anchored(number)
-        with self._hidden(str(self.view(number)["aggregate"])):
+        with self.shelf.hidden(str(self.view(number)["aggregate"])):
             self._demand(number, What.AGGREGATE)
             self.wait(lambda: self._logged("demand-unanswerable"), "the alarm")
             demand = self.world.chain.read(contract.functions.demandCount())
@@ -601,17 +601,6 @@ class People:
             yield
             settled = self.miner.latest()[0] + self.depth + 1
             self.wait(lambda: self.miner.latest()[0] >= settled, "some blocks")
-
-    @contextmanager
-    def _hidden(self, sha256: str) -> Iterator[None]:
-        """A file is not in the store meanwhile."""
-        place = self.store / sha256[:2] / sha256
-        away = self.store.parent / "away"
-        place.replace(away)
-        try:
-            yield
-        finally:
-            away.replace(place)
 
     # What is seen.
 

@@ -13,13 +13,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from folkmoot.fault_points import VARIABLE
-from tests.chaos.local_chain import OUTAGES, Line, Miner
+from tests.chaos.line import Line
+from tests.chaos.local_chain import Miner
 
 RESTART_SECONDS = 0.2
 """Pause before a process that ended is started again."""
@@ -45,8 +47,10 @@ class Plan:
     """Reorgs, each up to the depth at which transactions count as settled."""
     outages: int = 0
     """Outages of the RPC endpoint."""
+    cuts: int = 0
+    """Outages of the database's server and of the bucket."""
     long_outages: int = 0
-    """How many of them, the first ones, last a minute instead of seconds."""
+    """How many of all outages, the first ones, last a minute instead of seconds."""
 
 
 @dataclass
@@ -54,7 +58,7 @@ class Fault:
     """One harm that was done."""
 
     kind: str
-    """point, kill, reorg, outage."""
+    """point, kill, reorg, outage, cut."""
     what: str
     where: str
     """Rounds and steps, as the database had them."""
@@ -76,7 +80,7 @@ class Supervisor:
         seed: Decides when and what.
         depth: Blocks at which a transaction counts as settled: reorgs take fewer.
         miner: The chain.
-        line: The way to it.
+        lines: The ways to the servers that it needs, that to the RPC endpoint first.
         account: The coordinator's address.
         where: Says where the rounds are.
         say: Takes a line for people.
@@ -88,7 +92,7 @@ class Supervisor:
     seed: str
     depth: int
     miner: Miner
-    line: Line
+    lines: tuple[Line, ...]
     account: str
     where: Callable[[], str]
     say: Callable[[str], None]
@@ -112,8 +116,14 @@ class Supervisor:
         self._kill_at: float | None = None
         self._kills = self.plan.kills
         self._reorgs, self._reorg_at = self.plan.reorgs, self._soon(2, 10)
-        self._outages, self._outage_at, self._mend_at = self.plan.outages, self._soon(5, 25), 0.0
-        self._long_outages = min(self.plan.long_outages, self.plan.outages)
+        chain, *others = self.lines
+        self._outages = [chain] * self.plan.outages
+        if self.plan.cuts:
+            self._outages += islice(cycle(others), self.plan.cuts)
+        self._random.shuffle(self._outages)
+        self._outage_at, self._mend_at = self._soon(5, 25), 0.0
+        self._long_outages = min(self.plan.long_outages, len(self._outages))
+        self._out: Line | None = None
         self._script: tuple[str, Path] | None = None
         self._scripted: set[str] = set()
         self._held = False
@@ -130,7 +140,8 @@ class Supervisor:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self.line.mend()
+        for line in self.lines:
+            line.mend()
         if self._process is not None:
             self._process.terminate()
             try:
@@ -144,7 +155,9 @@ class Supervisor:
     def left(self) -> Plan:
         """What of the plan was not done yet."""
         points = tuple(point for point in self._armed if not (self._marks / point).exists())
-        return Plan(points, self._kills, self._reorgs, self._outages, self._long_outages)
+        outages = self._outages.count(self.lines[0])
+        cuts = len(self._outages) - outages
+        return Plan(points, self._kills, self._reorgs, outages, cuts, self._long_outages)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -221,7 +234,7 @@ class Supervisor:
         if process is None or process.poll() is not None:
             self._died(None if process is None else process.returncode)
             return
-        if self._up is None and self.line.outage is None and self._is_on():
+        if self._up is None and self._out is None and self._is_on():
             self._up = time.monotonic()
             self._start_takes = self._up - self._started
             self._tell_on()
@@ -234,24 +247,26 @@ class Supervisor:
             process.kill()
             process.wait()
             return
-        self._harm_chain(now)
+        self._harm_others(now)
 
-    def _harm_chain(self, now: float) -> None:
-        if self.line.outage is not None:
+    def _harm_others(self, now: float) -> None:
+        if self._out is not None:
             self._harmed = now
             if now >= self._mend_at:
-                self.line.mend()
-                self._up = None  # it is on again when it has read the chain
+                self._out.mend()
+                self._out, self._up = None, None  # it is on again when it has read the chain
             return
         if self._outages and now >= self._outage_at:
-            self._outages -= 1
-            kind, seconds = self._random.choice(OUTAGES), self._random.uniform(1, 8)
+            line = self._outages.pop()
+            kind, seconds = self._random.choice(line.outages), self._random.uniform(1, 8)
             if self._long_outages:
                 self._long_outages -= 1
                 seconds = LONG_OUTAGE_SECONDS
             self._mend_at, self._outage_at = now + seconds, now + seconds + self._random.uniform(5, 25)
-            self._note("outage", f"outage of the RPC endpoint ({kind}, {seconds:.1f} s)")
-            self.line.fail(kind)
+            fault = "outage" if line is self.lines[0] else "cut"
+            self._note(fault, f"outage of {line.name} ({kind}, {seconds:.1f} s)")
+            self._out = line
+            line.fail(kind)
             return
         if self._reorgs and now >= self._reorg_at:
             depth = self._random.randrange(1, self.depth)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import s3
 from tests.chaos.supervisor import Plan
 from tests.chaos.world import SHORT_STORY, play
+from tests.postgres import databases
 
 SEED = "9"
 """One with early harm: the round is short."""
@@ -36,17 +38,28 @@ def test_a_round_goes_through_kills_a_reorg_and_an_outage(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_coordinator_that_is_killed_and_loses_its_chain_ends_as_one_that_was_left_alone(
-    tmp_path: Path,
+def test_a_coordinator_that_is_killed_and_loses_its_servers_ends_as_one_that_was_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The first on SQLite and a folder, the second on PostgreSQL and a bucket, which fail as its chain does."""
     for name in ("alone", "harmed"):
         (tmp_path / name).mkdir()
     alone = play(tmp_path / "alone", SHORT_STORY, Plan(), "1")
     assert alone.wrong == []
     assert [facts.phase for facts in alone.rounds.values()] == ["CANCELLED", "FINAL"]
 
-    plan = Plan(points=POINTS, kills=2, reorgs=1, outages=1)
-    harmed = play(tmp_path / "harmed", SHORT_STORY, plan, "1", reference=alone.rounds)
+    s3.use_keys(monkeypatch)
+    plan = Plan(points=POINTS, kills=2, reorgs=1, outages=1, cuts=2)
+    with databases() as urls, s3.moto(tmp_path / "log") as files:
+        harmed = play(
+            tmp_path / "harmed",
+            SHORT_STORY,
+            plan,
+            "1",
+            database_url=next(urls),
+            files=files,
+            reference=alone.rounds,
+        )
 
     assert harmed.wrong == []
     assert harmed.left == Plan(), "all of the harm was done"

@@ -4,22 +4,27 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import make_url, select
 
 from folkmoot.local.processes import free_port
 from folkmoot.policy import ARBITER
 from server.db.engine import Database
 from server.db.models import Round
 from server.rounds.steps import ENDED
+from tests import s3
 from tests.chaos import facts
 from tests.chaos.facts import RoundFacts
-from tests.chaos.local_chain import Line, Miner, OtherAnvil
+from tests.chaos.line import BAD_GATEWAY, HANG, REFUSE, Line
+from tests.chaos.local_chain import Miner, OtherAnvil
 from tests.chaos.people import EVALUATOR, People
+from tests.chaos.shelves import BucketShelf, FolderShelf, Shelf
 from tests.chaos.supervisor import Fault, Plan, Supervisor
 from tests.factories import account
 from tests.integration.coordinator_world import federation, make_home
@@ -62,6 +67,7 @@ def play(
     seed: str,
     *,
     database_url: str = "",
+    files: s3.Server | None = None,
     reference: dict[int, RoundFacts] | None = None,
     say: Callable[[str], None] = print,
 ) -> Result:
@@ -72,23 +78,34 @@ def play(
         story: What is played.
         plan: The harm.
         seed: What decides about the harm.
-        database_url: An empty database for the coordinator; a SQLite file of its own if empty.
+        database_url: An empty PostgreSQL database for the coordinator; a SQLite file of its own if empty.
+        files: An S3 server, in which a bucket is made for the coordinator; a folder of its own if none. Its keys must
+            be in the environment.
         reference: The rounds of the same story without harm.
         say: Takes a line for people.
     """
     result, began = Result(), time.monotonic()
     with ExitStack() as stack:
         anvil = stack.enter_context(OtherAnvil())
-        line = Line(anvil.port or 0)
-        stack.callback(line.close)
+        lines = [Line("the RPC endpoint", anvil.port or 0, (REFUSE, HANG, BAD_GATEWAY))]
+        parts: dict[str, Any] = {"rpc_url": lines[0].url}
+        if database_url:
+            lines.append(Line("the database", socket_of(database_url), (REFUSE, HANG)))
+            parts["database_url"] = with_port(database_url, lines[-1].port)
+        bucket = f"world-{uuid.uuid4()}"
+        if files is not None:
+            files.make_bucket(bucket)
+            lines.append(Line("the bucket", files.port, (REFUSE, HANG, BAD_GATEWAY)))
+            parts |= {"store_endpoint": lines[-1].url, "store_region": s3.REGION, "store": f"s3://{bucket}/a"}
+        for line in lines:
+            stack.callback(line.close)
         world = federation(anvil, verifier=ARBITER, **WINDOWS)
         stack.callback(world.chain.close)
         home = folder / "home"
         settings = make_home(
             home,
             world,
-            rpc_url=line.url,
-            database_url=database_url,
+            **parts,
             hasten=False,
             poll_interval=0.1,
             confirmations=CONFIRMATIONS,
@@ -97,7 +114,7 @@ def play(
             canary_evaluator=account(EVALUATOR).address,
             requests_per_second=1000,
         )
-        database = Database.open(settings.resolved_database_url)
+        database = Database.open(database_url or settings.resolved_database_url)
         stack.callback(database.close)
         miner = stack.enter_context(Miner(anvil))
         supervisor = Supervisor(
@@ -107,12 +124,15 @@ def play(
             seed,
             CONFIRMATIONS,
             miner,
-            line,
+            tuple(lines),
             world.coordinator.address,
             lambda: where(database),
             say,
         )
-        people = People(world, miner, supervisor, database, settings.store_folder, CONFIRMATIONS)
+        shelf: Shelf = FolderShelf(settings.store_folder)
+        if files is not None:
+            shelf = BucketShelf(files, bucket, "a", settings.store_folder)
+        people = People(world, miner, supervisor, database, shelf, CONFIRMATIONS)
         stack.callback(people.close)
         try:
             with supervisor:
@@ -125,13 +145,22 @@ def play(
             result.rounds = facts.rounds_of(world.chain)
             result.wrong += facts.differences(result.rounds, reference or result.rounds)
             result.wrong += facts.violations_on_chain(world.chain, world.coordinator.address, people.accepted)
-            result.wrong += facts.violations_in_database(
-                database, settings.store_folder, people.accepted, result.rounds
-            )
-            audited = facts.audit(anvil.url, home / "deployment.json", settings.store_folder)
+            result.wrong += facts.violations_in_database(database, shelf, people.accepted, result.rounds)
+            audited = facts.audit(anvil.url, home / "deployment.json", shelf.location)
             result.wrong += [audited] if audited else []
     result.seconds = time.monotonic() - began
     return result
+
+
+def socket_of(database_url: str) -> str:
+    """Path of the Unix socket of a PostgreSQL server on this machine."""
+    return f"{make_url(database_url).query['host']}/.s.PGSQL.{make_url(database_url).port or 5432}"
+
+
+def with_port(database_url: str, port: int) -> str:
+    """The same database, through a port of this machine."""
+    found = make_url(database_url).set(host="127.0.0.1", port=port, query={})
+    return found.render_as_string(hide_password=False)
 
 
 def where(database: Database) -> str:

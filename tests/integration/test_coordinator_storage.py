@@ -107,11 +107,7 @@ def test_round_in_a_bucket_survives_its_absence(
             assert view["weights"] == [1, 1], "no update was taken for lost"
             until(lambda: here.api.health()["status"] == "ok", what="health")
         cable.close()
-        policy = (
-            '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", '
-            '"Action": "s3:GetObject", "Resource": "arn:aws:s3:::federation/*"}]}'
-        )
-        server.client().put_bucket_policy(Bucket="federation", Policy=policy)
+        server.publish("federation")
         mirror = CoordinatorSource(f"{server.endpoint}/federation/ours")
         try:
             found = mirror.document(view["artifactsHash"][2:])
