@@ -37,6 +37,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as NoConnectionError
 
 from folkmoot.errors import ArtifactError, InputError, StoreError
+from folkmoot.fault_points import fault_point
 from server.store import folder
 from server.store.folder import CHUNK, FolderStore, FolderWriter, WritesFiles, disk, is_name, require_names
 from server.store.opening import StoreOptions
@@ -194,7 +195,9 @@ class S3Store(WritesFiles):
     def link(self, keccak: str, sha256: str) -> None:
         """Let a file be found by its keccak too."""
         require_names(keccak, sha256)
+        fault_point("coordinator.file-linked.before")
         self._put(f"by-keccak/{keccak}", sha256.encode())
+        fault_point("coordinator.file-linked.after")
 
     def by_keccak(self, keccak: str) -> str:
         """sha256 of the file with this keccak."""
@@ -280,6 +283,7 @@ class S3Store(WritesFiles):
             StoreError: It has not.
         """
         key = self._place(stored.sha256)
+        fault_point("coordinator.file-sent.before")
         with disk(self.cache.root), path.open("rb") as file, self._asking(f"write {stored.sha256}"):
             if stored.size <= PART:
                 self._client.put_object(
@@ -298,6 +302,7 @@ class S3Store(WritesFiles):
                 remedy=f"Check the server; it said that all had arrived. {_AGAIN}",
                 code="store-checksum",
             )
+        fault_point("coordinator.file-sent.after")
 
     def _upload_parts(self, key: str, file: Any, stored: Stored) -> None:
         client, digest = self._client, hashlib.sha256()

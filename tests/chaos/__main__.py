@@ -31,6 +31,8 @@ from tests.postgres import databases
 
 EVERY_POINT = [point for point in POINTS if point.startswith("coordinator.")]
 """Those of other processes are met elsewhere: `KILLED_BY` in tests/unit/folkmoot/test_fault_points.py."""
+OF_BUCKETS = ("coordinator.file-sent.before", "coordinator.file-sent.after")
+"""Those that a coordinator whose store is a folder never comes to."""
 RANDOM_KILLS, RANDOM_REORGS, RANDOM_OUTAGES, RANDOM_CUTS = 25, 5, 3, 3
 """At most so many in one world."""
 POINT_PASSES = 2
@@ -137,9 +139,6 @@ class Campaign:
 def main() -> int:
     """Run it; return the exit status."""
     arguments = _parse()
-    points = EVERY_POINT
-    if arguments.points is not None:
-        points = random.Random(arguments.seed).sample(points, min(arguments.points, len(points)))
     os.environ.update(s3.ENVIRONMENT)
     for name in ("sqlite", "postgresql") if arguments.database == "both" else (arguments.database,):
         began = time.monotonic()
@@ -152,6 +151,9 @@ def main() -> int:
             if name == "postgresql":
                 campaign.urls = stack.enter_context(databases())
                 campaign.files = stack.enter_context(s3.moto(folder / "s3.log"))
+            points = [point for point in EVERY_POINT if campaign.files or point not in OF_BUCKETS]
+            if arguments.points is not None:
+                points = random.Random(arguments.seed).sample(points, min(arguments.points, len(points)))
             campaign.points(points)
             campaign.random(
                 Plan(
