@@ -9,7 +9,6 @@ states or chains.
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -361,7 +360,7 @@ class Manifest:
             )
         except ManifestError:
             raise
-        except (InputError, TypeError, binascii.Error) as error:
+        except (InputError, TypeError, ValueError) as error:  # ValueError: base64 that is none
             raise ManifestError(f"The manifest can't be read: {error}") from error
         manifest = cls(value["task"], tensors, carried, value["training"])
         if manifest.to_json() != data:

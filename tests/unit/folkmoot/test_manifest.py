@@ -154,6 +154,7 @@ def test_manifest_refuses(make: Any) -> None:
         {"tensors": None},
         {"carried": [{"name": "n", "dtype": "int8", "shape": [], "data": "!"}]},
         {"carried": [{"name": "n", "dtype": "int8", "shape": [], "data": "AB=="}]},
+        {"carried": [{"name": "n", "dtype": "int8", "shape": [], "data": "\u00df"}]},
     ],
 )
 def test_file_refuses(change: dict[str, Any]) -> None:
