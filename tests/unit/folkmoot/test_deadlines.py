@@ -65,7 +65,7 @@ def sip(connection: socket.socket, over: threading.Event) -> None:
 
 def answer(connection: socket.socket, over: threading.Event) -> None:
     connection.recv(65536)
-    connection.sendall(HEAD + b"\r\nok")
+    connection.sendall(HEAD + b"Connection: close\r\n\r\nok")
 
 
 def test_a_header_that_trickles_ends_with_the_time() -> None:
