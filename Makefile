@@ -8,6 +8,10 @@ FORGE = $(firstword $(wildcard node_modules/@foundry-rs/forge-*/bin/forge))
 SETUP := $(VENV)/.installed
 TOOLCHAIN := node_modules/.installed
 
+# How many tests run side by side. Those of a file share servers, so a file stays together. 0: one after the other.
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test test-all test-python test-contracts chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness clean
 
@@ -43,11 +47,11 @@ up: install ## A local federation that stays up
 ##@ Test
 
 test: install ## The tests, without the slow ones
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(PYTEST) -m "not slow" $(ARGS)
 	@$(MAKE) --no-print-directory test-contracts
 
 test-all: check ## What CI runs: checks, all tests, contract coverage, gas, slither
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 	@$(MAKE) --no-print-directory test-contracts contracts-check
 
 test-contracts: install ## Unit, fuzz and invariant tests of the contracts

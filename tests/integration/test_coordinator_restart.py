@@ -6,6 +6,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from folkmoot.commitment import Domain
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError
@@ -36,6 +38,7 @@ def row(home: Path, purpose: str) -> tuple[str, bytes, str] | None:
     return found
 
 
+@pytest.mark.timeout(300)
 def test_killed_at_every_step_the_outcome_is_the_same(anvil: Anvil, tmp_path: Path) -> None:
     world = federation(anvil)
     home = tmp_path / "home"
