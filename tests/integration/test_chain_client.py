@@ -233,8 +233,8 @@ def test_transaction_that_fails_in_its_block_is_told(own_federation: Federation)
         thread = threading.Thread(target=take_everything)
         thread.start()
         while thread.is_alive():
-            time.sleep(0.3)
-            if int(anvil.call("txpool_status")["pending"], 16) != 1:
+            time.sleep(0.1)
+            if int(anvil.call("txpool_status")["pending"], 16) == 2:
                 anvil.call("evm_mine")
         thread.join()
     finally:
