@@ -8,9 +8,9 @@ FORGE = $(firstword $(wildcard node_modules/@foundry-rs/forge-*/bin/forge))
 SETUP := $(VENV)/.installed
 TOOLCHAIN := node_modules/.installed
 
-# How many tests run side by side. Those of a file share servers, so a file stays together. 0: one after the other.
+# How many tests `make test` runs side by side; those of a file share servers, so a file stays together. 0: one after the
+# other, as `make test-all` does, whose slow ones keep all cores busy by themselves.
 WORKERS ?= 2
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test test-all test-python test-contracts chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness clean
@@ -47,11 +47,11 @@ up: install ## A local federation that stays up
 ##@ Test
 
 test: install ## The tests, without the slow ones
-	@$(PYTEST) -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ARGS)
 	@$(MAKE) --no-print-directory test-contracts
 
 test-all: check ## What CI runs: checks, all tests, contract coverage, gas, slither
-	@$(PYTEST) $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS)
 	@$(MAKE) --no-print-directory test-contracts contracts-check
 
 test-contracts: install ## Unit, fuzz and invariant tests of the contracts
