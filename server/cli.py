@@ -6,6 +6,7 @@ Heavy modules are imported when a command runs, so that `folkmoot --help` stays 
 
 from __future__ import annotations
 
+import gc
 import getpass
 import sys
 import time
@@ -498,6 +499,9 @@ def serve(
             worker = Worker(coordinator, ready=ready)
             server = http_server(create_app(coordinator, worker), settings)
             worker.on_refusal = lambda: setattr(server, "should_exit", True)
+            # What is here stays until the end: to look through all of it for garbage would hold up answers for 0.1 s.
+            gc.collect()
+            gc.freeze()
             worker.start()
             try:
                 address, taken = listener.getsockname()[:2]
