@@ -479,7 +479,7 @@ def serve(
             if away.message != told:
                 note(f"warning: it is waited for. {away}", False)
             told = away.message
-            time.sleep(seconds)
+            time.sleep(seconds)  # nothing is served yet; a signal ends it
 
         coordinator = parts.put_together_in_time(settings, account, wait)
         try:

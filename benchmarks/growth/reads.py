@@ -274,6 +274,10 @@ class _Reading:
             found = sorted(
                 one for part in pool.map(asked, [paths[k::clients] for k in range(clients)]) for one in part
             )
+        return self._summed_up(found, mark)
+
+    def _summed_up(self, found: list[float], mark: float) -> Times:
+        """Seconds of requests, in ascending order, and what the process had used before the first of them."""
         processor = (self._world.process.seconds() - mark) / len(found)
         return Times(statistics.median(found), found[-(len(found) // 100) - 1], found[-1], processor)
 
@@ -296,11 +300,10 @@ class _Reading:
             due, futures = time.perf_counter(), []
             for path in paths:
                 due += self._random.expovariate(rate)
-                time.sleep(max(0.0, due - time.perf_counter()))
+                time.sleep(max(0.0, due - time.perf_counter()))  # until its time; late ones follow at once
                 futures.append(pool.submit(ask, path, due))
             found = sorted(future.result() for future in futures)
-        processor = (self._world.process.seconds() - mark) / len(found)
-        return Times(statistics.median(found), found[-(len(found) // 100) - 1], found[-1], processor)
+        return self._summed_up(found, mark)
 
     def _connect(self) -> http.client.HTTPConnection:
         host = self._world.api.url.removeprefix("http://")

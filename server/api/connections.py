@@ -80,7 +80,7 @@ class Connection(H11Protocol):
         self._name = ""
         self._inside = False
         self._lingers = False
-        self._thrown_away = 0
+        self._thrown_away = 0  # bytes
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 

@@ -107,5 +107,5 @@ class Line:
                     if not data:
                         return
                     while self.outage == HANG:
-                        time.sleep(0.05)
+                        time.sleep(0.05)  # what came is held back until the outage ends
                     key.data.sendall(data)

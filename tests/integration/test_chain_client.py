@@ -233,7 +233,7 @@ def test_transaction_that_fails_in_its_block_is_told(own_federation: Federation)
         thread = threading.Thread(target=take_everything)
         thread.start()
         while thread.is_alive():
-            time.sleep(0.1)
+            time.sleep(0.1)  # the pool tells nobody when a transaction comes
             if int(anvil.call("txpool_status")["pending"], 16) == 2:
                 anvil.call("evm_mine")
         thread.join()

@@ -375,7 +375,7 @@ def test_answer_arrives_although_the_client_says_more(server: Server) -> None:
     with server.connect(HONEST) as connection:
         connection.sendall(NO_END)
         for _ in range(5):
-            time.sleep(0.1)
+            time.sleep(0.1)  # time for the server to refuse, and to close if it did
             connection.sendall(b"x" * 50_000)  # no reset, as long as it comes to its end
         said = b""
         while piece := connection.recv(1 << 16):  # to its end: a reset would be an error here
@@ -390,7 +390,7 @@ def test_who_says_more_and_more_is_read_on_for_a_while_only(server: Server, piec
         end = time.monotonic() + PATIENCE + 3
         while time.monotonic() < end:
             connection.sendall(b"x" * piece)
-            time.sleep(pause)
+            time.sleep(pause)  # the pace of a client that is no flood
 
     with server.connect(HONEST) as connection, pytest.raises(ConnectionError):
         say_on(connection)
@@ -400,7 +400,7 @@ def test_request_that_breaks_off_into_nonsense_has_one_answer(server: Server) ->
     head = b"POST /v1/runs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
     with server.connect(HONEST) as connection:
         connection.sendall(head + b"\r\n2\r\n[[\r\n")
-        time.sleep(0.2)
+        time.sleep(0.2)  # the request is begun before it breaks
         connection.sendall(b"this is no chunk\r\n" * 1_000)
         said = ended(connection)
     assert said.startswith(b"HTTP/1.1 400 ")

@@ -134,6 +134,12 @@ def test_its_database_is_waited_for(world: factories.Federation, tmp_path: Path)
             assert here.log.read_text().count("it is waited for") == 1
 
 
+def with_bucket(home: Path, world: factories.Federation, endpoint: str) -> Settings:
+    """The home of a coordinator whose store is in the bucket `federation`."""
+    place = {"store": "s3://federation/ours", "store_endpoint": endpoint, "store_region": s3.REGION}
+    return make_home(home, world, **place)
+
+
 def test_its_bucket_is_waited_for(
     world: factories.Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,13 +147,7 @@ def test_its_bucket_is_waited_for(
     with s3.moto(tmp_path / "moto") as server:
         server.make_bucket("federation")
         cable = s3.Cable(server.port)
-        settings = make_home(
-            tmp_path / "home",
-            world,
-            store="s3://federation/ours",
-            store_endpoint=cable.url,
-            store_region=s3.REGION,
-        )
+        settings = with_bucket(tmp_path / "home", world, cable.url)
         cable.cut()
         with started(settings) as here:
             waits(here)
@@ -162,13 +162,7 @@ def test_a_bucket_that_is_not_there_ends_it(
     s3.use_keys(monkeypatch)
     with s3.moto(tmp_path / "moto") as server:
         server.make_bucket("federation")
-        settings = make_home(
-            tmp_path / "home",
-            world,
-            store="s3://federation/ours",
-            store_endpoint=server.endpoint,
-            store_region=s3.REGION,
-        )
+        settings = with_bucket(tmp_path / "home", world, server.endpoint)
         file = settings.home / "coordinator.json"
         file.write_text(file.read_text().replace("federation/ours", "another/ours"))
         with started(settings) as here:
