@@ -613,7 +613,11 @@ def _parse_events(pieces: Iterable[bytes]) -> Iterator[Event]:
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
-    """The lines of a stream, none of them longer than `MAX_EVENT`: httpx would keep any, however long."""
+    """The lines of a stream, without their ends: httpx's own `iter_lines` keeps a line in memory however long it is.
+
+    Raises:
+        CoordinatorError: One has more than `MAX_EVENT` bytes, and no end yet.
+    """
     line = bytearray()
     for piece in pieces:
         start = 0
@@ -624,7 +628,7 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
         line += piece[start:]
         if len(line) > MAX_EVENT:
             raise _no_event()
-    yield line.decode("utf-8", "replace")
+    yield line.decode("utf-8", "replace").rstrip("\r")
 
 
 def _event_data(text: str) -> dict[str, Any]:
