@@ -234,10 +234,11 @@ def read_history(rpc: PinnedRpc, deployment: Deployment, progress: Progress = la
             )
     progress("events")
     events = tuple(scan(Endpoint(rpc, deployment), deployment.block, head.number))
-    progress("block times")
-    times = _read_times(rpc, events)
+    # A full node forgets the state of a block about 128 blocks later (go-ethereum), but no block: so state comes first.
     progress("storage")
     storage = _read_storage(rpc, deployment, head, events, code)
+    progress("block times")
+    times = _read_times(rpc, events)
     if read_block(rpc, head.number) != head:
         raise RpcError(
             f"The chain was reorganised at block {head.number} while it was read.",
@@ -246,7 +247,16 @@ def read_history(rpc: PinnedRpc, deployment: Deployment, progress: Progress = la
         )
     creations = _find_creations(rpc, deployment, head, events)
     return History(
-        deployment, head, events, times, storage, partial(read_transaction, rpc), rpc.code, creations
+        deployment,
+        head,
+        events,
+        times,
+        storage,
+        partial(read_transaction, rpc),
+        partial(
+            Rpc.code, rpc
+        ),  # the newest: it is asked for in the middle of an audit, when the head's may be gone
+        creations,
     )
 
 

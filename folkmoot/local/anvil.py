@@ -30,6 +30,12 @@ ANVIL_VARIABLE = "FOLKMOOT_ANVIL"
 FUNDS = 10**22
 """Wei that `fund` gives."""
 
+KEPT_STATES = 128
+"""Newest blocks whose state can be read: as many as a full node of a public network keeps (go-ethereum's default).
+
+Left alone, Anvil writes up to 3,600 states of each chain to `~/.foundry` and never removes them: gigabytes.
+"""
+
 
 def find_anvil() -> Path:
     """Return the path of the Anvil program: `FOLKMOOT_ANVIL`, then `node_modules` upwards from here, then PATH.
@@ -92,6 +98,7 @@ def anvil_command(
         *("--chain-id", str(chain_id)),
         *("--accounts", "1"),
         "--enable-tx-gas-limit",  # the cap of EIP-7825, which main networks have
+        *("--prune-history", str(KEPT_STATES)),
     ]
     if block_time is not None:
         command += ["--block-time", f"{block_time:g}", *(["--mixed-mining"] if mixed else [])]

@@ -20,7 +20,7 @@ from folkmoot.chain.amounts import UNIT
 from folkmoot.cli.main import run
 from folkmoot.errors import ArtifactError, AuditFailure, RpcError, WrongChainError
 from folkmoot.hashing import keccak
-from folkmoot.local.anvil import Anvil
+from folkmoot.local.anvil import KEPT_STATES, Anvil
 from folkmoot.merkle import aggregate_leaves, aggregate_root
 from folkmoot.mirror import CoordinatorSource, FolderSource
 from folkmoot.round import Anchor, RoundOutcome, compute_leaves
@@ -88,6 +88,14 @@ def test_an_honest_history_passes_and_is_counted(history: World) -> None:
     assert found.hashed > 12 * MANIFEST.size
     assert rounds == [(number, 5) for number in range(1, 6)]
     assert "genesis" in steps
+
+
+def test_a_node_may_forget_the_state_of_the_audited_block_meanwhile(world: World) -> None:
+    def step(what: str) -> None:
+        if not what.startswith(("events", "storage")):
+            world.federation.anvil.call("anvil_mine", hex(KEPT_STATES + 1))
+
+    assert audited(world, progress=Progress(step)).rounds["final"] == 2
 
 
 def test_two_endpoints_that_agree_pass(history: World) -> None:

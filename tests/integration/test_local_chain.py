@@ -12,7 +12,7 @@ import pytest
 from folkmoot.chain.rpc import Rpc
 from folkmoot.cli.main import run
 from folkmoot.errors import RpcError
-from folkmoot.local.anvil import FUNDS, Anvil, anvil_command
+from folkmoot.local.anvil import FUNDS, KEPT_STATES, Anvil, anvil_command
 from folkmoot.local.processes import free_port, spawn
 from tests.factories import account
 
@@ -61,3 +61,14 @@ def test_a_chain_that_is_started_again_never_goes_back_in_time(tmp_path: Path) -
     with Anvil(state=state) as anvil:
         anvil.call("evm_mine")
         assert before < newest(anvil) < before + 60
+
+
+def test_a_chain_leaves_nothing_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # Anvil keeps states in ~/.foundry
+    with Anvil() as anvil:
+        for _ in range(600):  # it begins after 500
+            anvil.call("evm_mine")
+        assert int(anvil.call("eth_getBalance", account("ada").address, hex(600 - KEPT_STATES)), 16) == 0
+        with pytest.raises(RpcError, match="BlockOutOfRange"):
+            anvil.call("eth_getBalance", account("ada").address, hex(600 - KEPT_STATES - 1))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
