@@ -20,8 +20,8 @@ from typing import Any
 import httpx
 
 from folkmoot.fault_points import VARIABLE
-from tests.chaos.line import Line
 from tests.chaos.local_chain import Miner
+from tests.line import Line
 
 RESTART_SECONDS = 0.2
 """Pause before a process that ended is started again."""

@@ -21,13 +21,13 @@ from server.rounds.steps import ENDED
 from tests import s3
 from tests.chaos import facts
 from tests.chaos.facts import RoundFacts
-from tests.chaos.line import BAD_GATEWAY, HANG, REFUSE, Line
 from tests.chaos.local_chain import Miner, OtherAnvil
 from tests.chaos.people import EVALUATOR, People
 from tests.chaos.shelves import BucketShelf, FolderShelf, Shelf
 from tests.chaos.supervisor import Fault, Plan, Supervisor
 from tests.factories import account
 from tests.integration.coordinator_world import federation, make_home
+from tests.line import BAD_GATEWAY, HANG, REFUSE, Line
 
 CONFIRMATIONS = 4
 """Blocks after which a transaction counts as settled."""
@@ -87,15 +87,15 @@ def play(
     result, began = Result(), time.monotonic()
     with ExitStack() as stack:
         anvil = stack.enter_context(OtherAnvil())
-        lines = [Line("the RPC endpoint", anvil.port or 0, (REFUSE, HANG, BAD_GATEWAY))]
+        lines = [Line(anvil.port or 0, "the RPC endpoint", (REFUSE, HANG, BAD_GATEWAY))]
         parts: dict[str, Any] = {"rpc_url": lines[0].url}
         if database_url:
-            lines.append(Line("the database", socket_of(database_url), (REFUSE, HANG)))
+            lines.append(Line(socket_of(database_url), "the database", (REFUSE, HANG)))
             parts["database_url"] = with_port(database_url, lines[-1].port)
         bucket = f"world-{uuid.uuid4()}"
         if files is not None:
             files.make_bucket(bucket)
-            lines.append(Line("the bucket", files.port, (REFUSE, HANG, BAD_GATEWAY)))
+            lines.append(Line(files.port, "the bucket", (REFUSE, HANG, BAD_GATEWAY)))
             parts |= {"store_endpoint": lines[-1].url, "store_region": s3.REGION, "store": f"s3://{bucket}/a"}
         for line in lines:
             stack.callback(line.close)

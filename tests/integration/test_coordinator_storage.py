@@ -34,6 +34,7 @@ from tests.integration.coordinator_world import (
     train,
     until,
 )
+from tests.line import Line
 
 
 def step_of(here: Running, number: int) -> str:
@@ -69,8 +70,8 @@ def test_round_in_a_bucket_survives_its_absence(
     s3.use_keys(monkeypatch)
     with s3.moto(tmp_path / "log") as server:
         server.make_bucket("federation")
-        cable = s3.Cable(server.port)
-        settings = {"store": "s3://federation/ours", "store_endpoint": cable.url, "store_region": s3.REGION}
+        line = Line(server.port)
+        settings = {"store": "s3://federation/ours", "store_endpoint": line.url, "store_region": s3.REGION}
         with running(tmp_path / "home", world, **settings) as here:
             store = here.coordinator.store
             assert isinstance(store, S3Store)
@@ -79,7 +80,7 @@ def test_round_in_a_bucket_survives_its_absence(
             first, second = (train(here.world, name, header, state) for name in ("ada", "ben"))
             here.api.submit_update(1, first.wire, first.data)
 
-            cable.cut()
+            line.fail()
             with pytest.raises(CoordinatorError, match="is tried again") as away:
                 here.api.submit_update(1, second.wire, second.data)
             assert (away.value.code, away.value.details["status"]) == ("store-unreachable", 503)
@@ -87,26 +88,26 @@ def test_round_in_a_bucket_survives_its_absence(
             assert health.status_code == 503
             assert health.json()["store"] is False
             assert "s3://federation/ours" in health.json()["error"]
-            cable.mend()
+            line.mend()
 
             anvil.call("evm_setAutomine", False)
             here.api.submit_update(1, second.wire, second.data)
             until(lambda: step_of(here, 1) == "collecting", what="the batch")
             for copy in store.cache.root.glob("??/*"):
                 copy.unlink()  # so that the computation has to ask the bucket
-            cable.cut()
+            line.fail()
             anvil.call("evm_setAutomine", True)
             anvil.call("evm_mine")
             waits = until(lambda: here.api.get("/v1/rounds/1")["error"], what="the round's complaint")
             assert "s3://federation/ours" in waits
             assert step_of(here, 1) == "computing"
-            cable.mend()
+            line.mend()
 
             until(lambda: step_of(here, 1) == "settled", what="settlement")
             view = here.api.get("/v1/rounds/1")
             assert view["weights"] == [1, 1], "no update was taken for lost"
             until(lambda: here.api.health()["status"] == "ok", what="health")
-        cable.close()
+        line.close()
         server.publish("federation")
         mirror = CoordinatorSource(f"{server.endpoint}/federation/ours")
         try:

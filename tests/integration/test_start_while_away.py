@@ -19,6 +19,7 @@ from folkmoot.local.processes import free_port
 from server.settings import Settings
 from tests import factories, postgres, s3
 from tests.integration.coordinator_world import federation, make_home, until
+from tests.line import Line
 from tests.rpc_proxy import RpcProxy, Trouble
 
 
@@ -146,14 +147,14 @@ def test_its_bucket_is_waited_for(
     s3.use_keys(monkeypatch)
     with s3.moto(tmp_path / "moto") as server:
         server.make_bucket("federation")
-        cable = s3.Cable(server.port)
-        settings = with_bucket(tmp_path / "home", world, cable.url)
-        cable.cut()
+        line = Line(server.port)
+        settings = with_bucket(tmp_path / "home", world, line.url)
+        line.fail()
         with started(settings) as here:
             waits(here)
-            cable.mend()
+            line.mend()
             until(here.healthy, what="the bucket")
-        cable.close()
+        line.close()
 
 
 def test_a_bucket_that_is_not_there_ends_it(

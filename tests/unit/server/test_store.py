@@ -33,6 +33,7 @@ from server.store.s3 import S3Store
 from tests import s3
 from tests.ceph import ceph as run_ceph
 from tests.ceph import why_no_ceph
+from tests.line import Line
 
 WORDS = hashlib.sha256(b"words").hexdigest()
 
@@ -365,25 +366,25 @@ def test_large_file_goes_in_parts(in_bucket: S3Store, monkeypatch: pytest.Monkey
 def test_broken_transfer_goes_on_where_it_was(moto: s3.Server, bucket: str, tmp_path: Path) -> None:
     data = os.urandom(6 << 20)
     stored = s3.store(moto.endpoint, bucket, tmp_path / "cache").put(data)
-    cable = s3.Cable(moto.port)
+    line = Line(moto.port)
     try:
-        store = s3.store(cable.url, bucket, tmp_path / "another")
-        cable.break_after(3 << 20)
+        store = s3.store(line.url, bucket, tmp_path / "another")
+        line.break_after(3 << 20)
         assert store.path(stored.sha256).read_bytes() == data
     finally:
-        cable.close()
+        line.close()
 
 
 def test_store_that_is_away_says_nothing_about_its_files(
     moto: s3.Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3_module, "ATTEMPTS", 1)
-    cable = s3.Cable(moto.port)
+    line = Line(moto.port)
     try:
-        store = s3.store(cable.url, bucket, tmp_path / "cache")
+        store = s3.store(line.url, bucket, tmp_path / "cache")
         with store.writer() as writer:
             writer.write(b"words")
-            cable.cut()
+            line.fail()
             with pytest.raises(StoreError) as away:
                 writer.keep()
             assert away.value.code == "store-unreachable"
@@ -393,11 +394,11 @@ def test_store_that_is_away_says_nothing_about_its_files(
             problem = store.problem()
             assert problem is not None
             assert problem.code == "store-unreachable"
-            cable.mend()
+            line.mend()
             assert writer.keep().sha256 == WORDS, "the same bytes go when it is back"
         assert store.has(WORDS)
     finally:
-        cable.close()
+        line.close()
 
 
 def test_bucket_that_is_not_there_is_not_a_missing_file(moto: s3.Server, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What lies between the coordinator and a server that it needs, and can fail."""
+"""What lies between a client and a server and can fail: a TCP proxy. Knows nothing of what it carries."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ _BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 11\r\nConnection: c
 
 
 class Line:
-    """The line between the coordinator and a server: a TCP proxy that can fail.
+    """The line to a server.
 
     Args:
-        name: What is at its far end, for people.
         target: Port of the server on this machine, or the path of its Unix socket.
-        outages: The ways in which it may fail.
+        name: What is at its far end, for people.
+        outages: The ways in which it may fail, for those who choose one.
     """
 
-    def __init__(self, name: str, target: int | str, outages: tuple[str, ...]) -> None:
+    def __init__(
+        self, target: int | str, name: str = "the server", outages: tuple[str, ...] = (REFUSE, HANG)
+    ) -> None:
         self.name = name
         self.outages = outages
         self._target = target
@@ -32,6 +34,7 @@ class Line:
         self.outage: str | None = None
         """Which one is on."""
         self._open: set[socket.socket] = set()
+        self._left: int | None = None
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, name=f"line to {name}", daemon=True).start()
 
@@ -45,16 +48,22 @@ class Line:
         self._listener.close()
         self._drop()
 
-    def fail(self, outage: str) -> None:
-        """Begin an outage."""
-        self.outage = outage
+    def fail(self, outage: str = REFUSE) -> None:
+        """Begin an outage; but for one that hangs, connections that are there are broken."""
+        with self._lock:
+            self.outage = outage
         if outage != HANG:
             self._drop()
 
     def mend(self) -> None:
         """End it; connections that hung are closed."""
-        self.outage = None
+        with self._lock:
+            self.outage = None
         self._drop()
+
+    def break_after(self, size: int) -> None:
+        """Break the connection that brings the next `size` bytes from the server, once."""
+        self._left = size
 
     def _drop(self) -> None:
         with self._lock:
@@ -72,14 +81,16 @@ class Line:
 
     def _serve(self, client: socket.socket) -> None:
         with client, suppress(OSError):
-            if self.outage == REFUSE:
-                return
             if self.outage == BAD_GATEWAY:
                 client.recv(1 << 16)
                 client.sendall(_BAD_GATEWAY)
                 return
+            if self.outage == REFUSE:
+                return
             with self._reached() as server:
                 with self._lock:
+                    if self.outage == REFUSE:
+                        return  # it began meanwhile, and has not seen these two
                     self._open |= {client, server}
                 try:
                     self._pump(client, server)
@@ -95,6 +106,7 @@ class Line:
         return server
 
     def _pump(self, client: socket.socket, server: socket.socket) -> None:
+        """Carry bytes both ways until one end closes."""
         with selectors.DefaultSelector() as ready:
             ready.register(client, selectors.EVENT_READ, server)
             ready.register(server, selectors.EVENT_READ, client)
@@ -104,8 +116,18 @@ class Line:
                     if not isinstance(source, socket.socket):
                         raise AssertionError("only sockets were registered")
                     data = source.recv(1 << 16)
-                    if not data:
+                    if not data or (source is server and self._breaks_in(data)):
                         return
                     while self.outage == HANG:
                         time.sleep(0.05)  # what came is held back until the outage ends
                     key.data.sendall(data)
+
+    def _breaks_in(self, data: bytes) -> bool:
+        """Whether the connection is to break before these bytes are handed on."""
+        if self._left is None:
+            return False
+        self._left -= len(data)
+        if self._left >= 0:
+            return False
+        self._left = None
+        return True
