@@ -261,6 +261,9 @@ class LocalFederation:
         superlink_port: Port of the SuperLink, a free one if left out.
     """
 
+    host = "127.0.0.1"
+    """Address that chain and coordinator listen on."""
+
     def __init__(
         self,
         plan: Plan,
@@ -306,7 +309,7 @@ class LocalFederation:
 
         self.plan.home.mkdir(parents=True, exist_ok=True)
         command = anvil.anvil_command(
-            self.chain_port, block_time=1, mixed=True, state=self.plan.home / "chain.json"
+            self.chain_port, host=self.host, block_time=1, mixed=True, state=self.plan.home / "chain.json"
         )
         with probe:
             self.supervisor.start("chain", command, ready=answers, timeout=30)
@@ -339,7 +342,8 @@ class LocalFederation:
             "coordinator",
             [
                 *folkmoot_command("coordinator", "serve", "--home", self.plan.coordinator_home),
-                *("--port", str(self.api_port), "--hasten", "--password-file", self.plan.password_file),
+                *("--host", self.host, "--port", str(self.api_port)),
+                *("--hasten", "--password-file", self.plan.password_file),
             ],
             environment={
                 **self.environment("coordinator"),

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Contributors on other hosts, TLS and node keys between them: a cable is narrow, another one is pulled in a round."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from folkmoot.audit.audit import audit
+from folkmoot.chain.deployment import Deployment
+from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.local.federation import Plan
+from folkmoot.local.processes import Supervisor
+from folkmoot.mirror import FolderSource
+from tests.e2e.guarded import Guarded, until
+from tests.hosts import Host, hosts, why_no_hosts
+
+EVERYONE = {1, 2, 3}
+PULLED, NARROW = 2, 3
+"""Contributors with such a cable."""
+NARROW_KBIT = 128
+OUT = 10
+"""Seconds for which the cable is pulled."""
+BACK = 400
+"""Seconds in which a node must be back after that and answer; a round's window is 10 minutes."""
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(bool(why_no_hosts()), reason=why_no_hosts()),
+]
+
+
+class Apart(Guarded):
+    """A federation whose contributors are on hosts of their own."""
+
+    host = "0.0.0.0"  # noqa: S104
+
+    def number(self, address: str) -> int:
+        """Return the number of a contributor with an account."""
+        for number, name in enumerate(self.plan.names(), 1):
+            if json.loads(self.plan.keystore(name).read_text())["address"].lower() in address.lower():
+                return number
+        raise AssertionError(address)
+
+
+@pytest.fixture
+def machines() -> Iterator[list[Host]]:
+    with hosts(3) as made:
+        yield made
+
+
+@pytest.fixture
+def apart(machines: list[Host], tmp_path: Path) -> Iterator[Apart]:
+    plan = Plan(tmp_path, "digits", len(machines))
+    with Supervisor(plan.logs) as supervisor:
+        federation = Apart(plan, supervisor)
+        federation.names = tuple(machine.here for machine in machines)
+        federation.start_all()
+        yield federation
+
+
+def answered(apart: Apart, api: CoordinatorApi) -> list[set[int]]:
+    """Return the contributors of each round, counted from 1, the oldest round first."""
+    rounds = sorted(found["round"] for found in api.items("/v1/rounds"))
+    return [
+        {apart.number(update["contributor"]) for update in api.items(f"/v1/rounds/{number}/updates")}
+        for number in rounds
+    ]
+
+
+def test_a_cable_is_pulled_and_plugged_in_again(apart: Apart, machines: list[Host]) -> None:
+    machines[NARROW - 1].narrow(NARROW_KBIT)
+    for number, machine in enumerate(machines, 1):
+        stranger = apart.join(number, machine)  # makes its key
+        until(lambda child=stranger: not child.alive)
+        assert "node-unknown" in stranger.tail()
+        apart.supervisor.stop_one(stranger.name)
+    assert apart.admit(apart.key(1).parent).returncode == 0
+    nodes = [apart.join(number, machine) for number, machine in enumerate(machines, 1)]
+    until(lambda: all('"joined"' in node.tail(50) for node in nodes))
+
+    there = machines[PULLED - 1]
+    with CoordinatorApi(apart.api_url) as api:
+        with apart.round(expect=3):
+            pass
+        assert answered(apart, api) == [EVERYONE]
+
+        with apart.round(expect=3, seconds=BACK):
+            until(lambda: api.current_round() is not None)
+            there.pull()
+            time.sleep(OUT)
+            there.plug()
+        assert answered(apart, api)[1:] == [EVERYONE]
+
+        there.pull()
+        with apart.round(expect=2):
+            pass
+        assert answered(apart, api)[2:] == [EVERYONE - {PULLED}]
+
+        with apart.round(expect=3, seconds=BACK):
+            until(lambda: len(answered(apart, api)) == 4 and len(answered(apart, api)[3]) == 2)
+            there.plug()
+        assert answered(apart, api)[3:] == [EVERYONE]
+    assert all(node.alive for node in nodes), "nobody was started again"
+    deployment = Deployment.load(apart.plan.deployment_file)
+    found = audit([apart.rpc_url], deployment, FolderSource(apart.plan.artifacts))
+    assert found.rounds == {"final": 4}
