@@ -8,12 +8,12 @@ FORGE = $(firstword $(wildcard node_modules/@foundry-rs/forge-*/bin/forge))
 SETUP := $(VENV)/.installed
 TOOLCHAIN := node_modules/.installed
 
-# How many tests `make test` runs side by side; those of a file share servers, so a file stays together. 0: one after the
-# other, as `make test-all` does, whose slow ones keep all cores busy by themselves.
+# How many tests run side by side; those of a file share servers, so a file stays together. 0: one after the other, as
+# slow ones always do, which keep all cores busy by themselves.
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-all test-python test-contracts chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness clean
+.PHONY: help install demo up test test-all test-python test-slow test-contracts chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,13 +46,15 @@ up: install ## A local federation that stays up
 
 ##@ Test
 
-test: install ## The tests, without the slow ones
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ARGS)
-	@$(MAKE) --no-print-directory test-contracts
+test: test-python test-contracts ## The tests, without the slow ones
 
-test-all: check ## What CI runs: checks, all tests, contract coverage, gas, slither
-	@$(BIN)/python -m pytest $(ARGS)
-	@$(MAKE) --no-print-directory test-contracts contracts-check
+test-all: check test-python test-slow test-contracts contracts-check ## What CI runs: checks, all tests, contract coverage, gas, slither
+
+test-python: install
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ARGS)
+
+test-slow: install
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-contracts: install ## Unit, fuzz and invariant tests of the contracts
 	@cd contracts && ../$(FORGE) test
