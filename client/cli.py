@@ -20,6 +20,7 @@ from client import drill_cli
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
     RPC_DEFAULT,
+    Confirmations,
     DeploymentPath,
     Json,
     KeystorePath,
@@ -106,6 +107,7 @@ def join(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
+    confirmations: Confirmations = 1,
     log_format: LogFormat = None,
     json_: Json = False,
 ) -> None:
@@ -153,8 +155,8 @@ def join(
         manifest = node.check_base(endpoint, api, addresses)
         node.check_task_apart(task, manifest, root)
     account = unlock(keystore, password_file)
-    if lacking and stake is not None:
-        _stake(rpc, addresses, account, stake, json_)
+    if stake is not None and (lacking or confirmations > 1):
+        _stake(rpc, addresses, account, stake, confirmations, json_, there=not lacking)
     folder = (home or node_folder(address, addresses.ledger)).resolve()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     contributor = Contributor(
@@ -184,8 +186,16 @@ def join(
 
 
 def _stake(
-    rpc: Sequence[str], deployment: Deployment, account: LocalAccount, amount: str, as_json: bool
+    rpc: Sequence[str],
+    deployment: Deployment,
+    account: LocalAccount,
+    amount: str,
+    confirmations: int,
+    as_json: bool,
+    *,
+    there: bool,
 ) -> None:
+    """Stake, or wait until what an interrupted call staked lies deep enough, if the stake is there."""
     from folkmoot.chain.amounts import format_amount, parse_amount
     from folkmoot.cli.options import noted, require_web3
     from folkmoot.cli.stake import stake_with_permit
@@ -195,17 +205,21 @@ def _stake(
 
     chain = Chain.connect(rpc, deployment)
     try:
-        if chain.gas_balance_of(account.address) == 0:
+        units, before = parse_amount(amount), chain.stake_of(account.address)
+        if not there and chain.gas_balance_of(account.address) == 0:
             raise InputError(
                 f"{account.address} has nothing to pay for the transaction that stakes.",
                 remedy="Send it some of the chain's native coin.",
                 code="no-gas",
             )
-        with noted(as_json) as notes:
+        with noted(confirmations, as_json) as notes:
             chain.notes = notes
-            purpose = f"stake {amount} on top of {chain.stake_of(account.address)} to join"
-            stake_with_permit(chain, account, parse_amount(amount), purpose)
-            note(f"Staked {format_amount(parse_amount(amount))}.", as_json)
+            purpose = f"stake {amount} on top of {before - units if there else before} to join"
+            if there:
+                chain.earlier("vault", account.address, purpose)
+                return
+            stake_with_permit(chain, account, units, purpose)
+            note(f"Staked {format_amount(units)}.", as_json)
     finally:
         chain.close()
 
@@ -259,6 +273,7 @@ def submit(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
+    confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
     """Commit an update by a transaction of one's own and hand in its file, without Flower's help.
@@ -281,13 +296,13 @@ def submit(
             code="no-update",
         )
     commitment, _ = commitment_from_wire(kept.commitment)
-    with sending(rpc, deployment, json_) as chain:
+    with sending(rpc, deployment, confirmations, json_) as chain:
         account = unlock(keystore, password_file)
         purpose = f"commit to round {round_}"
-        receipt = chain.earlier("ledger", account.address, purpose)
+        receipt = chain.earlier("ledger", account.address, purpose, wait=False)
         if receipt is None and not chain.ledger_reader.has_committed(round_, account.address):
             function = chain.ledger.functions.commitUpdate(commitment.abi_tuple())
-            receipt = chain.send(function, account, purpose=purpose)
+            receipt = chain.send(function, account, purpose=purpose, wait=False)
         parts = Parts()
         if on_chain:
             parts = _deliver(chain, account, coordinator, round_, commitment.update_root, kept.data)
@@ -297,6 +312,8 @@ def submit(
                 api.submit_update(round_, kept.commitment, kept.data)
         except (CoordinatorError, UpdateRefused) as error:
             delivered, why = False, str(error)
+        # Only now: the windows of a round wait for no confirmations.
+        (receipt,) = chain.settle(receipt) if receipt is not None else (*chain.settle(), None)
         document = {
             "round": round_,
             "updateRoot": "0x" + commitment.update_root.hex(),
@@ -338,7 +355,10 @@ def _deliver(
 
     functions = chain.data_availability.functions
     there, missing, _ = chain.read(functions.deliveries(number, account.address, root))
+    purpose = f"part {{}} of update {root.hex()} of round {number}"
     if there and not missing:
+        for part in range(there):  # what an interrupted call sent may not lie as deep as it should
+            chain.earlier("data_availability", account.address, purpose.format(part), wait=False)
         return Parts(there)
     ledger, source = chain.ledger_reader, CoordinatorSource(coordinator)
     try:
@@ -349,15 +369,16 @@ def _deliver(
     parts = Parts(len(calls))
     for part, call in enumerate(calls):
         try:
-            purpose = f"part {part} of update {root.hex()} of round {number}"
-            receipt = chain.send(functions.deliver(*call.arguments), account, purpose=purpose)
+            deliver = functions.deliver(*call.arguments)
+            receipt = chain.send(deliver, account, purpose=purpose.format(part), wait=False)
         except ContractRefused as error:
             if error.details.get("error") != "DataAvailabilityAlreadyDelivered":
                 raise
             continue
         parts.sent += 1
         parts.gas += receipt["gasUsed"]
-        if chain.notes is not None:  # whoever is killed now finds on the chain that it is there
+        # Whoever is killed now finds on the chain that it is there.
+        if chain.notes is not None and chain.notes.depth == 1:
             chain.notes.told(receipt["transactionHash"].to_0x_hex())
     return parts
 

@@ -109,6 +109,7 @@ POINTS: dict[str, str] = {
     "sender.note-written.after": "a signed transaction is noted, and was not sent",
     "sender.sent": "the chain has a transaction, and who sent it does not know it",
     "sender.mined": "a transaction is mined, and its user was not told",
+    "sender.waiting": "a transaction is mined, and not as deep as its user wants",
     "sender.note-removed.before": "the user was told what came of a transaction, and its note is still there",
     "sender.note-removed.after": "a command has done all that it had to do, and has not ended",
     "deploy.plan-written.before": "nothing yet of a deployment, or all of it but the word that it was verified",

@@ -8,7 +8,8 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,19 @@ import pytest
 
 from folkmoot.cli.main import run
 from folkmoot.fault_points import VARIABLE
+from folkmoot.local.anvil import Anvil
 from folkmoot.local.commands import folkmoot_command
+
+
+@contextmanager
+def blocks(anvil: Anvil) -> Iterator[None]:
+    """Let a chain make a block a second, instead of one for each transaction, while the block of code runs."""
+    anvil.call("evm_setIntervalMining", 1)
+    try:
+        yield
+    finally:
+        anvil.call("evm_setIntervalMining", 0)
+        anvil.call("evm_setAutomine", True)
 
 
 @dataclass

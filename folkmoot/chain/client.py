@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import requests
@@ -28,7 +29,7 @@ from web3.exceptions import (
 from web3.logs import DISCARD
 from web3.providers.base import JSONBaseProvider
 
-from folkmoot.chain import packaged, refusals, sending
+from folkmoot.chain import depth, interrupted, packaged, refusals, sending
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.notes import Intent, Note, Notes
 from folkmoot.chain.quorum import Quorum, open_rpc
@@ -175,26 +176,43 @@ class Chain:
         *,
         timeout: float = CONFIRM_TIMEOUT,
         purpose: str = "",
+        wait: bool = True,
     ) -> TxReceipt:
         """Send a call as a transaction, wait until it is mined, and return its receipt.
 
-        With `notes`, what an interrupted call for the same purpose sent is taken up instead: see there.
+        With `notes`, what an interrupted call for the same purpose sent is taken up instead: see there. They also say
+        how deep it must lie until it is returned.
 
         Args:
             function: The call with its arguments, e.g. `chain.vault.functions.requestUnbond(amount)`.
             account: Account that signs and pays.
             timeout: Seconds that it may take to be mined.
             purpose: What for, in words that stay the same in another call; the function and its arguments if empty.
+            wait: Whether to wait for that depth; else `settle` must do it before anybody is told.
 
         Raises:
             RpcError: the endpoint failed, or the account can't pay the gas.
             ContractRefused: the contract refuses; nothing was sent, or it was mined as failed.
-            ChainError: code `not-mined`: it was sent, but not mined in time.
+            ChainError: code `not-mined`: it was sent, but not mined in time; what `settle` raises.
             LocalError: it can't be noted; nothing was sent.
         """
-        return send(self.w3, function, account, timeout=timeout, notes=self.notes, purpose=purpose)
+        return send(self.w3, function, account, timeout=timeout, notes=self.notes, purpose=purpose, wait=wait)
 
-    def earlier(self, role: str, sender: str, purpose: str) -> TxReceipt | None:
+    def settle(self, *receipts: TxReceipt) -> list[TxReceipt]:
+        """Wait until all that was sent lies as deep as `notes` say; return the receipts as they are then.
+
+        Args:
+            receipts: Of what `send` and `earlier` returned.
+
+        Raises:
+            RpcError: the endpoint failed.
+            ContractRefused: a reorg took one of them, and it failed when it was mined again.
+            ChainError: code `not-confirmed`: no block came in time; `not-mined`: what a reorg took was not mined again
+                in time; `nonce-taken`: another transaction has its nonce.
+        """
+        return list(receipts) if self.notes is None else settle(self.w3, self.notes, *receipts)
+
+    def earlier(self, role: str, sender: str, purpose: str, *, wait: bool = True) -> TxReceipt | None:
         """Return the receipt of what an interrupted call for the same purpose sent; None if there is none.
 
         For commands that look at the chain before they send: what they see may be their own doing.
@@ -203,14 +221,17 @@ class Chain:
             role: Contract (`ledger`, ...) that is called.
             sender: Account that signs, checksummed.
             purpose: As for `send`.
+            wait: As for `send`.
 
         Raises:
             RpcError: the endpoint failed.
-            ChainError: code `not-mined`: it is on its way, and was not mined in time.
+            ChainError: code `not-mined`: it is on its way, and was not mined in time; what `settle` raises.
             LocalError: the note of it can't be read.
         """
         contract = getattr(self.deployment, role)
-        return None if self.notes is None else earlier(self.w3, self.notes, contract, sender, purpose)
+        return (
+            None if self.notes is None else earlier(self.w3, self.notes, contract, sender, purpose, wait=wait)
+        )
 
     def event_of(self, receipt: TxReceipt, role: str, name: str) -> dict[str, Any]:
         """Return the values of the first event of a name that a contract emitted in a transaction.
@@ -462,6 +483,8 @@ def send(
     notes: Notes | None = None,
     purpose: str = "",
     nonce: int | None = None,
+    wait: bool = True,
+    harmless: bool = False,
 ) -> TxReceipt:
     """Send a call or a deployment; see `Chain.send`.
 
@@ -473,13 +496,16 @@ def send(
         notes: Where it is noted before it is sent; None notes nothing.
         purpose: What for; a creation that is noted must have one.
         nonce: The nonce that it must have; the account's next one if left out.
+        wait: Whether to wait until it lies as deep as the notes say; else `settle` must.
+        harmless: Whether it does no harm to do it twice. It is not noted then, and only waited for with the others.
     """
     doing, url = _name_of(function), endpoint_of(w3)
+    noting = notes is not None and not harmless
     note: Note | None = None
     with chain_errors(doing, url):
         intent = _intent(w3, function, account.address, purpose)
-        if notes is not None:
-            taken, note = sending.take_up(w3, notes, intent, doing, timeout)
+        if notes is not None and noting:
+            taken, note = interrupted.take_up(w3, notes, intent, doing, timeout, wait=wait)
             if taken is not None:
                 return taken
         if note is not None:
@@ -497,8 +523,9 @@ def send(
             **sending.fees(w3, sending.in_pool(w3, forms)),
         }
         signed = account.sign_transaction(cast("dict[str, Any]", function.build_transaction(fields)))
-        note = Note(intent, nonce, (*forms, signed.hash.to_0x_hex()))
-        if notes is not None:
+        raw = signed.raw_transaction.to_0x_hex()
+        note = Note(intent, nonce, (*forms, signed.hash.to_0x_hex()), raw)
+        if notes is not None and noting:
             notes.write(note)
         try:
             w3.eth.send_raw_transaction(signed.raw_transaction)
@@ -507,22 +534,51 @@ def send(
             if sending.receipt_of(w3, note.forms) is None and sending.in_pool(w3, note.forms) is None:
                 raise
         fault_point("sender.sent")
-        receipt = sending.await_receipt(w3, note.forms, doing, timeout, noted=notes is not None)
+        receipt = sending.await_receipt(w3, note.forms, doing, timeout, noted=noting)
         fault_point("sender.mined")
+    if notes is not None:
+        notes.mined(note, receipt["transactionHash"].to_0x_hex(), earlier=False)
+        if (wait and not harmless) or receipt["status"] != 1:  # a reorg may still let it succeed
+            (receipt,) = settle(w3, notes, receipt)
     if receipt["status"] != 1:
         if notes is not None:
             notes.forget(note)
         raise _failed(w3, receipt, doing)
-    if notes is not None:
-        notes.mined(note, receipt["transactionHash"].to_0x_hex(), earlier=False)
     return receipt
 
 
-def earlier(w3: Web3, notes: Notes, contract: str, sender: str, purpose: str) -> TxReceipt | None:
+def settle(
+    w3: Web3, notes: Notes, *receipts: TxReceipt, say: Callable[[str], None] | None = None
+) -> list[TxReceipt]:
+    """Wait until all that was sent lies as deep as its notes say; see `Chain.settle`.
+
+    Args:
+        w3: The connection.
+        notes: What was sent.
+        receipts: Those that are returned as they are then.
+        say: As for `depth.await_depth`.
+    """
+    if notes.depth <= 1:
+        return list(receipts)
+    with chain_errors("waiting for confirmations", endpoint_of(w3)):
+        found = depth.await_depth(w3, notes, CONFIRM_TIMEOUT, say)
+    for (transaction, note), receipt in zip(notes.untold().items(), found.values(), strict=True):
+        if receipt["status"] != 1:
+            notes.forget(note)
+            raise _failed(w3, receipt, shorten(note.intent.purpose, 60))
+        notes.mined(  # after a reorg it may be another form of it
+            note, receipt["transactionHash"].to_0x_hex(), earlier=notes.is_earlier(transaction)
+        )
+    return [found[receipt["transactionHash"].to_0x_hex()] for receipt in receipts]
+
+
+def earlier(
+    w3: Web3, notes: Notes, contract: str, sender: str, purpose: str, *, wait: bool = True
+) -> TxReceipt | None:
     """Return the receipt of what an interrupted call sent to a contract; see `Chain.earlier`."""
     with chain_errors(purpose, endpoint_of(w3)):
         intent = Intent(w3.eth.chain_id, sender, contract, purpose)
-        receipt, _ = sending.take_up(w3, notes, intent, purpose, CONFIRM_TIMEOUT)
+        receipt, _ = interrupted.take_up(w3, notes, intent, purpose, CONFIRM_TIMEOUT, wait=wait)
     return receipt
 
 

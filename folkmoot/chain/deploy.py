@@ -19,7 +19,7 @@ from web3 import Web3
 from folkmoot import policy_file
 from folkmoot.chain import packaged
 from folkmoot.chain.amounts import UNIT, format_amount
-from folkmoot.chain.client import Chain, chain_errors, earlier, endpoint_of, send
+from folkmoot.chain.client import Chain, chain_errors, earlier, endpoint_of, send, settle
 from folkmoot.chain.deployment import CONTRACTS, JUDGES, Deployment
 from folkmoot.chain.events import RoleGranted, RoleRevoked, scan
 from folkmoot.chain.plan import Plan
@@ -232,7 +232,8 @@ def deploy_and_report(
 ) -> Report:
     """Deploy the contracts and verify every address, role and parameter.
 
-    With a plan, contracts of an interrupted deployment are gone on with; gas that nobody noted is left out then.
+    With a plan, contracts of an interrupted deployment are gone on with; gas that nobody noted is left out then. When
+    all are mined, it is waited until they lie as deep as the plan's notes say, and only then verified.
 
     Args:
         w3: Connection to the chain.
@@ -250,7 +251,7 @@ def deploy_and_report(
         RpcError: the endpoint failed, or the account can't pay.
         ContractRefused: a constructor refused its arguments.
         ChainError: code `deployment-disturbed`: the account sent something in between, and the contracts are of no
-            use; code `deployment-mismatch`: the chain does not say what was deployed.
+            use; code `deployment-mismatch`: the chain does not say what was deployed; what `Chain.settle` raises.
     """
     _check(policy, coordinator, allocations, governance)
     with chain_errors("the deployment", endpoint_of(w3)):
@@ -270,6 +271,9 @@ def deploy_and_report(
         receipt = creation.carry_out(factory.constructor(*arguments[role]), progress)
         if receipt is not None:
             receipts[role] = receipt
+    if plan is not None:
+        settled = settle(w3, plan.notes, *receipts.values(), say=plan.say)
+        receipts = dict(zip(receipts, settled, strict=True))
     first = receipts.get(CONTRACTS[0])
     deployment = Deployment(
         chain_id=chain_id,
@@ -330,10 +334,14 @@ class _Creation:
         notes = self.plan.notes if self.plan is not None else None
         purpose = f"{self.role} at {self.address}"
         if self._is_there():
-            return earlier(self.w3, notes, "", self.account.address, purpose) if notes is not None else None
+            if notes is None:
+                return None
+            return earlier(self.w3, notes, "", self.account.address, purpose, wait=False)
         progress(self.role)
         try:
-            return send(self.w3, constructor, self.account, notes=notes, purpose=purpose, nonce=self.nonce)
+            return send(
+                self.w3, constructor, self.account, notes=notes, purpose=purpose, nonce=self.nonce, wait=False
+            )
         except RpcError:
             self._is_there()  # or it says why it can't be
             raise

@@ -7,7 +7,8 @@ it; the next call for the same purpose then waits for that transaction, or signs
 whatever endpoints and pools remember or forget, at most one of them is mined. A note that stays is never in the way of
 another purpose.
 
-Notes hold no key and no secret. Knows no chain: `client.send` does what is said here.
+Notes hold no key, and no secret: a signed transaction is for everybody to read. Knows no chain: `client.send` does what
+is said here.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class Note:
     """Its nonce."""
     forms: tuple[str, ...]
     """Hash of each form in which it was signed, 0x-hex, the newest last. At most one is mined."""
+    raw: str = ""
+    """The newest form as it was sent, 0x-hex, for when a reorg takes it; empty in notes of older releases."""
 
 
 class Notes:
@@ -64,22 +67,24 @@ class Notes:
 
     Args:
         folder: The folder; made when the first note is written.
-        say: Is told, in words for people, when what an interrupted call sent is taken up.
+        say: Is told, in words for people, when what an interrupted call sent is taken up, and what is waited for.
+        depth: Blocks, its own included, that must hold a transaction before its user is told of it.
     """
 
-    def __init__(self, folder: Path, say: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(self, folder: Path, say: Callable[[str], None] = lambda text: None, depth: int = 1) -> None:
         self.folder = folder
         self.say = say
+        self.depth = depth
         self._locks: dict[str, TextIO] = {}
-        self._untold: dict[str, Intent] = {}
+        self._untold: dict[str, Note] = {}
         self._earlier: set[str] = set()
 
     @classmethod
-    def of_user(cls, say: Callable[[str], None] = lambda text: None) -> Notes:
+    def of_user(cls, say: Callable[[str], None] = lambda text: None, depth: int = 1) -> Notes:
         """Return the notes of the user who runs this process."""
         from platformdirs import user_data_path
 
-        return cls(user_data_path("folkmoot") / "sent", say)
+        return cls(user_data_path("folkmoot") / "sent", say, depth)
 
     def find(self, intent: Intent) -> Note | None:
         """Return the note of an interrupted call with this intent; None if there is none.
@@ -93,8 +98,9 @@ class Notes:
         path = self.folder / intent.name
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
-            nonce, forms = document["nonce"], document["forms"]
-            if not isinstance(nonce, int) or not forms or not all(isinstance(form, str) for form in forms):
+            nonce, forms, raw = document["nonce"], document["forms"], document.get("raw", "")
+            texts = (*forms, raw)
+            if not isinstance(nonce, int) or not forms or not all(isinstance(text, str) for text in texts):
                 raise ValueError("it names no transaction")
         except FileNotFoundError:
             return None
@@ -104,7 +110,7 @@ class Notes:
                 remedy=f"See what {intent.sender} sent last ({intent.purpose}), then remove that file.",
                 code="note-damaged",
             ) from error
-        return Note(intent, nonce, tuple(forms))
+        return Note(intent, nonce, tuple(forms), raw)
 
     def write(self, note: Note) -> None:
         """Write down what is about to be sent.
@@ -117,6 +123,7 @@ class Notes:
             **asdict(note.intent),
             "nonce": note.nonce,
             "forms": list(note.forms),
+            "raw": note.raw,
         }
         self._hold(note.intent)
         fault_point("sender.note-written.before")
@@ -135,9 +142,13 @@ class Notes:
             transaction: Hash of the form that was mined, 0x-hex.
             earlier: Whether an interrupted call had sent it.
         """
-        self._untold[transaction] = note.intent
+        self._untold[transaction] = note
         if earlier:
             self._earlier.add(transaction)
+
+    def untold(self) -> dict[str, Note]:
+        """Return what was mined and not told, by hash (0x-hex) as it was taken note of, in the order of nonces."""
+        return dict(sorted(self._untold.items(), key=lambda item: item[1].nonce))
 
     def is_earlier(self, transaction: str) -> bool:
         """Whether a mined transaction (0x-hex) was sent by an interrupted call, so that this one sent nothing."""
@@ -149,6 +160,7 @@ class Notes:
         Raises:
             LocalError: ``note-unwritable``.
         """
+        self._untold = {name: other for name, other in self._untold.items() if other.intent != note.intent}
         self._remove(note.intent)
 
     def told(self, *transactions: str) -> None:
@@ -162,7 +174,7 @@ class Notes:
         """
         for transaction in transactions or list(self._untold):
             fault_point("sender.note-removed.before")
-            self._remove(self._untold.pop(transaction))
+            self._remove(self._untold.pop(transaction).intent)
             fault_point("sender.note-removed.after")
         if not transactions:
             self.close()
@@ -176,8 +188,10 @@ class Notes:
 
     def _remove(self, intent: Intent) -> None:
         try:
-            (self.folder / intent.name).unlink(missing_ok=True)
+            (self.folder / intent.name).unlink()
             sync_folder(self.folder)
+        except FileNotFoundError:
+            pass  # it was harmless, and not noted
         except OSError as error:
             raise self._unwritable(error) from error
 

@@ -8,7 +8,7 @@ of each transaction. It is there before the first transaction, and goes away whe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ class Plan:
     """Nonce of the first contract; the others follow."""
     facts: list[str] | None = None
     """What was found right when all contracts were there; None before that."""
+    say: Callable[[str], None] = lambda text: None
+    """Is told, in words for people, what is waited for."""
 
     def __post_init__(self) -> None:
         self.notes = Notes(self.folder)

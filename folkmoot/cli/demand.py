@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
     RPC_DEFAULT,
+    Confirmations,
     DeploymentPath,
     Json,
     KeystorePath,
@@ -95,6 +96,7 @@ def ask(
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
     yes: Annotated[bool, typer.Option("--yes", help="Send without asking.")] = False,
+    confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
     """Demand a leaf or a small file of an anchored round on the chain, with a deposit.
@@ -105,7 +107,7 @@ def ask(
 
     Example: folkmoot demand ask 7 --what update --entry 2 --artifacts https://mirror.example
     """
-    with sending(rpc, deployment, json_) as chain:
+    with sending(rpc, deployment, confirmations, json_) as chain:
         from folkmoot.chain.amounts import format_amount, format_time
         from folkmoot.fraud import demanding
         from folkmoot.fraud.availability import What, demand_call
@@ -162,6 +164,7 @@ def claim(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
+    confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
     """Void the round of a demand that nobody answered in time, or fetch the deposit back if the round is over.
@@ -170,7 +173,7 @@ def claim(
 
     Example: folkmoot demand claim 3
     """
-    with sending(rpc, deployment, json_) as chain:
+    with sending(rpc, deployment, confirmations, json_) as chain:
         from folkmoot.fraud import demanding
 
         account = unlock(keystore, password_file)

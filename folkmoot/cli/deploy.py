@@ -13,6 +13,7 @@ import typer
 from folkmoot.cli.options import (
     GAS_PRICE_DEFAULT,
     RPC_DEFAULT,
+    Confirmations,
     GasPriceInTokens,
     Json,
     KeystorePath,
@@ -102,6 +103,7 @@ def deploy(
             "--afresh", help="Leave the contracts of an interrupted deployment, and deploy new ones."
         ),
     ] = False,
+    confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
     """Deploy the contracts and verify every address, role and parameter. The deployer keeps no role.
@@ -160,6 +162,8 @@ def deploy(
     account = unlock(keystore, password_file)
     if afresh:
         plan.forget()
+    plan.notes.depth = confirmations
+    plan.say = lambda text: note(text, json_)
     if plan.under_way:
         note("Going on with a deployment that was interrupted.", json_)
     try:

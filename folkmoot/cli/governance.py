@@ -16,6 +16,7 @@ from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
     GAS_PRICE_DEFAULT,
     RPC_DEFAULT,
+    Confirmations,
     DeploymentPath,
     GasPriceInTokens,
     Json,
@@ -93,6 +94,7 @@ def propose(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
+    confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
     """Propose a version, a policy or a coordinator to those who have stake.
@@ -109,7 +111,7 @@ def propose(
     content = _report(report)
     told = {} if content is None else reports.for_voters(content)
     report_hash = bytes(32) if content is None else hashlib.sha256(content).digest()
-    with sending(rpc, deployment, json_) as chain:
+    with sending(rpc, deployment, confirmations, json_) as chain:
         call = _call(chain, version, report_hash, policy, coordinator)
         warning = _bond_warning(chain, policy, gas_price)
         if warning:
@@ -154,6 +156,7 @@ def vote(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
+    confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
     """Vote with the stake that you had when the vote began. A vote can't be changed.
@@ -163,7 +166,7 @@ def vote(
     from folkmoot.chain import governance
     from folkmoot.chain.amounts import format_amount
 
-    with sending(rpc, deployment, json_) as chain:
+    with sending(rpc, deployment, confirmations, json_) as chain:
         found = governance.find(chain, proposal)
         note_warnings(chain, [found], json_)
         account = unlock(keystore, password_file)
@@ -192,6 +195,7 @@ def queue(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
+    confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
     """Put a proposal that was accepted into the timelock. Anybody may.
@@ -201,7 +205,7 @@ def queue(
     from folkmoot.chain import governance
     from folkmoot.chain.amounts import format_time
 
-    with sending(rpc, deployment, json_) as chain:
+    with sending(rpc, deployment, confirmations, json_) as chain:
         found = governance.find(chain, proposal)
         purpose = governance.purpose("queue", found)
         receipt = chain.earlier("governor", account_address(None, keystore), purpose)
@@ -210,7 +214,7 @@ def queue(
             account = unlock(keystore, password_file)
             with working("Queueing ...", json_):
                 receipt = governance.queue(chain, account, found)
-            found = governance.find(chain, str(found.id))
+        found = governance.find(chain, str(found.id))
         emit(
             {"proposal": found.to_json(chain), **sent(chain, receipt)},
             json_,
@@ -225,6 +229,7 @@ def execute(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
+    confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
     """Carry out a queued proposal once its time in the timelock is over. Anybody may.
@@ -233,7 +238,7 @@ def execute(
     """
     from folkmoot.chain import governance
 
-    with sending(rpc, deployment, json_) as chain:
+    with sending(rpc, deployment, confirmations, json_) as chain:
         found = governance.find(chain, proposal)
         purpose = governance.purpose("execute", found)
         receipt = chain.earlier("governor", account_address(None, keystore), purpose)
@@ -242,7 +247,7 @@ def execute(
             account = unlock(keystore, password_file)
             with working("Executing ...", json_):
                 receipt = governance.execute(chain, account, found)
-            found = governance.find(chain, str(found.id))
+        found = governance.find(chain, str(found.id))
         done = [governance.describe(chain, call)["text"] for call in found.calls]
         emit(
             {"proposal": found.to_json(chain), **sent(chain, receipt)},

@@ -79,6 +79,18 @@ PasswordFile = Annotated[
     ),
 ]
 
+Confirmations = Annotated[
+    int,
+    typer.Option(
+        "--confirmations",
+        envvar="FOLKMOOT_CONFIRMATIONS",
+        min=1,
+        max=1000,
+        metavar="N",
+        help="Wait until so many blocks, its own included, hold what is sent; what a reorg takes is sent again.",
+    ),
+]
+
 LogFormat = Annotated[
     str | None,
     typer.Option(
@@ -192,23 +204,23 @@ def connected(rpc: str | Sequence[str], deployment: Path) -> Iterator[Chain]:
 
 
 @contextmanager
-def sending(rpc: Sequence[str], deployment: Path, as_json: bool) -> Iterator[Chain]:
+def sending(rpc: Sequence[str], deployment: Path, confirmations: int, as_json: bool) -> Iterator[Chain]:
     """Connect, as `connected`, for a command that sends transactions and tells what came of them inside the block.
 
     What it sends is noted until the block is through: a call that was killed before that is taken up by the next one
-    (`folkmoot.chain.notes`).
+    (`folkmoot.chain.notes`). It is waited for until so many blocks hold it.
     """
-    with connected(rpc, deployment) as chain, noted(as_json) as notes:
+    with connected(rpc, deployment) as chain, noted(confirmations, as_json) as notes:
         chain.notes = notes
         yield chain
 
 
 @contextmanager
-def noted(as_json: bool) -> Iterator[Notes]:
+def noted(confirmations: int, as_json: bool) -> Iterator[Notes]:
     """Keep notes of what is sent, until the block has told its user what came of it."""
     from folkmoot.chain.notes import Notes
 
-    notes = Notes.of_user(lambda text: note(text, as_json))
+    notes = Notes.of_user(lambda text: note(text, as_json), confirmations)
     try:
         yield notes
         sys.stdout.flush()

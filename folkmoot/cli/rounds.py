@@ -10,6 +10,7 @@ import typer
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
     RPC_DEFAULT,
+    Confirmations,
     DeploymentPath,
     Json,
     KeystorePath,
@@ -42,6 +43,7 @@ def cancel(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
+    confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
     """Cancel a round that nobody anchored in time, so that the next one can open. Anybody may.
@@ -51,7 +53,7 @@ def cancel(
 
     Example: folkmoot cancel 12
     """
-    with sending(rpc, deployment, json_) as chain:
+    with sending(rpc, deployment, confirmations, json_) as chain:
         sender, purpose = account_address(None, keystore), f"cancel {number}"
         receipt = chain.earlier("ledger", sender, purpose)
         if receipt is None:
@@ -102,29 +104,31 @@ def finalize(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
+    confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
     """Make a round final whose challenge window is over, and have its rewards credited. Anybody may.
 
     Example: folkmoot finalize 11
     """
-    with sending(rpc, deployment, json_) as chain:
+    with sending(rpc, deployment, confirmations, json_) as chain:
         sender, functions = account_address(None, keystore), chain.ledger.functions
         first, second = f"finalize {number}", f"settle {number}"
-        finalized = chain.earlier("ledger", sender, first)
-        settled = chain.earlier("ledger", sender, second)
+        finalized = chain.earlier("ledger", sender, first, wait=False)
+        settled = chain.earlier("ledger", sender, second, wait=False)
         if settled is None:
             anchored = _require_finalizable(chain, number)
             account = unlock(keystore, password_file)
             if anchored:
                 with working("Making it final ...", json_):
-                    finalized = chain.send(functions.finalize(number), account, purpose=first)
+                    finalized = chain.send(functions.finalize(number), account, purpose=first, wait=False)
             with working("Settling ...", json_):
                 function = functions.settle(number, *_settlement(chain, number))
-                settled = chain.send(function, account, purpose=second)
+                settled = chain.send(function, account, purpose=second, wait=False)
+        *before, settled = chain.settle(*([] if finalized is None else [finalized]), settled)
         document: dict[str, Any] = {"round": number}
-        if finalized is not None:
-            document["finalized"] = sent(chain, finalized)
+        if before:
+            document["finalized"] = sent(chain, before[0])
         document["settled"] = sent(chain, settled)
         emit(document, json_, f"Round {number} is final and its rewards are credited.")
 

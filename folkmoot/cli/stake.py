@@ -10,6 +10,7 @@ import typer
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
     RPC_DEFAULT,
+    Confirmations,
     DeploymentPath,
     Json,
     KeystorePath,
@@ -45,6 +46,7 @@ def stake(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
+    confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
     """Stake tokens: they vote, they let you contribute, and a proven fault costs them.
@@ -54,7 +56,7 @@ def stake(
     from folkmoot.chain.amounts import format_amount, parse_amount
 
     units = parse_amount(amount)
-    with sending(rpc, deployment, json_) as chain:
+    with sending(rpc, deployment, confirmations, json_) as chain:
         account = unlock(keystore, password_file)
         with working("Staking ...", json_):
             receipt = stake_with_permit(chain, account, units)
@@ -77,6 +79,7 @@ def unstake(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
+    confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
     """Start to take stake out. It stops to vote at once, and can be withdrawn after the unbonding time.
@@ -86,7 +89,7 @@ def unstake(
     from folkmoot.chain.amounts import format_amount, format_time, parse_amount
 
     asked = None if amount == "all" else parse_amount(amount)
-    with sending(rpc, deployment, json_) as chain:
+    with sending(rpc, deployment, confirmations, json_) as chain:
         account = unlock(keystore, password_file)
         units = chain.stake_of(account.address) if asked is None else asked
         with working("Unstaking ...", json_):
@@ -111,6 +114,7 @@ def withdraw(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
+    confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
     """Pay out all stake that is released.
@@ -119,7 +123,7 @@ def withdraw(
     """
     from folkmoot.chain.amounts import format_amount
 
-    with sending(rpc, deployment, json_) as chain:
+    with sending(rpc, deployment, confirmations, json_) as chain:
         account = unlock(keystore, password_file)
         with working("Withdrawing ...", json_):
             receipt = chain.send(chain.vault.functions.withdraw(), account)
@@ -139,6 +143,7 @@ def claim(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
+    confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
     """Pay out the rewards of settled rounds. Anybody may send it; the tokens go to the account itself.
@@ -147,7 +152,7 @@ def claim(
     """
     from folkmoot.chain.amounts import format_amount
 
-    with sending(rpc, deployment, json_) as chain:
+    with sending(rpc, deployment, confirmations, json_) as chain:
         beneficiary = account_address(account, keystore)
         sender = unlock(keystore, password_file)
         with working("Claiming ...", json_):
@@ -173,6 +178,7 @@ def delegate(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
+    confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
     """Let somebody else vote with your stake, on proposals made from now on. The stake stays yours.
@@ -182,7 +188,7 @@ def delegate(
     from folkmoot.chain.amounts import parse_address
 
     chosen = None if delegatee == "self" else parse_address(delegatee)
-    with sending(rpc, deployment, json_) as chain:
+    with sending(rpc, deployment, confirmations, json_) as chain:
         account = unlock(keystore, password_file)
         target = chosen or account.address
         with working("Delegating ...", json_):

@@ -15,6 +15,7 @@ import typer
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
     RPC_DEFAULT,
+    Confirmations,
     DeploymentPath,
     Json,
     KeystorePath,
@@ -75,6 +76,7 @@ def challenge(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show proof and cost; send nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Send without asking.")] = False,
+    confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
     """Recompute a round and, if its anchor is wrong, prove it on the chain.
@@ -98,7 +100,7 @@ def challenge(
     with open_rpc(rpc) as endpoint:
         with working("Reading the chain ...", json_):
             record = Follower(addresses).read(endpoint)
-        if not dry_run and _told_earlier(endpoint, record, round_, keystore, json_):
+        if not dry_run and _told_earlier(endpoint, record, round_, keystore, confirmations, json_):
             return
         case = _case(record, round_)
         source = _mirrors(artifacts, json_)
@@ -137,20 +139,22 @@ def challenge(
         note(lines, json_)
         if not yes:
             _ask(round_)
-        with noted(json_) as notes:
+        with noted(confirmations, json_) as notes:
             with working("Proving ...", json_):
                 receipt = send(endpoint.url, case, cost, proof, account, notes)
             _tell_proven(document, receipt, json_)
 
 
-def _told_earlier(endpoint: Rpc, record: Record, number: int, keystore: Path | None, as_json: bool) -> bool:
+def _told_earlier(
+    endpoint: Rpc, record: Record, number: int, keystore: Path | None, confirmations: int, as_json: bool
+) -> bool:
     """Tell of the proof that an interrupted call sent, if there is one; return whether there is."""
     from folkmoot.fraud.challenge import earlier
 
     told = record.told.get(number)
     if told is None or told.case is None:
         return False
-    with suppress(KeystoreError), noted(as_json) as notes:
+    with suppress(KeystoreError), noted(confirmations, as_json) as notes:
         receipt = earlier(endpoint, told.case, account_address(None, keystore), notes)
         if receipt is not None:
             _tell_proven({"round": number}, receipt, as_json)

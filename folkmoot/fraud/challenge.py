@@ -187,6 +187,7 @@ def transact(
     *arguments: Any,
     notes: Notes | None = None,
     purpose: str = "",
+    harmless: bool = False,
 ) -> TxReceipt:
     """Call a function of a contract, by its name in Solidity, and wait until that is mined.
 
@@ -199,6 +200,7 @@ def transact(
         arguments: Its arguments.
         notes: Where it is noted before it is sent; None notes nothing.
         purpose: As for `Chain.send`.
+        harmless: Whether it does no harm to do it twice: then it is not noted, only waited for with the others.
 
     Raises:
         ChallengeFailed: as `challenge`.
@@ -209,7 +211,7 @@ def transact(
         with chain_errors(function, rpc_url):
             call = made.get_function_by_name(function)(*arguments)
         try:
-            return send(w3, call, account, notes=notes, purpose=purpose)
+            return send(w3, call, account, notes=notes, purpose=purpose, harmless=harmless)
         except ContractRefused as error:
             raise explained(error) from error
 

@@ -159,8 +159,7 @@ def demand(
         ChainError: it could not be sent, or was refused.
         ChallengeFailed: the round can't be challenged any more.
     """
-    # Not noted: to allow it twice does no harm, and after the next demand it has to be allowed again.
-    deposit = _allow(rpc, deployment, judge, account)
+    deposit = _allow(rpc, deployment, judge, account, notes)
     receipt = transact(
         rpc.url,
         account,
@@ -306,7 +305,7 @@ def dispute(
     ((_, _, status),) = rpc.read(judge, "disputes(uint64)", ["(address,uint40,uint8)"], case.round)
     if status:
         return None
-    _allow(rpc, deployment, judge, account)
+    _allow(rpc, deployment, judge, account, notes)
     reason = f"{what.text} Expected: {what.expected}. Anchored: {what.found}."[:MOST_REASON]
     purpose = f"round {case.round}, anchor {case.anchor.hash.hex()}"
     return _send(rpc, account, notes, _DISPUTES, judge, "open", case.round, reason, purpose=purpose)
@@ -363,12 +362,23 @@ def _send(
     return str(receipt["transactionHash"].to_0x_hex())
 
 
-def _allow(rpc: Rpc, deployment: Deployment, judge: str, account: LocalAccount) -> int:
+def _allow(rpc: Rpc, deployment: Deployment, judge: str, account: LocalAccount, notes: Notes | None) -> int:
     """Let a judge take its deposit; return that."""
     (deposit,) = rpc.read(judge, "deposit()", ["uint256"])
     (allowed,) = rpc.read(deployment.token, "allowance(address,address)", ["uint256"], account.address, judge)
     if allowed < deposit:
-        transact(rpc.url, account, "MootToken", deployment.token, "approve", judge, deposit)
+        # To allow it twice does no harm, and after the next demand it has to be allowed again.
+        transact(
+            rpc.url,
+            account,
+            "MootToken",
+            deployment.token,
+            "approve",
+            judge,
+            deposit,
+            notes=notes,
+            harmless=True,
+        )
     return int(deposit)
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 import client.cli
-from folkmoot.chain import sending
+from folkmoot.chain import depth, interrupted, sending
 from folkmoot.chain.amounts import UNIT
 from folkmoot.cli.main import run
 from folkmoot.local.anvil import Anvil
 from tests import factories
 from tests.factories import ALLOCATION, STAKE, Federation
-from tests.killed import Mortal
+from tests.killed import Mortal, blocks
 
 pytestmark = pytest.mark.slow
 
@@ -83,6 +83,44 @@ def test_a_command_that_is_killed_after_its_last_word_was_done(
     assert list((mortal.home / "data").rglob("*.json")) == []
 
 
+def test_a_stake_that_is_killed_while_it_waits_for_confirmations_goes_on_waiting(
+    federation: Federation, mortal: Mortal
+) -> None:
+    before, anvil, ada = sent_by(federation), federation.anvil, federation["ada"].address
+    mortal.set({"FOLKMOOT_CONFIRMATIONS": "3"})
+    said = mortal.kill("sender.waiting", "stake", "7")
+    assert said == "", "nothing is told before it is deep"
+    with blocks(anvil):
+        again = mortal.call("stake", "7")
+    assert federation.chain.block_number() >= again["block"] + 2
+    assert again["earlier"] is True
+    assert federation.chain.stake_of(ada) == STAKE + 7 * UNIT
+    assert sent_by(federation) == before + 1
+    assert list((mortal.home / "data").rglob("*.json")) == []
+
+
+def test_a_stake_that_a_reorg_took_after_its_command_was_killed_is_staked_once(
+    federation: Federation, mortal: Mortal
+) -> None:
+    before, anvil, ada = sent_by(federation), federation.anvil, federation["ada"].address
+    mortal.kill("sender.waiting", "stake", "7", "--confirmations", "3")
+    anvil.call("anvil_reorg", 1, [])
+    anvil.call("anvil_dropAllTransactions")
+    assert federation.chain.stake_of(ada) == STAKE
+    with blocks(anvil):
+        mortal.call("stake", "7", "--confirmations", "3")
+    assert federation.chain.stake_of(ada) == STAKE + 7 * UNIT
+    assert sent_by(federation) == before + 1
+
+
+def test_people_are_told_once_that_it_waits(federation: Federation, mortal: Mortal) -> None:
+    with blocks(federation.anvil):
+        assert run(["stake", "7", "--confirmations", "3"]) == 0
+    said = mortal.capsys.readouterr()
+    assert said.err.count("Waiting until 3 blocks hold it") == 1
+    assert "Staked 7 MOOT" in said.out
+
+
 def test_people_are_told_that_nothing_was_sent_now(mortal: Mortal) -> None:
     mortal.kill("sender.mined", "stake", "7")
     assert run(["stake", "7"]) == 0
@@ -139,7 +177,7 @@ def test_a_chain_that_knows_none_of_the_nonces_before(
 ) -> None:
     """A local one was started anew. Any other lacks what may come to it yet: nothing may be sent beside that."""
     if not local:
-        monkeypatch.setattr(sending, "LOCAL_CHAIN_ID", 1)
+        monkeypatch.setattr(interrupted, "LOCAL_CHAIN_ID", 1)
     for start in ("first", "again"):
         with Anvil() as anvil:
             own = factories.federation(anvil)
@@ -245,20 +283,41 @@ def test_who_joins_with_stake_and_is_interrupted_stakes_once(
         raise KeyboardInterrupt
 
     newcomer, anvil, before = federation["newcomer"], federation.anvil, sent_by(federation, "newcomer")
-    arguments = ([anvil.url], federation.deployment, newcomer, "7", False)
+    arguments = ([anvil.url], federation.deployment, newcomer, "7", 1, False)
     anvil.call("evm_setAutomine", False)
     try:
         with monkeypatch.context() as patch:
             patch.setattr(sending, "await_receipt", interrupted)
             with pytest.raises(KeyboardInterrupt):
-                client.cli._stake(*arguments)
+                client.cli._stake(*arguments, there=False)
         threading.Timer(1.0, anvil.call, ("evm_mine",)).start()
-        client.cli._stake(*arguments)
+        client.cli._stake(*arguments, there=False)
     finally:
         anvil.call("evm_setAutomine", True)
     assert "An interrupted call did this already" in mortal.capsys.readouterr().err
     assert federation.chain.stake_of(newcomer.address) == 7 * UNIT
     assert sent_by(federation, "newcomer") == before + 1
+
+
+def test_who_joins_with_stake_and_is_interrupted_while_it_waits_goes_on_waiting(
+    federation: Federation, mortal: Mortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    newcomer, anvil, before = federation["newcomer"], federation.anvil, sent_by(federation, "newcomer")
+    arguments = ([anvil.url], federation.deployment, newcomer, "7", 3, False)
+    with monkeypatch.context() as patch:
+        patch.setattr(depth, "await_depth", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            client.cli._stake(*arguments, there=False)
+    mined = federation.chain.block_number()
+    with blocks(anvil):
+        client.cli._stake(*arguments, there=True)
+    assert federation.chain.block_number() >= mined + 2
+    assert "An interrupted call did this already" in mortal.capsys.readouterr().err
+    assert sent_by(federation, "newcomer") == before + 1
+    assert list((mortal.home / "data").rglob("*.json")) == []
 
 
 def test_a_round_is_cancelled_once(federation: Federation, mortal: Mortal) -> None:

@@ -18,7 +18,7 @@ from folkmoot.local.anvil import Anvil
 from folkmoot.manifest import Manifest
 from folkmoot.state import State
 from tests import factories
-from tests.killed import Mortal
+from tests.killed import Mortal, blocks
 
 pytestmark = pytest.mark.slow
 
@@ -102,6 +102,48 @@ def test_a_deployment_that_is_killed_anywhere_is_completed_with_the_same_contrac
     assert "what the deployer holds is no role" in done["verified"]
     assert not (tmp_path / "deployment.json.plan").exists()
     assert mortal.call(*words(tmp_path), fails=1)["error"]["code"] == "file-exists", "told once"
+
+
+def test_a_deployment_that_is_killed_while_it_waits_for_confirmations_goes_on_waiting(
+    anvil: Anvil, mortal: Mortal, tmp_path: Path
+) -> None:
+    before, deep = nonce_of(anvil), words(tmp_path, "--confirmations", "3")
+    mortal.kill("sender.waiting", *deep)
+    assert nonce_of(anvil) == before + len(CONTRACTS), "it waits once, at the end"
+    anvil.call("anvil_reorg", 4, [])  # takes the newest four contracts
+    anvil.call("anvil_dropAllTransactions")
+    assert nonce_of(anvil) == before + len(CONTRACTS) - 4
+    with blocks(anvil):
+        mortal.call(*deep)
+    assert nonce_of(anvil) == before + len(CONTRACTS)
+    made = Deployment.load(tmp_path / "deployment.json")
+    for place, role in enumerate(CONTRACTS):
+        assert getattr(made, role) == predicted_address(DEPLOYER.address, before + place)
+    assert not (tmp_path / "deployment.json.plan").exists()
+
+
+def test_a_deployment_of_which_a_reorg_takes_the_end_is_completed(
+    anvil: Anvil, mortal: Mortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, said = nonce_of(anvil), []
+
+    def reorganise(text: str, as_json: bool) -> None:
+        said.append(text)
+        if text.startswith("Waiting until"):
+            anvil.call("anvil_reorg", 4, [])
+            anvil.call("anvil_dropAllTransactions")
+
+    monkeypatch.setattr("folkmoot.cli.deploy.note", reorganise)
+    with blocks(anvil):
+        mortal.call(*words(tmp_path, "--confirmations", "12"))
+    assert sum(text.startswith("A reorg took") for text in said) >= 1
+    assert nonce_of(anvil) == before + len(CONTRACTS)
+    made = Deployment.load(tmp_path / "deployment.json")
+    block = int(anvil.call("eth_blockNumber"), 16)
+    for place, role in enumerate(CONTRACTS):
+        address = predicted_address(DEPLOYER.address, before + place)
+        assert getattr(made, role) == address
+        assert len(anvil.call("eth_getCode", address, hex(block - 11))) > 2, "it is as deep as was asked"
 
 
 def test_a_deployment_that_is_killed_after_its_last_word_was_done(mortal: Mortal, tmp_path: Path) -> None:

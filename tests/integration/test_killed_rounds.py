@@ -26,7 +26,7 @@ from tests.integration import audit_world
 from tests.integration import fraud_world as lies
 from tests.integration.audit_world import World
 from tests.integration.fraud_world import ANSWER_WINDOW, CHALLENGER, DEPOSIT, TOKENS, judged
-from tests.killed import Mortal
+from tests.killed import Mortal, blocks
 
 pytestmark = pytest.mark.slow
 
@@ -112,14 +112,20 @@ def demands(world: World, number: int) -> list[int]:
     return demands_of(world.federation.anvil.rpc, judge_of(world), number, WATCHER.address, 0)
 
 
-@pytest.mark.parametrize("point", ["sender.mined", "sender.note-written.after:2", "sender.mined:2"])
+@pytest.mark.parametrize(
+    "point", ["sender.mined", "sender.note-written.after:2", "sender.mined:2", "sender.waiting"]
+)
 def test_a_round_is_made_final_and_settled_once(world: World, mortal: Mortal, point: str) -> None:
     before, chain = sent_by(world), world.federation.chain
     world.advance(factories.policy().challenge_window)
-    mortal.kill(point, "finalize", "1")
-    done = mortal.call("finalize", "1")
+    deep = ["--confirmations", "3"] if point == "sender.waiting" else []
+    mortal.kill(point, "finalize", "1", *deep)
+    with blocks(world.federation.anvil):
+        done = mortal.call("finalize", "1", *deep)
+    if deep:
+        assert chain.block_number() >= done["settled"]["block"] + 2
     assert done["finalized"]["earlier"] is True
-    assert done["settled"]["earlier"] is (point == "sender.mined:2")
+    assert done["settled"]["earlier"] is (point in ("sender.mined:2", "sender.waiting"))
     assert chain.round(1).settled
     assert sent_by(world) == before + 2
     assert mortal.call("finalize", "1", fails=1)["error"]["code"] == "round-settled"
@@ -400,7 +406,9 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.mark.parametrize("point", ["sender.mined", "sender.sent:3", "sender.note-removed.before:2"])
+@pytest.mark.parametrize(
+    "point", ["sender.mined", "sender.sent:3", "sender.note-removed.before:2", "sender.waiting"]
+)
 def test_a_delivery_goes_on_with_the_parts_that_are_missing(
     arbitrated: Callable[[], World],
     keystore: Callable[[str], Path],
@@ -427,15 +435,19 @@ def test_a_delivery_goes_on_with_the_parts_that_are_missing(
     before = sent_by(world, ada)
     words = ("submit", str(number), "--on-chain", "--home", str(tmp_path), "--coordinator")
     words = (*words, f"http://127.0.0.1:{server.server_port}")
+    if point == "sender.waiting":
+        words = (*words, "--confirmations", "3")
     try:
         mortal.kill(point, *words)
-        done = mortal.call(*words)
+        with blocks(world.federation.anvil):
+            done = mortal.call(*words)
         again = mortal.call(*words)
     finally:
         server.shutdown()
         server.server_close()
     assert sent_by(world, ada) == before + 4, "the commitment and three parts"
     assert (done["parts"], again["parts"], again["partsSent"]) == (3, 3, 0)
+    assert list((mortal.home / "data").rglob("*.json")) == []
     functions = world.federation.chain.data_availability.functions
     delivery = functions.deliveries(number, ada.address, commitment.update_root)
     assert tuple(world.federation.chain.read(delivery)[:2]) == (3, 0)

@@ -15,7 +15,7 @@ from folkmoot.chain.notes import Intent, Note, Notes
 from folkmoot.errors import LocalError
 
 INTENT = Intent(31337, "0x" + "11" * 20, "0x" + "22" * 20, "stake 250")
-NOTE = Note(INTENT, 7, ("0x" + "ab" * 32,))
+NOTE = Note(INTENT, 7, ("0x" + "ab" * 32,), "0x02f8")
 OTHERS = [
     replace(INTENT, chain_id=1),
     replace(INTENT, sender="0x" + "33" * 20),
@@ -46,6 +46,21 @@ def test_a_note_is_found_by_its_intent_and_no_other(opened: Callable[..., Notes]
     assert notes.find(INTENT) == NOTE
     assert [notes.find(other) for other in OTHERS] == [None] * 4
     assert len({intent.name for intent in (INTENT, *OTHERS)}) == 5
+
+
+def test_a_note_of_an_older_release_has_no_bytes(tmp_path: Path, opened: Callable[..., Notes]) -> None:
+    document = {"nonce": 7, "forms": list(NOTE.forms)}
+    (tmp_path / INTENT.name).write_text(json.dumps(document))
+    assert opened().find(INTENT) == replace(NOTE, raw="")
+
+
+def test_what_is_not_told_comes_in_the_order_of_nonces(opened: Callable[..., Notes]) -> None:
+    notes, second = opened(), replace(NOTE, intent=OTHERS[3], nonce=6)
+    notes.mined(NOTE, "0x1", earlier=True)
+    notes.mined(second, "0x2", earlier=False)
+    assert list(notes.untold().items()) == [("0x2", second), ("0x1", NOTE)]
+    notes.forget(NOTE)
+    assert list(notes.untold()) == ["0x2"], "it failed after all"
 
 
 def test_only_what_was_mined_and_told_is_forgotten(opened: Callable[..., Notes]) -> None:
@@ -79,7 +94,11 @@ def test_a_note_is_private_and_says_what_it_is_for(tmp_path: Path, opened: Calla
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"nonce": 1}', '{"nonce": "1", "forms": ["0x1"]}', '{"nonce": 1, "forms": []}']
+    "text",
+    [
+        *("", "{", "[]", '{"nonce": 1}', '{"nonce": "1", "forms": ["0x1"]}', '{"nonce": 1, "forms": []}'),
+        '{"nonce": 1, "forms": ["0x1"], "raw": 2}',
+    ],
 )
 def test_a_damaged_note_stops_whoever_wants_to_send(
     tmp_path: Path, opened: Callable[..., Notes], text: str
