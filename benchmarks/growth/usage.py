@@ -26,6 +26,10 @@ class Process:
         """MiB of memory that it held at most since the start, or since `forget_peak`."""
         return self._mebibytes("VmHWM")
 
+    def held(self) -> float:
+        """MiB of memory that it holds now."""
+        return self._mebibytes("VmRSS")
+
     def forget_peak(self) -> None:
         """Let the peak begin anew at what is held now."""
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")

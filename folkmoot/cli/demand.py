@@ -224,7 +224,7 @@ def _case(chain: Chain, number: int) -> Case:
         InputError: it is not anchored (`round-not-anchored`).
     """
     from folkmoot.chain.rpc import Phase
-    from folkmoot.fraud.record import Follower
+    from folkmoot.fraud.follower import Follower
 
     record = Follower(chain.deployment).read(chain.rpc)
     told = record.told.get(number)

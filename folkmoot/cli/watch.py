@@ -92,8 +92,8 @@ def challenge(
     from folkmoot.chain.quorum import open_rpc
     from folkmoot.fraud.challenge import challenge as send
     from folkmoot.fraud.challenge import cost_of
+    from folkmoot.fraud.follower import Follower
     from folkmoot.fraud.proof import prove
-    from folkmoot.fraud.record import Follower
     from folkmoot.fraud.watch import NOBODY, cheapest
 
     addresses = Deployment.load(deployment)

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -129,6 +129,27 @@ class Journal:
         """Remember that a contributor's fault was dealt with."""
         self.faults.append(name)
         self._save()
+
+    def unfinished(self) -> set[int]:
+        """Return the rounds about which something is left to do or to say."""
+        return {
+            number
+            for number, one in self.rounds.items()
+            if one.result in ("wrong", "disputed", "withheld") or one.demands or one.blame is not None
+        }
+
+    def forget(self, gone: Callable[[int], bool]) -> None:
+        """Forget the rounds that are over, but for what is unfinished.
+
+        Args:
+            gone: Whether a round is over for good.
+        """
+        kept = self.unfinished()
+        rounds = {number: one for number, one in self.rounds.items() if number in kept or not gone(number)}
+        faults = [name for name in self.faults if not gone(int(name.split()[0]))]
+        if len(rounds) < len(self.rounds) or len(faults) < len(self.faults):
+            self.rounds, self.faults = rounds, faults
+            self._save()
 
     def keep(self, sha256: str, chunks: Iterable[bytes]) -> None:
         """Keep a state that is right, for the case that every mirror loses it.

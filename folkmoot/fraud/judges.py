@@ -8,7 +8,7 @@ function here is one call (contracts/src/interfaces/IDataAvailability.sol, IDisp
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,11 @@ from folkmoot.chain.rpc import Rpc, wrong_contract
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.fraud import proof as proofs
 from folkmoot.fraud.availability import Call, Status, What, demand_call
-from folkmoot.fraud.case import Case, Demand, Dispute, unopened
+from folkmoot.fraud.case import Case, Committed, Demand, Dispute, unopened
 from folkmoot.fraud.challenge import judges as judges_of
 from folkmoot.fraud.challenge import transact
 from folkmoot.fraud.finding import Finding
-from folkmoot.fraud.record import Replay, Told
+from folkmoot.fraud.record import Replay
 from folkmoot.hashing import keccak
 from folkmoot.policy import NO_VERIFIER, Policy
 
@@ -323,11 +323,27 @@ def prove_false_tree(
 
 
 def prove_replay(
-    rpc: Rpc, judge: str, told: Mapping[int, Told], replay: Replay, account: LocalAccount, notes: Notes
+    rpc: Rpc,
+    judge: str,
+    replay: Replay,
+    copies: Iterable[Committed],
+    originals: Iterable[Committed],
+    account: LocalAccount,
+    notes: Notes,
 ) -> str:
-    """Take stake from a contributor that sent an earlier round's update; return the transaction's hash."""
-    copies, earlier = unopened(told[replay.round].commits), unopened(told[replay.earlier].commits)
-    arguments = (replay.round, copies, replay.entry, replay.earlier, earlier, replay.earlier_entry)
+    """Take stake from a contributor that sent an earlier round's update; return the transaction's hash.
+
+    Args:
+        rpc: Endpoint.
+        judge: Contract that takes proofs against contributors.
+        replay: The copy, and where its original is.
+        copies: All entries of the copy's round.
+        originals: All entries of the earlier round.
+        account: Who sends.
+        notes: Where it is noted before it is sent.
+    """
+    earlier = replay.earlier, unopened(originals), replay.earlier_entry
+    arguments = (replay.round, unopened(copies), replay.entry, *earlier)
     purpose = f"entry {replay.entry} of round {replay.round}"
     return _send(rpc, account, notes, _FAULTS, judge, "proveReplay", *arguments, purpose=purpose)
 

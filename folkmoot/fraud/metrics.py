@@ -33,6 +33,7 @@ _TEXTS = {
         "gauge",
         "Rounds that can be challenged and could not be checked yet.",
     ),
+    "folkmoot_watch_held_entries": ("gauge", "Rounds and entries that are held in memory."),
     "folkmoot_watch_block": ("gauge", "Block that was looked at."),
     "folkmoot_watch_block_timestamp_seconds": ("gauge", "Unix time of that block, as the chain says."),
     "folkmoot_watch_account_balance_coins": (

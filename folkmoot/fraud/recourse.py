@@ -18,6 +18,7 @@ from folkmoot.fraud.availability import Status
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.challenge import ChallengeFailed
 from folkmoot.fraud.finding import Finding
+from folkmoot.fraud.follower import commits_of
 from folkmoot.fraud.journal import Checked, Journal, Log
 from folkmoot.fraud.metrics import Metrics, label
 from folkmoot.fraud.record import Record, replays
@@ -221,11 +222,8 @@ class Recourse:
     def blame_replays(self, rpc: Rpc, record: Record) -> None:
         """Prove that a contributor sent an earlier round's update, in rounds that can still be challenged."""
         account = self.account
-        recent = {case.round: case for case in record.waiting()}
-        for replay in replays(record.told):
-            case = recent.get(replay.round)
-            if case is None:
-                continue
+        for replay in replays(record):
+            case = record.cases[replay.round]
             entry = case.entries[replay.entry]
             name = f"{replay.round} {entry.contributor}"
             if name in self.journal.faults:
@@ -237,7 +235,10 @@ class Recourse:
                 text = f"{entry.contributor} sent the update of round {replay.earlier} again in round {replay.round}."
                 self.log("replay", text, round=replay.round, contributor=entry.contributor)
                 if account is not None:
-                    transaction = judges.prove_replay(rpc, judge, record.told, replay, account, self.notes)
+                    originals = commits_of(rpc, self.deployment, record, replay.earlier)
+                    transaction = judges.prove_replay(
+                        rpc, judge, replay, case.entries, originals, account, self.notes
+                    )
                     said = f"{entry.contributor} lost stake for that (transaction {transaction})."
                     self.log("fault-proven", said, round=replay.round, contributor=entry.contributor)
             except (ContractRefused, ChallengeFailed) as error:  # somebody was faster, or it is too late

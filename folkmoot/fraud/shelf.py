@@ -115,6 +115,8 @@ class Shelf:
             self._remember(case, material, artifacts)
         for name in names - held:
             self.source.discard(name)
+        roots = {root for other in kept.values() for root in (other.base_state_root, other.anchor.state_root)}
+        self._sure = {name: root for name, root in self._sure.items() if root in roots}
 
     # Documents
 

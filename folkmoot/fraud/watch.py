@@ -8,6 +8,7 @@ again, elsewhere if there is an elsewhere, until the round is final.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -25,6 +26,7 @@ from folkmoot.errors import (
     ArtifactError,
     ChainError,
     FolkmootError,
+    LocalError,
     RpcError,
     WrongChainError,
 )
@@ -32,11 +34,13 @@ from folkmoot.fraud.case import Case, Kind
 from folkmoot.fraud.challenge import ChallengeFailed, Cost, challenge, cost_of
 from folkmoot.fraud.examine import examine
 from folkmoot.fraud.finding import Finding
+from folkmoot.fraud.follower import Follower
 from folkmoot.fraud.journal import Checked, Journal, Log
 from folkmoot.fraud.metrics import Metrics, label
 from folkmoot.fraud.mirrors import in_turn
+from folkmoot.fraud.past import Past
 from folkmoot.fraud.proof import Proof, prove
-from folkmoot.fraud.record import Follower, Record
+from folkmoot.fraud.record import Record
 from folkmoot.fraud.recourse import Recourse
 from folkmoot.fraud.shelf import Shelf, open_shelf
 from folkmoot.mirror import ArtifactSource, FolderSource
@@ -113,7 +117,10 @@ class Watcher:
         if len(urls) > 1:
             self._rpcs.insert(0, Quorum(urls, self.timeout))
         # One for each: what a liar said stays its own.
-        self._followers = {rpc.url: Follower(self.deployment) for rpc in self._rpcs}
+        self._pasts = {rpc.url: self._open_past(rpc) for rpc in self._rpcs}
+        self._followers = {
+            url: Follower(self.deployment, past, self.journal.unfinished) for url, past in self._pasts.items()
+        }
         account, deposits = self.options.account, self.options.deposits
         self._notes = Notes(self.journal.folder / "sent", lambda text: self.log("taken-up", text))
         self._recourse = Recourse(
@@ -134,8 +141,15 @@ class Watcher:
         """Close all connections."""
         self._source.close()
         self._notes.close()
+        for past in self._pasts.values():
+            past.close()
         for rpc in self._rpcs:
             rpc.close()
+
+    def _open_past(self, rpc: Rpc) -> Past:
+        name = hashlib.sha256(rpc.url.encode()).hexdigest()[:16]  # a URL may have a secret in it
+        owner = f"{self.deployment.ledger} on chain {self.deployment.chain_id}"
+        return Past.open(self.journal.folder / "past" / f"{name}.sqlite", owner)
 
     # One look
 
@@ -162,6 +176,7 @@ class Watcher:
             "folkmoot_watch_wrong_rounds", sum(self._is_current(number, record) for number in wrong)
         )
         self.metrics.set("folkmoot_watch_unchecked_rounds", len(self._unchecked))
+        self.metrics.set("folkmoot_watch_held_entries", self._followers[rpc.url].held)
         self.metrics.set("folkmoot_watch_last_pass_timestamp_seconds", time.time())
         return True
 
@@ -184,6 +199,8 @@ class Watcher:
                 self._endpoint_failed(rpc, "it serves another chain")
             except ChainError as error:
                 self._endpoint_failed(rpc, error.message)
+            except LocalError:  # a full disk is no endpoint's fault
+                raise
             except Exception as error:  # whatever an endpoint answers must not end the watch
                 self._endpoint_failed(rpc, repr(error))
             else:
@@ -234,6 +251,10 @@ class Watcher:
         for number in [number for number in self._findings if number not in waiting]:
             self._let_go(number, record)
         self._unchecked &= waiting
+        for gone in self._attempts.keys() - waiting:
+            del self._attempts[gone]
+        for gone in self._blames.keys() - self.journal.unfinished():
+            del self._blames[gone]
         for number, one in list(self.journal.rounds.items()):
             told = record.told.get(number)
             if one.result not in ("wrong", "disputed", "withheld") or told is None:
@@ -252,6 +273,9 @@ class Watcher:
                 text = f"Round {number} was {one.result} and is {over} now: {one.text}"
                 self.log(told.phase.name.lower(), text, round=number)
                 self.journal.note(number, replace(one, result="final"))
+        past = record.past
+        if past is not None:
+            self.journal.forget(lambda number: number not in record.told and number in past)
 
     def _let_go(self, number: int, record: Record) -> None:
         """Forget what proofs of a round are made of."""

@@ -28,7 +28,7 @@ from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, FolkmootError, UpdateRefused
 from folkmoot.evaluation import Measurement, measure
 from folkmoot.fraud.availability import What, delivery_calls, demand_call
-from folkmoot.fraud.record import Follower
+from folkmoot.fraud.follower import Follower
 from server.chain.fees import REPLACE_SECONDS
 from server.db.engine import Database
 from server.db.models import LogEntry, Round, Transaction, Update

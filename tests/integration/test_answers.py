@@ -17,7 +17,7 @@ from folkmoot.errors import CoordinatorError, InputError
 from folkmoot.fraud import demanding
 from folkmoot.fraud.availability import Status, What, delivery_calls, demand_call
 from folkmoot.fraud.case import Case
-from folkmoot.fraud.record import Follower
+from folkmoot.fraud.follower import Follower
 from folkmoot.hashing import sha256_hex
 from folkmoot.policy import ARBITER
 from server.db import events

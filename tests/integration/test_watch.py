@@ -19,10 +19,12 @@ from typing import Any
 import httpx
 import pytest
 
+from folkmoot.aggregation.path import WINDOW
 from folkmoot.chain.rpc import Phase, Rpc
 from folkmoot.cli.main import run
 from folkmoot.errors import ArtifactError
 from folkmoot.fraud.challenge import transact
+from folkmoot.fraud.follower import REORG_DEPTH
 from folkmoot.fraud.journal import Journal, Log
 from folkmoot.fraud.judges import find_judges
 from folkmoot.fraud.watch import Options, Watcher
@@ -614,6 +616,31 @@ def test_a_challenge_that_costs_more_than_it_wins_is_left_out(world: World, tmp_
     assert phase(world, number) == Phase.ANCHORED
     assert Watched(world, tmp_path / "watch", token_value=1e-9, always=True).look() == 3
     assert phase(world, number) == Phase.SLASHED
+
+
+def test_what_was_let_go_of_is_missed_by_nothing(chain: Anvil, tmp_path: Path) -> None:
+    """A restarted watcher that holds the last rounds only checks the next one by what came before, and knows a replay
+    of an update of the first round."""
+    snapshot = chain.snapshot()
+    world = judged(chain, tmp_path / "artifacts", rule="guided_mean")
+    for _ in range(WINDOW + 4):
+        world.finalize(world.play(NAMES))
+    newest = max(world.rounds)
+    chain.call("anvil_mine", hex(REORG_DEPTH + 1))
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 0
+    assert seen.watcher.metrics.value("folkmoot_watch_held_entries") == (WINDOW + 2) * (1 + len(NAMES))
+    number = lies.play_replay(world, NAMES)
+    again = Watched(world, tmp_path / "watch")
+    assert again.look() == 0
+    assert [line["round"] for line in again.said("right")] == [number] == [newest + 1]
+    assert [(line["round"], line["contributor"]) for line in again.said("replay")] == [
+        (number, factories.account("ben").address)
+    ]
+    assert len(again.said("fault-proven")) == 1
+    assert won(world) == factories.policy().min_stake // 2
+    world.federation.chain.close()
+    chain.revert(snapshot)
 
 
 # Endpoints
