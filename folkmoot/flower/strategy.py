@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from logging import ERROR, INFO, WARNING
 from pathlib import Path
@@ -24,7 +23,6 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 from flwr.supercore import log
@@ -36,6 +34,7 @@ from folkmoot.errors import CoordinatorError, FolkmootError, InputError, UpdateR
 from folkmoot.fault_points import fault_point
 from folkmoot.fixed_point import to_float32
 from folkmoot.flower import records
+from folkmoot.flower.asking import Asking
 from folkmoot.manifest import Manifest
 
 UNREACHABLE = "coordinator-unreachable"
@@ -45,24 +44,6 @@ PULL_BYTES = 64 << 20
 
 MIN_TTL = 30.0
 """Seconds that a train message lives at least."""
-
-MOST_ASKS = 4
-"""How often a node is asked in one round, if its answers get lost."""
-
-TIMES_SLOWER = 4
-"""How many times as long as the slowest of the others a node may be silent before it is asked again."""
-SHARE_SILENT = 1 / 8
-"""Share of the round's window for which nodes may be silent if none has answered yet."""
-
-_LOST = frozenset(
-    {
-        ErrorCode.NODE_UNAVAILABLE,
-        ErrorCode.CLIENT_APP_CRASHED,
-        ErrorCode.MESSAGE_UNAVAILABLE,
-        ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
-    }
-)
-"""Flower's errors that say nothing of the update, only that a process or a machine ended."""
 
 _T = TypeVar("_T")
 
@@ -424,92 +405,29 @@ class FolkmootStrategy(Strategy):
         Also when all have answered: somebody may still join, or come back.
         """
         fault_point("courier.round-loaded")
-        asked: Counter[int] = Counter()
-        since: dict[int, float] = {}
-        lost: set[int] = set()
-        waiting = self._push(
-            grid, self.configure_train(base.current.round, ArrayRecord(), config, grid), asked, since
+        asking = Asking(
+            grid,
+            lambda nodes: self._messages(nodes, config, grid),
+            window=base.current.commit_deadline - base.current.chain_time,
+            silence=self.pacing.silence,
+            batch=max(1, PULL_BYTES // base.manifest.size),
         )
-        patience = (base.current.commit_deadline - base.current.chain_time) * SHARE_SILENT
-        slowest = 0.0
-        batch = max(1, PULL_BYTES // base.manifest.size)
+        asking.ask(self.configure_train(base.current.round, ArrayRecord(), config, grid))
         next_look = next_count = 0.0
         while True:
-            for ids in _batches(waiting, batch):
-                for reply in grid.pull_messages(ids):
-                    node = waiting.pop(reply.metadata.reply_to_message_id, None)
-                    fault_point("courier.reply-taken")
-                    if node is None:
-                        continue  # it was asked twice, and its other answer came with this one
-                    if _is_lost(reply) and asked[node] < MOST_ASKS:
-                        log(WARNING, "\tNode %d: %s It is asked again", node, reply.error.reason)
-                        lost.add(node)
-                        continue
-                    if reply.has_error() and node in waiting.values():
-                        continue  # asked twice, it may have trained twice, and signs once: the other answer counts
-                    waiting = {number: who for number, who in waiting.items() if who != node}
-                    slowest = max(slowest, time.monotonic() - since[node])
-                    patience = TIMES_SLOWER * slowest
-                    yield reply
+            yield from asking.replies()
             now = time.monotonic()
             if now >= next_count:
                 next_count = now + self.pacing.nodes
-                present = set(grid.get_node_ids())
-                here = [node for node in waiting.values() if node in present]
-                silent = self._silent(here, asked, since, max(patience, self.pacing.silence))
-                again = lost & present | silent
-                joined = (
-                    {node for node in present if node not in asked} if self.fraction_train == 1 else set()
-                )
-                lost -= again
-                if joined:
-                    log(INFO, "\t%d nodes joined", len(joined))
-                if again or joined:
-                    messages = self._messages(sorted(again | joined), config, grid)
-                    waiting |= self._push(grid, messages, asked, since)
+                asking.ask_again(joining=self.fraction_train == 1)
             if now >= next_look:
                 next_look = now + self.pacing.coordinator
                 if not self._still_open(base.current.round):
-                    if waiting:
-                        log(
-                            WARNING,
-                            "\tRound %d is closed; %d nodes have not answered in time",
-                            base.current.round,
-                            len(waiting),
-                        )
+                    if asking.owed:
+                        said = "\tRound %d is closed; %d nodes have not answered in time"
+                        log(WARNING, said, base.current.round, asking.owed)
                     return
             time.sleep(self.pacing.replies)  # Flower's Grid has no call that waits for a reply
-
-    def _silent(
-        self, waiting: Iterable[int], asked: Counter[int], since: Mapping[int, float], patience: float
-    ) -> set[int]:
-        """Find those of the nodes from which nothing has come for too long.
-
-        Flower hands a message out once: if the connection breaks in that moment, the node never sees it, and nobody is
-        told. Asking twice does no harm: a node answers with the update that it has signed.
-        """
-        now = time.monotonic()
-        silent = {
-            node
-            for node in waiting
-            if asked[node] < MOST_ASKS and now - since[node] > patience * 2 ** (asked[node] - 1)
-        }
-        if silent:
-            log(WARNING, "\tNo word from %d nodes: they are asked again", len(silent))
-        return silent
-
-    def _push(
-        self, grid: Grid, messages: Iterable[Message], asked: Counter[int], since: dict[int, float]
-    ) -> dict[str, int]:
-        """Send messages; return the node of each by the message's number. Notes how often and when each was asked."""
-        listed = list(messages)
-        nodes = [message.metadata.dst_node_id for message in listed]
-        asked.update(nodes)
-        since.update(dict.fromkeys(nodes, time.monotonic()))
-        log(INFO, "\tAsking %d nodes", len(listed))
-        pushed = list(grid.push_messages(listed)) if listed else []
-        fault_point("courier.asked")
-        return {identifier: node for identifier, node in zip(pushed, nodes, strict=True) if identifier}
 
     def _still_open(self, round_id: int) -> bool:
         try:
@@ -637,11 +555,6 @@ class _MeanMetrics:
         return MetricRecord({name: total / count for name, (total, count) in self._sums.items()})
 
 
-def _is_lost(reply: Message) -> bool:
-    """Whether an answer got lost with a process or a machine, so that asking again may help."""
-    return reply.has_error() and reply.error.code in _LOST
-
-
 def _passing(error: CoordinatorError) -> bool:
     """Whether it may help to ask again: no connection, or a server that is starting, stopping or busy."""
     status = error.details.get("status")
@@ -652,12 +565,6 @@ def _keep(where: dict[int, MetricRecord], number: int, metrics: MetricRecord | N
     if metrics is not None:
         where[number] = metrics
         log(INFO, "\tRound %d: %s", number, dict(metrics))
-
-
-def _batches(waiting: Iterable[str], size: int) -> Iterator[list[str]]:
-    listed = sorted(waiting)
-    for at in range(0, len(listed), size):
-        yield listed[at : at + size]
 
 
 def _read_theta(path: Path, manifest: Manifest) -> I64:

@@ -49,6 +49,7 @@ EXPECTED = {
     "folkmoot/files.py",
     "folkmoot/fixed_point.py",
     "folkmoot/flower/__init__.py",
+    "folkmoot/flower/asking.py",
     "folkmoot/flower/contributor.py",
     "folkmoot/flower/mod.py",
     "folkmoot/flower/records.py",

@@ -19,9 +19,10 @@ from flwr.common.constant import ErrorCode
 from folkmoot.chain.rpc import Phase
 from folkmoot.errors import CoordinatorError, InputError
 from folkmoot.flower import FolkmootStrategy, folkmoot_mod
+from folkmoot.flower.asking import MOST_ASKS
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.signing import LocalSigner
-from folkmoot.flower.strategy import MOST_ASKS, Pacing
+from folkmoot.flower.strategy import Pacing
 from tests.unit.flower.conftest import MANIFEST, MODEL
 from tests.unit.flower.grid import LocalGrid
 from tests.unit.flower.world import World, account
@@ -260,7 +261,7 @@ def test_a_silent_node_that_has_left_is_not_spoken_of(join: Join, monkeypatch: p
     def log(level: int, text: str, *values: object) -> None:
         told.extend(values if "No word from" in text else ())
 
-    monkeypatch.setattr("folkmoot.flower.strategy.log", log)
+    monkeypatch.setattr("folkmoot.flower.asking.log", log)
     lose = [1, 2]
     with World(MANIFEST, dict(MODEL), expect=2, rounds=1) as world:
         grid = Leaving()
