@@ -90,11 +90,10 @@ def challenge(
     from folkmoot.chain.amounts import format_amount
     from folkmoot.chain.deployment import Deployment
     from folkmoot.chain.quorum import open_rpc
+    from folkmoot.fraud.challenge import NOBODY, cheapest, cost_of
     from folkmoot.fraud.challenge import challenge as send
-    from folkmoot.fraud.challenge import cost_of
     from folkmoot.fraud.follower import Follower
     from folkmoot.fraud.proof import prove
-    from folkmoot.fraud.watch import NOBODY, cheapest
 
     addresses = Deployment.load(deployment)
     with open_rpc(rpc) as endpoint:

@@ -21,7 +21,8 @@ from folkmoot.chain.rpc import LedgerReader, Phase, Rpc, VaultReader
 from folkmoot.errors import ContractRefused, FolkmootError, RpcError
 from folkmoot.fraud import proof as proofs
 from folkmoot.fraud.case import Case
-from folkmoot.fraud.proof import Proof
+from folkmoot.fraud.finding import Finding
+from folkmoot.fraud.proof import Proof, prove
 from folkmoot.policy import NO_VERIFIER
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 CHALLENGER_SHARE = 2
 """A challenger gets the slashed bond divided by this; the rest is burnt."""
+
+NOBODY = "0x000000000000000000000000000000000000dEaD"
+"""Who is asked for in estimates, where nobody would send."""
 
 
 class ChallengeFailed(FolkmootError):
@@ -126,6 +130,32 @@ def cost_of(rpc: Rpc, deployment: Deployment, case: Case, proof: Proof, sender: 
         stake = VaultReader(rpc, deployment.vault).stake_of(case.coordinator)
         return Cost(judge, gas, _price(rpc), min(case.policy.bond, stake) // CHALLENGER_SHARE)
     raise _refused(rpc, deployment, case, refusal)
+
+
+def cheapest(rpc: Rpc, deployment: Deployment, finding: Finding, sender: str) -> tuple[Proof, Cost]:
+    """Return the cheapest proof of what is wrong, with its cost.
+
+    Args:
+        rpc: Endpoint.
+        deployment: The addresses.
+        finding: What was found.
+        sender: Account that would send it.
+
+    Raises:
+        ChallengeFailed: no judge takes any of them.
+        RpcError: the endpoint failed.
+    """
+    found: list[tuple[Proof, Cost]] = []
+    refusal: ChallengeFailed | None = None
+    for suspicion in finding.suspicions:
+        proof = prove(finding, suspicion)
+        try:
+            found.append((proof, cost_of(rpc, deployment, finding.case, proof, sender)))
+        except ChallengeFailed as error:
+            refusal = refusal or error
+    if found:
+        return min(found, key=lambda one: one[1].gas)
+    raise refusal or ChallengeFailed("Nothing is wrong that can be proven.", code="nothing-to-prove")
 
 
 def purpose(case: Case) -> str:

@@ -120,10 +120,6 @@ class Follower:
             del self._cases[gone]
         return Record(head, time, cases, told, self._past)
 
-    def stored(self, rpc: Rpc, number: int) -> RoundView:
-        """Return what the ledger stores of a round."""
-        return LedgerReader(rpc, self.deployment.ledger).round(number)
-
     def _begin(self, rpc: Rpc, head: int) -> None:
         """Begin where the rounds begin that were not let go of; at the deployment, if that was another chain."""
         self._told, self._policies, self._next, self._upto = {}, {}, self.deployment.block, None

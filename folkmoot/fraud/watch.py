@@ -8,7 +8,6 @@ again, elsewhere if there is an elsewhere, until the round is final.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,27 +18,23 @@ from folkmoot.chain.amounts import format_amount
 from folkmoot.chain.costs import COIN, balance_of
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.notes import Notes
-from folkmoot.chain.quorum import Quorum, split_urls
 from folkmoot.chain.rpc import LedgerReader, Phase, Rpc
 from folkmoot.chain.urls import without_secrets
 from folkmoot.errors import (
     ArtifactError,
     ChainError,
     FolkmootError,
-    LocalError,
     RpcError,
     WrongChainError,
 )
 from folkmoot.fraud.case import Case, Kind
-from folkmoot.fraud.challenge import ChallengeFailed, Cost, challenge, cost_of
+from folkmoot.fraud.challenge import ChallengeFailed, Cost, challenge, cheapest
+from folkmoot.fraud.endpoints import Endpoints
 from folkmoot.fraud.examine import examine
 from folkmoot.fraud.finding import Finding
-from folkmoot.fraud.follower import Follower
 from folkmoot.fraud.journal import Checked, Journal, Log
 from folkmoot.fraud.metrics import Metrics, label
 from folkmoot.fraud.mirrors import in_turn
-from folkmoot.fraud.past import Past
-from folkmoot.fraud.proof import Proof, prove
 from folkmoot.fraud.record import Record
 from folkmoot.fraud.recourse import Recourse
 from folkmoot.fraud.shelf import Shelf, open_shelf
@@ -53,9 +48,6 @@ ALL_RIGHT, UNCHECKED, FRAUD = 0, 4, 3
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0
 """Seconds until a round that could not be checked, or a challenge that could not be sent, is tried again."""
-
-NOBODY = "0x000000000000000000000000000000000000dEaD"
-"""Who is asked for in estimates, where nobody would send."""
 
 _DONE = ("right", "proven", "proven-by-other")
 
@@ -112,15 +104,9 @@ class Watcher:
     """Seconds that a request to an endpoint may take."""
 
     def __post_init__(self) -> None:
-        urls = split_urls(self.rpc_urls)
-        self._rpcs: list[Rpc] = [Rpc(url, self.timeout) for url in urls]
-        if len(urls) > 1:
-            self._rpcs.insert(0, Quorum(urls, self.timeout))
-        # One for each: what a liar said stays its own.
-        self._pasts = {rpc.url: self._open_past(rpc) for rpc in self._rpcs}
-        self._followers = {
-            url: Follower(self.deployment, past, self.journal.unfinished) for url, past in self._pasts.items()
-        }
+        self._endpoints = Endpoints(
+            self.rpc_urls, self.deployment, self.journal, self.log, self.metrics, self.clock, self.timeout
+        )
         account, deposits = self.options.account, self.options.deposits
         self._notes = Notes(self.journal.folder / "sent", lambda text: self.log("taken-up", text))
         self._recourse = Recourse(
@@ -133,30 +119,20 @@ class Watcher:
         self._blames: dict[int, _Attempt] = {}
         self._findings: dict[int, Finding] = {}  # wrong rounds with all that proofs are made of
         self._unchecked: set[int] = set()
-        self._disagreed: dict[str, int] = {}  # contradictions of each endpoint that were told
-        self._said: dict[str, tuple[str, float]] = {}  # last failure of each endpoint, and when it was told
         self.fraud_seen = False
 
     def close(self) -> None:
         """Close all connections."""
         self._source.close()
         self._notes.close()
-        for past in self._pasts.values():
-            past.close()
-        for rpc in self._rpcs:
-            rpc.close()
-
-    def _open_past(self, rpc: Rpc) -> Past:
-        name = hashlib.sha256(rpc.url.encode()).hexdigest()[:16]  # a URL may have a secret in it
-        owner = f"{self.deployment.ledger} on chain {self.deployment.chain_id}"
-        return Past.open(self.journal.folder / "past" / f"{name}.sqlite", owner)
+        self._endpoints.close()
 
     # One look
 
     def look(self) -> bool:
         """Look at the chain once, and act; return whether an endpoint answered."""
         self.metrics.add("folkmoot_watch_passes_total")
-        found = self._read()
+        found = self._endpoints.read()
         if found is None:
             return False
         rpc, record = found
@@ -176,7 +152,7 @@ class Watcher:
             "folkmoot_watch_wrong_rounds", sum(self._is_current(number, record) for number in wrong)
         )
         self.metrics.set("folkmoot_watch_unchecked_rounds", len(self._unchecked))
-        self.metrics.set("folkmoot_watch_held_entries", self._followers[rpc.url].held)
+        self.metrics.set("folkmoot_watch_held_entries", self._endpoints.held(rpc))
         self.metrics.set("folkmoot_watch_last_pass_timestamp_seconds", time.time())
         return True
 
@@ -186,56 +162,6 @@ class Watcher:
         if self.fraud_seen:
             return FRAUD
         return UNCHECKED if self._unchecked else ALL_RIGHT
-
-    def _read(self) -> tuple[Rpc, Record] | None:
-        """Read the chain from the first endpoint that can be believed."""
-        for rpc in self._rpcs:
-            try:
-                record = self._followers[rpc.url].read(rpc)
-                self._compare(rpc, record)
-            except WrongChainError:
-                if len(self._rpcs) == 1:
-                    raise
-                self._endpoint_failed(rpc, "it serves another chain")
-            except ChainError as error:
-                self._endpoint_failed(rpc, error.message)
-            except LocalError:  # a full disk is no endpoint's fault
-                raise
-            except Exception as error:  # whatever an endpoint answers must not end the watch
-                self._endpoint_failed(rpc, repr(error))
-            else:
-                self._tell_of_single(rpc)
-                return rpc, record
-        return None
-
-    def _tell_of_single(self, rpc: Rpc) -> None:
-        """Say which endpoints were away, or contradicted the majority that was read."""
-        for one in rpc.endpoints:
-            if not one.up:
-                self._endpoint_failed(one.rpc, one.why)
-            if one.disagreed > self._disagreed.get(one.name, 0):
-                self._disagreed[one.name] = one.disagreed
-                text = f"{one.name} contradicts the others about {one.about}: it lies or is broken."
-                self.log("endpoints-differ", text, endpoints=[one.name])
-
-    def _compare(self, rpc: Rpc, record: Record) -> None:
-        """Hold the anchors against what the other endpoints store: one that hides a lie would make it final."""
-        for other in self._rpcs:
-            if other is rpc or rpc.endpoints or other.endpoints:
-                continue  # a majority was compared already
-            try:
-                reader = LedgerReader(other, self.deployment.ledger)
-                following = max(record.told, default=0) + 1
-                if reader.next_round() > following:
-                    text = f"{other.url} has more rounds than {rpc.url}: one of them is behind, or lies."
-                    self.log("endpoints-differ", text, endpoints=[rpc.url, other.url])
-                for case in record.waiting():
-                    stored = reader.round(case.round)
-                    if stored.phase == Phase.ANCHORED and stored.anchor_hash != case.anchor.hash:
-                        text = f"{rpc.url} and {other.url} have different anchors of round {case.round}."
-                        self.log("endpoints-differ", text, round=case.round, endpoints=[rpc.url, other.url])
-            except ChainError as error:
-                self._endpoint_failed(other, error.message)
 
     def _look_at_purse(self, rpc: Rpc) -> None:
         """Note what there is to pay proofs with; to know it is not worth failing for."""
@@ -493,42 +419,11 @@ class Watcher:
 
     # What fails
 
-    def _endpoint_failed(self, rpc: Rpc, why: str) -> None:
-        self.metrics.add("folkmoot_watch_failures_total", label("source", without_secrets(rpc.url)))
-        said, when = self._said.get(rpc.url, ("", 0.0))
-        if said == why and self.clock() < when + LONGEST_PAUSE:
-            return  # an endpoint that stays dead is not worth a line a look
-        self._said[rpc.url] = why, self.clock()
-        if rpc.endpoints:
-            self.log("rpc-no-quorum", f"{why} They are read one after the other.")
-            return
-        self.log("endpoint-failed", f"{rpc.name}: {why}", endpoint=rpc.name)
-
     def _mirror_failed(self, where: str, error: ArtifactError) -> None:
         if where == "own":
             return
         self.metrics.add("folkmoot_watch_failures_total", label("source", without_secrets(where)))
         self.log("mirror-failed", error.message, mirror=where, code=error.code)
-
-
-def cheapest(rpc: Rpc, deployment: Deployment, finding: Finding, sender: str) -> tuple[Proof, Cost]:
-    """Return the cheapest proof of what is wrong, with its cost.
-
-    Raises:
-        ChallengeFailed: no judge takes any of them.
-        RpcError: the endpoint failed.
-    """
-    found: list[tuple[Proof, Cost]] = []
-    refusal: ChallengeFailed | None = None
-    for suspicion in finding.suspicions:
-        proof = prove(finding, suspicion)
-        try:
-            found.append((proof, cost_of(rpc, deployment, finding.case, proof, sender)))
-        except ChallengeFailed as error:
-            refusal = refusal or error
-    if found:
-        return min(found, key=lambda one: one[1].gas)
-    raise refusal or ChallengeFailed("Nothing is wrong that can be proven.", code="nothing-to-prove")
 
 
 def run(watcher: Watcher, *, once: bool, every: float, wait: Callable[[float], bool]) -> int:

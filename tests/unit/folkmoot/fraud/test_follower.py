@@ -14,7 +14,7 @@ import pytest
 from folkmoot.aggregation.path import WINDOW
 from folkmoot.chain.rpc import LedgerReader, Phase
 from folkmoot.errors import LocalError, RpcError
-from folkmoot.fraud import follower, watch
+from folkmoot.fraud import endpoints, follower
 from folkmoot.fraud.follower import REORG_DEPTH, Follower, commits_of
 from folkmoot.fraud.journal import Checked, Journal, Log
 from folkmoot.fraud.past import Past
@@ -275,7 +275,7 @@ def watching(
     ledger: ScriptedLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[], Watcher]]:
     """Starts a watcher, or starts it again."""
-    monkeypatch.setattr(watch, "Rpc", lambda url, timeout: ScriptedRpc(ledger, url))
+    monkeypatch.setattr(endpoints, "Rpc", lambda url, timeout: ScriptedRpc(ledger, url))
     place, started = ledger.deployment, []
 
     def start() -> Watcher:
@@ -321,7 +321,7 @@ def test_a_full_disk_is_no_endpoints_fault(ledger: ScriptedLedger, watching: Cal
     play(ledger, 60)
     for number in ledger.rounds:
         watcher.journal.note(number, Checked(reader.round(number).anchor_hash.hex(), "right"))
-    (past,) = watcher._pasts.values()
+    (past,) = watcher._endpoints._pasts.values()
     pages = past._connection.execute("PRAGMA page_count").fetchone()[0]
     past._connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(LocalError, match="full") as caught:
