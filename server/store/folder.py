@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from folkmoot.errors import ArtifactError, StoreError
@@ -86,13 +87,15 @@ def disk(folder: Path) -> Iterator[None]:
 
 
 class FolderWriter:
-    """A file under way in the store's own folder, so that keeping it is one rename."""
+    """A file under way in the store's own folder, so that keeping it is one rename.
+
+    It is locked as long as this process writes it: another one that clears the folder leaves it alone.
+    """
 
     def __init__(self, store: FolderStore) -> None:
         self._store = store
         with disk(store.root):
-            descriptor, name = tempfile.mkstemp(dir=store.incoming)
-        self.path = Path(name)
+            descriptor, self.path = _unfinished(store.incoming)
         self.size = 0
         self._file = os.fdopen(descriptor, "wb", buffering=0)
         self._hash = hashlib.sha256()
@@ -118,14 +121,24 @@ class FolderWriter:
         name = self.sha256()
         with disk(self._store.root):
             os.fsync(self._file.fileno())
-            self._file.close()
             self._store.adopt(self.path, name)
+            self._file.close()  # and with it ends the lock
         return Stored(name, self.size)
 
     def discard(self) -> None:
         """Throw the file away, unless it was kept."""
         self._file.close()
         self.path.unlink(missing_ok=True)
+
+
+def _unfinished(folder: Path) -> tuple[int, Path]:
+    """Make a file and lock it; return its descriptor and its path."""
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=folder)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, Path(name)
+        os.close(descriptor)  # it was cleared away before it was locked
 
 
 class WritesFiles(ABC):
@@ -178,10 +191,12 @@ class FolderStore(WritesFiles):
                 folder.mkdir(parents=True, exist_ok=True)
 
     def clear_incoming(self) -> None:
-        """Remove what an earlier process left unfinished; only at the start of the one that writes."""
+        """Remove what processes that are gone left unfinished; what another one is writing (a repair, say) stays."""
         with disk(self.root):
             for leftover in self.incoming.iterdir():
-                leftover.unlink(missing_ok=True)
+                with suppress(FileNotFoundError, BlockingIOError), leftover.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    leftover.unlink(missing_ok=True)
 
     def begin(self) -> FolderWriter:
         """A file under way."""

@@ -199,6 +199,16 @@ def test_leftovers_of_a_killed_process_are_removed(in_folder: FolderStore) -> No
     assert list(in_folder.incoming.iterdir()) == []
 
 
+def test_what_another_process_is_writing_stays(in_folder: FolderStore) -> None:
+    """`coordinator repair` beside a coordinator that starts."""
+    with in_folder.writer() as writer:
+        writer.write(b"words")
+        FolderStore(in_folder.root).clear_incoming()
+        assert writer.keep().sha256 == WORDS
+    assert in_folder.read(WORDS) == b"words"
+    assert list(in_folder.incoming.iterdir()) == []
+
+
 def test_folder_that_is_gone_says_nothing_about_its_files(in_folder: FolderStore) -> None:
     in_folder.put(b"words")
     shutil.move(in_folder.root, in_folder.root.with_name("unmounted"))
