@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from folkmoot.chain.amounts import format_amount
-from folkmoot.errors import DatabaseError, FolkmootError, RpcError, StoreError
+from folkmoot.errors import ArtifactError, DatabaseError, FolkmootError, RpcError, StoreError
 from folkmoot.policy import Policy
 from server.chain import outbox
 from server.chain.calls import encode_call
@@ -38,8 +38,8 @@ class Runs(Phase):
             return True
         try:
             return self._plan(run)
-        except (RpcError, StoreError, DatabaseError):
-            raise  # what can't be asked now says nothing about the run
+        except (RpcError, StoreError, DatabaseError, ArtifactError):
+            raise  # what can't be asked now, or a file that is to be repaired, says nothing about the run
         except FolkmootError as exc:
             with self._database.write("run-failed") as session:
                 services.fail_run(session, session.get_one(Run, run.id), str(exc))

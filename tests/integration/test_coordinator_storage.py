@@ -62,6 +62,25 @@ def test_a_store_that_is_away_when_a_round_should_open_ends_no_run(
     assert not away
 
 
+def test_a_run_waits_for_a_base_that_is_damaged_and_goes_on_when_it_is_repaired(
+    world: factories.Federation, tmp_path: Path
+) -> None:
+    with running(tmp_path / "home", world) as here:
+        store = here.coordinator.store
+        state = here.coordinator.genesis.state
+        good = store.read(state)
+        store.path(state).write_bytes(good[:100])
+        start(here, 1, 2)
+        error = until(lambda: here.worker.status.error, what="the worker's complaint")
+        assert f"{state} in {store.location} is damaged" in error
+        run = here.api.run()
+        assert run is not None
+        assert (run.state, here.api.current_round()) == ("running", None)
+
+        assert store.put(good).sha256 == state
+        open_round(here.api, 1)
+
+
 def test_round_in_a_bucket_survives_its_absence(
     world: factories.Federation, anvil: Anvil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
