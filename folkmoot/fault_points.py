@@ -7,8 +7,8 @@ if FILE is there: so a supervisor can start it again with the same environment, 
 after the other die once in all. Several faults, separated by commas, are so many deaths, each at its own point.
 Without that variable a point costs one comparison.
 
-Knows nothing of what the steps do. `make chaos` kills a coordinator at each of its points (docs/reliability.md); a test
-says for every other point where a process is killed there.
+Knows nothing of what the steps do. `make chaos` kills a coordinator, its repair and its restore at each of their points
+(docs/reliability.md); a test says for every other point where a process is killed there.
 """
 
 from __future__ import annotations
@@ -118,6 +118,18 @@ POINTS: dict[str, str] = {
     "deploy.file-written.after": "a deployment file that its deployer was not told of",
     "deploy.plan-removed.before": "the deployer was told, and the plan is still there",
     "deploy.plan-removed.after": "a deployment is complete",
+    "repair.file-replaced.before": "a good file from a mirror, which the store has not got",
+    "repair.file-replaced.after": "a good file in the store, and others that are still damaged",
+    "repair.link-made.before": "a good file in the store that can't be found by its keccak",
+    "repair.link-made.after": "a file that can be found by its keccak again",
+    "restore.schema-made.before": "nothing yet: a database without tables",
+    "restore.schema-made.after": "an empty database",
+    "restore.file-imported.before": "a good file from a mirror, which the store has not got",
+    "restore.file-imported.after": "files in the store, and no rounds in the database",
+    "restore.events-read.before": "all files in the store, and no events in the database",
+    "restore.events-read.after": "all files and events, and no rounds",
+    "restore.rows-written.before": "all rounds in a database transaction that is not committed",
+    "restore.rows-written.after": "a restored coordinator whose operator was not told",
     "mirror.file-placed.before": "a whole file in a mirror's folder of unfinished ones",
     "mirror.file-placed.after": "a file in a mirror, and not the link by which it is found",
     "watcher.journal-written.before": "a watcher has found or done something that its journal does not have",

@@ -161,12 +161,6 @@ def restore(
     from server.settings import FILE_NAME, load
 
     known = (home / FILE_NAME).exists()
-    if known and (deployment is not None or keystore is not None):
-        raise InputError(
-            f"There is a coordinator in {home} already: its settings name a deployment and a key file.",
-            remedy="Leave out --deployment and --keystore, or give another folder with --home.",
-            code="coordinator-exists",
-        )
     source = open_sources(mirror)
     try:
         settings = (
@@ -174,6 +168,8 @@ def restore(
             if known
             else _new_settings(home, rpc, deployment, keystore, password_file)
         )
+        if known:
+            _require_same(settings, deployment, keystore)
         address = keys.address_of(settings.resolve(settings.keystore))
         with only_process(home):
             done = run(
@@ -181,10 +177,10 @@ def restore(
                 address,
                 source,
                 from_round=from_round,
+                # Not before: a folder with settings is a coordinator. Not after: one with rounds must be one.
+                before_rows=(lambda: None) if known else settings.save,
                 progress=lambda what: note(f"{what} ...", json_),
             )
-            if not known:
-                settings.save()  # last: a folder without it is not a coordinator yet
     finally:
         source.close()
     appointed = done.coordinator == address
@@ -197,6 +193,26 @@ def restore(
         *[f"note: {text}" for text in done.notes],
         *([] if appointed else [f"note: the ledger's coordinator is {done.coordinator}, not {address}."]),
         f"Start it with: folkmoot coordinator serve --home {home}",
+    )
+
+
+def _require_same(settings: Settings, deployment: Path | None, keystore: Path | None) -> None:
+    """Make sure that the options name what the settings of a folder name: a restore that was stopped is called again.
+
+    Raises:
+        InputError: They name something else (`coordinator-exists`).
+    """
+    from folkmoot.chain.deployment import Deployment
+
+    kept = settings.resolve(settings.deployment), settings.resolve(settings.keystore).resolve()
+    if (deployment is None or Deployment.load(deployment) == Deployment.load(kept[0])) and (
+        keystore is None or keystore.resolve() == kept[1]
+    ):
+        return
+    raise InputError(
+        f"There is a coordinator in {settings.home} already: its settings name another deployment or key file.",
+        remedy="Leave out --deployment and --keystore, or give another folder with --home.",
+        code="coordinator-exists",
     )
 
 

@@ -262,7 +262,6 @@ def _put_together(
     genesis = read_genesis(store, deployment.genesis_hash)
     manifest = Manifest.from_json(store.read(genesis.manifest))
     _record_genesis(database, store, genesis, deployment)
-    local = deployment.chain_id == LOCAL_CHAIN_ID
     metrics = Metrics()
     database.listeners += [log_event, metrics.happened]
     return Coordinator(
@@ -277,9 +276,15 @@ def _put_together(
         account=account,
         genesis=genesis,
         manifest=manifest,
-        confirmations=settings.confirmations or (1 if local else DEFAULT_CONFIRMATIONS),
+        confirmations=confirmations_of(settings, deployment),
         metrics=metrics,
     )
+
+
+def confirmations_of(settings: Settings, deployment: Deployment) -> int:
+    """Blocks, its own included, after which a transaction counts as settled."""
+    local = deployment.chain_id == LOCAL_CHAIN_ID
+    return settings.confirmations or (1 if local else DEFAULT_CONFIRMATIONS)
 
 
 def _require_stage(deployment: Deployment, rpc: Rpc) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import select
 
 from folkmoot.errors import ArtifactError
+from folkmoot.fault_points import fault_point
 from folkmoot.mirror import ArtifactSource
 from server.db.engine import Database
 from server.db.models import Artifact
@@ -91,14 +92,19 @@ def repair(
             progress(str(lack))
             _replace(row, lack, store, source, done)
         if row.keccak is not None and not _linked(store, row) and source is not None:
+            fault_point("repair.link-made.before")
             store.link(row.keccak, row.sha256)
+            fault_point("repair.link-made.after")
     return done
 
 
 def _replace(row: Artifact, lack: Lack, store: Store, source: ArtifactSource | None, done: Repaired) -> None:
     if source is not None:
         try:
-            store.put_file(source.fetch(row.sha256, row.size))
+            good = source.fetch(row.sha256, row.size)
+            fault_point("repair.file-replaced.before")
+            store.put_file(good)
+            fault_point("repair.file-replaced.after")
             source.discard(row.sha256)
             done.bytes += store.check(row.sha256)
             done.repaired.append(lack)

@@ -23,6 +23,7 @@ from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Round
 from folkmoot.checks import check_bytes
 from folkmoot.errors import ArtifactError, InputError, UpdateRefused
+from folkmoot.fault_points import fault_point
 from folkmoot.genesis import Genesis
 from folkmoot.header import RoundHeader
 from folkmoot.manifest import Manifest
@@ -209,7 +210,10 @@ class Importer:
             path = self.store.verified(sha256)
         except ArtifactError:
             with _named(number, what):
-                self.store.put_file(self.source.fetch(sha256, limit))
+                found = self.source.fetch(sha256, limit)
+            fault_point("restore.file-imported.before")
+            self.store.put_file(found)
+            fault_point("restore.file-imported.after")
             self.source.discard(sha256)
             self.fetched += 1
             path = self.store.path(sha256)

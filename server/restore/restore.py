@@ -3,10 +3,14 @@
 
 The order matters: files go into the store first, where one more does no harm; then all rounds are written in one
 transaction. Whatever stops it before leaves a database without rounds, and the same command goes on where it was.
+
+What is written is what the chain had at one block, and only once that block has its confirmations: a restored
+transaction counts as settled, and its signed bytes are lost, so a reorg that took it would take it for good.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +23,7 @@ from folkmoot.aggregation.rules import uses
 from folkmoot.audit.audit import RPC_TIMEOUT
 from folkmoot.audit.entries import check_entries, check_entries_hash
 from folkmoot.audit.genesis import Origin
-from folkmoot.audit.history import History, PinnedRpc, read_history
+from folkmoot.audit.history import Block, History, PinnedRpc, read_history
 from folkmoot.audit.policies import check_policies
 from folkmoot.audit.rounds import Ledger, check_rounds, replay
 from folkmoot.audit.rounds import Round as Past
@@ -29,6 +33,7 @@ from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.quorum import open_rpc
 from folkmoot.chain.rpc import Phase
 from folkmoot.errors import ArtifactError, AuditFailure, ChainError, DatabaseError
+from folkmoot.fault_points import fault_point
 from folkmoot.header import RoundHeader
 from folkmoot.lineage import window
 from folkmoot.mirror import ArtifactSource
@@ -36,6 +41,7 @@ from folkmoot.mirroring.commitments import reports
 from folkmoot.mirroring.copying import REPORT_LIMIT
 from server.chain.indexer import Indexer
 from server.chain.node import RpcNode
+from server.coordinator import confirmations_of
 from server.db import schema
 from server.db.engine import Database
 from server.db.models import Artifact, Round, Run, Transaction, Update
@@ -45,6 +51,8 @@ from server.settings import Settings
 
 _FULL = (Round, Run, Update, Transaction)
 """Tables that an empty database has nothing in. What is known of blocks and files alone does no harm."""
+LOOK_SECONDS = 0.5
+"""Seconds between two looks at a block that waits for its confirmations."""
 
 
 @dataclass
@@ -85,6 +93,7 @@ def restore(
     source: ArtifactSource,
     *,
     from_round: int = 1,
+    before_rows: Callable[[], None] = lambda: None,
     progress: Callable[[str], None] = lambda what: None,
 ) -> Restored:
     """Rebuild everything that continuing needs.
@@ -95,6 +104,7 @@ def restore(
         source: The public files.
         from_round: First round whose files must be had. Of earlier ones, those that the next round rests on must be
             had as well; what else is missing is noted.
+        before_rows: Called when all is there but the rounds in the database: with them it is a coordinator.
         progress: Called with what is done next.
 
     Raises:
@@ -108,25 +118,22 @@ def restore(
     database = Database.open(settings.resolved_database_url)
     try:
         if schema.current(database.engine) is None:
+            fault_point("restore.schema-made.before")
             schema.upgrade(database.engine)
+            fault_point("restore.schema-made.after")
         schema.check(database.engine)  # one that is there is not changed: it may hold what would be lost
         database.claim()
         require_empty(database, settings)
         with open_rpc(settings.rpc_url, RPC_TIMEOUT) as rpc:
             check_deployment(rpc, deployment)
             node = RpcNode(rpc)
-            _require_quiet(node, account)
-            history = read_history(PinnedRpc(rpc, rpc.block_number()), deployment, progress)
-            return _rebuild(
-                settings,
-                account,
-                source,
-                database,
-                node,
-                history,
-                from_round=from_round,
-                progress=progress,
-            )
+            while True:
+                _require_quiet(node, account)
+                history = read_history(PinnedRpc(rpc, rpc.block_number()), deployment, progress)
+                found = _collect(settings, account, source, node, history, from_round, progress)
+                if _settles(node, history.head, confirmations_of(settings, deployment), progress):
+                    return _rebuild(found, database, before_rows, progress)
+                progress(f"once more: a reorg took block {history.head.number}")
     finally:
         database.close()
 
@@ -163,17 +170,45 @@ def _require_quiet(node: RpcNode, account: str) -> None:
         )
 
 
-def _rebuild(
+def _settles(node: RpcNode, head: Block, confirmations: int, progress: Callable[[str], None]) -> bool:
+    """Wait until a block has its confirmations, or another one has its place; whether it has them."""
+    told = False
+    while True:
+        newest = node.latest().number
+        found = node.block(head.number)
+        if found is None or bytes.fromhex(found.hash[2:]) != head.hash:
+            return False
+        if newest >= head.number + confirmations - 1:
+            return True
+        if not told:
+            progress(f"{confirmations} confirmations of block {head.number}")
+            told = True
+        time.sleep(LOOK_SECONDS)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the chain says, and the files of it; nothing is in the database."""
+
+    rows: Rows
+    ledger: Ledger
+    origin: Origin
+    files: dict[int, RoundFiles]
+    importer: Importer
+    node: RpcNode
+    restored: Restored
+
+
+def _collect(
     settings: Settings,
     account: str,
     source: ArtifactSource,
-    database: Database,
     node: RpcNode,
     history: History,
-    *,
     from_round: int,
     progress: Callable[[str], None],
-) -> Restored:
+) -> _Found:
+    """Check the chain, and bring the files of its rounds into the store."""
     store = settings.open_store()
     store.clear_incoming()
     importer = Importer(history, store, source)
@@ -186,12 +221,24 @@ def _rebuild(
     for sha256 in sorted(reports(history.events, history.deployment)):
         if not importer.report(sha256, REPORT_LIMIT):
             restored.notes.append(f"The evaluation report {sha256} could not be had.")
-    progress("events")
-    Indexer(database, node, history.deployment).poll()
-    progress("database")
-    _write(database, Rows(history, origin, node, account), ledger, origin, files, importer, restored)
     restored.fetched, restored.bytes = importer.fetched, sum(importer.sizes.values())
-    return restored
+    rows = Rows(history, origin, node, account)
+    return _Found(rows, ledger, origin, files, importer, node, restored)
+
+
+def _rebuild(
+    found: _Found, database: Database, before_rows: Callable[[], None], progress: Callable[[str], None]
+) -> Restored:
+    """Write the database."""
+    progress("events")
+    fault_point("restore.events-read.before")
+    Indexer(database, found.node, found.rows.history.deployment).poll()
+    fault_point("restore.events-read.after")
+    before_rows()
+    progress("database")
+    _write(database, found)
+    fault_point("restore.rows-written.after")
+    return found.restored
 
 
 def _replayed(history: History, origin: Origin) -> Ledger:
@@ -240,20 +287,13 @@ def _lineage(ledger: Ledger, rule: str) -> set[int]:
     return set(window(ledger.head, lambda number: ledger.rounds[number].base))
 
 
-def _write(
-    database: Database,
-    rows: Rows,
-    ledger: Ledger,
-    origin: Origin,
-    files: dict[int, RoundFiles],
-    importer: Importer,
-    restored: Restored,
-) -> None:
+def _write(database: Database, found: _Found) -> None:
+    rows, origin, importer, restored = found.rows, found.origin, found.importer, found.restored
     genesis = origin.genesis
     bases = {0: Base(genesis.state, origin.state.momentum_tree().root, genesis.exponents)}
     with database.write() as session:
-        for number, past in ledger.rounds.items():
-            kept = files.get(number)
+        for number, past in found.ledger.rounds.items():
+            kept = found.files.get(number)
             base = bases.get(past.base, UNKNOWN)
             if kept is not None and kept.base_momentum_root is not None:
                 exponents = RoundHeader.decode(kept.artifacts.header).exponents
@@ -268,6 +308,8 @@ def _write(
             if sha256 in importer.sizes:
                 size = importer.sizes[sha256]
                 session.merge(Artifact(sha256=sha256, kind="report", size=size, public_from=0))
+        session.flush()
+        fault_point("restore.rows-written.before")
 
 
 def _note_open(past: Past, restored: Restored, account: str) -> None:

@@ -37,7 +37,7 @@ from folkmoot.mirror import CoordinatorSource, FolderSource
 from folkmoot.mirroring.commitments import Commitments
 from folkmoot.state import State
 from server.db.engine import Database
-from server.restore.restore import require_empty
+from server.restore.restore import require_empty, restore
 from server.settings import load
 from tests import factories
 from tests import postgres as servers
@@ -50,6 +50,7 @@ from tests.integration.coordinator_world import (
     serving,
     until,
 )
+from tests.killed import Mortal
 
 NAMES = ("ada", "ben", "cleo")
 Command = Callable[..., dict[str, Any]]
@@ -321,6 +322,77 @@ def test_a_lost_database_is_rebuilt_and_goes_on(
             api.get("/v1/rounds/2")["weights"]
         )
     assert audit([anvil.url], world.deployment, FolderSource(store)).recomputed == 2
+
+
+def test_a_restore_waits_for_its_block_and_begins_again_if_a_reorg_takes_it(
+    world: factories.Federation, tmp_path: Path
+) -> None:
+    """A restored transaction counts as settled, and its bytes are lost: one that a reorg took would never be sent."""
+    home, anvil, chain = tmp_path / "home", world.anvil, world.chain
+    with running(home, world, hasten=False) as old:
+        old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
+        signed = play(old.api, world, 1)
+        until(lambda: chain.round(1).entries == 3, what="the commitments")
+    for path in home.glob("coordinator.sqlite3*"):
+        path.unlink()
+    said: list[str] = []
+
+    def progress(what: str) -> None:
+        said.append(what)
+        if what.startswith("3 confirmations"):
+            if chain.round(1).entries:
+                anvil.call("anvil_reorg", 1, [])  # the commitments are gone
+            anvil.call("anvil_mine", 3)
+
+    source = FolderSource(home / "artifacts")
+    settings = load(home, confirmations=3, poll_interval=0.05)
+    restored = restore(settings, world.coordinator.address, source, progress=progress)
+    assert [what for what in said if "reorg" in what] == [f"once more: a reorg took block {said_block(said)}"]
+    assert restored.rounds == {"collecting": 1}
+    with serving(load(home, poll_interval=0.05, confirmations=1), world) as here:
+        for one in signed:
+            here.api.submit_update(1, one.wire, one.data)
+        until(lambda: chain.round(1).entries == 3, what="the commitments, once more")
+
+
+def said_block(said: list[str]) -> str:
+    """Number of the block that the confirmations were first waited for."""
+    return next(what for what in said if "confirmations of block" in what).rsplit(" ", 1)[1]
+
+
+@pytest.mark.parametrize(
+    "point", ["operator.settings-written.after", "restore.rows-written.before", "restore.rows-written.after"]
+)
+def test_a_restore_into_a_new_folder_that_is_killed_at_its_end_leaves_a_coordinator(
+    world: factories.Federation, tmp_path: Path, mortal: Mortal, keystore: Callable[[str], Path], point: str
+) -> None:
+    with running(tmp_path / "old", world, hasten=False) as old:
+        old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
+        open_round(old.api, 1)
+    words = ["coordinator", "restore", "--home", str(tmp_path / "new"), "--rpc", world.anvil.url]
+    words += ["--mirror", str(tmp_path / "old" / "artifacts")]
+    words += ["--deployment", str(tmp_path / "old" / "deployment.json")]
+    words += ["--keystore", str(tmp_path / "old" / "key.json")]
+    mortal.kill(point, *words)
+    done = point == "restore.rows-written.after"
+    again = mortal.call(*words, fails=done)
+    if done:
+        assert again["error"]["code"] == "database-not-empty"
+        assert "coordinator serve" in again["error"]["remedy"]
+    else:
+        assert again["rounds"] == {"collecting": 1}
+    settings = load(tmp_path / "new", password_file=tmp_path / "old" / "password", poll_interval=0.05)
+    with serving(settings, world) as here:
+        assert here.api.get("/v1/rounds/1")["step"] == "collecting"
+
+    words[words.index("--keystore") + 1] = str(keystore("newcomer"))
+    assert mortal.call(*words, fails=1)["error"]["code"] == "coordinator-exists"
+
+
+@pytest.fixture
+def mortal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Mortal:
+    """The operator's commands."""
+    return Mortal(tmp_path, capsys, monkeypatch)
 
 
 def _by_keccak(world: factories.Federation, store: Path) -> Path:

@@ -63,9 +63,12 @@ def test_one_process_can_have_several_deaths(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["died"]
 
 
+BY_CHAOS = "tests/chaos/__main__.py"
+"""It comes to every point of its kinds, or it fails: it need not name them."""
 KILLED_BY = {
-    # What `make chaos` comes to, or it fails.
-    "coordinator.": "tests/chaos/__main__.py",
+    "coordinator.": BY_CHAOS,
+    "repair.": BY_CHAOS,
+    "restore.": BY_CHAOS,
     "courier.": "tests/e2e/test_flower_kills.py",
     "node.": "tests/e2e/test_flower_kills.py",
     "cli.": "tests/e2e/test_flower_kills.py",
@@ -88,7 +91,7 @@ def test_every_point_has_a_test_in_which_a_process_dies_there() -> None:
             f"no test kills a process at {point}: write one, and name it in KILLED_BY"
         )
         unused.discard(beginning)
-        if beginning != "coordinator.":
+        if KILLED_BY[beginning] != BY_CHAOS:
             named = rf'"{re.escape(point)}(:\d+)?"'  # maybe at its second pass
             assert re.search(named, (ROOT / KILLED_BY[beginning]).read_text()), (
                 f"{KILLED_BY[beginning]} does not kill at {point}"
