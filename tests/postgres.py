@@ -54,6 +54,15 @@ def databases() -> Iterator[Iterator[str]]:
         yield _make_databases(server.url)
 
 
+def make_anew(url: str) -> None:
+    """Lose a database, whoever uses it, and make an empty one of its name."""
+    found = make_url(url)
+    server = found.set(database="postgres").render_as_string(hide_password=False)
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {found.database} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {found.database}")
+
+
 def _make_databases(url: str) -> Iterator[str]:
     for number in itertools.count(1):
         name = f"world_{number}"

@@ -2,10 +2,10 @@
 """`make chaos`: kill the coordinator, and see that nothing comes of it.
 
 For each story a run without harm says how it ends. Then the coordinator dies at every one of its fault points, over as
-many worlds as that takes; then at random times, while the chain reorganises and its endpoint fails. Each story must end
-the same each time, and the audit be clean. All of it on SQLite and a folder, and all of it on PostgreSQL and a bucket,
-which fail too. Prints a line a fault. Ends with 1, and says the seed, at the first promise that is broken, and if a
-fault point is in no story.
+many worlds as that takes; then at random times, while the chain reorganises and its endpoint fails. So do its repair
+and its restore, in the stories in which files or the database are lost. Each story must end the same each time, and the
+audit be clean. All of it on SQLite and a folder, and all of it on PostgreSQL and a bucket, which fail too. Prints a
+line a fault. Ends with 1, and says the seed, at the first promise that is broken, and if a fault point is in no story.
 """
 
 from __future__ import annotations
@@ -25,14 +25,21 @@ from pathlib import Path
 
 from folkmoot.fault_points import POINTS
 from tests import s3
+from tests.chaos.commands import COMMAND_POINTS, REPAIR, RESTORE, planned
 from tests.chaos.supervisor import Fault, Plan
 from tests.chaos.world import STORIES, Result, play
 from tests.postgres import databases
 
 EVERY_POINT = [point for point in POINTS if point.startswith("coordinator.")]
 """Those of other processes are met elsewhere: `KILLED_BY` in tests/unit/folkmoot/test_fault_points.py."""
+IN_STORIES = {
+    ("people", "money", "chain"): EVERY_POINT,
+    ("files",): [planned(REPAIR, point) for point in COMMAND_POINTS[REPAIR]],
+    ("database",): [planned(RESTORE, point) for point in COMMAND_POINTS[RESTORE]],
+}
+"""What must be met when all of these stories are played."""
 OF_BUCKETS = ("coordinator.file-sent.before", "coordinator.file-sent.after")
-"""Those that a coordinator whose store is a folder never comes to."""
+"""Those that a process whose store is a folder never comes to."""
 RANDOM_KILLS, RANDOM_REORGS, RANDOM_OUTAGES, RANDOM_CUTS = 25, 5, 3, 3
 """At most so many in one world."""
 POINT_PASSES = 2
@@ -52,12 +59,14 @@ class Campaign:
         folder: An empty folder.
         seed: What decides about the harm.
         urls: A database for each world.
+        stories: Which ones are played.
         files: The S3 server for their buckets; folders if none.
     """
 
     folder: Path
     seed: int
     urls: Iterator[str]
+    stories: list[str] = field(default_factory=lambda: [*STORIES])
     files: s3.Server | None = None
     faults: list[Fault] = field(default_factory=list)
     _number: int = 0
@@ -70,9 +79,9 @@ class Campaign:
             SystemExit: A promise was broken, or a point was not met.
         """
         left = tuple(points)
-        for story in [*STORIES] * POINT_PASSES:
+        for story in self.stories * POINT_PASSES:
             if left:
-                left = self._world(story, Plan(points=left)).left.points
+                left = self._world(story, Plan(points=left, losses=True)).left.points
         if left:
             say(f"BROKEN: {len(left)} fault points are in no story: {', '.join(left)}; seed {self.seed}")
             raise SystemExit(1)
@@ -83,7 +92,8 @@ class Campaign:
         Raises:
             SystemExit: A promise was broken.
         """
-        for story in cycle(STORIES):
+        first = self.seed % len(self.stories)  # not all of them have their turn
+        for story in cycle(self.stories[first:] + self.stories[:first]):
             if not (left.kills or left.reorgs or left.outages or left.cuts):
                 break
             plan = Plan(
@@ -92,6 +102,7 @@ class Campaign:
                 outages=min(left.outages, RANDOM_OUTAGES),
                 cuts=min(left.cuts, RANDOM_CUTS),
                 long_outages=min(left.long_outages, 1),
+                losses=True,
             )
             over = self._world(story, plan).left
             left = Plan(
@@ -146,12 +157,18 @@ def main() -> int:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="folkmoot-chaos-")))
             campaign = Campaign(
-                folder, arguments.seed, cycle([""])
+                folder, arguments.seed, cycle([""]), arguments.stories
             )  # SQLite: a file in each coordinator's folder
             if name == "postgresql":
                 campaign.urls = stack.enter_context(databases())
                 campaign.files = stack.enter_context(s3.moto(folder / "s3.log"))
-            points = [point for point in EVERY_POINT if campaign.files or point not in OF_BUCKETS]
+            points = [
+                point
+                for stories, points in IN_STORIES.items()
+                if set(stories) <= set(arguments.stories)
+                for point in points
+                if campaign.files or not point.endswith(OF_BUCKETS)
+            ]
             if arguments.points is not None:
                 points = random.Random(arguments.seed).sample(points, min(arguments.points, len(points)))
             campaign.points(points)
@@ -175,6 +192,7 @@ def _harm(plan: Plan) -> Iterator[str]:
         (plan.reorgs, "reorgs"),
         (plan.outages, "outages"),
         (plan.cuts, "outages of database and bucket"),
+        (int(plan.losses), "loss of files and databases, if it is in the story"),
     ):
         if count:
             yield f"{count} {name}"
@@ -183,12 +201,13 @@ def _harm(plan: Plan) -> Iterator[str]:
 def _summary(database: str, faults: list[Fault], seed: int, seconds: float) -> None:
     counts = {
         kind: sum(fault.kind == kind for fault in faults)
-        for kind in ("point", "kill", "reorg", "outage", "cut")
+        for kind in ("point", "kill", "reorg", "outage", "cut", REPAIR, RESTORE)
     }
     say(
         f"\n{database}: {counts['point']} kills at fault points, {counts['kill']} at random times, "
         f"{counts['reorg']} reorgs, {counts['outage']} outages of the endpoint"
         + (f", {counts['cut']} of database and bucket" if counts["cut"] else "")
+        + f", {counts[REPAIR]} kills of repair, {counts[RESTORE]} of restore"
         + f" in {seconds:.0f} s, seed {seed}; every promise was kept."
     )
     for name, kinds in (("a kill", ("point", "kill")), ("the beginning of an outage", ("outage", "cut"))):
@@ -201,6 +220,13 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make chaos ARGS=...", description=__doc__.split("\n\n")[0])
     parser.add_argument("--seed", type=int, default=1, help="what decides about the harm (1)")
     parser.add_argument("--database", choices=("both", "sqlite", "postgresql"), default="both", help="(both)")
+    parser.add_argument(
+        "--stories",
+        nargs="+",
+        choices=tuple(STORIES),
+        default=[*STORIES],
+        help="which are played; fault points that are only in others are left out (all)",
+    )
     parser.add_argument(
         "--points", type=int, help="kill at so many fault points, chosen by the seed (all of them)"
     )

@@ -40,7 +40,7 @@ from tests.chaos.supervisor import PATIENCE, Supervisor
 from tests.integration.coordinator_world import MANIFEST, Signed, open_round, train
 
 EVALUATOR = "newcomer"
-NO_OUTCOME = ("alone", "fallen", "silent")
+NO_OUTCOME = ("alone", "fallen", "silent", "forsaken")
 """Rounds that are cancelled."""
 LEFT_BEHIND = 199 * UNIT
 """What a coordinator keeps at stake that goes below its bond."""
@@ -168,12 +168,18 @@ class People:
     depth: int
     accepted: dict[tuple[int, str], str] = field(default_factory=dict)
     """Round and contributor of each update that the coordinator said it accepted, and the root of the update."""
+    told: set[tuple[int, str]] = field(default_factory=set)
+    """Those of them that its database was told of: one that was lost is told again."""
+    restored: dict[int, Step] = field(default_factory=dict)
+    """Steps of the rounds in a database that was restored, when it was."""
 
     def __post_init__(self) -> None:
         self.api = CoordinatorApi(f"http://127.0.0.1:{self.supervisor.port}", timeout=15.0)
         self.wallet = Wallet(self.world, self.depth)
         self.domain = Domain(self.world.deployment.chain_id, self.world.deployment.ledger)
         self._number = 0
+        self._later: tuple[str, ...] = ()  # kinds of the rounds that follow in the run
+        self._running = False  # whether a run must be there
 
     def close(self) -> None:
         """Close the connections."""
@@ -186,18 +192,20 @@ class People:
         if other := getattr(self, f"_run_{kinds[0]}", None):
             other()
             return
-        completed = sum(kind not in NO_OUTCOME for kind in kinds)
-        self.start_run(completed)
-        for kind in kinds:
+        self.start_run(outcomes(kinds))
+        for place, kind in enumerate(kinds):
             self._number += 1
+            self._later = kinds[place + 1 :]
             getattr(self, f"_play_{kind}")(self._number)
-        self.wait(lambda: (run := self.api.run()) and run.state == "done", "the end of the run")
+        if self._running:
+            self.wait(lambda: (run := self.api.run()) and run.state == "done", "the end of the run")
         self.wait(self._all_ended, "the settlement of all rounds", self._to_challenge_deadlines)
 
     def start_run(self, rounds: int) -> None:
         """Start a run, again until the coordinator has it."""
 
         self.wait(lambda: self._asked(rounds), "a run")
+        self._running = True
 
     def _asked(self, rounds: int) -> bool:
         try:
@@ -325,6 +333,10 @@ class People:
     def _play_silent(self, number: int) -> None:
         """Enough commit an update, and nobody delivers one."""
         self._contribute(number, (), own=("ada", "ben"), deliver=False)
+        self._given_up(number)
+
+    def _given_up(self, number: int) -> None:
+        """Nobody brings the files of a round's entries."""
         view = self.world.chain.round(number)
         self.wait(
             lambda: self._problem(number),
@@ -498,6 +510,7 @@ class People:
         self.api.submit_update(number, signed.wire, signed.data)
         commitment = signed.commitment
         self.accepted[number, commitment.contributor] = commitment.update_root.hex()
+        self.told.add((number, commitment.contributor))
         return True
 
     def _spoil(self, number: int, signed: Signed) -> None:
@@ -521,18 +534,21 @@ class People:
 
     def _close(self, number: int, entries: int) -> None:
         """Let the commit window end when all have their entries, so deep that no reorg takes one beyond the window."""
+        self.wait(
+            lambda: self._past(number, Step.DELIVERY),
+            f"the entries of round {number}",
+            lambda: self._end_window(number, entries),
+        )
+
+    def _end_window(self, number: int, entries: int) -> None:
+        """Move the clock to the end of the commit window, if all entries are so deep."""
         ledger = self.world.chain.ledger_reader
         view = ledger.round(number)
-        margin = (view.commit_deadline - view.opened_at) // 3
-
-        def move() -> None:
-            deep = max(0, self.miner.latest()[0] - self.depth)
-            if ledger.round(number, block=deep).entries == entries:
-                self.miner.move_clock(view.commit_deadline)
-            elif entries == 1:  # nobody else comes: the batch goes shortly before the end
-                self.miner.move_clock(view.commit_deadline - margin + 1)
-
-        self.wait(lambda: self._past(number, Step.DELIVERY), f"the entries of round {number}", move)
+        deep = max(0, self.miner.latest()[0] - self.depth)
+        if ledger.round(number, block=deep).entries == entries:
+            self.miner.move_clock(view.commit_deadline)
+        elif entries == 1:  # nobody else comes: the batch goes shortly before the end
+            self.miner.move_clock(view.commit_deadline - (view.commit_deadline - view.opened_at) // 3 + 1)
 
     def _report(self, number: int, share: float) -> None:
         """Say of a computed round how large a share of examples its model gets right; its base had 90 %."""
@@ -698,6 +714,11 @@ class People:
             view = self.world.chain.round(number)
             if view.phase is Phase.ANCHORED:
                 self.miner.move_clock(view.challenge_deadline)
+
+
+def outcomes(kinds: tuple[str, ...]) -> int:
+    """How many of the rounds have an outcome."""
+    return sum(kind not in NO_OUTCOME for kind in kinds)
 
 
 def measured(share: float) -> Measurement:

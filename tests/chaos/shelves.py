@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,21 @@ class Shelf(Protocol):
 
     def hidden(self, sha256: str) -> Any:
         """A context in which a file is not there."""
+
+    def read(self, sha256: str) -> bytes:
+        """A file's bytes, whatever they are."""
+
+    def replace(self, sha256: str, data: bytes | None) -> None:
+        """Give a file other bytes, or take it away."""
+
+    def linked(self, keccak: str) -> bool:
+        """Whether there is a link by which a file is found by its keccak."""
+
+    def unlink(self, keccak: str) -> None:
+        """Take it away."""
+
+    def clear(self) -> None:
+        """Take everything away."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +69,32 @@ class FolderShelf:
         finally:
             away.replace(place)
 
+    def read(self, sha256: str) -> bytes:
+        """A file's bytes."""
+        return (self.root / sha256[:2] / sha256).read_bytes()
+
+    def replace(self, sha256: str, data: bytes | None) -> None:
+        """Another file in its place, so that whoever has opened the old one goes on with it; or none."""
+        place, new = self.root / sha256[:2] / sha256, self.root.parent / "new"
+        if data is None:
+            place.unlink()
+        else:
+            new.write_bytes(data)
+            new.replace(place)
+
+    def linked(self, keccak: str) -> bool:
+        """Whether there is a link."""
+        return (self.root / "by-keccak" / keccak).exists()
+
+    def unlink(self, keccak: str) -> None:
+        """Take a link away."""
+        (self.root / "by-keccak" / keccak).unlink()
+
+    def clear(self) -> None:
+        """The disk is gone, and another one is there."""
+        shutil.rmtree(self.root)
+        self.root.mkdir()
+
 
 class BucketShelf:
     """A bucket that anybody may read.
@@ -72,10 +114,7 @@ class BucketShelf:
 
     def has(self, sha256: str) -> bool:
         """Whether a file is there."""
-        with suppress(ClientError):
-            self._client.head_object(Bucket=self._bucket, Key=self._key(sha256))
-            return True
-        return False
+        return self._is_there(self._key(sha256))
 
     @contextmanager
     def hidden(self, sha256: str) -> Iterator[None]:
@@ -88,6 +127,42 @@ class BucketShelf:
             yield
         finally:
             self._client.put_object(Body=data, **place)
+
+    def read(self, sha256: str) -> bytes:
+        """A file's bytes."""
+        data: bytes = self._client.get_object(Bucket=self._bucket, Key=self._key(sha256))["Body"].read()
+        return data
+
+    def replace(self, sha256: str, data: bytes | None) -> None:
+        """Another object in its place, or none; there is no copy."""
+        place: Any = {"Bucket": self._bucket, "Key": self._key(sha256)}
+        if data is None:
+            self._client.delete_object(**place)
+        else:
+            self._client.put_object(Body=data, **place)
+        (self._copies / sha256[:2] / sha256).unlink(missing_ok=True)
+
+    def linked(self, keccak: str) -> bool:
+        """Whether there is a link."""
+        return self._is_there(f"{self._prefix}/by-keccak/{keccak}")
+
+    def unlink(self, keccak: str) -> None:
+        """Take a link away."""
+        self._client.delete_object(Bucket=self._bucket, Key=f"{self._prefix}/by-keccak/{keccak}")
+
+    def clear(self) -> None:
+        """Another, empty bucket of the same name, and another disk for copies."""
+        for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket):
+            for found in page.get("Contents", ()):
+                self._client.delete_object(Bucket=self._bucket, Key=found["Key"])
+        shutil.rmtree(self._copies)
+        self._copies.mkdir()
+
+    def _is_there(self, key: str) -> bool:
+        with suppress(ClientError):
+            self._client.head_object(Bucket=self._bucket, Key=key)
+            return True
+        return False
 
     def _key(self, sha256: str) -> str:
         return f"{self._prefix}/{sha256[:2]}/{sha256}"

@@ -40,7 +40,7 @@ class Plan:
     """What is to be done to one coordinator."""
 
     points: tuple[str, ...] = ()
-    """Fault points at which it dies once each."""
+    """Fault points at which it dies once each; those of other commands as `commands.planned` writes them."""
     kills: int = 0
     """Kills at random times."""
     reorgs: int = 0
@@ -51,6 +51,8 @@ class Plan:
     """Outages of the database's server and of the bucket."""
     long_outages: int = 0
     """How many of all outages, the first ones, last a minute instead of seconds."""
+    losses: bool = False
+    """Whether files and databases are lost where the story says so."""
 
 
 @dataclass
@@ -58,7 +60,7 @@ class Fault:
     """One harm that was done."""
 
     kind: str
-    """point, kill, reorg, outage, cut."""
+    """point, kill, reorg, outage, cut; repair and restore for the deaths of these."""
     what: str
     where: str
     """Rounds and steps, as the database had them."""
@@ -104,7 +106,7 @@ class Supervisor:
         self._random = random.Random(self.seed)
         self._marks = self.home / "faults"
         self._marks.mkdir(exist_ok=True)
-        self._armed = list(self.plan.points)
+        self._armed = [point for point in self.plan.points if ":" not in point]
         self._seen: set[str] = set()
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.RLock()
@@ -206,6 +208,22 @@ class Supervisor:
         finally:
             with self._lock:
                 self._held, self._script = False, None
+
+    def mend(self) -> None:
+        """End the outage that is under way: nobody looks after it while the process is dead."""
+        with self._lock:
+            if self._out is not None:
+                self._out.mend()
+                self._out, self._up = None, None
+
+    def note(self, kind: str, what: str) -> None:
+        """Note something that was done to another command."""
+        self.faults.append(Fault(kind, what, "", time.monotonic()))
+        self.tell(what)
+
+    def tell(self, what: str) -> None:
+        """Print a line about what the story does."""
+        self.say(f"{self._clock()} {what}")
 
     def waited(self, since: float) -> float:
         """Seconds without harm since a monotonic time: what was just hit needs its time again."""

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import random
 import time
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from server.db.models import Round
 from server.rounds.steps import ENDED
 from tests import s3
 from tests.chaos import facts
+from tests.chaos.bereft import Bereft
+from tests.chaos.commands import REPAIR, RESTORE, Command, planned
 from tests.chaos.facts import RoundFacts
 from tests.chaos.local_chain import Miner, OtherAnvil
-from tests.chaos.people import EVALUATOR, People
+from tests.chaos.losses import Losses, Mirror
+from tests.chaos.people import EVALUATOR
 from tests.chaos.shelves import BucketShelf, FolderShelf, Shelf
 from tests.chaos.supervisor import Fault, Plan, Supervisor
 from tests.factories import account
@@ -41,9 +45,14 @@ STORIES: dict[str, Story] = {
     "people": (("mixed",), ("alone", "fallen", "released", "plain")),
     "money": (("penniless",), ("unopened",), ("early", "leaving", "poor", "crowded"), ("deep",)),
     "chain": (("silent", "lost", "stolen", "retaken"), ("void",), ("plain",)),
+    "files": (("spoilt", "spoilt", "plain"),),
+    "database": (("forsaken", "upcoming", "committing", "delivering", "pending", "unsettled"),),
 }
 """All ways in, too few, a canary's two endings, a stranger's final word, demands for data; stakes that go and come,
-fees, gaps, and a deep reorg; final words and anchors that are lost, a round that nobody delivers to, and a void one."""
+fees, gaps, and a deep reorg; final words and anchors that are lost, a round that nobody delivers to, and a void one;
+files of the store that are lost, and repaired; databases that are lost, and restored."""
+LOSING = ("files", "database")
+"""Stories in which something is lost, if the plan says so."""
 SHORT_STORY: Story = (("alone", "mixed"),)
 
 
@@ -132,24 +141,60 @@ def play(
         shelf: Shelf = FolderShelf(settings.store_folder)
         if files is not None:
             shelf = BucketShelf(files, bucket, "a", settings.store_folder)
-        people = People(world, miner, supervisor, database, shelf, CONFIRMATIONS)
+        people = Bereft(world, miner, supervisor, database, shelf, CONFIRMATIONS)
         stack.callback(people.close)
+        points = {name: _points_of(name, plan) for name in (REPAIR, RESTORE)}
         try:
-            with supervisor:
+            with supervisor, ExitStack() as mirrored:
+                if plan.losses and story in [STORIES[name] for name in LOSING]:
+                    mirror = Mirror(folder / "mirror", shelf.location, anvil.url, home / "deployment.json")
+                    mirrored.callback(mirror.close)
+                    chance = random.Random(f"losses/{seed}")
+                    repair, restore = (
+                        Command(name, home, (str(mirror.folder),), points[name], chance, supervisor.note)
+                        for name in (REPAIR, RESTORE)
+                    )
+                    people.losses = Losses(
+                        chance,
+                        supervisor,
+                        database,
+                        database_url or settings.resolved_database_url,
+                        shelf,
+                        mirror,
+                        miner,
+                        world.chain,
+                        world.coordinator.address,
+                        repair,
+                        restore,
+                    )
                 for kinds in story:
                     people.run(kinds)
         except AssertionError as error:
             supervisor.wrong.append(str(error))
         result.faults, result.left, result.wrong = supervisor.faults, supervisor.left, supervisor.wrong
+        result.left = replace(
+            result.left,
+            points=(
+                *result.left.points,
+                *(planned(name, point) for name, left in points.items() for point in left),
+            ),
+        )
         if not result.wrong:
             result.rounds = facts.rounds_of(world.chain)
             result.wrong += facts.differences(result.rounds, reference or result.rounds)
             result.wrong += facts.violations_on_chain(world.chain, world.coordinator.address, people.accepted)
-            result.wrong += facts.violations_in_database(database, shelf, people.accepted, result.rounds)
+            result.wrong += facts.violations_in_database(
+                database, shelf, people.accepted, result.rounds, people.told, people.restored
+            )
             audited = facts.audit(anvil.url, home / "deployment.json", shelf.location)
             result.wrong += [audited] if audited else []
     result.seconds = time.monotonic() - began
     return result
+
+
+def _points_of(command: str, plan: Plan) -> list[str]:
+    """Fault points of a command in a plan."""
+    return [point.partition(":")[2] for point in plan.points if point.startswith(f"{command}:")]
 
 
 def socket_of(database_url: str) -> str:
