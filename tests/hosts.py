@@ -10,13 +10,15 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-NETWORK = "10.199.{}"
-"""Two of the four numbers; a cable has a network of its own."""
+NETWORK = "198.18.{}"
+"""Networks of the cables, of those that are set aside for tests (RFC 2544)."""
 
 
 def why_no_hosts() -> str:
@@ -26,8 +28,11 @@ def why_no_hosts() -> str:
     if shutil.which("ip") is None or shutil.which("tc") is None:
         return "iproute2 is not installed"
     try:
-        with hosts(1) as (one,):
+        with hosts(1) as (one,), socket.create_server((one.here, 0)) as server:
             one.narrow(1000)
+            port = server.getsockname()[1]
+            code = f"import socket; socket.create_connection(({one.here!r}, {port}), 10).close()"
+            _run(*one.prefix, sys.executable, "-c", code)  # a firewall may be in between
     except subprocess.CalledProcessError as error:
         return f"{' '.join(error.cmd)}: {error.stderr.strip()}"
     return ""
