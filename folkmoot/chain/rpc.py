@@ -496,6 +496,11 @@ class VaultReader:
             raise wrong_contract(self.address, question)
         return dict(zip(accounts, zip(stakes, numbers, strict=True), strict=True))
 
+    def unbonding_period(self) -> int:
+        """Return for how many seconds stake can still be taken from who wants it back."""
+        (value,) = self.rpc.read(self.address, "unbondingPeriod()", ["uint40"])
+        return int(value)
+
     def total_staked(self) -> int:
         """Return the sum of all stakes, in units of 1e-18 tokens."""
         (value,) = self.rpc.read(self.address, "totalStaked()", ["uint256"])

@@ -232,6 +232,7 @@ _LEVELS = {
     "unreachable": logging.WARNING,
     "unchecked": logging.WARNING,
     "too-dear": logging.WARNING,
+    "given-up": logging.WARNING,
     "endpoints-differ": logging.ERROR,
     "rpc-no-quorum": logging.ERROR,
     "endpoint-failed": logging.WARNING,

@@ -17,6 +17,10 @@ _ZEROS = [
         for result in ("right", "wrong", "disputed", "withheld")
     ),
     ("folkmoot_watch_challenges_total", 'result="proven"'),
+    *(
+        ("folkmoot_watch_given_up_total", f'what="{what}"')
+        for what in ("check", "challenge", "dispute", "demand", "blame", "replay", "deposit")
+    ),
     ("folkmoot_watch_examination_seconds_total", ""),
     ("folkmoot_watch_wrong_rounds", ""),
     ("folkmoot_watch_unchecked_rounds", ""),
@@ -26,6 +30,10 @@ _ZEROS = [
 _TEXTS = {
     "folkmoot_watch_rounds_total": ("counter", "Rounds that were examined, by result."),
     "folkmoot_watch_challenges_total": ("counter", "Challenges, by what came of them."),
+    "folkmoot_watch_given_up_total": (
+        "counter",
+        "What failed until no more could come of it, by what was tried.",
+    ),
     "folkmoot_watch_failures_total": ("counter", "Failures of endpoints and mirrors, by which."),
     "folkmoot_watch_passes_total": ("counter", "Looks at the chain."),
     "folkmoot_watch_wrong_rounds": ("gauge", "Rounds that are wrong and not void yet."),

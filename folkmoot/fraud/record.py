@@ -56,6 +56,18 @@ class Record:
             return self.time
         return told.anchored.challenge_deadline - told.case.policy.challenge_window
 
+    def asking_until(self, case: Case) -> int:
+        """Return the Unix time until which data of an anchored round can be demanded, and the round disputed.
+
+        As `DataAvailability` and `Disputes` have it: what postpones a round's end gives little more time for this.
+        """
+        latest = self.told[case.round].opened.anchor_deadline + case.policy.challenge_window
+        return min(case.challenge_deadline, latest)
+
+    def opened_at(self, case: Case) -> int:
+        """Return the Unix time of a round's opening, of a round that was not let go of."""
+        return self.told[case.round].opened.commit_deadline - case.policy.commit_window
+
     def waiting(self) -> list[Case]:
         """Return the rounds that can still be challenged, in their order.
 

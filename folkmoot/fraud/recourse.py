@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.notes import Notes
-from folkmoot.chain.rpc import Phase, Rpc
+from folkmoot.chain.rpc import Phase, Rpc, VaultReader
 from folkmoot.errors import ChainError, ContractRefused
 from folkmoot.fraud import judges
 from folkmoot.fraud.availability import Status
@@ -21,10 +21,14 @@ from folkmoot.fraud.finding import Finding
 from folkmoot.fraud.follower import commits_of
 from folkmoot.fraud.journal import Checked, Journal, Log
 from folkmoot.fraud.metrics import Metrics, label
-from folkmoot.fraud.record import Record, replays
+from folkmoot.fraud.record import Record, Replay, replays
+from folkmoot.fraud.retries import Retries, Task
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
+
+DEPOSIT_PATIENCE = 7 * 86_400.0
+"""Seconds after which a deposit that can't be had back is left to `folkmoot demand claim`: no window ends for it."""
 
 
 @dataclass
@@ -35,6 +39,15 @@ class Followed:
     """Whether a round is void because nobody answered."""
     answered: list[int] = field(default_factory=list)
     """Rounds of which something was answered."""
+
+
+@dataclass(frozen=True)
+class _Replayed:
+    """A replay with all that its proof needs, after its round was let go of as well."""
+
+    replay: Replay
+    case: Case
+    opened_at: int
 
 
 @dataclass
@@ -55,6 +68,12 @@ class Recourse:
     """Who acts; None only reports."""
     deposits: bool
     """Whether it may pay deposits: for demands, and for disputes."""
+    retries: Retries
+    """When what failed is tried again."""
+    _replays: dict[str, _Replayed] = field(
+        default_factory=dict
+    )  # not dealt with, by their names in the journal
+    _unbonding: int | None = None  # seconds; no contract changes it
 
     def demand(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
         """Demand what is withheld on the chain, once mirrors had a quarter of the window to get it."""
@@ -71,6 +90,11 @@ class Recourse:
             or record.time < record.anchored_at(number) + patience
         ):
             return
+        task, left = Task("demand", number), record.asking_until(case) - record.time
+        if left <= 0:
+            if task in self.retries.tasks:
+                self.retries.give_up(task, "data of it can't be demanded any more")
+            return
         judge = judges.find_judges(rpc, case.policy).availability
         if judge is None or self._adopt(rpc, judge, number, account, record):
             return
@@ -79,8 +103,10 @@ class Recourse:
             call = judges.call_of(finding, wanted)
             made = judges.demand(rpc, self.deployment, judge, call, account, self.notes, purpose).demand
         except (ChainError, ChallengeFailed) as error:
+            self.retries.failed(task, error.message, left)
             self.log("demand-failed", f"Round {number}: {error.message}", round=number, code=error.code)
             return
+        self.retries.done(task)
         self.journal.note(number, replace(one, demands=[made], made=one.made + 1))
         self.notes.told()
         self.metrics.add("folkmoot_watch_challenges_total", label("result", "demanded"))
@@ -107,13 +133,31 @@ class Recourse:
             case = record.cases.get(number) or self._lost_case(number, record)
             if account is None or not one.demands or case is None:
                 continue
+            task = Task("deposit", number, str(one.demands[0]))
+            if not self.retries.is_due(task):
+                continue
             try:
                 judge = judges.find_judges(rpc, case.policy).availability
                 if judge is not None:
                     self._follow(rpc, record, case, judge, account, followed)
-            except (ChainError, ChallengeFailed) as error:  # or somebody was faster: the next look sees it
+                self.retries.done(task)
+            except (ChainError, ChallengeFailed) as error:  # or somebody was faster: the next try sees it
                 self.log("demand-failed", f"Round {number}: {error.message}", round=number, code=error.code)
+                self._deposit_failed(task, error.message, case, record)
         return followed
+
+    def _deposit_failed(self, task: Task, why: str, case: Case, record: Record) -> None:
+        """Try again what a demand needs; once the round is over that is the deposit only, and not for ever."""
+        anchored = record.told[case.round].phase == Phase.ANCHORED
+        self.retries.failed(task, why, case.challenge_deadline - record.time if anchored else None)
+        if anchored or self.retries.tried_for(task) < DEPOSIT_PATIENCE:
+            return
+        one = self.journal.rounds[case.round]
+        because = (
+            f"it took {DEPOSIT_PATIENCE / 86_400:.0f} days; get it by `folkmoot demand claim {task.which}`"
+        )
+        self.retries.give_up(task, because)
+        self.journal.note(case.round, replace(one, demands=one.demands[1:]))
 
     def _lost_case(self, number: int, record: Record) -> Case | None:
         """Return the case of a round that is void: its deposits are still to be had."""
@@ -179,30 +223,47 @@ class Recourse:
         self.journal.note(number, Checked(anchor, "proven", text, transaction))
         self.notes.told()
 
-    def dispute(self, rpc: Rpc, case: Case, finding: Finding) -> bool:
-        """Open a dispute for the voters, if the round's arbiter has a judge for that; whether nothing is left to do."""
+    def dispute(self, rpc: Rpc, case: Case, finding: Finding) -> None:
+        """Open a dispute for the voters, if the round's arbiter has a judge for that.
+
+        Raises:
+            ChainError: it could not be sent, or was refused.
+        """
         account, number = self.account, case.round
         found = [
             one for one in finding.disputes if one.what != "outcome"
         ]  # else it may be this release's fault
         if account is None or not self.deposits:
-            return True
+            return
         opened = None
         if found:
-            try:
-                judge = judges.find_judges(rpc, case.policy).disputes
-                if judge is not None:
-                    opened = judges.dispute(rpc, self.deployment, judge, case, found[0], account, self.notes)
-            except ChainError as error:
-                self.log("dispute-failed", f"Round {number}: {error.message}", round=number, code=error.code)
-                return False
-        self.journal.note(number, replace(self.journal.rounds[number], settled=True))
+            judge = judges.find_judges(rpc, case.policy).disputes
+            if judge is not None:
+                opened = judges.dispute(rpc, self.deployment, judge, case, found[0], account, self.notes)
+        self.settled(number)
         self.notes.told()
         if opened is not None:
             self.metrics.add("folkmoot_watch_challenges_total", label("result", "disputed"))
             text = f"Round {number} waits for a vote now: a dispute was opened in transaction {opened}."
             self.log("dispute-opened", text, round=number, transaction=opened)
-        return True
+
+    def settled(self, number: int) -> None:
+        """Note that nothing is left to do about a dispute."""
+        self.journal.note(number, replace(self.journal.rounds[number], settled=True))
+
+    def fault_until(self, rpc: Rpc, opened_at: int) -> int:
+        """Return the Unix time until which a contributor can lose stake for a fault in a round.
+
+        Args:
+            rpc: Endpoint.
+            opened_at: Unix time of the round's opening.
+
+        Raises:
+            RpcError: the endpoint failed.
+        """
+        if self._unbonding is None:
+            self._unbonding = VaultReader(rpc, self.deployment.vault).unbonding_period()
+        return opened_at + self._unbonding
 
     def blame_contributor(self, rpc: Rpc, case: Case, finding: Finding, entry: int) -> None:
         """Prove the contributor's part in an update that is none, as well; the journal says that it is to be done."""
@@ -216,35 +277,63 @@ class Recourse:
                 self.log("fault-proven", text, round=number, contributor=who, transaction=transaction)
         except (ContractRefused, ChallengeFailed) as error:  # somebody was faster
             self.log("fault-failed", f"Round {number}: {error.message}", round=number, code=error.code)
-        self.journal.note(number, replace(self.journal.rounds[number], blame=None))
+        self.blamed(number)
         self.notes.told()
 
+    def blamed(self, number: int) -> None:
+        """Note that nothing is left to do about a contributor's fault."""
+        self.journal.note(number, replace(self.journal.rounds[number], blame=None))
+
     def blame_replays(self, rpc: Rpc, record: Record) -> None:
-        """Prove that a contributor sent an earlier round's update, in rounds that can still be challenged."""
-        account = self.account
+        """Prove that a contributor sent an earlier round's update.
+
+        Found in rounds that can still be challenged, and tried for as long as the contributor can lose stake for it.
+        """
         for replay in replays(record):
             case = record.cases[replay.round]
-            entry = case.entries[replay.entry]
-            name = f"{replay.round} {entry.contributor}"
-            if name in self.journal.faults:
+            name = f"{replay.round} {case.entries[replay.entry].contributor}"
+            if name not in self.journal.faults:
+                self._replays[name] = _Replayed(replay, case, record.opened_at(case))
+        for name, one in list(self._replays.items()):
+            told = record.told.get(one.replay.round)
+            if told is not None and (told.case is None or told.case.anchor != one.case.anchor):
+                del self._replays[name]  # a reorg took it
                 continue
-            try:
-                judge = judges.find_judges(rpc, case.policy).faults
-                if judge is None or entry.sum_squares < judges.least_replay(rpc, judge):
-                    continue
-                text = f"{entry.contributor} sent the update of round {replay.earlier} again in round {replay.round}."
-                self.log("replay", text, round=replay.round, contributor=entry.contributor)
-                if account is not None:
-                    originals = commits_of(rpc, self.deployment, record, replay.earlier)
-                    transaction = judges.prove_replay(
-                        rpc, judge, replay, case.entries, originals, account, self.notes
-                    )
-                    said = f"{entry.contributor} lost stake for that (transaction {transaction})."
-                    self.log("fault-proven", said, round=replay.round, contributor=entry.contributor)
-            except (ContractRefused, ChallengeFailed) as error:  # somebody was faster, or it is too late
-                self.log("fault-failed", error.message, round=replay.round, code=error.code)
-            except ChainError as error:  # the next look tries again
-                self.log("fault-failed", error.message, round=replay.round, code=error.code)
-                continue
-            self.journal.faulted(name)
-            self.notes.told()
+            task = Task("replay", one.replay.round, name)
+            if self.retries.is_due(task):
+                self._blame_replay(rpc, record, name, one, task)
+
+    def _blame_replay(self, rpc: Rpc, record: Record, name: str, one: _Replayed, task: Task) -> None:
+        replay, entry, left = one.replay, one.case.entries[one.replay.entry], None
+        try:
+            left = self.fault_until(rpc, one.opened_at) - record.time
+            if left <= 0:
+                self.retries.give_up(task, "its contributor can't lose stake for that any more")
+            else:
+                self._prove_replay(rpc, record, replay, one.case)
+        except (ContractRefused, ChallengeFailed) as error:  # somebody was faster, or it is too late
+            self.log("fault-failed", error.message, round=replay.round, code=error.code)
+        except ChainError as error:
+            self.retries.failed(task, error.message, left)
+            text = f"Round {replay.round}, {entry.contributor}: {error.message}"
+            self.log("fault-failed", text, round=replay.round, code=error.code)
+            return
+        self.retries.done(task)
+        del self._replays[name]
+        self.journal.faulted(name)
+        self.notes.told()
+
+    def _prove_replay(self, rpc: Rpc, record: Record, replay: Replay, case: Case) -> None:
+        """Prove a replay, if the round's arbiter has a judge for that, and the update is not equal by chance."""
+        account, entry = self.account, case.entries[replay.entry]
+        judge = judges.find_judges(rpc, case.policy).faults
+        if judge is None or entry.sum_squares < judges.least_replay(rpc, judge):
+            return
+        text = f"{entry.contributor} sent the update of round {replay.earlier} again in round {replay.round}."
+        self.log("replay", text, round=replay.round, contributor=entry.contributor)
+        if account is None:
+            return
+        originals = commits_of(rpc, self.deployment, record, replay.earlier)
+        transaction = judges.prove_replay(rpc, judge, replay, case.entries, originals, account, self.notes)
+        said = f"{entry.contributor} lost stake for that (transaction {transaction})."
+        self.log("fault-proven", said, round=replay.round, contributor=entry.contributor)

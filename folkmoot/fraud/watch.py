@@ -31,12 +31,13 @@ from folkmoot.fraud.case import Case, Kind
 from folkmoot.fraud.challenge import ChallengeFailed, Cost, challenge, cheapest
 from folkmoot.fraud.endpoints import Endpoints
 from folkmoot.fraud.examine import examine
-from folkmoot.fraud.finding import Finding
+from folkmoot.fraud.finding import Finding, Material
 from folkmoot.fraud.journal import Checked, Journal, Log
 from folkmoot.fraud.metrics import Metrics, label
 from folkmoot.fraud.mirrors import in_turn
 from folkmoot.fraud.record import Record
 from folkmoot.fraud.recourse import Recourse
+from folkmoot.fraud.retries import Retries, Task
 from folkmoot.fraud.shelf import Shelf, open_shelf
 from folkmoot.mirror import ArtifactSource, FolderSource
 
@@ -46,10 +47,8 @@ if TYPE_CHECKING:
 ALL_RIGHT, UNCHECKED, FRAUD = 0, 4, 3
 """What `Watcher.verdict` says: exit statuses of `folkmoot watch --once`."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0
-"""Seconds until a round that could not be checked, or a challenge that could not be sent, is tried again."""
-
 _DONE = ("right", "proven", "proven-by-other")
+_VISITED = ("check", "challenge", "dispute")  # what is tried when a round is visited
 
 
 @dataclass
@@ -64,19 +63,6 @@ class Options:
     """Whether it challenges where that costs more than it wins."""
     deposits: bool = True
     """Whether it demands what is withheld and opens disputes: both cost a deposit until they are decided."""
-
-
-@dataclass
-class _Attempt:
-    """When something that failed is tried again."""
-
-    at: float = 0.0
-    pause: float = FIRST_PAUSE
-
-    def later(self, now: float, left: float) -> None:
-        """Wait twice as long as the last time, and never more than a quarter of the time that is left."""
-        self.at = now + min(self.pause, max(1.0, left / 4))
-        self.pause = min(2 * self.pause, LONGEST_PAUSE)
 
 
 @dataclass
@@ -109,15 +95,22 @@ class Watcher:
         )
         account, deposits = self.options.account, self.options.deposits
         self._notes = Notes(self.journal.folder / "sent", lambda text: self.log("taken-up", text))
+        self._retries = Retries(self.clock, self.log, self.metrics)
         self._recourse = Recourse(
-            self.deployment, self.journal, self.log, self.metrics, self._notes, account, deposits
+            self.deployment,
+            self.journal,
+            self.log,
+            self.metrics,
+            self._notes,
+            account,
+            deposits,
+            self._retries,
         )
         own = FolderSource(self.journal.folder)
         self._source = in_turn({"own": own, **self.mirrors}, self._mirror_failed)
         self._shelf: Shelf | None = None
-        self._attempts: dict[int, _Attempt] = {}
-        self._blames: dict[int, _Attempt] = {}
         self._findings: dict[int, Finding] = {}  # wrong rounds with all that proofs are made of
+        self._materials: dict[int, Material] = {}  # whose files are here, by round
         self._unchecked: set[int] = set()
         self.fraud_seen = False
 
@@ -144,9 +137,9 @@ class Watcher:
         self._follow_demands(rpc, record)
         self._recourse.blame_replays(rpc, record)
         for case in record.waiting():
-            if self._is_done(case) or self.clock() < self._attempts.get(case.round, _Attempt()).at:
-                continue
-            self._visit(rpc, case, record)
+            tasks = [Task(kind, case.round) for kind in _VISITED]
+            if not self._is_done(case) and all(map(self._retries.is_due, tasks)):
+                self._visit(rpc, case, record)
         wrong = [n for n, one in self.journal.rounds.items() if one.result in ("wrong", "disputed")]
         self.metrics.set(
             "folkmoot_watch_wrong_rounds", sum(self._is_current(number, record) for number in wrong)
@@ -174,13 +167,13 @@ class Watcher:
     def _forget_what_is_over(self, record: Record) -> None:
         """Say what became of rounds, and let go of those that nobody can challenge any more."""
         waiting = {case.round for case in record.waiting()}
-        for number in [number for number in self._findings if number not in waiting]:
+        needed = waiting | {number for number, one in self.journal.rounds.items() if one.blame is not None}
+        for number in self._materials.keys() - needed:
             self._let_go(number, record)
         self._unchecked &= waiting
-        for gone in self._attempts.keys() - waiting:
-            del self._attempts[gone]
-        for gone in self._blames.keys() - self.journal.unfinished():
-            del self._blames[gone]
+        for task in self._retries.tasks:
+            if task.kind in (*_VISITED, "demand") and task.round not in waiting:
+                self._end(task, record)
         for number, one in list(self.journal.rounds.items()):
             told = record.told.get(number)
             if one.result not in ("wrong", "disputed", "withheld") or told is None:
@@ -203,11 +196,20 @@ class Watcher:
         if past is not None:
             self.journal.forget(lambda number: number not in record.told and number in past)
 
+    def _end(self, task: Task, record: Record) -> None:
+        """Say what nobody can do any more about a round that is final; what is void needs nothing."""
+        told = record.told.get(task.round)
+        if told is not None and told.phase == Phase.FINAL:
+            self._retries.give_up(task, "it is final, and can't be challenged any more")
+        else:
+            self._retries.done(task)
+
     def _let_go(self, number: int, record: Record) -> None:
         """Forget what proofs of a round are made of."""
-        finding = self._findings.pop(number, None)
-        if finding is not None and self._shelf is not None:
-            self._shelf.done(finding.material, record.cases, None)
+        self._findings.pop(number, None)
+        material = self._materials.pop(number, None)
+        if material is not None and self._shelf is not None:
+            self._shelf.done(material, record.cases, None)
 
     def _is_done(self, case: Case) -> bool:
         one = self.journal.rounds.get(case.round)
@@ -237,10 +239,10 @@ class Watcher:
                 self._act(rpc, case, finding, record)
         except Exception as error:  # a file that vanished, an endpoint that died, a defect: it is tried again
             self._unchecked.add(case.round)
-            self._later(case, record)
             message, code = repr(error), "defect"
             if isinstance(error, FolkmootError):
                 message, code = error.message, error.code
+            self._later("check", case, record, message)
             text = f"Round {case.round} could not be checked. {message}"
             self.log("unchecked", text, round=case.round, code=code)
 
@@ -250,6 +252,7 @@ class Watcher:
             reader = LedgerReader(rpc, self.deployment.ledger)
             self._shelf = open_shelf(self._source, reader.genesis_hash(), reader.manifest_hash())
         material = self._shelf.material(case, record.cases)
+        self._materials[case.round] = replace(material, base=None, lineage=None)
         finding = examine(material)
         took = time.monotonic() - started
         self.metrics.add("folkmoot_watch_examination_seconds_total", by=took)
@@ -257,15 +260,17 @@ class Watcher:
             outcome = finding.outcome
             assert outcome is not None  # noqa: S101  # or it would not be right
             self._shelf.done(material, record.cases, outcome.state)
+            del self._materials[case.round]
             self.journal.keep(outcome.artifacts.state, outcome.state.chunks())
         return finding
 
-    def _later(self, case: Case, record: Record) -> None:
-        attempt = self._attempts.setdefault(case.round, _Attempt())
-        attempt.later(self.clock(), case.challenge_deadline - record.time)
+    def _later(self, kind: str, case: Case, record: Record, why: str) -> None:
+        self._retries.failed(Task(kind, case.round), why, case.challenge_deadline - record.time)
 
     def _act(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
         number, anchor = case.round, case.anchor.hash.hex()
+        if not finding.demands or finding.suspicions:
+            self._retries.done(Task("check", number))
         if finding.suspicions:
             self._unchecked.discard(number)
             self.fraud_seen = True
@@ -282,7 +287,7 @@ class Watcher:
             self._report(finding, "withheld")
             if finding.disputes:
                 self.fraud_seen = True
-            self._later(case, record)
+            self._later("check", case, record, finding.demands[0].text)
             self._recourse.demand(rpc, case, finding, record)
         elif finding.disputes:
             self._unchecked.discard(number)
@@ -294,7 +299,6 @@ class Watcher:
             self._dispute(rpc, case, finding, record)
         else:
             self._unchecked.discard(number)
-            self._attempts.pop(number, None)
             self.metrics.add("folkmoot_watch_rounds_total", label("result", "right"))
             self.log("right", f"Round {number} is right: {len(case.entries)} entries.", round=number)
             self.journal.note(number, Checked(anchor, "right"))
@@ -322,7 +326,7 @@ class Watcher:
         try:
             proof, cost = cheapest(rpc, self.deployment, finding, account.address)
             if not self._worth_it(case, cost):
-                self._later(case, record)
+                self._later("challenge", case, record, "It costs more than it wins.")
                 return
             blamed = proof.place if proof.kind == Kind.UPDATE else None
             if blamed is not None:
@@ -333,13 +337,14 @@ class Watcher:
             if error.code in ("not-provable", "too-much-gas") and finding.fallback:
                 self._vote_instead(rpc, case, finding, record)
                 return
-            self._later(case, record)
+            self._later("challenge", case, record, error.message)
             self.metrics.add("folkmoot_watch_challenges_total", label("result", error.code))
             event = error.code if isinstance(error, ChallengeFailed) else "challenge-failed"
             self.log(
                 event, f"Round {number} is not challenged yet. {error.message}", round=number, code=error.code
             )
             return
+        self._retries.done(Task("challenge", number))
         transaction = receipt["transactionHash"].to_0x_hex()
         self.metrics.add("folkmoot_watch_challenges_total", label("result", "proven"))
         text = (
@@ -356,24 +361,30 @@ class Watcher:
             self._blame(rpc, case, blamed, record)
 
     def _blame_contributors(self, rpc: Rpc, record: Record) -> None:
-        """Go on with what is to be proven against contributors of rounds that are void."""
+        """Go on with what is to be proven against contributors of rounds that are over."""
         for number, one in list(self.journal.rounds.items()):
             told = record.told.get(number)
-            if one.blame is None or told is None or told.slashed is None or told.case is None:
+            if one.blame is None or told is None or told.case is None or told.phase == Phase.ANCHORED:
                 continue
             if one.anchor == told.case.anchor.hash.hex():
                 self._blame(rpc, told.case, one.blame, record)
 
     def _blame(self, rpc: Rpc, case: Case, entry: int, record: Record) -> None:
-        attempt = self._blames.setdefault(case.round, _Attempt())
-        if self.clock() < attempt.at:
+        task, left = Task("blame", case.round), None
+        if not self._retries.is_due(task):
             return
         try:
+            left = self._recourse.fault_until(rpc, record.opened_at(case)) - record.time
+            if left <= 0:
+                self._recourse.blamed(case.round)
+                self._retries.give_up(task, "its contributor can't lose stake for that any more")
+                return
             finding = self._findings.get(case.round) or self._examine(rpc, case, record)
             self._recourse.blame_contributor(rpc, case, finding, entry)
+            self._retries.done(task)
         except Exception as error:  # a mirror or an endpoint that is away: it is tried again
-            attempt.later(self.clock(), 4 * LONGEST_PAUSE)
             message = error.message if isinstance(error, FolkmootError) else repr(error)
+            self._retries.failed(task, message, left)
             self.log("fault-failed", f"Round {case.round}: {message}", round=case.round)
 
     def _vote_instead(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
@@ -399,7 +410,7 @@ class Watcher:
         followed = self._recourse.follow_demands(rpc, record)
         self.fraud_seen |= followed.proven
         for number in followed.answered:
-            self._attempts.pop(number, None)
+            self._retries.done(Task("check", number))
 
     def _report_censored(self, rpc: Rpc, case: Case, finding: Finding) -> bool:
         """Prove that an update which was delivered on the chain was anchored as not delivered; whether it was."""
@@ -412,10 +423,19 @@ class Watcher:
         return True
 
     def _dispute(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
-        if self._recourse.dispute(rpc, case, finding):
-            self._let_go(case.round, record)
-        else:
-            self._later(case, record)
+        task, left = Task("dispute", case.round), record.asking_until(case) - record.time
+        try:
+            self._recourse.dispute(rpc, case, finding)
+        except ChainError as error:
+            self._retries.failed(task, error.message, left)
+            text = f"Round {case.round}: {error.message}"
+            self.log("dispute-failed", text, round=case.round, code=error.code)
+            if left > 0:
+                return
+            self._recourse.settled(case.round)
+            self._retries.give_up(task, "no dispute about it can be opened any more")
+        self._retries.done(task)
+        self._let_go(case.round, record)
 
     # What fails
 

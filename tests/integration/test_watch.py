@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import json
 import shutil
 import socket
@@ -25,9 +24,7 @@ from folkmoot.cli.main import run
 from folkmoot.errors import ArtifactError
 from folkmoot.fraud.challenge import transact
 from folkmoot.fraud.follower import REORG_DEPTH
-from folkmoot.fraud.journal import Journal, Log
 from folkmoot.fraud.judges import find_judges
-from folkmoot.fraud.watch import Options, Watcher
 from folkmoot.fraud.watch import run as watch
 from folkmoot.hashing import keccak
 from folkmoot.local.anvil import Anvil
@@ -38,6 +35,7 @@ from tests.integration import audit_world
 from tests.integration import fraud_world as lies
 from tests.integration.audit_world import Folder, World, lying_endpoint
 from tests.integration.fraud_world import ANSWER_WINDOW, CHALLENGER, DEPOSIT, TOKENS, judged
+from tests.integration.watched import Watched, close_all
 
 NAMES = ["ada", "ben", "cleo"]
 HALF = factories.policy().bond // 2
@@ -60,56 +58,10 @@ def world(origin: World, chain: Anvil, tmp_path: Path) -> Iterator[World]:
     chain.revert(snapshot)
 
 
-_open: list[Watcher] = []
-
-
 @pytest.fixture(autouse=True)
 def _close() -> Iterator[None]:
-    """Close the watchers of a test."""
     yield
-    while _open:
-        _open.pop().close()
-
-
-class Watched:
-    """A watcher with what it said."""
-
-    def __init__(
-        self,
-        world: World,
-        folder: Path,
-        *,
-        challenges: bool = True,
-        urls: list[str] | None = None,
-        mirrors: dict[str, ArtifactSource] | None = None,
-        **options: Any,
-    ) -> None:
-        deployment = world.federation.deployment
-        self.stream = io.StringIO()
-        self.now = 0.0
-        account = factories.account(CHALLENGER) if challenges else None
-        self.watcher = Watcher(
-            urls or [world.federation.anvil.url],
-            deployment,
-            mirrors or {"folder": FolderSource(world.folder.path)},
-            Journal.open(folder, deployment.chain_id, deployment.ledger),
-            Log(as_json=True, stream=self.stream),
-            Options(account, **options),
-            clock=lambda: self.now,
-            timeout=2.0,
-        )
-        _open.append(self.watcher)
-
-    def look(self) -> int:
-        assert self.watcher.look()
-        return self.watcher.verdict
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.stream.getvalue().splitlines()]
-
-    def said(self, event: str) -> list[dict[str, Any]]:
-        return [line for line in self.lines if line["event"] == event]
+    close_all()
 
 
 def won(world: World) -> int:
