@@ -216,7 +216,7 @@ def _stake(
             chain.notes = notes
             purpose = f"stake {amount} on top of {before - units if there else before} to join"
             if there:
-                chain.earlier("vault", account.address, purpose)
+                chain.earlier("vault", account.address, purpose, once=True)
                 return
             stake_with_permit(chain, account, units, purpose)
             note(f"Staked {format_amount(units)}.", as_json)
@@ -299,10 +299,10 @@ def submit(
     with sending(rpc, deployment, confirmations, json_) as chain:
         account = unlock(keystore, password_file)
         purpose = f"commit to round {round_}"
-        receipt = chain.earlier("ledger", account.address, purpose, wait=False)
+        receipt = chain.earlier("ledger", account.address, purpose, wait=False, once=True)
         if receipt is None and not chain.ledger_reader.has_committed(round_, account.address):
             function = chain.ledger.functions.commitUpdate(commitment.abi_tuple())
-            receipt = chain.send(function, account, purpose=purpose, wait=False)
+            receipt = chain.send(function, account, purpose=purpose, wait=False, once=True)
         parts = Parts()
         if on_chain:
             parts = _deliver(chain, account, coordinator, round_, commitment.update_root, kept.data)
@@ -358,7 +358,7 @@ def _deliver(
     purpose = f"part {{}} of update {root.hex()} of round {number}"
     if there and not missing:
         for part in range(there):  # what an interrupted call sent may not lie as deep as it should
-            chain.earlier("data_availability", account.address, purpose.format(part), wait=False)
+            chain.earlier("data_availability", account.address, purpose.format(part), wait=False, once=True)
         return Parts(there)
     ledger, source = chain.ledger_reader, CoordinatorSource(coordinator)
     try:
@@ -370,7 +370,7 @@ def _deliver(
     for part, call in enumerate(calls):
         try:
             deliver = functions.deliver(*call.arguments)
-            receipt = chain.send(deliver, account, purpose=purpose.format(part), wait=False)
+            receipt = chain.send(deliver, account, purpose=purpose.format(part), wait=False, once=True)
         except ContractRefused as error:
             if error.details.get("error") != "DataAvailabilityAlreadyDelivered":
                 raise

@@ -61,6 +61,19 @@ class Lie(StrEnum):
     """That it takes transactions."""
 
 
+class Lack(StrEnum):
+    """What the endpoint has not got, or no more; it says so as nodes do."""
+
+    RECEIPTS = "receipts"
+    """Receipts by the hash of their transaction."""
+    INDEX = "index"
+    """Transactions by their hash."""
+    BLOCK_RECEIPTS = "block-receipts"
+    """The receipts of a block."""
+    STATES = "states"
+    """The state of any block but the newest."""
+
+
 class RpcProxy:
     """The endpoint; a context manager.
 
@@ -78,6 +91,7 @@ class RpcProxy:
         self.lies: Counter[Lie] = Counter()
         self._trouble = Trouble.NONE
         self._lies: tuple[Lie, ...] = ()
+        self._lacks: tuple[Lack, ...] = ()
         self._newest = 0
         self._asking, self._asked, self._over = threading.Condition(), 0, False
         proxy = self
@@ -143,7 +157,14 @@ class RpcProxy:
         """Tell these lies from now on, where several would do the first; none for the truth."""
         self._lies = lies
 
+    def lack(self, *lacks: Lack) -> None:
+        """Have these no more from now on; none for all of them."""
+        self._lacks = lacks
+
     def _answer(self, asked: dict[str, Any]) -> bytes | None:
+        for lack in self._lacks:
+            if (missing := self._missing(lack, asked["method"], asked["params"])) is not None:
+                return self._framed(asked, **missing)
         for lie in self._lies:
             lied = self._lied(lie, asked["method"], asked["params"])
             if lied is not None:
@@ -178,6 +199,20 @@ class RpcProxy:
         if late and int(result["blockNumber"], 16) > self._newest:
             result = None
         return self._framed(asked, result=result)
+
+    @staticmethod
+    def _missing(lack: Lack, method: str, params: list[Any]) -> dict[str, Any] | None:
+        """Result or error for what is not there; None where it is."""
+        match lack:
+            case Lack.RECEIPTS if method == "eth_getTransactionReceipt":
+                return {"result": None}
+            case Lack.INDEX if method == "eth_getTransactionByHash":
+                return {"result": None}
+            case Lack.BLOCK_RECEIPTS if method == "eth_getBlockReceipts":
+                return {"error": {"code": -32601, "message": "the method does not exist"}}
+            case Lack.STATES if method == "eth_getTransactionCount" and params[1].startswith("0x"):
+                return {"error": {"code": -32000, "message": "missing trie node"}}
+        return None
 
     def _lied(self, lie: Lie, method: str, params: list[Any]) -> dict[str, Any] | None:
         """Result or error that is a lie; None where the truth is told."""

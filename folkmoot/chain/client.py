@@ -177,6 +177,7 @@ class Chain:
         timeout: float = CONFIRM_TIMEOUT,
         purpose: str = "",
         wait: bool = True,
+        once: bool = False,
     ) -> TxReceipt:
         """Send a call as a transaction, wait until it is mined, and return its receipt.
 
@@ -189,14 +190,26 @@ class Chain:
             timeout: Seconds that it may take to be mined.
             purpose: What for, in words that stay the same in another call; the function and its arguments if empty.
             wait: Whether to wait for that depth; else `settle` must do it before anybody is told.
+            once: Whether the contract lets it happen only once, or twice is as good as once: then it is tried again
+                where nobody can say what became of what an interrupted call sent.
 
         Raises:
             RpcError: the endpoint failed, or the account can't pay the gas.
             ContractRefused: the contract refuses; nothing was sent, or it was mined as failed.
-            ChainError: code `not-mined`: it was sent, but not mined in time; what `settle` raises.
+            ChainError: code `not-mined`: it was sent, but not mined in time; `outcome-unknown`: an interrupted call may
+                have done it, and the endpoint can't say; what `settle` raises.
             LocalError: it can't be noted; nothing was sent.
         """
-        return send(self.w3, function, account, timeout=timeout, notes=self.notes, purpose=purpose, wait=wait)
+        return send(
+            self.w3,
+            function,
+            account,
+            timeout=timeout,
+            notes=self.notes,
+            purpose=purpose,
+            wait=wait,
+            once=once,
+        )
 
     def settle(self, *receipts: TxReceipt) -> list[TxReceipt]:
         """Wait until all that was sent lies as deep as `notes` say; return the receipts as they are then.
@@ -212,7 +225,9 @@ class Chain:
         """
         return list(receipts) if self.notes is None else settle(self.w3, self.notes, *receipts)
 
-    def earlier(self, role: str, sender: str, purpose: str, *, wait: bool = True) -> TxReceipt | None:
+    def earlier(
+        self, role: str, sender: str, purpose: str, *, wait: bool = True, once: bool = False
+    ) -> TxReceipt | None:
         """Return the receipt of what an interrupted call for the same purpose sent; None if there is none.
 
         For commands that look at the chain before they send: what they see may be their own doing.
@@ -222,10 +237,12 @@ class Chain:
             sender: Account that signs, checksummed.
             purpose: As for `send`.
             wait: As for `send`.
+            once: As for `send`.
 
         Raises:
             RpcError: the endpoint failed.
-            ChainError: code `not-mined`: it is on its way, and was not mined in time; what `settle` raises.
+            ChainError: code `not-mined`: it is on its way, and was not mined in time; `outcome-unknown`: as for `send`;
+                what `settle` raises.
             LocalError: the note of it can't be read.
         """
         contract = getattr(self.deployment, role)
@@ -484,6 +501,7 @@ def send(
     purpose: str = "",
     nonce: int | None = None,
     wait: bool = True,
+    once: bool = False,
     harmless: bool = False,
 ) -> TxReceipt:
     """Send a call or a deployment; see `Chain.send`.
@@ -497,6 +515,7 @@ def send(
         purpose: What for; a creation that is noted must have one.
         nonce: The nonce that it must have; the account's next one if left out.
         wait: Whether to wait until it lies as deep as the notes say; else `settle` must.
+        once: As for `Chain.send`.
         harmless: Whether it does no harm to do it twice. It is not noted then, and only waited for with the others.
     """
     doing, url = _name_of(function), endpoint_of(w3)
@@ -505,7 +524,7 @@ def send(
     with chain_errors(doing, url):
         intent = _intent(w3, function, account.address, purpose)
         if notes is not None and noting:
-            taken, note = interrupted.take_up(w3, notes, intent, doing, timeout, wait=wait)
+            taken, note = interrupted.take_up(w3, notes, intent, doing, timeout, wait=wait, once=once)
             if taken is not None:
                 return taken
         if note is not None:
@@ -524,7 +543,8 @@ def send(
         }
         signed = account.sign_transaction(cast("dict[str, Any]", function.build_transaction(fields)))
         raw = signed.raw_transaction.to_0x_hex()
-        note = Note(intent, nonce, (*forms, signed.hash.to_0x_hex()), raw)
+        block = w3.eth.block_number if note is None else note.block
+        note = Note(intent, nonce, (*forms, signed.hash.to_0x_hex()), raw, block)
         if notes is not None and noting:
             notes.write(note)
         try:
@@ -573,12 +593,19 @@ def settle(
 
 
 def earlier(
-    w3: Web3, notes: Notes, contract: str, sender: str, purpose: str, *, wait: bool = True
+    w3: Web3,
+    notes: Notes,
+    contract: str,
+    sender: str,
+    purpose: str,
+    *,
+    wait: bool = True,
+    once: bool = False,
 ) -> TxReceipt | None:
     """Return the receipt of what an interrupted call sent to a contract; see `Chain.earlier`."""
     with chain_errors(purpose, endpoint_of(w3)):
         intent = Intent(w3.eth.chain_id, sender, contract, purpose)
-        receipt, _ = interrupted.take_up(w3, notes, intent, purpose, CONFIRM_TIMEOUT, wait=wait)
+        receipt, _ = interrupted.take_up(w3, notes, intent, purpose, CONFIRM_TIMEOUT, wait=wait, once=once)
     return receipt
 
 

@@ -336,11 +336,18 @@ class _Creation:
         if self._is_there():
             if notes is None:
                 return None
-            return earlier(self.w3, notes, "", self.account.address, purpose, wait=False)
+            return earlier(self.w3, notes, "", self.account.address, purpose, wait=False, once=True)
         progress(self.role)
         try:
             return send(
-                self.w3, constructor, self.account, notes=notes, purpose=purpose, nonce=self.nonce, wait=False
+                self.w3,
+                constructor,
+                self.account,
+                notes=notes,
+                purpose=purpose,
+                nonce=self.nonce,
+                wait=False,
+                once=True,
             )
         except RpcError:
             self._is_there()  # or it says why it can't be

@@ -39,6 +39,7 @@ _TRANSACTION = frozenset(
 )
 _MEMBERS = {
     "eth_getTransactionReceipt": _RECEIPT,
+    "eth_getBlockReceipts": _RECEIPT,
     "eth_getBlockByNumber": _BLOCK,
     "eth_getBlockByHash": _BLOCK,
     "eth_getTransactionByHash": _TRANSACTION,

@@ -297,7 +297,7 @@ def propose(
     """
     targets, values, calldatas = _lists(calls)
     function = chain.governor.functions
-    receipt = chain.send(function.propose(targets, values, calldatas, description), account)
+    receipt = chain.send(function.propose(targets, values, calldatas, description), account, once=True)
     number = chain.read(function.hashProposal(targets, values, calldatas, keccak(text=description)))
     return int(number), receipt
 
@@ -326,8 +326,10 @@ def vote(chain: Chain, account: LocalAccount, proposal: Proposal, choice: str, r
             code="no-votes",
         )
     if reason:
-        return chain.send(function.castVoteWithReason(proposal.id, SUPPORT[choice], reason), account)
-    return chain.send(function.castVote(proposal.id, SUPPORT[choice]), account)
+        return chain.send(
+            function.castVoteWithReason(proposal.id, SUPPORT[choice], reason), account, once=True
+        )
+    return chain.send(function.castVote(proposal.id, SUPPORT[choice]), account, once=True)
 
 
 def votes_at_snapshot(chain: Chain, account: str, proposal: Proposal) -> int:
@@ -343,7 +345,7 @@ def queue(chain: Chain, account: LocalAccount, proposal: Proposal) -> TxReceipt:
         RpcError: the endpoint failed.
     """
     function = chain.governor.functions.queue(*_lists(proposal.calls), _hash(proposal))
-    return chain.send(function, account, purpose=purpose("queue", proposal))
+    return chain.send(function, account, purpose=purpose("queue", proposal), once=True)
 
 
 def execute(chain: Chain, account: LocalAccount, proposal: Proposal) -> TxReceipt:
@@ -354,7 +356,7 @@ def execute(chain: Chain, account: LocalAccount, proposal: Proposal) -> TxReceip
         RpcError: the endpoint failed.
     """
     function = chain.governor.functions.execute(*_lists(proposal.calls), _hash(proposal))
-    return chain.send(function, account, purpose=purpose("execute", proposal))
+    return chain.send(function, account, purpose=purpose("execute", proposal), once=True)
 
 
 def purpose(what: str, proposal: Proposal) -> str:

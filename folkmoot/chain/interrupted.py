@@ -1,29 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """Taking up what an interrupted call sent, so that nothing is done twice.
 
-Knows the chain and the notes, and not what a transaction is for. Raises what web3 raises, as `sending`.
+Knows the notes and what became of transactions, and not what they are for. Raises what web3 raises, as `sending`.
 """
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from folkmoot.chain import depth
+from folkmoot.chain.fate import LOCAL_CHAIN_ID, Fate, Seen, look
 from folkmoot.chain.notes import Intent, Note, Notes
-from folkmoot.chain.sending import LOOK_PAUSE, LOOKS, await_receipt, in_pool, receipt_of
+from folkmoot.chain.sending import await_receipt
 from folkmoot.errors import ChainError
 
 if TYPE_CHECKING:
     from web3 import Web3
     from web3.types import TxData, TxReceipt
 
-LOCAL_CHAIN_ID = 31337
-"""Id of the chains that `folkmoot up` and Anvil start: they may be started anew, with all nonces at zero."""
-
 
 def take_up(
-    w3: Web3, notes: Notes, intent: Intent, doing: str, timeout: float, *, wait: bool = True
+    w3: Web3,
+    notes: Notes,
+    intent: Intent,
+    doing: str,
+    timeout: float,
+    *,
+    wait: bool = True,
+    once: bool = False,
 ) -> tuple[TxReceipt | None, Note | None]:
     """See what became of the transaction of an interrupted call, and wait for it if it is on its way.
 
@@ -35,6 +39,8 @@ def take_up(
         timeout: Seconds for which it is waited for.
         wait: Whether to wait until it lies `notes.depth` blocks deep, if it was mined and had its effect. Of what
             failed that is always so: a reorg may still let it succeed.
+        once: Whether the contract lets it happen only once, or twice is as good as once: then it is tried again where
+            nobody can say what became of it.
 
     Returns:
         Its receipt if it was mined and had its effect, else None; and its note, if it may still be mined: whatever is
@@ -42,26 +48,23 @@ def take_up(
 
     Raises:
         ChainError: code `not-mined`: it is on its way, and was not mined in time; `nonce-gap`: the endpoint lacks
-            transactions that the account sent before it; what `depth.await_depth` raises.
+            transactions that the account sent before it; `outcome-unknown`: it may have been mined, and the endpoint
+            can't say; `not-confirmed`: another one has its nonce, not as deep as it should lie; what
+            `depth.await_depth` raises.
         LocalError: the note can't be read.
     """
     note = notes.find(intent)
     if note is None:
         return None, None
-    receipt, lost = _settled(w3, note)
-    if lost:
+    seen = look(w3, note)
+    why = _over(w3, notes, note, seen, once=once)
+    if why:
         notes.forget(note)
-        notes.say(
-            "What an interrupted call signed can't be mined any more: another transaction had its nonce."
-        )
+        notes.say(why)
         return None, None
+    receipt = seen.receipt
     if receipt is None:
-        pooled = in_pool(w3, note.forms)
-        if pooled is None and _has_gap(w3, notes, note):
-            notes.forget(note)
-            notes.say("What an interrupted call signed was for a local chain that is no more.")
-            return None, None
-        if pooled is None or _pays_too_little(w3, pooled):
+        if seen.pooled is None or _pays_too_little(w3, seen.pooled):
             return None, note
         notes.say(f"An interrupted call sent this already, in transaction {note.forms[-1]}: waiting for it.")
         receipt = await_receipt(w3, note.forms, doing, timeout, noted=True)
@@ -80,39 +83,65 @@ def take_up(
     return receipt, note
 
 
-def _settled(w3: Web3, note: Note) -> tuple[TxReceipt | None, bool]:
-    """Return the receipt of a noted transaction, if it has one, and whether it can't get one any more."""
-    for look in range(LOOKS):
-        if look:
-            time.sleep(LOOK_PAUSE)
-        # The count first: a transaction that is mined between the two questions must not look lost.
-        used = w3.eth.get_transaction_count(w3.to_checksum_address(note.intent.sender))
-        receipt = receipt_of(w3, note.forms)
-        if receipt is not None or used <= note.nonce:
-            return receipt, False
-    return None, True
-
-
-def _has_gap(w3: Web3, notes: Notes, note: Note) -> bool:
-    """Whether the chain was started anew since, so that nothing from before can be mined on it.
+def _over(w3: Web3, notes: Notes, note: Note, seen: Seen, *, once: bool) -> str:
+    """Return why nothing can come of a noted transaction any more, so that its note may go; empty if something can.
 
     Raises:
-        ChainError: code `nonce-gap`: it seems so, but it can't be on this chain. Then nothing may be sent with a lower
-            nonce instead: the one that was noted may still be in the pool of another node, and both would be mined.
+        ChainError: nobody can say: `nonce-gap`, `outcome-unknown`, `not-confirmed`.
     """
-    sender = w3.to_checksum_address(note.intent.sender)
-    following = w3.eth.get_transaction_count(sender, "pending")
-    if note.nonce <= following:
-        return False
-    if note.intent.chain_id == LOCAL_CHAIN_ID:
-        return True
-    raise ChainError(
+    if seen.fate is Fate.LOST:
+        if seen.block is not None and w3.eth.block_number - seen.block + 1 < notes.depth:
+            raise ChainError(
+                f"Another transaction of {note.intent.sender} had the nonce {note.nonce} of what an interrupted call "
+                f"signed, in block {seen.block}, which is not {notes.depth} blocks deep yet: a reorg may still decide "
+                "otherwise.",
+                remedy="Call the same command again in a while.",
+                code="not-confirmed",
+                details={"nonce": note.nonce, "block": seen.block, "confirmations": notes.depth},
+            )
+        return "What an interrupted call signed can't be mined any more: another transaction had its nonce."
+    if seen.fate is Fate.UNCLEAR:
+        if once:
+            return "What became of what an interrupted call sent can't be found out; to try it again does no harm."
+        raise _unknown(notes, note, seen)
+    if seen.fate is Fate.GAP:
+        if note.intent.chain_id != LOCAL_CHAIN_ID:
+            raise _gap(notes, note, seen)
+        return "What an interrupted call signed was for a local chain that is no more."
+    return ""
+
+
+def _unknown(notes: Notes, note: Note, seen: Seen) -> ChainError:
+    """Return the failure for what may have been done: to send it again might do it twice."""
+    said = (
+        f"Nonce {note.nonce} of {note.intent.sender} was used, and this endpoint can't say whether by the transaction "
+        f"{note.forms[-1]} that an interrupted call signed for this"
+        if seen.block is None
+        else f"The transaction {note.forms[-1]} of an interrupted call was mined in block {seen.block}, and this "
+        "endpoint can't say whether it succeeded"
+    )
+    return ChainError(
+        f"{said}: it has no receipt of it.",
+        remedy="Use an endpoint that keeps the whole history, or look the transaction up in a block explorer. If you "
+        f"know what became of it, remove {notes.folder / note.intent.name}: then the same command acts anew.",
+        code="outcome-unknown",
+        details={"nonce": note.nonce, "transactions": list(note.forms), "block": seen.block},
+    )
+
+
+def _gap(notes: Notes, note: Note, seen: Seen) -> ChainError:
+    """Return the failure for what waits for others before it.
+
+    Nothing may be sent with a lower nonce instead: the one that was noted may still be in the pool of another node, and
+    both would be mined.
+    """
+    return ChainError(
         f"An interrupted call signed a transaction for this with the nonce {note.nonce}, and this endpoint knows none "
-        f"of {sender} from {following} on.",
+        f"of {note.intent.sender} from {seen.following} on.",
         remedy="Use the endpoint that you used then, or wait until this one has them; if nothing of that account is on "
         f"its way any more, remove {notes.folder / note.intent.name}.",
         code="nonce-gap",
-        details={"nonce": note.nonce, "next": following, "transaction": note.forms[-1]},
+        details={"nonce": note.nonce, "next": seen.following, "transaction": note.forms[-1]},
     )
 
 

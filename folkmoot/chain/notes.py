@@ -60,6 +60,8 @@ class Note:
     """Hash of each form in which it was signed, 0x-hex, the newest last. At most one is mined."""
     raw: str = ""
     """The newest form as it was sent, 0x-hex, for when a reorg takes it; empty in notes of older releases."""
+    block: int = 0
+    """Number of the newest block before it was first sent; 0 in notes of older releases."""
 
 
 class Notes:
@@ -99,8 +101,9 @@ class Notes:
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
             nonce, forms, raw = document["nonce"], document["forms"], document.get("raw", "")
-            texts = (*forms, raw)
-            if not isinstance(nonce, int) or not forms or not all(isinstance(text, str) for text in texts):
+            block, texts = document.get("block", 0), (*forms, raw)
+            numbers = isinstance(nonce, int) and isinstance(block, int)
+            if not numbers or not forms or not all(isinstance(text, str) for text in texts):
                 raise ValueError("it names no transaction")
         except FileNotFoundError:
             return None
@@ -110,7 +113,7 @@ class Notes:
                 remedy=f"See what {intent.sender} sent last ({intent.purpose}), then remove that file.",
                 code="note-damaged",
             ) from error
-        return Note(intent, nonce, tuple(forms), raw)
+        return Note(intent, nonce, tuple(forms), raw, block)
 
     def write(self, note: Note) -> None:
         """Write down what is about to be sent.
@@ -124,6 +127,7 @@ class Notes:
             "nonce": note.nonce,
             "forms": list(note.forms),
             "raw": note.raw,
+            "block": note.block,
         }
         self._hold(note.intent)
         fault_point("sender.note-written.before")

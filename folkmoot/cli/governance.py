@@ -208,7 +208,7 @@ def queue(
     with sending(rpc, deployment, confirmations, json_) as chain:
         found = governance.find(chain, proposal)
         purpose = governance.purpose("queue", found)
-        receipt = chain.earlier("governor", account_address(None, keystore), purpose)
+        receipt = chain.earlier("governor", account_address(None, keystore), purpose, once=True)
         if receipt is None:
             _require_state(found, "succeeded", chain.now())
             account = unlock(keystore, password_file)
@@ -241,7 +241,7 @@ def execute(
     with sending(rpc, deployment, confirmations, json_) as chain:
         found = governance.find(chain, proposal)
         purpose = governance.purpose("execute", found)
-        receipt = chain.earlier("governor", account_address(None, keystore), purpose)
+        receipt = chain.earlier("governor", account_address(None, keystore), purpose, once=True)
         if receipt is None:
             _require_state(found, "queued", chain.now())
             account = unlock(keystore, password_file)

@@ -55,12 +55,14 @@ def cancel(
     """
     with sending(rpc, deployment, confirmations, json_) as chain:
         sender, purpose = account_address(None, keystore), f"cancel {number}"
-        receipt = chain.earlier("ledger", sender, purpose)
+        receipt = chain.earlier("ledger", sender, purpose, once=True)
         if receipt is None:
             _require_cancellable(chain, number)
             account = unlock(keystore, password_file)
             with working("Cancelling ...", json_):
-                receipt = chain.send(chain.ledger.functions.cancel(number), account, purpose=purpose)
+                receipt = chain.send(
+                    chain.ledger.functions.cancel(number), account, purpose=purpose, once=True
+                )
         document = {"round": number, "account": sender, **sent(chain, receipt)}
         emit(document, json_, f"Round {number} is cancelled; the next one can open.")
 
@@ -114,17 +116,19 @@ def finalize(
     with sending(rpc, deployment, confirmations, json_) as chain:
         sender, functions = account_address(None, keystore), chain.ledger.functions
         first, second = f"finalize {number}", f"settle {number}"
-        finalized = chain.earlier("ledger", sender, first, wait=False)
-        settled = chain.earlier("ledger", sender, second, wait=False)
+        finalized = chain.earlier("ledger", sender, first, wait=False, once=True)
+        settled = chain.earlier("ledger", sender, second, wait=False, once=True)
         if settled is None:
             anchored = _require_finalizable(chain, number)
             account = unlock(keystore, password_file)
             if anchored:
                 with working("Making it final ...", json_):
-                    finalized = chain.send(functions.finalize(number), account, purpose=first, wait=False)
+                    finalized = chain.send(
+                        functions.finalize(number), account, purpose=first, wait=False, once=True
+                    )
             with working("Settling ...", json_):
                 function = functions.settle(number, *_settlement(chain, number))
-                settled = chain.send(function, account, purpose=second, wait=False)
+                settled = chain.send(function, account, purpose=second, wait=False, once=True)
         *before, settled = chain.settle(*([] if finalized is None else [finalized]), settled)
         document: dict[str, Any] = {"round": number}
         if before:

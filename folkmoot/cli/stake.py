@@ -126,7 +126,7 @@ def withdraw(
     with sending(rpc, deployment, confirmations, json_) as chain:
         account = unlock(keystore, password_file)
         with working("Withdrawing ...", json_):
-            receipt = chain.send(chain.vault.functions.withdraw(), account)
+            receipt = chain.send(chain.vault.functions.withdraw(), account, once=True)
         amount = chain.event_of(receipt, "vault", "Withdrawn")["amount"]
         emit(
             {"account": account.address, **sent(chain, receipt), "withdrawn": str(amount)},
@@ -156,7 +156,7 @@ def claim(
         beneficiary = account_address(account, keystore)
         sender = unlock(keystore, password_file)
         with working("Claiming ...", json_):
-            receipt = chain.send(chain.ledger.functions.claim(beneficiary), sender)
+            receipt = chain.send(chain.ledger.functions.claim(beneficiary), sender, once=True)
         amount = chain.event_of(receipt, "ledger", "RewardClaimed")["amount"]
         emit(
             {
@@ -192,7 +192,7 @@ def delegate(
         account = unlock(keystore, password_file)
         target = chosen or account.address
         with working("Delegating ...", json_):
-            receipt = chain.send(chain.vault.functions.delegate(target), account)
+            receipt = chain.send(chain.vault.functions.delegate(target), account, once=True)
         emit(
             {"account": account.address, **sent(chain, receipt), "delegate": target},
             json_,

@@ -189,6 +189,7 @@ def challenge(
         *proof.arguments,
         notes=notes,
         purpose=purpose(case),
+        once=True,
     )
 
 
@@ -202,7 +203,7 @@ def earlier(rpc: Rpc, case: Case, sender: str, notes: Notes) -> TxReceipt | None
         return None
     with connection(rpc.url) as w3:
         for judge in judges(rpc, case.policy.verifier):
-            receipt = earlier_call(w3, notes, judge, sender, purpose(case))
+            receipt = earlier_call(w3, notes, judge, sender, purpose(case), once=True)
             if receipt is not None:
                 return receipt
     return None
@@ -217,6 +218,7 @@ def transact(
     *arguments: Any,
     notes: Notes | None = None,
     purpose: str = "",
+    once: bool = False,
     harmless: bool = False,
 ) -> TxReceipt:
     """Call a function of a contract, by its name in Solidity, and wait until that is mined.
@@ -230,6 +232,7 @@ def transact(
         arguments: Its arguments.
         notes: Where it is noted before it is sent; None notes nothing.
         purpose: As for `Chain.send`.
+        once: As for `Chain.send`.
         harmless: Whether it does no harm to do it twice: then it is not noted, only waited for with the others.
 
     Raises:
@@ -241,7 +244,7 @@ def transact(
         with chain_errors(function, rpc_url):
             call = made.get_function_by_name(function)(*arguments)
         try:
-            return send(w3, call, account, notes=notes, purpose=purpose, harmless=harmless)
+            return send(w3, call, account, notes=notes, purpose=purpose, once=once, harmless=harmless)
         except ContractRefused as error:
             raise explained(error) from error
 

@@ -96,7 +96,7 @@ def settle(chain: Chain, demand: int, account: LocalAccount) -> Settled:
         ChainError: The contract refuses, or the endpoint failed.
     """
     functions, purpose = chain.data_availability.functions, f"close demand {demand}"
-    receipt = chain.earlier("data_availability", account.address, purpose)
+    receipt = chain.earlier("data_availability", account.address, purpose, once=True)
     stored = chain.read(functions.demands(demand))
     round_, answer_by, status = int(stored[0]), int(stored[1]), Status(stored[3])
     if receipt is not None:
@@ -119,7 +119,7 @@ def settle(chain: Chain, demand: int, account: LocalAccount) -> Settled:
             details={"demand": demand, "answerBy": answer_by, "chainTime": now},
         )
     function = functions.release(demand) if over else functions.proveWithheld(demand)
-    return _settled(not over, round_, chain.send(function, account, purpose=purpose))
+    return _settled(not over, round_, chain.send(function, account, purpose=purpose, once=True))
 
 
 def _settled(convicted: bool, round_: int, receipt: TxReceipt) -> Settled:

@@ -374,6 +374,7 @@ def _send(
         *arguments,
         notes=notes,
         purpose=f"{function}: {purpose}",
+        once=True,
     )
     return str(receipt["transactionHash"].to_0x_hex())
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import client.cli
-from folkmoot.chain import depth, interrupted, sending
+from folkmoot.chain import depth, fate, interrupted, sending
 from folkmoot.chain.amounts import UNIT
 from folkmoot.cli.main import run
 from folkmoot.local.anvil import Anvil
@@ -177,7 +177,8 @@ def test_a_chain_that_knows_none_of_the_nonces_before(
 ) -> None:
     """A local one was started anew. Any other lacks what may come to it yet: nothing may be sent beside that."""
     if not local:
-        monkeypatch.setattr(interrupted, "LOCAL_CHAIN_ID", 1)
+        for module in (fate, interrupted):
+            monkeypatch.setattr(module, "LOCAL_CHAIN_ID", 1)
     for start in ("first", "again"):
         with Anvil() as anvil:
             own = factories.federation(anvil)

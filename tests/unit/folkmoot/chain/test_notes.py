@@ -15,7 +15,7 @@ from folkmoot.chain.notes import Intent, Note, Notes
 from folkmoot.errors import LocalError
 
 INTENT = Intent(31337, "0x" + "11" * 20, "0x" + "22" * 20, "stake 250")
-NOTE = Note(INTENT, 7, ("0x" + "ab" * 32,), "0x02f8")
+NOTE = Note(INTENT, 7, ("0x" + "ab" * 32,), "0x02f8", 41)
 OTHERS = [
     replace(INTENT, chain_id=1),
     replace(INTENT, sender="0x" + "33" * 20),
@@ -48,10 +48,12 @@ def test_a_note_is_found_by_its_intent_and_no_other(opened: Callable[..., Notes]
     assert len({intent.name for intent in (INTENT, *OTHERS)}) == 5
 
 
-def test_a_note_of_an_older_release_has_no_bytes(tmp_path: Path, opened: Callable[..., Notes]) -> None:
+def test_a_note_of_an_older_release_has_neither_bytes_nor_block(
+    tmp_path: Path, opened: Callable[..., Notes]
+) -> None:
     document = {"nonce": 7, "forms": list(NOTE.forms)}
     (tmp_path / INTENT.name).write_text(json.dumps(document))
-    assert opened().find(INTENT) == replace(NOTE, raw="")
+    assert opened().find(INTENT) == replace(NOTE, raw="", block=0)
 
 
 def test_what_is_not_told_comes_in_the_order_of_nonces(opened: Callable[..., Notes]) -> None:
@@ -97,7 +99,7 @@ def test_a_note_is_private_and_says_what_it_is_for(tmp_path: Path, opened: Calla
     "text",
     [
         *("", "{", "[]", '{"nonce": 1}', '{"nonce": "1", "forms": ["0x1"]}', '{"nonce": 1, "forms": []}'),
-        '{"nonce": 1, "forms": ["0x1"], "raw": 2}',
+        *('{"nonce": 1, "forms": ["0x1"], "raw": 2}', '{"nonce": 1, "forms": ["0x1"], "block": "2"}'),
     ],
 )
 def test_a_damaged_note_stops_whoever_wants_to_send(

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What became of a transaction that was noted, as far as an endpoint can say.
+
+A receipt says all. Where there is none, the account's nonce decides: while it is free, the transaction may still be
+mined; once it is used, it was used by this transaction or by another one, and the block in which that happened says by
+which. Endpoints that have thrown away receipts, or do not find transactions by their hash, often still have blocks.
+
+Only looks. Raises what web3 raises, as `sending`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, cast
+
+from web3.exceptions import BlockNotFound, TransactionNotFound, Web3RPCError
+
+from folkmoot.chain.notes import Note
+from folkmoot.chain.sending import LOOK_PAUSE, LOOKS, in_pool, receipt_of
+from folkmoot.errors import RpcError
+
+if TYPE_CHECKING:
+    from eth_typing import BlockNumber, ChecksumAddress, HexStr
+    from web3 import Web3
+    from web3.types import TxData, TxReceipt
+
+LOCAL_CHAIN_ID = 31337
+"""Id of the chains that `folkmoot up` and Anvil start. They keep all receipts, and may be started anew, with all nonces
+at zero."""
+
+MARGIN = 64
+"""Blocks before a note was written in which its nonce may have been used all the same, after a reorg."""
+
+
+class Fate(StrEnum):
+    """What became of it."""
+
+    MINED = "mined"
+    """It is in a block, and had its effect."""
+    FAILED = "failed"
+    """It is in a block, and had no effect."""
+    UNDERWAY = "underway"
+    """The node has it, and it is in no block."""
+    ABSENT = "absent"
+    """The node does not have it. Others may, and its nonce is free."""
+    GAP = "gap"
+    """The node does not have it, nor anything with the nonces before it."""
+    LOST = "lost"
+    """Another transaction had its nonce: it can't be mined any more."""
+    UNCLEAR = "unclear"
+    """Its nonce was used, and the node can't say what came of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What an endpoint says of a noted transaction."""
+
+    fate: Fate
+    """What became of it."""
+    receipt: TxReceipt | None = None
+    """Its receipt, if it was mined."""
+    pooled: TxData | None = None
+    """The newest form that the node has, if it is under way."""
+    following: int = 0
+    """Nonce that follows what the node knows of the account, if there is a gap."""
+    block: int | None = None
+    """Block that used its nonce, if it is lost; that has it, if what came of it is unclear; None if nobody can say."""
+
+
+def look(w3: Web3, note: Note) -> Seen:
+    """See what became of a noted transaction.
+
+    Args:
+        w3: The connection.
+        note: The note.
+    """
+    sender = w3.to_checksum_address(note.intent.sender)
+    for again in range(LOOKS):
+        if again:
+            time.sleep(LOOK_PAUSE)
+        # The count first: a transaction that is mined between the two questions must not look lost.
+        used = w3.eth.get_transaction_count(sender)
+        receipt = receipt_of(w3, note.forms)
+        if receipt is not None:
+            return _mined(receipt)
+        if used <= note.nonce:
+            return _waiting(w3, note, sender)
+    return _used(w3, note, sender)
+
+
+def _mined(receipt: TxReceipt) -> Seen:
+    return Seen(Fate.MINED if receipt["status"] == 1 else Fate.FAILED, receipt)
+
+
+def _waiting(w3: Web3, note: Note, sender: ChecksumAddress) -> Seen:
+    """Return where it is while its nonce is free."""
+    pooled = in_pool(w3, note.forms)
+    if pooled is not None:
+        return Seen(Fate.UNDERWAY, pooled=pooled)
+    following = w3.eth.get_transaction_count(sender, "pending")
+    return Seen(Fate.GAP if note.nonce > following else Fate.ABSENT, following=following)
+
+
+def _used(w3: Web3, note: Note, sender: ChecksumAddress) -> Seen:
+    """Return what became of it where its nonce is used and there is no receipt."""
+    number = _block_with(w3, note.forms)
+    if number is None:
+        found = _user_of(w3, sender, note.nonce, note.block)
+        if found is not None and found[1] not in note.forms:
+            return Seen(Fate.LOST, block=found[0])
+        if found is None:
+            # A local chain has all receipts; whoever started it anew can't tell when.
+            return Seen(Fate.LOST if note.intent.chain_id == LOCAL_CHAIN_ID else Fate.UNCLEAR)
+        number = found[0]
+    receipt = _receipt_in(w3, number, note.forms)
+    return Seen(Fate.UNCLEAR, block=number) if receipt is None else _mined(receipt)
+
+
+def _block_with(w3: Web3, forms: Sequence[str]) -> int | None:
+    """Return the number of the block that has one of the forms, if the node finds it by its hash."""
+    for form in forms:
+        try:
+            number = w3.eth.get_transaction(cast("HexStr", form)).get("blockNumber")
+        except TransactionNotFound:
+            continue
+        if number is not None:
+            return int(number)
+    return None
+
+
+def _user_of(w3: Web3, sender: ChecksumAddress, nonce: int, since: int) -> tuple[int, str] | None:
+    """Return block and hash (0x-hex) of the transaction that used a nonce; None if the node can't say.
+
+    Looks for the block by halves. Nodes have no state of old blocks: then the other half may still do.
+
+    Args:
+        w3: The connection.
+        sender: The account.
+        nonce: Its nonce, which is used in the newest block.
+        since: Number of a block in which it was free.
+    """
+    high = int(w3.eth.block_number)
+    low, certain = max(-1, since - MARGIN), True  # certain: that it was free in the block `low`
+    if low >= high:  # a chain that was started anew
+        low = -1
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            used = w3.eth.get_transaction_count(sender, cast("BlockNumber", middle)) > nonce
+        except (Web3RPCError, RpcError):  # no state of that block
+            low, certain = middle, False
+            continue
+        if used:
+            high = middle
+        else:
+            low, certain = middle, True
+    if not certain:
+        return None
+    try:
+        block = w3.eth.get_block(cast("BlockNumber", high), full_transactions=True)
+    except BlockNotFound:
+        return None
+    for transaction in cast("Sequence[TxData]", block["transactions"]):
+        if transaction["from"] == sender and transaction["nonce"] == nonce:
+            return high, transaction["hash"].to_0x_hex()
+    return None
+
+
+def _receipt_in(w3: Web3, number: int, forms: Sequence[str]) -> TxReceipt | None:
+    """Return the receipt of one of the forms among all of a block; None if the node has none."""
+    try:
+        receipts = w3.eth.get_block_receipts(cast("BlockNumber", number))
+    except (BlockNotFound, Web3RPCError, RpcError):
+        return None
+    return next((one for one in receipts if one["transactionHash"].to_0x_hex() in forms), None)
