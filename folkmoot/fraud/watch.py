@@ -18,10 +18,8 @@ from folkmoot.chain.amounts import format_amount
 from folkmoot.chain.costs import COIN, balance_of
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.notes import Notes
-from folkmoot.chain.rpc import LedgerReader, Phase, Rpc
-from folkmoot.chain.urls import without_secrets
+from folkmoot.chain.rpc import Phase, Rpc
 from folkmoot.errors import (
-    ArtifactError,
     ChainError,
     FolkmootError,
     RpcError,
@@ -30,16 +28,14 @@ from folkmoot.errors import (
 from folkmoot.fraud.case import Case, Kind
 from folkmoot.fraud.challenge import ChallengeFailed, Cost, challenge, cheapest
 from folkmoot.fraud.endpoints import Endpoints
-from folkmoot.fraud.examine import examine
-from folkmoot.fraud.finding import Finding, Material
+from folkmoot.fraud.examining import Examiner
+from folkmoot.fraud.finding import Finding
 from folkmoot.fraud.journal import Checked, Journal, Log
 from folkmoot.fraud.metrics import Metrics, label
-from folkmoot.fraud.mirrors import in_turn
 from folkmoot.fraud.record import Record
 from folkmoot.fraud.recourse import Recourse
 from folkmoot.fraud.retries import Retries, Task
-from folkmoot.fraud.shelf import Shelf, open_shelf
-from folkmoot.mirror import ArtifactSource, FolderSource
+from folkmoot.mirror import ArtifactSource
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -106,17 +102,13 @@ class Watcher:
             deposits,
             self._retries,
         )
-        own = FolderSource(self.journal.folder)
-        self._source = in_turn({"own": own, **self.mirrors}, self._mirror_failed)
-        self._shelf: Shelf | None = None
-        self._findings: dict[int, Finding] = {}  # wrong rounds with all that proofs are made of
-        self._materials: dict[int, Material] = {}  # whose files are here, by round
+        self._examiner = Examiner(self.deployment, self.mirrors, self.journal, self.log, self.metrics)
         self._unchecked: set[int] = set()
         self.fraud_seen = False
 
     def close(self) -> None:
         """Close all connections."""
-        self._source.close()
+        self._examiner.close()
         self._notes.close()
         self._endpoints.close()
 
@@ -168,8 +160,7 @@ class Watcher:
         """Say what became of rounds, and let go of those that nobody can challenge any more."""
         waiting = {case.round for case in record.waiting()}
         needed = waiting | {number for number, one in self.journal.rounds.items() if one.blame is not None}
-        for number in self._materials.keys() - needed:
-            self._let_go(number, record)
+        self._examiner.let_go_of_all_but(needed, record)
         self._unchecked &= waiting
         for task in self._retries.tasks:
             if task.kind in (*_VISITED, "demand") and task.round not in waiting:
@@ -204,13 +195,6 @@ class Watcher:
         else:
             self._retries.done(task)
 
-    def _let_go(self, number: int, record: Record) -> None:
-        """Forget what proofs of a round are made of."""
-        self._findings.pop(number, None)
-        material = self._materials.pop(number, None)
-        if material is not None and self._shelf is not None:
-            self._shelf.done(material, record.cases, None)
-
     def _is_done(self, case: Case) -> bool:
         one = self.journal.rounds.get(case.round)
         if one is None or one.anchor != case.anchor.hash.hex():
@@ -231,10 +215,8 @@ class Watcher:
 
     def _visit(self, rpc: Rpc, case: Case, record: Record) -> None:
         """Examine a round, or take up what was found, and act on it."""
-        finding = self._findings.get(case.round)
         try:
-            if finding is None or finding.case.anchor != case.anchor:
-                finding = self._examine(rpc, case, record)
+            finding = self._examiner.known(case) or self._examiner.examine(rpc, case, record)
             if not self._report_censored(rpc, case, finding):
                 self._act(rpc, case, finding, record)
         except Exception as error:  # a file that vanished, an endpoint that died, a defect: it is tried again
@@ -246,24 +228,6 @@ class Watcher:
             text = f"Round {case.round} could not be checked. {message}"
             self.log("unchecked", text, round=case.round, code=code)
 
-    def _examine(self, rpc: Rpc, case: Case, record: Record) -> Finding:
-        started = time.monotonic()
-        if self._shelf is None:
-            reader = LedgerReader(rpc, self.deployment.ledger)
-            self._shelf = open_shelf(self._source, reader.genesis_hash(), reader.manifest_hash())
-        material = self._shelf.material(case, record.cases)
-        self._materials[case.round] = replace(material, base=None, lineage=None)
-        finding = examine(material)
-        took = time.monotonic() - started
-        self.metrics.add("folkmoot_watch_examination_seconds_total", by=took)
-        if finding.right:
-            outcome = finding.outcome
-            assert outcome is not None  # noqa: S101  # or it would not be right
-            self._shelf.done(material, record.cases, outcome.state)
-            del self._materials[case.round]
-            self.journal.keep(outcome.artifacts.state, outcome.state.chunks())
-        return finding
-
     def _later(self, kind: str, case: Case, record: Record, why: str) -> None:
         self._retries.failed(Task(kind, case.round), why, case.challenge_deadline - record.time)
 
@@ -274,10 +238,10 @@ class Watcher:
         if finding.suspicions:
             self._unchecked.discard(number)
             self.fraud_seen = True
-            if number not in self._findings:
+            if number not in self._examiner.findings:
                 self._report(finding, "wrong")
                 self.journal.note(number, Checked(anchor, "wrong", finding.suspicions[0].text))
-            self._findings[number] = finding
+            self._examiner.findings[number] = finding
             self._challenge(rpc, case, finding, record)
         elif finding.demands:
             self._unchecked.add(number)
@@ -292,10 +256,10 @@ class Watcher:
         elif finding.disputes:
             self._unchecked.discard(number)
             self.fraud_seen = True
-            if number not in self._findings:
+            if number not in self._examiner.findings:
                 self._report(finding, "disputed")
                 self.journal.note(number, Checked(anchor, "disputed", finding.disputes[0].text))
-            self._findings[number] = finding
+            self._examiner.findings[number] = finding
             self._dispute(rpc, case, finding, record)
         else:
             self._unchecked.discard(number)
@@ -321,7 +285,7 @@ class Watcher:
         account, number = self.options.account, case.round
         if account is None:
             self.log("not-challenged", f"Round {number} is left to others: no key was given.", round=number)
-            self._let_go(number, record)
+            self._examiner.let_go(number, record)
             return
         try:
             proof, cost = cheapest(rpc, self.deployment, finding, account.address)
@@ -379,7 +343,7 @@ class Watcher:
                 self._recourse.blamed(case.round)
                 self._retries.give_up(task, "its contributor can't lose stake for that any more")
                 return
-            finding = self._findings.get(case.round) or self._examine(rpc, case, record)
+            finding = self._examiner.known(case) or self._examiner.examine(rpc, case, record)
             self._recourse.blame_contributor(rpc, case, finding, entry)
             self._retries.done(task)
         except Exception as error:  # a mirror or an endpoint that is away: it is tried again
@@ -389,7 +353,7 @@ class Watcher:
 
     def _vote_instead(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
         """Take what no judge of the round can see to a vote."""
-        del self._findings[case.round]  # what is known now is another thing
+        del self._examiner.findings[case.round]  # what is known now is another thing
         self._act(rpc, case, replace(finding, suspicions=[], disputes=finding.fallback), record)
 
     def _worth_it(self, case: Case, cost: Cost) -> bool:
@@ -418,7 +382,7 @@ class Watcher:
         if entry is None:
             return False
         self.fraud_seen = True
-        self._findings[case.round] = finding
+        self._examiner.findings[case.round] = finding
         self._recourse.prove_censored(rpc, case, finding, entry)
         return True
 
@@ -435,15 +399,7 @@ class Watcher:
             self._recourse.settled(case.round)
             self._retries.give_up(task, "no dispute about it can be opened any more")
         self._retries.done(task)
-        self._let_go(case.round, record)
-
-    # What fails
-
-    def _mirror_failed(self, where: str, error: ArtifactError) -> None:
-        if where == "own":
-            return
-        self.metrics.add("folkmoot_watch_failures_total", label("source", without_secrets(where)))
-        self.log("mirror-failed", error.message, mirror=where, code=error.code)
+        self._examiner.let_go(case.round, record)
 
 
 def run(watcher: Watcher, *, once: bool, every: float, wait: Callable[[float], bool]) -> int:

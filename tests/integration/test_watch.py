@@ -667,7 +667,7 @@ def test_a_full_disk_ends_no_watch(world: World, tmp_path: Path) -> None:
 
 def test_a_defect_is_told_and_does_not_end_a_watch(world: World, tmp_path: Path) -> None:
     seen = Watched(world, tmp_path / "watch")
-    seen.watcher._shelf = "no shelf"  # type: ignore[assignment]
+    seen.watcher._examiner._shelf = "no shelf"  # type: ignore[assignment]
     assert watch(seen.watcher, once=False, every=3, wait=lambda seconds: True) == 4
     assert [(line["round"], line["code"]) for line in seen.said("unchecked")] == [(1, "defect")]
 

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Examining rounds for a watcher: their files come from mirrors, and stay for as long as a round needs them.
+
+What a wrong round's proofs are made of stays as well. Knows no deadline, and acts on nothing that it finds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Container, Mapping
+from dataclasses import replace
+
+from folkmoot.chain.deployment import Deployment
+from folkmoot.chain.rpc import LedgerReader, Rpc
+from folkmoot.chain.urls import without_secrets
+from folkmoot.errors import ArtifactError
+from folkmoot.fraud.case import Case
+from folkmoot.fraud.examine import examine
+from folkmoot.fraud.finding import Finding, Material
+from folkmoot.fraud.journal import Journal, Log
+from folkmoot.fraud.metrics import Metrics, label
+from folkmoot.fraud.mirrors import in_turn
+from folkmoot.fraud.record import Record
+from folkmoot.fraud.shelf import Shelf, open_shelf
+from folkmoot.mirror import ArtifactSource, FolderSource
+
+
+class Examiner:
+    """Examines rounds.
+
+    Args:
+        deployment: The addresses.
+        mirrors: Sources of files by their locations.
+        journal: Where states that are right are kept, and answers of the chain are found.
+        log: Where failures of mirrors are said.
+        metrics: Where they are counted.
+
+    Attributes:
+        findings: Rounds that are not right, with all that proofs are made of; who acts on them puts them here.
+    """
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        mirrors: Mapping[str, ArtifactSource],
+        journal: Journal,
+        log: Log,
+        metrics: Metrics,
+    ) -> None:
+        self._deployment = deployment
+        self._journal = journal
+        self._log = log
+        self._metrics = metrics
+        own = FolderSource(journal.folder)
+        self._source = in_turn({"own": own, **mirrors}, self._mirror_failed)
+        self._shelf: Shelf | None = None
+        self._materials: dict[int, Material] = {}  # whose files are here, by round
+        self.findings: dict[int, Finding] = {}
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._source.close()
+
+    def known(self, case: Case) -> Finding | None:
+        """Return what was found about a round, if it has the same anchor still."""
+        finding = self.findings.get(case.round)
+        return finding if finding is not None and finding.case.anchor == case.anchor else None
+
+    def examine(self, rpc: Rpc, case: Case, record: Record) -> Finding:
+        """Find the files of a round, and examine it.
+
+        Args:
+            rpc: Endpoint, asked which genesis and manifest it is.
+            case: The round.
+            record: What the chain says of it and of what it rests on.
+
+        Raises:
+            ArtifactError: genesis or manifest are not there, or a file changed while it was read.
+            RpcError: the endpoint failed.
+            InputError: the state that came out could not be kept.
+        """
+        started = time.monotonic()
+        if self._shelf is None:
+            reader = LedgerReader(rpc, self._deployment.ledger)
+            self._shelf = open_shelf(self._source, reader.genesis_hash(), reader.manifest_hash())
+        material = self._shelf.material(case, record.cases)
+        self._materials[case.round] = replace(material, base=None, lineage=None)  # those are large
+        finding = examine(material)
+        took = time.monotonic() - started
+        self._metrics.add("folkmoot_watch_examination_seconds_total", by=took)
+        if finding.right:
+            outcome = finding.outcome
+            assert outcome is not None  # noqa: S101  # or it would not be right
+            self._shelf.done(material, record.cases, outcome.state)
+            del self._materials[case.round]
+            self._journal.keep(outcome.artifacts.state, outcome.state.chunks())
+        return finding
+
+    def let_go(self, number: int, record: Record) -> None:
+        """Let go of a round's files, and of what proofs are made of."""
+        self.findings.pop(number, None)
+        material = self._materials.pop(number, None)
+        if material is not None and self._shelf is not None:
+            self._shelf.done(material, record.cases, None)
+
+    def let_go_of_all_but(self, needed: Container[int], record: Record) -> None:
+        """Let go of all rounds but some."""
+        for number in {*self._materials, *self.findings}:
+            if number not in needed:
+                self.let_go(number, record)
+
+    def _mirror_failed(self, where: str, error: ArtifactError) -> None:
+        if where == "own":
+            return
+        self._metrics.add("folkmoot_watch_failures_total", label("source", without_secrets(where)))
+        self._log("mirror-failed", error.message, mirror=where, code=error.code)
