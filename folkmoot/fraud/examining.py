@@ -93,6 +93,7 @@ class Examiner:
             assert outcome is not None  # noqa: S101  # or it would not be right
             self._shelf.done(material, record.cases, outcome.state)
             del self._materials[case.round]
+            self.findings.pop(case.round, None)  # of another anchor, which a reorg took
             self._journal.keep(outcome.artifacts.state, outcome.state.chunks())
         return finding
 

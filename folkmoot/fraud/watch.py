@@ -238,7 +238,7 @@ class Watcher:
         if finding.suspicions:
             self._unchecked.discard(number)
             self.fraud_seen = True
-            if number not in self._examiner.findings:
+            if self._examiner.known(case) is None:
                 self._report(finding, "wrong")
                 self.journal.note(number, Checked(anchor, "wrong", finding.suspicions[0].text))
             self._examiner.findings[number] = finding
@@ -256,7 +256,7 @@ class Watcher:
         elif finding.disputes:
             self._unchecked.discard(number)
             self.fraud_seen = True
-            if number not in self._examiner.findings:
+            if self._examiner.known(case) is None:
                 self._report(finding, "disputed")
                 self.journal.note(number, Checked(anchor, "disputed", finding.disputes[0].text))
             self._examiner.findings[number] = finding

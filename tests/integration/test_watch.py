@@ -558,6 +558,26 @@ def test_a_lie_that_is_reorganised_away_is_forgotten(world: World, chain: Anvil,
     seen.look()
     assert [line["round"] for line in seen.said("right")] == [1, number]
     assert seen.watcher.journal.rounds[number].result == "right"
+    assert number not in seen.watcher._examiner.findings
+
+
+def test_another_lie_after_a_reorg_is_told_as_well(world: World, chain: Anvil, tmp_path: Path) -> None:
+    before = chain.snapshot()
+    other = world.copied(tmp_path / "other")
+    number = world.play(NAMES, lies.lie_aggregate)
+    mirrors: dict[str, ArtifactSource] = {
+        name: FolderSource(one.folder.path) for name, one in (("first", world), ("other", other))
+    }
+    seen = Watched(world, tmp_path / "watch", token_value=1e-9, mirrors=mirrors)  # it would cost too much
+    assert seen.look() == 3
+    chain.revert(before)
+    assert other.play(NAMES, lies.lie_theta) == number
+    seen.now += 10
+    assert seen.look() == 3
+    assert [line["kind"] for line in seen.said("wrong")] == ["aggregate", "outer-step"]
+    anchor = other.rounds[number].anchor
+    assert anchor is not None
+    assert seen.watcher.journal.rounds[number].anchor == anchor.hash.hex()
 
 
 def test_a_challenge_that_costs_more_than_it_wins_is_left_out(world: World, tmp_path: Path) -> None:
