@@ -13,9 +13,11 @@ is said here.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +28,8 @@ from folkmoot.fault_points import fault_point
 from folkmoot.files import sync_folder, write_whole
 
 FORMAT = "folkmoot/sent/1"
+
+_NAME = re.compile(r"[0-9a-f]{32}\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,18 @@ class Note:
     """Number of the newest block before it was first sent; 0 in notes of older releases."""
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A note that an interrupted call left behind."""
+
+    name: str
+    """Name of its file."""
+    since: int
+    """Unix time at which it was written last, by this machine's clock."""
+    note: Note | None
+    """What it says; None if it can't be read."""
+
+
 class Notes:
     """The notes in a folder of one user. One process at a time sends for an account: the others wait.
 
@@ -80,13 +96,16 @@ class Notes:
         self._locks: dict[str, TextIO] = {}
         self._untold: dict[str, Note] = {}
         self._earlier: set[str] = set()
+        self._of_user = False
 
     @classmethod
     def of_user(cls, say: Callable[[str], None] = lambda text: None, depth: int = 1) -> Notes:
         """Return the notes of the user who runs this process."""
         from platformdirs import user_data_path
 
-        return cls(user_data_path("folkmoot") / "sent", say, depth)
+        notes = cls(user_data_path("folkmoot") / "sent", say, depth)
+        notes._of_user = True
+        return notes
 
     def find(self, intent: Intent) -> Note | None:
         """Return the note of an interrupted call with this intent; None if there is none.
@@ -99,21 +118,46 @@ class Notes:
         self._hold(intent)
         path = self.folder / intent.name
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            nonce, forms, raw = document["nonce"], document["forms"], document.get("raw", "")
-            block, texts = document.get("block", 0), (*forms, raw)
-            numbers = isinstance(nonce, int) and isinstance(block, int)
-            if not numbers or not forms or not all(isinstance(text, str) for text in texts):
-                raise ValueError("it names no transaction")
+            note = _parsed(path)
+            return Note(intent, note.nonce, note.forms, note.raw, note.block)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LocalError(
                 f"The note {path} of an interrupted call can't be read: {error}.",
-                remedy=f"See what {intent.sender} sent last ({intent.purpose}), then remove that file.",
+                remedy=f"See what {intent.sender} sent last ({intent.purpose}), then forget it: "
+                f"{self.way_out(path.name)}",
                 code="note-damaged",
             ) from error
-        return Note(intent, nonce, tuple(forms), raw, block)
+
+    def left(self) -> list[Left]:
+        """Return what interrupted calls left behind, the oldest first. Other commands may be at work on it.
+
+        Raises:
+            LocalError: ``note-unreadable``: the folder can't be read.
+        """
+        found = []
+        try:
+            for path in [one for one in self.folder.glob("*.json") if _NAME.fullmatch(one.name)]:
+                note = _readable(path)
+                with contextlib.suppress(FileNotFoundError):  # its command has told its result just now
+                    found.append(Left(path.name, int(path.stat().st_mtime), note))
+        except OSError as error:
+            raise LocalError(
+                f"The folder {self.folder} of notes can't be read: {error.strerror or error}.",
+                remedy="Check its permissions.",
+                code="note-unreadable",
+            ) from error
+        return sorted(found, key=lambda one: (one.since, one.name))
+
+    def way_out(self, name: str) -> str:
+        """Return the command that forgets a note.
+
+        Args:
+            name: A hash of its transaction, or the name of its file.
+        """
+        where = "" if self._of_user else f" --notes {self.folder}"
+        return f"folkmoot account pending --forget {name}{where}"
 
     def write(self, note: Note) -> None:
         """Write down what is about to be sent.
@@ -167,6 +211,14 @@ class Notes:
         self._untold = {name: other for name, other in self._untold.items() if other.intent != note.intent}
         self._remove(note.intent)
 
+    def remove(self, one: Left) -> None:
+        """Remove a note that can't be read.
+
+        Raises:
+            LocalError: ``note-unwritable``.
+        """
+        self._unlink(one.name)
+
     def told(self, *transactions: str) -> None:
         """Remove the notes of what was mined: its user knows. The next call with the same intent acts anew.
 
@@ -191,8 +243,11 @@ class Notes:
         self._locks.clear()
 
     def _remove(self, intent: Intent) -> None:
+        self._unlink(intent.name)
+
+    def _unlink(self, name: str) -> None:
         try:
-            (self.folder / intent.name).unlink()
+            (self.folder / name).unlink()
             sync_folder(self.folder)
         except FileNotFoundError:
             pass  # it was harmless, and not noted
@@ -222,3 +277,28 @@ class Notes:
             remedy="Check the disk, or set XDG_DATA_HOME to a folder that can be written.",
             code="note-unwritable",
         )
+
+
+def _parsed(path: Path) -> Note:
+    """Return what a note says.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: it can't be read.
+    """
+    document = json.loads(path.read_text(encoding="utf-8"))
+    nonce, forms, raw = document["nonce"], document["forms"], document.get("raw", "")
+    block, texts = document.get("block", 0), (*forms, raw)
+    numbers = isinstance(nonce, int) and isinstance(block, int)
+    if not numbers or not forms or not all(isinstance(text, str) for text in texts):
+        raise ValueError("it names no transaction")
+    names = ("chain_id", "sender", "contract", "purpose")
+    return Note(Intent(*(document[name] for name in names)), nonce, tuple(forms), raw, block)
+
+
+def _readable(path: Path) -> Note | None:
+    """Return what a note says, None if it can't be read or is not in its own file."""
+    try:
+        note = _parsed(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return note if note.intent.name == path.name else None

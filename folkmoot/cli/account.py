@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`folkmoot account`: encrypted key files. Knows no chain."""
+"""`folkmoot account`: encrypted key files. Knows no chain; what `pending` does is in a module of its own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ import typer
 
 from folkmoot.cli.options import Json, KeystorePath, PasswordFile, keystore_file, keystore_folder
 from folkmoot.cli.output import emit, note, table, working
+from folkmoot.cli.pending import pending
 
-app = typer.Typer(help="Create and list encrypted key files.", no_args_is_help=True)
+app = typer.Typer(
+    help="Create and list encrypted key files; see what interrupted commands left behind.",
+    no_args_is_help=True,
+)
+app.command()(pending)
 
 
 def register(root: typer.Typer) -> None:

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from folkmoot.chain.notes import Intent, Note, Notes
+from folkmoot.chain.notes import Intent, Left, Note, Notes
 from folkmoot.errors import LocalError
 
 INTENT = Intent(31337, "0x" + "11" * 20, "0x" + "22" * 20, "stake 250")
@@ -51,7 +52,7 @@ def test_a_note_is_found_by_its_intent_and_no_other(opened: Callable[..., Notes]
 def test_a_note_of_an_older_release_has_neither_bytes_nor_block(
     tmp_path: Path, opened: Callable[..., Notes]
 ) -> None:
-    document = {"nonce": 7, "forms": list(NOTE.forms)}
+    document = {**asdict(INTENT), "nonce": 7, "forms": list(NOTE.forms)}
     (tmp_path / INTENT.name).write_text(json.dumps(document))
     assert opened().find(INTENT) == replace(NOTE, raw="", block=0)
 
@@ -63,6 +64,33 @@ def test_what_is_not_told_comes_in_the_order_of_nonces(opened: Callable[..., Not
     assert list(notes.untold().items()) == [("0x2", second), ("0x1", NOTE)]
     notes.forget(NOTE)
     assert list(notes.untold()) == ["0x2"], "it failed after all"
+
+
+def test_what_was_left_behind_is_listed_the_oldest_first(
+    tmp_path: Path, opened: Callable[..., Notes]
+) -> None:
+    notes, second = opened(), replace(NOTE, intent=OTHERS[3])
+    assert notes.left() == []
+    for age, note in enumerate((NOTE, second)):
+        notes.write(note)
+        os.utime(tmp_path / note.intent.name, (1_000 - age, 1_000 - age))
+    (tmp_path / OTHERS[0].name).write_bytes((tmp_path / INTENT.name).read_bytes())
+    os.utime(tmp_path / OTHERS[0].name, (2_000, 2_000))
+    (tmp_path / "plan.json").write_text("{}")
+    assert notes.left() == [
+        Left(second.intent.name, 999, second),
+        Left(INTENT.name, 1_000, NOTE),
+        Left(OTHERS[0].name, 2_000, None),
+    ], "what is not in its own file says nothing, and a plan is no note"
+    notes.remove(notes.left()[2])
+    assert len(notes.left()) == 2
+
+
+def test_the_way_out_names_a_folder_that_is_not_the_users_own(
+    tmp_path: Path, opened: Callable[..., Notes]
+) -> None:
+    assert opened().way_out("0x1") == f"folkmoot account pending --forget 0x1 --notes {tmp_path}"
+    assert Notes.of_user().way_out("0x1") == "folkmoot account pending --forget 0x1"
 
 
 def test_only_what_was_mined_and_told_is_forgotten(opened: Callable[..., Notes]) -> None:

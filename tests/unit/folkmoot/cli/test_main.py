@@ -62,7 +62,17 @@ def test_every_command_takes_json_and_shows_an_example(name: str, command: click
 
 def test_the_commands_are_all_there() -> None:
     assert {name for name, _ in _own()} >= {
-        *("account new", "account list", "account show", "deploy", "stake", "unstake", "withdraw", "claim"),
+        *(
+            "account new",
+            "account list",
+            "account show",
+            "account pending",
+            "deploy",
+            "stake",
+            "unstake",
+            "withdraw",
+            "claim",
+        ),
         *(
             "delegate",
             "balance",
