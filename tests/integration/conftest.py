@@ -43,3 +43,23 @@ def chain() -> Iterator[Anvil]:
     """A chain of the module's own, whose clock no other test moves."""
     with Anvil() as anvil:
         yield anvil
+
+
+@pytest.fixture(scope="module")
+def _federation_of_its_own(chain: Anvil) -> Iterator[factories.Federation]:
+    made = factories.federation(chain)
+    yield made
+    made.chain.close()
+
+
+@pytest.fixture
+def apart(_federation_of_its_own: factories.Federation, chain: Anvil) -> Iterator[factories.Federation]:
+    """A federation on the module's own chain, put back after each test: for tests that make many blocks.
+
+    A chain keeps the states of the blocks that it made last, whatever it was put back to since. Of the session's chain,
+    others need those from before.
+    """
+    snapshot = chain.snapshot()
+    yield _federation_of_its_own
+    chain.call("anvil_dropAllTransactions")
+    chain.revert(snapshot)

@@ -85,14 +85,14 @@ class Waiting:
 
 
 @pytest.fixture
-def waiting(federation: Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Waiting]:
+def waiting(apart: Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Waiting]:
     monkeypatch.setattr(depth, "PAUSE", 0.05)
     with ThreadPoolExecutor(1) as threads:
-        made = Waiting(federation, tmp_path / "sent", threads)
+        made = Waiting(apart, tmp_path / "sent", threads)
         try:
             yield made
         finally:
-            federation.anvil.call("evm_setAutomine", True)
+            apart.anvil.call("evm_setAutomine", True)
             made.mine(DEPTH)  # whoever still waits ends
     made.notes.close()
     made.chain.close()

@@ -92,6 +92,15 @@ class Taking:
         return len(list(self.folder.glob("*.json")))
 
 
+@pytest.fixture(scope="module")
+def chain() -> Iterator[Anvil]:
+    """A chain of the module's own that keeps all states."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("folkmoot.local.anvil.KEPT_STATES", 10_000)
+        with Anvil() as anvil:
+            yield anvil
+
+
 @pytest.fixture(autouse=True)
 def _public(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the chain for one that keeps no more than others, and lose no time."""
@@ -112,8 +121,8 @@ def begun(federation: Federation, folder: Path) -> Iterator[Taking]:
 
 
 @pytest.fixture
-def taking(federation: Federation, tmp_path: Path) -> Iterator[Taking]:
-    with begun(federation, tmp_path / "sent") as made:
+def taking(apart: Federation, tmp_path: Path) -> Iterator[Taking]:
+    with begun(apart, tmp_path / "sent") as made:
         yield made
 
 
