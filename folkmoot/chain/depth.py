@@ -17,7 +17,7 @@ from web3.exceptions import Web3RPCError
 
 from folkmoot.chain.notes import Note, Notes
 from folkmoot.chain.sending import LOOKS, in_pool, receipt_of
-from folkmoot.errors import ChainError
+from folkmoot.errors import ChainError, RpcError
 from folkmoot.fault_points import fault_point
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def await_depth(
     Args:
         w3: The connection.
         notes: What was mined.
-        timeout: Seconds for which nothing may happen: no new block, or none with what a reorg took.
+        timeout: Seconds for which nothing may happen: no new block, none with what a reorg took, or no answer.
         say: Is told, in words for people, that it waits, and of a reorg; `notes.say` if left out.
 
     Returns:
@@ -63,26 +63,31 @@ def await_depth(
     Raises:
         ChainError: code `not-confirmed`: no block came in time; `not-mined`: a reorg took a transaction, and it was not
             mined again in time; `nonce-taken`: another one has its nonce, as deep: then its note is removed.
+        OSError, RpcError: the endpoint gave no answer for that time.
     """
     tell = say if say is not None else notes.say
     waiting = {transaction: _Sent(note) for transaction, note in notes.untold().items()}
     seen: HexBytes | None = None
     moved, told = time.monotonic(), False
     while True:
-        newest = w3.eth.get_block("latest")
-        if newest["hash"] != seen or any(one.receipt is None for one in waiting.values()):
-            for one in waiting.values():
-                _look(w3, notes, one, newest["number"], tell)
-            lying = [_depth(one, newest["number"]) for one in waiting.values()]
-            if all(lies >= notes.depth for lies in lying):
-                return {
-                    transaction: one.receipt
-                    for transaction, one in waiting.items()
-                    if one.receipt is not None
-                }
-            if newest["hash"] != seen and all(lying):
-                moved = time.monotonic()
-            seen = newest["hash"]
+        try:
+            newest = w3.eth.get_block("latest")
+            if newest["hash"] != seen or any(one.receipt is None for one in waiting.values()):
+                for one in waiting.values():
+                    _look(w3, notes, one, newest["number"], tell)
+                if newest["hash"] != seen and all(one.receipt is not None for one in waiting.values()):
+                    moved = time.monotonic()
+                seen = newest["hash"]
+        except (OSError, RpcError):  # requests' failures are OSErrors too
+            if time.monotonic() - moved > timeout:
+                raise
+            time.sleep(PAUSE)
+            continue
+        lying = [_depth(one, newest["number"]) for one in waiting.values()]
+        if all(lies >= notes.depth for lies in lying):
+            return {
+                transaction: one.receipt for transaction, one in waiting.items() if one.receipt is not None
+            }
         if time.monotonic() - moved > timeout:
             raise _stuck(list(waiting.values()), min(lying), notes.depth, timeout)
         if not told:

@@ -20,6 +20,7 @@ from folkmoot.errors import ChainError, ContractRefused
 from folkmoot.local.anvil import Anvil
 from tests import factories
 from tests.factories import Federation
+from tests.rpc_proxy import RpcProxy, Trouble
 
 DEPTH = 3
 ADA, BEN = factories.account("ada"), factories.account("ben")
@@ -229,3 +230,28 @@ def test_several_are_waited_for_at_once(waiting: Waiting) -> None:
         receipt["transactionHash"] for receipt in sent
     ]
     assert {receipt["status"] for receipt in settled} == {1}
+
+
+def test_an_endpoint_that_is_away_for_a_while_ends_nothing(
+    waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RpcProxy(waiting.anvil.url) as proxy:
+        chain = Chain.connect(proxy.url, waiting.federation.deployment)
+        chain.notes = waiting.notes
+        unbond = chain.vault.functions.requestUnbond(UNIT)
+        call = waiting.begin(lambda: chain.send(unbond, ADA))
+        proxy.become(Trouble.AWAY)
+        waiting.until(lambda: proxy.hits[Trouble.AWAY] > 2, call)
+        waiting.mine(DEPTH)
+        proxy.become(Trouble.NONE)
+        assert call.result(20)["status"] == 1
+        waiting.notes.told()
+
+        monkeypatch.setattr(client, "CONFIRM_TIMEOUT", 0.5)
+        call = waiting.begin(lambda: chain.send(unbond, ADA))
+        proxy.become(Trouble.AWAY)
+        error = call.exception(20)
+        assert isinstance(error, ChainError)
+        assert error.code == "rpc-unreachable"
+        assert waiting.notes_left() == 1
+        chain.close()

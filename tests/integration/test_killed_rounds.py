@@ -140,7 +140,9 @@ def test_a_round_is_made_final_and_settled_once(world: World, mortal: Mortal, po
 DEMAND = ("demand", "ask", "1", "--what", "update", "--entry", "0", "--yes")
 
 
-@pytest.mark.parametrize("point", ["sender.sent", "sender.note-written.after", "sender.mined:2"])
+@pytest.mark.parametrize(
+    "point", ["sender.sent", "sender.note-written.after", "sender.mined:2", "sender.waiting"]
+)
 def test_data_is_demanded_once_and_claimed_once(
     arbitrated: Callable[[], World],
     keystore: Callable[[str], Path],
@@ -156,19 +158,23 @@ def test_data_is_demanded_once_and_claimed_once(
     before, tokens = sent_by(world, ada), chain.balance_of(ada.address)
     deposit = factories.GOVERNANCE.demand_deposit
     words = (*DEMAND, "--artifacts", str(world.folder.path))
+    if point == "sender.waiting":
+        words = (*words, "--confirmations", "3")
 
     def made() -> list[int]:
         judge = world.federation.deployment.data_availability
         return demands_of(world.federation.anvil.rpc, judge, number, ada.address, 0)
 
     mortal.kill(point, *words)
-    first = mortal.call(*words)
+    with blocks(world.federation.anvil):
+        first = mortal.call(*words)
     assert made() == [first["demand"]]
     assert chain.balance_of(ada.address) == tokens - deposit
     assert sent_by(world, ada) == before + 2, "the token's allowance, and the demand"
     assert 0 <= first["leaf"] < audit_world.MANIFEST.leaves
 
-    second = mortal.call(*words)
+    with blocks(world.federation.anvil):
+        second = mortal.call(*words)
     assert made() == [first["demand"], second["demand"]], "whoever was told and calls again means it"
 
     world.advance(first["answerBy"] - chain.timestamp())
@@ -182,12 +188,15 @@ def test_data_is_demanded_once_and_claimed_once(
     assert again["error"]["code"] == "demand-closed", "told once"
 
 
-@pytest.mark.parametrize("point", ["sender.note-written.after", "sender.mined"])
+@pytest.mark.parametrize("point", ["sender.note-written.after", "sender.mined", "sender.waiting"])
 def test_a_lie_is_proven_once(world: World, mortal: Mortal, point: str) -> None:
     before, number = sent_by(world), world.play(NAMES, lies.lie_aggregate)
     words = ("challenge", str(number), "--artifacts", str(world.folder.path), "--yes")
+    if point == "sender.waiting":
+        words = (*words, "--confirmations", "3")
     mortal.kill(point, *words)
-    transaction = mortal.call(*words)["transaction"]
+    with blocks(world.federation.anvil):
+        transaction = mortal.call(*words)["transaction"]
     assert world.federation.chain.round(number).phase is Phase.SLASHED
     assert (won(world), sent_by(world)) == (HALF, before + 1)
     assert world.federation.anvil.call("eth_getTransactionReceipt", transaction)["status"] == "0x1"
