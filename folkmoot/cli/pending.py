@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 LEAST = 8
 """Characters of a hash, with 0x, that must be given at least."""
 
+SHOWN = 18
+"""Characters of a hash that are shown to people; as many tell it from others."""
+
 WORDS = {
     "mined": "mined: the same command tells it",
     "failed": "failed on the chain: the same command acts anew",
@@ -114,10 +117,10 @@ def _show(w3: Web3, left: list[Left], as_json: bool) -> None:
         if one.note is None:
             state = "damaged"
         document: dict[str, Any] = {"file": one.name, "since": one.since, "state": state}
-        what, nonce, form = "?", "?", one.name
+        what, nonce, shown = "?", "?", one.name
         if one.note is not None:
             intent = one.note.intent
-            what, nonce, form = intent.purpose, str(one.note.nonce), one.note.forms[-1]
+            what, nonce, shown = intent.purpose, str(one.note.nonce), one.note.forms[-1][:SHOWN]
             document |= {
                 "purpose": intent.purpose,
                 "account": intent.sender,
@@ -127,11 +130,9 @@ def _show(w3: Web3, left: list[Left], as_json: bool) -> None:
                 "transactions": list(one.note.forms),
             }
         documents.append(document)
-        rows.append((what[:60], nonce, form, format_time(one.since), WORDS[state]))
-    shown: Any = "Nothing was left behind."
-    if rows:
-        shown = table(["what", "nonce", "transaction", "since", "state"], rows)
-    emit({"pending": documents}, as_json, shown)
+        rows.append((what[:60], nonce, shown, format_time(one.since), WORDS[state]))
+    found = table(["what", "nonce", "transaction", "since", "state"], rows)
+    emit({"pending": documents}, as_json, found if rows else "Nothing was left behind.")
 
 
 def _chosen(left: list[Left], text: str) -> Left:
