@@ -93,13 +93,11 @@ class Follower:
         if self._upto is None or not _has(rpc, head, *self._upto):
             # The first look, or another chain than we saw: a long reorg, or a reset local chain.
             self._begin(rpc, head)
-        self._settle(rpc, head - REORG_DEPTH)
+        fresh = self._read_on(rpc, head - REORG_DEPTH, head)
         self._let_go()
         told = {number: one.copy() for number, one in self._told.items()}
         policies = dict(self._policies)
-        self._fold(
-            scan(_Source(rpc, self.deployment), self._next, head, contracts=("ledger",)), told, policies
-        )
+        self._fold(fresh, told, policies)
         ledger = LedgerReader(rpc, self.deployment.ledger)
         time = rpc.latest_timestamp()
         cases: dict[int, Case] = {}
@@ -131,20 +129,22 @@ class Follower:
         else:
             self._past.forget()
 
-    def _settle(self, rpc: Rpc, last: int) -> None:
-        """Read up to a block for good.
+    def _read_on(self, rpc: Rpc, settled: int, head: int) -> list[Event]:
+        """Read on to the head, up to a block for good; return the events above it.
 
         Each block counts as a whole, as soon as it was read: what fails in a long reading goes on there.
         """
-        if last < self._next:
-            return
-        events = scan(_Source(rpc, self.deployment), self._next, last, contracts=("ledger",))
+        fresh: list[Event] = []
+        events = scan(_Source(rpc, self.deployment), self._next, head, contracts=("ledger",))
         count = 0
         for block, group in groupby(events, key=lambda event: event.block):
             found = list(group)
+            if block > settled:
+                fresh += found
+                continue
             try:
                 self._fold(found, self._told, self._policies)
-            except RpcError:
+            except Exception:
                 self._upto = None  # half of a block was taken in: the next look begins anew
                 raise
             self._next, self._upto = block + 1, (block, found[0].block_hash)
@@ -152,7 +152,9 @@ class Follower:
             if count >= MOST_EVENTS:
                 self._let_go()
                 count = 0
-        self._next, self._upto = last + 1, (last, _hash(rpc, last))
+        if settled >= self._next:
+            self._next, self._upto = settled + 1, (settled, _hash(rpc, settled))
+        return fresh
 
     def _let_go(self) -> None:
         """Put away what is over, first in the file and then here."""

@@ -191,6 +191,17 @@ def test_a_round_that_is_wanted_is_kept_with_what_it_rests_on(
     assert not {1, 2, 3, 4, 5} & following.read(rpc).told.keys()
 
 
+def test_a_look_asks_for_logs_once(ledger: ScriptedLedger, rpc: ScriptedRpc, past: Past) -> None:
+    play(ledger, 30)
+    following = Follower(ledger.deployment, past)
+    following.read(rpc)
+    play(ledger, 1)
+    ledger.asked.clear()
+    following.read(rpc)
+    following.read(rpc)
+    assert sum(method == "eth_getLogs" for method, _ in ledger.asked) == 2
+
+
 def test_void_rounds_are_let_go_of_and_the_newest_never(
     ledger: ScriptedLedger, rpc: ScriptedRpc, past: Past
 ) -> None:
