@@ -25,9 +25,9 @@ from tests.rpc_proxy import Lie, RpcProxy, Trouble
 
 
 @pytest.fixture
-def proxies(anvil: Anvil) -> Iterator[list[RpcProxy]]:
+def proxies(chain: Anvil) -> Iterator[list[RpcProxy]]:
     with ExitStack() as stack:
-        yield [stack.enter_context(RpcProxy(anvil.url)) for _ in range(3)]
+        yield [stack.enter_context(RpcProxy(chain.url)) for _ in range(3)]
 
 
 def everything(chain: Chain, who: str) -> list[Any]:
@@ -58,29 +58,29 @@ def everything(chain: Chain, who: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("lie", Lie)
-def test_a_liar_among_three_is_outvoted(federation: Federation, proxies: list[RpcProxy], lie: Lie) -> None:
+def test_a_liar_among_three_is_outvoted(apart: Federation, proxies: list[RpcProxy], lie: Lie) -> None:
     who = account("ada")
-    truth = everything(federation.chain, who.address)
-    chain = Chain.connect([proxy.url for proxy in proxies], federation.deployment, timeout=5)
+    truth = everything(apart.chain, who.address)
+    chain = Chain.connect([proxy.url for proxy in proxies], apart.deployment, timeout=5)
     assert isinstance(chain.rpc, Quorum)
     proxies[1].tell(lie)
     assert everything(chain, who.address) == truth
     balance = chain.balance_of(who.address)
     receipt = chain.send(chain.token.functions.transfer(account("ben").address, UNIT), who)
     assert receipt["status"] == 1
-    assert chain.balance_of(who.address) == federation.chain.balance_of(who.address) == balance - UNIT
+    assert chain.balance_of(who.address) == apart.chain.balance_of(who.address) == balance - UNIT
     assert proxies[1].lies[lie], "the liar was asked"
     chain.close()
 
 
 @pytest.mark.parametrize("trouble", [one for one in Trouble if one is not Trouble.NONE])
 def test_one_in_trouble_among_three_changes_nothing(
-    federation: Federation, proxies: list[RpcProxy], trouble: Trouble
+    apart: Federation, proxies: list[RpcProxy], trouble: Trouble
 ) -> None:
     who = account("ada")
-    truth = everything(federation.chain, who.address)
+    truth = everything(apart.chain, who.address)
     proxies[0].become(trouble)
-    with closing(Chain.connect([proxy.url for proxy in proxies], federation.deployment, timeout=5)) as chain:
+    with closing(Chain.connect([proxy.url for proxy in proxies], apart.deployment, timeout=5)) as chain:
         assert everything(chain, who.address) == truth
         before = chain.balance_of(who.address)
         chain.send(chain.token.functions.transfer(account("ben").address, UNIT), who)
@@ -92,21 +92,21 @@ def test_one_in_trouble_among_three_changes_nothing(
 
 @pytest.mark.parametrize("lie", [Lie.STORAGE, Lie.CHAIN, Lie.FORK])
 def test_two_that_contradict_each_other_decide_nothing(
-    federation: Federation, proxies: list[RpcProxy], lie: Lie
+    apart: Federation, proxies: list[RpcProxy], lie: Lie
 ) -> None:
     urls = [proxy.url for proxy in proxies[:2]]
     proxies[1].tell(lie)
     with pytest.raises(RpcError) as error:
-        Chain.connect(urls, federation.deployment, timeout=5)
+        Chain.connect(urls, apart.deployment, timeout=5)
     assert error.value.code == "rpc-no-quorum"
     assert all(url in error.value.message for url in urls)
     proxies[1].tell()
-    Chain.connect(urls, federation.deployment, timeout=5).close()
+    Chain.connect(urls, apart.deployment, timeout=5).close()
 
 
 @pytest.mark.parametrize("commas", [False, True])
 def test_commands_take_several(
-    federation: Federation,
+    apart: Federation,
     proxies: list[RpcProxy],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -115,7 +115,7 @@ def test_commands_take_several(
     commas: bool,
 ) -> None:
     proxies[0].tell(Lie.STORAGE)
-    federation.deployment.save(tmp_path / "deployment.json")
+    apart.deployment.save(tmp_path / "deployment.json")
     urls = [proxy.url for proxy in proxies]
     words = ["status", "--deployment", str(tmp_path / "deployment.json"), "--json"]
     if commas:
@@ -123,14 +123,14 @@ def test_commands_take_several(
     else:
         words += [word for url in urls for word in ("--rpc", url)]
     assert run(words) == 0
-    assert json.loads(capsys.readouterr().out)["coordinator"]["address"] == federation.coordinator.address
+    assert json.loads(capsys.readouterr().out)["coordinator"]["address"] == apart.coordinator.address
     assert proxies[0].lies[Lie.STORAGE]
 
 
 def test_the_doctor_names_the_one_that_contradicts(
-    federation: Federation, proxies: list[RpcProxy], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    apart: Federation, proxies: list[RpcProxy], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    federation.deployment.save(tmp_path / "deployment.json")
+    apart.deployment.save(tmp_path / "deployment.json")
     words = ["doctor", "--deployment", str(tmp_path / "deployment.json"), "--json"]
     words += [word for proxy in proxies for word in ("--rpc", proxy.url)]
     proxies[2].tell(Lie.STORAGE)
@@ -142,13 +142,13 @@ def test_the_doctor_names_the_one_that_contradicts(
     assert "3 of them are at 127.0.0.1" in found["endpoints"]["text"]
 
 
-def test_a_whole_history_is_read_through_three(federation: Federation, proxies: list[RpcProxy]) -> None:
-    with Rpc(federation.anvil.url) as rpc:
+def test_a_whole_history_is_read_through_three(apart: Federation, proxies: list[RpcProxy]) -> None:
+    with Rpc(apart.anvil.url) as rpc:
         block = rpc.block_number()
-        truth = read_history(PinnedRpc(rpc, block), federation.deployment)
+        truth = read_history(PinnedRpc(rpc, block), apart.deployment)
     proxies[0].tell(Lie.STORAGE, Lie.LOGS_CHANGED, Lie.RECEIPTS_FORGED, Lie.HEAD)
     with open_rpc([proxy.url for proxy in proxies]) as rpc:
-        found = read_history(PinnedRpc(rpc, rpc.block_number()), federation.deployment)
+        found = read_history(PinnedRpc(rpc, rpc.block_number()), apart.deployment)
     for part in ("head", "events", "times", "storage", "creations"):
         assert getattr(found, part) == getattr(truth, part), part
     assert {Lie.STORAGE, Lie.LOGS_CHANGED, Lie.HEAD} <= set(proxies[0].lies)
