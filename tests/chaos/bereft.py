@@ -27,6 +27,11 @@ OPEN = (None, Step.COLLECTING)
 """Steps of a restored round, or none, whose updates are handed in again."""
 
 
+def loses(story: tuple[tuple[str, ...], ...]) -> bool:
+    """Whether something may be lost in a story."""
+    return any(f"_play_{kind}" in vars(Bereft) for kinds in story for kind in kinds)
+
+
 @dataclass
 class Bereft(People):
     """People whose coordinator may lose things.

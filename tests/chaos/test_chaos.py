@@ -63,3 +63,17 @@ def test_a_coordinator_that_is_killed_and_loses_its_servers_ends_as_one_that_was
 
     assert harmed.wrong == []
     assert harmed.left == Plan(), "all of the harm was done"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_lost_files_and_a_lost_database_come_back_though_repair_and_restore_are_killed(
+    tmp_path: Path,
+) -> None:
+    points = ("repair:repair.file-replaced.after", "restore:restore.rows-written.before")
+
+    found = play(tmp_path, (("spoilt", "committing"),), Plan(points=points, losses=True), "1")
+
+    assert found.wrong == []
+    assert [facts.phase for facts in found.rounds.values()] == ["FINAL", "FINAL"]
+    assert found.left == Plan(), "both died there"

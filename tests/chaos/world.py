@@ -21,7 +21,7 @@ from server.db.models import Round
 from server.rounds.steps import ENDED
 from tests import s3
 from tests.chaos import facts
-from tests.chaos.bereft import Bereft
+from tests.chaos.bereft import Bereft, loses
 from tests.chaos.commands import REPAIR, RESTORE, Command, planned
 from tests.chaos.facts import RoundFacts
 from tests.chaos.local_chain import Miner, OtherAnvil
@@ -51,8 +51,6 @@ STORIES: dict[str, Story] = {
 """All ways in, too few, a canary's two endings, a stranger's final word, demands for data; stakes that go and come,
 fees, gaps, and a deep reorg; final words and anchors that are lost, a round that nobody delivers to, and a void one;
 files of the store that are lost, and repaired; databases that are lost, and restored."""
-LOSING = ("files", "database")
-"""Stories in which something is lost, if the plan says so."""
 SHORT_STORY: Story = (("alone", "mixed"),)
 
 
@@ -146,27 +144,11 @@ def play(
         points = {name: _points_of(name, plan) for name in (REPAIR, RESTORE)}
         try:
             with supervisor, ExitStack() as mirrored:
-                if plan.losses and story in [STORIES[name] for name in LOSING]:
+                if plan.losses and loses(story):
                     mirror = Mirror(folder / "mirror", shelf.location, anvil.url, home / "deployment.json")
                     mirrored.callback(mirror.close)
-                    chance = random.Random(f"losses/{seed}")
-                    repair, restore = (
-                        Command(name, home, (str(mirror.folder),), points[name], chance, supervisor.note)
-                        for name in (REPAIR, RESTORE)
-                    )
-                    people.losses = Losses(
-                        chance,
-                        supervisor,
-                        database,
-                        database_url or settings.resolved_database_url,
-                        shelf,
-                        mirror,
-                        miner,
-                        world.chain,
-                        world.coordinator.address,
-                        repair,
-                        restore,
-                    )
+                    url = database_url or settings.resolved_database_url
+                    people.losses = losses_of(people, mirror, url, f"losses/{seed}", points)
                 for kinds in story:
                     people.run(kinds)
         except AssertionError as error:
@@ -190,6 +172,30 @@ def play(
             result.wrong += [audited] if audited else []
     result.seconds = time.monotonic() - began
     return result
+
+
+def losses_of(
+    people: Bereft, mirror: Mirror, database_url: str, seed: str, points: dict[str, list[str]]
+) -> Losses:
+    """What the people's coordinator may lose, with the commands that die at these points."""
+    supervisor, chance = people.supervisor, random.Random(seed)
+    commands = {
+        name: Command(name, supervisor.home, (str(mirror.folder),), left, chance, supervisor.note)
+        for name, left in points.items()
+    }
+    return Losses(
+        chance,
+        supervisor,
+        people.database,
+        database_url,
+        people.shelf,
+        mirror,
+        people.miner,
+        people.world.chain,
+        people.world.coordinator.address,
+        repair=commands[REPAIR],
+        restore=commands[RESTORE],
+    )
 
 
 def _points_of(command: str, plan: Plan) -> list[str]:
