@@ -76,6 +76,7 @@ def anvil_command(
     mixed: bool = False,
     state: Path | None = None,
     chain_id: int = CHAIN_ID,
+    kept_states: int = KEPT_STATES,
 ) -> list[str]:
     """Return the command that starts a local chain on a port.
 
@@ -87,6 +88,7 @@ def anvil_command(
             chain's clock goes on.
         state: File that the chain's state is loaded from if it is there, and saved to at the end.
         chain_id: Chain id, for tests of what must be refused elsewhere.
+        kept_states: Newest blocks whose state can be read.
 
     Raises:
         LocalError: Anvil is not installed.
@@ -98,7 +100,7 @@ def anvil_command(
         *("--chain-id", str(chain_id)),
         *("--accounts", "1"),
         "--enable-tx-gas-limit",  # the cap of EIP-7825, which main networks have
-        *("--prune-history", str(KEPT_STATES)),
+        *("--prune-history", str(kept_states)),
     ]
     if block_time is not None:
         command += ["--block-time", f"{block_time:g}", *(["--mixed-mining"] if mixed else [])]
@@ -131,6 +133,7 @@ class Anvil:
         log: File for its output; a temporary one if left out.
         timeout: Seconds that it may take until it answers.
         chain_id: Chain id, for tests of what must be refused elsewhere.
+        kept_states: Newest blocks whose state can be read.
     """
 
     def __init__(
@@ -142,6 +145,7 @@ class Anvil:
         log: Path | None = None,
         timeout: float = 30.0,
         chain_id: int = CHAIN_ID,
+        kept_states: int = KEPT_STATES,
     ) -> None:
         self.port = port
         self.block_time = block_time
@@ -149,6 +153,7 @@ class Anvil:
         self.log = log
         self.timeout = timeout
         self.chain_id = chain_id
+        self.kept_states = kept_states
         self._child: Child | None = None
         self._rpc: Rpc | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -190,7 +195,11 @@ class Anvil:
         else:
             require_free_port(self.port, "the local chain")
         command = anvil_command(
-            self.port, block_time=self.block_time, state=self.state, chain_id=self.chain_id
+            self.port,
+            block_time=self.block_time,
+            state=self.state,
+            chain_id=self.chain_id,
+            kept_states=self.kept_states,
         )
         if self.log is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="folkmoot-anvil-")

@@ -95,10 +95,8 @@ class Taking:
 @pytest.fixture(scope="module")
 def chain() -> Iterator[Anvil]:
     """A chain of the module's own that keeps all states."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("folkmoot.local.anvil.KEPT_STATES", 10_000)
-        with Anvil() as anvil:
-            yield anvil
+    with Anvil(kept_states=10_000) as anvil:
+        yield anvil
 
 
 @pytest.fixture(autouse=True)
