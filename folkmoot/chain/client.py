@@ -245,10 +245,10 @@ class Chain:
                 what `settle` raises.
             LocalError: the note of it can't be read.
         """
+        if self.notes is None:
+            return None
         contract = getattr(self.deployment, role)
-        return (
-            None if self.notes is None else earlier(self.w3, self.notes, contract, sender, purpose, wait=wait)
-        )
+        return earlier(self.w3, self.notes, contract, sender, purpose, wait=wait, once=once)
 
     def event_of(self, receipt: TxReceipt, role: str, name: str) -> dict[str, Any]:
         """Return the values of the first event of a name that a contract emitted in a transaction.

@@ -195,6 +195,22 @@ def test_what_the_contract_allows_only_once_is_tried(taking: Taking, monkeypatch
     assert taking.asked() == 1
 
 
+@pytest.mark.parametrize("once", [True, False])
+def test_a_command_that_looks_at_the_chain_first_tries_it_too(taking: Taking, once: bool) -> None:
+    taking.note()
+    taking.mine(10)
+    taking.node.lack(Lack.STATES)
+    purpose = f"requestUnbond{(UNIT,)!r}"
+    if once:
+        assert taking.chain.earlier("vault", ADA.address, purpose, once=True) is None
+        assert taking.notes_left() == 0
+        return
+    with pytest.raises(ChainError) as caught:
+        taking.chain.earlier("vault", ADA.address, purpose)
+    assert caught.value.code == "outcome-unknown"
+    assert taking.notes_left() == 1
+
+
 def test_another_transaction_is_found_that_had_the_nonce(taking: Taking) -> None:
     taking.note()
     taking.mine(10)
