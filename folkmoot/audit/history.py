@@ -246,18 +246,9 @@ def read_history(rpc: PinnedRpc, deployment: Deployment, progress: Progress = la
             code="reorganised",
         )
     creations = _find_creations(rpc, deployment, head, events)
-    return History(
-        deployment,
-        head,
-        events,
-        times,
-        storage,
-        partial(read_transaction, rpc),
-        partial(
-            Rpc.code, rpc
-        ),  # the newest: it is asked for in the middle of an audit, when the head's may be gone
-        creations,
-    )
+    newest_code = partial(Rpc.code, rpc)  # asked for in the middle of an audit, when the head's may be gone
+    transaction = partial(read_transaction, rpc)
+    return History(deployment, head, events, times, storage, transaction, newest_code, creations)
 
 
 def read_block(rpc: Rpc, number: int) -> Block:

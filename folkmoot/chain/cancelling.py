@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 FREE = (Fate.UNDERWAY, Fate.ABSENT, Fate.GAP)
 """What became of a transaction that may still be mined."""
 
-
 MOST_FILLED = 32
 """Nonces that are filled at most: more are missing only where something is wrong."""
 

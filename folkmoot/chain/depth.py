@@ -81,7 +81,7 @@ def await_depth(
         except (OSError, RpcError):  # requests' failures are OSErrors too
             if time.monotonic() - moved > timeout:
                 raise
-            time.sleep(PAUSE)
+            time.sleep(PAUSE)  # until the endpoint is back
             continue
         lying = [_depth(one, newest["number"]) for one in waiting.values()]
         if all(lies >= notes.depth for lies in lying):
@@ -94,7 +94,7 @@ def await_depth(
             told = True
             tell(f"Waiting until {notes.depth} blocks hold it, its own included. Ctrl-C loses nothing.")
             fault_point("sender.waiting")
-        time.sleep(PAUSE)
+        time.sleep(PAUSE)  # nobody tells of a new block
 
 
 def _depth(one: _Sent, newest: int) -> int:

@@ -80,7 +80,7 @@ def look(w3: Web3, note: Note) -> Seen:
     sender = w3.to_checksum_address(note.intent.sender)
     for again in range(LOOKS):
         if again:
-            time.sleep(LOOK_PAUSE)
+            time.sleep(LOOK_PAUSE)  # a node may count a transaction before it has its receipt
         # The count first: a transaction that is mined between the two questions must not look lost.
         used = w3.eth.get_transaction_count(sender)
         receipt = receipt_of(w3, note.forms)

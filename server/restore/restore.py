@@ -183,7 +183,7 @@ def _settles(node: RpcNode, head: Block, confirmations: int, progress: Callable[
         if not told:
             progress(f"{confirmations} confirmations of block {head.number}")
             told = True
-        time.sleep(LOOK_SECONDS)
+        time.sleep(LOOK_SECONDS)  # nobody tells of a new block
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ class Command:
                 return document if status == 0 else None
             if document["error"]["code"] not in AGAIN:
                 raise AssertionError(f"{self.name} failed: {document['error']}")
-            time.sleep(0.3)
+            time.sleep(0.3)  # as who calls it again by hand
         raise AssertionError(f"{self.name} came to no end")
 
     def refusal(self) -> str | None:

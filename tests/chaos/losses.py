@@ -209,4 +209,4 @@ class Losses:
         while not condition():
             if time.monotonic() > end:
                 raise AssertionError(f"{what} did not come in {PATIENCE:g} s")
-            time.sleep(0.1)
+            time.sleep(0.1)  # files and rows change without a word

@@ -133,4 +133,4 @@ def until(look: Callable[[], bool], seconds: float = 100) -> None:
     end = time.monotonic() + seconds
     while not look():
         assert time.monotonic() < end, "nothing came in time"
-        time.sleep(0.2)
+        time.sleep(0.2)  # logs, files and processes change without a word

@@ -91,7 +91,7 @@ def test_a_cable_is_pulled_and_plugged_in_again(apart: Apart, machines: list[Hos
         with apart.round(expect=3, seconds=BACK):
             until(lambda: api.current_round() is not None)
             there.pull()
-            time.sleep(OUT)
+            time.sleep(OUT)  # the outage itself
             there.plug()
         assert answered(apart, api)[1:] == [EVERYONE]
 

@@ -7,20 +7,24 @@ fixture of the same name where it needs another one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from folkmoot.local.anvil import Anvil
 from tests import factories
-from tests.integration.coordinator_world import Running, federation, running
+from tests.integration import coordinator_world
+from tests.integration.audit_world import World
+from tests.integration.coordinator_world import Running, running
+from tests.integration.fraud_world import judged
+from tests.killed import Mortal
 
 
 @pytest.fixture(scope="module")
 def module_world(request: pytest.FixtureRequest, anvil_process: Anvil) -> Iterator[factories.Federation]:
     """The federation of the module. Use `world`: it is put back after each test."""
-    made = federation(anvil_process, **getattr(request.module, "FEDERATION", {}))
+    made = coordinator_world.federation(anvil_process, **getattr(request.module, "FEDERATION", {}))
     yield made
     made.chain.close()
 
@@ -63,3 +67,42 @@ def apart(_federation_of_its_own: factories.Federation, chain: Anvil) -> Iterato
     yield _federation_of_its_own
     chain.call("anvil_dropAllTransactions")
     chain.revert(snapshot)
+
+
+@pytest.fixture(scope="module")
+def judged_origin(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A federation with judges and an honest first round. Use `judged_world`: it is put back after each test."""
+    world = judged(chain, tmp_path_factory.mktemp("origin") / "artifacts")
+    world.play(["ada", "ben", "cleo"])
+    yield world
+    world.federation.chain.close()
+
+
+@pytest.fixture
+def judged_world(judged_origin: World, chain: Anvil, tmp_path: Path) -> Iterator[World]:
+    """The same, for one test to go on with: files are copies, the chain is put back."""
+    snapshot = chain.snapshot()
+    yield judged_origin.copied(tmp_path / "artifacts")
+    chain.revert(snapshot)
+
+
+@pytest.fixture
+def mortal(
+    federation: factories.Federation,
+    deployment_file: Path,
+    keystore: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Mortal:
+    """Ada's commands."""
+    made = Mortal(tmp_path, capsys, monkeypatch)
+    made.set(
+        {
+            "FOLKMOOT_RPC": federation.anvil.url,
+            "FOLKMOOT_DEPLOYMENT": str(deployment_file),
+            "FOLKMOOT_PASSWORD": factories.PASSWORD,
+            "FOLKMOOT_KEYSTORE": str(keystore("ada")),
+        }
+    )
+    return made

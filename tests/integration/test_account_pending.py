@@ -70,23 +70,7 @@ class Commands:
 
 
 @pytest.fixture
-def commands(
-    federation: Federation,
-    deployment_file: Path,
-    keystore: Callable[[str], Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Commands:
-    mortal = Mortal(tmp_path, capsys, monkeypatch)
-    mortal.set(
-        {
-            "FOLKMOOT_RPC": federation.anvil.url,
-            "FOLKMOOT_DEPLOYMENT": str(deployment_file),
-            "FOLKMOOT_PASSWORD": factories.PASSWORD,
-            "FOLKMOOT_KEYSTORE": str(keystore("ada")),
-        }
-    )
+def commands(federation: Federation, mortal: Mortal, monkeypatch: pytest.MonkeyPatch) -> Commands:
     monkeypatch.setattr(fate, "LOOK_PAUSE", 0.01)
     return Commands(federation, mortal, monkeypatch)
 

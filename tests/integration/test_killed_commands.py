@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +27,6 @@ POINTS = (
     "sender.mined",
     "sender.note-removed.before",
 )
-
-
-@pytest.fixture
-def mortal(
-    federation: Federation,
-    deployment_file: Path,
-    keystore: Callable[[str], Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Mortal:
-    """Ada's commands."""
-    made = Mortal(tmp_path, capsys, monkeypatch)
-    made.set(
-        {
-            "FOLKMOOT_RPC": federation.anvil.url,
-            "FOLKMOOT_DEPLOYMENT": str(deployment_file),
-            "FOLKMOOT_PASSWORD": factories.PASSWORD,
-            "FOLKMOOT_KEYSTORE": str(keystore("ada")),
-        }
-    )
-    return made
 
 
 def sent_by(federation: Federation, name: str = "ada") -> int:

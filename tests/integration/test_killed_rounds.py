@@ -25,7 +25,7 @@ from tests import factories
 from tests.integration import audit_world
 from tests.integration import fraud_world as lies
 from tests.integration.audit_world import World
-from tests.integration.fraud_world import ANSWER_WINDOW, CHALLENGER, DEPOSIT, TOKENS, judged
+from tests.integration.fraud_world import ANSWER_WINDOW, CHALLENGER, DEPOSIT, TOKENS
 from tests.killed import Mortal, blocks
 
 pytestmark = pytest.mark.slow
@@ -35,21 +35,10 @@ WATCHER = factories.account(CHALLENGER)
 HALF = factories.policy().bond // 2
 
 
-@pytest.fixture(scope="module")
-def origin(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A federation with an honest first round."""
-    world = judged(chain, tmp_path_factory.mktemp("origin") / "artifacts")
-    world.play(NAMES)
-    yield world
-    world.federation.chain.close()
-
-
 @pytest.fixture
-def world(origin: World, chain: Anvil, tmp_path: Path) -> Iterator[World]:
-    """The same, for one test to go on with: files are copies, the chain is put back."""
-    snapshot = chain.snapshot()
-    yield origin.copied(tmp_path / "artifacts")
-    chain.revert(snapshot)
+def world(judged_world: World) -> World:
+    """A federation with judges and an honest first round, for one test to go on with."""
+    return judged_world
 
 
 @pytest.fixture

@@ -41,21 +41,10 @@ NAMES = ["ada", "ben", "cleo"]
 HALF = factories.policy().bond // 2
 
 
-@pytest.fixture(scope="module")
-def origin(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A federation with an honest first round."""
-    world = judged(chain, tmp_path_factory.mktemp("origin") / "artifacts")
-    world.play(NAMES)
-    yield world
-    world.federation.chain.close()
-
-
 @pytest.fixture
-def world(origin: World, chain: Anvil, tmp_path: Path) -> Iterator[World]:
-    """The same, for one test to go on with: files are copies, the chain is put back."""
-    snapshot = chain.snapshot()
-    yield origin.copied(tmp_path / "artifacts")
-    chain.revert(snapshot)
+def world(judged_world: World) -> World:
+    """A federation with judges and an honest first round, for one test to go on with."""
+    return judged_world
 
 
 @pytest.fixture(autouse=True)
@@ -177,7 +166,9 @@ FIVE = [*NAMES, "dora", "emil"]
 
 
 @pytest.fixture(scope="module")
-def krum_origin(chain: Anvil, origin: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def krum_origin(
+    chain: Anvil, judged_origin: World, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
     """A federation under multi_krum with an honest first round, in which one of five is left out."""
     world = judged(chain, tmp_path_factory.mktemp("krum") / "artifacts", rule="multi_krum", parameters=(1, 0))
     world.play([*FIVE, "coordinator"])

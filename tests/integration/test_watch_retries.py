@@ -15,34 +15,22 @@ from folkmoot.fraud import judges
 from folkmoot.fraud.metrics import label
 from folkmoot.fraud.recourse import DEPOSIT_PATIENCE, Recourse
 from folkmoot.fraud.retries import LONGEST_PAUSE
-from folkmoot.local.anvil import Anvil
 from folkmoot.mirror import FolderSource
 from tests import factories
 from tests.integration import fraud_world as lies
 from tests.integration.audit_world import World
-from tests.integration.fraud_world import CHALLENGER, judged
+from tests.integration.fraud_world import CHALLENGER
 from tests.integration.watched import Watched, close_all
 
 NAMES = ["ada", "ben", "cleo"]
 WINDOW = factories.policy().challenge_window
 
 
-@pytest.fixture(scope="module")
-def origin(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A federation with an honest first round."""
-    world = judged(chain, tmp_path_factory.mktemp("origin") / "artifacts")
-    world.play(NAMES)
-    yield world
-    world.federation.chain.close()
-
-
 @pytest.fixture
-def world(origin: World, chain: Anvil, tmp_path: Path) -> Iterator[World]:
-    """The same, for one test to go on with."""
-    snapshot = chain.snapshot()
-    yield origin.copied(tmp_path / "artifacts")
+def world(judged_world: World) -> Iterator[World]:
+    """A federation with judges and an honest first round, for one test to go on with."""
+    yield judged_world
     close_all()
-    chain.revert(snapshot)
 
 
 def away(*arguments: Any, **named: Any) -> Any:
