@@ -14,11 +14,14 @@ import argparse
 import importlib
 import multiprocessing
 import sys
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import TYPE_CHECKING
 
 from flwr.supercore.constant import TaskType
 from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
+
+from client.pauses import ExecutorPause, replace_clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +50,7 @@ class ForkExecutor(SubprocessExecutor):
     def __init__(self, preload: Sequence[str] = ()) -> None:
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([*PRELOADED, *preload])
+        forkserver.ensure_running()  # imports while the node connects, and not in its first round
         self._children: list[ForkServerProcess] = []
 
     def launch(self, spec: ExecutionSpec) -> LaunchResult:
@@ -119,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     executor = ForkExecutor(options.preload)
     # Flower has no option for an executor of one's own; its factory is a name in this module.
     setattr(superexec, "get_executor", lambda *_, **__: executor)  # noqa: B010  not for type checkers
+    replace_clock(superexec, ExecutorPause(sys.stdin.fileno()))
     superexec.run_superexec(
         runtime_api_address=options.runtime_api_address, insecure=True, parent_pid=options.parent_pid
     )

@@ -8,14 +8,12 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from client import node
 from client.genesis import start_of, write_genesis
-from client.supernode import shorten_pauses
 from client.tasks import load_task
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.rpc import Rpc
@@ -186,21 +184,10 @@ class WithoutData:
         raise TaskError("There is no data here.")
 
 
-def test_pauses_are_shortened_in_one_module_only() -> None:
-    module = ModuleType("loop")
-    module.time = time  # type: ignore[attr-defined]
-    slept: list[float] = []
-    assert shorten_pauses(module, 0.2, slept.append)
-    module.time.sleep(3)
-    module.time.sleep(0.1)
-    assert slept == [0.2, 0.1]
-    assert module.time.monotonic() > 0
-    assert time.sleep is not module.time.sleep
-    assert not shorten_pauses(ModuleType("without"), 0.2)
-
-
 def test_flowers_node_still_has_the_loop_that_we_shorten() -> None:
-    """If this fails after an update of Flower, nodes are slow again: look at `client.supernode`."""
+    """If this fails after an update of Flower, nodes are slow again: look at `client.pauses`."""
+    from flwr.supercore.superexec import run_superexec
     from flwr.supernode import start_client_internal
 
     assert start_client_internal.time is time
+    assert run_superexec.time is time
