@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from client.admission import CONNECTED, NodeLog, refusal
 from client.drill import parse_attack
 from client.signer import SignerAgent, protect_memory
-from client.supernode import DEFAULT_PAUSE
+from client.supernode import DEFAULT_PAUSE, WARM_UP_SECONDS
 from client.tasks import SHIPPED, Task
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.rpc import LedgerReader, Rpc, VaultReader
@@ -371,6 +371,7 @@ def _start_supernode(
         ready=lambda: accepts_connections(port),
         environment=node_environment(contributor.home, os.environ),
         expected_to_end=True,
+        timeout=2 * WARM_UP_SECONDS,
     )
 
 

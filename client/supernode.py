@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import subprocess
 import sys
 import traceback
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 DEFAULT_PAUSE = 0.5
 """Seconds between two looks for messages while a run is going on."""
+
+WARM_UP_SECONDS = 120.0
+"""Time after which a node connects although its executor still imports libraries."""
 
 LOST = 1
 """Exit status when the connection to the SuperLink was lost for good."""
@@ -47,10 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wake: Callable[[], None] = lambda: None  # noqa: E731  replaced where there is an executor to wake
     if not options.no_fork:
         sys.argv += ["--isolation", "process"]
-        reader, writer = os.pipe()
-        subprocess.Popen(executor_command(options.port, options.preload), stdin=reader)
-        os.close(reader)
-        wake = Waker(writer)
+        wake = start_executor(options.port, options.preload)
     replace_clock(start_client_internal, NodePause(options.pause, wake))
     run_to_the_end(flower_supernode)
 
@@ -66,6 +67,23 @@ def run_to_the_end(supernode: Callable[[], None], end: Callable[[int], object] =
     except Exception:
         traceback.print_exc()
     end(LOST)
+
+
+def start_executor(port: int, preload: Sequence[str]) -> Callable[[], None]:
+    """Start the executor, and wait until it has imported what tasks need: only then can the node work.
+
+    Returns:
+        Wakes the executor when there is a task for it.
+    """
+    reader, writer = os.pipe()
+    warm, ready = os.pipe()
+    command = [*executor_command(port, preload), "--ready", str(ready)]
+    subprocess.Popen(command, stdin=reader, pass_fds=[ready])
+    os.close(reader)
+    os.close(ready)
+    select.select([warm], [], [], WARM_UP_SECONDS)  # readable as soon as the executor has closed its end
+    os.close(warm)
+    return Waker(writer)
 
 
 def executor_command(port: int, preload: Sequence[str]) -> list[str]:
