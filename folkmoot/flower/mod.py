@@ -30,7 +30,7 @@ from flwr.supercore import log
 from folkmoot.arrays import F32
 from folkmoot.chain.quorum import open_rpc
 from folkmoot.chain.rpc import LedgerReader, Phase
-from folkmoot.codec import EncodedUpdate, encode_update
+from folkmoot.codec import QMAX, EncodedUpdate, encode_update
 from folkmoot.commitment import NO_BUNDLE, Commitment, Domain
 from folkmoot.coordinator_api import commitment_to_wire
 from folkmoot.errors import EncodingError, FolkmootError, InputError, ManifestError, RpcError
@@ -119,7 +119,7 @@ def _anchored(
     signer: Signer | None,
     claim: Claim | None,
 ) -> Message:
-    said, header, manifest, start = _checked_round(message, contributor)
+    said, header, manifest, start, cap = _checked_round(message, contributor)
     kept = kept_update(contributor.home, header.round)
     if kept is not None and kept.header_hash == header.hash.hex():
         log(INFO, "Round %d: sending again the update that was signed already", header.round)
@@ -140,7 +140,7 @@ def _anchored(
         if trained.has_error():
             return trained
         metrics = trained.content
-        update = _encode(metrics, start, header, manifest, signer.account)
+        update = _encode(metrics, start, header, manifest, signer.account, cap)
         commitment, data = _commitment(update, header, signer.account, metrics, said), update.data
         if claim is not None:
             commitment = claim(contributor, commitment)
@@ -228,8 +228,8 @@ def _config(values: Mapping[str, Any]) -> Any:
 
 def _checked_round(
     message: Message, contributor: Contributor
-) -> tuple[records.RoundMessage, RoundHeader, Manifest, F32]:
-    """Check what the coordinator says against the chain; return the round and the base's weights.
+) -> tuple[records.RoundMessage, RoundHeader, Manifest, F32, int]:
+    """Check what the coordinator says against the chain; return the round, the base's weights and the policy's cap.
 
     Raises:
         RefusedError: Something does not match.
@@ -248,7 +248,7 @@ def _checked_round(
         theta = records.theta_of(content.array_records[records.THETA], manifest.size)
     except InputError as error:
         raise RefusedError(error.message, code="malformed-round") from error
-    view, base_root = _patiently(lambda: _chain_view(said, header, contributor))
+    view, base_root, cap = _patiently(lambda: _chain_view(said, header, contributor))
     _check_header(said, header, manifest, view, contributor)
     root = state_root(manifest.hash, state_tree(THETA, theta).root, said.momentum_root)
     if root != header.base_state_root or root != base_root:
@@ -257,7 +257,7 @@ def _checked_round(
             remedy="Nothing was trained. Another coordinator or mirror may have the right one.",
             code="wrong-base",
         )
-    return said, header, manifest, to_float32(theta)
+    return said, header, manifest, to_float32(theta), cap
 
 
 def _patiently(look: Callable[[], T]) -> T:
@@ -280,8 +280,8 @@ def _patiently(look: Callable[[], T]) -> T:
 
 def _chain_view(
     said: records.RoundMessage, header: RoundHeader, contributor: Contributor
-) -> tuple[RoundView, bytes]:
-    """Read the round and its base's state root from the contributor's own RPC endpoint."""
+) -> tuple[RoundView, bytes, int]:
+    """Read the round, its base's state root and its policy's cap from the contributor's own RPC endpoint."""
     if said.chain_id != contributor.chain_id or said.ledger.lower() != contributor.ledger.lower():
         raise RefusedError(
             f"the round is on chain {said.chain_id}, ledger {said.ledger}; this node has joined another",
@@ -309,7 +309,7 @@ def _chain_view(
                 remedy="The next round comes by itself.",
                 code="round-closed",
             )
-        return view, ledger.round(view.base).state_root
+        return view, ledger.round(view.base).state_root, ledger.policy(view.policy).max_sum_squares
 
 
 def _check_header(
@@ -335,8 +335,9 @@ def _check_header(
 
 
 def _encode(
-    content: RecordDict, start: F32, header: RoundHeader, manifest: Manifest, account: str
+    content: RecordDict, start: F32, header: RoundHeader, manifest: Manifest, account: str, cap: int
 ) -> EncodedUpdate:
+    """Encode what the app replied with, fitted to the policy's cap on the sum of squares."""
     trained = content.array_records.get(records.ARRAYS)
     if trained is None:
         if len(content.array_records) != 1:
@@ -352,12 +353,25 @@ def _encode(
     except ManifestError as error:
         raise RefusedError(error.message, remedy=error.remedy, code="wrong-reply") from error
     try:
-        update = encode_update(start, end, header.exponents, manifest, header.seed, account)
+        update = encode_update(
+            start, end, header.exponents, manifest, header.seed, account, max_sum_squares=cap
+        )
     except EncodingError as error:
-        raise RefusedError(error.message, remedy=error.remedy, code="non-finite-update") from error
-    share = update.clamped / manifest.elements
-    log(INFO, "Round %d: %.2f%% of the coordinates clamped", header.round, 100 * share)
+        code = "non-finite-update" if error.code == "not-finite" else error.code
+        raise RefusedError(error.message, remedy=error.remedy, code=code) from error
+    log(INFO, "Round %d: %s", header.round, _shortened(update, manifest))
     return update
+
+
+def _shortened(update: EncodedUpdate, manifest: Manifest) -> str:
+    """Say what of the update was clamped, and why."""
+    share = f"{100 * update.clamped / manifest.elements:.2f}% of the coordinates clamped to ±{update.bound}"
+    if update.bound == QMAX:
+        return share
+    return (
+        f"the update was above the policy's cap (maxSumSquares); {share} so that it fits. The exponents rise "
+        "in the next rounds by themselves"
+    )
 
 
 def _floats(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -17,13 +17,13 @@ from client.genesis import start_of, write_genesis
 from client.tasks import load_task
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.rpc import Rpc
-from folkmoot.cli.policy import MEAN_SQUARE_CAP
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, InputError, RpcError, TaskError, WrongChainError
 from folkmoot.flower.contributor import Contributor, KeptUpdate, keep_update, kept_update
 from folkmoot.genesis import Genesis
 from folkmoot.manifest import Manifest
 from folkmoot.mirror import open_source
+from folkmoot.policy import MEAN_SQUARE_CAP
 from folkmoot.state import State
 from folkmoot.superlink import SuperLink
 from tests.unit.flower.world import World, account
@@ -165,13 +165,13 @@ def test_first_exponents_come_from_a_training() -> None:
             float(((before[tensor.name] - after[tensor.name]) * 2.0**-exponent).square().sum())
             for tensor, exponent in zip(start.manifest.tensors, start.genesis.exponents, strict=True)
         )
-        assert 12**2 < squares / start.manifest.elements < MEAN_SQUARE_CAP / 2
+        assert 6**2 < squares / start.manifest.elements < MEAN_SQUARE_CAP / 2
 
 
 def test_first_exponents_are_guessed_without_data() -> None:
     start = start_of(cast("Task", WithoutData()))
     assert start.guessed == "TaskError: There is no data here."
-    assert set(start.genesis.exponents) == {-5}
+    assert set(start.genesis.exponents) == {-9}
 
 
 class WithoutData:

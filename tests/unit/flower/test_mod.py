@@ -264,6 +264,25 @@ def test_a_weight_that_is_no_number(world: World, join: Join, value: float) -> N
     assert kept_update(contributor.home, 1) is None
 
 
+def test_an_update_above_the_cap_is_fitted_and_said(
+    world: World, join: Join, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="flwr"):
+        reply = run(join(world), train_message(world), App(shift=1e3))
+    commitment, _ = commitment_from_wire(reply.content[records.COMMITMENT]["commitment"])  # type: ignore[arg-type]
+    assert commitment.sum_squares == 64**2 * MANIFEST.elements == world.policy.max_sum_squares
+    data = records.update_of(reply.content.array_records[records.UPDATE])
+    assert set(decode_update(data, MANIFEST)) == {0, 64}
+    assert "100.00% of the coordinates clamped to ±64 so that it fits" in caplog.text
+
+
+def test_a_cap_without_room_sends_nothing(world: World, join: Join) -> None:
+    world.policy = replace(world.policy, max_sum_squares=7)
+    contributor = join(world)
+    assert reason(run(contributor, train_message(world))).startswith("cap-too-small: The update has 303 ")
+    assert kept_update(contributor.home, 1) is None
+
+
 def _add(arrays: dict[str, Any]) -> None:
     arrays["more"] = np.zeros(1, np.float32)
 

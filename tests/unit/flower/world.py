@@ -20,7 +20,7 @@ from eth_abi.abi import encode
 from eth_account import Account
 
 from folkmoot.chain.deployment import CONTRACTS, Deployment
-from folkmoot.chain.rpc import ROUND_TYPE, Phase
+from folkmoot.chain.rpc import POLICY_TYPE, ROUND_TYPE, Phase
 from folkmoot.codec import decode_update
 from folkmoot.commitment import Commitment, Domain
 from folkmoot.coordinator_api import commitment_from_wire
@@ -30,6 +30,7 @@ from folkmoot.hashing import keccak
 from folkmoot.header import RoundHeader, derive_seed
 from folkmoot.manifest import Manifest
 from folkmoot.merkle import update_tree
+from folkmoot.policy import MEAN_SQUARE_CAP, Policy
 from folkmoot.state import State
 
 CHAIN_ID = 31337
@@ -75,6 +76,8 @@ class World:
         self.times: list[float] = []
         self.run_state = "running"
         self.down = False
+        cap = MEAN_SQUARE_CAP * manifest.elements
+        self.policy = Policy("mean", (), cap, 1, 8, 8, 1024, 0, 600, 600, 600, 0, 0, 0)
         self.no_code = False
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         self._server.daemon_threads = True
@@ -165,6 +168,8 @@ class World:
             return "0x" + encode(["uint8"], [int(known.phase if known else Phase.NONE)]).hex()
         if selector == keccak(b"rounds(uint64)")[:4]:
             return "0x" + encode([ROUND_TYPE], [self._round_abi(known)]).hex()
+        if selector == keccak(b"policies(uint32)")[:4]:
+            return "0x" + encode([POLICY_TYPE], [self.policy.abi_tuple()]).hex()
         return "0x" + encode(["uint256"], [10**30]).hex()
 
     def _round_abi(self, known: Round | None) -> tuple[Any, ...]:
