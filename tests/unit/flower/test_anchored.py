@@ -535,7 +535,7 @@ def test_a_model_that_is_not_the_federations(join: Join) -> None:
     with federation(join, Node()) as (world, grid):
         with pytest.raises(InputError, match="'2' where the one on the ledger has '1': the order differs"):
             run(world, grid, main(swapped))
-        with pytest.raises(InputError, match="not the one on the ledger: 0, 1, 2, 3, 4, 5 differ|differ"):
+        with pytest.raises(InputError, match="not the one on the ledger: 0, 1, 2, 3, 4 differ"):
             run(world, grid, main(ArrayRecord({"5": Array(np.zeros(3))})))
         assert not grid.sent
 
