@@ -33,7 +33,7 @@ from folkmoot.chain.rpc import LedgerReader, Phase
 from folkmoot.codec import EncodedUpdate, encode_update
 from folkmoot.commitment import NO_BUNDLE, Commitment, Domain
 from folkmoot.coordinator_api import commitment_to_wire
-from folkmoot.errors import EncodingError, FolkmootError, InputError, ManifestError, RpcError
+from folkmoot.errors import EncodingError, FolkmootError, InputError, ManifestError, RpcError, sentence
 from folkmoot.fault_points import fault_point
 from folkmoot.fixed_point import to_float32
 from folkmoot.flower import records
@@ -46,6 +46,7 @@ from folkmoot.flower.contributor import (
     keep_update,
     kept_update,
 )
+from folkmoot.flower.reports import plain
 from folkmoot.flower.signing import AgentSigner, Signer
 from folkmoot.hashing import keccak
 from folkmoot.header import BITS, RoundHeader, derive_seed
@@ -102,7 +103,7 @@ def folkmoot_mod(
             return _error(message, f"{refusal.code}: {refusal.message}")
         except FolkmootError as error:
             log(ERROR, "Refused (%s): %s", error.code, error)
-            return _error(message, f"{error.code}: the node's own log says more")
+            return _error(message, f"{error.code}: the node's own log says more.")
 
     return mod
 
@@ -136,7 +137,7 @@ def _anchored(
         content = message.content
         del content[records.THETA]
         content[records.ARRAYS] = ArrayRecord(arrays)
-        trained = _train(message, context, call_next)
+        trained = _train(message, context, call_next, contributor)
         if trained.has_error():
             return trained
         metrics = trained.content
@@ -189,17 +190,24 @@ def _check_in_time(round_id: int, contributor: Contributor) -> None:
             )
 
 
-def _train(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    """Call the app. Flower would tell the server an exception's text, which may hold private data."""
+def _train(
+    message: Message, context: Context, call_next: ClientAppCallable, contributor: Contributor
+) -> Message:
+    """Call the app. Flower would tell the server an exception's text, which may hold private data.
+
+    Raises:
+        RefusedError: The app raised. Its message names the exception's type only; the rest stays on this machine.
+    """
     try:
         return call_next(message, context)
     except FolkmootError:
         raise
     except Exception as error:
         log(ERROR, "The app failed", exc_info=error)
+        said = sentence(plain(f"{type(error).__name__}: {error}")) if str(error) else ""
         raise RefusedError(
             f"training raised {type(error).__name__}",
-            remedy="The log has the traceback.",
+            remedy=f"{said} The traceback is in {contributor.log}.",
             code="training-failed",
         ) from error
 

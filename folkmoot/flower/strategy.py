@@ -23,6 +23,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 from flwr.supercore import log
@@ -33,7 +34,7 @@ from folkmoot.coordinator_api import CoordinatorApi, CurrentRound, RunView
 from folkmoot.errors import CoordinatorError, FolkmootError, InputError, UpdateRefused
 from folkmoot.fault_points import fault_point
 from folkmoot.fixed_point import to_float32
-from folkmoot.flower import records
+from folkmoot.flower import records, reports
 from folkmoot.flower.asking import Asking
 from folkmoot.manifest import Manifest
 
@@ -44,6 +45,21 @@ PULL_BYTES = 64 << 20
 
 MIN_TTL = 30.0
 """Seconds that a train message lives at least."""
+
+_FLOWERS = {
+    ErrorCode.LOAD_CLIENT_APP_EXCEPTION: ("app-not-loaded", "The node can't import the app."),
+    ErrorCode.CLIENT_APP_RAISED_EXCEPTION: (
+        "app-failed",
+        "The node's app raised an exception outside of training.",
+    ),
+    ErrorCode.MESSAGE_UNAVAILABLE: ("node-lost", "The message to the node got lost."),
+    ErrorCode.REPLY_MESSAGE_UNAVAILABLE: ("node-lost", "The node's answer got lost."),
+    ErrorCode.NODE_UNAVAILABLE: ("node-lost", "The connection to the node ended before it answered."),
+    ErrorCode.INVALID_FAB: ("app-not-loaded", "The node does not take this run's app bundle."),
+    ErrorCode.CLIENT_APP_CRASHED: ("node-crashed", "The node's process ended before it answered."),
+}
+"""Code and words for Flower's own errors: their texts may quote a node's private data, and reports are public. Another
+error is the mod's, and its reason begins with a code of ours."""
 
 _T = TypeVar("_T")
 
@@ -137,6 +153,8 @@ class FolkmootStrategy(Strategy):
         self._deployment: Deployment | None = None
         self._base: _Base | None = None
         self._patience = 3600.0
+        self._expect = 1
+        self._progress = reports.Progress(0)
 
     def summary(self) -> None:
         """Log what the strategy is set to."""
@@ -166,7 +184,7 @@ class FolkmootStrategy(Strategy):
             grid: Connection to the nodes.
             initial_arrays: A model of the same layout, or nothing. Its weights are not used: the model to
                 train is the head on the chain.
-            num_rounds: Most rounds to carry.
+            num_rounds: Most rounds to carry. A cancelled round does not count.
             timeout: Seconds without any answer of the coordinator, or without a run, after which to give up.
             train_config: Settings for the app's train function.
             evaluate_config: Settings for the app's evaluate function.
@@ -205,8 +223,9 @@ class FolkmootStrategy(Strategy):
     ) -> Result:
         result = Result()
         run = self._await_run()
-        last = -1
-        for _ in range(num_rounds):
+        self._expect = max(run.expect, self.min_available_nodes)
+        last, carried = -1, 0
+        while carried < num_rounds:
             current = self._await_round(run.id, last)
             if current is None:
                 break
@@ -220,6 +239,8 @@ class FolkmootStrategy(Strategy):
             metrics = self._train(base, grid, train_config)
             if metrics is not None:
                 result.train_metrics_clientapp[current.round] = metrics
+                _report(current.round, train=metrics)
+            carried += self._counts(current.round)
         else:
             log(INFO, "Carried %d rounds", num_rounds)
         self._finish(run.id, result, evaluate_fn)
@@ -246,7 +267,9 @@ class FolkmootStrategy(Strategy):
             result.arrays = ArrayRecord({name: Array(array) for name, array in named.items()})
             if evaluate_fn is not None:
                 number = self._base.current.round
-                _keep(result.evaluate_metrics_serverapp, number, evaluate_fn(number, result.arrays))
+                measured = evaluate_fn(number, result.arrays)
+                _keep(result.evaluate_metrics_serverapp, number, measured)
+                _report(number, server=measured)
 
     def _state_of(self, round_id: int) -> str | None:
         """Find the sha256 of the state file that a round made."""
@@ -291,6 +314,14 @@ class FolkmootStrategy(Strategy):
             if run.state == "done":
                 log(INFO, "The run is done: %d rounds", run.completed)
                 return None
+            time.sleep(self.pacing.coordinator)
+
+    def _counts(self, round_id: int) -> bool:
+        """Wait for the outcome of a round: a cancelled one made no model and is none of `num_rounds`."""
+        while True:
+            phase = self._patiently(lambda: self._api.get(f"/v1/rounds/{round_id}")).get("phase")
+            if phase not in ("opening", "open", "committed"):
+                return phase not in ("cancelled", "slashed")
             time.sleep(self.pacing.coordinator)
 
     def _patiently(self, ask: Callable[[], _T]) -> _T:
@@ -405,12 +436,19 @@ class FolkmootStrategy(Strategy):
         Also when all have answered: somebody may still join, or come back.
         """
         fault_point("courier.round-loaded")
+        window = float(base.current.commit_deadline - base.current.chain_time)
+        self._progress = reports.Progress(
+            base.current.round,
+            expected=self._expect if self.fraction_train == 1 else 1,
+            patience=window / 3,
+        )
         asking = Asking(
             grid,
             lambda nodes: self._messages(nodes, config, grid),
-            window=base.current.commit_deadline - base.current.chain_time,
+            window=window,
             silence=self.pacing.silence,
             batch=max(1, PULL_BYTES // base.manifest.size),
+            progress=self._progress,
         )
         asking.ask(self.configure_train(base.current.round, ArrayRecord(), config, grid))
         next_look = next_count = 0.0
@@ -420,6 +458,7 @@ class FolkmootStrategy(Strategy):
             if now >= next_count:
                 next_count = now + self.pacing.nodes
                 asking.ask_again(joining=self.fraction_train == 1)
+            self._progress.look()
             if now >= next_look:
                 next_look = now + self.pacing.coordinator
                 if not self._still_open(base.current.round):
@@ -442,31 +481,47 @@ class FolkmootStrategy(Strategy):
         node = reply.metadata.src_node_id
         report.asked += 1
         if reply.has_error():
-            report.refused.append((node, reply.error.reason or "no reason given"))
-            log(WARNING, "\tNode %d: %s", node, report.refused[-1][1])
+            code, detail = _reason_of(reply)
+            self._no_update(report, node, code, detail)
             return
+        account: str | None = None
         try:
             content = reply.content
             update = records.update_of(content.array_records[records.UPDATE])
             commitment = content.config_records[records.COMMITMENT]["commitment"]
             if not isinstance(commitment, str):
                 raise InputError("The commitment is not text.")
+            account = _contributor_of(commitment)
             self._patiently(lambda: self._api.submit_update(report.round, commitment, update))
             fault_point("courier.handed-in")
         except KeyError:
-            report.refused.append((node, "not-anchored: the node does not use folkmoot's mod"))
+            self._no_update(report, node, "not-anchored", "the node does not use folkmoot's mod")
         except (UpdateRefused, InputError) as error:
-            report.refused.append((node, f"{error.code}: {error.message}"))
+            if account is None:  # it never came before the coordinator
+                self._no_update(report, node, error.code, error.message)
+            else:
+                self._refused(report, node, account, error)
         except CoordinatorError as error:
             if error.code == UNREACHABLE:
                 raise
-            report.refused.append((node, f"{error.code}: {error.message}"))
+            self._refused(report, node, account, error)
         else:
-            report.accepted.append(_contributor_of(commitment))
+            report.accepted.append(account or "?")
             log(INFO, "\tNode %d: update of %s accepted", node, report.accepted[-1])
+            self._progress.answered(node, report.accepted[-1])
             metrics.add(content)
-            return
+
+    def _no_update(self, report: RoundReport, node: int, code: str, detail: str) -> None:
+        """Note that a node sent no update that could be handed in."""
+        report.refused.append((node, f"{code}: {detail}"))
+        log(WARNING, "\tNode %d: %s", node, report.refused[-1][1])
+        self._progress.failed(node, code, detail)
+
+    def _refused(self, report: RoundReport, node: int, account: str | None, error: FolkmootError) -> None:
+        """Note that the coordinator refused a node's update."""
+        report.refused.append((node, f"{error.code}: {error.message}"))
         log(ERROR, "\tNode %d: %s", node, report.refused[-1][1])
+        self._progress.refused(node, account, error.code, error.message)
 
     def _await_nodes(self, grid: Grid) -> list[int]:
         """Wait for nodes to take a sample of; after a third of the round's window, take those that are there."""
@@ -522,7 +577,9 @@ class FolkmootStrategy(Strategy):
     ) -> None:
         made_by = base.current.round - 1
         if evaluate_fn is not None:
-            _keep(result.evaluate_metrics_serverapp, made_by, evaluate_fn(made_by, result.arrays))
+            measured = evaluate_fn(made_by, result.arrays)
+            _keep(result.evaluate_metrics_serverapp, made_by, measured)
+            _report(made_by, server=measured)
         messages = list(self.configure_evaluate(made_by, result.arrays, config, grid))
         if not messages:
             return
@@ -533,7 +590,9 @@ class FolkmootStrategy(Strategy):
                 waiting.discard(reply.metadata.reply_to_message_id)
                 replies.append(reply)
             time.sleep(self.pacing.replies)  # Flower's Grid has no call that waits for a reply
-        _keep(result.evaluate_metrics_clientapp, made_by, self.aggregate_evaluate(made_by, replies))
+        mean = self.aggregate_evaluate(made_by, replies)
+        _keep(result.evaluate_metrics_clientapp, made_by, mean)
+        _report(made_by, evaluate=mean)
 
 
 class _MeanMetrics:
@@ -565,6 +624,13 @@ def _keep(where: dict[int, MetricRecord], number: int, metrics: MetricRecord | N
     if metrics is not None:
         where[number] = metrics
         log(INFO, "\tRound %d: %s", number, dict(metrics))
+
+
+def _report(number: int, **metrics: MetricRecord | None) -> None:
+    """Log what was measured: `train` in a round, `evaluate` and `server` of the model that a round made."""
+    found = {kind: reports.numbers(metrics.get(kind)) for kind in ("train", "evaluate", "server")}
+    if any(found.values()):
+        reports.emit(reports.METRICS, round=number, **found)
 
 
 def _read_theta(path: Path, manifest: Manifest) -> I64:
@@ -614,10 +680,17 @@ def _bundle_hash(grid: Grid) -> bytes:
     return digest if len(digest) == 32 else b""
 
 
-def _contributor_of(commitment: str) -> str:
+def _contributor_of(commitment: str) -> str | None:
+    """Find whose commitment it is; None if it can't be read: the coordinator will say why."""
     from folkmoot.coordinator_api import commitment_from_wire
 
     try:
         return commitment_from_wire(commitment)[0].contributor
     except InputError:
-        return "?"
+        return None
+
+
+def _reason_of(reply: Message) -> tuple[str, str]:
+    """Read why a node sent no update: the mod's code and words, or what Flower says of its process."""
+    known = _FLOWERS.get(reply.error.code)
+    return known if known is not None else reports.split_reason(reply.error.reason or "")

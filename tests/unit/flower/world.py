@@ -48,6 +48,8 @@ class Round:
     phase: Phase = Phase.OPEN
     state_root: bytes = bytes(32)
     updates: dict[str, tuple[Commitment, bytes]] = field(default_factory=dict)
+    made: str = ""
+    """sha256 of the state that it made."""
 
 
 class World:
@@ -126,7 +128,8 @@ class World:
 
     def open_round(self) -> Round:
         number = len(self.rounds)
-        opened = Round(number, self._header(number, self.states[-1]), number - 1)
+        base = max(one.number for one in self.rounds if one.phase is not Phase.CANCELLED)
+        opened = Round(number, self._header(number, self.states[-1]), base)
         self.publish(self.states[-1].to_bytes())
         self.rounds.append(opened)
         self.times.append(time.monotonic())
@@ -142,11 +145,18 @@ class World:
         self.states.append(state)
         current.phase = Phase.ANCHORED
         current.state_root = state.root(self.manifest.hash)
+        current.made = state.sha256()
         self.publish(state.to_bytes())
         if current.number >= self.total:
             self.run_state = "done"
             self.times.append(time.monotonic())
         else:
+            self.open_round()
+
+    def cancel_round(self) -> None:
+        """Cancel the open round, and open the next one on the same base."""
+        with self.lock:
+            self.rounds[-1].phase = Phase.CANCELLED
             self.open_round()
 
     # Answers
@@ -193,6 +203,10 @@ class World:
             "chainTime": 0,
             "received": len(last.updates),
         }
+
+    def round_view(self, number: int) -> dict[str, Any]:
+        known = self.rounds[number]
+        return {"round": number, "phase": known.phase.name.lower(), "state": known.made or None}
 
     def run(self) -> dict[str, Any]:
         done = sum(one.phase is Phase.ANCHORED for one in self.rounds)
@@ -260,10 +274,8 @@ def _handler(world: World) -> type[BaseHTTPRequestHandler]:
                     return (
                         self._send(200, found) if found else self._send(*_problem(404, "no-open-round", ""))
                     )
-                if parts[1] == "rounds" and parts[2].isdigit() and int(parts[2]) < len(world.states):
-                    return self._send(
-                        200, {"round": int(parts[2]), "state": world.states[int(parts[2])].sha256()}
-                    )
+                if parts[1] == "rounds" and parts[2].isdigit() and int(parts[2]) < len(world.rounds):
+                    return self._send(200, world.round_view(int(parts[2])))
                 if parts[1] == "runs":
                     return self._send(200, world.run())
                 if parts[1] == "deployment":
