@@ -315,11 +315,11 @@ def run_node(
     """
     parse_attack(contributor.attack)
     protect_memory()
-    contributor.save()
     logs = contributor.home / "logs"
     domain = Domain(contributor.chain_id, contributor.ledger)
     with contextlib.ExitStack() as stack:
         stack.enter_context(SignerAgent(account, domain, contributor.home))
+        contributor.save()  # not before: another node may be at work in the folder, and this file says who it is
         supervisor = stack.enter_context(Supervisor(logs))
         watcher = stack.enter_context(NodeWatcher(contributor, logs / f"{SUPERNODE}.log"))
         pause, joined = FIRST_PAUSE, False
