@@ -35,12 +35,12 @@ def sentence(text: str) -> str:
 
     A text of several lines is left alone: its last line is a quotation, for example of a log.
     """
+    if "\n" in text:
+        return text
     text = text.strip()
     if text.endswith("..") and not text.endswith("..."):
         text = text[:-1]  # it quotes another message with its own full stop
-    if not text or "\n" in text or text.rstrip("\"'`)]").endswith(_ENDS):
-        return text
-    return text + "."
+    return text if not text or text.rstrip("\"'`)]").endswith(_ENDS) else text + "."
 
 
 class FolkmootError(Exception):
@@ -70,7 +70,7 @@ class FolkmootError(Exception):
         self.details = details or {}
 
     def __str__(self) -> str:
-        return f"{self.message} {self.remedy}".strip()
+        return f"{self.message}{'' if self.message.endswith(chr(10)) else ' '}{self.remedy}".strip()
 
 
 class InputError(FolkmootError):

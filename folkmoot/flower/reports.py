@@ -162,7 +162,7 @@ def remedy(code: str) -> str:
 def explained(state: str, code: str, detail: str) -> str:
     """Return why a node has no accepted update and what to do, as sentences."""
     what = "was refused" if state == REFUSED else "failed"
-    return f"{what} ({code}). {sentence(detail)} {remedy(code)}"
+    return f"{what} ({code}). {sentence(detail[:1].upper() + detail[1:])} {remedy(code)}"
 
 
 class Progress:

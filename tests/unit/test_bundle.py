@@ -62,6 +62,7 @@ EXPECTED = {
     "folkmoot/logs.py",
     "folkmoot/manifest.py",
     "folkmoot/merkle.py",
+    "folkmoot/services.py",
     "folkmoot/tls.py",
     "server/__init__.py",
     "server/flower/__init__.py",
