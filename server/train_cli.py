@@ -108,7 +108,9 @@ def train(
         memory.forget()
     if final is None or final.state == "failed":
         raise FolkmootError(
-            f"The run failed. {final.error if final and final.error else ''}".strip(), code="run-failed"
+            f"The run failed. {final.error if final and final.error else ''}".strip(),
+            remedy="The rounds that were anchored stay. Start another run with `folkmoot train`.",
+            code="run-failed",
         )
     document = {"event": "run-done", "run": run.id, "rounds": final.rounds, "completed": final.completed}
     if json_:

@@ -62,6 +62,11 @@ MAX_EXAMPLES = 2**32 - 1
 CHAIN_PATIENCE = 120.0
 """Seconds for which a node waits for its own RPC endpoint: a restart of it should cost nobody a round."""
 
+_UNTRAINED = (
+    "Nothing was trained. If it happens again, tell the coordinator's operator and the other contributors."
+)
+"""What to do about a round that is not as the chain has it."""
+
 _AWAY = frozenset({"rpc-unreachable", "rpc-behind", "rpc-no-quorum"})
 """Failures of an endpoint that pass."""
 
@@ -183,7 +188,7 @@ def _check_in_time(round_id: int, contributor: Contributor) -> None:
         ledger = LedgerReader(rpc, contributor.ledger)
         if _patiently(lambda: ledger.phase(round_id)) is not Phase.OPEN:
             raise RefusedError(
-                f"round {round_id} closed while this node trained: its update would come too late",
+                f"round {round_id} closed while this node trained: its update would come too late.",
                 remedy="It takes part in the next round by itself. If that happens each time, train fewer steps or "
                 "ask the voters for a longer commit window.",
                 code="round-closed",
@@ -206,7 +211,7 @@ def _train(
         log(ERROR, "The app failed", exc_info=error)
         said = sentence(plain(f"{type(error).__name__}: {error}")) if str(error) else ""
         raise RefusedError(
-            f"training raised {type(error).__name__}",
+            f"training raised {type(error).__name__}.",
             remedy=f"{said} The traceback is in {contributor.log}.",
             code="training-failed",
         ) from error
@@ -245,7 +250,7 @@ def _checked_round(
     content = message.content
     if records.ROUND not in content.config_records or records.THETA not in content.array_records:
         raise RefusedError(
-            "this train message is not of an anchored round",
+            "this train message is not of an anchored round.",
             remedy="The ServerApp must use the strategy of folkmoot.flower.strategy.",
             code="not-anchored",
         )
@@ -255,13 +260,13 @@ def _checked_round(
         manifest = Manifest.from_json(said.manifest)
         theta = records.theta_of(content.array_records[records.THETA], manifest.size)
     except InputError as error:
-        raise RefusedError(error.message, code="malformed-round") from error
+        raise RefusedError(error.message, remedy=_UNTRAINED, code="malformed-round") from error
     view, base_root = _patiently(lambda: _chain_view(said, header, contributor))
     _check_header(said, header, manifest, view, contributor)
     root = state_root(manifest.hash, state_tree(THETA, theta).root, said.momentum_root)
     if root != header.base_state_root or root != base_root:
         raise RefusedError(
-            f"the base model has the state root {root.hex()}, the round needs {base_root.hex()}",
+            f"the base model has the state root {root.hex()}, the round needs {base_root.hex()}.",
             remedy="Nothing was trained. Another coordinator or mirror may have the right one.",
             code="wrong-base",
         )
@@ -292,14 +297,14 @@ def _chain_view(
     """Read the round and its base's state root from the contributor's own RPC endpoint."""
     if said.chain_id != contributor.chain_id or said.ledger.lower() != contributor.ledger.lower():
         raise RefusedError(
-            f"the round is on chain {said.chain_id}, ledger {said.ledger}; this node has joined another",
+            f"the round is on chain {said.chain_id}, ledger {said.ledger}; this node has joined another.",
             remedy="Join that federation in a folder of its own.",
             code="wrong-chain",
         )
     with open_rpc(contributor.rpc) as rpc:
         if rpc.chain_id() != contributor.chain_id:
             raise RefusedError(
-                "the node's RPC endpoint serves another chain",
+                "the node's RPC endpoint serves another chain.",
                 remedy="Start the node with the right --rpc.",
                 code="wrong-chain",
             )
@@ -307,13 +312,13 @@ def _chain_view(
         view = ledger.round(said.round)
         if view.phase is Phase.NONE:
             raise RefusedError(
-                f"the ledger has no round {said.round}",
+                f"the ledger has no round {said.round}.",
                 remedy="Nothing was trained; the coordinator is ahead of the chain, or lies.",
                 code="unknown-round",
             )
         if ledger.phase(said.round) is not Phase.OPEN:
             raise RefusedError(
-                f"round {said.round} takes no commitments any more",
+                f"round {said.round} takes no commitments any more.",
                 remedy="The next round comes by itself.",
                 code="round-closed",
             )
@@ -328,14 +333,20 @@ def _check_header(
     contributor: Contributor,
 ) -> None:
     if keccak(said.header) != view.header_hash or header.round != said.round:
-        raise RefusedError("the round's header is not the one on the chain", code="wrong-header")
+        raise RefusedError(
+            "the round's header is not the one on the chain.", remedy=_UNTRAINED, code="wrong-header"
+        )
     if header.manifest_hash != manifest.hash or len(header.exponents) != len(manifest.tensors):
-        raise RefusedError("the manifest is not the one of the header", code="wrong-manifest")
+        raise RefusedError(
+            "the manifest is not the one of the header.", remedy=_UNTRAINED, code="wrong-manifest"
+        )
     # The header is on the chain, but its author is the coordinator: what can be derived must be as derived.
     seed = derive_seed(contributor.chain_id, contributor.ledger, header.round, header.base_state_root)
     if header.seed != seed or header.policy_id != view.policy or header.bits != BITS:
         raise RefusedError(
-            "the header's seed, policy or bits are not those of the round", code="wrong-header"
+            "the header's seed, policy or bits are not those of the round.",
+            remedy=_UNTRAINED,
+            code="wrong-header",
         )
 
 
@@ -349,7 +360,7 @@ def _encode(
     if trained is None:
         if len(content.array_records) != 1:
             raise RefusedError(
-                f"the app replied with {len(content.array_records)} array records, none of them 'arrays'",
+                f"the app replied with {len(content.array_records)} array records, none of them 'arrays'.",
                 remedy="Reply with the trained weights as the ArrayRecord 'arrays'.",
                 code="wrong-reply",
             )

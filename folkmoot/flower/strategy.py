@@ -141,7 +141,10 @@ class FolkmootStrategy(Strategy):
         api: CoordinatorApi | None = None,
     ) -> None:
         if not 0 < fraction_train <= 1 or not 0 <= fraction_evaluate <= 1:
-            raise InputError("fraction_train and fraction_evaluate are shares between 0 and 1.")
+            raise InputError(
+                "fraction_train and fraction_evaluate are shares between 0 and 1.",
+                remedy="1 asks all nodes; fraction_evaluate=0 asks none.",
+            )
         self.fraction_train = fraction_train
         self.fraction_evaluate = fraction_evaluate
         self.min_train_nodes = min_train_nodes
@@ -373,7 +376,10 @@ class FolkmootStrategy(Strategy):
         if self._base is None or self._base.current.round != server_round:
             current = self._patiently(self._api.current_round)
             if current is None or current.round != server_round:
-                raise InputError(f"Round {server_round} is not the coordinator's current round.")
+                raise InputError(
+                    f"Round {server_round} is not the coordinator's current round.",
+                    remedy="Let `start` lead the rounds, or ask for the current one.",
+                )
             self._load_base(current)
         nodes = list(grid.get_node_ids()) if self.fraction_train == 1 else self._await_nodes(grid)
         wanted = min(len(nodes), max(int(len(nodes) * self.fraction_train), self.min_train_nodes))
@@ -490,7 +496,10 @@ class FolkmootStrategy(Strategy):
             update = records.update_of(content.array_records[records.UPDATE])
             commitment = content.config_records[records.COMMITMENT]["commitment"]
             if not isinstance(commitment, str):
-                raise InputError("The commitment is not text.")
+                raise InputError(
+                    "The commitment is not text.",
+                    remedy="The node's app must use folkmoot's mod, as the first one.",
+                )
             account = _contributor_of(commitment)
             self._patiently(lambda: self._api.submit_update(report.round, commitment, update))
             fault_point("courier.handed-in")

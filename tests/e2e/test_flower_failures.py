@@ -91,7 +91,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     (root / "raising.py").write_text(TASK)
     plan = Plan(root / "federation", task="raising:task", contributors=NODES, rule="mean")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(root))
+        patch.chdir(root)  # the task is found in the current folder, as a user has it
         patch.setenv("FAILING", str(root / "failing"))
         patch.setenv("XDG_DATA_HOME", str(root / "data"))
         (root / "failing").write_text("")

@@ -25,6 +25,7 @@ EXPECTED = {
     "client/tasks/breast_cancer.py",
     "client/tasks/digits.py",
     "client/tasks/mnist.py",
+    "client/tasks/naming.py",
     "client/tasks/partition.py",
     "client/tasks/root.py",
     "client/tasks/supervised.py",
