@@ -233,7 +233,7 @@ def test_an_unreachable_chain_is_no_leave_to_train(
     monkeypatch.setattr(mod_module, "CHAIN_PATIENCE", 0.0)
     app = App()
     reply = run(join(world, rpc="http://127.0.0.1:9/secret-key"), train_message(world), app)
-    assert reason(reply) == "rpc-unreachable: the node's own log says more"
+    assert reason(reply) == "rpc-unreachable: the node's own log says more."
     assert not app.seen
 
 
@@ -291,9 +291,16 @@ def test_half_precision_is_fine(world: World, join: Join) -> None:
     assert not run(join(world), train_message(world), App(spoil=spoil)).has_error()
 
 
-def test_what_an_app_raises_is_not_told(world: World, join: Join) -> None:
-    reply = run(join(world), train_message(world), App(error=ValueError("patient 17 has no age")))
-    assert reason(reply) == "training-failed: training raised ValueError"
+def test_what_an_app_raises_is_told_to_its_own_node_only(
+    world: World, join: Join, caplog: pytest.LogCaptureFixture
+) -> None:
+    contributor = join(world)
+    reply = run(contributor, train_message(world), App(error=ValueError("patient 17 has no age")))
+    assert reason(reply) == "training-failed: training raised ValueError."
+    assert caplog.messages[-1] == (
+        "Refused: training raised ValueError. ValueError: patient 17 has no age. "
+        f"The traceback is in {contributor.home}/logs/supernode.log."
+    )
 
 
 def test_an_error_reply_of_the_app_passes(world: World, join: Join) -> None:
@@ -352,7 +359,7 @@ def test_an_update_that_comes_too_late_is_not_signed_and_its_contributor_is_told
     reply = run(contributor, train_message(world), App(spoil=dawdle))
     assert (
         reason(reply)
-        == "round-closed: round 1 closed while this node trained: its update would come too late"
+        == "round-closed: round 1 closed while this node trained: its update would come too late."
     )
     assert "takes part in the next round by itself" in caplog.text
     assert kept_update(contributor.home, 1) is None

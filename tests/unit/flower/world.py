@@ -158,7 +158,7 @@ class World:
             self.open_round()
 
     def cancel_round(self) -> None:
-        """Give the round up and open another."""
+        """Cancel the open round, and open the next one on the same base."""
         with self.lock:
             self.rounds[-1].phase = Phase.CANCELLED
             self.open_round()
