@@ -121,7 +121,10 @@ class Evaluator:
         if sha256 not in self._measured:
             state = fetch_state(self._api, sha256, self._manifest)
             if "0x" + state.root(self._manifest.hash).hex() != root:
-                raise ArtifactError(f"The state {sha256} has not the state root {root}.")
+                raise ArtifactError(
+                    f"The state {sha256} has not the state root {root}.",
+                    remedy="Don't use it; tell the coordinator's operator and the other contributors.",
+                )
             while len(self._measured) >= _KEPT:
                 del self._measured[next(iter(self._measured))]
             self._measured[sha256] = measured_state(self._task, state, self._manifest)

@@ -138,8 +138,14 @@ def join(
         public = admission.public_file(node_key)
         note(f"Made this node's key, {node_key}: send {public} to the SuperLink's operator.", json_)
     address = keys.address_of(keystore_file(keystore))
+
+    def say(text: str) -> None:
+        note(text, json_)
+
     with open_rpc(rpc) as endpoint, CoordinatorApi(coordinator) as api:
+        say(f"Checking the chain at {endpoint.name} ...")
         node.check_chain(endpoint, addresses)
+        say(f"Checking the coordinator at {api.url} and the SuperLink at {meeting_place.address} ...")
         node.check_coordinator(api, addresses)
         meeting_place.check()
         node.check_root(endpoint, addresses, address, root)
@@ -152,7 +158,8 @@ def join(
                 remedy=f"Add --stake {format_amount(lacking).split()[0]}, or use `folkmoot stake`.",
                 code="stake-too-low",
             )
-        manifest = node.check_base(endpoint, api, addresses)
+        manifest = node.check_base(endpoint, api, addresses, say)
+        say(f"Checking that the task {task} has the federation's model ...")
         node.check_task_apart(task, manifest, root)
     account = unlock(keystore, password_file)
     if stake is not None and (lacking or confirmations > 1):
@@ -178,6 +185,7 @@ def join(
         pause=pause,
         key=node_key and node_key.resolve(),
     )
+    say(f"Starting the node in {folder} ...")
     if json_:
         node.run_node(contributor, account, options, on_event=lambda event: typer.echo(json.dumps(event)))
         return
@@ -232,7 +240,7 @@ def _log(event: dict[str, object], account: str) -> None:
     kind = str(values.pop("event"))
     level = logging.INFO
     if kind == "joined":
-        text = f"{account} has joined; Ctrl-C leaves. Log: {values['log']}"
+        text = f"{account} has joined and waits for the next round; Ctrl-C leaves. Log: {values['log']}"
     elif kind == "update":
         text = f"Round {values['round']}: update {str(values['updateRoot'])[:18]}... signed, on its way."
     elif kind == "received":

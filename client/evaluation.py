@@ -30,7 +30,9 @@ def read_model(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"The model {path} can't be read: {error.strerror}.") from error
+        raise InputError(
+            f"The model {path} can't be read: {error.strerror}.", remedy="Check the path."
+        ) from error
 
 
 def evaluate(task: Task, data: bytes) -> Report:
@@ -100,7 +102,10 @@ def write_report(report: Report, path: Path) -> None:
     try:
         path.write_bytes(report.to_bytes())
     except OSError as error:
-        raise InputError(f"The report {path} can't be written: {error.strerror}.") from error
+        raise InputError(
+            f"The report {path} can't be written: {error.strerror}.",
+            remedy="Check that its folder is there and can be written, and the disk has room.",
+        ) from error
 
 
 def fetch_model(coordinator: str, version: str) -> bytes:

@@ -106,5 +106,8 @@ def write_genesis(task: Task, folder: Path, root_digest: str = "") -> Start:
         write_whole(link, sha256_hex(document).encode())
         write_whole(folder / "genesis.json", document)
     except OSError as error:
-        raise InputError(f"The folder {folder} can't be written: {error.strerror}.") from error
+        raise InputError(
+            f"The folder {folder} can't be written: {error.strerror}.",
+            remedy="Check that its folder is there and can be written, and the disk has room.",
+        ) from error
     return start

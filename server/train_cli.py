@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,9 +21,15 @@ from folkmoot.cli.output import emit, note
 from folkmoot.errors import FolkmootError
 
 if TYPE_CHECKING:
-    from folkmoot.coordinator_api import Event, RunView
+    from eth_account.signers.local import LocalAccount
+
+    from folkmoot.commitment import Domain
+    from folkmoot.coordinator_api import CoordinatorApi, Event, RunView
     from folkmoot.superlink import SuperLink
     from server import training
+
+PATIENCE = 300.0
+"""Seconds for which a coordinator that is away is asked again how a run ended."""
 
 AGAIN = "The run is still under way: start `folkmoot train` again to go on with it."
 
@@ -68,6 +76,7 @@ def train(
     """Start a run of several rounds and follow it to its end. Needs the coordinator's key.
 
     Can be killed and started again: it goes on with the run that it began. A courier that ends early is replaced.
+    With --superlink it shows a line a node, with the reason of a failure, and reports them to the coordinator.
 
     Example: folkmoot train --rounds 3 --expect 5 --superlink 127.0.0.1:8000 --keystore coordinator.json
     """
@@ -90,16 +99,18 @@ def train(
             follower = _Follower(coordinator, run.id, last, json_)
             follower.start()
             if meeting_place is not None:
-                _carry(meeting_place, coordinator, run, memory, follower, json_)
+                _carry(meeting_place, api, run, memory, follower, (account, domain), json_)
             follower.join()
             if follower.broken is not None:
                 follower.broken.remedy = f"{follower.broken.remedy} {AGAIN}".strip()
                 raise follower.broken
-        final = api.run(run.id)
+        final = _ended(api, run.id)
         memory.forget()
     if final is None or final.state == "failed":
         raise FolkmootError(
-            f"The run failed. {final.error if final and final.error else ''}".strip(), code="run-failed"
+            f"The run failed. {final.error if final and final.error else ''}".strip(),
+            remedy="The rounds that were anchored stay. Start another run with `folkmoot train`.",
+            code="run-failed",
         )
     document = {"event": "run-done", "run": run.id, "rounds": final.rounds, "completed": final.completed}
     if json_:
@@ -110,10 +121,11 @@ def train(
 
 def _carry(
     superlink: SuperLink,
-    coordinator: str,
+    api: CoordinatorApi,
     run: RunView,
     memory: training.Memory,
     follower: _Follower,
+    signer: tuple[LocalAccount, Domain],
     as_json: bool,
 ) -> None:
     """Keep a courier going on a SuperLink until a run is over.
@@ -122,17 +134,45 @@ def _carry(
         FolkmootError: Flower can't be reached. The coordinator's run is still under way.
     """
     from server import training
+    from server.reporting import Reporter
 
     def over(seconds: float) -> bool:
         follower.join(seconds)
         return not follower.is_alive()
 
-    settings: dict[str, Any] = {"coordinator": coordinator, "run": run.id, "min-nodes": run.expect}
+    def say(text: str) -> None:
+        note(text, as_json)
+
+    settings: dict[str, Any] = {"coordinator": api.url, "run": run.id, "min-nodes": run.expect}
+    rounds = api.get("/v1/rounds", limit=1)["items"]
+    first = int(rounds[0]["round"]) if rounds else 0
     try:
-        training.Carrier(superlink, memory, settings, over, lambda text: note(text, as_json)).carry()
+        with Reporter(api.url, *signer, first=first, say=say) as reporter:
+            training.Carrier(superlink, memory, settings, over, say, reporter.take).carry()
     except FolkmootError as exc:
         exc.remedy = f"{exc.remedy} {AGAIN}".strip()
         raise
+
+
+def _ended(api: CoordinatorApi, run_id: str) -> RunView | None:
+    """Ask how a run ended, also while the coordinator is restarted.
+
+    Raises:
+        CoordinatorError: It was away for longer than `PATIENCE` seconds, or refuses.
+    """
+    from folkmoot.errors import CoordinatorError
+
+    end, pause = time.monotonic() + PATIENCE, 0.25
+    while True:
+        try:
+            return api.run(run_id)
+        except CoordinatorError as error:
+            passes = error.code == "coordinator-unreachable" or error.details.get("status") in (502, 503, 504)
+            if not passes or time.monotonic() + pause > end:
+                error.remedy = f"{error.remedy} {AGAIN}".strip()
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, 5.0)
 
 
 class _Follower(threading.Thread):
@@ -181,6 +221,16 @@ def describe(event: Event) -> str:
         case "updates-committed":
             gas = f", {data['gas']} gas" if data.get("gas") else ""
             what = f"{len(data['contributors'])} commitments on the chain{gas}"
+        case "node-answered":
+            what = f"{_node(data)} answered after {data['seconds']:g} s"
+        case "node-failed":
+            from folkmoot.flower.reports import explained
+
+            what = f"{_node(data)} {explained(data['state'], data['code'], data['detail'])}"
+        case "round-reported":
+            what = _measured(data["metrics"])
+            if not what:
+                return ""
         case "round-computed":
             weights = ", ".join(
                 f"{v['contributor'][:8]}… {v['weight']} ({v['reason']})" for v in data["verdicts"]
@@ -210,3 +260,20 @@ def describe(event: Event) -> str:
         case _:
             return ""
     return where + what
+
+
+def _node(data: Mapping[str, Any]) -> str:
+    """Flower's number of a node, and its account if it is known."""
+    account = data.get("account")
+    return f"node {data['node']} ({account[:8]}…)" if account else f"node {data['node']}"
+
+
+def _measured(metrics: Mapping[str, Mapping[str, float] | None]) -> str:
+    """Numbers that nodes or the ServerApp measured, as one line; empty if there are none."""
+    kinds = {"train": "training", "evaluate": "nodes' evaluation", "server": "server's evaluation"}
+    told = [
+        f"{kinds[kind]}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+        for kind in kinds
+        if (found := metrics.get(kind))
+    ]
+    return "; ".join(told)

@@ -168,6 +168,8 @@ class Carrier:
     """Waits so many seconds for the end of the run, and says whether it is there."""
     say: Say
     """Is told what happens."""
+    on_line: Callable[[str], None] | None = None
+    """Is given each line of the couriers' logs; after an interrupted call, those from the courier's beginning too."""
     started: bool = field(default=False, init=False)
 
     def carry(self) -> None:
@@ -200,8 +202,8 @@ class Carrier:
         begun = self.memory.begun
         if begun is not None and begun.flower_run and begun.superlink == self.superlink.address:
             self.started = True
-            return flower_run.follow(self.superlink, begun.flower_run)
-        return flower_run.run(self.superlink, self.settings, on_start=self._note)
+            return flower_run.follow(self.superlink, begun.flower_run, on_line=self.on_line)
+        return flower_run.run(self.superlink, self.settings, on_start=self._note, on_line=self.on_line)
 
     def _note(self, number: int) -> None:
         self.started |= number != 0

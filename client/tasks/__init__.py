@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
+from client.tasks import naming
 from folkmoot.errors import TaskError
 
 if TYPE_CHECKING:
@@ -111,31 +112,24 @@ def names() -> list[str]:
 
 
 def load_task(reference: str) -> Task:
-    """Find a task by its name or as ``package.module:object``.
+    """Find a task by its name or as ``package.module:object``, which may be in the current folder.
 
     Raises:
         TaskError: If there is no such task, it can't be imported or it lacks a member.
     """
-    target = SHIPPED.get(reference, reference)
-    module_name, separator, attribute = target.partition(":")
-    if not separator or not module_name or not attribute:
-        raise TaskError(
-            f"There is no task {reference!r}.",
-            remedy=f"Shipped are {', '.join(names())}; name your own as package.module:object.",
-        )
+    if reference not in SHIPPED:
+        naming.check_spelling(reference, names())
+        naming.make_importable()
+    module_name, _, attribute = SHIPPED.get(reference, reference).partition(":")
     try:
-        found: Any = import_module(module_name)
+        module = found = import_module(module_name)
+    except Exception as error:
+        raise naming.not_importable(reference, error) from error
+    try:
         for part in attribute.split("."):
             found = getattr(found, part)
-    except ImportError as error:
-        raise TaskError(
-            f"Task {reference!r} can't be imported: {error}.",
-            remedy="Install what it needs (for the shipped tasks: folkmoot[tasks]) and check the spelling.",
-        ) from error
     except AttributeError as error:
-        raise TaskError(
-            f"Module {module_name} has no {attribute!r}.", remedy="Name the task as package.module:object."
-        ) from error
+        raise naming.no_such_object(reference, module_name, attribute, dir(module)) from error
     if isinstance(found, type):
         found = found()
     missing = [member for member in _MEMBERS if not hasattr(found, member)]

@@ -222,6 +222,7 @@ def chain(
         Path | None, typer.Option(help="File that keeps the chain between starts.", show_default=False)
     ] = None,
     block_time: Annotated[float, typer.Option(help="Seconds between blocks without transactions.")] = 1.0,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log every block and request.")] = False,
     json_: Json = False,
 ) -> None:
     """Run a local chain (Anvil) in the foreground. Its accounts and its money are worth nothing.
@@ -233,8 +234,10 @@ def chain(
 
     require_free_port(port, "the local chain", host)
     command = anvil_command(port, host=host, block_time=block_time, mixed=True, state=state)
-    if json_:
-        emit({"rpc": f"http://{host}:{port}", "chainId": CHAIN_ID}, json_)
+    if not verbose:
+        command.append("--quiet")
+    url = f"http://{host}:{port}"
+    emit({"rpc": url, "chainId": CHAIN_ID}, json_, f"Local chain {CHAIN_ID} at {url}; Ctrl-C ends it.")
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606  our own program, no shell
 

@@ -14,12 +14,26 @@ import pytest
 
 from client import node
 from client.genesis import start_of, write_genesis
+from client.signer import SignerAgent
 from client.tasks import load_task
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.rpc import Rpc
 from folkmoot.coordinator_api import CoordinatorApi
-from folkmoot.errors import CoordinatorError, InputError, RpcError, TaskError, WrongChainError
-from folkmoot.flower.contributor import Contributor, KeptUpdate, keep_update, kept_update
+from folkmoot.errors import (
+    CoordinatorError,
+    InputError,
+    LocalError,
+    RpcError,
+    TaskError,
+    WrongChainError,
+)
+from folkmoot.flower.contributor import (
+    CONTRIBUTOR_FILE,
+    Contributor,
+    KeptUpdate,
+    keep_update,
+    kept_update,
+)
 from folkmoot.genesis import Genesis
 from folkmoot.manifest import Manifest
 from folkmoot.mirror import open_source
@@ -67,9 +81,24 @@ def test_the_task_must_have_the_federations_model(world: World) -> None:
     node.check_task(load_task("digits"), world.manifest)
     with pytest.raises(TaskError, match="works on the task 'digits', not on 'mnist'"):
         node.check_task(load_task("mnist"), world.manifest)
-    other = replace(world.manifest, tensors=world.manifest.tensors[:-1])
+    other = replace(world.manifest, arrays=world.manifest.arrays[:-1])
     with pytest.raises(TaskError, match="not the federation's"):
         node.check_task(load_task("digits"), other)
+
+
+def test_a_refused_second_join_leaves_the_running_node_as_it_was(tmp_path: Path, world: World) -> None:
+    """Both name the same --home: the second is refused and has changed nothing."""
+    running = Contributor(
+        tmp_path, world.url, world.url, world.deployment, account("ada").address, "digits", 0, 2
+    )
+    running.save()
+    before = (tmp_path / CONTRIBUTOR_FILE).read_bytes()
+    second = replace(running, account=account("ben").address, task="mnist", partition=1)
+    options = node.NodeOptions(SuperLink("127.0.0.1:9"))
+    with SignerAgent(account("ada"), world.domain, tmp_path), pytest.raises(LocalError) as refused:
+        node.run_node(second, account("ben"), options, on_event=lambda _: None)
+    assert refused.value.code == "home-in-use"
+    assert (tmp_path / CONTRIBUTOR_FILE).read_bytes() == before
 
 
 @pytest.mark.parametrize(("text", "expected"), [("0/1", (0, 1)), ("3/5", (3, 5))])

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -122,3 +124,94 @@ def test_ones_own_task_by_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert load_task("own_task_for_test:Own").name == "own"
     with pytest.raises(TaskError, match="has no 'Other'"):
         load_task("own_task_for_test:Other")
+
+
+GOOD = """
+class Task:
+    name = "mine"
+    training = {}
+    def model(self): ...
+    def load(self, partition, partitions, seed): ...
+    def train(self, model, data, settings): ...
+    def evaluate(self, model): ...
+
+mine = Task()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a task in `my_task_here.py`; nothing of it is importable yet."""
+    (tmp_path / "my_task_here.py").write_text(GOOD)
+    (tmp_path / "package_here").mkdir()
+    (tmp_path / "package_here" / "part.py").write_text(GOOD)
+    (tmp_path / "broken_here.py").write_text("import math\n\ndef train(:\n")
+    (tmp_path / "raising_here.py").write_text("import math\n\nmath.sqrt(-1)\n")
+    (tmp_path / "needing_here.py").write_text("import no_such_package_at_all\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    for name in ("my_task_here", "package_here", "package_here.part"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return tmp_path
+
+
+def test_a_task_in_the_current_folder(folder: Path) -> None:
+    assert load_task("my_task_here:mine").name == "mine"
+    assert load_task("package_here.part:Task").name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        (
+            "my_task_here.py",
+            "'my_task_here.py' is a file; a task is named by its module. Write --task my_task_here:mine.",
+        ),
+        ("./my_task_here.py:mine", "named by its module. Write --task my_task_here:mine."),
+        ("package_here/part.py", "Write --task package_here.part:mine."),
+        ("gone.py", "is a path, and there is no such file. Name a task by its module"),
+        ("my_task_here", "names a module, and not the task in it. Write --task my_task_here:mine."),
+        (
+            "my_task_her:mine",
+            "Did you mean --task my_task_here:mine? Start the command in the folder of my_task_her.py",
+        ),
+        ("my_task_here:mien", "Module my_task_here has no 'mien'. Write --task my_task_here:mine."),
+        ("broken_here:task", "SyntaxError: "),
+        ("broken_here:task", "broken_here.py, line 3."),
+        ("raising_here:task", "ValueError: math domain error. Correct "),
+        ("raising_here:task", "raising_here.py, line 3."),
+        ("needing_here:task", "No module named 'no_such_package_at_all'. Install what it needs"),
+        ("digit", "There is no task 'digit'. Did you mean 'digits'? Shipped are"),
+        ("my_task_here:Task.name", "is not a task: it has no "),
+    ],
+)
+def test_a_task_that_is_named_wrongly_is_told_the_right_spelling(
+    folder: Path, reference: str, said: str
+) -> None:
+    with pytest.raises(TaskError) as refused:
+        load_task(reference)
+    assert said in str(refused.value)
+
+
+def test_a_file_elsewhere_is_named_with_its_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder / "package_here")
+    with pytest.raises(TaskError) as refused:
+        load_task("../my_task_here.py")
+    assert str(refused.value).endswith(f"Write --task my_task_here:mine in the folder {folder}.")
+
+
+@pytest.mark.parametrize("command", [["task", "evaluate"], ["canary", "--coordinator", "http://127.0.0.1:9"]])
+def test_commands_find_a_task_in_the_current_folder(folder: Path, command: list[str]) -> None:
+    """Without PYTHONPATH, as a user starts them: what is missing is a model or a key, and not the task."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("folkmoot")), *command, "--task", "my_task_here:mine"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "can't be imported" not in done.stderr
+    assert "There is no model to evaluate" in done.stderr or "key" in done.stderr, done.stderr

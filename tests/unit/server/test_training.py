@@ -124,12 +124,19 @@ def test_couriers_follow_each_other_until_the_run_is_over(
     monkeypatch.setattr(training, "FIRST_PAUSE", 0.0)
     told: list[str] = []
 
-    def follow(link: SuperLink, number: int) -> RunResult:
+    def follow(link: SuperLink, number: int, on_line: Callable[[str], None]) -> RunResult:
         told.append(f"follow {number}")
+        on_line("from the beginning")
         return RunResult(number, "finished:failed")
 
-    def run(link: SuperLink, settings: dict[str, Any], on_start: Callable[[int], None]) -> RunResult:
+    def run(
+        link: SuperLink,
+        settings: dict[str, Any],
+        on_start: Callable[[int], None],
+        on_line: Callable[[str], None],
+    ) -> RunResult:
         told.append("run")
+        on_line("a line")
         on_start(8)
         return RunResult(8, "finished:completed")
 
@@ -137,7 +144,9 @@ def test_couriers_follow_each_other_until_the_run_is_over(
     monkeypatch.setattr(flower_run, "run", run)
     memory = Memory(tmp_path / "note.json", Begun({}, "run-0", LINK.address, 7))
     ends = iter([False, False, True])
-    Carrier(LINK, memory, {}, lambda _: next(ends), told.append).carry()
+    lines: list[str] = []
+    Carrier(LINK, memory, {}, lambda _: next(ends), told.append, lines.append).carry()
+    assert lines == ["from the beginning", "a line"]
     assert [line for line in told if "Another" not in line] == ["follow 7", "run"]
     assert memory.begun is not None
     assert memory.begun.flower_run == 0, "a courier that ended is not followed again"
