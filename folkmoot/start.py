@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a federation starts from, and its files: manifest, first state and genesis file, in a folder that is a mirror."""
+"""What a federation starts from, and its files: manifest, first state and genesis file, in the form of a mirror."""
 
 from __future__ import annotations
 

@@ -13,18 +13,36 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import folkmoot
-from folkmoot.apps.folder import AppFolder
+from folkmoot.apps.folder import PROJECT, AppFolder
 from folkmoot.errors import FolkmootError, InputError, TaskError
 from folkmoot.files import write_whole
 
 OUTCOME = "outcome.json"
 """File with what the child has found."""
+
+
+class scratch(tempfile.TemporaryDirectory[str]):  # noqa: N801  used as a function
+    """A scratch folder that stays if an app failed in it: its log is there."""
+
+    def __init__(self) -> None:
+        super().__init__(prefix="folkmoot-app-")
+
+    def __enter__(self) -> Path:  # type: ignore[override]
+        return Path(self.name)
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        """Remove the folder, unless a message names its log."""
+        if isinstance(error, FolkmootError) and self.name in str(error):
+            self._finalizer.detach()  # type: ignore[attr-defined]
+            return
+        super().__exit__(kind, error, trace)
 
 
 def run_apart(module: str, app: AppFolder, scratch: Path, words: Sequence[str], what: str) -> dict[str, Any]:
@@ -198,7 +216,7 @@ def load_component(app: AppFolder, reference: str, who: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name and (module == error.name or module.startswith(f"{error.name}.")):
             raise InputError(
-                f"{who} is said to be {reference} in {app.path / 'pyproject.toml'}, and there is no module {error.name}.",
+                f"{who} is said to be {reference} in {app.path / PROJECT}, and there is no module {error.name}.",
                 remedy="Correct [tool.flwr.app.components]: module names have dots, not slashes.",
                 code="app-component",
             ) from error
@@ -210,7 +228,7 @@ def load_component(app: AppFolder, reference: str, who: str) -> Any:
             loaded = getattr(loaded, name)
     except AttributeError as error:
         raise InputError(
-            f"{who} is said to be {reference} in {app.path / 'pyproject.toml'}, and the module has no {attribute}.",
+            f"{who} is said to be {reference} in {app.path / PROJECT}, and the module has no {attribute}.",
             remedy="Correct [tool.flwr.app.components].",
             code="app-component",
         ) from error

@@ -147,7 +147,7 @@ class _Examiner:
         server = apart.load_component(self.app, self.app.serverapp, "The ServerApp")
         if not isinstance(server, ServerApp):
             raise InputError(
-                f"{self.app.serverapp} is a {type(server).__name__} and no ServerApp.",
+                f"{self.app.serverapp} is of the type {type(server).__name__}, not a ServerApp.",
                 remedy="Correct [tool.flwr.app.components].",
                 code="app-component",
             )
@@ -181,8 +181,8 @@ class _Examiner:
 
         replace(Strategy)
 
-        def made(cls: Any, **more: Any) -> None:
-            super(Strategy, cls).__init_subclass__(**more)
+        def made(cls: Any, /, **more: Any) -> None:
+            super(Strategy, cls).__init_subclass__(**more)  # type: ignore[misc]  # its class, mypy can not know
             if "start" in vars(cls):
                 cls.start = _noting(cls.start, self)
 
@@ -195,7 +195,7 @@ class _Examiner:
         examiner = self
 
         class ShownGrid(Grid):
-            run = SimpleNamespace(run_id=1)
+            run: Any = SimpleNamespace(run_id=1)
 
             def set_run(self, run: Any) -> None:
                 """Take no note of the run."""
@@ -252,7 +252,7 @@ class _Examiner:
         bases = [cls for cls in type(strategy).__mro__ if cls.__module__.startswith("flwr.")]
         names = {cls.__name__ for cls in type(strategy).__mro__}
         _refuse_noise(self.app, names, type(strategy).__name__)
-        record = given.get("initial_arrays")
+        record: Any = given.get("initial_arrays")
         arrays = _values(self.app, record)
         _refuse_trees(self.app, names, arrays)
         self._check_client()
@@ -262,7 +262,7 @@ class _Examiner:
             recorddict_to_proto(messages[0].content).SerializeToString(deterministic=True)
         )
         with (self.scratch / ARRAYS).open("wb") as file:
-            np.savez(file, *arrays.values())  # type: ignore[arg-type]
+            np.savez(file, *arrays.values())
         settings = {
             name: value
             for name, value in sorted(vars(strategy).items())
@@ -324,7 +324,7 @@ class _Examiner:
         client = apart.load_component(self.app, self.app.clientapp, "The ClientApp")
         if not isinstance(client, ClientApp):
             raise InputError(
-                f"{self.app.clientapp} is a {type(client).__name__} and no ClientApp.",
+                f"{self.app.clientapp} is of the type {type(client).__name__}, not a ClientApp.",
                 remedy="Correct [tool.flwr.app.components].",
                 code="app-component",
             )

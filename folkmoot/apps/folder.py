@@ -93,9 +93,10 @@ class AppFolder:
                 remedy="Give the folder of a Flower app, as `flwr new` makes one.",
                 code="no-app",
             )
-        components = app.get("components")
+        found = app.get("components")
+        components = found if isinstance(found, dict) else {}
         for kind in ("serverapp", "clientapp"):
-            reference = components.get(kind) if isinstance(components, dict) else None
+            reference = components.get(kind)
             if not isinstance(reference, str) or not all(reference.partition(":")):
                 raise InputError(
                     f"{path / PROJECT} names no {kind} in [tool.flwr.app.components].",
@@ -111,7 +112,7 @@ class AppFolder:
                 code="no-app",
             )
         defaults = _flat(app.get("config", {}), path)
-        overrides = _overrides(run_config)
+        overrides = read_pairs(run_config, "run config")
         _check_known(overrides, defaults)
         return cls(
             path,
@@ -182,6 +183,58 @@ def _document(path: Path) -> dict[str, Any]:
         ) from error
 
 
+def toml_pairs(values: Mapping[str, Any]) -> str:
+    """Write settings as Flower's ``--node-config`` and ``--run-config`` take them.
+
+    Raises:
+        InputError: A string holds both kinds of quotes, or a value is of another type.
+    """
+    pairs = []
+    for key, value in values.items():
+        if isinstance(value, bool):
+            text = "true" if value else "false"
+        elif isinstance(value, int | float):
+            text = repr(value)
+        elif isinstance(value, str) and not ('"' in value and "'" in value) and "\n" not in value:
+            text = f"'{value}'" if set(value) & {'"', "\\"} else f'"{value}"'
+        else:
+            raise InputError(
+                f"The setting {key}={value!r} can't be written for Flower.",
+                remedy="Use numbers, booleans, and strings with one kind of quotes on one line.",
+            )
+        pairs.append(f"{key}={text}")
+    return " ".join(pairs)
+
+
+def read_pairs(texts: Sequence[str], what: str) -> dict[str, Any]:
+    """Read settings as Flower does: ``key=value`` pairs, or one TOML file.
+
+    Args:
+        texts: What was given.
+        what: What they are, for messages, for example ``run config``.
+
+    Raises:
+        InputError: They can't be read.
+    """
+    import click
+    from flwr.common.config import parse_config_args
+
+    given = [text for text in texts if text.strip()]
+    example = f"Write it as Flower does: --{what.replace(' ', '-')} 'number=0.1 name=\"text\"'."
+    try:
+        found = dict(parse_config_args(given)) if given else {}
+    except (click.ClickException, ValueError, OSError) as error:
+        said = error.message if isinstance(error, click.ClickException) else str(error)
+        raise InputError(
+            f"The {what} {' '.join(given)} can't be read: {said}", remedy=example, code="run-config"
+        ) from error
+    if given and not found:
+        raise InputError(
+            f"The {what} {' '.join(given)} has no pair key=value.", remedy=example, code="run-config"
+        )
+    return found
+
+
 def _flat(values: Any, path: Path) -> dict[str, Any]:
     from flwr.common.config import flatten_dict
 
@@ -193,28 +246,6 @@ def _flat(values: Any, path: Path) -> dict[str, Any]:
             remedy="Use strings, numbers and booleans.",
             code="no-app",
         ) from error
-
-
-def _overrides(texts: Sequence[str]) -> dict[str, Any]:
-    import click
-    from flwr.common.config import parse_config_args
-
-    given = [text for text in texts if text.strip()]
-    try:
-        found = dict(parse_config_args(given)) if given else {}
-    except (click.ClickException, ValueError, OSError) as error:
-        raise InputError(
-            f"The run config {' '.join(given)} can't be read: {error}",
-            remedy="Write it as Flower does: --run-config 'learning-rate=0.1 name=\"text\"', or give a TOML file.",
-            code="run-config",
-        ) from error
-    if given and not found:
-        raise InputError(
-            f"The run config {' '.join(given)} has no pair key=value.",
-            remedy="Write it as Flower does: --run-config 'learning-rate=0.1 name=\"text\"'.",
-            code="run-config",
-        )
-    return found
 
 
 def _check_known(overrides: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
