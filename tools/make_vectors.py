@@ -138,11 +138,16 @@ def fixed_point_section() -> dict[str, Any]:
 
 
 def vector_manifest() -> Manifest:
-    """A manifest with every kind of field: three tensors, four leaves."""
+    """A manifest with every kind of field: three tensors with carried arrays between them, four leaves."""
     return Manifest(
         task="vectors",
-        tensors=(Tensor("layer.weight", (3, 100)), Tensor("layer.bias", (3,)), Tensor("Größe", ())),
-        carried=(Carried("steps", "int64", (), (-7).to_bytes(8, "little", signed=True)),),
+        arrays=(
+            Tensor("layer.weight", (3, 100)),
+            Carried("steps", "int64", (), (-7).to_bytes(8, "little", signed=True)),
+            Tensor("layer.bias", (3,), "float64"),
+            Carried("mask", "float32", (2,), bytes.fromhex("00000000000080ff")),
+            Tensor("Größe", (), "float16"),
+        ),
         training={"steps": 5, "learningRate": 0.1, "tiny": 1e-7, "deep": {"list": [1, 2.5, None, True, "ß"]}},
     )
 
@@ -677,7 +682,7 @@ def _candidates(wanted: int, shift: int) -> Iterable[int]:
 
 def round_section() -> dict[str, Any]:
     """A whole small round."""
-    manifest = Manifest("round", (Tensor("a", (2, 200)), Tensor("b", (10,))), (), {"steps": 1})
+    manifest = Manifest("round", (Tensor("a", (2, 200)), Tensor("b", (10,))), {"steps": 1})
     state = State(
         state_values("round theta", manifest, 1 << 30), state_values("round momentum", manifest, 1 << 24)
     )

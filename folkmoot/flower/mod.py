@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The mod that anchors a Flower `ClientApp`: two lines for its author.
 
-    from folkmoot.flower.mod import folkmoot_mod
+    from folkmoot.flower import folkmoot_mod
     app = ClientApp(mods=[folkmoot_mod()])
 
 Before training it checks all that the coordinator says against the chain, which it reads by itself; after
 training it encodes what changed, has it signed and replies with that instead of the weights. The app sees
-an ordinary train message with float32 arrays and knows nothing of this. The mod never sees a key. What it
+the train message that Flower would send, with its arrays in its own order and dtypes. The mod never sees a key. What it
 says to the coordinator when something fails is a code and nothing about this machine or its data; the
 details go to the node's own log.
 """
@@ -17,6 +17,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from logging import ERROR, INFO, WARNING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -26,6 +27,7 @@ from flwr.app import Array, ArrayRecord, Context, Error, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable, Mod
 from flwr.common.constant import ErrorCode
 from flwr.supercore import log
+from numpy.typing import NDArray
 
 from folkmoot.arrays import F32
 from folkmoot.chain.quorum import open_rpc
@@ -55,6 +57,12 @@ from folkmoot.merkle import THETA, state_root, state_tree
 if TYPE_CHECKING:
     from folkmoot.chain.rpc import RoundView
 
+MAX_CONFIGS = 64 << 10
+"""Most bytes of config records that leave the node with an update: settings, and no weights or data."""
+
+MOST_COUNTERS = 8
+"""An array that is carried and has at most so many values may change in training without a word: a counter."""
+
 MAX_EXAMPLES = 2**32 - 1
 """A number of examples is a uint32."""
 
@@ -78,7 +86,12 @@ Claim = Callable[[Contributor, Commitment], Commitment]
 
 
 def folkmoot_mod(
-    *, contributor: Contributor | None = None, signer: Signer | None = None, claim: Claim | None = None
+    *,
+    contributor: Contributor | None = None,
+    signer: Signer | None = None,
+    claim: Claim | None = None,
+    configs: bool = False,
+    show_round: bool = False,
 ) -> Mod:
     """Build the mod.
 
@@ -86,17 +99,21 @@ def folkmoot_mod(
         contributor: Who contributes; as the node's ``folkmoot-home`` says if left out.
         signer: Who signs; the signer agent of the contributor's folder if left out.
         claim: For drills: tells something else about the update than what is true.
+        configs: Let the config records of the app's reply leave the node too, `MAX_CONFIGS` bytes of them at most;
+            without it only the metric records do.
+        show_round: Leave the record ``folkmoot.round`` in the message that the app sees.
 
     Returns:
         A mod for `ClientApp(mods=[...])`. It must be the first, so that no other mod sees the signed reply.
     """
+    options = _Options(contributor, signer, claim, configs, show_round)
 
     def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         if message.metadata.message_type.partition(".")[0] != "train":
             return call_next(message, context)
         try:
             who = contributor or Contributor.of_node(context.node_config)
-            return _anchored(message, context, call_next, who, signer, claim)
+            return _anchored(message, context, call_next, who, options)
         except RefusedError as refusal:
             log(ERROR, "Refused: %s", refusal)
             return _error(message, f"{refusal.code}: {refusal.message}")
@@ -105,6 +122,17 @@ def folkmoot_mod(
             return _error(message, f"{error.code}: the node's own log says more")
 
     return mod
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What `folkmoot_mod` was given."""
+
+    contributor: Contributor | None
+    signer: Signer | None
+    claim: Claim | None
+    configs: bool
+    show_round: bool
 
 
 def _error(message: Message, reason: str) -> Message:
@@ -116,46 +144,75 @@ def _anchored(
     context: Context,
     call_next: ClientAppCallable,
     contributor: Contributor,
-    signer: Signer | None,
-    claim: Claim | None,
+    options: _Options,
 ) -> Message:
     said, header, manifest, start = _checked_round(message, contributor)
     kept = kept_update(contributor.home, header.round)
     if kept is not None and kept.header_hash == header.hash.hex():
         log(INFO, "Round %d: sending again the update that was signed already", header.round)
-        return _reply(message, kept.data, kept.commitment, RecordDict())
-    if signer is None:
-        signer = AgentSigner(contributor.socket, contributor.account)
+        return _reply(message, kept.data, kept.commitment, kept.said)
+    signer = options.signer or AgentSigner(contributor.socket, contributor.account)
     fault_point("node.base-checked")
-    draft, metrics = drafted_update(contributor.home, header.round), RecordDict()
+    draft = drafted_update(contributor.home, header.round)
     if draft is not None and draft.header_hash == header.hash.hex():
         log(INFO, "Round %d: going on with the update that was trained already", header.round)
-        commitment, data = Commitment.from_json(draft.commitment), draft.data
+        commitment = Commitment.from_json(draft.commitment)
     else:
-        arrays = {name: Array(array) for name, array in manifest.unflatten(start).items()}
-        content = message.content
-        del content[records.THETA]
-        content[records.ARRAYS] = ArrayRecord(arrays)
+        arrays = manifest.unflatten(start, dtypes=True)
+        start = manifest.flatten(arrays)  # of half precision: what the app sees, rounded
+        message.content = _ordinary(message.content, arrays, said.arrays_key, show_round=options.show_round)
         trained = _train(message, context, call_next)
         if trained.has_error():
             return trained
-        metrics = trained.content
-        update = _encode(metrics, start, header, manifest, signer.account)
-        commitment, data = _commitment(update, header, signer.account, metrics, said), update.data
-        if claim is not None:
-            commitment = claim(contributor, commitment)
+        content = trained.content
+        update = _encode(content, said.arrays_key, start, header, manifest, signer.account)
+        commitment = _commitment(update, header, signer.account, content, said)
+        if options.claim is not None:
+            commitment = options.claim(contributor, commitment)
         fault_point("node.trained")
-        made = DraftUpdate(header.hash.hex(), commitment.to_json(), data)
-        draft_update(contributor.home, header.round, made)
+        leaving = records.pack(_leaving(content, configs=options.configs))
+        draft = DraftUpdate(header.hash.hex(), commitment.to_json(), update.data, leaving)
+        draft_update(contributor.home, header.round, draft)
         fault_point("node.drafted")
     _check_in_time(header.round, contributor)
     domain = Domain(contributor.chain_id, contributor.ledger)
     signed = commitment_to_wire(commitment, signer.sign(commitment, domain))
     fault_point("node.signed")
-    keep_update(contributor.home, header.round, KeptUpdate(header.hash.hex(), signed, data))
+    kept = KeptUpdate(header.hash.hex(), signed, draft.data, draft.said)
+    keep_update(contributor.home, header.round, kept)
     fault_point("node.kept")
     log(INFO, "Round %d: update %s signed", header.round, commitment.update_root.hex()[:16])
-    return _reply(message, data, signed, metrics)
+    return _reply(message, kept.data, signed, kept.said)
+
+
+def _ordinary(
+    content: RecordDict, arrays: Mapping[str, NDArray[Any]], arrays_key: str, *, show_round: bool
+) -> RecordDict:
+    """The message as Flower would send it: the app's own records, its arrays in the place of theta."""
+    ordinary = RecordDict()
+    for name, record in content.items():
+        if name == records.THETA:
+            ordinary[arrays_key] = ArrayRecord({key: Array(array) for key, array in arrays.items()})
+        elif name != records.ROUND or show_round:
+            ordinary[name] = record
+    return ordinary
+
+
+def _leaving(content: RecordDict, *, configs: bool) -> RecordDict:
+    """What of the app's reply leaves the node beside the signed update."""
+    leaving = RecordDict(dict(content.metric_records))
+    settings = RecordDict(dict(content.config_records)) if configs else RecordDict()
+    size = len(records.pack(settings))
+    if size <= MAX_CONFIGS:
+        leaving.update(settings)
+    else:
+        log(
+            WARNING,
+            "The config records of the app's reply have %d bytes, more than %d: they stay on this node",
+            size,
+            MAX_CONFIGS,
+        )
+    return leaving
 
 
 def _commitment(
@@ -204,16 +261,16 @@ def _train(message: Message, context: Context, call_next: ClientAppCallable) -> 
         ) from error
 
 
-def _reply(message: Message, data: bytes, commitment: str, content: RecordDict) -> Message:
-    """Answer with the update, the commitment and the app's own metrics, and with nothing else of the app."""
+def _reply(message: Message, data: bytes, commitment: str, said: bytes) -> Message:
+    """Answer with the update, the commitment and the records of the app that may leave the node."""
     reply = RecordDict(
         {
             records.UPDATE: records.update_record(data),
             records.COMMITMENT: _config({"commitment": commitment}),
         }
     )
-    for name, metrics in content.metric_records.items():
-        reply[name] = metrics
+    for name, record in records.unpack(said).items():
+        reply.setdefault(name, record)
     return Message(reply, reply_to=message)
 
 
@@ -238,7 +295,7 @@ def _checked_round(
     if records.ROUND not in content.config_records or records.THETA not in content.array_records:
         raise RefusedError(
             "this train message is not of an anchored round",
-            remedy="The ServerApp must use the strategy of folkmoot.flower.strategy.",
+            remedy="Anchor the ServerApp too: folkmoot.flower.anchored_server, or FolkmootStrategy.",
             code="not-anchored",
         )
     try:
@@ -335,22 +392,23 @@ def _check_header(
 
 
 def _encode(
-    content: RecordDict, start: F32, header: RoundHeader, manifest: Manifest, account: str
+    content: RecordDict, arrays_key: str, start: F32, header: RoundHeader, manifest: Manifest, account: str
 ) -> EncodedUpdate:
-    trained = content.array_records.get(records.ARRAYS)
+    trained = content.array_records.get(arrays_key)
     if trained is None:
         if len(content.array_records) != 1:
             raise RefusedError(
-                f"the app replied with {len(content.array_records)} array records, none of them 'arrays'",
-                remedy="Reply with the trained weights as the ArrayRecord 'arrays'.",
+                f"the app replied with {len(content.array_records)} array records, none of them {arrays_key!r}",
+                remedy=f"Reply with the trained weights as the ArrayRecord {arrays_key!r}.",
                 code="wrong-reply",
             )
         trained = next(iter(content.array_records.values()))
+    values = {name: array.numpy() for name, array in trained.items()}
     try:
-        values = {name: _floats(array.numpy()) for name, array in trained.items()}
         end = manifest.flatten(values, check_finite=False)
     except ManifestError as error:
         raise RefusedError(error.message, remedy=error.remedy, code="wrong-reply") from error
+    _check_carried(values, manifest)
     try:
         update = encode_update(start, end, header.exponents, manifest, header.seed, account)
     except EncodingError as error:
@@ -360,9 +418,34 @@ def _encode(
     return update
 
 
-def _floats(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Bring half precision to float32; integers stay, carried buffers are among them."""
-    return array.astype(np.float32) if array.dtype.kind == "f" else array
+def _check_carried(values: Mapping[str, NDArray[Any]], manifest: Manifest) -> None:
+    """Look what training did to the carried arrays, which no update holds.
+
+    Counters change, like the number of batches that a BatchNorm has seen, and so do states of generators; that is
+    well. A larger array that changes was meant to be trained.
+
+    Raises:
+        RefusedError: One has another shape, or a larger one has changed.
+    """
+    for buffer in manifest.carried:
+        if buffer.name not in values:
+            continue
+        before, after = buffer.array(), np.asarray(values[buffer.name])
+        if after.shape != before.shape:
+            raise RefusedError(
+                f"Array {buffer.name!r} has the shape {list(after.shape)}, not {list(before.shape)}.",
+                remedy="The app's model must keep its layout from round to round.",
+                code="wrong-reply",
+            )
+        if before.size > MOST_COUNTERS and not np.array_equal(
+            before, after, equal_nan=before.dtype.kind == "f"
+        ):
+            raise RefusedError(
+                f"The app changed the array {buffer.name!r} of {before.dtype}, which the federation does not train.",
+                remedy="To train it, make it a float array and start a federation for that model. "
+                "If it is not to be trained, leave it out of the reply.",
+                code="wrong-reply",
+            )
 
 
 def _examples(content: RecordDict) -> int:

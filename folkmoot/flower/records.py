@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
 from folkmoot.arrays import I64
@@ -28,6 +28,10 @@ _NPY = b"\x93NUMPY\x01\x00"
 """What a file of NumPy's format 1.0 begins with: the one that Flower writes (numpy.lib.format)."""
 HOME = "folkmoot-home"
 """Key of the node configuration that names the contributor's folder."""
+COORDINATOR = "folkmoot-coordinator"
+"""Key of the run configuration that names the coordinator's URL, for an anchored app."""
+RUN = "folkmoot-run"
+"""Key of the run configuration that names the coordinator's run, for an anchored app; the newest one if empty."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,9 @@ class RoundMessage:
     ledger: str
     """Address of the RoundLedger."""
     bundle_hash: bytes
-    """sha256 of the app bundle of the run, 32 bytes; empty if the strategy does not know it."""
+    """sha256 of the app bundle of the run, 32 bytes; empty if the relay does not know it."""
+    arrays_key: str = ARRAYS
+    """Where the app looks for its arrays in a message."""
 
     def to_record(self) -> ConfigRecord:
         """Write as the record ``folkmoot.round``."""
@@ -60,6 +66,7 @@ class RoundMessage:
                 "chain-id": self.chain_id,
                 "ledger": self.ledger,
                 "bundle-hash": self.bundle_hash,
+                "arrays-key": self.arrays_key,
             }
         )
 
@@ -78,11 +85,27 @@ class RoundMessage:
             "chain-id": int,
             "ledger": str,
             "bundle-hash": bytes,
+            "arrays-key": str,
         }
         for name, kind in wanted.items():
             if not isinstance(record.get(name), kind):
                 raise InputError(f"The round message has no {name} of type {kind.__name__}.")
         return cls(*(cast(Any, record[name]) for name in wanted))
+
+
+def pack(content: RecordDict) -> bytes:
+    """Write records as bytes, to keep them in a file."""
+    from flwr.common.serde import recorddict_to_proto
+
+    return cast(bytes, recorddict_to_proto(content).SerializeToString())
+
+
+def unpack(data: bytes) -> RecordDict:
+    """Read what `pack` wrote."""
+    from flwr.common.serde import recorddict_from_proto
+    from flwr.proto.recorddict_pb2 import RecordDict as Packed
+
+    return recorddict_from_proto(Packed.FromString(data))
 
 
 def theta_record(theta: I64) -> ArrayRecord:

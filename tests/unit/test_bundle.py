@@ -53,6 +53,7 @@ EXPECTED = {
     "folkmoot/flower/contributor.py",
     "folkmoot/flower/mod.py",
     "folkmoot/flower/records.py",
+    "folkmoot/flower/relay.py",
     "folkmoot/flower/signing.py",
     "folkmoot/flower/strategy.py",
     "folkmoot/hashing.py",

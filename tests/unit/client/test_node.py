@@ -69,7 +69,7 @@ def test_the_task_must_have_the_federations_model(world: World) -> None:
     node.check_task(load_task("digits"), world.manifest)
     with pytest.raises(TaskError, match="works on the task 'digits', not on 'mnist'"):
         node.check_task(load_task("mnist"), world.manifest)
-    other = replace(world.manifest, tensors=world.manifest.tensors[:-1])
+    other = replace(world.manifest, arrays=world.manifest.arrays[:-1])
     with pytest.raises(TaskError, match="not the federation's"):
         node.check_task(load_task("digits"), other)
 
