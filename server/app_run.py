@@ -20,7 +20,7 @@ TRIES = 3
 _RAISED = re.compile(r"^(\w+\.)*\w*(Error|Exception|Exit|Interrupt)\b.*")
 
 
-def carry(app: AppFolder, carrier: Carrier, coordinator: str, run: str) -> None:
+def carry(app: AppFolder, carrier: Carrier, coordinator: str, run: str, log: Path | None = None) -> None:
     """Run an app's ServerApp, anchored, until the coordinator's run is over.
 
     Args:
@@ -28,6 +28,7 @@ def carry(app: AppFolder, carrier: Carrier, coordinator: str, run: str) -> None:
         carrier: Who keeps a courier going; its settings are replaced.
         coordinator: URL of the coordinator.
         run: The coordinator's run.
+        log: File for the ServerApp's log, begun anew; one beside the carrier's note if left out.
 
     Raises:
         InputError: Flower can't bundle the app.
@@ -38,10 +39,10 @@ def carry(app: AppFolder, carrier: Carrier, coordinator: str, run: str) -> None:
         carrier.settings = {COORDINATOR_KEY: coordinator, RUN_KEY: run}
         carrier.tries = TRIES
         others = carrier.on_line
-        with AppLog(carrier.memory.path.with_suffix(".log")) as log:
+        with AppLog(log or carrier.memory.path.with_suffix(".log")) as kept:
 
             def take(line: str) -> None:
-                log.take(line)
+                kept.take(line)
                 if others is not None:
                     others(line)
 
@@ -50,11 +51,12 @@ def carry(app: AppFolder, carrier: Carrier, coordinator: str, run: str) -> None:
                 carrier.carry()
             except LocalError as error:
                 if error.code == "courier-ends":
-                    error.message = f"{error.message} {log.raised}".strip()
-                error.remedy = f"{error.remedy} The ServerApp's log is {log.path}.".strip()
+                    error.message = f"{error.message} {kept.raised}".strip()
+                error.remedy = f"{error.remedy} The ServerApp's log is {kept.path}.".strip()
+                error.details["log"] = str(kept.path)
                 raise
-        if log.output:
-            carrier.say(f"{OUTPUT_LINE}{log.output}.")
+        if kept.output:
+            carrier.say(f"{OUTPUT_LINE}{kept.output}.")
 
 
 class AppLog:

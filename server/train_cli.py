@@ -53,6 +53,14 @@ def train(
     ] = None,
     app: AppPath = None,
     run_config: RunConfig = None,
+    app_log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where the log of the app's ServerApp is kept. Default: in this user's data folder.",
+            show_default=False,
+        ),
+    ] = None,
     coordinator: Url = DEFAULT_URL,
     superlink: Annotated[
         str | None,
@@ -113,7 +121,7 @@ def train(
             follower = _Follower(coordinator, run.id, last, json_)
             follower.start()
             if meeting_place is not None:
-                _carry(meeting_place, coordinator, run, memory, follower, json_, subject)
+                _carry(meeting_place, coordinator, run, memory, follower, json_, subject, app_log)
             follower.join()
             if follower.broken is not None:
                 follower.broken.remedy = f"{follower.broken.remedy} {AGAIN}".strip()
@@ -139,6 +147,7 @@ def _carry(
     follower: _Follower,
     as_json: bool,
     app: AppFolder | None = None,
+    app_log: Path | None = None,
 ) -> None:
     """Keep a courier going on a SuperLink until a run is over.
 
@@ -157,7 +166,7 @@ def _carry(
         if app is None:
             carrier.carry()
         else:
-            app_run.carry(app, carrier, coordinator, run.id)
+            app_run.carry(app, carrier, coordinator, run.id, app_log)
     except FolkmootError as exc:
         exc.remedy = f"{exc.remedy} {AGAIN}".strip()
         raise

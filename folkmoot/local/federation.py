@@ -160,6 +160,11 @@ class Plan:
         return self.home / "output"
 
     @property
+    def app_log(self) -> Path:
+        """Log of the app's ServerApp."""
+        return self.logs / "serverapp.log"
+
+    @property
     def subject(self) -> list[str | Path]:
         """What is trained, as the commands take it: ``--task`` or ``--app`` with its run config."""
         if self.app is None:
@@ -433,7 +438,7 @@ class LocalFederation:
             "train",
             [
                 *folkmoot_command("train", "--rounds", str(rounds), "--expect", str(self.plan.entries)),
-                *(self.plan.subject if self.plan.app is not None else ()),
+                *((*self.plan.subject, "--app-log", self.plan.app_log) if self.plan.app is not None else ()),
                 *("--coordinator", self.api_url, "--superlink", self.superlink),
                 *(
                     "--keystore",

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -25,7 +27,7 @@ from folkmoot.apps.capture import Captured, capture
 from folkmoot.apps.folder import AppFolder, read_pairs
 from folkmoot.apps.trial import Trial, start_of_app, try_training
 from folkmoot.coordinator_api import CoordinatorApi, Event
-from folkmoot.errors import InputError, LocalError
+from folkmoot.errors import FolkmootError, InputError, LocalError
 from folkmoot.local.commands import run_folkmoot
 from folkmoot.local.demo import command_name
 from folkmoot.local.federation import LocalFederation, Plan, prepare
@@ -43,6 +45,9 @@ TRAININGS = 4
 
 LAST_WORDS = 120.0
 """Seconds that the ServerApp may take after the last round, to evaluate and to save its model."""
+
+LOOK = 0.5
+"""Seconds between two looks for events once `folkmoot train` has ended."""
 
 
 @dataclass
@@ -157,11 +162,8 @@ class AppRun:
         """Show a line a round, until all are final and the ServerApp has ended."""
         federation.start_training(self.rounds)
         settled, done = 0, False
-        with (
-            self.console.status("nodes join the first round") as status,
-            CoordinatorApi(federation.api_url) as api,
-        ):
-            for event in self._events(federation, api):
+        with self.console.status("nodes join the first round") as status:
+            for event in self._events(federation):
                 data = event.data
                 told = self._round(data.get("round"))
                 match event.type:
@@ -202,16 +204,28 @@ class AppRun:
                     break
             self._await_train(federation)
 
-    def _events(self, federation: LocalFederation, api: CoordinatorApi) -> Iterator[Event]:
-        for event in api.events(0, patience=LAST_WORDS):
-            federation.supervisor.check()
-            self._check_train(federation)
+    def _events(self, federation: LocalFederation) -> Iterator[Event]:
+        """The coordinator's events as they come. Processes are looked after meanwhile: nothing may come for long."""
+        heard: Queue[Event | FolkmootError] = Queue()
+
+        def listen() -> None:
+            try:
+                with CoordinatorApi(federation.api_url) as api:
+                    for event in api.events(0, patience=LAST_WORDS):
+                        heard.put(event)
+            except FolkmootError as error:
+                heard.put(error)
+
+        Thread(target=listen, name="run-events", daemon=True).start()
+        while True:
+            federation.supervisor.watch(lambda: not heard.empty() or self._check_train(federation))
+            try:
+                event = heard.get(timeout=LOOK)
+            except Empty:
+                continue
+            if isinstance(event, FolkmootError):
+                raise event
             yield event
-        raise LocalError(
-            "The coordinator's events have ended before the run.",
-            remedy=f"Read the logs in {self.plan.logs}.",
-            code="run-failed",
-        )
 
     def _check_train(self, federation: LocalFederation) -> bool:
         """Whether `folkmoot train` has ended well.
@@ -230,13 +244,19 @@ class AppRun:
             raise LocalError(
                 f"folkmoot train ended with status {status}.", remedy=f"Read {train.log}.", code="run-failed"
             ) from None
-        raise LocalError(str(error["message"]), remedy=str(error["remedy"]), code=str(error["code"]))
+        # Its own remedy is to go on with the run, and that ends here.
+        raise LocalError(
+            str(error["message"]),
+            remedy=f"Correct that, and start `folkmoot run` again. The ServerApp's log is {self.plan.app_log}, the "
+            f"others are in {self.plan.logs}.",
+            code=str(error["code"]),
+        )
 
     def _await_train(self, federation: LocalFederation) -> None:
         if not federation.supervisor.watch(lambda: self._check_train(federation), timeout=LAST_WORDS):
             self.console.print(
                 f"  [yellow]The ServerApp has not ended {LAST_WORDS:.0f} s after the last round; "
-                f"its log is in {self.plan.logs / 'superlink.log'}.[/]"
+                f"its log is {self.plan.app_log}.[/]"
             )
 
     # The end

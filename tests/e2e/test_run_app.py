@@ -97,4 +97,7 @@ def test_an_app_whose_serverapp_fails_later_is_given_up_with_its_exception(tmp_p
     assert status == 1
     assert answer["error"]["code"] == "courier-ends"
     assert "OSError: the disk of the app is full" in answer["error"]["message"]
+    log = tmp_path / "home" / "logs" / "serverapp.log"
+    assert str(log) in answer["error"]["remedy"]
+    assert "Traceback" in log.read_text()
     assert processes_of(tmp_path / "home") == []
