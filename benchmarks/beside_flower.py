@@ -71,7 +71,9 @@ def plain_flower(app: Path, nodes: int, rounds: int, idle: float, home: Path) ->
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     port = free_port()
     (home / "flwr").mkdir()
-    connection = f'[superlink]\ndefault = "here"\n\n[superlink.here]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
+    connection = (
+        f'[superlink]\ndefault = "here"\n\n[superlink.here]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
+    )
     (home / "flwr" / "config.toml").write_text(connection)
     with Supervisor(home / "logs") as supervisor:
         words = ["--insecure", "--disable-runtime-dependency-installation", "--port", str(port)]
@@ -142,7 +144,9 @@ def main() -> None:
     parser.add_argument("app", nargs="?", type=Path, default=APP, help="folder of a Flower app")
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--idle", type=float, default=60, help="seconds to measure idle nodes; 0 leaves it out")
+    parser.add_argument(
+        "--idle", type=float, default=60, help="seconds to measure idle nodes; 0 leaves it out"
+    )
     parser.add_argument("--only", choices=("flower", "folkmoot"))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -151,7 +155,9 @@ def main() -> None:
         if options.only != "folkmoot":
             home = Path(scratch, "flower")
             home.mkdir()
-            sides.append(plain_flower(options.app.resolve(), options.nodes, options.rounds, options.idle, home))
+            sides.append(
+                plain_flower(options.app.resolve(), options.nodes, options.rounds, options.idle, home)
+            )
     for side in sides:
         print(json.dumps({**side.row(), "raw": asdict(side)} if options.json else side.row()))
 

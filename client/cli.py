@@ -20,13 +20,16 @@ from client import drill_cli
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
     RPC_DEFAULT,
+    AppPath,
     Confirmations,
     DeploymentPath,
     Json,
     KeystorePath,
     LogFormat,
+    NodeConfig,
     PasswordFile,
     RpcUrl,
+    RunConfig,
 )
 from folkmoot.cli.output import emit, note, pairs
 from folkmoot.errors import InputError
@@ -41,6 +44,10 @@ CoordinatorUrl = Annotated[
     str, typer.Option("--coordinator", envvar="FOLKMOOT_COORDINATOR", metavar="URL", help="The coordinator.")
 ]
 TaskName = Annotated[str, typer.Option("--task", help="A shipped task, or package.module:object.")]
+OneTask = Annotated[
+    str | None,
+    typer.Option("--task", help="A shipped task, or package.module:object.", show_default=False),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -60,10 +67,17 @@ def register(app: typer.Typer) -> None:
 def join(
     coordinator: CoordinatorUrl,
     superlink: Annotated[str, typer.Option(help="host:port of the coordinator's Flower SuperLink.")],
-    task: TaskName,
+    task: OneTask = None,
+    app: AppPath = None,
+    run_config: RunConfig = None,
     partition: Annotated[
-        str, typer.Option(help="i/n: which share of a shipped task's data is ours; own tasks ignore it.")
+        str,
+        typer.Option(
+            help="i/n: which share of a shipped task's data is ours; an app reads it as partition-id and "
+            "num-partitions."
+        ),
     ] = "0/1",
+    node_config: NodeConfig = None,
     home: Annotated[
         Path | None, typer.Option(help="The node's folder. Default: one for each account and ledger.")
     ] = None,
@@ -109,17 +123,25 @@ def join(
     password_file: PasswordFile = None,
     confirmations: Confirmations = 1,
     log_format: LogFormat = None,
+    layout: Annotated[
+        Path | None, typer.Option(hidden=True, help="Manifest that was made from --app.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Take part: check everything, then run a signer and a Flower SuperNode until Ctrl-C.
 
+    Give --task, or --app with the folder of the Flower app that the federation trains.
+
     Example: folkmoot join --coordinator https://moot.example --superlink moot.example:8000 --task mnist
+
+    Example: folkmoot join --coordinator URL --superlink HOST:PORT --app ./quickstart-pytorch --partition 0/3
     """
-    from client import admission, node
+    from client import admission, apps, node
     from client.drill import parse_attack
     from client.tasks import load_task
     from folkmoot import keystore as keys
     from folkmoot import logs
+    from folkmoot.apps.folder import AppFolder
     from folkmoot.chain.deployment import Deployment
     from folkmoot.chain.quorum import open_rpc
     from folkmoot.chain.urls import secrets_of
@@ -133,7 +155,17 @@ def join(
     parse_attack(attack)
     meeting_place = SuperLink(superlink, root_certificates, insecure)
     addresses = Deployment.load(deployment)
-    load_task(task)  # a task that can't be loaded is the first thing to say
+    # A task or an app that can't be loaded is the first thing to say.
+    subject = AppFolder.read(app, run_config or ()) if app is not None else None
+    one = one_subject(task, app, run_config)
+    if subject is None:
+        load_task(one)
+    elif attack or root:
+        raise InputError(
+            "Drills and root sets belong to tasks: an app has none.",
+            remedy="Leave out --attack and --root, or use --task.",
+        )
+    config = apps.node_config(which, partitions, node_config)
     if node_key is not None and admission.make_if_missing(node_key, meeting_place):
         public = admission.public_file(node_key)
         note(f"Made this node's key, {node_key}: send {public} to the SuperLink's operator.", json_)
@@ -159,8 +191,12 @@ def join(
                 code="stake-too-low",
             )
         manifest = node.check_base(endpoint, api, addresses, say)
-        say(f"Checking that the task {task} has the federation's model ...")
-        node.check_task_apart(task, manifest, root)
+        if subject is None:
+            say(f"Checking that the task {task} has the federation's model ...")
+            node.check_task_apart(one, manifest, root)
+        else:
+            say(f"Checking that the app {subject.root} has the federation's model ...")
+            apps.check(subject, manifest, partitions, layout)
     account = unlock(keystore, password_file)
     if stake is not None and (lacking or confirmations > 1):
         _stake(rpc, addresses, account, stake, confirmations, json_, there=not lacking)
@@ -172,7 +208,7 @@ def join(
         coordinator=coordinator,
         deployment=addresses.to_json(),
         account=address,
-        task=task,
+        task=one if subject is None else subject.name,
         partition=which,
         partitions=partitions,
         attack=attack,
@@ -183,6 +219,8 @@ def join(
         port=port,
         fork=not no_fork,
         pause=pause,
+        config=config,
+        preload=None if subject is None else subject.preloads(),
         key=node_key and node_key.resolve(),
     )
     say(f"Starting the node in {folder} ...")
@@ -439,8 +477,12 @@ def task_list(json_: Json = False) -> None:
 
 
 def task_init(
-    task: TaskName,
     out: Annotated[Path, typer.Option(help="Folder to write; it can be served as a mirror.")],
+    task: OneTask = None,
+    app: AppPath = None,
+    run_config: RunConfig = None,
+    node_config: NodeConfig = None,
+    nodes: Annotated[int, typer.Option(help="Nodes that the app will have.", min=1)] = 3,
     root_digest: Annotated[
         str,
         typer.Option(
@@ -452,12 +494,21 @@ def task_init(
 ) -> None:
     """Write what a federation starts from: manifest, initial model and genesis file.
 
+    With --app, layout and initial model are those of the app's own ServerApp, and its ClientApp trains once on
+    partition 0, to see that it does and how far an update goes.
+
     Example: folkmoot task init --task mnist --out genesis/
+
+    Example: folkmoot task init --app ./quickstart-pytorch --nodes 3 --out genesis/
     """
     from client.genesis import write_genesis
     from client.tasks import load_task, root
 
-    loaded = load_task(task)
+    one = one_subject(task, app, run_config)
+    if app is not None:
+        _app_init(app, run_config, node_config, nodes, out, root_digest, json_)
+        return
+    loaded = load_task(one)
     committed = root.parse_digest(loaded, root_digest) if root_digest else ""
     made = write_genesis(loaded, out, committed)
     shown = {
@@ -484,6 +535,75 @@ def task_init(
         "rootDigest": committed or None,
     }
     emit(document, json_, pairs(shown))
+
+
+def one_subject(task: str | None, app: Path | None, run_config: list[str] | None) -> str:
+    """Return the task's name, empty if an app is given.
+
+    Raises:
+        InputError: Both are given, or neither, or a run config without an app.
+    """
+    if (task is None) == (app is None):
+        raise InputError(
+            "Exactly one of --task and --app is needed.",
+            remedy="Give --task for a shipped task or one of your own, --app for the folder of a Flower app.",
+        )
+    if app is None and run_config:
+        raise InputError("--run-config belongs to --app.", remedy="Leave it out, or give --app FOLDER.")
+    return task or ""
+
+
+def _app_init(
+    app: Path,
+    run_config: list[str] | None,
+    node_config: list[str] | None,
+    nodes: int,
+    out: Path,
+    root_digest: str,
+    json_: bool,
+) -> None:
+    from client import apps
+    from folkmoot.apps.folder import AppFolder
+
+    if root_digest:
+        raise InputError("An app has no root set.", remedy="Leave out --root-digest, or use a task.")
+    folder, config = AppFolder.read(app, run_config or ()), apps.node_config(0, nodes, node_config)
+    note("Reading the app, and training once on partition 0 ...", json_)
+    made = apps.init(folder, nodes, out, config)
+    captured, start = made.captured, made.start
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in made.trial.metrics.items()) or "no numbers"
+    shown = {
+        "genesis": str(out / "genesis.json"),
+        "app": captured.app.name,
+        "strategy": captured.strategy,
+        "rounds": str(captured.num_rounds),
+        "nodes asked a round": f"{captured.asked} of {nodes}",
+        "parameters": str(start.manifest.elements),
+        "state root": "0x" + start.state_root.hex(),
+        "genesis hash": "0x" + start.genesis.hash.hex(),
+        "one training": f"{made.trial.seconds:.1f} s on partition 0: {numbers}",
+    }
+    document = {
+        "genesis": str(out / "genesis.json"),
+        "task": start.manifest.task,
+        "parameters": start.manifest.elements,
+        "manifestHash": "0x" + start.manifest.hash.hex(),
+        "stateRoot": "0x" + start.state_root.hex(),
+        "genesisHash": "0x" + start.genesis.hash.hex(),
+        "exponents": list(start.genesis.exponents),
+        "guessed": start.guessed or None,
+        "rootDigest": None,
+        "app": {
+            "strategy": captured.strategy,
+            "rounds": captured.num_rounds,
+            "nodes": nodes,
+            "asked": captured.asked,
+            "trainSeconds": round(made.trial.seconds, 1),
+            "trainMetrics": dict(made.trial.metrics),
+            "notes": list(captured.notes),
+        },
+    }
+    emit(document, json_, pairs(shown), *captured.notes)
 
 
 def task_check(

@@ -14,17 +14,18 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from client.admission import CONNECTED, NodeLog, refusal
 from client.drill import parse_attack
 from client.signer import SignerAgent, protect_memory
 from client.supernode import DEFAULT_PAUSE, WARM_UP_SECONDS
 from client.tasks import SHIPPED, Task
+from folkmoot.apps.folder import toml_pairs
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.rpc import LedgerReader, Rpc, VaultReader
 from folkmoot.commitment import Domain
@@ -81,6 +82,10 @@ class NodeOptions:
     """Whether messages are handled in forks of one process that has the libraries imported."""
     pause: float = DEFAULT_PAUSE
     """Seconds between two looks for messages."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Node config beside the contributor's folder, e.g. ``partition-id``."""
+    preload: Sequence[str] | None = None
+    """Libraries that messages find imported; those of the task if None."""
     key: Path | None = None
     """Key file with which the SuperNode says who it is; none on a SuperLink that takes everybody."""
 
@@ -300,9 +305,9 @@ def node_command(contributor: Contributor, options: NodeOptions, port: int) -> l
         command += ["--auth-supernode-private-key", str(options.key)]
     if not options.fork:
         command += ["--no-fork"]
-    for name in preloads(contributor.task):
+    for name in preloads(contributor.task) if options.preload is None else options.preload:
         command += ["--preload", name]
-    return [*command, "--node-config", f'{HOME}="{contributor.home}"']
+    return [*command, "--node-config", toml_pairs({HOME: str(contributor.home), **options.config})]
 
 
 def preloads(task: str) -> list[str]:

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.cli.options import Json, KeystorePath, PasswordFile, unlock
+from folkmoot.cli.options import AppPath, Json, KeystorePath, PasswordFile, RunConfig, unlock
 from folkmoot.cli.output import emit, note
-from folkmoot.errors import FolkmootError
+from folkmoot.errors import FolkmootError, InputError
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
+    from folkmoot.apps.folder import AppFolder
     from folkmoot.commitment import Domain
     from folkmoot.coordinator_api import CoordinatorApi, Event, RunView
     from folkmoot.superlink import SuperLink
@@ -44,7 +45,6 @@ Url = Annotated[
 
 
 def train(
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds to run.")],
     expect: Annotated[
         int,
         typer.Option(
@@ -53,6 +53,22 @@ def train(
             help="Answers after which a round need not wait: one a contributor, one more for a root set.",
         ),
     ],
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            "--rounds", min=1, help="Rounds to run; with --app, as many as the app's.", show_default=False
+        ),
+    ] = None,
+    app: AppPath = None,
+    run_config: RunConfig = None,
+    app_log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where the log of the app's ServerApp is kept. Default: in this user's data folder.",
+            show_default=False,
+        ),
+    ] = None,
     coordinator: Url = DEFAULT_URL,
     superlink: Annotated[
         str | None,
@@ -78,19 +94,34 @@ def train(
     Can be killed and started again: it goes on with the run that it began. A courier that ends early is replaced.
     With --superlink it shows a line a node, with the reason of a failure, and reports them to the coordinator.
 
+    With --app it is the app's own ServerApp that runs, anchored: a copy of the folder is given to `flwr run`.
+
     Example: folkmoot train --rounds 3 --expect 5 --superlink 127.0.0.1:8000 --keystore coordinator.json
+
+    Example: folkmoot train --app ./quickstart-pytorch --expect 3 --superlink 127.0.0.1:8000 --keystore coordinator.json
     """
+    from folkmoot.apps.folder import AppFolder
     from folkmoot.commitment import Domain
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.superlink import SuperLink
     from server import training
 
+    subject = AppFolder.read(app, run_config or ()) if app is not None else None
+    if subject is not None and superlink is None:
+        raise InputError("An app needs a SuperLink to run on.", remedy="Add --superlink HOST:PORT.")
+    if subject is None and (rounds is None or run_config):
+        raise InputError(
+            "--rounds is needed, and --run-config belongs to --app.",
+            remedy="Give --rounds N, or --app FOLDER for an app with rounds and a run config of its own.",
+        )
     meeting_place = SuperLink(superlink, root_certificates, insecure) if superlink else None
     if meeting_place is not None:
         meeting_place.check()
     with CoordinatorApi(coordinator) as api:
         found = api.deployment()
         account = unlock(keystore, password_file)
+        if rounds is None:
+            rounds = _rounds_of(subject, expect)
         last = api.newest_event()
         memory = training.Memory.of(found)
         domain = Domain(found.chain_id, found.ledger)
@@ -99,7 +130,7 @@ def train(
             follower = _Follower(coordinator, run.id, last, json_)
             follower.start()
             if meeting_place is not None:
-                _carry(meeting_place, api, run, memory, follower, (account, domain), json_)
+                _carry(meeting_place, api, run, memory, follower, (account, domain), json_, subject, app_log)
             follower.join()
             if follower.broken is not None:
                 follower.broken.remedy = f"{follower.broken.remedy} {AGAIN}".strip()
@@ -127,13 +158,15 @@ def _carry(
     follower: _Follower,
     signer: tuple[LocalAccount, Domain],
     as_json: bool,
+    app: AppFolder | None = None,
+    app_log: Path | None = None,
 ) -> None:
     """Keep a courier going on a SuperLink until a run is over.
 
     Raises:
         FolkmootError: Flower can't be reached. The coordinator's run is still under way.
     """
-    from server import training
+    from server import app_run, training
     from server.reporting import Reporter
 
     def over(seconds: float) -> bool:
@@ -148,7 +181,11 @@ def _carry(
     first = int(rounds[0]["round"]) if rounds else 0
     try:
         with Reporter(api.url, *signer, first=first, say=say) as reporter:
-            training.Carrier(superlink, memory, settings, over, say, reporter.take).carry()
+            carrier = training.Carrier(superlink, memory, settings, over, say, reporter.take)
+            if app is None:
+                carrier.carry()
+            else:
+                app_run.carry(app, carrier, api.url, run.id, app_log)
     except FolkmootError as exc:
         exc.remedy = f"{exc.remedy} {AGAIN}".strip()
         raise
@@ -173,6 +210,16 @@ def _ended(api: CoordinatorApi, run_id: str) -> RunView | None:
                 raise
         time.sleep(pause)
         pause = min(2 * pause, 5.0)
+
+
+def _rounds_of(app: AppFolder | None, nodes: int) -> int:
+    """Return how many rounds an app asks for."""
+    from folkmoot.apps.apart import scratch
+    from folkmoot.apps.capture import capture
+
+    assert app is not None  # noqa: S101  without an app rounds are given
+    with scratch() as folder:
+        return capture(app, folder, nodes).num_rounds
 
 
 class _Follower(threading.Thread):

@@ -134,6 +134,7 @@ def test_couriers_follow_each_other_until_the_run_is_over(
         settings: dict[str, Any],
         on_start: Callable[[int], None],
         on_line: Callable[[str], None],
+        app: Path | None,
     ) -> RunResult:
         told.append("run")
         on_line("a line")
@@ -160,3 +161,24 @@ def test_a_superlink_that_never_answered_is_an_error(monkeypatch: pytest.MonkeyP
     carrier = Carrier(LINK, Memory(tmp_path / "note.json"), {}, lambda _: False, lambda _: None)
     with pytest.raises(LocalError, match="Nobody is there"):
         carrier.carry()
+
+
+def test_a_courier_that_ends_each_time_is_given_up_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "FIRST_PAUSE", 0.0)
+    began: list[Path | None] = []
+
+    def run(link: SuperLink, settings: dict[str, Any], **more: Any) -> RunResult:
+        began.append(more["app"])
+        more["on_start"](len(began))
+        return RunResult(len(began), "finished:failed")
+
+    monkeypatch.setattr(flower_run, "run", run)
+    carrier = Carrier(LINK, Memory(tmp_path / "note.json"), {}, lambda _: False, lambda _: None)
+    carrier.app, carrier.tries = tmp_path, 3
+    with pytest.raises(LocalError, match="has ended 3 times in a row") as raised:
+        carrier.carry()
+    assert raised.value.code == "courier-ends"
+    assert "run 3 ended as finished:failed" in raised.value.message
+    assert began == [tmp_path] * 3
