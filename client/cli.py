@@ -415,9 +415,12 @@ def _told(line: dict[str, Any]) -> str:
     """One line of text about a round."""
     if "error" in line:
         return f"Round {line['round']} was not measured: {line['error']}"
-    after = "no number" if line["after"] is None else f"{100 * line['after']:.1f}%"
+    before, after = (
+        "no number" if one is None else f"{100 * one:.1f}%" if line["by"] == "accuracy" else f"{one:.6g}"
+        for one in (line["before"], line["after"])
+    )
     said = "FELL, the round is withheld" if line["fell"] else "fine"
-    return f"Round {line['round']}: {said}. Accuracy {100 * line['before']:.1f}% before, {after} after."
+    return f"Round {line['round']}: {said}. {line['by'].capitalize()} {before} before, {after} after."
 
 
 def task_list(json_: Json = False) -> None:
