@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contributor's commands: join a federation, make and evaluate tasks, hand in an update by oneself.
+"""The contributor's commands: join a federation, measure its rounds, hand in an update by oneself.
 
 Heavy libraries are imported by the commands that need them, so that `folkmoot --help` stays quick.
 """
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from client import drill_cli
+from client import drill_cli, task_cli
+from client.task_cli import TaskName
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
     RPC_DEFAULT,
@@ -28,7 +29,7 @@ from folkmoot.cli.options import (
     PasswordFile,
     RpcUrl,
 )
-from folkmoot.cli.output import emit, note, pairs
+from folkmoot.cli.output import emit, note
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 CoordinatorUrl = Annotated[
     str, typer.Option("--coordinator", envvar="FOLKMOOT_COORDINATOR", metavar="URL", help="The coordinator.")
 ]
-TaskName = Annotated[str, typer.Option("--task", help="A shipped task, or package.module:object.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -49,12 +49,7 @@ def register(app: typer.Typer) -> None:
     app.command()(join)
     app.command()(submit)
     app.command()(canary)
-    group = typer.Typer(help="Tasks: what a federation trains.", no_args_is_help=True)
-    group.command("list")(task_list)
-    group.command("init")(task_init)
-    group.command("evaluate")(task_evaluate)
-    group.command("check")(task_check)
-    app.add_typer(group, name="task")
+    task_cli.register(app)
 
 
 def join(
@@ -421,136 +416,3 @@ def _told(line: dict[str, Any]) -> str:
     )
     said = "FELL, the round is withheld" if line["fell"] else "fine"
     return f"Round {line['round']}: {said}. {line['by'].capitalize()} {before} before, {after} after."
-
-
-def task_list(json_: Json = False) -> None:
-    """List the shipped tasks.
-
-    Example: folkmoot task list
-    """
-    from client.tasks import names
-
-    emit({"tasks": names()}, json_, "\n".join(names()))
-
-
-def task_init(
-    task: TaskName,
-    out: Annotated[Path, typer.Option(help="Folder to write; it can be served as a mirror.")],
-    root_digest: Annotated[
-        str,
-        typer.Option(
-            help="Commit to a root set: the sha256 of the root data that the coordinator will hold, or good or biased "
-            "for a shipped task's."
-        ),
-    ] = "",
-    json_: Json = False,
-) -> None:
-    """Write what a federation starts from: manifest, initial model and genesis file.
-
-    Example: folkmoot task init --task mnist --out genesis/
-    """
-    from client.genesis import write_genesis
-    from client.tasks import load_task, root
-
-    loaded = load_task(task)
-    committed = root.parse_digest(loaded, root_digest) if root_digest else ""
-    made = write_genesis(loaded, out, committed)
-    shown = {
-        "genesis": str(out / "genesis.json"),
-        "task": made.manifest.task,
-        "parameters": str(made.manifest.elements),
-        "state root": "0x" + made.state_root.hex(),
-        "genesis hash": "0x" + made.genesis.hash.hex(),
-        "first exponents": f"guessed, because no training could be tried here ({made.guessed})"
-        if made.guessed
-        else "from one training on this machine's data",
-    }
-    if committed:
-        shown["root set"] = committed
-    document = {
-        "genesis": str(out / "genesis.json"),
-        "task": made.manifest.task,
-        "parameters": made.manifest.elements,
-        "manifestHash": "0x" + made.manifest.hash.hex(),
-        "stateRoot": "0x" + made.state_root.hex(),
-        "genesisHash": "0x" + made.genesis.hash.hex(),
-        "exponents": list(made.genesis.exponents),
-        "guessed": made.guessed or None,
-        "rootDigest": committed or None,
-    }
-    emit(document, json_, pairs(shown))
-
-
-def task_check(
-    task: TaskName,
-    manifest: Annotated[Path, typer.Option(metavar="FILE", help="Manifest of the federation.")],
-    root: Annotated[
-        str,
-        typer.Option(metavar="good|biased", help="Also check that this root set is the one committed to."),
-    ] = "",
-    json_: Json = False,
-) -> None:
-    """Check that a task has a federation's model: the same name, the same tensors.
-
-    Example: folkmoot task check --task my_package.my_module:task --manifest manifest.json
-    """
-    from client import node
-    from client.tasks import load_task
-    from client.tasks import root as root_sets
-    from folkmoot.manifest import Manifest
-
-    try:
-        data = manifest.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"The manifest {manifest} can't be read: {error.strerror}.", remedy="Check the path."
-        ) from error
-    federations, loaded = Manifest.from_json(data), load_task(task)
-    node.check_task(loaded, federations)
-    if root:
-        root_sets.check(loaded, root, dict(federations.training))
-    emit({"task": task, "fits": True}, json_, f"The task {task} has the federation's model.")
-
-
-def task_evaluate(
-    task: TaskName,
-    model: Annotated[Path | None, typer.Option(help="Model file (safetensors).")] = None,
-    coordinator: Annotated[
-        str | None,
-        typer.Option(
-            "--coordinator", envvar="FOLKMOOT_COORDINATOR", metavar="URL", help="Fetch it from here."
-        ),
-    ] = None,
-    version: Annotated[str, typer.Option(help="Number of the version, or `active`.")] = "active",
-    report: Annotated[Path | None, typer.Option(help="Also write the report to this file.")] = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Evaluate each newly anchored state, one JSON line each.")
-    ] = False,
-    json_: Json = False,
-) -> None:
-    """Measure a model on the task's held-out examples: by class, by group, and under two triggers.
-
-    Example: folkmoot task evaluate --task mnist --coordinator URL --version 12 --report report.json
-    """
-    from client import evaluation
-    from client.tasks import load_task
-    from folkmoot.cli import reports
-
-    loaded = load_task(task)
-    if watch:
-        if coordinator is None:
-            raise InputError("--watch needs a coordinator.", remedy="Give --coordinator URL.")
-        for line in evaluation.watch(loaded, coordinator):
-            typer.echo(json.dumps(line))
-        return
-    if model is not None:
-        data = evaluation.read_model(model)
-    elif coordinator is not None:
-        data = evaluation.fetch_model(coordinator, version)
-    else:
-        raise InputError("There is no model to evaluate.", remedy="Give --model FILE or --coordinator URL.")
-    made = evaluation.evaluate(loaded, data)
-    if report is not None:
-        evaluation.write_report(made, report)
-    shown = {"model": made.model, **reports.summary(made.measured)}
-    emit(made.to_json(), json_, pairs(shown), *reports.tables(made.measured))
