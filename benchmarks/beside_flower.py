@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 
-from benchmarks.processes import Usage, tree_usage
+from benchmarks.processes import tree_usage
 from folkmoot.local.federation import program
 from folkmoot.local.processes import Supervisor, accepts_connections, free_port
 

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Column = Sequence[Any] | NDArray[Any] | torch.Tensor
-    """One value an example: labels and groups are whole numbers or texts."""
+    """One value an example."""
 
 SHIPPED = {
     "mnist": "client.tasks.mnist:task",
     "digits": "client.tasks.digits:task",
     "breast-cancer": "client.tasks.breast_cancer:task",
+    "diabetes": "client.tasks.diabetes:task",
 }
 
 
@@ -38,7 +39,7 @@ class Data:
 
     Attributes:
         inputs: One row an example.
-        labels: One integer class an example.
+        labels: One integer class an example, or one number that is to be predicted.
     """
 
     inputs: torch.Tensor
@@ -50,36 +51,46 @@ class Data:
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class HeldOutPredictions:
     """What a model says of a task's held-out examples. Every number of a report is counted from it.
 
+    What is given decides the kind of the report: labels and predictions for classes, targets and predictions for
+    numbers, losses and weights for a language model, losses alone for anything else. Every column has one value an
+    example and may be a list, an array or a tensor.
+
     Attributes:
-        labels: The class of each example.
-        predictions: The class that the model gives it, in the same values.
+        labels: The class of each example, whole numbers or texts.
+        predictions: The class that the model gives it, in the same values; beside targets, the number.
         groups: The group of each example (a hospital, an age band), for the worst-group gap; without it, the
-            classes are the groups.
+            classes are the groups, if there are classes.
         images: The examples as an array [n, ..., rows, columns], if they are images: they are shown to the model once
             more with each trigger (docs/protocol.md section 11.1).
         predict: From images of that shape to one class each; goes with ``images``.
+        targets: The number that each example really has, of a task that predicts numbers.
+        losses: The loss of each example; of a language model the mean negative log-likelihood of its tokens.
+        weights: Tokens of each example.
     """
 
-    labels: Column
-    predictions: Column
+    labels: Column | None = None
+    predictions: Column | None = None
     groups: Column | None = None
     images: NDArray[np.float32] | None = None
     predict: Callable[[NDArray[np.float32]], Column] | None = None
+    targets: Column | None = None
+    losses: Column | None = None
+    weights: Column | None = None
 
 
 @runtime_checkable
 class Task(Protocol):
     """What Folkmoot asks of a task. ``data`` is whatever ``load`` returns; nobody else looks into it.
 
-    A task may also have ``examine(model) -> Held``. Then reports have recalls by class and the worst-group gap, and
-    the canary sees a class that is lost. Three lines are enough::
+    A task may also have ``examine(model) -> HeldOutPredictions``. Then reports have recalls by class or errors, and
+    the worst-group gap, and the canary sees a class or a group that is lost. Three lines are enough::
 
-        def examine(self, model: torch.nn.Module) -> Held:
+        def examine(self, model: torch.nn.Module) -> HeldOutPredictions:
             inputs, labels, hospitals = self.test_set()
-            return Held(labels, model(inputs).argmax(dim=1), hospitals)
+            return HeldOutPredictions(labels, model(inputs).argmax(dim=1), hospitals)
 
     And it may have ``root(kind) -> data``: examples for the coordinator's own node (``client.tasks.root``). Without it
     that node trains on what ``load`` gives there.

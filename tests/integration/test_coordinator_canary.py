@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from client.canary import Evaluator
-from client.tasks import Held
+from client.tasks import HeldOutPredictions
 from folkmoot.canary import CanaryReport, sign_canary, sign_release
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.commitment import Domain
@@ -175,7 +175,7 @@ def test_reports_that_are_forged_or_about_something_else_are_refused(here: Runni
     assert code(report(found, 0.9, 0.9, state_root=bytes(32))) == "wrong-report"
     assert code(report(found, 0.9, 0.9, task="other")) == "wrong-report"
     assert code(good, number=2) == "round-unknown"
-    assert code(report(found, 0.9, 0.9, base=measure({"loss": 1.0}))) == "invalid-report"
+    assert code(report(found, 0.9, 0.9, base=measure({"error": 1.0}))) == "invalid-report"
     with pytest.raises(FolkmootError) as garbled:
         here.api.send_canary(1, b"{}", bytes(65))
     assert garbled.value.code == "invalid-report"
@@ -253,8 +253,8 @@ class Tiny:
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
         return {"loss": 1.0}
 
-    def examine(self, model: torch.nn.Module) -> Held:
-        return Held(self.labels, self._guess(model.state_dict()))
+    def examine(self, model: torch.nn.Module) -> HeldOutPredictions:
+        return HeldOutPredictions(self.labels, self._guess(model.state_dict()))
 
 
 def test_an_evaluator_measures_a_round_that_waits_already_and_those_that_come(here: Running) -> None:
@@ -283,9 +283,13 @@ def test_an_evaluator_needs_the_task_of_the_federation_and_an_accuracy(here: Run
     with pytest.raises(TaskError, match="trains 'tests', not 'other'"):
         Evaluator(other, here.api, here.world[EVALUATOR])
     dull.examine = None  # type: ignore[assignment,method-assign]
+    dull.evaluate = lambda model: {"error": 1.0}  # type: ignore[method-assign]
     here.api.start_run(1, 2, here.world.coordinator, here.domain)
     probing(here, 1)
-    assert "measures no accuracy" in next(Evaluator(dull, here.api, here.world[EVALUATOR]).run())["error"]
+    assert (
+        "measures neither an accuracy nor a loss"
+        in next(Evaluator(dull, here.api, here.world[EVALUATOR]).run())["error"]
+    )
 
 
 def test_killed_while_it_waits_for_the_canary_it_goes_on_waiting(anvil: Anvil, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ EXPECTED = {
     "client/drill.py",
     "client/tasks/__init__.py",
     "client/tasks/breast_cancer.py",
+    "client/tasks/diabetes.py",
     "client/tasks/digits.py",
     "client/tasks/mnist.py",
     "client/tasks/naming.py",
