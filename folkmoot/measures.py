@@ -71,10 +71,16 @@ def headline(metrics: Mapping[str, float]) -> tuple[str | None, str | None]:
     Args:
         metrics: As `flat` returns them.
     """
-    ordered = sorted(metrics, key=_rank)
+    ordered = sorted(metrics, key=rank)
     loss = next((name for name in ordered if is_loss(name)), None)
     accuracy = next((name for name in ordered if is_accuracy(name)), None)
     return loss, accuracy
+
+
+def rank(name: str) -> tuple[int, int, str]:
+    """Key to sort names by: the most telling source first, then the shortest name."""
+    source, rest = _split(name)
+    return SOURCES.index(source) if source else len(SOURCES), len(rest), rest
 
 
 def shown(name: str, value: float) -> str:
@@ -97,11 +103,6 @@ def _split(name: str) -> tuple[str, str]:
     """Source and name of a metric; a name that an app gave may hold slashes of its own."""
     source, _, rest = name.partition("/")
     return (source, rest) if source in SOURCES and rest else ("", name)
-
-
-def _rank(name: str) -> tuple[int, int, str]:
-    source, rest = _split(name)
-    return SOURCES.index(source) if source else len(SOURCES), len(rest), rest
 
 
 def _words(name: str) -> set[str]:

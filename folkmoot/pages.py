@@ -68,6 +68,7 @@ pre{background:var(--code);border-radius:.4rem;padding:.7rem .9rem;margin:.5rem 
 overflow-wrap:anywhere}
 .box{padding:.25rem 1.1rem .6rem}
 .box p{margin:.6rem 0}
+.box+.wide,.wide+.wide,.box+p{margin-top:.75rem}
 .links{display:flex;flex-wrap:wrap;gap:.3rem 1.4rem;list-style:none;padding:0;margin:.6rem 0}
 .notice{border-left:4px solid var(--warn);padding:.5rem .9rem;background:var(--card);border-radius:.3rem}
 footer{margin-top:2.5rem;padding-bottom:2rem;color:var(--soft);font-size:.85rem}

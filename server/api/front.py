@@ -141,7 +141,7 @@ def _standing(round_: RoundView, now: int | None) -> Markup:
 
 def _charts(found: Overview) -> Markup | None:
     groups = (("Loss", measures.is_loss), ("Accuracy", measures.is_share))
-    names = sorted({name for metrics in found.metrics.values() for name in metrics})
+    names = sorted({name for metrics in found.metrics.values() for name in metrics}, key=measures.rank)
     drawn = []
     for title, belongs in groups:
         lines = [
@@ -164,14 +164,16 @@ def _charts(found: Overview) -> Markup | None:
 
 
 def _on_axis(title: str, value: float) -> str:
-    return f"{value:.1%}" if title == "Accuracy" and 0 <= value <= 1 else f"{value:.4g}"
+    if title != "Accuracy" or not 0 <= value <= 1:
+        return f"{value:.4g}"
+    return f"{value:.1%}".replace(".0%", "%")
 
 
 def _rounds(found: Overview) -> Markup:
     if not found.rounds:
         return tag("p", "No round was opened yet.", class_="soft")
     rows = [_round(round_, found.metrics.get(round_.round, {})) for round_ in found.rounds[:SHOWN]]
-    columns = ("Round", "Phase", "Opened", "#Entries", "#Accepted", "#Refused", "#Loss", "#Accuracy", "#Gas")
+    columns = ("Round", "Phase", "#Loss", "#Accuracy", "#Entries", "#Accepted", "#Refused", "Opened", "#Gas")
     return Markup.of(
         pages.table("Rounds, newest first", columns, rows),
         tag("p", tag("a", "All rounds", href="/v1/rounds"), class_="soft")
@@ -189,12 +191,12 @@ def _round(round_: RoundView, metrics: Mapping[str, float]) -> Sequence[object]:
         Markup.of(
             _state(round_.phase), tag("span", f" {round_.error}", class_="soft") if round_.error else None
         ),
-        _NONE if round_.opened_at is None else _time(round_.opened_at),
+        _NONE if loss is None else measures.shown(loss, metrics[loss]),
+        _NONE if accuracy is None else measures.shown(accuracy, metrics[accuracy]),
         round_.entries if round_.entries or counted else f"{round_.received} received",
         _NONE if accepted is None else accepted,
         round_.refused,
-        _NONE if loss is None else measures.shown(loss, metrics[loss]),
-        _NONE if accuracy is None else measures.shown(accuracy, metrics[accuracy]),
+        _NONE if round_.opened_at is None else _time(round_.opened_at),
         f"{int(round_.gas):,}",
     )
 
@@ -217,7 +219,7 @@ def _weights(found: Overview) -> Markup:
         compared = share.reason == "root"
         rows.append(
             (
-                tag("a", pages.short(share.contributor, 42), href=f"/v1/contributors/{share.contributor}"),
+                tag("a", pages.short(share.contributor, 18), href=f"/v1/contributors/{share.contributor}"),
                 "compared, not summed" if compared else Markup.of(pages.bar(part), f"{part:.0%}"),
                 _state(share.reason),
             )
