@@ -92,6 +92,17 @@ def shown(name: str, value: float) -> str:
     return f"{value:.3f}"
 
 
+def percent(value: float) -> str:
+    """A share in percent, without a decimal that says nothing; what is no share, as a number."""
+    return f"{value:.1%}".replace(".0%", "%") if 0 <= value <= 1 else number(value)
+
+
+def number(value: float) -> str:
+    """A number in four digits; a large whole one in all of its digits."""
+    whole = 1e4 <= abs(value) < 1e12 and value == int(value)
+    return f"{value:,.0f}" if whole else f"{value:.4g}"
+
+
 def said(metrics: Mapping[str, float]) -> str:
     """Loss and accuracy of a round in words, empty if it has neither."""
     loss, accuracy = headline(metrics)

@@ -183,7 +183,7 @@ class View:
             said.append(f"round {current.number}: {_PHASES[current.phase]}")
         if left.window is not None:
             said.append(f"takes updates for {format_duration(int(left.window))} at most")
-        if left.run is not None and progress.completed < progress.total:
+        if left.run is not None and left.run >= 1 and progress.completed < progress.total:
             said.append(f"about {format_duration(int(left.run))} left")
         return ", ".join(said)
 

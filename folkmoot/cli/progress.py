@@ -224,7 +224,9 @@ class RunProgress:
             self._set(self._reported(data), "answered", said)
 
     def _node_failed(self, data: Mapping[str, Any]) -> None:
-        if self._is_current(data):
+        if data.get("state") == "refused":
+            self._node_refused(data)
+        elif self._is_current(data):
             self._set(
                 self._reported(data), "failed", f"{data.get('code') or 'failed'}: {data.get('detail') or ''}"
             )

@@ -140,10 +140,13 @@ def _standing(round_: RoundView, now: int | None) -> Markup:
 
 
 def _charts(found: Overview) -> Markup | None:
-    groups = (("Loss", measures.is_loss), ("Accuracy", measures.is_share))
+    groups = (
+        ("Loss", measures.is_loss, measures.number),
+        ("Accuracy", measures.is_share, measures.percent),
+    )
     names = sorted({name for metrics in found.metrics.values() for name in metrics}, key=measures.rank)
     drawn = []
-    for title, belongs in groups:
+    for title, belongs, show in groups:
         lines = [
             charts.Line(
                 name,
@@ -156,17 +159,11 @@ def _charts(found: Overview) -> Markup | None:
             for name in names
             if belongs(name)
         ]
-        drawn.append(charts.chart(title, lines, lambda value, title=title: _on_axis(title, value)))
+        drawn.append(charts.chart(title, lines, show))
     made = Markup.of(drawn)
     if not made:
         return None
     return _section("How the model does", tag("div", made, class_="charts"))
-
-
-def _on_axis(title: str, value: float) -> str:
-    if title != "Accuracy" or not 0 <= value <= 1:
-        return f"{value:.4g}"
-    return f"{value:.1%}".replace(".0%", "%")
 
 
 def _rounds(found: Overview) -> Markup:
