@@ -14,6 +14,7 @@ from typing import Any
 
 from folkmoot.errors import FolkmootError, InputError
 from folkmoot.export.rounds import FederationRecord
+from folkmoot.hashing import sha256_hex
 
 TAG = "folkmoot.ledger"
 """Tag with which a run is found again: chain and ledger."""
@@ -25,8 +26,8 @@ _SETTINGS = {"MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES
 """MLflow's own settings, where the user has none: a folder is meant where it is named, and a server that is away is
 given up in seconds, not minutes."""
 
-_UNFIT = re.compile(r"[^\w\-. :/]")
-"""What MLflow takes in no name of a metric."""
+_UNFIT = re.compile(r"[^\w\-. ]")
+"""What MLflow takes in no name of a metric, and what makes it a path: it keeps each in a file."""
 
 
 def export(found: FederationRecord, tracking_uri: str, experiment: str) -> tuple[str, int]:
@@ -96,7 +97,8 @@ def _run(client: Any, experiment: str, found: FederationRecord) -> str:
 
 
 def _log(mlflow: Any, client: Any, run: str, found: FederationRecord) -> int:
-    names = {_fit(name) for one in found.rounds for name in one.numbers()}
+    rounds = [one for one in found.rounds if one.judged]
+    names = {_fit(name) for one in rounds for name in one.numbers()}
     logged = set(client.get_run(run).data.metrics)
     known = {
         (name, point.step): point.value
@@ -105,7 +107,7 @@ def _log(mlflow: Any, client: Any, run: str, found: FederationRecord) -> int:
     }
     new = [
         mlflow.entities.Metric(_fit(name), value, 1000 * one.time, one.number)
-        for one in found.rounds
+        for one in rounds
         for name, value in one.numbers().items()
         if known.get((_fit(name), one.number)) != value
     ]
@@ -115,4 +117,7 @@ def _log(mlflow: Any, client: Any, run: str, found: FederationRecord) -> int:
 
 
 def _fit(name: str) -> str:
-    return _UNFIT.sub("_", name)
+    """A name that MLflow takes, and takes for no path; what had to be changed ends in a part of its hash."""
+    group, slash, rest = name.partition("/")
+    fitted = f"{group}{slash}{_UNFIT.sub('_', rest)}" if rest.strip(". ") else f"{group}{slash}_"
+    return fitted if fitted == name else f"{fitted}-{sha256_hex(name.encode('utf-8', 'replace'))[:6]}"

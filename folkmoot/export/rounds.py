@@ -47,6 +47,11 @@ class RoundRecord:
     """Names of the round's files and roots: state_root (0x), state, aggregate, verdicts (sha256), header_hash (0x)."""
 
     @property
+    def judged(self) -> bool:
+        """Whether its entries are fixed: it was anchored, or came to nothing."""
+        return self.phase not in ("opening", "open", "committed")
+
+    @property
     def accepted(self) -> int | None:
         """Entries with a weight above 0; None before the round is computed."""
         return sum(weight > 0 for weight in self.weights.values()) if self.weights else None

@@ -11,7 +11,6 @@ be reading it, sees it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import struct
@@ -121,33 +120,32 @@ class _Kept:
 
     size: int = 0
     """Bytes of it that are whole."""
-    points: dict[str, str] = field(default_factory=dict)
-    """Digest of the values by round."""
+    points: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Its values by round and tag."""
 
     @classmethod
     def read(cls, note: Path, path: Path) -> _Kept:
         """Read the note; nothing is kept where note and file do not fit."""
         try:
             said = json.loads(note.read_bytes())
-            kept = cls(int(said["size"]), {str(key): str(value) for key, value in said["rounds"].items()})
+            kept = cls(int(said["size"]), {str(key): dict(values) for key, values in said["rounds"].items()})
             return kept if path.stat().st_size >= kept.size else cls()
         except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
             return cls()
 
     def write(self, note: Path) -> None:
-        write_whole(note, json.dumps({"size": self.size, "rounds": self.points}, indent=1).encode())
+        write_whole(note, json.dumps({"size": self.size, "rounds": self.points}).encode())
 
 
 def _new(one: RoundRecord, kept: _Kept) -> Iterator[tuple[str, float]]:
-    """Numbers of a round that are new or have changed, for example once its rewards are settled."""
-    numbers = one.numbers()
-    parts = {tag: repr(value) for tag, value in sorted(numbers.items())}
-    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-    key = str(one.number)
-    if kept.points.get(key) == digest:
+    """Numbers of a round that are new or have changed; a round that is under way has none yet."""
+    if not one.judged:
         return
-    kept.points[key] = digest
-    yield from sorted(numbers.items())
+    known = kept.points.setdefault(str(one.number), {})
+    for tag, value in sorted(one.numbers().items()):
+        if known.get(tag) != value:
+            known[tag] = value
+            yield tag, value
 
 
 def _head(wall_time: float, step: int) -> bytes:
