@@ -126,12 +126,13 @@ def _thinned(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]
 def _across_line(y: float, text: str) -> Markup:
     return Markup.of(
         tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"),
+        " ",  # between the numbers where nothing is drawn
         tag("text", text, x=LEFT - 8, y=y + 4, text_anchor="end"),
     )
 
 
 def _round_label(x: float, number: int) -> Markup:
-    return tag("text", number, x=x, y=HEIGHT - 8, text_anchor="middle")
+    return Markup.of(" ", tag("text", number, x=x, y=HEIGHT - 8, text_anchor="middle"))
 
 
 def _line(place: int, line: Line, across: _Scale, up: _Scale, show: Callable[[float], str]) -> Markup:

@@ -58,6 +58,7 @@ thead th{font-size:.8rem;font-weight:600;color:var(--soft);border-bottom:1px sol
 tbody tr+tr>*{border-top:1px solid var(--edge)}
 tbody th{font-weight:600}
 td.text{white-space:normal;min-width:14rem;overflow-wrap:anywhere}
+.note{display:block;white-space:normal;max-width:22rem;min-width:12rem;font-size:.85rem;color:var(--soft)}
 .number{text-align:right;font-variant-numeric:tabular-nums}
 .soft{color:var(--soft)}.good{color:var(--good)}.warn{color:var(--warn)}.bad{color:var(--bad)}
 .good,.warn,.bad{font-weight:600}
@@ -79,11 +80,11 @@ footer{margin-top:2.5rem;padding-bottom:2rem;color:var(--soft);font-size:.85rem}
 
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
-POLICY = (
-    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
-)
-"""The page's Content-Security-Policy: its own style sheet, and nothing else."""
+_ALONE = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; base-uri 'none'; form-action 'none'"
+"""What the page says itself, where it is opened from a disk."""
+
+POLICY = f"{_ALONE}; frame-ancestors 'none'"
+"""The page's Content-Security-Policy: its own style sheet, its icon, and nothing else."""
 
 _ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cg fill='%230b6b4f'%3E"
@@ -103,6 +104,7 @@ def page(title: str, *body: object, reload: int | None = None) -> bytes:
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_ALONE),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         None if reload is None else tag("meta", http_equiv="refresh", content=reload),

@@ -16,6 +16,9 @@ SHOWN = 12
 
 LOCAL_CHAIN = 31337
 
+LONGEST = 240
+"""Characters of a text that are shown."""
+
 _NONE = "\N{EN DASH}"
 """In place of a value that is not there."""
 
@@ -186,7 +189,7 @@ def _round(round_: RoundView, metrics: Mapping[str, float]) -> Sequence[object]:
     return (
         tag("a", round_.round, href=f"/v1/rounds/{round_.round}"),
         Markup.of(
-            _state(round_.phase), tag("span", f" {round_.error}", class_="soft") if round_.error else None
+            _state(round_.phase), tag("span", _cut(round_.error), class_="note") if round_.error else None
         ),
         _NONE if loss is None else measures.shown(loss, metrics[loss]),
         _NONE if accuracy is None else measures.shown(accuracy, metrics[accuracy]),
@@ -268,7 +271,7 @@ def _proposal(proposal: ProposalView) -> Sequence[object]:
     words = proposal.description.strip()
     return (
         tag("a", pages.short(proposal.id), href=f"/v1/proposals/{proposal.id}"),
-        words if len(words) <= 200 else words[:200] + "…",
+        _cut(words),
         _state(proposal.state),
         _time(proposal.vote_end),
         format_amount(int(proposal.votes_for)),
@@ -331,6 +334,10 @@ def _section(title: str, content: Markup) -> Markup:
 
 def _state(word: str) -> Markup:
     return tag("span", word, class_=_TONES.get(word))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
 
 
 def _time(seconds: int) -> Markup:
