@@ -100,6 +100,8 @@ class RunProgress:
         self._clock = clock
         self._window_end: float | None = None
         self._last_anchor: float | None = None
+        self._asked: dict[int, list[int]] = {}
+        """Nodes that were asked in a round before it was seen to open."""
         self._names = dict(names or {})
         for account, name in self._names.items():
             self.nodes.append(Node(name, account))
@@ -156,6 +158,8 @@ class RunProgress:
         self._window_end = self._clock() + float(seconds) if isinstance(seconds, int | float) else None
         for node in self.nodes:
             node.state, node.detail = "waiting", ""
+        for number in self._asked.pop(line.number, ()):
+            self._set(self._of(None, number), "training", "")
 
     def _update_received(self, data: Mapping[str, Any]) -> None:
         if self._is_current(data):
@@ -213,9 +217,12 @@ class RunProgress:
     # Reports of the relay, and measurements.
 
     def _node_asked(self, data: Mapping[str, Any]) -> None:
-        if self._is_current(data):
-            for number in data["nodes"]:
-                self._set(self._of(None, int(number)), "training", "")
+        asked = [int(number) for number in data["nodes"]]
+        if not self._is_current(data):  # the relay may be heard before the coordinator
+            self._asked = {int(data["round"]): asked}
+            return
+        for number in asked:
+            self._set(self._of(None, number), "training", "")
 
     def _node_answered(self, data: Mapping[str, Any]) -> None:
         if self._is_current(data):

@@ -63,6 +63,41 @@ def test_a_node_goes_through_its_states(clock: Clock) -> None:
     assert progress.nodes[0].state == "training", "it is known again"
 
 
+def test_the_relay_may_be_heard_before_the_coordinator(clock: Clock) -> None:
+    progress = RunProgress(3, clock=clock)
+    progress.see("node-asked", {"round": 1, "nodes": [7, 8]})
+    assert states(progress) == []
+    progress.see("round-opened", {"round": 1})
+    assert [node.state for node in progress.nodes] == ["training", "training"]
+    progress.see("round-opened", {"round": 2})
+    assert [node.state for node in progress.nodes] == ["waiting", "waiting"]
+
+
+def test_a_report_tells_of_its_nodes(clock: Clock) -> None:
+    progress = RunProgress(3, clock=clock)
+    progress.see("round-opened", {"round": 1})
+    nodes = [
+        {"node": "7", "account": ADA, "state": "answered", "code": "", "detail": "", "seconds": 2.0},
+        {"node": "8", "account": None, "state": "asked", "code": "", "detail": "", "seconds": None},
+        {
+            "node": "9",
+            "account": BEN,
+            "state": "refused",
+            "code": "wrong-root",
+            "detail": "x",
+            "seconds": None,
+        },
+    ]
+    metrics = {"train": {"train_loss": 0.5}, "evaluate": None, "server": None}
+    progress.see("round-reported", {"round": 1, "complete": False, "metrics": metrics, "nodes": nodes})
+    assert [(node.number, node.state) for node in progress.nodes] == [
+        (7, "answered"),
+        (8, "training"),
+        (9, "refused"),
+    ]
+    assert progress.rounds[1].metrics == {"train/train_loss": 0.5}
+
+
 def test_failures_say_why_and_an_answer_after_all_counts(clock: Clock) -> None:
     progress = RunProgress(3, clock=clock)
     progress.see("round-opened", {"round": 1})
