@@ -166,7 +166,12 @@ def _charts(found: Overview) -> Markup | None:
     made = Markup.of(drawn)
     if not made:
         return None
-    return _section("How the model does", tag("div", made, class_="charts"))
+    word = (
+        "The operator reports these numbers; nobody can recompute them. Everything else here can be checked."
+    )
+    return _section(
+        "How the model does", Markup.of(tag("div", made, class_="charts"), tag("p", word, class_="soft"))
+    )
 
 
 def _rounds(found: Overview) -> Markup:
@@ -282,7 +287,6 @@ def _proposal(proposal: ProposalView) -> Sequence[object]:
 def _check(found: Overview, url: str) -> Markup:
     rpc = found.rpc or f"RPC_OF_CHAIN_{found.chain_id}"
     commands = (
-        "pip install 'folkmoot[chain]'\n"
         f"curl -fsS {url}/v1/deployment > deployment.json\n"
         f"folkmoot audit --rpc {rpc} --deployment deployment.json --artifacts {url}"
     )

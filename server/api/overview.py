@@ -106,7 +106,8 @@ def overview(here: Parts) -> Overview:
     """
     coordinator = here.coordinator
     with coordinator.database.read() as session:
-        judged = session.scalar(select(func.max(Entry.round)).where(Entry.weight.is_not(None)))
+        weighed = select(Entry.round).where(Entry.weight.is_not(None)).order_by(Entry.round.desc())
+        judged = session.scalar(weighed.limit(1))
         shares = [] if judged is None else _shares(session, judged)
         metrics = reported(session)
         contributors = session.scalar(select(func.count()).where(Account.staked)) or 0
