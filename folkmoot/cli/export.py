@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -112,7 +112,7 @@ def export_tensorboard(
 
     found = _read(coordinator, artifacts, rpc, deployment, json_)
     path, added = tensorboard.export(found, to)
-    document = {"file": str(path), "rounds": len(found.rounds), "added": added}
+    document = {**_about(found), "file": str(path), "added": added}
     emit(
         document,
         json_,
@@ -139,7 +139,7 @@ def export_mlflow(
 
     found = _read(coordinator, artifacts, rpc, deployment, json_)
     run, added = mlflow_run.export(found, to, experiment)
-    document = {"run": run, "experiment": experiment, "rounds": len(found.rounds), "added": added}
+    document = {**_about(found), "run": run, "experiment": experiment, "added": added}
     emit(document, json_, f"{added} new values of {len(found.rounds)} rounds are in the run {run} at {to}.")
 
 
@@ -193,6 +193,11 @@ def _from_ledger(artifacts: list[str], rpc: list[str], deployment: Path) -> Fede
             source.close()
 
 
+def _about(found: FederationRecord) -> dict[str, Any]:
+    """What every format's result says."""
+    return {"source": found.source, "rounds": len(found.rounds), "warnings": list(found.warnings)}
+
+
 def _file(to: Path, data: bytes, found: FederationRecord, as_json: bool) -> None:
     """Write a file as a whole.
 
@@ -209,5 +214,5 @@ def _file(to: Path, data: bytes, found: FederationRecord, as_json: bool) -> None
             remedy="Name another one with --to, or check its folder and the disk.",
             code="export-unwritable",
         ) from error
-    document = {"file": str(to), "rounds": len(found.rounds), "bytes": len(data)}
+    document = {**_about(found), "file": str(to), "bytes": len(data)}
     emit(document, as_json, f"{len(found.rounds)} rounds are in {to} ({len(data):,} bytes).")

@@ -18,8 +18,8 @@ from folkmoot import measures
 LOOKED_AT = 5
 """Rounds whose mean says how long the next ones take."""
 
-STATES = ("waiting", "training", "answered", "committed", "weighed", "refused", "failed")
-"""What a node does, in the order of a round; the last two end it."""
+STATES = {"waiting": 0, "training": 1, "failed": 2, "refused": 2, "answered": 3, "committed": 4, "weighed": 5}
+"""What a node does, and how far in a round that is: what comes late does not move it back."""
 
 
 @dataclass
@@ -284,17 +284,8 @@ class RunProgress:
         return node
 
     def _set(self, node: Node, state: str, detail: str) -> None:
-        """Move a node on; what comes late does not move it back."""
-        order = {
-            "waiting": 0,
-            "training": 1,
-            "failed": 2,
-            "refused": 2,
-            "answered": 3,
-            "committed": 4,
-            "weighed": 5,
-        }
-        if order[state] < order[node.state]:
+        """Move a node on."""
+        if STATES[state] < STATES[node.state]:
             return
         if state != node.state or detail:
             node.detail = detail
