@@ -132,7 +132,7 @@ class Demo:
             status.update("starting the coordinator")
             federation.start_coordinator()
             self._done(
-                f"coordinator at {federation.api_url}/v1/docs, Flower SuperLink at {federation.superlink}"
+                f"coordinator at {federation.api_url} (a page for browsers), Flower SuperLink at {federation.superlink}"
             )
             status.update("contributors join")
             federation.start_nodes()
@@ -307,7 +307,7 @@ class Demo:
 
     def _stay(self, supervisor: Supervisor, federation: LocalFederation) -> None:
         self.console.print(
-            f"\nStill up: API {federation.api_url}/v1/docs, chain {federation.rpc_url}, "
+            f"\nStill up: page and API {federation.api_url}, chain {federation.rpc_url}, "
             f"SuperLink {federation.superlink}. Ctrl-C ends it.\n"
             f"  export FOLKMOOT_RPC={federation.rpc_url} FOLKMOOT_DEPLOYMENT={self.plan.deployment_file}"
         )
