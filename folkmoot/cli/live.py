@@ -112,6 +112,11 @@ class View:
             self.progress.activity = "interrupted" if kind is not None else "done"
             live.stop()
 
+    @property
+    def live(self) -> bool:
+        """Whether there is a picture."""
+        return self._live is not None
+
     def event(self, kind: str, data: Mapping[str, Any], line: str = "") -> None:
         """Take an event, as `RunProgress.see` does.
 
@@ -161,10 +166,10 @@ class View:
             parts: list[RenderableType] = []
             if self._rounds and (shown := self._in_picture()):
                 parts.append(_rounds_table(shown))
-            if progress.nodes:
-                parts.append(_nodes_table(progress.nodes[: self._room()]))
-                if len(progress.nodes) > self._room():
-                    parts.append(Text(f"and {len(progress.nodes) - self._room()} more", style="dim"))
+            if nodes := progress.shown():
+                parts.append(_nodes_table(nodes[: self._room()]))
+                if len(nodes) > self._room():
+                    parts.append(Text(f"and {len(nodes) - self._room()} more", style="dim"))
             headline = Text(printable(self._headline(progress.left())))
             ended = progress.activity in ("done", "interrupted")
             parts.append(headline if ended else Spinner("dots", headline))
@@ -194,7 +199,7 @@ class View:
 
     def _in_picture(self) -> list[RoundLine]:
         assert self._console is not None  # noqa: S101  it is there as long as the picture is
-        room = self._console.height - min(len(self.progress.nodes), self._room()) - 6
+        room = self._console.height - min(len(self.progress.shown()), self._room()) - 6
         count = max(LEAST_ROUNDS, min(MOST_ROUNDS, room))
         known = sorted(self.progress.rounds.values(), key=lambda line: line.number)
         return [line for line in known if line.number > self._scrolled][-count:]

@@ -17,7 +17,11 @@ from folkmoot.errors import CoordinatorError, LocalError
 from folkmoot.local.commands import folkmoot_command
 
 if TYPE_CHECKING:
+    from folkmoot.cli.live import View
     from folkmoot.coordinator_api import CoordinatorApi, Event
+
+ASK_SECONDS = 1.0
+"""Seconds between two looks at a round's report."""
 
 PATIENCE = 20.0
 """Seconds that the measurement of the last model may take once the run is over."""
@@ -40,6 +44,42 @@ def completed(api: CoordinatorApi, event: Event) -> Mapping[str, Any]:
     except CoordinatorError:
         pass
     return event.data
+
+
+@contextmanager
+def asking(view: View, url: str) -> Iterator[None]:
+    """Ask every second what the operator reports of the nodes while the block runs: no event says who was asked.
+
+    Only where there is a live picture, and as long as the coordinator knows reports.
+    """
+    over = threading.Event()
+
+    def ask() -> None:
+        from folkmoot.coordinator_api import CoordinatorApi
+
+        with CoordinatorApi(url) as api:
+            while not over.wait(ASK_SECONDS):
+                current = view.progress.current
+                if current is None or current.phase != "open":
+                    continue
+                try:
+                    report = api.get(f"/v1/rounds/{current.number}/report")
+                except CoordinatorError as error:
+                    if error.code == "unknown-path":
+                        return
+                    continue
+                view.progress.see("round-reported", {"round": current.number, "nodes": report.get("nodes")})
+
+    thread = threading.Thread(target=ask, name="ask-for-reports", daemon=True)
+    if not view.live:
+        yield
+        return
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 class Meter:

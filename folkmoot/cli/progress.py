@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from folkmoot import measures
@@ -143,10 +143,23 @@ class RunProgress:
             is_open = self.current is not None and self.current.phase == "open"
             return Left(run, max(0.0, window - now) if window is not None and is_open else None)
 
-    def counted(self, *states: str) -> int:
-        """How many nodes are in one of these states."""
+    def shown(self) -> list[Node]:
+        """The nodes as people are to see them.
+
+        Where contributors have names, a node whose contributor is not known yet has no line of its own: as many of
+        those who have not been heard of train, if at least as many nodes were asked.
+        """
         with self.lock:
-            return sum(node.state in states for node in self.nodes)
+            silent = [node for node in self.nodes if node.number is None and node.state == "waiting"]
+            unknown = [node for node in self.nodes if not node.account and node.state == "training"]
+            if not self._names:
+                return list(self.nodes)
+            asked = len(unknown) >= len(silent) > 0
+            return [
+                replace(node, state="training") if asked and node in silent else node
+                for node in self.nodes
+                if node not in unknown
+            ]
 
     # Events of the coordinator.
 

@@ -25,7 +25,7 @@ from rich.text import Text
 from folkmoot.aggregation.cosines import UNIT
 from folkmoot.chain.amounts import format_amount
 from folkmoot.cli.live import View
-from folkmoot.cli.measuring import completed
+from folkmoot.cli.measuring import asking, completed
 from folkmoot.cli.progress import RunProgress
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.errors import LocalError
@@ -146,7 +146,7 @@ class Demo:
         began = time.monotonic()
         progress = RunProgress(self.rounds, names=self.names)
         progress.activity = "contributors load their data and join the first round"
-        with View(progress, self.console, rounds=False) as view:
+        with View(progress, self.console, rounds=False) as view, asking(view, federation.api_url):
             for event in self._events(federation, api):
                 data = event.data
                 view.event(event.type, completed(api, event))

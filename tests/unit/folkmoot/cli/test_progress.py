@@ -98,6 +98,25 @@ def test_a_report_tells_of_its_nodes(clock: Clock) -> None:
     assert progress.rounds[1].metrics == {"train/train_loss": 0.5}
 
 
+def test_who_has_a_name_trains_before_anybody_knows_its_node(clock: Clock) -> None:
+    progress = RunProgress(3, names={ADA: "Ada", BEN: "Ben"}, clock=clock)
+
+    def shown() -> list[tuple[str, str]]:
+        return [(node.name, node.state) for node in progress.shown()]
+
+    progress.see("round-opened", {"round": 1})
+    progress.see("node-asked", {"round": 1, "nodes": [7]})
+    assert shown() == [("Ada", "waiting"), ("Ben", "waiting")], "one was asked, and nobody knows which"
+    progress.see("node-asked", {"round": 1, "nodes": [7, 8]})
+    assert shown() == [("Ada", "training"), ("Ben", "training")]
+    progress.see("node-answered", {"round": 1, "node": 8, "account": BEN, "seconds": 1.0})
+    assert shown() == [("Ada", "training"), ("Ben", "answered")]
+    progress.see(
+        "node-failed", {"round": 1, "node": 7, "account": None, "code": "training-failed", "detail": "x"}
+    )
+    assert shown() == [("Ada", "waiting"), ("Ben", "answered"), ("node 7…", "failed")]
+
+
 def test_failures_say_why_and_an_answer_after_all_counts(clock: Clock) -> None:
     progress = RunProgress(3, clock=clock)
     progress.see("round-opened", {"round": 1})
