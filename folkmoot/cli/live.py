@@ -254,9 +254,9 @@ def _nodes_table(nodes: list[Node]) -> RenderableType:
     from rich.text import Text
 
     table = Table(box=None, padding=(0, 2), header_style="dim", pad_edge=False)
-    for name in ("node", "state", "weight", ""):
+    for name in ("node", "state", "last weight", ""):
         table.add_column(
-            name, justify="right" if name == "weight" else "left", no_wrap=True, overflow="ellipsis"
+            name, justify="right" if name == "last weight" else "left", no_wrap=True, overflow="ellipsis"
         )
     for node in nodes:
         state = "weight" if node.state == "weighed" else node.state
