@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from folkmoot.apps.folder import AppFolder
+    from folkmoot.cli.live import View
     from folkmoot.commitment import Domain
     from folkmoot.coordinator_api import CoordinatorApi, Event, RunView
     from folkmoot.superlink import SuperLink
@@ -85,6 +86,15 @@ def train(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="No TLS, also to a SuperLink on another machine.")
     ] = False,
+    evaluate: Annotated[
+        str,
+        typer.Option(
+            metavar="TASK",
+            help="Also measure each new model here, on the held-out examples of a task. "
+            "Without it, what the app reports is shown.",
+            show_default=False,
+        ),
+    ] = "",
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
     json_: Json = False,
@@ -101,6 +111,9 @@ def train(
     Example: folkmoot train --app ./quickstart-pytorch --expect 3 --superlink 127.0.0.1:8000 --keystore coordinator.json
     """
     from folkmoot.apps.folder import AppFolder
+    from folkmoot.cli.live import View
+    from folkmoot.cli.measuring import measuring
+    from folkmoot.cli.progress import RunProgress
     from folkmoot.commitment import Domain
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.superlink import SuperLink
@@ -127,11 +140,20 @@ def train(
         domain = Domain(found.chain_id, found.ledger)
         run = training.begin(api, memory, rounds, expect, account, domain, lambda text: note(text, json_))
         if run.state == "running":
-            follower = _Follower(coordinator, run.id, last, json_)
-            follower.start()
-            if meeting_place is not None:
-                _carry(meeting_place, api, run, memory, follower, (account, domain), json_, subject, app_log)
-            follower.join()
+            with (
+                View(RunProgress(run.rounds, run.completed), quiet=json_) as view,
+                measuring(evaluate, coordinator) as meter,
+            ):
+                follower = _Follower(coordinator, run.id, last, view, json_)
+                meter.tell = lambda measured: follower.show("round-measured", measured)
+                meter.say = view.say
+                follower.start()
+                if meeting_place is not None:
+                    _carry(
+                        meeting_place, api, run, memory, follower, (account, domain), json_, subject, app_log
+                    )
+                follower.join()
+                meter.wait_for(follower.anchored)
             if follower.broken is not None:
                 follower.broken.remedy = f"{follower.broken.remedy} {AGAIN}".strip()
                 raise follower.broken
@@ -223,35 +245,39 @@ def _rounds_of(app: AppFolder | None, nodes: int) -> int:
 
 
 class _Follower(threading.Thread):
-    """Prints the events of a run until it is over."""
+    """Shows the events of a run until it is over."""
 
-    def __init__(self, coordinator: str, run: str, last: int | None, as_json: bool) -> None:
+    def __init__(self, coordinator: str, run: str, last: int | None, view: View, as_json: bool) -> None:
         super().__init__(name="follow-run", daemon=True)
-        self._coordinator, self._run, self._last, self._as_json = coordinator, run, last, as_json
+        self._coordinator, self._run, self._last = coordinator, run, last
+        self._view, self._as_json = view, as_json
         self.broken: FolkmootError | None = None
+        self.anchored = 0
+        """The newest round that was seen to be anchored."""
 
     def run(self) -> None:
         """Follow."""
+        from folkmoot.cli.measuring import completed
         from folkmoot.coordinator_api import CoordinatorApi
 
         try:
             with CoordinatorApi(self._coordinator) as api:
                 for event in api.events(self._last, patience=300):
-                    _show(event, self._as_json)
+                    self.show(event.type, event.data if self._as_json else completed(api, event), event)
+                    if event.type == "round-anchored":
+                        self.anchored = int(event.data["round"])
                     if event.data.get("run") == self._run and event.type in ("run-done", "run-failed"):
                         return
         except FolkmootError as exc:
             self.broken = exc
 
-
-def _show(event: Event, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps({"event": event.type, **event.data}) + "\n")
-        sys.stdout.flush()
-        return
-    line = describe(event)
-    if line:
-        emit({}, False, line)
+    def show(self, kind: str, data: Mapping[str, Any], event: Event | None = None) -> None:
+        """Show an event of the coordinator, or something that was measured here."""
+        if self._as_json:
+            with self._view.progress.lock:  # what is measured comes from another thread
+                sys.stdout.write(json.dumps({"event": kind, **data}) + "\n")
+                sys.stdout.flush()
+        self._view.event(kind, data, describe(event) if event is not None else "")
 
 
 def describe(event: Event) -> str:

@@ -237,7 +237,7 @@ def up(
         emit(
             where,
             json_,
-            f"API         {federation.api_url}/v1/docs\nchain       {federation.rpc_url}\n"
+            f"page, API   {federation.api_url}\nchain       {federation.rpc_url}\n"
             f"SuperLink   {federation.superlink}\nkeys, logs  {plan.home}\n\nTry, in another terminal:\n"
             f"  export FOLKMOOT_RPC={federation.rpc_url} FOLKMOOT_DEPLOYMENT={plan.deployment_file}\n"
             f"  folkmoot status\n"

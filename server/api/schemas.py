@@ -624,6 +624,35 @@ class RunView(View):
     """Why it failed."""
 
 
+class IndexView(View):
+    """What is here, in short: the answer for `/` to programs."""
+
+    name: str
+    """Always folkmoot."""
+    version: str
+    """Release of the software."""
+    status: str
+    """ok, or degraded if a part is down."""
+    task: str
+    """Task that the model is for."""
+    chain_id: int
+    """EIP-155 id of the chain."""
+    ledger: str
+    """RoundLedger."""
+    coordinator: str
+    """Account of this coordinator."""
+    round: int | None
+    """The newest round; none before the first."""
+    phase: str | None
+    """Its phase."""
+    run: RunView | None
+    """The newest run."""
+    active_version: int | None
+    """The version that a vote made active; none before the first vote."""
+    links: dict[str, str]
+    """Where the rest is, by name."""
+
+
 class DeploymentView(View):
     """The addresses of the federation: deployment.json."""
 
