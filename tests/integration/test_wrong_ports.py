@@ -27,7 +27,9 @@ def superlink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root, port = tmp_path_factory.mktemp("superlink"), free_port()
     program = Path(sys.executable).with_name("flower-superlink")
     environment = flower_run.environment(root / "home")
-    environment["PATH"] = os.pathsep.join([str(program.parent), environment["PATH"]])  # it starts its helpers by name
+    environment["PATH"] = os.pathsep.join(
+        [str(program.parent), environment["PATH"]]
+    )  # it starts its helpers by name
     with Supervisor(root) as supervisor:
         supervisor.start(
             "superlink",
