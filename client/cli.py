@@ -186,7 +186,7 @@ def join(
             say(f"Checking that the task {task} has the federation's model ...")
             node.check_task_apart(one, manifest, root)
         else:
-            say(f"Checking that the app {subject.root} has the federation's model ...")
+            say(f"Checking that the app {subject.name} has the federation's model ...")
             apps.check(subject, manifest, partitions, layout)
     account = unlock(keystore, password_file)
     if stake is not None and (lacking or confirmations > 1):

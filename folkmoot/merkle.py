@@ -285,7 +285,9 @@ def leaf_largest(leaves: U8) -> I64:
     Returns:
         int64[n].
     """
-    return np.maximum(leaves.max(axis=1) - np.int64(128), 128 - leaves.min(axis=1).astype(np.int64))
+    highest, lowest = leaves.max(axis=1).astype(np.int64), leaves.min(axis=1).astype(np.int64)
+    largest: I64 = np.maximum(highest - 128, 128 - lowest)
+    return largest
 
 
 def update_leaves(leaves: U8) -> tuple[SumLevel, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 from folkmoot import measures
@@ -40,8 +41,8 @@ def read(api: CoordinatorApi) -> FederationRecord:
         try:
             number, policy = int(view["round"]), int(view["policy"])
             if policy not in policies:
-                policies[policy] = _patient(lambda policy=policy: api.get(f"/v1/policies/{policy}"))
-            report = _or_nothing(lambda number=number: api.get(f"/v1/rounds/{number}/report"))
+                policies[policy] = _patient(partial(api.get, f"/v1/policies/{policy}"))
+            report = _or_nothing(partial(api.get, f"/v1/rounds/{number}/report"))
             states = [str(node["state"]) for node in report.get("nodes", [])]
             records.append(
                 RoundRecord(
@@ -117,7 +118,7 @@ def _items(api: CoordinatorApi, path: str) -> Iterator[dict[str, Any]]:
     """All items of a list; each page is asked for with patience."""
     cursor: dict[str, str] = {}
     while True:
-        page = _patient(lambda cursor=cursor: api.get(path, limit=PAGE, **cursor))
+        page = _patient(partial(api.get, path, limit=PAGE, **cursor))
         yield from page["items"]
         if not page.get("nextCursor"):
             return
