@@ -115,7 +115,7 @@ class Anchor:
             return []
 
         def look() -> list[dict[str, Any]]:
-            found = []
+            found: list[dict[str, Any]] = []
             for view in self._relay.api.items("/v1/rounds"):
                 if view["run"] != self._run or len(found) == completed:
                     break
@@ -272,7 +272,8 @@ class Anchor:
             data = records.update_of(content.array_records[records.UPDATE])
             key = getattr(self._strategy, "arrayrecord_key", records.ARRAYS)
             restored[key] = _trained(base, data)
-        for name, record in [*content.metric_records.items(), *content.config_records.items()]:
+        said: dict[str, MetricRecord | ConfigRecord] = {**content.metric_records, **content.config_records}
+        for name, record in said.items():
             if name != records.COMMITMENT:
                 restored.setdefault(name, record)
         reply.content = restored

@@ -264,7 +264,7 @@ def _starts_caught(grid: AnchoredGrid) -> Iterator[None]:
     def catch_later(kind: type[Strategy], /, **_: Any) -> None:
         catch(kind)
 
-    for kind in _with_subclasses(Strategy):
+    for kind in _with_subclasses(Strategy):  # type: ignore[type-abstract]
         catch(kind)
     Strategy.__init_subclass__ = classmethod(catch_later)  # type: ignore[assignment]
     try:
