@@ -329,3 +329,62 @@ def test_killed_while_it_waits_for_the_canary_it_goes_on_waiting(anvil: Anvil, t
         process.kill()
         api.close()
         world.chain.close()
+
+
+class Numbers(Tiny):
+    """A regression on the tiny model: the targets are what the first model says, and noise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups = np.arange(len(self.inputs)) % 2
+        first = {key: torch.from_numpy(array) for key, array in first_state().model(MANIFEST).items()}
+        noise = np.random.default_rng(6).normal(scale=0.3, size=len(self.inputs)).astype(np.float32)
+        self.targets = self._predict(first) + torch.from_numpy(noise)
+
+    def _predict(self, weights: Any) -> torch.Tensor:
+        return (self.inputs @ weights["weight"] + weights["bias"])[:, 0]
+
+    def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
+        return {}
+
+    def examine(self, model: torch.nn.Module) -> HeldOutPredictions:
+        found = self._predict(model.state_dict())
+        return HeldOutPredictions(targets=self.targets, predictions=found, groups=self.groups)
+
+
+def test_a_regression_passes_with_honest_noise_and_is_withheld_with_an_attackers_update(
+    here: Running,
+) -> None:
+    here.api.start_run(2, 2, here.world.coordinator, here.domain)
+    probing(here, 1)
+    told = Evaluator(Numbers(), here.api, here.world[EVALUATOR]).run()
+    first = next(told)
+    assert (first["round"], first["fell"], first["by"]) == (1, False, "loss")
+    assert first["before"] < first["after"] < 1.25 * first["before"], "the noise of the training is seen"
+    _, header, state = open_round(here.api, 2)
+    for name in ("ada", "ben"):
+        signed = train(here.world, name, header, state, scale=2.0, noise_of="ada")  # so that it adds up
+        here.api.submit_update(2, signed.wire, signed.data)
+    second = next(told)
+    assert (second["round"], second["fell"], second["before"]) == (2, True, first["after"])
+    until(lambda: view(here, 2)["step"] == "withheld", what="that it is withheld")
+    said = view(here, 2)["canary"]["findings"]
+    assert said[0].startswith("The mean loss went from ")
+    assert said[1].startswith("The mean loss of group 0 went from ")
+
+
+def test_the_settings_say_how_far_a_loss_may_rise(world: factories.Federation, tmp_path: Path) -> None:
+    evaluator = factories.account(EVALUATOR).address
+    limits = {"canary_loss_rise": 5.0, "canary_group_loss_rise": 0.1}
+    with running(tmp_path / "home", world, canary=True, canary_evaluator=evaluator, **limits) as here:
+        here.api.start_run(1, 2, here.world.coordinator, here.domain)
+        found = probing(here, 1)
+        before, after = (
+            measure({}, losses=[1.0] * 30 + [other] * 30, groups=["a"] * 30 + ["b"] * 30)
+            for other in (1.0, 3.0)
+        )
+        told = send(here.api, report(found, 0, 0, base=before, candidate=after), here.domain)
+        assert told["fell"]
+        assert view(here, 1)["canary"]["findings"] == [
+            "The mean loss of group b went from 1 to 3; a rise of 10% is allowed."
+        ]
