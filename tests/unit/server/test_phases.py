@@ -525,3 +525,23 @@ def test_absent_accounts_are_removed_before_the_next_round(scene: _Scene) -> Non
     assert removal.data == encode_call("ledger", "remove", BEN)
     assert scene.transaction(f"remove:1:{ADA}") is None
     assert scene.transaction(f"remove:1:{DORA}") is None, "it has left"
+
+
+def test_an_empty_round_that_is_given_up_is_cancelled_at_once(scene: _Scene) -> None:
+    scene.node.step = 1
+    scene.add(round_at(Step.CANCELLING))
+    scene.ledger.newest = scene.ledger.deep = replace(VIEW, coordinator=ADA)
+    scene.tick()
+    assert scene.transaction("cancel:1") is None, "another coordinator's: only its end may be waited for"
+    scene.ledger.newest = scene.ledger.deep = replace(VIEW, entries=1)
+    scene.tick()
+    assert scene.transaction("cancel:1") is None, "somebody committed: the window goes on"
+    scene.ledger.newest = scene.ledger.deep = VIEW
+    assert scene.tick()
+    queued = scene.transaction("cancel:1")
+    assert queued is not None
+    assert queued.data == encode_call("ledger", "cancelEmpty", 1)
+    _confirmed(scene, "cancel:1")
+    scene.ledger.newest = scene.ledger.deep = replace(VIEW, phase=Phase.CANCELLED)
+    assert scene.tick()
+    assert scene.round().step == Step.CANCELLED
