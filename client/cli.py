@@ -105,6 +105,12 @@ def join(
         bool, typer.Option("--insecure", help="No TLS, also to a SuperLink on another machine.")
     ] = False,
     pause: Annotated[float, typer.Option(help="Seconds between two looks for messages.")] = 0.5,
+    no_enrol: Annotated[
+        bool,
+        typer.Option(
+            "--no-enrol", help="Do not enrol: a commit window may then end before this node has committed."
+        ),
+    ] = False,
     no_fork: Annotated[
         bool, typer.Option("--no-fork", help="Start a new Python for each message, as Flower does.")
     ] = False,
@@ -191,6 +197,8 @@ def join(
     account = unlock(keystore, password_file)
     if stake is not None and (lacking or confirmations > 1):
         _stake(rpc, addresses, account, stake, confirmations, json_, there=not lacking)
+    if not root:  # the coordinator itself waits for its root update
+        _enrol(rpc, addresses, account, json_, wanted=not no_enrol)
     folder = (home or node_folder(address, addresses.ledger)).resolve()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     contributor = Contributor(
@@ -259,6 +267,52 @@ def _stake(
             note(f"Staked {format_amount(units)}.", as_json)
     finally:
         chain.close()
+
+
+def _enrol(
+    rpc: Sequence[str], deployment: Deployment, account: LocalAccount, as_json: bool, *, wanted: bool
+) -> None:
+    """Enrol an account that can pay for it, and say whether rounds wait for it. A failure is said and stops nothing."""
+    from folkmoot.chain.quorum import open_rpc
+    from folkmoot.chain.rpc import LedgerReader
+    from folkmoot.errors import FolkmootError
+
+    address = account.address
+    lacking = "is not enrolled: a round's commit window may end before it has committed."
+    with open_rpc(rpc) as endpoint:
+        if LedgerReader(endpoint, deployment.ledger).enrolled(address):
+            text = "is enrolled: a round waits for its update, at most for the whole commit window."
+            note(f"{address} {text} Before a long absence: `folkmoot leave`.", as_json)
+            return
+        method = "eth_getBalance"
+        coins = endpoint.quantity(method, endpoint.call(method, [address, "latest"]))
+    if not wanted:
+        note(f"{address} {lacking}", as_json)
+        return
+    if coins == 0:
+        note(f"{address} {lacking} It has no native coin to pay for `folkmoot enrol`.", as_json)
+        return
+    try:
+        from folkmoot.cli.options import require_web3
+
+        require_web3()
+        from folkmoot.chain.client import Chain
+
+        chain = Chain.connect(rpc, deployment)
+        try:
+            chain.send(chain.ledger.functions.enrol(), account)
+        finally:
+            chain.close()
+    except FolkmootError as error:
+        note(
+            f"{address} {lacking} Enrolling failed. {error} You can try again with `folkmoot enrol`.", as_json
+        )
+        return
+    note(
+        f"{address} is enrolled now: from the next round on a round waits for its update, at most for the whole commit "
+        "window. Before a long absence: `folkmoot leave`.",
+        as_json,
+    )
 
 
 def _log(event: dict[str, object], account: str) -> None:
@@ -336,12 +390,16 @@ def submit(
     with sending(rpc, deployment, confirmations, json_) as chain:
         account = unlock(keystore, password_file)
         purpose = f"commit to round {round_}"
+        parts = Parts()
+        # The window may end with an enrolled account's commitment, and with it the time to deliver.
+        deliver_first = on_chain and chain.ledger_reader.counts(round_, account.address)
+        if deliver_first:
+            parts = _deliver(chain, account, coordinator, round_, commitment.update_root, kept.data)
         receipt = chain.earlier("ledger", account.address, purpose, wait=False, once=True)
         if receipt is None and not chain.ledger_reader.has_committed(round_, account.address):
             function = chain.ledger.functions.commitUpdate(commitment.abi_tuple())
             receipt = chain.send(function, account, purpose=purpose, wait=False, once=True)
-        parts = Parts()
-        if on_chain:
+        if on_chain and not deliver_first:
             parts = _deliver(chain, account, coordinator, round_, commitment.update_root, kept.data)
         delivered, why = True, ""
         try:

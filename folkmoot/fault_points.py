@@ -31,6 +31,8 @@ COORDINATOR_WRITES: dict[str, str] = {
     "batch-queued": "a batch of commitments",
     "batch-told": "the event that a batch is on the chain",
     "batch-repaired": "the commitment that spoilt a batch is out of it",
+    "close-queued": "the transaction that ends a commit window early",
+    "window-moved": "the deadlines that the chain has since a commit window was closed early",
     "entries-fixed": "the round's entries",
     "delivery-taken": "a file that its contributor delivered on the chain",
     "delivery-over": "the round waits for no more files",

@@ -11,22 +11,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from folkmoot.audit.enrolled import MAX_MISSED, LeaveReason, Missable, Roll
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.history import History
 from folkmoot.audit.stakes import Stakes
 from folkmoot.chain.deployment import JUDGES
 from folkmoot.chain.events import (
     Censored,
+    CommitsClosed,
     ContributorSlashed,
     CoordinatorAppointed,
     Demanded,
     DisputeOpened,
     DisputeUpheld,
+    Enrolled,
     Event,
     FaultProven,
     FraudProven,
     Frozen,
     GramFraudProven,
+    Left,
     PolicyAdded,
     RoundAnchored,
     RoundCancelled,
@@ -67,6 +71,7 @@ class CancelReason(IntEnum):
     TOO_FEW_UPDATES = 0
     ANCHOR_LATE = 1
     BASE_VOIDED = 2
+    EMPTY = 3
 
 
 @dataclass
@@ -93,6 +98,8 @@ class Round:
     """Its entries, in order."""
     contributors: set[str] = field(default_factory=set)
     """Whose they are."""
+    closed: CommitsClosed | None = None
+    """The early end of its commit window."""
     anchored: RoundAnchored | None = None
     """Its anchor."""
     cancelled: CancelReason | None = None
@@ -125,6 +132,16 @@ class Round:
             record.verdict_hash,
             record.artifacts_hash,
         )
+
+    @property
+    def commit_deadline(self) -> int:
+        """Unix time from which no commitment is taken."""
+        return (self.closed or self.opened).commit_deadline
+
+    @property
+    def anchor_deadline(self) -> int:
+        """Unix time from which the anchor is late."""
+        return (self.closed or self.opened).anchor_deadline
 
     @property
     def challenge_deadline(self) -> int:
@@ -170,6 +187,8 @@ class Ledger:
     """Policy of the next round."""
     coordinator: str = ""
     """Coordinator of the next round."""
+    roll: Roll = field(default_factory=Roll)
+    """Who is enrolled."""
     voided: list[int] = field(default_factory=list)
     """Rounds that were cancelled for a slashed base, until the slashing itself comes."""
 
@@ -267,6 +286,15 @@ def _apply(
             ledger.coordinator = event.coordinator
         case RoundOpened():
             _open(ledger, policies, stakes, event, time)
+            ledger.roll.opened()
+        case Enrolled():
+            subject = Subject(check=_CHECK, event=event)
+            _require_stake(subject, stakes, event.account, policies[ledger.policy].min_stake, event)
+            ledger.roll.enrol(subject, event, len(ledger.rounds) + 1)
+        case Left():
+            _leave(ledger, policies, stakes, event, time)
+        case CommitsClosed():
+            _close(ledger, _known(ledger, event, event.round), event, time)
         case UpdateCommitted():
             _commit(_known(ledger, event, event.round), stakes, event, time)
         case RoundAnchored():
@@ -327,10 +355,10 @@ def _commit(found: Round, stakes: Stakes, event: UpdateCommitted, time: int) -> 
     policy = found.policy
     require(subject, "the phase", Phase.OPEN.name, found.phase.name)
     require_that(
-        time < found.opened.commit_deadline,
+        time < found.commit_deadline,
         subject,
         "the time of the commitment",
-        f"before {found.opened.commit_deadline}",
+        f"before {found.commit_deadline}",
         time,
     )
     require(subject, "the index of the entry", len(found.commits), event.index)
@@ -360,15 +388,66 @@ def _commit(found: Round, stakes: Stakes, event: UpdateCommitted, time: int) -> 
     found.contributors.add(event.contributor)
 
 
+def _leave(ledger: Ledger, policies: Mapping[int, Policy], stakes: Stakes, event: Left, time: int) -> None:
+    """An account leaves, or is removed: for want of stake at any time, for being absent while nobody can commit."""
+    subject = Subject(check=_CHECK, event=event)
+    last = ledger.rounds.get(len(ledger.rounds))
+    taking = last if last is not None and last.phase == Phase.OPEN and time < last.commit_deadline else None
+    rounds = (_missable(ledger.rounds[number]) for number in range(len(ledger.rounds), 0, -1))
+    missed = ledger.roll.missed(event.account, rounds) if event.account in ledger.roll.since else 0
+    reason = ledger.roll.leave(subject, event)
+    if reason == LeaveReason.OWN:
+        return
+    least = (taking.policy if taking else policies[ledger.policy]).min_stake
+    stake = stakes.stake_before(event.account, event)
+    if reason == LeaveReason.STAKE_TOO_LOW:
+        require_that(stake < least, subject, f"the stake of {event.account}", f"below {least}", stake)
+        return
+    require_that(stake >= least, subject, f"the stake of {event.account}", f"at least {least}", stake)
+    require_that(taking is None, subject, "the commit window", "over", "still open")
+    require(subject, f"the rounds that {event.account} missed in a row", MAX_MISSED, missed)
+
+
+def _missable(found: Round) -> Missable:
+    counts = (
+        found.phase in (Phase.ANCHORED, Phase.FINAL) and len(found.commits) < found.policy.max_contributors
+    )
+    return Missable(found.number, counts, found.contributors)
+
+
+def _close(ledger: Ledger, found: Round, event: CommitsClosed, time: int) -> None:
+    """The early end of a commit window: the round is full, or everybody who counts has committed."""
+    subject = Subject(check=_CHECK, round=event.round, event=event)
+    require(subject, "the phase", Phase.OPEN.name, found.phase.name)
+    require_that(
+        time < found.commit_deadline,
+        subject,
+        "the time of the closing",
+        f"before {found.commit_deadline}",
+        time,
+    )
+    policy, entries, counted = found.policy, len(found.commits), ledger.roll.counted
+    if entries < policy.max_contributors:
+        least = policy.min_contributors
+        require_that(entries >= least, subject, "the number of entries", f"at least {least}", entries)
+        require_that(bool(counted), subject, "the enrolled accounts that count", "at least one", 0)
+        require(
+            subject, "the enrolled accounts without a commitment", [], sorted(counted - found.contributors)
+        )
+    require(subject, "the commit deadline", time, event.commit_deadline)
+    require(subject, "the anchor deadline", time + policy.anchor_window, event.anchor_deadline)
+    found.closed = event
+
+
 def _anchor(ledger: Ledger, found: Round, stakes: Stakes, event: RoundAnchored, time: int) -> None:
     subject = Subject(check=_CHECK, round=event.round, event=event)
     require(subject, "the phase", Phase.OPEN.name, found.phase.name)
     opened, policy = found.opened, found.policy
     require_that(
-        opened.commit_deadline <= time < opened.anchor_deadline,
+        found.commit_deadline <= time < found.anchor_deadline,
         subject,
         "the time of the anchor",
-        f"from {opened.commit_deadline} and before {opened.anchor_deadline}",
+        f"from {found.commit_deadline} and before {found.anchor_deadline}",
         time,
     )
     entries = len(found.commits)
@@ -408,7 +487,7 @@ def _finalize(ledger: Ledger, found: Round, event: RoundFinalized, time: int) ->
 
 def _cancel(ledger: Ledger, found: Round, event: RoundCancelled, time: int) -> None:
     subject = Subject(check=_CHECK, round=event.round, event=event)
-    require_that(event.reason in list(CancelReason), subject, "the reason", "0 to 2", event.reason)
+    require_that(event.reason in list(CancelReason), subject, "the reason", "0 to 3", event.reason)
     reason = CancelReason(event.reason)
     if reason == CancelReason.BASE_VOIDED:
         require_that(
@@ -419,10 +498,14 @@ def _cancel(ledger: Ledger, found: Round, event: RoundCancelled, time: int) -> N
             found.phase.name,
         )
         ledger.voided.append(event.round)
+    elif reason == CancelReason.EMPTY:
+        require(subject, "the phase", Phase.OPEN.name, found.phase.name)
+        require(subject, "the number of entries", 0, len(found.commits))
+        found.phase = Phase.CANCELLED
     else:
         require(subject, "the phase", Phase.OPEN.name, found.phase.name)
         enough = len(found.commits) >= found.policy.min_contributors
-        deadline = found.opened.anchor_deadline if enough else found.opened.commit_deadline
+        deadline = found.anchor_deadline if enough else found.commit_deadline
         expected = CancelReason.ANCHOR_LATE if enough else CancelReason.TOO_FEW_UPDATES
         require(subject, "the reason", expected.name, reason.name)
         require_that(time >= deadline, subject, "the time of the cancellation", f"from {deadline}", time)
@@ -618,8 +701,8 @@ def _view(found: Round) -> RoundView:
         phase=found.phase,
         entries=len(found.commits),
         opened_at=found.opened_at,
-        commit_deadline=found.opened.commit_deadline,
-        anchor_deadline=found.opened.anchor_deadline,
+        commit_deadline=found.commit_deadline,
+        anchor_deadline=found.anchor_deadline,
         challenge_deadline=found.challenge_deadline,
         coordinator=found.opened.coordinator,
         base=found.base,

@@ -149,6 +149,34 @@ class UpdateCommitted(Event):
 
 @_record
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolled(Event):
+    """An account enrolled; `from_` is the first round that waits for it."""
+
+    account: str
+    from_: int
+
+
+@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left(Event):
+    """An account is not enrolled any more; `reason` is the value of `IRoundLedger.LeaveReason`."""
+
+    account: str
+    reason: int
+
+
+@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitsClosed(Event):
+    """The coordinator ended a commit window early; the two deadlines are the new ones, Unix times."""
+
+    round: int
+    commit_deadline: int
+    anchor_deadline: int
+
+
+@_record
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoundAnchored(Event):
     """The coordinator anchored a round. The deadline is a Unix time."""
 

@@ -458,6 +458,33 @@ class LedgerReader:
         )
         return bool(value)
 
+    def enrolled_from(self, account: str) -> int:
+        """Return the first round that waits for an account; 0 if it is not enrolled."""
+        (value,) = self.rpc.read(self.address, "enrolledFrom(address)", ["uint64"], account)
+        return int(value)
+
+    def enrolled(self, account: str) -> bool:
+        """Return whether an account is enrolled."""
+        return self.enrolled_from(account) != 0
+
+    def counts(self, round_id: int, account: str) -> bool:
+        """Return whether the early end of a round's commit window waits for an account's commitment."""
+        (value,) = self.rpc.read(self.address, "counts(uint64,address)", ["bool"], round_id, account)
+        return bool(value)
+
+    def can_close(self, round_id: int) -> bool:
+        """Return whether the coordinator could end a round's commit window now."""
+        (value,) = self.rpc.read(self.address, "canClose(uint64)", ["bool"], round_id)
+        return bool(value)
+
+    def can_remove(self, account: str) -> bool:
+        """Return whether anybody could take an account off the list of the enrolled now."""
+        try:
+            self.rpc.read(self.address, "remove(address)", [], account)
+        except ContractRefused:
+            return False
+        return True
+
     def claimable(self, account: str) -> int:
         """Return the rewards that an account can claim, in units of 1e-18 tokens."""
         (value,) = self.rpc.read(self.address, "claimable(address)", ["uint256"], account)

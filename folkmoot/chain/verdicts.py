@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from folkmoot.chain.client import Chain
 from folkmoot.chain.events import (
+    CommitsClosed,
     Event,
     RewardCredited,
     RoundAnchored,
@@ -165,6 +166,9 @@ def _fold(events: Iterable[Event]) -> dict[int, LedgerRound]:
                 )
             case UpdateCommitted():
                 rounds[event.round].contributors.append(event.contributor)
+            case CommitsClosed():
+                closed = rounds[event.round]
+                closed.commit_deadline, closed.anchor_deadline = event.commit_deadline, event.anchor_deadline
             case RoundAnchored():
                 made = event.anchor
                 rounds[event.round].anchor = Anchor(

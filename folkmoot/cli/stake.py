@@ -36,7 +36,7 @@ PERMIT_LIFETIME = 3_600
 
 def register(root: typer.Typer) -> None:
     """Add the commands."""
-    for command in (stake, unstake, withdraw, claim, delegate, balance):
+    for command in (stake, unstake, enrol, leave, withdraw, claim, delegate, balance):
         root.command()(command)
 
 
@@ -84,6 +84,8 @@ def unstake(
 ) -> None:
     """Start to take stake out. It stops to vote at once, and can be withdrawn after the unbonding time.
 
+    An enrolled account whose stake is then below the policy's minimum leaves as well: it could commit no more.
+
     Example: folkmoot unstake 100
     """
     from folkmoot.chain.amounts import format_amount, format_time, parse_amount
@@ -95,18 +97,95 @@ def unstake(
         with working("Unstaking ...", json_):
             function = chain.vault.functions.requestUnbond(units)
             receipt = chain.send(function, account, purpose=f"unstake {'all' if asked is None else asked}")
-        begun = chain.event_of(receipt, "vault", "UnbondingRequested")
+            begun = chain.event_of(receipt, "vault", "UnbondingRequested")
+            left = _leave_without_stake(chain, account)
         emit(
             {
                 "account": account.address,
                 **sent(chain, receipt),
                 "unbonding": str(begun["amount"]),
                 "releaseAt": begun["releaseAt"],
+                "left": left,
             },
             json_,
             f"{format_amount(begun['amount'])} can be withdrawn from {format_time(begun['releaseAt'])}; until then it "
-            "can still be slashed.",
+            "can still be slashed."
+            + (
+                f" {account.address} is not enrolled any more: what is left is too little to commit."
+                if left
+                else ""
+            ),
         )
+
+
+def enrol(
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    confirmations: Confirmations = 1,
+    json_: Json = False,
+) -> None:
+    """Have rounds wait for your update: no commit window ends early before you have committed.
+
+    It counts from the next round on, and needs the policy's minimum stake. If you are away for long, leave: until then
+    each round lasts for its whole commit window. An account that has missed three rounds can be removed by anybody.
+
+    Example: folkmoot enrol --keystore ada.json
+    """
+    with sending(rpc, deployment, confirmations, json_) as chain:
+        account = unlock(keystore, password_file)
+        with working("Enrolling ...", json_):
+            receipt = chain.send(chain.ledger.functions.enrol(), account, once=True)
+        first = chain.event_of(receipt, "ledger", "Enrolled")["from"]
+        emit(
+            {"account": account.address, **sent(chain, receipt), "from": first},
+            json_,
+            f"{account.address} is enrolled: from round {first} on a commit window ends early only after its "
+            "commitment, or if all places are taken.",
+        )
+
+
+def leave(
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    confirmations: Confirmations = 1,
+    json_: Json = False,
+) -> None:
+    """Stop rounds from waiting for your update. You keep your stake and may still commit.
+
+    Example: folkmoot leave --keystore ada.json
+    """
+    with sending(rpc, deployment, confirmations, json_) as chain:
+        account = unlock(keystore, password_file)
+        with working("Leaving ...", json_):
+            receipt = chain.send(chain.ledger.functions.leave(), account, once=True)
+        emit(
+            {"account": account.address, **sent(chain, receipt)},
+            json_,
+            f"{account.address} is not enrolled any more: a commit window can end before it has committed.",
+        )
+
+
+def _leave_without_stake(chain: Chain, account: LocalAccount) -> bool:
+    """Take an account off the list of the enrolled if its stake is too low to commit; return whether it was on it."""
+    from folkmoot.errors import ContractRefused
+
+    ledger = chain.ledger_reader
+    least = ledger.policy(ledger.current_policy()).min_stake
+    purpose = "leave because the stake is too low"
+    if not ledger.enrolled(account.address):
+        return chain.earlier("ledger", account.address, purpose, once=True) is not None
+    if chain.stake_of(account.address) >= least:
+        return False
+    try:
+        chain.send(chain.ledger.functions.leave(), account, purpose=purpose, once=True)
+    except ContractRefused as error:
+        if error.details.get("error") != "RoundLedgerNotEnrolled":  # somebody else removed it
+            raise
+    return True
 
 
 def withdraw(
@@ -210,7 +289,7 @@ def balance(
     keystore: KeystorePath = None,
     json_: Json = False,
 ) -> None:
-    """Show tokens, stake, votes, withdrawals under way and rewards of an account.
+    """Show tokens, stake, enrolment, votes, withdrawals under way and rewards of an account.
 
     Example: folkmoot balance 0x...
     """
@@ -222,10 +301,12 @@ def balance(
         tokens, staked, votes = chain.balance_of(who), chain.stake_of(who), chain.votes_of(who)
         rewards, coins = chain.claimable(who), chain.gas_balance_of(who)
         delegatee, leaving = chain.delegate_of(who), chain.unbondings(who)
+        first = chain.ledger_reader.enrolled_from(who)
     document = {
         "account": who,
         "tokens": str(tokens),
         "stake": str(staked),
+        "enrolledFrom": first or None,
         "votes": str(votes),
         "delegate": delegatee if int(delegatee, 16) else None,
         "claimable": str(rewards),
@@ -236,6 +317,7 @@ def balance(
         "account": who,
         "tokens": format_amount(tokens),
         "stake": format_amount(staked),
+        "enrolled": f"from round {first} on" if first else "no",
         "votes": format_amount(votes)
         + (f" (delegated to {delegatee})" if int(delegatee, 16) and delegatee != who else ""),
         "rewards": format_amount(rewards) + (" (take them with `folkmoot claim`)" if rewards else ""),

@@ -16,6 +16,7 @@ from folkmoot.aggregation.path import WINDOW
 from folkmoot.chain.client import check_deployment
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.events import (
+    CommitsClosed,
     Event,
     PolicyAdded,
     RoundAnchored,
@@ -207,6 +208,8 @@ class Follower:
                         told[event.round] = Told(event)
                 case UpdateCommitted():
                     told[event.round].commits.append(event)
+                case CommitsClosed():
+                    told[event.round].closed = event
                 case RoundAnchored():
                     told[event.round].anchored = event
                     told[event.round].phase = Phase.ANCHORED

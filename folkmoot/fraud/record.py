@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from folkmoot.chain.events import RoundAnchored, RoundOpened, RoundSlashed, UpdateCommitted
+from folkmoot.chain.events import CommitsClosed, RoundAnchored, RoundOpened, RoundSlashed, UpdateCommitted
 from folkmoot.chain.rpc import Phase
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.past import Past, Sent
@@ -20,6 +20,8 @@ class Told:
     """Its opening."""
     commits: list[UpdateCommitted] = field(default_factory=list)
     """Its entries."""
+    closed: CommitsClosed | None = None
+    """The early end of its commit window."""
     anchored: RoundAnchored | None = None
     """Its anchor."""
     slashed: RoundSlashed | None = None
@@ -61,7 +63,8 @@ class Record:
 
         As `DataAvailability` and `Disputes` have it: what postpones a round's end gives little more time for this.
         """
-        latest = self.told[case.round].opened.anchor_deadline + case.policy.challenge_window
+        told = self.told[case.round]
+        latest = (told.closed or told.opened).anchor_deadline + case.policy.challenge_window
         return min(case.challenge_deadline, latest)
 
     def opened_at(self, case: Case) -> int:

@@ -271,6 +271,8 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     say("stakes")
     for name in ("coordinator", *plan.names()):
         _stake(chain, accounts[name], plan.coordinator_stake if name == "coordinator" else CONTRIBUTOR_STAKE)
+    for name in plan.names():
+        chain.send(chain.ledger.functions.enrol(), accounts[name])
     chain.close()
     rpc.close()
     report.deployment.save(plan.deployment_file)

@@ -105,8 +105,8 @@ class Rows:
             exponents=list(exponents),
             expect=0,
             opened_at=found.opened_at,
-            commit_deadline=opened.commit_deadline,
-            anchor_deadline=opened.anchor_deadline,
+            commit_deadline=found.commit_deadline,
+            anchor_deadline=found.anchor_deadline,
             challenge_deadline=self.history.storage.rounds[found.number].challenge_deadline or None,
             entries=len(found.commits) if kept else 0,
             entries_hash="0x" + self.history.storage.rounds[found.number].entries_hash.hex()
@@ -191,14 +191,16 @@ class Rows:
             arguments = self._transaction(session, found, events[0], "commitUpdates", purpose)
             if arguments is not None:
                 sent[hash_] = (purpose, list(arguments[2]))
-        for event, function in (
-            (found.anchored, "anchor"),
-            (found.finalized, "finalize"),
-            (found.settled, "settle"),
-            (self._cancellation(found), "cancel"),
+        empty = found.cancelled is CancelReason.EMPTY
+        for event, function, what in (
+            (found.closed, "closeCommits", "close"),
+            (found.anchored, "anchor", "anchor"),
+            (found.finalized, "finalize", "finalize"),
+            (found.settled, "settle", "settle"),
+            (self._cancellation(found), "cancelEmpty" if empty else "cancel", "cancel"),
         ):
             if event is not None:
-                self._transaction(session, found, event, function, f"{function}:{found.number}")
+                self._transaction(session, found, event, function, f"{what}:{found.number}")
         return sent
 
     def _cancellation(self, found: Past) -> Event | None:
@@ -284,7 +286,7 @@ class Rows:
                     kind=kind,
                     size=files.sizes[sha256],
                     round=found.number,
-                    public_from=found.opened.commit_deadline if kind == "update" else 0,
+                    public_from=found.commit_deadline if kind == "update" else 0,
                 )
             )
 
@@ -297,6 +299,8 @@ def _why_cancelled(found: Past) -> str:
         case CancelReason.TOO_FEW_UPDATES:
             needed = found.policy.min_contributors
             return f"{len(found.commits)} of at least {needed} contributors committed an update."
+        case CancelReason.EMPTY:
+            return "Nobody committed an update."
         case CancelReason.BASE_VOIDED:
             return "The round that it was built on was slashed."
         case _:

@@ -14,11 +14,13 @@ from folkmoot.chain.rpc import RoundView
 from folkmoot.errors import FolkmootError
 from folkmoot.policy import Policy
 from server.chain import outbox
+from server.chain.calls import encode_call
 from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Entry, Round, Transaction
 from server.rounds import services
 from server.rounds.deliveries import take_deliveries
+from server.rounds.enrolment import removable
 from server.rounds.outcome import Outcome, compute, record
 from server.rounds.phase import Phase
 from server.rounds.steps import Step
@@ -134,7 +136,13 @@ class AnchorWindow(Phase):
         return False
 
     def _anchored(self, round_: Round, view: RoundView, transaction: Transaction | None) -> bool:
+        with self._database.read() as session:
+            absent = removable(session, self._ledger, round_.number)
         with self._database.write("round-anchored") as session:
+            for account in absent:  # before the next opening, which follows in the order of the nonces
+                data = encode_call("ledger", "remove", account)
+                purpose = f"remove:{round_.number}:{account}"
+                outbox.enqueue(session, purpose, round_.number, self._coordinator.deployment.ledger, data)
             stored = session.get_one(Round, round_.number)
             stored.step = Step.ANCHORED
             stored.challenge_deadline = view.challenge_deadline

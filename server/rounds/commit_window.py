@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commit window: commitments go to the chain in batches, and its end fixes the entries."""
+"""The commit window: commitments go to the chain in batches, its end may come early, and it fixes the entries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from server.chain import outbox
 from server.chain.calls import encode_call
 from server.coordinator import Coordinator
 from server.db import events
-from server.db.models import Entry, Round, Transaction, Update
+from server.db.models import Artifact, Entry, Round, Transaction, Update
 from server.rounds import reported, services
 from server.rounds.cheating import Kind, lies_in
 from server.rounds.kept import commitment_json, commitment_of
@@ -56,13 +56,17 @@ class CommitWindow(Phase):
         """Take the step `collecting`; whether something changed."""
         if round_.commit_deadline is None:
             raise AssertionError(f"round {round_.number} collects without a deadline")
+        if self._follow_deadline(round_, view):
+            return True
         now = self._coordinator.now()
         batches = self._batches(round_.number)
         if any(batch.state == "failed" for batch in batches):
             self._repair(round_, [batch for batch in batches if batch.state == "failed"])
             return True
         changed = self._tell_committed(round_, batches)
-        under_way = any(batch.state != "confirmed" for batch in batches)
+        closing = self._transaction(f"close:{round_.number}")
+        is_closing = closing is not None and closing.state not in ("confirmed", "failed")
+        under_way = is_closing or any(batch.state != "confirmed" for batch in batches)
         with self._database.read() as session:
             on_chain = {commitment.contributor for commitment, _ in services.recorded(session, round_)}
             pending = [
@@ -99,19 +103,65 @@ class CommitWindow(Phase):
                 self._coordinator.node.move_clock(round_.commit_deadline)
                 return True
             if complete and not view.entries and not claims and not under_way:
-                return self._end_empty(round_) or changed
+                return self._end_empty(round_)
+            full = view.entries >= self._coordinator.policy(view.policy).max_contributors
+            done = everyone and round_.expect > 0 and not pending
+            if (done or full) and not under_way and not round_.error and not censors:
+                return self._end_window(round_.number) or changed
             return changed
         if under_way or not self._sealed(round_.commit_deadline):
             return changed
         return self._close(round_, view, pending) or changed
 
     def _end_empty(self, round_: Round) -> bool:
-        """Nobody else is expected, and nothing was accepted or committed: end the round before its window does.
+        """Give up a round in which nobody is expected any more, and nothing was accepted or committed.
 
-        The ledger has no call for that yet (`cancelEmpty` belongs here), so `round_` ends with its window, and `_close`
-        says the nodes' reasons. On a local chain with time travel that is at once.
+        The ledger lets its coordinator cancel an empty round before the window's end (`cancelEmpty`).
         """
-        return False
+        with self._database.write("round-given-up") as session:
+            stored = session.get_one(Round, round_.number)
+            needed = self._coordinator.policy(round_.policy_id).min_contributors
+            stored.step = Step.CANCELLING
+            stored.error = stored.error or reported.too_few(session, round_.number, 0, needed)
+        return True
+
+    def _end_window(self, number: int) -> bool:
+        """End the commit window, if the ledger lets us: everybody who is enrolled and counts has committed.
+
+        Those who are not enrolled are the coordinator's to wait for, which it does: until everyone expected answered.
+        """
+        if not self._ledger.can_close(number):
+            return False
+        with self._database.write("close-queued") as session:
+            data = encode_call("ledger", "closeCommits", number)
+            return outbox.enqueue(
+                session, f"close:{number}", number, self._coordinator.deployment.ledger, data
+            )
+
+    def _follow_deadline(self, round_: Round, view: RoundView) -> bool:
+        """Take over the deadlines that the chain has now, once no reorg changes them any more."""
+        if round_.commit_deadline == view.commit_deadline:
+            return False
+        settled = self._coordinator.settled_round(round_.number)
+        if settled.commit_deadline != view.commit_deadline:
+            return False
+        with self._database.write("window-moved") as session:
+            row = session.get_one(Round, round_.number)
+            row.commit_deadline, row.anchor_deadline = settled.commit_deadline, settled.anchor_deadline
+            files = select(Artifact).where(Artifact.round == round_.number, Artifact.kind == "update")
+            for file in session.scalars(files):
+                file.public_from = settled.commit_deadline
+            closing = outbox.find(session, f"close:{round_.number}")
+            data = {
+                "round": round_.number,
+                "commitDeadline": settled.commit_deadline,
+                "anchorDeadline": settled.anchor_deadline,
+                "transaction": closing.hash if closing else None,
+                "gas": closing.gas_used if closing else None,
+            }
+            key = f"window-closed:{round_.number}:{settled.commit_deadline}"
+            events.append(session, "window-closed", data, key=key)
+        return True
 
     def _sealed(self, deadline: int) -> bool:
         """Whether the chain is past a time even without its newest blocks, which a reorg may take."""

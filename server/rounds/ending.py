@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from folkmoot.chain.rpc import Phase as ChainPhase
 from folkmoot.chain.rpc import RoundView
+from server.chain import outbox
+from server.chain.calls import encode_call
 from server.db import events
 from server.db.models import Round
 from server.rounds import services
@@ -32,10 +34,13 @@ class Ending(Phase):
             now >= view.commit_deadline
             and view.entries < self._coordinator.policy(round_.policy_id).min_contributors
         )
-        if not late and not few:
-            return False  # the window still runs: only a round with too few entries, or a late anchor, may go
+        ours = view.coordinator == self._coordinator.account.address
+        if not late and not few and not (ours and view.phase is ChainPhase.OPEN and view.entries == 0):
+            return False  # the window still runs: only one's own empty round, or a late anchor, may go
+        data = encode_call("ledger", "cancel" if late or few else "cancelEmpty", round_.number)
         with self._database.write("cancel-queued") as session:
-            self._enqueue(session, round_.number, "cancel", round_.number)
+            ledger = self._coordinator.deployment.ledger
+            outbox.enqueue(session, f"cancel:{round_.number}", round_.number, ledger, data)
         return transaction is None
 
     def end(self, round_: Round, step: Step) -> bool:

@@ -366,6 +366,20 @@ class People:
             self.wallet.send(contract.functions.proveWithheld(demand), self.world["newcomer"])
         self.wait(lambda: self.step(number) == Step.SLASHED, "the end of the void round")
 
+    def _run_closing(self) -> None:
+        """One is enrolled, and all answer: the coordinator ends the commit window, whose clock nobody moves."""
+        functions = self.world.chain.ledger.functions
+        self.wallet.send(functions.enrol(), self.world["ada"])
+        self.start_run(1)
+        self._number += 1
+        number = self._number
+        self._submit(number, self._train(number, ("ada", "ben", "cleo")))
+        self.wait(lambda: self._past(number, Step.DELIVERY), "the early end of the commit window")
+        self._anchored(number)
+        self.wallet.send(functions.leave(), self.world["ada"])
+        self.wait(lambda: (run := self.api.run()) and run.state == "done", "the end of the run")
+        self.wait(self._all_ended, "the settlement of all rounds", self._to_challenge_deadlines)
+
     # Transactions that do not go their way.
 
     def _play_crowded(self, number: int) -> None:

@@ -67,6 +67,19 @@ def test_a_coordinator_that_is_killed_and_loses_its_servers_ends_as_one_that_was
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_a_window_ends_early_though_the_coordinator_is_killed_and_a_reorg_takes_it(tmp_path: Path) -> None:
+    names = ("close-queued", "window-moved")
+    points = tuple(f"coordinator.{name}.{when}" for name in names for when in ("before", "after"))
+
+    found = play(tmp_path, (("closing",),), Plan(points=points, reorgs=1), SEED)
+
+    assert found.wrong == [], "and the audit found nothing"
+    assert [facts.phase for facts in found.rounds.values()] == ["FINAL"]
+    assert found.left == Plan(), "all of the harm was done"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_lost_files_and_a_lost_database_come_back_though_repair_and_restore_are_killed(
     tmp_path: Path,
 ) -> None:

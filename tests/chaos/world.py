@@ -42,15 +42,15 @@ COMMIT_MARGIN = 500
 Story = tuple[tuple[str, ...], ...]
 """Runs, each with its kinds of rounds; see `People`."""
 STORIES: dict[str, Story] = {
-    "people": (("mixed",), ("alone", "fallen", "released", "plain")),
+    "people": (("mixed",), ("closing",), ("alone", "fallen", "released", "plain")),
     "money": (("penniless",), ("unopened",), ("early", "leaving", "poor", "crowded"), ("deep",)),
     "chain": (("silent", "lost", "stolen", "retaken"), ("void",), ("plain",)),
     "files": (("spoilt", "spoilt", "plain"),),
     "database": (("forsaken", "upcoming", "committing", "delivering", "pending", "unsettled"),),
 }
-"""All ways in, too few, a canary's two endings, a stranger's final word, demands for data; stakes that go and come,
-fees, gaps, and a deep reorg; final words and anchors that are lost, a round that nobody delivers to, and a void one;
-files of the store that are lost, and repaired; databases that are lost, and restored."""
+"""All ways in, an early end of a commit window, too few, a canary's two endings, a stranger's final word, demands for
+data; stakes that go and come, fees, gaps, and a deep reorg; final words and anchors that are lost, a round that nobody
+delivers to, and a void one; files of the store that are lost, and repaired; databases that are lost, and restored."""
 SHORT_STORY: Story = (("alone", "mixed"),)
 
 

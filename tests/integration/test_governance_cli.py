@@ -364,6 +364,24 @@ def test_stake_unstake_withdraw(federation: Federation, folkmoot: Command) -> No
     assert (after["tokens"], after["unbonding"]) == (str(ALLOCATION), [])
 
 
+def test_enrol_leave_and_unstake(folkmoot: Command) -> None:
+    assert folkmoot("balance")["enrolledFrom"] is None
+    assert folkmoot("enrol")["from"] == 1
+    assert folkmoot("balance")["enrolledFrom"] == 1
+    twice = folkmoot("enrol", fails=1)["error"]
+    assert twice["details"]["error"] == "RoundLedgerAlreadyEnrolled"
+    folkmoot("leave")
+    assert folkmoot("leave", fails=1)["error"]["details"]["error"] == "RoundLedgerNotEnrolled"
+    folkmoot("enrol")
+    assert not folkmoot("unstake", "1")["left"]
+    assert folkmoot("balance")["enrolledFrom"] == 1
+    assert folkmoot("unstake", "all")["left"], "it can commit no more"
+    assert folkmoot("balance")["enrolledFrom"] is None
+    lacking = folkmoot("enrol", fails=1)["error"]
+    assert lacking["details"]["error"] == "RoundLedgerStakeTooLow"
+    assert "folkmoot stake" in lacking["remedy"]
+
+
 def test_delegation(federation: Federation, folkmoot: Command) -> None:
     ben = federation["ben"].address
     folkmoot("delegate", ben)

@@ -22,11 +22,12 @@ from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.policy import Policy
 from server.api.routes.health import clock_warning
 from server.chain import outbox
+from server.chain.calls import encode_call
 from server.chain.node import Block
 from server.coordinator import Coordinator
 from server.db import schema
 from server.db.engine import Database
-from server.db.models import ChainEvent, Round, Run, Transaction, Update
+from server.db.models import Artifact, ChainEvent, LogEntry, Round, Run, Transaction, Update
 from server.rounds.engine import Engine
 from server.rounds.kept import commitment_json
 from server.rounds.steps import Step
@@ -78,6 +79,10 @@ class _Ledger:
     voted_at: int = 0
     """Block that added it."""
     policies_asked: int = 0
+    closable: bool = False
+    """Whether the commit window may end early."""
+    absent: set[str] = field(default_factory=set)
+    """Whom anybody may remove."""
     rpc: Rpc = field(default_factory=lambda: Rpc("http://127.0.0.1:9"))
     """Never asked; one endpoint has nothing to warn of."""
 
@@ -92,6 +97,12 @@ class _Ledger:
         if block is not None and block < self.voted_at:
             raise ContractRefused(f"There is no policy {number}.")
         return self.rules
+
+    def can_close(self, _number: int) -> bool:
+        return self.closable
+
+    def can_remove(self, account: str) -> bool:
+        return account in self.absent
 
     def next_round(self) -> int:
         if self.failure is not None:
@@ -431,3 +442,125 @@ def test_each_part_of_the_worker_has_its_turn(scene: _Scene) -> None:
         worker.stop()
     assert worker.status.indexed_block == 9
     assert scene.round().step == Step.COLLECTING
+
+
+def _confirmed(scene: _Scene, purpose: str) -> None:
+    with scene.database.write() as session:
+        found = outbox.find(session, purpose)
+        assert found is not None
+        found.state, found.hash, found.gas_used = "confirmed", "0x" + "11" * 32, 1
+
+
+def test_a_window_ends_early_when_everyone_answered_and_the_ledger_allows_it(scene: _Scene) -> None:
+    scene.node.step = 1
+    update = _update(ADA)
+    update.batch = "own"
+    scene.add(round_at(Step.COLLECTING, expect=2, anchor_deadline=2_000), update, _recorded(scene, ADA))
+    scene.ledger.closable = True
+    scene.ledger.newest = scene.ledger.deep = replace(VIEW, entries=1)
+    assert not scene.tick()
+    assert scene.transaction("close:1") is None, "one of two has answered"
+    own = _update(BEN)
+    own.batch = "own"
+    scene.ledger.newest = scene.ledger.deep = replace(VIEW, entries=2)
+    scene.add(own, _recorded(scene, BEN, 1))
+    assert scene.tick()
+    queued = scene.transaction("close:1")
+    assert queued is not None
+    assert queued.data == encode_call("ledger", "closeCommits", 1)
+    assert not scene.tick(), "it is on its way"
+
+
+def test_a_window_does_not_end_early_if_the_ledger_says_no_or_nobody_was_expected(scene: _Scene) -> None:
+    update = _update(ADA)
+    update.batch = "own"
+    scene.add(round_at(Step.COLLECTING, expect=1), update, _recorded(scene, ADA))
+    scene.ledger.newest = scene.ledger.deep = replace(VIEW, entries=1)
+    scene.tick()
+    assert scene.transaction("close:1") is None, "somebody enrolled is missing"
+    scene.ledger.closable = True
+    with scene.database.write() as session:
+        session.get_one(Round, 1).expect = 0
+    scene.tick()
+    assert scene.transaction("close:1") is None, "a restored round: nobody knows who was expected"
+    full = replace(VIEW, entries=scene.ledger.rules.max_contributors)
+    scene.ledger.newest = scene.ledger.deep = full
+    scene.tick()
+    assert scene.transaction("close:1") is not None, "a full round waits for nobody"
+
+
+def test_nothing_is_sent_while_a_window_is_being_closed(scene: _Scene) -> None:
+    scene.add(round_at(Step.COLLECTING, expect=1), transaction("close:1", "mined"), _update(ADA))
+    assert not scene.tick()
+    assert _batch(scene) is None
+    with scene.database.write() as session:
+        session.get_one(Transaction, 1).state = "failed"
+    assert scene.tick()
+    assert _batch(scene) is not None, "the chain refused to close it: the window goes on"
+
+
+def test_a_deadline_moves_when_no_reorg_can_move_it_back(scene: _Scene) -> None:
+    file = Artifact(sha256="00" * 32, kind="update", size=1, round=1, public_from=DEADLINE)
+    scene.add(round_at(Step.COLLECTING, expect=9), transaction("close:1", "confirmed"), file)
+    scene.ledger.newest = replace(VIEW, commit_deadline=500, anchor_deadline=1_500)
+    assert not scene.tick()
+    assert scene.round().commit_deadline == DEADLINE
+    scene.ledger.deep = scene.ledger.newest
+    assert scene.tick()
+    assert (scene.round().commit_deadline, scene.round().anchor_deadline) == (500, 1_500)
+    with scene.database.read() as session:
+        assert session.get_one(Artifact, "00" * 32).public_from == 500
+        told = [event.data for event in session.scalars(select(LogEntry)) if event.type == "window-closed"]
+    assert [one["commitDeadline"] for one in told] == [500]
+
+
+def test_absent_accounts_are_removed_before_the_next_round(scene: _Scene) -> None:
+    def listed(name: str, account: str, place: int) -> ChainEvent:
+        return ChainEvent(
+            block_number=2,
+            block_hash=scene.node.blocks[2][0],
+            log_index=place,
+            transaction_hash="0x" + "11" * 32,
+            name=name,
+            subject=account,
+            account=account,
+            arguments={"account": account},
+        )
+
+    scene.add(
+        round_at(Step.ANCHORING, expect=1),
+        transaction("anchor:1", "confirmed"),
+        listed("Enrolled", ADA, 0),
+        listed("Enrolled", BEN, 1),
+        listed("Enrolled", DORA, 2),
+        listed("Left", DORA, 3),
+    )
+    scene.ledger.newest = scene.ledger.deep = replace(VIEW, phase=Phase.ANCHORED)
+    scene.ledger.absent = {BEN, DORA}
+    scene.tick()
+    assert scene.round().step == Step.ANCHORED
+    removal = scene.transaction(f"remove:1:{BEN}")
+    assert removal is not None
+    assert removal.data == encode_call("ledger", "remove", BEN)
+    assert scene.transaction(f"remove:1:{ADA}") is None
+    assert scene.transaction(f"remove:1:{DORA}") is None, "it has left"
+
+
+def test_an_empty_round_that_is_given_up_is_cancelled_at_once(scene: _Scene) -> None:
+    scene.node.step = 1
+    scene.add(round_at(Step.CANCELLING))
+    scene.ledger.newest = scene.ledger.deep = replace(VIEW, coordinator=ADA)
+    scene.tick()
+    assert scene.transaction("cancel:1") is None, "another coordinator's: only its end may be waited for"
+    scene.ledger.newest = scene.ledger.deep = replace(VIEW, entries=1)
+    scene.tick()
+    assert scene.transaction("cancel:1") is None, "somebody committed: the window goes on"
+    scene.ledger.newest = scene.ledger.deep = VIEW
+    assert scene.tick()
+    queued = scene.transaction("cancel:1")
+    assert queued is not None
+    assert queued.data == encode_call("ledger", "cancelEmpty", 1)
+    _confirmed(scene, "cancel:1")
+    scene.ledger.newest = scene.ledger.deep = replace(VIEW, phase=Phase.CANCELLED)
+    assert scene.tick()
+    assert scene.round().step == Step.CANCELLED

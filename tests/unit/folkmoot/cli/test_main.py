@@ -70,6 +70,8 @@ def test_the_commands_are_all_there() -> None:
             "deploy",
             "stake",
             "unstake",
+            "enrol",
+            "leave",
             "withdraw",
             "claim",
         ),

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is enrolled, replayed from the ledger's events: whom the early end of a commit window has to wait for.
+
+The ledger keeps bitmaps by member number (contracts/src/libraries/Enrolment.sol); here the same rules run over sets of
+accounts. It knows neither rounds nor stakes: the caller says what it needs of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from folkmoot.audit.failure import Subject, require, require_that
+from folkmoot.chain.events import Enrolled, Left
+
+MAX_MISSED = 3
+"""Rounds that an enrolled account may miss in a row, without which anybody can remove it."""
+
+
+class LeaveReason(IntEnum):
+    """Why an account is not enrolled any more, as `IRoundLedger.LeaveReason`."""
+
+    OWN = 0
+    STAKE_TOO_LOW = 1
+    ABSENT = 2
+
+
+@dataclass(frozen=True)
+class Missable:
+    """A round as far as it matters to whom it was missed by."""
+
+    number: int
+    """Its number."""
+    counts: bool
+    """Whether it was anchored, is not void, and had a place left."""
+    contributors: frozenset[str] | set[str]
+    """Who has a commitment in it."""
+
+
+@dataclass
+class Roll:
+    """The list of the enrolled."""
+
+    since: dict[str, int] = field(default_factory=dict)
+    """First round that counts an enrolled account."""
+    counted: set[str] = field(default_factory=set)
+    """Who counts in the newest round: enrolled before it was opened, and ever since."""
+
+    def opened(self) -> None:
+        """Take note that a round is opened: whoever is enrolled now counts in it."""
+        self.counted = set(self.since)
+
+    def enrol(self, subject: Subject, event: Enrolled, next_round: int) -> None:
+        """Apply an enrolment.
+
+        Raises:
+            AuditFailure: the account is enrolled, or the round is not the next one.
+        """
+        require_that(
+            event.account not in self.since, subject, "the account", "one that is not enrolled", "enrolled"
+        )
+        require(subject, "the first round that counts it", next_round, event.from_)
+        self.since[event.account] = event.from_
+
+    def leave(self, subject: Subject, event: Left) -> LeaveReason:
+        """Take an account off the list; return the reason, which the caller checks.
+
+        Raises:
+            AuditFailure: the account is not enrolled, or there is no such reason.
+        """
+        require_that(
+            event.account in self.since, subject, "the account", "one that is enrolled", "not enrolled"
+        )
+        require_that(event.reason in list(LeaveReason), subject, "the reason", "0 to 2", event.reason)
+        del self.since[event.account]
+        self.counted.discard(event.account)
+        return LeaveReason(event.reason)
+
+    def missed(self, account: str, rounds: Iterable[Missable]) -> int:
+        """Return how many rounds an enrolled account has missed in a row, as far as it matters.
+
+        Args:
+            account: The account.
+            rounds: The rounds, the newest first.
+        """
+        missed = 0
+        for round_ in rounds:
+            if round_.number < self.since[account] or account in round_.contributors or missed == MAX_MISSED:
+                break
+            missed += round_.counts
+        return missed

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commit windows that end early, with a coordinator that does not move the chain's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from eth_abi.abi import encode
+
+from folkmoot.audit.audit import audit
+from folkmoot.chain.events import CommitsClosed, Event, Left, scan
+from folkmoot.chain.rpc import Phase
+from folkmoot.errors import AuditFailure, ContractRefused, UpdateRefused
+from folkmoot.hashing import keccak, sha256_hex
+from folkmoot.mirror import FolderSource
+from tests import factories
+from tests.integration.coordinator_world import Running, Signed, open_round, running, train, until
+
+E = TypeVar("E", bound=Event)
+WINDOW = 600
+FEDERATION = {"commit_window": WINDOW}
+ENROLLED_SLOT = 10
+"""Of `_roll.enrolled` in the ledger: contracts/snapshots/storage/RoundLedger.txt."""
+
+
+@pytest.fixture
+def patient(world: factories.Federation, tmp_path: Path) -> Iterator[Running]:
+    """A coordinator that does not hasten."""
+    with running(tmp_path / "home", world, hasten=False) as found:
+        yield found
+
+
+def enrol(world: factories.Federation, *names: str) -> None:
+    for name in names:
+        world.chain.send(world.chain.ledger.functions.enrol(), world[name])
+
+
+def submit(here: Running, *names: str, number: int = 1) -> list[Signed]:
+    _, header, state = open_round(here.api, number)
+    made = [train(here.world, name, header, state) for name in names]
+    for signed in made:
+        here.api.submit_update(number, signed.wire, signed.data)
+    return made
+
+
+def events(world: factories.Federation, kind: type[E]) -> list[E]:
+    found = scan(world.chain, world.deployment.block, world.chain.block_number())
+    return [event for event in found if isinstance(event, kind)]
+
+
+def kinds(here: Running) -> list[str]:
+    newest, found = here.api.newest_event(), list[str]()
+    for event in here.api.events(0):
+        found.append(event.type)
+        if event.id >= newest:
+            break
+    return found
+
+
+def anchored(here: Running, number: int) -> None:
+    until(
+        lambda: here.world.chain.round(number).phase is Phase.ANCHORED, what=f"the anchor of round {number}"
+    )
+
+
+def check(here: Running) -> int:
+    """Audit everything; return how many rounds were recomputed."""
+    source = FolderSource(here.coordinator.settings.home / "artifacts")
+    return audit([here.world.anvil.url], here.world.deployment, source).recomputed
+
+
+def test_a_round_ends_within_seconds_when_all_enrolled_have_committed(patient: Running) -> None:
+    world, chain = patient.world, patient.world.chain
+    enrol(world, "ada", "ben")
+    patient.api.start_run(2, 3, world.coordinator, patient.domain)
+    signed = submit(patient, "ada", "ben", "cleo")
+    anchored(patient, 1)
+    view = chain.round(1)
+    assert view.commit_deadline < view.opened_at + WINDOW
+    told = patient.api.get("/v1/rounds/1")
+    assert told["commitDeadline"] == view.commit_deadline
+    assert patient.api.artifact(sha256_hex(signed[0].data)) == signed[0].data, "public since the early end"
+    assert kinds(patient).count("window-closed") == 1
+
+    _, header, state = open_round(patient.api, 2)
+    late = train(world, "dora", header, state)
+    submit(patient, "ada", "ben", "cleo", number=2)
+    anchored(patient, 2)
+    with pytest.raises(UpdateRefused) as refused:
+        patient.api.submit_update(2, late.wire, late.data)
+    assert refused.value.code == "round-closed"
+    assert [event.round for event in events(world, CommitsClosed)] == [1, 2]
+    assert check(patient) == 2
+
+
+def test_a_round_stays_open_while_an_enrolled_account_is_missing(patient: Running) -> None:
+    world, chain = patient.world, patient.world.chain
+    enrol(world, "ada", "ben", "cleo")
+    patient.api.start_run(1, 2, world.coordinator, patient.domain)
+    submit(patient, "ada", "ben")
+    until(lambda: chain.round(1).entries == 2, what="the commitments")
+    with pytest.raises(ContractRefused) as refused:
+        chain.send(chain.ledger.functions.closeCommits(1), world.coordinator)
+    assert refused.value.details["error"] == "RoundLedgerMembersMissing"
+    assert not chain.ledger_reader.can_close(1)
+    assert chain.round(1).commit_deadline == chain.round(1).opened_at + WINDOW
+    chain.send(chain.ledger.functions.leave(), world["cleo"])
+    anchored(patient, 1)
+    assert chain.round(1).commit_deadline < chain.round(1).opened_at + WINDOW
+    assert check(patient) == 1
+
+
+def test_an_absent_account_slows_three_rounds_and_no_more(patient: Running) -> None:
+    world, chain = patient.world, patient.world.chain
+    enrol(world, "ada", "cleo")
+    patient.api.start_run(4, 2, world.coordinator, patient.domain)
+    for number in (1, 2, 3):
+        submit(patient, "ada", "ben", number=number)
+        until(lambda number=number: chain.round(number).entries == 2, what="the commitments")
+        world.anvil.advance(chain.round(number).commit_deadline - chain.now())
+        anchored(patient, number)
+    submit(patient, "ada", "ben", number=4)
+    anchored(patient, 4)
+    assert chain.round(4).commit_deadline < chain.round(4).opened_at + WINDOW
+    assert [event.account for event in events(world, Left)] == [world["cleo"].address]
+    assert check(patient) == 4
+
+
+def test_an_early_end_against_the_rule_fails_the_audit(patient: Running) -> None:
+    """The ledger's own memory is falsified, so it lets the coordinator end the window without one who is enrolled."""
+    world, chain = patient.world, patient.world.chain
+    enrol(world, "ada", "ben", "cleo")
+    patient.api.start_run(1, 2, world.coordinator, patient.domain)
+    submit(patient, "ada", "ben")
+    until(lambda: chain.round(1).entries == 2, what="the commitments")
+    (_, member) = chain.vault_reader.members([world["cleo"].address])[world["cleo"].address]
+    slot = "0x" + keccak(encode(["uint256", "uint256"], [0, ENROLLED_SLOT])).hex()
+    word = int(world.anvil.call("eth_getStorageAt", world.deployment.ledger, slot, "latest"), 16)
+    assert word & 1 << member
+    world.anvil.call("anvil_setStorageAt", world.deployment.ledger, slot, f"0x{word & ~(1 << member):064x}")
+    anchored(patient, 1)
+    with pytest.raises(AuditFailure) as found:
+        check(patient)
+    assert "the enrolled accounts without a commitment" in found.value.message
+    assert world["cleo"].address in found.value.message
