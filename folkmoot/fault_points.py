@@ -33,6 +33,8 @@ COORDINATOR_WRITES: dict[str, str] = {
     "batch-repaired": "the commitment that spoilt a batch is out of it",
     "close-queued": "the transaction that ends a commit window early",
     "window-moved": "the deadlines that the chain has since a commit window was closed early",
+    "round-reported": "the operator's report on the nodes of a round",
+    "empty-queued": "the transaction that cancels a round without any update before its window ends",
     "entries-fixed": "the round's entries",
     "delivery-taken": "a file that its contributor delivered on the chain",
     "delivery-over": "the round waits for no more files",

@@ -103,7 +103,7 @@ class CommitWindow(Phase):
                 self._coordinator.node.move_clock(round_.commit_deadline)
                 return True
             if complete and not view.entries and not claims and not under_way:
-                return self._end_empty(round_)
+                return self._end_empty(round_) or changed
             full = view.entries >= self._coordinator.policy(view.policy).max_contributors
             done = everyone and round_.expect > 0 and not pending
             if (done or full) and not under_way and not round_.error and not censors:
@@ -116,14 +116,14 @@ class CommitWindow(Phase):
     def _end_empty(self, round_: Round) -> bool:
         """Give up a round in which nobody is expected any more, and nothing was accepted or committed.
 
-        The ledger lets its coordinator cancel an empty round before the window's end (`cancelEmpty`).
+        The chain refuses `cancelEmpty` if somebody commits meanwhile, and the round goes on.
         """
-        with self._database.write("round-given-up") as session:
-            stored = session.get_one(Round, round_.number)
-            needed = self._coordinator.policy(round_.policy_id).min_contributors
-            stored.step = Step.CANCELLING
-            stored.error = stored.error or reported.too_few(session, round_.number, 0, needed)
-        return True
+        with self._database.write("empty-queued") as session:
+            if services.contributors(session, round_):
+                return False  # one has come since
+            data = encode_call("ledger", "cancelEmpty", round_.number)
+            ledger = self._coordinator.deployment.ledger
+            return outbox.enqueue(session, f"cancel:{round_.number}", round_.number, ledger, data)
 
     def _end_window(self, number: int) -> bool:
         """End the commit window, if the ledger lets us: everybody who is enrolled and counts has committed.
@@ -318,9 +318,7 @@ class CommitWindow(Phase):
                 stored_round.step = Step.CANCELLING
                 if not round_.error:
                     needed = policy.min_contributors
-                    said = f"{view.entries} of at least {needed} contributors committed an update."
-                    why = reported.reasons(session, round_.number)
-                    stored_round.error = f"{said} {why}".strip()
+                    stored_round.error = reported.too_few(session, round_.number, view.entries, needed)
             else:
                 stored_round.step = Step.DELIVERY
         return True

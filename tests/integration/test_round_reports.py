@@ -14,6 +14,7 @@ from folkmoot.coordinator_api import sign_report
 from folkmoot.errors import CoordinatorError, UpdateRefused
 from folkmoot.flower import reports
 from server import reporting
+from server.chain.calls import has_function
 from server.reporting import Reporter
 from tests import factories
 from tests.integration.coordinator_world import Running, open_round, running, train, until
@@ -119,15 +120,37 @@ def test_without_time_travel_a_late_update_is_taken_after_a_complete_report(
     with running(tmp_path / "home", world, hasten=False) as here:
         start(here, 1, 3)
         _, header, state = open_round(here.api, 1)
-        send(here, content(1, node(1, **FAILED)))
-        signed = train(here.world, "ada", header, state)
-        here.api.submit_update(1, signed.wire, signed.data)
+        ada, ben = (train(here.world, name, header, state) for name in ("ada", "ben"))
 
-        def committed() -> bool:
-            return here.world.chain.ledger_reader.has_committed(1, here.world["ada"].address)
+        def committed(name: str) -> bool:
+            return here.world.chain.ledger_reader.has_committed(1, here.world[name].address)
 
-        until(committed, what="the commitment, long before the window's end")
-        assert here.api.get("/v1/rounds/1")["phase"] == "open"
+        here.api.submit_update(1, ada.wire, ada.data)
+        send(here, content(1, node(1, state="answered", seconds=1.0), node(2, **FAILED)))
+        until(lambda: committed("ada"), what="the commitment, long before the window's end")
+        here.api.submit_update(1, ben.wire, ben.data)
+        until(lambda: committed("ben"), what="that of the node that was reported failed")
+
+
+@pytest.mark.skipif(
+    not has_function("ledger", "cancelEmpty"), reason="this ledger can't end an empty round early"
+)
+def test_a_real_chain_cancels_an_empty_round_at_once(world: factories.Federation, tmp_path: Path) -> None:
+    """No clock is moved: the coordinator's own call ends the round, long before its window."""
+    with running(tmp_path / "home", world, hasten=False) as here:
+        start(here, 2, 3)
+        for number in (1, 2, 3):
+            current, _, _ = open_round(here.api, number)
+            send(here, content(number, node(1, **FAILED)))
+            until(
+                lambda n=number: here.api.get(f"/v1/rounds/{n}")["step"] == "cancelled", what="cancellation"
+            )
+            assert here.coordinator.now() < current.commit_deadline
+        run = until(
+            lambda: (run := here.api.run()) and run.state == "failed" and run, what="the run's failure"
+        )
+        assert str(run.error).startswith("3 rounds in a row were cancelled. 0 of at least 2 contributors")
+        assert "1 node failed (training-failed)." in str(run.error)
 
 
 @pytest.mark.parametrize(
