@@ -153,6 +153,7 @@ class Relay:
         self.base: Base | None = None
         self._progress = reports.Progress(0)
         self._deployment: Deployment | None = None
+        self._fetched: tuple[str, I64] | None = None
 
     # The coordinator
 
@@ -267,11 +268,14 @@ class Relay:
         return Manifest.from_json(self.patiently(lambda: self.api.artifact(digest)))
 
     def fetch_theta(self, sha256: str, manifest: Manifest) -> I64:
-        """Fetch the weights of a state file, int64[256 n]."""
+        """Fetch the weights of a state file, int64[256 n]; of the one that was fetched last, only once."""
+        if self._fetched is not None and self._fetched[0] == sha256:
+            return self._fetched[1]
         with TemporaryDirectory(prefix="folkmoot-base-") as folder:
             path = Path(folder, "state")
             self.patiently(lambda: self.api.download(sha256, path, manifest.state_file_size))
-            return _read_theta(path, manifest)
+            self._fetched = sha256, _read_theta(path, manifest)
+        return self._fetched[1]
 
     def deployment(self) -> Deployment:
         """The federation's deployment, asked for once."""

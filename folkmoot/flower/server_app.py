@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from logging import INFO, WARNING
 from typing import Any
 
-from flwr.app import ArrayRecord, Context, Message
+from flwr.app import ArrayRecord, Context, Error, Message
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
@@ -37,6 +38,10 @@ REFUSED = {
     "FedXgbCyclic": TREES,
 }
 """Strategies of Flower that can't be anchored, and why."""
+
+_NO_REPLY = Error(
+    ErrorCode.REPLY_MESSAGE_UNAVAILABLE, "The node's update did not come in time, or was refused."
+)
 
 AVERAGES = frozenset({"FedAvg", "FedProx"})
 """Strategies of Flower whose aggregation is a plain mean."""
@@ -133,7 +138,7 @@ class AnchoredGrid(Grid):
         self.started = False
         self._grid, self._relay = grid, relay
         self._anchor: Anchor | None = None
-        self._kept: dict[str, Message | None] = {}  # replies to train messages, None where there is none
+        self._kept: dict[str, Message] = {}  # replies to train messages
         self._count = 0
 
     @contextmanager
@@ -199,9 +204,10 @@ class AnchoredGrid(Grid):
             if _is_train(message):
                 self._count += 1
                 pushed.append(f"folkmoot-{self._count}")
-                reply = by_node.pop(message.metadata.dst_node_id, None)
-                if reply is not None:
-                    reply.metadata.__dict__["_reply_to_message_id"] = pushed[-1]
+                reply = by_node.pop(message.metadata.dst_node_id, None) or Message(
+                    _NO_REPLY, reply_to=message
+                )
+                reply.metadata.__dict__["_reply_to_message_id"] = pushed[-1]
                 self._kept[pushed[-1]] = reply
             else:
                 pushed.append(next(numbers))
@@ -212,9 +218,7 @@ class AnchoredGrid(Grid):
         listed = list(message_ids)
         kept = [self._kept.pop(number) for number in listed if number in self._kept]
         others = [number for number in listed if not number.startswith("folkmoot-")]
-        return [reply for reply in kept if reply is not None] + list(
-            self._grid.pull_messages(others) if others else []
-        )
+        return [*kept, *(self._grid.pull_messages(others) if others else [])]
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -296,8 +300,10 @@ def _anchoring(own: Callable[..., Any], grid: AnchoredGrid) -> Callable[..., Any
         if isinstance(given.get("timeout"), int | float):
             grid.patience = float(given["timeout"])
         with grid.anchoring(strategy) as anchor:
-            initial = given.get("initial_arrays")
-            given["initial_arrays"] = anchor.begin(initial if isinstance(initial, ArrayRecord) else None)
+            name = next((name for name, value in given.items() if isinstance(value, ArrayRecord)), None)
+            head = anchor.begin(None if name is None else given[name])
+            if name is not None:
+                given[name] = head
             if callable(given.get("evaluate_fn")):
                 given["evaluate_fn"] = anchor.evaluated(given["evaluate_fn"])
             rounds = given.get("num_rounds")

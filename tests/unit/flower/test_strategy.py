@@ -22,7 +22,7 @@ from folkmoot.flower import FolkmootStrategy, folkmoot_mod
 from folkmoot.flower.asking import MOST_ASKS
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.signing import LocalSigner
-from folkmoot.flower.strategy import Pacing
+from folkmoot.flower.strategy import Pacing, mean_metrics
 from tests.unit.flower.conftest import MANIFEST, MODEL
 from tests.unit.flower.grid import LocalGrid
 from tests.unit.flower.world import World, account
@@ -348,3 +348,60 @@ def test_evaluation_on_nodes_and_at_the_server(join: Join) -> None:
 def test_impossible_fractions(fraction: float) -> None:
     with pytest.raises(InputError, match="between 0 and 1"):
         FolkmootStrategy("http://127.0.0.1:9", fraction_train=fraction)
+
+
+def test_arguments_of_fedavg_mean_what_they_mean_there(join: Join) -> None:
+    """Keys of records, aggregations of metrics, and the setting of FedProx."""
+    seen: list[RecordDict] = []
+    made = ClientApp(mods=[folkmoot_mod(signer=LocalSigner(account("ada")))])
+
+    @made.train()
+    def train(message: Message, context: Context) -> Message:
+        seen.append(message.content)
+        content = {"model": message.content["model"], "metrics": MetricRecord({"loss": 2.0, "points": 3})}
+        return Message(RecordDict(content), reply_to=message)
+
+    @made.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        assert list(message.content) == ["model", "settings"]
+        return Message(RecordDict({"metrics": MetricRecord({"points": 1})}), reply_to=message)
+
+    def aggregate(said: list[RecordDict], key: str) -> MetricRecord:
+        assert key == "points"
+        return MetricRecord({"sum": sum(float(next(iter(r.metric_records.values()))[key]) for r in said)})  # type: ignore[arg-type]
+
+    with World(MANIFEST, dict(MODEL), expect=1, rounds=2) as world:
+        grid = LocalGrid()
+        grid.add(made, join(world, "ada"))
+        result = strategy(
+            world,
+            arrayrecord_key="model",
+            configrecord_key="settings",
+            weighted_by_key="points",
+            train_metrics_aggr_fn=aggregate,
+            evaluate_metrics_aggr_fn=aggregate,
+            fraction_evaluate=0.1,
+            min_evaluate_nodes=1,
+            proximal_mu=0.3,
+        ).start(grid=grid, initial_arrays=ArrayRecord(), num_rounds=2)
+    assert list(seen[0]) == ["model", "settings"]
+    assert seen[0].config_records["settings"]["proximal-mu"] == 0.3
+    assert dict(result.train_metrics_clientapp[1]) == {"sum": 3.0}
+    assert dict(result.evaluate_metrics_clientapp[1]) == {"sum": 1.0}
+
+
+def test_metrics_are_weighed_only_if_asked_for() -> None:
+    said = [
+        RecordDict({"m": MetricRecord({"loss": 1.0, "n": 1})}),
+        RecordDict({"m": MetricRecord({"loss": 4.0, "n": 2, "odd": float("inf")})}),
+        RecordDict({"m": MetricRecord({"loss": 7.0, "n": -5})}),
+    ]
+    assert mean_metrics(said)["loss"] == 4.0
+    assert dict(mean_metrics(said, "n")) == {"loss": 3.0}
+
+
+def test_no_coordinator_is_said_at_once() -> None:
+    with pytest.raises(InputError, match="No coordinator is named") as caught:
+        FolkmootStrategy("")
+    assert caught.value.code == "no-coordinator"
+    assert "folkmoot-coordinator" in caught.value.remedy
