@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contributor's commands: join a federation, make and evaluate tasks, hand in an update by oneself.
+"""The contributor's commands: join a federation, measure its rounds, hand in an update by oneself.
 
 Heavy libraries are imported by the commands that need them, so that `folkmoot --help` stays quick.
 """
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from client import drill_cli
+from client import drill_cli, task_cli
+from client.task_cli import OneTask, TaskName, one_subject
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
     RPC_DEFAULT,
@@ -31,7 +32,7 @@ from folkmoot.cli.options import (
     RpcUrl,
     RunConfig,
 )
-from folkmoot.cli.output import emit, note, pairs
+from folkmoot.cli.output import emit, note
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,11 +44,6 @@ if TYPE_CHECKING:
 CoordinatorUrl = Annotated[
     str, typer.Option("--coordinator", envvar="FOLKMOOT_COORDINATOR", metavar="URL", help="The coordinator.")
 ]
-TaskName = Annotated[str, typer.Option("--task", help="A shipped task, or package.module:object.")]
-OneTask = Annotated[
-    str | None,
-    typer.Option("--task", help="A shipped task, or package.module:object.", show_default=False),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -56,12 +52,7 @@ def register(app: typer.Typer) -> None:
     app.command()(join)
     app.command()(submit)
     app.command()(canary)
-    group = typer.Typer(help="Tasks: what a federation trains.", no_args_is_help=True)
-    group.command("list")(task_list)
-    group.command("init")(task_init)
-    group.command("evaluate")(task_evaluate)
-    group.command("check")(task_check)
-    app.add_typer(group, name="task")
+    task_cli.register(app)
 
 
 def join(
@@ -170,8 +161,14 @@ def join(
         public = admission.public_file(node_key)
         note(f"Made this node's key, {node_key}: send {public} to the SuperLink's operator.", json_)
     address = keys.address_of(keystore_file(keystore))
+
+    def say(text: str) -> None:
+        note(text, json_)
+
     with open_rpc(rpc) as endpoint, CoordinatorApi(coordinator) as api:
+        say(f"Checking the chain at {endpoint.name} ...")
         node.check_chain(endpoint, addresses)
+        say(f"Checking the coordinator at {api.url} and the SuperLink at {meeting_place.address} ...")
         node.check_coordinator(api, addresses)
         meeting_place.check()
         node.check_root(endpoint, addresses, address, root)
@@ -184,10 +181,12 @@ def join(
                 remedy=f"Add --stake {format_amount(lacking).split()[0]}, or use `folkmoot stake`.",
                 code="stake-too-low",
             )
-        manifest = node.check_base(endpoint, api, addresses)
+        manifest = node.check_base(endpoint, api, addresses, say)
         if subject is None:
+            say(f"Checking that the task {task} has the federation's model ...")
             node.check_task_apart(one, manifest, root)
         else:
+            say(f"Checking that the app {subject.name} has the federation's model ...")
             apps.check(subject, manifest, partitions, layout)
     account = unlock(keystore, password_file)
     if stake is not None and (lacking or confirmations > 1):
@@ -215,6 +214,7 @@ def join(
         preload=None if subject is None else subject.preloads(),
         key=node_key and node_key.resolve(),
     )
+    say(f"Starting the node in {folder} ...")
     if json_:
         node.run_node(contributor, account, options, on_event=lambda event: typer.echo(json.dumps(event)))
         return
@@ -269,7 +269,7 @@ def _log(event: dict[str, object], account: str) -> None:
     kind = str(values.pop("event"))
     level = logging.INFO
     if kind == "joined":
-        text = f"{account} has joined; Ctrl-C leaves. Log: {values['log']}"
+        text = f"{account} has joined and waits for the next round; Ctrl-C leaves. Log: {values['log']}"
     elif kind == "update":
         text = f"Round {values['round']}: update {str(values['updateRoot'])[:18]}... signed, on its way."
     elif kind == "received":
@@ -452,221 +452,9 @@ def _told(line: dict[str, Any]) -> str:
     """One line of text about a round."""
     if "error" in line:
         return f"Round {line['round']} was not measured: {line['error']}"
-    after = "no number" if line["after"] is None else f"{100 * line['after']:.1f}%"
+    before, after = (
+        "no number" if one is None else f"{100 * one:.1f}%" if line["by"] == "accuracy" else f"{one:.6g}"
+        for one in (line["before"], line["after"])
+    )
     said = "FELL, the round is withheld" if line["fell"] else "fine"
-    return f"Round {line['round']}: {said}. Accuracy {100 * line['before']:.1f}% before, {after} after."
-
-
-def task_list(json_: Json = False) -> None:
-    """List the shipped tasks.
-
-    Example: folkmoot task list
-    """
-    from client.tasks import names
-
-    emit({"tasks": names()}, json_, "\n".join(names()))
-
-
-def task_init(
-    out: Annotated[Path, typer.Option(help="Folder to write; it can be served as a mirror.")],
-    task: OneTask = None,
-    app: AppPath = None,
-    run_config: RunConfig = None,
-    node_config: NodeConfig = None,
-    nodes: Annotated[int, typer.Option(help="Nodes that the app will have.", min=1)] = 3,
-    root_digest: Annotated[
-        str,
-        typer.Option(
-            help="Commit to a root set: the sha256 of the root data that the coordinator will hold, or good or biased "
-            "for a shipped task's."
-        ),
-    ] = "",
-    json_: Json = False,
-) -> None:
-    """Write what a federation starts from: manifest, initial model and genesis file.
-
-    With --app, layout and initial model are those of the app's own ServerApp, and its ClientApp trains once on
-    partition 0, to see that it does and how far an update goes.
-
-    Example: folkmoot task init --task mnist --out genesis/
-
-    Example: folkmoot task init --app ./quickstart-pytorch --nodes 3 --out genesis/
-    """
-    from client.genesis import write_genesis
-    from client.tasks import load_task, root
-
-    one = one_subject(task, app, run_config)
-    if app is not None:
-        _app_init(app, run_config, node_config, nodes, out, root_digest, json_)
-        return
-    loaded = load_task(one)
-    committed = root.parse_digest(loaded, root_digest) if root_digest else ""
-    made = write_genesis(loaded, out, committed)
-    shown = {
-        "genesis": str(out / "genesis.json"),
-        "task": made.manifest.task,
-        "parameters": str(made.manifest.elements),
-        "state root": "0x" + made.state_root.hex(),
-        "genesis hash": "0x" + made.genesis.hash.hex(),
-        "first exponents": f"guessed, because no training could be tried here ({made.guessed})"
-        if made.guessed
-        else "from one training on this machine's data",
-    }
-    if committed:
-        shown["root set"] = committed
-    document = {
-        "genesis": str(out / "genesis.json"),
-        "task": made.manifest.task,
-        "parameters": made.manifest.elements,
-        "manifestHash": "0x" + made.manifest.hash.hex(),
-        "stateRoot": "0x" + made.state_root.hex(),
-        "genesisHash": "0x" + made.genesis.hash.hex(),
-        "exponents": list(made.genesis.exponents),
-        "guessed": made.guessed or None,
-        "rootDigest": committed or None,
-    }
-    emit(document, json_, pairs(shown))
-
-
-def one_subject(task: str | None, app: Path | None, run_config: list[str] | None) -> str:
-    """Return the task's name, empty if an app is given.
-
-    Raises:
-        InputError: Both are given, or neither, or a run config without an app.
-    """
-    if (task is None) == (app is None):
-        raise InputError(
-            "Exactly one of --task and --app is needed.",
-            remedy="Give --task for a shipped task or one of your own, --app for the folder of a Flower app.",
-        )
-    if app is None and run_config:
-        raise InputError("--run-config belongs to --app.", remedy="Leave it out, or give --app FOLDER.")
-    return task or ""
-
-
-def _app_init(
-    app: Path,
-    run_config: list[str] | None,
-    node_config: list[str] | None,
-    nodes: int,
-    out: Path,
-    root_digest: str,
-    json_: bool,
-) -> None:
-    from client import apps
-    from folkmoot.apps.folder import AppFolder
-
-    if root_digest:
-        raise InputError("An app has no root set.", remedy="Leave out --root-digest, or use a task.")
-    folder, config = AppFolder.read(app, run_config or ()), apps.node_config(0, nodes, node_config)
-    note("Reading the app, and training once on partition 0 ...", json_)
-    made = apps.init(folder, nodes, out, config)
-    captured, start = made.captured, made.start
-    numbers = ", ".join(f"{name} {value:.4g}" for name, value in made.trial.metrics.items()) or "no numbers"
-    shown = {
-        "genesis": str(out / "genesis.json"),
-        "app": captured.app.name,
-        "strategy": captured.strategy,
-        "rounds": str(captured.num_rounds),
-        "nodes asked a round": f"{captured.asked} of {nodes}",
-        "parameters": str(start.manifest.elements),
-        "state root": "0x" + start.state_root.hex(),
-        "genesis hash": "0x" + start.genesis.hash.hex(),
-        "one training": f"{made.trial.seconds:.1f} s on partition 0: {numbers}",
-    }
-    document = {
-        "genesis": str(out / "genesis.json"),
-        "task": start.manifest.task,
-        "parameters": start.manifest.elements,
-        "manifestHash": "0x" + start.manifest.hash.hex(),
-        "stateRoot": "0x" + start.state_root.hex(),
-        "genesisHash": "0x" + start.genesis.hash.hex(),
-        "exponents": list(start.genesis.exponents),
-        "guessed": start.guessed or None,
-        "rootDigest": None,
-        "app": {
-            "strategy": captured.strategy,
-            "rounds": captured.num_rounds,
-            "nodes": nodes,
-            "asked": captured.asked,
-            "trainSeconds": round(made.trial.seconds, 1),
-            "trainMetrics": dict(made.trial.metrics),
-            "notes": made.notes,
-        },
-    }
-    emit(document, json_, pairs(shown), *made.notes)
-
-
-def task_check(
-    task: TaskName,
-    manifest: Annotated[Path, typer.Option(metavar="FILE", help="Manifest of the federation.")],
-    root: Annotated[
-        str,
-        typer.Option(metavar="good|biased", help="Also check that this root set is the one committed to."),
-    ] = "",
-    json_: Json = False,
-) -> None:
-    """Check that a task has a federation's model: the same name, the same tensors.
-
-    Example: folkmoot task check --task my_package.my_module:task --manifest manifest.json
-    """
-    from client import node
-    from client.tasks import load_task
-    from client.tasks import root as root_sets
-    from folkmoot.manifest import Manifest
-
-    try:
-        data = manifest.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"The manifest {manifest} can't be read: {error.strerror}.", remedy="Check the path."
-        ) from error
-    federations, loaded = Manifest.from_json(data), load_task(task)
-    node.check_task(loaded, federations)
-    if root:
-        root_sets.check(loaded, root, dict(federations.training))
-    emit({"task": task, "fits": True}, json_, f"The task {task} has the federation's model.")
-
-
-def task_evaluate(
-    task: TaskName,
-    model: Annotated[Path | None, typer.Option(help="Model file (safetensors).")] = None,
-    coordinator: Annotated[
-        str | None,
-        typer.Option(
-            "--coordinator", envvar="FOLKMOOT_COORDINATOR", metavar="URL", help="Fetch it from here."
-        ),
-    ] = None,
-    version: Annotated[str, typer.Option(help="Number of the version, or `active`.")] = "active",
-    report: Annotated[Path | None, typer.Option(help="Also write the report to this file.")] = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Evaluate each newly anchored state, one JSON line each.")
-    ] = False,
-    json_: Json = False,
-) -> None:
-    """Measure a model on the task's held-out examples: by class, by group, and under two triggers.
-
-    Example: folkmoot task evaluate --task mnist --coordinator URL --version 12 --report report.json
-    """
-    from client import evaluation
-    from client.tasks import load_task
-    from folkmoot.cli import reports
-
-    loaded = load_task(task)
-    if watch:
-        if coordinator is None:
-            raise InputError("--watch needs a coordinator.", remedy="Give --coordinator URL.")
-        for line in evaluation.watch(loaded, coordinator):
-            typer.echo(json.dumps(line))
-        return
-    if model is not None:
-        data = evaluation.read_model(model)
-    elif coordinator is not None:
-        data = evaluation.fetch_model(coordinator, version)
-    else:
-        raise InputError("There is no model to evaluate.", remedy="Give --model FILE or --coordinator URL.")
-    made = evaluation.evaluate(loaded, data)
-    if report is not None:
-        evaluation.write_report(made, report)
-    shown = {"model": made.model, **reports.summary(made.measured)}
-    emit(made.to_json(), json_, pairs(shown), *reports.tables(made.measured))
+    return f"Round {line['round']}: {said}. {line['by'].capitalize()} {before} before, {after} after."

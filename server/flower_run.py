@@ -163,7 +163,10 @@ def run_config(settings: Mapping[str, Any]) -> str:
         elif isinstance(value, str) and not set(value) & {'"', "'", "\\", "\n"}:
             text = f'"{value}"'
         else:
-            raise InputError(f"The run setting {key}={value!r} can't be written for Flower.")
+            raise InputError(
+                f"The run setting {key}={value!r} can't be written for Flower.",
+                remedy="Use a number, true, false, or a text without quotes.",
+            )
         pairs.append(f"{key}={text}")
     return " ".join(pairs)
 

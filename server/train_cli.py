@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,10 +21,17 @@ from folkmoot.cli.output import emit, note
 from folkmoot.errors import FolkmootError, InputError
 
 if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
     from folkmoot.apps.folder import AppFolder
-    from folkmoot.coordinator_api import Event, RunView
+    from folkmoot.cli.live import View
+    from folkmoot.commitment import Domain
+    from folkmoot.coordinator_api import CoordinatorApi, Event, RunView
     from folkmoot.superlink import SuperLink
     from server import training
+
+PATIENCE = 300.0
+"""Seconds for which a coordinator that is away is asked again how a run ended."""
 
 AGAIN = "The run is still under way: start `folkmoot train` again to go on with it."
 
@@ -77,6 +86,15 @@ def train(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="No TLS, also to a SuperLink on another machine.")
     ] = False,
+    evaluate: Annotated[
+        str,
+        typer.Option(
+            metavar="TASK",
+            help="Also measure each new model here, on the held-out examples of a task. "
+            "Without it, what the app reports is shown.",
+            show_default=False,
+        ),
+    ] = "",
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
     json_: Json = False,
@@ -84,6 +102,7 @@ def train(
     """Start a run of several rounds and follow it to its end. Needs the coordinator's key.
 
     Can be killed and started again: it goes on with the run that it began. A courier that ends early is replaced.
+    With --superlink it shows a line a node, with the reason of a failure, and reports them to the coordinator.
 
     With --app it is the app's own ServerApp that runs, anchored: a copy of the folder is given to `flwr run`.
 
@@ -92,6 +111,9 @@ def train(
     Example: folkmoot train --app ./quickstart-pytorch --expect 3 --superlink 127.0.0.1:8000 --keystore coordinator.json
     """
     from folkmoot.apps.folder import AppFolder
+    from folkmoot.cli.live import View
+    from folkmoot.cli.measuring import measuring
+    from folkmoot.cli.progress import RunProgress
     from folkmoot.commitment import Domain
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.superlink import SuperLink
@@ -118,19 +140,30 @@ def train(
         domain = Domain(found.chain_id, found.ledger)
         run = training.begin(api, memory, rounds, expect, account, domain, lambda text: note(text, json_))
         if run.state == "running":
-            follower = _Follower(coordinator, run.id, last, json_)
-            follower.start()
-            if meeting_place is not None:
-                _carry(meeting_place, coordinator, run, memory, follower, json_, subject, app_log)
-            follower.join()
+            with (
+                View(RunProgress(run.rounds, run.completed), quiet=json_) as view,
+                measuring(evaluate, coordinator) as meter,
+            ):
+                follower = _Follower(coordinator, run.id, last, view, json_)
+                meter.tell = lambda measured: follower.show("round-measured", measured)
+                meter.say = view.say
+                follower.start()
+                if meeting_place is not None:
+                    _carry(
+                        meeting_place, api, run, memory, follower, (account, domain), json_, subject, app_log
+                    )
+                follower.join()
+                meter.wait_for(follower.anchored)
             if follower.broken is not None:
                 follower.broken.remedy = f"{follower.broken.remedy} {AGAIN}".strip()
                 raise follower.broken
-        final = api.run(run.id)
+        final = _ended(api, run.id)
         memory.forget()
     if final is None or final.state == "failed":
         raise FolkmootError(
-            f"The run failed. {final.error if final and final.error else ''}".strip(), code="run-failed"
+            f"The run failed. {final.error if final and final.error else ''}".strip(),
+            remedy="The rounds that were anchored stay. Start another run with `folkmoot train`.",
+            code="run-failed",
         )
     document = {"event": "run-done", "run": run.id, "rounds": final.rounds, "completed": final.completed}
     if json_:
@@ -141,10 +174,11 @@ def train(
 
 def _carry(
     superlink: SuperLink,
-    coordinator: str,
+    api: CoordinatorApi,
     run: RunView,
     memory: training.Memory,
     follower: _Follower,
+    signer: tuple[LocalAccount, Domain],
     as_json: bool,
     app: AppFolder | None = None,
     app_log: Path | None = None,
@@ -155,21 +189,49 @@ def _carry(
         FolkmootError: Flower can't be reached. The coordinator's run is still under way.
     """
     from server import app_run, training
+    from server.reporting import Reporter
 
     def over(seconds: float) -> bool:
         follower.join(seconds)
         return not follower.is_alive()
 
-    settings: dict[str, Any] = {"coordinator": coordinator, "run": run.id, "min-nodes": run.expect}
-    carrier = training.Carrier(superlink, memory, settings, over, lambda text: note(text, as_json))
+    def say(text: str) -> None:
+        note(text, as_json)
+
+    settings: dict[str, Any] = {"coordinator": api.url, "run": run.id, "min-nodes": run.expect}
+    rounds = api.get("/v1/rounds", limit=1)["items"]
+    first = int(rounds[0]["round"]) if rounds else 0
     try:
-        if app is None:
-            carrier.carry()
-        else:
-            app_run.carry(app, carrier, coordinator, run.id, app_log)
+        with Reporter(api.url, *signer, first=first, say=say) as reporter:
+            carrier = training.Carrier(superlink, memory, settings, over, say, reporter.take)
+            if app is None:
+                carrier.carry()
+            else:
+                app_run.carry(app, carrier, api.url, run.id, app_log)
     except FolkmootError as exc:
         exc.remedy = f"{exc.remedy} {AGAIN}".strip()
         raise
+
+
+def _ended(api: CoordinatorApi, run_id: str) -> RunView | None:
+    """Ask how a run ended, also while the coordinator is restarted.
+
+    Raises:
+        CoordinatorError: It was away for longer than `PATIENCE` seconds, or refuses.
+    """
+    from folkmoot.errors import CoordinatorError
+
+    end, pause = time.monotonic() + PATIENCE, 0.25
+    while True:
+        try:
+            return api.run(run_id)
+        except CoordinatorError as error:
+            passes = error.code == "coordinator-unreachable" or error.details.get("status") in (502, 503, 504)
+            if not passes or time.monotonic() + pause > end:
+                error.remedy = f"{error.remedy} {AGAIN}".strip()
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, 5.0)
 
 
 def _rounds_of(app: AppFolder | None, nodes: int) -> int:
@@ -183,35 +245,39 @@ def _rounds_of(app: AppFolder | None, nodes: int) -> int:
 
 
 class _Follower(threading.Thread):
-    """Prints the events of a run until it is over."""
+    """Shows the events of a run until it is over."""
 
-    def __init__(self, coordinator: str, run: str, last: int | None, as_json: bool) -> None:
+    def __init__(self, coordinator: str, run: str, last: int | None, view: View, as_json: bool) -> None:
         super().__init__(name="follow-run", daemon=True)
-        self._coordinator, self._run, self._last, self._as_json = coordinator, run, last, as_json
+        self._coordinator, self._run, self._last = coordinator, run, last
+        self._view, self._as_json = view, as_json
         self.broken: FolkmootError | None = None
+        self.anchored = 0
+        """The newest round that was seen to be anchored."""
 
     def run(self) -> None:
         """Follow."""
+        from folkmoot.cli.measuring import completed
         from folkmoot.coordinator_api import CoordinatorApi
 
         try:
             with CoordinatorApi(self._coordinator) as api:
                 for event in api.events(self._last, patience=300):
-                    _show(event, self._as_json)
+                    self.show(event.type, event.data if self._as_json else completed(api, event), event)
+                    if event.type == "round-anchored":
+                        self.anchored = int(event.data["round"])
                     if event.data.get("run") == self._run and event.type in ("run-done", "run-failed"):
                         return
         except FolkmootError as exc:
             self.broken = exc
 
-
-def _show(event: Event, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps({"event": event.type, **event.data}) + "\n")
-        sys.stdout.flush()
-        return
-    line = describe(event)
-    if line:
-        emit({}, False, line)
+    def show(self, kind: str, data: Mapping[str, Any], event: Event | None = None) -> None:
+        """Show an event of the coordinator, or something that was measured here."""
+        if self._as_json:
+            with self._view.progress.lock:  # what is measured comes from another thread
+                sys.stdout.write(json.dumps({"event": kind, **data}) + "\n")
+                sys.stdout.flush()
+        self._view.event(kind, data, describe(event) if event is not None else "")
 
 
 def describe(event: Event) -> str:
@@ -228,6 +294,16 @@ def describe(event: Event) -> str:
         case "updates-committed":
             gas = f", {data['gas']} gas" if data.get("gas") else ""
             what = f"{len(data['contributors'])} commitments on the chain{gas}"
+        case "node-answered":
+            what = f"{_node(data)} answered after {data['seconds']:g} s"
+        case "node-failed":
+            from folkmoot.flower.reports import explained
+
+            what = f"{_node(data)} {explained(data['state'], data['code'], data['detail'])}"
+        case "round-reported":
+            what = _measured(data["metrics"])
+            if not what:
+                return ""
         case "round-computed":
             weights = ", ".join(
                 f"{v['contributor'][:8]}… {v['weight']} ({v['reason']})" for v in data["verdicts"]
@@ -257,3 +333,20 @@ def describe(event: Event) -> str:
         case _:
             return ""
     return where + what
+
+
+def _node(data: Mapping[str, Any]) -> str:
+    """Flower's number of a node, and its account if it is known."""
+    account = data.get("account")
+    return f"node {data['node']} ({account[:8]}…)" if account else f"node {data['node']}"
+
+
+def _measured(metrics: Mapping[str, Mapping[str, float] | None]) -> str:
+    """Numbers that nodes or the ServerApp measured, as one line; empty if there are none."""
+    kinds = {"train": "training", "evaluate": "nodes' evaluation", "server": "server's evaluation"}
+    told = [
+        f"{kinds[kind]}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+        for kind in kinds
+        if (found := metrics.get(kind))
+    ]
+    return "; ".join(told)

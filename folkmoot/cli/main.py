@@ -22,6 +22,7 @@ from folkmoot.cli import (
     demand,
     deploy,
     doctor,
+    export,
     governance,
     mirror,
     output,
@@ -76,6 +77,7 @@ def build() -> typer.Typer:
         why,
         watch,
         mirror,
+        export,
         rounds,
         demand,
     ):

@@ -281,7 +281,7 @@ def require_web3() -> None:
     if find_spec("web3") is None:
         raise FolkmootError(
             "This command needs web3, which is not installed.",
-            remedy="Install it with: pip install 'folkmoot[chain]'",
+            remedy="Install it with: `pip install 'folkmoot[chain]'`.",
             code="extra-missing",
         )
 

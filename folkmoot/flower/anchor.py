@@ -16,8 +16,7 @@ is started again goes on where the other stopped. This module does not know how 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from logging import ERROR, INFO, WARNING
 from typing import Any
@@ -32,14 +31,9 @@ from folkmoot.codec import decode_update
 from folkmoot.errors import CoordinatorError, InputError
 from folkmoot.fixed_point import LEAF, to_float32
 from folkmoot.flower import records
-from folkmoot.flower.relay import Base, Relay, RoundReport, arrays_of, check_layout
+from folkmoot.flower.relay import MADE, Base, Relay, RoundReport, arrays_of, check_layout, report_metrics
 from folkmoot.header import RoundHeader
 from folkmoot.manifest import Manifest
-
-MADE = frozenset({"anchored", "final"})
-"""Phases of a round that has made a model."""
-VOID = frozenset({"cancelled", "slashed"})
-"""Phases of a round that never will."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +65,11 @@ class Anchor:
         self._strategy: Any = strategy
         self._relay, self._nodes, self._grid = relay, nodes, grid
         self._manifest: Manifest | None = None
-        self._run = ""
+        self._run, self._expect = "", 1
         self._past: list[str] = []  # state file of each of the run's rounds that were there before
         self._at = 0  # rounds of the app that are over
         self._last = -1  # the newest round of the ledger that is over
+        self._first = 0  # the round that made the model that the run starts from, as long as none is over
         self._base: Base | None = None
         self._call: _Call | None = None
         self._made: str | None = None  # state file that the round has made
@@ -93,7 +88,7 @@ class Anchor:
             InputError: The app's model is not the federation's.
         """
         run = self._relay.await_run()
-        self._run, self.rounds = run.id, run.rounds
+        self._run, self.rounds, self._expect = run.id, run.rounds, run.expect
         self._manifest = self._relay.manifest()
         if initial is not None:
             check_layout(initial, self._manifest)
@@ -110,7 +105,7 @@ class Anchor:
                     remedy="Start another with `folkmoot train`.",
                     code="no-run",
                 )
-            first = current.base_state
+            first, self._first = current.base_state, current.round - 1
         self._newest = self._arrays(first)
         return self._newest
 
@@ -120,7 +115,7 @@ class Anchor:
             return []
 
         def look() -> list[dict[str, Any]]:
-            found = []
+            found: list[dict[str, Any]] = []
             for view in self._relay.api.items("/v1/rounds"):
                 if view["run"] != self._run or len(found) == completed:
                     break
@@ -189,7 +184,7 @@ class Anchor:
             assert base is not None  # noqa: S101  a round is open
             number = base.current.round
             replies = self._carry(base, messages) if self._relay.still_open(number) else []
-            self._made = self._await_end(number)
+            self._made = self._relay.await_end(self._run, number)
             self._base, self._last = None, number
             if self._made is not None:
                 return replies
@@ -197,21 +192,6 @@ class Anchor:
             if self._call is not None:
                 messages = self._configured()
         return []
-
-    def _await_end(self, number: int) -> str | None:
-        """Wait until a round is anchored or void; the state file that it made.
-
-        Raises:
-            CoordinatorError: The run failed.
-        """
-        while True:
-            view = self._relay.patiently(lambda: self._relay.api.get(f"/v1/rounds/{number}"))
-            if view["phase"] in MADE and view["state"]:
-                return str(view["state"])
-            if view["phase"] in VOID:
-                return None
-            self._relay.running(self._run)
-            time.sleep(self._relay.pacing.coordinator)
 
     def _carry(self, base: Base, messages: list[Message]) -> list[Message]:
         """Ask the nodes, and hand each reply to the coordinator."""
@@ -243,7 +223,15 @@ class Anchor:
         report = RoundReport(base.current.round)
         self._relay.reports.append(report)
         said: list[Message] = []
-        for reply in self._relay.replies(base, self._nodes, write(list(by_node)), write, joining=joining):
+        carried = self._relay.replies(
+            base,
+            self._nodes,
+            write(list(by_node)),
+            write,
+            joining=joining,
+            expected=self._expect if joining else len(by_node),
+        )
+        for reply in carried:
             if self._relay.deliver(reply, report):
                 self._restore(reply, base)
                 said.append(reply)
@@ -284,7 +272,8 @@ class Anchor:
             data = records.update_of(content.array_records[records.UPDATE])
             key = getattr(self._strategy, "arrayrecord_key", records.ARRAYS)
             restored[key] = _trained(base, data)
-        for name, record in [*content.metric_records.items(), *content.config_records.items()]:
+        said: dict[str, MetricRecord | ConfigRecord] = {**content.metric_records, **content.config_records}
+        for name, record in said.items():
             if name != records.COMMITMENT:
                 restored.setdefault(name, record)
         reply.content = restored
@@ -302,6 +291,7 @@ class Anchor:
             self._made = self._past[self._at]
         elif self._made is not None:
             metrics = self._metrics(server_round, listed)
+            report_metrics(self._last, train=metrics)
         else:
             return self._newest, None  # nothing was trained
         self._at += 1
@@ -339,7 +329,24 @@ class Anchor:
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Let the strategy aggregate what nodes measured, unless the round was completed before."""
-        return None if self._repeating else self._own_aggregate_evaluate(server_round, replies)
+        if self._repeating:
+            return None
+        metrics = self._own_aggregate_evaluate(server_round, replies)
+        report_metrics(max(self._last, 0), evaluate=metrics)
+        return metrics
+
+    def evaluated(
+        self, evaluate: Callable[[int, ArrayRecord], MetricRecord | None]
+    ) -> Callable[[int, ArrayRecord], MetricRecord | None]:
+        """The app's own evaluation at the server, which logs what it measured."""
+
+        def evaluate_and_report(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
+            metrics = evaluate(server_round, arrays)
+            if self._at >= len(self._past):
+                report_metrics(max(self._last, self._first), server=metrics)
+            return metrics
+
+        return evaluate_and_report
 
 
 def _weighs(content: RecordDict, key: str) -> bool:

@@ -22,6 +22,8 @@ from folkmoot.flower.records import HOME
 CONTRIBUTOR_FILE = "contributor.json"
 SOCKET_FILE = "signer.sock"
 UPDATES_FOLDER = "updates"
+LOG_FILE = Path("logs", "supernode.log")
+"""Where `folkmoot join` keeps the log of the SuperNode, below the contributor's folder."""
 KEEP_UPDATES = 3
 """How many rounds' updates a node keeps, so that a lost one can be sent again."""
 
@@ -67,6 +69,11 @@ class Contributor:
     def socket(self) -> Path:
         """Where the signer agent listens."""
         return self.home / SOCKET_FILE
+
+    @property
+    def log(self) -> Path:
+        """Log of the SuperNode, with the tracebacks of the app."""
+        return self.home / LOG_FILE
 
     def save(self) -> None:
         """Write ``contributor.json``; its folder must exist."""

@@ -32,10 +32,10 @@ from numpy.typing import NDArray
 from folkmoot.arrays import F32
 from folkmoot.chain.quorum import open_rpc
 from folkmoot.chain.rpc import LedgerReader, Phase
-from folkmoot.codec import EncodedUpdate, encode_update
+from folkmoot.codec import QMAX, EncodedUpdate, encode_update
 from folkmoot.commitment import NO_BUNDLE, Commitment, Domain
 from folkmoot.coordinator_api import commitment_to_wire
-from folkmoot.errors import EncodingError, FolkmootError, InputError, ManifestError, RpcError
+from folkmoot.errors import EncodingError, FolkmootError, InputError, ManifestError, RpcError, sentence
 from folkmoot.fault_points import fault_point
 from folkmoot.fixed_point import to_float32
 from folkmoot.flower import records
@@ -48,6 +48,7 @@ from folkmoot.flower.contributor import (
     keep_update,
     kept_update,
 )
+from folkmoot.flower.reports import plain
 from folkmoot.flower.signing import AgentSigner, Signer
 from folkmoot.hashing import keccak
 from folkmoot.header import BITS, RoundHeader, derive_seed
@@ -68,6 +69,11 @@ MAX_EXAMPLES = 2**32 - 1
 
 CHAIN_PATIENCE = 120.0
 """Seconds for which a node waits for its own RPC endpoint: a restart of it should cost nobody a round."""
+
+_UNTRAINED = (
+    "Nothing was trained. If it happens again, tell the coordinator's operator and the other contributors."
+)
+"""What to do about a round that is not as the chain has it."""
 
 _AWAY = frozenset({"rpc-unreachable", "rpc-behind", "rpc-no-quorum"})
 """Failures of an endpoint that pass."""
@@ -119,7 +125,7 @@ def folkmoot_mod(
             return _error(message, f"{refusal.code}: {refusal.message}")
         except FolkmootError as error:
             log(ERROR, "Refused (%s): %s", error.code, error)
-            return _error(message, f"{error.code}: the node's own log says more")
+            return _error(message, f"{error.code}: the node's own log says more.")
 
     return mod
 
@@ -146,7 +152,7 @@ def _anchored(
     contributor: Contributor,
     options: _Options,
 ) -> Message:
-    said, header, manifest, start = _checked_round(message, contributor)
+    said, header, manifest, start, cap = _checked_round(message, contributor)
     kept = kept_update(contributor.home, header.round)
     if kept is not None and kept.header_hash == header.hash.hex():
         log(INFO, "Round %d: sending again the update that was signed already", header.round)
@@ -161,11 +167,11 @@ def _anchored(
         arrays = manifest.unflatten(start, dtypes=True)
         start = manifest.flatten(arrays)  # of half precision: what the app sees, rounded
         message.content = _ordinary(message.content, arrays, said.arrays_key, show_round=options.show_round)
-        trained = _train(message, context, call_next)
+        trained = _train(message, context, call_next, contributor)
         if trained.has_error():
             return trained
         content = trained.content
-        update = _encode(content, said.arrays_key, start, header, manifest, signer.account)
+        update = _encode(content, said.arrays_key, start, header, manifest, signer.account, cap)
         commitment = _commitment(update, header, signer.account, content, said)
         if options.claim is not None:
             commitment = options.claim(contributor, commitment)
@@ -239,24 +245,31 @@ def _check_in_time(round_id: int, contributor: Contributor) -> None:
         ledger = LedgerReader(rpc, contributor.ledger)
         if _patiently(lambda: ledger.phase(round_id)) is not Phase.OPEN:
             raise RefusedError(
-                f"round {round_id} closed while this node trained: its update would come too late",
+                f"round {round_id} closed while this node trained: its update would come too late.",
                 remedy="It takes part in the next round by itself. If that happens each time, train fewer steps or "
                 "ask the voters for a longer commit window.",
                 code="round-closed",
             )
 
 
-def _train(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    """Call the app. Flower would tell the server an exception's text, which may hold private data."""
+def _train(
+    message: Message, context: Context, call_next: ClientAppCallable, contributor: Contributor
+) -> Message:
+    """Call the app. Flower would tell the server an exception's text, which may hold private data.
+
+    Raises:
+        RefusedError: The app raised. Its message names the exception's type only; the rest stays on this machine.
+    """
     try:
         return call_next(message, context)
     except FolkmootError:
         raise
     except Exception as error:
         log(ERROR, "The app failed", exc_info=error)
+        said = sentence(plain(f"{type(error).__name__}: {error}")) if str(error) else ""
         raise RefusedError(
-            f"training raised {type(error).__name__}",
-            remedy="The log has the traceback.",
+            f"training raised {type(error).__name__}.",
+            remedy=f"{said} The traceback is in {contributor.log}.",
             code="training-failed",
         ) from error
 
@@ -285,8 +298,8 @@ def _config(values: Mapping[str, Any]) -> Any:
 
 def _checked_round(
     message: Message, contributor: Contributor
-) -> tuple[records.RoundMessage, RoundHeader, Manifest, F32]:
-    """Check what the coordinator says against the chain; return the round and the base's weights.
+) -> tuple[records.RoundMessage, RoundHeader, Manifest, F32, int]:
+    """Check what the coordinator says against the chain; return the round, the base's weights and the policy's cap.
 
     Raises:
         RefusedError: Something does not match.
@@ -294,7 +307,7 @@ def _checked_round(
     content = message.content
     if records.ROUND not in content.config_records or records.THETA not in content.array_records:
         raise RefusedError(
-            "this train message is not of an anchored round",
+            "this train message is not of an anchored round.",
             remedy="Anchor the ServerApp too: folkmoot.flower.anchored_server, or FolkmootStrategy.",
             code="not-anchored",
         )
@@ -304,17 +317,17 @@ def _checked_round(
         manifest = Manifest.from_json(said.manifest)
         theta = records.theta_of(content.array_records[records.THETA], manifest.size)
     except InputError as error:
-        raise RefusedError(error.message, code="malformed-round") from error
-    view, base_root = _patiently(lambda: _chain_view(said, header, contributor))
+        raise RefusedError(error.message, remedy=_UNTRAINED, code="malformed-round") from error
+    view, base_root, cap = _patiently(lambda: _chain_view(said, header, contributor))
     _check_header(said, header, manifest, view, contributor)
     root = state_root(manifest.hash, state_tree(THETA, theta).root, said.momentum_root)
     if root != header.base_state_root or root != base_root:
         raise RefusedError(
-            f"the base model has the state root {root.hex()}, the round needs {base_root.hex()}",
+            f"the base model has the state root {root.hex()}, the round needs {base_root.hex()}.",
             remedy="Nothing was trained. Another coordinator or mirror may have the right one.",
             code="wrong-base",
         )
-    return said, header, manifest, to_float32(theta)
+    return said, header, manifest, to_float32(theta), cap
 
 
 def _patiently(look: Callable[[], T]) -> T:
@@ -337,18 +350,18 @@ def _patiently(look: Callable[[], T]) -> T:
 
 def _chain_view(
     said: records.RoundMessage, header: RoundHeader, contributor: Contributor
-) -> tuple[RoundView, bytes]:
-    """Read the round and its base's state root from the contributor's own RPC endpoint."""
+) -> tuple[RoundView, bytes, int]:
+    """Read the round, its base's state root and its policy's cap from the contributor's own RPC endpoint."""
     if said.chain_id != contributor.chain_id or said.ledger.lower() != contributor.ledger.lower():
         raise RefusedError(
-            f"the round is on chain {said.chain_id}, ledger {said.ledger}; this node has joined another",
+            f"the round is on chain {said.chain_id}, ledger {said.ledger}; this node has joined another.",
             remedy="Join that federation in a folder of its own.",
             code="wrong-chain",
         )
     with open_rpc(contributor.rpc) as rpc:
         if rpc.chain_id() != contributor.chain_id:
             raise RefusedError(
-                "the node's RPC endpoint serves another chain",
+                "the node's RPC endpoint serves another chain.",
                 remedy="Start the node with the right --rpc.",
                 code="wrong-chain",
             )
@@ -356,17 +369,17 @@ def _chain_view(
         view = ledger.round(said.round)
         if view.phase is Phase.NONE:
             raise RefusedError(
-                f"the ledger has no round {said.round}",
+                f"the ledger has no round {said.round}.",
                 remedy="Nothing was trained; the coordinator is ahead of the chain, or lies.",
                 code="unknown-round",
             )
         if ledger.phase(said.round) is not Phase.OPEN:
             raise RefusedError(
-                f"round {said.round} takes no commitments any more",
+                f"round {said.round} takes no commitments any more.",
                 remedy="The next round comes by itself.",
                 code="round-closed",
             )
-        return view, ledger.round(view.base).state_root
+        return view, ledger.round(view.base).state_root, ledger.policy(view.policy).max_sum_squares
 
 
 def _check_header(
@@ -377,14 +390,20 @@ def _check_header(
     contributor: Contributor,
 ) -> None:
     if keccak(said.header) != view.header_hash or header.round != said.round:
-        raise RefusedError("the round's header is not the one on the chain", code="wrong-header")
+        raise RefusedError(
+            "the round's header is not the one on the chain.", remedy=_UNTRAINED, code="wrong-header"
+        )
     if header.manifest_hash != manifest.hash or len(header.exponents) != len(manifest.tensors):
-        raise RefusedError("the manifest is not the one of the header", code="wrong-manifest")
+        raise RefusedError(
+            "the manifest is not the one of the header.", remedy=_UNTRAINED, code="wrong-manifest"
+        )
     # The header is on the chain, but its author is the coordinator: what can be derived must be as derived.
     seed = derive_seed(contributor.chain_id, contributor.ledger, header.round, header.base_state_root)
     if header.seed != seed or header.policy_id != view.policy or header.bits != BITS:
         raise RefusedError(
-            "the header's seed, policy or bits are not those of the round", code="wrong-header"
+            "the header's seed, policy or bits are not those of the round.",
+            remedy=_UNTRAINED,
+            code="wrong-header",
         )
 
 
@@ -392,13 +411,20 @@ def _check_header(
 
 
 def _encode(
-    content: RecordDict, arrays_key: str, start: F32, header: RoundHeader, manifest: Manifest, account: str
+    content: RecordDict,
+    arrays_key: str,
+    start: F32,
+    header: RoundHeader,
+    manifest: Manifest,
+    account: str,
+    cap: int,
 ) -> EncodedUpdate:
+    """Encode what the app replied with, fitted to the policy's cap on the sum of squares."""
     trained = content.array_records.get(arrays_key)
     if trained is None:
         if len(content.array_records) != 1:
             raise RefusedError(
-                f"the app replied with {len(content.array_records)} array records, none of them {arrays_key!r}",
+                f"the app replied with {len(content.array_records)} array records, none of them {arrays_key!r}.",
                 remedy=f"Reply with the trained weights as the ArrayRecord {arrays_key!r}.",
                 code="wrong-reply",
             )
@@ -410,12 +436,25 @@ def _encode(
         raise RefusedError(error.message, remedy=error.remedy, code="wrong-reply") from error
     _check_carried(values, manifest)
     try:
-        update = encode_update(start, end, header.exponents, manifest, header.seed, account)
+        update = encode_update(
+            start, end, header.exponents, manifest, header.seed, account, max_sum_squares=cap
+        )
     except EncodingError as error:
-        raise RefusedError(error.message, remedy=error.remedy, code="non-finite-update") from error
-    share = update.clamped / manifest.elements
-    log(INFO, "Round %d: %.2f%% of the coordinates clamped", header.round, 100 * share)
+        code = "non-finite-update" if error.code == "not-finite" else error.code
+        raise RefusedError(error.message, remedy=error.remedy, code=code) from error
+    log(INFO, "Round %d: %s", header.round, _shortened(update, manifest))
     return update
+
+
+def _shortened(update: EncodedUpdate, manifest: Manifest) -> str:
+    """Say what of the update was clamped, and why."""
+    share = f"{100 * update.clamped / manifest.elements:.2f}% of the coordinates clamped to ±{update.bound}"
+    if update.bound == QMAX:
+        return share
+    return (
+        f"the update was above the policy's cap (maxSumSquares); {share} so that it fits. The exponents rise "
+        "in the next rounds by themselves"
+    )
 
 
 def _check_carried(values: Mapping[str, NDArray[Any]], manifest: Manifest) -> None:

@@ -24,6 +24,8 @@ ARRAYS = "arrays"
 CONFIG = "config"
 METRICS = "metrics"
 NUM_EXAMPLES = "num-examples"
+OTHER_RELEASE = "Use the same release of Folkmoot for the coordinator and the nodes."
+"""What to do about a record that has another form than this release gives it."""
 _NPY = b"\x93NUMPY\x01\x00"
 """What a file of NumPy's format 1.0 begins with: the one that Flower writes (numpy.lib.format)."""
 HOME = "folkmoot-home"
@@ -89,7 +91,9 @@ class RoundMessage:
         }
         for name, kind in wanted.items():
             if not isinstance(record.get(name), kind):
-                raise InputError(f"The round message has no {name} of type {kind.__name__}.")
+                raise InputError(
+                    f"The round message has no {name} of type {kind.__name__}.", remedy=OTHER_RELEASE
+                )
         return cls(*(cast(Any, record[name]) for name in wanted))
 
 
@@ -126,7 +130,9 @@ def theta_of(record: ArrayRecord, size: int) -> I64:
     array = record.get("theta")
     values = None if array is None or len(record) != 1 else _vector(array, "int64")
     if values is None or values.size != size:
-        raise InputError(f"The base model is not one int64 vector of {size} coordinates.")
+        raise InputError(
+            f"The base model is not one int64 vector of {size} coordinates.", remedy=OTHER_RELEASE
+        )
     return values.astype(np.int64)  # what is left of the message is read-only
 
 
@@ -144,7 +150,7 @@ def update_of(record: ArrayRecord) -> bytes:
     array = record.get("update")
     values = None if array is None or len(record) != 1 else _vector(array, "uint8")
     if values is None:
-        raise InputError("The update is not one vector of bytes.")
+        raise InputError("The update is not one vector of bytes.", remedy=OTHER_RELEASE)
     return values.tobytes()
 
 

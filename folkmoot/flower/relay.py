@@ -19,17 +19,18 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore import log
 
 from folkmoot.arrays import I64
 from folkmoot.chain.deployment import Deployment
 from folkmoot.coordinator_api import CoordinatorApi, CurrentRound, RunView
-from folkmoot.errors import CoordinatorError, InputError, UpdateRefused
+from folkmoot.errors import CoordinatorError, FolkmootError, InputError, UpdateRefused
 from folkmoot.fault_points import fault_point
 from folkmoot.fixed_point import to_float32
-from folkmoot.flower import records
+from folkmoot.flower import records, reports
 from folkmoot.flower.asking import Asking
 from folkmoot.manifest import Manifest
 
@@ -40,6 +41,26 @@ PULL_BYTES = 64 << 20
 
 MIN_TTL = 30.0
 """Seconds that a train message lives at least."""
+
+MADE = frozenset({"anchored", "final"})
+"""Phases of a round that has made a model."""
+VOID = frozenset({"cancelled", "slashed"})
+"""Phases of a round that never will."""
+
+_FLOWERS = {
+    ErrorCode.LOAD_CLIENT_APP_EXCEPTION: ("app-not-loaded", "The node can't import the app."),
+    ErrorCode.CLIENT_APP_RAISED_EXCEPTION: (
+        "app-failed",
+        "The node's app raised an exception outside of training.",
+    ),
+    ErrorCode.MESSAGE_UNAVAILABLE: ("node-lost", "The message to the node got lost."),
+    ErrorCode.REPLY_MESSAGE_UNAVAILABLE: ("node-lost", "The node's answer got lost."),
+    ErrorCode.NODE_UNAVAILABLE: ("node-lost", "The connection to the node ended before it answered."),
+    ErrorCode.INVALID_FAB: ("app-not-loaded", "The node does not take this run's app bundle."),
+    ErrorCode.CLIENT_APP_CRASHED: ("node-crashed", "The node's process ended before it answered."),
+}
+"""Code and words for Flower's own errors: their texts may quote a node's private data, and reports are public. Another
+error is the mod's, and its reason begins with a code of ours."""
 
 _T = TypeVar("_T")
 
@@ -130,6 +151,7 @@ class Relay:
         self.patience = 3600.0
         self.reports: list[RoundReport] = []
         self.base: Base | None = None
+        self._progress = reports.Progress(0)
         self._deployment: Deployment | None = None
 
     # The coordinator
@@ -203,6 +225,21 @@ class Relay:
                 code="run-failed",
             )
         return run
+
+    def await_end(self, run_id: str, number: int) -> str | None:
+        """Wait until a round is anchored or void; the state file that it made.
+
+        Raises:
+            CoordinatorError: The run failed before.
+        """
+        while True:
+            view = self.patiently(lambda: self.api.get(f"/v1/rounds/{number}"))
+            if view.get("phase") in MADE and view.get("state"):
+                return str(view["state"])
+            if view.get("phase") in VOID:
+                return None
+            self.running(run_id)
+            time.sleep(self.pacing.coordinator)
 
     def still_open(self, round_id: int) -> bool:
         """Whether a round takes updates, as far as is known: a coordinator that is away will be back."""
@@ -283,6 +320,7 @@ class Relay:
         write: Callable[[list[int]], list[Message]],
         *,
         joining: bool,
+        expected: int = 1,
     ) -> Iterator[Message]:
         """Ask nodes and yield their replies as they come, until the coordinator says that the round is closed.
 
@@ -294,15 +332,19 @@ class Relay:
             first: The messages to begin with.
             write: Writes the messages for nodes that are asked later.
             joining: Whether nodes are asked that join in the middle of the round.
+            expected: Nodes that have to be asked before the round can be complete; others may still be starting.
         """
         fault_point("courier.round-loaded")
         current = base.current
+        window = float(current.commit_deadline - current.chain_time)
+        self._progress = reports.Progress(current.round, expected=expected, patience=window / 3)
         asking = Asking(
             grid,
             write,
-            window=current.commit_deadline - current.chain_time,
+            window=window,
             silence=self.pacing.silence,
             batch=max(1, PULL_BYTES // base.manifest.size),
+            progress=self._progress,
         )
         asking.ask(first)
         next_look = next_count = 0.0
@@ -312,6 +354,7 @@ class Relay:
             if now >= next_count:
                 next_count = now + self.pacing.nodes
                 asking.ask_again(joining=joining)
+            self._progress.look()
             if now >= next_look:
                 next_look = now + self.pacing.coordinator
                 if not self.still_open(current.round):
@@ -326,37 +369,63 @@ class Relay:
         node = reply.metadata.src_node_id
         report.asked += 1
         if reply.has_error():
-            report.refused.append((node, reply.error.reason or "no reason given"))
-            log(WARNING, "\tNode %d: %s", node, report.refused[-1][1])
+            self._no_update(report, node, *_reason_of(reply))
             return False
+        account: str | None = None
         try:
             content = reply.content
             update = records.update_of(content.array_records[records.UPDATE])
             commitment = content.config_records[records.COMMITMENT]["commitment"]
             if not isinstance(commitment, str):
-                raise InputError("The commitment is not text.")
+                raise InputError(
+                    "The commitment is not text.",
+                    remedy="The node's app must use folkmoot's mod, as the first one.",
+                )
+            account = _contributor_of(commitment)
             self.patiently(lambda: self.api.submit_update(report.round, commitment, update))
             fault_point("courier.handed-in")
         except KeyError:
-            report.refused.append((node, "not-anchored: the node does not use folkmoot's mod"))
+            self._no_update(report, node, "not-anchored", "the node does not use folkmoot's mod")
         except (UpdateRefused, InputError) as error:
-            report.refused.append((node, f"{error.code}: {error.message}"))
+            if account is None:  # it never came before the coordinator
+                self._no_update(report, node, error.code, error.message)
+            else:
+                self._refused(report, node, account, error)
         except CoordinatorError as error:
             if error.code == UNREACHABLE:
                 raise
-            report.refused.append((node, f"{error.code}: {error.message}"))
+            self._refused(report, node, account, error)
         else:
-            report.accepted.append(_contributor_of(commitment))
+            report.accepted.append(account or "?")
             log(INFO, "\tNode %d: update of %s accepted", node, report.accepted[-1])
+            self._progress.answered(node, report.accepted[-1])
             return True
-        log(ERROR, "\tNode %d: %s", node, report.refused[-1][1])
         return False
+
+    def _no_update(self, report: RoundReport, node: int, code: str, detail: str) -> None:
+        """Note that a node sent no update that could be handed in."""
+        report.refused.append((node, f"{code}: {detail}"))
+        log(WARNING, "\tNode %d: %s", node, report.refused[-1][1])
+        self._progress.failed(node, code, detail)
+
+    def _refused(self, report: RoundReport, node: int, account: str | None, error: FolkmootError) -> None:
+        """Note that the coordinator refused a node's update."""
+        report.refused.append((node, f"{error.code}: {error.message}"))
+        log(ERROR, "\tNode %d: %s", node, report.refused[-1][1])
+        self._progress.refused(node, account, error.code, error.message)
 
 
 def passing(error: CoordinatorError) -> bool:
     """Whether it may help to ask again: no connection, or a server that is starting, stopping or busy."""
     status = error.details.get("status")
     return error.code == UNREACHABLE or status in (429, 502, 503, 504)
+
+
+def report_metrics(number: int, **metrics: MetricRecord | None) -> None:
+    """Log what was measured: `train` in a round, `evaluate` and `server` of the model that a round made."""
+    found = {kind: reports.numbers(metrics.get(kind)) for kind in ("train", "evaluate", "server")}
+    if any(found.values()):
+        reports.emit(reports.METRICS, round=number, **found)
 
 
 def check_layout(arrays: ArrayRecord, manifest: Manifest) -> None:
@@ -411,10 +480,17 @@ def _bundle_hash(grid: Grid) -> bytes:
     return digest if len(digest) == 32 else b""
 
 
-def _contributor_of(commitment: str) -> str:
+def _contributor_of(commitment: str) -> str | None:
+    """Find whose commitment it is; None if it can't be read: the coordinator will say why."""
     from folkmoot.coordinator_api import commitment_from_wire
 
     try:
         return commitment_from_wire(commitment)[0].contributor
     except InputError:
-        return "?"
+        return None
+
+
+def _reason_of(reply: Message) -> tuple[str, str]:
+    """Read why a node sent no update: the mod's code and words, or what Flower says of its process."""
+    known = _FLOWERS.get(reply.error.code)
+    return known if known is not None else reports.split_reason(reply.error.reason or "")

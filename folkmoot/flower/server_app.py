@@ -264,7 +264,7 @@ def _starts_caught(grid: AnchoredGrid) -> Iterator[None]:
     def catch_later(kind: type[Strategy], /, **_: Any) -> None:
         catch(kind)
 
-    for kind in _with_subclasses(Strategy):
+    for kind in _with_subclasses(Strategy):  # type: ignore[type-abstract]
         catch(kind)
     Strategy.__init_subclass__ = classmethod(catch_later)  # type: ignore[assignment]
     try:
@@ -298,6 +298,8 @@ def _anchoring(own: Callable[..., Any], grid: AnchoredGrid) -> Callable[..., Any
         with grid.anchoring(strategy) as anchor:
             initial = given.get("initial_arrays")
             given["initial_arrays"] = anchor.begin(initial if isinstance(initial, ArrayRecord) else None)
+            if callable(given.get("evaluate_fn")):
+                given["evaluate_fn"] = anchor.evaluated(given["evaluate_fn"])
             rounds = given.get("num_rounds")
             if rounds is not None and rounds != anchor.rounds:
                 log(INFO, "The coordinator's run has %d rounds, and not the app's %s", anchor.rounds, rounds)

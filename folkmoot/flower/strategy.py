@@ -25,7 +25,7 @@ from flwr.supercore import log
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import FolkmootError, InputError
 from folkmoot.flower import records
-from folkmoot.flower.relay import Base, Pacing, Relay, RoundReport, arrays_of, check_layout
+from folkmoot.flower.relay import Base, Pacing, Relay, RoundReport, arrays_of, check_layout, report_metrics
 
 __all__ = ["FolkmootStrategy", "Pacing", "RoundReport"]
 
@@ -83,7 +83,10 @@ class FolkmootStrategy(Strategy):
         api: CoordinatorApi | None = None,
     ) -> None:
         if not 0 < fraction_train <= 1 or not 0 <= fraction_evaluate <= 1:
-            raise InputError("fraction_train and fraction_evaluate are shares between 0 and 1.")
+            raise InputError(
+                "fraction_train and fraction_evaluate are shares between 0 and 1.",
+                remedy="1 asks all nodes; fraction_evaluate=0 asks none.",
+            )
         self.fraction_train = fraction_train
         self.fraction_evaluate = fraction_evaluate
         self.min_train_nodes = min_train_nodes
@@ -96,6 +99,7 @@ class FolkmootStrategy(Strategy):
         self.evaluate_metrics_aggr_fn = evaluate_metrics_aggr_fn or mean_metrics
         self.proximal_mu = proximal_mu
         self._relay = Relay(coordinator, run_id=run_id, pacing=pacing, api=api)
+        self._expect = 1
         self.pacing = self._relay.pacing
         self.reports = self._relay.reports
 
@@ -127,7 +131,7 @@ class FolkmootStrategy(Strategy):
             grid: Connection to the nodes.
             initial_arrays: A model of the same layout, or nothing. Its weights are not used: the model to
                 train is the head on the chain.
-            num_rounds: Most rounds to carry.
+            num_rounds: Most rounds to carry. A cancelled round does not count.
             timeout: Seconds without any answer of the coordinator, or without a run, after which to give up.
             train_config: Settings for the app's train function.
             evaluate_config: Settings for the app's evaluate function.
@@ -166,8 +170,9 @@ class FolkmootStrategy(Strategy):
     ) -> Result:
         result = Result()
         run = self._relay.await_run()
-        last = -1
-        for _ in range(num_rounds):
+        self._expect = max(run.expect, self.min_available_nodes)
+        last, carried = -1, 0
+        while carried < num_rounds:
             current = self._relay.await_round(run.id, last)
             if current is None:
                 log(INFO, "The run is done")
@@ -183,6 +188,8 @@ class FolkmootStrategy(Strategy):
             metrics = self._train(base, grid, train_config)
             if metrics is not None:
                 result.train_metrics_clientapp[current.round] = metrics
+                report_metrics(current.round, train=metrics)
+            carried += self._relay.await_end(run.id, current.round) is not None
         else:
             log(INFO, "Carried %d rounds", num_rounds)
         self._finish(run.id, result, evaluate_fn)
@@ -208,7 +215,9 @@ class FolkmootStrategy(Strategy):
         if isinstance(state, str):
             result.arrays = arrays_of(relay.fetch_theta(state, manifest), manifest)
             if evaluate_fn is not None:
-                _keep(result.evaluate_metrics_serverapp, number, evaluate_fn(number, result.arrays))
+                measured = evaluate_fn(number, result.arrays)
+                _keep(result.evaluate_metrics_serverapp, number, measured)
+                report_metrics(number, server=measured)
 
     # Training
 
@@ -227,7 +236,10 @@ class FolkmootStrategy(Strategy):
         if relay.base is None or relay.base.current.round != server_round:
             current = relay.patiently(relay.api.current_round)
             if current is None or current.round != server_round:
-                raise InputError(f"Round {server_round} is not the coordinator's current round.")
+                raise InputError(
+                    f"Round {server_round} is not the coordinator's current round.",
+                    remedy="Let `start` lead the rounds, or ask for the current one.",
+                )
             relay.load_base(current)
         nodes = list(grid.get_node_ids()) if self.fraction_train == 1 else self._await_nodes(grid)
         wanted = min(len(nodes), max(int(len(nodes) * self.fraction_train), self.min_train_nodes))
@@ -275,6 +287,7 @@ class FolkmootStrategy(Strategy):
             self.configure_train(base.current.round, ArrayRecord(), config, grid),
             lambda nodes: self._messages(nodes, config, grid),
             joining=self.fraction_train == 1,
+            expected=self._expect if self.fraction_train == 1 else 1,
         )
 
     def _await_nodes(self, grid: Grid) -> list[int]:
@@ -332,7 +345,9 @@ class FolkmootStrategy(Strategy):
     ) -> None:
         made_by = base.current.round - 1
         if evaluate_fn is not None:
-            _keep(result.evaluate_metrics_serverapp, made_by, evaluate_fn(made_by, result.arrays))
+            measured = evaluate_fn(made_by, result.arrays)
+            _keep(result.evaluate_metrics_serverapp, made_by, measured)
+            report_metrics(made_by, server=measured)
         messages = list(self.configure_evaluate(made_by, result.arrays, config, grid))
         if not messages:
             return
@@ -343,7 +358,9 @@ class FolkmootStrategy(Strategy):
                 waiting.discard(reply.metadata.reply_to_message_id)
                 replies.append(reply)
             time.sleep(self.pacing.replies)  # Flower's Grid has no call that waits for a reply
-        _keep(result.evaluate_metrics_clientapp, made_by, self.aggregate_evaluate(made_by, replies))
+        mean = self.aggregate_evaluate(made_by, replies)
+        _keep(result.evaluate_metrics_clientapp, made_by, mean)
+        report_metrics(made_by, evaluate=mean)
 
 
 def mean_metrics(said: list[RecordDict], weighted_by_key: str = "") -> MetricRecord:

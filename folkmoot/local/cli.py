@@ -237,7 +237,7 @@ def up(
         emit(
             where,
             json_,
-            f"API         {federation.api_url}/v1/docs\nchain       {federation.rpc_url}\n"
+            f"page, API   {federation.api_url}\nchain       {federation.rpc_url}\n"
             f"SuperLink   {federation.superlink}\nkeys, logs  {plan.home}\n\nTry, in another terminal:\n"
             f"  export FOLKMOOT_RPC={federation.rpc_url} FOLKMOOT_DEPLOYMENT={plan.deployment_file}\n"
             f"  folkmoot status\n"
@@ -285,6 +285,7 @@ def chain(
         Path | None, typer.Option(help="File that keeps the chain between starts.", show_default=False)
     ] = None,
     block_time: Annotated[float, typer.Option(help="Seconds between blocks without transactions.")] = 1.0,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log every block and request.")] = False,
     json_: Json = False,
 ) -> None:
     """Run a local chain (Anvil) in the foreground. Its accounts and its money are worth nothing.
@@ -296,8 +297,10 @@ def chain(
 
     require_free_port(port, "the local chain", host)
     command = anvil_command(port, host=host, block_time=block_time, mixed=True, state=state)
-    if json_:
-        emit({"rpc": f"http://{host}:{port}", "chainId": CHAIN_ID}, json_)
+    if not verbose:
+        command.append("--quiet")
+    url = f"http://{host}:{port}"
+    emit({"rpc": url, "chainId": CHAIN_ID}, json_, f"Local chain {CHAIN_ID} at {url}; Ctrl-C ends it.")
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606  our own program, no shell
 

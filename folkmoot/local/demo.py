@@ -24,6 +24,9 @@ from rich.text import Text
 
 from folkmoot.aggregation.cosines import UNIT
 from folkmoot.chain.amounts import format_amount
+from folkmoot.cli.live import View
+from folkmoot.cli.measuring import asking, completed
+from folkmoot.cli.progress import RunProgress
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.errors import LocalError
 from folkmoot.local.commands import folkmoot_command, run_folkmoot
@@ -129,7 +132,7 @@ class Demo:
             status.update("starting the coordinator")
             federation.start_coordinator()
             self._done(
-                f"coordinator at {federation.api_url}/v1/docs, Flower SuperLink at {federation.superlink}"
+                f"coordinator at {federation.api_url} (a page for browsers), Flower SuperLink at {federation.superlink}"
             )
             status.update("contributors join")
             federation.start_nodes()
@@ -141,34 +144,34 @@ class Demo:
         api = CoordinatorApi(federation.api_url)
         current: Told | None = None
         began = time.monotonic()
-        with self.console.status("contributors load their data and join the first round") as status:
+        progress = RunProgress(self.rounds, names=self.names)
+        progress.activity = "contributors load their data and join the first round"
+        with View(progress, self.console, rounds=False) as view, asking(view, federation.api_url):
             for event in self._events(federation, api):
                 data = event.data
-                name = self.names.get(str(data.get("contributor")), "")
+                view.event(event.type, completed(api, event))
                 match event.type:
                     case "round-opened":
                         current, began = Told(int(data["round"])), time.monotonic()
                         current.gas["open"] = int(data.get("gas") or 0)
-                        status.update(f"round {current.number}: contributors train")
+                        progress.activity = ""
                     case "update-received" if current:
                         current.received[data["contributor"]] = int(data.get("bytes") or 0)
-                        status.update(f"round {current.number}: {name} trained and signed")
                     case "update-refused" if current:
                         current.refused[data["contributor"]] = str(data["reason"])
                     case "updates-committed" if current:
                         current.committed |= set(data["contributors"])
                         current.gas["commit"] = current.gas.get("commit", 0) + int(data.get("gas") or 0)
-                        status.update(f"round {current.number}: committed on the chain, aggregating")
                     case "round-computed" if current:
                         current.verdicts = list(data["verdicts"])
                     case "round-anchored" if current:
                         current.gas["anchor"] = int(data.get("gas") or 0)
                         current.seconds = time.monotonic() - began
-                        status.update(f"round {current.number}: anchored, evaluating the new model")
+                        progress.activity = f"round {current.number}: evaluating the new model"
                         current.metrics = self._metrics(current.number)
                         self.told.append(current)
                         self._show(current)
-                        status.update("the challenge window passes")
+                        progress.activity = ""
                     case "round-finalized":
                         self._round(int(data["round"])).gas["finalize"] = int(data.get("gas") or 0)
                     case "rewards-settled":
@@ -304,7 +307,7 @@ class Demo:
 
     def _stay(self, supervisor: Supervisor, federation: LocalFederation) -> None:
         self.console.print(
-            f"\nStill up: API {federation.api_url}/v1/docs, chain {federation.rpc_url}, "
+            f"\nStill up: page and API {federation.api_url}, chain {federation.rpc_url}, "
             f"SuperLink {federation.superlink}. Ctrl-C ends it.\n"
             f"  export FOLKMOOT_RPC={federation.rpc_url} FOLKMOOT_DEPLOYMENT={self.plan.deployment_file}"
         )

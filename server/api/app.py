@@ -18,6 +18,7 @@ from server.api import problems
 from server.api.codes import CODES
 from server.api.limits import Limits
 from server.api.observed import Observed
+from server.api.overview import Looker
 from server.api.parts import EventHub, Parts
 from server.api.routes import (
     artifacts,
@@ -26,10 +27,12 @@ from server.api.routes import (
     deployment,
     events,
     health,
+    index,
     metrics,
     models,
     policies,
     proposals,
+    reports,
     rounds,
     runs,
     updates,
@@ -40,11 +43,13 @@ from server.observing.gauges import Gauges
 from server.worker import Worker
 
 _ROUTERS = (
+    index,
     health,
     deployment,
     policies,
     contributors,
     rounds,
+    reports,
     updates,
     models,
     proposals,
@@ -78,7 +83,8 @@ def create_app(coordinator: Coordinator, worker: Worker) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.parts = Parts.of(coordinator, worker, hub)
+        app.state.parts = parts = Parts.of(coordinator, worker, hub)
+        app.state.looker = Looker(parts)
         looking = asyncio.create_task(hub.run())
         gauges.start()
         try:

@@ -233,7 +233,7 @@ def test_an_unreachable_chain_is_no_leave_to_train(
     monkeypatch.setattr(mod_module, "CHAIN_PATIENCE", 0.0)
     app = App()
     reply = run(join(world, rpc="http://127.0.0.1:9/secret-key"), train_message(world), app)
-    assert reason(reply) == "rpc-unreachable: the node's own log says more"
+    assert reason(reply) == "rpc-unreachable: the node's own log says more."
     assert not app.seen
 
 
@@ -265,6 +265,25 @@ def test_a_weight_that_is_no_number(world: World, join: Join, value: float) -> N
     assert kept_update(contributor.home, 1) is None
 
 
+def test_an_update_above_the_cap_is_fitted_and_said(
+    world: World, join: Join, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="flwr"):
+        reply = run(join(world), train_message(world), App(shift=1e3))
+    commitment, _ = commitment_from_wire(reply.content[records.COMMITMENT]["commitment"])  # type: ignore[arg-type]
+    assert commitment.sum_squares == 64**2 * MANIFEST.elements == world.policy.max_sum_squares
+    data = records.update_of(reply.content.array_records[records.UPDATE])
+    assert set(decode_update(data, MANIFEST)) == {0, 64}
+    assert "100.00% of the coordinates clamped to ±64 so that it fits" in caplog.text
+
+
+def test_a_cap_without_room_sends_nothing(world: World, join: Join) -> None:
+    world.policy = replace(world.policy, max_sum_squares=7)
+    contributor = join(world)
+    assert reason(run(contributor, train_message(world))).startswith("cap-too-small: The update has 303 ")
+    assert kept_update(contributor.home, 1) is None
+
+
 def _add(arrays: dict[str, Any]) -> None:
     arrays["more"] = np.zeros(1, np.float32)
 
@@ -291,9 +310,16 @@ def test_half_precision_is_fine(world: World, join: Join) -> None:
     assert not run(join(world), train_message(world), App(spoil=spoil)).has_error()
 
 
-def test_what_an_app_raises_is_not_told(world: World, join: Join) -> None:
-    reply = run(join(world), train_message(world), App(error=ValueError("patient 17 has no age")))
-    assert reason(reply) == "training-failed: training raised ValueError"
+def test_what_an_app_raises_is_told_to_its_own_node_only(
+    world: World, join: Join, caplog: pytest.LogCaptureFixture
+) -> None:
+    contributor = join(world)
+    reply = run(contributor, train_message(world), App(error=ValueError("patient 17 has no age")))
+    assert reason(reply) == "training-failed: training raised ValueError."
+    assert caplog.messages[-1] == (
+        "Refused: training raised ValueError. ValueError: patient 17 has no age. "
+        f"The traceback is in {contributor.home}/logs/supernode.log."
+    )
 
 
 def test_an_error_reply_of_the_app_passes(world: World, join: Join) -> None:
@@ -352,7 +378,7 @@ def test_an_update_that_comes_too_late_is_not_signed_and_its_contributor_is_told
     reply = run(contributor, train_message(world), App(spoil=dawdle))
     assert (
         reason(reply)
-        == "round-closed: round 1 closed while this node trained: its update would come too late"
+        == "round-closed: round 1 closed while this node trained: its update would come too late."
     )
     assert "takes part in the next round by itself" in caplog.text
     assert kept_update(contributor.home, 1) is None

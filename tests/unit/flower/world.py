@@ -20,7 +20,7 @@ from eth_abi.abi import encode
 from eth_account import Account
 
 from folkmoot.chain.deployment import CONTRACTS, Deployment
-from folkmoot.chain.rpc import ROUND_TYPE, Phase
+from folkmoot.chain.rpc import POLICY_TYPE, ROUND_TYPE, Phase
 from folkmoot.codec import decode_update
 from folkmoot.commitment import Commitment, Domain
 from folkmoot.coordinator_api import commitment_from_wire
@@ -31,6 +31,7 @@ from folkmoot.hashing import keccak
 from folkmoot.header import RoundHeader, derive_seed
 from folkmoot.manifest import Manifest
 from folkmoot.merkle import update_tree
+from folkmoot.policy import MEAN_SQUARE_CAP, Policy
 from folkmoot.state import State
 
 CHAIN_ID = 31337
@@ -78,6 +79,8 @@ class World:
         self.times: list[float] = []
         self.run_state = "running"
         self.down = False
+        cap = MEAN_SQUARE_CAP * manifest.elements
+        self.policy = Policy("mean", (), cap, 1, 8, 8, 1024, 0, 600, 600, 600, 0, 0, 0)
         self.no_code = False
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         self._server.daemon_threads = True
@@ -158,7 +161,7 @@ class World:
             self.open_round()
 
     def cancel_round(self) -> None:
-        """Give the round up and open another."""
+        """Cancel the open round, and open the next one on the same base."""
         with self.lock:
             self.rounds[-1].phase = Phase.CANCELLED
             self.open_round()
@@ -183,6 +186,8 @@ class World:
             return "0x" + encode(["uint8"], [int(known.phase if known else Phase.NONE)]).hex()
         if selector == keccak(b"rounds(uint64)")[:4]:
             return "0x" + encode([ROUND_TYPE], [self._round_abi(known)]).hex()
+        if selector == keccak(b"policies(uint32)")[:4]:
+            return "0x" + encode([POLICY_TYPE], [self.policy.abi_tuple()]).hex()
         return "0x" + encode(["uint256"], [10**30]).hex()
 
     def _round_abi(self, known: Round | None) -> tuple[Any, ...]:

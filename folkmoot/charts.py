@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Line charts as SVG: a value by round, one line a metric.
+
+Colours come from the page's style sheet (`folkmoot.pages`) by class, so that a chart follows light and dark. Lines
+differ by their dashes too, and the last values stand beside the chart in words. Knows nothing of federations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from folkmoot.markup import Markup, tag
+
+WIDTH, HEIGHT = 480, 240
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 30
+"""Space for the numbers of the axes."""
+
+LINES = 4
+"""Lines that can be told apart in one chart."""
+
+POINTS = 400
+"""Most points of a line: a run of ten thousand rounds is drawn thinner."""
+
+DOTS = 40
+"""Most points that are drawn as dots."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart."""
+
+    name: str
+    """What it shows."""
+    points: Sequence[tuple[int, float]]
+    """Round and value, by ascending round; values are finite."""
+
+
+def chart(title: str, lines: Sequence[Line], show: Callable[[float], str]) -> Markup:
+    """A chart with its legend.
+
+    Args:
+        title: What it shows, in a word or two.
+        lines: At most `LINES` are drawn; those without points are left out.
+        show: Writes a value as people read it.
+
+    Returns:
+        A `figure`; empty if no line has a point.
+    """
+    drawn = [Line(line.name, _thinned(line.points)) for line in lines if line.points][:LINES]
+    if not drawn:
+        return Markup()
+    rounds = [number for line in drawn for number, _ in line.points]
+    values = [value for line in drawn for _, value in line.points]
+    across = _Scale(min(rounds), max(rounds), LEFT, WIDTH - RIGHT)
+    steps = ticks(min(values), max(values))
+    up = _Scale(steps[0], steps[-1], HEIGHT - BOTTOM, TOP)
+    last = ", ".join(
+        f"{line.name} {show(line.points[-1][1])} in round {line.points[-1][0]}" for line in drawn
+    )
+    picture = tag(
+        "svg",
+        tag("title", f"{title} by round: {last}"),
+        [_across_line(up.at(value), show(value)) for value in steps],
+        [_round_label(across.at(number), number) for number in round_ticks(min(rounds), max(rounds))],
+        [_line(place, line, across, up, show) for place, line in enumerate(drawn)],
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        role="img",
+        aria_label=f"{title} by round: {last}",
+        class_="chart",
+    )
+    legend = tag(
+        "ul",
+        [
+            tag("li", _sample(place), f" {line.name} ", tag("b", show(line.points[-1][1])))
+            for place, line in enumerate(drawn)
+        ],
+        class_="legend",
+    )
+    return tag("figure", tag("figcaption", title), picture, legend)
+
+
+def ticks(low: float, high: float, about: int = 4) -> list[float]:
+    """Round numbers from below `low` to above `high`, at least two."""
+    if high <= low:
+        room = abs(low) / 2 or 1.0
+        low, high = low - room, high + room
+    raw = (high - low) / about
+    size = 10.0 ** math.floor(math.log10(raw)) if raw > 0 else 1.0
+    step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= raw * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(place * step, 12 - math.floor(math.log10(step))) for place in range(first, last + 1)]
+
+
+def round_ticks(first: int, last: int, most: int = 8) -> list[int]:
+    """Numbers of rounds for the axis: whole, and at most `most` and one."""
+    step = max(1, math.ceil((last - first + 1) / most))
+    step = min(nice * 10**power for nice in (1, 2, 5) for power in range(12) if nice * 10**power >= step)
+    begin = first if step == 1 else math.ceil(first / step) * step
+    return list(range(begin, last + 1, step))
+
+
+class _Scale:
+    """Values to places on an axis."""
+
+    def __init__(self, low: float, high: float, start: float, end: float) -> None:
+        self._low, self._start = low, start
+        self._middle = (start + end) / 2
+        self._factor = (end - start) / (high - low) if high > low else 0.0
+
+    def at(self, value: float) -> float:
+        if self._factor == 0.0:
+            return self._middle
+        return round(self._start + (value - self._low) * self._factor, 1)
+
+
+def _thinned(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:
+    if len(points) <= POINTS:
+        return points
+    step = math.ceil(len(points) / (POINTS - 1))
+    kept = list(points[::step])
+    return kept if kept[-1] == points[-1] else [*kept, points[-1]]
+
+
+def _across_line(y: float, text: str) -> Markup:
+    return Markup.of(
+        tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"),
+        " ",  # between the numbers where nothing is drawn
+        tag("text", text, x=LEFT - 8, y=y + 4, text_anchor="end"),
+    )
+
+
+def _round_label(x: float, number: int) -> Markup:
+    return Markup.of(" ", tag("text", number, x=x, y=HEIGHT - 8, text_anchor="middle"))
+
+
+def _line(place: int, line: Line, across: _Scale, up: _Scale, show: Callable[[float], str]) -> Markup:
+    spots = [(across.at(number), up.at(value)) for number, value in line.points]
+    path = "M" + " L".join(f"{x:g} {y:g}" for x, y in spots)
+    dots = [
+        tag("circle", tag("title", f"round {number}: {show(value)}"), cx=x, cy=y, r=3, class_="dot")
+        for (number, value), (x, y) in zip(line.points, spots, strict=True)
+    ]
+    return tag(
+        "g",
+        tag("path", d=path, class_="line"),
+        dots if len(dots) <= DOTS else dots[-1],
+        class_=f"series s{place}",
+    )
+
+
+def _sample(place: int) -> Markup:
+    stroke = tag("path", d="M0 5 L22 5", class_="line")
+    return tag(
+        "svg",
+        tag("g", stroke, class_=f"series s{place}"),
+        viewBox="0 0 22 10",
+        class_="sample",
+        aria_hidden="true",
+    )

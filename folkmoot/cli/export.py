@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The history of a federation for other tools, as commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from folkmoot.cli.options import DEPLOYMENT_DEFAULT, DeploymentPath, Json, connected
+from folkmoot.cli.output import emit, note, working
+from folkmoot.errors import InputError
+
+if TYPE_CHECKING:
+    from folkmoot.export.rounds import FederationRecord
+
+Coordinator = Annotated[
+    str | None,
+    typer.Option(
+        envvar="FOLKMOOT_COORDINATOR",
+        metavar="URL",
+        help="Coordinator whose /v1 is read. It alone knows reported metrics.",
+        show_default=False,
+    ),
+]
+Artifacts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--artifacts",
+        metavar="FOLDER_OR_URL",
+        help="A mirror instead, with --rpc and --deployment: no coordinator is asked. Give several: they are tried "
+        "in order.",
+        show_default=False,
+    ),
+]
+Rpc = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rpc",
+        envvar="FOLKMOOT_RPC",
+        metavar="URL",
+        help="JSON-RPC endpoint of the chain, for --artifacts.",
+        show_default=False,
+    ),
+]
+
+
+def register(root: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(
+        name="export", help="Write the history of a federation for other tools.", no_args_is_help=True
+    )
+    group.command("csv")(export_csv)
+    group.command("html")(export_html)
+    group.command("tensorboard")(export_tensorboard)
+    group.command("mlflow")(export_mlflow)
+    root.add_typer(group)
+
+
+def export_csv(
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="File; it is replaced.")],
+    coordinator: Coordinator = None,
+    artifacts: Artifacts = None,
+    rpc: Rpc = None,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    json_: Json = False,
+) -> None:
+    """Write one line a round: phase, metrics, gas, hashes, and weight, verdict and reward of each contributor.
+
+    Example: folkmoot export csv --coordinator http://127.0.0.1:8800 --to rounds.csv
+    """
+    from folkmoot.export import csv_file
+
+    found = _read(coordinator, artifacts, rpc, deployment, json_)
+    _file(to, csv_file.written(found), found, json_)
+
+
+def export_html(
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="File; it is replaced.")],
+    coordinator: Coordinator = None,
+    artifacts: Artifacts = None,
+    rpc: Rpc = None,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    json_: Json = False,
+) -> None:
+    """Write one page with charts of all metrics and a table of all rounds. It needs no network to be read.
+
+    Example: folkmoot export html --artifacts mirror/ --rpc URL --deployment deployment.json --to run.html
+    """
+    from folkmoot.export import html_page
+
+    found = _read(coordinator, artifacts, rpc, deployment, json_)
+    _file(to, html_page.written(found), found, json_)
+
+
+def export_tensorboard(
+    to: Annotated[
+        Path, typer.Option("--to", metavar="FOLDER", help="Log folder; rounds that it has stay as they are.")
+    ],
+    coordinator: Coordinator = None,
+    artifacts: Artifacts = None,
+    rpc: Rpc = None,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    json_: Json = False,
+) -> None:
+    """Write scalars for TensorBoard, by round. Run it again to add new rounds: a TensorBoard that runs shows them.
+
+    Example: folkmoot export tensorboard --coordinator http://127.0.0.1:8800 --to runs/mnist
+    """
+    from folkmoot.export import tensorboard
+
+    found = _read(coordinator, artifacts, rpc, deployment, json_)
+    path, added = tensorboard.export(found, to)
+    document = {**_about(found), "file": str(path), "added": added}
+    emit(
+        document,
+        json_,
+        f"{added} new values of {len(found.rounds)} rounds are in {to}. Look at them: tensorboard --logdir {to}",
+    )
+
+
+def export_mlflow(
+    to: Annotated[
+        str, typer.Option("--to", metavar="FOLDER_OR_URI", help="Folder, or URI of a tracking server.")
+    ],
+    experiment: Annotated[str, typer.Option(help="Experiment; made if it is not there.")] = "folkmoot",
+    coordinator: Coordinator = None,
+    artifacts: Artifacts = None,
+    rpc: Rpc = None,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    json_: Json = False,
+) -> None:
+    """Log metrics to MLflow, one run a federation. Run it again to add new rounds. Needs folkmoot[mlflow].
+
+    Example: folkmoot export mlflow --coordinator http://127.0.0.1:8800 --to http://127.0.0.1:5000
+    """
+    from folkmoot.export import mlflow_run
+
+    found = _read(coordinator, artifacts, rpc, deployment, json_)
+    run, added = mlflow_run.export(found, to, experiment)
+    document = {**_about(found), "run": run, "experiment": experiment, "added": added}
+    emit(document, json_, f"{added} new values of {len(found.rounds)} rounds are in the run {run} at {to}.")
+
+
+def _read(
+    coordinator: str | None,
+    artifacts: list[str] | None,
+    rpc: list[str] | None,
+    deployment: Path,
+    as_json: bool,
+) -> FederationRecord:
+    """Read the rounds from where the options say.
+
+    Raises:
+        InputError: They name no source, or two.
+    """
+    if artifacts and not rpc:
+        raise InputError(
+            "--artifacts needs the chain beside it.",
+            remedy="Give --rpc URL and --deployment FILE too.",
+            code="source-missing",
+        )
+    with working("Reading rounds ...", as_json):
+        if artifacts and rpc:
+            found = _from_ledger(artifacts, rpc, deployment)
+        elif coordinator:
+            from folkmoot.coordinator_api import CoordinatorApi
+            from folkmoot.export import coordinator as from_coordinator
+
+            with CoordinatorApi(coordinator) as api:
+                found = from_coordinator.read(api)
+        else:
+            raise InputError(
+                "It is not said where the rounds are.",
+                remedy="Give --coordinator URL, or --artifacts with --rpc and --deployment.",
+                code="source-missing",
+            )
+    for warning in found.warnings:
+        note(f"warning: {warning}", as_json)
+    return found
+
+
+def _from_ledger(artifacts: list[str], rpc: list[str], deployment: Path) -> FederationRecord:
+    from folkmoot.export import ledger
+    from folkmoot.mirror import open_sources
+
+    with connected(rpc, deployment) as chain:
+        source = open_sources(artifacts)
+        try:
+            return ledger.read(chain, source, ", ".join(artifacts))
+        finally:
+            source.close()
+
+
+def _about(found: FederationRecord) -> dict[str, Any]:
+    """What every format's result says."""
+    return {"source": found.source, "rounds": len(found.rounds), "warnings": list(found.warnings)}
+
+
+def _file(to: Path, data: bytes, found: FederationRecord, as_json: bool) -> None:
+    """Write a file as a whole.
+
+    Raises:
+        InputError: It can't be written.
+    """
+    from folkmoot.files import write_whole
+
+    try:
+        write_whole(to, data)
+    except OSError as error:
+        raise InputError(
+            f"The file {to} can't be written: {error.strerror or error}.",
+            remedy="Name another one with --to, or check its folder and the disk.",
+            code="export-unwritable",
+        ) from error
+    document = {**_about(found), "file": str(to), "bytes": len(data)}
+    emit(document, as_json, f"{len(found.rounds)} rounds are in {to} ({len(data):,} bytes).")

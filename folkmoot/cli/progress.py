@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far a run is: rounds with loss and accuracy, what each node does, and how long it may take. Prints nothing.
+
+It is fed with the coordinator's events (docs/architecture.md), with the reports of the relay, and with what somebody
+measured; `folkmoot.cli.live` shows it. Several threads may use it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from folkmoot import measures
+
+LOOKED_AT = 5
+"""Rounds whose mean says how long the next ones take."""
+
+STATES = {"waiting": 0, "training": 1, "failed": 2, "refused": 2, "answered": 3, "committed": 4, "weighed": 5}
+"""What a node does, and how far in a round that is: what comes late does not move it back."""
+
+
+@dataclass
+class Node:
+    """A node, or a contributor of which no node is known yet."""
+
+    name: str
+    """What it is called on the screen."""
+    account: str = ""
+    """Its account, empty until it is known."""
+    number: int | None = None
+    """Flower's number of it, None until it is known."""
+    state: str = "waiting"
+    """One of `STATES`, in the round that is under way."""
+    detail: str = ""
+    """More about that: bytes, seconds, or why."""
+    weight: int | None = None
+    """Weight in the newest round that was computed."""
+    share: float | None = None
+    """The same as a part of the round's largest weight."""
+    reason: str = ""
+    """Code of the verdict on it."""
+
+
+@dataclass
+class RoundLine:
+    """A round."""
+
+    number: int
+    opened: float | None = None
+    """When it was seen to open, by the clock; None if that was before anybody looked."""
+    phase: str = "open"
+    """open, committed, anchored, final, cancelled or slashed."""
+    seconds: float | None = None
+    """How long it took, until it was anchored."""
+    entries: int = 0
+    """Commitments on the chain."""
+    accepted: int | None = None
+    """Entries with a weight above 0; None until it is computed."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """As `measures.flat` gives them."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """Seconds that are left, None where nobody can say."""
+
+    run: float | None
+    """Until the last round is anchored, if the next ones take as long as the last ones."""
+    window: float | None
+    """Until the round takes no more updates."""
+
+
+class RunProgress:
+    """A run, as it is known.
+
+    Args:
+        rounds: Rounds that were asked for.
+        completed: Rounds that were done before anybody looked.
+        names: What contributors are called, by account; all are shown from the beginning.
+        clock: Another clock (seconds), for tests.
+    """
+
+    def __init__(
+        self,
+        rounds: int,
+        completed: int = 0,
+        names: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.lock = threading.RLock()
+        self.total, self.completed = rounds, completed
+        self.rounds: dict[int, RoundLine] = {}
+        self.nodes: list[Node] = []
+        self.current: RoundLine | None = None
+        self.activity = ""
+        """What is done now, in words; empty while the round's phase says it."""
+        self._clock = clock
+        self._window_end: float | None = None
+        self._last_anchor: float | None = None
+        self._asked: dict[int, list[int]] = {}
+        """Nodes that were asked in a round before it was seen to open."""
+        self._names = dict(names or {})
+        for account, name in self._names.items():
+            self.nodes.append(Node(name, account))
+
+    def see(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Take an event. What is unknown or makes no sense changes nothing: strangers wrote it.
+
+        Args:
+            kind: Its type, `node-asked` and `node-refused` (from the relay), or `round-measured` (round, metrics).
+            data: Its values.
+        """
+        handle = getattr(self, "_" + kind.replace("-", "_"), None)
+        if handle is None or kind not in _KINDS:
+            return
+        try:
+            with self.lock:
+                handle(data)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return
+
+    def left(self) -> Left:
+        """How long it may take."""
+        with self.lock:
+            now = self._clock()
+            took = [line.seconds for line in self.rounds.values() if line.seconds is not None][-LOOKED_AT:]
+            run = None
+            if took:
+                started = self._last_anchor
+                current = self.current
+                if (
+                    current is not None
+                    and current.phase in ("open", "committed")
+                    and current.opened is not None
+                ):
+                    started = current.opened
+                done = 0.0 if started is None else now - started
+                run = max(0.0, (self.total - self.completed) * sum(took) / len(took) - done)
+            window = self._window_end
+            is_open = self.current is not None and self.current.phase == "open"
+            return Left(run, max(0.0, window - now) if window is not None and is_open else None)
+
+    def shown(self) -> list[Node]:
+        """The nodes as people are to see them.
+
+        Where contributors have names, a node whose contributor is not known yet has no line of its own: as many of
+        those who have not been heard of train, if at least as many nodes were asked.
+        """
+        with self.lock:
+            silent = [node for node in self.nodes if node.number is None and node.state == "waiting"]
+            unknown = [node for node in self.nodes if not node.account and node.state == "training"]
+            if not self._names:
+                return list(self.nodes)
+            asked = len(unknown) >= len(silent) > 0
+            return [
+                replace(node, state="training") if asked and node in silent else node
+                for node in self.nodes
+                if node not in unknown
+            ]
+
+    # Events of the coordinator.
+
+    def _round_opened(self, data: Mapping[str, Any]) -> None:
+        line = self._line(data)
+        line.opened, line.phase = self._clock(), "open"
+        self.current = line
+        seconds = data.get("secondsLeft")
+        self._window_end = self._clock() + float(seconds) if isinstance(seconds, int | float) else None
+        for node in self.nodes:
+            node.state, node.detail = "waiting", ""
+        for number in self._asked.pop(line.number, ()):
+            self._set(self._of(None, number), "training", "")
+
+    def _update_received(self, data: Mapping[str, Any]) -> None:
+        if self._is_current(data):
+            self._set(
+                self._of(str(data["contributor"])),
+                "answered",
+                f"{int(data.get('bytes') or 0) / 1024:.0f} KiB",
+            )
+
+    def _update_refused(self, data: Mapping[str, Any]) -> None:
+        # Anybody may send something bad: without a signature it says nothing about a node, and it makes none known.
+        known = next((node for node in self.nodes if node.account == data["contributor"]), None)
+        if known is not None and self._is_current(data) and data.get("authenticated", True):
+            self._set(known, "refused", str(data["reason"]))
+
+    def _updates_committed(self, data: Mapping[str, Any]) -> None:
+        line = self._line(data)
+        line.entries += len(data["contributors"])
+        for account in data["contributors"]:
+            self._set(self._of(str(account)), "committed", "")
+
+    def _round_computed(self, data: Mapping[str, Any]) -> None:
+        line = self._line(data)
+        line.phase = "committed"
+        weights = [
+            (str(one["contributor"]), int(one["weight"]), str(one["reason"])) for one in data["verdicts"]
+        ]
+        largest = max((weight for _, weight, _ in weights), default=0)
+        line.entries = len(weights)
+        line.accepted = sum(weight > 0 for _, weight, _ in weights)
+        for account, weight, reason in weights:
+            node = self._of(account)
+            node.weight, node.reason = weight, reason
+            node.share = weight / largest if largest else 0.0
+            self._set(node, "weighed", reason)
+
+    def _round_anchored(self, data: Mapping[str, Any]) -> None:
+        line = self._line(data)
+        now = self._clock()
+        if line.seconds is None and line.opened is not None:
+            line.seconds = now - line.opened
+        if line.phase not in ("anchored", "final"):
+            self.completed = min(self.total, self.completed + 1)
+        line.phase, self._last_anchor = "anchored", now
+
+    def _round_finalized(self, data: Mapping[str, Any]) -> None:
+        self._line(data).phase = "final"
+
+    def _round_cancelled(self, data: Mapping[str, Any]) -> None:
+        self._line(data).phase = "cancelled"
+
+    def _round_slashed(self, data: Mapping[str, Any]) -> None:
+        self._line(data).phase = "slashed"
+
+    # Reports of the relay, and measurements.
+
+    def _node_asked(self, data: Mapping[str, Any]) -> None:
+        asked = [int(number) for number in data["nodes"]]
+        if not self._is_current(data):  # the relay may be heard before the coordinator
+            self._asked = {int(data["round"]): asked}
+            return
+        for number in asked:
+            self._set(self._of(None, number), "training", "")
+
+    def _node_answered(self, data: Mapping[str, Any]) -> None:
+        if self._is_current(data):
+            seconds = data.get("seconds")
+            said = f"{seconds:.1f} s" if isinstance(seconds, int | float) else ""
+            self._set(self._reported(data), "answered", said)
+
+    def _node_failed(self, data: Mapping[str, Any]) -> None:
+        if data.get("state") == "refused":
+            self._node_refused(data)
+        elif self._is_current(data):
+            self._set(
+                self._reported(data), "failed", f"{data.get('code') or 'failed'}: {data.get('detail') or ''}"
+            )
+
+    def _node_refused(self, data: Mapping[str, Any]) -> None:
+        if self._is_current(data):
+            self._set(self._reported(data), "refused", str(data.get("code") or ""))
+
+    def _round_measured(self, data: Mapping[str, Any]) -> None:
+        found = measures.flat(data.get("metrics"))
+        if found:
+            self._line(data).metrics.update(found)
+
+    def _round_reported(self, data: Mapping[str, Any]) -> None:
+        self._round_measured(data)
+        for node in data.get("nodes") or () if self._is_current(data) else ():
+            told = {**node, "round": data["round"], "nodes": [node["node"]]}
+            self.see(f"node-{node['state']}", told)
+
+    # Inside.
+
+    def _line(self, data: Mapping[str, Any]) -> RoundLine:
+        number = int(data["round"])
+        return self.rounds.setdefault(number, RoundLine(number))
+
+    def _is_current(self, data: Mapping[str, Any]) -> bool:
+        return self.current is not None and int(data["round"]) == self.current.number
+
+    def _reported(self, data: Mapping[str, Any]) -> Node:
+        account, number = data.get("account"), data.get("node")
+        return self._of(str(account) if account else None, int(number) if number is not None else None)
+
+    def _of(self, account: str | None, number: int | None = None) -> Node:
+        """The node with an account or a number. Who has been known by one of them becomes known by both."""
+        by_account = next((node for node in self.nodes if account and node.account == account), None)
+        by_number = next((node for node in self.nodes if number is not None and node.number == number), None)
+        if by_account is not None and by_number is not None and by_account is not by_number:
+            self.nodes.remove(by_number)  # one and the same
+        node = by_account or by_number
+        if node is None:
+            node = Node(f"node {str(number)[:6]}…" if number is not None else "")
+            self.nodes.append(node)
+        if account:
+            node.account = account
+            node.name = self._names.get(account, f"{account[:10]}…")
+        if number is not None:
+            node.number = number
+        return node
+
+    def _set(self, node: Node, state: str, detail: str) -> None:
+        """Move a node on."""
+        if STATES[state] < STATES[node.state]:
+            return
+        if state != node.state or detail:
+            node.detail = detail
+        node.state = state
+
+
+_KINDS = frozenset(
+    {
+        *("round-opened", "update-received", "update-refused", "updates-committed", "round-computed"),
+        *("round-anchored", "round-finalized", "round-cancelled", "round-slashed"),
+        *("node-asked", "node-answered", "node-failed", "node-refused", "round-reported", "round-measured"),
+    }
+)

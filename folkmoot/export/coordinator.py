@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records from a coordinator's `/v1`. They are its word."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, TypeVar
+
+from folkmoot import measures
+from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.errors import CoordinatorError
+from folkmoot.export.rounds import FederationRecord, RoundRecord
+from folkmoot.genesis import Genesis
+from folkmoot.manifest import Manifest
+
+T = TypeVar("T")
+PAGE = 200
+"""Most items of a page."""
+TRIES, PAUSE = 30, 2.0
+"""How often, and after how many seconds, a question is asked again that came too soon after the others."""
+
+_ENDED = ("anchored", "final", "slashed")
+
+
+def read(api: CoordinatorApi) -> FederationRecord:
+    """Read all rounds of a federation.
+
+    Raises:
+        CoordinatorError: It can't be reached, refuses, or answers with something that can't be read.
+        ArtifactError: A file has another hash than its name.
+    """
+    deployment = _patient(api.deployment)
+    genesis = Genesis.from_json(_patient(lambda: api.document(deployment.genesis_hash.removeprefix("0x"))))
+    manifest = Manifest.from_json(_patient(lambda: api.artifact(genesis.manifest)))
+    rewards, reasons, weights = _verdicts(api)
+    records = []
+    policies: dict[int, dict[str, Any]] = {}
+    for view in _items(api, "/v1/rounds"):
+        try:
+            number, policy = int(view["round"]), int(view["policy"])
+            if policy not in policies:
+                policies[policy] = _patient(partial(api.get, f"/v1/policies/{policy}"))
+            report = _or_nothing(partial(api.get, f"/v1/rounds/{number}/report"))
+            states = [str(node["state"]) for node in report.get("nodes", [])]
+            records.append(
+                RoundRecord(
+                    number=number,
+                    phase=str(view["phase"]),
+                    base=int(view["base"]),
+                    policy=policy,
+                    opened_at=view["openedAt"],
+                    seconds=_seconds(view, int(policies[policy]["challengeWindow"])),
+                    entries=int(view["entries"]),
+                    refused=int(view["refused"]),
+                    answered=states.count("answered") if states else None,
+                    failed=states.count("failed") + states.count("refused") if states else None,
+                    gas=int(view["gas"]),
+                    weights=weights.get(number, {}),
+                    reasons=reasons.get(number, {}),
+                    rewards=rewards.get(number, {}),
+                    metrics=measures.flat(report.get("metrics")),
+                    hashes=_hashes(view),
+                )
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CoordinatorError(
+                f"The coordinator {api.url} describes a round in a way that can't be read: {error!r}.",
+                remedy="Check that it is a Folkmoot coordinator of this release.",
+            ) from error
+    return FederationRecord(
+        task=manifest.task,
+        chain_id=deployment.chain_id,
+        ledger=deployment.ledger,
+        source=api.url,
+        rounds=tuple(sorted(records, key=lambda one: one.number)),
+    )
+
+
+_ByRound = dict[int, dict[str, Any]]
+
+
+def _verdicts(api: CoordinatorApi) -> tuple[_ByRound, _ByRound, _ByRound]:
+    """Rewards, reasons and weights by round and contributor."""
+    rewards: _ByRound = {}
+    reasons: _ByRound = {}
+    weights: _ByRound = {}
+    for contributor in _items(api, "/v1/contributors"):
+        account = str(contributor["address"])
+        for verdict in _items(api, f"/v1/contributors/{account}/verdicts"):
+            number = int(verdict["round"])
+            weights.setdefault(number, {})[account] = int(verdict["weight"])
+            reasons.setdefault(number, {})[account] = str(verdict["reason"])
+            if verdict["credited"] is not None:
+                rewards.setdefault(number, {})[account] = int(verdict["credited"])
+    return rewards, reasons, weights
+
+
+def _seconds(view: dict[str, Any], challenge_window: int) -> int | None:
+    if view["phase"] not in _ENDED or view["challengeDeadline"] is None or view["openedAt"] is None:
+        return None
+    return max(0, int(view["challengeDeadline"]) - challenge_window - int(view["openedAt"]))
+
+
+def _hashes(view: dict[str, Any]) -> dict[str, str]:
+    names = {
+        "state_root": "stateRoot",
+        "state": "state",
+        "aggregate": "aggregate",
+        "verdicts": "verdicts",
+        "header_hash": "headerHash",
+    }
+    return {name: str(view[key]) for name, key in names.items() if view.get(key)}
+
+
+def _items(api: CoordinatorApi, path: str) -> Iterator[dict[str, Any]]:
+    """All items of a list; each page is asked for with patience."""
+    cursor: dict[str, str] = {}
+    while True:
+        page = _patient(partial(api.get, path, limit=PAGE, **cursor))
+        yield from page["items"]
+        if not page.get("nextCursor"):
+            return
+        cursor = {"cursor": str(page["nextCursor"])}
+
+
+def _or_nothing(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What the coordinator says; nothing if it knows no such thing."""
+    try:
+        return _patient(ask)
+    except CoordinatorError as error:
+        if error.code in ("no-report", "unknown-path", "round-unknown"):
+            return {}
+        raise
+
+
+def _patient(ask: Callable[[], T]) -> T:
+    """Ask; where that was too often for the coordinator's limits, again after a while."""
+    for left in range(TRIES, 0, -1):
+        try:
+            return ask()
+        except CoordinatorError as error:
+            if error.code != "rate-limited" or left == 1:
+                raise
+            time.sleep(PAUSE)
+    raise AssertionError("the last try returns or raises")

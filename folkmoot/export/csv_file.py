@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One line a round, one column a value: for spreadsheets and data frames."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from folkmoot.chain.amounts import format_amount, format_time
+from folkmoot.export.rounds import FederationRecord, RoundRecord
+
+COLUMNS = (
+    *("round", "phase", "opened_at", "seconds", "entries", "accepted", "refused", "answered", "failed"),
+    *("gas", "reward", "base", "policy"),
+)
+HASHES = ("state_root", "state", "aggregate", "verdicts", "header_hash")
+
+
+def written(found: FederationRecord) -> bytes:
+    """The file, UTF-8.
+
+    Columns: `COLUMNS` (amounts in tokens, exact), the metrics by name, `HASHES`, then `weight`, `verdict` and `reward`
+    of each contributor with the account after a space. A value that is not known is empty.
+    """
+    metrics, accounts = found.metric_names, found.contributors
+    personal = [f"{kind} {account}" for account in accounts for kind in ("weight", "verdict", "reward")]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, *map(_inert, metrics), *HASHES, *personal])
+    for one in found.rounds:
+        writer.writerow(
+            [
+                *_plain(one),
+                *("" if name not in one.metrics else repr(one.metrics[name]) for name in metrics),
+                *(one.hashes.get(name, "") for name in HASHES),
+                *(value for account in accounts for value in _of(one, account)),
+            ]
+        )
+    return text.getvalue().encode()
+
+
+def _plain(one: RoundRecord) -> list[object]:
+    opened = "" if one.opened_at is None else format_time(one.opened_at)
+    counts = (one.seconds, one.entries, one.accepted, one.refused, one.answered, one.failed, one.gas)
+    reward = _tokens(one.reward) if one.rewards else ""
+    return [one.number, one.phase, opened, *map(_or_empty, counts), reward, one.base, one.policy]
+
+
+def _of(one: RoundRecord, account: str) -> tuple[object, object, object]:
+    reward = one.rewards.get(account)
+    return (
+        _or_empty(one.weights.get(account)),
+        one.reasons.get(account, ""),
+        "" if reward is None else _tokens(reward),
+    )
+
+
+def _or_empty(value: int | None) -> object:
+    return "" if value is None else value
+
+
+def _tokens(amount: int) -> str:
+    return format_amount(amount).partition(" ")[0]
+
+
+def _inert(name: str) -> str:
+    """A name from a stranger, without line ends and other control characters.
+
+    It begins with `server/`, `evaluate/` or `train/`, so no spreadsheet takes it for a formula.
+    """
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The history as one HTML page with charts, without scripts: it opens from a disk and can be sent by mail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from folkmoot import charts, measures, pages
+from folkmoot.chain.amounts import format_amount, format_time
+from folkmoot.export.rounds import FederationRecord, RoundRecord
+from folkmoot.markup import Markup, tag
+
+MOST_CHARTS = 12
+"""Charts of metrics that are neither a loss nor an accuracy."""
+
+_NONE = "\N{EN DASH}"
+
+
+def written(found: FederationRecord) -> bytes:
+    """The page, UTF-8."""
+    title = f"Folkmoot: {found.task or found.ledger}"
+    return pages.page(
+        title,
+        tag(
+            "header",
+            tag("p", "Folkmoot federation", class_="brand"),
+            tag("h1", found.task or "unnamed task"),
+            tag("p", f"Chain {found.chain_id}, ledger ", tag("code", found.ledger), "."),
+            tag("p", f"From {found.source}."),
+        ),
+        tag(
+            "main",
+            [tag("p", text, class_="notice") for text in found.warnings],
+            pages.cards(_cards(found)),
+            _charts(found),
+            tag("h2", "Rounds"),
+            _rounds(found),
+            tag("h2", "Weights, as parts of the largest of the round"),
+            _weights(found),
+            tag("h2", "Files"),
+            _files(found),
+        ),
+        tag(
+            "footer",
+            tag("p", "Nothing here has to be believed: ", tag("code", "folkmoot audit"), " recomputes it."),
+        ),
+    )
+
+
+def _cards(found: FederationRecord) -> list[tuple[str, object, object]]:
+    rounds = found.rounds
+    kept = sum(one.phase in ("anchored", "final") for one in rounds)
+    values: list[tuple[str, object, object]] = [("Rounds", len(rounds), f"{kept} anchored or final")]
+    measured = next((one for one in reversed(rounds) if one.metrics), None)
+    if measured is not None:
+        for name, key in zip(("Loss", "Accuracy"), measures.headline(measured.metrics), strict=True):
+            if key is not None:
+                shown = measures.shown(key, measured.metrics[key])
+                values.append((name, shown, f"{key}, round {measured.number}"))
+    values.append(("Contributors", len(found.contributors), "with an entry that was weighed"))
+    gas = [one.gas for one in rounds if one.gas is not None]
+    if gas:
+        values.append(("Gas", f"{sum(gas):,}", f"{sum(gas) // len(gas):,} a round"))
+    return values
+
+
+def _charts(found: FederationRecord) -> Markup | None:
+    names = found.metric_names
+    losses = [name for name in names if measures.is_loss(name)]
+    shares = [name for name in names if measures.is_share(name) and name not in losses]
+    others = [name for name in names if name not in losses and name not in shares]
+    drawn = [_chart("Loss", found, losses, measures.number)]
+    drawn += [_chart("Accuracy", found, shares, measures.percent)]
+    drawn += [_chart(name, found, [name], measures.number) for name in others[:MOST_CHARTS]]
+    for title, value in (("Gas", "gas"), ("Seconds by the chain's clock", "seconds")):
+        points = [
+            (one.number, float(getattr(one, value)))
+            for one in found.rounds
+            if getattr(one, value) is not None
+        ]
+        drawn.append(charts.chart(title, [charts.Line(value, points)], measures.number))
+    made = Markup.of(drawn)
+    return Markup.of(tag("h2", "By round"), tag("div", made, class_="charts")) if made else None
+
+
+def _chart(title: str, found: FederationRecord, names: Sequence[str], show: Callable[[float], str]) -> Markup:
+    lines = [
+        charts.Line(name, [(one.number, one.metrics[name]) for one in found.rounds if name in one.metrics])
+        for name in names
+    ]
+    return charts.chart(title, lines, show)
+
+
+def _rounds(found: FederationRecord) -> Markup:
+    names = found.metric_names
+    columns = (
+        "Round",
+        "Phase",
+        *(f"#{name}" for name in names),
+        "#Entries",
+        "#Accepted",
+        "#Refused",
+        "#Failed",
+    )
+    rows = [
+        (
+            one.number,
+            one.phase,
+            *(
+                _NONE if name not in one.metrics else measures.shown(name, one.metrics[name])
+                for name in names
+            ),
+            one.entries,
+            *(
+                _NONE if value is None else value
+                for value in (one.accepted, one.refused, one.failed, one.seconds)
+            ),
+            _NONE if one.gas is None else f"{one.gas:,}",
+            format_amount(one.reward) if one.rewards else _NONE,
+            _NONE if one.opened_at is None else format_time(one.opened_at),
+        )
+        for one in found.rounds
+    ]
+    return pages.table("Rounds", (*columns, "#Seconds", "#Gas", "#Rewards", "Opened"), rows)
+
+
+def _weights(found: FederationRecord) -> Markup:
+    accounts = found.contributors
+    if not accounts:
+        return tag("p", "No round was computed yet.", class_="soft")
+    judged = [one for one in found.rounds if one.weights]
+    rows = [(one.number, *(_weight(one, account) for account in accounts)) for one in judged]
+    heads = [f"#{account[:10]}…" for account in accounts]
+    return pages.table("Weights by contributor", ("Round", *heads), rows)
+
+
+def _weight(one: RoundRecord, account: str) -> object:
+    if account not in one.weights:
+        return _NONE
+    reason = one.reasons.get(account, "")
+    share = f"{one.shares[account]:.0%}"
+    return share if reason in ("", "accepted") else tag("span", share, title=reason, class_="warn")
+
+
+def _files(found: FederationRecord) -> Markup:
+    names = ("state_root", "state", "aggregate", "verdicts")
+    rows = [
+        (one.number, *(pages.short(one.hashes[name], 18) if name in one.hashes else _NONE for name in names))
+        for one in found.rounds
+    ]
+    return pages.table("Hashes by round", ("Round", *(name.replace("_", " ") for name in names)), rows)

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records from the chain and from the files that it names: no coordinator is asked.
+
+The endpoint is believed, the files are hashed. What is nowhere on the chain, the metrics that an app reports and what
+was refused on arrival, is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from folkmoot.chain.client import Chain
+from folkmoot.chain.events import (
+    Event,
+    RewardCredited,
+    RoundAnchored,
+    RoundCancelled,
+    RoundFinalized,
+    RoundOpened,
+    RoundSettled,
+    RoundSlashed,
+    UpdateCommitted,
+    scan,
+)
+from folkmoot.errors import ArtifactError, RpcError
+from folkmoot.export.rounds import FederationRecord, RoundRecord
+from folkmoot.genesis import Genesis
+from folkmoot.manifest import Manifest
+from folkmoot.mirror import ArtifactSource
+from folkmoot.verdict import Artifacts, Verdicts
+
+MANIFEST_LIMIT = 128 << 20
+"""Most bytes of a manifest."""
+
+_OF_ROUND = (
+    RoundOpened,
+    UpdateCommitted,
+    RoundAnchored,
+    RoundFinalized,
+    RoundSettled,
+    RoundCancelled,
+    RoundSlashed,
+)
+
+
+@dataclass
+class _Round:
+    """A round while its events are read."""
+
+    opened: RoundOpened
+    contributors: list[str] = field(default_factory=list)
+    anchor: RoundAnchored | None = None
+    phase: str = ""
+    rewards: dict[str, int] = field(default_factory=dict)
+    transactions: set[bytes] = field(default_factory=set)
+
+
+def read(chain: Chain, source: ArtifactSource, name: str) -> FederationRecord:
+    """Read all rounds of a federation.
+
+    Args:
+        chain: Endpoint and addresses.
+        source: Where the files are.
+        name: What the source is called.
+
+    Raises:
+        RpcError: The endpoint failed, or its events do not fit together.
+        ArtifactError: The source can't be read. A file that it lacks is a warning.
+    """
+    events = scan(chain, chain.deployment.block, chain.block_number(), contracts=("ledger",))
+    try:
+        rounds = _folded(events)
+    except KeyError as error:
+        raise RpcError(
+            f"The RPC endpoint's events of round {error} do not begin with its opening.",
+            remedy="Check the block in the deployment file, or use another endpoint.",
+            code="bad-log",
+        ) from error
+    now = chain.rpc.latest_timestamp()
+    warnings: list[str] = []
+    times: dict[int, int] = {}
+    records = [
+        _record(chain, source, number, found, now, times, warnings)
+        for number, found in sorted(rounds.items())
+    ]
+    return FederationRecord(
+        task=_task(chain, source, warnings),
+        chain_id=chain.deployment.chain_id,
+        ledger=chain.deployment.ledger,
+        source=name,
+        rounds=tuple(records),
+        warnings=tuple(warnings),
+    )
+
+
+def _folded(events: Iterable[Event]) -> dict[int, _Round]:
+    rounds: dict[int, _Round] = {}
+    for event in events:
+        if isinstance(event, RoundOpened):
+            rounds[event.round] = _Round(event)
+        if isinstance(event, _OF_ROUND):
+            rounds[event.round].transactions.add(event.transaction)
+        match event:
+            case UpdateCommitted():
+                rounds[event.round].contributors.append(event.contributor)
+            case RoundAnchored():
+                rounds[event.round].anchor = event
+                rounds[event.round].phase = "anchored"
+            case RoundFinalized():
+                rounds[event.round].phase = "final"
+            case RoundCancelled():
+                rounds[event.round].phase = "cancelled"
+            case RoundSlashed():
+                rounds[event.round].phase = "slashed"
+            case RewardCredited():
+                rounds[event.round].rewards[event.contributor] = event.amount
+            case _:
+                pass
+    return rounds
+
+
+def _record(
+    chain: Chain,
+    source: ArtifactSource,
+    number: int,
+    found: _Round,
+    now: int,
+    times: dict[int, int],
+    warnings: list[str],
+) -> RoundRecord:
+    opened = found.opened
+    opened_at = _time(chain, opened, times)
+    record = RoundRecord(
+        number=number,
+        phase=found.phase or ("open" if now < opened.commit_deadline else "committed"),
+        base=opened.base,
+        policy=opened.policy_id,
+        opened_at=opened_at,
+        entries=len(found.contributors),
+        gas=sum(_gas(chain, digest) for digest in sorted(found.transactions)),
+        rewards=found.rewards,
+        hashes={"header_hash": "0x" + opened.header_hash.hex()},
+    )
+    if found.anchor is None:
+        return record
+    anchor = found.anchor.anchor
+    hashes = {**record.hashes, "state_root": "0x" + anchor.state_root.hex()}
+    reasons: dict[str, str] = {}
+    try:
+        verdicts = Verdicts.from_json(source.document(anchor.verdict_hash.hex()))
+        reasons = {one.contributor: str(one.reason) for one in verdicts.verdicts}
+        files = Artifacts.from_json(source.document(anchor.artifacts_hash.hex()))
+        hashes |= {"state": files.state, "aggregate": files.aggregate, "verdicts": files.verdicts}
+    except ArtifactError as error:
+        if error.code == "artifact-unreachable":
+            raise
+        warnings.append(f"Round {number}: verdicts or file hashes are left out. {error.message}")
+    return replace(
+        record,
+        seconds=_time(chain, found.anchor, times) - opened_at,
+        weights=dict(zip(found.contributors, anchor.weights, strict=False)),
+        reasons=reasons,
+        hashes=hashes,
+    )
+
+
+def _time(chain: Chain, event: Event, times: dict[int, int]) -> int:
+    """Unix time of an event's block."""
+    if event.block not in times:
+        rpc, method = chain.rpc, "eth_getBlockByNumber"
+        block = rpc.call(method, [hex(event.block), False])
+        times[event.block] = rpc.quantity(method, rpc.member(method, block, "timestamp"))
+    return times[event.block]
+
+
+def _gas(chain: Chain, transaction: bytes) -> int:
+    rpc, method = chain.rpc, "eth_getTransactionReceipt"
+    receipt = rpc.call(method, ["0x" + transaction.hex()])
+    return rpc.quantity(method, rpc.member(method, receipt, "gasUsed"))
+
+
+def _task(chain: Chain, source: ArtifactSource, warnings: list[str]) -> str:
+    try:
+        genesis = Genesis.from_json(source.document(chain.deployment.genesis_hash.removeprefix("0x")))
+        return Manifest.from_json(source.fetch(genesis.manifest, MANIFEST_LIMIT).read_bytes()).task
+    except ArtifactError as error:
+        if error.code == "artifact-unreachable":
+            raise
+        warnings.append(f"The name of the task is left out. {error.message}")
+        return ""

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HTML and SVG from strangers' words: everything is escaped, except what was made here.
+
+A page is put together from `tag`s. What is not `Markup` becomes text, so a value that somebody forgot to escape can't
+become an element. Knows nothing of federations, and needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from html import escape
+from typing import Self
+
+_VOID = frozenset({"br", "hr", "img", "input", "link", "meta"})
+_NAME = re.compile("[a-zA-Z][a-zA-Z0-9-]*")
+_ADDRESS = re.compile(r"(?:https?://|/(?!/)|\?|#|[A-Za-z0-9._-]+$)")
+"""What a link may begin with: another site by its scheme, or a place on this one. No `javascript:`, no `data:`."""
+
+
+class Markup(str):
+    """Text that is HTML or SVG already."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, *children: object) -> Self:
+        """Join children: `Markup` as it is, iterables one by one, None as nothing, all else as escaped text."""
+        return cls("".join(_written(children)))
+
+
+def visible(text: str) -> str:
+    """A text without control characters, marks that change its direction, and lone surrogates."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
+
+
+def tag(name: str, /, *children: object, **attributes: object) -> Markup:
+    """An element.
+
+    Args:
+        name: Name of the element.
+        children: As `Markup.of` takes them.
+        attributes: By name; `_` stands for `-`, and one at the end is dropped (`class_`). True gives an attribute
+            without a value, None and False none.
+
+    Raises:
+        ValueError: A name is not one, or a link leads to something other than a page.
+    """
+    written = [_named(name)]
+    for key, value in attributes.items():
+        if value is None or value is False:
+            continue
+        plain = _named(key.rstrip("_").replace("_", "-"))
+        if value is True:
+            written.append(plain)
+            continue
+        text = visible(str(value))
+        if plain in ("href", "src") and not _ADDRESS.match(text):
+            raise ValueError(f"{text!r} is no address of a page")
+        written.append(f'{plain}="{escape(text, quote=True)}"')
+    opening = " ".join(written)
+    if name in _VOID:
+        return Markup(f"<{opening}>")
+    return Markup(f"<{opening}>{Markup.of(*children)}</{name}>")
+
+
+def _written(children: Iterable[object]) -> Iterable[str]:
+    for child in children:
+        if child is None:
+            continue
+        if isinstance(child, Markup):
+            yield child
+        elif isinstance(child, str):
+            yield escape(visible(child), quote=False)
+        elif isinstance(child, Iterable):
+            yield from _written(child)
+        else:
+            yield escape(visible(str(child)), quote=False)
+
+
+def _named(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of an element or attribute")
+    return name

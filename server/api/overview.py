@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the page at `/` shows: one look at database and chain, kept for a moment.
+
+A chain that does not answer takes away what only it knows; the rest stays. Knows nothing of HTML.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fastapi import Response
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from folkmoot import measures
+from folkmoot.errors import ChainError
+from server.api.pages import Window
+from server.api.parts import Parts
+from server.api.problems import Problem
+from server.api.routes import health, models, proposals, rounds, runs
+from server.api.schemas import HealthView, ProposalView, RoundView, RunView, VersionView
+from server.db import events
+from server.db.models import Account, Entry, LogEntry
+
+FRESH = 2.0
+"""Seconds for which a look is shown again: many who look at once cost one."""
+
+ROUNDS, PROPOSALS = 200, 5
+"""Rounds in the charts, and proposals, the newest."""
+
+EVENTS = 20_000
+"""Newest events among which reports of rounds are looked for: the log is not read from its beginning."""
+
+_LOCAL = re.compile(r"http://(?:127\.0\.0\.1|localhost):\d{1,5}/?")
+"""An endpoint of this machine without a path: no key is in it."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one entry of a round got."""
+
+    contributor: str
+    weight: int
+    largest: int
+    """Largest weight of the round."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The state of a federation at one moment."""
+
+    task: str
+    chain_id: int
+    ledger: str
+    rpc: str | None
+    """Endpoint that the page may name: that of a chain on this machine, never one that may hold a key."""
+    health: HealthView
+    run: RunView | None
+    rounds: Sequence[RoundView]
+    """Newest first."""
+    metrics: Mapping[int, Mapping[str, float]]
+    """By round, of those that somebody reported, as `measures.flat` returns them."""
+    judged: int | None
+    """The newest round with weights."""
+    shares: Sequence[Share]
+    """Its entries."""
+    contributors: int
+    """Accounts that ever staked."""
+    active: VersionView | None
+    proposals: Sequence[ProposalView] | None
+    """Newest first; None while the chain does not answer."""
+
+
+@dataclass
+class Looker:
+    """Looks, at most every `FRESH` seconds."""
+
+    here: Parts
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _found: Overview | None = None
+    _at: float = -FRESH
+
+    def look(self) -> Overview:
+        """The state now, or a moment ago.
+
+        Raises:
+            DatabaseError: The database does not answer.
+        """
+        with self._lock:
+            if self._found is None or time.monotonic() - self._at >= FRESH:
+                self._found = overview(self.here)
+                self._at = time.monotonic()
+            return self._found
+
+
+def overview(here: Parts) -> Overview:
+    """Look at database and chain.
+
+    Raises:
+        DatabaseError: The database does not answer.
+    """
+    coordinator = here.coordinator
+    with coordinator.database.read() as session:
+        weighed = select(Entry.round).where(Entry.weight.is_not(None)).order_by(Entry.round.desc())
+        judged = session.scalar(weighed.limit(1))
+        shares = [] if judged is None else _shares(session, judged)
+        metrics = reported(session)
+        contributors = session.scalar(select(func.count()).where(Account.staked)) or 0
+    return Overview(
+        task=coordinator.manifest.task,
+        chain_id=coordinator.deployment.chain_id,
+        ledger=coordinator.deployment.ledger,
+        rpc=coordinator.settings.rpc_url if _LOCAL.fullmatch(coordinator.settings.rpc_url) else None,
+        health=health.health(here, Response()),
+        run=_run(here),
+        rounds=rounds.rounds(here, Window(ROUNDS)).items,
+        metrics=metrics,
+        judged=judged,
+        shares=shares,
+        contributors=contributors,
+        active=_active(here),
+        proposals=_proposals(here),
+    )
+
+
+def reported(session: Session) -> dict[int, dict[str, float]]:
+    """Metrics by round: of each the newest report that has any."""
+    query = (
+        select(LogEntry.data)
+        .where(LogEntry.id > events.newest(session) - EVENTS, LogEntry.type == "round-reported")
+        .order_by(LogEntry.id)
+    )
+    found: dict[int, dict[str, float]] = {}
+    for data in session.scalars(query):
+        number, flat = data.get("round"), measures.flat(data.get("metrics"))
+        if isinstance(number, int) and flat:
+            found[number] = flat
+    return found
+
+
+def _shares(session: Session, number: int) -> list[Share]:
+    query = select(Entry).where(Entry.round == number).order_by(Entry.position)
+    entries = [(entry.contributor, entry.weight or 0, entry.reason or "") for entry in session.scalars(query)]
+    largest = max((weight for _, weight, _ in entries), default=0)
+    return [Share(contributor, weight, largest, reason) for contributor, weight, reason in entries]
+
+
+def _run(here: Parts) -> RunView | None:
+    try:
+        return runs.current(here)
+    except Problem:
+        return None
+
+
+def _active(here: Parts) -> VersionView | None:
+    try:
+        return models.active(here)
+    except Problem:
+        return None
+
+
+def _proposals(here: Parts) -> list[ProposalView] | None:
+    try:
+        return proposals.proposals(here, Window(PROPOSALS)).items
+    except ChainError:
+        return None

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`folkmoot export` from a real coordinator, and from the chain and a mirror when the coordinator is gone."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from folkmoot.cli.main import run
+from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.errors import CoordinatorError
+from folkmoot.export import coordinator, ledger
+from folkmoot.local.anvil import Anvil
+from folkmoot.mirror import open_source
+from tests import factories
+from tests.integration.coordinator_world import Running, federation, open_round, running, train, until
+
+NAMES = {1: ("ada", "ben", "cleo"), 2: ("ada", "ben", "dora")}
+
+
+@pytest.fixture(scope="module")
+def here(anvil_process: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Two rounds that are settled, and a third one that is open."""
+    snapshot = anvil_process.snapshot()
+    world = federation(anvil_process)
+    with running(tmp_path_factory.mktemp("home"), world) as found:
+        found.api.start_run(3, 3, world.coordinator, found.domain)
+        for number in NAMES:
+            _, header, state = open_round(found.api, number)
+            for name in NAMES[number]:
+                signed = train(world, name, header, state)
+                found.api.submit_update(number, signed.wire, signed.data)
+            until(lambda number=number: found.api.get(f"/v1/rounds/{number}")["step"] == "settled")
+        open_round(found.api, 3)
+        yield found
+    world.chain.close()
+    anvil_process.revert(snapshot)
+
+
+@pytest.fixture
+def _reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the operator reports; the rest of the coordinator is real."""
+    plain = CoordinatorApi.get
+
+    def get(self: CoordinatorApi, path: str, **parameters: Any) -> dict[str, Any]:
+        if path != "/v1/rounds/1/report":
+            return plain(self, path, **parameters)
+        nodes = [{"node": "1", "state": "answered"}, {"node": "2", "state": "failed"}]
+        return {"nodes": nodes, "metrics": {"server": {"loss": 1.5, "accuracy": 0.5}, "train": None}}
+
+    monkeypatch.setattr(CoordinatorApi, "get", get)
+
+
+def lines(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.usefixtures("_reports")
+def test_csv_of_a_coordinator(here: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "rounds.csv"
+    words = ["export", "csv", "--coordinator", here.api.url, "--to", str(target), "--json"]
+    assert run(words) == 0
+    assert json.loads(capsys.readouterr().out)["rounds"] == 3
+    first, second, third = lines(target)
+    assert (first["phase"], first["entries"], first["accepted"]) == ("final", "3", "3")
+    assert (first["server/loss"], first["server/accuracy"]) == ("1.5", "0.5")
+    assert (first["answered"], first["failed"], second["answered"]) == ("1", "1", "")
+    ada, cleo = (factories.account(name).address for name in ("ada", "cleo"))
+    verdict = here.api.get(f"/v1/rounds/1/updates/{ada}/verdict")
+    assert (first[f"weight {ada}"], first[f"verdict {ada}"]) == (str(verdict["weight"]), verdict["reason"])
+    assert first[f"weight {cleo}"]
+    assert second[f"weight {cleo}"] == ""
+    assert first["state"] == here.api.get("/v1/rounds/1")["state"]
+    assert third["phase"] == "open"
+    before = target.read_bytes()
+    assert run(words) == 0
+    assert target.read_bytes() == before, "the same again"
+
+
+def test_the_chain_and_a_mirror_say_the_same(here: Running, tmp_path: Path) -> None:
+    mirror, file = tmp_path / "mirror", tmp_path / "deployment.json"
+    here.world.deployment.save(file)
+    chain = ["--rpc", here.world.anvil.url, "--deployment", str(file)]
+    assert run(["mirror", "--from", here.api.url, "--to", str(mirror), *chain]) == 0
+    said = coordinator.read(here.api)
+    source = open_source(str(mirror))
+    found = ledger.read(here.world.chain, source, "mirror")
+    source.close()
+    assert found.warnings == ()
+    assert (found.task, found.ledger) == (said.task, said.ledger)
+    for one, other in zip(found.rounds, said.rounds, strict=True):
+        assert one == replace(other, refused=None), "all but what is nowhere on the chain"
+    assert found.rounds[0].reward > 0
+    assert run(["export", "html", "--artifacts", str(mirror), *chain, "--to", str(tmp_path / "a.html")]) == 0
+    assert "100%" in (tmp_path / "a.html").read_text()
+
+
+def test_a_mirror_that_lacks_files_is_a_warning(
+    here: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, mirror = tmp_path / "deployment.json", tmp_path / "empty"
+    here.world.deployment.save(file)
+    mirror.mkdir()
+    words = ["--artifacts", str(mirror), "--rpc", here.world.anvil.url, "--deployment", str(file)]
+    assert run(["export", "csv", *words, "--to", str(tmp_path / "rounds.csv")]) == 0
+    assert "warning: Round 1: verdicts or file hashes are left out." in capsys.readouterr().err
+    first, *_ = lines(tmp_path / "rounds.csv")
+    ada = factories.account("ada").address
+    assert first[f"weight {ada}"]
+    assert (first[f"verdict {ada}"], first["state"]) == ("", "")
+
+
+def test_tensorboard_gets_what_is_new(
+    here: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", "tensorboard", "--coordinator", here.api.url, "--to", str(tmp_path), "--json"]
+    assert run(words) == 0
+    assert json.loads(capsys.readouterr().out)["added"] > 20
+    assert run(words) == 0
+    assert json.loads(capsys.readouterr().out)["added"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ([], "source-missing"),
+        (["--artifacts", "mirror"], "source-missing"),
+        (["--coordinator", "http://127.0.0.1:9"], "coordinator-unreachable"),
+    ],
+)
+def test_a_source_is_needed(
+    words: list[str], code: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["export", "csv", *words, "--to", str(tmp_path / "x.csv"), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == code
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_a_file_that_can_not_be_written_is_said(
+    here: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", "csv", "--coordinator", here.api.url, "--to", str(tmp_path / "no" / "x.csv"), "--json"]
+    assert run(words) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "export-unwritable"
+
+
+def test_limits_of_the_coordinator_are_waited_for(here: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coordinator, "PAUSE", 0.0)
+    asked: list[str] = []
+    plain = CoordinatorApi.get
+
+    def get(self: CoordinatorApi, path: str, **parameters: Any) -> dict[str, Any]:
+        asked.append(path)
+        if len(asked) % 2:
+            raise CoordinatorError("There were too many requests.", code="rate-limited")
+        return plain(self, path, **parameters)
+
+    monkeypatch.setattr(CoordinatorApi, "get", get)
+    assert len(coordinator.read(here.api).rounds) == 3
+
+
+def test_nonsense_of_a_coordinator_is_said(here: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = CoordinatorApi.get
+
+    def get(self: CoordinatorApi, path: str, **parameters: Any) -> dict[str, Any]:
+        found = plain(self, path, **parameters)
+        return {"items": [{"round": "x"}]} if path == "/v1/rounds" else found
+
+    monkeypatch.setattr(CoordinatorApi, "get", get)
+    with pytest.raises(CoordinatorError, match="can't be read"):
+        coordinator.read(here.api)

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page at `/` of a real coordinator: what it shows, that it is whole HTML, and that no stranger's word gets out of
+its place."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from base64 import b64encode
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+import httpx
+import pytest
+
+from folkmoot.chain import governance
+from folkmoot.errors import UpdateRefused
+from folkmoot.local.anvil import Anvil
+from server.api import overview
+from server.api.app import interface
+from server.db import events
+from tests import factories
+from tests.integration.coordinator_world import Running, federation, open_round, running, train, until
+
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\x1b[31m\u202e"
+"""What a stranger could call a metric, or write into a proposal."""
+
+VOID = {"meta", "link", "br", "hr", "img"}
+
+
+class Reader(HTMLParser):
+    """Checks that tags are balanced, and collects what a test asks for."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> without a beginning"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.text += data
+
+    @property
+    def links(self) -> set[str]:
+        return {attrs["href"] or "" for tag, attrs in self.tags if tag == "a" and "href" in attrs}
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    reader.close()
+    assert reader.open == [], "every element ends"
+    names = {tag for tag, _ in reader.tags}
+    assert not names & {"script", "iframe", "object", "form", "img"}
+    assert not any(name.startswith("on") or name == "style" for _, attrs in reader.tags for name in attrs)
+    return reader
+
+
+@pytest.fixture(autouse=True)
+def _no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overview, "FRESH", 0.0)
+
+
+@pytest.fixture(scope="module")
+def here(anvil_process: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    snapshot = anvil_process.snapshot()
+    world = federation(anvil_process)
+    with running(tmp_path_factory.mktemp("home"), world) as found:
+        yield found
+    world.chain.close()
+    anvil_process.revert(snapshot)
+
+
+def get(here: Running, path: str = "/", **headers: str) -> httpx.Response:
+    return httpx.get(here.api.url + path, headers={"Accept": "text/html,*/*;q=0.8", **headers}, timeout=20)
+
+
+def report(here: Running, number: int, metrics: dict[str, Any]) -> None:
+    """What a round report leaves in the event log."""
+    with here.coordinator.database.write() as session:
+        events.append(session, "round-reported", {"round": number, "complete": True, "metrics": metrics})
+
+
+def test_an_empty_federation_has_a_page(here: Running) -> None:
+    answer = get(here)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    page = read(answer.text)
+    assert "none yet" in page.text
+    assert "No round was opened yet." in page.text
+    assert "Nobody has proposed anything yet." in page.text
+    assert "<figure" not in answer.text, "no chart without metrics"
+
+
+def test_the_page_shows_the_state_of_the_federation(here: Running) -> None:
+    here.api.start_run(2, 3, here.world.coordinator, here.domain)
+    for number in (1, 2):
+        _, header, state = open_round(here.api, number)
+        signed = {name: train(here.world, name, header, state) for name in ("ada", "ben", "cleo")}
+        with pytest.raises(UpdateRefused):
+            here.api.submit_update(number, signed["cleo"].wire, signed["cleo"].data[:-1])
+        for name in signed:
+            here.api.submit_update(number, signed[name].wire, signed[name].data)
+        until(lambda number=number: here.api.get(f"/v1/rounds/{number}")["step"] == "settled")
+        report(here, number, {"server": {"loss": 2.0 / number, "accuracy": 0.4 * number}, "train": None})
+    chain = here.world.chain
+    proposal, _ = governance.propose(
+        chain, here.world["ada"], [governance.activation(chain, 1)], f"Release {EVIL}"
+    )
+    until(lambda: list(here.api.items("/v1/proposals")), what="the proposal")
+
+    answer = get(here)
+    page = read(answer.text)
+    for text in ("tests", "final", "80.0%", "2 of 2", "accepted", "Release </script>", "UTC"):
+        assert text in page.text, text
+    assert f"/v1/contributors/{factories.account('ada').address}" in page.links
+    assert {
+        "/v1/docs",
+        "/v1/openapi.json",
+        "/v1/deployment",
+        "/metrics",
+        f"/v1/proposals/{proposal}",
+    } <= page.links
+    assert answer.text.count("<figure") == 2
+    assert "loss by round: server/loss 1 in round 2" in answer.text.lower()
+    command = (
+        f"folkmoot audit --rpc {here.world.anvil.url} --deployment deployment.json --artifacts {here.api.url}"
+    )
+    assert command in page.text
+    for link in page.links - {"/v1/events", "?reload=0", "/v1/models/active/download"}:
+        assert get(here, link).status_code == 200, link
+
+
+def test_words_of_strangers_stay_words(here: Running) -> None:
+    report(here, 2, {"train": {EVIL: 0.5, f"loss {EVIL}": 1.25, "x" * 500: float("1e99")}, "server": EVIL})
+    answer = get(here)
+    page = read(answer.text)
+    assert "1.25" in page.text
+    assert "\x1b" not in answer.text
+    assert "\u202e" not in answer.text
+    assert "x" * 65 not in answer.text
+
+
+@pytest.mark.parametrize(
+    "metrics", [None, [], "loss", {"train": []}, {"train": {"loss": "NaN"}}, {"train": {"loss": 10**400}}]
+)
+def test_metrics_that_are_none_are_left_out(here: Running, metrics: Any) -> None:
+    report(here, 1, metrics)
+    assert get(here).status_code == 200
+
+
+def test_the_policy_names_the_style_sheet_and_nothing_else(here: Running) -> None:
+    answer = get(here)
+    (style,) = re.findall("<style>(.*?)</style>", answer.text, re.DOTALL)
+    digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = answer.headers["content-security-policy"]
+    assert f"style-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r"(?:src|href)=\"(?:https?:)?//", answer.text), "nothing comes from elsewhere"
+
+
+def test_programs_get_an_index(here: Running) -> None:
+    answer = get(here, Accept="application/json")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["vary"] == "Accept"
+    found = answer.json()
+    assert found["task"] == "tests"
+    assert found["chainId"] == 31337
+    assert (found["round"], found["phase"]) == (2, "final")
+    for link in found["links"].values():
+        if link != "/v1/events":
+            assert get(here, link).status_code == 200, link
+
+
+@pytest.mark.parametrize(
+    ("accept", "json"),
+    [
+        ("*/*", False),
+        ("", False),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", False),
+        ("application/json, text/html;q=0.5", True),
+        ("application/json;q=0.5, text/html", False),
+        ("application/json;q=x", False),
+        ("APPLICATION/JSON", True),
+    ],
+)
+def test_who_asks_for_what(here: Running, accept: str, json: bool) -> None:
+    kind = get(here, Accept=accept).headers["content-type"]
+    assert (kind == "application/json") is json
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example;id", "a b", "$(id)", "x`id`", "<b>", "a/../b", "-oProxyCommand=x", "a" * 300]
+)
+def test_a_host_that_is_none_gets_into_no_command(here: Running, host: str) -> None:
+    page = read(get(here, Host=host).text)
+    assert "--artifacts https://COORDINATOR" in page.text
+    assert host not in page.text
+
+
+def test_the_page_is_known_again(here: Running) -> None:
+    first = get(here, "/?reload=0", Accept="application/json")
+    again = get(here, "/?reload=0", Accept="application/json", **{"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert httpx.head(here.api.url + "/").status_code == 200
+
+
+def test_the_page_reloads_as_asked(here: Running) -> None:
+    assert ("meta", {"http-equiv": "refresh", "content": "15"}) in read(get(here).text).tags
+    assert 'http-equiv="refresh"' not in get(here, "/?reload=0").text
+    assert get(here, "/?reload=x").json()["code"] == "invalid-request"
+
+
+def test_one_look_serves_many(here: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overview, "FRESH", 3600.0)
+    get(here)
+    looks: list[int] = []
+    monkeypatch.setattr(overview, "overview", lambda _parts: looks.append(1))
+    for _ in range(20):
+        assert get(here).status_code == 200
+    assert looks == []
+
+
+def test_the_page_stands_while_the_chain_is_away(here: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    from folkmoot.errors import RpcError
+
+    def away(*_: object, **__: object) -> None:
+        raise RpcError("The endpoint is away.")
+
+    report(here, 2, {"server": {"loss": 1.0, "accuracy": 0.8}})
+    monkeypatch.setattr(type(here.coordinator.node), "call", away)
+    monkeypatch.setattr(type(here.coordinator.node), "latest", away)
+    page = read(get(here).text)
+    assert "The chain does not answer" in page.text
+    assert "degraded" in page.text
+    assert "80.0%" in page.text
+
+
+def test_it_is_in_the_document() -> None:
+    operation = interface().openapi()["paths"]["/"]["get"]
+    assert set(operation["responses"]["200"]["content"]) == {"application/json", "text/html"}

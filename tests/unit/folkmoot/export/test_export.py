@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What other tools get: read again by their own readers where they are installed, and byte by byte."""
+
+from __future__ import annotations
+
+import csv
+import io
+import struct
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from folkmoot.errors import FolkmootError, InputError
+from folkmoot.export import csv_file, html_page, mlflow_run, tensorboard
+from folkmoot.export.rounds import FederationRecord, RoundRecord
+from tests import factories
+
+ADA, BEN = (factories.account(name).address for name in ("ada", "ben"))
+EVIL = '=HYPERLINK("http://evil")</td><script>alert(1)</script>\r\n\x1b[31m'
+
+
+def round_(number: int, **more: object) -> RoundRecord:
+    made = RoundRecord(
+        number=number,
+        phase="final",
+        base=number - 1,
+        policy=1,
+        opened_at=1_700_000_000 + 100 * number,
+        seconds=40,
+        entries=2,
+        refused=1,
+        gas=500_000,
+        weights={ADA: 1024, BEN: 512},
+        reasons={ADA: "accepted", BEN: "against-others"},
+        rewards={ADA: 2 * 10**18, BEN: 10**18 + 1},
+        metrics={"server/loss": 2.0 / number, "server/accuracy": 0.25},
+        hashes={"state_root": "0x" + "ab" * 32},
+    )
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def federation(*rounds: RoundRecord) -> FederationRecord:
+    return FederationRecord("mnist", 31337, "0x" + "11" * 20, "http://127.0.0.1:8800", rounds)
+
+
+OPEN = RoundRecord(3, "open", 2, 1)
+
+
+def test_csv_has_a_line_a_round() -> None:
+    found = federation(round_(1), round_(2, metrics={"server/loss": 1.0, f"train/{EVIL}": 7.0}), OPEN)
+    lines = list(csv.DictReader(io.StringIO(csv_file.written(found).decode())))
+    assert [line["round"] for line in lines] == ["1", "2", "3"]
+    first, second, last = lines
+    assert (first["phase"], first["accepted"], first["gas"]) == ("final", "2", "500000")
+    assert (first[f"weight {BEN}"], first[f"verdict {BEN}"]) == ("512", "against-others")
+    assert (first["reward"], first[f"reward {BEN}"]) == ("3.000000000000000001", "1.000000000000000001")
+    assert (first["server/loss"], second["server/accuracy"]) == ("2.0", "")
+    assert set(last.values()) == {"3", "open", "0", "2", "1", ""}
+    assert not any(name.startswith(("=", "+", "-", "@")) for name in first)
+    assert not any("\r" in name or "\x1b" in name for name in first)
+
+
+class Reader(HTMLParser):
+    """Balanced, and without scripts."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag != "script"
+        if tag not in ("meta", "link", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_html_is_whole_and_has_a_chart_a_group() -> None:
+    metrics = {"server/loss": 1.0, "server/accuracy": 0.5, f"train/{EVIL}": 7.0}
+    page = html_page.written(federation(round_(1), round_(2, metrics=metrics), OPEN)).decode()
+    reader = Reader()
+    reader.feed(page)
+    assert reader.open == []
+    assert page.count("<figure") == 5, "loss, accuracy, the other one, gas, seconds"
+    assert "\x1b" not in page
+    assert "3.000000000000000001 MOOT" in page
+
+
+def test_html_of_a_federation_without_rounds() -> None:
+    found = replace(federation(), warnings=("Round 1: its files are missing.",))
+    assert "its files are missing" in html_page.written(found).decode()
+
+
+def test_the_checksum_is_that_of_the_standard() -> None:
+    assert tensorboard.crc32c(b"123456789") == 0xE3069283
+    assert tensorboard.crc32c(bytes(32)) == 0x8A9136AA, "RFC 3720, B.4"
+
+
+def records(path: Path) -> list[bytes]:
+    """The data of each record of a file, checked."""
+    data, found = path.read_bytes(), []
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        assert data[:12] == tensorboard.record(data[12 : 12 + length])[:12]
+        assert data[12 + length : 16 + length] == tensorboard.record(data[12 : 12 + length])[-4:]
+        found.append(data[12 : 12 + length])
+        data = data[16 + length :]
+    return found
+
+
+def test_events_are_appended_once(tmp_path: Path) -> None:
+    path, added = tensorboard.export(federation(round_(1)), tmp_path / "logs")
+    first = path.read_bytes()
+    assert added == len(round_(1).numbers()) == 12
+    assert tensorboard.VERSION.encode() in records(path)[0]
+    assert tensorboard.export(federation(round_(1)), tmp_path / "logs") == (path, 0)
+    assert path.read_bytes() == first
+    assert tensorboard.export(federation(round_(1), round_(2)), tmp_path / "logs") == (path, 12)
+    assert path.read_bytes().startswith(first), "a reader that has it open goes on"
+    assert len(records(path)) == 25
+    settled = round_(2, rewards={ADA: 3 * 10**18})
+    assert tensorboard.export(federation(round_(1), settled, OPEN), tmp_path / "logs") == (path, 1)
+    assert b"server/loss" in path.read_bytes()
+    assert struct.pack("<f", 2.0) in first
+
+
+def test_an_interrupted_export_is_mended(tmp_path: Path) -> None:
+    path, _ = tensorboard.export(federation(round_(1)), tmp_path)
+    whole = path.read_bytes()
+    with path.open("ab") as file:
+        file.write(tensorboard.record(b"never noted") + b"half a rec")
+    tensorboard.export(federation(round_(1), round_(2)), tmp_path)
+    assert path.read_bytes().startswith(whole)
+    assert b"never noted" not in path.read_bytes()
+    assert len(records(path)) == 25
+    for note in tmp_path.glob("*.json"):
+        note.write_text('{"size": "x"}')
+    tensorboard.export(federation(round_(1)), tmp_path)
+    assert len(records(path)) == 13, "without its note it begins anew"
+    path.write_bytes(b"")
+    tensorboard.export(federation(round_(1)), tmp_path)
+    assert len(records(path)) == 13
+
+
+def test_a_folder_that_is_a_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("")
+    with pytest.raises(InputError, match="can't be written to"):
+        tensorboard.export(federation(round_(1)), tmp_path / "logs")
+
+
+def test_tensorboard_reads_it(tmp_path: Path) -> None:
+    module = "tensorboard.backend.event_processing.event_accumulator"
+    event_accumulator = pytest.importorskip(module, reason="TensorBoard is not installed")
+    tensorboard.export(federation(round_(1)), tmp_path)
+    reader = event_accumulator.EventAccumulator(str(tmp_path))
+    reader.Reload()
+    tensorboard.export(federation(round_(1), round_(2, metrics={"train/ein Verlust ü": -1e30})), tmp_path)
+    reader.Reload()  # it had the file open
+    assert [(one.step, one.value) for one in reader.Scalars("server/loss")] == [(1, 2.0)]
+    assert [(one.step, one.value) for one in reader.Scalars(f"weight/{BEN}")] == [(1, 0.5), (2, 0.5)]
+    (odd,) = reader.Scalars("train/ein Verlust ü")
+    assert (odd.step, odd.value, odd.wall_time) == (2, pytest.approx(-1e30), 1_700_000_240.0)
+
+
+def test_mlflow_has_each_value_once(tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
+    run, added = mlflow_run.export(federation(round_(1)), str(tmp_path / "runs"), "tests")
+    assert added == 12
+    assert mlflow_run.export(federation(round_(1)), str(tmp_path / "runs"), "tests") == (run, 0)
+    odd = {
+        f"train/{EVIL}": 7.0,
+        "train/../../../up": 8.0,
+        "train/..": 9.0,
+        "server/a/b:c": 1.0,
+        "train/ü": 2.0,
+    }
+    more = federation(round_(1), round_(2, metrics=odd))
+    assert mlflow_run.export(more, str(tmp_path / "runs"), "tests") == (run, 15)
+    assert mlflow_run.export(more, str(tmp_path / "runs"), "tests") == (run, 0)
+    client = mlflow.MlflowClient(tracking_uri=(tmp_path / "runs").as_uri())
+    history = client.get_metric_history(run, f"weight/{ADA}")
+    assert [(point.step, point.value, point.timestamp) for point in history] == [
+        (1, 1.0, 1_700_000_140_000),
+        (2, 1.0, 1_700_000_240_000),
+    ]
+    assert client.get_run(run).data.params["task"] == "mnist"
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "runs"], "no name leads out of the folder"
+    other = replace(more, ledger="0x" + "22" * 20)
+    assert mlflow_run.export(other, str(tmp_path / "runs"), "tests")[0] != run
+
+
+def test_a_tracking_server_that_is_away_is_said() -> None:
+    pytest.importorskip("mlflow", reason="MLflow is not installed")
+    with pytest.raises(FolkmootError, match="failed") as caught:
+        mlflow_run.export(federation(round_(1)), "http://127.0.0.1:9", "tests")
+    assert caught.value.code == "mlflow-failed"
+
+
+def test_without_mlflow_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "mlflow", None)
+    with pytest.raises(InputError, match="not installed") as caught:
+        mlflow_run.export(federation(round_(1)), "runs", "tests")
+    assert "folkmoot[mlflow]" in caught.value.remedy
