@@ -14,7 +14,7 @@ from typing import Any
 from folkmoot.apps.apart import scratch
 from folkmoot.apps.capture import Captured, capture
 from folkmoot.apps.folder import AppFolder, read_pairs
-from folkmoot.apps.trial import Trial, start_of_app, try_training
+from folkmoot.apps.trial import Trial, start_of_app, try_training, unshared
 from folkmoot.errors import InputError, TaskError
 from folkmoot.flower.records import HOME
 from folkmoot.manifest import Manifest
@@ -31,6 +31,11 @@ class Made:
     captured: Captured
     trial: Trial
     start: Start
+
+    @property
+    def notes(self) -> list[str]:
+        """What is different when the app is anchored, a sentence each."""
+        return [*self.captured.notes, *unshared(self.captured, self.trial, self.start.manifest)]
 
 
 def init(app: AppFolder, nodes: int, out: Path, node_config: Mapping[str, Any]) -> Made:
@@ -91,8 +96,7 @@ def _difference(ours: Manifest, theirs: Manifest) -> str:
 
 
 def _layout(manifest: Manifest) -> list[tuple[str, str]]:
-    tensors = [(one.name, f"of shape {list(one.shape)}") for one in manifest.tensors]
-    return tensors + [(one.name, f"({one.dtype}) of shape {list(one.shape)}") for one in manifest.carried]
+    return [(one.name, f"({one.dtype}) of shape {list(one.shape)}") for one in manifest.arrays]
 
 
 def node_config(partition: int, partitions: int, given: list[str] | None) -> dict[str, Any]:

@@ -172,10 +172,10 @@ def _app_init(
             "asked": captured.asked,
             "trainSeconds": round(made.trial.seconds, 1),
             "trainMetrics": dict(made.trial.metrics),
-            "notes": list(captured.notes),
+            "notes": made.notes,
         },
     }
-    emit(document, json_, pairs(shown), *captured.notes)
+    emit(document, json_, pairs(shown), *made.notes)
 
 
 def _try(task: Task, as_json: bool) -> list[dict[str, str]]:

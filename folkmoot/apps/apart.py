@@ -65,9 +65,15 @@ def run_apart(module: str, app: AppFolder, scratch: Path, words: Sequence[str], 
         FolkmootError: It failed; message, remedy and code are the child's own.
     """
     work = scratch / "work"
-    work.mkdir(parents=True, exist_ok=True)
     log = scratch / f"{what}.log"
-    (scratch / OUTCOME).unlink(missing_ok=True)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        (scratch / OUTCOME).unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"The folder {scratch} can't be written: {error.strerror or error}.",
+            remedy="Give another folder by --home, or make room there.",
+        ) from error
     paths = [str(Path(folkmoot.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
     with log.open("wb") as output:
         done = subprocess.run(

@@ -8,6 +8,7 @@ run config change.
 from __future__ import annotations
 
 import io
+import json
 import os
 import tomllib
 import warnings
@@ -77,6 +78,7 @@ def stage_app(app: AppFolder, target: Path, coordinator: str = "", run: str = ""
     try:
         copy.mkdir(parents=True)
         with zipfile.ZipFile(io.BytesIO(data)) as bundle:
+            _check_no_keys(app, bundle)
             for name in bundle.namelist():
                 if not name.startswith(".info/"):
                     bundle.extract(name, copy)
@@ -101,9 +103,10 @@ def stage_app(app: AppFolder, target: Path, coordinator: str = "", run: str = ""
 
 
 def _bundle(app: AppFolder) -> bytes:
-    """Build the app's own bundle, as ``flwr run`` would."""
+    """Build the app's own bundle, as ``flwr run`` would, without hidden folders: `.folkmoot` may be one of them."""
     import click
-    from flwr.cli.build import build_fab_from_disk
+    from flwr.cli.build import build_fab_from_files
+    from flwr.cli.utils import collect_files
 
     if (app.path / ENTRY).exists() or (app.path / f"{ENTRY}.py").exists():
         raise InputError(
@@ -114,13 +117,35 @@ def _bundle(app: AppFolder) -> bytes:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # Flower's own use of pathspec
-            return build_fab_from_disk(app.path)
+            files = {
+                name: path
+                for name, path in collect_files(app.path).items()
+                if not any(part.startswith(".") for part in name.split("/")[:-1])
+            }
+            return build_fab_from_files(files)[0]
     except (ValueError, OSError, click.ClickException) as error:
         raise InputError(
             f"Flower can't bundle the app {app.name}: {' '.join(str(error).split())}",
             remedy=f"Correct {app.path / PROJECT}; `flwr build --app {app.path}` says the same.",
             code="app-bundle",
         ) from error
+
+
+def _check_no_keys(app: AppFolder, bundle: zipfile.ZipFile) -> None:
+    """Refuse a bundle with a key file in it: it goes to every node."""
+    for name in bundle.namelist():
+        if not name.endswith(".json"):
+            continue
+        try:
+            document = json.loads(bundle.read(name))
+        except ValueError:
+            continue
+        if isinstance(document, dict) and "crypto" in {str(key).lower() for key in document}:
+            raise InputError(
+                f"The app's folder holds the key file {name}, and its bundle goes to every node.",
+                remedy=f"Move it out of {app.path}, or list it under fab-exclude in {PROJECT}.",
+                code="app-bundle",
+            )
 
 
 def _change(document: dict[str, Any], app: AppFolder, keys: Mapping[str, str]) -> None:

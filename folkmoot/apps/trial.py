@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 TRAINED = "trained.npz"
 """File with the trained arrays; ``arr_0`` is the first of the reply."""
 
+COUNTER = "num_batches_tracked"
+"""How the names of BatchNorm's counters end: they change, and say nothing about a model."""
+
 TRAIN_FUNCTION = "The train function"
 """What the app's part is called in messages."""
 
@@ -119,6 +122,21 @@ def _calibrated(captured: Captured, trial: Trial, manifest: Manifest) -> tuple[i
     known = [exponent for exponent in found if exponent != unknown]
     lowest = min(known, default=LOW_GUESS)
     return tuple(exponent if exponent != unknown else lowest for exponent in found)
+
+
+def unshared(captured: Captured, trial: Trial, manifest: Manifest) -> list[str]:
+    """Say which carried arrays the training changed: each version of the model has them as they were at first."""
+    names = [
+        one.name
+        for one in manifest.carried
+        if one.name in trial.arrays
+        and not one.name.endswith(COUNTER)
+        and not np.array_equal(trial.arrays[one.name], captured.arrays[one.name])
+    ]
+    if not names:
+        return []
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return [f"Training changes integer arrays that are not shared, and stay as they are at first: {shown}."]
 
 
 def _float(array: NDArray[Any]) -> NDArray[Any]:

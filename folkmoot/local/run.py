@@ -25,7 +25,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from folkmoot.apps.capture import Captured, capture
 from folkmoot.apps.folder import AppFolder, read_pairs
-from folkmoot.apps.trial import Trial, start_of_app, try_training
+from folkmoot.apps.trial import Trial, start_of_app, try_training, unshared
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.errors import FolkmootError, InputError, LocalError
 from folkmoot.local.commands import run_folkmoot
@@ -127,14 +127,14 @@ class AppRun:
             f"{app.name}: {captured.strategy}, {captured.num_rounds} rounds, {len(captured.arrays)} arrays, "
             f"{captured.asked} of {plan.contributors} nodes a round"
         )
-        for note in captured.notes:
-            self.console.print(f"    [yellow]{escape(note)}[/]")
         with self._waiting("one training on partition 0"):
             trial = try_training(captured, scratch, node)
         start = start_of_app(captured, trial)
         write(start, plan.genesis)
         numbers = f": {_numbers(trial.metrics)}" if trial.metrics else ""
         self._done(f"one training on partition 0 took {trial.seconds:.1f} s{numbers}")
+        for note in (*captured.notes, *unshared(captured, trial, start.manifest)):
+            self.console.print(f"    [yellow]{escape(note)}[/]", soft_wrap=True)
         window = round(TRAININGS * trial.seconds * plan.contributors)
         self.plan = replace(plan, asked=captured.asked, commit_window=window)
         return captured, trial

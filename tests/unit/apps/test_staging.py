@@ -71,6 +71,27 @@ def test_what_flower_does_not_bundle_is_said_with_flowers_words(tmp_path: Path) 
     assert raised.value.code == "app-bundle"
 
 
+def test_what_folkmoot_left_in_the_folder_goes_to_nobody(tmp_path: Path) -> None:
+    """`folkmoot run .` keeps its keys in .folkmoot below the app."""
+    app = apps.make(tmp_path)
+    (app / ".folkmoot" / "runs").mkdir(parents=True)
+    (app / ".folkmoot" / "runs" / "chain.json").write_text("{}")
+    (app / ".folkmoot" / "runs" / "copy.py").write_text("")
+    staged = stage_app(AppFolder.read(app), tmp_path / "there")
+    assert not (staged / ".folkmoot").exists()
+
+
+def test_a_key_file_is_not_sent_to_every_node(tmp_path: Path) -> None:
+    from folkmoot import keystore
+
+    app = apps.make(tmp_path)
+    (app / "settings.json").write_text('{"crypto currency": 1}')
+    keystore.create(app / "me.json", "password", private_key=b"\1" * 32, work=2)
+    with pytest.raises(InputError, match=r"holds the key file me\.json") as raised:
+        stage_app(AppFolder.read(app), tmp_path / "there")
+    assert "fab-exclude" in raised.value.remedy
+
+
 def test_an_anchored_copy_is_not_anchored_again(tmp_path: Path) -> None:
     staged = stage_app(AppFolder.read(apps.make(tmp_path)), tmp_path / "there")
     with pytest.raises(InputError, match="folkmoot_entry"):
