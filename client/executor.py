@@ -13,15 +13,20 @@ from __future__ import annotations
 import argparse
 import importlib
 import multiprocessing
+import os
+import select
 import sys
+import time
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import TYPE_CHECKING
 
 from flwr.supercore.constant import TaskType
 from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
 
+from client.pauses import replace_sleep
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 PRELOADED = (
     "numpy",
@@ -32,6 +37,12 @@ PRELOADED = (
     "flwr.supernode.runtime.run_clientapp",
 )
 """Libraries that every task needs."""
+
+IDLE_PAUSE = 1.0
+"""Seconds between two looks for a task while none is expected; Flower's own pause."""
+
+BRISK_SECONDS = 2.0
+"""Seconds after a message for which it looks for tasks as often as it was told to."""
 
 BUNDLED = frozenset({"folkmoot", "client", "server"})
 """Packages that must come from the bundle."""
@@ -85,6 +96,36 @@ class ForkExecutor(SubprocessExecutor):
             child.terminate()
 
 
+class Rest:
+    """Waits between two looks for a task: briefly once a message has come, for long otherwise.
+
+    Each look is a request to the SuperNode, which costs both. The SuperNode writes a byte into a pipe for each message
+    that it has received.
+
+    Args:
+        wake: Reading end of the pipe.
+        sleep: Waits so many seconds while a task is expected.
+    """
+
+    def __init__(self, wake: int, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._wake: int | None = wake
+        self._sleep = sleep
+        self._brisk_until = 0.0
+
+    def __call__(self, seconds: float) -> None:
+        """Wait; ``seconds`` is what Flower would."""
+        if self._wake is None or time.monotonic() < self._brisk_until:
+            self._sleep(seconds)
+            return
+        ready, _, _ = select.select([self._wake], [], [], max(seconds, IDLE_PAUSE))
+        if not ready:
+            return
+        if not os.read(self._wake, 4096):  # the SuperNode has ended, and this process soon will
+            self._wake = None
+            return
+        self._brisk_until = time.monotonic() + BRISK_SECONDS
+
+
 def run_task(
     address: str, token: str, insecure: bool, certificates: str | None, parent: int | None, install: bool
 ) -> None:
@@ -112,6 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runtime-api-address", required=True, help="host:port of the SuperNode")
     parser.add_argument("--parent-pid", type=int, required=True, help="process to end with")
     parser.add_argument("--preload", action="append", default=[], help="module to import once")
+    parser.add_argument("--wake", type=int, help="pipe in which the SuperNode tells of messages")
     options = parser.parse_args(arguments)
 
     from flwr.supercore.superexec import run_superexec as superexec
@@ -119,6 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     executor = ForkExecutor(options.preload)
     # Flower has no option for an executor of one's own; its factory is a name in this module.
     setattr(superexec, "get_executor", lambda *_, **__: executor)  # noqa: B010  not for type checkers
+    if options.wake is not None:
+        replace_sleep(superexec, Rest(options.wake))
     superexec.run_superexec(
         runtime_api_address=options.runtime_api_address, insecure=True, parent_pid=options.parent_pid
     )

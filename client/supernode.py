@@ -10,13 +10,16 @@ in the app bundle.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
 import time
 import traceback
-from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from client.pauses import replace_sleep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,11 +37,29 @@ def shorten_pauses(module: ModuleType, longest: float, sleep: Callable[[float], 
     Returns:
         Whether the module has such a clock.
     """
-    if getattr(module, "time", None) is not time:
+    return replace_sleep(module, lambda seconds: sleep(min(seconds, longest)))
+
+
+def tell_of_messages(module: ModuleType, pipe: int) -> bool:
+    """Write a byte into a pipe for each message that a SuperNode has received, so that nobody has to ask.
+
+    Returns:
+        Whether the module receives messages in the way that is known here.
+    """
+    receive = getattr(module, "_pull_and_store_message", None)
+    if receive is None:
         return False
-    clock = SimpleNamespace(**{name: getattr(time, name) for name in dir(time) if not name.startswith("_")})
-    clock.sleep = lambda seconds: sleep(min(seconds, longest))
-    module.time = clock  # type: ignore[attr-defined]
+
+    def receive_and_tell(*arguments: Any, **named: Any) -> Any:
+        run = receive(*arguments, **named)
+        if run is not None:
+            with contextlib.suppress(
+                OSError
+            ):  # full of bytes that nobody has read yet, or its reader has ended
+                os.write(pipe, b".")
+        return run
+
+    module._pull_and_store_message = receive_and_tell  # type: ignore[attr-defined]
     return True
 
 
@@ -62,7 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.argv = ["flower-supernode", "--port", str(options.port), *rest]
     if not options.no_fork:
         sys.argv += ["--isolation", "process"]
-        subprocess.Popen(executor_command(options.port, options.preload))
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        told = tell_of_messages(start_client_internal, writing)
+        command = executor_command(options.port, options.preload, wake=reading if told else None)
+        subprocess.Popen(command, pass_fds=(reading,) if told else ())
+        os.close(reading)
     run_to_the_end(flower_supernode)
 
 
@@ -79,10 +105,18 @@ def run_to_the_end(supernode: Callable[[], None], end: Callable[[int], object] =
     end(LOST)
 
 
-def executor_command(port: int, preload: Sequence[str]) -> list[str]:
-    """Return the command of the executor beside a SuperNode on this port."""
+def executor_command(port: int, preload: Sequence[str], wake: int | None = None) -> list[str]:
+    """Return the command of the executor beside a SuperNode on this port.
+
+    Args:
+        port: The port.
+        preload: Modules that tasks find imported.
+        wake: Reading end of the pipe that tells of messages; without one the executor asks often.
+    """
     command = [sys.executable, "-m", "client.executor", "--runtime-api-address", f"127.0.0.1:{port}"]
     command += ["--parent-pid", str(os.getpid())]
+    if wake is not None:
+        command += ["--wake", str(wake)]
     for name in preload:
         command += ["--preload", name]
     return command

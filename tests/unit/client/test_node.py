@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from client import node
+from client import executor, node
 from client.genesis import start_of, write_genesis
-from client.supernode import shorten_pauses
+from client.supernode import shorten_pauses, tell_of_messages
 from client.tasks import load_task
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.rpc import Rpc
@@ -199,8 +200,53 @@ def test_pauses_are_shortened_in_one_module_only() -> None:
     assert not shorten_pauses(ModuleType("without"), 0.2)
 
 
-def test_flowers_node_still_has_the_loop_that_we_shorten() -> None:
-    """If this fails after an update of Flower, nodes are slow again: look at `client.supernode`."""
+def test_flowers_node_still_has_the_loops_that_we_pace() -> None:
+    """If this fails after an update of Flower, nodes are slow or never idle again: look at `client.supernode`."""
+    from flwr.supercore.superexec import run_superexec
     from flwr.supernode import start_client_internal
 
     assert start_client_internal.time is time
+    assert callable(start_client_internal._pull_and_store_message)
+    assert run_superexec.time is time
+
+
+def test_an_executor_rests_until_a_message_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "IDLE_PAUSE", 100.0)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    module, slept = ModuleType("receiving"), list[float]()
+    told = iter((None, 7, None))
+    module._pull_and_store_message = lambda: next(told)  # type: ignore[attr-defined]
+    assert tell_of_messages(module, writing)
+    assert not tell_of_messages(ModuleType("without"), writing)
+    rest = executor.Rest(reading, slept.append)
+    try:
+        assert [module._pull_and_store_message() for _ in range(2)] == [None, 7]
+        rest(0.05)  # returns at once, since a message has come
+        assert slept == []
+        rest(0.05)
+        assert slept == [0.05], "its task may come a little later, so it looks often for a while"
+        monkeypatch.setattr(rest, "_brisk_until", 0.0)
+        os.close(writing)
+        rest(0.05)  # returns at once: the SuperNode has ended
+        rest(0.05)
+        assert slept == [0.05, 0.05], "and doesn't spin"
+    finally:
+        os.close(reading)
+
+
+def test_a_full_pipe_stops_no_node() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    module = ModuleType("receiving")
+    module._pull_and_store_message = lambda: 7  # type: ignore[attr-defined]
+    tell_of_messages(module, writing)
+    try:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writing, bytes(65536))
+        assert module._pull_and_store_message() == 7
+        os.close(reading)
+        assert module._pull_and_store_message() == 7
+    finally:
+        os.close(writing)
