@@ -14,7 +14,6 @@ from folkmoot.coordinator_api import sign_report
 from folkmoot.errors import CoordinatorError, UpdateRefused
 from folkmoot.flower import reports
 from server import reporting
-from server.chain.calls import has_function
 from server.reporting import Reporter
 from tests import factories
 from tests.integration.coordinator_world import Running, open_round, running, train, until
@@ -132,9 +131,6 @@ def test_without_time_travel_a_late_update_is_taken_after_a_complete_report(
         until(lambda: committed("ben"), what="that of the node that was reported failed")
 
 
-@pytest.mark.skipif(
-    not has_function("ledger", "cancelEmpty"), reason="this ledger can't end an empty round early"
-)
 def test_a_real_chain_cancels_an_empty_round_at_once(world: factories.Federation, tmp_path: Path) -> None:
     """No clock is moved: the coordinator's own call ends the round, long before its window."""
     with running(tmp_path / "home", world, hasten=False) as here:

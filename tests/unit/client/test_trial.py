@@ -231,6 +231,8 @@ def test_the_commands_try_a_task_and_write_nothing_for_a_broken_one(
         "model", "data", "train", "evaluate", "predictions",
     ]  # fmt: skip
     assert (tmp_path / "genesis" / "genesis.json").is_file()
+    assert run(["task", "check", *words]) == 0
+    assert capsys.readouterr().out == "The task own_task_on_trial:Own works here.\n"
     assert run(["task", "check", *words, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [step["state"] for step in told["tried"]] == [trial.OK] * 5
