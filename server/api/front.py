@@ -130,14 +130,13 @@ def _cards(found: Overview) -> Markup:
 
 
 def _standing(round_: RoundView, now: int | None) -> Markup:
-    deadline = {
+    words, until = {
         "open": ("takes updates until", round_.commit_deadline),
         "committed": ("is anchored until", round_.anchor_deadline),
         "anchored": ("may be challenged until", round_.challenge_deadline),
-    }.get(round_.phase)
-    if deadline is None or deadline[1] is None:
+    }.get(round_.phase, ("", None))
+    if until is None:
         return Markup.of(_state(round_.phase))
-    words, until = deadline
     left = "" if now is None else f" ({format_duration(until - now)} left)" if until > now else " (over)"
     return Markup.of(_state(round_.phase), f", {words} ", _time(until), left)
 
