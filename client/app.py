@@ -22,7 +22,7 @@ from folkmoot.flower.mod import folkmoot_mod
 from folkmoot.header import RoundHeader
 from folkmoot.manifest import Manifest
 
-app = ClientApp(mods=[folkmoot_mod(claim=claim), drill_mod()])
+app = ClientApp(mods=[folkmoot_mod(claim=claim, show_round=True), drill_mod()])
 
 
 @app.train()

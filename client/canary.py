@@ -15,7 +15,7 @@ from eth_account.signers.local import LocalAccount
 
 from client.evaluation import fetch_manifest, fetch_state, measured_state
 from client.tasks import Task
-from folkmoot.canary import CanaryReport, sign_canary
+from folkmoot.canary import NOTHING, CanaryReport, compared, sign_canary
 from folkmoot.commitment import Domain
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import ArtifactError, CoordinatorError, FolkmootError, TaskError
@@ -36,7 +36,7 @@ class Evaluator:
         account: The evaluator's account.
 
     Raises:
-        TaskError: The coordinator has another task, or this one measures no accuracy.
+        TaskError: The coordinator has another task.
     """
 
     def __init__(self, task: Task, api: CoordinatorApi, account: LocalAccount) -> None:
@@ -55,7 +55,8 @@ class Evaluator:
         """Report on each computed round, without end; begin with one that waits already.
 
         Yields:
-            ``round``, ``fell``, ``sha256``, ``before`` and ``after`` (accuracies); or ``round`` and ``error``.
+            ``round``, ``fell``, ``sha256``, ``by`` (accuracy or loss), ``before`` and ``after`` (None: no number); or
+            ``round`` and ``error``.
         """
         last = self._api.newest_event()
         newest = self._api.get("/v1/rounds", limit=1)["items"]
@@ -86,19 +87,20 @@ class Evaluator:
             base=base,
             candidate=candidate,
         )
-        if base.accuracy is None:
+        by = compared(base)
+        if not by:
             raise TaskError(
-                f"The task {self._task.name!r} measures no accuracy.",
-                remedy="Give it examine, or an accuracy in what evaluate returns.",
+                f"The task {self._task.name!r} measures neither an accuracy nor a loss.", remedy=NOTHING
             )
         signature = sign_canary(made, self._account, self._domain)
         told = self._api.send_canary(number, made.to_bytes(), signature)
-        after = candidate.accuracy
+        before, after = (one.accuracy if by == "accuracy" else one.mean_loss for one in (base, candidate))
         return {
             "round": number,
             "fell": bool(told["fell"]),
             "sha256": str(told["sha256"]),
-            "before": float(base.accuracy),
+            "by": by,
+            "before": None if before is None else float(before),
             "after": None if after is None else float(after),
         }
 
@@ -121,7 +123,10 @@ class Evaluator:
         if sha256 not in self._measured:
             state = fetch_state(self._api, sha256, self._manifest)
             if "0x" + state.root(self._manifest.hash).hex() != root:
-                raise ArtifactError(f"The state {sha256} has not the state root {root}.")
+                raise ArtifactError(
+                    f"The state {sha256} has not the state root {root}.",
+                    remedy="Don't use it; tell the coordinator's operator and the other contributors.",
+                )
             while len(self._measured) >= _KEPT:
                 del self._measured[next(iter(self._measured))]
             self._measured[sha256] = measured_state(self._task, state, self._manifest)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contributor's commands: join a federation, make and evaluate tasks, hand in an update by oneself.
+"""The contributor's commands: join a federation, measure its rounds, hand in an update by oneself.
 
 Heavy libraries are imported by the commands that need them, so that `folkmoot --help` stays quick.
 """
@@ -16,19 +16,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from client import drill_cli
+from client import drill_cli, task_cli
+from client.task_cli import OneTask, TaskName, one_subject
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
     RPC_DEFAULT,
+    AppPath,
     Confirmations,
     DeploymentPath,
     Json,
     KeystorePath,
     LogFormat,
+    NodeConfig,
     PasswordFile,
     RpcUrl,
+    RunConfig,
 )
-from folkmoot.cli.output import emit, note, pairs
+from folkmoot.cli.output import emit, note
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,7 +44,6 @@ if TYPE_CHECKING:
 CoordinatorUrl = Annotated[
     str, typer.Option("--coordinator", envvar="FOLKMOOT_COORDINATOR", metavar="URL", help="The coordinator.")
 ]
-TaskName = Annotated[str, typer.Option("--task", help="A shipped task, or package.module:object.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -49,21 +52,23 @@ def register(app: typer.Typer) -> None:
     app.command()(join)
     app.command()(submit)
     app.command()(canary)
-    group = typer.Typer(help="Tasks: what a federation trains.", no_args_is_help=True)
-    group.command("list")(task_list)
-    group.command("init")(task_init)
-    group.command("evaluate")(task_evaluate)
-    group.command("check")(task_check)
-    app.add_typer(group, name="task")
+    task_cli.register(app)
 
 
 def join(
     coordinator: CoordinatorUrl,
     superlink: Annotated[str, typer.Option(help="host:port of the coordinator's Flower SuperLink.")],
-    task: TaskName,
+    task: OneTask = None,
+    app: AppPath = None,
+    run_config: RunConfig = None,
     partition: Annotated[
-        str, typer.Option(help="i/n: which share of a shipped task's data is ours; own tasks ignore it.")
+        str,
+        typer.Option(
+            help="i/n: which share of a shipped task's data is ours; an app reads it as partition-id and "
+            "num-partitions."
+        ),
     ] = "0/1",
+    node_config: NodeConfig = None,
     home: Annotated[
         Path | None, typer.Option(help="The node's folder. Default: one for each account and ledger.")
     ] = None,
@@ -109,17 +114,25 @@ def join(
     password_file: PasswordFile = None,
     confirmations: Confirmations = 1,
     log_format: LogFormat = None,
+    layout: Annotated[
+        Path | None, typer.Option(hidden=True, help="Manifest that was made from --app.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Take part: check everything, then run a signer and a Flower SuperNode until Ctrl-C.
 
+    Give --task, or --app with the folder of the Flower app that the federation trains.
+
     Example: folkmoot join --coordinator https://moot.example --superlink moot.example:8000 --task mnist
+
+    Example: folkmoot join --coordinator URL --superlink HOST:PORT --app ./quickstart-pytorch --partition 0/3
     """
-    from client import admission, node
+    from client import admission, apps, node
     from client.drill import parse_attack
     from client.tasks import load_task
     from folkmoot import keystore as keys
     from folkmoot import logs
+    from folkmoot.apps.folder import AppFolder
     from folkmoot.chain.deployment import Deployment
     from folkmoot.chain.quorum import open_rpc
     from folkmoot.chain.urls import secrets_of
@@ -133,13 +146,29 @@ def join(
     parse_attack(attack)
     meeting_place = SuperLink(superlink, root_certificates, insecure)
     addresses = Deployment.load(deployment)
-    load_task(task)  # a task that can't be loaded is the first thing to say
+    # A task or an app that can't be loaded is the first thing to say.
+    subject = AppFolder.read(app, run_config or ()) if app is not None else None
+    one = one_subject(task, app, run_config)
+    if subject is None:
+        load_task(one)
+    elif attack or root:
+        raise InputError(
+            "Drills and root sets belong to tasks: an app has none.",
+            remedy="Leave out --attack and --root, or use --task.",
+        )
+    config = apps.node_config(which, partitions, node_config)
     if node_key is not None and admission.make_if_missing(node_key, meeting_place):
         public = admission.public_file(node_key)
         note(f"Made this node's key, {node_key}: send {public} to the SuperLink's operator.", json_)
     address = keys.address_of(keystore_file(keystore))
+
+    def say(text: str) -> None:
+        note(text, json_)
+
     with open_rpc(rpc) as endpoint, CoordinatorApi(coordinator) as api:
+        say(f"Checking the chain at {endpoint.name} ...")
         node.check_chain(endpoint, addresses)
+        say(f"Checking the coordinator at {api.url} and the SuperLink at {meeting_place.address} ...")
         node.check_coordinator(api, addresses)
         meeting_place.check()
         node.check_root(endpoint, addresses, address, root)
@@ -152,8 +181,13 @@ def join(
                 remedy=f"Add --stake {format_amount(lacking).split()[0]}, or use `folkmoot stake`.",
                 code="stake-too-low",
             )
-        manifest = node.check_base(endpoint, api, addresses)
-        node.check_task_apart(task, manifest, root)
+        manifest = node.check_base(endpoint, api, addresses, say)
+        if subject is None:
+            say(f"Checking that the task {task} has the federation's model ...")
+            node.check_task_apart(one, manifest, root)
+        else:
+            say(f"Checking that the app {subject.name} has the federation's model ...")
+            apps.check(subject, manifest, partitions, layout)
     account = unlock(keystore, password_file)
     if stake is not None and (lacking or confirmations > 1):
         _stake(rpc, addresses, account, stake, confirmations, json_, there=not lacking)
@@ -165,7 +199,7 @@ def join(
         coordinator=coordinator,
         deployment=addresses.to_json(),
         account=address,
-        task=task,
+        task=one if subject is None else subject.name,
         partition=which,
         partitions=partitions,
         attack=attack,
@@ -176,8 +210,11 @@ def join(
         port=port,
         fork=not no_fork,
         pause=pause,
+        config=config,
+        preload=None if subject is None else subject.preloads(),
         key=node_key and node_key.resolve(),
     )
+    say(f"Starting the node in {folder} ...")
     if json_:
         node.run_node(contributor, account, options, on_event=lambda event: typer.echo(json.dumps(event)))
         return
@@ -232,7 +269,7 @@ def _log(event: dict[str, object], account: str) -> None:
     kind = str(values.pop("event"))
     level = logging.INFO
     if kind == "joined":
-        text = f"{account} has joined; Ctrl-C leaves. Log: {values['log']}"
+        text = f"{account} has joined and waits for the next round; Ctrl-C leaves. Log: {values['log']}"
     elif kind == "update":
         text = f"Round {values['round']}: update {str(values['updateRoot'])[:18]}... signed, on its way."
     elif kind == "received":
@@ -415,139 +452,9 @@ def _told(line: dict[str, Any]) -> str:
     """One line of text about a round."""
     if "error" in line:
         return f"Round {line['round']} was not measured: {line['error']}"
-    after = "no number" if line["after"] is None else f"{100 * line['after']:.1f}%"
+    before, after = (
+        "no number" if one is None else f"{100 * one:.1f}%" if line["by"] == "accuracy" else f"{one:.6g}"
+        for one in (line["before"], line["after"])
+    )
     said = "FELL, the round is withheld" if line["fell"] else "fine"
-    return f"Round {line['round']}: {said}. Accuracy {100 * line['before']:.1f}% before, {after} after."
-
-
-def task_list(json_: Json = False) -> None:
-    """List the shipped tasks.
-
-    Example: folkmoot task list
-    """
-    from client.tasks import names
-
-    emit({"tasks": names()}, json_, "\n".join(names()))
-
-
-def task_init(
-    task: TaskName,
-    out: Annotated[Path, typer.Option(help="Folder to write; it can be served as a mirror.")],
-    root_digest: Annotated[
-        str,
-        typer.Option(
-            help="Commit to a root set: the sha256 of the root data that the coordinator will hold, or good or biased "
-            "for a shipped task's."
-        ),
-    ] = "",
-    json_: Json = False,
-) -> None:
-    """Write what a federation starts from: manifest, initial model and genesis file.
-
-    Example: folkmoot task init --task mnist --out genesis/
-    """
-    from client.genesis import write_genesis
-    from client.tasks import load_task, root
-
-    loaded = load_task(task)
-    committed = root.parse_digest(loaded, root_digest) if root_digest else ""
-    made = write_genesis(loaded, out, committed)
-    shown = {
-        "genesis": str(out / "genesis.json"),
-        "task": made.manifest.task,
-        "parameters": str(made.manifest.elements),
-        "state root": "0x" + made.state_root.hex(),
-        "genesis hash": "0x" + made.genesis.hash.hex(),
-        "first exponents": f"guessed, because no training could be tried here ({made.guessed})"
-        if made.guessed
-        else "from one training on this machine's data",
-    }
-    if committed:
-        shown["root set"] = committed
-    document = {
-        "genesis": str(out / "genesis.json"),
-        "task": made.manifest.task,
-        "parameters": made.manifest.elements,
-        "manifestHash": "0x" + made.manifest.hash.hex(),
-        "stateRoot": "0x" + made.state_root.hex(),
-        "genesisHash": "0x" + made.genesis.hash.hex(),
-        "exponents": list(made.genesis.exponents),
-        "guessed": made.guessed or None,
-        "rootDigest": committed or None,
-    }
-    emit(document, json_, pairs(shown))
-
-
-def task_check(
-    task: TaskName,
-    manifest: Annotated[Path, typer.Option(metavar="FILE", help="Manifest of the federation.")],
-    root: Annotated[
-        str,
-        typer.Option(metavar="good|biased", help="Also check that this root set is the one committed to."),
-    ] = "",
-    json_: Json = False,
-) -> None:
-    """Check that a task has a federation's model: the same name, the same tensors.
-
-    Example: folkmoot task check --task my_package.my_module:task --manifest manifest.json
-    """
-    from client import node
-    from client.tasks import load_task
-    from client.tasks import root as root_sets
-    from folkmoot.manifest import Manifest
-
-    try:
-        data = manifest.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"The manifest {manifest} can't be read: {error.strerror}.", remedy="Check the path."
-        ) from error
-    federations, loaded = Manifest.from_json(data), load_task(task)
-    node.check_task(loaded, federations)
-    if root:
-        root_sets.check(loaded, root, dict(federations.training))
-    emit({"task": task, "fits": True}, json_, f"The task {task} has the federation's model.")
-
-
-def task_evaluate(
-    task: TaskName,
-    model: Annotated[Path | None, typer.Option(help="Model file (safetensors).")] = None,
-    coordinator: Annotated[
-        str | None,
-        typer.Option(
-            "--coordinator", envvar="FOLKMOOT_COORDINATOR", metavar="URL", help="Fetch it from here."
-        ),
-    ] = None,
-    version: Annotated[str, typer.Option(help="Number of the version, or `active`.")] = "active",
-    report: Annotated[Path | None, typer.Option(help="Also write the report to this file.")] = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Evaluate each newly anchored state, one JSON line each.")
-    ] = False,
-    json_: Json = False,
-) -> None:
-    """Measure a model on the task's held-out examples: by class, by group, and under two triggers.
-
-    Example: folkmoot task evaluate --task mnist --coordinator URL --version 12 --report report.json
-    """
-    from client import evaluation
-    from client.tasks import load_task
-    from folkmoot.cli import reports
-
-    loaded = load_task(task)
-    if watch:
-        if coordinator is None:
-            raise InputError("--watch needs a coordinator.", remedy="Give --coordinator URL.")
-        for line in evaluation.watch(loaded, coordinator):
-            typer.echo(json.dumps(line))
-        return
-    if model is not None:
-        data = evaluation.read_model(model)
-    elif coordinator is not None:
-        data = evaluation.fetch_model(coordinator, version)
-    else:
-        raise InputError("There is no model to evaluate.", remedy="Give --model FILE or --coordinator URL.")
-    made = evaluation.evaluate(loaded, data)
-    if report is not None:
-        evaluation.write_report(made, report)
-    shown = {"model": made.model, **reports.summary(made.measured)}
-    emit(made.to_json(), json_, pairs(shown), *reports.tables(made.measured))
+    return f"Round {line['round']}: {said}. {line['by'].capitalize()} {before} before, {after} after."

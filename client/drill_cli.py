@@ -295,7 +295,10 @@ def _grid(
         try:
             plot.write_text(made.to_svg(), encoding="utf-8")
         except OSError as error:
-            raise InputError(f"The picture {plot} can't be written: {error.strerror}.") from error
+            raise InputError(
+                f"The picture {plot} can't be written: {error.strerror}.",
+                remedy="Check that its folder is there and can be written, and the disk has room.",
+            ) from error
     names = {
         "accuracy": "Accuracy, %",
         "backdoor": "Backdoor works on, %",

@@ -6,12 +6,12 @@ It knows tasks and model files; the coordinator only as a place to fetch them fr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from client.tasks import Held, Task
+from client.tasks import HeldOutPredictions, Task
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import ArtifactError, FolkmootError, InputError, TaskError
 from folkmoot.evaluation import Measurement, Report, measure
@@ -30,7 +30,9 @@ def read_model(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"The model {path} can't be read: {error.strerror}.") from error
+        raise InputError(
+            f"The model {path} can't be read: {error.strerror}.", remedy="Check the path."
+        ) from error
 
 
 def evaluate(task: Task, data: bytes) -> Report:
@@ -71,15 +73,37 @@ def measured(task: Task, weights: dict[str, Any]) -> Measurement:
         ) from error
     metrics = {name: float(value) for name, value in task.evaluate(model).items()}
     examine = getattr(task, "examine", None)
-    if examine is None:
-        return measure(metrics)
-    held: Held = examine(model)
-    try:
-        return measure(metrics, held.labels, held.predictions, held.groups, held.images, held.predict)
-    except (InputError, TypeError, ValueError, AttributeError) as error:
+    return measure(metrics) if examine is None else count(task.name, metrics, examine(model))
+
+
+def count(name: str, metrics: Mapping[str, float], held: object) -> Measurement:
+    """Count what a task's ``examine`` returned.
+
+    Args:
+        name: Name of the task.
+        metrics: What its ``evaluate`` returned.
+        held: What its ``examine`` returned.
+
+    Raises:
+        TaskError: It makes no sense.
+    """
+    if not isinstance(held, HeldOutPredictions):
         raise TaskError(
-            f"What the task {task.name!r} says of its held-out examples can't be counted: {error}",
-            remedy="Its examine must return a client.tasks.Held.",
+            f"The method examine of the task {name!r} returned {type(held).__name__}.",
+            remedy="It must return a client.tasks.HeldOutPredictions.",
+        )
+    columns: dict[str, Any] = dict(vars(held))
+    try:
+        return measure(metrics, **columns)
+    except InputError as error:
+        raise TaskError(
+            f"What examine of the task {name!r} returned can't be counted: {error.message}",
+            remedy=error.remedy,
+        ) from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise TaskError(
+            f"What examine of the task {name!r} returned can't be counted: {error}.",
+            remedy="Each column is a list, an array or a tensor with one value an example.",
         ) from error
 
 
@@ -100,7 +124,10 @@ def write_report(report: Report, path: Path) -> None:
     try:
         path.write_bytes(report.to_bytes())
     except OSError as error:
-        raise InputError(f"The report {path} can't be written: {error.strerror}.") from error
+        raise InputError(
+            f"The report {path} can't be written: {error.strerror}.",
+            remedy="Check that its folder is there and can be written, and the disk has room.",
+        ) from error
 
 
 def fetch_model(coordinator: str, version: str) -> bytes:

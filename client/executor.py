@@ -13,12 +13,17 @@ from __future__ import annotations
 import argparse
 import importlib
 import multiprocessing
+import os
 import sys
+import time
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import TYPE_CHECKING
 
 from flwr.supercore.constant import TaskType
 from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
+
+from client.pauses import ExecutorPause, replace_clock
+from folkmoot.local.processes import accepts_connections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +53,13 @@ class ForkExecutor(SubprocessExecutor):
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([*PRELOADED, *preload])
         self._children: list[ForkServerProcess] = []
+
+    def warm_up(self) -> None:
+        """Start the server and wait until it has imported everything, which would delay the first task."""
+        child = self._context.Process(target=_do_nothing)
+        child.start()
+        child.join()
+        child.close()
 
     def launch(self, spec: ExecutionSpec) -> LaunchResult:
         """Start a task."""
@@ -85,6 +97,10 @@ class ForkExecutor(SubprocessExecutor):
             child.terminate()
 
 
+def _do_nothing() -> None:
+    """Be a task that ends at once."""
+
+
 def run_task(
     address: str, token: str, insecure: bool, certificates: str | None, parent: int | None, install: bool
 ) -> None:
@@ -112,16 +128,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runtime-api-address", required=True, help="host:port of the SuperNode")
     parser.add_argument("--parent-pid", type=int, required=True, help="process to end with")
     parser.add_argument("--preload", action="append", default=[], help="module to import once")
+    parser.add_argument("--ready", type=int, help="descriptor to close once everything is imported")
     options = parser.parse_args(arguments)
 
     from flwr.supercore.superexec import run_superexec as superexec
 
     executor = ForkExecutor(options.preload)
+    executor.warm_up()
+    if options.ready is not None:
+        os.close(options.ready)
+    _await_node(options.runtime_api_address, options.parent_pid)
     # Flower has no option for an executor of one's own; its factory is a name in this module.
     setattr(superexec, "get_executor", lambda *_, **__: executor)  # noqa: B010  not for type checkers
+    replace_clock(superexec, ExecutorPause(sys.stdin.fileno()))
     superexec.run_superexec(
         runtime_api_address=options.runtime_api_address, insecure=True, parent_pid=options.parent_pid
     )
+
+
+def _await_node(address: str, parent: int) -> None:
+    """Wait until the SuperNode listens, or has ended: Flower's own retries would wait longer each time."""
+    host, _, port = address.rpartition(":")
+    while os.getppid() == parent and not accepts_connections(int(port), host):
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":

@@ -6,31 +6,16 @@ It knows tasks and files, and nothing of the chain.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from client.tasks import Task, root
 from folkmoot.errors import InputError, TaskError
-from folkmoot.files import write_whole
 from folkmoot.genesis import Genesis, calibrated_exponent, first_exponent
-from folkmoot.hashing import keccak, sha256_hex
 from folkmoot.manifest import Manifest
+from folkmoot.start import Start, write
 from folkmoot.state import State
-
-
-@dataclass(frozen=True)
-class Start:
-    """A federation's start."""
-
-    manifest: Manifest
-    state: State
-    genesis: Genesis
-    state_root: bytes
-    guessed: str
-    """Empty if the first exponents come from a training; else why that could not be tried."""
-
 
 _CALIBRATION_SHARES = 5  # a shipped task's training is tried on one of so many shares, as a contributor would
 
@@ -94,17 +79,5 @@ def write_genesis(task: Task, folder: Path, root_digest: str = "") -> Start:
         TaskError: See ``start_of``.
     """
     start = start_of(task, root_digest)
-    document = start.genesis.to_json()
-    try:
-        for data in (start.manifest.to_json(), start.state.to_bytes(), document):
-            name = sha256_hex(data)
-            path = folder / name[:2] / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, data)
-        link = folder / "by-keccak" / keccak(document).hex()
-        link.parent.mkdir(exist_ok=True)
-        write_whole(link, sha256_hex(document).encode())
-        write_whole(folder / "genesis.json", document)
-    except OSError as error:
-        raise InputError(f"The folder {folder} can't be written: {error.strerror}.") from error
+    write(start, folder)
     return start

@@ -14,17 +14,18 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from client.admission import CONNECTED, NodeLog, refusal
 from client.drill import parse_attack
 from client.signer import SignerAgent, protect_memory
-from client.supernode import DEFAULT_PAUSE
+from client.supernode import DEFAULT_PAUSE, WARM_UP_SECONDS
 from client.tasks import SHIPPED, Task
+from folkmoot.apps.folder import toml_pairs
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.rpc import LedgerReader, Rpc, VaultReader
 from folkmoot.commitment import Domain
@@ -81,6 +82,10 @@ class NodeOptions:
     """Whether messages are handled in forks of one process that has the libraries imported."""
     pause: float = DEFAULT_PAUSE
     """Seconds between two looks for messages."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Node config beside the contributor's folder, e.g. ``partition-id``."""
+    preload: Sequence[str] | None = None
+    """Libraries that messages find imported; those of the task if None."""
     key: Path | None = None
     """Key file with which the SuperNode says who it is; none on a SuperLink that takes everybody."""
 
@@ -134,8 +139,16 @@ def missing_stake(rpc: Rpc, deployment: Deployment, account: str) -> int:
     return max(policy.min_stake - VaultReader(rpc, deployment.vault).stake_of(account), 0)
 
 
-def check_base(rpc: Rpc, api: CoordinatorApi, deployment: Deployment) -> Manifest:
+def check_base(
+    rpc: Rpc, api: CoordinatorApi, deployment: Deployment, say: Callable[[str], None] = lambda _: None
+) -> Manifest:
     """Check that the model that the coordinator serves is the chain's; return its manifest.
+
+    Args:
+        rpc: The chain.
+        api: The coordinator.
+        deployment: The addresses.
+        say: Is told what is fetched next, since a large model takes a while.
 
     Raises:
         CoordinatorError: The coordinator's files are not those that the chain knows.
@@ -146,14 +159,21 @@ def check_base(rpc: Rpc, api: CoordinatorApi, deployment: Deployment) -> Manifes
     manifest = Manifest.from_json(api.artifact(genesis.manifest))
     if manifest.hash != ledger.manifest_hash():
         raise CoordinatorError(
-            "The coordinator serves another manifest than the chain's.", code="wrong-manifest"
+            "The coordinator serves another manifest than the chain's.",
+            remedy="Do not join; tell the others, and use another coordinator or mirror.",
+            code="wrong-manifest",
         )
+    say(f"Checking the base model, {manifest.state_file_size / 1e6:,.1f} MB ...")
     sha256, root = genesis.state, ledger.round(0).state_root
     current = api.current_round()
     if current is not None:
         sha256, root = current.base_state, RoundHeader.decode(current.header).base_state_root
         if root != ledger.round(ledger.round(current.round).base).state_root:
-            raise CoordinatorError("The round's base is not the chain's.", code="wrong-base")
+            raise CoordinatorError(
+                "The round's base is not the chain's.",
+                remedy="Do not join; tell the others, and use another coordinator or mirror.",
+                code="wrong-base",
+            )
     with tempfile.TemporaryDirectory(prefix="folkmoot-join-") as folder:
         path = api.download(sha256, Path(folder, "state"), manifest.state_file_size)
         if State.from_bytes(path.read_bytes(), manifest).root(manifest.hash) != root:
@@ -225,7 +245,11 @@ def check_task(task: Task, manifest: Manifest) -> None:
             task.name, {name: value.numpy() for name, value in task.model().state_dict().items()}
         )
     except ManifestError as error:
-        raise TaskError(f"The task's model can't be used: {error.message}", code="wrong-model") from error
+        raise TaskError(
+            f"The task's model can't be used: {error.message}",
+            remedy=error.remedy or "Change what the task's model() returns.",
+            code="wrong-model",
+        ) from error
     if ours.tensors != manifest.tensors:
         raise TaskError(
             f"The model of the task {task.name!r} is not the federation's.",
@@ -281,9 +305,9 @@ def node_command(contributor: Contributor, options: NodeOptions, port: int) -> l
         command += ["--auth-supernode-private-key", str(options.key)]
     if not options.fork:
         command += ["--no-fork"]
-    for name in preloads(contributor.task):
+    for name in preloads(contributor.task) if options.preload is None else options.preload:
         command += ["--preload", name]
-    return [*command, "--node-config", f'{HOME}="{contributor.home}"']
+    return [*command, "--node-config", toml_pairs({HOME: str(contributor.home), **options.config})]
 
 
 def preloads(task: str) -> list[str]:
@@ -315,11 +339,11 @@ def run_node(
     """
     parse_attack(contributor.attack)
     protect_memory()
-    contributor.save()
     logs = contributor.home / "logs"
     domain = Domain(contributor.chain_id, contributor.ledger)
     with contextlib.ExitStack() as stack:
         stack.enter_context(SignerAgent(account, domain, contributor.home))
+        contributor.save()  # not before: another node may be at work in the folder, and this file says who it is
         supervisor = stack.enter_context(Supervisor(logs))
         watcher = stack.enter_context(NodeWatcher(contributor, logs / f"{SUPERNODE}.log"))
         pause, joined = FIRST_PAUSE, False
@@ -371,6 +395,7 @@ def _start_supernode(
         ready=lambda: accepts_connections(port),
         environment=node_environment(contributor.home, os.environ),
         expected_to_end=True,
+        timeout=2 * WARM_UP_SECONDS,
     )
 
 

@@ -193,7 +193,11 @@ class SignerAgent:
         try:
             with self._lock:
                 if self._server is None:
-                    raise SignerError("The signer agent is stopping.", code="signer-unreachable")
+                    raise SignerError(
+                        "The signer agent is stopping.",
+                        remedy="Start the node again with `folkmoot join`.",
+                        code="signer-unreachable",
+                    )
                 return {"signature": self.sign(request).hex()}
         except FolkmootError as error:
             return {"error": error.message, "remedy": error.remedy, "code": error.code}
@@ -215,22 +219,36 @@ class SignerAgent:
             kind, chain_id, ledger = asked["type"], asked["chainId"], asked["ledger"]
             fields = asked["commitment"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise SignerError("The request can't be read.", code="malformed-request") from error
+            raise SignerError(
+                "The request can't be read.",
+                remedy="Only folkmoot's mod speaks to the signer; start the node with `folkmoot join`.",
+                code="malformed-request",
+            ) from error
         if kind != MESSAGE_TYPE:
-            raise SignerError(f"Only commitments are signed here, not {kind!r}.", code="wrong-type")
+            raise SignerError(
+                f"Only commitments are signed here, not {kind!r}.",
+                remedy="Only folkmoot's mod speaks to the signer; start the node with `folkmoot join`.",
+                code="wrong-type",
+            )
         ours = self._domain
         if chain_id != ours.chain_id or str(ledger).lower() != ours.verifying_contract.lower():
             raise SignerError(
                 f"This node signs for chain {ours.chain_id}, ledger {ours.verifying_contract}, and no other.",
+                remedy="Join the other federation in a folder of its own.",
                 code="wrong-ledger",
             )
         try:
             commitment = Commitment.from_json(fields)
         except InputError as error:
-            raise SignerError(error.message, code="malformed-request") from error
+            raise SignerError(
+                error.message,
+                remedy="Only folkmoot's mod speaks to the signer; start the node with `folkmoot join`.",
+                code="malformed-request",
+            ) from error
         if commitment.contributor != self._account.address:
             raise SignerError(
                 f"This node signs for {self._account.address}, not for {commitment.contributor}.",
+                remedy="Start the node again with `folkmoot join` and the keystore of that account.",
                 code="wrong-account",
             )
         return commitment

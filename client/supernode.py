@@ -2,44 +2,33 @@
 """Flower's SuperNode with our executor beside it, and a shorter pause between two looks for messages.
 
 Flower's node looks for messages every three seconds and can't be told otherwise; in a round of a few seconds
-that is most of the time. This starts the same SuperNode in this process with another clock in that one loop.
-With a Flower that looks different inside, the pause simply stays what it is. It knows no key and does not travel
-in the app bundle.
+that is most of the time. This starts the same SuperNode in this process with another clock in that one loop
+(`client.pauses`). It knows no key and does not travel in the app bundle.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import select
 import subprocess
 import sys
-import time
 import traceback
-from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING
+
+from client.pauses import NodePause, Waker, replace_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 DEFAULT_PAUSE = 0.5
-"""Seconds between two looks for messages."""
+"""Seconds between two looks for messages while a run is going on."""
+
+WARM_UP_SECONDS = 120.0
+"""Time after which a node connects although its executor still imports libraries."""
 
 LOST = 1
 """Exit status when the connection to the SuperLink was lost for good."""
-
-
-def shorten_pauses(module: ModuleType, longest: float, sleep: Callable[[float], None] = time.sleep) -> bool:
-    """Make a module's own `time.sleep` wait `longest` seconds at most; other modules are not touched.
-
-    Returns:
-        Whether the module has such a clock.
-    """
-    if getattr(module, "time", None) is not time:
-        return False
-    clock = SimpleNamespace(**{name: getattr(time, name) for name in dir(time) if not name.startswith("_")})
-    clock.sleep = lambda seconds: sleep(min(seconds, longest))
-    module.time = clock  # type: ignore[attr-defined]
-    return True
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="client.supernode", description=__doc__)
     parser.add_argument("--port", type=int, required=True, help="port of the node's own Runtime API")
     parser.add_argument(
-        "--pause", type=float, default=DEFAULT_PAUSE, help="seconds between looks for messages"
+        "--pause", type=float, default=DEFAULT_PAUSE, help="seconds between looks for messages during a run"
     )
     parser.add_argument("--preload", action="append", default=[], help="module that tasks find imported")
     parser.add_argument(
@@ -58,11 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from flwr.supernode import start_client_internal
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
-    shorten_pauses(start_client_internal, options.pause)
     sys.argv = ["flower-supernode", "--port", str(options.port), *rest]
+    wake: Callable[[], None] = lambda: None  # noqa: E731  replaced where there is an executor to wake
     if not options.no_fork:
         sys.argv += ["--isolation", "process"]
-        subprocess.Popen(executor_command(options.port, options.preload))
+        wake = start_executor(options.port, options.preload)
+    replace_clock(start_client_internal, NodePause(options.pause, wake))
     run_to_the_end(flower_supernode)
 
 
@@ -77,6 +67,23 @@ def run_to_the_end(supernode: Callable[[], None], end: Callable[[int], object] =
     except Exception:
         traceback.print_exc()
     end(LOST)
+
+
+def start_executor(port: int, preload: Sequence[str]) -> Callable[[], None]:
+    """Start the executor, and wait until it has imported what tasks need: only then can the node work.
+
+    Returns:
+        Wakes the executor when there is a task for it.
+    """
+    reader, writer = os.pipe()
+    warm, ready = os.pipe()
+    command = [*executor_command(port, preload), "--ready", str(ready)]
+    subprocess.Popen(command, stdin=reader, pass_fds=[ready])
+    os.close(reader)
+    os.close(ready)
+    select.select([warm], [], [], WARM_UP_SECONDS)  # readable as soon as the executor has closed its end
+    os.close(warm)
+    return Waker(writer)
 
 
 def executor_command(port: int, preload: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ steps or the chain.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -22,13 +23,16 @@ from eth_utils.exceptions import ValidationError
 
 from folkmoot.commitment import Domain
 from folkmoot.errors import InputError
-from folkmoot.evaluation import Measurement, rounded
+from folkmoot.evaluation import BY_LOSS, Losses, Measurement, rounded
 from folkmoot.hashing import canonical_json, keccak, parse_canonical_json, sha256_hex
 
-FORMAT = "folkmoot/canary/1"
+FORMAT = "folkmoot/canary/2"
 
 NOISE = 2
 """Standard errors by which a fall must exceed what is allowed before it is believed."""
+
+NOTHING = "Give the task examine, or an accuracy or a loss in what its evaluate returns."
+"""What to do about a task with nothing to compare."""
 
 _CANARY_TYPEHASH = keccak(b"Canary(uint64 round,bytes32 stateRoot,bytes32 report)")
 _RELEASE_TYPEHASH = keccak(b"Release(uint64 round,bytes32 stateRoot)")
@@ -36,10 +40,10 @@ _RELEASE_TYPEHASH = keccak(b"Release(uint64 round,bytes32 stateRoot)")
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model may lose against its base. Shares are from 0 to 1.
+    """What a model may lose against its base. Shares are from 0 to 1, rises at least 0.
 
     Raises:
-        InputError: On construction, when a share is none or the number of examples is below 1.
+        InputError: On construction, when a number is out of its range or the number of examples is below 1.
     """
 
     accuracy_drop: float = 0.05
@@ -47,14 +51,23 @@ class Limits:
     recall_drop: float = 0.4
     """Recall, above chance, that one class may lose."""
     least_examples: int = 20
-    """Held-out examples that a class must have to be looked at alone."""
+    """Held-out examples that a class or a group must have to be looked at alone."""
+    loss_rise: float = 0.25
+    """By how much the mean loss may rise, relative to the base's; for tasks that do not classify."""
+    group_loss_rise: float = 1.0
+    """By how much the mean loss of one group may rise, relative to the base's."""
     trigger_rise: float = 0.3
     """Share of other classes' examples that a trigger may draw to one class, unless it drew more at the base."""
 
     def __post_init__(self) -> None:
         shares = (self.accuracy_drop, self.recall_drop, self.trigger_rise)
-        if not all(0 <= share <= 1 for share in shares) or self.least_examples < 1:
-            raise InputError(f"{self} are no limits: shares are from 0 to 1, examples at least 1.")
+        rises = (self.loss_rise, self.group_loss_rise)
+        possible = all(0 <= share <= 1 for share in shares) and all(0 <= rise < math.inf for rise in rises)
+        if not possible or self.least_examples < 1:
+            raise InputError(
+                f"{self} are not limits.",
+                remedy="Shares are from 0 to 1, rises at least 0, examples at least 1.",
+            )
 
 
 @dataclass(frozen=True)
@@ -62,21 +75,32 @@ class Finding:
     """One thing in which the model fell."""
 
     kind: str
-    """accuracy, recall or trigger."""
+    """accuracy, recall, trigger, loss, group-loss or unmeasured."""
     subject: str
-    """The class; for a trigger, trigger and class; empty for the accuracy."""
+    """The class or group; for a trigger, trigger and class; empty for accuracy, loss and unmeasured."""
     before: float
     """The number at the base, rounded."""
     after: float | None
     """The number now, rounded; None if it is not finite."""
     allowed: float
-    """What it may lose; for a trigger, what it may be."""
+    """What it may lose; for a trigger, what it may be; for a loss, by how much of the base's it may rise."""
 
     def to_json(self) -> dict[str, Any]:
         """JSON types."""
         return dict(vars(self))
 
     def __str__(self) -> str:
+        if self.kind == "unmeasured":
+            return (
+                f"{self.after or 0:.0f} examples have no finite loss; at the base {self.before:.0f} had none, and no "
+                "more are allowed."
+            )
+        if self.kind in ("loss", "group-loss"):
+            what = "The mean loss" if self.kind == "loss" else f"The mean loss of group {self.subject}"
+            now = "no number" if self.after is None else f"{self.after:.6g}"
+            return (
+                f"{what} went from {self.before:.6g} to {now}; a rise of {100 * self.allowed:g}% is allowed."
+            )
         after = "no number" if self.after is None else f"{100 * self.after:.1f}%"
         change = f"went from {100 * self.before:.1f}% to {after}"
         if self.kind == "trigger":
@@ -127,8 +151,8 @@ class CanaryReport:
         """Read a report file.
 
         Raises:
-            InputError: `invalid-report`: not canonical JSON of this format, numbers that contradict each other, or a
-                base without an accuracy.
+            InputError: `invalid-report`: not canonical JSON of this format, numbers that contradict each other, two
+                kinds, or a base with nothing to compare.
         """
         try:
             value = parse_canonical_json(data)
@@ -149,23 +173,40 @@ class CanaryReport:
             raise InputError(f"The report can't be read: {error!r}.", code="invalid-report") from error
         if not 0 < made.round < 1 << 64 or made.to_bytes() != data:
             raise InputError("The report has an unknown field or another form.", code="invalid-report")
-        if made.base.accuracy is None:
+        if made.base.kind != made.candidate.kind:
             raise InputError(
-                "The report measures no accuracy of the base.",
-                remedy="The task's evaluate must give an accuracy, or examine the predictions.",
+                f"The report measures the base by {made.base.kind} and the new state by {made.candidate.kind}.",
+                remedy="Measure both with the same task.",
+                code="invalid-report",
+            )
+        if not compared(made.base):
+            raise InputError(
+                "The report measures neither an accuracy nor a loss of the base.",
+                remedy=NOTHING,
                 code="invalid-report",
             )
         return made
 
 
+def compared(base: Measurement) -> str:
+    """What the canary compares a model with this base by: accuracy, loss, or empty for nothing."""
+    if base.kind in BY_LOSS:
+        return "loss"
+    if base.accuracy is not None:
+        return "accuracy"
+    return "loss" if base.mean_loss is not None else ""
+
+
 def findings(base: Measurement, candidate: Measurement, limits: Limits) -> list[Finding]:
-    """In what a model fell against its base; empty if it did not. Exact in the counts of both.
+    """In what a model fell against its base; empty if it did not. Exact in the counts and sums of both.
 
     A fall counts when it exceeds what is allowed by more than NOISE standard errors of the difference of two
-    independent shares (the same examples are counted twice, so the true error is smaller). A class's number
+    independent shares or means (the same examples are measured twice, so the true error is smaller). A class's number
     is its recall less the share of other classes' examples that are given the same class: a model that calls
     everything 3 does not know what a 3 is, and loses nothing when it learns the others.
     """
+    if compared(base) == "loss":
+        return _higher_losses(base, candidate, limits)
     found = []
     before, after = base.accuracy, candidate.accuracy
     allowed = Fraction(str(limits.accuracy_drop))
@@ -186,6 +227,42 @@ def findings(base: Measurement, candidate: Measurement, limits: Limits) -> list[
             subject = f"{probe.trigger}:{probe.name}"
             found.append(_finding("trigger", subject, earlier, probe.rise, limits.trigger_rise))
     return found
+
+
+def _higher_losses(base: Measurement, candidate: Measurement, limits: Limits) -> list[Finding]:
+    """The same for tasks that are measured by a loss."""
+    if (
+        base.losses is None or candidate.losses is None
+    ):  # of the kind METRICS: one number each, without its spread
+        before, after = base.mean_loss, candidate.mean_loss
+        if before is None:
+            raise AssertionError("a base without a loss has nothing to compare")
+        fell = after is None or after - before > Fraction(str(limits.loss_rise)) * abs(before)
+        return [_finding("loss", "", before, after, limits.loss_rise)] if fell else []
+    found = []
+    lost, lacks = base.losses.unmeasured, candidate.losses.unmeasured
+    if lacks > lost:
+        found.append(Finding("unmeasured", "", float(lost), float(lacks), 0.0))
+    if _rose(base.losses, candidate.losses, limits.loss_rise):
+        found.append(_finding("loss", "", base.losses.mean, candidate.losses.mean, limits.loss_rise))
+    now = {one.name: one for one in candidate.groups}
+    for one in base.groups:
+        later = now.get(one.name)
+        if later is None or later.losses is None or one.losses is None or one.support < limits.least_examples:
+            continue
+        if later.support == one.support and _rose(one.losses, later.losses, limits.group_loss_rise):
+            found.append(
+                _finding("group-loss", one.name, one.mean_loss, later.mean_loss, limits.group_loss_rise)
+            )
+    return found
+
+
+def _rose(before: Losses, after: Losses, allowed: float) -> bool:
+    """Whether a mean loss rose by more than a share of itself and by more than NOISE standard errors beyond that."""
+    if before.mean is None or after.mean is None:
+        return False
+    excess = after.mean - before.mean - Fraction(str(allowed)) * abs(before.mean)
+    return excess > 0 and excess**2 > NOISE**2 * (before.squared_error + after.squared_error)
 
 
 def _lost_classes(base: Measurement, candidate: Measurement, limits: Limits) -> list[Finding]:
@@ -217,8 +294,11 @@ def _beyond(excess: Fraction, shares: list[tuple[Fraction, int]]) -> bool:
     return excess > 0 and excess**2 > NOISE**2 * variance
 
 
-def _finding(kind: str, subject: str, before: Fraction, after: Fraction | None, allowed: float) -> Finding:
-    return Finding(kind, subject, rounded(before) or 0.0, None if after is None else rounded(after), allowed)
+def _finding(
+    kind: str, subject: str, before: Fraction | None, after: Fraction | None, allowed: float
+) -> Finding:
+    was = 0.0 if before is None else rounded(before) or 0.0
+    return Finding(kind, subject, was, None if after is None else rounded(after), allowed)
 
 
 # Signatures.

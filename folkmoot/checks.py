@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from folkmoot.arrays import I64, U64
 from folkmoot.codec import check_padding
 from folkmoot.commitment import Commitment, Domain
 from folkmoot.errors import EncodingError, UpdateRefused
+from folkmoot.exponents import TensorSums
 from folkmoot.header import RoundHeader
 from folkmoot.manifest import Manifest
-from folkmoot.merkle import SumLevel, sum_tree, update_leaves
+from folkmoot.merkle import SumLevel, leaf_largest, sum_tree, update_leaves
 from folkmoot.policy import Policy
 from folkmoot.updates import UpdateReader
 from folkmoot.verdict import Reason
@@ -34,10 +36,15 @@ class UpdateSummary:
     """Root of the update tree, 32 bytes."""
     sum_squares: int
     """Sum of ``q^2``."""
-    sum_absolute: tuple[int, ...]
-    """Sum of ``|q|`` of each tensor."""
+    tensors: tuple[TensorSums, ...]
+    """What the next exponents need of each tensor."""
     sha256: str
     """SHA-256 of the file, in hex."""
+
+    @property
+    def sum_absolute(self) -> tuple[int, ...]:
+        """Sum of ``|q|`` of each tensor."""
+        return tuple(tensor.absolute for tensor in self.tensors)
 
 
 def summarize(update: UpdateReader, manifest: Manifest) -> UpdateSummary:
@@ -56,6 +63,7 @@ def summarize(update: UpdateReader, manifest: Manifest) -> UpdateSummary:
             Reason.WRONG_SIZE, f"The update has {update.size} bytes, the manifest needs {manifest.size}."
         )
     levels: list[SumLevel] = []
+    largest: list[I64] = []
     digest = hashlib.sha256()
     for first in range(0, manifest.leaves, _CHUNK):
         last = min(first + _CHUNK, manifest.leaves)
@@ -72,6 +80,7 @@ def summarize(update: UpdateReader, manifest: Manifest) -> UpdateSummary:
         except EncodingError as error:
             raise _refused(Reason.INVALID_ENCODING, error.message) from error
         levels.append(level)
+        largest.append(leaf_largest(leaves))
     tree = sum_tree(
         SumLevel(
             np.concatenate([level.hashes for level in levels]),
@@ -79,8 +88,26 @@ def summarize(update: UpdateReader, manifest: Manifest) -> UpdateSummary:
             np.concatenate([level.square for level in levels]),
         )
     )
-    sums = np.add.reduceat(tree.levels[0].absolute, manifest.leaf_offsets[:-1])
-    return UpdateSummary(tree.root, tree.sum_squares, tuple(sums.tolist()), digest.hexdigest())
+    lowest = tree.levels[0]
+    sums = tensor_sums(lowest.absolute, lowest.square, np.concatenate(largest), manifest)
+    return UpdateSummary(tree.root, tree.sum_squares, sums, digest.hexdigest())
+
+
+def tensor_sums(absolute: U64, squares: U64, largest: I64, manifest: Manifest) -> tuple[TensorSums, ...]:
+    """Bring what is known of each leaf together by tensor.
+
+    Args:
+        absolute: uint64[n], ``sum |q|`` of each leaf.
+        squares: uint64[n], ``sum q^2``.
+        largest: int64[n], the largest ``|q|``.
+        manifest: The model's layout, of n leaves.
+    """
+    borders = manifest.leaf_offsets[:-1]
+    columns = (np.add.reduceat(absolute, borders), np.add.reduceat(squares, borders))
+    rows = zip(
+        *(column.tolist() for column in (*columns, np.maximum.reduceat(largest, borders))), strict=True
+    )
+    return tuple(TensorSums(*row) for row in rows)
 
 
 def check_bytes(update: UpdateReader, commitment: Commitment, manifest: Manifest) -> UpdateSummary:

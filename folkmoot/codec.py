@@ -49,8 +49,10 @@ class EncodedUpdate:
     """``sumSquares``."""
     sum_absolute: int
     """Sum of ``|q|``."""
+    bound: int
+    """``c``: no integer is larger in absolute value. 127, or less where the update had to be fitted to the cap."""
     clamped: int
-    """How many coordinates were cut to ±127. A share of some percent says that the exponents are too low."""
+    """How many coordinates were cut to ±c. A share of some percent says that the exponents are too low."""
 
 
 def rounding_key(seed: bytes, contributor: str) -> int:
@@ -86,9 +88,16 @@ def rounding_offsets(key: int, first: int, last: int) -> F64:
 
 
 def encode_update(
-    start: F32, end: F32, exponents: Sequence[int], manifest: Manifest, seed: bytes, contributor: str
+    start: F32,
+    end: F32,
+    exponents: Sequence[int],
+    manifest: Manifest,
+    seed: bytes,
+    contributor: str,
+    *,
+    max_sum_squares: int | None = None,
 ) -> EncodedUpdate:
-    """Encode what training changed.
+    """Encode what training changed, and fit it to the cap on its sum of squares.
 
     Args:
         start: float32[256 n], the base's weights (``State.to_float32``), finite.
@@ -97,12 +106,14 @@ def encode_update(
         manifest: The model's layout.
         seed: The round's seed, 32 bytes.
         contributor: The contributor's address.
+        max_sum_squares: The cap of the round's policy; None leaves the update as it is.
 
     Returns:
         The update. A positive integer asks to lower the weight.
 
     Raises:
-        EncodingError: A weight is NaN or infinite (the message names the tensor), or a size is wrong.
+        EncodingError: ``not-finite``: a weight is NaN or infinite (the message names the tensor); ``cap-too-small``:
+            the cap leaves room for no integer; or a size is wrong.
     """
     _check_vectors(start, end, manifest)
     if len(exponents) != len(manifest.tensors):
@@ -122,8 +133,58 @@ def encode_update(
                 details={"tensor": tensor.name},
             )
         clamped += _encode(start[place], end[place], exponent, key, first, out[place])
+    bound = QMAX
+    if max_sum_squares is not None:
+        counts = magnitudes(out)
+        bound = fitting_bound(counts, max_sum_squares)
+        if bound < QMAX:
+            clamped = sum(counts[bound + 1 :])
+            np.clip(out, ZERO - bound, ZERO + bound, out=out)
     tree = update_tree(out)
-    return EncodedUpdate(out.tobytes(), tree.root, tree.sum_squares, tree.sum_absolute, clamped)
+    return EncodedUpdate(out.tobytes(), tree.root, tree.sum_squares, tree.sum_absolute, bound, clamped)
+
+
+def magnitudes(data: U8) -> list[int]:
+    """Count the coordinates of an update by absolute value.
+
+    Args:
+        data: uint8[m], ``q + 128``, without the byte 0x00.
+
+    Returns:
+        128 counts, of ``|q|`` = 0 to 127.
+    """
+    counts = np.zeros(2 * ZERO, dtype=np.int64)
+    for at in range(0, data.size, _CHUNK):
+        counts += np.bincount(data[at : at + _CHUNK], minlength=2 * ZERO)
+    counts[ZERO + 1 :] += counts[ZERO - 1 : 0 : -1]
+    return [int(count) for count in counts[ZERO:]]
+
+
+def fitting_bound(counts: Sequence[int], max_sum_squares: int) -> int:
+    """Return the largest ``c <= 127`` with ``sum min(|q|, c)^2 <= max_sum_squares``.
+
+    Args:
+        counts: How many coordinates have each absolute value, from 0 to 127.
+        max_sum_squares: The cap.
+
+    Raises:
+        EncodingError: ``cap-too-small``: there are more coordinates other than 0 than the cap, so not even c = 1 fits.
+    """
+    total, above = 0, sum(counts)
+    for bound in range(1, QMAX + 1):
+        above -= counts[bound - 1]  # how many are at least the bound: each adds bound^2 - (bound - 1)^2
+        total += (2 * bound - 1) * above
+        if total > max_sum_squares:
+            if bound == 1:
+                raise EncodingError(
+                    f"The update has {above} coordinates other than 0, and the policy's maxSumSquares of "
+                    f"{max_sum_squares} leaves no room for them even at ±1.",
+                    remedy="Nothing was sent. Ask the voters for a policy with a larger maxSumSquares; "
+                    "`folkmoot policy` writes 4096 for each weight of the model.",
+                    code="cap-too-small",
+                )
+            return bound - 1
+    return QMAX
 
 
 def _encode(start: F32, end: F32, exponent: int, key: int, first: int, out: U8) -> int:

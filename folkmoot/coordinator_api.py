@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from eth_abi.abi import encode
 from eth_account.messages import SignableMessage
 
-from folkmoot import tls
+from folkmoot import services, tls
 from folkmoot.chain.deployment import Deployment
 from folkmoot.commitment import Commitment, Domain
 from folkmoot.errors import ArtifactError, CoordinatorError, InputError, UpdateRefused
@@ -68,6 +68,7 @@ all."""
 
 _UPLOAD_TYPEHASH = keccak(b"Upload(bytes32 sha256,uint64 deadline)")
 _RUN_TYPEHASH = keccak(b"Run(uint32 rounds,uint32 expect,uint64 deadline)")
+_REPORT_TYPEHASH = keccak(b"Report(uint64 round,bytes32 digest,uint64 deadline)")
 _COMMITMENT_FIELDS = {
     "contributor": "contributor",
     "round": "round",
@@ -191,6 +192,45 @@ def run_message(domain: Domain, rounds: int, expect: int, deadline: int) -> Sign
     """What the coordinator's account signs to start a run."""
     fields = encode(("bytes32", "uint32", "uint32", "uint64"), (_RUN_TYPEHASH, rounds, expect, deadline))
     return SignableMessage(b"\x01", domain.separator, keccak(fields))
+
+
+def report_message(domain: Domain, round_number: int, digest: bytes, deadline: int) -> SignableMessage:
+    """What the coordinator's account signs to report on the nodes of a round.
+
+    Args:
+        domain: Chain and ledger of the federation.
+        round_number: The round.
+        digest: sha256 of the report's canonical JSON without deadline and signature, 32 bytes.
+        deadline: Unix time on the wall until which it may be handed in.
+    """
+    values = (_REPORT_TYPEHASH, round_number, digest, deadline)
+    fields = encode(("bytes32", "uint64", "bytes32", "uint64"), values)
+    return SignableMessage(b"\x01", domain.separator, keccak(fields))
+
+
+def report_digest(content: Mapping[str, Any]) -> bytes:
+    """Return the sha256 of a round report's content: `round`, `complete`, `nodes` and `metrics`.
+
+    Seconds and metrics are binary64, so a whole number is written with a point, as Python's ``repr`` does.
+    """
+    return hashlib.sha256(canonical_json(dict(content))).digest()
+
+
+def sign_report(
+    content: Mapping[str, Any], account: LocalAccount, domain: Domain, *, after: int = 0
+) -> dict[str, Any]:
+    """Make the signed form of a round report.
+
+    Args:
+        content: `round`, `complete`, `nodes` and `metrics`, as docs/architecture.md says.
+        account: The coordinator's account.
+        domain: Chain and ledger of the federation.
+        after: Deadline of the report that it replaces; its own is not below.
+    """
+    deadline = max(int(time.time()) + SIGNATURE_LIFETIME, after)
+    message = report_message(domain, content["round"], report_digest(content), deadline)
+    signature = "0x" + bytes(account.sign_message(message).signature).hex()
+    return {**content, "deadline": deadline, "signature": signature}
 
 
 def sign_run(rounds: int, expect: int, account: LocalAccount, domain: Domain) -> dict[str, Any]:
@@ -427,6 +467,18 @@ class CoordinatorApi:
             self._checked(self._send("POST", f"/v1/rounds/{round_number}/release", json=body))
         )
 
+    def send_report(self, report: Mapping[str, Any]) -> None:
+        """Hand in a round report that `sign_report` made; it replaces the one before.
+
+        Raises:
+            CoordinatorError: ``report-outdated``: a newer one is there, and ``details["deadline"]`` is its deadline.
+        """
+        self._checked(self._send("POST", f"/v1/rounds/{report['round']}/report", json=dict(report)))
+
+    def round_report(self, round_number: int) -> dict[str, Any] | None:
+        """What the operator reports of the nodes of a round; None if nothing."""
+        return self._get_or_none(f"/v1/rounds/{round_number}/report", "no-report")
+
     # Events.
 
     def events(self, after: int | None = None, *, patience: float = 60.0) -> Iterator[Event]:
@@ -534,11 +586,13 @@ class CoordinatorApi:
             problem = parse_json(answer.content)
             code, detail = str(problem["code"]), str(problem["detail"])
         except (InputError, KeyError, TypeError) as error:
-            raise CoordinatorError(
+            unknown = answer.status in services.UNKNOWN_PATH
+            found = services.mistaken(self.url, self.url, services.COORDINATOR) if unknown else None
+            message, remedy = found or (
                 f"The coordinator {self.url} answered with HTTP {answer.status}.",
-                remedy="Check that the address is that of a Folkmoot coordinator.",
-                details={"status": answer.status},
-            ) from error
+                "Check that the address is that of a Folkmoot coordinator.",
+            )
+            raise CoordinatorError(message, remedy=remedy, details={"status": answer.status}) from error
         standard = {"type", "title", "detail", "code", "remedy"}
         details = {key: value for key, value in problem.items() if key not in standard}
         kind = UpdateRefused if code in REFUSALS else CoordinatorError

@@ -27,13 +27,28 @@ from __future__ import annotations
 
 from typing import Any
 
+_ENDS = (".", "!", "?", ":", "\N{HORIZONTAL ELLIPSIS}")
+
+
+def sentence(text: str) -> str:
+    """Return a text with a full stop at its end, so that the next sentence does not run into it.
+
+    A text of several lines is left alone: its last line is a quotation, for example of a log.
+    """
+    if "\n" in text:
+        return text
+    text = text.strip()
+    if text.endswith("..") and not text.endswith("..."):
+        text = text[:-1]  # it quotes another message with its own full stop
+    return text if not text or text.rstrip("\"'`)]").endswith(_ENDS) else text + "."
+
 
 class FolkmootError(Exception):
     """Base of all expected failures.
 
     Args:
-        message: What failed and why, one sentence.
-        remedy: What to do next, one sentence; may be empty where nothing can be done.
+        message: What failed and why, one sentence. A full stop is added where it lacks one.
+        remedy: What to do next, one sentence; may be empty where nothing can be done. Likewise.
         code: Stable identifier, lower case with hyphens. Defaults to the class's own.
         details: Values behind the failure, JSON types only.
     """
@@ -49,13 +64,13 @@ class FolkmootError(Exception):
         details: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = message
-        self.remedy = remedy
+        self.message = sentence(message)
+        self.remedy = sentence(remedy)
         self.code = code or self.default_code
         self.details = details or {}
 
     def __str__(self) -> str:
-        return f"{self.message} {self.remedy}".strip()
+        return f"{self.message}{'' if self.message.endswith(chr(10)) else ' '}{self.remedy}".strip()
 
 
 class InputError(FolkmootError):

@@ -14,16 +14,13 @@ import numpy as np
 
 from folkmoot.arrays import F32
 from folkmoot.errors import ArtifactError, InputError
+from folkmoot.exponents import MAX_RISE, TARGET
 from folkmoot.hashing import canonical_json, keccak, parse_canonical_json, sha256_hex
 from folkmoot.header import MAX_EXPONENT, MIN_EXPONENT, check_exponents
 from folkmoot.manifest import Manifest
-from folkmoot.optimizer import TARGET
 from folkmoot.state import State
 
 FORMAT = "folkmoot/genesis/1"
-SPREAD = 2
-"""Root mean square of a first update's integers that is aimed at, at most, as a multiple of TARGET: half of what
-the default norm cap takes, so that contributors with other data have room."""
 TRAVEL = 0.2
 """Share of the way of all local steps that a weight is expected to travel (its root mean square)."""
 
@@ -97,18 +94,17 @@ class Genesis:
 def calibrated_exponent(changes: F32, guess: int) -> int:
     """Take a tensor's exponent for round 1 from what one real training changed.
 
-    The mean of ``|q|`` becomes about TARGET, as in later rounds, unless the root mean square would be above
-    ``SPREAD * TARGET``: few large changes among many small ones must not exceed the norm cap.
+    ``S / A`` of the integers becomes TARGET, up to a factor of the square root of 2, as in later rounds.
 
     Args:
         changes: float32, of any shape: start minus end.
         guess: What it is if nothing changed, or not to a finite number.
     """
     sizes = np.abs(changes.astype(np.float64))
-    mean, spread = float(sizes.mean()), math.sqrt(float(np.square(sizes).mean()))
-    if not (mean > 0 and math.isfinite(spread)):
+    absolute, squares = float(sizes.sum()), float(np.square(sizes).sum())
+    if not (absolute > 0 and squares > 0 and math.isfinite(squares)):
         return guess
-    exponent = max(round(math.log2(mean / TARGET)), math.ceil(math.log2(spread / (SPREAD * TARGET))))
+    exponent = round(math.log2(squares / absolute / TARGET))
     return min(max(exponent, MIN_EXPONENT), MAX_EXPONENT)
 
 
@@ -116,9 +112,10 @@ def first_exponent(learning_rate: float, steps: int) -> int:
     """Guess an exponent for round 1, when no training could be tried (``calibrated_exponent``).
 
     An adaptive optimizer moves a weight by about its learning rate a step, and not always the same way, so
-    after ``steps`` local steps the root mean square of a change is about ``TRAVEL * learning_rate * steps``;
-    the exponent is the one that brings that to about TARGET. A guess that is off by some octaves is put right
-    in one or two rounds.
+    after ``steps`` local steps the root mean square of a change is about ``TRAVEL * learning_rate * steps``. The
+    gradients of other optimizers are often smaller. An exponent that is too high adds noise to the model, one that is
+    too low only shortens a round's updates; so the guess is MAX_RISE octaves below what brings that to TARGET,
+    which the votes put right after one round.
 
     Args:
         learning_rate: The local learning rate, above 0.
@@ -130,4 +127,4 @@ def first_exponent(learning_rate: float, steps: int) -> int:
     travel = TRAVEL * learning_rate * steps
     if not (travel > 0 and math.isfinite(travel)):
         raise InputError("The learning rate and the number of steps must be positive.")
-    return min(max(round(math.log2(travel / TARGET)), MIN_EXPONENT), MAX_EXPONENT)
+    return min(max(round(math.log2(travel / TARGET)) - MAX_RISE, MIN_EXPONENT), MAX_EXPONENT)

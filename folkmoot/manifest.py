@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,17 +20,23 @@ from numpy.typing import NDArray
 
 from folkmoot.arrays import F32, I64, U8
 from folkmoot.errors import InputError, ManifestError
-from folkmoot.fixed_point import LEAF
+from folkmoot.fixed_point import LEAF, ONE, STATE_BOUND
 from folkmoot.hashing import canonical_json, keccak, parse_canonical_json
 
-FORMAT = "folkmoot/manifest/1"
+FORMAT = "folkmoot/manifest/2"
 MAX_LEAVES = 1 << 24
 MAX_SIZE = 1 << 32
 """Largest size in a shape: more elements than the leaves of a model can have."""
 MAX_DIMENSIONS = 32
 """Most sizes in a shape: what every NumPy can hold."""
 MAX_NAME = 64
-CARRIED_DTYPES = ("int8", "int16", "int32", "int64", "uint8", "bool")
+TRAINED_DTYPES = ("float16", "float32", "float64")
+CARRIED_DTYPES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *TRAINED_DTYPES,
+)
+LARGEST = (STATE_BOUND + 1) // ONE
+"""2^22: a weight's size must be below it, or no state can hold it."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,8 @@ class Tensor:
     """Name in the model's state dict."""
     shape: tuple[int, ...]
     """Positive sizes; empty for a scalar."""
+    dtype: str = "float32"
+    """What the app computes in, one of TRAINED_DTYPES. What crosses the wire is the same for each."""
 
     @property
     def elements(self) -> int:
@@ -55,7 +63,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Carried:
-    """One integer buffer that every version of the model carries unchanged (counters, indices)."""
+    """One array that every version of the model carries unchanged (a counter, an index, a mask)."""
 
     name: str
     """Name in the model's state dict."""
@@ -82,21 +90,19 @@ class Manifest:
 
     task: str
     """Name of the task, 1 to 64 characters."""
-    tensors: tuple[Tensor, ...]
-    """The trained tensors in the model's order."""
-    carried: tuple[Carried, ...] = ()
-    """The integer buffers."""
+    arrays: tuple[Tensor | Carried, ...]
+    """The trained tensors and the carried arrays, in the model's order."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the task (local steps, learning rate, ...); any JSON values."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.task) <= MAX_NAME:
             raise ManifestError(f"The task's name has {len(self.task)} characters, not 1 to {MAX_NAME}.")
-        names = [entry.name for entry in self._named]
+        names = [entry.name for entry in self.arrays]
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise ManifestError(f"The name {twice!r} appears twice.", remedy="Give each tensor its own name.")
-        for entry in self._named:
+        for entry in self.arrays:
             if entry.name in ("", "__metadata__"):
                 raise ManifestError(f"A tensor can't have the name {entry.name!r}.")
             if len(entry.shape) > MAX_DIMENSIONS:  # before anybody multiplies them
@@ -106,6 +112,11 @@ class Manifest:
             if any(not 1 <= size <= MAX_SIZE for size in entry.shape):
                 raise ManifestError(
                     f"Tensor {entry.name!r} has a size below 1 or above {MAX_SIZE} in its shape {list(entry.shape)}."
+                )
+        for tensor in self.tensors:
+            if tensor.dtype not in TRAINED_DTYPES:
+                raise ManifestError(
+                    f"Tensor {tensor.name!r} has the dtype {tensor.dtype}.", remedy=_TRAINED_REMEDY
                 )
         for buffer in self.carried:
             if buffer.dtype not in CARRIED_DTYPES:
@@ -117,12 +128,20 @@ class Manifest:
                 raise ManifestError(
                     f"Buffer {buffer.name!r} has {len(buffer.data)} bytes, its shape needs {size}."
                 )
-        if not 1 <= self.leaves <= MAX_LEAVES:
-            raise ManifestError(f"The model has {self.leaves} leaves, not 1 to {MAX_LEAVES}.")
+        if not self.tensors:
+            raise ManifestError("The model has no float array to train.", remedy=_TRAINED_REMEDY)
+        if self.leaves > MAX_LEAVES:
+            raise ManifestError(f"The model has {self.leaves} leaves, more than {MAX_LEAVES}.")
 
-    @property
-    def _named(self) -> list[Tensor | Carried]:
-        return [*self.tensors, *self.carried]
+    @cached_property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The trained tensors in the model's order: what exponents, leaves and updates are numbered by."""
+        return tuple(entry for entry in self.arrays if isinstance(entry, Tensor))
+
+    @cached_property
+    def carried(self) -> tuple[Carried, ...]:
+        """The carried arrays in the model's order."""
+        return tuple(entry for entry in self.arrays if isinstance(entry, Carried))
 
     # Layout
 
@@ -207,7 +226,7 @@ class Manifest:
         Raises:
             ManifestError: A tensor is missing, unknown, of another shape or dtype, or not finite.
         """
-        known = {tensor.name for tensor in self.tensors} | {buffer.name for buffer in self.carried}
+        known = {entry.name for entry in self.arrays}
         for name in values:
             if name not in known:
                 raise ManifestError(f"Tensor {name!r} is not in the manifest.", remedy=_FIT_REMEDY)
@@ -234,15 +253,30 @@ class Manifest:
                 )
         return flat
 
-    def unflatten(self, flat: NDArray[Any], *, carried: bool = True) -> dict[str, NDArray[Any]]:
-        """Cut a padded vector into named tensors.
+    def check_range(self, flat: F32) -> None:
+        """Make sure that a state can hold a model.
+
+        Args:
+            flat: float32[256 n], finite.
+
+        Raises:
+            ManifestError: code ``too-large``: a weight's size is 2^22 or more.
+        """
+        for tensor, first in zip(self.tensors, self.leaf_offsets, strict=False):
+            _check_range(tensor.name, flat[LEAF * first : LEAF * (first + tensor.leaves)])
+
+    def unflatten(
+        self, flat: NDArray[Any], *, carried: bool = True, dtypes: bool = False
+    ) -> dict[str, NDArray[Any]]:
+        """Cut a padded vector into named arrays.
 
         Args:
             flat: Any dtype, [256 n].
-            carried: Add the carried buffers, so that the result is a whole state dict.
+            carried: Add the carried arrays, so that the result is a whole state dict.
+            dtypes: Give each tensor the dtype that the app computes in; else that of ``flat``.
 
         Returns:
-            Name to array, in the manifest's order; copies, so they may be changed.
+            Name to array, tensors and carried arrays in the model's order; copies, so they may be changed.
 
         Raises:
             ManifestError: The vector has another length.
@@ -252,41 +286,56 @@ class Manifest:
                 f"The vector has the shape {list(flat.shape)}, the manifest needs [{self.size}]."
             )
         values: dict[str, NDArray[Any]] = {}
-        for tensor, first in zip(self.tensors, self.leaf_offsets, strict=False):
-            values[tensor.name] = (
-                flat[LEAF * first : LEAF * first + tensor.elements].reshape(tensor.shape).copy()
-            )
-        if carried:
-            values.update((buffer.name, buffer.array()) for buffer in self.carried)
+        offsets = iter(self.leaf_offsets)
+        for entry in self.arrays:
+            if isinstance(entry, Tensor):
+                first = LEAF * next(offsets)
+                part = flat[first : first + entry.elements].reshape(entry.shape)
+                values[entry.name] = part.astype(entry.dtype) if dtypes else part.copy()
+            elif carried:
+                values[entry.name] = entry.array()
         return values
 
     @classmethod
     def from_arrays(
-        cls, task: str, values: Mapping[str, NDArray[Any]], training: Mapping[str, Any] | None = None
+        cls,
+        task: str,
+        values: Mapping[str, NDArray[Any]],
+        training: Mapping[str, Any] | None = None,
+        *,
+        carry: Collection[str] = (),
     ) -> Manifest:
-        """Make the manifest of a model: float arrays become tensors, integer and bool arrays are carried.
+        """Make the manifest of a model.
+
+        Float arrays become tensors that are trained; integer and bool arrays are carried, and so are float arrays
+        with an infinite value, like a causal mask: no training changes them in a way that a state could hold.
 
         Args:
             task: Name of the task.
             values: Name to array, in the model's order.
             training: Settings of the task.
+            carry: Names of float arrays that are constant too, and carried as they are.
 
         Raises:
-            ManifestError: An array is neither float nor integer, or the result is out of range.
+            ManifestError: An array is neither float nor integer, has NaN or a value that no state can hold, a name in
+                ``carry`` is not in the model, or the result is out of range.
         """
-        tensors: list[Tensor] = []
-        carried: list[Carried] = []
+        if unknown := set(carry) - set(values):
+            raise ManifestError(f"The model has no array {min(unknown)!r} to carry.", remedy=_FIT_REMEDY)
+        entries: list[Tensor | Carried] = []
         for name, value in values.items():
             array = np.asarray(value)
             shape = tuple(int(size) for size in array.shape)
-            if array.dtype.kind == "f":
-                tensors.append(Tensor(name, shape))
+            trained = array.dtype.name in TRAINED_DTYPES and name not in carry and not np.isinf(array).any()
+            if trained:
+                _check_range(name, array)
+                entries.append(Tensor(name, shape, array.dtype.name))
             elif array.dtype.name in CARRIED_DTYPES:
                 little = array.astype(array.dtype.newbyteorder("<"))
-                carried.append(Carried(name, array.dtype.name, shape, little.tobytes()))
+                entries.append(Carried(name, array.dtype.name, shape, little.tobytes()))
             else:
                 raise ManifestError(f"Tensor {name!r} has the dtype {array.dtype}.", remedy=_CARRIED_REMEDY)
-        return cls(task, tuple(tensors), tuple(carried), dict(training or {}))
+        return cls(task, tuple(entries), dict(training or {}))
 
     # Bytes
 
@@ -295,16 +344,7 @@ class Manifest:
         value = {
             "format": FORMAT,
             "task": self.task,
-            "tensors": [{"name": tensor.name, "shape": list(tensor.shape)} for tensor in self.tensors],
-            "carried": [
-                {
-                    "name": buffer.name,
-                    "dtype": buffer.dtype,
-                    "shape": list(buffer.shape),
-                    "data": base64.b64encode(buffer.data).decode("ascii"),
-                }
-                for buffer in self.carried
-            ],
+            "arrays": [_described(entry) for entry in self.arrays],
             "training": dict(self.training),
         }
         try:
@@ -329,40 +369,23 @@ class Manifest:
         """
         try:
             value = parse_canonical_json(data)
-            if not isinstance(value, dict) or set(value) != {
-                "format",
-                "task",
-                "tensors",
-                "carried",
-                "training",
-            }:
-                raise ManifestError("The manifest has not exactly the fields of docs/protocol.md section 2.")
+            if not isinstance(value, dict) or set(value) != {"format", "task", "arrays", "training"}:
+                raise ManifestError(
+                    "The manifest has not exactly the fields of docs/protocol.md section 2.",
+                    remedy="It may be of an earlier release: start a new federation.",
+                )
             if value["format"] != FORMAT:
                 raise ManifestError(f"The manifest's format is {value['format']!r}, not {FORMAT!r}.")
             if not isinstance(value["training"], dict) or not isinstance(value["task"], str):
                 raise ManifestError(
                     "The manifest's task must be a string and its training settings an object."
                 )
-            tensors = tuple(
-                Tensor(_text(entry["name"]), _shape(entry["shape"]))
-                for entry in value["tensors"]
-                if _has(entry, "name", "shape")
-            )
-            carried = tuple(
-                Carried(
-                    _text(entry["name"]),
-                    _text(entry["dtype"]),
-                    _shape(entry["shape"]),
-                    base64.b64decode(_text(entry["data"]), validate=True),
-                )
-                for entry in value["carried"]
-                if _has(entry, "name", "dtype", "shape", "data")
-            )
+            arrays = tuple(_entry(entry) for entry in value["arrays"])
         except ManifestError:
             raise
         except (InputError, TypeError, ValueError) as error:  # ValueError: base64 that is none
             raise ManifestError(f"The manifest can't be read: {error}") from error
-        manifest = cls(value["task"], tensors, carried, value["training"])
+        manifest = cls(value["task"], arrays, value["training"])
         if manifest.to_json() != data:
             raise ManifestError("The manifest is not in canonical form (docs/protocol.md section 2).")
         return manifest
@@ -378,7 +401,8 @@ class Manifest:
         return keccak(b"\x10", keccak(self.layout), keccak(self.to_json()))
 
 
-_CARRIED_REMEDY = f"Use float tensors, and integer buffers of {', '.join(CARRIED_DTYPES)}."
+_TRAINED_REMEDY = f"Use float tensors of {', '.join(TRAINED_DTYPES)}."
+_CARRIED_REMEDY = f"Use arrays of {', '.join(CARRIED_DTYPES)}."
 _FIT_REMEDY = "Check that the model is the one that the federation trains."
 
 
@@ -395,10 +419,41 @@ def padding_mask(manifest: Manifest, first: int, last: int) -> tuple[I64, U8]:
     return rows.astype(np.int64), mask
 
 
-def _has(entry: Any, *fields: str) -> bool:
-    if not isinstance(entry, dict) or set(entry) != set(fields):
-        raise ManifestError(f"A tensor of the manifest has not exactly the fields {', '.join(fields)}.")
-    return True
+def _check_range(name: str, array: NDArray[Any]) -> None:
+    """Raise ManifestError unless a state can hold all values of a float array."""
+    if np.isnan(array).any():
+        raise ManifestError(
+            f"Tensor {name!r} has a value that is NaN.",
+            remedy="Initialise it. If it is a constant, have it carried (`carry` of Manifest.from_arrays).",
+            code="not-finite",
+        )
+    largest = float(np.abs(array).max(initial=0))
+    if largest >= LARGEST:
+        raise ManifestError(
+            f"Tensor {name!r} has a value of size {largest:g}; a weight must be below {LARGEST}.",
+            remedy="Scale it. If it is a constant, have it carried (`carry` of Manifest.from_arrays).",
+            code="too-large",
+        )
+
+
+def _described(entry: Tensor | Carried) -> dict[str, Any]:
+    """An array as the manifest file describes it."""
+    value = {"name": entry.name, "shape": list(entry.shape), "dtype": entry.dtype}
+    if isinstance(entry, Carried):
+        value["data"] = base64.b64encode(entry.data).decode("ascii")
+    return value
+
+
+def _entry(value: Any) -> Tensor | Carried:
+    """Read what `_described` wrote."""
+    if not isinstance(value, dict) or not {"name", "shape", "dtype"} == set(value) - {"data"}:
+        raise ManifestError(
+            "An array of the manifest has not exactly the fields name, shape, dtype and data."
+        )
+    name, shape, dtype = _text(value["name"]), _shape(value["shape"]), _text(value["dtype"])
+    if "data" not in value:
+        return Tensor(name, shape, dtype)
+    return Carried(name, dtype, shape, base64.b64decode(_text(value["data"]), validate=True))
 
 
 def _text(value: Any) -> str:

@@ -276,6 +276,20 @@ def leaf_sums(leaves: U8) -> tuple[U64, U64, bool]:
     return absolute, square, bool((leaves == 0).any())
 
 
+def leaf_largest(leaves: U8) -> I64:
+    """Find the largest ``|q|`` of each of an update's leaves.
+
+    Args:
+        leaves: uint8[n, 256], ``q + 128``.
+
+    Returns:
+        int64[n].
+    """
+    highest, lowest = leaves.max(axis=1).astype(np.int64), leaves.min(axis=1).astype(np.int64)
+    largest: I64 = np.maximum(highest - 128, 128 - lowest)
+    return largest
+
+
 def update_leaves(leaves: U8) -> tuple[SumLevel, bool]:
     """Hash and sum an update's leaves, uint8[n, 256]; also return whether a byte is 0x00 (invalid)."""
     absolute, square, invalid = leaf_sums(leaves)

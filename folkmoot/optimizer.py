@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The outer step and the next exponents, in integers (docs/protocol.md sections 9 and 10).
+"""The outer step, in integers (docs/protocol.md section 9).
 
 Nesterov momentum on the aggregate, as DiLoCo's outer optimizer (Douillard et al. 2023, arXiv 2311.08105);
 with momentum 0 and rate 1024 it is FedAvg (McMahan et al. 2017, arXiv 1602.05629). Coordinates do not touch
@@ -10,7 +10,6 @@ chains.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,12 +24,6 @@ MAX_WEIGHT_SUM = 16_843_009
 
 UNIT = 1024
 """The rate and the momentum are in 1/UNIT."""
-
-TARGET = 16
-"""Mean of |q| that the next exponents aim at."""
-
-MAX_SHIFT = 3
-"""Most that an exponent moves in one round."""
 
 _CHUNK = 256  # leaves per numpy step, so that the temporaries stay in the cache
 
@@ -105,41 +98,3 @@ def _runs(exponents: I64) -> list[tuple[int, int, int]]:
     """Cut leaves into runs with one exponent: ``(first, last, exponent)``."""
     borders = [0, *(np.flatnonzero(np.diff(exponents)) + 1).tolist(), exponents.size]
     return [(a, b, int(exponents[a])) for a, b in itertools.pairwise(borders) if a < b]
-
-
-def next_exponent(exponent: int, elements: int, sums: Sequence[int]) -> int:
-    """Exponent of one tensor in the next round.
-
-    The lower median of the contributors' ``sum |q|``, so that a minority can't move it (the mean could be
-    driven up by one contributor that sends ±127 everywhere).
-
-    Args:
-        exponent: The tensor's exponent in this round.
-        elements: Elements of the tensor, without padding.
-        sums: ``sum |q|`` of the tensor, of each entry with a weight above 0; at least one.
-    """
-    median = sorted(sums)[(len(sums) - 1) // 2]
-    reached = 2 * median**2 << 2 * MAX_SHIFT
-    wanted = (elements * TARGET) ** 2
-    for shift in range(MAX_SHIFT, -MAX_SHIFT, -1):
-        if reached >= wanted << 2 * (shift + MAX_SHIFT):
-            break
-    else:
-        shift = -MAX_SHIFT
-    return min(max(exponent + shift, MIN_EXPONENT), MAX_EXPONENT)
-
-
-def next_exponents(
-    exponents: Sequence[int], elements: Sequence[int], sums: Sequence[Sequence[int]]
-) -> tuple[int, ...]:
-    """Exponents of the next round.
-
-    Args:
-        exponents: One a tensor, of this round.
-        elements: Elements of each tensor, without padding.
-        sums: For each entry with a weight above 0 the ``sum |q|`` of each tensor; at least one entry.
-    """
-    return tuple(
-        next_exponent(exponent, count, [entry[tensor] for entry in sums])
-        for tensor, (exponent, count) in enumerate(zip(exponents, elements, strict=True))
-    )

@@ -19,6 +19,10 @@ NO_VERIFIER = "0x0000000000000000000000000000000000000000"
 ARBITER = "arbiter"
 """``verifier`` of a policy for a deployment whose addresses are not known yet: the arbiter of that deployment."""
 
+MEAN_SQUARE_CAP = 64**2
+"""``max_sum_squares`` for each weight of the model, where nobody says otherwise: the mean square of twice the
+amplitude that the exponents aim at. An honest update of steady training stays below it."""
+
 _BITS = {
     "max_sum_squares": 64,
     "min_contributors": 16,

@@ -29,13 +29,14 @@ from folkmoot.arrays import I64, U32
 from folkmoot.checks import UpdateSummary, check_bytes
 from folkmoot.commitment import Commitment, checksum_address, entries_hash
 from folkmoot.errors import InputError, UpdateRefused
+from folkmoot.exponents import next_exponents
 from folkmoot.fixed_point import LEAF
 from folkmoot.hashing import HASH_BYTES, keccak, sha256_hex
 from folkmoot.header import RoundHeader
 from folkmoot.lineage import Lineage
 from folkmoot.manifest import Manifest
 from folkmoot.merkle import AGGREGATE, MOMENTUM, THETA, Tree
-from folkmoot.optimizer import next_exponents, outer_step
+from folkmoot.optimizer import outer_step
 from folkmoot.policy import Policy
 from folkmoot.state import State
 from folkmoot.updates import UpdateReader
@@ -265,8 +266,7 @@ def compute_round(
     weights = tuple(verdict.weight for verdict in verdicts.verdicts)
     exponents = next_exponents(
         header.exponents,
-        [tensor.elements for tensor in manifest.tensors],
-        [s.sum_absolute for s, weight in zip(summaries, weights, strict=True) if s is not None and weight],
+        [s.tensors for s, weight in zip(summaries, weights, strict=True) if s is not None and weight],
     )
 
     state = State(np.empty_like(base.theta), np.empty_like(base.momentum))

@@ -22,7 +22,7 @@ from folkmoot.arrays import F32, I64
 from folkmoot.errors import ArtifactError, InputError, ManifestError
 from folkmoot.fixed_point import LEAF, STATE_BOUND
 from folkmoot.hashing import parse_json
-from folkmoot.manifest import Manifest
+from folkmoot.manifest import Manifest, Tensor
 from folkmoot.merkle import MOMENTUM, THETA, Tree, state_root, state_tree
 
 MAGIC = b"FMS1"
@@ -30,12 +30,9 @@ MAGIC = b"FMS1"
 
 _CHUNK = 1 << 20  # coordinates written at a time
 _SAFETENSORS_DTYPE = {
-    "int8": "I8",
-    "int16": "I16",
-    "int32": "I32",
-    "int64": "I64",
-    "uint8": "U8",
     "bool": "BOOL",
+    **{f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
+    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
 }
 
 
@@ -57,9 +54,12 @@ class State:
             values: Name to float array, as ``Manifest.flatten`` takes them.
 
         Raises:
-            ManifestError: The model does not fit the manifest, or a weight is NaN or infinite.
+            ManifestError: The model does not fit the manifest, or a weight is NaN, infinite, or of size 2^22 or more
+                (``too-large``).
         """
-        theta = fixed_point.from_float(manifest.flatten(values))
+        flat = manifest.flatten(values)
+        manifest.check_range(flat)
+        theta = fixed_point.from_float(flat)
         return cls(theta, np.zeros_like(theta))
 
     @property
@@ -151,7 +151,7 @@ class State:
             root: The state's root, if it is known already; else it is computed.
 
         Returns:
-            A safetensors file: float32 tensors in the manifest's order, then the carried buffers.
+            A safetensors file: trained tensors as float32 and carried arrays as they are, in the manifest's order.
         """
         root = self.root(manifest.hash) if root is None else root
         header: dict[str, Any] = {
@@ -160,16 +160,16 @@ class State:
         flat = self.to_float32().astype("<f4", copy=False)
         parts: list[bytes] = []
         at = 0
-        for tensor, first in zip(manifest.tensors, manifest.leaf_offsets, strict=False):
-            parts.append(flat[LEAF * first : LEAF * first + tensor.elements].tobytes())
-            header[tensor.name] = _entry("F32", tensor.shape, at, at + len(parts[-1]))
-            at += len(parts[-1])
-        for buffer in manifest.carried:
-            parts.append(buffer.data)
-            header[buffer.name] = _entry(
-                _SAFETENSORS_DTYPE[buffer.dtype], buffer.shape, at, at + len(buffer.data)
-            )
-            at += len(buffer.data)
+        offsets = iter(manifest.leaf_offsets)
+        for entry in manifest.arrays:
+            if isinstance(entry, Tensor):
+                first = LEAF * next(offsets)
+                dtype, data = "F32", flat[first : first + entry.elements].tobytes()
+            else:
+                dtype, data = _SAFETENSORS_DTYPE[entry.dtype], entry.data
+            parts.append(data)
+            header[entry.name] = _entry(dtype, entry.shape, at, at + len(data))
+            at += len(data)
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         text += b" " * (-len(text) % 8)
         return b"".join([len(text).to_bytes(8, "little"), text, *parts])
@@ -193,10 +193,8 @@ def read_safetensors(data: bytes, manifest: Manifest) -> dict[str, NDArray[Any]]
         length = int.from_bytes(data[:8], "little")
         header = parse_json(data[8 : 8 + length])
         values: dict[str, NDArray[Any]] = {}
-        kinds = {"F32": "float32", **{code: name for name, code in _SAFETENSORS_DTYPE.items()}}
-        for name in [tensor.name for tensor in manifest.tensors] + [
-            buffer.name for buffer in manifest.carried
-        ]:
+        kinds = {code: name for name, code in _SAFETENSORS_DTYPE.items()}
+        for name in [entry.name for entry in manifest.arrays]:
             if name not in header:
                 raise ManifestError(f"The model file has no tensor {name!r}.")
             entry = header[name]

@@ -12,7 +12,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from folkmoot import tls
+from folkmoot import services, tls
 from folkmoot.errors import InputError, LocalError
 
 TIMEOUT = 10.0
@@ -78,7 +78,7 @@ class SuperLink:
         """Connect once, with TLS if that is how it is spoken to.
 
         Raises:
-            LocalError: nothing listens there, or TLS fails.
+            LocalError: nothing listens there, TLS fails, or another service of a federation answers.
         """
         context = None if self.insecure else self.context()
         try:
@@ -94,6 +94,10 @@ class SuperLink:
                 remedy="Check the address with the coordinator's operator, and that the SuperLink runs.",
                 code="superlink-unreachable",
             ) from error
+        if context is None and (
+            found := services.mistaken(f"http://{self.address}", self.address, services.SUPERLINK)
+        ):
+            raise LocalError(found[0], remedy=found[1], code="wrong-service")
 
     def tls_failure(self, why: str) -> LocalError:
         """Return the error for a SuperLink whose TLS failed."""

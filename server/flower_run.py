@@ -163,7 +163,10 @@ def run_config(settings: Mapping[str, Any]) -> str:
         elif isinstance(value, str) and not set(value) & {'"', "'", "\\", "\n"}:
             text = f'"{value}"'
         else:
-            raise InputError(f"The run setting {key}={value!r} can't be written for Flower.")
+            raise InputError(
+                f"The run setting {key}={value!r} can't be written for Flower.",
+                remedy="Use a number, true, false, or a text without quotes.",
+            )
         pairs.append(f"{key}={text}")
     return " ".join(pairs)
 
@@ -217,16 +220,29 @@ def run(
         return RunResult(run_id, _status(run_id, variables))
 
 
-def follow(superlink: SuperLink, run_id: int, *, flower_home: Path | None = None) -> RunResult:
+def follow(
+    superlink: SuperLink,
+    run_id: int,
+    *,
+    flower_home: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> RunResult:
     """Wait for the end of a run that was started before.
+
+    Args:
+        superlink: Where it runs.
+        run_id: Flower's number of it.
+        flower_home: Folder for Flower's own files; a temporary one if left out.
+        on_line: Called with each line of the run's log, from its beginning.
 
     Raises:
         LocalError: The SuperLink can't be reached, or does not know the run.
     """
     with _home(superlink, flower_home) as home:
         variables = environment(home)
-        for _ in _said(["log", str(run_id), CONNECTION, "--stream"], variables):
-            pass
+        for line in _said(["log", str(run_id), CONNECTION, "--stream"], variables):
+            if on_line is not None:
+                on_line(line)
         return RunResult(run_id, _status(run_id, variables))
 
 

@@ -86,7 +86,11 @@ class Settings(BaseSettings):
     canary_recall_drop: float = Field(default=0.4, ge=0, le=1)
     """Recall, above chance, that one class may lose."""
     canary_least_examples: int = Field(default=20, ge=1)
-    """Held-out examples that a class must have to be looked at alone."""
+    """Held-out examples that a class or a group must have to be looked at alone."""
+    canary_loss_rise: float = Field(default=0.25, ge=0, le=1e6)
+    """By how much the mean loss may rise, relative to the base's; for tasks that do not classify."""
+    canary_group_loss_rise: float = Field(default=1.0, ge=0, le=1e6)
+    """By how much the mean loss of one group may rise, relative to the base's."""
     canary_trigger_rise: float = Field(default=0.3, ge=0, le=1)
     """Share of other classes' examples that a trigger may draw to one class, unless it drew more at the base."""
     body_limit: int = Field(default=1 << 20, ge=1024)

@@ -9,21 +9,29 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.cli.options import Json, KeystorePath, PasswordFile, unlock
+from folkmoot.cli.options import AppPath, Json, KeystorePath, PasswordFile, RunConfig, unlock
 from folkmoot.cli.output import emit, note
-from folkmoot.errors import FolkmootError
+from folkmoot.errors import FolkmootError, InputError
 
 if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+    from folkmoot.apps.folder import AppFolder
     from folkmoot.cli.live import View
-    from folkmoot.coordinator_api import Event, RunView
+    from folkmoot.commitment import Domain
+    from folkmoot.coordinator_api import CoordinatorApi, Event, RunView
     from folkmoot.superlink import SuperLink
     from server import training
+
+PATIENCE = 300.0
+"""Seconds for which a coordinator that is away is asked again how a run ended."""
 
 AGAIN = "The run is still under way: start `folkmoot train` again to go on with it."
 
@@ -38,7 +46,6 @@ Url = Annotated[
 
 
 def train(
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds to run.")],
     expect: Annotated[
         int,
         typer.Option(
@@ -47,6 +54,22 @@ def train(
             help="Answers after which a round need not wait: one a contributor, one more for a root set.",
         ),
     ],
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            "--rounds", min=1, help="Rounds to run; with --app, as many as the app's.", show_default=False
+        ),
+    ] = None,
+    app: AppPath = None,
+    run_config: RunConfig = None,
+    app_log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where the log of the app's ServerApp is kept. Default: in this user's data folder.",
+            show_default=False,
+        ),
+    ] = None,
     coordinator: Url = DEFAULT_URL,
     superlink: Annotated[
         str | None,
@@ -79,9 +102,15 @@ def train(
     """Start a run of several rounds and follow it to its end. Needs the coordinator's key.
 
     Can be killed and started again: it goes on with the run that it began. A courier that ends early is replaced.
+    With --superlink it shows a line a node, with the reason of a failure, and reports them to the coordinator.
+
+    With --app it is the app's own ServerApp that runs, anchored: a copy of the folder is given to `flwr run`.
 
     Example: folkmoot train --rounds 3 --expect 5 --superlink 127.0.0.1:8000 --keystore coordinator.json
+
+    Example: folkmoot train --app ./quickstart-pytorch --expect 3 --superlink 127.0.0.1:8000 --keystore coordinator.json
     """
+    from folkmoot.apps.folder import AppFolder
     from folkmoot.cli.live import View
     from folkmoot.cli.measuring import measuring
     from folkmoot.cli.progress import RunProgress
@@ -90,12 +119,22 @@ def train(
     from folkmoot.superlink import SuperLink
     from server import training
 
+    subject = AppFolder.read(app, run_config or ()) if app is not None else None
+    if subject is not None and superlink is None:
+        raise InputError("An app needs a SuperLink to run on.", remedy="Add --superlink HOST:PORT.")
+    if subject is None and (rounds is None or run_config):
+        raise InputError(
+            "--rounds is needed, and --run-config belongs to --app.",
+            remedy="Give --rounds N, or --app FOLDER for an app with rounds and a run config of its own.",
+        )
     meeting_place = SuperLink(superlink, root_certificates, insecure) if superlink else None
     if meeting_place is not None:
         meeting_place.check()
     with CoordinatorApi(coordinator) as api:
         found = api.deployment()
         account = unlock(keystore, password_file)
+        if rounds is None:
+            rounds = _rounds_of(subject, expect)
         last = api.newest_event()
         memory = training.Memory.of(found)
         domain = Domain(found.chain_id, found.ledger)
@@ -110,17 +149,21 @@ def train(
                 meter.say = view.say
                 follower.start()
                 if meeting_place is not None:
-                    _carry(meeting_place, coordinator, run, memory, follower, json_)
+                    _carry(
+                        meeting_place, api, run, memory, follower, (account, domain), json_, subject, app_log
+                    )
                 follower.join()
                 meter.wait_for(follower.anchored)
             if follower.broken is not None:
                 follower.broken.remedy = f"{follower.broken.remedy} {AGAIN}".strip()
                 raise follower.broken
-        final = api.run(run.id)
+        final = _ended(api, run.id)
         memory.forget()
     if final is None or final.state == "failed":
         raise FolkmootError(
-            f"The run failed. {final.error if final and final.error else ''}".strip(), code="run-failed"
+            f"The run failed. {final.error if final and final.error else ''}".strip(),
+            remedy="The rounds that were anchored stay. Start another run with `folkmoot train`.",
+            code="run-failed",
         )
     document = {"event": "run-done", "run": run.id, "rounds": final.rounds, "completed": final.completed}
     if json_:
@@ -131,29 +174,74 @@ def train(
 
 def _carry(
     superlink: SuperLink,
-    coordinator: str,
+    api: CoordinatorApi,
     run: RunView,
     memory: training.Memory,
     follower: _Follower,
+    signer: tuple[LocalAccount, Domain],
     as_json: bool,
+    app: AppFolder | None = None,
+    app_log: Path | None = None,
 ) -> None:
     """Keep a courier going on a SuperLink until a run is over.
 
     Raises:
         FolkmootError: Flower can't be reached. The coordinator's run is still under way.
     """
-    from server import training
+    from server import app_run, training
+    from server.reporting import Reporter
 
     def over(seconds: float) -> bool:
         follower.join(seconds)
         return not follower.is_alive()
 
-    settings: dict[str, Any] = {"coordinator": coordinator, "run": run.id, "min-nodes": run.expect}
+    def say(text: str) -> None:
+        note(text, as_json)
+
+    settings: dict[str, Any] = {"coordinator": api.url, "run": run.id, "min-nodes": run.expect}
+    rounds = api.get("/v1/rounds", limit=1)["items"]
+    first = int(rounds[0]["round"]) if rounds else 0
     try:
-        training.Carrier(superlink, memory, settings, over, lambda text: note(text, as_json)).carry()
+        with Reporter(api.url, *signer, first=first, say=say) as reporter:
+            carrier = training.Carrier(superlink, memory, settings, over, say, reporter.take)
+            if app is None:
+                carrier.carry()
+            else:
+                app_run.carry(app, carrier, api.url, run.id, app_log)
     except FolkmootError as exc:
         exc.remedy = f"{exc.remedy} {AGAIN}".strip()
         raise
+
+
+def _ended(api: CoordinatorApi, run_id: str) -> RunView | None:
+    """Ask how a run ended, also while the coordinator is restarted.
+
+    Raises:
+        CoordinatorError: It was away for longer than `PATIENCE` seconds, or refuses.
+    """
+    from folkmoot.errors import CoordinatorError
+
+    end, pause = time.monotonic() + PATIENCE, 0.25
+    while True:
+        try:
+            return api.run(run_id)
+        except CoordinatorError as error:
+            passes = error.code == "coordinator-unreachable" or error.details.get("status") in (502, 503, 504)
+            if not passes or time.monotonic() + pause > end:
+                error.remedy = f"{error.remedy} {AGAIN}".strip()
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, 5.0)
+
+
+def _rounds_of(app: AppFolder | None, nodes: int) -> int:
+    """Return how many rounds an app asks for."""
+    from folkmoot.apps.apart import scratch
+    from folkmoot.apps.capture import capture
+
+    assert app is not None  # noqa: S101  without an app rounds are given
+    with scratch() as folder:
+        return capture(app, folder, nodes).num_rounds
 
 
 class _Follower(threading.Thread):
@@ -206,6 +294,16 @@ def describe(event: Event) -> str:
         case "updates-committed":
             gas = f", {data['gas']} gas" if data.get("gas") else ""
             what = f"{len(data['contributors'])} commitments on the chain{gas}"
+        case "node-answered":
+            what = f"{_node(data)} answered after {data['seconds']:g} s"
+        case "node-failed":
+            from folkmoot.flower.reports import explained
+
+            what = f"{_node(data)} {explained(data['state'], data['code'], data['detail'])}"
+        case "round-reported":
+            what = _measured(data["metrics"])
+            if not what:
+                return ""
         case "round-computed":
             weights = ", ".join(
                 f"{v['contributor'][:8]}… {v['weight']} ({v['reason']})" for v in data["verdicts"]
@@ -235,3 +333,20 @@ def describe(event: Event) -> str:
         case _:
             return ""
     return where + what
+
+
+def _node(data: Mapping[str, Any]) -> str:
+    """Flower's number of a node, and its account if it is known."""
+    account = data.get("account")
+    return f"node {data['node']} ({account[:8]}…)" if account else f"node {data['node']}"
+
+
+def _measured(metrics: Mapping[str, Mapping[str, float] | None]) -> str:
+    """Numbers that nodes or the ServerApp measured, as one line; empty if there are none."""
+    kinds = {"train": "training", "evaluate": "nodes' evaluation", "server": "server's evaluation"}
+    told = [
+        f"{kinds[kind]}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+        for kind in kinds
+        if (found := metrics.get(kind))
+    ]
+    return "; ".join(told)

@@ -168,15 +168,21 @@ class Carrier:
     """Waits so many seconds for the end of the run, and says whether it is there."""
     say: Say
     """Is told what happens."""
+    on_line: Callable[[str], None] | None = None
+    """Is given each line of the couriers' logs; after an interrupted call, those from the courier's beginning too."""
+    app: Path | None = None
+    """Folder of the courier; ours if left out."""
+    tries: int = 0
+    """Couriers that may end early, one after the other, before it is given up; 0 for any number."""
     started: bool = field(default=False, init=False)
 
     def carry(self) -> None:
         """Run couriers, one after the other, until the run is over.
 
         Raises:
-            LocalError: Not even the first could be started. The run is still under way.
+            LocalError: Not even the first could be started, or too many ended early. The run is still under way.
         """
-        pause = FIRST_PAUSE
+        pause, early = FIRST_PAUSE, 0
         while True:
             began = time.monotonic()
             try:
@@ -188,9 +194,15 @@ class Carrier:
                 why = error.message
             self._note(0)
             if time.monotonic() - began > LONGEST_PAUSE:
-                pause = FIRST_PAUSE
+                pause, early = FIRST_PAUSE, 0
             if self.over(FIRST_PAUSE):
                 return
+            early += 1
+            if early == self.tries:
+                raise LocalError(
+                    f"The ServerApp has ended {early} times in a row, and the run has not. {why}",
+                    code="courier-ends",
+                )
             self.say(f"The courier has ended, and the run has not. {why} Another one starts in {pause:g} s.")
             if self.over(pause):
                 return
@@ -200,8 +212,10 @@ class Carrier:
         begun = self.memory.begun
         if begun is not None and begun.flower_run and begun.superlink == self.superlink.address:
             self.started = True
-            return flower_run.follow(self.superlink, begun.flower_run)
-        return flower_run.run(self.superlink, self.settings, on_start=self._note)
+            return flower_run.follow(self.superlink, begun.flower_run, on_line=self.on_line)
+        return flower_run.run(
+            self.superlink, self.settings, app=self.app, on_start=self._note, on_line=self.on_line
+        )
 
     def _note(self, number: int) -> None:
         self.started |= number != 0

@@ -17,14 +17,18 @@ from dataclasses import dataclass
 from folkmoot.errors import DatabaseError, FolkmootError
 from folkmoot.logs import fields
 from server.chain.indexer import Indexer
-from server.chain.outbox import Outbox
+from server.chain.outbox import Outbox, under_way
 from server.coordinator import AWAY, Coordinator, check_chain
 from server.db.holding import FENCED
+from server.rounds import services
 from server.rounds.engine import Engine
 
 logger = logging.getLogger(__name__)
 
 MAX_BACKOFF_SECONDS = 30.0
+
+IDLE_FACTOR = 3
+"""How many times longer the pause between two looks is while no round and no transaction is under way."""
 
 
 @dataclass
@@ -131,6 +135,18 @@ class Worker:
             raise next((failure for failure in failures if isinstance(failure, Refusal)), failures[0])
         return changed
 
+    @property
+    def pause(self) -> float:
+        """Seconds until the next look: longer while no run, open round or transaction is under way.
+
+        A round that is anchored and waits for the end of its challenge window can wait, unless the clock is moved.
+        """
+        settings = self.coordinator.settings
+        with self.coordinator.database.read() as session:
+            rounds = services.unfinished(session) if settings.hasten else services.open_round(session)
+            busy = bool(rounds) or services.running_run(session) is not None or under_way(session)
+        return settings.poll_interval * (1 if busy else IDLE_FACTOR)
+
     def _look_at_chain(self) -> None:
         try:
             check_chain(self.coordinator)
@@ -158,7 +174,7 @@ class Worker:
         while not self._stop.is_set():
             self._wake.clear()
             try:
-                changed = self.step()
+                wait = 0.0 if self.step() else self.pause
             except Refusal as exc:
                 self.refusal = exc.why
                 self.status.error = str(exc.why)
@@ -180,8 +196,7 @@ class Worker:
             backoff = pause
             self.status.error = None
             self.status.succeeded_time = time.time()
-            if not changed:
-                self._wake.wait(pause)
+            self._wake.wait(wait)
 
 
 def _as_refusal(error: Exception) -> Exception:

@@ -26,6 +26,7 @@ import numpy as np
 from eth_account import Account
 
 from folkmoot import codec, commitment, fixed_point, merkle, optimizer
+from folkmoot import exponents as next_round
 from folkmoot import round as rounds
 from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.form import Form
@@ -43,6 +44,7 @@ from folkmoot.aggregation.reference import compared_leaves, references
 from folkmoot.aggregation.rules import rule
 from folkmoot.aggregation.weighted_sum import aggregate_of, sum_lanes
 from folkmoot.commitment import Commitment, Domain
+from folkmoot.errors import EncodingError
 from folkmoot.fixed_point import LEAF, STATE_BOUND
 from folkmoot.genesis import Genesis
 from folkmoot.hashing import keccak
@@ -138,11 +140,16 @@ def fixed_point_section() -> dict[str, Any]:
 
 
 def vector_manifest() -> Manifest:
-    """A manifest with every kind of field: three tensors, four leaves."""
+    """A manifest with every kind of field: three tensors with carried arrays between them, four leaves."""
     return Manifest(
         task="vectors",
-        tensors=(Tensor("layer.weight", (3, 100)), Tensor("layer.bias", (3,)), Tensor("Größe", ())),
-        carried=(Carried("steps", "int64", (), (-7).to_bytes(8, "little", signed=True)),),
+        arrays=(
+            Tensor("layer.weight", (3, 100)),
+            Carried("steps", "int64", (), (-7).to_bytes(8, "little", signed=True)),
+            Tensor("layer.bias", (3,), "float64"),
+            Carried("mask", "float32", (2,), bytes.fromhex("00000000000080ff")),
+            Tensor("Größe", (), "float16"),
+        ),
         training={"steps": 5, "learningRate": 0.1, "tiny": 1e-7, "deep": {"list": [1, 2.5, None, True, "ß"]}},
     )
 
@@ -360,10 +367,13 @@ def encoding_section() -> dict[str, Any]:
         end[place] = (-steps[place] * 2.0**exponent).astype(np.float32)
     start[LEAF : LEAF + 40] = np.array(stream_integers("start", 40, 1 << 20), dtype=np.float32) * 2.0**-20
     update = codec.encode_update(start, end, exponents, manifest, seed, contributor)
+    cap = update.sum_squares // 3
+    fitted = codec.encode_update(start, end, exponents, manifest, seed, contributor, max_sum_squares=cap)
     return {
         "about": "Section 5, for the manifest of section 2. start and end are the weights of all 256 n places as "
         "float32 bytes, big-endian; data is the update file. The first places of the first tensor have y = 0, ±1, ±5, "
-        "±126 ... (integers), then integers and a half, with start 0.",
+        "±126 ... (integers), then integers and a half, with start 0. fitted* is the same update under the cap "
+        "maxSumSquares: magnitudes are h_0 to h_127 of data, fittedBound is c.",
         "seed": hexed(seed),
         "contributor": contributor,
         "exponents": text(exponents),
@@ -374,7 +384,49 @@ def encoding_section() -> dict[str, Any]:
         "sumSquares": str(update.sum_squares),
         "sumAbsolute": str(update.sum_absolute),
         "clamped": str(update.clamped),
+        "magnitudes": text(codec.magnitudes(np.frombuffer(update.data, dtype=np.uint8))),
+        "maxSumSquares": str(cap),
+        "fittedBound": str(fitted.bound),
+        "fittedClamped": str(fitted.clamped),
+        "fittedData": hexed(fitted.data),
+        "fittedUpdateRoot": hexed(fitted.root),
+        "fittedSumSquares": str(fitted.sum_squares),
     }
+
+
+def fitting_section() -> dict[str, Any]:
+    """Section 5, fitting to the cap: the edges."""
+    spread = {size: 1 + size % 3 for size in range(codec.QMAX + 1)}
+    spiky = {0: 1000, 1: 23, 127: 1}
+    whole = sum(count * size**2 for size, count in spread.items())
+    cases = {
+        "the cap itself": (spread, whole),
+        "one below the cap": (spread, whole - 1),
+        "half of the energy": (spread, whole // 2),
+        "saturated under the default cap": ({127: 500}, 64**2 * 500),
+        "one spike": (spiky, 23 + 100**2),
+        "one below the spike": (spiky, 23 + 100**2 - 1),
+        "room for ±1": (spiky, 24),
+        "room for nothing": (spiky, 23),
+        "an empty update": ({0: 300}, 1),
+    }
+    section: dict[str, Any] = {
+        "about": "Section 5, fitting to the cap. counts are how many places have |q| = sizes (other h_v are 0); bound "
+        "is c, 0 where nothing fits and the encoder refuses; sumSquares is that of the fitted update."
+    }
+    for name, (sizes, cap) in cases.items():
+        try:
+            bound = codec.fitting_bound([sizes.get(size, 0) for size in range(codec.QMAX + 1)], cap)
+        except EncodingError:
+            bound = 0
+        section[name] = {
+            "sizes": text(sizes),
+            "counts": text(sizes.values()),
+            "maxSumSquares": str(cap),
+            "bound": str(bound),
+            "sumSquares": str(sum(count * min(size, bound) ** 2 for size, count in sizes.items())),
+        }
+    return section
 
 
 def gram_section() -> dict[str, Any]:
@@ -643,30 +695,49 @@ def outer_step_section() -> dict[str, Any]:
 
 def exponents_section() -> dict[str, Any]:
     """Section 10."""
-    elements = 1000
-    wanted = (elements * optimizer.TARGET) ** 2
-    cases: list[tuple[int, int, int]] = [
-        (-12, elements, 0),
-        (-40, elements, 0),
-        (-38, elements, 0),
-        (4, elements, 127 * elements),
+    absolute = 16_000
+    cases: list[tuple[int, int, int, int]] = [
+        (-11, 0, 0, 0),  # frozen
+        (-12, 0, 0, 0),
+        (-30, 0, 0, 0),
+        (-40, 5, 5, 1),  # far below the target, at the smallest exponent
+        (-38, 5, 5, 1),
+        (4, 127 * 9, 127**2 * 9, 127),  # saturated, at the largest exponent
+        (-12, 127 * 9, 127**2 * 9, 127),
+        (-12, 64 * 100, 64**2 * 100, 64),  # saturated at the smallest bound of the default cap
+        (-12, 63 * 100, 63**2 * 100, 63),  # as large, but below it
+        (-12, 800, 70_000, 100),  # 8 S = 7 M A
+        (-12, 800, 69_999, 100),
+        (-12, 1, 1, 1),  # one coordinate of a large tensor
+        (-12, 127 + 20_000, 127**2 + 20_000, 127),  # a spike among many small ones
+        (-12, 127 << 40, 127**2 << 40, 127),  # products beyond 64 bits
+        (-12, 16 << 40, 16**2 << 40, 127),
     ]
-    for shift in range(-3, 4):
-        # the least S with 2 S^2 >= wanted * 4^shift, and the one below
-        least = next(s for s in _candidates(wanted, shift) if 2 * s * s * 4**3 >= wanted * 4 ** (shift + 3))
-        cases += [(-12, elements, least), (-12, elements, least - 1)]
-    # 2 S^2 = (16 s)^2 * 4^d has no solution (the square root of 2 is irrational), so the nearest integers are
-    # the edge.
-    sums = [5, 1, 9, 7]
+    for change in range(-4, 4):
+        # the least S with 2 S^2 >= (16 A)^2 4^d, and the one below; 2 S^2 = (16 A)^2 4^d has no solution, since the
+        # square root of 2 is irrational
+        wanted = (next_round.TARGET * absolute) ** 2
+        least = next(s for s in _candidates(wanted, change) if 2 * s * s * 4**4 >= wanted * 4 ** (change + 4))
+        cases += [(-12, absolute, least, 127), (-12, absolute, least - 1, 127)]
+    sums = [next_round.TensorSums(*case[1:]) for case in cases]
+    entries = [(127, 127**2, 127), (1, 1, 1), (0, 0, 0), (24, 24**2, 24), (64, 64**2, 64), (8, 8**2, 8)]
     return {
-        "about": "Section 10. exponent, elements, sum (the lower median S) and next, one tensor a place; the sums "
-        "lie at the thresholds. median is the lower median of medianOf.",
+        "about": "Section 10. exponent, absolute (A), squares (S), largest (M), vote, and next if all entries vote so, "
+        "one a place; the last ones lie at the thresholds. entries* are six entries of a tensor with their votes, "
+        "and entriesNext is its next exponent from -20.",
         "exponent": text(case[0] for case in cases),
-        "elements": text(case[1] for case in cases),
-        "sum": text(case[2] for case in cases),
-        "next": text(optimizer.next_exponent(case[0], case[1], [case[2]]) for case in cases),
-        "medianOf": text(sums),
-        "median": str(sorted(sums)[(len(sums) - 1) // 2]),
+        "absolute": text(one.absolute for one in sums),
+        "squares": text(one.squares for one in sums),
+        "largest": text(one.largest for one in sums),
+        "vote": text(next_round.vote(one) for one in sums),
+        "next": text(
+            next_round.next_exponents([case[0]], [[one]])[0] for case, one in zip(cases, sums, strict=True)
+        ),
+        "entriesAbsolute": text(one[0] for one in entries),
+        "entriesSquares": text(one[1] for one in entries),
+        "entriesLargest": text(one[2] for one in entries),
+        "entriesVotes": text(next_round.vote(next_round.TensorSums(*one)) for one in entries),
+        "entriesNext": str(next_round.next_exponent(-20, [next_round.TensorSums(*one) for one in entries])),
     }
 
 
@@ -677,7 +748,7 @@ def _candidates(wanted: int, shift: int) -> Iterable[int]:
 
 def round_section() -> dict[str, Any]:
     """A whole small round."""
-    manifest = Manifest("round", (Tensor("a", (2, 200)), Tensor("b", (10,))), (), {"steps": 1})
+    manifest = Manifest("round", (Tensor("a", (2, 200)), Tensor("b", (10,))), {"steps": 1})
     state = State(
         state_values("round theta", manifest, 1 << 30), state_values("round momentum", manifest, 1 << 24)
     )
@@ -809,6 +880,7 @@ def vectors() -> dict[str, Any]:
         "commitment": commitment_section(),
         "rounding": rounding_section(),
         "encoding": encoding_section(),
+        "fitting": fitting_section(),
         "gram": gram_section(),
         "gramTree": gram_tree_section(),
         "references": references_section(),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
+from client.tasks import naming
 from folkmoot.errors import TaskError
 
 if TYPE_CHECKING:
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Column = Sequence[Any] | NDArray[Any] | torch.Tensor
-    """One value an example: labels and groups are whole numbers or texts."""
+    """One value an example."""
 
 SHIPPED = {
     "mnist": "client.tasks.mnist:task",
     "digits": "client.tasks.digits:task",
     "breast-cancer": "client.tasks.breast_cancer:task",
+    "diabetes": "client.tasks.diabetes:task",
 }
 
 
@@ -37,7 +39,7 @@ class Data:
 
     Attributes:
         inputs: One row an example.
-        labels: One integer class an example.
+        labels: One integer class an example, or one number that is to be predicted.
     """
 
     inputs: torch.Tensor
@@ -49,36 +51,46 @@ class Data:
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class HeldOutPredictions:
     """What a model says of a task's held-out examples. Every number of a report is counted from it.
 
+    What is given decides the kind of the report: labels and predictions for classes, targets and predictions for
+    numbers, losses and weights for a language model, losses alone for anything else. Every column has one value an
+    example and may be a list, an array or a tensor.
+
     Attributes:
-        labels: The class of each example.
-        predictions: The class that the model gives it, in the same values.
+        labels: The class of each example, whole numbers or texts.
+        predictions: The class that the model gives it, in the same values; beside targets, the number.
         groups: The group of each example (a hospital, an age band), for the worst-group gap; without it, the
-            classes are the groups.
+            classes are the groups, if there are classes.
         images: The examples as an array [n, ..., rows, columns], if they are images: they are shown to the model once
             more with each trigger (docs/protocol.md section 11.1).
         predict: From images of that shape to one class each; goes with ``images``.
+        targets: The number that each example really has, of a task that predicts numbers.
+        losses: The loss of each example; of a language model the mean negative log-likelihood of its tokens.
+        weights: Tokens of each example.
     """
 
-    labels: Column
-    predictions: Column
+    labels: Column | None = None
+    predictions: Column | None = None
     groups: Column | None = None
     images: NDArray[np.float32] | None = None
     predict: Callable[[NDArray[np.float32]], Column] | None = None
+    targets: Column | None = None
+    losses: Column | None = None
+    weights: Column | None = None
 
 
 @runtime_checkable
 class Task(Protocol):
     """What Folkmoot asks of a task. ``data`` is whatever ``load`` returns; nobody else looks into it.
 
-    A task may also have ``examine(model) -> Held``. Then reports have recalls by class and the worst-group gap, and
-    the canary sees a class that is lost. Three lines are enough::
+    A task may also have ``examine(model) -> HeldOutPredictions``. Then reports have recalls by class or errors, and
+    the worst-group gap, and the canary sees a class or a group that is lost. Three lines are enough::
 
-        def examine(self, model: torch.nn.Module) -> Held:
+        def examine(self, model: torch.nn.Module) -> HeldOutPredictions:
             inputs, labels, hospitals = self.test_set()
-            return Held(labels, model(inputs).argmax(dim=1), hospitals)
+            return HeldOutPredictions(labels, model(inputs).argmax(dim=1), hospitals)
 
     And it may have ``root(kind) -> data``: examples for the coordinator's own node (``client.tasks.root``). Without it
     that node trains on what ``load`` gives there.
@@ -111,31 +123,24 @@ def names() -> list[str]:
 
 
 def load_task(reference: str) -> Task:
-    """Find a task by its name or as ``package.module:object``.
+    """Find a task by its name or as ``package.module:object``, which may be in the current folder.
 
     Raises:
         TaskError: If there is no such task, it can't be imported or it lacks a member.
     """
-    target = SHIPPED.get(reference, reference)
-    module_name, separator, attribute = target.partition(":")
-    if not separator or not module_name or not attribute:
-        raise TaskError(
-            f"There is no task {reference!r}.",
-            remedy=f"Shipped are {', '.join(names())}; name your own as package.module:object.",
-        )
+    if reference not in SHIPPED:
+        naming.check_spelling(reference, names())
+        naming.make_importable()
+    module_name, _, attribute = SHIPPED.get(reference, reference).partition(":")
     try:
-        found: Any = import_module(module_name)
+        module = found = import_module(module_name)
+    except Exception as error:
+        raise naming.not_importable(reference, error) from error
+    try:
         for part in attribute.split("."):
             found = getattr(found, part)
-    except ImportError as error:
-        raise TaskError(
-            f"Task {reference!r} can't be imported: {error}.",
-            remedy="Install what it needs (for the shipped tasks: folkmoot[tasks]) and check the spelling.",
-        ) from error
     except AttributeError as error:
-        raise TaskError(
-            f"Module {module_name} has no {attribute!r}.", remedy="Name the task as package.module:object."
-        ) from error
+        raise naming.no_such_object(reference, module_name, attribute, dir(module)) from error
     if isinstance(found, type):
         found = found()
     missing = [member for member in _MEMBERS if not hasattr(found, member)]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from client.tasks import Data, Held, supervised
+from client.tasks import Data, HeldOutPredictions, supervised
 from client.tasks.partition import root_set, set_aside, share_of
 from folkmoot.errors import TaskError
 
@@ -76,7 +76,7 @@ class Mnist:
         """Loss and accuracy on the 1,000 test images."""
         return supervised.evaluate(model, _test_set())
 
-    def examine(self, model: torch.nn.Module) -> Held:
+    def examine(self, model: torch.nn.Module) -> HeldOutPredictions:
         """Predictions for the 1,000 test images; the groups are the classes."""
         return supervised.examine(model, _test_set(), image=(28, 28))
 

@@ -52,7 +52,7 @@ def has_sets(task: Task) -> bool:
 def digest(task: Task, kind: str) -> str:
     """SHA-256, in hex, of the root set of a task that has one: the inputs' float32, then the labels' int64.
 
-    Both are in C order and little-endian.
+    Labels that are numbers to predict are float32. All are in C order and little-endian.
 
     Raises:
         TaskError: The task has no such root set, or it is not ``Data``.
@@ -65,7 +65,8 @@ def digest(task: Task, kind: str) -> str:
             code="no-root-set",
         )
     taken = hashlib.sha256(found.inputs.numpy().astype("<f4").tobytes())
-    taken.update(found.labels.numpy().astype("<i8").tobytes())
+    labels = found.labels.numpy()
+    taken.update(labels.astype("<f4" if labels.dtype.kind == "f" else "<i8").tobytes())
     return taken.hexdigest()
 
 

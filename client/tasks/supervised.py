@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop and the test that the shipped classification tasks share.
+"""The training loop and the tests that the shipped tasks share.
 
 It knows tensors and settings, nothing of Flower, rounds or the chain. Torch runs on one thread: several nodes
 often share one machine, and small models gain nothing from more.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from client.tasks import Data, Held
+from client.tasks import Data, HeldOutPredictions
 from folkmoot.errors import TaskError
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
+
+    LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def seeded(build: Callable[[], torch.nn.Module], seed: int) -> torch.nn.Module:
@@ -29,7 +31,9 @@ def seeded(build: Callable[[], torch.nn.Module], seed: int) -> torch.nn.Module:
         return build()
 
 
-def train(model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
+def train(
+    model: torch.nn.Module, data: Data, settings: dict[str, Any], loss_of: LossFunction | None = None
+) -> int:
     """Run ``local_steps`` steps of SGD on random batches.
 
     Args:
@@ -37,6 +41,7 @@ def train(model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
         data: The contributor's examples.
         settings: ``local_steps``, ``batch_size``, ``learning_rate``; optional ``momentum``, ``weight_decay``,
             ``seed``.
+        loss_of: From the model's outputs and the labels to the mean loss; by default the cross-entropy.
 
     Returns:
         The number of examples of the data (not of the steps), which is what a contributor reports.
@@ -61,6 +66,7 @@ def train(model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
     if steps < 1 or size < 1 or not rate > 0:
         raise TaskError(f"The training settings {settings!r} are impossible.", remedy="Use positive numbers.")
     torch.set_num_threads(1)
+    loss_of = loss_of or torch.nn.functional.cross_entropy
     generator = torch.Generator().manual_seed(seed)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     velocities = [torch.zeros_like(parameter) for parameter in parameters]
@@ -75,7 +81,7 @@ def train(model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
                 at = 0
             batch = order[at : at + size]
             at += size
-            loss = torch.nn.functional.cross_entropy(model(data.inputs[batch]), data.labels[batch])
+            loss = loss_of(model(data.inputs[batch]), data.labels[batch])
             gradients = torch.autograd.grad(loss, parameters)
             # The same as torch.optim.SGD, whose first use imports the whole compiler: a second a message.
             with torch.no_grad():
@@ -103,7 +109,7 @@ def examine(
     data: Data,
     groups: NDArray[Any] | None = None,
     image: tuple[int, int] | None = None,
-) -> Held:
+) -> HeldOutPredictions:
     """Return what a model says of a test set.
 
     Args:
@@ -125,6 +131,24 @@ def examine(
 
     inputs = data.inputs.numpy()
     if image is None:
-        return Held(data.labels.numpy(), predict(inputs), groups)
+        return HeldOutPredictions(data.labels.numpy(), predict(inputs), groups)
     images = inputs.reshape(len(inputs), *image)
-    return Held(data.labels.numpy(), predict(images), groups, images, predict)
+    return HeldOutPredictions(data.labels.numpy(), predict(images), groups, images, predict)
+
+
+def squared_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of outputs [n, 1] against targets [n]."""
+    import torch
+
+    return torch.nn.functional.mse_loss(outputs[:, 0], targets)
+
+
+def predicted(model: torch.nn.Module, data: Data) -> NDArray[np.float64]:
+    """Return the numbers that a model with one output predicts for a test set: float64[n]."""
+    import torch
+
+    torch.set_num_threads(1)
+    model.eval()
+    with torch.no_grad():
+        found: NDArray[np.float64] = model(data.inputs)[:, 0].double().numpy()
+        return found

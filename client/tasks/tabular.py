@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tasks on scikit-learn's small built-in tables: one class, configured per data set.
+"""The tasks on scikit-learn's small built-in tables: one class for labels, one for numbers to predict.
 
 It knows nothing of Flower, rounds or the chain.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from client.tasks import Data, Held, supervised
+from client.tasks import Data, HeldOutPredictions, supervised
 from client.tasks.partition import root_set, set_aside, share_of
 from folkmoot.errors import TaskError
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 _SPLIT_SEED = 2025
 
 
-@dataclass(frozen=True)
-class TabularTask:
-    """A classification task on a table that scikit-learn ships.
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """A table that scikit-learn ships, and its split.
 
     Attributes:
         name: Name of the task.
@@ -33,77 +33,47 @@ class TabularTask:
         scale: Every column is divided by this; 0 means that each is standardised by its own mean and
             deviation.
         training: Settings that all contributors share.
-        image: Rows and columns, if an example is an image.
-        quarters: A column and its name: its quarters are the groups of a report. Else the classes are.
     """
 
     name: str
     loader: str
     hidden: int
-    scale: float
+    scale: float = 0.0
     training: dict[str, Any] = field(hash=False)
-    image: tuple[int, int] | None = None
-    quarters: tuple[int, str] | None = None
-
-    def model(self) -> torch.nn.Module:
-        """Build a network with one hidden layer."""
-        from torch import nn
-
-        inputs, labels = self._read()
-        classes = int(labels.max()) + 1
-        return supervised.seeded(
-            lambda: nn.Sequential(
-                nn.Linear(inputs.shape[1], self.hidden), nn.ReLU(), nn.Linear(self.hidden, classes)
-            ),
-            seed=1,
-        )
 
     def load(self, partition: int, partitions: int, seed: int) -> Data:
         """Return one contributor's share of the four fifths that are for training, less the root set."""
-        _, labels = self._read()
-        _, indices = set_aside(labels, self._split()[1])
-        return self._tensors(indices[share_of(labels[indices], partition, partitions, seed)])
+        strata = self._strata()
+        _, indices = set_aside(strata, self._split()[1])
+        return self._tensors(indices[share_of(strata[indices], partition, partitions, seed)])
 
     def root(self, kind: str) -> Data:
         """Return the examples that the coordinator may hold: 10 of each class, or of the first half of them."""
-        _, labels = self._read()
-        return self._tensors(root_set(labels, self._split()[1], kind))
+        return self._tensors(root_set(self._strata(), self._split()[1], kind))
 
-    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
-        """Train in place with SGD."""
-        return supervised.train(model, data, settings)
+    def _strata(self) -> NDArray[np.int64]:
+        """Return the class of each example, by which the examples are split among contributors."""
+        raise NotImplementedError
 
-    def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
-        """Loss and accuracy on the common fifth."""
-        test, _ = self._split()
-        return supervised.evaluate(model, self._tensors(test))
+    def _tensors(self, indices: NDArray[np.int64]) -> Data:
+        raise NotImplementedError
 
-    def examine(self, model: torch.nn.Module) -> Held:
-        """Predictions for the common fifth, with their groups."""
-        test, _ = self._split()
-        return supervised.examine(model, self._tensors(test), self._groups(test), self.image)
+    def _network(self, inputs: int, outputs: int) -> torch.nn.Module:
+        """Build a network with one hidden layer."""
+        from torch import nn
 
-    def _groups(self, indices: NDArray[np.int64]) -> NDArray[Any] | None:
-        if self.quarters is None:
-            return None
-        column, name = self.quarters
-        values = self._read()[0][:, column]
-        places = np.searchsorted(np.quantile(values, (0.25, 0.5, 0.75)), values[indices])
-        return np.array([f"{name}, quarter {place + 1}" for place in places.tolist()])
+        return supervised.seeded(
+            lambda: nn.Sequential(nn.Linear(inputs, self.hidden), nn.ReLU(), nn.Linear(self.hidden, outputs)),
+            seed=1,
+        )
 
     def _split(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the indices of the test set and of the training set."""
-        _, labels = self._read()
-        order = np.random.default_rng(_SPLIT_SEED).permutation(len(labels))
+        order = np.random.default_rng(_SPLIT_SEED).permutation(len(self._table()[1]))
         return order[: len(order) // 5], order[len(order) // 5 :]
 
-    def _tensors(self, indices: NDArray[np.int64]) -> Data:
-        import torch
-
-        inputs, labels = self._read()
-        return Data(torch.from_numpy(inputs[indices]), torch.from_numpy(labels[indices]))
-
-    def _read(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _table(self) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """Read the scaled columns, and the labels or numbers to predict as they are in the table."""
         try:
             from sklearn import datasets
         except ImportError as error:
@@ -118,4 +88,107 @@ class TabularTask:
             if self.scale
             else (inputs - inputs.mean(axis=0)) / (inputs.std(axis=0) + 1e-9)
         )
-        return scaled.astype(np.float32), np.asarray(labels, dtype=np.int64)
+        return scaled.astype(np.float32), np.asarray(labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TabularTask(_Table):
+    """A classification task on such a table.
+
+    Attributes:
+        image: Rows and columns, if an example is an image.
+        quarters: A column and its name: its quarters are the groups of a report. Else the classes are.
+    """
+
+    image: tuple[int, int] | None = None
+    quarters: tuple[int, str] | None = None
+
+    def model(self) -> torch.nn.Module:
+        """Build the network, with one output a class."""
+        inputs, labels = self._table()
+        return self._network(inputs.shape[1], int(labels.max()) + 1)
+
+    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
+        """Train in place with SGD."""
+        return supervised.train(model, data, settings)
+
+    def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
+        """Loss and accuracy on the common fifth."""
+        test, _ = self._split()
+        return supervised.evaluate(model, self._tensors(test))
+
+    def examine(self, model: torch.nn.Module) -> HeldOutPredictions:
+        """Predictions for the common fifth, with their groups."""
+        test, _ = self._split()
+        return supervised.examine(model, self._tensors(test), self._groups(test), self.image)
+
+    def _groups(self, indices: NDArray[np.int64]) -> NDArray[Any] | None:
+        if self.quarters is None:
+            return None
+        column, name = self.quarters
+        values = self._table()[0][:, column]
+        return np.array([f"{name}, quarter {place + 1}" for place in _quarters(values)[indices].tolist()])
+
+    def _strata(self) -> NDArray[np.int64]:
+        return self._table()[1].astype(np.int64)
+
+    def _tensors(self, indices: NDArray[np.int64]) -> Data:
+        import torch
+
+        inputs, labels = self._table()
+        return Data(torch.from_numpy(inputs[indices]), torch.from_numpy(labels[indices].astype(np.int64)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TabularRegression(_Table):
+    """A regression task on such a table. The network predicts the standardised target.
+
+    In the place of classes, the quarters of the target decide who has which examples.
+
+    Attributes:
+        coded: A column with two values and its name: its values are the groups of a report, as 1 and 2.
+    """
+
+    coded: tuple[int, str]
+
+    def model(self) -> torch.nn.Module:
+        """Build the network, with one output."""
+        return self._network(self._table()[0].shape[1], 1)
+
+    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
+        """Train in place with SGD on the squared error."""
+        return supervised.train(model, data, settings, supervised.squared_error)
+
+    def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
+        """Mean squared error of the standardised target (loss), and mean absolute error of the target itself (mae)."""
+        held = self._held(model)
+        errors = np.asarray(held.predictions) - np.asarray(held.targets)
+        deviation = float(self._table()[1].std())
+        return {"loss": float((errors**2).mean()) / deviation**2, "mae": float(np.abs(errors).mean())}
+
+    def examine(self, model: torch.nn.Module) -> HeldOutPredictions:
+        """Predictions for the common fifth, in the target's own unit, with their groups."""
+        return self._held(model)
+
+    def _held(self, model: torch.nn.Module) -> HeldOutPredictions:
+        test, _ = self._split()
+        inputs, targets = self._table()
+        found = supervised.predicted(model, self._tensors(test)) * targets.std() + targets.mean()
+        column, name = self.coded
+        groups = np.array([f"{name} {1 + int(value > 0)}" for value in inputs[test, column].tolist()])
+        return HeldOutPredictions(targets=targets[test], predictions=found, groups=groups)
+
+    def _strata(self) -> NDArray[np.int64]:
+        return _quarters(self._table()[1])
+
+    def _tensors(self, indices: NDArray[np.int64]) -> Data:
+        import torch
+
+        inputs, targets = self._table()
+        standard = ((targets - targets.mean()) / targets.std()).astype(np.float32)
+        return Data(torch.from_numpy(inputs[indices]), torch.from_numpy(standard[indices]))
+
+
+def _quarters(values: NDArray[Any]) -> NDArray[np.int64]:
+    """The quarter, 0 to 3, in which each of some numbers is."""
+    return np.searchsorted(np.quantile(values, (0.25, 0.5, 0.75)), values).astype(np.int64)

@@ -10,6 +10,7 @@ import { IMootToken } from "./interfaces/IMootToken.sol";
 import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
 import { IStakeVault } from "./interfaces/IStakeVault.sol";
 import { Commitments } from "./libraries/Commitments.sol";
+import { Enrolment } from "./libraries/Enrolment.sol";
 import { Policies } from "./libraries/Policies.sol";
 import { Signatures } from "./libraries/Signatures.sol";
 import { PolicyId, RoundId } from "./libraries/Types.sol";
@@ -21,6 +22,8 @@ import { WeightedSum } from "./libraries/WeightedSum.sol";
 /// chain from the head down to the reported round, plus the open round; it is cancelled there and then, and nothing
 /// half-void is left that could become final later.
 contract RoundLedger is IRoundLedger, EIP712, AccessControl {
+    using Enrolment for Enrolment.Roll;
+
     /// @dev What recording commitments needs of a round and its policy, read once a batch. In whole words: Solidity masks
     /// a narrower type at every read.
     struct Intake {
@@ -43,6 +46,8 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     uint16 public constant MAX_PENDING_ROUNDS = 256;
     /// @notice Share of a slashed bond that goes to the challenger, in 1/10000.
     uint256 public constant CHALLENGER_SHARE = 5000;
+    /// @notice Rounds that an enrolled account may miss in a row, without which anybody can remove it.
+    uint256 public constant MAX_MISSED = 3;
 
     /// @inheritdoc IRoundLedger
     bytes32 public immutable override manifestHash;
@@ -67,6 +72,7 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     mapping(address account => uint256) private _claimable;
     /// @dev Like `_committed`: of whom a fault was reported.
     mapping(RoundId round => mapping(uint256 wordIndex => uint256)) private _faulted;
+    Enrolment.Roll private _roll;
 
     /// @param governance Administrator of the roles and of the rules: the timelock.
     /// @param vault_ Vault whose stakes count; this contract must be its slasher.
@@ -127,7 +133,7 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         RoundId base = _head;
         if (msg.sender != _coordinator) revert RoundLedgerNotCoordinator(msg.sender, _coordinator);
         if (expected != id) revert RoundLedgerUnexpectedRound(expected, id);
-        RoundId previous = RoundId.wrap(RoundId.unwrap(id) - 1);
+        RoundId previous = _lastRound();
         if (_rounds[previous].phase == Phase.Open) revert RoundLedgerRoundStillOpen(previous);
         if (_pending >= MAX_PENDING_ROUNDS) revert RoundLedgerTooManyPending(_pending, MAX_PENDING_ROUNDS);
         if (headerHash == bytes32(0)) revert RoundLedgerZeroRoot();
@@ -183,6 +189,63 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     }
 
     /// @inheritdoc IRoundLedger
+    function enrol() external {
+        (uint256 stake, uint32 memberId) = _member(msg.sender);
+        uint256 required = _policies[_currentPolicy].minStake;
+        if (stake < required) revert RoundLedgerStakeTooLow(msg.sender, stake, required);
+        if (RoundId.unwrap(_roll.from[msg.sender]) != 0) revert RoundLedgerAlreadyEnrolled(msg.sender);
+
+        RoundId from = _nextRound;
+        RoundId last = _lastRound();
+        // An enum is compared, no balance that somebody could shift by one.
+        // slither-disable-next-line incorrect-equality
+        RoundId open = _rounds[last].phase == Phase.Open ? last : RoundId.wrap(0);
+        _roll.add(msg.sender, memberId, from, open);
+        emit Enrolled(msg.sender, from);
+    }
+
+    /// @inheritdoc IRoundLedger
+    function leave() external {
+        (, uint32 memberId) = _member(msg.sender);
+        _leave(msg.sender, memberId, LeaveReason.Own);
+    }
+
+    /// @inheritdoc IRoundLedger
+    function remove(address account) external {
+        (uint256 stake, uint32 memberId) = _member(account);
+        RoundId last = _lastRound();
+        bool taking = phase(last) == Phase.Open;
+        if (stake < _policies[taking ? _rounds[last].policy : _currentPolicy].minStake) {
+            _leave(account, memberId, LeaveReason.StakeTooLow);
+            return;
+        }
+        if (taking) revert RoundLedgerRoundStillOpen(last);
+        uint256 missed = _countMissed(account, memberId, last);
+        if (missed < MAX_MISSED) revert RoundLedgerNotAbsent(account, missed, MAX_MISSED);
+        _leave(account, memberId, LeaveReason.Absent);
+    }
+
+    /// @inheritdoc IRoundLedger
+    function closeCommits(RoundId id) external {
+        Round storage round = _rounds[id];
+        _requirePhase(id, Phase.Open);
+        if (msg.sender != round.coordinator) revert RoundLedgerNotCoordinator(msg.sender, round.coordinator);
+        Policy storage policy = _policies[round.policy];
+        if (round.entries < policy.maxContributors) {
+            uint16 min = policy.minContributors;
+            if (round.entries < min) revert RoundLedgerTooFewUpdates(id, round.entries, min);
+            (bool counted, uint256 wordIndex, uint256 missing) = _roll.findMissing(_committed[id], id);
+            if (!counted) revert RoundLedgerNobodyEnrolled(id);
+            if (missing != 0) revert RoundLedgerMembersMissing(id, wordIndex, missing);
+        }
+
+        uint40 commitDeadline = uint40(block.timestamp);
+        uint40 anchorDeadline = commitDeadline + policy.anchorWindow;
+        (round.commitDeadline, round.anchorDeadline) = (commitDeadline, anchorDeadline);
+        emit CommitsClosed(id, commitDeadline, anchorDeadline);
+    }
+
+    /// @inheritdoc IRoundLedger
     function anchor(RoundId id, Anchor calldata anchor_) external {
         Round storage round = _rounds[id];
         Policy storage policy = _policies[round.policy];
@@ -231,6 +294,15 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     }
 
     /// @inheritdoc IRoundLedger
+    function cancelEmpty(RoundId id) external {
+        Round storage round = _rounds[id];
+        if (round.phase != Phase.Open) revert RoundLedgerWrongPhase(id, round.phase, Phase.Open);
+        if (msg.sender != round.coordinator) revert RoundLedgerNotCoordinator(msg.sender, round.coordinator);
+        if (round.entries > 0) revert RoundLedgerNotEmpty(id, round.entries);
+        _cancel(id, CancelReason.Empty);
+    }
+
+    /// @inheritdoc IRoundLedger
     function reportFraud(RoundId id, address challenger) external {
         Round storage round = _rounds[id];
         Policy storage policy = _requireVerifier(round);
@@ -256,7 +328,7 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         uint256 deadline = uint256(round.openedAt) + vault.unbondingPeriod();
         if (block.timestamp >= deadline) revert RoundLedgerTooLate(id, block.timestamp, deadline);
         (, uint32 memberId) = _member(contributor);
-        (uint256 wordIndex, uint256 bit) = (memberId >> 8, _bit(memberId));
+        (uint256 wordIndex, uint256 bit) = (memberId >> 8, Enrolment.bit(memberId));
         if (_committed[id][wordIndex] & bit == 0) revert RoundLedgerNotCommitted(id, contributor);
         uint256 word = _faulted[id][wordIndex];
         if (word & bit != 0) revert RoundLedgerAlreadyReported(id, contributor);
@@ -354,7 +426,30 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     /// @inheritdoc IRoundLedger
     function hasCommitted(RoundId round, address contributor) external view returns (bool) {
         (, uint32 memberId) = _member(contributor);
-        return _committed[round][memberId >> 8] & _bit(memberId) != 0;
+        return _committed[round][memberId >> 8] & Enrolment.bit(memberId) != 0;
+    }
+
+    /// @inheritdoc IRoundLedger
+    function enrolledFrom(address account) external view returns (RoundId) {
+        return _roll.from[account];
+    }
+
+    /// @inheritdoc IRoundLedger
+    function counts(RoundId round, address account) external view returns (bool) {
+        return _roll.counts(account, round);
+    }
+
+    /// @inheritdoc IRoundLedger
+    function canClose(RoundId id) external view returns (bool) {
+        if (phase(id) != Phase.Open) return false;
+        Round storage round = _rounds[id];
+        Policy storage policy = _policies[round.policy];
+        if (round.entries >= policy.maxContributors) return true;
+        if (round.entries < policy.minContributors) return false;
+        // Where members are missing does not matter.
+        // slither-disable-next-line unused-return
+        (bool counted,, uint256 missing) = _roll.findMissing(_committed[id], id);
+        return counted && missing == 0;
     }
 
     /// @inheritdoc IRoundLedger
@@ -387,6 +482,36 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         address previous = _coordinator;
         _coordinator = appointed;
         emit CoordinatorAppointed(previous, appointed);
+    }
+
+    function _lastRound() private view returns (RoundId) {
+        return RoundId.wrap(RoundId.unwrap(_nextRound) - 1);
+    }
+
+    function _leave(address account, uint256 memberId, LeaveReason reason) private {
+        if (RoundId.unwrap(_roll.from[account]) == 0) revert RoundLedgerNotEnrolled(account);
+        _roll.take(account, memberId);
+        emit Left(account, reason);
+    }
+
+    /// @dev Rounds that the account has missed in a row, back from `last`, as far as it matters. Whoever calls pays for
+    /// each look; the first round is 1, so the walk ends.
+    function _countMissed(address account, uint256 memberId, RoundId last) private view returns (uint256 missed) {
+        (uint256 wordIndex, uint256 bit) = Enrolment.place(memberId);
+        uint64 from = RoundId.unwrap(_roll.from[account]);
+        if (from == 0) revert RoundLedgerNotEnrolled(account);
+        for (uint64 number = RoundId.unwrap(last); number >= from && missed < MAX_MISSED; --number) {
+            RoundId id = RoundId.wrap(number);
+            if (_committed[id][wordIndex] & bit != 0) break;
+            if (_couldBeMissed(_rounds[id])) ++missed;
+        }
+    }
+
+    /// @dev Whether a round went well and had a place left. It then ran for its whole window for an account that counts in
+    /// it and has not committed: only a full round closes without it.
+    function _couldBeMissed(Round storage round) private view returns (bool) {
+        if (round.phase != Phase.Anchored && round.phase != Phase.Final) return false;
+        return round.entries < _policies[round.policy].maxContributors;
     }
 
     function _emitOpened(RoundId id, Round storage round, bytes32 baseStateRoot) private {
@@ -494,14 +619,9 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
             intake.wordIndex = wordIndex;
             intake.word = _committed[id][wordIndex];
         }
-        uint256 bit = _bit(memberId);
+        uint256 bit = Enrolment.bit(memberId);
         if (intake.word & bit != 0) revert RoundLedgerAlreadyCommitted(_roundOf(intake), contributor);
         intake.word |= bit;
-    }
-
-    function _bit(uint256 memberId) private pure returns (uint256) {
-        // forge-lint: disable-next-line(incorrect-shift)
-        return 1 << (memberId & 0xff);
     }
 
     /// @dev Members are compared as the words that they come in: with bits above its type none passes, and where one
@@ -581,7 +701,7 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     /// @dev Cancels the open round and every anchored round above `id`. `id` is anchored, so the walk down from the head
     /// meets it, after at most MAX_PENDING_ROUNDS steps.
     function _voidDescendants(RoundId id) private {
-        RoundId last = RoundId.wrap(RoundId.unwrap(_nextRound) - 1);
+        RoundId last = _lastRound();
         // An enum is compared, no balance that somebody could shift by one.
         // slither-disable-next-line incorrect-equality
         if (_rounds[last].phase == Phase.Open) _cancel(last, CancelReason.BaseVoided);

@@ -322,20 +322,6 @@ contract VectorsTest is Deployment {
         }
     }
 
-    function test_vectors_exponents() public view {
-        int256[] memory exponents = _ints(".exponents.exponent");
-        uint256[] memory elements = _uints(".exponents.elements");
-        uint256[] memory sums = _uints(".exponents.sum");
-        int256[] memory next = _ints(".exponents.next");
-        vm.assertGt(next.length, 0, "there are cases");
-        for (uint256 i = 0; i < next.length; ++i) {
-            int8 given = _libraries.nextExponent(int8(exponents[i]), elements[i], sums[i]);
-            vm.assertEq(int256(given), next[i], "exponent");
-        }
-        uint256 median = _libraries.lowerMedian(_uints(".exponents.medianOf"));
-        vm.assertEq(median, _uint(".exponents.median"), "lower median");
-    }
-
     // A whole round: what a fraud proof of any leaf would recompute.
 
     function test_vectors_round_entries() public view {

@@ -29,6 +29,7 @@ from web3.exceptions import (
 from web3.logs import DISCARD
 from web3.providers.base import JSONBaseProvider
 
+from folkmoot import services
 from folkmoot.chain import depth, interrupted, packaged, refusals, sending
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.notes import Intent, Note, Notes
@@ -657,11 +658,13 @@ def chain_errors(doing: str, url: str) -> Iterator[None]:
             code="wrong-contract",
         ) from error
     except (requests.RequestException, OSError, Web3Exception) as error:
-        raise RpcError(
-            f"The RPC endpoint {without_secrets(url)} can't be reached: {_reason(error, url)}.",
-            remedy="Check the address (--rpc or FOLKMOOT_RPC) and that the node is running.",
-            details={"url": without_secrets(url)},
-        ) from error
+        shown, status = without_secrets(url), getattr(getattr(error, "response", None), "status_code", 0)
+        unknown = status in services.UNKNOWN_PATH
+        message, remedy = (services.mistaken(url, shown, services.CHAIN) if unknown else None) or (
+            f"The RPC endpoint {shown} can't be reached: {_reason(error, url)}.",
+            "Check the address (--rpc or FOLKMOOT_RPC) and that the node is running.",
+        )
+        raise RpcError(message, remedy=remedy, details={"url": shown}) from error
 
 
 def refusal_of(error: BaseException, doing: str) -> ContractRefused:

@@ -15,12 +15,13 @@ from eth_utils.crypto import keccak
 
 from folkmoot import policy_file
 from folkmoot.chain import packaged
+from folkmoot.chain.amounts import format_time
 from folkmoot.chain.client import Chain
 from folkmoot.chain.deployment import CONTRACTS
 from folkmoot.chain.events import ProposalCreated, VoteCast, scan
 from folkmoot.chain.refusals import PROPOSAL_STATES
 from folkmoot.chain.texts import readable, text_bytes
-from folkmoot.errors import InputError
+from folkmoot.errors import ContractRefused, InputError
 from folkmoot.policy import Policy
 
 if TYPE_CHECKING:
@@ -314,7 +315,7 @@ def vote(chain: Chain, account: LocalAccount, proposal: Proposal, choice: str, r
 
     Raises:
         InputError: the account had no votes at the snapshot.
-        ContractRefused: the vote is not open, or the account voted before.
+        ContractRefused: the vote is over or has not begun, or the account voted before.
         RpcError: the endpoint failed.
     """
     function = chain.governor.functions
@@ -325,11 +326,40 @@ def vote(chain: Chain, account: LocalAccount, proposal: Proposal, choice: str, r
             "Stake now to vote on later proposals.",
             code="no-votes",
         )
+    call = function.castVote(proposal.id, SUPPORT[choice])
     if reason:
-        return chain.send(
-            function.castVoteWithReason(proposal.id, SUPPORT[choice], reason), account, once=True
+        call = function.castVoteWithReason(proposal.id, SUPPORT[choice], reason)
+    try:
+        return chain.send(call, account, once=True)
+    except ContractRefused as refusal:
+        if refusal.details.get("error") != "GovernorUnexpectedProposalState":
+            raise
+        raise _not_open(find(chain, str(proposal.id)), refusal) from refusal
+
+
+def _not_open(proposal: Proposal, refusal: ContractRefused) -> ContractRefused:
+    """Say in words that a proposal takes no votes, when that was or will be, and what is left to do."""
+    state = str(refusal.details.get("arguments", {}).get("current", proposal.state))
+    if state == "pending":
+        message = f"The vote on {proposal.short} has not begun: it opens at {format_time(proposal.snapshot)}."
+        remedy = f"Vote between then and {format_time(proposal.deadline)}."
+    elif state == "canceled":
+        message = f"The proposal {proposal.short} was cancelled: it takes no votes."
+        remedy = "Make a new proposal with another --title."
+    else:
+        message = (
+            f"The vote on {proposal.short} is over since {format_time(proposal.deadline)}: it is {state}."
         )
-    return chain.send(function.castVote(proposal.id, SUPPORT[choice]), account, once=True)
+        remedy = _LEFT.get(state, "Make a new proposal with another --title.").format(proposal.short)
+    return ContractRefused(message, remedy=remedy, code=refusal.code, details=refusal.details)
+
+
+_LEFT = {
+    "succeeded": "Anybody may queue it now: `folkmoot queue {}`.",
+    "queued": "Anybody may execute it once its delay is over: `folkmoot execute {}`.",
+    "executed": "Nothing is left to do.",
+}
+"""What to do about a proposal whose vote is over, by state."""
 
 
 def votes_at_snapshot(chain: Chain, account: str, proposal: Proposal) -> int:

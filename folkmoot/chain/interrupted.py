@@ -123,7 +123,7 @@ def _unknown(notes: Notes, note: Note, seen: Seen) -> ChainError:
     return ChainError(
         f"{said}: it has no receipt of it.",
         remedy="Use an endpoint that keeps the whole history, or look the transaction up in a block explorer. If it "
-        f"was not done, forget it, and call again: {notes.way_out(note.forms[-1])}",
+        f"was not done, forget it, and call again: `{notes.way_out(note.forms[-1])}`.",
         code="outcome-unknown",
         details={"nonce": note.nonce, "transactions": list(note.forms), "block": seen.block},
     )
@@ -139,7 +139,7 @@ def _gap(notes: Notes, note: Note, seen: Seen) -> ChainError:
         f"An interrupted call signed a transaction for this with the nonce {note.nonce}, and this endpoint knows none "
         f"of {note.intent.sender} from {seen.following} on.",
         remedy="Use the endpoint that you used then, or wait until this one has them; or cancel it, and call again: "
-        f"{notes.way_out(note.forms[-1])}",
+        f"`{notes.way_out(note.forms[-1])}`.",
         code="nonce-gap",
         details={"nonce": note.nonce, "next": seen.following, "transaction": note.forms[-1]},
     )

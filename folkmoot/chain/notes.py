@@ -126,7 +126,7 @@ class Notes:
             raise LocalError(
                 f"The note {path} of an interrupted call can't be read: {error}.",
                 remedy=f"See what {intent.sender} sent last ({intent.purpose}), then forget it: "
-                f"{self.way_out(path.name)}",
+                f"`{self.way_out(path.name)}`.",
                 code="note-damaged",
             ) from error
 

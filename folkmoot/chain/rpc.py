@@ -22,7 +22,7 @@ from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from folkmoot import tls
+from folkmoot import services, tls
 from folkmoot.chain.urls import without_secrets
 from folkmoot.errors import ContractRefused, RpcError
 
@@ -200,9 +200,9 @@ class Rpc:
                 raise self._unreachable(f"can't be reached: TLS fails, {refused}", tls.REMEDY) from error
             raise self._unreachable(f"can't be reached: {error}") from error
         except (ValueError, RecursionError) as error:
-            raise self._unreachable(f"did not answer {method} with JSON (HTTP {status})") from error
+            raise self._other(f"did not answer {method} with JSON (HTTP {status})", status) from error
         if not isinstance(answer, dict) or ("result" not in answer and "error" not in answer):
-            raise self._unreachable(f"did not answer {method} with JSON-RPC (HTTP {status})")
+            raise self._other(f"did not answer {method} with JSON-RPC (HTTP {status})", status)
         failed = answer.get("error") is not None
         if answer.get("id") != number and not (failed and answer.get("id") is None):
             raise self._unreachable(f"answered {method} with the answer to another request")
@@ -375,6 +375,15 @@ class Rpc:
             code="rpc-error",
             details={"method": method, "rpcCode": error.get("code"), "message": message[:1000]},
         )
+
+    def _other(self, what: str, status: int) -> RpcError:
+        """Return the error for an answer that is no JSON-RPC: another service may be at the address."""
+        unknown = status in services.UNKNOWN_PATH
+        found = services.mistaken(self.url, self.name, services.CHAIN) if unknown else None
+        if found is None:
+            return self._unreachable(what)
+        message, remedy = found
+        return RpcError(message, remedy=remedy, details={"url": self.name})
 
     def _unreachable(self, what: str, remedy: str = "") -> RpcError:
         return RpcError(

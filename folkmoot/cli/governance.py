@@ -497,7 +497,7 @@ def _require_about(chain: Chain, content: bytes, version: int) -> None:
     if state_root != expected:
         raise InputError(
             f"The report is about the state {state_root or '(none named)'}, and version {version} has {expected}.",
-            remedy=f"Evaluate that version: folkmoot task evaluate --version {version} --report FILE",
+            remedy=f"Evaluate that version: `folkmoot task evaluate --version {version} --report FILE`.",
             code="report-differs",
         )
 
@@ -544,8 +544,8 @@ def _require_state(proposal: Proposal, needed: str, now: int) -> None:
         remedies = {
             "pending": f"Its vote opens at {format_time(proposal.snapshot)}.",
             "active": f"Its vote is open until {format_time(proposal.deadline)}.",
-            "succeeded": f"Queue it first: folkmoot queue {proposal.short}",
-            "queued": f"Execute it from {format_time(proposal.eta)}: folkmoot execute {proposal.short}",
+            "succeeded": f"Queue it first: `folkmoot queue {proposal.short}`.",
+            "queued": f"Execute it from {format_time(proposal.eta)}: `folkmoot execute {proposal.short}`.",
             "executed": "Nothing is left to do.",
             "defeated": "It did not get the votes or the quorum. Make a new one with another --title.",
         }

@@ -51,6 +51,33 @@ RpcUrl = Annotated[
     ),
 ]
 
+AppPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--app", metavar="FOLDER", help="Flower app, in the place of a task; unchanged.", show_default=False
+    ),
+]
+
+RunConfig = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--run-config",
+        metavar="PAIRS",
+        help="Overrides for the app's run config, as Flower's: 'learning-rate=0.05', or a TOML file.",
+        show_default=False,
+    ),
+]
+
+NodeConfig = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--node-config",
+        metavar="PAIRS",
+        help="Further entries of the node config, as Flower's: 'data-path=\"/data\"'.",
+        show_default=False,
+    ),
+]
+
 DeploymentPath = Annotated[
     Path,
     typer.Option(
@@ -254,7 +281,7 @@ def require_web3() -> None:
     if find_spec("web3") is None:
         raise FolkmootError(
             "This command needs web3, which is not installed.",
-            remedy="Install it with: pip install 'folkmoot[chain]'",
+            remedy="Install it with: `pip install 'folkmoot[chain]'`.",
             code="extra-missing",
         )
 

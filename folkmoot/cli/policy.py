@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 ARBITER = "arbiter"
 """As `folkmoot.policy.ARBITER`, which is not imported for a help text."""
 
-MEAN_SQUARE_CAP = 64**2
-"""Largest mean square of an update's integers: the square of four times the target of 16 (docs/protocol.md 10)."""
-
 
 def register(root: typer.Typer) -> None:
     """Add the command."""
@@ -131,7 +128,7 @@ def suggest(
     """
     from folkmoot.aggregation.rules import check_policy_rule, fewest_contributors
     from folkmoot.chain.deploy import PROFILES
-    from folkmoot.policy import Policy
+    from folkmoot.policy import MEAN_SQUARE_CAP, Policy
 
     if profile not in PROFILES:
         raise InputError(

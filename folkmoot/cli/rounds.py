@@ -167,7 +167,7 @@ def _require_finalizable(chain: Chain, number: int) -> bool:
     if chain.phase(view.base) is not Phase.FINAL:
         raise InputError(
             f"Round {number} builds on round {view.base}, which is not final yet.",
-            remedy=f"Make that one final first: folkmoot finalize {view.base}",
+            remedy=f"Make that one final first: `folkmoot finalize {view.base}`.",
             code="base-not-final",
             details={"round": number, "base": view.base},
         )

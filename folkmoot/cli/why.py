@@ -144,7 +144,11 @@ def _from_coordinator(who: str, number: int | None, url: str) -> dict[str, Any]:
         except (KeyError, TypeError) as error:
             raise _nonsense(api.url) from error
         if not verdicts and not refused:
-            raise InputError(f"{who} has no entry in any anchored round.", code="unknown-contributor")
+            raise InputError(
+                f"{who} has no entry in any anchored round.",
+                remedy="Check the address; `folkmoot why` answers once a round is anchored.",
+                code="unknown-contributor",
+            )
         return {
             "account": who,
             "checked": False,
@@ -195,7 +199,7 @@ def _nothing(
         text = f"There is no round {number}; " + (
             f"the newest is {newest}." if newest else "none was opened yet."
         )
-        return InputError(text, code="round-unknown")
+        return InputError(text, remedy="`folkmoot status` shows the newest.", code="round-unknown")
     entry = "has an entry in it" if who in found.contributors else "has no entry in it"
     if found.void:
         return InputError(

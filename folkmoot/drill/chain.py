@@ -28,7 +28,6 @@ from folkmoot.chain.client import Chain, connect_web3
 from folkmoot.chain.deploy import FIRST_POLICY, PROFILES, GenesisRoots, deploy_and_report
 from folkmoot.chain.events import RewardCredited, scan
 from folkmoot.checks import check_arrival
-from folkmoot.cli.policy import MEAN_SQUARE_CAP
 from folkmoot.codec import encode_update
 from folkmoot.commitment import Commitment, Domain
 from folkmoot.drill.federation import REWARD, Outcome, Plan, Run, Workload
@@ -38,7 +37,7 @@ from folkmoot.hashing import keccak
 from folkmoot.header import RoundHeader, derive_seed
 from folkmoot.lineage import Lineage, PastRound
 from folkmoot.local.anvil import Anvil
-from folkmoot.policy import ARBITER, Policy
+from folkmoot.policy import ARBITER, MEAN_SQUARE_CAP, Policy
 from folkmoot.rewards import payments
 from folkmoot.round import Anchor, RoundOutcome, compute_round
 from folkmoot.updates import MemoryUpdate
@@ -258,7 +257,13 @@ class ChainRun(Run):
         self, header: RoundHeader, flat: F32, update: F32, account: LocalAccount, claim: tuple[int, bytes]
     ) -> _Sent:
         encoded = encode_update(
-            flat, flat - update, header.exponents, self.manifest, header.seed, account.address
+            flat,
+            flat - update,
+            header.exponents,
+            self.manifest,
+            header.seed,
+            account.address,
+            max_sum_squares=self.policy.max_sum_squares,
         )
         commitment = Commitment(account.address, *claim, encoded.root, encoded.sum_squares, 1)
         return _Sent(commitment, commitment.sign(account, self.domain), MemoryUpdate(encoded.data))

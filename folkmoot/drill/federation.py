@@ -21,19 +21,22 @@ from folkmoot.aggregation.reference import Reference, ReferencedFacts, Use, refe
 from folkmoot.aggregation.rules import rule, uses
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.arrays import F32, F64, I64
-from folkmoot.checks import UpdateSummary, check_base, check_bytes
+from folkmoot.checks import UpdateSummary, check_base, check_bytes, tensor_sums
 from folkmoot.codec import QMAX, ZERO, encode_update
 from folkmoot.commitment import Commitment
 from folkmoot.drill.attacks import Scene, attack
 from folkmoot.drill.network import NAMES, Network
 from folkmoot.errors import InputError, UpdateRefused
+from folkmoot.exponents import next_exponents
 from folkmoot.fixed_point import LEAF
 from folkmoot.hashing import keccak
 from folkmoot.header import RoundHeader
 from folkmoot.lineage import PastRound
 from folkmoot.manifest import Manifest
+from folkmoot.merkle import leaf_largest, leaf_sums
 from folkmoot.optimizer import UNIT as OUTER_UNIT
-from folkmoot.optimizer import next_exponents, outer_step
+from folkmoot.optimizer import outer_step
+from folkmoot.policy import MEAN_SQUARE_CAP
 from folkmoot.rewards import payments
 from folkmoot.state import State
 from folkmoot.updates import MemoryUpdate
@@ -321,8 +324,7 @@ class Run:
         self.past = [*self.past, PastRound(self.exponents, published)][-WINDOW:]
         self.exponents = next_exponents(
             self.exponents,
-            [tensor.elements for tensor in self.manifest.tensors],
-            [s.sum_absolute for s, weight in zip(summaries, weights, strict=True) if weight],
+            [s.tensors for s, weight in zip(summaries, weights, strict=True) if weight],
         )
         self.path = MemoryUpdate(path_update(self.manifest, self.exponents, self.states[0], self.state))
         return self.state.to_float32()
@@ -427,15 +429,23 @@ class Run:
         Raises:
             UpdateRefused: It is for another round or base.
         """
-        encoded = encode_update(flat, flat - update, header.exponents, self.manifest, header.seed, account)
+        encoded = encode_update(
+            flat,
+            flat - update,
+            header.exponents,
+            self.manifest,
+            header.seed,
+            account,
+            max_sum_squares=MEAN_SQUARE_CAP * self.manifest.elements,
+        )
         reader = MemoryUpdate(encoded.data)
         commitment = Commitment(account, *claim, encoded.root, encoded.sum_squares, 1)
         check_base(commitment, header)
         if header.round == 1:
             return reader, check_bytes(reader, commitment, self.manifest)
-        sizes = np.abs(reader.read(0, self.manifest.leaves).astype(np.int64) - ZERO).sum(axis=1)
-        sums = np.add.reduceat(sizes, self.manifest.leaf_offsets[:-1])
-        return reader, UpdateSummary(encoded.root, encoded.sum_squares, tuple(sums.tolist()), "")
+        leaves = reader.read(0, self.manifest.leaves)
+        sums = tensor_sums(*leaf_sums(leaves)[:2], leaf_largest(leaves), self.manifest)
+        return reader, UpdateSummary(encoded.root, encoded.sum_squares, sums, "")
 
     def _root_reader(self, number: int, flat: F32, root: F32 | None) -> MemoryUpdate | None:
         if root is None:

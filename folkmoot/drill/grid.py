@@ -109,7 +109,10 @@ def _rewrite(path: Path) -> None:
         if data and not data.endswith(b"\n"):
             path.write_bytes(data[: data.rfind(b"\n") + 1])
     except OSError as error:
-        raise InputError(f"The file {path} can't be written: {error.strerror}.") from error
+        raise InputError(
+            f"The file {path} can't be written: {error.strerror}.",
+            remedy="Check that its folder is there and can be written, and the disk has room.",
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from folkmoot import measures
 from folkmoot.coordinator_api import CoordinatorApi
@@ -14,7 +15,6 @@ from folkmoot.export.rounds import FederationRecord, RoundRecord
 from folkmoot.genesis import Genesis
 from folkmoot.manifest import Manifest
 
-P = ParamSpec("P")
 T = TypeVar("T")
 PAGE = 200
 """Most items of a page."""
@@ -32,8 +32,8 @@ def read(api: CoordinatorApi) -> FederationRecord:
         ArtifactError: A file has another hash than its name.
     """
     deployment = _patient(api.deployment)
-    genesis = Genesis.from_json(_patient(api.document, deployment.genesis_hash.removeprefix("0x")))
-    manifest = Manifest.from_json(_patient(api.artifact, genesis.manifest))
+    genesis = Genesis.from_json(_patient(lambda: api.document(deployment.genesis_hash.removeprefix("0x"))))
+    manifest = Manifest.from_json(_patient(lambda: api.artifact(genesis.manifest)))
     rewards, reasons, weights = _verdicts(api)
     records = []
     policies: dict[int, dict[str, Any]] = {}
@@ -41,8 +41,8 @@ def read(api: CoordinatorApi) -> FederationRecord:
         try:
             number, policy = int(view["round"]), int(view["policy"])
             if policy not in policies:
-                policies[policy] = _patient(api.get, f"/v1/policies/{policy}")
-            report = _report(api, number)
+                policies[policy] = _patient(partial(api.get, f"/v1/policies/{policy}"))
+            report = _or_nothing(partial(api.get, f"/v1/rounds/{number}/report"))
             states = [str(node["state"]) for node in report.get("nodes", [])]
             records.append(
                 RoundRecord(
@@ -118,28 +118,28 @@ def _items(api: CoordinatorApi, path: str) -> Iterator[dict[str, Any]]:
     """All items of a list; each page is asked for with patience."""
     cursor: dict[str, str] = {}
     while True:
-        page = _patient(api.get, path, limit=PAGE, **cursor)
+        page = _patient(partial(api.get, path, limit=PAGE, **cursor))
         yield from page["items"]
         if not page.get("nextCursor"):
             return
         cursor = {"cursor": str(page["nextCursor"])}
 
 
-def _report(api: CoordinatorApi, number: int) -> dict[str, Any]:
-    """What the operator reports of a round; empty if nothing."""
+def _or_nothing(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What the coordinator says; nothing if it knows no such thing."""
     try:
-        return _patient(api.get, f"/v1/rounds/{number}/report")
+        return _patient(ask)
     except CoordinatorError as error:
-        if error.code in ("no-report", "unknown-path"):
+        if error.code in ("no-report", "unknown-path", "round-unknown"):
             return {}
         raise
 
 
-def _patient(ask: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+def _patient(ask: Callable[[], T]) -> T:
     """Ask; where that was too often for the coordinator's limits, again after a while."""
     for left in range(TRIES, 0, -1):
         try:
-            return ask(*arguments, **named)
+            return ask()
         except CoordinatorError as error:
             if error.code != "rate-limited" or left == 1:
                 raise

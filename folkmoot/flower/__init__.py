@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What anchors an ordinary Flower app: a mod for its ClientApp and a strategy for its ServerApp.
+"""What anchors an ordinary Flower app: `anchored_client` and `anchored_server` as it is, mod and strategy by two lines.
 
-Either name is imported when it is used, so that a node does not load the server's half of Flower.
+Each name is imported when it is used, so that a node does not load the server's half of Flower.
 """
 
 from __future__ import annotations
@@ -9,12 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from folkmoot.flower.client_app import anchored_client
     from folkmoot.flower.mod import folkmoot_mod
+    from folkmoot.flower.server_app import anchored_server
     from folkmoot.flower.strategy import FolkmootStrategy
 
-__all__ = ["FolkmootStrategy", "folkmoot_mod"]
+__all__ = ["FolkmootStrategy", "anchored_client", "anchored_server", "folkmoot_mod"]
 
-_PLACES = {"folkmoot_mod": "folkmoot.flower.mod", "FolkmootStrategy": "folkmoot.flower.strategy"}
+_PLACES = {
+    "FolkmootStrategy": "folkmoot.flower.strategy",
+    "anchored_client": "folkmoot.flower.client_app",
+    "anchored_server": "folkmoot.flower.server_app",
+    "folkmoot_mod": "folkmoot.flower.mod",
+}
 
 
 def __getattr__(name: str) -> Any:

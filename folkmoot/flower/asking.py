@@ -6,6 +6,7 @@ Knows Flower's messages, not what is in them; neither coordinator nor chain. The
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,7 @@ from flwr.serverapp import Grid
 from flwr.supercore import log
 
 from folkmoot.fault_points import fault_point
+from folkmoot.flower.reports import Progress, plain
 
 MOST_ASKS = 4
 """How often a node is asked in one round, if its answers get lost."""
@@ -46,6 +48,7 @@ class Asking:
         window: Seconds that the round has.
         silence: Least seconds until a node that is there and says nothing is asked again; doubled each time.
         batch: How many replies may be in memory at once.
+        progress: Is told who was asked, and who is gone.
     """
 
     def __init__(
@@ -56,8 +59,10 @@ class Asking:
         window: float,
         silence: float,
         batch: int,
+        progress: Progress,
     ) -> None:
         self._grid = grid
+        self._progress = progress
         self._write = write
         self._least_silence = silence
         self._batch = batch
@@ -68,7 +73,7 @@ class Asking:
         ] = {}  # node by the message's number; a node that was asked twice is there twice
         self._asked: Counter[int] = Counter()
         self._since: dict[int, float] = {}
-        self._lost: set[int] = set()
+        self._lost: dict[int, float] = {}  # nodes whose answers got lost, and since when
 
     @property
     def owed(self) -> int:
@@ -82,6 +87,7 @@ class Asking:
         self._asked.update(nodes)
         self._since.update(dict.fromkeys(nodes, time.monotonic()))
         log(INFO, "\tAsking %d nodes", len(listed))
+        self._progress.asked(nodes)
         pushed = list(self._grid.push_messages(listed)) if listed else []
         fault_point("courier.asked")
         self._waiting |= {number: node for number, node in zip(pushed, nodes, strict=True) if number}
@@ -96,8 +102,13 @@ class Asking:
                 if node is None:
                     continue  # it was asked twice, and its other answer came with this one
                 if _is_lost(reply) and self._asked[node] < MOST_ASKS:
-                    log(WARNING, "\tNode %d: %s It is asked again", node, reply.error.reason)
-                    self._lost.add(node)
+                    log(
+                        WARNING,
+                        "\tNode %d: %s It is asked again",
+                        node,
+                        plain(reply.error.reason or "no reason given"),
+                    )
+                    self._lost.setdefault(node, time.monotonic())
                     continue
                 if reply.has_error() and node in self._waiting.values():
                     continue  # asked twice, it may have trained twice, and signs once: the other answer counts
@@ -113,13 +124,20 @@ class Asking:
             joining: Whether to ask also those that were not asked yet.
         """
         present = set(self._grid.get_node_ids())
-        again = self._lost & present | self._silent(present)
+        again = self._lost.keys() & present | self._silent(present)
         joined = {node for node in present if node not in self._asked} if joining else set()
-        self._lost -= again
+        self._lost = {node: since for node, since in self._lost.items() if node not in again}
+        for node in [node for node, since in self._lost.items() if self._gone(since)]:
+            self._lost[node] = math.inf  # said once; if it comes back, it is asked again
+            self._progress.failed(node, "node-lost", "The connection to the node ended before it answered.")
         if joined:
             log(INFO, "\t%d nodes joined", len(joined))
         if again or joined:
             self.ask(self._write(sorted(again | joined)))
+
+    def _gone(self, since: float) -> bool:
+        """Whether a node is away for so long that nobody waits for it any more."""
+        return time.monotonic() - since > max(self._patience, self._least_silence)
 
     def _silent(self, present: set[int]) -> set[int]:
         """Find those of the nodes that owe an answer from which nothing has come for too long.

@@ -22,6 +22,8 @@ from folkmoot.flower.records import HOME
 CONTRIBUTOR_FILE = "contributor.json"
 SOCKET_FILE = "signer.sock"
 UPDATES_FOLDER = "updates"
+LOG_FILE = Path("logs", "supernode.log")
+"""Where `folkmoot join` keeps the log of the SuperNode, below the contributor's folder."""
 KEEP_UPDATES = 3
 """How many rounds' updates a node keeps, so that a lost one can be sent again."""
 
@@ -67,6 +69,11 @@ class Contributor:
     def socket(self) -> Path:
         """Where the signer agent listens."""
         return self.home / SOCKET_FILE
+
+    @property
+    def log(self) -> Path:
+        """Log of the SuperNode, with the tracebacks of the app."""
+        return self.home / LOG_FILE
 
     def save(self) -> None:
         """Write ``contributor.json``; its folder must exist."""
@@ -146,6 +153,8 @@ class KeptUpdate:
     """The signed commitment as JSON."""
     data: bytes
     """The update file."""
+    said: bytes = b""
+    """What else of the app's reply left the node, packed (`records.pack`)."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +167,8 @@ class DraftUpdate:
     """The commitment that is to be signed, as `Commitment.to_json` gives it."""
     data: bytes
     """The update file."""
+    said: bytes = b""
+    """What else of the app's reply may leave the node, packed (`records.pack`)."""
 
 
 def draft_update(home: Path, round_id: int, draft: DraftUpdate) -> None:
@@ -170,7 +181,11 @@ def draft_update(home: Path, round_id: int, draft: DraftUpdate) -> None:
     folder = home / UPDATES_FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     write_whole(folder / f"{round_id}.update", draft.data)
-    described = {"headerHash": draft.header_hash, "commitment": dict(draft.commitment)}
+    described = {
+        "headerHash": draft.header_hash,
+        "commitment": dict(draft.commitment),
+        "said": draft.said.hex(),
+    }
     write_whole(folder / f"{round_id}{_DRAFT}", json.dumps(described).encode())
 
 
@@ -180,7 +195,8 @@ def drafted_update(home: Path, round_id: int) -> DraftUpdate | None:
     try:
         described = json.loads((folder / f"{round_id}{_DRAFT}").read_text(encoding="utf-8"))
         data = (folder / f"{round_id}.update").read_bytes()
-        return DraftUpdate(str(described["headerHash"]), dict(described["commitment"]), data)
+        said = bytes.fromhex(described["said"])
+        return DraftUpdate(str(described["headerHash"]), dict(described["commitment"]), data, said)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -193,7 +209,11 @@ def keep_update(home: Path, round_id: int, update: KeptUpdate) -> None:
     folder = home / UPDATES_FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     write_whole(folder / f"{round_id}.update", update.data)
-    described = {"headerHash": update.header_hash, "commitment": update.commitment}
+    described = {
+        "headerHash": update.header_hash,
+        "commitment": update.commitment,
+        "said": update.said.hex(),
+    }
     write_whole(folder / f"{round_id}.json", json.dumps(described).encode())
     (folder / f"{round_id}{_DRAFT}").unlink(missing_ok=True)
     for path in folder.iterdir():
@@ -207,6 +227,7 @@ def kept_update(home: Path, round_id: int) -> KeptUpdate | None:
     try:
         described = json.loads((folder / f"{round_id}.json").read_text(encoding="utf-8"))
         data = (folder / f"{round_id}.update").read_bytes()
-        return KeptUpdate(str(described["headerHash"]), str(described["commitment"]), data)
+        said = bytes.fromhex(described["said"])
+        return KeptUpdate(str(described["headerHash"]), str(described["commitment"]), data, said)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The mod that anchors a Flower `ClientApp`: two lines for its author.
 
-    from folkmoot.flower.mod import folkmoot_mod
+    from folkmoot.flower import folkmoot_mod
     app = ClientApp(mods=[folkmoot_mod()])
 
 Before training it checks all that the coordinator says against the chain, which it reads by itself; after
 training it encodes what changed, has it signed and replies with that instead of the weights. The app sees
-an ordinary train message with float32 arrays and knows nothing of this. The mod never sees a key. What it
+the train message that Flower would send, with its arrays in its own order and dtypes. The mod never sees a key. What it
 says to the coordinator when something fails is a code and nothing about this machine or its data; the
 details go to the node's own log.
 """
@@ -17,6 +17,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from logging import ERROR, INFO, WARNING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -26,14 +27,15 @@ from flwr.app import Array, ArrayRecord, Context, Error, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable, Mod
 from flwr.common.constant import ErrorCode
 from flwr.supercore import log
+from numpy.typing import NDArray
 
 from folkmoot.arrays import F32
 from folkmoot.chain.quorum import open_rpc
 from folkmoot.chain.rpc import LedgerReader, Phase
-from folkmoot.codec import EncodedUpdate, encode_update
+from folkmoot.codec import QMAX, EncodedUpdate, encode_update
 from folkmoot.commitment import NO_BUNDLE, Commitment, Domain
 from folkmoot.coordinator_api import commitment_to_wire
-from folkmoot.errors import EncodingError, FolkmootError, InputError, ManifestError, RpcError
+from folkmoot.errors import EncodingError, FolkmootError, InputError, ManifestError, RpcError, sentence
 from folkmoot.fault_points import fault_point
 from folkmoot.fixed_point import to_float32
 from folkmoot.flower import records
@@ -46,6 +48,7 @@ from folkmoot.flower.contributor import (
     keep_update,
     kept_update,
 )
+from folkmoot.flower.reports import plain
 from folkmoot.flower.signing import AgentSigner, Signer
 from folkmoot.hashing import keccak
 from folkmoot.header import BITS, RoundHeader, derive_seed
@@ -55,11 +58,22 @@ from folkmoot.merkle import THETA, state_root, state_tree
 if TYPE_CHECKING:
     from folkmoot.chain.rpc import RoundView
 
+MAX_CONFIGS = 64 << 10
+"""Most bytes of config records that leave the node with an update: settings, and no weights or data."""
+
+MOST_COUNTERS = 8
+"""An array that is carried and has at most so many values may change in training without a word: a counter."""
+
 MAX_EXAMPLES = 2**32 - 1
 """A number of examples is a uint32."""
 
 CHAIN_PATIENCE = 120.0
 """Seconds for which a node waits for its own RPC endpoint: a restart of it should cost nobody a round."""
+
+_UNTRAINED = (
+    "Nothing was trained. If it happens again, tell the coordinator's operator and the other contributors."
+)
+"""What to do about a round that is not as the chain has it."""
 
 _AWAY = frozenset({"rpc-unreachable", "rpc-behind", "rpc-no-quorum"})
 """Failures of an endpoint that pass."""
@@ -78,7 +92,12 @@ Claim = Callable[[Contributor, Commitment], Commitment]
 
 
 def folkmoot_mod(
-    *, contributor: Contributor | None = None, signer: Signer | None = None, claim: Claim | None = None
+    *,
+    contributor: Contributor | None = None,
+    signer: Signer | None = None,
+    claim: Claim | None = None,
+    configs: bool = False,
+    show_round: bool = False,
 ) -> Mod:
     """Build the mod.
 
@@ -86,25 +105,40 @@ def folkmoot_mod(
         contributor: Who contributes; as the node's ``folkmoot-home`` says if left out.
         signer: Who signs; the signer agent of the contributor's folder if left out.
         claim: For drills: tells something else about the update than what is true.
+        configs: Let the config records of the app's reply leave the node too, `MAX_CONFIGS` bytes of them at most;
+            without it only the metric records do.
+        show_round: Leave the record ``folkmoot.round`` in the message that the app sees.
 
     Returns:
         A mod for `ClientApp(mods=[...])`. It must be the first, so that no other mod sees the signed reply.
     """
+    options = _Options(contributor, signer, claim, configs, show_round)
 
     def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         if message.metadata.message_type.partition(".")[0] != "train":
             return call_next(message, context)
         try:
             who = contributor or Contributor.of_node(context.node_config)
-            return _anchored(message, context, call_next, who, signer, claim)
+            return _anchored(message, context, call_next, who, options)
         except RefusedError as refusal:
             log(ERROR, "Refused: %s", refusal)
             return _error(message, f"{refusal.code}: {refusal.message}")
         except FolkmootError as error:
             log(ERROR, "Refused (%s): %s", error.code, error)
-            return _error(message, f"{error.code}: the node's own log says more")
+            return _error(message, f"{error.code}: the node's own log says more.")
 
     return mod
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What `folkmoot_mod` was given."""
+
+    contributor: Contributor | None
+    signer: Signer | None
+    claim: Claim | None
+    configs: bool
+    show_round: bool
 
 
 def _error(message: Message, reason: str) -> Message:
@@ -116,46 +150,75 @@ def _anchored(
     context: Context,
     call_next: ClientAppCallable,
     contributor: Contributor,
-    signer: Signer | None,
-    claim: Claim | None,
+    options: _Options,
 ) -> Message:
-    said, header, manifest, start = _checked_round(message, contributor)
+    said, header, manifest, start, cap = _checked_round(message, contributor)
     kept = kept_update(contributor.home, header.round)
     if kept is not None and kept.header_hash == header.hash.hex():
         log(INFO, "Round %d: sending again the update that was signed already", header.round)
-        return _reply(message, kept.data, kept.commitment, RecordDict())
-    if signer is None:
-        signer = AgentSigner(contributor.socket, contributor.account)
+        return _reply(message, kept.data, kept.commitment, kept.said)
+    signer = options.signer or AgentSigner(contributor.socket, contributor.account)
     fault_point("node.base-checked")
-    draft, metrics = drafted_update(contributor.home, header.round), RecordDict()
+    draft = drafted_update(contributor.home, header.round)
     if draft is not None and draft.header_hash == header.hash.hex():
         log(INFO, "Round %d: going on with the update that was trained already", header.round)
-        commitment, data = Commitment.from_json(draft.commitment), draft.data
+        commitment = Commitment.from_json(draft.commitment)
     else:
-        arrays = {name: Array(array) for name, array in manifest.unflatten(start).items()}
-        content = message.content
-        del content[records.THETA]
-        content[records.ARRAYS] = ArrayRecord(arrays)
-        trained = _train(message, context, call_next)
+        arrays = manifest.unflatten(start, dtypes=True)
+        start = manifest.flatten(arrays)  # of half precision: what the app sees, rounded
+        message.content = _ordinary(message.content, arrays, said.arrays_key, show_round=options.show_round)
+        trained = _train(message, context, call_next, contributor)
         if trained.has_error():
             return trained
-        metrics = trained.content
-        update = _encode(metrics, start, header, manifest, signer.account)
-        commitment, data = _commitment(update, header, signer.account, metrics, said), update.data
-        if claim is not None:
-            commitment = claim(contributor, commitment)
+        content = trained.content
+        update = _encode(content, said.arrays_key, start, header, manifest, signer.account, cap)
+        commitment = _commitment(update, header, signer.account, content, said)
+        if options.claim is not None:
+            commitment = options.claim(contributor, commitment)
         fault_point("node.trained")
-        made = DraftUpdate(header.hash.hex(), commitment.to_json(), data)
-        draft_update(contributor.home, header.round, made)
+        leaving = records.pack(_leaving(content, configs=options.configs))
+        draft = DraftUpdate(header.hash.hex(), commitment.to_json(), update.data, leaving)
+        draft_update(contributor.home, header.round, draft)
         fault_point("node.drafted")
     _check_in_time(header.round, contributor)
     domain = Domain(contributor.chain_id, contributor.ledger)
     signed = commitment_to_wire(commitment, signer.sign(commitment, domain))
     fault_point("node.signed")
-    keep_update(contributor.home, header.round, KeptUpdate(header.hash.hex(), signed, data))
+    kept = KeptUpdate(header.hash.hex(), signed, draft.data, draft.said)
+    keep_update(contributor.home, header.round, kept)
     fault_point("node.kept")
     log(INFO, "Round %d: update %s signed", header.round, commitment.update_root.hex()[:16])
-    return _reply(message, data, signed, metrics)
+    return _reply(message, kept.data, signed, kept.said)
+
+
+def _ordinary(
+    content: RecordDict, arrays: Mapping[str, NDArray[Any]], arrays_key: str, *, show_round: bool
+) -> RecordDict:
+    """The message as Flower would send it: the app's own records, its arrays in the place of theta."""
+    ordinary = RecordDict()
+    for name, record in content.items():
+        if name == records.THETA:
+            ordinary[arrays_key] = ArrayRecord({key: Array(array) for key, array in arrays.items()})
+        elif name != records.ROUND or show_round:
+            ordinary[name] = record
+    return ordinary
+
+
+def _leaving(content: RecordDict, *, configs: bool) -> RecordDict:
+    """What of the app's reply leaves the node beside the signed update."""
+    leaving = RecordDict(dict(content.metric_records))
+    settings = RecordDict(dict(content.config_records)) if configs else RecordDict()
+    size = len(records.pack(settings))
+    if size <= MAX_CONFIGS:
+        leaving.update(settings)
+    else:
+        log(
+            WARNING,
+            "The config records of the app's reply have %d bytes, more than %d: they stay on this node",
+            size,
+            MAX_CONFIGS,
+        )
+    return leaving
 
 
 def _commitment(
@@ -182,38 +245,45 @@ def _check_in_time(round_id: int, contributor: Contributor) -> None:
         ledger = LedgerReader(rpc, contributor.ledger)
         if _patiently(lambda: ledger.phase(round_id)) is not Phase.OPEN:
             raise RefusedError(
-                f"round {round_id} closed while this node trained: its update would come too late",
+                f"round {round_id} closed while this node trained: its update would come too late.",
                 remedy="It takes part in the next round by itself. If that happens each time, train fewer steps or "
                 "ask the voters for a longer commit window.",
                 code="round-closed",
             )
 
 
-def _train(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    """Call the app. Flower would tell the server an exception's text, which may hold private data."""
+def _train(
+    message: Message, context: Context, call_next: ClientAppCallable, contributor: Contributor
+) -> Message:
+    """Call the app. Flower would tell the server an exception's text, which may hold private data.
+
+    Raises:
+        RefusedError: The app raised. Its message names the exception's type only; the rest stays on this machine.
+    """
     try:
         return call_next(message, context)
     except FolkmootError:
         raise
     except Exception as error:
         log(ERROR, "The app failed", exc_info=error)
+        said = sentence(plain(f"{type(error).__name__}: {error}")) if str(error) else ""
         raise RefusedError(
-            f"training raised {type(error).__name__}",
-            remedy="The log has the traceback.",
+            f"training raised {type(error).__name__}.",
+            remedy=f"{said} The traceback is in {contributor.log}.",
             code="training-failed",
         ) from error
 
 
-def _reply(message: Message, data: bytes, commitment: str, content: RecordDict) -> Message:
-    """Answer with the update, the commitment and the app's own metrics, and with nothing else of the app."""
+def _reply(message: Message, data: bytes, commitment: str, said: bytes) -> Message:
+    """Answer with the update, the commitment and the records of the app that may leave the node."""
     reply = RecordDict(
         {
             records.UPDATE: records.update_record(data),
             records.COMMITMENT: _config({"commitment": commitment}),
         }
     )
-    for name, metrics in content.metric_records.items():
-        reply[name] = metrics
+    for name, record in records.unpack(said).items():
+        reply.setdefault(name, record)
     return Message(reply, reply_to=message)
 
 
@@ -228,8 +298,8 @@ def _config(values: Mapping[str, Any]) -> Any:
 
 def _checked_round(
     message: Message, contributor: Contributor
-) -> tuple[records.RoundMessage, RoundHeader, Manifest, F32]:
-    """Check what the coordinator says against the chain; return the round and the base's weights.
+) -> tuple[records.RoundMessage, RoundHeader, Manifest, F32, int]:
+    """Check what the coordinator says against the chain; return the round, the base's weights and the policy's cap.
 
     Raises:
         RefusedError: Something does not match.
@@ -237,8 +307,8 @@ def _checked_round(
     content = message.content
     if records.ROUND not in content.config_records or records.THETA not in content.array_records:
         raise RefusedError(
-            "this train message is not of an anchored round",
-            remedy="The ServerApp must use the strategy of folkmoot.flower.strategy.",
+            "this train message is not of an anchored round.",
+            remedy="Anchor the ServerApp too: folkmoot.flower.anchored_server, or FolkmootStrategy.",
             code="not-anchored",
         )
     try:
@@ -247,17 +317,17 @@ def _checked_round(
         manifest = Manifest.from_json(said.manifest)
         theta = records.theta_of(content.array_records[records.THETA], manifest.size)
     except InputError as error:
-        raise RefusedError(error.message, code="malformed-round") from error
-    view, base_root = _patiently(lambda: _chain_view(said, header, contributor))
+        raise RefusedError(error.message, remedy=_UNTRAINED, code="malformed-round") from error
+    view, base_root, cap = _patiently(lambda: _chain_view(said, header, contributor))
     _check_header(said, header, manifest, view, contributor)
     root = state_root(manifest.hash, state_tree(THETA, theta).root, said.momentum_root)
     if root != header.base_state_root or root != base_root:
         raise RefusedError(
-            f"the base model has the state root {root.hex()}, the round needs {base_root.hex()}",
+            f"the base model has the state root {root.hex()}, the round needs {base_root.hex()}.",
             remedy="Nothing was trained. Another coordinator or mirror may have the right one.",
             code="wrong-base",
         )
-    return said, header, manifest, to_float32(theta)
+    return said, header, manifest, to_float32(theta), cap
 
 
 def _patiently(look: Callable[[], T]) -> T:
@@ -280,18 +350,18 @@ def _patiently(look: Callable[[], T]) -> T:
 
 def _chain_view(
     said: records.RoundMessage, header: RoundHeader, contributor: Contributor
-) -> tuple[RoundView, bytes]:
-    """Read the round and its base's state root from the contributor's own RPC endpoint."""
+) -> tuple[RoundView, bytes, int]:
+    """Read the round, its base's state root and its policy's cap from the contributor's own RPC endpoint."""
     if said.chain_id != contributor.chain_id or said.ledger.lower() != contributor.ledger.lower():
         raise RefusedError(
-            f"the round is on chain {said.chain_id}, ledger {said.ledger}; this node has joined another",
+            f"the round is on chain {said.chain_id}, ledger {said.ledger}; this node has joined another.",
             remedy="Join that federation in a folder of its own.",
             code="wrong-chain",
         )
     with open_rpc(contributor.rpc) as rpc:
         if rpc.chain_id() != contributor.chain_id:
             raise RefusedError(
-                "the node's RPC endpoint serves another chain",
+                "the node's RPC endpoint serves another chain.",
                 remedy="Start the node with the right --rpc.",
                 code="wrong-chain",
             )
@@ -299,17 +369,17 @@ def _chain_view(
         view = ledger.round(said.round)
         if view.phase is Phase.NONE:
             raise RefusedError(
-                f"the ledger has no round {said.round}",
+                f"the ledger has no round {said.round}.",
                 remedy="Nothing was trained; the coordinator is ahead of the chain, or lies.",
                 code="unknown-round",
             )
         if ledger.phase(said.round) is not Phase.OPEN:
             raise RefusedError(
-                f"round {said.round} takes no commitments any more",
+                f"round {said.round} takes no commitments any more.",
                 remedy="The next round comes by itself.",
                 code="round-closed",
             )
-        return view, ledger.round(view.base).state_root
+        return view, ledger.round(view.base).state_root, ledger.policy(view.policy).max_sum_squares
 
 
 def _check_header(
@@ -320,14 +390,20 @@ def _check_header(
     contributor: Contributor,
 ) -> None:
     if keccak(said.header) != view.header_hash or header.round != said.round:
-        raise RefusedError("the round's header is not the one on the chain", code="wrong-header")
+        raise RefusedError(
+            "the round's header is not the one on the chain.", remedy=_UNTRAINED, code="wrong-header"
+        )
     if header.manifest_hash != manifest.hash or len(header.exponents) != len(manifest.tensors):
-        raise RefusedError("the manifest is not the one of the header", code="wrong-manifest")
+        raise RefusedError(
+            "the manifest is not the one of the header.", remedy=_UNTRAINED, code="wrong-manifest"
+        )
     # The header is on the chain, but its author is the coordinator: what can be derived must be as derived.
     seed = derive_seed(contributor.chain_id, contributor.ledger, header.round, header.base_state_root)
     if header.seed != seed or header.policy_id != view.policy or header.bits != BITS:
         raise RefusedError(
-            "the header's seed, policy or bits are not those of the round", code="wrong-header"
+            "the header's seed, policy or bits are not those of the round.",
+            remedy=_UNTRAINED,
+            code="wrong-header",
         )
 
 
@@ -335,34 +411,80 @@ def _check_header(
 
 
 def _encode(
-    content: RecordDict, start: F32, header: RoundHeader, manifest: Manifest, account: str
+    content: RecordDict,
+    arrays_key: str,
+    start: F32,
+    header: RoundHeader,
+    manifest: Manifest,
+    account: str,
+    cap: int,
 ) -> EncodedUpdate:
-    trained = content.array_records.get(records.ARRAYS)
+    """Encode what the app replied with, fitted to the policy's cap on the sum of squares."""
+    trained = content.array_records.get(arrays_key)
     if trained is None:
         if len(content.array_records) != 1:
             raise RefusedError(
-                f"the app replied with {len(content.array_records)} array records, none of them 'arrays'",
-                remedy="Reply with the trained weights as the ArrayRecord 'arrays'.",
+                f"the app replied with {len(content.array_records)} array records, none of them {arrays_key!r}.",
+                remedy=f"Reply with the trained weights as the ArrayRecord {arrays_key!r}.",
                 code="wrong-reply",
             )
         trained = next(iter(content.array_records.values()))
+    values = {name: array.numpy() for name, array in trained.items()}
     try:
-        values = {name: _floats(array.numpy()) for name, array in trained.items()}
         end = manifest.flatten(values, check_finite=False)
     except ManifestError as error:
         raise RefusedError(error.message, remedy=error.remedy, code="wrong-reply") from error
+    _check_carried(values, manifest)
     try:
-        update = encode_update(start, end, header.exponents, manifest, header.seed, account)
+        update = encode_update(
+            start, end, header.exponents, manifest, header.seed, account, max_sum_squares=cap
+        )
     except EncodingError as error:
-        raise RefusedError(error.message, remedy=error.remedy, code="non-finite-update") from error
-    share = update.clamped / manifest.elements
-    log(INFO, "Round %d: %.2f%% of the coordinates clamped", header.round, 100 * share)
+        code = "non-finite-update" if error.code == "not-finite" else error.code
+        raise RefusedError(error.message, remedy=error.remedy, code=code) from error
+    log(INFO, "Round %d: %s", header.round, _shortened(update, manifest))
     return update
 
 
-def _floats(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Bring half precision to float32; integers stay, carried buffers are among them."""
-    return array.astype(np.float32) if array.dtype.kind == "f" else array
+def _shortened(update: EncodedUpdate, manifest: Manifest) -> str:
+    """Say what of the update was clamped, and why."""
+    share = f"{100 * update.clamped / manifest.elements:.2f}% of the coordinates clamped to ±{update.bound}"
+    if update.bound == QMAX:
+        return share
+    return (
+        f"the update was above the policy's cap (maxSumSquares); {share} so that it fits. The exponents rise "
+        "in the next rounds by themselves"
+    )
+
+
+def _check_carried(values: Mapping[str, NDArray[Any]], manifest: Manifest) -> None:
+    """Look what training did to the carried arrays, which no update holds.
+
+    Counters change, like the number of batches that a BatchNorm has seen, and so do states of generators; that is
+    well. A larger array that changes was meant to be trained.
+
+    Raises:
+        RefusedError: One has another shape, or a larger one has changed.
+    """
+    for buffer in manifest.carried:
+        if buffer.name not in values:
+            continue
+        before, after = buffer.array(), np.asarray(values[buffer.name])
+        if after.shape != before.shape:
+            raise RefusedError(
+                f"Array {buffer.name!r} has the shape {list(after.shape)}, not {list(before.shape)}.",
+                remedy="The app's model must keep its layout from round to round.",
+                code="wrong-reply",
+            )
+        if before.size > MOST_COUNTERS and not np.array_equal(
+            before, after, equal_nan=before.dtype.kind == "f"
+        ):
+            raise RefusedError(
+                f"The app changed the array {buffer.name!r} of {before.dtype}, which the federation does not train.",
+                remedy="To train it, make it a float array and start a federation for that model. "
+                "If it is not to be trained, leave it out of the reply.",
+                code="wrong-reply",
+            )
 
 
 def _examples(content: RecordDict) -> int:

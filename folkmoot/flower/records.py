@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
 from folkmoot.arrays import I64
@@ -24,10 +24,16 @@ ARRAYS = "arrays"
 CONFIG = "config"
 METRICS = "metrics"
 NUM_EXAMPLES = "num-examples"
+OTHER_RELEASE = "Use the same release of Folkmoot for the coordinator and the nodes."
+"""What to do about a record that has another form than this release gives it."""
 _NPY = b"\x93NUMPY\x01\x00"
 """What a file of NumPy's format 1.0 begins with: the one that Flower writes (numpy.lib.format)."""
 HOME = "folkmoot-home"
 """Key of the node configuration that names the contributor's folder."""
+COORDINATOR = "folkmoot-coordinator"
+"""Key of the run configuration that names the coordinator's URL, for an anchored app."""
+RUN = "folkmoot-run"
+"""Key of the run configuration that names the coordinator's run, for an anchored app; the newest one if empty."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,9 @@ class RoundMessage:
     ledger: str
     """Address of the RoundLedger."""
     bundle_hash: bytes
-    """sha256 of the app bundle of the run, 32 bytes; empty if the strategy does not know it."""
+    """sha256 of the app bundle of the run, 32 bytes; empty if the relay does not know it."""
+    arrays_key: str = ARRAYS
+    """Where the app looks for its arrays in a message."""
 
     def to_record(self) -> ConfigRecord:
         """Write as the record ``folkmoot.round``."""
@@ -60,6 +68,7 @@ class RoundMessage:
                 "chain-id": self.chain_id,
                 "ledger": self.ledger,
                 "bundle-hash": self.bundle_hash,
+                "arrays-key": self.arrays_key,
             }
         )
 
@@ -78,11 +87,29 @@ class RoundMessage:
             "chain-id": int,
             "ledger": str,
             "bundle-hash": bytes,
+            "arrays-key": str,
         }
         for name, kind in wanted.items():
             if not isinstance(record.get(name), kind):
-                raise InputError(f"The round message has no {name} of type {kind.__name__}.")
+                raise InputError(
+                    f"The round message has no {name} of type {kind.__name__}.", remedy=OTHER_RELEASE
+                )
         return cls(*(cast(Any, record[name]) for name in wanted))
+
+
+def pack(content: RecordDict) -> bytes:
+    """Write records as bytes, to keep them in a file."""
+    from flwr.common.serde import recorddict_to_proto
+
+    return cast(bytes, recorddict_to_proto(content).SerializeToString())
+
+
+def unpack(data: bytes) -> RecordDict:
+    """Read what `pack` wrote."""
+    from flwr.common.serde import recorddict_from_proto
+    from flwr.proto.recorddict_pb2 import RecordDict as Packed
+
+    return recorddict_from_proto(Packed.FromString(data))
 
 
 def theta_record(theta: I64) -> ArrayRecord:
@@ -103,7 +130,9 @@ def theta_of(record: ArrayRecord, size: int) -> I64:
     array = record.get("theta")
     values = None if array is None or len(record) != 1 else _vector(array, "int64")
     if values is None or values.size != size:
-        raise InputError(f"The base model is not one int64 vector of {size} coordinates.")
+        raise InputError(
+            f"The base model is not one int64 vector of {size} coordinates.", remedy=OTHER_RELEASE
+        )
     return values.astype(np.int64)  # what is left of the message is read-only
 
 
@@ -121,7 +150,7 @@ def update_of(record: ArrayRecord) -> bytes:
     array = record.get("update")
     values = None if array is None or len(record) != 1 else _vector(array, "uint8")
     if values is None:
-        raise InputError("The update is not one vector of bytes.")
+        raise InputError("The update is not one vector of bytes.", remedy=OTHER_RELEASE)
     return values.tobytes()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands `demo`, `up`, `prepare`, `chain` and `fund`: a whole federation on one machine."""
+"""The commands `run`, `demo`, `up`, `prepare`, `chain` and `fund`: a whole federation on one machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from folkmoot.cli.options import RPC_DEFAULT, Json, RpcUrl
+from folkmoot.cli.options import RPC_DEFAULT, Json, NodeConfig, RpcUrl, RunConfig
 from folkmoot.cli.output import emit
 from folkmoot.cli.policy import parse_rule
 from folkmoot.errors import InputError
@@ -27,6 +27,9 @@ DEMO_ROUNDS, DEMO_HONEST = 5, 2
 
 DEFAULT_HOME = Path(".folkmoot") / "local"
 """Folder of `folkmoot up`."""
+
+RUNS = Path(".folkmoot") / "runs"
+"""Folder of what `folkmoot run` makes."""
 
 Task = Annotated[str, typer.Option(help="Task: mnist, digits, breast-cancer, or package.module:object.")]
 Contributors = Annotated[int, typer.Option(help="Number of contributors.", min=1, max=64)]
@@ -53,8 +56,68 @@ Root = Annotated[
 
 def register(root: typer.Typer) -> None:
     """Add the commands."""
-    for command in (demo, up, prepare, chain, fund):
+    for command in (run, demo, up, prepare, chain, fund):
         root.command()(command)
+
+
+def run(
+    app: Annotated[Path, typer.Argument(metavar="APP", help="Folder of a Flower app, as for `flwr run`.")],
+    nodes: Annotated[int, typer.Option(help="Number of nodes, one contributor each.", min=1, max=64)] = 3,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            help="Rounds to train. Default: as many as the app asks for.", min=1, show_default=False
+        ),
+    ] = None,
+    run_config: RunConfig = None,
+    node_config: NodeConfig = None,
+    rule: Rule = "guided_mean",
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
+    home: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for keys, logs, model and files. Default: a new one in .folkmoot/runs.",
+            show_default=False,
+        ),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Train a Flower app, unchanged, as an audited federation on this machine.
+
+    Reads the app's own ServerApp for its arrays, rounds and settings, trains once on partition 0 to see that it does,
+    then starts a local chain, the contracts, a coordinator, a SuperLink and the nodes, and runs the app on them. An app
+    that can't be anchored is refused before anything starts, with the reason.
+
+    On machines of several people the same app goes through `task init --app`, `deploy`, `join --app`, `train --app`.
+
+    Example: folkmoot run ./quickstart-pytorch --nodes 3
+
+    Example: folkmoot run ./my-app --rounds 10 --run-config "learning-rate=0.05"
+    """
+    from folkmoot.local.federation import Plan
+    from folkmoot.local.run import AppRun
+
+    name, parameters = parse_rule(rule)
+    plan = Plan(
+        home=(home or _new_home(app)).absolute(),
+        contributors=nodes,
+        rule=name,
+        parameters=parameters,
+        app=app.expanduser().absolute(),
+        run_config=tuple(run_config or ()),
+        node_config=tuple(node_config or ()),
+    )
+    summary = AppRun(plan, rounds, _console(json_), keep=keep).run()
+    if json_:
+        emit(summary, json_)
+
+
+def _new_home(app: Path) -> Path:
+    """A folder that no run has had yet."""
+    from datetime import datetime
+
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    return RUNS / f"{app.expanduser().resolve().name}-{stamp}"
 
 
 def demo(
@@ -222,6 +285,7 @@ def chain(
         Path | None, typer.Option(help="File that keeps the chain between starts.", show_default=False)
     ] = None,
     block_time: Annotated[float, typer.Option(help="Seconds between blocks without transactions.")] = 1.0,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log every block and request.")] = False,
     json_: Json = False,
 ) -> None:
     """Run a local chain (Anvil) in the foreground. Its accounts and its money are worth nothing.
@@ -233,8 +297,10 @@ def chain(
 
     require_free_port(port, "the local chain", host)
     command = anvil_command(port, host=host, block_time=block_time, mixed=True, state=state)
-    if json_:
-        emit({"rpc": f"http://{host}:{port}", "chainId": CHAIN_ID}, json_)
+    if not verbose:
+        command.append("--quiet")
+    url = f"http://{host}:{port}"
+    emit({"rpc": url, "chainId": CHAIN_ID}, json_, f"Local chain {CHAIN_ID} at {url}; Ctrl-C ends it.")
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606  our own program, no shell
 

@@ -49,5 +49,10 @@ def _complaint(words: Sequence[str | Path], done: subprocess.CompletedProcess[st
         message, remedy, code = str(error["message"]), str(error["remedy"]), str(error["code"])
     except (ValueError, KeyError, TypeError):
         said = (done.stderr or done.stdout).strip() or f"It ended with status {done.returncode}."
-        return LocalError(f"folkmoot {words[0]} failed: {said}", code="command-failed", details=details)
+        return LocalError(
+            f"folkmoot {words[0]} failed: {said}",
+            remedy="Run that command by itself to see more.",
+            code="command-failed",
+            details=details,
+        )
     return LocalError(message, remedy=remedy, code=code, details=details)

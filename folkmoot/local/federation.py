@@ -11,12 +11,13 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from folkmoot import keystore, policy_file
+from folkmoot.apps.staging import OUTPUT
 from folkmoot.chain.amounts import UNIT
 from folkmoot.errors import InputError
 from folkmoot.local import anvil
@@ -64,7 +65,7 @@ class Plan:
     home: Path
     """Folder that holds all of it."""
     task: str = "mnist"
-    """Task: a shipped one, or ``package.module:object``."""
+    """Task: a shipped one, or ``package.module:object``; not used with an app."""
     contributors: int = 5
     """Number of contributors."""
     attackers: Mapping[int, str] = field(default_factory=dict)
@@ -79,6 +80,16 @@ class Plan:
     """Whether there is an account for a watcher, and stake enough to lose a bond and go on."""
     cheat: str = ""
     """Lie that the coordinator tells, ``KIND@ROUND``; none if empty."""
+    app: Path | None = None
+    """Folder of the Flower app that is trained in the place of a task."""
+    run_config: tuple[str, ...] = ()
+    """Overrides for the app's run config."""
+    node_config: tuple[str, ...] = ()
+    """Further entries of every node's config."""
+    asked: int = 0
+    """Contributors that are asked in a round, where the app asks fewer than all."""
+    commit_window: int = 0
+    """Fewest seconds of a round's commit window; the profile's if that is longer."""
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -113,6 +124,12 @@ class Plan:
         return self.home / "genesis"
 
     @property
+    def layout(self) -> Path:
+        """Manifest that was made from the app."""
+        name = str(json.loads((self.genesis / GENESIS_FILE).read_text(encoding="utf-8"))["manifest"])
+        return self.genesis / name[:2] / name
+
+    @property
     def coordinator_home(self) -> Path:
         """Folder of the coordinator."""
         return self.home / "coordinator"
@@ -135,7 +152,24 @@ class Plan:
     @property
     def entries(self) -> int:
         """Updates that a round has if nobody is missing: one a contributor, and the root update."""
-        return self.contributors + bool(self.root)
+        return (self.asked or self.contributors) + bool(self.root)
+
+    @property
+    def output(self) -> Path:
+        """Folder of what the app's ServerApp writes."""
+        return self.home / "output"
+
+    @property
+    def app_log(self) -> Path:
+        """Log of the app's ServerApp."""
+        return self.logs / "serverapp.log"
+
+    @property
+    def subject(self) -> list[str | Path]:
+        """What is trained, as the commands take it: ``--task`` or ``--app`` with its run config."""
+        if self.app is None:
+            return ["--task", self.task]
+        return ["--app", self.app, *_repeated("--run-config", self.run_config)]
 
     @property
     def coordinator_stake(self) -> int:
@@ -196,9 +230,10 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     accounts = _make_keys(plan)
     for account in accounts.values():
         anvil.fund(rpc, account.address)
-    say(f"initial model of the task {plan.task}")
-    committed = ["--root-digest", plan.root] if plan.root else []
-    run_folkmoot(["task", "init", "--task", plan.task, "--out", plan.genesis, *committed])
+    if not (plan.genesis / GENESIS_FILE).exists():
+        say(f"initial model of the task {plan.task}" if plan.app is None else "initial model of the app")
+        committed = ["--root-digest", plan.root] if plan.root else []
+        run_folkmoot(["task", "init", *plan.subject, "--out", plan.genesis, *committed])
     roots = genesis_roots(plan.genesis / GENESIS_FILE, plan.genesis)
     policy = suggest(
         plan.genesis,
@@ -209,9 +244,10 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
         bond=COORDINATOR_STAKE,
         reward=REWARD,
         # The contract counts the root update among the entries.
-        min_contributors=min(fewest_contributors(plan.rule, plan.parameters), plan.contributors)
+        min_contributors=min(fewest_contributors(plan.rule, plan.parameters), plan.asked or plan.contributors)
         + bool(plan.root),
     )
+    policy = replace(policy, commit_window=max(policy.commit_window, plan.commit_window))
     (plan.home / "policy.json").write_text(json.dumps(policy_file.to_json(policy), indent=2) + "\n")
     say("contracts")
     allocations: dict[str, int] = {
@@ -322,7 +358,7 @@ class LocalFederation:
                 *(program("flower-superlink"), "--insecure", "--disable-runtime-dependency-installation"),
                 *("--port", str(self.superlink_port)),
             ],
-            environment=self.environment("superlink"),
+            environment={**self.environment("superlink"), OUTPUT: str(self.plan.output)},
         )
 
     def start_coordinator(self) -> None:
@@ -361,18 +397,20 @@ class LocalFederation:
         """Start one `folkmoot join` a contributor, and one for the root set, all at once."""
         for number, name in enumerate(self.plan.names(), 1):
             attack = self.plan.attackers.get(number)
-            share = ("--partition", f"{number - 1}/{self.plan.contributors}")
+            share: tuple[str | Path, ...] = ("--partition", f"{number - 1}/{self.plan.contributors}")
+            if self.plan.app is not None:
+                share += ("--layout", self.plan.layout, *_repeated("--node-config", self.plan.node_config))
             self._start_node(name, name, *share, *(("--attack", attack) if attack else ()))
         if self.plan.root:
             self._start_node("root", "coordinator", "--root", self.plan.root)
 
-    def _start_node(self, name: str, key: str, *words: str) -> None:
+    def _start_node(self, name: str, key: str, *words: str | Path) -> None:
         self.supervisor.start(
             name,
             [
                 *folkmoot_command("join", "--home", self.plan.node_home(name)),
                 *("--rpc", self.rpc_url, "--coordinator", self.api_url, "--superlink", self.superlink),
-                *("--deployment", self.plan.deployment_file, "--task", self.plan.task),
+                *("--deployment", self.plan.deployment_file, *self.plan.subject),
                 *("--keystore", self.plan.keystore(key), "--password-file", self.plan.password_file),
                 *words,
             ],
@@ -400,6 +438,7 @@ class LocalFederation:
             "train",
             [
                 *folkmoot_command("train", "--rounds", str(rounds), "--expect", str(self.plan.entries)),
+                *((*self.plan.subject, "--app-log", self.plan.app_log) if self.plan.app is not None else ()),
                 *("--coordinator", self.api_url, "--superlink", self.superlink),
                 *(
                     "--keystore",
@@ -424,11 +463,16 @@ class LocalFederation:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "FLWR_HOME": str(flower),
             "FLWR_TELEMETRY_ENABLED": "0",
-            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05",
+            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.25",  # of the SuperLink, which starts a relay a run
             # Many processes share few cores: threads of each would only wait for each other.
             "OMP_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
         }
+
+
+def _repeated(option: str, values: Sequence[str]) -> list[str]:
+    """An option with each of its values."""
+    return [word for value in values for word in (option, value)]
 
 
 def program(name: str) -> str:

@@ -213,9 +213,10 @@ class Supervisor:
                 raise died(child)
             self.check()
             if time.monotonic() >= end:
+                said, remedy = _last_words(child)
                 raise LocalError(
-                    f"{child.name} was not ready after {timeout:g} seconds. Its log ends with:\n{child.tail()}\n",
-                    remedy=f"Read {child.log}.",
+                    f"{child.name} was not ready after {timeout:g} seconds. {said}",
+                    remedy=remedy,
                     code="local-not-ready",
                     details={"name": child.name, "log": str(child.log)},
                 )
@@ -264,12 +265,24 @@ def died(child: Child) -> LocalError:
     """Return the error for a process that ended, with the end of its log."""
     status = child.process.poll()
     how = f"ended with status {status}" if status is None or status >= 0 else f"was ended by signal {-status}"
+    said, remedy = _last_words(child)
     return LocalError(
-        f"{child.name} {how}. Its log ends with:\n{child.tail()}\n",
-        remedy=f"Read {child.log}.",
+        f"{child.name} {how}. {said}",
+        remedy=remedy,
         code="local-process-died",
         details={"name": child.name, "status": status, "log": str(child.log)},
     )
+
+
+def _last_words(child: Child) -> tuple[str, str]:
+    """Return the end of a process's log in a sentence, and where to look next."""
+    last = child.tail()
+    if last.strip():
+        return f"Its log ends with:\n{last}\n", f"Read {child.log}."
+    remedy = "The machine may be too busy, or short of memory: look at its load, then try again."
+    if not child.alive:
+        remedy = "It ended before it wrote a word: look at the machine's memory and disk, then try again."
+    return f"Its log {child.log} is empty.", remedy
 
 
 def tail(path: Path, lines: int = LOG_TAIL) -> str:

@@ -49,6 +49,7 @@ CODES: dict[str, str] = {
     "unknown-update": "The account has no update in this round.",
     "unknown-version": "There is no such version of the model.",
     "no-active-version": "No vote has made a version active yet.",
+    "no-report": "The operator has not reported on the nodes of this round.",
     "no-open-round": "No round takes updates now.",
     "artifact-unknown": "There is no such file.",
     "artifact-embargoed": "The update is not public before the commit window is over; `publicFrom` says when.",
@@ -64,6 +65,7 @@ CODES: dict[str, str] = {
     "round-not-anchored": "The round has no verdicts yet.",
     "round-not-probed": "The round waits for no canary report.",
     "round-not-withheld": "The round is not withheld.",
+    "report-outdated": "A newer report on the round was taken; `deadline` is that of its signature.",
     "canary-exists": "Another canary report on the round was taken.",
     "wrong-report": "The report is on another model, or by another measure.",
     # Too much

@@ -130,11 +130,12 @@ def _cards(found: Overview) -> Markup:
 
 
 def _standing(round_: RoundView, now: int | None) -> Markup:
-    words, until = {
+    deadline = {
         "open": ("takes updates until", round_.commit_deadline),
         "committed": ("is anchored until", round_.anchor_deadline),
         "anchored": ("may be challenged until", round_.challenge_deadline),
-    }.get(round_.phase, ("", None))
+    }.get(round_.phase)
+    words, until = deadline or ("", None)
     if until is None:
         return Markup.of(_state(round_.phase))
     left = "" if now is None else f" ({format_duration(until - now)} left)" if until > now else " (over)"

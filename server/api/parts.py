@@ -25,6 +25,10 @@ from server.db.engine import Database
 from server.worker import Worker
 
 POLL_SECONDS = 0.25
+"""Seconds between two looks for events while somebody waits for them."""
+
+IDLE_SECONDS = 1.0
+"""The same while nobody does."""
 
 UPLOADS_PER_ACCOUNT = 2
 """Updates of one account that are received at once: one, and another try beside one whose connection hangs."""
@@ -41,6 +45,7 @@ class EventHub:
         self.newest = 0
         self._grown = asyncio.Event()
         self._closing = asyncio.Event()
+        self._waiting = 0
 
     @property
     def closed(self) -> bool:
@@ -57,7 +62,8 @@ class EventHub:
                     self.newest = newest
                     self._announce()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), POLL_SECONDS)
+                pause = POLL_SECONDS if self._waiting else IDLE_SECONDS
+                await asyncio.wait_for(self._closing.wait(), pause)
 
     def close(self) -> None:
         """Let every stream end."""
@@ -66,8 +72,12 @@ class EventHub:
 
     async def grown(self, last: int) -> None:
         """Wait until there is an event after `last`, or the end."""
-        while self.newest <= last and not self.closed:
-            await self._grown.wait()
+        self._waiting += 1
+        try:
+            while self.newest <= last and not self.closed:
+                await self._grown.wait()
+        finally:
+            self._waiting -= 1
 
     def _announce(self) -> None:
         self._grown.set()

@@ -49,6 +49,7 @@ _BY_CODE = {
     "round-not-probed": 409,
     "round-not-withheld": 409,
     "canary-exists": 409,
+    "report-outdated": 409,
     "wrong-report": 422,
     "artifact-unknown": 404,
     "artifact-embargoed": 404,

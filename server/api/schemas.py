@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -512,6 +512,79 @@ class ReleaseRequest(View):
 
     signature: str = Field(pattern="^0x[0-9a-fA-F]{130}$")
     """EIP-712 signature of `Release(uint64 round,bytes32 stateRoot)`."""
+
+
+NodeNumber = Annotated[str, Field(pattern="^[0-9]{1,20}$")]
+Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""One line of text."""
+Real = Annotated[float, Field(allow_inf_nan=False)]
+Measured = Annotated[dict[str, Real], Field(max_length=64)]
+"""Numbers by name."""
+
+
+class NodeReport(View):
+    """What has become of one node in a round."""
+
+    node: NodeNumber
+    """Flower's number of the node, a decimal string."""
+    account: str | None = Field(default=None, pattern="^0x[0-9a-fA-F]{40}$")
+    """The contributor whose update it sent, if it sent one."""
+    state: Literal["asked", "answered", "refused", "failed"]
+    """asked; answered: its update was accepted; refused: the coordinator refused it; failed: it sent none."""
+    code: str = Field(default="", max_length=32, pattern="^[a-z0-9-]*$")
+    """Why it was refused or failed, a stable word; empty otherwise."""
+    detail: Line = ""
+    """The same in words of the node or the coordinator."""
+    seconds: Real | None = None
+    """Seconds from the question to the accepted answer."""
+
+
+class RoundMetrics(View):
+    """What the app measured: a mean over nodes, each counted once, or a number of the ServerApp's own."""
+
+    train: Measured | None = None
+    """While the nodes trained in this round."""
+    evaluate: Measured | None = None
+    """By nodes, on the model that the round made."""
+    server: Measured | None = None
+    """By the ServerApp, on the model that the round made."""
+
+
+class ReportContent(View):
+    """What the operator says of the nodes of a round."""
+
+    round: int = Field(ge=0, le=2**53 - 1)
+    """Number of the round."""
+    complete: bool
+    """Whether every node that was asked has answered, been refused or failed."""
+    nodes: list[NodeReport] = Field(max_length=10_000)
+    """The nodes, each once."""
+    metrics: RoundMetrics
+    """What was measured."""
+
+
+class ReportRequest(ReportContent):
+    """A report, signed by the coordinator's account."""
+
+    deadline: int = Field(ge=0, le=2**53 - 1)
+    """Unix time on the wall until which it may be handed in; not below that of the report before."""
+    signature: str = Field(pattern="^0x[0-9a-fA-F]{130}$")
+    """EIP-712 signature of `Report(uint64 round,bytes32 digest,uint64 deadline)`; the digest is the sha256 of the
+    canonical JSON of the rest."""
+
+
+class ReportView(ReportContent):
+    """The newest report on a round. The operator's word: nothing of it can be checked, and no update hangs on it."""
+
+    received_at: datetime
+    """When it came."""
+
+
+class ReportTakenView(View):
+    """The report was taken."""
+
+    round: int
+    """Number of the round."""
 
 
 class RunRequest(View):

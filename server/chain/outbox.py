@@ -86,6 +86,12 @@ def find(session: Session, purpose: str) -> Transaction | None:
     return session.scalar(select(Transaction).where(Transaction.purpose == purpose))
 
 
+def under_way(session: Session) -> bool:
+    """Whether a transaction has not been settled yet."""
+    query = select(Transaction.id).where(Transaction.state.in_(("queued", "signed", "mined"))).limit(1)
+    return session.scalar(query) is not None
+
+
 def describe(error: FolkmootError) -> dict[str, Any]:
     """An error as it is kept in a row."""
     return {"code": error.code, "message": error.message, "remedy": error.remedy, "details": error.details}

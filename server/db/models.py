@@ -162,6 +162,23 @@ class Refusal(Base):
     received_at: Mapped[datetime] = mapped_column(Moment)
 
 
+class RoundReport(Base):
+    """What the operator says of the nodes of a round, signed. It shortens waiting and excludes nobody."""
+
+    __tablename__ = "round_reports"
+
+    round: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("rounds.number"), primary_key=True, autoincrement=False
+    )
+    complete: Mapped[bool]
+    """Whether every node that was asked has answered, been refused or failed."""
+    document: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """Nodes and metrics, as they were signed (`server.api.schemas.ReportContent`)."""
+    deadline: Mapped[int] = mapped_column(BigInteger)
+    """Of its signature; it grows from report to report, so that an older one can't be played again."""
+    received_at: Mapped[datetime] = mapped_column(Moment)
+
+
 class Entry(Base):
     """A commitment that is on the chain, and its verdict once the round is computed."""
 

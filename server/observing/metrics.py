@@ -35,6 +35,7 @@ TOLD = (
     "round-cancelled",
     "round-slashed",
     "round-withheld",
+    "node-failed",
     "canary-missing",
     "data-demanded",
     "demand-answered",

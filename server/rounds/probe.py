@@ -136,6 +136,8 @@ def limits_of(settings: Settings) -> Limits:
         accuracy_drop=settings.canary_accuracy_drop,
         recall_drop=settings.canary_recall_drop,
         least_examples=settings.canary_least_examples,
+        loss_rise=settings.canary_loss_rise,
+        group_loss_rise=settings.canary_group_loss_rise,
         trigger_rise=settings.canary_trigger_rise,
     )
 

@@ -36,7 +36,7 @@ from server.settings import Settings
 from server.worker import Worker
 from tests import factories
 
-MANIFEST = Manifest(task="tests", tensors=(Tensor("weight", (20, 30)), Tensor("bias", (30,))))
+MANIFEST = Manifest(task="tests", arrays=(Tensor("weight", (20, 30)), Tensor("bias", (30,))))
 EXPONENTS = (-8, -8)
 
 

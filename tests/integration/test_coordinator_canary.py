@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from client.canary import Evaluator
-from client.tasks import Held
+from client.tasks import HeldOutPredictions
 from folkmoot.canary import CanaryReport, sign_canary, sign_release
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.commitment import Domain
@@ -175,7 +175,7 @@ def test_reports_that_are_forged_or_about_something_else_are_refused(here: Runni
     assert code(report(found, 0.9, 0.9, state_root=bytes(32))) == "wrong-report"
     assert code(report(found, 0.9, 0.9, task="other")) == "wrong-report"
     assert code(good, number=2) == "round-unknown"
-    assert code(report(found, 0.9, 0.9, base=measure({"loss": 1.0}))) == "invalid-report"
+    assert code(report(found, 0.9, 0.9, base=measure({"error": 1.0}))) == "invalid-report"
     with pytest.raises(FolkmootError) as garbled:
         here.api.send_canary(1, b"{}", bytes(65))
     assert garbled.value.code == "invalid-report"
@@ -253,8 +253,8 @@ class Tiny:
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
         return {"loss": 1.0}
 
-    def examine(self, model: torch.nn.Module) -> Held:
-        return Held(self.labels, self._guess(model.state_dict()))
+    def examine(self, model: torch.nn.Module) -> HeldOutPredictions:
+        return HeldOutPredictions(self.labels, self._guess(model.state_dict()))
 
 
 def test_an_evaluator_measures_a_round_that_waits_already_and_those_that_come(here: Running) -> None:
@@ -283,9 +283,13 @@ def test_an_evaluator_needs_the_task_of_the_federation_and_an_accuracy(here: Run
     with pytest.raises(TaskError, match="trains 'tests', not 'other'"):
         Evaluator(other, here.api, here.world[EVALUATOR])
     dull.examine = None  # type: ignore[assignment,method-assign]
+    dull.evaluate = lambda model: {"error": 1.0}  # type: ignore[method-assign]
     here.api.start_run(1, 2, here.world.coordinator, here.domain)
     probing(here, 1)
-    assert "measures no accuracy" in next(Evaluator(dull, here.api, here.world[EVALUATOR]).run())["error"]
+    assert (
+        "measures neither an accuracy nor a loss"
+        in next(Evaluator(dull, here.api, here.world[EVALUATOR]).run())["error"]
+    )
 
 
 def test_killed_while_it_waits_for_the_canary_it_goes_on_waiting(anvil: Anvil, tmp_path: Path) -> None:
@@ -325,3 +329,62 @@ def test_killed_while_it_waits_for_the_canary_it_goes_on_waiting(anvil: Anvil, t
         process.kill()
         api.close()
         world.chain.close()
+
+
+class Numbers(Tiny):
+    """A regression on the tiny model: the targets are what the first model says, and noise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups = np.arange(len(self.inputs)) % 2
+        first = {key: torch.from_numpy(array) for key, array in first_state().model(MANIFEST).items()}
+        noise = np.random.default_rng(6).normal(scale=0.3, size=len(self.inputs)).astype(np.float32)
+        self.targets = self._predict(first) + torch.from_numpy(noise)
+
+    def _predict(self, weights: Any) -> torch.Tensor:
+        return (self.inputs @ weights["weight"] + weights["bias"])[:, 0]
+
+    def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
+        return {}
+
+    def examine(self, model: torch.nn.Module) -> HeldOutPredictions:
+        found = self._predict(model.state_dict())
+        return HeldOutPredictions(targets=self.targets, predictions=found, groups=self.groups)
+
+
+def test_a_regression_passes_with_honest_noise_and_is_withheld_with_an_attackers_update(
+    here: Running,
+) -> None:
+    here.api.start_run(2, 2, here.world.coordinator, here.domain)
+    probing(here, 1)
+    told = Evaluator(Numbers(), here.api, here.world[EVALUATOR]).run()
+    first = next(told)
+    assert (first["round"], first["fell"], first["by"]) == (1, False, "loss")
+    assert first["before"] < first["after"] < 1.25 * first["before"], "the noise of the training is seen"
+    _, header, state = open_round(here.api, 2)
+    for name in ("ada", "ben"):
+        signed = train(here.world, name, header, state, scale=2.0, noise_of="ada")  # so that it adds up
+        here.api.submit_update(2, signed.wire, signed.data)
+    second = next(told)
+    assert (second["round"], second["fell"], second["before"]) == (2, True, first["after"])
+    until(lambda: view(here, 2)["step"] == "withheld", what="that it is withheld")
+    said = view(here, 2)["canary"]["findings"]
+    assert said[0].startswith("The mean loss went from ")
+    assert said[1].startswith("The mean loss of group 0 went from ")
+
+
+def test_the_settings_say_how_far_a_loss_may_rise(world: factories.Federation, tmp_path: Path) -> None:
+    evaluator = factories.account(EVALUATOR).address
+    limits = {"canary_loss_rise": 5.0, "canary_group_loss_rise": 0.1}
+    with running(tmp_path / "home", world, canary=True, canary_evaluator=evaluator, **limits) as here:
+        here.api.start_run(1, 2, here.world.coordinator, here.domain)
+        found = probing(here, 1)
+        before, after = (
+            measure({}, losses=[1.0] * 30 + [other] * 30, groups=["a"] * 30 + ["b"] * 30)
+            for other in (1.0, 3.0)
+        )
+        told = send(here.api, report(found, 0, 0, base=before, candidate=after), here.domain)
+        assert told["fell"]
+        assert view(here, 1)["canary"]["findings"] == [
+            "The mean loss of group b went from 1 to 3; a rise of 10% is allowed."
+        ]

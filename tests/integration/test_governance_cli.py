@@ -81,6 +81,7 @@ def test_a_version_becomes_active_by_a_vote(
     early = folkmoot("vote", short, "for", fails=1)["error"]
     assert early["details"]["error"] == "GovernorUnexpectedProposalState"
     assert early["details"]["arguments"]["current"] == "pending"
+    assert early["message"].startswith(f"The vote on {short} has not begun: it opens at 20")
 
     federation.anvil.advance(11)
     for name, choice in [
@@ -106,7 +107,15 @@ def test_a_version_becomes_active_by_a_vote(
 
     federation.anvil.advance(600)
     assert folkmoot("proposals", "--open")["proposals"][0]["state"] == "succeeded"
-    assert folkmoot("execute", short, fails=1)["error"]["remedy"] == f"Queue it first: folkmoot queue {short}"
+    late = folkmoot("vote", short, "for", by="newcomer", fails=1)["error"]
+    assert late["code"] in ("contract-refused", "no-votes")
+    over = folkmoot("vote", short, "for", by="ada", fails=1)["error"]
+    assert over["message"].startswith(f"The vote on {short} is over since 20")
+    assert over["message"].endswith(": it is succeeded.")
+    assert over["remedy"] == f"Anybody may queue it now: `folkmoot queue {short}`."
+    assert (
+        folkmoot("execute", short, fails=1)["error"]["remedy"] == f"Queue it first: `folkmoot queue {short}`."
+    )
     queued = folkmoot("queue", short, by="outsider")["proposal"]
     assert queued["state"] == "queued"
 

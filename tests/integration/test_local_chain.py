@@ -13,6 +13,7 @@ from folkmoot.chain.rpc import Rpc
 from folkmoot.cli.main import run
 from folkmoot.errors import RpcError
 from folkmoot.local.anvil import FUNDS, KEPT_STATES, Anvil, anvil_command
+from folkmoot.local.commands import folkmoot_command
 from folkmoot.local.processes import free_port, spawn
 from tests.factories import account
 
@@ -72,3 +73,28 @@ def test_a_chain_leaves_nothing_on_the_disk(tmp_path: Path, monkeypatch: pytest.
         with pytest.raises(RpcError, match="BlockOutOfRange"):
             anvil.call("eth_getBalance", account("ada").address, hex(600 - KEPT_STATES - 1))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("words", [[], ["--verbose"]])
+def test_a_chain_is_quiet_unless_one_asks(tmp_path: Path, words: list[str]) -> None:
+    port = free_port()
+    command = folkmoot_command("chain", "--port", str(port), "--block-time", "0.1", *words)
+    chain = spawn("chain", command, tmp_path / "chain.log")
+    try:
+        with Rpc(f"http://127.0.0.1:{port}") as rpc:
+            end = time.monotonic() + 60
+            while _height(rpc) < 5:
+                assert time.monotonic() < end
+                time.sleep(0.1)
+    finally:
+        chain.stop()
+    lines = chain.log.read_text().splitlines()
+    assert lines[0] == f"Local chain 31337 at http://127.0.0.1:{port}; Ctrl-C ends it."
+    assert (len(lines) == 1) is not bool(words)
+
+
+def _height(rpc: Rpc) -> int:
+    try:
+        return int(rpc.call("eth_blockNumber"), 16)
+    except RpcError:
+        return -1

@@ -54,7 +54,7 @@ from server.chain.node import RpcNode
 from tests.unit.folkmoot import worlds
 
 MANIFEST = Manifest(
-    "fuzz", (Tensor("w", (3, 7)), Tensor("s", ())), (Carried("n", "int64", (2,), bytes(16)),), {"rate": 0.1}
+    "fuzz", (Tensor("w", (3, 7)), Carried("n", "int64", (2,), bytes(16)), Tensor("s", ())), {"rate": 0.1}
 )
 STATE = worlds.state(MANIFEST, 3)
 ALICE = worlds.account("alice").address

@@ -219,7 +219,8 @@ interface IDataAvailability is IJudge {
 
     /// @notice Deliver a part of one's own update on chain, within the commit window.
     /// @dev A part has 2^PART_DEPTH leaves; the last one those that are left. All parts may come in any order. It counts
-    /// once all are there and the round has an entry of the caller with this root.
+    /// once all are there and the round has an entry of the caller with this root. An enrolled account should deliver
+    /// before it commits: its commitment may be the one without which the coordinator can't end the window.
     /// Warning: it costs about as much gas as everything else together; it is meant for those who would be left out.
     /// @param updateRoot Root of the update tree.
     /// @param layout Elements of each tensor, a big-endian uint64 each.

@@ -24,7 +24,15 @@ interface IRoundLedger {
     enum CancelReason {
         TooFewUpdates,
         AnchorLate,
-        BaseVoided
+        BaseVoided,
+        Empty
+    }
+
+    /// @notice Why an account is not enrolled any more.
+    enum LeaveReason {
+        Own,
+        StakeTooLow,
+        Absent
     }
 
     /// @notice The rules of a round. A round pins one policy for its whole life; only governance adds one.
@@ -75,7 +83,7 @@ interface IRoundLedger {
         uint16 entries;
         /// @notice Unix time of the opening.
         uint40 openedAt;
-        /// @notice Unix time from which no commitment is taken.
+        /// @notice Unix time from which no commitment is taken. `closeCommits` can move it forward to its own time.
         uint40 commitDeadline;
         /// @notice Unix time from which the anchor is late.
         uint40 anchorDeadline;
@@ -167,6 +175,12 @@ interface IRoundLedger {
         uint32 numExamples,
         bytes32 bundleHash
     );
+    /// @notice Emitted when an account enrols; `from` is the first round that waits for it.
+    event Enrolled(address indexed account, RoundId from);
+    /// @notice Emitted when an account is not enrolled any more. No round waits for it from then on.
+    event Left(address indexed account, LeaveReason reason);
+    /// @notice Emitted when the coordinator ends a commit window early; the two deadlines are the new ones.
+    event CommitsClosed(RoundId indexed round, uint40 commitDeadline, uint40 anchorDeadline);
     /// @notice Emitted when the coordinator anchors a round.
     event RoundAnchored(RoundId indexed round, Anchor anchor, uint40 challengeDeadline);
     /// @notice Emitted when a round becomes final: its state is a candidate version.
@@ -225,6 +239,20 @@ interface IRoundLedger {
     error RoundLedgerNormTooLarge(address contributor, uint64 sumSquares, uint64 cap);
     /// @notice Thrown when the round already has as many commitments as its policy takes.
     error RoundLedgerRoundFull(RoundId round, uint16 maxContributors);
+    /// @notice Thrown when a commit window is to be closed while enrolled accounts can still commit.
+    /// @param wordIndex Index of the first word of member numbers in which some are missing.
+    /// @param members One bit a missing member: that of number `256 * wordIndex + i` is bit `i`.
+    error RoundLedgerMembersMissing(RoundId round, uint256 wordIndex, uint256 members);
+    /// @notice Thrown when a commit window is to be closed and no enrolled account counts in the round.
+    error RoundLedgerNobodyEnrolled(RoundId round);
+    /// @notice Thrown when an enrolled account enrols.
+    error RoundLedgerAlreadyEnrolled(address account);
+    /// @notice Thrown when an account is not enrolled that has to be.
+    error RoundLedgerNotEnrolled(address account);
+    /// @notice Thrown when an enrolled account is to be removed that has the stake and has not missed enough rounds.
+    error RoundLedgerNotAbsent(address account, uint256 missed, uint256 required);
+    /// @notice Thrown when a round that has commitments is to be cancelled as an empty one.
+    error RoundLedgerNotEmpty(RoundId round, uint16 entries);
     /// @notice Thrown when two lists that belong together differ in length.
     error RoundLedgerLengthMismatch(uint256 given, uint256 required);
     /// @notice Thrown when weights add up to zero, or to more than 32-bit lanes can carry.
@@ -278,6 +306,35 @@ interface IRoundLedger {
     /// @notice Record one's own commitment without anybody's help.
     function commitUpdate(Commitment calldata commitment) external;
 
+    /// @notice Enrol the caller: from the next round on no coordinator can end a commit window early before the caller has
+    /// committed, unless all places of the round are taken.
+    /// @dev Needs the minimum stake of the current policy. In a round that is open now the caller does not count.
+    /// Warning: whoever is enrolled and absent lets each round last for its whole commit window, until it is removed.
+    function enrol() external;
+
+    /// @notice Take the caller off the list of the enrolled. It does not count in the open round any more either, and
+    /// enrolling again does not change that.
+    /// @dev Warning: who is not enrolled can find a commit window closed before it has committed.
+    function leave() external;
+
+    /// @notice Take an enrolled account off the list that can't commit or does not.
+    /// @dev Anybody. Either its stake is below the minimum: of the open round's policy if a commit window runs, else of
+    /// the current policy. Or it is absent: since it enrolled, and since it last committed, three rounds were anchored
+    /// in which a place was left for it; all of these ran for their whole window. Rounds that are cancelled or void, and
+    /// full ones, are not counted as missed, so a coordinator can't get rid of an account by rounds that it opens and
+    /// cancels, or fills with accounts of its own. An absent account can't be removed while a commit window runs: who is
+    /// training has its whole window. It loses no stake, and can enrol again.
+    function remove(address account) external;
+
+    /// @notice End the commit window of a round now. The anchor window begins at once.
+    /// @dev Only the coordinator that opened the round, while commitments are taken. Either all places are taken, or
+    /// there are enough commitments to anchor the round, somebody counts in it (see `counts`), and everybody who counts
+    /// has committed. Not for anybody: a contributor that is not enrolled relies on the coordinator, which holds its
+    /// signed commitment; if anybody could close, any enrolled account could shut such contributors out.
+    /// Warning: an enrolled contributor that wants to deliver on chain (`IDataAvailability.deliver`) must do so before
+    /// it commits: its commitment may be the one that the window waits for.
+    function closeCommits(RoundId round) external;
+
     /// @notice Anchor the outcome of a round. The new state becomes the head at once; it is final after the challenge
     /// window.
     /// @dev Only the coordinator that opened the round, between the commit and the anchor deadline.
@@ -292,6 +349,10 @@ interface IRoundLedger {
     /// window. The head stays where it was and the next round can be opened.
     /// @dev Anybody. Warning: the work that contributors put into a cancelled round is not paid.
     function cancel(RoundId round) external;
+
+    /// @notice Cancel an open round in which nobody has committed, at any time.
+    /// @dev Only the coordinator that opened the round. It takes nothing from anybody: there is no commitment to pay.
+    function cancelEmpty(RoundId round) external;
 
     /// @notice Void a round whose anchor was proven wrong, take the bond, and put the head back to the round's base.
     /// @dev Only the verifier that the round's policy names, before the round is final. All rounds on top of it, the open
@@ -356,6 +417,15 @@ interface IRoundLedger {
 
     /// @notice Whether `contributor` has a commitment in `round`.
     function hasCommitted(RoundId round, address contributor) external view returns (bool);
+
+    /// @notice First round that waits for `account`; zero if it is not enrolled.
+    function enrolledFrom(address account) external view returns (RoundId);
+
+    /// @notice Whether `closeCommits` waits, or waited, for `account` in `round`, if it has not committed.
+    function counts(RoundId round, address account) external view returns (bool);
+
+    /// @notice Whether the coordinator can close the commit window of `round` now.
+    function canClose(RoundId round) external view returns (bool);
 
     /// @notice Rewards credited to `account` and not yet claimed.
     function claimable(address account) external view returns (uint256);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-/// @title The outer step and the rule of the next exponents (docs/protocol.md, sections 9 and 10).
+/// @title The outer step (docs/protocol.md, section 9).
 /// @dev Reference functions for fraud proofs. Divisions round towards minus infinity.
 library OuterStep {
     /// @notice Fractional bits of the state.
@@ -11,8 +11,6 @@ library OuterStep {
     /// @notice Smallest and largest exponent.
     int8 internal constant MIN_EXPONENT = -40;
     int8 internal constant MAX_EXPONENT = 4;
-    /// @notice Mean of |q| that the exponents aim at.
-    uint256 internal constant TARGET = 16;
     /// @dev Rate and momentum count in 1/1024; a shift to the right rounds towards minus infinity.
     uint256 private constant UNIT_BITS = 10;
 
@@ -30,7 +28,7 @@ library OuterStep {
 
     /// @notice Thrown when an exponent is outside of its range.
     error OuterStepExponentOutOfRange(int256 exponent);
-    /// @notice Thrown when there is nothing to divide by, or no sum to take the median of.
+    /// @notice Thrown when there is nothing to divide by.
     error OuterStepEmpty();
 
     /// @notice Theta and momentum of one coordinate after the round.
@@ -57,38 +55,6 @@ library OuterStep {
         if (shift >= 0) numerator *= _powerOfTwo(shift);
         else denominator *= _powerOfTwo(-shift);
         return _floorDivide(2 * numerator + denominator, 2 * denominator);
-    }
-
-    /// @notice The exponent of a tensor in the next round.
-    /// @param elements Elements of the tensor, without padding.
-    /// @param absolute Lower median of the updates' sums of |q| over the tensor.
-    function nextExponent(int8 exponent, uint256 elements, uint256 absolute) internal pure returns (int8) {
-        // The condition `left >= right * 4^d`, with both sides times 4^3 so that d = -3 is where the powers start. It
-        // holds for all smaller d when it holds for one.
-        uint256 left = 2 * absolute * absolute * 64;
-        uint256 right = (elements * TARGET) ** 2;
-        int8 change = -3;
-        for (uint256 power = 4; change < 3 && left >= right * power; power *= 4) {
-            ++change;
-        }
-        int8 next = exponent + change;
-        if (next < MIN_EXPONENT) return MIN_EXPONENT;
-        return next > MAX_EXPONENT ? MAX_EXPONENT : next;
-    }
-
-    /// @notice The lower median: of an even number of values, the smaller of the two in the middle.
-    /// @dev Sorts in place by insertion; for the few hundred updates of a round.
-    function lowerMedian(uint256[] memory values) internal pure returns (uint256) {
-        if (values.length == 0) revert OuterStepEmpty();
-        for (uint256 i = 1; i < values.length; ++i) {
-            uint256 value = values[i];
-            uint256 place = i;
-            for (; place > 0 && values[place - 1] > value; --place) {
-                values[place] = values[place - 1];
-            }
-            values[place] = value;
-        }
-        return values[(values.length - 1) / 2];
     }
 
     function _clamp(int256 value) private pure returns (int64) {

@@ -138,6 +138,46 @@ contract RoundGasTest is RoundTest {
         assertHead(id(0), "head");
     }
 
+    function test_gas_ofClosingEarly() public {
+        for (uint256 i = 0; i < CONTRIBUTORS; ++i) {
+            vm.prank(crowd[i].addr);
+            ledger.enrol();
+            if (i == 0) vm.snapshotGasLastCall("RoundLedger", "enrol, the first of all");
+        }
+        vm.snapshotGasLastCall("RoundLedger", "enrol, a later one");
+        RoundId round = open();
+        vm.prank(crowd[1].addr);
+        ledger.leave();
+        vm.snapshotGasLastCall("RoundLedger", "leave");
+        vm.prank(crowd[1].addr);
+        ledger.enrol();
+        vm.snapshotGasLastCall("RoundLedger", "enrol, while a round is open");
+        (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures) = _batch(round, CONTRIBUTORS);
+        ledger.commitUpdates(round, commitments, signatures);
+        vm.prank(coordinator.addr);
+        ledger.closeCommits(round);
+        uint256 close = vm.snapshotGasLastCall("RoundLedger", "closeCommits, 100 enrolled");
+        vm.assertLe(close, 60_000, "closeCommits");
+
+        vm.warp(ledger.rounds(round).anchorDeadline);
+        ledger.cancel(round);
+        round = open();
+        vm.prank(coordinator.addr);
+        ledger.cancelEmpty(round);
+        vm.snapshotGasLastCall("RoundLedger", "cancelEmpty");
+    }
+
+    function test_gas_ofRemoving() public {
+        vm.prank(crowd[0].addr);
+        ledger.enrol();
+        for (uint256 i = 0; i < 3; ++i) {
+            anchored();
+        }
+        vm.prank(stranger.addr);
+        ledger.remove(crowd[0].addr);
+        vm.snapshotGasLastCall("RoundLedger", "remove, absent for three rounds");
+    }
+
     function test_gas_ofStaking() public {
         vm.prank(treasury.addr);
         vault.stake(treasury.addr, 10e18);

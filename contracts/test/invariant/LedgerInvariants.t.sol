@@ -36,6 +36,13 @@ contract LedgerHandler is Test {
     mapping(uint256 round => uint256) public largest;
     uint256 public claimed;
     uint256 public burnt;
+    /// @dev Who has been enrolled all the time since before a round was opened.
+    mapping(uint256 round => mapping(address account => bool)) public counted;
+    /// @notice Commit windows that were closed early; those closed without somebody who had a right to its window.
+    uint256 public closed;
+    uint256 public closedTooEarly;
+    /// @notice Accounts that were removed for being absent.
+    uint256 public removed;
 
     constructor(Parts memory parts, address[4] memory contributors) {
         _parts = parts;
@@ -56,15 +63,111 @@ contract LedgerHandler is Test {
     }
 
     function openRound() external phasesMoveForward {
+        _openRound();
+    }
+
+    function _openRound() private {
         uint256 next = rounds();
         if (_parts.ledger.rounds(id(next - 1)).phase == IRoundLedger.Phase.Open) return;
         if (_parts.vault.stakeOf(_parts.coordinator) < _policy().bond) return;
         (, bytes32 root) = _parts.ledger.head();
+        for (uint256 i = 0; i < 4; ++i) {
+            counted[next][_contributors[i]] = RoundId.unwrap(_parts.ledger.enrolledFrom(_contributors[i])) != 0;
+        }
         vm.prank(_parts.coordinator);
         _parts.ledger.openRound(id(next), root, keccak256("header"));
     }
 
+    function enrol(uint256 who) external phasesMoveForward {
+        address account = _contributors[who % 4];
+        if (RoundId.unwrap(_parts.ledger.enrolledFrom(account)) != 0) return;
+        if (_parts.vault.stakeOf(account) < _policy().minStake) return;
+        vm.prank(account);
+        _parts.ledger.enrol();
+    }
+
+    function leave(uint256 who) external phasesMoveForward {
+        // One call in four: else few would be enrolled at any time.
+        address account = _contributors[who / 4 % 4];
+        if (who % 4 != 0 || RoundId.unwrap(_parts.ledger.enrolledFrom(account)) == 0) return;
+        vm.prank(account);
+        _parts.ledger.leave();
+        counted[rounds() - 1][account] = false;
+    }
+
+    function remove(uint256 who) external phasesMoveForward {
+        address account = _contributors[who % 4];
+        bool canCommit = _parts.vault.stakeOf(account) >= _policy().minStake;
+        bool taking = _parts.ledger.phase(_last()) == IRoundLedger.Phase.Open;
+        try _parts.ledger.remove(account) {
+            vm.assertFalse(canCommit && taking, "nobody who can commit is removed while a window runs");
+            if (canCommit) ++removed;
+            counted[rounds() - 1][account] = false;
+        } catch { }
+    }
+
+    /// @dev Takes half of the stake of one of them out, and later back in by `stakeAgain`.
+    function unstake(uint256 who) external phasesMoveForward {
+        if (who % 8 != 0) return;
+        address account = _contributors[who / 8 % 3];
+        uint256 stake = _parts.vault.stakeOf(account);
+        if (stake < 2 || _parts.vault.unbondings(account).length == 16) return;
+        vm.prank(account);
+        _parts.vault.requestUnbond(stake / 2);
+    }
+
+    function stakeAgain(uint256 who) external phasesMoveForward {
+        vm.prank(_parts.treasury);
+        _parts.vault.stake(_contributors[who % 3], 100e18);
+    }
+
+    /// @dev Opens a round by itself and lets some commit: left to chance, few rounds would have anything to close. Then
+    /// it tries whatever the state is: what must not be closed must be refused.
+    function closeCommits(uint256 who) external phasesMoveForward {
+        if (who & 1 == 0) _openRound();
+        for (uint256 i = 0; i < 4; ++i) {
+            if ((who >> (1 + i)) & 1 == 1) _commit(i, 1);
+        }
+        RoundId round = _last();
+        IRoundLedger.Round memory stored = _parts.ledger.rounds(round);
+        bool expected = _parts.ledger.canClose(round);
+        (bool anybody, bool missing) = _awaited(round);
+        bool full = stored.entries >= _policy().maxContributors;
+        bool due = full || (anybody && !missing && stored.entries >= _policy().minContributors);
+        bool taking = _parts.ledger.phase(round) == IRoundLedger.Phase.Open;
+        vm.assertEq(expected, taking && due, "can be closed");
+        vm.prank(stored.coordinator);
+        try _parts.ledger.closeCommits(round) {
+            vm.assertTrue(expected, "closed though it can't be");
+            ++closed;
+            if (missing && !full) ++closedTooEarly;
+        } catch {
+            vm.assertFalse(expected, "refused though it can be closed");
+        }
+    }
+
+    /// @dev Whether anybody has been enrolled since before the opening, and whether one of those has not committed.
+    function _awaited(RoundId round) private view returns (bool anybody, bool missing) {
+        for (uint256 i = 0; i < 4; ++i) {
+            if (!counted[RoundId.unwrap(round)][_contributors[i]]) continue;
+            anybody = true;
+            if (!_parts.ledger.hasCommitted(round, _contributors[i])) missing = true;
+        }
+    }
+
+    function cancelEmpty() external phasesMoveForward {
+        RoundId round = _last();
+        IRoundLedger.Round memory stored = _parts.ledger.rounds(round);
+        if (stored.phase != IRoundLedger.Phase.Open || stored.entries > 0 || block.timestamp % 4 != 0) return;
+        vm.prank(stored.coordinator);
+        _parts.ledger.cancelEmpty(round);
+    }
+
     function commit(uint256 who, uint64 sumSquares) external phasesMoveForward {
+        _commit(who, sumSquares);
+    }
+
+    function _commit(uint256 who, uint64 sumSquares) private {
         RoundId round = _last();
         address contributor = _contributors[who % 4];
         if (_parts.ledger.phase(round) != IRoundLedger.Phase.Open) return;
@@ -255,6 +358,26 @@ contract LedgerInvariants is RoundTest {
         _handler.openRound();
         vm.warp(block.timestamp + COMMIT_WINDOW);
         _handler.cancel();
+        _handler.unstake(8 * 2);
+        _handler.remove(2);
+        _handler.stakeAgain(2);
+        _handler.enrol(0);
+        _handler.enrol(2);
+        for (uint256 i = 0; i < 3; ++i) {
+            _handler.openRound();
+            _handler.commit(0, 1);
+            _handler.commit(1, 1);
+            _handler.closeCommits(1);
+            _handler.anchor(i);
+        }
+        vm.assertEq(_handler.closed(), 0, "one is missing");
+        _handler.remove(2);
+        vm.assertEq(_handler.removed(), 1, "removed");
+        _handler.openRound();
+        _handler.commit(0, 1);
+        _handler.commit(1, 1);
+        _handler.closeCommits(1);
+        vm.assertEq(_handler.closed(), 1, "closed");
         assertPhase(id(1), IRoundLedger.Phase.Final, "finalized");
         assertPhase(id(2), IRoundLedger.Phase.Slashed, "reported");
         assertPhase(id(3), IRoundLedger.Phase.Cancelled, "voided");
@@ -308,6 +431,19 @@ contract LedgerInvariants is RoundTest {
             assertEq(version.parent, round.base, "parent");
             bool parentIsFinal = ledger.phase(round.base) == IRoundLedger.Phase.Final;
             vm.assertTrue(parentIsFinal, "the parent is final");
+        }
+    }
+
+    function invariant_noWindowClosesWithoutTheEnrolled() external view {
+        vm.assertEq(_handler.closedTooEarly(), 0, "closed while an enrolled account could still commit");
+    }
+
+    function invariant_roundsCountWhomTheyMust() external view {
+        RoundId round = id(_handler.rounds() - 1);
+        address[4] memory people = [alice.addr, bob.addr, carol.addr, coordinator.addr];
+        for (uint256 i = 0; i < 4; ++i) {
+            bool counted = _handler.counted(RoundId.unwrap(round), people[i]);
+            vm.assertEq(ledger.counts(round, people[i]), counted, "counts in the last round");
         }
     }
 

@@ -99,14 +99,6 @@ contract Libraries {
         return OuterStep.mean(aggregate, weightSum, exponent);
     }
 
-    function nextExponent(int8 exponent, uint256 elements, uint256 absolute) external pure returns (int8) {
-        return OuterStep.nextExponent(exponent, elements, absolute);
-    }
-
-    function lowerMedian(uint256[] calldata values) external pure returns (uint256) {
-        return OuterStep.lowerMedian(values);
-    }
-
     function product(bytes calldata left, bytes calldata right, uint256 index) external pure returns (int256) {
         return GramBlocks.product(left, right, index);
     }

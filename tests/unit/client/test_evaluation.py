@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
 from client import evaluation
 from client.genesis import start_of
-from client.tasks import Held, load_task, names
+from client.tasks import HeldOutPredictions, load_task, names
+from folkmoot.cli import reports
 from folkmoot.cli.main import run
 from folkmoot.errors import ArtifactError, TaskError
 from folkmoot.hashing import canonical_json, sha256_hex
@@ -40,9 +42,17 @@ def test_shipped_tasks_say_what_they_predict(name: str) -> None:
     task = load_task(name)
     weights = task.model().state_dict()
     found = evaluation.measured(task, weights)
-    assert found.examples == sum(one.predicted for one in found.classes) > 100
     assert found.gaps is not None
     groups = {one.name for one in found.groups}
+    if name == "diabetes":
+        assert (found.kind, found.examples, groups) == ("regression", 88, {"sex 1", "sex 2"})
+        assert found.regression is not None
+        assert found.losses is not None
+        assert float(found.regression.mean_absolute_error(found.losses) or 0) == pytest.approx(
+            found.metrics["mae"], abs=1e-3
+        )
+        return
+    assert found.examples == sum(one.predicted for one in found.classes) > 100
     if name == "breast-cancer":
         assert groups == {f"mean radius, quarter {number}" for number in (1, 2, 3, 4)}
         assert found.probes == (), "a table is no image"
@@ -63,9 +73,11 @@ class Own:
 
 
 class Examined(Own):
-    def examine(self, model: torch.nn.Module) -> Held:
+    def examine(self, model: torch.nn.Module) -> HeldOutPredictions:
         return (
-            self.held if self.held is not None else Held([0, 1, 1], torch.tensor([0, 1, 0]), ["a", "b", "b"])
+            self.held
+            if self.held is not None
+            else HeldOutPredictions([0, 1, 1], torch.tensor([0, 1, 0]), ["a", "b", "b"])
         )
 
 
@@ -78,17 +90,30 @@ def test_three_lines_give_a_task_recalls_and_the_worst_group_gap(model: bytes) -
     found = evaluation.evaluate(Examined(), model).measured
     assert [(one.name, one.support, one.correct) for one in found.classes] == [("0", 1, 1), ("1", 2, 1)]
     assert found.worst_group is not None
-    assert (found.worst_group.name, float(found.worst_group.accuracy)) == ("b", 0.5)
+    assert (found.worst_group.name, found.worst_group.accuracy) == ("b", Fraction(1, 2))
     assert found.gaps is not None
     assert float(found.gaps[0]) == 0.5
 
 
-@pytest.mark.parametrize("held", [Held([0, 1], [0]), Held([], []), Held([[0]], [[0]]), {"labels": [0]}, 7])
-def test_a_task_whose_examine_makes_no_sense(held: Any, model: bytes) -> None:
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (HeldOutPredictions([0, 1], [0]), "Give one of each"),
+        (HeldOutPredictions([], []), "at least one"),
+        (HeldOutPredictions([[0, 1]], [[0, 1]]), "one dimension"),
+        (HeldOutPredictions([151.5, 75], [1, 2]), "Give them as targets="),
+        (HeldOutPredictions([0], cast(Any, object())), "can't be counted"),
+        ({"labels": [0]}, "must return a client.tasks.HeldOutPredictions"),
+        (7, "returned int"),
+    ],
+)
+def test_a_task_whose_examine_makes_no_sense(held: Any, said: str, model: bytes) -> None:
     task = Examined()
     task.held = held
-    with pytest.raises(TaskError, match="must return a"):
+    with pytest.raises(TaskError) as refused:
         evaluation.evaluate(task, model)
+    assert said in str(refused.value)
+    assert "examine" in str(refused.value)
 
 
 def test_a_model_of_another_task(model: bytes) -> None:
@@ -116,6 +141,19 @@ def test_the_command(model: bytes, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "predicted" in shown
 
 
+def test_the_command_on_a_regression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start = start_of(load_task("diabetes"))
+    (tmp_path / "model.safetensors").write_bytes(start.state.to_safetensors(start.manifest, 0))
+    words = ["task", "evaluate", "--task", "diabetes", "--model", str(tmp_path / "model.safetensors")]
+    assert run([*words, "--report", str(tmp_path / "report.json")]) == 0
+    shown = capsys.readouterr().out
+    for said in ("mean absolute error", "R2", "worst group", "above the best group", "sex 2", "mean loss"):
+        assert said in shown
+    assert "accuracy" not in shown
+    told = reports.for_voters((tmp_path / "report.json").read_bytes())
+    assert told["report, worst-group gap"].startswith("loss ")
+
+
 def test_the_command_without_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["task", "evaluate", "--task", "digits"]) == 1
     assert "no model to evaluate" in capsys.readouterr().err
@@ -123,4 +161,4 @@ def test_the_command_without_a_model(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_the_tasks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["task", "list", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"tasks": ["breast-cancer", "digits", "mnist"]}
+    assert json.loads(capsys.readouterr().out) == {"tasks": ["breast-cancer", "diabetes", "digits", "mnist"]}

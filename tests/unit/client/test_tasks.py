@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +26,10 @@ def test_training_lowers_the_loss_on_all_data(name: str) -> None:
         assert task.train(model, data, {**task.training, "seed": seed}) == len(data)
     after = task.evaluate(model)
     assert after["loss"] < 0.8 * before["loss"]
-    assert after["accuracy"] > before["accuracy"] + 0.2
+    if "accuracy" in after:
+        assert after["accuracy"] > before["accuracy"] + 0.2
+    else:
+        assert after["mae"] < 0.9 * before["mae"]
 
 
 @pytest.mark.parametrize("name", names())
@@ -94,13 +99,39 @@ def test_training_settings_that_are_missing() -> None:
 
 
 def test_an_unknown_task_says_which_there_are() -> None:
-    with pytest.raises(TaskError, match=r"no task 'mnits'.*breast-cancer, digits, mnist"):
+    with pytest.raises(
+        TaskError, match=r"no task 'mnits'.*Did you mean mnist\?.*breast-cancer, diabetes, digits, mnist"
+    ):
         load_task("mnits")
 
 
 def test_a_task_whose_module_is_missing() -> None:
     with pytest.raises(TaskError, match="can't be imported"):
         load_task("no_such_module_here:task")
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("hospital.py:task", "--task hospital:task"),
+        ("./hospital.py", "--task hospital:task"),
+        ("wards/hospital.py:Stay", "--task wards.hospital:Stay"),
+        ("hospital", "--task hospital:task"),
+        ("hospitla:task", "Did you mean hospital?"),
+        ("hospital:tsak", "Did you mean hospital:task?"),
+        ("elsewhere_entirely:task", "start the command in the folder where elsewhere_entirely is"),
+        ("", "name your own as package.module:object"),
+    ],
+)
+def test_a_name_that_leads_nowhere_says_the_nearest(
+    reference: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hospital.py").write_text("task = None\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TaskError) as refused:
+        load_task(reference)
+    assert said in str(refused.value)
 
 
 def test_an_object_that_is_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,3 +153,94 @@ def test_ones_own_task_by_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert load_task("own_task_for_test:Own").name == "own"
     with pytest.raises(TaskError, match="has no 'Other'"):
         load_task("own_task_for_test:Other")
+
+
+GOOD = """
+class Task:
+    name = "mine"
+    training = {}
+    def model(self): ...
+    def load(self, partition, partitions, seed): ...
+    def train(self, model, data, settings): ...
+    def evaluate(self, model): ...
+
+mine = Task()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a task in `my_task_here.py`; nothing of it is importable yet."""
+    (tmp_path / "my_task_here.py").write_text(GOOD)
+    (tmp_path / "package_here").mkdir()
+    (tmp_path / "package_here" / "part.py").write_text(GOOD)
+    (tmp_path / "broken_here.py").write_text("import math\n\ndef train(:\n")
+    (tmp_path / "raising_here.py").write_text("import math\n\nmath.sqrt(-1)\n")
+    (tmp_path / "needing_here.py").write_text("import no_such_package_at_all\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    for name in ("my_task_here", "package_here", "package_here.part"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return tmp_path
+
+
+def test_a_task_in_the_current_folder(folder: Path) -> None:
+    assert load_task("my_task_here:mine").name == "mine"
+    assert load_task("package_here.part:Task").name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        (
+            "my_task_here.py",
+            "'my_task_here.py' is a file; a task is named by its module. Write --task my_task_here:mine.",
+        ),
+        ("./my_task_here.py:mine", "named by its module. Write --task my_task_here:mine."),
+        ("package_here/part.py", "Write --task package_here.part:mine."),
+        ("gone.py", "is a path, and there is no such file. Name a task by its module"),
+        ("my_task_here", "names a module, and not the task in it. Write --task my_task_here:mine."),
+        (
+            "my_task_her:mine",
+            "Did you mean --task my_task_here:mine? Start the command in the folder of my_task_her.py",
+        ),
+        ("my_task_here:mien", "Module my_task_here has no 'mien'. Write --task my_task_here:mine."),
+        ("broken_here:task", "SyntaxError: "),
+        ("broken_here:task", "broken_here.py, line 3."),
+        ("raising_here:task", "ValueError: math domain error. Correct "),
+        ("raising_here:task", "raising_here.py, line 3."),
+        ("needing_here:task", "No module named 'no_such_package_at_all'. Install what it needs"),
+        ("digit", "There is no task 'digit'. Did you mean 'digits'? Shipped are"),
+        ("my_task_here:Task.name", "is not a task: it has no "),
+    ],
+)
+def test_a_task_that_is_named_wrongly_is_told_the_right_spelling(
+    folder: Path, reference: str, said: str
+) -> None:
+    with pytest.raises(TaskError) as refused:
+        load_task(reference)
+    assert said in str(refused.value)
+
+
+def test_a_file_elsewhere_is_named_with_its_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder / "package_here")
+    with pytest.raises(TaskError) as refused:
+        load_task("../my_task_here.py")
+    assert str(refused.value).endswith(f"Write --task my_task_here:mine in the folder {folder}.")
+
+
+@pytest.mark.parametrize("command", [["task", "evaluate"], ["canary", "--coordinator", "http://127.0.0.1:9"]])
+def test_commands_find_a_task_in_the_current_folder(folder: Path, command: list[str]) -> None:
+    """Without PYTHONPATH, as a user starts them: what is missing is a model or a key, and not the task."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("folkmoot")), *command, "--task", "my_task_here:mine"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "can't be imported" not in done.stderr
+    assert "There is no model to evaluate" in done.stderr or "key" in done.stderr, done.stderr

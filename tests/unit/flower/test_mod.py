@@ -15,7 +15,8 @@ from folkmoot.chain.rpc import Phase
 from folkmoot.codec import decode_update
 from folkmoot.commitment import Commitment, Domain
 from folkmoot.coordinator_api import commitment_from_wire
-from folkmoot.flower import mod, records
+from folkmoot.flower import mod as mod_module
+from folkmoot.flower import records
 from folkmoot.flower.contributor import Contributor, kept_update
 from folkmoot.flower.mod import folkmoot_mod
 from folkmoot.flower.signing import LocalSigner, SignerError
@@ -229,24 +230,24 @@ def test_another_manifest_of_the_same_layout(world: World, join: Join) -> None:
 def test_an_unreachable_chain_is_no_leave_to_train(
     world: World, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mod, "CHAIN_PATIENCE", 0.0)
+    monkeypatch.setattr(mod_module, "CHAIN_PATIENCE", 0.0)
     app = App()
     reply = run(join(world, rpc="http://127.0.0.1:9/secret-key"), train_message(world), app)
-    assert reason(reply) == "rpc-unreachable: the node's own log says more"
+    assert reason(reply) == "rpc-unreachable: the node's own log says more."
     assert not app.seen
 
 
 def test_a_chain_that_comes_back_costs_nobody_a_round(
     world: World, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, away = mod.open_rpc, [1, 2]
+    real, away = mod_module.open_rpc, [1, 2]
 
     def restarting(url: str) -> Any:
         return real("http://127.0.0.1:9" if away and away.pop() else url)
 
     pauses: list[float] = []
-    monkeypatch.setattr(mod, "open_rpc", restarting)
-    monkeypatch.setattr(mod.time, "sleep", pauses.append)
+    monkeypatch.setattr(mod_module, "open_rpc", restarting)
+    monkeypatch.setattr(mod_module.time, "sleep", pauses.append)
     reply = run(join(world), train_message(world), App())
     assert not reply.has_error()
     assert pauses == [0.5, 1.0]
@@ -261,6 +262,25 @@ def test_a_weight_that_is_no_number(world: World, join: Join, value: float) -> N
     text = reason(run(contributor, train_message(world), App(spoil=spoil)))
     assert text.startswith("non-finite-update:")
     assert "'bias'" in text
+    assert kept_update(contributor.home, 1) is None
+
+
+def test_an_update_above_the_cap_is_fitted_and_said(
+    world: World, join: Join, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="flwr"):
+        reply = run(join(world), train_message(world), App(shift=1e3))
+    commitment, _ = commitment_from_wire(reply.content[records.COMMITMENT]["commitment"])  # type: ignore[arg-type]
+    assert commitment.sum_squares == 64**2 * MANIFEST.elements == world.policy.max_sum_squares
+    data = records.update_of(reply.content.array_records[records.UPDATE])
+    assert set(decode_update(data, MANIFEST)) == {0, 64}
+    assert "100.00% of the coordinates clamped to ±64 so that it fits" in caplog.text
+
+
+def test_a_cap_without_room_sends_nothing(world: World, join: Join) -> None:
+    world.policy = replace(world.policy, max_sum_squares=7)
+    contributor = join(world)
+    assert reason(run(contributor, train_message(world))).startswith("cap-too-small: The update has 303 ")
     assert kept_update(contributor.home, 1) is None
 
 
@@ -290,9 +310,16 @@ def test_half_precision_is_fine(world: World, join: Join) -> None:
     assert not run(join(world), train_message(world), App(spoil=spoil)).has_error()
 
 
-def test_what_an_app_raises_is_not_told(world: World, join: Join) -> None:
-    reply = run(join(world), train_message(world), App(error=ValueError("patient 17 has no age")))
-    assert reason(reply) == "training-failed: training raised ValueError"
+def test_what_an_app_raises_is_told_to_its_own_node_only(
+    world: World, join: Join, caplog: pytest.LogCaptureFixture
+) -> None:
+    contributor = join(world)
+    reply = run(contributor, train_message(world), App(error=ValueError("patient 17 has no age")))
+    assert reason(reply) == "training-failed: training raised ValueError."
+    assert caplog.messages[-1] == (
+        "Refused: training raised ValueError. ValueError: patient 17 has no age. "
+        f"The traceback is in {contributor.home}/logs/supernode.log."
+    )
 
 
 def test_an_error_reply_of_the_app_passes(world: World, join: Join) -> None:
@@ -351,7 +378,7 @@ def test_an_update_that_comes_too_late_is_not_signed_and_its_contributor_is_told
     reply = run(contributor, train_message(world), App(spoil=dawdle))
     assert (
         reason(reply)
-        == "round-closed: round 1 closed while this node trained: its update would come too late"
+        == "round-closed: round 1 closed while this node trained: its update would come too late."
     )
     assert "takes part in the next round by itself" in caplog.text
     assert kept_update(contributor.home, 1) is None
@@ -391,3 +418,124 @@ def test_the_header_reads_back() -> None:
     """The cases above rest on it: changed headers are well-formed."""
     header = RoundHeader(1, b"\x01" * 32, b"\x02" * 32, 1, 8, b"\x03" * 32, (-9, -9))
     assert RoundHeader.decode(replace(header, exponents=(0, 0)).encoded).exponents == (0, 0)
+
+
+# The app's own message and what it does to its arrays
+
+
+def test_the_message_is_the_one_that_flower_would_send(world: World, join: Join) -> None:
+    """Only the app's records, in its order, the arrays under its own key; our round is gone."""
+    message = train_message(world, arrays_key="model")
+    message.content["extra"] = ConfigRecord({"x": 1})
+    theta = message.content[records.THETA]
+    message.content = RecordDict(
+        {
+            "first": MetricRecord({"a": 1}),
+            records.THETA: theta,
+            records.CONFIG: message.content[records.CONFIG],
+            records.ROUND: message.content[records.ROUND],
+        }
+    )
+    seen: list[RecordDict] = []
+
+    def app(message: Message, context: Context) -> Message:
+        seen.append(message.content)
+        return Message(
+            RecordDict({"model": message.content["model"], "more": ArrayRecord()}), reply_to=message
+        )
+
+    reply = folkmoot_mod(signer=LocalSigner(account("ada")))(message, context(join(world)), app)
+    assert not reply.has_error()
+    assert list(seen[0]) == ["first", "model", "config"]
+    assert list(seen[0].array_records["model"]) == list(MODEL)
+
+
+def test_config_records_leave_only_where_they_may_and_only_small_ones(world: World, join: Join) -> None:
+    app = App()
+    mod = folkmoot_mod(signer=LocalSigner(account("ada")), configs=True)
+    reply = mod(train_message(world), context(join(world)), app)
+    assert set(reply.content) == {records.UPDATE, records.COMMITMENT, "metrics", "secrets"}
+
+    def large(message: Message, context: Context) -> Message:
+        said = app(message, context)
+        said.content["secrets"] = ConfigRecord({"data": b"x" * (mod_module.MAX_CONFIGS + 1)})
+        return said
+
+    reply = mod(train_message(world), context(join(world, "ben")), large)
+    assert reply.has_error() or "secrets" not in reply.content
+
+
+def test_an_app_can_not_put_a_commitment_of_its_own_into_its_reply(world: World, join: Join) -> None:
+    def app(message: Message, context: Context) -> Message:
+        said = App()(message, context)
+        said.content[records.COMMITMENT] = ConfigRecord({"commitment": "forged"})
+        return said
+
+    mod = folkmoot_mod(signer=LocalSigner(account("ada")), configs=True)
+    reply = mod(train_message(world), context(join(world)), app)
+    assert reply.content.config_records[records.COMMITMENT]["commitment"] != "forged"
+
+
+def test_metrics_are_sent_again_with_an_update_that_is_sent_again(world: World, join: Join) -> None:
+    contributor = join(world)
+    first, again = run(contributor, train_message(world)), run(contributor, train_message(world))
+    assert again.content.metric_records["metrics"] == first.content.metric_records["metrics"]
+    assert set(again.content) == set(first.content)
+
+
+INTEGERS = {
+    "weight": np.zeros((3, 100), np.float32),
+    "steps": np.array(7, np.int64),
+    "table": np.arange(20, dtype=np.int32),
+    "mask": np.array([0, -np.inf], np.float32),
+}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda arrays: arrays.update(table=arrays["table"] + 1), "changed the array 'table' of int32"),
+        (lambda arrays: arrays.update(table=arrays["table"][:5]), "'table' has the shape [5], not [20]"),
+        (lambda arrays: arrays.update(weight=arrays["weight"][:2]), "'weight' has the shape [2, 100]"),
+        (lambda arrays: arrays.update(new=np.zeros(2)), "'new' is not in the manifest"),
+        (lambda arrays: arrays.pop("weight"), "'weight' is missing"),
+        (lambda arrays: arrays.update(steps=np.asarray(arrays["steps"] + 1)), ""),
+        (lambda arrays: arrays.pop("table"), ""),
+        (lambda arrays: None, ""),
+    ],
+)
+def test_what_an_app_does_to_its_arrays(
+    join: Join, spoil: Callable[[dict[str, Any]], None], words: str
+) -> None:
+    """Counters may change, a table of integers may not, and the layout must stay; it is said of which array."""
+    from folkmoot.manifest import Manifest
+
+    with World(Manifest.from_arrays("integers", INTEGERS), dict(INTEGERS)) as world:
+        app = App(spoil=spoil)
+        reply = run(join(world), train_message(world), app)
+    assert not np.isfinite(app.seen[0].array_records["arrays"]["mask"].numpy()).all()
+    if words:
+        assert reason(reply).startswith("wrong-reply: ")
+        assert words in reason(reply)
+    else:
+        assert not reply.has_error()
+
+
+def test_of_half_precision_the_update_is_what_changed_since_what_the_app_saw(join: Join) -> None:
+    """A weight that half precision can't hold is rounded for the app; that is no update."""
+    from folkmoot.manifest import Manifest
+
+    values = {"w": np.full(300, 1.0, np.float16)}
+    manifest = Manifest.from_arrays("half", values)
+    with World(manifest, {"w": np.full(300, 1.0003, np.float32)}, exponent=-20) as world:
+
+        def app(message: Message, context: Context) -> Message:
+            arrays = message.content.array_records["arrays"]
+            assert arrays["w"].numpy().dtype == np.float16
+            return Message(RecordDict({"arrays": arrays}), reply_to=message)
+
+        reply = folkmoot_mod(signer=LocalSigner(account("ada")))(
+            train_message(world), context(join(world)), app
+        )
+        update = decode_update(records.update_of(reply.content.array_records[records.UPDATE]), manifest)
+    assert not update.any()

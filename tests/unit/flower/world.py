@@ -20,16 +20,18 @@ from eth_abi.abi import encode
 from eth_account import Account
 
 from folkmoot.chain.deployment import CONTRACTS, Deployment
-from folkmoot.chain.rpc import ROUND_TYPE, Phase
+from folkmoot.chain.rpc import POLICY_TYPE, ROUND_TYPE, Phase
 from folkmoot.codec import decode_update
 from folkmoot.commitment import Commitment, Domain
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.errors import FolkmootError
 from folkmoot.fixed_point import ONE
+from folkmoot.genesis import Genesis
 from folkmoot.hashing import keccak
 from folkmoot.header import RoundHeader, derive_seed
 from folkmoot.manifest import Manifest
 from folkmoot.merkle import update_tree
+from folkmoot.policy import MEAN_SQUARE_CAP, Policy
 from folkmoot.state import State
 
 CHAIN_ID = 31337
@@ -48,6 +50,8 @@ class Round:
     phase: Phase = Phase.OPEN
     state_root: bytes = bytes(32)
     updates: dict[str, tuple[Commitment, bytes]] = field(default_factory=dict)
+    base_state: str = ""
+    state: str | None = None
 
 
 class World:
@@ -75,6 +79,8 @@ class World:
         self.times: list[float] = []
         self.run_state = "running"
         self.down = False
+        cap = MEAN_SQUARE_CAP * manifest.elements
+        self.policy = Policy("mean", (), cap, 1, 8, 8, 1024, 0, 600, 600, 600, 0, 0, 0)
         self.no_code = False
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         self._server.daemon_threads = True
@@ -84,6 +90,7 @@ class World:
         )
         self.rounds.append(genesis)
         self.publish(manifest.to_json())
+        self.genesis = Genesis.of(manifest, self.states[0], (exponent,) * len(manifest.tensors))
         self.open_round()
 
     def __enter__(self) -> World:
@@ -104,7 +111,9 @@ class World:
     def deployment(self) -> dict[str, Any]:
         other = "0x" + "b2" * 20
         addresses = {**dict.fromkeys(CONTRACTS, other), "ledger": self.domain.verifying_contract}
-        made = Deployment(chain_id=CHAIN_ID, block=1, genesis_hash="0x" + "00" * 32, **addresses)
+        made = Deployment(
+            chain_id=CHAIN_ID, block=1, genesis_hash="0x" + self.genesis.hash.hex(), **addresses
+        )
         return made.to_json()
 
     def publish(self, data: bytes) -> str:
@@ -126,7 +135,9 @@ class World:
 
     def open_round(self) -> Round:
         number = len(self.rounds)
-        opened = Round(number, self._header(number, self.states[-1]), number - 1)
+        base = max(one.number for one in self.rounds if one.phase is not Phase.CANCELLED)
+        opened = Round(number, self._header(number, self.states[-1]), base)
+        opened.base_state = self.states[-1].sha256()
         self.publish(self.states[-1].to_bytes())
         self.rounds.append(opened)
         self.times.append(time.monotonic())
@@ -142,12 +153,22 @@ class World:
         self.states.append(state)
         current.phase = Phase.ANCHORED
         current.state_root = state.root(self.manifest.hash)
-        self.publish(state.to_bytes())
-        if current.number >= self.total:
+        current.state = self.publish(state.to_bytes())
+        if self.completed >= self.total:
             self.run_state = "done"
             self.times.append(time.monotonic())
         else:
             self.open_round()
+
+    def cancel_round(self) -> None:
+        """Cancel the open round, and open the next one on the same base."""
+        with self.lock:
+            self.rounds[-1].phase = Phase.CANCELLED
+            self.open_round()
+
+    @property
+    def completed(self) -> int:
+        return sum(one.phase is Phase.ANCHORED for one in self.rounds)
 
     # Answers
 
@@ -165,6 +186,8 @@ class World:
             return "0x" + encode(["uint8"], [int(known.phase if known else Phase.NONE)]).hex()
         if selector == keccak(b"rounds(uint64)")[:4]:
             return "0x" + encode([ROUND_TYPE], [self._round_abi(known)]).hex()
+        if selector == keccak(b"policies(uint32)")[:4]:
+            return "0x" + encode([POLICY_TYPE], [self.policy.abi_tuple()]).hex()
         return "0x" + encode(["uint256"], [10**30]).hex()
 
     def _round_abi(self, known: Round | None) -> tuple[Any, ...]:
@@ -195,14 +218,22 @@ class World:
         }
 
     def run(self) -> dict[str, Any]:
-        done = sum(one.phase is Phase.ANCHORED for one in self.rounds)
         return {
             "id": "run-1",
             "state": self.run_state,
             "rounds": self.total,
-            "completed": done,
+            "completed": self.completed,
             "expect": self.expect,
             "error": "scripted" if self.run_state == "failed" else None,
+        }
+
+    def view(self, one: Round) -> dict[str, Any]:
+        return {
+            "round": one.number,
+            "run": "run-1" if one.number else None,
+            "phase": one.phase.name.lower(),
+            "baseState": one.base_state,
+            "state": one.state,
         }
 
     def accept(self, number: int, wire: str, data: bytes) -> tuple[int, dict[str, Any]]:
@@ -260,10 +291,12 @@ def _handler(world: World) -> type[BaseHTTPRequestHandler]:
                     return (
                         self._send(200, found) if found else self._send(*_problem(404, "no-open-round", ""))
                     )
-                if parts[1] == "rounds" and parts[2].isdigit() and int(parts[2]) < len(world.states):
-                    return self._send(
-                        200, {"round": int(parts[2]), "state": world.states[int(parts[2])].sha256()}
-                    )
+                if parts[1:] == ["rounds"]:
+                    return self._send(200, {"items": [world.view(one) for one in world.rounds[::-1]]})
+                if parts[1] == "rounds" and parts[2].isdigit() and int(parts[2]) < len(world.rounds):
+                    return self._send(200, world.view(world.rounds[int(parts[2])]))
+                if parts[1:] == ["artifacts", "by-keccak", world.genesis.hash.hex()]:
+                    return self._send(200, world.genesis.to_json())
                 if parts[1] == "runs":
                     return self._send(200, world.run())
                 if parts[1] == "deployment":

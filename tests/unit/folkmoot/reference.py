@@ -249,10 +249,28 @@ def outer_step(
     return clamp(theta - (rate * (g + (m * decay) // 1024)) // 1024), m
 
 
-def next_exponent(exponent: int, elements: int, median: int) -> int:
-    for d in (3, 2, 1, 0, -1, -2):
-        if 2 * median**2 * 4**3 >= (elements * 16) ** 2 * 4 ** (d + 3):
-            break
-    else:
-        d = -3
-    return min(max(exponent + d, -40), 4)
+def fitting_bound(values: list[int], cap: int) -> int:
+    """0 where not even ±1 fits."""
+    return max(c for c in range(128) if sum(min(abs(q), c) ** 2 for q in values) <= cap)
+
+
+def exponent_vote(absolute: int, squares: int, largest: int) -> int:
+    if absolute == 0:
+        return 0
+    if largest >= 64 and 8 * squares >= 7 * largest * absolute:
+        return 4
+    # 2 S^2 >= (16 A)^2 4^d
+    amplitude = Fraction(2 * squares**2, (16 * absolute) ** 2)
+    return max([d for d in range(-4, 4) if amplitude >= Fraction(4) ** d], default=-4)
+
+
+def next_exponent(exponent: int, sums: list[tuple[int, int, int]]) -> int:
+    if all(absolute == 0 for absolute, _, _ in sums):
+        return max(exponent - 1, -12) if exponent > -12 else exponent
+    votes = sorted(exponent_vote(*one) for one in sums)
+    return min(max(exponent + votes[(len(votes) - 1) // 2], -40), 4)
+
+
+def tensor_sums(data: bytes) -> tuple[int, int, int]:
+    sizes = [abs(byte - 128) for byte in data]
+    return sum(sizes), sum(size**2 for size in sizes), max(sizes)

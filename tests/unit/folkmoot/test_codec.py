@@ -66,6 +66,11 @@ def test_kernels_encode_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     fast = encode_update(start, end, (-5, -6), manifest, SEED, ALICE)
     assert fast == slow
     assert slow.clamped > 0
+    cap = slow.sum_squares // 2
+    with acceleration.without_kernels():
+        slow = encode_update(start, end, (-5, -6), manifest, SEED, ALICE, max_sum_squares=cap)
+    assert encode_update(start, end, (-5, -6), manifest, SEED, ALICE, max_sum_squares=cap) == slow
+    assert slow.bound < codec.QMAX
 
 
 def test_offsets_of_a_range_are_the_slice() -> None:
@@ -146,6 +151,71 @@ def test_decode_refuses_damage() -> None:
         check_leaves(rows[2:4], MANIFEST, 2)
     check_leaves(rows[:3], MANIFEST, 0)
     check_leaves(rows[:0], MANIFEST, 0)
+
+
+FULL = 64**2
+
+
+def shaped(kind: str, rng: np.random.Generator) -> np.ndarray:
+    """What training changed, in units of a step."""
+    size = MANIFEST.elements
+    if kind == "heavy tails":
+        return rng.standard_t(1.5, size) * 20
+    if kind == "layers of very different scale":
+        return np.where(np.arange(size) < 500, rng.standard_normal(size) * 1e4, rng.standard_normal(size))
+    if kind == "running statistics":  # a few large values beside many small ones, all of one sign
+        return np.where(np.arange(size) % 50 == 0, 5000.0, np.abs(rng.standard_normal(size)))
+    if kind == "one-hot":
+        return np.where(np.arange(size) == 17, 1e6, 0.0)
+    return rng.standard_normal(size) * 5  # normal
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(
+        ["normal", "heavy tails", "layers of very different scale", "running statistics", "one-hot"]
+    ),
+    st.integers(-3, 12),
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 127**2),
+)
+def test_an_update_is_fitted_to_the_cap(kind: str, octaves: int, draw: int, mean_square: int) -> None:
+    change = shaped(kind, np.random.default_rng(draw)) * 2.0**octaves
+    parts = np.split(change.astype(np.float32), np.cumsum([t.elements for t in MANIFEST.tensors])[:-1])
+    end = MANIFEST.flatten(
+        {t.name: part.reshape(t.shape) for t, part in zip(MANIFEST.tensors, parts, strict=True)}
+    )
+    start, cap = np.zeros_like(end), mean_square * MANIFEST.elements
+    whole = encode_update(start, end, (0, 0, 0), MANIFEST, SEED, ALICE)
+    fitted = encode_update(start, end, (0, 0, 0), MANIFEST, SEED, ALICE, max_sum_squares=cap)
+    q, cut = (decode_update(one.data, MANIFEST) for one in (whole, fitted))
+    c = fitted.bound
+    assert fitted.sum_squares <= cap, "it never exceeds the cap"
+    assert (cut == np.clip(q, -c, c)).all(), "it keeps signs, and what is small"
+    assert c == min(reference.fitting_bound(q.tolist(), cap), codec.QMAX)
+    if whole.sum_squares <= cap:
+        assert fitted == whole
+    else:
+        assert fitted.clamped == int((np.abs(q) > c).sum()) > 0
+    if mean_square >= FULL:
+        assert c >= 64, "the default cap leaves half of the range at least"
+
+
+def test_fitting_again_changes_nothing() -> None:
+    counts = [3, 5, 0, 9, *[0] * 123, 8]
+    bound = codec.fitting_bound(counts, 500)
+    cut = [*counts[:bound], sum(counts[bound:]), *[0] * (127 - bound)]
+    assert codec.fitting_bound(cut, 500) == codec.QMAX
+
+
+def test_a_cap_without_room_is_refused_with_a_remedy() -> None:
+    start, end = np.zeros(MANIFEST.size, np.float32), weights(1)
+    with pytest.raises(EncodingError, match="maxSumSquares of 3 leaves no room") as caught:
+        encode_update(start, end, EXPONENTS, MANIFEST, SEED, ALICE, max_sum_squares=3)
+    assert caught.value.code == "cap-too-small"
+    assert "Ask the voters" in (caught.value.remedy or "")
+    nothing = encode_update(start, start, EXPONENTS, MANIFEST, SEED, ALICE, max_sum_squares=1)
+    assert (nothing.sum_squares, nothing.bound) == (0, codec.QMAX)
 
 
 def test_clamping_bounds_what_one_update_can_do() -> None:

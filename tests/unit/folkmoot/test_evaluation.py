@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every number of a report follows from labels and predictions by counting, and nobody can write another one."""
+"""Every number of a report follows from labels, predictions and losses, and nobody can write another one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def test_counts_are_counts_and_ratios_are_bounded(examples: list[tuple[int, int,
     assert 0 <= mean <= best <= 1
     worst = found.worst_group
     assert worst is not None
-    assert all(worst.accuracy <= group.accuracy for group in found.groups)
+    assert worst.accuracy is not None
+    assert all(group.accuracy is not None and worst.accuracy <= group.accuracy for group in found.groups)
 
 
 @given(EXAMPLES, st.randoms(use_true_random=False))
@@ -168,7 +169,13 @@ def _set(path: tuple[Any, ...], value: Any) -> Any:
         _set(("probes",), [{"trigger": "edge"}]),
         _set(("more",), 1),
         _set(("task",), 1),
-        _set(("format",), "folkmoot/evaluation/1"),
+        _set(("format",), "folkmoot/evaluation/2"),
+        _set(("kind",), "regression"),
+        _set(("kind",), "metrics"),
+        _set(("kind",), "guesses"),
+        _set(("loss",), {}),
+        _set(("perplexity",), 1.0),
+        _set(("regression",), {}),
     ],
 )
 def test_a_number_that_does_not_follow_is_refused(change: Any) -> None:

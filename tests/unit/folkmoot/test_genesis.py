@@ -52,15 +52,16 @@ def test_a_calibrated_exponent() -> None:
     assert calibrated_exponent(even, -3) == -10  # 0.02 / 16 = 2^-9.6
     assert calibrated_exponent(-even.reshape(4, 25), -3) == -10
     sparse = np.zeros(10_000, dtype=np.float32)
-    sparse[0] = 1  # mean 2^-13.3, but 0.01 / 32 = 2^-11.6
-    assert calibrated_exponent(sparse, -3) == -11
+    sparse[0] = 1  # its size counts, and not how many zeros there are
+    assert calibrated_exponent(sparse, -3) == -4
     assert calibrated_exponent(np.zeros(3, np.float32), -3) == -3
     assert calibrated_exponent(np.array([np.inf, 1], np.float32), -3) == -3
+    assert calibrated_exponent(np.full(2, 1e-30, np.float32), -3) == -40
     assert calibrated_exponent(np.full(2, 1e30, np.float32), -3) == 4
 
 
 def test_first_exponent() -> None:
-    assert first_exponent(0.001, 100) == -10  # 0.02 / 16 = 2^-9.6
+    assert first_exponent(0.001, 100) == -14  # 0.02 / 16 = 2^-9.6, and four octaves below
     assert first_exponent(1e-30, 1) == -40
     assert first_exponent(1e9, 1000) == 4
     for rate, steps in ((0.0, 5), (1.0, 0), (-1.0, 5), (float("nan"), 1), (float("inf"), 1)):

@@ -13,9 +13,7 @@ from folkmoot.hashing import canonical_json, parse_canonical_json
 from folkmoot.manifest import Carried, Manifest, Tensor, padding_mask
 
 SHAPES = st.lists(st.integers(1, 9), max_size=4).map(tuple)
-MANIFEST = Manifest(
-    "two", (Tensor("a", (3, 100)), Tensor("b", ())), (Carried("n", "int16", (2,), b"\1\0\2\0"),)
-)
+MANIFEST = Manifest("two", (Tensor("a", (3, 100)), Carried("n", "int16", (2,), b"\1\0\2\0"), Tensor("b", ())))
 
 
 @st.composite
@@ -24,7 +22,6 @@ def manifests(draw: st.DrawFn) -> Manifest:
     return Manifest(
         "drawn",
         tuple(Tensor(f"t{i}", shape) for i, shape in enumerate(shapes)),
-        (),
         {"x": draw(st.floats(0, 1))},
     )
 
@@ -81,11 +78,55 @@ def test_from_arrays_carries_integers() -> None:
     assert Manifest.from_json(manifest.to_json()) == manifest
 
 
+def test_arrays_keep_their_order_and_their_dtypes() -> None:
+    values = {
+        "0": np.ones((2, 3)),
+        "1": np.array(5, dtype=np.int64),
+        "2": np.ones(3, dtype=np.float16),
+        "3": np.array([0, -np.inf], dtype=np.float32),
+        "4": np.full((), 2, dtype=np.float32),
+        "5": np.full(2, -1e9, dtype=np.float32),
+    }
+    manifest = Manifest.from_arrays("list", values, carry=["5"])
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    assert [tensor.name for tensor in manifest.tensors] == ["0", "2", "4"]
+    whole = manifest.unflatten(manifest.flatten(values), dtypes=True)
+    assert list(whole) == list(values)
+    for name, value in values.items():
+        assert whole[name].dtype == value.dtype
+        assert whole[name].shape == value.shape
+        assert (whole[name] == value).all()
+    assert list(manifest.unflatten(np.zeros(manifest.size), carried=False)) == ["0", "2", "4"]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (np.float32(np.nan), "'x' has a value that is NaN"),
+        (np.float32(2**22), "'x' has a value of size 4.1943e"),
+        (np.float64(-1e9), "'x' has a value of size 1e"),
+    ],
+)
+def test_what_no_state_holds_is_refused_by_name_unless_it_is_carried(value: Any, words: str) -> None:
+    values = {"w": np.ones(3, np.float32), "x": np.full(2, value)}
+    with pytest.raises(ManifestError, match=words) as caught:
+        Manifest.from_arrays("t", values)
+    assert "carry" in caught.value.remedy
+    carried = Manifest.from_arrays("t", values, carry=["x"]).unflatten(np.zeros(256, np.float32))
+    assert np.array_equal(carried["x"], values["x"], equal_nan=True)
+
+
+def test_what_is_to_be_carried_must_be_there() -> None:
+    with pytest.raises(ManifestError, match="no array 'y' to carry"):
+        Manifest.from_arrays("t", {"w": np.ones(3, np.float32)}, carry=["y"])
+
+
 def test_a_range_within_one_tensor() -> None:
     assert list(MANIFEST.tensor_ranges(1, 3)) == [(0, 1, 2), (1, 2, 3)]
     assert list(MANIFEST.tensor_ranges(2, 2)) == []
 
 
+TRAINED = {"name": "a", "shape": [1], "dtype": "float32"}
 GOOD: dict[str, Any] = {"a": np.zeros((3, 100), np.float32), "b": np.float32(1)}
 
 
@@ -122,15 +163,17 @@ def test_unflatten_refuses_another_length() -> None:
         lambda: Manifest("", (Tensor("a", (1,)),)),
         lambda: Manifest("x" * 65, (Tensor("a", (1,)),)),
         lambda: Manifest("t", ()),
+        lambda: Manifest("t", (Carried("a", "bool", (), b"\0"),)),
+        lambda: Manifest("t", (Tensor("a", (1,), "bfloat16"),)),
         lambda: Manifest("t", (Tensor("a", (1,)), Tensor("a", (2,)))),
-        lambda: Manifest("t", (Tensor("a", (1,)),), (Carried("a", "bool", (), b"\0"),)),
+        lambda: Manifest("t", (Tensor("a", (1,)), Carried("a", "bool", (), b"\0"))),
         lambda: Manifest("t", (Tensor("", (1,)),)),
         lambda: Manifest("t", (Tensor("__metadata__", (1,)),)),
         lambda: Manifest("t", (Tensor("a", (0,)),)),
         lambda: Manifest("t", (Tensor("a", (2**17, 2**17)),)),
-        lambda: Manifest("t", (Tensor("a", (1,)),), (Carried("c", "float32", (), b"\0\0\0\0"),)),
-        lambda: Manifest("t", (Tensor("a", (1,)),), (Carried("c", "int16", (2,), b"\0"),)),
-        lambda: Manifest("t", (Tensor("a", (1,)),), (), {"x": float("nan")}).to_json(),
+        lambda: Manifest("t", (Tensor("a", (1,)), Carried("c", "complex64", (), bytes(8)))),
+        lambda: Manifest("t", (Tensor("a", (1,)), Carried("c", "int16", (2,), b"\0"))),
+        lambda: Manifest("t", (Tensor("a", (1,)),), {"x": float("nan")}).to_json(),
         lambda: Manifest.from_arrays("t", {"a": np.zeros(1, np.complex64)}),
     ],
 )
@@ -142,19 +185,24 @@ def test_manifest_refuses(make: Any) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": "folkmoot/manifest/2"},
+        {"format": "folkmoot/manifest/1"},
         {"task": 5},
         {"training": []},
         {"extra": 1},
-        {"tensors": {"a": 1}},
-        {"tensors": [{"name": "a"}]},
-        {"tensors": [{"name": 1, "shape": []}]},
-        {"tensors": [{"name": "a", "shape": [1.0]}]},
-        {"tensors": [{"name": "a", "shape": [True]}]},
-        {"tensors": None},
-        {"carried": [{"name": "n", "dtype": "int8", "shape": [], "data": "!"}]},
-        {"carried": [{"name": "n", "dtype": "int8", "shape": [], "data": "AB=="}]},
-        {"carried": [{"name": "n", "dtype": "int8", "shape": [], "data": "\u00df"}]},
+        {"arrays": {"a": 1}},
+        {"arrays": [{"name": "a"}]},
+        {"arrays": [{"name": "a", "shape": []}]},
+        {"arrays": [{"name": "a", "shape": [], "dtype": "float32", "more": 1}]},
+        {"arrays": [{"name": "a", "shape": [], "dtype": "int8"}]},
+        {"arrays": [{"name": "a", "shape": [], "dtype": 1}]},
+        {"arrays": [{"name": 1, "shape": [], "dtype": "float32"}]},
+        {"arrays": [{"name": "a", "shape": [1.0], "dtype": "float32"}]},
+        {"arrays": [{"name": "a", "shape": [True], "dtype": "float32"}]},
+        {"arrays": None},
+        {"arrays": [TRAINED, {"name": "n", "dtype": "int8", "shape": [], "data": "!"}]},
+        {"arrays": [TRAINED, {"name": "n", "dtype": "int8", "shape": [], "data": "AB=="}]},
+        {"arrays": [TRAINED, {"name": "n", "dtype": "int8", "shape": [], "data": "\u00df"}]},
+        {"arrays": [TRAINED, {"name": "n", "dtype": "int8", "shape": [], "data": None}]},
     ],
 )
 def test_file_refuses(change: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from folkmoot.mirroring.copying import Copier, MirrorFolder, Mirroring
 from folkmoot.state import State
 from folkmoot.verdict import Artifacts
 
-MANIFEST = Manifest(task="tests", tensors=(Tensor("weight", (30,)),))
+MANIFEST = Manifest(task="tests", arrays=(Tensor("weight", (30,)),))
 STATE = State.genesis(MANIFEST, {"weight": np.ones(30, dtype=np.float32)})
 GENESIS = Genesis.of(MANIFEST, STATE, (-8,))
 UPDATES = [bytes([index]) * MANIFEST.size for index in range(3)]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from folkmoot import acceleration
 from folkmoot.errors import InputError
 from folkmoot.fixed_point import STATE_BOUND
-from folkmoot.optimizer import MAX_WEIGHT_SUM, next_exponent, next_exponents, outer_step
+from folkmoot.optimizer import MAX_WEIGHT_SUM, outer_step
 from tests.unit.folkmoot import reference
 
 STATES = st.integers(-STATE_BOUND, STATE_BOUND)
@@ -107,20 +107,3 @@ def test_step_refuses() -> None:
     for place, bad in ((3, 0), (3, MAX_WEIGHT_SUM + 1), (4, 5), (4, -41), (5, 1 << 16), (6, -1)):
         with pytest.raises(InputError):
             step(*(bad if i == place else value for i, value in enumerate(good)))  # type: ignore[arg-type]
-
-
-@given(
-    st.integers(-40, 4), st.integers(1, 10**9), st.lists(st.integers(0, 127 * 10**9), min_size=1, max_size=9)
-)
-def test_next_exponent_is_the_references(exponent: int, elements: int, sums: list[int]) -> None:
-    median = sorted(sums)[(len(sums) - 1) // 2]
-    assert next_exponent(exponent, elements, sums) == reference.next_exponent(exponent, elements, median)
-
-
-def test_a_minority_does_not_move_the_exponent() -> None:
-    honest = [16_000, 15_900, 16_100]
-    assert next_exponent(-9, 1000, honest) == next_exponent(-9, 1000, [*honest, 127_000, 127_000]) == -9
-
-
-def test_next_exponents_go_tensor_by_tensor() -> None:
-    assert next_exponents((-9, -9), (1000, 10), [[16_000, 0], [64_000, 0], [16_000, 0]]) == (-9, -12)

@@ -15,8 +15,14 @@ from tests.unit.folkmoot import worlds
 
 MANIFEST = Manifest(
     "m",
-    (Tensor("z", (5, 60)), Tensor("a", ()), Tensor("größe", (2,))),
-    (Carried("n", "int64", (), (5).to_bytes(8, "little")), Carried("mask", "bool", (3,), b"\1\0\1")),
+    (
+        Tensor("z", (5, 60)),
+        Carried("n", "int64", (), (5).to_bytes(8, "little")),
+        Tensor("a", (), "float64"),
+        Carried("mask", "bool", (3,), b"\1\0\1"),
+        Carried("causal", "float32", (2,), b"\0\0\0\0\0\0\x80\xff"),
+        Tensor("größe", (2,)),
+    ),
 )
 
 
@@ -29,7 +35,7 @@ def test_genesis_is_the_model() -> None:
     state.check(MANIFEST)
     assert not state.momentum.any()
     model = state.model(MANIFEST)
-    assert list(model) == ["z", "a", "größe", "n", "mask"]
+    assert list(model) == ["z", "n", "a", "mask", "causal", "größe"]
     for name, value in values.items():
         assert np.abs(model[name] - value).max() <= 2.0**-26
     with pytest.raises(ManifestError):

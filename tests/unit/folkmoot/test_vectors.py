@@ -83,6 +83,10 @@ def test_fixed_point() -> None:
         assert reference.clamp(int(scaled // 1)) == expected_integer, weight
 
 
+def trained(manifest: Any) -> list[Any]:
+    return [entry for entry in manifest["arrays"] if "data" not in entry]
+
+
 def test_manifest() -> None:
     section = VECTORS["manifest"]
     data = section["json"].encode()
@@ -90,7 +94,7 @@ def test_manifest() -> None:
     again = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     assert again == data
     sizes = []
-    for tensor in value["tensors"]:
+    for tensor in trained(value):
         elements = 1
         for size in tensor["shape"]:
             elements *= size
@@ -265,7 +269,7 @@ def test_encoding() -> None:
     section = VECTORS["encoding"]
     key = int.from_bytes(keccak(raw(section["seed"]) + raw(section["contributor"]))[:8], "big")
     starts, ends = (reference.float32_values(raw(section[name])) for name in ("start", "end"))
-    tensors = json.loads(VECTORS["manifest"]["json"])["tensors"]
+    tensors = trained(json.loads(VECTORS["manifest"]["json"]))
     counts = ints(VECTORS["manifest"]["leafCounts"])
     data = bytearray()
     for tensor, count, exponent in zip(tensors, counts, ints(section["exponents"]), strict=True):
@@ -279,6 +283,29 @@ def test_encoding() -> None:
     assert bytes(data) == raw(section["data"])
     root = reference.update_root(leaves_of(bytes(data)))
     assert root == (raw(section["updateRoot"]), int(section["sumAbsolute"]), int(section["sumSquares"]))
+
+
+def test_encoding_that_is_fitted() -> None:
+    section = VECTORS["encoding"]
+    values = [byte - 128 for byte in raw(section["data"])]
+    assert [sum(abs(q) == size for q in values) for size in range(128)] == ints(section["magnitudes"])
+    cap, bound = int(section["maxSumSquares"]), int(section["fittedBound"])
+    assert reference.fitting_bound(values, cap) == bound
+    fitted = bytes(min(max(q, -bound), bound) + 128 for q in values)
+    assert fitted == raw(section["fittedData"])
+    assert sum(abs(q) > bound for q in values) == int(section["fittedClamped"])
+    root, _, squares = reference.update_root(leaves_of(fitted))
+    assert (root, squares) == (raw(section["fittedUpdateRoot"]), int(section["fittedSumSquares"]))
+
+
+@pytest.mark.parametrize("case", [name for name in VECTORS["fitting"] if name != "about"])
+def test_fitting(case: str) -> None:
+    section = VECTORS["fitting"][case]
+    cap, bound = int(section["maxSumSquares"]), int(section["bound"])
+    pairs = zip(ints(section["sizes"]), ints(section["counts"]), strict=True)
+    sizes = [size for size, count in pairs for _ in range(count)]
+    assert reference.fitting_bound(sizes, cap) == bound
+    assert sum(min(size, bound) ** 2 for size in sizes) == int(section["sumSquares"]) <= cap
 
 
 def test_encoding_ties() -> None:
@@ -402,9 +429,16 @@ def test_outer_step() -> None:
 
 def test_exponents() -> None:
     section = VECTORS["exponents"]
-    rows = zip(ints(section["exponent"]), ints(section["elements"]), ints(section["sum"]), strict=True)
-    assert [reference.next_exponent(*row) for row in rows] == ints(section["next"])
-    assert sorted(ints(section["medianOf"]))[1] == int(section["median"])
+    sums = list(zip(*(ints(section[name]) for name in ("absolute", "squares", "largest")), strict=True))
+    assert [reference.exponent_vote(*one) for one in sums] == ints(section["vote"])
+    assert set(ints(section["vote"])) == set(range(-4, 5)), "every vote is there"
+    pairs = zip(ints(section["exponent"]), sums, strict=True)
+    assert [reference.next_exponent(exponent, [one]) for exponent, one in pairs] == ints(section["next"])
+    parts = ("entriesAbsolute", "entriesSquares", "entriesLargest")
+    entries = list(zip(*(ints(section[name]) for name in parts), strict=True))
+    assert [reference.exponent_vote(*one) for one in entries] == ints(section["entriesVotes"])
+    assert sorted(ints(section["entriesVotes"]))[2] == int(section["entriesNext"]) + 20
+    assert reference.next_exponent(-20, entries) == int(section["entriesNext"])
 
 
 def test_anchor() -> None:
@@ -466,10 +500,10 @@ def test_round() -> None:
     assert state_root == raw(section["stateRoot"])
 
     chosen = [update for update, weight in zip(updates, weights, strict=False) if weight]
-    nexts = []
-    for exponent, elements, place in zip(exponents, (400, 10), (slice(0, 512), slice(512, 768)), strict=True):
-        sums = sorted(sum(abs(byte - 128) for byte in update[place]) for update in chosen)
-        nexts.append(reference.next_exponent(exponent, elements, sums[(len(sums) - 1) // 2]))
+    nexts = [
+        reference.next_exponent(exponent, [reference.tensor_sums(update[place]) for update in chosen])
+        for exponent, place in zip(exponents, (slice(0, 512), slice(512, 768)), strict=True)
+    ]
     assert nexts == ints(section["nextExponents"])
 
     verdicts, artifacts = section["verdicts"].encode(), section["artifacts"].encode()

@@ -31,7 +31,7 @@ from server.rounds.engine import Engine
 from server.rounds.kept import commitment_json
 from server.rounds.steps import Step
 from server.settings import Settings
-from server.worker import Worker
+from server.worker import IDLE_FACTOR, Worker
 from tests import factories
 from tests.unit.server.scripted_node import ACCOUNT, ScriptedNode
 
@@ -383,6 +383,25 @@ def test_a_transaction_at_the_ceiling_of_fees_is_a_warning(scene: _Scene) -> Non
         scene.node.base_fee = 499 * 10**9
         worker.step()
         assert worker.warnings == []
+    finally:
+        worker.stop()
+
+
+@pytest.mark.parametrize(
+    ("rows", "idle"),
+    [
+        ((), True),
+        ((round_at(Step.COLLECTING),), False),
+        ((round_at(Step.ANCHORED),), True),
+        ((transaction("anchor:1", "mined"),), False),
+        ((transaction("anchor:1", "confirmed"),), True),
+    ],
+)
+def test_an_idle_worker_looks_less_often(scene: _Scene, rows: tuple[Any, ...], idle: bool) -> None:
+    scene.add(*rows)
+    worker = Worker(scene.coordinator)
+    try:
+        assert worker.pause == scene.coordinator.settings.poll_interval * (IDLE_FACTOR if idle else 1)
     finally:
         worker.stop()
 

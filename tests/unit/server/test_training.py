@@ -124,12 +124,20 @@ def test_couriers_follow_each_other_until_the_run_is_over(
     monkeypatch.setattr(training, "FIRST_PAUSE", 0.0)
     told: list[str] = []
 
-    def follow(link: SuperLink, number: int) -> RunResult:
+    def follow(link: SuperLink, number: int, on_line: Callable[[str], None]) -> RunResult:
         told.append(f"follow {number}")
+        on_line("from the beginning")
         return RunResult(number, "finished:failed")
 
-    def run(link: SuperLink, settings: dict[str, Any], on_start: Callable[[int], None]) -> RunResult:
+    def run(
+        link: SuperLink,
+        settings: dict[str, Any],
+        on_start: Callable[[int], None],
+        on_line: Callable[[str], None],
+        app: Path | None,
+    ) -> RunResult:
         told.append("run")
+        on_line("a line")
         on_start(8)
         return RunResult(8, "finished:completed")
 
@@ -137,7 +145,9 @@ def test_couriers_follow_each_other_until_the_run_is_over(
     monkeypatch.setattr(flower_run, "run", run)
     memory = Memory(tmp_path / "note.json", Begun({}, "run-0", LINK.address, 7))
     ends = iter([False, False, True])
-    Carrier(LINK, memory, {}, lambda _: next(ends), told.append).carry()
+    lines: list[str] = []
+    Carrier(LINK, memory, {}, lambda _: next(ends), told.append, lines.append).carry()
+    assert lines == ["from the beginning", "a line"]
     assert [line for line in told if "Another" not in line] == ["follow 7", "run"]
     assert memory.begun is not None
     assert memory.begun.flower_run == 0, "a courier that ended is not followed again"
@@ -151,3 +161,24 @@ def test_a_superlink_that_never_answered_is_an_error(monkeypatch: pytest.MonkeyP
     carrier = Carrier(LINK, Memory(tmp_path / "note.json"), {}, lambda _: False, lambda _: None)
     with pytest.raises(LocalError, match="Nobody is there"):
         carrier.carry()
+
+
+def test_a_courier_that_ends_each_time_is_given_up_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "FIRST_PAUSE", 0.0)
+    began: list[Path | None] = []
+
+    def run(link: SuperLink, settings: dict[str, Any], **more: Any) -> RunResult:
+        began.append(more["app"])
+        more["on_start"](len(began))
+        return RunResult(len(began), "finished:failed")
+
+    monkeypatch.setattr(flower_run, "run", run)
+    carrier = Carrier(LINK, Memory(tmp_path / "note.json"), {}, lambda _: False, lambda _: None)
+    carrier.app, carrier.tries = tmp_path, 3
+    with pytest.raises(LocalError, match="has ended 3 times in a row") as raised:
+        carrier.carry()
+    assert raised.value.code == "courier-ends"
+    assert "run 3 ended as finished:failed" in raised.value.message
+    assert began == [tmp_path] * 3

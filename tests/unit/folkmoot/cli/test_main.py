@@ -129,7 +129,7 @@ def test_what_strangers_wrote_does_not_move_the_terminal(
 ) -> None:
     failing.append(FolkmootError("\x1b[2J\x07caf\u00e9\u202e\r"))
     assert main.run(["fail"]) == 1
-    assert capsys.readouterr().err == "error: \ufffd[2J\ufffdcaf\u00e9\ufffd\n"
+    assert capsys.readouterr().err == "error: \ufffd[2J\ufffdcaf\u00e9\ufffd.\n"
 
 
 def test_a_defect_has_no_traceback_unless_asked(

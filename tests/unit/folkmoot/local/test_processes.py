@@ -199,3 +199,12 @@ def test_an_interrupt_while_a_process_is_started_leaves_it_to_be_ended(
         supervisor.start("sleeper", SLEEP)
     assert started
     assert _gone(started[0])
+
+
+@pytest.mark.parametrize(("lives", "remedy"), [(True, "too busy"), (False, "ended before it wrote a word")])
+def test_an_empty_log_is_named_with_what_to_look_at(tmp_path: Path, lives: bool, remedy: str) -> None:
+    silent = [sys.executable, "-c", "import time; time.sleep(60)" if lives else ""]
+    with Supervisor(tmp_path) as supervisor, pytest.raises(LocalError) as caught:
+        supervisor.start("mute", silent, ready=lambda: False, timeout=0.2 if lives else 30)
+    assert f"Its log {tmp_path / 'mute.log'} is empty." in caught.value.message
+    assert remedy in caught.value.remedy

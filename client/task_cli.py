@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands `folkmoot task ...`: list, try, make and evaluate what a federation trains.
+
+Heavy libraries are imported by the commands that need them, so that `folkmoot --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from folkmoot.cli.options import AppPath, Json, NodeConfig, RunConfig
+from folkmoot.cli.output import emit, note, pairs
+from folkmoot.errors import InputError
+
+if TYPE_CHECKING:
+    from client.tasks import Task
+
+TaskName = Annotated[str, typer.Option("--task", help="A shipped task, or package.module:object.")]
+OneTask = Annotated[
+    str | None,
+    typer.Option("--task", help="A shipped task, or package.module:object.", show_default=False),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(help="Tasks: what a federation trains.", no_args_is_help=True)
+    group.command("list")(task_list)
+    group.command("init")(task_init)
+    group.command("evaluate")(task_evaluate)
+    group.command("check")(task_check)
+    app.add_typer(group, name="task")
+
+
+def task_list(json_: Json = False) -> None:
+    """List the shipped tasks.
+
+    Example: folkmoot task list
+    """
+    from client.tasks import names
+
+    emit({"tasks": names()}, json_, "\n".join(names()))
+
+
+def task_init(
+    out: Annotated[Path, typer.Option(help="Folder to write; it can be served as a mirror.")],
+    task: OneTask = None,
+    app: AppPath = None,
+    run_config: RunConfig = None,
+    node_config: NodeConfig = None,
+    nodes: Annotated[int, typer.Option(help="Nodes that the app will have.", min=1)] = 3,
+    root_digest: Annotated[
+        str,
+        typer.Option(
+            help="Commit to a root set: the sha256 of the root data that the coordinator will hold, or good or biased "
+            "for a shipped task's."
+        ),
+    ] = "",
+    json_: Json = False,
+) -> None:
+    """Try the task once, and write what a federation starts from: manifest, initial model and genesis file.
+
+    With --app, layout and initial model are those of the app's own ServerApp, and its ClientApp trains once on
+    partition 0, to see that it does and how far an update goes.
+
+    Example: folkmoot task init --task mnist --out genesis/
+
+    Example: folkmoot task init --app ./quickstart-pytorch --nodes 3 --out genesis/
+    """
+    from client.genesis import write_genesis
+    from client.tasks import load_task, root
+
+    one = one_subject(task, app, run_config)
+    if app is not None:
+        _app_init(app, run_config, node_config, nodes, out, root_digest, json_)
+        return
+    loaded = load_task(one)
+    tried = _try(loaded, json_)
+    committed = root.parse_digest(loaded, root_digest) if root_digest else ""
+    made = write_genesis(loaded, out, committed)
+    shown = {
+        "genesis": str(out / "genesis.json"),
+        "task": made.manifest.task,
+        "parameters": str(made.manifest.elements),
+        "state root": "0x" + made.state_root.hex(),
+        "genesis hash": "0x" + made.genesis.hash.hex(),
+        "first exponents": f"guessed, because no training could be tried here ({made.guessed})"
+        if made.guessed
+        else "from one training on this machine's data",
+    }
+    if committed:
+        shown["root set"] = committed
+    document = {
+        "genesis": str(out / "genesis.json"),
+        "task": made.manifest.task,
+        "parameters": made.manifest.elements,
+        "manifestHash": "0x" + made.manifest.hash.hex(),
+        "stateRoot": "0x" + made.state_root.hex(),
+        "genesisHash": "0x" + made.genesis.hash.hex(),
+        "exponents": list(made.genesis.exponents),
+        "guessed": made.guessed or None,
+        "tried": tried,
+        "rootDigest": committed or None,
+    }
+    emit(document, json_, pairs(shown))
+
+
+def one_subject(task: str | None, app: Path | None, run_config: list[str] | None) -> str:
+    """Return the task's name, empty if an app is given.
+
+    Raises:
+        InputError: Both are given, or neither, or a run config without an app.
+    """
+    if (task is None) == (app is None):
+        raise InputError(
+            "Exactly one of --task and --app is needed.",
+            remedy="Give --task for a shipped task or one of your own, --app for the folder of a Flower app.",
+        )
+    if app is None and run_config:
+        raise InputError("--run-config belongs to --app.", remedy="Leave it out, or give --app FOLDER.")
+    return task or ""
+
+
+def _app_init(
+    app: Path,
+    run_config: list[str] | None,
+    node_config: list[str] | None,
+    nodes: int,
+    out: Path,
+    root_digest: str,
+    json_: bool,
+) -> None:
+    from client import apps
+    from folkmoot.apps.folder import AppFolder
+
+    if root_digest:
+        raise InputError("An app has no root set.", remedy="Leave out --root-digest, or use a task.")
+    folder, config = AppFolder.read(app, run_config or ()), apps.node_config(0, nodes, node_config)
+    note("Reading the app, and training once on partition 0 ...", json_)
+    made = apps.init(folder, nodes, out, config)
+    captured, start = made.captured, made.start
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in made.trial.metrics.items()) or "no numbers"
+    shown = {
+        "genesis": str(out / "genesis.json"),
+        "app": captured.app.name,
+        "strategy": captured.strategy,
+        "rounds": str(captured.num_rounds),
+        "nodes asked a round": f"{captured.asked} of {nodes}",
+        "parameters": str(start.manifest.elements),
+        "state root": "0x" + start.state_root.hex(),
+        "genesis hash": "0x" + start.genesis.hash.hex(),
+        "one training": f"{made.trial.seconds:.1f} s on partition 0: {numbers}",
+    }
+    document = {
+        "genesis": str(out / "genesis.json"),
+        "task": start.manifest.task,
+        "parameters": start.manifest.elements,
+        "manifestHash": "0x" + start.manifest.hash.hex(),
+        "stateRoot": "0x" + start.state_root.hex(),
+        "genesisHash": "0x" + start.genesis.hash.hex(),
+        "exponents": list(start.genesis.exponents),
+        "guessed": start.guessed or None,
+        "rootDigest": None,
+        "app": {
+            "strategy": captured.strategy,
+            "rounds": captured.num_rounds,
+            "nodes": nodes,
+            "asked": captured.asked,
+            "trainSeconds": round(made.trial.seconds, 1),
+            "trainMetrics": dict(made.trial.metrics),
+            "notes": list(captured.notes),
+        },
+    }
+    emit(document, json_, pairs(shown), *captured.notes)
+
+
+def _try(task: Task, as_json: bool) -> list[dict[str, str]]:
+    """Try a task, one line a step; return the steps."""
+    from client import trial
+
+    tried = []
+    for step in trial.steps(task):
+        note(str(step), as_json)
+        tried.append(step.to_json())
+    return tried
+
+
+def task_check(
+    task: TaskName,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Manifest of a federation: check that the task has its model, and no more."
+        ),
+    ] = None,
+    root: Annotated[
+        str,
+        typer.Option(
+            metavar="good|biased",
+            help="With a manifest: also check that this root set is the one committed to.",
+        ),
+    ] = "",
+    json_: Json = False,
+) -> None:
+    """Try a task once: model, data, train, evaluate, predictions. Or check that it has a federation's model.
+
+    Example: folkmoot task check --task my_package.my_module:task
+
+    Example: folkmoot task check --task my_package.my_module:task --manifest manifest.json
+    """
+    from client import node, trial
+    from client.tasks import load_task
+    from client.tasks import root as root_sets
+    from folkmoot.manifest import Manifest
+
+    if manifest is None:
+        if root:
+            raise InputError(
+                "There is no manifest to compare the root set with.", remedy="Add --manifest FILE."
+            )
+        tried = _try(load_task(task), json_)
+        emit(
+            {"task": task, "tried": tried},
+            json_,
+            f"The task {task} was tried, and nothing stands in its way.",
+        )
+        return
+    try:
+        data = manifest.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"The manifest {manifest} can't be read: {error.strerror}.", remedy="Check the path."
+        ) from error
+    federations, loaded = Manifest.from_json(data), load_task(task)
+    trial.model_of(loaded)
+    node.check_task(loaded, federations)
+    if root:
+        root_sets.check(loaded, root, dict(federations.training))
+    emit({"task": task, "fits": True}, json_, f"The task {task} has the federation's model.")
+
+
+def task_evaluate(
+    task: TaskName,
+    model: Annotated[Path | None, typer.Option(help="Model file (safetensors).")] = None,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            "--coordinator", envvar="FOLKMOOT_COORDINATOR", metavar="URL", help="Fetch it from here."
+        ),
+    ] = None,
+    version: Annotated[str, typer.Option(help="Number of the version, or `active`.")] = "active",
+    report: Annotated[Path | None, typer.Option(help="Also write the report to this file.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Evaluate each newly anchored state, one JSON line each.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Measure a model on the task's held-out examples: by class, by group, and under two triggers.
+
+    Example: folkmoot task evaluate --task mnist --coordinator URL --version 12 --report report.json
+    """
+    from client import evaluation
+    from client.tasks import load_task
+    from folkmoot.cli import reports
+
+    loaded = load_task(task)
+    if watch:
+        if coordinator is None:
+            raise InputError("--watch needs a coordinator.", remedy="Give --coordinator URL.")
+        for line in evaluation.watch(loaded, coordinator):
+            typer.echo(json.dumps(line))
+        return
+    if model is not None:
+        data = evaluation.read_model(model)
+    elif coordinator is not None:
+        data = evaluation.fetch_model(coordinator, version)
+    else:
+        raise InputError("There is no model to evaluate.", remedy="Give --model FILE or --coordinator URL.")
+    made = evaluation.evaluate(loaded, data)
+    if report is not None:
+        evaluation.write_report(made, report)
+    shown = {"model": made.model, **reports.summary(made.measured)}
+    emit(made.to_json(), json_, pairs(shown), *reports.tables(made.measured))

@@ -1,0 +1,1 @@
+"""A plain Flower app for PyTorch. Nothing in it knows Folkmoot."""

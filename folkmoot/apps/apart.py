@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running an app's own code in a process of its own, and saying what went wrong there.
+
+The child writes its outcome as one JSON file and ends at once, from wherever it is: an app may catch any exception, and
+may have threads that would go on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import folkmoot
+from folkmoot.apps.folder import PROJECT, AppFolder
+from folkmoot.errors import FolkmootError, InputError, TaskError
+from folkmoot.files import write_whole
+
+OUTCOME = "outcome.json"
+"""File with what the child has found."""
+
+
+class scratch(tempfile.TemporaryDirectory[str]):  # noqa: N801  used as a function
+    """A scratch folder that stays if an app failed in it: its log is there."""
+
+    def __init__(self) -> None:
+        super().__init__(prefix="folkmoot-app-")
+
+    def __enter__(self) -> Path:  # type: ignore[override]
+        return Path(self.name)
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        """Remove the folder, unless a message names its log."""
+        if isinstance(error, FolkmootError) and self.name in str(error):
+            self._finalizer.detach()  # type: ignore[attr-defined]
+            return
+        super().__exit__(kind, error, trace)
+
+
+def run_apart(module: str, app: AppFolder, scratch: Path, words: Sequence[str], what: str) -> dict[str, Any]:
+    """Run a module of ours in a process of its own; its first words are the app's folder and the scratch folder.
+
+    The app's output goes to a log in the scratch folder. Its working folder is a new one there, so that what it writes
+    lies in nobody's way.
+
+    Args:
+        module: What to run.
+        app: The app.
+        scratch: Folder for all that it writes; made if it is not there.
+        words: Further words of its command line.
+        what: What it does, for messages.
+
+    Returns:
+        What it found.
+
+    Raises:
+        FolkmootError: It failed; message, remedy and code are the child's own.
+    """
+    work = scratch / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    log = scratch / f"{what}.log"
+    (scratch / OUTCOME).unlink(missing_ok=True)
+    paths = [str(Path(folkmoot.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
+    with log.open("wb") as output:
+        done = subprocess.run(
+            [sys.executable, "-m", module, str(app.path), str(scratch), *words],
+            cwd=work,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+            env={
+                "OMP_NUM_THREADS": "1",
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+                "FLWR_TELEMETRY_ENABLED": "0",
+                "PYTHONUNBUFFERED": "1",
+            },
+        )
+    try:
+        outcome = json.loads((scratch / OUTCOME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise TaskError(
+            f"The app {app.name} ended this process by itself while {what} ran, with status {done.returncode}.",
+            remedy=f"Its output is in {log}.",
+            code="app-ended",
+        ) from None
+    failed = outcome.get("error")
+    if failed is None:
+        return dict(outcome["found"])
+    error = InputError(
+        failed["message"], remedy=failed["remedy"].replace("{log}", str(log)), code=failed["code"]
+    )
+    error.details = dict(failed["details"])
+    raise error
+
+
+def finish(scratch: Path, found: dict[str, Any]) -> NoReturn:
+    """Write what was found, in the child, and end it."""
+    _end(scratch, {"found": found})
+
+
+def fail(scratch: Path, error: FolkmootError) -> NoReturn:
+    """Write what went wrong, in the child, and end it."""
+    told = {"message": error.message, "remedy": error.remedy, "code": error.code, "details": error.details}
+    _end(scratch, {"error": told})
+
+
+def _end(scratch: Path, outcome: dict[str, Any]) -> NoReturn:
+    write_whole(scratch / OUTCOME, json.dumps(outcome).encode())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def raised(app: AppFolder, error: BaseException, who: str) -> InputError:
+    """Say what an app's own code raised, and where; the traceback goes to the log.
+
+    Args:
+        app: The app.
+        error: What it raised.
+        who: What of the app raised it, for example ``The ServerApp``.
+    """
+    traceback.print_exception(error)
+    if isinstance(error, ModuleNotFoundError) and error.name and not _of_app(app, error.name):
+        return _missing(app, error.name, who)
+    text = str(error) or "no message"
+    remedy = "Correct it; the whole traceback is in {log}."
+    if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
+        key = error.args[0]
+        if key not in app.run_config:
+            known = ", ".join(sorted(app.run_config)) or "none"
+            remedy = f"If {key} is a run config key: the app's keys are {known}. {remedy}"
+    return InputError(
+        f"{who} raised {type(error).__name__}: {_sentence(text)} Place: {place(app, error)}.",
+        remedy=remedy,
+        code="app-raised",
+        details={"type": type(error).__name__, "place": place(app, error)},
+    )
+
+
+def place(app: AppFolder, error: BaseException) -> str:
+    """Return file and line in the app's folder where an exception passed last; else where it was raised."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{_short(app, error.filename)}, line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return "unknown"
+    own = [frame for frame in frames if _short(app, frame.filename) != frame.filename]
+    frame = own[-1] if own else frames[-1]
+    return f"{_short(app, frame.filename)}, line {frame.lineno}"
+
+
+def _short(app: AppFolder, filename: str) -> str:
+    path = Path(filename)
+    return str(path.relative_to(app.path)) if path.is_relative_to(app.path) else filename
+
+
+def _sentence(text: str) -> str:
+    text = " ".join(text.split())[:500]
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _of_app(app: AppFolder, module: str) -> bool:
+    top = module.partition(".")[0]
+    return (app.path / top).is_dir() or (app.path / f"{top}.py").exists()
+
+
+def _missing(app: AppFolder, module: str, who: str) -> InputError:
+    top = module.partition(".")[0]
+    if top != module and importlib.util.find_spec(top) is not None:
+        return InputError(
+            f"{who} imports {module}, which the installed {top} does not have.",
+            remedy=f"The app is for another version of {top}: correct the import. The whole traceback is in {{log}}.",
+            code="app-dependency",
+            details={"module": module, "missing": []},
+        )
+    first, lacking = app.missing(module)
+    others = [text for text in lacking if text not in first]
+    quoted = " ".join(f"'{text}'" if set(text) & set("<>[]; *") else text for text in [*first, *others])
+    more = f" Not installed either: {', '.join(others)}." if others else ""
+    return InputError(
+        f"{who} imports {module}, which is not installed here.{more}",
+        remedy=f"Install it with `{sys.executable} -m pip install {quoted}`.",
+        code="app-dependency",
+        details={"module": module, "missing": [*first, *others]},
+    )
+
+
+def take_identity() -> None:
+    """Say in this process which task, run and node it is, as Flower does before it calls an app."""
+    from flwr.supercore.task_identity import TaskIdentity
+
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
+
+
+def load_component(app: AppFolder, reference: str, who: str) -> Any:
+    """Import a component of an app, with the app's folder first on the path.
+
+    Raises:
+        InputError: It can't be imported, or is not there.
+    """
+    if str(app.path) not in sys.path:
+        sys.path.insert(0, str(app.path))
+    module, _, attribute = reference.partition(":")
+    try:
+        loaded: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and (module == error.name or module.startswith(f"{error.name}.")):
+            raise InputError(
+                f"{who} is said to be {reference} in {app.path / PROJECT}, and there is no module {error.name}.",
+                remedy="Correct [tool.flwr.app.components]: module names have dots, not slashes.",
+                code="app-component",
+            ) from error
+        raise raised(app, error, who) from error
+    except BaseException as error:
+        raise raised(app, error, who) from error
+    try:
+        for name in attribute.split("."):
+            loaded = getattr(loaded, name)
+    except AttributeError as error:
+        raise InputError(
+            f"{who} is said to be {reference} in {app.path / PROJECT}, and the module has no {attribute}.",
+            remedy="Correct [tool.flwr.app.components].",
+            code="app-component",
+        ) from error
+    return loaded

@@ -1,0 +1,437 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an app's ServerApp would start: its arrays in its own order, its rounds and its settings.
+
+`capture` runs the ServerApp in a process of its own, with `start` of every strategy replaced by one that notes what it
+was given. Nothing is trained and nobody is asked. An app that can't be anchored is recognised there, with the reason.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from folkmoot.apps import apart
+from folkmoot.apps.folder import AppFolder
+from folkmoot.errors import InputError
+
+if TYPE_CHECKING:
+    from flwr.app import ArrayRecord
+    from numpy.typing import NDArray
+
+ARRAYS = "arrays.npz"
+"""File with the arrays; ``arr_0`` is the first of the app."""
+MESSAGE = "message.pb"
+"""File with the content of the first train message, as Flower serialises it."""
+
+FIRST_NODE = 1
+"""Node id of the first of the nodes that the ServerApp sees."""
+
+OTHERS_RULE = frozenset(
+    {"FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "Bulyan", "QFedAvg"}
+    | {"FedAvgM", "FedOpt", "FedAdam", "FedYogi", "FedAdagrad"}
+)
+"""Strategies of Flower whose aggregation is another than the policy's rule and the outer step."""
+
+TREES = frozenset({"FedXgbBagging", "FedXgbCyclic"})
+"""Strategies of Flower that aggregate trees."""
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What an app starts from."""
+
+    app: AppFolder
+    """The app."""
+    arrays: Mapping[str, NDArray[Any]]
+    """Its initial arrays, by name in its own order."""
+    num_rounds: int
+    """Rounds that it asks for."""
+    nodes: int
+    """Nodes that it was shown."""
+    asked: int
+    """Nodes of these that it asks to train in its first round."""
+    strategy: str
+    """Name of its strategy's class."""
+    base: str
+    """Name of the class of Flower that the strategy builds on."""
+    own_start: bool
+    """Whether the strategy has a `start` of its own."""
+    evaluates: bool
+    """Whether it evaluates on the server (`evaluate_fn`)."""
+    settings: Mapping[str, Any]
+    """Fractions and fewest numbers of nodes of the strategy."""
+    train_config: Mapping[str, Any]
+    """Settings for the app's train function."""
+    message_type: str
+    """Type of its first train message."""
+    message: bytes
+    """Content of that message, as Flower serialises it."""
+    notes: tuple[str, ...]
+    """What is different when the app is anchored, a sentence each."""
+
+
+def capture(app: AppFolder, scratch: Path, nodes: int) -> Captured:
+    """Run an app's ServerApp until it would start, in a process of its own.
+
+    Args:
+        app: The app.
+        scratch: Folder for logs and results.
+        nodes: How many nodes it is shown.
+
+    Raises:
+        InputError: The app can't be anchored, or its own code failed; codes are ``app-...``.
+        TaskError: The app ended the process.
+    """
+    words = [str(nodes), json.dumps(dict(app.overrides))]
+    found = apart.run_apart("folkmoot.apps.capture", app, scratch, words, "capture")
+    with np.load(scratch / ARRAYS, allow_pickle=False) as file:
+        arrays = {name: file[f"arr_{number}"] for number, name in enumerate(found.pop("names"))}
+    message = (scratch / MESSAGE).read_bytes()
+    found["notes"] = tuple(found["notes"])
+    captured = Captured(app=app, arrays=arrays, message=message, nodes=nodes, **found)
+    _check_enough(captured)
+    return captured
+
+
+def _check_enough(captured: Captured) -> None:
+    """Check that the app would not wait for more nodes than there are."""
+    wanted = max(
+        [int(captured.settings.get(name, 0)) for name in ("min_available_nodes", "min_train_nodes")] or [0]
+    )
+    if wanted > captured.nodes:
+        raise InputError(
+            f"The strategy of the app {captured.app.name} waits for {wanted} nodes, and there are {captured.nodes}.",
+            remedy=f"Start {wanted} nodes (--nodes {wanted}), or lower min_available_nodes and min_train_nodes.",
+            code="app-nodes",
+            details={"wanted": wanted},
+        )
+
+
+# The child
+
+
+class _Examiner:
+    """Runs a ServerApp and writes what it would start.
+
+    Args:
+        app: The app.
+        scratch: Folder for what is found.
+        nodes: How many nodes the ServerApp sees.
+    """
+
+    def __init__(self, app: AppFolder, scratch: Path, nodes: int) -> None:
+        self.app, self.scratch, self.nodes = app, scratch, nodes
+
+    def run(self) -> NoReturn:
+        """Run it; the process ends with an outcome."""
+        try:
+            self._run()
+        except InputError as error:
+            apart.fail(self.scratch, error)
+        except BaseException as error:
+            apart.fail(self.scratch, apart.raised(self.app, error, "The ServerApp"))
+
+    def _run(self) -> NoReturn:
+        from flwr.app import Context, RecordDict
+        from flwr.serverapp import ServerApp
+
+        apart.take_identity()
+        server = apart.load_component(self.app, self.app.serverapp, "The ServerApp")
+        if not isinstance(server, ServerApp):
+            raise InputError(
+                f"{self.app.serverapp} is of the type {type(server).__name__}, not a ServerApp.",
+                remedy="Correct [tool.flwr.app.components].",
+                code="app-component",
+            )
+        if server._main is None:
+            raise InputError(
+                f"The app {self.app.name} uses Flower's old interface (server_fn, or a strategy given to ServerApp).",
+                remedy="Move it to `@app.main()` and `strategy.start(...)` first: flower.ai has a page on upgrading to "
+                "the Message API.",
+                code="app-legacy",
+            )
+        self._replace_starts()
+        context = Context(
+            run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=dict(self.app.run_config)
+        )
+        server(self._grid(), context)
+        raise InputError(
+            f"The ServerApp of {self.app.name} ended without starting a strategy.",
+            remedy="Only apps that call `strategy.start(...)` can be anchored.",
+            code="app-no-strategy",
+        )
+
+    def _replace_starts(self) -> None:
+        """Replace `start` of all strategies that there are, and of those that the app makes while it runs."""
+        from flwr.serverapp.strategy import Strategy
+
+        def replace(cls: Any) -> None:
+            if "start" in vars(cls):
+                cls.start = _noting(cls.start, self)
+            for below in cls.__subclasses__():
+                replace(below)
+
+        replace(Strategy)
+
+        def made(cls: Any, /, **more: Any) -> None:
+            super(Strategy, cls).__init_subclass__(**more)  # type: ignore[misc]  # its class, mypy can not know
+            if "start" in vars(cls):
+                cls.start = _noting(cls.start, self)
+
+        Strategy.__init_subclass__ = classmethod(made)  # type: ignore[assignment]
+
+    def _grid(self) -> Any:
+        """A grid that shows nodes and sends nothing."""
+        from flwr.serverapp import Grid
+
+        examiner = self
+
+        class ShownGrid(Grid):
+            run: Any = SimpleNamespace(run_id=1)
+
+            def set_run(self, run: Any) -> None:
+                """Take no note of the run."""
+
+            def get_node_ids(self) -> Iterable[int]:
+                """Return as many nodes as the app may ask for."""
+                return list(range(FIRST_NODE, FIRST_NODE + examiner.nodes))
+
+            def create_message(self, *_: Any, **__: Any) -> Any:
+                return examiner.driven()
+
+            def push_messages(self, *_: Any, **__: Any) -> Any:
+                return examiner.driven()
+
+            def pull_messages(self, *_: Any, **__: Any) -> Any:
+                return examiner.driven()
+
+            def send_and_receive(self, *_: Any, **__: Any) -> Any:
+                return examiner.driven()
+
+        return ShownGrid()
+
+    def driven(self) -> NoReturn:
+        """The app sends messages by itself: end."""
+        frames = inspect.stack()
+        if any("secure_aggregation" in frame.filename for frame in frames):
+            apart.fail(self.scratch, _secure(self.app))
+        own = [frame for frame in frames if Path(frame.filename).is_relative_to(self.app.path)]
+        where = f" ({apart._short(self.app, own[0].filename)}, line {own[0].lineno})" if own else ""
+        apart.fail(
+            self.scratch,
+            InputError(
+                f"The ServerApp of {self.app.name} sends its messages by itself{where} and starts no strategy.",
+                remedy="Only training by a strategy can be anchored: there must be one model whose updates are summed. "
+                "Analytics, retrieval, trees and vertical learning have none.",
+                code="app-drives-grid",
+            ),
+        )
+
+    def caught(self, strategy: Any, given: Mapping[str, Any]) -> NoReturn:
+        """Note what `start` was given, and end."""
+        try:
+            found = self._found(strategy, given)
+        except InputError as error:
+            apart.fail(self.scratch, error)
+        except BaseException as error:
+            apart.fail(self.scratch, apart.raised(self.app, error, "The app"))
+        apart.finish(self.scratch, found)
+
+    def _found(self, strategy: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+        from flwr.app import ConfigRecord
+        from flwr.common.serde import recorddict_to_proto
+
+        bases = [cls for cls in type(strategy).__mro__ if cls.__module__.startswith("flwr.")]
+        names = {cls.__name__ for cls in type(strategy).__mro__}
+        _refuse_noise(self.app, names, type(strategy).__name__)
+        record: Any = given.get("initial_arrays")
+        arrays = _values(self.app, record)
+        _refuse_trees(self.app, names, arrays)
+        self._check_client()
+        config = given.get("train_config") or ConfigRecord()
+        messages, problem = self._messages(strategy, record, config)
+        (self.scratch / MESSAGE).write_bytes(
+            recorddict_to_proto(messages[0].content).SerializeToString(deterministic=True)
+        )
+        with (self.scratch / ARRAYS).open("wb") as file:
+            np.savez(file, *arrays.values())
+        settings = {
+            name: value
+            for name, value in sorted(vars(strategy).items())
+            if name.startswith(("fraction_", "min_")) and isinstance(value, int | float)
+        }
+        rounds = given.get("num_rounds", 3)
+        if not isinstance(rounds, int) or rounds < 1:
+            raise InputError(
+                f"The app {self.app.name} asks for {rounds!r} rounds.",
+                remedy="Give at least one round.",
+                code="app-rounds",
+            )
+        return {
+            "names": list(arrays),
+            "num_rounds": rounds,
+            "asked": len(messages),
+            "strategy": type(strategy).__name__,
+            "base": bases[0].__name__ if bases else "Strategy",
+            "own_start": not type(strategy).start.__module__.startswith("flwr."),
+            "evaluates": given.get("evaluate_fn") is not None,
+            "settings": settings,
+            "train_config": {key: value for key, value in config.items() if not isinstance(value, bytes)},
+            "message_type": messages[0].metadata.message_type,
+            "notes": [*_notes(type(strategy), bases), *([problem] if problem else [])],
+        }
+
+    def _messages(self, strategy: Any, record: ArrayRecord, config: Any) -> tuple[list[Any], str]:
+        """Ask the strategy for the messages of its first round; else make one as FedAvg would."""
+        from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+
+        try:
+            copy = ArrayRecord(dict(record.items()))
+            messages = list(
+                strategy.configure_train(1, copy, ConfigRecord(dict(config)), self._patient_grid(strategy))
+            )
+            problem = ""
+        except Exception as error:
+            print("configure_train failed before start:", repr(error), file=sys.stderr)  # noqa: T201  the log
+            problem = f"configure_train raised {type(error).__name__} when it was called before start."
+            messages = []
+        if messages and messages[0].has_content():
+            return messages, problem
+        content = RecordDict({"arrays": record, "config": ConfigRecord({**dict(config), "server-round": 1})})
+        made = [Message(content, dst_node_id=FIRST_NODE, message_type="train")]
+        return made * self.nodes, problem
+
+    def _patient_grid(self, strategy: Any) -> Any:
+        """A grid with as many nodes as the strategy waits for, lest it waits for ever."""
+        wanted = [getattr(strategy, name, 0) for name in ("min_available_nodes", "min_train_nodes")]
+        shown = max([self.nodes, *(value for value in wanted if isinstance(value, int))])
+        grid = self._grid()
+        grid.get_node_ids = lambda: list(range(FIRST_NODE, FIRST_NODE + shown))
+        return grid
+
+    def _check_client(self) -> None:
+        """Check that there is a train function, and no mod that masks what it returns."""
+        from flwr.clientapp import ClientApp
+
+        client = apart.load_component(self.app, self.app.clientapp, "The ClientApp")
+        if not isinstance(client, ClientApp):
+            raise InputError(
+                f"{self.app.clientapp} is of the type {type(client).__name__}, not a ClientApp.",
+                remedy="Correct [tool.flwr.app.components].",
+                code="app-component",
+            )
+        if any(getattr(mod, "__name__", "") in ("secagg_mod", "secaggplus_mod") for mod in client._mods):
+            raise _secure(self.app)
+        if client._call is not None:
+            raise InputError(
+                f"The ClientApp of {self.app.name} uses Flower's old interface (client_fn and NumPyClient).",
+                remedy="Move it to `@app.train()` first: flower.ai has a page on upgrading to the Message API.",
+                code="app-legacy",
+            )
+        if not any(name.startswith("train.") for name in client._registered_funcs):
+            raise InputError(
+                f"The ClientApp of {self.app.name} has no train function.",
+                remedy="Only apps that train (`@app.train()`) can be anchored.",
+                code="app-no-train",
+            )
+
+
+def _noting(original: Any, examiner: _Examiner) -> Any:
+    """Return what stands in the place of a `start`: it notes its arguments by name."""
+    if getattr(original, "_noting", False):
+        return original
+    signature = inspect.signature(original)
+
+    def start(self: Any, *args: Any, **more: Any) -> Any:
+        bound = signature.bind(self, *args, **more)
+        bound.apply_defaults()
+        given = dict(bound.arguments)
+        for parameter in signature.parameters.values():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                given.update(given.pop(parameter.name))
+        examiner.caught(self, given)
+
+    start._noting = True  # type: ignore[attr-defined]
+    start.__module__ = original.__module__
+    return start
+
+
+def _values(app: AppFolder, record: Any) -> dict[str, NDArray[Any]]:
+    if record is None or not len(record):
+        raise InputError(
+            f"The app {app.name} starts its strategy without arrays.",
+            remedy="Only apps with one model of arrays can be anchored: give initial_arrays.",
+            code="app-no-arrays",
+        )
+    values: dict[str, NDArray[Any]] = {}
+    for name, array in record.items():
+        try:
+            values[name] = array.numpy()
+        except Exception as error:
+            raise InputError(
+                f"The array {name!r} of the app {app.name} can't be read as NumPy: {type(error).__name__}: {error}",
+                remedy="Use a dtype that NumPy has, for example float32 in the place of bfloat16.",
+                code="app-arrays",
+            ) from error
+        if values[name].dtype.hasobject:
+            raise InputError(
+                f"The array {name!r} of the app {app.name} holds Python objects.",
+                remedy="Use arrays of numbers.",
+                code="app-arrays",
+            )
+    return values
+
+
+def _refuse_trees(app: AppFolder, names: set[str], arrays: Mapping[str, NDArray[Any]]) -> None:
+    blob = all(array.dtype.kind == "u" and array.ndim <= 1 for array in arrays.values())
+    if names & TREES or blob:
+        raise InputError(
+            f"The app {app.name} sends its model as bytes of changing length (trees, XGBoost, CatBoost).",
+            remedy="Trees can't be anchored: there are no weights to sum. Use a model of float arrays.",
+            code="app-trees",
+        )
+
+
+def _refuse_noise(app: AppFolder, names: set[str], strategy: str) -> None:
+    if any(name.startswith("DifferentialPrivacy") for name in names):
+        raise InputError(
+            f"The app {app.name} adds its noise on the server ({strategy}), and nobody could recompute the sum.",
+            remedy="Use the strategy inside it, and let the clients add noise (a mod of the ClientApp).",
+            code="app-server-noise",
+        )
+
+
+def _secure(app: AppFolder) -> InputError:
+    return InputError(
+        f"The app {app.name} masks its updates (secure aggregation), and nobody could check a single one.",
+        remedy="Leave the SecAgg workflow and mod out.",
+        code="app-secure-aggregation",
+    )
+
+
+def _notes(strategy: Any, bases: Sequence[Any]) -> list[str]:
+    notes = []
+    flowers = next((cls.__name__ for cls in bases if cls.__name__ in OTHERS_RULE), None)
+    if flowers:
+        notes.append(f"The policy's rule and outer step aggregate in the place of {flowers}.")
+    if not strategy.aggregate_train.__module__.startswith("flwr."):
+        notes.append("The app's own aggregate_train sees the metrics; the new model is the chain's.")
+    return notes
+
+
+def _main(arguments: Sequence[str]) -> NoReturn:
+    folder, scratch, nodes, overrides = arguments
+    app = AppFolder.read(Path(folder)).with_overrides(json.loads(overrides))
+    _Examiner(app, Path(scratch), int(nodes)).run()
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of a Flower app, read without importing anything of it."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib.util
+import re
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from folkmoot.errors import InputError
+
+PROJECT = "pyproject.toml"
+"""File that describes a Flower app."""
+
+MAX_NAME = 64
+"""Characters of a name in a manifest."""
+
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "cv2": "opencv-python",
+    "datasets": "datasets",
+    "sklearn": "scikit-learn",
+    "skimage": "scikit-image",
+    "yaml": "pyyaml",
+}
+"""What is installed for a module of another name."""
+
+FORKABLE = frozenset(
+    {
+        "PIL",
+        "datasets",
+        "flwr_datasets",
+        "lightning",
+        "mlxtend",
+        "monai",
+        "pandas",
+        "peft",
+        "pytorch_lightning",
+        "scipy",
+        "sklearn",
+        "torch",
+        "torchvision",
+        "transformers",
+    }
+)
+"""Libraries that work in a process that is forked after they were imported. TensorFlow, JAX and MLX do not."""
+
+
+@dataclass(frozen=True)
+class AppFolder:
+    """A Flower app, as its ``pyproject.toml`` describes it."""
+
+    path: Path
+    """The folder, absolute."""
+    name: str
+    """Name of the project."""
+    serverapp: str
+    """Where its ServerApp is, ``module:attribute``."""
+    clientapp: str
+    """Where its ClientApp is."""
+    run_config: Mapping[str, Any]
+    """Its run config: the app's defaults with what was given on the command line, nested keys joined by dots."""
+    overrides: Mapping[str, Any]
+    """What was given on the command line."""
+    dependencies: tuple[str, ...]
+    """What the project depends on, as in its ``pyproject.toml``."""
+
+    @classmethod
+    def read(cls, path: Path, run_config: Sequence[str] = ()) -> AppFolder:
+        """Read a folder.
+
+        Args:
+            path: The folder.
+            run_config: Overrides as Flower's ``--run-config`` takes them: ``key=value`` pairs, or one TOML file.
+
+        Raises:
+            InputError: It is not the folder of a Flower app, or it does not know a key of the overrides.
+        """
+        path = path.expanduser().resolve()
+        document = _document(path)
+        app = document.get("tool", {}).get("flwr", {}).get("app")
+        if not isinstance(app, dict):
+            raise InputError(
+                f"{path / PROJECT} describes no Flower app: it has no [tool.flwr.app].",
+                remedy="Give the folder of a Flower app, as `flwr new` makes one.",
+                code="no-app",
+            )
+        found = app.get("components")
+        components = found if isinstance(found, dict) else {}
+        for kind in ("serverapp", "clientapp"):
+            reference = components.get(kind)
+            if not isinstance(reference, str) or not all(reference.partition(":")):
+                raise InputError(
+                    f"{path / PROJECT} names no {kind} in [tool.flwr.app.components].",
+                    remedy=f'Write {kind} = "package.module:app".',
+                    code="no-app",
+                )
+        project = document.get("project", {})
+        name = project.get("name") if isinstance(project, dict) else None
+        if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME:
+            raise InputError(
+                f"{path / PROJECT} has no project name of 1 to {MAX_NAME} characters.",
+                remedy="Write name, version and license under [project].",
+                code="no-app",
+            )
+        defaults = _flat(app.get("config", {}), path)
+        overrides = read_pairs(run_config, "run config")
+        _check_known(overrides, defaults)
+        return cls(
+            path,
+            name,
+            components["serverapp"],
+            components["clientapp"],
+            {**defaults, **overrides},
+            overrides,
+            tuple(str(one) for one in project.get("dependencies", [])),
+        )
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> AppFolder:
+        """Return the same app with other values in its run config; the keys must be the app's."""
+        return replace(self, run_config={**self.run_config, **overrides}, overrides=dict(overrides))
+
+    def imports(self) -> list[str]:
+        """Return the modules that the app's files import, its own and the standard library's left out; sorted."""
+        own = {path.stem for path in self.path.glob("*.py")} | {
+            path.name for path in self.path.iterdir() if path.is_dir()
+        }
+        found: set[str] = set()
+        for path in sorted(self.path.rglob("*.py")):
+            if not any(part.startswith(".") for part in path.relative_to(self.path).parts):
+                found.update(_imported(path))
+        left_out = own | set(sys.stdlib_module_names)
+        return sorted(name for name in found if name.partition(".")[0] not in left_out)
+
+    def preloads(self) -> list[str]:
+        """Return the libraries that the app imports and that a node may import once, ahead of all messages."""
+        names = [name for name in self.imports() if name.partition(".")[0] in FORKABLE]
+        return [name for name in names if importlib.util.find_spec(name.partition(".")[0]) is not None]
+
+    def missing(self, module: str) -> tuple[list[str], list[str]]:
+        """Say what to install when a module could not be imported.
+
+        Args:
+            module: The module that is not there.
+
+        Returns:
+            The module's own requirement, and those of the project's requirements that are not installed.
+        """
+        top = module.partition(".")[0]
+        distribution = DISTRIBUTIONS.get(top, top)
+        lacking = [text for text in self.dependencies if not _installed(text)]
+        named = [text for text in lacking if _same(_distribution(text), distribution)]
+        return named or [distribution], lacking
+
+
+def _document(path: Path) -> dict[str, Any]:
+    if not path.is_dir():
+        raise InputError(
+            f"There is no folder {path}.", remedy="Give the folder of a Flower app.", code="no-app"
+        )
+    try:
+        return tomllib.loads((path / PROJECT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        inside = sorted(found.parent.name for found in path.glob(f"*/{PROJECT}"))
+        raise InputError(
+            f"The folder {path} has no {PROJECT}, so it is no Flower app.",
+            remedy=f"Its folder {inside[0]} has one: give {path / inside[0]}."
+            if inside
+            else "Give the folder that you would give to `flwr run`.",
+            code="no-app",
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(
+            f"{path / PROJECT} can't be read: {error}.", remedy="Correct the file.", code="no-app"
+        ) from error
+
+
+def toml_pairs(values: Mapping[str, Any]) -> str:
+    """Write settings as Flower's ``--node-config`` and ``--run-config`` take them.
+
+    Raises:
+        InputError: A string holds both kinds of quotes, or a value is of another type.
+    """
+    pairs = []
+    for key, value in values.items():
+        if isinstance(value, bool):
+            text = "true" if value else "false"
+        elif isinstance(value, int | float):
+            text = repr(value)
+        elif isinstance(value, str) and not ('"' in value and "'" in value) and "\n" not in value:
+            text = f"'{value}'" if set(value) & {'"', "\\"} else f'"{value}"'
+        else:
+            raise InputError(
+                f"The setting {key}={value!r} can't be written for Flower.",
+                remedy="Use numbers, booleans, and strings with one kind of quotes on one line.",
+            )
+        pairs.append(f"{key}={text}")
+    return " ".join(pairs)
+
+
+def read_pairs(texts: Sequence[str], what: str) -> dict[str, Any]:
+    """Read settings as Flower does: ``key=value`` pairs, or one TOML file.
+
+    Args:
+        texts: What was given.
+        what: What they are, for messages, for example ``run config``.
+
+    Raises:
+        InputError: They can't be read.
+    """
+    import click
+    from flwr.common.config import parse_config_args
+
+    given = [text for text in texts if text.strip()]
+    example = f"Write it as Flower does: --{what.replace(' ', '-')} 'number=0.1 name=\"text\"'."
+    try:
+        found = dict(parse_config_args(given)) if given else {}
+    except (click.ClickException, ValueError, OSError) as error:
+        said = error.message if isinstance(error, click.ClickException) else str(error)
+        raise InputError(
+            f"The {what} {' '.join(given)} can't be read: {said}", remedy=example, code="run-config"
+        ) from error
+    if given and not found:
+        raise InputError(
+            f"The {what} {' '.join(given)} has no pair key=value.", remedy=example, code="run-config"
+        )
+    return found
+
+
+def _flat(values: Any, path: Path) -> dict[str, Any]:
+    from flwr.common.config import flatten_dict
+
+    try:
+        return dict(flatten_dict(values))
+    except (ValueError, AttributeError) as error:
+        raise InputError(
+            f"[tool.flwr.app.config] of {path / PROJECT} can't be used: {error}",
+            remedy="Use strings, numbers and booleans.",
+            code="no-app",
+        ) from error
+
+
+def _check_known(overrides: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    for key in overrides:
+        if key in defaults:
+            continue
+        near = difflib.get_close_matches(key, defaults, 1)
+        known = ", ".join(sorted(defaults)) or "none"
+        raise InputError(
+            f"The app has no run config key {key!r}.",
+            remedy=f"Did you mean {near[0]}? Its keys are {known}." if near else f"Its keys are {known}.",
+            code="run-config",
+        )
+
+
+def _imported(path: Path) -> Iterator[str]:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, SyntaxError):
+        return  # whoever imports it is told
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+
+
+def _distribution(requirement: str) -> str:
+    found = re.match(r"[A-Za-z0-9._-]+", requirement.strip())
+    return found.group(0) if found else ""
+
+
+def _same(first: str, second: str) -> bool:
+    return re.sub(r"[-_.]+", "-", first).lower() == re.sub(r"[-_.]+", "-", second).lower()
+
+
+def _installed(requirement: str) -> bool:
+    """Whether a requirement is installed in any version, or not meant for this machine."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        marker = Requirement(requirement).marker
+        if marker is not None and not marker.evaluate():
+            return True
+        metadata.version(_distribution(requirement))
+    except (InvalidRequirement, metadata.PackageNotFoundError, ValueError):
+        return False
+    return True

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A copy of a Flower app that is anchored: the app's files as they are, and an entry module that wraps its two halves.
+
+The copy holds what Flower would put into the app's bundle, and nothing else. Of `pyproject.toml` the components and the
+run config change.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tomllib
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from folkmoot.apps.folder import PROJECT, AppFolder
+from folkmoot.errors import InputError
+
+if TYPE_CHECKING:
+    from flwr.serverapp import ServerApp
+
+ENTRY = "folkmoot_entry"
+"""Package that is added to the copy."""
+
+FOLDER = "anchored-app"
+"""Name of the copy's folder: Flower takes letters, digits and hyphens only."""
+
+COORDINATOR_KEY, RUN_KEY = "folkmoot-coordinator", "folkmoot-run"
+"""Keys that are added to the run config. They reach every node: no secret may be in them."""
+
+OUTPUT = "FOLKMOOT_OUTPUT"
+"""Variable of the SuperLink that names the folder for what ServerApps write."""
+
+OUTPUT_LINE = "Files that the app writes are in "
+"""What a ServerApp says about that folder, at the start of a line of its log."""
+
+_CLIENT = '''# SPDX-License-Identifier: Apache-2.0
+"""The ClientApp of {name}, anchored."""
+
+import {module} as original
+from folkmoot.flower import anchored_client
+
+app = anchored_client(original.{attribute})
+'''
+
+_SERVER = '''# SPDX-License-Identifier: Apache-2.0
+"""The ServerApp of {name}, anchored."""
+
+import {module} as original
+from folkmoot.apps.staging import in_output_folder
+from folkmoot.flower import anchored_server
+
+app = in_output_folder(anchored_server(original.{attribute}))
+'''
+
+
+def stage_app(app: AppFolder, target: Path, coordinator: str = "", run: str = "") -> Path:
+    """Copy an app into ``target/anchored-app`` and add what anchors it.
+
+    Args:
+        app: The app.
+        target: An existing folder.
+        coordinator: URL of the coordinator, the default of ``folkmoot-coordinator``.
+        run: The coordinator's run, the default of ``folkmoot-run``; the newest one if empty.
+
+    Returns:
+        The copy's folder, to give to ``flwr run``.
+
+    Raises:
+        InputError: Flower can't bundle the app, or the target can't be written.
+    """
+    copy = target / FOLDER
+    data = _bundle(app)
+    try:
+        copy.mkdir(parents=True)
+        with zipfile.ZipFile(io.BytesIO(data)) as bundle:
+            for name in bundle.namelist():
+                if not name.startswith(".info/"):
+                    bundle.extract(name, copy)
+        document = tomllib.loads((copy / PROJECT).read_text(encoding="utf-8"))
+        _change(document, app, {COORDINATOR_KEY: coordinator, RUN_KEY: run})
+        _write_toml(copy / PROJECT, document)
+        (copy / ENTRY).mkdir()
+        (copy / ENTRY / "__init__.py").write_text('"""What anchors the app."""\n', encoding="utf-8")
+        for name, template, reference in (
+            ("client", _CLIENT, app.clientapp),
+            ("server", _SERVER, app.serverapp),
+        ):
+            module, _, attribute = reference.partition(":")
+            text = template.format(name=app.name, module=module, attribute=attribute)
+            (copy / ENTRY / f"{name}.py").write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"The app can't be copied to {copy}: {error.strerror or error}.",
+            remedy="Give an empty folder that can be written.",
+        ) from error
+    return copy
+
+
+def _bundle(app: AppFolder) -> bytes:
+    """Build the app's own bundle, as ``flwr run`` would."""
+    import click
+    from flwr.cli.build import build_fab_from_disk
+
+    if (app.path / ENTRY).exists() or (app.path / f"{ENTRY}.py").exists():
+        raise InputError(
+            f"The app {app.name} has a module {ENTRY} of its own.",
+            remedy="Give the app as it was before it was anchored.",
+            code="app-anchored",
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Flower's own use of pathspec
+            return build_fab_from_disk(app.path)
+    except (ValueError, OSError, click.ClickException) as error:
+        raise InputError(
+            f"Flower can't bundle the app {app.name}: {' '.join(str(error).split())}",
+            remedy=f"Correct {app.path / PROJECT}; `flwr build --app {app.path}` says the same.",
+            code="app-bundle",
+        ) from error
+
+
+def _change(document: dict[str, Any], app: AppFolder, keys: Mapping[str, str]) -> None:
+    """Name our components, and put overrides and our keys into the run config."""
+    described = document["tool"]["flwr"]["app"]
+    described["components"] = {
+        **described["components"],
+        "serverapp": f"{ENTRY}.server:app",
+        "clientapp": f"{ENTRY}.client:app",
+    }
+    config = described.setdefault("config", {})
+    for key, value in {**app.overrides, **keys}.items():
+        inner, path = config, key.split(".")
+        for part in path[:-1]:
+            inner = inner.setdefault(part, {})
+        inner[path[-1]] = value
+    if "fab-include" in described:
+        described["fab-include"] = [*described["fab-include"], f"{ENTRY}/*.py"]
+
+
+def _write_toml(path: Path, document: Mapping[str, Any]) -> None:
+    import tomli_w
+
+    path.write_text(tomli_w.dumps(document), encoding="utf-8")
+
+
+def in_output_folder(app: ServerApp) -> ServerApp:
+    """Let a ServerApp run in a folder of its own, one a run, so that what it writes is found and not overwritten.
+
+    The folder is in the one that the variable ``FOLKMOOT_OUTPUT`` names, else in ``folkmoot-output`` below the
+    SuperLink's working folder.
+    """
+    from flwr.app import Context
+    from flwr.serverapp import Grid, ServerApp
+
+    outer = ServerApp()
+
+    @outer.main()
+    def main(grid: Grid, context: Context) -> None:
+        from logging import INFO
+
+        from flwr.supercore import log
+
+        folder = Path(os.environ.get(OUTPUT) or "folkmoot-output", str(context.run_id)).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        os.chdir(folder)
+        log(INFO, "%s%s", OUTPUT_LINE, folder)
+        app(grid, context)
+
+    return outer

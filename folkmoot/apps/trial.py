@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One call of an app's own train function, on the first partition, as Flower would make it.
+
+It shows whether the app trains here at all, and by how much one training moves each array: the first exponents come
+from that. The app runs in a process of its own; nothing of it is kept but the arrays and the numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from folkmoot.apps import apart
+from folkmoot.apps.capture import FIRST_NODE, MESSAGE, Captured
+from folkmoot.apps.folder import AppFolder
+from folkmoot.errors import InputError, ManifestError
+from folkmoot.genesis import Genesis, calibrated_exponent, first_exponent
+from folkmoot.manifest import Manifest
+from folkmoot.start import Start
+from folkmoot.state import State
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TRAINED = "trained.npz"
+"""File with the trained arrays; ``arr_0`` is the first of the reply."""
+
+TRAIN_FUNCTION = "The train function"
+"""What the app's part is called in messages."""
+
+LOW_GUESS = first_exponent(1e-4, 1)
+"""Exponent of a tensor of which nothing is known: low, since the next rounds raise it fast."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one training gave."""
+
+    arrays: Mapping[str, NDArray[Any]]
+    """The trained arrays by name."""
+    metrics: Mapping[str, float]
+    """Numbers that the app returned with them."""
+    seconds: float
+    """Time that it took, imports and data included."""
+
+
+def try_training(captured: Captured, scratch: Path, node_config: Mapping[str, Any] | None = None) -> Trial:
+    """Call the app's train function once, on partition 0, in a process of its own.
+
+    Args:
+        captured: The app; its scratch folder must be the one given here.
+        scratch: Folder for logs and results.
+        node_config: Further entries of the node config.
+
+    Raises:
+        InputError: It failed: ``app-raised``, ``app-dependency``, or ``app-reply`` for a reply without the arrays.
+        TaskError: The app ended the process.
+    """
+    (scratch / MESSAGE).write_bytes(captured.message)
+    node = {**(node_config or {}), "partition-id": 0, "num-partitions": captured.nodes}
+    words = [json.dumps(node), json.dumps(dict(captured.app.overrides)), captured.message_type]
+    began = time.monotonic()
+    found = apart.run_apart("folkmoot.apps.trial", captured.app, scratch, words, "training")
+    with np.load(scratch / TRAINED, allow_pickle=False) as file:
+        arrays = {name: file[f"arr_{number}"] for number, name in enumerate(found["names"])}
+    return Trial(arrays, found["metrics"], time.monotonic() - began)
+
+
+def start_of_app(captured: Captured, trial: Trial | None) -> Start:
+    """Compute what a federation on an app starts from.
+
+    Args:
+        captured: The app's arrays.
+        trial: One training, from which the first exponents come; without it they are a low guess.
+
+    Raises:
+        ManifestError: The arrays can't be used.
+        InputError: The training returned other arrays, or numbers that are not finite.
+    """
+    manifest = Manifest.from_arrays(captured.app.name, captured.arrays)
+    state = State.genesis(manifest, captured.arrays)
+    exponents = (LOW_GUESS,) * len(manifest.tensors)
+    if trial is not None:
+        exponents = _calibrated(captured, trial, manifest)
+    genesis = Genesis.of(manifest, state, exponents)
+    guessed = "" if trial is not None else "the training was left out"
+    return Start(manifest, state, genesis, state.root(manifest.hash), guessed)
+
+
+def _calibrated(captured: Captured, trial: Trial, manifest: Manifest) -> tuple[int, ...]:
+    """Take each tensor's exponent from what the training changed it by; the lowest of these where nothing changed."""
+    try:
+        before = manifest.unflatten(manifest.flatten(captured.arrays), carried=False)
+        flat = manifest.flatten({name: _float(array) for name, array in trial.arrays.items()})
+        after = manifest.unflatten(flat, carried=False)
+    except ManifestError as error:
+        if error.code == "not-finite":
+            raise InputError(
+                f"{TRAIN_FUNCTION} of {captured.app.name} returned NaN or infinite numbers on partition 0. "
+                f"{error.message}",
+                remedy="Lower the learning rate, or look for the step that diverged.",
+                code="app-diverged",
+            ) from error
+        raise InputError(
+            f"{TRAIN_FUNCTION} of {captured.app.name} returned other arrays than it was given. {error.message}",
+            remedy="Return the whole model under the same names and shapes, as the ArrayRecord 'arrays'.",
+            code="app-reply",
+        ) from error
+    changes = [np.asarray(before[name] - after[name], dtype=np.float32) for name in before]
+    unknown = 10**6
+    found = [calibrated_exponent(change, unknown) for change in changes]
+    known = [exponent for exponent in found if exponent != unknown]
+    lowest = min(known, default=LOW_GUESS)
+    return tuple(exponent if exponent != unknown else lowest for exponent in found)
+
+
+def _float(array: NDArray[Any]) -> NDArray[Any]:
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+# The child
+
+
+def _main(arguments: Sequence[str]) -> NoReturn:
+    folder, place, node, overrides, kind = arguments
+    scratch, given = Path(place), json.loads(overrides)
+    app = AppFolder.read(Path(folder)).with_overrides(given)
+    try:
+        found = _train(app, scratch, json.loads(node), kind)
+    except InputError as error:
+        apart.fail(scratch, error)
+    except BaseException as error:
+        apart.fail(scratch, apart.raised(app, error, TRAIN_FUNCTION))
+    apart.finish(scratch, found)
+
+
+def _train(app: AppFolder, scratch: Path, node: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    from flwr.app import Context, Message, RecordDict
+    from flwr.common.serde import recorddict_from_proto
+    from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
+
+    apart.take_identity()
+    client = apart.load_component(app, app.clientapp, "The ClientApp")
+    content = recorddict_from_proto(ProtoRecordDict.FromString((scratch / MESSAGE).read_bytes()))
+    message = Message(content, dst_node_id=FIRST_NODE, message_type=kind)
+    context = Context(
+        run_id=1,
+        node_id=FIRST_NODE,
+        node_config=dict(node),
+        state=RecordDict(),
+        run_config=dict(app.run_config),
+    )
+    reply = client(message, context)
+    if not isinstance(reply, Message) or not reply.has_content():
+        said = reply.error.reason if isinstance(reply, Message) and reply.has_error() else "no message"
+        raise _no_arrays(app, f"returned an error: {said}" if said else "returned an error")
+    records = reply.content.array_records
+    if "arrays" not in records and len(records) != 1:
+        raise _no_arrays(app, f"returned {len(records)} ArrayRecords, none of them named 'arrays'")
+    record = records["arrays"] if "arrays" in records else next(iter(records.values()))
+    with (scratch / TRAINED).open("wb") as file:
+        np.savez(file, *[array.numpy() for array in record.values()])
+    metrics = {
+        name: value
+        for one in reply.content.metric_records.values()
+        for name, value in one.items()
+        if isinstance(value, int | float)
+    }
+    return {"names": list(record), "metrics": metrics}
+
+
+def _no_arrays(app: AppFolder, what: str) -> InputError:
+    return InputError(
+        f"{TRAIN_FUNCTION} of {app.name} {what}.",
+        remedy="Return Message(RecordDict({'arrays': ArrayRecord(...), 'metrics': ...}), reply_to=message).",
+        code="app-reply",
+    )
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The numbers of a report: how they are rounded, written and read (docs/protocol.md section 11.1).
+
+It knows nothing of what the numbers measure.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from fractions import Fraction
+from typing import Any
+
+DIGITS = 6
+"""Decimals of every number of a report that is not an integer."""
+
+MAX_TEXT = 200
+"""Most characters of a name in a report."""
+
+_DECIMAL = re.compile(r"-?[1-9][0-9]{0,99}|0")
+
+
+def rounded(value: Fraction | float) -> float | None:
+    """A number as a report has it: the binary64 nearest to it, rounded to DIGITS decimals; None if not finite."""
+    number = float(value)
+    if not math.isfinite(number):
+        return None
+    return round(number, DIGITS) + 0.0  # no negative zero
+
+
+def read_text(value: Any) -> str:
+    """Read a name.
+
+    Raises:
+        ValueError: It is no text, or too long.
+    """
+    if not isinstance(value, str) or len(value) > MAX_TEXT:
+        raise ValueError(f"{value!r} is no text of at most {MAX_TEXT} characters")
+    return value
+
+
+def read_count(value: Any, least: int = 0) -> int:
+    """Read a count.
+
+    Raises:
+        ValueError: It is no integer from ``least`` to 2^53 - 1.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**53:
+        raise ValueError(f"{value!r} is no count")
+    return value
+
+
+def read_sum(value: Any) -> int:
+    """Read an exact sum, a decimal text of at most 100 digits.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
+        raise ValueError(f"{value!r} is no integer as a decimal text")
+    return int(value)
+
+
+def read_metric(value: Any) -> float | None:
+    """Read one of a task's own numbers.
+
+    Raises:
+        ValueError: It is no finite number with at most DIGITS decimals.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"{value!r} is no number")
+    if abs(value) > sys.float_info.max or math.isnan(value):  # `math.isfinite` fails on integers beyond
+        raise ValueError("a metric is no finite number")
+    if rounded(value) != value:
+        raise ValueError(f"{value!r} has more than {DIGITS} decimals")
+    return float(value)

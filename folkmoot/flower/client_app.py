@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A `ClientApp` of somebody else's, anchored without a change: the mod goes before the app's own mods.
+
+    app = anchored_client(somebodys_app)
+
+What the app puts into its reply beside its arrays, metric and config records, goes to the relay, as it does without
+Folkmoot; the arrays stay on the node, and the signed update goes in their place.
+"""
+
+from __future__ import annotations
+
+from flwr.app import Context, Error, Message
+from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import Mod
+from flwr.common.constant import ErrorCode
+
+from folkmoot.flower.contributor import Contributor
+from folkmoot.flower.mod import folkmoot_mod
+from folkmoot.flower.signing import Signer
+
+LEGACY = (
+    "unsupported-app: the ClientApp is written for Flower's older interface (client_fn, NumPyClient); "
+    "bring it to functions under @app.train() and @app.evaluate()"
+)
+
+
+def anchored_client(
+    app: ClientApp, *, contributor: Contributor | None = None, signer: Signer | None = None
+) -> ClientApp:
+    """Anchor an app's client half.
+
+    Args:
+        app: The app, with its own mods.
+        contributor: Who contributes; as the node's ``folkmoot-home`` says if left out.
+        signer: Who signs; the signer agent of the contributor's folder if left out.
+    """
+    return AnchoredClientApp(app, folkmoot_mod(contributor=contributor, signer=signer, configs=True))
+
+
+class AnchoredClientApp(ClientApp):
+    """Runs an app behind the mod. Use `anchored_client`."""
+
+    def __init__(self, app: ClientApp, mod: Mod) -> None:
+        super().__init__()
+        self._app = app
+        self._mod = mod
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        """Handle a message."""
+        if self._app._call is not None:
+            return Message(Error(ErrorCode.MOD_FAILED_PRECONDITION, LEGACY), reply_to=message)
+        return self._mod(message, context, self._app)

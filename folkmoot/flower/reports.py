@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Progress of a round, as the relay (the ServerApp) logs it: what has become of every node that was asked.
+
+The relay holds no key and shows its run config to every node, so it can't sign anything. It logs one line an event, and
+whoever reads the run's log, `folkmoot train`, signs a report for the coordinator. This module writes and reads these
+lines, and says what a failure means and what to do. It travels in the app bundle and knows neither chain nor
+coordinator.
+
+    folkmoot-report {"code":"training-failed","detail":"training raised ValueError","kind":"failed","node":7,"round":3}
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from folkmoot.errors import InputError, sentence
+from folkmoot.hashing import canonical_json, parse_json
+
+MARK = "folkmoot-report"
+
+ASKED, ANSWERED, REFUSED, FAILED, COMPLETE, METRICS = (
+    "asked",
+    "answered",
+    "refused",
+    "failed",
+    "complete",
+    "metrics",
+)
+"""Kinds of events. `refused`: the coordinator refused a node's update. `failed`: the node sent no update."""
+
+MOST_DETAIL = 200
+"""Characters of a text that a node sent which are shown and kept."""
+
+MOST_METRICS = 64
+"""Metrics of one kind that are kept."""
+
+_LINE = re.compile(rf"^(?:[A-Z]+\s*:\s*)?{MARK} (\{{.*\}})\s*$")
+"""Only at the beginning of a line: a node must not be able to write one by its own words."""
+_CODE = re.compile(r"^[a-z][a-z0-9-]{0,31}$")
+
+_OPTIONAL: tuple[type, ...] = (str, type(None))
+_NUMBER: tuple[type, ...] = (int, float)
+_RECORD: tuple[type, ...] = (dict, type(None))
+_FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
+    ASKED: {"round": (int,), "nodes": (list,)},
+    ANSWERED: {"round": (int,), "node": (int,), "account": (str,), "seconds": _NUMBER},
+    REFUSED: {"round": (int,), "node": (int,), "account": _OPTIONAL, "code": (str,), "detail": (str,)},
+    FAILED: {"round": (int,), "node": (int,), "code": (str,), "detail": (str,)},
+    COMPLETE: {"round": (int,), "answered": (int,), "refused": (int,), "failed": (int,)},
+    METRICS: {"round": (int,), "train": _RECORD, "evaluate": _RECORD, "server": _RECORD},
+}
+
+NODE_LOG = "FOLDER/logs/supernode.log"
+"""Where a node's log is, below the folder that `folkmoot join` said; its path is nobody else's business."""
+
+REMEDIES = {
+    "training-failed": f"The traceback is in the node's log: that machine's {NODE_LOG}.",
+    "node-crashed": f"Its process ended. That machine's {NODE_LOG} says why; too little memory is a common cause.",
+    "node-lost": "Its machine or its connection is down. It takes part again by itself once it is back.",
+    "app-not-loaded": f"A package may be missing on that machine: its {NODE_LOG} names it.",
+    "not-anchored": "The node must be started with `folkmoot join`, and its app must use folkmoot's mod.",
+    "non-finite-update": "A smaller learning rate helps, or a look at the data of that node.",
+    "round-closed": "It takes part in the next round by itself. If that happens each time, train fewer steps.",
+    "norm-too-large": "A smaller learning rate or fewer local steps helps.",
+    "stake-too-low": "Its contributor needs more stake: `folkmoot stake`.",
+}
+"""What to do about a failure, by code, in the words for the operator."""
+_OTHERWISE = f"That machine's {NODE_LOG} says more."
+
+
+@dataclass(frozen=True)
+class Report:
+    """One event of a round, as the relay logged it."""
+
+    kind: str
+    """One of the kinds above."""
+    round: int
+    """Number of the round on the ledger."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """The other fields of the kind; `_FIELDS` names them."""
+
+
+def emit(kind: str, **fields: Any) -> None:
+    """Log an event.
+
+    Args:
+        kind: One of the kinds above.
+        fields: The fields of the kind. Texts are cut and made one line: a node may have written them.
+
+    Raises:
+        ValueError: The fields are not those of the kind.
+    """
+    from logging import INFO
+
+    from flwr.supercore import log
+
+    values = {name: plain(value) if isinstance(value, str) else value for name, value in fields.items()}
+    if not _fits(kind, values):
+        raise ValueError(f"{kind} has the fields {', '.join(_FIELDS.get(kind, {}))}")
+    log(INFO, "%s %s", MARK, canonical_json({"kind": kind, **values}).decode())
+
+
+def parse(line: str) -> Report | None:
+    """Read a line of a run's log; None if it is no event of a round."""
+    found = _LINE.match(line)
+    if found is None:
+        return None
+    try:
+        values = parse_json(found.group(1).encode("utf-8", "replace"))
+    except InputError:
+        return None
+    kind = values.pop("kind", None)
+    if not isinstance(kind, str) or not _fits(kind, values):
+        return None
+    return Report(kind, values.pop("round"), values)
+
+
+def _fits(kind: str, values: Mapping[str, Any]) -> bool:
+    wanted = _FIELDS.get(kind)
+    return (
+        wanted is not None
+        and values.keys() == wanted.keys()
+        and all(isinstance(values[name], kinds) for name, kinds in wanted.items())
+        and all(isinstance(node, int) for node in values.get("nodes", ()))
+    )
+
+
+def plain(text: str) -> str:
+    """Return a text of a stranger as one line of printable characters, cut to `MOST_DETAIL`."""
+    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return words if len(words) <= MOST_DETAIL else words[: MOST_DETAIL - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def split_reason(reason: str) -> tuple[str, str]:
+    """Split a node's reason, ``code: detail``; the code is `node-failed` if there is none."""
+    code, colon, detail = reason.partition(":")
+    if colon and _CODE.match(code):
+        return code, plain(detail)
+    return "node-failed", plain(reason) or "It gave no reason."
+
+
+def numbers(metrics: Mapping[str, Any] | None) -> dict[str, float] | None:
+    """Return the finite numbers among metrics, at most `MOST_METRICS`, by name; None if there are none."""
+    kept = {
+        plain(name): float(value)
+        for name, value in (metrics or {}).items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
+    return dict(sorted(kept.items())[:MOST_METRICS]) or None
+
+
+def remedy(code: str) -> str:
+    """Return what to do about a failure of a node, in the operator's words."""
+    return REMEDIES.get(code, _OTHERWISE)
+
+
+def explained(state: str, code: str, detail: str) -> str:
+    """Return why a node has no accepted update and what to do, as sentences."""
+    what = "was refused" if state == REFUSED else "failed"
+    return f"{what} ({code}). {sentence(detail[:1].upper() + detail[1:])} {remedy(code)}"
+
+
+class Progress:
+    """What has become of the nodes that were asked in one round. Logs every change once.
+
+    Args:
+        round_id: Number of the round on the ledger.
+        expected: Nodes that have to be asked before the round can be complete; others may still be starting.
+        patience: Seconds after which it is complete without them.
+    """
+
+    def __init__(self, round_id: int, *, expected: int = 1, patience: float = 0.0) -> None:
+        self._round = round_id
+        self._expected = expected
+        self._end = time.monotonic() + patience
+        self._state: dict[int, str] = {}
+        self._since: dict[int, float] = {}
+        self._told_complete = False
+
+    def asked(self, nodes: Iterable[int]) -> None:
+        """Nodes were asked, for the first time or again; an answer that was accepted stays."""
+        listed = [node for node in nodes if self._state.get(node) != ANSWERED]
+        self._state.update(dict.fromkeys(listed, ASKED))
+        for node in listed:
+            self._since.setdefault(node, time.monotonic())
+        if listed:
+            self._told_complete = False
+            emit(ASKED, round=self._round, nodes=listed)
+
+    def answered(self, node: int, account: str) -> None:
+        """The coordinator has accepted the update of a node."""
+        self._state[node] = ANSWERED
+        seconds = round(time.monotonic() - self._since.get(node, time.monotonic()), 1)
+        emit(ANSWERED, round=self._round, node=node, account=account, seconds=seconds)
+
+    def refused(self, node: int, account: str | None, code: str, detail: str) -> None:
+        """The coordinator has refused the update of a node."""
+        self._state[node] = REFUSED
+        emit(REFUSED, round=self._round, node=node, account=account, code=code, detail=detail)
+
+    def failed(self, node: int, code: str, detail: str) -> None:
+        """A node sends no update: it says so, or it is gone."""
+        self._state[node] = FAILED
+        emit(FAILED, round=self._round, node=node, code=code, detail=detail)
+
+    def look(self) -> None:
+        """Say that the round is complete, once all that were asked have answered, been refused or failed."""
+        states = list(self._state.values())
+        if self._told_complete or not states or ASKED in states:
+            return
+        if len(states) < self._expected and time.monotonic() < self._end:
+            return
+        self._told_complete = True
+        counts = {state: states.count(state) for state in (ANSWERED, REFUSED, FAILED)}
+        emit(COMPLETE, round=self._round, **counts)

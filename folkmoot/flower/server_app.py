@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A `ServerApp` of somebody else's, anchored without a change: its strategy is caught when it starts.
+
+    app = anchored_server(somebodys_app)
+
+The run configuration names the coordinator (`folkmoot-coordinator`) and its run (`folkmoot-run`). The app's main
+function runs with a grid that lets no train message pass that is not of an anchored round. What an anchored strategy
+does is in `anchor.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from logging import INFO, WARNING
+from typing import Any
+
+from flwr.app import ArrayRecord, Context, Message
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import Strategy
+from flwr.supercore import log
+
+from folkmoot.errors import InputError
+from folkmoot.flower import records
+from folkmoot.flower.anchor import Anchor
+from folkmoot.flower.relay import Pacing, Relay
+
+NOISE = "it adds noise to the sum at the server, and nobody could recompute that"
+TREES = "it sends trees, and a federation trains arrays of floats that keep their shape"
+REFUSED = {
+    "DifferentialPrivacyFixedClippingBase": NOISE,
+    "DifferentialPrivacyAdaptiveBase": NOISE,
+    "FedXgbBagging": TREES,
+    "FedXgbCyclic": TREES,
+}
+"""Strategies of Flower that can't be anchored, and why."""
+
+AVERAGES = frozenset({"FedAvg", "FedProx"})
+"""Strategies of Flower whose aggregation is a plain mean."""
+
+
+def anchored_server(app: ServerApp) -> ServerApp:
+    """Anchor an app's server half; see the module."""
+    return AnchoredServerApp(app)
+
+
+class AnchoredServerApp(ServerApp):
+    """Runs an app's own main function, with its strategy anchored.
+
+    Args:
+        app: The app.
+        pacing: How often to look.
+    """
+
+    def __init__(self, app: ServerApp, pacing: Pacing | None = None) -> None:
+        super().__init__()
+        self._app = app
+        self._pacing = pacing
+
+    def __call__(self, grid: Grid, context: Context) -> None:
+        """Run the app.
+
+        Raises:
+            InputError: The app can't be anchored (`unsupported-app`), or no coordinator is named.
+        """
+        if self._app._main is None:
+            raise unsupported(
+                "The app has no main function: it is written for Flower's older interface (server_fn)",
+                "Bring it to Flower's message interface: a function under @app.main() that starts a strategy.",
+            )
+        settings = context.run_config
+        relay = Relay(
+            str(settings.get(records.COORDINATOR, "")),
+            run_id=str(settings.get(records.RUN, "")),
+            pacing=self._pacing,
+        )
+        anchored = AnchoredGrid(grid, relay)
+        try:
+            with _starts_caught(anchored):
+                self._app(anchored, context)
+        finally:
+            relay.api.close()
+        if not anchored.started:
+            raise unsupported(
+                "The app's main function started no strategy",
+                "Only rounds that a flwr.serverapp.strategy.Strategy starts can be anchored.",
+            )
+
+
+def unsupported(what: str, remedy: str) -> InputError:
+    """The refusal of an app that can't be anchored."""
+    return InputError(f"{what}.", remedy=remedy, code="unsupported-app")
+
+
+def check_strategy(strategy: Strategy) -> None:
+    """Refuse a strategy that can't be anchored, and say what of it is not used.
+
+    Raises:
+        InputError: code `unsupported-app`.
+    """
+    kind = type(strategy)
+    for base in kind.__mro__:
+        if base.__module__.startswith("flwr.") and base.__name__ in REFUSED:
+            raise unsupported(
+                f"{kind.__name__} can't be anchored: {REFUSED[base.__name__]}",
+                "Use FedAvg or another strategy that averages; contributors may add noise at their nodes.",
+            )
+    if getattr(strategy, "fraction_train", 1) == 0:
+        raise unsupported(
+            f"{kind.__name__} trains on no node: its fraction_train is 0", "Give it a fraction_train above 0."
+        )
+    owner = next(base for base in kind.__mro__ if "aggregate_train" in vars(base))
+    if owner.__name__ not in AVERAGES or not owner.__module__.startswith("flwr."):
+        log(
+            WARNING,
+            "The arrays of %s.aggregate_train are not used: the federation's policy says how updates are combined",
+            owner.__name__,
+        )
+
+
+class AnchoredGrid(Grid):
+    """The nodes as an anchored app sees them: train messages pass in anchored rounds only.
+
+    Args:
+        grid: Flower's own.
+        relay: The way to the coordinator.
+    """
+
+    def __init__(self, grid: Grid, relay: Relay) -> None:
+        self.started = False
+        self._grid, self._relay = grid, relay
+        self._anchor: Anchor | None = None
+        self._kept: dict[str, Message | None] = {}  # replies to train messages, None where there is none
+        self._count = 0
+
+    @contextmanager
+    def anchoring(self, strategy: Strategy) -> Iterator[Anchor]:
+        """Anchor a strategy for as long as the block runs."""
+        if self.started:
+            raise unsupported(
+                "The app's main function starts a second strategy",
+                "One run of a coordinator is one start of a strategy: run the app once for each.",
+            )
+        self.started = True
+        anchor = Anchor(strategy, self._relay, self._grid, self)
+        seams = ("configure_train", "aggregate_train", "configure_evaluate", "aggregate_evaluate")
+        before = {name: vars(strategy)[name] for name in seams if name in vars(strategy)}
+        for name in seams:
+            setattr(strategy, name, getattr(anchor, name))
+        self._anchor = anchor
+        try:
+            yield anchor
+        finally:
+            self._anchor = None
+            for name in seams:
+                delattr(strategy, name)
+            vars(strategy).update(before)
+
+    @property
+    def patience(self) -> float:
+        """Seconds without an answer of the coordinator after which to give up."""
+        return self._relay.patience
+
+    @patience.setter
+    def patience(self, seconds: float) -> None:
+        self._relay.patience = seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._grid, name)
+
+    @property
+    def run(self) -> Any:
+        """Flower's run."""
+        return self._grid.run
+
+    def set_run(self, run: Any) -> None:
+        """Set Flower's run."""
+        self._grid.set_run(run)
+
+    def create_message(self, *args: Any, **kwargs: Any) -> Message:
+        """Make a message."""
+        return self._grid.create_message(*args, **kwargs)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Nodes that are there."""
+        return self._grid.get_node_ids()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages. Train messages go through their round here; their replies are there at once."""
+        listed = list(messages)
+        train = [message for message in listed if _is_train(message)]
+        numbers = iter(list(self._grid.push_messages([m for m in listed if not _is_train(m)])))
+        by_node = {reply.metadata.src_node_id: reply for reply in self._trained(train)}
+        pushed = []
+        for message in listed:
+            if _is_train(message):
+                self._count += 1
+                pushed.append(f"folkmoot-{self._count}")
+                reply = by_node.pop(message.metadata.dst_node_id, None)
+                if reply is not None:
+                    reply.metadata.__dict__["_reply_to_message_id"] = pushed[-1]
+                self._kept[pushed[-1]] = reply
+            else:
+                pushed.append(next(numbers))
+        return pushed
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Fetch replies."""
+        listed = list(message_ids)
+        kept = [self._kept.pop(number) for number in listed if number in self._kept]
+        others = [number for number in listed if not number.startswith("folkmoot-")]
+        return [reply for reply in kept if reply is not None] + list(
+            self._grid.pull_messages(others) if others else []
+        )
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Send messages and wait for the replies: of train messages until the round is anchored."""
+        listed = list(messages)
+        replies = self._trained([message for message in listed if _is_train(message)])
+        others = [message for message in listed if not _is_train(message)]
+        waiting = {number for number in self._grid.push_messages(others) if number} if others else set()
+        end = None if timeout is None else time.monotonic() + timeout
+        while waiting and (end is None or time.monotonic() < end):
+            for reply in self._grid.pull_messages(sorted(waiting)):
+                waiting.discard(reply.metadata.reply_to_message_id)
+                replies.append(reply)
+            time.sleep(self._relay.pacing.replies)
+        return replies
+
+    def _trained(self, messages: list[Message]) -> list[Message]:
+        if not messages:
+            return []
+        if self._anchor is None:
+            raise unsupported(
+                "The app sends train messages by itself, and not through the start of a strategy",
+                "Secure aggregation and other workflows of an app's own can't be anchored; a Strategy can.",
+            )
+        return self._anchor.train(messages)
+
+
+def _is_train(message: Message) -> bool:
+    return message.metadata.message_type.partition(".")[0] == "train"
+
+
+# Catching a strategy
+
+
+@contextmanager
+def _starts_caught(grid: AnchoredGrid) -> Iterator[None]:
+    """Replace the `start` of `Strategy` and of every subclass that has its own, also of those defined later."""
+    caught: list[tuple[type[Strategy], Callable[..., Any]]] = []
+
+    def catch(kind: type[Strategy]) -> None:
+        own = vars(kind).get("start")
+        if own is not None and not hasattr(own, "__folkmoot__"):
+            caught.append((kind, own))
+            kind.start = _anchoring(own, grid)  # type: ignore[method-assign]
+
+    def catch_later(kind: type[Strategy], /, **_: Any) -> None:
+        catch(kind)
+
+    for kind in _with_subclasses(Strategy):  # type: ignore[type-abstract]
+        catch(kind)
+    Strategy.__init_subclass__ = classmethod(catch_later)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del Strategy.__init_subclass__
+        for kind, own in caught:
+            kind.start = own  # type: ignore[method-assign]
+
+
+def _with_subclasses(kind: type[Strategy]) -> Iterator[type[Strategy]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _with_subclasses(below)
+
+
+def _anchoring(own: Callable[..., Any], grid: AnchoredGrid) -> Callable[..., Any]:
+    """A `start` that anchors the strategy and calls its own."""
+    signature = inspect.signature(own)
+
+    @functools.wraps(own)
+    def start(strategy: Strategy, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(getattr(strategy.configure_train, "__self__", None), Anchor):
+            return own(strategy, *args, **kwargs)  # a start that calls the one of its parent
+        bound = signature.bind(strategy, *args, **kwargs)
+        bound.apply_defaults()
+        given = bound.arguments
+        check_strategy(strategy)
+        if isinstance(given.get("timeout"), int | float):
+            grid.patience = float(given["timeout"])
+        with grid.anchoring(strategy) as anchor:
+            initial = given.get("initial_arrays")
+            given["initial_arrays"] = anchor.begin(initial if isinstance(initial, ArrayRecord) else None)
+            if callable(given.get("evaluate_fn")):
+                given["evaluate_fn"] = anchor.evaluated(given["evaluate_fn"])
+            rounds = given.get("num_rounds")
+            if rounds is not None and rounds != anchor.rounds:
+                log(INFO, "The coordinator's run has %d rounds, and not the app's %s", anchor.rounds, rounds)
+                given["num_rounds"] = anchor.rounds
+            return own(*bound.args, **bound.kwargs)
+
+    start.__folkmoot__ = True  # type: ignore[attr-defined]
+    return start

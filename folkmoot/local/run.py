@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`folkmoot run`: a Flower app, unchanged, as a federation on this machine, from nothing to an audited model.
+
+The app is read and tried before anything is started. What is shown comes from the coordinator's public events and
+from the same commands that a person types; it imports neither half.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from folkmoot.apps.capture import Captured, capture
+from folkmoot.apps.folder import AppFolder, read_pairs
+from folkmoot.apps.trial import Trial, start_of_app, try_training
+from folkmoot.coordinator_api import CoordinatorApi, Event
+from folkmoot.errors import FolkmootError, InputError, LocalError
+from folkmoot.local.commands import run_folkmoot
+from folkmoot.local.demo import command_name
+from folkmoot.local.federation import LocalFederation, Plan, prepare
+from folkmoot.local.processes import Supervisor
+from folkmoot.start import write
+
+MODEL_FILE = "model.safetensors"
+"""Name of the model file in the run's folder."""
+
+CAPTURE = "app"
+"""Name of the folder with what was captured, and its logs."""
+
+TRAININGS = 4
+"""The commit window is so many times what all nodes need one after the other on this machine."""
+
+LAST_WORDS = 120.0
+"""Seconds that the ServerApp may take after the last round, to evaluate and to save its model."""
+
+LOOK = 0.5
+"""Seconds between two looks for events once `folkmoot train` has ended."""
+
+
+@dataclass
+class Told:
+    """What was learned of one round."""
+
+    number: int
+    began: float
+    received: set[str] = field(default_factory=set)
+    """Accounts whose update was accepted on arrival."""
+    weights: dict[str, int] = field(default_factory=dict)
+    """Weight by account."""
+    seconds: float = 0.0
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    """What the app measured, by who: train, evaluate, server."""
+
+
+class AppRun:
+    """Runs an app.
+
+    Args:
+        plan: The federation; `plan.app` is the app.
+        rounds: Rounds to train; as many as the app's if None.
+        console: Where to print.
+        keep: Whether everything stays up at the end, until Ctrl-C.
+    """
+
+    def __init__(self, plan: Plan, rounds: int | None, console: Console, *, keep: bool = False) -> None:
+        self.plan = plan
+        self.rounds = rounds or 0
+        self.console = console
+        self.keep = keep
+        self.names: dict[str, str] = {}
+        self.told: list[Told] = []
+        self.started = time.monotonic()
+
+    def run(self) -> dict[str, Any]:
+        """Run it to the end; return a summary.
+
+        Raises:
+            InputError: The app can't be anchored, or fails.
+            FolkmootError: A part failed; every process is ended.
+        """
+        captured, trial = self._read()
+        with Supervisor(self.plan.logs) as supervisor:
+            federation = LocalFederation(self.plan, supervisor)
+            self._set_up(federation)
+            self._train(federation)
+            model = self._model(federation)
+            audit = self._audit(federation)
+            summary = self._summary(captured, trial, model, audit)
+            self._next(federation, model)
+            if self.keep:
+                supervisor.watch(lambda: False)
+        return summary
+
+    # Before anything is started
+
+    def _read(self) -> tuple[Captured, Trial]:
+        """Capture the app, train once, and write what the federation starts from."""
+        plan = self.plan
+        if plan.app is None:
+            raise InputError("There is no app to run.", remedy="Give the folder of a Flower app.")
+        if plan.deployment_file.exists():
+            raise InputError(
+                f"{plan.home} already holds a federation.",
+                remedy="Choose another --home, or remove that folder.",
+                code="home-not-empty",
+            )
+        app = AppFolder.read(plan.app, plan.run_config)
+        node = read_pairs(plan.node_config, "node config")
+        scratch = plan.home / CAPTURE
+        with self._waiting("reading the app"):
+            captured = capture(app, scratch, plan.contributors)
+        self.rounds = self.rounds or captured.num_rounds
+        self._done(
+            f"{app.name}: {captured.strategy}, {captured.num_rounds} rounds, {len(captured.arrays)} arrays, "
+            f"{captured.asked} of {plan.contributors} nodes a round"
+        )
+        for note in captured.notes:
+            self.console.print(f"    [yellow]{escape(note)}[/]")
+        with self._waiting("one training on partition 0"):
+            trial = try_training(captured, scratch, node)
+        start = start_of_app(captured, trial)
+        write(start, plan.genesis)
+        numbers = f": {_numbers(trial.metrics)}" if trial.metrics else ""
+        self._done(f"one training on partition 0 took {trial.seconds:.1f} s{numbers}")
+        window = round(TRAININGS * trial.seconds * plan.contributors)
+        self.plan = replace(plan, asked=captured.asked, commit_window=window)
+        return captured, trial
+
+    # The federation
+
+    def _set_up(self, federation: LocalFederation) -> None:
+        federation.plan = self.plan
+        with self.console.status("starting the chain") as status:
+            federation.start_chain()
+            federation.start_superlink()
+            prepared = prepare(self.plan, federation.rpc_url, lambda text: status.update(f"making {text}"))
+            for number, name in enumerate(self.plan.names(), 1):
+                self.names[prepared.addresses[name]] = f"node {number}"
+            status.update("starting the coordinator")
+            federation.start_coordinator()
+            federation.start_nodes()
+        self._done(
+            f"chain {federation.rpc_url}, {len(prepared.report.gas)} contracts, coordinator {federation.api_url}, "
+            f"SuperLink {federation.superlink}"
+        )
+        self._done(f"{self.plan.contributors} nodes are joining; logs in {self.plan.logs}")
+
+    def _train(self, federation: LocalFederation) -> None:
+        """Show a line a round, until all are final and the ServerApp has ended."""
+        federation.start_training(self.rounds)
+        settled, done = 0, False
+        with self.console.status("nodes join the first round") as status:
+            for event in self._events(federation):
+                data = event.data
+                told = self._round(data.get("round"))
+                match event.type:
+                    case "round-opened":
+                        self.told.append(Told(int(data["round"]), time.monotonic()))
+                        status.update(f"round {data['round']}: nodes train")
+                    case "update-received" if told:
+                        told.received.add(data["contributor"])
+                        status.update(f"round {told.number}: {len(told.received)} updates are there")
+                    case "update-refused":
+                        self._say(data, f"{self._name(data)} refused, {data['reason']}: {data['detail']}")
+                    case "node-failed":
+                        self._say(data, f"{self._name(data)} failed, {data['code']}: {data['detail']}")
+                    case "round-computed" if told:
+                        told.weights = {one["contributor"]: int(one["weight"]) for one in data["verdicts"]}
+                    case "round-anchored" if told:
+                        told.seconds = time.monotonic() - told.began
+                        self._show(told)
+                    case "round-reported" if told:
+                        self._measured(told, data.get("metrics") or {})
+                    case "round-cancelled":
+                        self._say(data, f"cancelled. {data.get('reason', '')}")
+                        self.told = [one for one in self.told if one.number != data["round"]]
+                    case "rewards-settled":
+                        settled += 1
+                    case "run-failed":
+                        raise LocalError(
+                            f"The run failed. {data.get('error', '')}".strip(),
+                            remedy=f"Read the logs in {self.plan.logs}.",
+                            code="run-failed",
+                        )
+                    case "run-done":
+                        done = True
+                        status.update("the last round's window passes, the ServerApp ends")
+                    case _:
+                        pass
+                if done and settled >= self.rounds:
+                    break
+            self._await_train(federation)
+
+    def _events(self, federation: LocalFederation) -> Iterator[Event]:
+        """The coordinator's events as they come. Processes are looked after meanwhile: nothing may come for long."""
+        heard: Queue[Event | FolkmootError] = Queue()
+
+        def listen() -> None:
+            try:
+                with CoordinatorApi(federation.api_url) as api:
+                    for event in api.events(0, patience=LAST_WORDS):
+                        heard.put(event)
+            except FolkmootError as error:
+                heard.put(error)
+
+        Thread(target=listen, name="run-events", daemon=True).start()
+        while True:
+            federation.supervisor.watch(lambda: not heard.empty() or self._check_train(federation))
+            try:
+                event = heard.get(timeout=LOOK)
+            except Empty:
+                continue
+            if isinstance(event, FolkmootError):
+                raise event
+            yield event
+
+    def _check_train(self, federation: LocalFederation) -> bool:
+        """Whether `folkmoot train` has ended well.
+
+        Raises:
+            LocalError: It has failed; message and remedy are its own.
+        """
+        train = next(child for child in federation.supervisor.children if child.name == "train")
+        status = train.process.poll()
+        if not status:
+            return status is not None
+        text = train.log.read_text(encoding="utf-8", errors="replace")
+        try:
+            error = json.loads(text[text.rindex('{\n  "error"') :])["error"]
+        except (ValueError, KeyError):
+            raise LocalError(
+                f"folkmoot train ended with status {status}.", remedy=f"Read {train.log}.", code="run-failed"
+            ) from None
+        # Its own remedy is to go on with the run, and that ends here.
+        raise LocalError(
+            str(error["message"]),
+            remedy=f"Correct that, and start `folkmoot run` again. The ServerApp's log is {self.plan.app_log}, the "
+            f"others are in {self.plan.logs}.",
+            code=str(error["code"]),
+        )
+
+    def _await_train(self, federation: LocalFederation) -> None:
+        if not federation.supervisor.watch(lambda: self._check_train(federation), timeout=LAST_WORDS):
+            self.console.print(
+                f"  [yellow]The ServerApp has not ended {LAST_WORDS:.0f} s after the last round; "
+                f"its log is {self.plan.app_log}.[/]"
+            )
+
+    # The end
+
+    def _model(self, federation: LocalFederation) -> Path:
+        """Fetch the last round's model file."""
+        path = self.plan.home / MODEL_FILE
+        url = f"{federation.api_url}/v1/models/{self.told[-1].number}/download"
+        try:
+            answer = httpx.get(url, timeout=60).raise_for_status()
+        except httpx.HTTPError as error:
+            raise LocalError(
+                f"The model can't be fetched from {url}: {error}.",
+                remedy=f"Read {self.plan.logs / 'coordinator.log'}.",
+                code="no-model",
+            ) from error
+        path.write_bytes(answer.content)
+        return path
+
+    def _audit(self, federation: LocalFederation) -> dict[str, Any]:
+        words = (
+            *("audit", "--rpc", federation.rpc_url, "--deployment", self.plan.deployment_file),
+            *("--artifacts", federation.api_url),
+        )
+        with self.console.status("the audit recomputes everything"):
+            audit = run_folkmoot(words)
+        self._done(
+            f"audit: everything matches, {audit['entries']['signed']} signatures, {audit['updates']} updates in "
+            f"{audit['recomputed']} rounds recomputed to the bit"
+        )
+        return audit
+
+    def _summary(
+        self, captured: Captured, trial: Trial, model: Path, audit: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        output = sorted(str(path) for path in self.plan.output.rglob("*") if path.is_file())
+        return {
+            "app": captured.app.name,
+            "strategy": captured.strategy,
+            "rounds": len(self.told),
+            "nodes": self.plan.contributors,
+            "trainSeconds": round(trial.seconds, 1),
+            "metrics": {told.number: told.metrics for told in self.told},
+            "weights": {
+                told.number: {self.names.get(account, account): w for account, w in told.weights.items()}
+                for told in self.told
+            },
+            "roundSeconds": [round(told.seconds, 1) for told in self.told],
+            "seconds": round(time.monotonic() - self.started, 1),
+            "model": str(model),
+            "output": output,
+            "audit": dict(audit),
+            "home": str(self.plan.home),
+        }
+
+    def _next(self, federation: LocalFederation, model: Path) -> None:
+        """Say where everything is, and what to type next."""
+        self.console.print(f"\nmodel           {model}", soft_wrap=True, highlight=False)
+        written = [path for path in self.plan.output.rglob("*") if path.is_file()]
+        if written:
+            folder = written[0].parent
+            names = ", ".join(path.name for path in written[:4])
+            self.console.print(f"the app's files {folder} ({names})", soft_wrap=True, highlight=False)
+        command, home = command_name(), self.plan.home
+        lines = []
+        if self.keep:
+            lines = [
+                f"export FOLKMOOT_RPC={federation.rpc_url} FOLKMOOT_DEPLOYMENT={self.plan.deployment_file}",
+                f"{command} status",
+                f"{command} why ACCOUNT --round {self.told[-1].number} --coordinator {federation.api_url}",
+            ]
+            self.console.print(f"\nStill up: API {federation.api_url}/v1/docs. Ctrl-C ends it.")
+        else:
+            lines = [
+                f"{command} run {shlex.quote(str(self.plan.app))} --keep",
+                f"{command} task init --app {shlex.quote(str(self.plan.app))} --out genesis/",
+            ]
+        self.console.print("\nNext:")
+        for line in lines:
+            self.console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+        if not self.keep:
+            self.console.print(
+                "  docs/contributing-data.md says how the same app runs on machines of several people.",
+                markup=False,
+                highlight=False,
+            )
+        self.console.print(f"  logs: {home / 'logs'}", markup=False, highlight=False, soft_wrap=True)
+
+    # Showing
+
+    def _show(self, told: Told) -> None:
+        largest = max(1, *told.weights.values()) if told.weights else 1
+        shares = " ".join(f"{weight / largest:.0%}" for weight in told.weights.values())
+        self.console.print(
+            f"round {told.number} ({len(self.told)} of {self.rounds})  {len(told.weights)} updates, weights {shares}  "
+            f"{told.seconds:.1f} s",
+            highlight=False,
+        )
+
+    def _measured(self, told: Told, metrics: Mapping[str, Mapping[str, float] | None]) -> None:
+        """Show what is new of an app's numbers."""
+        for kind, found in metrics.items():
+            if found and told.metrics.get(kind) != found:
+                told.metrics[kind] = dict(found)
+                self.console.print(f"  round {told.number}, {kind}: {_numbers(found)}", highlight=False)
+
+    def _say(self, data: Mapping[str, Any], text: str) -> None:
+        self.console.print(f"  round {data['round']}: {escape(text)}", style="yellow", highlight=False)
+
+    def _name(self, data: Mapping[str, Any]) -> str:
+        account = data.get("contributor") or data.get("account")
+        return self.names.get(str(account), f"node {data.get('node', '?')}")
+
+    def _round(self, number: Any) -> Told | None:
+        return next((told for told in self.told if told.number == number), None)
+
+    def _done(self, text: str) -> None:
+        self.console.print(f"  [green]✓[/] {escape(text)}", highlight=False, soft_wrap=True)
+
+    def _waiting(self, text: str) -> AbstractContextManager[object]:
+        """Show on a terminal how long something takes, while it lasts."""
+        if not self.console.is_terminal:
+            return nullcontext()
+        progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+        )
+        progress.add_task(text, total=None)
+        return progress
+
+
+def _numbers(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a federation starts from, and its files: manifest, first state and genesis file, in the form of a mirror."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from folkmoot.errors import InputError
+from folkmoot.files import write_whole
+from folkmoot.genesis import Genesis
+from folkmoot.hashing import keccak, sha256_hex
+from folkmoot.manifest import Manifest
+from folkmoot.state import State
+
+
+@dataclass(frozen=True)
+class Start:
+    """A federation's start."""
+
+    manifest: Manifest
+    state: State
+    genesis: Genesis
+    state_root: bytes
+    guessed: str
+    """Empty if the first exponents come from a training; else why that could not be tried."""
+
+
+def write(start: Start, folder: Path) -> None:
+    """Write a start in the layout of docs/protocol.md section 12, and its genesis file as ``genesis.json``.
+
+    Raises:
+        InputError: The folder can't be written.
+    """
+    document = start.genesis.to_json()
+    try:
+        for data in (start.manifest.to_json(), start.state.to_bytes(), document):
+            name = sha256_hex(data)
+            path = folder / name[:2] / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, data)
+        link = folder / "by-keccak" / keccak(document).hex()
+        link.parent.mkdir(exist_ok=True)
+        write_whole(link, sha256_hex(document).encode())
+        write_whole(folder / "genesis.json", document)
+    except OSError as error:
+        raise InputError(
+            f"The folder {folder} can't be written: {error.strerror}.",
+            remedy="Give another folder, or make room there.",
+        ) from error

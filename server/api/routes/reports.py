@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the operator reports of the nodes of a round: who was asked, who answered, who failed and why."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from server.api.parts import Here, RoundNumber
+from server.api.problems import WRITES, Problem
+from server.api.routes.artifacts import check_deadline
+from server.api.routes.rounds import known
+from server.api.schemas import ReportContent, ReportRequest, ReportTakenView, ReportView
+from server.db.models import RoundReport
+from server.rounds import reported
+
+router = APIRouter(tags=["rounds"])
+
+
+@router.post("/v1/rounds/{round_number}/report", status_code=202, responses=WRITES)
+def report(here: Here, round_number: RoundNumber, wish: ReportRequest) -> ReportTakenView:
+    """Report on the nodes of a round, as the coordinator. The newest report replaces the one before."""
+    coordinator = here.coordinator
+    if wish.round != round_number:
+        raise Problem(
+            422,
+            "invalid-report",
+            f"The report is on round {wish.round}, and the path names round {round_number}.",
+            "Post it to the path of its own round.",
+        )
+    content = ReportContent(**wish.model_dump(exclude={"deadline", "signature"})).model_dump(by_alias=True)
+    signer = reported.author(coordinator.domain, content, wish.deadline, bytes.fromhex(wish.signature[2:]))
+    if signer != coordinator.account.address:
+        raise Problem(
+            403,
+            "not-authorised",
+            f"The signature is of {signer}; only the coordinator {coordinator.account.address} may report.",
+            "Use the coordinator's keystore.",
+        )
+    check_deadline(wish.deadline)
+    with coordinator.database.write("round-reported") as session:
+        reported.keep(session, content, wish.deadline)
+    here.worker.wake()
+    return ReportTakenView(round=round_number)
+
+
+@router.get("/v1/rounds/{round_number}/report")
+def newest(here: Here, round_number: RoundNumber) -> ReportView:
+    """The newest report on a round; 404 `no-report` if there is none."""
+    with here.coordinator.database.read() as session:
+        known(session, round_number)
+        found = session.get(RoundReport, round_number)
+        if found is None:
+            raise Problem(
+                404,
+                "no-report",
+                f"Nothing was reported on the nodes of round {round_number}.",
+                "`folkmoot train --superlink` reports while it runs.",
+            )
+        return ReportView(**found.document, received_at=found.received_at)

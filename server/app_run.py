@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run whose courier is somebody's own Flower app, anchored: staged, started, its log kept, its end explained."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from folkmoot.apps.folder import AppFolder
+from folkmoot.apps.staging import COORDINATOR_KEY, OUTPUT_LINE, RUN_KEY, stage_app
+from folkmoot.errors import LocalError
+from server.training import Carrier
+
+TRIES = 3
+"""ServerApps that may end early, one after the other: an app that fails each time would go on failing."""
+
+_RAISED = re.compile(r"^(\w+\.)*\w*(Error|Exception|Exit|Interrupt)\b.*")
+
+
+def carry(app: AppFolder, carrier: Carrier, coordinator: str, run: str, log: Path | None = None) -> None:
+    """Run an app's ServerApp, anchored, until the coordinator's run is over.
+
+    Args:
+        app: The app.
+        carrier: Who keeps a courier going; its settings are replaced.
+        coordinator: URL of the coordinator.
+        run: The coordinator's run.
+        log: File for the ServerApp's log, begun anew; one beside the carrier's note if left out.
+
+    Raises:
+        InputError: Flower can't bundle the app.
+        LocalError: Flower can't start it, or the ServerApp ends early each time.
+    """
+    with tempfile.TemporaryDirectory(prefix="folkmoot-app-") as folder:
+        carrier.app = stage_app(app, Path(folder), coordinator, run)
+        carrier.settings = {COORDINATOR_KEY: coordinator, RUN_KEY: run}
+        carrier.tries = TRIES
+        others = carrier.on_line
+        with AppLog(log or carrier.memory.path.with_suffix(".log")) as kept:
+
+            def take(line: str) -> None:
+                kept.take(line)
+                if others is not None:
+                    others(line)
+
+            carrier.on_line = take
+            try:
+                carrier.carry()
+            except LocalError as error:
+                if error.code == "courier-ends":
+                    error.message = f"{error.message} {kept.raised}".strip()
+                error.remedy = f"{error.remedy} The ServerApp's log is {kept.path}.".strip()
+                error.details["log"] = str(kept.path)
+                raise
+        if kept.output:
+            carrier.say(f"{OUTPUT_LINE}{kept.output}.")
+
+
+class AppLog:
+    """Keeps what a ServerApp logs, and what of it is worth telling; a context manager.
+
+    Args:
+        path: File to write; begun anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.output = ""
+        self.raised = ""
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._file = path.open("w", encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def take(self, line: str) -> None:
+        """Take note of a line."""
+        self._file.write(line + "\n")
+        self._file.flush()
+        if OUTPUT_LINE in line:
+            self.output = line.partition(OUTPUT_LINE)[2].strip()
+        elif found := _RAISED.match(line.strip()):
+            text = found.group(0)
+            self.raised = f"It raised {text}" if text.endswith(".") else f"It raised {text}."

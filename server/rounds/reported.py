@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the operator reports of the nodes of a round, and what follows from it.
+
+A report is the operator's word. It may say that nobody else is expected, which shortens waiting; it never excludes an
+update: what has arrived counts, and what arrives while the round is open is taken. It knows neither Flower nor HTTP.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+from eth_account import Account
+from eth_keys.exceptions import BadSignature
+from eth_utils.exceptions import ValidationError
+from sqlalchemy.orm import Session
+
+from folkmoot.commitment import Domain
+from folkmoot.coordinator_api import report_digest, report_message
+from folkmoot.errors import InputError
+from folkmoot.flower.reports import ANSWERED, ASKED, FAILED, REFUSED, explained
+from server.db import events
+from server.db.models import Round, RoundReport
+from server.rounds.steps import Step
+
+MOST_REASONS = 3
+"""Different reasons that are told of one round."""
+
+
+def author(domain: Domain, content: dict[str, Any], deadline: int, signature: bytes) -> str:
+    """Return the account that signed a report.
+
+    Raises:
+        InputError: It is no signature, or the content has no canonical form.
+    """
+    try:
+        message = report_message(domain, content["round"], report_digest(content), deadline)
+        return str(Account.recover_message(message, signature=signature))
+    except (BadSignature, ValidationError, ValueError) as error:
+        raise InputError(
+            f"The signature is not valid: {error}.", remedy="Sign it again.", code="not-authorised"
+        ) from error
+
+
+def keep(session: Session, content: dict[str, Any], deadline: int) -> None:
+    """Put a report in the place of the one before, and tell what is new in it.
+
+    Args:
+        session: A session that writes.
+        content: `round`, `complete`, `nodes` and `metrics`; its author has been checked.
+        deadline: Of its signature.
+
+    Raises:
+        InputError: ``round-unknown``; ``invalid-report``: a node is there twice, or has not answered in a complete
+            report; ``report-outdated``: a newer one is there.
+    """
+    number, nodes = content["round"], {node["node"]: node for node in content["nodes"]}
+    round_ = session.get(Round, number)
+    if round_ is None or round_.step == Step.OPENING:
+        raise InputError(f"There is no round {number}.", remedy="See /v1/rounds.", code="round-unknown")
+    if len(nodes) != len(content["nodes"]):
+        raise InputError(
+            "A node is in the report twice.", remedy="Report each node once.", code="invalid-report"
+        )
+    if content["complete"] and any(node["state"] == ASKED for node in nodes.values()):
+        raise InputError(
+            "A complete report names a node that has not answered.",
+            remedy="Report it as incomplete, or what has become of that node.",
+            code="invalid-report",
+        )
+    known = session.get(RoundReport, number)
+    if known is not None and deadline < known.deadline:
+        raise InputError(
+            f"A newer report on round {number} was taken.",
+            remedy="Sign the newest one with a later deadline.",
+            code="report-outdated",
+            details={"deadline": known.deadline},
+        )
+    nothing = {"nodes": [], "metrics": dict.fromkeys(content["metrics"])}
+    before: dict[str, Any] = known.document if known is not None else nothing
+    was_complete = known is not None and known.complete
+    made = known if known is not None else RoundReport(round=number)
+    made.complete, made.document, made.deadline = content["complete"], dict(content), deadline
+    made.received_at = datetime.now(UTC)
+    session.add(made)
+    session.flush()
+    _tell(session, number, {node["node"]: node for node in before["nodes"]}, nodes)
+    if content["metrics"] != before["metrics"] or content["complete"] != was_complete:
+        data = {"round": number, "complete": content["complete"], "metrics": content["metrics"]}
+        events.append(session, "round-reported", data)
+
+
+def _tell(session: Session, number: int, before: dict[str, Any], nodes: dict[str, Any]) -> None:
+    """Append an event for each node whose state is new; each at most once a round."""
+    for name, node in nodes.items():
+        state, code = node["state"], node["code"]
+        old = before.get(name)
+        if old is not None and (old["state"], old["code"]) == (state, code):
+            continue
+        about = {"round": number, "node": name, "account": node["account"]}
+        if state == ANSWERED:
+            data = {**about, "seconds": node["seconds"]}
+            events.append(session, "node-answered", data, key=f"node-answered:{number}:{name}")
+        elif state in (REFUSED, FAILED):
+            data = {**about, "state": state, "code": code, "detail": node["detail"]}
+            events.append(session, "node-failed", data, key=f"node-failed:{number}:{name}:{code}")
+
+
+def is_complete(session: Session, number: int) -> bool:
+    """Whether the operator says that nobody else is expected in a round."""
+    found = session.get(RoundReport, number)
+    return found is not None and found.complete
+
+
+def reasons(session: Session, number: int) -> str:
+    """Say why nodes of a round sent no update that was accepted, and what to do; empty if nothing was reported."""
+    found = session.get(RoundReport, number)
+    if found is None:
+        return ""
+    counted = Counter(
+        (node["state"], node["code"], node["detail"])
+        for node in found.document["nodes"]
+        if node["state"] in (REFUSED, FAILED)
+    )
+    told = [
+        f"{count} {'node' if count == 1 else 'nodes'} {explained(*why)}"
+        for why, count in counted.most_common(MOST_REASONS)
+    ]
+    others = counted.total() - sum(count for _, count in counted.most_common(MOST_REASONS))
+    if others:
+        told.append(f"GET /v1/rounds/{number}/report has the reasons of {others} more.")
+    return " ".join(told)

@@ -1,0 +1,1 @@
+"""An ordinary Flower app that knows nothing of Folkmoot."""

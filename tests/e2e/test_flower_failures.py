@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes whose training raises, with a real chain, SuperLink and SuperNodes: nobody waits, and everybody is told why."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.local.commands import folkmoot_command
+from folkmoot.local.federation import LocalFederation, Plan, prepare
+from folkmoot.local.processes import Supervisor
+
+NODES = 3
+WINDOW = 600
+"""Seconds of the demo profile's commit window: what a round took when nobody saw that its nodes had failed."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+TASK = """
+import os
+from pathlib import Path
+
+import torch
+
+
+class Task:
+    name = "raises"
+    training = {"local_steps": 1, "learning_rate": 0.1}
+
+    def model(self):
+        torch.manual_seed(0)
+        return torch.nn.Linear(4, 2)
+
+    def load(self, partition, partitions, seed):
+        return partition
+
+    def train(self, model, data, settings):
+        if str(data) in Path(os.environ["FAILING"]).read_text().split():
+            raise RuntimeError(f"patient {data} has no age")
+        with torch.no_grad():
+            model.weight -= 0.01
+        return 10
+
+    def evaluate(self, model):
+        return {"accuracy": 0.5}
+
+
+task = Task()
+"""
+
+
+class Scene:
+    """A federation of three nodes; `failing` says whose training raises."""
+
+    def __init__(self, federation: LocalFederation, failing: Path) -> None:
+        self.federation = federation
+        self.api = CoordinatorApi(federation.api_url)
+        self._failing = failing
+
+    def train(self, *failing: int, rounds: int = 1) -> tuple[subprocess.CompletedProcess[str], float]:
+        """Run `folkmoot train`; return how it ended and how many seconds it took."""
+        self._failing.write_text(" ".join(str(number) for number in failing))
+        plan = self.federation.plan
+        began = time.monotonic()
+        ended = subprocess.run(
+            folkmoot_command(
+                *("train", "--rounds", str(rounds), "--expect", str(NODES), "--json"),
+                *("--coordinator", self.federation.api_url, "--superlink", self.federation.superlink),
+                *("--keystore", plan.keystore("coordinator"), "--password-file", plan.password_file),
+            ),
+            env=self.federation.environment("train"),
+            capture_output=True,
+            text=True,
+            timeout=WINDOW,
+            check=False,
+        )
+        return ended, time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    root = tmp_path_factory.mktemp("failures")
+    (root / "raising.py").write_text(TASK)
+    plan = Plan(root / "federation", task="raising:task", contributors=NODES, rule="mean")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)  # the task is found in the current folder, as a user has it
+        patch.setenv("FAILING", str(root / "failing"))
+        patch.setenv("XDG_DATA_HOME", str(root / "data"))
+        (root / "failing").write_text("")
+        with Supervisor(plan.logs) as supervisor:
+            federation = LocalFederation(plan, supervisor)
+            federation.start_superlink()
+            federation.start_chain()
+            prepare(plan, federation.rpc_url)
+            federation.start_coordinator()
+            federation.start_nodes()
+            made = Scene(federation, root / "failing")
+            yield made
+            made.api.close()
+
+
+def events(output: str, kind: str) -> list[dict[str, Any]]:
+    found = []
+    for line in output.splitlines():
+        if line.startswith('{"event"'):
+            event = json.loads(line)
+            if event["event"] == kind:
+                found.append(event)
+    return found
+
+
+def test_one_node_fails_and_the_round_goes_on_without_it(scene: Scene) -> None:
+    ended, seconds = scene.train(2)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert seconds < WINDOW / 2
+    (failed,) = events(ended.stdout, "node-failed")
+    assert (failed["round"], failed["code"]) == (1, "training-failed")
+    assert failed["detail"] == "training raised RuntimeError."
+    assert len(events(ended.stdout, "node-answered")) == 2
+    assert "patient" not in ended.stdout + ended.stderr
+    view = scene.api.get("/v1/rounds/1")
+    assert (view["phase"], view["entries"]) == ("final", 2)
+    report = scene.api.round_report(1)
+    assert report is not None
+    assert report["complete"]
+    assert sorted(node["state"] for node in report["nodes"]) == ["answered", "answered", "failed"]
+    # Its own machine is told more, with the log that has the traceback.
+    log = scene.federation.plan.node_home("contributor-3") / "logs" / "supernode.log"
+    joined = (scene.federation.plan.logs / "contributor-3.log").read_text()
+    wanted = f"Refused: training raised RuntimeError. RuntimeError: patient 2 has no age. The traceback is in {log}."
+    assert wanted in joined
+    assert "Traceback (most recent call last)" in log.read_text()
+
+
+def test_all_nodes_fail_and_the_run_ends_within_a_minute(scene: Scene) -> None:
+    ended, seconds = scene.train(0, 1, 2, rounds=2)
+    assert ended.returncode == 1
+    error = json.loads(ended.stdout[ended.stdout.rindex('{\n  "error"') :])["error"]
+    assert error["code"] == "run-failed"
+    assert "3 rounds in a row were cancelled." in error["message"]
+    assert "3 nodes failed (training-failed). Training raised RuntimeError." in error["message"]
+    assert "FOLDER/logs/supernode.log" in error["message"]
+    assert len(events(ended.stdout, "node-failed")) == 9
+    assert seconds < 60 * max(1, os.getloadavg()[0] / (os.cpu_count() or 1))
+    # And when they are well again, so is the federation.
+    ended, _ = scene.train()
+    assert ended.returncode == 0, ended.stdout + ended.stderr

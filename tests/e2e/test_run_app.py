@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`folkmoot run` on an ordinary Flower app of which nothing is changed: every part a real process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests import apps
+from tests.e2e.test_demo import processes_of
+
+QUICKSTART = Path(__file__).parent / "quickstart"
+
+pytestmark = pytest.mark.slow
+
+
+def run(app: Path, home: Path, *words: str) -> tuple[int, dict[str, Any], str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "folkmoot", "run", str(app), "--home", str(home), "--json", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=560,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, json.loads(done.stdout or "{}"), done.stderr
+
+
+@pytest.mark.timeout(600)
+def test_an_app_runs_unchanged_and_its_history_audits(tmp_path: Path) -> None:
+    import torch
+    from safetensors.numpy import load_file
+
+    app = Path(shutil.copytree(QUICKSTART, tmp_path / "app", ignore=shutil.ignore_patterns("__pycache__")))
+    before = {path: path.read_bytes() for path in sorted(app.rglob("*")) if path.is_file()}
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    home = tmp_path / "home"
+    status, summary, said = run(app, home, "--node-config", f'notes="{notes}"')
+    assert status == 0, said
+
+    assert (summary["rounds"], summary["nodes"], summary["strategy"]) == (2, 3, "FedAvg")
+    assert summary["audit"]["recomputed"] == 2
+    assert summary["audit"]["updates"] == summary["audit"]["entries"]["signed"] == 6
+    assert sorted(path.name for path in notes.iterdir()) == ["0 of 3", "1 of 3", "2 of 3"]
+    after = {
+        path: path.read_bytes()
+        for path in sorted(app.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert after == before, "nothing of the app was changed"
+
+    model = load_file(summary["model"])
+    written = {Path(path).name: Path(path) for path in summary["output"]}
+    assert set(written) == {"final_model.pt", "history.json"}
+    theirs = torch.load(written["final_model.pt"])
+    assert set(theirs) == set(model), "the app got back the arrays that it had"
+    for name, value in theirs.items():
+        np.testing.assert_array_equal(value.numpy(), model[name], err_msg=name)
+    history = json.loads(written["history.json"].read_text())
+    accuracy = {
+        int(number): found["accuracy"] for number, found in history["evaluate_metrics_serverapp"].items()
+    }
+    assert set(accuracy) == {0, 1, 2}
+    assert accuracy[2] > max(accuracy[0], 0.5)
+    assert set(history["evaluate_metrics_clientapp"]) == {"1", "2"}
+    assert processes_of(home) == []
+
+
+@pytest.mark.timeout(200)
+def test_an_app_that_fails_to_train_stops_before_anything_starts(tmp_path: Path) -> None:
+    app = apps.make(tmp_path, client=apps.CLIENT.replace("rate = ", "rate = 1 / 0 + "))
+    home = tmp_path / "home"
+    status, answer, _ = run(app, home)
+    assert status == 1
+    assert answer["error"]["code"] == "app-raised"
+    assert "ZeroDivisionError" in answer["error"]["message"]
+    assert str(home / "app" / "training.log") in answer["error"]["remedy"]
+    assert not (home / "deployment.json").exists()
+    assert not (home / "logs").exists()
+
+
+@pytest.mark.timeout(400)
+def test_an_app_whose_serverapp_fails_later_is_given_up_with_its_exception(tmp_path: Path) -> None:
+    """It starts its strategy, and raises in its own evaluation."""
+    server = apps.SERVER.replace("        num_rounds=", "        evaluate_fn=fail,\n        num_rounds=")
+    server += '\n\ndef fail(server_round, arrays):\n    raise OSError("the disk of the app is full")\n'
+    app = apps.make(tmp_path, server=server)
+    status, answer, _ = run(app, tmp_path / "home", "--nodes", "2")
+    assert status == 1
+    assert answer["error"]["code"] == "courier-ends"
+    assert "OSError: the disk of the app is full" in answer["error"]["message"]
+    log = tmp_path / "home" / "logs" / "serverapp.log"
+    assert str(log) in answer["error"]["remedy"]
+    assert "Traceback" in log.read_text()
+    assert processes_of(tmp_path / "home") == []

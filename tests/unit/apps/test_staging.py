@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The anchored copy of an app."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from folkmoot.apps.folder import AppFolder
+from folkmoot.apps.staging import OUTPUT, in_output_folder, stage_app
+from folkmoot.errors import InputError
+from server import flower_run
+from tests import apps
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def test_the_apps_files_are_untouched_and_two_are_added(tmp_path: Path) -> None:
+    app = apps.make(tmp_path)
+    (app / ".gitignore").write_text("secret.py\n")
+    (app / "secret.py").write_text("password = 1\n")
+    before = files(app)
+    staged = stage_app(AppFolder.read(app, ["learning-rate=0.25"]), tmp_path / "there", "http://moot", "7")
+    assert files(app) == before
+    copied, added = files(staged), {f"folkmoot_entry/{name}.py" for name in ("__init__", "client", "server")}
+    assert set(copied) == (set(before) | added) - {".gitignore", "secret.py"}
+    for name in set(before) & set(copied) - {"pyproject.toml"}:
+        assert copied[name] == before[name]
+    described = tomllib.loads((staged / "pyproject.toml").read_text())["tool"]["flwr"]["app"]
+    assert described["components"] == {
+        "serverapp": "folkmoot_entry.server:app",
+        "clientapp": "folkmoot_entry.client:app",
+    }
+    assert described["config"] == {
+        "num-server-rounds": 2,
+        "learning-rate": 0.25,
+        "folkmoot-coordinator": "http://moot",
+        "folkmoot-run": "7",
+    }
+    assert b"folkmoot_entry/client.py" in flower_run.build(staged)
+
+
+def test_a_list_of_files_gets_the_entry_module(tmp_path: Path) -> None:
+    app = apps.make(tmp_path)
+    project = app / "pyproject.toml"
+    project.write_text(
+        project.read_text().replace(
+            'publisher = "tests"', 'publisher = "tests"\nfab-include = ["small/*.py"]'
+        )
+    )
+    staged = stage_app(AppFolder.read(app), tmp_path / "there")
+    assert b"folkmoot_entry/client.py" in flower_run.build(staged)
+
+
+def test_what_flower_does_not_bundle_is_said_with_flowers_words(tmp_path: Path) -> None:
+    app = apps.make(tmp_path)
+    project = app / "pyproject.toml"
+    project.write_text(project.read_text().replace('publisher = "tests"', ""))
+    with pytest.raises(InputError, match="publisher") as raised:
+        stage_app(AppFolder.read(app), tmp_path / "there")
+    assert raised.value.code == "app-bundle"
+
+
+def test_an_anchored_copy_is_not_anchored_again(tmp_path: Path) -> None:
+    staged = stage_app(AppFolder.read(apps.make(tmp_path)), tmp_path / "there")
+    with pytest.raises(InputError, match="folkmoot_entry"):
+        stage_app(AppFolder.read(staged), tmp_path / "again")
+
+
+def test_a_serverapp_runs_in_a_folder_of_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flwr.serverapp import ServerApp
+
+    monkeypatch.setenv(OUTPUT, str(tmp_path / "output"))
+    monkeypatch.chdir(tmp_path)
+    inner = ServerApp()
+
+    @inner.main()
+    def main(grid: Any, context: Any) -> None:
+        Path("final_model.pt").write_text(str(context.run_id))
+
+    in_output_folder(inner)(cast(Any, None), cast(Any, SimpleNamespace(run_id=42)))
+    assert (tmp_path / "output" / "42" / "final_model.pt").read_text() == "42"

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exponents follow where the energy of updates is, and a minority can't take them where no honest update wants them."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from folkmoot.codec import encode_update
+from folkmoot.exponents import MAX_FALL, MAX_RISE, TARGET, TensorSums, next_exponent, next_exponents, vote
+from folkmoot.manifest import Manifest, Tensor
+from tests.unit.folkmoot import reference, worlds
+
+SATURATED, TINY, CONTENT = TensorSums(127, 127**2, 127), TensorSums(1, 1, 1), TensorSums(20, 400, 20)
+
+
+SUMS = st.lists(st.integers(0, 127), min_size=1, max_size=8).map(lambda sizes: sums_of(sizes))
+
+
+def sums_of(sizes: list[int]) -> TensorSums:
+    return TensorSums(sum(sizes), sum(size**2 for size in sizes), max(sizes))
+
+
+@settings(max_examples=300)
+@given(st.lists(st.integers(0, 127), min_size=1, max_size=40), st.integers(1, 10**12))
+def test_a_vote_is_the_references(sizes: list[int], times: int) -> None:
+    absolute, squares, largest = sums_of(sizes)
+    sums = TensorSums(absolute * times, squares * times, largest)
+    assert vote(sums) == reference.exponent_vote(*sums)
+    assert -MAX_FALL <= vote(sums) <= MAX_RISE
+
+
+@given(st.lists(st.integers(0, 127), min_size=1, max_size=40), st.integers(0, 1000), st.integers(1, 1000))
+def test_rows_of_zeros_and_the_size_of_a_tensor_do_not_count(
+    sizes: list[int], zeros: int, times: int
+) -> None:
+    assert vote(sums_of(sizes * times + [0] * zeros)) == vote(sums_of(sizes))
+
+
+@given(st.lists(st.integers(1, 63), min_size=1, max_size=40))
+def test_a_larger_update_never_votes_for_less(sizes: list[int]) -> None:
+    assert vote(sums_of([size * 2 for size in sizes])) >= vote(sums_of(sizes))
+
+
+@given(st.lists(st.integers(0, 127), min_size=1, max_size=40).filter(any))
+def test_who_is_content_is_below_the_cap(sizes: list[int]) -> None:
+    """A vote of 0 or less means a root mean square below 16 sqrt(2), where the default cap is at 64."""
+    sums = sums_of(sizes)
+    if vote(sums) <= 0:
+        assert sums.squares < 2 * TARGET**2 * len(sizes)
+
+
+NOTHING = TensorSums(0, 0, 0)
+
+
+@pytest.mark.parametrize(("first", "last"), [(-10, -12), (4, -12), (-12, -12), (-13, -13), (-40, -40)])
+def test_a_frozen_tensor_rests(first: int, last: int) -> None:
+    exponents = (first,)
+    for _ in range(20):
+        exponents = next_exponents(exponents, [[NOTHING]] * 5)
+    assert exponents == (last,)
+
+
+def test_a_tensor_that_few_use_stays() -> None:
+    """Neither those who do not use it nor a minority that does move it: only an attacker might be using it."""
+    for sums in (SATURATED, TINY, CONTENT):
+        assert next_exponent(0, [NOTHING] * 3 + [sums] * 2) == 0
+
+
+@given(st.integers(1, 127), st.integers(64, 127))
+def test_a_saturated_update_votes_for_the_most(count: int, bound: int) -> None:
+    assert vote(TensorSums(count * bound, count * bound**2, bound)) == MAX_RISE
+
+
+@settings(max_examples=300)
+@given(st.lists(SUMS, min_size=1, max_size=11), st.data())
+def test_a_minority_stays_between_honest_votes(honest: list[TensorSums], data: st.DataObject) -> None:
+    others = data.draw(st.lists(SUMS, max_size=len(honest) - 1))
+    moved = next_exponent(-15, [*others, *honest]) + 15
+    assert min(map(vote, honest)) <= moved <= max(map(vote, honest))
+
+
+@settings(max_examples=300)
+@given(st.integers(-40, 4), st.lists(SUMS, min_size=1, max_size=9), st.data())
+def test_a_vote_that_rises_never_lowers_the_exponent(
+    exponent: int, sums: list[TensorSums], data: st.DataObject
+) -> None:
+    place = data.draw(st.integers(0, len(sums) - 1))
+    raised = [*sums]
+    raised[place] = data.draw(st.sampled_from([SATURATED, CONTENT, TINY, sums[place]]))
+    if vote(raised[place]) < vote(sums[place]):
+        sums, raised = raised, sums
+    if any(one.absolute for one in sums):
+        assert next_exponent(exponent, raised) >= next_exponent(exponent, sums)
+    assert -40 <= next_exponent(exponent, raised) <= 4
+    assert next_exponent(exponent, raised) == reference.next_exponent(exponent, [*map(tuple, raised)])
+
+
+def test_exponents_go_tensor_by_tensor() -> None:
+    large = TensorSums(6400, 409_600, 127)
+    assert next_exponents((-9, -9), [[CONTENT, NOTHING], [large, NOTHING], [CONTENT, large]]) == (-9, -9)
+    assert next_exponents((-9, -9), [[CONTENT, large]] * 3) == (-9, -7)
+
+
+SHAPES = {
+    "normal": lambda rng: rng.standard_normal(4000),
+    "heavy tails": lambda rng: rng.standard_t(2, 4000),
+    "log-normal": lambda rng: np.exp(2 * rng.standard_normal(4000)) * rng.choice([-1, 1], 4000),
+    "one row of an embedding": lambda rng: np.where(np.arange(4000) < 20, rng.standard_normal(4000), 0),
+    "one coordinate": lambda rng: np.where(np.arange(4000) == 7, 3.0, 0),
+    "constant": lambda rng: np.full(4000, -0.7),
+}
+
+
+@pytest.mark.parametrize("shape", sorted(SHAPES))
+@pytest.mark.parametrize("octaves", [-10, -5, 0, 5, 10])
+def test_exponents_find_back_from_ten_octaves(shape: str, octaves: int) -> None:
+    """Through the real encoding, with five contributors."""
+    manifest = Manifest("one", (Tensor("a", (4000,)),))
+    rng = np.random.default_rng(3)
+    end = manifest.flatten({"a": SHAPES[shape](rng).astype(np.float32) * np.float32(0.001)})
+    sizes = np.abs(end.astype(np.float64))
+    ideal = float(np.log2(np.square(sizes).sum() / sizes.sum() / TARGET))
+    exponents = (round(ideal) + octaves,)
+    found = []
+    for number in range(30):
+        sums = []
+        for name in "abcde":
+            update = encode_update(
+                np.zeros_like(end),
+                end,
+                exponents,
+                manifest,
+                bytes([number] * 32),
+                worlds.account(name).address,
+                max_sum_squares=64**2 * 4000,
+            )
+            values = np.abs(np.frombuffer(update.data, np.uint8).astype(np.int64) - 128)
+            sums.append([sums_of(values.tolist())])
+        exponents = next_exponents(exponents, sums)
+        found.append(exponents[0])
+    assert len(set(found[25:])) == 1, "it settles"
+    assert all(-MAX_FALL <= b - a <= MAX_RISE for a, b in itertools.pairwise(found))
+    # Clamping hides energy of heavy tails, so that the exponent may stay below the ideal; it never stays above.
+    assert -3 <= found[-1] - ideal <= 0.6

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `train` says of events, and its last look at a coordinator that is being restarted."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from folkmoot.coordinator_api import CoordinatorApi, Event, RunView
+from folkmoot.errors import CoordinatorError
+from server import train_cli
+
+ADA = "0x" + "ab" * 20
+DONE = RunView("run", "done", 1, 1, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "line"),
+    [
+        (
+            "node-answered",
+            {"node": "7", "account": ADA, "seconds": 4.25},
+            "round 3: node 7 (0xababab…) answered after 4.25 s",
+        ),
+        (
+            "node-failed",
+            {
+                "node": "7",
+                "account": None,
+                "state": "failed",
+                "code": "training-failed",
+                "detail": "training raised KeyError.",
+            },
+            "round 3: node 7 failed (training-failed). Training raised KeyError. The traceback is in the node's log: "
+            "that machine's FOLDER/logs/supernode.log.",
+        ),
+        (
+            "node-failed",
+            {"node": "7", "account": ADA, "state": "refused", "code": "wrong-root", "detail": "another root"},
+            "round 3: node 7 (0xababab…) was refused (wrong-root). Another root. "
+            "That machine's FOLDER/logs/supernode.log says more.",
+        ),
+        ("round-reported", {"complete": True, "metrics": {"train": None}}, ""),
+        (
+            "round-reported",
+            {"complete": True, "metrics": {"train": {"loss": 0.25, "n": 3.0}, "server": {"accuracy": 0.5}}},
+            "round 3: training: loss 0.25, n 3; server's evaluation: accuracy 0.5",
+        ),
+    ],
+)
+def test_a_line_a_node(kind: str, data: dict[str, Any], line: str) -> None:
+    assert train_cli.describe(Event(1, kind, {"round": 3, **data})) == line
+
+
+class Coordinator:
+    """Answers after some failures."""
+
+    def __init__(self, *failures: CoordinatorError) -> None:
+        self.failures = list(failures)
+
+    def run(self, _: str) -> RunView:
+        if self.failures:
+            raise self.failures.pop(0)
+        return DONE
+
+
+def away(code: str = "coordinator-unreachable", **details: Any) -> CoordinatorError:
+    return CoordinatorError("It is away.", code=code, details=details)
+
+
+def test_the_last_look_outlives_a_restart() -> None:
+    api = Coordinator(away(), away("rpc-unreachable", status=503))
+    assert train_cli._ended(cast(CoordinatorApi, api), "run") == DONE
+    assert not api.failures
+
+
+def test_the_last_look_ends_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CoordinatorError) as refused:
+        train_cli._ended(cast(CoordinatorApi, Coordinator(away("wrong", status=403))), "run")
+    assert train_cli.AGAIN in refused.value.remedy
+    monkeypatch.setattr(train_cli, "PATIENCE", 0.1)
+    with pytest.raises(CoordinatorError, match="It is away"):
+        train_cli._ended(cast(CoordinatorApi, Coordinator(away())), "run")
