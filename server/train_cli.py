@@ -203,7 +203,12 @@ def _carry(
     first = int(rounds[0]["round"]) if rounds else 0
     try:
         with Reporter(api.url, *signer, first=first, say=say) as reporter:
-            carrier = training.Carrier(superlink, memory, settings, over, say, reporter.take)
+
+            def heard(line: str) -> None:
+                reporter.take(line)
+                follower.heard(line)
+
+            carrier = training.Carrier(superlink, memory, settings, over, say, heard)
             if app is None:
                 carrier.carry()
             else:
@@ -270,6 +275,14 @@ class _Follower(threading.Thread):
                         return
         except FolkmootError as exc:
             self.broken = exc
+
+    def heard(self, line: str) -> None:
+        """Take a line of the relay's log: whom it has asked is no event of the coordinator's."""
+        from folkmoot.flower import reports
+
+        report = reports.parse(line)
+        if report is not None and report.kind == reports.ASKED:
+            self._view.event("node-asked", {"round": report.round, **report.values})
 
     def show(self, kind: str, data: Mapping[str, Any], event: Event | None = None) -> None:
         """Show an event of the coordinator, or something that was measured here."""

@@ -23,17 +23,13 @@ from server.api.parts import Parts
 from server.api.problems import Problem
 from server.api.routes import health, models, proposals, rounds, runs
 from server.api.schemas import HealthView, ProposalView, RoundView, RunView, VersionView
-from server.db import events
-from server.db.models import Account, Entry, LogEntry
+from server.db.models import Account, Entry, RoundReport
 
 FRESH = 2.0
 """Seconds for which a look is shown again: many who look at once cost one."""
 
 ROUNDS, PROPOSALS = 200, 5
 """Rounds in the charts, and proposals, the newest."""
-
-EVENTS = 20_000
-"""Newest events among which reports of rounds are looked for: the log is not read from its beginning."""
 
 _LOCAL = re.compile(r"http://(?:127\.0\.0\.1|localhost):\d{1,5}/?")
 """An endpoint of this machine without a path: no key is in it."""
@@ -129,18 +125,10 @@ def overview(here: Parts) -> Overview:
 
 
 def reported(session: Session) -> dict[int, dict[str, float]]:
-    """Metrics by round: of each the newest report that has any."""
-    query = (
-        select(LogEntry.data)
-        .where(LogEntry.id > events.newest(session) - EVENTS, LogEntry.type == "round-reported")
-        .order_by(LogEntry.id)
-    )
-    found: dict[int, dict[str, float]] = {}
-    for data in session.scalars(query):
-        number, flat = data.get("round"), measures.flat(data.get("metrics"))
-        if isinstance(number, int) and flat:
-            found[number] = flat
-    return found
+    """Metrics of the newest rounds that were reported, by round."""
+    query = select(RoundReport).order_by(RoundReport.round.desc()).limit(ROUNDS)
+    found = {report.round: measures.flat(report.document.get("metrics")) for report in session.scalars(query)}
+    return {number: metrics for number, metrics in found.items() if metrics}
 
 
 def _shares(session: Session, number: int) -> list[Share]:

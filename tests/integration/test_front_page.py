@@ -8,6 +8,7 @@ import hashlib
 import re
 from base64 import b64encode
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
 
@@ -19,9 +20,9 @@ from folkmoot.errors import UpdateRefused
 from folkmoot.local.anvil import Anvil
 from server.api import overview
 from server.api.app import interface
-from server.db import events
+from server.db.models import RoundReport
 from tests import factories
-from tests.integration.coordinator_world import Running, federation, open_round, running, train, until
+from tests.integration.coordinator_world import Running, federation, open_round, report, running, train, until
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\x1b[31m\u202e"
 """What a stranger could call a metric, or write into a proposal."""
@@ -86,10 +87,14 @@ def get(here: Running, path: str = "/", **headers: str) -> httpx.Response:
     return httpx.get(here.api.url + path, headers={"Accept": "text/html,*/*;q=0.8", **headers}, timeout=20)
 
 
-def report(here: Running, number: int, metrics: dict[str, Any]) -> None:
-    """What a round report leaves in the event log."""
+def kept(here: Running, number: int, metrics: Any) -> None:
+    """A report as the database has it, whoever let it in."""
     with here.coordinator.database.write() as session:
-        events.append(session, "round-reported", {"round": number, "complete": True, "metrics": metrics})
+        document = {"round": number, "complete": True, "nodes": [], "metrics": metrics}
+        made = RoundReport(
+            round=number, complete=True, document=document, deadline=0, received_at=datetime.now(UTC)
+        )
+        session.merge(made)
 
 
 def test_an_empty_federation_has_a_page(here: Running) -> None:
@@ -143,7 +148,7 @@ def test_the_page_shows_the_state_of_the_federation(here: Running) -> None:
 
 
 def test_words_of_strangers_stay_words(here: Running) -> None:
-    report(here, 2, {"train": {EVIL: 0.5, f"loss {EVIL}": 1.25, "x" * 500: float("1e99")}, "server": EVIL})
+    kept(here, 2, {"train": {EVIL: 0.5, f"loss {EVIL}": 1.25, "x" * 500: float("1e99")}, "server": EVIL})
     answer = get(here)
     page = read(answer.text)
     assert "1.25" in page.text
@@ -156,7 +161,7 @@ def test_words_of_strangers_stay_words(here: Running) -> None:
     "metrics", [None, [], "loss", {"train": []}, {"train": {"loss": "NaN"}}, {"train": {"loss": 10**400}}]
 )
 def test_metrics_that_are_none_are_left_out(here: Running, metrics: Any) -> None:
-    report(here, 1, metrics)
+    kept(here, 1, metrics)
     assert get(here).status_code == 200
 
 
@@ -239,7 +244,7 @@ def test_the_page_stands_while_the_chain_is_away(here: Running, monkeypatch: pyt
     def away(*_: object, **__: object) -> None:
         raise RpcError("The endpoint is away.")
 
-    report(here, 2, {"server": {"loss": 1.0, "accuracy": 0.8}})
+    kept(here, 2, {"server": {"loss": 1.0, "accuracy": 0.8}})
     monkeypatch.setattr(type(here.coordinator.node), "call", away)
     monkeypatch.setattr(type(here.coordinator.node), "latest", away)
     page = read(get(here).text)
