@@ -25,7 +25,7 @@ from folkmoot.fixed_point import LEAF
 from folkmoot.hashing import keccak
 from folkmoot.header import check_exponents
 from folkmoot.manifest import Manifest, padding_mask
-from folkmoot.merkle import SumTree, update_tree
+from folkmoot.merkle import SumTree, leaf_sums, update_tree
 
 QMAX = 127
 """Largest absolute value of an encoded coordinate."""
@@ -134,12 +134,11 @@ def encode_update(
             )
         clamped += _encode(start[place], end[place], exponent, key, first, out[place])
     bound = QMAX
-    if max_sum_squares is not None:
+    if max_sum_squares is not None and int(leaf_sums(out.reshape(-1, LEAF))[1].sum()) > max_sum_squares:
         counts = magnitudes(out)
         bound = fitting_bound(counts, max_sum_squares)
-        if bound < QMAX:
-            clamped = sum(counts[bound + 1 :])
-            np.clip(out, ZERO - bound, ZERO + bound, out=out)
+        clamped = sum(counts[bound + 1 :])
+        np.clip(out, ZERO - bound, ZERO + bound, out=out)
     tree = update_tree(out)
     return EncodedUpdate(out.tobytes(), tree.root, tree.sum_squares, tree.sum_absolute, bound, clamped)
 

@@ -205,6 +205,17 @@ def leaf_sums(leaves: U8, absolute: U64, square: U64) -> bool:
 
 
 @_compiled
+def leaf_largest(leaves: U8, largest: I64) -> None:
+    """Fill the largest ``|q|`` of each leaf of uint8[n, 256]."""
+    for leaf in range(leaves.shape[0]):
+        lowest, highest = np.uint8(255), np.uint8(0)
+        for byte in leaves[leaf]:
+            lowest = min(lowest, byte)
+            highest = max(highest, byte)
+        largest[leaf] = max(np.int64(highest) - 128, 128 - np.int64(lowest))
+
+
+@_compiled
 def add_weighted(a: U8, b: U8, c: U8, d: U8, weights: U32, total: U32) -> None:
     """Add ``weight * byte`` of four rows, uint8[m] each, to uint32[m]: four, so that the sums move less often."""
     w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]

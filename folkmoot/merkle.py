@@ -285,9 +285,12 @@ def leaf_largest(leaves: U8) -> I64:
     Returns:
         int64[n].
     """
-    highest, lowest = leaves.max(axis=1).astype(np.int64), leaves.min(axis=1).astype(np.int64)
-    largest: I64 = np.maximum(highest - 128, 128 - lowest)
-    return largest
+    kernels = acceleration.kernels(leaves.size)
+    if kernels is not None:
+        largest = np.empty(leaves.shape[0], dtype=np.int64)
+        kernels.leaf_largest(np.ascontiguousarray(leaves), largest)
+        return largest
+    return np.maximum(leaves.max(axis=1) - np.int64(128), 128 - leaves.min(axis=1).astype(np.int64))
 
 
 def update_leaves(leaves: U8) -> tuple[SumLevel, bool]:

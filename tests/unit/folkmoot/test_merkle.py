@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from folkmoot import merkle
+from folkmoot import acceleration, merkle
 from folkmoot.errors import EncodingError, InputError
 from tests.unit.folkmoot import reference
 
@@ -122,3 +122,15 @@ def test_there_is_no_proof_of_a_leaf_that_is_not_there() -> None:
             tree.proof(index)
         with pytest.raises(InputError):
             plain.proof(index)
+
+
+def test_the_largest_integer_of_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    leaves = np.random.default_rng(2).integers(100, 157, (40, 256)).astype(np.uint8)
+    leaves[3], leaves[4], leaves[5] = 128, 1, 255
+    leaves[6] = np.resize([128, 129], 256)
+    expected = np.abs(leaves.astype(np.int64) - 128).max(axis=1)
+    with acceleration.without_kernels():
+        assert (merkle.leaf_largest(leaves) == expected).all()
+    monkeypatch.setattr(acceleration, "LOAD_AFTER", 0)
+    assert (merkle.leaf_largest(leaves) == expected).all()
