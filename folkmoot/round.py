@@ -256,11 +256,13 @@ def compute_round(
         sample=compared_leaves(manifest.leaves, entries_hash(entries)),
     )
     products = gram_tree(manifest, header.exponents, readers) if has_tree(policy.rule, len(readers)) else None
+    elements = tuple(tensor.elements for tensor in manifest.tensors)
     facts = ReferencedFacts(
         gram_matrix(manifest, header.exponents, readers) if products is None else products.gram,
         tuple(summary.sum_squares for _, summary in delivered),
         tuple(summary.sum_absolute for _, summary in delivered),
         *known,
+        elements=elements,
     )
     verdicts = _verdicts(header, policy, entries, summaries, root, facts)
     weights = tuple(verdict.weight for verdict in verdicts.verdicts)

@@ -534,7 +534,7 @@ def weights_case(
     """Weights for updates that are these small vectors."""
     gram = tuple(tuple(sum(a * b for a, b in zip(x, y, strict=True)) for y in vectors) for x in vectors)
     norms = tuple(row[i] for i, row in enumerate(gram))
-    facts = RoundFacts(gram, norms, tuple((sum(map(abs, vector)),) for vector in vectors))
+    facts = RoundFacts(gram, norms, tuple((sum(map(abs, vector)),) for vector in vectors), elements=(2,))
     results = rule(name)(facts, parameters)
     return {
         "about": label,

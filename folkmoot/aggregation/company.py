@@ -3,8 +3,8 @@
 
 ``leave_out_unrelated``: noise is orthogonal to everything; what was trained on related data is not, in one
 direction or the other. An update whose squared cosines add up to much less than those of the others is left
-out. Assumes a model of some thousand coordinates (noise in d dimensions has cosines of about
-``1 / sqrt(d)``). It can't stop noise that is added to somebody's update or to a public aggregate.
+out. Noise in d dimensions has cosines of about ``1 / sqrt(d)``: in a model of some hundred coordinates it looks like
+anybody else, and nobody is left out. It can't stop noise that is added to somebody's update or to a public aggregate.
 
 ``weigh_by_core``: the first cluster that more than half of the updates join (``majority``) is a
 reference that no root set is needed for. FLAME drops everybody else, up to half of the honest contributors in
@@ -35,19 +35,29 @@ def leave_out_unrelated(ballot: Ballot, share: int) -> Ballot:
 
     Args:
         ballot: The ballot.
-        share: In 1/SHARE.
+        share: In 1/SHARE. Of a standing updates at most ``(a - 1)^2`` is used: a sum of few squares is small by chance.
 
     Returns:
-        The ballot with the number ``relatedness`` (the sum in 1/UNIT^2) of those that it leaves out.
+        The ballot with the numbers ``relatedness`` (the sum in 1/UNIT^2) and ``relatedShare`` (the share that was used,
+        in 1/SHARE) of those that it leaves out. Nothing changes if noise itself would pass: it has a sum of about
+        ``(a - 1) / d`` in d coordinates (``RoundFacts.dimensions``).
     """
     standing = ballot.standing
     if len(standing) < 3:
         return ballot
     cosines = ballot.cosines
     sums = {i: sum(cosines[i][j] ** 2 for j in standing if j != i) for i in standing}
+    others = len(standing) - 1
+    share = min(share, others * others)
     limit = share * lower_median(list(sums.values()))
+    if limit * ballot.facts.dimensions < SHARE * others * UNIT * UNIT:
+        return ballot
     strangers = {i: value for i, value in sums.items() if SHARE * value < limit}
-    return ballot.without(dict.fromkeys(strangers, Reason.UNRELATED)).noted("relatedness", strangers)
+    return (
+        ballot.without(dict.fromkeys(strangers, Reason.UNRELATED))
+        .noted("relatedness", strangers)
+        .noted("relatedShare", dict.fromkeys(strangers, share))
+    )
 
 
 def weigh_by_core(ballot: Ballot, share: int, spared: int = 0) -> Ballot:

@@ -11,8 +11,8 @@ entries among them.
 Source: FoolsGold's idea that Sybils are too alike (Fung, Yoon, Beschastnikh, RAID 2020, arXiv 1808.04866),
 with the threshold from the round. Assumes that fewer than half of the contributors collude, so that the
 median is a pair with a stranger in it. It can't stop a copy with so much noise that it is no more alike than
-honest updates are (about 0.6 of its own length at the ratio that is used). A larger ratio accused honest
-contributors who hold the same few classes.
+honest updates are (about 0.6 of its own length at the ratio that is used, 0.1 in a model of fifty coordinates). A
+larger ratio accused honest contributors who hold the same few classes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,13 @@ from folkmoot.verdict import Reason
 SHARE = 1024
 """Ratios of this stage are in 1/SHARE."""
 
+COORDINATES = 16
+"""A ratio of 1/SHARE for so many coordinates that updates change, up to the ratio that is asked for: where there are
+few directions, strangers are near each other by chance. Measured (docs/robustness.md), not derived."""
+
+LEAST = 1
+"""The smallest ratio."""
+
 REPLAY = 4
 """An update is compared with earlier rounds by a ratio this many times smaller: one's own updates resemble each
 other from round to round, and that is no replay."""
@@ -35,12 +42,15 @@ def leave_out_copies(ballot: Ballot, ratio: int) -> Ballot:
 
     Args:
         ballot: The ballot.
-        ratio: In 1/SHARE; 0 leaves out only what points in exactly the same direction.
+        ratio: In 1/SHARE. A small model has a smaller one (COORDINATES); 0 leaves out only what points in exactly the
+            same direction.
 
     Returns:
-        The ballot with the numbers ``copyCosine`` (1/UNIT) and, in this round, ``copyOf`` (place among the
-        delivered updates).
+        The ballot with the numbers ``copyCosine`` (1/UNIT), ``copyRatio`` (the ratio that was used, in 1/SHARE) and,
+        in this round, ``copyOf`` (place among the delivered updates).
     """
+    ratio = max(LEAST, min(ratio, ballot.facts.dimensions // COORDINATES))
+    ratios: dict[int, int] = {}
     standing = ballot.standing
     left_out: dict[int, Reason] = {}
     originals: dict[int, int] = {}
@@ -54,10 +64,16 @@ def leave_out_copies(ballot: Ballot, ratio: int) -> Ballot:
             for j in standing[:n]:
                 if j not in left_out and among[i][j] >= limit:
                     left_out[i], originals[i], cosines[i] = Reason.COPY, j, among[i][j]
+                    ratios[i] = ratio if len(standing) > 2 else 0
                     break
     for i, closest in _replays(ballot, ratio).items():
-        left_out[i], cosines[i] = Reason.COPY, closest
-    return ballot.without(left_out).noted("copyOf", originals).noted("copyCosine", cosines)
+        left_out[i], cosines[i], ratios[i] = Reason.COPY, closest, ratio // REPLAY
+    return (
+        ballot.without(left_out)
+        .noted("copyOf", originals)
+        .noted("copyCosine", cosines)
+        .noted("copyRatio", ratios)
+    )
 
 
 def _limit(usual: int, ratio: int) -> int:

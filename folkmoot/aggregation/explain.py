@@ -16,7 +16,8 @@ from math import isqrt
 
 from folkmoot.aggregation import company, copies
 from folkmoot.aggregation.cosines import UNIT
-from folkmoot.aggregation.guarded_mean import COPIES, CORE, UNRELATED
+from folkmoot.aggregation.guarded_mean import CORE
+from folkmoot.aggregation.path import LEAST as PATH_LEAST
 from folkmoot.aggregation.root import LEAST
 from folkmoot.aggregation.rules import PARAMETERS
 from folkmoot.verdict import Reason
@@ -174,7 +175,7 @@ _RULES: dict[str, str] = {
     "guarded_mean": "no zeros, copies, replays and noise; outside the majority's core an update counts by how far it "
     "goes along with the core; shortened to the median length",
     "guided_mean": "as guarded_mean, except that the core leaves everybody two equal shares of a vote; votes are "
-    "multiplied by how far an update goes on where the model is going",
+    "multiplied by how far an update goes on where the model is going, and only who clearly points back loses all",
     "guarded_nnm": "no zeros, copies, replays and noise; median length; then the mean of nearest neighbours",
     "fltrust": "the positive part of the cosine with the root update, every update at the same length",
     "root_cosine": "no zeros, copies, replays and noise; median length; weighted by the cosine with the root update",
@@ -274,9 +275,8 @@ def _sum_squares(case: Case) -> str:
 
 def _copy(case: Case) -> str:
     value, of = case.numbers["copyCosine"], case.numbers.get("copyOf")
-    share = Fraction(COPIES, copies.SHARE)
+    share = Fraction(case.numbers["copyRatio"], copies.SHARE)
     if of is None:
-        share /= copies.REPLAY
         other = "an update of one of the last rounds, all of which are public"
         usual = "the usual one to earlier updates"
     else:
@@ -291,7 +291,7 @@ def _copy(case: Case) -> str:
 
 def _relatedness(case: Case) -> str:
     value = case.numbers["relatedness"]
-    share = Fraction(UNRELATED, company.SHARE)
+    share = Fraction(case.numbers["relatedShare"], company.SHARE)
     return (
         f"Its squared cosines with the others add up to {value / UNIT**2:.6f} ({value} of {UNIT**2}): less than "
         f"{share} of the round's median of such sums."
@@ -314,7 +314,11 @@ def _path(case: Case) -> str:
         f"Its cosine with the path, what the model moved by in the last rounds, is {_cosine(value)}; "
         f"the round's median is {_cosine(half)}."
     )
-    return f"{text} {_ramp('cosine', value, half)}"
+    text = f"{text} {_ramp('cosine', value, half, _path_least(case))}"
+    limit = case.numbers.get("pathLimit")
+    if limit is None:
+        return text
+    return f"{text} Who is left out for it has a cosine of {-limit / UNIT:.3f} or less: above that it may be chance."
 
 
 def _ramp(what: str, value: int, half: int, least: int = 0) -> str:
@@ -366,10 +370,10 @@ def _score(case: Case) -> str:
 
 _NUMBERS: tuple[tuple[tuple[str, ...], Callable[[Case], str]], ...] = (
     (("sumSquares",), _sum_squares),
-    (("copyCosine", "copyOf"), _copy),
-    (("relatedness",), _relatedness),
+    (("copyCosine", "copyOf", "copyRatio"), _copy),
+    (("relatedness", "relatedShare"), _relatedness),
     (("company", "companyMedian", "companyLeast"), _company),
-    (("pathCosine", "pathMedian"), _path),
+    (("pathCosine", "pathMedian", "pathLimit"), _path),
     (("rootCosine", "rootMedian"), _root),
     (("clip",), _clip),
     (("score", "threshold"), _score),
@@ -392,7 +396,13 @@ def _company_factor(case: Case) -> int:
 def _path_factor(case: Case) -> int:
     if "pathCosine" not in case.numbers:
         return UNIT
-    return _ramp_factor(case.numbers["pathCosine"], case.numbers["pathMedian"])
+    return _ramp_factor(case.numbers["pathCosine"], case.numbers["pathMedian"], _path_least(case))
+
+
+def _path_least(case: Case) -> int:
+    """What the path leaves of the vote of an update that points back by no more than cosines scatter."""
+    limit = case.numbers.get("pathLimit")
+    return PATH_LEAST if limit is not None and case.numbers["pathCosine"] > -limit else 0
 
 
 def _root_factor(case: Case) -> int:

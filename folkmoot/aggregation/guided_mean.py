@@ -2,11 +2,12 @@
 """``guided_mean``: ``guarded_mean``, and what it lets through is weighted by the model's own path.
 
 Stages: ``copies``, ``unrelated``, ``weigh_by_core``, ``weigh_by_path``, ``clip``. It needs neither f nor a root
-set. Where the path can judge, the core alone leaves nobody out: each keeps two equal shares of a vote, and only
-who points back where the model came from loses all. Sources and limits are those of its stages; the combination
+set. The core alone leaves nobody out: each keeps two equal shares of a vote, and only who points back where the model
+came from, by more than cosines scatter, loses all. Sources and limits are those of its stages; the combination
 is ours and was chosen on the drills of docs/robustness.md, with the attacks that it is reported on: take its lead
 as a lead, not as proof. Assumes ``f < n / 2``, and that the last rounds went mostly right. Without a path (the
-first round), or with one that the median of the updates does not go along with, it is ``guarded_mean``.
+first round), or with one that the median of the updates does not go along with, as near convergence, the core judges
+alone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from folkmoot.aggregation.clipping import clip
 from folkmoot.aggregation.company import weigh_by_core
 from folkmoot.aggregation.guarded_mean import CORE, admit
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.path import usual_on_path, weigh_by_path
+from folkmoot.aggregation.path import weigh_by_path
 from folkmoot.aggregation.reference import Use
 
 NAME = "guided_mean"
@@ -26,13 +27,13 @@ PARAMETERS: tuple[str, ...] = ()
 USES: frozenset[Use] = frozenset({Use.EARLIER, Use.PATH})
 
 SPARED = 2
-"""Equal shares of a vote that the stage ``weigh_by_core`` leaves to everybody where the path judges after it."""
+"""Equal shares of a vote that the stage ``weigh_by_core`` leaves to everybody: of a few updates the core is a majority
+by chance, and at convergence what is outside of it points away from it, since all updates add up to nothing."""
 
 
 def guide(facts: RoundFacts) -> Ballot:
     """Let the majority's core and the path move the votes of what is admitted."""
-    ballot = admit(facts)
-    return weigh_by_path(weigh_by_core(ballot, CORE, SPARED if usual_on_path(ballot) else 0))
+    return weigh_by_path(weigh_by_core(admit(facts), CORE, SPARED))
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:

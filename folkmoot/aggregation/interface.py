@@ -29,11 +29,20 @@ class RoundFacts:
     """Sum of ``q^2`` of each update, in units of the encoded integers."""
     sum_absolute: tuple[tuple[int, ...], ...]
     """For each update the sum of ``|q|`` of each tensor."""
+    elements: tuple[int, ...] = field(kw_only=True)
+    """Coordinates of each tensor, from the manifest."""
 
     @property
     def count(self) -> int:
         """Number of delivered updates, k."""
         return len(self.gram)
+
+    @cached_property
+    def dimensions(self) -> int:
+        """Coordinates of the tensors that more than half of the updates change: of how many a cosine is taken."""
+        count = self.count
+        moved = [sum(row[b] > 0 for row in self.sum_absolute) for b in range(len(self.elements))]
+        return sum(size for size, movers in zip(self.elements, moved, strict=True) if 2 * movers > count)
 
     @cached_property
     def cosines(self) -> Gram:

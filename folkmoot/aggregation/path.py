@@ -4,7 +4,8 @@
 The **path** is what the model moved by in the last WINDOW rounds, the difference of two public states, brought
 to the format of an update. Poisoners must push against it, round after round; honest contributors, whatever
 their data, go along with it or about orthogonal to it. It averages hundreds of updates, so its direction is
-far less noisy than any cosine within a round, and it needs no root set.
+far less noisy than any cosine within a round, and it needs no root set. Near convergence the model goes nowhere, and
+cosines with the path are noise: then nobody is left out, and an update that points back keeps an eighth of its vote.
 
 Source: rules without memory fall to attacks that are small in every round, and history helps (Karimireddy, He,
 Jaggi, ICML 2021, arXiv 2012.10333, by the momentum of contributors). Taking the model's own path as a reference
@@ -32,6 +33,13 @@ from folkmoot.verdict import Reason
 
 WINDOW = 8
 """Rounds that the path looks back; fewer at the beginning."""
+
+LEAST = UNIT // 8
+"""What the path leaves of a vote unless an update points back by more than cosines scatter."""
+
+SPREADS = 4
+"""So many median deviations, and for few updates up to twice as many (``_scatter``), are no chance any more. A median
+deviation of few values is a poor measure, as Student's t says of the standard deviation."""
 
 
 class PathUpdate:
@@ -103,13 +111,15 @@ def usual_on_path(ballot: Ballot) -> int:
 def weigh_by_path(ballot: Ballot) -> Ballot:
     """Multiply votes by a ramp of the cosine with the path.
 
-    With ``z_i`` the cosines of the standing updates and h their lower median, at least 0: nothing changes if
+    With ``z_i`` the cosines of the a standing updates and h their lower median, at least 0: nothing changes if
     ``h = 0`` or there is no path. Else the factor is ``floor(UNIT (z_i + h) / (2 h))``, at least 0 and at most
-    UNIT: nothing from ``-h`` down, half if it is orthogonal to the path, all from ``h`` up.
+    UNIT: nothing from ``-h`` down, half if it is orthogonal to the path, all from ``h`` up. But an update keeps LEAST
+    unless ``z_i <= -max(h, floor(SPREADS d (a + 3) / (a - 1)))``, d the lower median of ``|z_i - h|``: near convergence
+    cosines scatter around 0, and one a little below it says nothing.
 
     Returns:
-        The ballot with the numbers ``pathCosine`` and ``pathMedian`` (1/UNIT), and the reason ``against-path``
-        for a factor of 0.
+        The ballot with the numbers ``pathCosine``, ``pathMedian`` and ``pathLimit`` (what a cosine has to be the
+        negative of to lose all; 1/UNIT each), and the reason ``against-path`` for a factor of 0.
     """
     cosines = path_cosines(ballot)
     if not cosines:
@@ -118,6 +128,21 @@ def weigh_by_path(ballot: Ballot) -> Ballot:
     ballot = ballot.noted("pathCosine", cosines).noted("pathMedian", dict.fromkeys(cosines, half))
     if half == 0:
         return ballot
-    factors = {i: max(0, min(UNIT, UNIT * (value + half) // (2 * half))) for i, value in cosines.items()}
-    ballot = ballot.without({i: Reason.AGAINST_PATH for i, factor in factors.items() if factor == 0})
-    return ballot.counted([vote * factors.get(i, 0) for i, vote in enumerate(ballot.votes)])
+    limit = max(half, _scatter(list(cosines.values()), half))
+    factors = {
+        i: max(LEAST if value > -limit else 0, min(UNIT, UNIT * (value + half) // (2 * half)))
+        for i, value in cosines.items()
+    }
+    return (
+        ballot.without({i: Reason.AGAINST_PATH for i, factor in factors.items() if factor == 0})
+        .counted([vote * factors.get(i, 0) for i, vote in enumerate(ballot.votes)])
+        .noted("pathLimit", dict.fromkeys(cosines, limit))
+    )
+
+
+def _scatter(values: Sequence[int], middle: int) -> int:
+    """How far below 0 chance takes a value: SPREADS lower median deviations, more where there are few values."""
+    count = len(values)
+    if count < 2:
+        return 0
+    return SPREADS * lower_median([abs(value - middle) for value in values]) * (count + 3) // (count - 1)

@@ -25,7 +25,7 @@ from folkmoot.checks import UpdateSummary, check_base, check_bytes, tensor_sums
 from folkmoot.codec import QMAX, ZERO, encode_update
 from folkmoot.commitment import Commitment
 from folkmoot.drill.attacks import Scene, attack
-from folkmoot.drill.network import NAMES, Network
+from folkmoot.drill.network import Network
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.exponents import next_exponents
 from folkmoot.fixed_point import LEAF
@@ -380,9 +380,10 @@ class Run:
 
     def _flatten(self, models: dict[str, F32]) -> F32:
         """Models by name, k of each, to float32[k, d] with padding."""
-        flat = np.zeros((models[NAMES[0]].shape[0], self.manifest.size), dtype=np.float32)
-        for name, leaf, tensor in zip(NAMES, self.manifest.leaf_offsets, self.manifest.tensors, strict=False):
-            flat[:, LEAF * leaf : LEAF * leaf + tensor.elements] = models[name].reshape(flat.shape[0], -1)
+        count = next(iter(models.values())).shape[0]
+        flat = np.zeros((count, self.manifest.size), dtype=np.float32)
+        for leaf, tensor in zip(self.manifest.leaf_offsets, self.manifest.tensors, strict=False):
+            flat[:, LEAF * leaf : LEAF * leaf + tensor.elements] = models[tensor.name].reshape(count, -1)
         return flat
 
     def _deliver(
@@ -474,6 +475,7 @@ class Run:
             root=None if root is None else compared.pop(0),
             path=None if path is None else compared.pop(0),
             earlier=tuple(compared),
+            elements=tuple(tensor.elements for tensor in self.manifest.tensors),
         )
 
     # What the attackers can try out
@@ -531,9 +533,10 @@ class Run:
             facts = ReferencedFacts(
                 tuple(tuple(int(value) for value in row) for row in gram),
                 tuple(int(value) for value in np.diag(gram)),
-                ((0,),) * len(gram),
+                ((1,),) * len(gram),
                 root=known.get("root"),
                 path=known.get("path"),
+                elements=(self.manifest.elements,),
             )
             weights = [result.weight for result in self.rule(facts, self.plan.parameters)]
             if self.form.trim is not None:  # no product of the updates tells what is trimmed where

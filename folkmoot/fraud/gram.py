@@ -58,7 +58,7 @@ def krum_weights(case: Case, matrix: Triangle) -> list[int]:
         InputError: The policy's parameters are none of this rule.
     """
     members = members_of(case)
-    nothing = RoundFacts(square(matrix, len(members)), (), ())
+    nothing = RoundFacts(square(matrix, len(members)), (), (), elements=())
     weights = [0] * len(case.entries)
     for index, found in zip(members, multi_krum.weigh(nothing, case.policy.parameters), strict=True):
         weights[index] = found.weight

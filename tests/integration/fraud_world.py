@@ -262,7 +262,7 @@ def lie_gram_tree(world: World, outcome: RoundOutcome) -> Anchor:
         false[a * (a + 1) // 2 + b] = tree.gram[other][other] // 2 if other != left_out else 0
     matrix = tuple(false)
     world.folder.put(b"\x12" + matrix_bytes(matrix), by_keccak=True)
-    facts = RoundFacts(square(matrix, tree.count), (), ())
+    facts = RoundFacts(square(matrix, tree.count), (), (), elements=())
     policy = world.rounds[outcome.verdicts.round].policy
     weights = tuple(found.weight for found in multi_krum.weigh(facts, policy.parameters))
     assert weights != outcome.weights

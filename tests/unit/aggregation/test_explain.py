@@ -61,6 +61,7 @@ def crowd(seed: int, kinds: tuple[str, ...]) -> ReferencedFacts:
         root=compared(np.rint(shared + rng.normal(0, 24, size)).astype(np.int64)),
         path=compared(np.rint(shared + gone).astype(np.int64)),
         earlier=(compared(before.astype(np.int64)),),
+        elements=(size,),
     )
 
 

@@ -59,6 +59,7 @@ def facts_of(
         root=None if root is None else compare(root),
         path=None if path is None else compare(path),
         earlier=tuple(compare(other) for other in earlier),
+        elements=(vectors.shape[1],),
     )
 
 

@@ -173,6 +173,6 @@ def test_gram_of_nothing_is_empty() -> None:
 def test_distances() -> None:
     vectors = [[1, 2], [4, 6], [0, 0]]
     gram = tuple(tuple(a * c + b * d for c, d in vectors) for a, b in vectors)
-    round_facts = RoundFacts(gram, (5, 52, 0), ((3,), (10,), (0,)))
+    round_facts = RoundFacts(gram, (5, 52, 0), ((3,), (10,), (0,)), elements=(2,))
     assert round_facts.distances() == ((0, 25, 5), (25, 0, 52), (5, 52, 0))
     assert round_facts.count == 3

@@ -180,6 +180,7 @@ def facts_of(vectors: I64, *, earlier: Sequence[I64] = (), path: I64 | None = No
         tuple((int(row.sum()),) for row in np.abs(vectors)),
         path=None if path is None else compared(path),
         earlier=tuple(compared(other) for other in earlier),
+        elements=(vectors.shape[1],),
     )
 
 

@@ -24,7 +24,10 @@ VECTORS = st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=1
 def facts_of(vectors: list[tuple[int, int]]) -> RoundFacts:
     gram = tuple(tuple(a * c + b * d for c, d in vectors) for a, b in vectors)
     return RoundFacts(
-        gram, tuple(row[i] for i, row in enumerate(gram)), tuple((abs(a) + abs(b),) for a, b in vectors)
+        gram,
+        tuple(row[i] for i, row in enumerate(gram)),
+        tuple((abs(a) + abs(b),) for a, b in vectors),
+        elements=(2,),
     )
 
 
@@ -150,7 +153,7 @@ def test_a_rule_uses_what_it_says_and_nothing_else(name: str) -> None:
         chosen: dict[str, Any] = {}
         for kind in kinds:
             chosen |= known[kind]
-        facts = ReferencedFacts(gram, squares, ((1,),) * 9, **chosen)
+        facts = ReferencedFacts(gram, squares, ((1,),) * 9, **chosen, elements=(64,))
         return rule(name)(facts, (2, 0)[: len(PARAMETERS[name])])
 
     everything = frozenset(Use)
