@@ -290,7 +290,8 @@ def leaf_largest(leaves: U8) -> I64:
         largest = np.empty(leaves.shape[0], dtype=np.int64)
         kernels.leaf_largest(np.ascontiguousarray(leaves), largest)
         return largest
-    return np.maximum(leaves.max(axis=1) - np.int64(128), 128 - leaves.min(axis=1).astype(np.int64))
+    largest: I64 = np.maximum(leaves.max(axis=1) - np.int64(128), 128 - leaves.min(axis=1).astype(np.int64))
+    return largest
 
 
 def update_leaves(leaves: U8) -> tuple[SumLevel, bool]:

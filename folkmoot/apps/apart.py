@@ -102,11 +102,11 @@ def run_apart(module: str, app: AppFolder, scratch: Path, words: Sequence[str], 
     failed = outcome.get("error")
     if failed is None:
         return dict(outcome["found"])
-    error = InputError(
+    refusal = InputError(
         failed["message"], remedy=failed["remedy"].replace("{log}", str(log)), code=failed["code"]
     )
-    error.details = dict(failed["details"])
-    raise error
+    refusal.details = dict(failed["details"])
+    raise refusal
 
 
 def finish(scratch: Path, found: dict[str, Any]) -> NoReturn:
