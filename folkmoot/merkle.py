@@ -287,9 +287,9 @@ def leaf_largest(leaves: U8) -> I64:
     """
     kernels = acceleration.kernels(leaves.size)
     if kernels is not None:
-        largest = np.empty(leaves.shape[0], dtype=np.int64)
-        kernels.leaf_largest(np.ascontiguousarray(leaves), largest)
-        return largest
+        found = np.empty(leaves.shape[0], dtype=np.int64)
+        kernels.leaf_largest(np.ascontiguousarray(leaves), found)
+        return found
     largest: I64 = np.maximum(leaves.max(axis=1) - np.int64(128), 128 - leaves.min(axis=1).astype(np.int64))
     return largest
 
