@@ -99,7 +99,7 @@ _REASONS: dict[str, Words] = {
     ),
     "norm-too-large": Words(
         "Refused on arrival: the update is longer than the policy allows.",
-        "Train with fewer local steps or a smaller learning rate, and look for broken examples in your data.",
+        "Use this release's encoder, which fits an update to the policy's cap.",
     ),
     "invalid-signature": Words(
         "Refused on arrival: the signature is not the account's.",
