@@ -529,7 +529,7 @@ class FolkmootStrategy(Strategy):
     def _refused(self, report: RoundReport, node: int, account: str | None, error: FolkmootError) -> None:
         """Note that the coordinator refused a node's update."""
         report.refused.append((node, f"{error.code}: {error.message}"))
-        log(ERROR, "\tNode %d: %s", node, report.refused[-1][1])
+        log(ERROR, "\tNode %d: %s", node, reports.plain(report.refused[-1][1]))
         self._progress.refused(node, account, error.code, error.message)
 
     def _await_nodes(self, grid: Grid) -> list[int]:
@@ -571,7 +571,8 @@ class FolkmootStrategy(Strategy):
         metrics = _MeanMetrics()
         for reply in replies:
             if reply.has_error():
-                log(WARNING, "\tNode %d: %s", reply.metadata.src_node_id, reply.error.reason)
+                said = reports.plain(reply.error.reason or "")
+                log(WARNING, "\tNode %d: %s", reply.metadata.src_node_id, said)
             else:
                 metrics.add(reply.content)
         return metrics.mean()
