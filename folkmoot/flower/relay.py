@@ -409,13 +409,13 @@ class Relay:
     def _no_update(self, report: RoundReport, node: int, code: str, detail: str) -> None:
         """Note that a node sent no update that could be handed in."""
         report.refused.append((node, f"{code}: {detail}"))
-        log(WARNING, "\tNode %d: %s", node, report.refused[-1][1])
+        log(WARNING, "\tNode %d: %s", node, reports.plain(report.refused[-1][1]))
         self._progress.failed(node, code, detail)
 
     def _refused(self, report: RoundReport, node: int, account: str | None, error: FolkmootError) -> None:
         """Note that the coordinator refused a node's update."""
         report.refused.append((node, f"{error.code}: {error.message}"))
-        log(ERROR, "\tNode %d: %s", node, report.refused[-1][1])
+        log(ERROR, "\tNode %d: %s", node, reports.plain(report.refused[-1][1]))
         self._progress.refused(node, account, error.code, error.message)
 
 

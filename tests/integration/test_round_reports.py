@@ -13,6 +13,7 @@ import pytest
 from folkmoot.coordinator_api import sign_report
 from folkmoot.errors import CoordinatorError, UpdateRefused
 from folkmoot.flower import reports
+from folkmoot.flower.reports import Report
 from server import reporting
 from server.reporting import Reporter
 from tests import factories
@@ -238,6 +239,25 @@ def test_the_reporter_hands_in_what_the_relay_logs(here: Running) -> None:
     assert not report["complete"]
     assert report["metrics"]["train"] == {"loss": 1.0}
     assert said == []
+
+
+def test_a_flood_of_failing_nodes_keeps_no_report_away(here: Running) -> None:
+    """Strangers may come as thousands of nodes that fail: who answered is in the report all the same."""
+    start(here, 1, 3)
+    open_round(here.api, 1)
+    nodes = list(range(2, 12_000))
+    detail = "x" * reports.MOST_DETAIL
+    with Reporter(here.api.url, here.world.coordinator, here.domain) as reporter:
+        for number in nodes:
+            reporter._nodes.take(
+                Report("failed", 1, {"node": number, "code": "node-failed", "detail": detail})
+            )
+        reporter.take(emitted("answered", round=1, node=12_000, account=here.world["ada"].address, seconds=1))
+        reporter.take(emitted("complete", round=1, answered=1, refused=0, failed=len(nodes)))
+    report = here.api.round_report(1)
+    assert report is not None
+    assert report["complete"]
+    assert [one["node"] for one in report["nodes"] if one["state"] == "answered"] == ["12000"]
 
 
 def test_a_reporter_with_an_older_deadline_catches_up(here: Running) -> None:
