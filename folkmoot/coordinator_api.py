@@ -68,6 +68,7 @@ all."""
 
 _UPLOAD_TYPEHASH = keccak(b"Upload(bytes32 sha256,uint64 deadline)")
 _RUN_TYPEHASH = keccak(b"Run(uint32 rounds,uint32 expect,uint64 deadline)")
+_END_RUN_TYPEHASH = keccak(b"EndRun(bytes16 run,string reason,uint64 deadline)")
 _REPORT_TYPEHASH = keccak(b"Report(uint64 round,bytes32 digest,uint64 deadline)")
 _COMMITMENT_FIELDS = {
     "contributor": "contributor",
@@ -191,6 +192,20 @@ def upload_message(domain: Domain, sha256: str, deadline: int) -> SignableMessag
 def run_message(domain: Domain, rounds: int, expect: int, deadline: int) -> SignableMessage:
     """What the coordinator's account signs to start a run."""
     fields = encode(("bytes32", "uint32", "uint32", "uint64"), (_RUN_TYPEHASH, rounds, expect, deadline))
+    return SignableMessage(b"\x01", domain.separator, keccak(fields))
+
+
+def end_run_message(domain: Domain, run: str, reason: str, deadline: int) -> SignableMessage:
+    """What the coordinator's account signs to end a run.
+
+    Args:
+        domain: Chain and ledger of the federation.
+        run: Its identifier, 32 digits in hex.
+        reason: Why, for whoever reads of it.
+        deadline: Unix time on the wall until which it may be handed in.
+    """
+    values = (_END_RUN_TYPEHASH, bytes.fromhex(run), keccak(reason.encode()), deadline)
+    fields = encode(("bytes32", "bytes16", "bytes32", "uint64"), values)
     return SignableMessage(b"\x01", domain.separator, keccak(fields))
 
 
@@ -428,6 +443,26 @@ class CoordinatorApi:
         """
         answer = self._object(self._checked(self._send("POST", "/v1/runs", json=wish)))
         return RunView(str(answer["id"]), "running", int(wish["rounds"]), 0, int(wish["expect"]), None)
+
+    def end_run(self, run: str, reason: str, account: LocalAccount, domain: Domain) -> RunView:
+        """End a run that nobody will go on with, as the coordinator's account. One that is over stays as it is.
+
+        Args:
+            run: Its identifier.
+            reason: Why, at most 300 characters.
+            account: The coordinator's account.
+            domain: Chain and ledger of the federation.
+        """
+        deadline = int(time.time()) + SIGNATURE_LIFETIME
+        signed = account.sign_message(end_run_message(domain, run, reason, deadline))
+        body = {
+            "reason": reason,
+            "deadline": deadline,
+            "signature": "0x" + bytes(signed.signature).hex(),
+        }
+        return self._run_view(
+            self._object(self._checked(self._send("POST", f"/v1/runs/{run}/end", json=body)))
+        )
 
     def upload_report(self, report: bytes, account: LocalAccount, domain: Domain) -> str:
         """Publish an evaluation report (JSON), as an account with stake; return its sha256."""

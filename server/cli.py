@@ -21,7 +21,7 @@ from folkmoot.cli.options import RPC_DEFAULT, Json, KeystorePath, LogFormat, Pas
 from folkmoot.cli.output import emit, note
 from folkmoot.errors import FolkmootError, InputError, LocalError
 from server import superlink_cli
-from server.train_cli import DEFAULT_URL, Url, train
+from server.train_cli import DEFAULT_URL, Url, end_run, train
 
 if TYPE_CHECKING:
     import uvicorn
@@ -37,7 +37,7 @@ Home = Annotated[Path, typer.Option("--home", metavar="DIR", help="Folder of the
 def register(root: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(name="coordinator", help="Run a coordinator.", no_args_is_help=True)
-    for command in (init, restore, serve, migrate, repair, doctor, release_round):
+    for command in (init, restore, serve, migrate, repair, doctor, release_round, end_run):
         group.command()(command)
     root.add_typer(group)
     root.command()(train)

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 PATIENCE = 300.0
 """Seconds for which a coordinator that is away is asked again how a run ended."""
 
-AGAIN = "The run is still under way: start `folkmoot train` again to go on with it."
+AGAIN = (
+    "The run is still under way: start `folkmoot train` again to go on with it, or end it with "
+    "`folkmoot coordinator end-run`."
+)
 
 DEFAULT_URL = "http://127.0.0.1:8800"
 
@@ -170,6 +173,40 @@ def train(
         sys.stdout.write(json.dumps(document) + "\n")
     else:
         emit(document, json_, f"{final.completed} of {final.rounds} rounds are done.")
+
+
+def end_run(
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why, for whoever reads of it.")
+    ] = "nobody goes on with it.",
+    coordinator: Url = DEFAULT_URL,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """End the run that is under way, if nobody will go on with it. Needs the coordinator's key.
+
+    What was anchored stays. A round that is open ends by itself.
+
+    Example: folkmoot coordinator end-run --reason "The app fails." --keystore coordinator.json
+    """
+    from folkmoot.commitment import Domain
+    from folkmoot.coordinator_api import CoordinatorApi
+
+    with CoordinatorApi(coordinator) as api:
+        found = api.deployment()
+        run = api.run()
+        if run is None or run.state != "running":
+            raise FolkmootError(
+                "No run is under way.", remedy="Start one with `folkmoot train`.", code="no-run"
+            )
+        account = unlock(keystore, password_file)
+        ended = api.end_run(run.id, reason, account, Domain(found.chain_id, found.ledger))
+    emit(
+        {"run": ended.id, "state": ended.state, "completed": ended.completed},
+        json_,
+        f"The run has ended after {ended.completed} of {ended.rounds} rounds.",
+    )
 
 
 def _carry(

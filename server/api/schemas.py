@@ -600,6 +600,17 @@ class RunRequest(View):
     """EIP-712 signature of `Run(uint32 rounds,uint32 expect,uint64 deadline)`."""
 
 
+class EndRunRequest(View):
+    """A wish to end a run, signed by the coordinator's account."""
+
+    reason: str = Field(min_length=1, max_length=300)
+    """Why, for whoever reads of it."""
+    deadline: int = Field(ge=0, le=2**53 - 1)
+    """Unix time on the wall until which the signature is good."""
+    signature: str = Field(pattern="^0x[0-9a-fA-F]{130}$")
+    """EIP-712 signature of `EndRun(bytes16 run,string reason,uint64 deadline)`."""
+
+
 class RunIdView(View):
     """A run was started."""
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,20 +13,16 @@ from typing import Any
 
 import pytest
 
-from client.genesis import Start, write_genesis
-from folkmoot.chain.deploy import GenesisRoots
+from client.genesis import Start, start_of
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.commitment import Domain
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.doctor import examine, superlink_checks
-from folkmoot.errors import CoordinatorError
-from folkmoot.flower.contributor import Contributor
-from folkmoot.local.anvil import Anvil
-from folkmoot.local.processes import free_port
 from folkmoot.superlink import SuperLink
 from server import flower_run
 from tests import factories
 from tests.e2e.flower import Flower, anchored
+from tests.e2e.moot import moot as running
 
 PLAIN = Path(__file__).parent / "plain_app"
 NAMES = ("ada", "ben")
@@ -47,8 +42,6 @@ class Moot(SimpleNamespace):
 
 @pytest.fixture(scope="module")
 def moot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moot]:
-    from folkmoot import keystore as keys
-
     root = tmp_path_factory.mktemp("moot")
     sys.path.insert(0, str(PLAIN))
     try:
@@ -58,72 +51,16 @@ def moot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moot]:
     task: Any = SimpleNamespace(
         name="plain", training={"local_steps": 20, "learning_rate": 0.05}, model=make_model
     )
-    start = write_genesis(task, root / "genesis")
-    password = root / "password"
-    password.write_text(factories.PASSWORD)
-    key = keys.create(
-        root / "coordinator.json",
-        factories.PASSWORD,
-        private_key=bytes(factories.account("coordinator").key),
-        work=2,
-    )
-    with Anvil() as anvil, Flower(root) as flower:
-        federation = factories.federation(
-            anvil, genesis=GenesisRoots.of(start.genesis, start.manifest, start.state)
-        )
-        flower.callback(federation.chain.close)
-        deployment_file = root / "deployment.json"
-        federation.deployment.save(deployment_file)
-        home = root / "coordinator"
-        status = folkmoot(
-            [
-                *("coordinator", "init", "--home", str(home), "--rpc", anvil.url),
-                *("--deployment", str(deployment_file), "--genesis", str(root / "genesis")),
-                *("--keystore", str(key.path), "--password-file", str(password)),
-            ]
-        )
-        assert status == 0
-        port = free_port()
-        api = CoordinatorApi(f"http://127.0.0.1:{port}")
-        flower.callback(api.close)
-        flower.supervisor.start(
-            "coordinator",
-            [
-                *(sys.executable, "-m", "folkmoot", "coordinator", "serve", "--home", home, "--hasten"),
-                *("--port", str(port), "--password-file", password),
-            ],
-            ready=lambda: _answers(api),
-            environment=dict(os.environ),
-        )
-        for name in NAMES:
-            contributor = Contributor(
-                root / name,
-                anvil.url,
-                api.url,
-                federation.deployment.to_json(),
-                factories.account(name).address,
-                "plain",
-                0,
-                1,
-            )
-            contributor.home.mkdir()
-            domain = Domain(federation.deployment.chain_id, federation.deployment.ledger)
-            flower.join(contributor, factories.account(name), domain)
+    start = start_of(task)
+    with running(root, start.manifest, start.state, start.genesis, NAMES) as made:
         yield Moot(
             start=start,
-            federation=federation,
-            api=api,
-            flower=flower,
-            deployment_file=deployment_file,
+            federation=made.federation,
+            api=made.api,
+            flower=made.flower,
+            deployment_file=made.deployment_file,
             root=root,
         )
-
-
-def _answers(api: CoordinatorApi) -> bool:
-    try:
-        return bool(api.health())
-    except CoordinatorError:
-        return False
 
 
 def test_the_doctor_finds_a_real_superlink_well(moot: Moot) -> None:

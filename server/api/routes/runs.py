@@ -8,18 +8,19 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from eth_account import Account
+from eth_account.messages import SignableMessage
 from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 from fastapi import APIRouter, Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from folkmoot.coordinator_api import run_message
+from folkmoot.coordinator_api import end_run_message, run_message
 from folkmoot.errors import FolkmootError
-from server.api.parts import Here
+from server.api.parts import Here, Parts
 from server.api.problems import WRITES, Problem
 from server.api.routes.artifacts import check_deadline
-from server.api.schemas import RunIdView, RunRequest, RunView
+from server.api.schemas import EndRunRequest, RunIdView, RunRequest, RunView
 from server.db import events
 from server.db.models import Run
 from server.rounds import services
@@ -35,17 +36,7 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
     """Start a run. One at a time; a signature is good once."""
     coordinator = here.coordinator
     message = run_message(coordinator.domain, wish.rounds, wish.expect, wish.deadline)
-    try:
-        signer = Account.recover_message(message, signature=bytes.fromhex(wish.signature[2:]))
-    except (BadSignature, ValidationError, ValueError) as exc:
-        raise Problem(403, "not-authorised", f"The signature is not valid: {exc}.", "Sign again.") from exc
-    if signer != coordinator.account.address:
-        raise Problem(
-            403,
-            "not-authorised",
-            f"The signature is of {signer}; only the coordinator {coordinator.account.address} may start a run.",
-            "Use the coordinator's keystore.",
-        )
+    _require_coordinator(here, message, wish.signature)
     with coordinator.database.read() as session:
         _require_unused(
             session, wish
@@ -84,6 +75,41 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
         identifier = run.id
     here.worker.wake()
     return RunIdView(id=identifier)
+
+
+@router.post("/v1/runs/{run_id}/end", responses=WRITES)
+def end(here: Here, run_id: RunIdentifier, wish: EndRunRequest) -> RunView:
+    """End a run that nobody will go on with. An open round ends by itself; a run that is over stays as it is."""
+    message = end_run_message(here.coordinator.domain, run_id, wish.reason, wish.deadline)
+    _require_coordinator(here, message, wish.signature)
+    check_deadline(wish.deadline)
+    with here.coordinator.database.write("run-ended") as session:
+        run = session.get(Run, run_id)
+        if run is None:
+            raise Problem(404, "unknown-run", f"There is no run {run_id}.")
+        if run.state == "running":
+            services.fail_run(session, run, f"The operator ended it: {wish.reason}")
+        return _view(run)
+
+
+def _require_coordinator(here: Parts, message: SignableMessage, signature: str) -> None:
+    """Make sure that the coordinator's account signed.
+
+    Raises:
+        Problem: Another one did, or nobody.
+    """
+    ours = here.coordinator.account.address
+    try:
+        signer = Account.recover_message(message, signature=bytes.fromhex(signature[2:]))
+    except (BadSignature, ValidationError, ValueError) as exc:
+        raise Problem(403, "not-authorised", f"The signature is not valid: {exc}.", "Sign again.") from exc
+    if signer != ours:
+        raise Problem(
+            403,
+            "not-authorised",
+            f"The signature is of {signer}; only the coordinator {ours} may start and end runs.",
+            "Use the coordinator's keystore.",
+        )
 
 
 def _require_unused(session: Session, wish: RunRequest) -> None:
