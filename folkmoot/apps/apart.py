@@ -140,6 +140,11 @@ def raised(app: AppFolder, error: BaseException, who: str) -> InputError:
         return _missing(app, error.name, who)
     text = str(error) or "no message"
     remedy = "Correct it; the whole traceback is in {log}."
+    if isinstance(error, ImportError) and error.name and not _of_app(app, error.name):
+        top = error.name.partition(".")[0]
+        remedy = (
+            f"The app is for another version of {top}: correct the import. The whole traceback is in {{log}}."
+        )
     if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
         key = error.args[0]
         if key not in app.run_config:

@@ -11,7 +11,7 @@ import json
 import shlex
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, Queue
@@ -26,8 +26,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from folkmoot.apps.capture import Captured, capture
 from folkmoot.apps.folder import AppFolder, read_pairs
 from folkmoot.apps.trial import Trial, start_of_app, try_training, unshared
+from folkmoot.cli.live import View
+from folkmoot.cli.measuring import asking
+from folkmoot.cli.progress import RunProgress
 from folkmoot.coordinator_api import CoordinatorApi, Event
-from folkmoot.errors import FolkmootError, InputError, LocalError
+from folkmoot.errors import CoordinatorError, FolkmootError, InputError, LocalError
+from folkmoot.flower.reports import explained
 from folkmoot.local.commands import run_folkmoot
 from folkmoot.local.demo import command_name
 from folkmoot.local.federation import LocalFederation, Plan, prepare
@@ -56,8 +60,6 @@ class Told:
 
     number: int
     began: float
-    received: set[str] = field(default_factory=set)
-    """Accounts whose update was accepted on arrival."""
     weights: dict[str, int] = field(default_factory=dict)
     """Weight by account."""
     seconds: float = 0.0
@@ -162,21 +164,24 @@ class AppRun:
         """Show a line a round, until all are final and the ServerApp has ended."""
         federation.start_training(self.rounds)
         settled, done = 0, False
-        with self.console.status("nodes join the first round") as status:
+        refused: set[tuple[int, str]] = set()
+        progress = RunProgress(self.rounds, names=self.names)
+        progress.activity = "nodes join the first round"
+        with View(progress, self.console, rounds=False) as view, asking(view, federation.api_url):
             for event in self._events(federation):
                 data = event.data
+                view.event(event.type, data)
                 told = self._round(data.get("round"))
                 match event.type:
                     case "round-opened":
                         self.told.append(Told(int(data["round"]), time.monotonic()))
-                        status.update(f"round {data['round']}: nodes train")
-                    case "update-received" if told:
-                        told.received.add(data["contributor"])
-                        status.update(f"round {told.number}: {len(told.received)} updates are there")
+                        progress.activity = ""
                     case "update-refused":
+                        refused.add((data["round"], data["contributor"]))
                         self._say(data, f"{self._name(data)} refused, {data['reason']}: {data['detail']}")
-                    case "node-failed":
-                        self._say(data, f"{self._name(data)} failed, {data['code']}: {data['detail']}")
+                    case "node-failed" if (data["round"], data.get("account")) not in refused:
+                        said = explained(data["state"], data["code"], data["detail"])
+                        self._say(data, f"{self._name(data)} {said}")
                     case "round-computed" if told:
                         told.weights = {one["contributor"]: int(one["weight"]) for one in data["verdicts"]}
                     case "round-anchored" if told:
@@ -197,12 +202,17 @@ class AppRun:
                         )
                     case "run-done":
                         done = True
-                        status.update("the last round's window passes, the ServerApp ends")
+                        progress.activity = "the last round's window passes, the ServerApp ends"
                     case _:
                         pass
                 if done and settled >= self.rounds:
                     break
             self._await_train(federation)
+        # The ServerApp measures the last model when the run is over.
+        with CoordinatorApi(federation.api_url) as api:
+            for told in self.told:
+                with suppress(CoordinatorError):  # there is no report
+                    self._measured(told, api.get(f"/v1/rounds/{told.number}/report").get("metrics") or {})
 
     def _events(self, federation: LocalFederation) -> Iterator[Event]:
         """The coordinator's events as they come. Processes are looked after meanwhile: nothing may come for long."""

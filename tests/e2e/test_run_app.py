@@ -70,6 +70,10 @@ def test_an_app_runs_unchanged_and_its_history_audits(tmp_path: Path) -> None:
     }
     assert set(accuracy) == {0, 1, 2}
     assert accuracy[2] > max(accuracy[0], 0.5)
+    told = {int(number): found for number, found in summary["metrics"].items()}
+    for number in (1, 2):
+        assert set(told[number]) == {"train", "evaluate", "server"}
+        assert told[number]["server"]["accuracy"] == pytest.approx(accuracy[number], abs=1e-4)
     assert set(history["evaluate_metrics_clientapp"]) == {"1", "2"}
     assert processes_of(home) == []
 

@@ -182,6 +182,7 @@ from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping a
             "imports nothing_of_this_name, which is not installed",
         ),
         ("import flwr.nothing\n", "app-dependency", "which the installed flwr does not have"),
+        ("from flwr.app import Nothing\n", "app-raised", "cannot import name 'Nothing' from 'flwr.app'"),
         ("import small.nothing\n", "app-raised", "No module named 'small.nothing'"),
         ("def broken(:\n", "app-raised", "small/server_app.py, line 1"),
         (server(START, "exit(3) or strategy.start("), "app-raised", "SystemExit: 3."),
