@@ -16,7 +16,7 @@ from typing import Any
 from folkmoot import measures
 
 LOOKED_AT = 5
-"""Rounds whose mean says how long the next ones take."""
+"""Rounds whose mean says how long the next ones take; the first one only as long as there is no other."""
 
 STATES = {"waiting": 0, "training": 1, "failed": 2, "refused": 2, "answered": 3, "committed": 4, "weighed": 5}
 """What a node does, and how far in a round that is: what comes late does not move it back."""
@@ -126,7 +126,8 @@ class RunProgress:
         """How long it may take."""
         with self.lock:
             now = self._clock()
-            took = [line.seconds for line in self.rounds.values() if line.seconds is not None][-LOOKED_AT:]
+            all_took = [line.seconds for line in self.rounds.values() if line.seconds is not None]
+            took = (all_took[1:] or all_took)[-LOOKED_AT:]  # in the first one Flower starts
             run = None
             if took:
                 started = self._last_anchor
