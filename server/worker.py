@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 MAX_BACKOFF_SECONDS = 30.0
 
+IDLE_PAUSES = 4
+"""Pauses between two looks while no run, round or transaction is under way; what comes by the API is seen at once."""
+
 
 @dataclass
 class Status:
@@ -181,7 +184,8 @@ class Worker:
             self.status.error = None
             self.status.succeeded_time = time.time()
             if not changed:
-                self._wake.wait(pause)
+                idle = self._engine.idle and not self._outbox.busy
+                self._wake.wait(IDLE_PAUSES * pause if idle else pause)
 
 
 def _as_refusal(error: Exception) -> Exception:

@@ -124,6 +124,8 @@ class Outbox:
         self._chain_id = chain_id
         self._confirmations = confirmations
         self._max_fee = max_fee
+        self.busy = True
+        """Whether the last look found transactions that are not at their end."""
         self._changed = False
         self._said: list[str] = []
         self._looks: dict[str, int] = {}  # how often in a row something suspicious was seen
@@ -143,11 +145,14 @@ class Outbox:
         try:
             latest = self._node.latest()
             self._recheck(latest)
-            for row in self._rows("signed", "mined"):
+            under_way = self._rows("signed", "mined")
+            for row in under_way:
                 self._follow(row, latest)
             self._fill_gap(latest)
-            for row in self._rows("queued"):
+            queued = self._rows("queued")
+            for row in queued:
                 self._sign(row, latest)
+            self.busy = bool(under_way or queued)
         finally:
             self._tell()
         return self._changed

@@ -59,6 +59,8 @@ class Engine:
         self._answers = Answers(coordinator)
         self._runs = Runs(coordinator)
         self._clock = StepClock(coordinator.metrics)
+        self.idle = False
+        """Whether the last look found no run and no round that is not at its end."""
 
     def close(self) -> None:
         """Wait for a computation that is under way; its result is not used."""
@@ -75,6 +77,7 @@ class Engine:
         """
         with self._database.read() as session:
             numbers = services.unfinished(session)
+            self.idle = not numbers and services.running_run(session) is None
         self._clock.only(numbers)
         changed = self._answers.answer()  # first: their time is short, and a bond hangs on it
         for number in numbers:

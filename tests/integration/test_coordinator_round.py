@@ -103,6 +103,18 @@ def _events(here: Running) -> list[object]:
     return found  # type: ignore[return-value]
 
 
+def test_a_coordinator_with_nothing_to_do_looks_rarely_and_begins_a_run_at_once(here: Running) -> None:
+    worker = here.worker
+    until(lambda: worker._engine.idle and not worker._outbox.busy, what="idleness")
+    start(here, 1, 2)
+    _, header, state = open_round(here.api, 1)
+    until(lambda: not worker._engine.idle, what="a look at the run")
+    for name in ("ada", "ben"):
+        submit(here, train(here.world, name, header, state))
+    until(lambda: (run := here.api.run()) and run.state == "done", what="the run's end")
+    until(lambda: worker._engine.idle and not worker._outbox.busy, what="idleness after the run")
+
+
 def test_own_transactions_count_and_an_undelivered_file_has_no_weight(
     here: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
