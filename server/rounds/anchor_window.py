@@ -140,9 +140,9 @@ class AnchorWindow(Phase):
             absent = removable(session, self._ledger, round_.number)
         with self._database.write("round-anchored") as session:
             for account in absent:  # before the next opening, which follows in the order of the nonces
-                data = encode_call("ledger", "remove", account)
+                call = encode_call("ledger", "remove", account)
                 purpose = f"remove:{round_.number}:{account}"
-                outbox.enqueue(session, purpose, round_.number, self._coordinator.deployment.ledger, data)
+                outbox.enqueue(session, purpose, round_.number, self._coordinator.deployment.ledger, call)
             stored = session.get_one(Round, round_.number)
             stored.step = Step.ANCHORED
             stored.challenge_deadline = view.challenge_deadline
