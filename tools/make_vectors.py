@@ -40,7 +40,7 @@ from folkmoot.aggregation.gram_tree import (
 )
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.path import path_update
-from folkmoot.aggregation.reference import compared_leaves, references
+from folkmoot.aggregation.reference import Reference, ReferencedFacts, compared_leaves, references
 from folkmoot.aggregation.rules import rule
 from folkmoot.aggregation.weighted_sum import aggregate_of, sum_lanes
 from folkmoot.commitment import Commitment, Domain
@@ -581,6 +581,63 @@ def weights_section() -> dict[str, Any]:
     }
 
 
+def stages_case(
+    label: str,
+    elements: Sequence[int],
+    vectors: Sequence[Sequence[int]],
+    path: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """What guided_mean makes of small vectors that stand for updates of a model with these elements."""
+
+    def product(x: Sequence[int], y: Sequence[int]) -> int:
+        return sum(a * b for a, b in zip(x, y, strict=True))
+
+    gram = tuple(tuple(product(x, y) for y in vectors) for x in vectors)
+    absolute = tuple((sum(map(abs, vector)), *([0] * (len(elements) - 1))) for vector in vectors)
+    compared = None
+    if path is not None:
+        compared = Reference(tuple(product(path, vector) for vector in vectors), product(path, path))
+    squares = tuple(row[i] for i, row in enumerate(gram))
+    facts = ReferencedFacts(gram, squares, absolute, path=compared, elements=tuple(elements))
+    results = rule("guided_mean")(facts, ())
+    return {
+        "about": label,
+        "elements": text(elements),
+        "count": str(len(vectors)),
+        "sumAbsolute": text(value for row in absolute for value in row),
+        "gram": text(product for row in gram for product in row),
+        "pathProducts": [] if compared is None else text(compared.products),
+        "pathSquare": "0" if compared is None else str(compared.square),
+        "weights": text(result.weight for result in results),
+        "reasons": [result.reason.value for result in results],
+    }
+
+
+def stages_section() -> dict[str, Any]:
+    """Section 8.1, stages."""
+    agreed = [[60, 10, 0, 4], [60, -9, 5, 0], [58, 0, -12, 3], [61, 3, 8, -11], [-60, 5, 2, 3]]
+    settled = [[60, 10, 0, 4], [-40, 30, 5, 0], [-8, -52, 12, 3], [3, 3, -28, 41], [-15, 9, 11, -48]]
+    near = [[60, 10, 0, 0], [57, 18, 4, 2], [30, -50, 0, 7], [20, 5, 60, 0], [45, 30, 0, -40]]
+    noise = [[50, 40, 0, 1], [60, 0, 3, 30], [41, 5, 0, -42], [8, 60, 0, 23], [1, -1, 60, 0]]
+    return {
+        "about": "Section 8.1: what guided_mean makes of count delivered updates: the elements of each tensor, sum |q| "
+        "(update by update, tensor by tensor), the Gram matrix (row by row), the products with the path (none: there "
+        "is no path) and its square. There are no earlier rounds.",
+        "settledNoPath": stages_case("the first round", (50,), settled),
+        "settledPath": stages_case("cosines with the path scatter around 0", (50,), settled, (7, -3, 9, 12)),
+        "againstPath": stages_case("the last one points back", (50,), agreed, (80, 2, 1, 1)),
+        "noPath": stages_case("the same in the first round: the core leaves it out", (50,), agreed),
+        "zeroPath": stages_case(
+            "the same where the model has not moved: the core leaves nobody out", (50,), agreed, (0,) * 4
+        ),
+        "copyLarge": stages_case("the second is a copy in a large model", (4096,), near),
+        "copySmall": stages_case("it is none in a small one", (50,), near),
+        "copyFrozen": stages_case("nor in one that is large in what nobody changes", (50, 4096), near),
+        "unrelatedLarge": stages_case("the last one is noise in a large model", (4096,), noise),
+        "unrelatedSmall": stages_case("in a small one it may be anybody", (50,), noise),
+    }
+
+
 def weighted_sum_section() -> dict[str, Any]:
     """Sections 3 and 9, sums."""
     manifest = Manifest("sum", (Tensor("w", (LEAF,)),))
@@ -885,6 +942,7 @@ def vectors() -> dict[str, Any]:
         "gramTree": gram_tree_section(),
         "references": references_section(),
         "weights": weights_section(),
+        "stages": stages_section(),
         "weightedSum": weighted_sum_section(),
         "trimmedSum": trimmed_sum_section(),
         "outerStep": outer_step_section(),

@@ -174,7 +174,7 @@ _RULES: dict[str, str] = {
     "majority": "the first cluster that more than half of the updates join counts, shortened to its median length",
     "guarded_mean": "no zeros, copies, replays and noise; outside the majority's core an update counts by how far it "
     "goes along with the core; shortened to the median length",
-    "guided_mean": "as guarded_mean, except that the core leaves everybody two equal shares of a vote; votes are "
+    "guided_mean": "as guarded_mean, except that after the first round the core leaves everybody two equal shares of a vote; votes are "
     "multiplied by how far an update goes on where the model is going, and only who clearly points back loses all",
     "guarded_nnm": "no zeros, copies, replays and noise; median length; then the mean of nearest neighbours",
     "fltrust": "the positive part of the cosine with the root update, every update at the same length",
@@ -275,7 +275,7 @@ def _sum_squares(case: Case) -> str:
 
 def _copy(case: Case) -> str:
     value, of = case.numbers["copyCosine"], case.numbers.get("copyOf")
-    share = Fraction(case.numbers["copyRatio"], copies.SHARE)
+    share = f"{case.numbers['copyRatio']}/{copies.SHARE}"
     if of is None:
         other = "an update of one of the last rounds, all of which are public"
         usual = "the usual one to earlier updates"
@@ -291,7 +291,7 @@ def _copy(case: Case) -> str:
 
 def _relatedness(case: Case) -> str:
     value = case.numbers["relatedness"]
-    share = Fraction(case.numbers["relatedShare"], company.SHARE)
+    share = f"{case.numbers['relatedShare']}/{company.SHARE}"
     return (
         f"Its squared cosines with the others add up to {value / UNIT**2:.6f} ({value} of {UNIT**2}): less than "
         f"{share} of the round's median of such sums."
@@ -318,7 +318,7 @@ def _path(case: Case) -> str:
     limit = case.numbers.get("pathLimit")
     if limit is None:
         return text
-    return f"{text} Who is left out for it has a cosine of {-limit / UNIT:.3f} or less: above that it may be chance."
+    return f"{text} Only a cosine of {_cosine(-limit)} or less leaves an update out: above that it may be chance."
 
 
 def _ramp(what: str, value: int, half: int, least: int = 0) -> str:

@@ -2,12 +2,12 @@
 """``guided_mean``: ``guarded_mean``, and what it lets through is weighted by the model's own path.
 
 Stages: ``copies``, ``unrelated``, ``weigh_by_core``, ``weigh_by_path``, ``clip``. It needs neither f nor a root
-set. The core alone leaves nobody out: each keeps two equal shares of a vote, and only who points back where the model
+set. Where there is a path, the core alone leaves nobody out: each keeps two equal shares of a vote, and only who points back where the model
 came from, by more than cosines scatter, loses all. Sources and limits are those of its stages; the combination
 is ours and was chosen on the drills of docs/robustness.md, with the attacks that it is reported on: take its lead
 as a lead, not as proof. Assumes ``f < n / 2``, and that the last rounds went mostly right. Without a path (the
-first round), or with one that the median of the updates does not go along with, as near convergence, the core judges
-alone.
+first round) it is ``guarded_mean``; with one that the median of the updates does not go along with, as near convergence,
+nobody is left out but copies, replays and noise.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ from folkmoot.aggregation.company import weigh_by_core
 from folkmoot.aggregation.guarded_mean import CORE, admit
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
 from folkmoot.aggregation.path import weigh_by_path
-from folkmoot.aggregation.reference import Use
+from folkmoot.aggregation.reference import ReferencedFacts, Use
 
 NAME = "guided_mean"
 PARAMETERS: tuple[str, ...] = ()
 USES: frozenset[Use] = frozenset({Use.EARLIER, Use.PATH})
 
 SPARED = 2
-"""Equal shares of a vote that the stage ``weigh_by_core`` leaves to everybody: of a few updates the core is a majority
-by chance, and at convergence what is outside of it points away from it, since all updates add up to nothing."""
+"""Equal shares of a vote that the stage ``weigh_by_core`` leaves to everybody from the second round on: of a few
+updates the core is a majority by chance, and at convergence what is outside of it points away from it, since all updates
+add up to nothing."""
 
 
 def guide(facts: RoundFacts) -> Ballot:
     """Let the majority's core and the path move the votes of what is admitted."""
-    return weigh_by_path(weigh_by_core(admit(facts), CORE, SPARED))
+    path = facts.path if isinstance(facts, ReferencedFacts) else None
+    return weigh_by_path(weigh_by_core(admit(facts), CORE, SPARED if path else 0))
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:

@@ -170,7 +170,7 @@ def test_a_rare_update_is_told_its_vote() -> None:
 
 
 def test_what_would_have_left_nobody_is_told_as_such() -> None:
-    copy = Case("guarded_mean", (), 5, Reason.ACCEPTED, {"copyCosine": UNIT}, 5)
+    copy = Case("guarded_mean", (), 5, Reason.ACCEPTED, {"copyCosine": UNIT, "copyRatio": 40}, 5)
     assert "left nobody" in explain(copy).details[1]
     root = Case("root_guard", (), 5, Reason.ACCEPTED, {"rootCosine": -3}, 5)
     assert "nobody's was" in explain(root).details[1]
@@ -195,9 +195,20 @@ def test_who_is_spared_is_told_what_nobody_loses() -> None:
 
 
 def test_others_are_named_where_they_are_known() -> None:
-    case = Case("guarded_mean", (), 0, Reason.COPY, {"copyOf": 2, "copyCosine": 65500}, 5, None, NAMES)
+    case = Case(
+        "guarded_mean",
+        (),
+        0,
+        Reason.COPY,
+        {"copyOf": 2, "copyCosine": 65500, "copyRatio": 160},
+        5,
+        None,
+        NAMES,
+    )
     assert NAMES[2] in explain(case).details[1]
-    unknown = Case("guarded_mean", (), 0, Reason.COPY, {"copyOf": 2, "copyCosine": 65500}, 5)
+    unknown = Case(
+        "guarded_mean", (), 0, Reason.COPY, {"copyOf": 2, "copyCosine": 65500, "copyRatio": 160}, 5
+    )
     assert "delivered update 2" in explain(unknown).details[1]
 
 

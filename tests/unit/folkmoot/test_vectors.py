@@ -16,7 +16,7 @@ from eth_account import Account
 from eth_account.messages import encode_typed_data
 from eth_hash.auto import keccak
 
-from tests.unit.folkmoot import reference
+from tests.unit.folkmoot import reference, reference_stages
 
 ROOT = Path(__file__).resolve().parents[3]
 VECTORS: dict[str, Any] = json.loads(
@@ -391,6 +391,23 @@ def test_weights(case: str) -> None:
     assert scores == ints(section["scores"])
     threshold = max(score for score, weight in zip(scores, weights, strict=True) if weight)
     assert threshold == int(section["threshold"])
+
+
+@pytest.mark.parametrize("case", [name for name in VECTORS["stages"] if name != "about"])
+def test_stages(case: str) -> None:
+    section = VECTORS["stages"][case]
+    count, elements = int(section["count"]), ints(section["elements"])
+
+    def rows(name: str, size: int) -> list[list[int]]:
+        values = ints(section[name])
+        return [values[size * i : size * (i + 1)] for i in range(count)]
+
+    products = ints(section["pathProducts"])
+    path = (products, int(section["pathSquare"])) if products else None
+    found = reference_stages.guided_mean(
+        rows("gram", count), elements, rows("sumAbsolute", len(elements)), path
+    )
+    assert found == (ints(section["weights"]), section["reasons"])
 
 
 def test_weighted_sum() -> None:

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stages near convergence: what leaves an update out has to be more than few coordinates and noise give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from folkmoot.aggregation import path
+from folkmoot.aggregation.ballot import Ballot, lower_median
+from folkmoot.aggregation.company import leave_out_unrelated
+from folkmoot.aggregation.copies import leave_out_copies
+from folkmoot.aggregation.cosines import UNIT
+from folkmoot.aggregation.guided_mean import weigh
+from folkmoot.aggregation.interface import RoundFacts
+from folkmoot.aggregation.path import LEAST, weigh_by_path
+from folkmoot.aggregation.reference import Reference, ReferencedFacts
+from folkmoot.arrays import I64
+from folkmoot.verdict import Reason
+
+SQUARE = 1 << 60
+
+
+def facts_of(vectors: I64, elements: tuple[int, ...], other: I64 | None = None) -> ReferencedFacts:
+    """Facts of vectors that stand for updates with these elements, all of them in the first tensor."""
+    gram = vectors @ vectors.T
+    return ReferencedFacts(
+        tuple(tuple(int(value) for value in row) for row in gram),
+        tuple(int(value) for value in np.diag(gram)),
+        tuple((int(row.sum()), *[0] * (len(elements) - 1)) for row in np.abs(vectors)),
+        path=None if other is None else Reference(tuple(int(v) for v in vectors @ other), int(other @ other)),
+        elements=elements,
+    )
+
+
+def on_path(cosines: list[float]) -> Ballot:
+    """A ballot of updates at right angles to each other that have these cosines with the path."""
+    count = len(cosines)
+    gram = tuple(tuple(SQUARE if i == j else 0 for j in range(count)) for i in range(count))
+    reference = Reference(tuple(int(value * SQUARE) for value in cosines), SQUARE)
+    ones = (1,) * count
+    return Ballot.of(ReferencedFacts(gram, ones, tuple((1,) for _ in ones), path=reference, elements=(9,)))
+
+
+def factors(cosines: list[float]) -> list[int]:
+    return list(weigh_by_path(on_path(cosines)).votes)
+
+
+def test_who_points_back_by_no_more_than_the_others_scatter_keeps_an_eighth() -> None:
+    assert factors([0.05, -0.2, 0.2, 0.1, -0.02])[1] == LEAST
+
+
+def test_who_points_back_by_more_than_the_others_scatter_loses_all() -> None:
+    ballot = weigh_by_path(on_path([0.30, -0.9, 0.35, 0.32, 0.31]))
+    assert ballot.votes[1] == 0
+    assert ballot.reasons[1] is Reason.AGAINST_PATH
+    assert min(ballot.votes[:1] + ballot.votes[2:]) > UNIT // 2
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=20))
+def test_a_vote_on_the_path_is_the_formula(cosines: list[float]) -> None:
+    ballot = weigh_by_path(on_path(cosines))
+    count = len(cosines)
+    values = [numbers["pathCosine"] for numbers in ballot.numbers]
+    half = lower_median(values)
+    if half <= 0:
+        assert set(ballot.votes) == {1}
+        return
+    spread = lower_median([abs(value - half) for value in values])
+    limit = max(half, 4 * spread * (count + 3) // (count - 1)) if count > 1 else half
+    for value, vote, reason, numbers in zip(
+        values, ballot.votes, ballot.reasons, ballot.numbers, strict=True
+    ):
+        assert numbers["pathLimit"] == limit
+        assert (vote == 0) == (value <= -limit) == (reason is Reason.AGAINST_PATH)
+        assert vote in (0, LEAST) or LEAST < vote <= UNIT
+        assert vote >= min(UNIT, UNIT * (value + half) // (2 * half))
+
+
+def test_few_values_need_more_evidence() -> None:
+    """The same cosines, once and four times over: 4 (5 + 3) / 4 median deviations are 8, 4 (20 + 3) / 19 not 5."""
+    cosines = [0.1, 0.1, 0.1, 0.14, -0.3]
+    few, many = weigh_by_path(on_path(cosines)), weigh_by_path(on_path(cosines * 4))
+    assert few.numbers[0]["pathLimit"] == many.numbers[0]["pathLimit"] == few.numbers[0]["pathMedian"]
+    cosines = [0.06, 0.14, 0.1, 0.14, -0.3]
+    few, many = weigh_by_path(on_path(cosines)), weigh_by_path(on_path(cosines * 4))
+    assert few.votes[4] == LEAST
+    assert many.votes[4] == 0
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_or_two_updates_have_no_scatter(count: int) -> None:
+    assert path._scatter([7] * count, 7) == 0
+
+
+def crowd(near: float) -> I64:
+    """Five updates of which the second has a distance of ``near`` squared lengths to the first, the others of 1."""
+    vectors = np.eye(6, dtype=np.float64)[:5]
+    vectors[1] = (1 - near) * vectors[0] + np.sqrt(1 - (1 - near) ** 2) * vectors[1]
+    return np.rint(vectors * 1e6).astype(np.int64)
+
+
+@pytest.mark.parametrize(
+    ("elements", "near", "found"),
+    [
+        ((9,), 0.002, False),
+        ((9,), 0.0005, True),  # the smallest ratio is 1/1024
+        ((160,), 0.012, False),
+        ((160,), 0.008, True),
+        ((4096,), 0.17, False),
+        ((4096,), 0.14, True),
+        ((160, 4096), 0.012, False),  # a tensor that nobody changes has no coordinates to differ in
+    ],
+)
+def test_copies_have_to_be_nearer_where_there_are_few_coordinates(
+    elements: tuple[int, ...], near: float, found: bool
+) -> None:
+    ballot = leave_out_copies(Ballot.of(facts_of(crowd(near), elements)), 160)
+    assert (ballot.reasons[1] is Reason.COPY) is found
+    assert ballot.reasons[0] is Reason.ACCEPTED
+
+
+def test_the_dimensions_are_what_more_than_half_of_the_updates_change() -> None:
+    sums = ((1, 0, 5), (1, 2, 0), (0, 0, 1), (4, 2, 0))
+    square = tuple(tuple(int(i == j) for j in range(4)) for i in range(4))
+    assert RoundFacts(square, (1,) * 4, sums, elements=(3, 50, 700)).dimensions == 3
+
+
+@pytest.mark.parametrize(("dimensions", "found"), [(60, False), (40_000, True)])
+def test_noise_is_found_only_where_it_differs_from_anybody(dimensions: int, found: bool) -> None:
+    rng = np.random.default_rng(0)
+    vectors = np.rint(rng.normal(0, 40, (5, 4096)) + rng.normal(0, 24, 4096)).astype(np.int64)
+    vectors[3] = np.rint(rng.normal(0, 40, 4096))
+    ballot = leave_out_unrelated(Ballot.of(facts_of(vectors, (dimensions,))), 64)
+    assert [reason is Reason.UNRELATED for reason in ballot.reasons] == [False, False, False, found, False]
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32), size=st.integers(2, 40), count=st.integers(3, 9))
+def test_nobody_is_left_out_of_a_model_that_stands_still(seed: int, size: int, count: int) -> None:
+    """At a fixed point of the mean the updates add up to nothing: the core says nothing of those outside of it."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(0, 1, (count, size))
+    vectors -= vectors.mean(axis=0)
+    facts = facts_of(np.rint(vectors * 1e6).astype(np.int64), (size,))
+    nearest = np.sort(np.array(facts.cosines), axis=None)[-count - 1]
+    results = weigh(facts, ())
+    if nearest < UNIT * 0.99:  # else one is nearly a copy
+        assert all(result.weight > 0 for result in results)
