@@ -10,6 +10,7 @@ from typing import TypeVar
 import pytest
 from eth_abi.abi import encode
 
+from client.cli import _enrol
 from folkmoot.audit.audit import audit
 from folkmoot.chain.events import CommitsClosed, Event, Left, scan
 from folkmoot.chain.rpc import Phase
@@ -146,3 +147,26 @@ def test_an_early_end_against_the_rule_fails_the_audit(patient: Running) -> None
         check(patient)
     assert "the enrolled accounts without a commitment" in found.value.message
     assert world["cleo"].address in found.value.message
+
+
+def test_join_enrols_who_can_pay_and_says_what_it_means(
+    world: factories.Federation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def joins(name: str, *, wanted: bool = True) -> str:
+        _enrol([world.anvil.url], world.deployment, world[name], False, wanted=wanted)
+        return capsys.readouterr().err
+
+    ledger = world.chain.ledger_reader
+    assert "is not enrolled" in joins("ada", wanted=False)
+    assert not ledger.enrolled(world["ada"].address)
+    assert "is enrolled now" in joins("ada")
+    assert ledger.enrolled_from(world["ada"].address) == 1
+    nonce = world.chain.w3.eth.get_transaction_count(world["ada"].address)
+    assert "folkmoot leave" in joins("ada"), "it is enrolled already"
+    assert world.chain.w3.eth.get_transaction_count(world["ada"].address) == nonce
+
+    world.anvil.call("anvil_setBalance", world["ben"].address, "0x0")
+    assert "no native coin" in joins("ben")
+    said = joins("newcomer")
+    assert "Enrolling failed" in said, "it has no stake"
+    assert "folkmoot stake" in said
