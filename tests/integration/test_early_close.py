@@ -10,10 +10,13 @@ from typing import TypeVar
 import pytest
 from eth_abi.abi import encode
 
+from client.cli import _enrol
 from folkmoot.audit.audit import audit
 from folkmoot.chain.events import CommitsClosed, Event, Left, scan
 from folkmoot.chain.rpc import Phase
+from folkmoot.chain.verdicts import ledger_rounds
 from folkmoot.errors import AuditFailure, ContractRefused, UpdateRefused
+from folkmoot.fraud.follower import Follower
 from folkmoot.hashing import keccak, sha256_hex
 from folkmoot.mirror import FolderSource
 from tests import factories
@@ -80,10 +83,19 @@ def test_a_round_ends_within_seconds_when_all_enrolled_have_committed(patient: R
     anchored(patient, 1)
     view = chain.round(1)
     assert view.commit_deadline < view.opened_at + WINDOW
-    told = patient.api.get("/v1/rounds/1")
-    assert told["commitDeadline"] == view.commit_deadline
+    assert patient.api.get("/v1/rounds/1")["commitDeadline"] == view.commit_deadline
     assert patient.api.artifact(sha256_hex(signed[0].data)) == signed[0].data, "public since the early end"
     assert kinds(patient).count("window-closed") == 1
+    assert ledger_rounds(chain)[1].anchor_deadline == view.anchor_deadline
+    record = Follower(world.deployment).read(chain.rpc)
+    case = record.cases[1]
+    assert record.opened_at(case) == view.opened_at
+    assert record.asking_until(case) == min(
+        view.challenge_deadline, view.anchor_deadline + case.policy.challenge_window
+    )
+    told = record.told[1].closed
+    assert told is not None
+    assert (told.commit_deadline, told.anchor_deadline) == (view.commit_deadline, view.anchor_deadline)
 
     _, header, state = open_round(patient.api, 2)
     late = train(world, "dora", header, state)
@@ -146,3 +158,26 @@ def test_an_early_end_against_the_rule_fails_the_audit(patient: Running) -> None
         check(patient)
     assert "the enrolled accounts without a commitment" in found.value.message
     assert world["cleo"].address in found.value.message
+
+
+def test_join_enrols_who_can_pay_and_says_what_it_means(
+    world: factories.Federation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def joins(name: str, *, wanted: bool = True) -> str:
+        _enrol([world.anvil.url], world.deployment, world[name], False, wanted=wanted)
+        return capsys.readouterr().err
+
+    ledger = world.chain.ledger_reader
+    assert "is not enrolled" in joins("ada", wanted=False)
+    assert not ledger.enrolled(world["ada"].address)
+    assert "is enrolled now" in joins("ada")
+    assert ledger.enrolled_from(world["ada"].address) == 1
+    nonce = world.chain.w3.eth.get_transaction_count(world["ada"].address)
+    assert "folkmoot leave" in joins("ada"), "it is enrolled already"
+    assert world.chain.w3.eth.get_transaction_count(world["ada"].address) == nonce
+
+    world.anvil.call("anvil_setBalance", world["ben"].address, "0x0")
+    assert "no native coin" in joins("ben")
+    said = joins("newcomer")
+    assert "Enrolling failed" in said, "it has no stake"
+    assert "folkmoot stake" in said
