@@ -138,6 +138,14 @@ def test_one_node_fails_and_the_round_goes_on_without_it(scene: Scene) -> None:
     wanted = f"Refused: training raised RuntimeError. RuntimeError: patient 2 has no age. The traceback is in {log}."
     assert wanted in joined
     assert "Traceback (most recent call last)" in log.read_text()
+    steps = (
+        "Checking the chain at ",
+        "the SuperLink at ",
+        "Checking the base model, ",
+        "Checking that the task raising:task",
+    )
+    places = [joined.index(step) for step in (*steps, "Starting the node in ", "waits for the next round")]
+    assert places == sorted(places)
 
 
 def test_all_nodes_fail_and_the_run_ends_within_a_minute(scene: Scene) -> None:
