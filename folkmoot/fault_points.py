@@ -31,6 +31,8 @@ COORDINATOR_WRITES: dict[str, str] = {
     "batch-queued": "a batch of commitments",
     "batch-told": "the event that a batch is on the chain",
     "batch-repaired": "the commitment that spoilt a batch is out of it",
+    "round-reported": "the operator's report on the nodes of a round",
+    "empty-queued": "the transaction that cancels a round without any update before its window ends",
     "entries-fixed": "the round's entries",
     "delivery-taken": "a file that its contributor delivered on the chain",
     "delivery-over": "the round waits for no more files",

@@ -33,6 +33,9 @@ FIRST_RETRY, LONGEST_RETRY = 0.5, 15.0
 FLUSH = 10.0
 """Seconds for which the last reports are handed in after the end of a run."""
 
+MOST_NODES = 2_500
+"""Nodes in one report: it must stay below the coordinator's limit for a body. Those that failed are left out first."""
+
 _KEPT = 8
 """Rounds whose nodes are kept: metrics of a round come after its end, and one of the next has begun."""
 
@@ -87,7 +90,8 @@ class Nodes:
     def content(self, number: int) -> dict[str, Any]:
         """Return the report on a round, unsigned."""
         known = self._rounds[number]
-        nodes = [known["nodes"][node] for node in sorted(known["nodes"])]
+        ranked = sorted(known["nodes"], key=lambda node: (_RANK[known["nodes"][node]["state"]], node))
+        nodes = [known["nodes"][node] for node in sorted(ranked[:MOST_NODES])]
         return {
             "round": number,
             "complete": known["complete"],
@@ -113,6 +117,7 @@ class Nodes:
 
 
 _METRICS = ("train", "evaluate", "server")
+_RANK = {ANSWERED: 0, ASKED: 1, REFUSED: 2, FAILED: 3}
 
 
 class Reporter:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from folkmoot.chain.deployment import Deployment
 from folkmoot.local.anvil import Anvil
@@ -20,6 +21,10 @@ from tests import factories
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell lets its background jobs ignore Ctrl-C, and so would all that the tests start and then interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes is decided by what else the machine does; pytest's own limit is enough.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture(autouse=True)

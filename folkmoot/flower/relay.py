@@ -415,7 +415,7 @@ class Relay:
     def _refused(self, report: RoundReport, node: int, account: str | None, error: FolkmootError) -> None:
         """Note that the coordinator refused a node's update."""
         report.refused.append((node, f"{error.code}: {error.message}"))
-        log(ERROR, "\tNode %d: %s", node, report.refused[-1][1])
+        log(ERROR, "\tNode %d: %s", node, reports.plain(report.refused[-1][1]))
         self._progress.refused(node, account, error.code, error.message)
 
 

@@ -24,7 +24,7 @@ from flwr.supercore import log
 
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import FolkmootError, InputError
-from folkmoot.flower import records
+from folkmoot.flower import records, reports
 from folkmoot.flower.relay import Base, Pacing, Relay, RoundReport, arrays_of, check_layout, report_metrics
 
 __all__ = ["FolkmootStrategy", "Pacing", "RoundReport"]
@@ -330,7 +330,8 @@ class FolkmootStrategy(Strategy):
         said: list[RecordDict] = []
         for reply in replies:
             if reply.has_error():
-                log(WARNING, "\tNode %d: %s", reply.metadata.src_node_id, reply.error.reason)
+                words = reports.plain(reply.error.reason or "")
+                log(WARNING, "\tNode %d: %s", reply.metadata.src_node_id, words)
             else:
                 said.append(reply.content)
         return _aggregated(self.evaluate_metrics_aggr_fn, said, self.weighted_by_key)

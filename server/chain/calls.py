@@ -22,6 +22,11 @@ def _function(role: str, name: str) -> dict[str, Any]:
     raise AssertionError(f"{role} has no function {name}")
 
 
+def has_function(role: str, name: str) -> bool:
+    """Whether the contract with this role has a function of that name."""
+    return any(entry["type"] == "function" and entry["name"] == name for entry in packaged.contract(role).abi)
+
+
 def encode_call(role: str, name: str, *arguments: Any) -> bytes:
     """Call data of a function of the contract with this role in a deployment."""
     entry = _function(role, name)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from folkmoot.chain.rpc import RoundView
 from folkmoot.logs import fields
 from server.chain import outbox
-from server.chain.calls import encode_call
+from server.chain.calls import encode_call, has_function
 from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Entry, Round, Transaction, Update
@@ -108,10 +108,17 @@ class CommitWindow(Phase):
     def _end_empty(self, round_: Round) -> bool:
         """Nobody else is expected, and nothing was accepted or committed: end the round before its window does.
 
-        The ledger has no call for that yet (`cancelEmpty` belongs here), so `round_` ends with its window, and `_close`
-        says the nodes' reasons. On a local chain with time travel that is at once.
+        Where the ledger has no call for that, the window's end does it. If somebody commits meanwhile, the chain
+        refuses the call and the round goes on.
         """
-        return False
+        if not has_function("ledger", "cancelEmpty"):
+            return False
+        with self._database.write("empty-queued") as session:
+            if services.contributors(session, round_):
+                return False  # one has come since
+            data = encode_call("ledger", "cancelEmpty", round_.number)
+            ledger = self._coordinator.deployment.ledger
+            return outbox.enqueue(session, f"cancel:{round_.number}", round_.number, ledger, data)
 
     def _sealed(self, deadline: int) -> bool:
         """Whether the chain is past a time even without its newest blocks, which a reorg may take."""
@@ -268,9 +275,7 @@ class CommitWindow(Phase):
                 stored_round.step = Step.CANCELLING
                 if not round_.error:
                     needed = policy.min_contributors
-                    said = f"{view.entries} of at least {needed} contributors committed an update."
-                    why = reported.reasons(session, round_.number)
-                    stored_round.error = f"{said} {why}".strip()
+                    stored_round.error = reported.too_few(session, round_.number, view.entries, needed)
             else:
                 stored_round.step = Step.DELIVERY
         return True

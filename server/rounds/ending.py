@@ -7,7 +7,7 @@ from folkmoot.chain.rpc import Phase as ChainPhase
 from folkmoot.chain.rpc import RoundView
 from server.db import events
 from server.db.models import Round
-from server.rounds import services
+from server.rounds import reported, services
 from server.rounds.phase import Phase
 from server.rounds.steps import Step
 
@@ -47,6 +47,10 @@ class Ending(Phase):
             stored = session.get_one(Round, round_.number)
             stored.step = step
             if step is Step.CANCELLED:
+                if stored.error is None and transaction is not None and transaction.state == "confirmed":
+                    # Ours, and early: nobody had sent an update, and nobody else was expected.
+                    needed = self._coordinator.policy(round_.policy_id).min_contributors
+                    stored.error = reported.too_few(session, round_.number, 0, needed)
                 data = {
                     "round": round_.number,
                     "reason": stored.error or "The round was cancelled by somebody else.",

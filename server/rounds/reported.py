@@ -113,6 +113,12 @@ def is_complete(session: Session, number: int) -> bool:
     return found is not None and found.complete
 
 
+def too_few(session: Session, number: int, entries: int, needed: int) -> str:
+    """Say why a round is cancelled that has fewer entries than its policy needs."""
+    said = f"{entries} of at least {needed} contributors committed an update."
+    return f"{said} {reasons(session, number)}".strip()
+
+
 def reasons(session: Session, number: int) -> str:
     """Say why nodes of a round sent no update that was accepted, and what to do; empty if nothing was reported."""
     found = session.get(RoundReport, number)

@@ -246,9 +246,9 @@ def test_another_coordinator_takes_over_from_a_mirror(
 
         # Contributors change a URL and nothing else: all that their nodes check is on the chain.
         check_coordinator(api, world.deployment)
-        said: list[str] = []
-        assert check_base(chain.rpc, api, world.deployment, said.append) == MANIFEST
-        assert said == [f"Checking the base model, {MANIFEST.state_file_size / 1e6:,.1f} MB ..."]
+        spoken: list[str] = []
+        assert check_base(chain.rpc, api, world.deployment, spoken.append) == MANIFEST
+        assert spoken == [f"Checking the base model, {MANIFEST.state_file_size / 1e6:,.1f} MB ..."]
 
         with pytest.raises(CoordinatorError) as caught:
             api.start_run(1, len(NAMES), newcomer, here.domain)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,10 +112,12 @@ def begun(federation: Federation, folder: Path) -> Iterator[Taking]:
     """Let Ada call."""
     with RpcProxy(federation.anvil.url) as node:
         chain = Chain.connect(node.url, federation.deployment)
-        yield Taking(federation, node, chain, folder, [])
-        assert chain.notes is not None
-        chain.notes.close()
-        chain.close()
+        try:
+            yield Taking(federation, node, chain, folder, [])
+        finally:
+            assert chain.notes is not None
+            chain.notes.close()
+            chain.close()
 
 
 @pytest.fixture
@@ -145,11 +147,14 @@ def test_the_receipts_of_its_block_have_it(
 def test_several_nodes_say_it_as_one(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:
     taking.interrupt(monkeypatch)
     before = taking.nonce()
-    with RpcProxy(taking.federation.anvil.url) as other:
+    with ExitStack() as stack:
+        other = stack.enter_context(RpcProxy(taking.federation.anvil.url))
         for node in (taking.node, other):
             node.lack(Lack.RECEIPTS, Lack.INDEX)
         chain = Chain.connect([taking.node.url, other.url], taking.federation.deployment)
+        stack.callback(chain.close)
         chain.notes = Notes(taking.folder)
+        stack.callback(chain.notes.close)  # whatever happens: its lock is a file
         chain.send(chain.vault.functions.requestUnbond(UNIT), ADA)
         assert (taking.nonce(), taking.asked()) == (before, 1)
         for node in (taking.node, other):
@@ -157,8 +162,6 @@ def test_several_nodes_say_it_as_one(taking: Taking, monkeypatch: pytest.MonkeyP
         with pytest.raises(ChainError) as caught:
             chain.send(chain.vault.functions.requestUnbond(UNIT), ADA)
         assert caught.value.code == "outcome-unknown"
-        chain.notes.close()
-        chain.close()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ import pytest
 from folkmoot.coordinator_api import sign_report
 from folkmoot.errors import CoordinatorError, UpdateRefused
 from folkmoot.flower import reports
+from folkmoot.flower.reports import Report
 from server import reporting
+from server.chain.calls import has_function
 from server.reporting import Reporter
 from tests import factories
 from tests.integration.coordinator_world import Running, open_round, running, train, until
@@ -119,15 +121,37 @@ def test_without_time_travel_a_late_update_is_taken_after_a_complete_report(
     with running(tmp_path / "home", world, hasten=False) as here:
         start(here, 1, 3)
         _, header, state = open_round(here.api, 1)
-        send(here, content(1, node(1, **FAILED)))
-        signed = train(here.world, "ada", header, state)
-        here.api.submit_update(1, signed.wire, signed.data)
+        ada, ben = (train(here.world, name, header, state) for name in ("ada", "ben"))
 
-        def committed() -> bool:
-            return here.world.chain.ledger_reader.has_committed(1, here.world["ada"].address)
+        def committed(name: str) -> bool:
+            return here.world.chain.ledger_reader.has_committed(1, here.world[name].address)
 
-        until(committed, what="the commitment, long before the window's end")
-        assert here.api.get("/v1/rounds/1")["phase"] == "open"
+        here.api.submit_update(1, ada.wire, ada.data)
+        send(here, content(1, node(1, state="answered", seconds=1.0), node(2, **FAILED)))
+        until(lambda: committed("ada"), what="the commitment, long before the window's end")
+        here.api.submit_update(1, ben.wire, ben.data)
+        until(lambda: committed("ben"), what="that of the node that was reported failed")
+
+
+@pytest.mark.skipif(
+    not has_function("ledger", "cancelEmpty"), reason="this ledger can't end an empty round early"
+)
+def test_a_real_chain_cancels_an_empty_round_at_once(world: factories.Federation, tmp_path: Path) -> None:
+    """No clock is moved: the coordinator's own call ends the round, long before its window."""
+    with running(tmp_path / "home", world, hasten=False) as here:
+        start(here, 2, 3)
+        for number in (1, 2, 3):
+            current, _, _ = open_round(here.api, number)
+            send(here, content(number, node(1, **FAILED)))
+            until(
+                lambda n=number: here.api.get(f"/v1/rounds/{n}")["step"] == "cancelled", what="cancellation"
+            )
+            assert here.coordinator.now() < current.commit_deadline
+        run = until(
+            lambda: (run := here.api.run()) and run.state == "failed" and run, what="the run's failure"
+        )
+        assert str(run.error).startswith("3 rounds in a row were cancelled. 0 of at least 2 contributors")
+        assert "1 node failed (training-failed)." in str(run.error)
 
 
 @pytest.mark.parametrize(
@@ -219,6 +243,25 @@ def test_the_reporter_hands_in_what_the_relay_logs(here: Running) -> None:
     assert not report["complete"]
     assert report["metrics"]["train"] == {"loss": 1.0}
     assert said == []
+
+
+def test_a_flood_of_failing_nodes_keeps_no_report_away(here: Running) -> None:
+    """Strangers may come as thousands of nodes that fail: who answered is in the report all the same."""
+    start(here, 1, 3)
+    open_round(here.api, 1)
+    nodes = list(range(2, 12_000))
+    detail = "x" * reports.MOST_DETAIL
+    with Reporter(here.api.url, here.world.coordinator, here.domain) as reporter:
+        for number in nodes:
+            reporter._nodes.take(
+                Report("failed", 1, {"node": number, "code": "node-failed", "detail": detail})
+            )
+        reporter.take(emitted("answered", round=1, node=12_000, account=here.world["ada"].address, seconds=1))
+        reporter.take(emitted("complete", round=1, answered=1, refused=0, failed=len(nodes)))
+    report = here.api.round_report(1)
+    assert report is not None
+    assert report["complete"]
+    assert [one["node"] for one in report["nodes"] if one["state"] == "answered"] == ["12000"]
 
 
 def test_a_reporter_with_an_older_deadline_catches_up(here: Running) -> None:

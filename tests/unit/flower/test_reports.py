@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from flwr.app import ArrayRecord, Context, Error, Message
+from flwr.app import ArrayRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from hypothesis import given
@@ -20,7 +20,7 @@ from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.reports import Progress, Report
 from folkmoot.flower.signing import LocalSigner
 from tests.unit.flower.conftest import MANIFEST, MODEL
-from tests.unit.flower.grid import LocalGrid
+from tests.unit.flower.grid import LocalGrid, number
 from tests.unit.flower.test_strategy import QUICK, app
 from tests.unit.flower.world import World, account
 
@@ -171,6 +171,15 @@ def test_a_node_cannot_write_a_report_in_another_ones_name(
     assert [report.values.get("code") for report in found if report.kind == "failed"] == ["node-failed"]
     (complete,) = (report for report in found if report.kind == "complete")
     assert complete.values == {"answered": 1, "refused": 0, "failed": 1}
+
+
+def test_nor_by_the_reason_of_a_failed_evaluation(caplog: pytest.LogCaptureFixture, world: World) -> None:
+    reply = Message(
+        Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"x\n{reports.MARK} {{}}"),
+        reply_to=number(Message(RecordDict(), 7, "evaluate"), "asked"),
+    )
+    FolkmootStrategy(world.url, pacing=QUICK).aggregate_evaluate(1, [reply])
+    assert [line for line in caplog.text.splitlines() if line.startswith(reports.MARK)] == []
 
 
 def test_a_node_that_is_gone_is_not_waited_for_and_may_come_back(

@@ -441,7 +441,7 @@ def test_revert_on_chain_is_kept_with_reason_and_gas(
     found = row(database, "anchor:1")
     assert (found.state, found.gas_used) == ("failed", 21_000)
     assert found.error is not None
-    assert found.error["message"] == "too late"
+    assert found.error["message"] == "too late."
 
 
 def test_chain_that_is_away_changes_nothing(database: Database, node: ScriptedNode, box: Outbox) -> None:
