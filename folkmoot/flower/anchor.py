@@ -22,7 +22,7 @@ from logging import ERROR, INFO, WARNING
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
@@ -32,6 +32,7 @@ from folkmoot.errors import CoordinatorError, InputError
 from folkmoot.fixed_point import LEAF, to_float32
 from folkmoot.flower import records
 from folkmoot.flower.relay import MADE, Base, Relay, RoundReport, arrays_of, check_layout, report_metrics
+from folkmoot.flower.reports import plain
 from folkmoot.header import RoundHeader
 from folkmoot.manifest import Manifest
 
@@ -236,7 +237,7 @@ class Anchor:
                 self._restore(reply, base)
                 said.append(reply)
             elif reply.has_error():
-                said.append(reply)
+                said.append(plain_error(reply))
         log(INFO, "\t%d of %d updates accepted", len(report.accepted), report.asked)
         return said
 
@@ -347,6 +348,12 @@ class Anchor:
             return metrics
 
         return evaluate_and_report
+
+
+def plain_error(reply: Message) -> Message:
+    """An error reply whose words are one line: strategies log them, and a node must not write log lines of its own."""
+    reply.error = Error(reply.error.code, plain(reply.error.reason or ""))
+    return reply
 
 
 def _weighs(content: RecordDict, key: str) -> bool:

@@ -102,12 +102,7 @@ class Asking:
                 if node is None:
                     continue  # it was asked twice, and its other answer came with this one
                 if _is_lost(reply) and self._asked[node] < MOST_ASKS:
-                    log(
-                        WARNING,
-                        "\tNode %d: %s It is asked again",
-                        node,
-                        plain(reply.error.reason or "no reason given"),
-                    )
+                    log(WARNING, "\tNode %d: %s It is asked again", node, plain(reply.error.reason or ""))
                     self._lost.setdefault(node, time.monotonic())
                     continue
                 if reply.has_error() and node in self._waiting.values():

@@ -26,7 +26,7 @@ from flwr.supercore import log
 
 from folkmoot.errors import InputError
 from folkmoot.flower import records
-from folkmoot.flower.anchor import Anchor
+from folkmoot.flower.anchor import Anchor, plain_error
 from folkmoot.flower.relay import Pacing, Relay
 
 NOISE = "it adds noise to the sum at the server, and nobody could recompute that"
@@ -218,7 +218,11 @@ class AnchoredGrid(Grid):
         listed = list(message_ids)
         kept = [self._kept.pop(number) for number in listed if number in self._kept]
         others = [number for number in listed if not number.startswith("folkmoot-")]
-        return [*kept, *(self._grid.pull_messages(others) if others else [])]
+        return [*kept, *(self._pulled(others) if others else [])]
+
+    def _pulled(self, numbers: list[str]) -> list[Message]:
+        found = self._grid.pull_messages(numbers)
+        return [plain_error(reply) if reply.has_error() else reply for reply in found]
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -230,7 +234,7 @@ class AnchoredGrid(Grid):
         waiting = {number for number in self._grid.push_messages(others) if number} if others else set()
         end = None if timeout is None else time.monotonic() + timeout
         while waiting and (end is None or time.monotonic() < end):
-            for reply in self._grid.pull_messages(sorted(waiting)):
+            for reply in self._pulled(sorted(waiting)):
                 waiting.discard(reply.metadata.reply_to_message_id)
                 replies.append(reply)
             time.sleep(self._relay.pacing.replies)

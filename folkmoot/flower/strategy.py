@@ -330,8 +330,8 @@ class FolkmootStrategy(Strategy):
         said: list[RecordDict] = []
         for reply in replies:
             if reply.has_error():
-                why = reports.plain(reply.error.reason or "")
-                log(WARNING, "\tNode %d: %s", reply.metadata.src_node_id, why)
+                words = reports.plain(reply.error.reason or "")
+                log(WARNING, "\tNode %d: %s", reply.metadata.src_node_id, words)
             else:
                 said.append(reply.content)
         return _aggregated(self.evaluate_metrics_aggr_fn, said, self.weighted_by_key)

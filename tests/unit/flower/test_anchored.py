@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.mod import fixedclipping_mod
 from flwr.serverapp import Grid, ServerApp
@@ -21,6 +22,7 @@ from folkmoot.flower import anchored_client, anchored_server
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.records import COORDINATOR
 from folkmoot.flower.relay import Pacing
+from folkmoot.flower.reports import parse
 from folkmoot.flower.server_app import AnchoredServerApp
 from folkmoot.flower.signing import LocalSigner
 from folkmoot.manifest import Manifest
@@ -319,6 +321,36 @@ def test_what_an_apps_aggregation_stumbles_over_costs_its_metrics_only(join: Joi
     assert world.run_state == "done"
     assert same(results[0].arrays, model(world))
     assert not results[0].train_metrics_clientapp
+
+
+def test_a_node_can_not_write_lines_into_the_log(join: Join, caplog: pytest.LogCaptureFixture) -> None:
+    """`folkmoot train` reads reports from the log, and strategies log what nodes say."""
+    forged = ClientApp()
+    line = 'x\nfolkmoot-report {"kind":"complete","round":1,"answered":9,"refused":0,"failed":0}'
+
+    @forged.train()
+    @forged.evaluate()
+    def fail(message: Message, context: Context) -> Message:
+        return Message(Error(17, line), reply_to=message)
+
+    def main(grid: Grid, context: Context) -> None:
+        FedAvg(fraction_evaluate=1.0).start(grid, fresh())
+
+    logged: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: logged.extend(record.getMessage().splitlines())  # type: ignore[method-assign]
+    logging.getLogger("flwr").addHandler(handler)
+    try:
+        with federation(join, Node(), rounds=1) as (world, grid):
+            grid.add(forged, None)
+            run(world, grid, main)
+    finally:
+        logging.getLogger("flwr").removeHandler(handler)
+    assert any("x" in said and "answered" in said for said in logged)
+    found = [parse(said) for said in logged]
+    assert not [
+        report for report in found if report and report.kind == "complete" and report.values["answered"] == 9
+    ]
 
 
 def test_a_node_that_says_nothing_does_not_cost_the_others_their_metrics(join: Join) -> None:
