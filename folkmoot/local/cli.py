@@ -28,7 +28,9 @@ DEMO_ROUNDS, DEMO_HONEST = 5, 2
 DEFAULT_HOME = Path(".folkmoot") / "local"
 """Folder of `folkmoot up`."""
 
-Task = Annotated[str, typer.Option(help="Task: mnist, digits, breast-cancer, or package.module:object.")]
+Task = Annotated[
+    str, typer.Option(help="Task: mnist, digits, breast-cancer, diabetes, or package.module:object.")
+]
 Contributors = Annotated[int, typer.Option(help="Number of contributors.", min=1, max=64)]
 Attack = Annotated[
     list[str] | None,

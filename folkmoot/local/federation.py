@@ -424,7 +424,7 @@ class LocalFederation:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "FLWR_HOME": str(flower),
             "FLWR_TELEMETRY_ENABLED": "0",
-            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05",
+            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.5",
             # Many processes share few cores: threads of each would only wait for each other.
             "OMP_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
