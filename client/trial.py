@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client.evaluation import count
-from client.tasks import Task
+from client.tasks import Data, Task
 from folkmoot.canary import NOTHING, compared
 from folkmoot.errors import FolkmootError, TaskError
 from folkmoot.evaluation import Measurement, measure
@@ -152,7 +152,7 @@ def _try_data(task: Task) -> tuple[Any, Step]:
         return None, Step("data", WARNING, said)
     if data is None:
         raise TaskError(f"The method load of the task {task.name!r} returned None.", remedy=_CALLED["load"])
-    if hasattr(data, "__len__") and not len(data):
+    if _length(data) == 0:
         raise TaskError(
             f"The method load of the task {task.name!r} returned no examples.",
             remedy="Look at where it reads from, and at what it selects.",
@@ -237,7 +237,7 @@ def _try_predictions(
     task: Task, model: torch.nn.Module, metrics: dict[str, float] | None, *, lenient: bool
 ) -> Step:
     name = "predictions"
-    if not hasattr(task, "examine"):
+    if getattr(task, "examine", None) is None:
         said = "the task has no method examine, so reports have no groups, and its own numbers only."
         if metrics is not None and not compared(measure(metrics)):
             return Step(name, WARNING, f"{said} A canary has nothing to compare. {NOTHING}")
@@ -266,12 +266,18 @@ def _try_predictions(
 
 
 def _model(task: Task) -> torch.nn.Module:
-    from torch import nn
+    import torch
 
     made = _call(task, "model")
-    if not isinstance(made, nn.Module):
+    if not isinstance(made, torch.nn.Module):
         raise TaskError(
             f"The method model of the task {task.name!r} returned {_kind(made)}.", remedy=_CALLED["model"]
+        )
+    odd = [name for name, value in made.state_dict().items() if not isinstance(value, torch.Tensor)]
+    if odd:
+        raise TaskError(
+            f"The model of the task {task.name!r} has a state that is no tensor: {_listing(odd)}.",
+            remedy="Keep tensors only in its state_dict(); leave get_extra_state out.",
         )
     return made
 
@@ -360,13 +366,23 @@ def _groups(found: Measurement) -> str:
 def _described(data: Any) -> str:
     """Shapes of data, as far as they can be seen."""
     parts = vars(data) if hasattr(data, "__dict__") else {}
-    if isinstance(data, tuple | list) and len(data) <= 4:
+    if isinstance(data, tuple):
         parts = {str(place): value for place, value in enumerate(data)}
     shown = [f"{name} {list(value.shape)}" for name, value in parts.items() if hasattr(value, "shape")]
     if hasattr(data, "shape"):
         shown = [str(list(data.shape))]
-    length = f"{len(data):,} examples" if hasattr(data, "__len__") and not isinstance(data, tuple) else ""
-    return ", ".join([*filter(None, [length]), *shown]) or _kind(data)
+    length = None if isinstance(data, tuple) else _length(data)
+    if length is None:
+        return ", ".join(shown) or _kind(data)
+    what = f"{length:,} examples" if isinstance(data, Data) else f"{_kind(data)} and the length {length:,}"
+    return ", ".join([what, *shown])
+
+
+def _length(data: Any) -> int | None:
+    try:
+        return len(data)
+    except TypeError:  # some have the method and no length, e.g. a DataLoader of a stream
+        return None
 
 
 def _split_seed(task: Task) -> int:

@@ -31,7 +31,9 @@ DEFAULT_HOME = Path(".folkmoot") / "local"
 RUNS = Path(".folkmoot") / "runs"
 """Folder of what `folkmoot run` makes."""
 
-Task = Annotated[str, typer.Option(help="Task: mnist, digits, breast-cancer, or package.module:object.")]
+Task = Annotated[
+    str, typer.Option(help="Task: mnist, digits, breast-cancer, diabetes, or package.module:object.")
+]
 Contributors = Annotated[int, typer.Option(help="Number of contributors.", min=1, max=64)]
 Attack = Annotated[
     list[str] | None,

@@ -208,6 +208,39 @@ def test_without_data_on_this_machine_it_goes_on_with_a_warning(own: Written, bo
     assert [step.state for step in both][3:] == [trial.WARNING, trial.WARNING]
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (
+            "torch.utils.data.DataLoader(torch.rand(8, 3))",
+            "an object of the type DataLoader and the length 8, dataset [8, 3].",
+        ),
+        ("(torch.rand(8, 3), torch.rand(8))", "0 [8, 3], 1 [8]."),
+        ("torch.rand(8, 3)", "an object of the type Tensor and the length 8, [8, 3]."),
+        ("Stream()", "an object of the type Stream."),
+        ("iter([1])", "an object of the type list_iterator."),
+        ("[torch.rand(3)] * 8", "an object of the type list and the length 8."),
+    ],
+)
+def test_data_of_any_form_are_described(own: Written, data: str, said: str) -> None:
+    stream = "class Stream:\n    def __len__(self):\n        raise TypeError('endless')\n"
+    made = own.steps(load=f"{stream}return {data}", train="model.weight.data += 1\nreturn 8")
+    assert made[1].said == said
+
+
+def test_a_state_that_is_no_tensor(own: Written) -> None:
+    body = """
+        class Odd(torch.nn.Linear):
+            def get_extra_state(self):
+                return {"a": 1}
+            def set_extra_state(self, state):
+                pass
+        torch.manual_seed(0)
+        return Odd(3, 1)
+    """
+    assert "no tensor: _extra_state" in own.refusal(model=body)
+
+
 def test_warnings_that_stop_nobody(own: Written) -> None:
     changed = own.steps(evaluate="model.weight.data += 1\nreturn {'loss': 0.5}")[3]
     assert (changed.state, "model.eval()" in changed.said) == (trial.WARNING, True)
