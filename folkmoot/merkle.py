@@ -290,7 +290,9 @@ def leaf_largest(leaves: U8) -> I64:
         largest = np.empty(leaves.shape[0], dtype=np.int64)
         kernels.leaf_largest(np.ascontiguousarray(leaves), largest)
         return largest
-    return np.maximum(leaves.max(axis=1) - np.int64(128), 128 - leaves.min(axis=1).astype(np.int64))
+    above, below = leaves.max(axis=1).astype(np.int64) - 128, 128 - leaves.min(axis=1).astype(np.int64)
+    both: I64 = np.maximum(above, below)
+    return both
 
 
 def update_leaves(leaves: U8) -> tuple[SumLevel, bool]:
