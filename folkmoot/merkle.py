@@ -287,11 +287,12 @@ def leaf_largest(leaves: U8) -> I64:
     """
     kernels = acceleration.kernels(leaves.size)
     if kernels is not None:
-        found = np.empty(leaves.shape[0], dtype=np.int64)
-        kernels.leaf_largest(np.ascontiguousarray(leaves), found)
-        return found
-    largest: I64 = np.maximum(leaves.max(axis=1) - np.int64(128), 128 - leaves.min(axis=1).astype(np.int64))
-    return largest
+        largest = np.empty(leaves.shape[0], dtype=np.int64)
+        kernels.leaf_largest(np.ascontiguousarray(leaves), largest)
+        return largest
+    above, below = leaves.max(axis=1).astype(np.int64) - 128, 128 - leaves.min(axis=1).astype(np.int64)
+    both: I64 = np.maximum(above, below)
+    return both
 
 
 def update_leaves(leaves: U8) -> tuple[SumLevel, bool]:
