@@ -174,8 +174,9 @@ _RULES: dict[str, str] = {
     "majority": "the first cluster that more than half of the updates join counts, shortened to its median length",
     "guarded_mean": "no zeros, copies, replays and noise; outside the majority's core an update counts by how far it "
     "goes along with the core; shortened to the median length",
-    "guided_mean": "as guarded_mean, except that after the first round the core leaves everybody two equal shares of a vote; votes are "
-    "multiplied by how far an update goes on where the model is going, and only who clearly points back loses all",
+    "guided_mean": "as guarded_mean, except that after the first round the core leaves everybody two equal shares of a "
+    "vote; votes are multiplied by how far an update goes on where the model is going, and only who clearly points "
+    "back loses all",
     "guarded_nnm": "no zeros, copies, replays and noise; median length; then the mean of nearest neighbours",
     "fltrust": "the positive part of the cosine with the root update, every update at the same length",
     "root_cosine": "no zeros, copies, replays and noise; median length; weighted by the cosine with the root update",

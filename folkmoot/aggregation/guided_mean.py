@@ -2,12 +2,12 @@
 """``guided_mean``: ``guarded_mean``, and what it lets through is weighted by the model's own path.
 
 Stages: ``copies``, ``unrelated``, ``weigh_by_core``, ``weigh_by_path``, ``clip``. It needs neither f nor a root
-set. Where there is a path, the core alone leaves nobody out: each keeps two equal shares of a vote, and only who points back where the model
-came from, by more than cosines scatter, loses all. Sources and limits are those of its stages; the combination
-is ours and was chosen on the drills of docs/robustness.md, with the attacks that it is reported on: take its lead
-as a lead, not as proof. Assumes ``f < n / 2``, and that the last rounds went mostly right. Without a path (the
-first round) it is ``guarded_mean``; with one that the median of the updates does not go along with, as near convergence,
-nobody is left out but copies, replays and noise.
+set. Where there is a path, the core alone leaves nobody out: each keeps two equal shares of a vote, and only who points
+back where the model came from, by more than cosines scatter, loses all. Sources and limits are those of its stages; the
+combination is ours and was chosen on the drills of docs/robustness.md, with the attacks that it is reported on: take
+its lead as a lead, not as proof. Assumes ``f < n / 2``, and that the last rounds went mostly right. Without a path (the
+first round) it is ``guarded_mean``. With a path that the median of the updates does not go along with, as near
+convergence, only copies, replays and noise are left out.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ USES: frozenset[Use] = frozenset({Use.EARLIER, Use.PATH})
 
 SPARED = 2
 """Equal shares of a vote that the stage ``weigh_by_core`` leaves to everybody from the second round on: of a few
-updates the core is a majority by chance, and at convergence what is outside of it points away from it, since all updates
-add up to nothing."""
+updates the core is a majority by chance, and at convergence what is outside of it points away from it, since all
+updates add up to nothing."""
 
 
 def guide(facts: RoundFacts) -> Ballot:

@@ -145,7 +145,8 @@ def test_nobody_is_left_out_of_a_model_that_stands_still(seed: int, size: int, c
     rng = np.random.default_rng(seed)
     vectors = rng.normal(0, 1, (count, size))
     vectors -= vectors.mean(axis=0)
-    facts = facts_of(np.rint(vectors * 1e6).astype(np.int64), (size,))
+    nowhere = np.zeros(size, dtype=np.int64)
+    facts = facts_of(np.rint(vectors * 1e6).astype(np.int64), (size,), nowhere)
     nearest = np.sort(np.array(facts.cosines), axis=None)[-count - 1]
     results = weigh(facts, ())
     if nearest < UNIT * 0.99:  # else one is nearly a copy
