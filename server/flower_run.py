@@ -246,6 +246,23 @@ def follow(
         return RunResult(run_id, _status(run_id, variables))
 
 
+def online_nodes(superlink: SuperLink) -> int | None:
+    """Count the SuperNodes that are connected to a SuperLink; None if it does not say, e.g. to this account."""
+    with _home(superlink, None) as home:
+        answer = subprocess.run(
+            [_program("flwr"), "supernode", "ls", CONNECTION, "--format", "json"],
+            env=environment(home),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    try:
+        found = json.loads(answer.stdout)
+        return sum(node["status"] == "online" for node in found["nodes"]) if found["success"] else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def register_node(superlink: SuperLink, key: Path) -> bool:
     """Let a SuperLink know a SuperNode's public key.
 

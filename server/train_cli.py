@@ -89,6 +89,14 @@ def train(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="No TLS, also to a SuperLink on another machine.")
     ] = False,
+    wait: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="How long to wait, before the run begins, until as many nodes are connected as --expect says.",
+        ),
+    ] = 120,
     evaluate: Annotated[
         str,
         typer.Option(
@@ -138,9 +146,12 @@ def train(
         account = unlock(keystore, password_file)
         if rounds is None:
             rounds = _rounds_of(subject, expect)
-        last = api.newest_event()
         memory = training.Memory.of(found)
         domain = Domain(found.chain_id, found.ledger)
+        under_way = api.run()
+        if meeting_place and not memory.begun and (under_way is None or under_way.state != "running"):
+            training.await_nodes(meeting_place, expect, wait, lambda text: note(text, json_))
+        last = api.newest_event()
         run = training.begin(api, memory, rounds, expect, account, domain, lambda text: note(text, json_))
         if run.state == "running":
             with (
@@ -225,7 +236,7 @@ def _carry(
     Raises:
         FolkmootError: Flower can't be reached. The coordinator's run is still under way.
     """
-    from server import app_run, training
+    from server import training
     from server.reporting import Reporter
 
     def over(seconds: float) -> bool:
@@ -249,9 +260,34 @@ def _carry(
             if app is None:
                 carrier.carry()
             else:
-                app_run.carry(app, carrier, api.url, run.id, app_log)
+                _carry_app(app, carrier, api, run, signer, app_log)
     except FolkmootError as exc:
-        exc.remedy = f"{exc.remedy} {AGAIN}".strip()
+        if exc.code != "courier-ends":  # then the run is over
+            exc.remedy = f"{exc.remedy} {AGAIN}".strip()
+        raise
+
+
+def _carry_app(
+    app: AppFolder,
+    carrier: training.Carrier,
+    api: CoordinatorApi,
+    run: RunView,
+    signer: tuple[LocalAccount, Domain],
+    log: Path | None,
+) -> None:
+    """Run an app's ServerApp; if it ends early each time, end the coordinator's run as well.
+
+    Raises:
+        FolkmootError: The ServerApp was given up, or Flower can't be reached.
+    """
+    from server import app_run
+
+    try:
+        app_run.carry(app, carrier, api.url, run.id, log)
+    except FolkmootError as error:
+        if error.code == "courier-ends":
+            api.end_run(run.id, "The app's ServerApp ended early each time.", *signer)
+            carrier.memory.forget()
         raise
 
 

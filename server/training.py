@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds until a courier that ended is replaced."""
 
+LOOK_FOR_NODES = 1.0
+"""Seconds between two looks how many nodes are connected; each starts a program of Flower's."""
+
 Say = Callable[[str], None]
 
 
@@ -94,6 +97,29 @@ class Memory:
         """The run's end was told."""
         self.path.unlink(missing_ok=True)
         self.begun = None
+
+
+def await_nodes(superlink: SuperLink, wanted: int, seconds: float, say: Say) -> None:
+    """Wait until nodes are connected, so that the first round's window does not pass while they start.
+
+    Args:
+        superlink: Where they connect.
+        wanted: How many are expected.
+        seconds: How long to wait for them at most; a run may begin without some of them.
+        say: Is told whenever their number changes.
+    """
+    end, told = time.monotonic() + seconds, -1
+    while True:
+        there = flower_run.online_nodes(superlink)
+        if there is None or there >= wanted:
+            return
+        if time.monotonic() >= end:
+            say(f"{there} of {wanted} nodes are connected: the run begins without the others.")
+            return
+        if there != told:
+            told = there
+            say(f"Waiting for nodes: {there} of {wanted} are connected.")
+        time.sleep(LOOK_FOR_NODES)
 
 
 def begin(

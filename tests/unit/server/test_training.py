@@ -182,3 +182,31 @@ def test_a_courier_that_ends_each_time_is_given_up_where_that_is_asked_for(
     assert raised.value.code == "courier-ends"
     assert "run 3 ended as finished:failed" in raised.value.message
     assert began == [tmp_path] * 3
+
+
+def _counting(monkeypatch: pytest.MonkeyPatch, *counts: int | None) -> list[str]:
+    """Let a SuperLink have so many nodes, one look after the other; the last one stays."""
+    left = list(counts)
+    monkeypatch.setattr(
+        training.flower_run, "online_nodes", lambda _: left.pop(0) if len(left) > 1 else left[0]
+    )
+    monkeypatch.setattr(training.time, "sleep", lambda _: None)
+    return []
+
+
+def test_a_run_begins_when_its_nodes_are_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = _counting(monkeypatch, 0, 1, 1, 3)
+    training.await_nodes(SuperLink("127.0.0.1:1"), 3, 600, told.append)
+    assert told == [f"Waiting for nodes: {count} of 3 are connected." for count in (0, 1)]
+
+
+def test_a_run_begins_without_nodes_that_stay_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = _counting(monkeypatch, 2)
+    training.await_nodes(SuperLink("127.0.0.1:1"), 3, 0, told.append)
+    assert told == ["2 of 3 nodes are connected: the run begins without the others."]
+
+
+def test_a_superlink_that_does_not_list_nodes_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = _counting(monkeypatch, None)
+    training.await_nodes(SuperLink("127.0.0.1:1"), 3, 600, told.append)
+    assert told == []
