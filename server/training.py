@@ -227,6 +227,7 @@ class Carrier:
             if early == self.tries:
                 raise LocalError(
                     f"The ServerApp has ended {early} times in a row, and the run has not. {why}",
+                    remedy="Correct the app, and start another run.",
                     code="courier-ends",
                 )
             self.say(f"The courier has ended, and the run has not. {why} Another one starts in {pause:g} s.")

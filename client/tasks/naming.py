@@ -40,7 +40,7 @@ def check_spelling(reference: str, shipped: list[str]) -> None:
         raise _a_file(reference, Path(name), attribute)
     if name and attribute:
         return
-    file = Path(*name.split(".")).with_suffix(".py")
+    file = Path(*name.split(".")[:-1], f"{name.rpartition('.')[2]}.py")
     if name and file.is_file():
         raise TaskError(
             f"{reference!r} names a module, and not the task in it.",
@@ -104,9 +104,10 @@ def object_in(file: Path) -> str:
 def _a_file(reference: str, path: Path, attribute: str) -> TaskError:
     """Return the error for a task that is named by its file."""
     if not path.is_file():
+        module = ".".join(part for part in path.with_suffix("").parts if part not in (path.anchor, ".", ".."))
         return TaskError(
             f"{reference!r} is a path, and there is no such file.",
-            remedy="Name a task by its module: --task my_task:task for the file my_task.py in this folder.",
+            remedy=f"Name a task by its module: --task {module}:{attribute or OBJECT} for the file {path}.",
         )
     name = attribute or object_in(path)
     inside = path.resolve().is_relative_to(Path.cwd())

@@ -119,7 +119,7 @@ class RunProgress:
         try:
             with self.lock:
                 handle(data)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
             return
 
     def left(self) -> Left:

@@ -100,7 +100,7 @@ def test_training_settings_that_are_missing() -> None:
 
 def test_an_unknown_task_says_which_there_are() -> None:
     with pytest.raises(
-        TaskError, match=r"no task 'mnits'.*Did you mean mnist\?.*breast-cancer, diabetes, digits, mnist"
+        TaskError, match=r"no task 'mnits'.*Did you mean 'mnist'\?.*breast-cancer, diabetes, digits, mnist"
     ):
         load_task("mnits")
 
@@ -117,9 +117,9 @@ def test_a_task_whose_module_is_missing() -> None:
         ("./hospital.py", "--task hospital:task"),
         ("wards/hospital.py:Stay", "--task wards.hospital:Stay"),
         ("hospital", "--task hospital:task"),
-        ("hospitla:task", "Did you mean hospital?"),
-        ("hospital:tsak", "Did you mean hospital:task?"),
-        ("elsewhere_entirely:task", "start the command in the folder where elsewhere_entirely is"),
+        ("hospitla:task", "Did you mean --task hospital:task?"),
+        ("hospital:tsak", "Write --task hospital:task."),
+        ("elsewhere_entirely:task", "Start the command in the folder of elsewhere_entirely.py"),
         ("", "name your own as package.module:object"),
     ],
 )

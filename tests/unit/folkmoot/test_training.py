@@ -56,7 +56,7 @@ def test_loss_falls(digits: tuple[F32, np.ndarray], rate: int, momentum: int) ->
         return manifest.flatten(model)
 
     losses = [loss()]
-    for _ in range(8):
+    for _ in range(9):  # the guessed exponents are low, so the first round is clamped
         world.train(train, CONTRIBUTORS)
         losses.append(loss())
     assert losses[0] == pytest.approx(np.log(10), abs=1e-6)
