@@ -19,19 +19,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 
-from benchmarks.processes import tree_usage
+from benchmarks.processes import descendants, tree_usage
+from client.pauses import BUSY_SECONDS
 from folkmoot.local.federation import program
 from folkmoot.local.processes import Supervisor, accepts_connections, free_port
 
 APP = Path(__file__).parent.parent / "examples" / "digits-pytorch"
 _ROUND = re.compile(r"\[ROUND (\d+)")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_NUMBERS = re.compile(r"'([\w-]+)': ([-+.\w]+)")
+_NUMBERS = re.compile(r"'([\w-]+)': '?([-+.\w]+)")
+_ANCHORED = re.compile(r"round \d+ \(.* (\d+\.\d) s$")
+_SERVER = re.compile(r"\s+round \d+, server: (.*)")
+_PAIRS = re.compile(r"([\w-]+) ([-+.\de]+)")
 
 
 @dataclass
@@ -110,6 +114,54 @@ def plain_flower(app: Path, nodes: int, rounds: int, idle: float, home: Path) ->
     return side
 
 
+def folkmoot_run(app: Path, nodes: int, rounds: int, idle: float, home: Path) -> Side:
+    """Run the app by `folkmoot run`, and measure its nodes once they have been idle for a while."""
+    side = Side("folkmoot run")
+    began, me = time.monotonic(), os.getpid()
+    base = tree_usage(me).seconds
+    command = [
+        sys.executable,
+        "-m",
+        "folkmoot",
+        "run",
+        str(app),
+        "--nodes",
+        str(nodes),
+        "--rounds",
+        str(rounds),
+    ]
+    command += ["--home", str(home / "run"), "--keep"]
+    lines = _lines(command, {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "COLUMNS": "200"})
+    for line in lines:
+        if found := _ANCHORED.match(line):
+            now, used = time.monotonic() - began, tree_usage(me).seconds - base
+            if not side.starts:
+                side.starts.append(now - float(found.group(1)))
+                side.processor.append(used)  # the first round's is not counted: nodes start up in it
+            side.starts.append(now)
+            side.processor.append(used)
+        elif found := _SERVER.match(line):
+            side.metrics = {name: float(value) for name, value in _PAIRS.findall(found.group(1))}
+        elif line.startswith("Ctrl-C") or "Next:" in line:
+            break
+    if idle:
+        time.sleep(BUSY_SECONDS + 10)  # until nodes look as seldom as idle ones do
+        side.idle_node = _idle(_joins(me), idle)
+    lines.close()
+    return side
+
+
+def _joins(root: int) -> list[int]:
+    """Find the `folkmoot join` processes below this one."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if b"join" in words and int(entry.name) in descendants(root):
+                found.append(int(entry.name))
+    return found
+
+
 def _idle(pids: Sequence[int], seconds: float) -> float:
     """Return the share of a core that one of these processes, with its children, takes while nothing happens."""
     if not seconds:
@@ -121,7 +173,7 @@ def _idle(pids: Sequence[int], seconds: float) -> float:
     return sum(used) / len(pids) / (time.monotonic() - began)
 
 
-def _lines(command: Sequence[str], environment: dict[str, str]) -> Iterator[str]:
+def _lines(command: Sequence[str], environment: dict[str, str]) -> Generator[str, None, None]:
     """Run a command and yield what it prints."""
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -157,6 +209,12 @@ def main() -> None:
             home.mkdir()
             sides.append(
                 plain_flower(options.app.resolve(), options.nodes, options.rounds, options.idle, home)
+            )
+        if options.only != "flower":
+            home = Path(scratch, "folkmoot")
+            home.mkdir()
+            sides.append(
+                folkmoot_run(options.app.resolve(), options.nodes, options.rounds, options.idle, home)
             )
     for side in sides:
         print(json.dumps({**side.row(), "raw": asdict(side)} if options.json else side.row()))

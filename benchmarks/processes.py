@@ -20,7 +20,18 @@ class Usage:
 
 def tree_usage(root: int) -> Usage:
     """Add up the processor time of a process and its descendants."""
-    children: dict[int, list[int]] = {}
+    parents, used = _processes()
+    return Usage(sum(used.get(pid, 0.0) for pid in _below(root, parents)))
+
+
+def descendants(root: int) -> set[int]:
+    """Find a process and everything below it."""
+    return _below(root, _processes()[0])
+
+
+def _processes() -> tuple[dict[int, int], dict[int, float]]:
+    """Return each process's parent and its processor seconds."""
+    parents: dict[int, int] = {}
     used: dict[int, float] = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -30,11 +41,18 @@ def tree_usage(root: int) -> Usage:
         except OSError:
             continue  # it has just ended
         pid = int(entry.name)
-        children.setdefault(int(fields[1]), []).append(pid)
+        parents[pid] = int(fields[1])
         used[pid] = sum(map(int, fields[11:15])) / _TICKS  # own and waited-for, user and system
-    total, waiting = 0.0, [root]
+    return parents, used
+
+
+def _below(root: int, parents: dict[int, int]) -> set[int]:
+    children: dict[int, list[int]] = {}
+    for pid, parent in parents.items():
+        children.setdefault(parent, []).append(pid)
+    found, waiting = set(), [root]
     while waiting:
         pid = waiting.pop()
-        total += used.get(pid, 0.0)
+        found.add(pid)
         waiting += children.get(pid, ())
-    return Usage(total)
+    return found

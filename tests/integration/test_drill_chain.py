@@ -38,7 +38,6 @@ def played(anvil: Anvil, plan: Plan) -> tuple[Outcome, ChainReport]:
 
 def test_a_poisoner_earns_nothing_and_nobody_loses_stake(anvil: Anvil) -> None:
     with drill(anvil, replace(SMALL, attack="gaussian")) as made:
-        assert len(set(made.exponents)) > 1  # they were calibrated: no honest update is above the norm cap
         outcome, report = made.outcome(), made.report()
         assert made.chain.head().round == report.rounds == 2
     assert outcome.detected == 1
@@ -58,7 +57,6 @@ def test_a_poisoner_earns_nothing_and_nobody_loses_stake(anvil: Anvil) -> None:
     [
         ("wrong-round", "round-unknown", "RoundLedgerRoundMismatch / RoundLedgerWrongPhase"),
         ("wrong-base", "wrong-base", "RoundLedgerWrongBase"),
-        ("extreme", "norm-too-large", "RoundLedgerNormTooLarge"),
     ],
 )
 def test_what_the_checks_refuse_the_ledger_refuses(

@@ -8,8 +8,10 @@ import hashlib
 import re
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -73,14 +75,45 @@ def _no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overview, "FRESH", 0.0)
 
 
+@contextmanager
+def _federation(home: Path) -> Iterator[Running]:
+    """A federation on a chain of its own: two coordinators of this file run at the same time."""
+    with Anvil() as anvil:
+        world = federation(anvil)
+        with running(home, world) as found:
+            yield found
+        world.chain.close()
+
+
 @pytest.fixture(scope="module")
-def here(anvil_process: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    snapshot = anvil_process.snapshot()
-    world = federation(anvil_process)
-    with running(tmp_path_factory.mktemp("home"), world) as found:
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A federation with two rounds, their reports and a proposal."""
+    with _federation(tmp_path_factory.mktemp("home")) as found:
+        _play(found)
         yield found
-    world.chain.close()
-    anvil_process.revert(snapshot)
+
+
+def _play(here: Running) -> None:
+    here.api.start_run(2, 3, here.world.coordinator, here.domain)
+    for number in (1, 2):
+        _, header, state = open_round(here.api, number)
+        signed = {name: train(here.world, name, header, state) for name in ("ada", "ben", "cleo")}
+        with pytest.raises(UpdateRefused):
+            here.api.submit_update(number, signed["cleo"].wire, signed["cleo"].data[:-1])
+        for name in signed:
+            here.api.submit_update(number, signed[name].wire, signed[name].data)
+        until(lambda number=number: here.api.get(f"/v1/rounds/{number}")["step"] == "settled")
+        report(here, number, {"server": {"loss": 2.0 / number, "accuracy": 0.4 * number}, "train": None})
+    chain = here.world.chain
+    governance.propose(chain, here.world["ada"], [governance.activation(chain, 1)], f"Release {EVIL}")
+    until(lambda: list(here.api.items("/v1/proposals")), what="the proposal")
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Running]:
+    """An empty federation of the test's own."""
+    with _federation(tmp_path / "home") as found:
+        yield found
 
 
 def get(here: Running, path: str = "/", **headers: str) -> httpx.Response:
@@ -97,8 +130,8 @@ def kept(here: Running, number: int, metrics: Any) -> None:
         session.merge(made)
 
 
-def test_an_empty_federation_has_a_page(here: Running) -> None:
-    answer = get(here)
+def test_an_empty_federation_has_a_page(own: Running) -> None:
+    answer = get(own)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     page = read(answer.text)
@@ -108,22 +141,10 @@ def test_an_empty_federation_has_a_page(here: Running) -> None:
     assert "<figure" not in answer.text, "no chart without metrics"
 
 
-def test_the_page_shows_the_state_of_the_federation(here: Running) -> None:
-    here.api.start_run(2, 3, here.world.coordinator, here.domain)
-    for number in (1, 2):
-        _, header, state = open_round(here.api, number)
-        signed = {name: train(here.world, name, header, state) for name in ("ada", "ben", "cleo")}
-        with pytest.raises(UpdateRefused):
-            here.api.submit_update(number, signed["cleo"].wire, signed["cleo"].data[:-1])
-        for name in signed:
-            here.api.submit_update(number, signed[name].wire, signed[name].data)
-        until(lambda number=number: here.api.get(f"/v1/rounds/{number}")["step"] == "settled")
-        report(here, number, {"server": {"loss": 2.0 / number, "accuracy": 0.4 * number}, "train": None})
-    chain = here.world.chain
-    proposal, _ = governance.propose(
-        chain, here.world["ada"], [governance.activation(chain, 1)], f"Release {EVIL}"
-    )
-    until(lambda: list(here.api.items("/v1/proposals")), what="the proposal")
+def test_the_page_shows_the_state_of_the_federation(own: Running) -> None:
+    here = own  # others write metrics of strangers into the shared one
+    _play(here)
+    (proposal,) = (view["id"] for view in here.api.items("/v1/proposals"))
 
     answer = get(here)
     page = read(answer.text)

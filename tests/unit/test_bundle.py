@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import os
 import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,7 @@ EXPECTED = {
     "folkmoot/logs.py",
     "folkmoot/manifest.py",
     "folkmoot/merkle.py",
+    "folkmoot/policy.py",
     "folkmoot/services.py",
     "folkmoot/tls.py",
     "server/__init__.py",
@@ -144,3 +147,37 @@ def test_run_settings() -> None:
     settings = {"coordinator": "http://127.0.0.1:1", "min-nodes": 3, "fraction-train": 0.5, "flag": True}
     expected = 'coordinator="http://127.0.0.1:1" min-nodes=3 fraction-train=0.5 flag=true'
     assert flower_run.run_config(settings) == expected
+
+
+def test_whatever_the_bundle_imports_is_in_it() -> None:
+    """Also inside of functions: such an import fails at the first message, on every node."""
+    missing = set()
+    for name in EXPECTED:
+        if not name.endswith(".py"):
+            continue
+        for module in imported(ast.parse((flower_run.project_root() / name).read_text(encoding="utf-8"))):
+            path = module.replace(".", "/")
+            if not {f"{path}.py", f"{path}/__init__.py"} & set(EXPECTED):
+                missing.add(f"{name}: {module}")
+    assert missing == set()
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Our modules that a file imports when it runs."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            modules = [one for one in names if is_module(one)] or [node.module]
+            yield from (one for one in modules if one.partition(".")[0] in ("folkmoot", "client", "server"))
+        elif isinstance(node, ast.Import):
+            ours = (alias.name for alias in node.names)
+            yield from (one for one in ours if one.partition(".")[0] in ("folkmoot", "client", "server"))
+        yield from imported(node)
+
+
+def is_module(name: str) -> bool:
+    """Whether a dotted name is a module of this repository."""
+    path = flower_run.project_root() / name.replace(".", "/")
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
