@@ -114,7 +114,7 @@ def await_nodes(superlink: SuperLink, wanted: int, seconds: float, say: Say) -> 
         if there is None or there >= wanted:
             return
         if time.monotonic() >= end:
-            say(f"{there} of {wanted} nodes are connected: the run begins without the others.")
+            say(f"{there} of {wanted} nodes are connected. The run begins without the others.")
             return
         if there != told:
             told = there
@@ -226,11 +226,11 @@ class Carrier:
             early += 1
             if early == self.tries:
                 raise LocalError(
-                    f"The ServerApp has ended {early} times in a row, and the run has not. {why}",
+                    f"The ServerApp has ended {early} times in a row before the end of the run. {why}",
                     remedy="Correct the app, and start another run.",
                     code="courier-ends",
                 )
-            self.say(f"The courier has ended, and the run has not. {why} Another one starts in {pause:g} s.")
+            self.say(f"The relay has ended before the run. {why} Another relay starts in {pause:g} s.")
             if self.over(pause):
                 return
             pause = min(2 * pause, LONGEST_PAUSE)

@@ -527,7 +527,7 @@ def test_an_app_without_a_strategy() -> None:
 
 
 def test_an_app_of_the_older_interface() -> None:
-    with pytest.raises(InputError, match="older interface"):
+    with pytest.raises(InputError, match="old interface"):
         anchored_server(ServerApp(server_fn=lambda context: None))(LocalGrid(), context("http://127.0.0.1:9"))  # type: ignore[arg-type,return-value]
 
 
@@ -543,13 +543,13 @@ def test_a_client_of_the_older_interface(join: Join) -> None:
         grid.add(anchored_client(legacy), join(world, "ben"))
         reply = grid.nodes[101][0](Message(RecordDict(), 101, "train"), grid.nodes[101][1])  # type: ignore[misc]
     assert reply.error.reason is not None
-    assert reply.error.reason.startswith(
-        "unsupported-app: the ClientApp is written for Flower's older interface"
-    )
+    assert reply.error.reason.startswith("unsupported-app: the ClientApp uses Flower's old interface")
 
 
 def test_no_coordinator_is_said_at_once() -> None:
-    assert refused(lambda grid, context: None, "").startswith("no-coordinator: No coordinator is named")
+    assert refused(lambda grid, context: None, "").startswith(
+        "no-coordinator: The coordinator's URL is empty"
+    )
 
 
 def test_a_second_start(join: Join) -> None:
