@@ -351,7 +351,7 @@ class _Follower(threading.Thread):
             self.broken = exc
 
     def heard(self, line: str) -> None:
-        """Take a line of the relay's log: whom it has asked is no event of the coordinator's."""
+        """Take a line of the relay's log. Only the relay knows which nodes it has asked."""
         from folkmoot.flower import reports
 
         report = reports.parse(line)
@@ -359,7 +359,7 @@ class _Follower(threading.Thread):
             self._view.event("node-asked", {"round": report.round, **report.values})
 
     def show(self, kind: str, data: Mapping[str, Any], event: Event | None = None) -> None:
-        """Show an event of the coordinator, or something that was measured here."""
+        """Show an event of the coordinator, or a measurement of this machine."""
         if self._as_json:
             with self._view.progress.lock:  # what is measured comes from another thread
                 sys.stdout.write(json.dumps({"event": kind, **data}) + "\n")
@@ -368,12 +368,12 @@ class _Follower(threading.Thread):
 
 
 def describe(event: Event) -> str:
-    """One line about an event, empty if people need not see it."""
+    """Describe an event in one line; return an empty text for an event that people need not see."""
     data = event.data
     where = f"round {data['round']}: " if "round" in data else ""
     match event.type:
         case "round-opened":
-            what = f"open on version {data['base']}"
+            what = f"open, nodes train from version {data['base']}"
         case "update-received":
             what = f"{data['contributor']} sent {data['bytes']} bytes"
         case "update-refused":
@@ -397,16 +397,16 @@ def describe(event: Event) -> str:
             )
             what = f"weights: {weights}"
         case "canary-reported":
-            what = "the canary is alive" if not data["fell"] else "the canary fell"
+            what = "the canary passed" if not data["fell"] else "the canary failed: the model got worse"
         case "canary-missing":
             what = f"warning: {data['warning']}"
         case "round-withheld":
             what = (
-                f"withheld. {' '.join(data['findings'])} It is cancelled after its anchor deadline, or anchored by: "
-                f"folkmoot coordinator release-round {data['round']}"
+                f"withheld. {' '.join(data['findings'])} The coordinator cancels it after its anchor deadline. To "
+                f"anchor it: `folkmoot coordinator release-round {data['round']}`."
             )
         case "round-released":
-            what = "released by the operator although the canary fell"
+            what = "released by the operator although the canary failed"
         case "round-anchored":
             what = f"anchored, state root {data['stateRoot'][:12]}…"
         case "round-finalized":
@@ -416,20 +416,20 @@ def describe(event: Event) -> str:
         case "round-cancelled":
             what = f"cancelled. {data['reason']}"
         case "round-slashed":
-            what = "slashed: its anchor was proven wrong"
+            what = "slashed: somebody proved its anchor wrong"
         case _:
             return ""
     return where + what
 
 
 def _node(data: Mapping[str, Any]) -> str:
-    """Flower's number of a node, and its account if it is known."""
+    """Return Flower's number of a node, and its account if it is known."""
     account = data.get("account")
     return f"node {data['node']} ({account[:8]}…)" if account else f"node {data['node']}"
 
 
 def _measured(metrics: Mapping[str, Mapping[str, float] | None]) -> str:
-    """Numbers that nodes or the ServerApp measured, as one line; empty if there are none."""
+    """Return the metrics of nodes and ServerApp in one line; empty if there are none."""
     kinds = {"train": "training", "evaluate": "nodes' evaluation", "server": "server's evaluation"}
     told = [
         f"{kinds[kind]}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items())
