@@ -447,8 +447,10 @@ def _encode(
 
 
 def _shortened(update: EncodedUpdate, manifest: Manifest) -> str:
-    """Say what of the update was clamped, and why."""
-    share = f"{100 * update.clamped / manifest.elements:.2f}% of the coordinates clamped to ±{update.bound}"
+    """Say which share of the update was clamped, and why."""
+    share = (
+        f"{100 * update.clamped / manifest.elements:.2f}% of the coordinates were clamped to ±{update.bound}"
+    )
     if update.bound == QMAX:
         return share
     return (

@@ -519,7 +519,7 @@ def test_an_app_that_drives_the_grid_itself() -> None:
         content = RecordDict({"arrays": fresh()})
         grid.send_and_receive([Message(content=content, dst_node_id=100, message_type="train")])
 
-    assert "sends train messages by itself" in refused(main)
+    assert "sends train messages itself" in refused(main)
 
 
 def test_an_app_without_a_strategy() -> None:
@@ -595,4 +595,4 @@ def test_other_aggregations_are_replaced_and_that_is_said(
         run(world, grid, main)
     assert same(results[0].arrays, model(world))
     assert results[0].train_metrics_clientapp[1]["loss"] == 0.5
-    assert any("aggregate_train are not used: the federation's policy says" in line for line in said)
+    assert any("aggregate_train are not used: the federation's policy combines" in line for line in said)

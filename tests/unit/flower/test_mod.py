@@ -274,7 +274,7 @@ def test_an_update_above_the_cap_is_fitted_and_said(
     assert commitment.sum_squares == 64**2 * MANIFEST.elements == world.policy.max_sum_squares
     data = records.update_of(reply.content.array_records[records.UPDATE])
     assert set(decode_update(data, MANIFEST)) == {0, 64}
-    assert "100.00% of the coordinates clamped to ±64 so that it fits" in caplog.text
+    assert "100.00% of the coordinates were clamped to ±64" in caplog.text
 
 
 def test_a_cap_without_room_sends_nothing(world: World, join: Join) -> None:
