@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Try a task once, step by step: model, data, train, evaluate, predictions.
 
-The first thing that is wrong is said in plain words, with the task's method, the exception, its file and line, and
-what is expected. Where the data are missing on this machine, the trial goes on without them. It knows tasks and
-nothing of Flower, rounds or the chain.
+Stops at the first error, and names the task's method, the exception, its file and line, and what is expected. If the
+data are missing on this machine, the trial continues without them. Knows tasks, and nothing of Flower, rounds or the
+chain.
 """
 
 from __future__ import annotations

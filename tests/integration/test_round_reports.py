@@ -284,8 +284,8 @@ def test_a_reporter_whose_coordinator_refuses_says_so_once(
         for number in (1, 2):
             reporter.take(emitted("asked", round=number, nodes=[1]))
     (line,) = said
-    assert line.startswith("The coordinator takes no reports on nodes: The signature is of ")
-    assert line.endswith("Training goes on without them.")
+    assert line.startswith("The coordinator refused a report on nodes. The signature is of ")
+    assert line.endswith("Training continues without reports.")
 
 
 def test_a_reporter_whose_coordinator_is_away_keeps_nobody_waiting(
