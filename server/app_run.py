@@ -25,7 +25,7 @@ def carry(app: AppFolder, carrier: Carrier, coordinator: str, run: str, log: Pat
 
     Args:
         app: The app.
-        carrier: Who keeps a courier going; its settings are replaced.
+        carrier: Keeps a relay running; its settings are replaced.
         coordinator: URL of the coordinator.
         run: The coordinator's run.
         log: File for the ServerApp's log, begun anew; one beside the carrier's note if left out.

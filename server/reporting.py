@@ -44,7 +44,7 @@ class Nodes:
     """What has become of the nodes, by round.
 
     Args:
-        first: Number of the first round to keep. The log of a courier that is followed again has older ones.
+        first: Number of the first round to keep. The log of a relay that is followed again has older ones.
     """
 
     def __init__(self, first: int = 0) -> None:

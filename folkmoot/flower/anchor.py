@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Anchor an app's own strategy: make its rounds rounds of the ledger.
 
-Three of its methods get another meaning while its `start` runs, and the grid one more:
+While the strategy's `start` runs, this module changes two of its methods and the grid:
 
-- `configure_train` waits for the coordinator's next open round and asks the strategy's own method, with the head on the
-  chain in the place of the arrays. Nodes, settings and extra records are the strategy's.
-- Train messages that go through the grid get the round and theta in the place of their arrays. The replies go to the
-  coordinator as they come, and the round's end is waited for. A cancelled round is tried again, with the settings as
-  they were, and does not count.
-- `aggregate_train` returns what the chain has: the arrays that the round made. The metrics are the strategy's own.
+- `configure_train` waits for the next open round and calls the strategy's own method, with the head on the
+  chain instead of the arrays. Nodes, settings and extra records are the strategy's.
+- Train messages get the round and theta instead of their arrays. The relay sends each reply to the coordinator at once
+  and waits for the end of the round. A cancelled round does not count and starts again with the same settings.
+- `aggregate_train` returns the arrays that the round made on the chain. The metrics are the strategy's own.
 
-A round that the run completed before this process began is gone through without asking anybody, so that a relay that
-is started again goes on where the other stopped. This module does not know how a strategy is caught (`server_app.py`).
+A relay that starts again repeats the completed rounds of the run without messages to nodes, and continues where the
+earlier relay stopped. `server_app.py` installs these changes; this module does not know how.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A `ServerApp` of somebody else's, anchored without a change: its strategy is caught when it starts.
+"""Anchor an unchanged `ServerApp`: replace methods of its strategy when the strategy starts.
 
     app = anchored_server(somebodys_app)
 
-The run configuration names the coordinator (`folkmoot-coordinator`) and its run (`folkmoot-run`). The app's main
-function runs with a grid that lets no train message pass that is not of an anchored round. What an anchored strategy
-does is in `anchor.py`.
+The run config names the coordinator (`folkmoot-coordinator`) and its run (`folkmoot-run`). The app's main function
+runs with a grid that lets train messages pass only in anchored rounds. `anchor.py` has the anchored strategy.
 """
 
 from __future__ import annotations

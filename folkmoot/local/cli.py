@@ -139,7 +139,7 @@ def demo(
         str,
         typer.Option(
             metavar="sum|weights|outer-step|norm|withhold|censor|double-anchor",
-            help="Let the coordinator lie in one round, and watch what becomes of it.",
+            help="Let the coordinator lie in one round, and show how it is slashed.",
         ),
     ] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
