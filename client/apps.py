@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Flower app in the place of a task: a federation's start from it, and whether it fits a federation.
+"""Use a Flower app instead of a task: make a federation's genesis files from it, and check that it fits one.
 
 It imports nothing of an app: `folkmoot.apps` does, in processes of their own.
 """
@@ -81,7 +81,7 @@ def check(app: AppFolder, manifest: Manifest, nodes: int, layout: Path | None = 
     if difference:
         raise TaskError(
             f"The arrays of the app {app.name!r} are not the federation's: {difference}.",
-            remedy="Use the app in the version, and with the --run-config, that the federation was started with.",
+            remedy="Use the version of the app and the --run-config from which the federation was made.",
             code="wrong-model",
         )
 

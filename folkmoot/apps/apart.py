@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running an app's own code in a process of its own, and saying what went wrong there.
+"""Run an app's code in a separate process, and report its errors.
 
-The child writes its outcome as one JSON file and ends at once, from wherever it is: an app may catch any exception, and
-may have threads that would go on.
+The child writes its outcome to one JSON file and ends at once, because an app may catch any exception and may have
+running threads.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def run_apart(module: str, app: AppFolder, scratch: Path, words: Sequence[str], 
     except OSError as error:
         raise InputError(
             f"The folder {scratch} can't be written: {error.strerror or error}.",
-            remedy="Give another folder by --home, or make room there.",
+            remedy="Give another folder with --home, or free some space there.",
         ) from error
     paths = [str(Path(folkmoot.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
     with log.open("wb") as output:
@@ -95,8 +95,8 @@ def run_apart(module: str, app: AppFolder, scratch: Path, words: Sequence[str], 
         outcome = json.loads((scratch / OUTCOME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise TaskError(
-            f"The app {app.name} ended this process by itself while {what} ran, with status {done.returncode}.",
-            remedy=f"Its output is in {log}.",
+            f"The app {app.name} ended its process during the step {what}, with status {done.returncode}.",
+            remedy=f"Read its output in {log}.",
             code="app-ended",
         ) from None
     failed = outcome.get("error")
@@ -139,7 +139,7 @@ def raised(app: AppFolder, error: BaseException, who: str) -> InputError:
     if isinstance(error, ModuleNotFoundError) and error.name and not _of_app(app, error.name):
         return _missing(app, error.name, who)
     text = str(error) or "no message"
-    remedy = "Correct it; the whole traceback is in {log}."
+    remedy = "Correct the app. The whole traceback is in {log}."
     if isinstance(error, ImportError) and error.name and not _of_app(app, error.name):
         top = error.name.partition(".")[0]
         remedy = (
@@ -227,8 +227,8 @@ def load_component(app: AppFolder, reference: str, who: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name and (module == error.name or module.startswith(f"{error.name}.")):
             raise InputError(
-                f"{who} is said to be {reference} in {app.path / PROJECT}, and there is no module {error.name}.",
-                remedy="Correct [tool.flwr.app.components]: module names have dots, not slashes.",
+                f"{who} is {reference} in {app.path / PROJECT}, but there is no module {error.name}.",
+                remedy="Correct [tool.flwr.app.components]. Separate module names by dots, not slashes.",
                 code="app-component",
             ) from error
         raise raised(app, error, who) from error
@@ -239,7 +239,7 @@ def load_component(app: AppFolder, reference: str, who: str) -> Any:
             loaded = getattr(loaded, name)
     except AttributeError as error:
         raise InputError(
-            f"{who} is said to be {reference} in {app.path / PROJECT}, and the module has no {attribute}.",
+            f"{who} is {reference} in {app.path / PROJECT}, but the module has no {attribute}.",
             remedy="Correct [tool.flwr.app.components].",
             code="app-component",
         ) from error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a Flower app, read without importing anything of it."""
+"""Read the folder of a Flower app without importing its code."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class AppFolder:
         if not isinstance(app, dict):
             raise InputError(
                 f"{path / PROJECT} describes no Flower app: it has no [tool.flwr.app].",
-                remedy="Give the folder of a Flower app, as `flwr new` makes one.",
+                remedy="Give the folder of a Flower app, like the one that `flwr new` makes.",
                 code="no-app",
             )
         found = app.get("components")
@@ -171,7 +171,7 @@ def _document(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         inside = sorted(found.parent.name for found in path.glob(f"*/{PROJECT}"))
         raise InputError(
-            f"The folder {path} has no {PROJECT}, so it is no Flower app.",
+            f"The folder {path} has no {PROJECT}, so it is not a Flower app.",
             remedy=f"Its folder {inside[0]} has one: give {path / inside[0]}."
             if inside
             else "Give the folder that you would give to `flwr run`.",
@@ -230,7 +230,7 @@ def read_pairs(texts: Sequence[str], what: str) -> dict[str, Any]:
         ) from error
     if given and not found:
         raise InputError(
-            f"The {what} {' '.join(given)} has no pair key=value.", remedy=example, code="run-config"
+            f"The {what} {' '.join(given)} has no key=value pair.", remedy=example, code="run-config"
         )
     return found
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One call of an app's own train function, on the first partition, as Flower would make it.
+"""Call an app's train function once, on the first partition, as Flower would.
 
 It shows whether the app trains here at all, and by how much one training moves each array: the first exponents come
 from that. The app runs in a process of its own; nothing of it is kept but the arrays and the numbers.
@@ -36,7 +36,7 @@ COUNTER = "num_batches_tracked"
 """How the names of BatchNorm's counters end: they change, and say nothing about a model."""
 
 TRAIN_FUNCTION = "The train function"
-"""What the app's part is called in messages."""
+"""Name of this component in messages."""
 
 LOW_GUESS = first_exponent(1e-4, 1)
 """Exponent of a tensor of which nothing is known: low, since the next rounds raise it fast."""
@@ -108,7 +108,7 @@ def _calibrated(captured: Captured, trial: Trial, manifest: Manifest) -> tuple[i
             raise InputError(
                 f"{TRAIN_FUNCTION} of {captured.app.name} returned NaN or infinite numbers on partition 0. "
                 f"{error.message}",
-                remedy="Lower the learning rate, or look for the step that diverged.",
+                remedy="Lower the learning rate, or find the step that diverges.",
                 code="app-diverged",
             ) from error
         raise InputError(
@@ -136,7 +136,9 @@ def unshared(captured: Captured, trial: Trial, manifest: Manifest) -> list[str]:
     if not names:
         return []
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return [f"Training changes integer arrays that are not shared, and stay as they are at first: {shown}."]
+    return [
+        f"Training changes integer arrays that are not shared. The model keeps their first values: {shown}."
+    ]
 
 
 def _float(array: NDArray[Any]) -> NDArray[Any]:

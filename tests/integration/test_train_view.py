@@ -160,7 +160,7 @@ def test_a_file_gets_plain_lines(here: Running, tmp_path: Path) -> None:
         process.wait()
     assert process.returncode == 0, said
     assert not [char for char in said if not char.isprintable() and char != "\n"], "no control codes"
-    assert f"round {first}: open on version" in said
+    assert f"round {first}: open, nodes train from version" in said
     assert re.search(rf"^round {first}: .*loss {1.5 / first:.4g}", said, re.MULTILINE)
     assert said.endswith(f"{ROUNDS} of {ROUNDS} rounds are done.\n")
 

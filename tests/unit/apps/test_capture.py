@@ -133,14 +133,14 @@ def test_a_strategy_that_asks_some_is_counted(tmp_path: Path) -> None:
 def test_a_strategy_that_waits_for_more_nodes_is_refused_at_once(tmp_path: Path) -> None:
     error = refused(tmp_path, server=server("fraction_evaluate=0.0", "min_available_nodes=12"))
     assert error.code == "app-nodes"
-    assert "waits for 12 nodes, and there are 3" in error.message
+    assert "waits for 12 nodes, but there are 3" in error.message
     assert "--nodes 12" in error.remedy
 
 
 def test_another_aggregation_is_named(tmp_path: Path) -> None:
     text = apps.SERVER.replace("FedAvg", "FedAdam").replace("fraction_evaluate=0.0", "eta=0.1")
     assert captured(tmp_path, server=text).notes == (
-        "The policy's rule and outer step aggregate in the place of FedAdam.",
+        "The policy's rule and outer step aggregate instead of FedAdam.",
     )
 
 

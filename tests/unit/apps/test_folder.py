@@ -35,7 +35,7 @@ def test_a_toml_file_overrides_as_in_flower(tmp_path: Path) -> None:
     [
         ("learning_rate=1", "no run config key 'learning_rate'", "Did you mean learning-rate?"),
         ("colour=1", "no run config key 'colour'", "Its keys are learning-rate, num-server-rounds."),
-        ("learning-rate", "has no pair key=value", "--run-config"),
+        ("learning-rate", "has no key=value pair", "--run-config"),
         ("learning-rate=abc", "can't be read", "--run-config"),
         ("missing.toml", "can't be read", "--run-config"),
     ],

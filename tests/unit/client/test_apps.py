@@ -52,7 +52,7 @@ def test_a_federation_starts_from_an_app(tmp_path: Path, capsys: pytest.CaptureF
         (["--app", "{app}", "--task", "mnist"], "Exactly one of --task and --app"),
         ([], "Exactly one of --task and --app"),
         (["--task", "digits", "--run-config", "a=1"], "--run-config belongs to --app"),
-        (["--app", "{app}", "--root-digest", "good"], "no root set"),
+        (["--app", "{app}", "--root-digest", "good"], "can't have a root set"),
     ],
 )
 def test_options_that_do_not_fit(
