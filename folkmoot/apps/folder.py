@@ -235,6 +235,17 @@ def read_pairs(texts: Sequence[str], what: str) -> dict[str, Any]:
     return found
 
 
+def of_partition(values: Mapping[str, Any], partition: int) -> dict[str, Any]:
+    """Return a node's configuration with ``{partition}`` in its texts replaced by the node's partition number.
+
+    So one option names a data folder for each node: ``data-path="data/part_{partition}"``.
+    """
+    return {
+        key: value.replace("{partition}", str(partition)) if isinstance(value, str) else value
+        for key, value in values.items()
+    }
+
+
 def _flat(values: Any, path: Path) -> dict[str, Any]:
     from flwr.common.config import flatten_dict
 

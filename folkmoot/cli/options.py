@@ -73,7 +73,8 @@ NodeConfig = Annotated[
     typer.Option(
         "--node-config",
         metavar="PAIRS",
-        help="Further entries of the node config, as Flower's: 'data-path=\"/data\"'.",
+        help="Further entries of the node config, as Flower's: 'data-path=\"/data\"'. {partition} in a text becomes "
+        "the node's number, from 0.",
         show_default=False,
     ),
 ]
