@@ -158,7 +158,8 @@ class AppFolder:
         distribution = DISTRIBUTIONS.get(top, top)
         lacking = [text for text in self.dependencies if not _installed(text)]
         named = [text for text in lacking if _same(_distribution(text), distribution)]
-        return named or [distribution], lacking
+        variants = [text for text in lacking if _like(_distribution(text)).startswith(f"{_like(top)}-")]
+        return named or variants[:1] or [distribution], lacking
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -290,7 +291,12 @@ def _distribution(requirement: str) -> str:
 
 
 def _same(first: str, second: str) -> bool:
-    return re.sub(r"[-_.]+", "-", first).lower() == re.sub(r"[-_.]+", "-", second).lower()
+    return _like(first) == _like(second)
+
+
+def _like(name: str) -> str:
+    """Return a distribution's name as registries compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _installed(requirement: str) -> bool:
