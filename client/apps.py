@@ -13,7 +13,7 @@ from typing import Any
 
 from folkmoot.apps.apart import scratch
 from folkmoot.apps.capture import Captured, capture
-from folkmoot.apps.folder import AppFolder, read_pairs
+from folkmoot.apps.folder import AppFolder, of_partition, read_pairs
 from folkmoot.apps.trial import Trial, start_of_app, try_training, unshared
 from folkmoot.errors import InputError, TaskError
 from folkmoot.flower.records import HOME
@@ -102,6 +102,8 @@ def _layout(manifest: Manifest) -> list[tuple[str, str]]:
 def node_config(partition: int, partitions: int, given: list[str] | None) -> dict[str, Any]:
     """Return a node's configuration: its partition, and what was given by ``--node-config``.
 
+    ``{partition}`` in a text becomes the partition's number.
+
     Raises:
         InputError: It can't be read, or names the contributor's folder.
     """
@@ -110,4 +112,4 @@ def node_config(partition: int, partitions: int, given: list[str] | None) -> dic
         raise InputError(
             f"--node-config can't set {HOME}: that is the node's folder.", remedy="Use --home FOLDER."
         )
-    return {PARTITION: partition, PARTITIONS: partitions, **values}
+    return {PARTITION: partition, PARTITIONS: partitions, **of_partition(values, partition)}

@@ -45,11 +45,12 @@ class scratch(tempfile.TemporaryDirectory[str]):  # noqa: N801  used as a functi
         super().__exit__(kind, error, trace)
 
 
-def run_apart(module: str, app: AppFolder, scratch: Path, words: Sequence[str], what: str) -> dict[str, Any]:
+def run_apart(
+    module: str, app: AppFolder, scratch: Path, words: Sequence[str], what: str, folder: Path | None = None
+) -> dict[str, Any]:
     """Run a module of ours in a process of its own; its first words are the app's folder and the scratch folder.
 
-    The app's output goes to a log in the scratch folder. Its working folder is a new one there, so that what it writes
-    lies in nobody's way.
+    The app's output goes to a log in the scratch folder.
 
     Args:
         module: What to run.
@@ -57,6 +58,8 @@ def run_apart(module: str, app: AppFolder, scratch: Path, words: Sequence[str], 
         scratch: Folder for all that it writes; made if it is not there.
         words: Further words of its command line.
         what: What it does, for messages.
+        folder: Working folder; a new one in the scratch folder if left out, so that what the app writes lies in
+            nobody's way.
 
     Returns:
         What it found.
@@ -77,8 +80,8 @@ def run_apart(module: str, app: AppFolder, scratch: Path, words: Sequence[str], 
     paths = [str(Path(folkmoot.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
     with log.open("wb") as output:
         done = subprocess.run(
-            [sys.executable, "-m", module, str(app.path), str(scratch), *words],
-            cwd=work,
+            [sys.executable, "-P", "-m", module, str(app.path), str(scratch), *words],
+            cwd=folder or work,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -149,7 +152,12 @@ def raised(app: AppFolder, error: BaseException, who: str) -> InputError:
         key = error.args[0]
         if key not in app.run_config:
             known = ", ".join(sorted(app.run_config)) or "none"
-            remedy = f"If {key} is a run config key: the app's keys are {known}. {remedy}"
+            remedy = (
+                f"If {key} is a run config key: the app's keys are {known}. "
+                f"If it is a key of the node config: give it by --node-config. {remedy}"
+            )
+    if isinstance(error, FileNotFoundError) and not Path(str(error.filename or "/")).is_absolute():
+        remedy = f"Relative paths are looked up in {Path.cwd()}: give an absolute path. {remedy}"
     return InputError(
         f"{who} raised {type(error).__name__}: {_sentence(text)} Place: {place(app, error)}.",
         remedy=remedy,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,13 @@ OTHERS_RULE = frozenset(
 
 TREES = frozenset({"FedXgbBagging", "FedXgbCyclic"})
 """Strategies of Flower that aggregate trees."""
+
+
+WAITS = 15
+"""An app that asked more often than this which nodes there are, and started nothing, may wait for more of them."""
+
+PATIENCE = 20.0
+"""Seconds after which an app that asks again and again is taken to wait for more nodes."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +137,8 @@ class _Examiner:
 
     def __init__(self, app: AppFolder, scratch: Path, nodes: int) -> None:
         self.app, self.scratch, self.nodes = app, scratch, nodes
+        self.counts: list[float] = []
+        """When the app asked which nodes there are."""
 
     def run(self) -> NoReturn:
         """Run it; the process ends with an outcome."""
@@ -152,13 +162,9 @@ class _Examiner:
                 code="app-component",
             )
         if server._main is None:
-            raise InputError(
-                f"The app {self.app.name} uses Flower's old interface (server_fn, or a strategy given to ServerApp).",
-                remedy="Change it to `@app.main()` and `strategy.start(...)`. The Flower documentation explains how to "
-                "upgrade to the Message API.",
-                code="app-legacy",
-            )
+            raise _legacy(self.app, "server_fn, or a strategy given to ServerApp")
         self._replace_starts()
+        self._refuse_workflows()
         context = Context(
             run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=dict(self.app.run_config)
         )
@@ -188,6 +194,32 @@ class _Examiner:
 
         Strategy.__init_subclass__ = classmethod(made)  # type: ignore[assignment]
 
+    def _refuse_workflows(self) -> None:
+        """Refuse the workflows of Flower's old interface when one is run: they would wait for its nodes for ever."""
+        workflows: Any = sys.modules.get("flwr.server.workflow")
+        if workflows is None:
+            return
+
+        def run(workflow: Any, *_: Any) -> NoReturn:
+            secure = isinstance(getattr(workflow, "fit_workflow", None), workflows.SecAggPlusWorkflow)
+            apart.fail(self.scratch, _secure(self.app) if secure else _legacy(self.app, "a workflow"))
+
+        workflows.DefaultWorkflow.__call__ = run
+
+    def counted(self) -> None:
+        """Note that the app counts its nodes; end if it only waits for more of them."""
+        now = time.monotonic()
+        self.counts.append(now)
+        if len(self.counts) > WAITS and now - self.counts[0] > PATIENCE:
+            apart.fail(
+                self.scratch,
+                InputError(
+                    f"The ServerApp of {self.app.name} waits for more nodes than there are ({self.nodes}).",
+                    remedy="Start more nodes (--nodes), or lower the number that the app waits for.",
+                    code="app-nodes",
+                ),
+            )
+
     def _grid(self) -> Any:
         """A grid that shows nodes and sends nothing."""
         from flwr.serverapp import Grid
@@ -202,6 +234,7 @@ class _Examiner:
 
             def get_node_ids(self) -> Iterable[int]:
                 """Return as many nodes as the app may ask for."""
+                examiner.counted()
                 return list(range(FIRST_NODE, FIRST_NODE + examiner.nodes))
 
             def create_message(self, *_: Any, **__: Any) -> Any:
@@ -408,6 +441,15 @@ def _refuse_noise(app: AppFolder, names: set[str], strategy: str) -> None:
             remedy="Use the strategy inside it, and add the noise on the clients, with a mod of the ClientApp.",
             code="app-server-noise",
         )
+
+
+def _legacy(app: AppFolder, what: str) -> InputError:
+    return InputError(
+        f"The app {app.name} uses Flower's old interface ({what}).",
+        remedy="Change it to `@app.main()` and `strategy.start(...)`. The Flower documentation explains how to "
+        "upgrade to the Message API.",
+        code="app-legacy",
+    )
 
 
 def _secure(app: AppFolder) -> InputError:

@@ -158,7 +158,8 @@ class AppFolder:
         distribution = DISTRIBUTIONS.get(top, top)
         lacking = [text for text in self.dependencies if not _installed(text)]
         named = [text for text in lacking if _same(_distribution(text), distribution)]
-        return named or [distribution], lacking
+        variants = [text for text in lacking if _like(_distribution(text)).startswith(f"{_like(top)}-")]
+        return named or variants[:1] or [distribution], lacking
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -235,6 +236,17 @@ def read_pairs(texts: Sequence[str], what: str) -> dict[str, Any]:
     return found
 
 
+def of_partition(values: Mapping[str, Any], partition: int) -> dict[str, Any]:
+    """Return a node's configuration with ``{partition}`` in its texts replaced by the node's partition number.
+
+    So one option names a data folder for each node: ``data-path="data/part_{partition}"``.
+    """
+    return {
+        key: value.replace("{partition}", str(partition)) if isinstance(value, str) else value
+        for key, value in values.items()
+    }
+
+
 def _flat(values: Any, path: Path) -> dict[str, Any]:
     from flwr.common.config import flatten_dict
 
@@ -279,7 +291,12 @@ def _distribution(requirement: str) -> str:
 
 
 def _same(first: str, second: str) -> bool:
-    return re.sub(r"[-_.]+", "-", first).lower() == re.sub(r"[-_.]+", "-", second).lower()
+    return _like(first) == _like(second)
+
+
+def _like(name: str) -> str:
+    """Return a distribution's name as registries compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _installed(requirement: str) -> bool:

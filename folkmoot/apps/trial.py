@@ -19,7 +19,7 @@ import numpy as np
 
 from folkmoot.apps import apart
 from folkmoot.apps.capture import FIRST_NODE, MESSAGE, Captured
-from folkmoot.apps.folder import AppFolder
+from folkmoot.apps.folder import AppFolder, of_partition
 from folkmoot.errors import InputError, ManifestError
 from folkmoot.genesis import Genesis, calibrated_exponent, first_exponent
 from folkmoot.manifest import Manifest
@@ -57,6 +57,8 @@ class Trial:
 def try_training(captured: Captured, scratch: Path, node_config: Mapping[str, Any] | None = None) -> Trial:
     """Call the app's train function once, on partition 0, in a process of its own.
 
+    It runs in the folder where this command was started, as the nodes do: relative paths of data are the same there.
+
     Args:
         captured: The app; its scratch folder must be the one given here.
         scratch: Folder for logs and results.
@@ -67,10 +69,10 @@ def try_training(captured: Captured, scratch: Path, node_config: Mapping[str, An
         TaskError: The app ended the process.
     """
     (scratch / MESSAGE).write_bytes(captured.message)
-    node = {**(node_config or {}), "partition-id": 0, "num-partitions": captured.nodes}
+    node = {**of_partition(node_config or {}, 0), "partition-id": 0, "num-partitions": captured.nodes}
     words = [json.dumps(node), json.dumps(dict(captured.app.overrides)), captured.message_type]
     began = time.monotonic()
-    found = apart.run_apart("folkmoot.apps.trial", captured.app, scratch, words, "training")
+    found = apart.run_apart("folkmoot.apps.trial", captured.app, scratch, words, "training", Path.cwd())
     with np.load(scratch / TRAINED, allow_pickle=False) as file:
         arrays = {name: file[f"arr_{number}"] for number, name in enumerate(found["names"])}
     return Trial(arrays, found["metrics"], time.monotonic() - began)

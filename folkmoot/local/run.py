@@ -67,6 +67,15 @@ class Told:
     """The app's metrics by source: train, evaluate, server."""
 
 
+def given_again(plan: Plan) -> str:
+    """Return the app's folder and the options that an app was run with, as a shell takes them."""
+    words = [str(plan.app), "--nodes", str(plan.contributors)]
+    for option, values in (("--run-config", plan.run_config), ("--node-config", plan.node_config)):
+        for value in values:
+            words += [option, value]
+    return shlex.join(words)
+
+
 class AppRun:
     """Runs an app.
 
@@ -342,10 +351,8 @@ class AppRun:
                 f"\nStill running: page {federation.api_url}, API {federation.api_url}/v1/docs. Ctrl-C ends it."
             )
         else:
-            lines = [
-                f"{command} run {shlex.quote(str(self.plan.app))} --keep",
-                f"{command} task init --app {shlex.quote(str(self.plan.app))} --out genesis/",
-            ]
+            given = given_again(self.plan)
+            lines = [f"{command} run {given} --keep", f"{command} task init --app {given} --out genesis/"]
         self.console.print("\nNext:")
         for line in lines:
             self.console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)

@@ -90,6 +90,7 @@ def test_missing_distributions_are_named_as_the_app_requires_them(tmp_path: Path
     assert first == ["nothing-of-this-name>=2"]
     assert lacking == ["nothing-of-this-name>=2", "scikit-surprising[all]==1"]
     assert app.missing("cv2")[0] == ["opencv-python"]
+    assert app.missing("scikit")[0] == ["scikit-surprising[all]==1"], "a variant of that name is asked for"
 
 
 def test_pairs_go_there_and_back() -> None:

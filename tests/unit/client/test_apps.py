@@ -105,6 +105,7 @@ def test_the_scratch_folder_stays_where_a_message_names_its_log(tmp_path: Path) 
 def test_a_node_is_told_its_partition_and_what_was_given(tmp_path: Path) -> None:
     config = ours.node_config(1, 4, ["data-path='/data' limit=10"])
     assert config == {"partition-id": 1, "num-partitions": 4, "data-path": "/data", "limit": 10}
+    assert ours.node_config(1, 4, ["path='parts/{partition}.csv'"])["path"] == "parts/1.csv"
     options = NodeOptions(SuperLink("127.0.0.1:8000"), config=config, preload=("numpy",))
     command = node_command(Contributor(tmp_path, "", "", {}, "", "small-app", 1, 4), options, 9000)
     assert command[command.index("--preload") + 1 :][0] == "numpy"
