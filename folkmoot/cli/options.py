@@ -76,8 +76,8 @@ NodeConfig = Annotated[
     typer.Option(
         "--node-config",
         metavar="PAIRS",
-        help="More keys for the node config, in Flower's form: 'data-path=\"/data\"'. In a text, {partition} becomes the "
-        "node's number, from 0.",
+        help="More keys for the node config, in Flower's form: 'data-path=\"/data\"'. In a text, {partition} becomes "
+        "the node's number, from 0.",
         show_default=False,
     ),
 ]
