@@ -447,9 +447,7 @@ def _described(entry: Tensor | Carried) -> dict[str, Any]:
 def _entry(value: Any) -> Tensor | Carried:
     """Read what `_described` wrote."""
     if not isinstance(value, dict) or not {"name", "shape", "dtype"} == set(value) - {"data"}:
-        raise ManifestError(
-            "An array of the manifest has other fields than name, shape, dtype and data."
-        )
+        raise ManifestError("An array of the manifest has other fields than name, shape, dtype and data.")
     name, shape, dtype = _text(value["name"]), _shape(value["shape"]), _text(value["dtype"])
     if "data" not in value:
         return Tensor(name, shape, dtype)
