@@ -56,7 +56,7 @@ AppPath = Annotated[
     typer.Option(
         "--app",
         metavar="FOLDER",
-        help="Folder of an unchanged Flower app, instead of --task.",
+        help="Folder of an unchanged Flower app, instead of a task.",
         show_default=False,
     ),
 ]

@@ -128,7 +128,7 @@ def test_a_terminal_shows_rounds_and_a_line_a_node(here: Running, tmp_path: Path
     )
     for name in NAMES:
         address = factories.account(name).address
-        assert re.search(rf"{address[:10]}… +weight +100% +accepted", plain(written)), "a line a node"
+        assert re.search(rf"{address[:10]}… +weighed +100% +accepted", plain(written)), "a line a node"
     last = plain(written.rsplit("\x1b[2K", 1)[-1]) if "\x1b[2K" in written else plain(written)
     assert f"{ROUNDS} of {ROUNDS} rounds" in last
     assert re.search(rf"{first} +{1.5 / first:.3f} +25.0% +2 of 2", plain(written)), (
