@@ -204,6 +204,7 @@ class AppRun:
                     case "rewards-settled":
                         settled += 1
                     case "run-failed":
+                        self._await_train(federation)  # it knows the reason, if it ended the run itself
                         raise LocalError(
                             f"The run failed. {data.get('error', '')}".strip(),
                             remedy=f"Read the logs in {self.plan.logs}.",
