@@ -106,6 +106,14 @@ def train(
             show_default=False,
         ),
     ] = "",
+    simulated: Annotated[
+        int,
+        typer.Option(
+            "--simulated-nodes",
+            hidden=True,
+            help="Nodes to make, on a SuperLink with Flower's simulation engine.",
+        ),
+    ] = 0,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
     json_: Json = False,
@@ -138,7 +146,7 @@ def train(
             "--rounds is needed, and --run-config belongs to --app.",
             remedy="Give --rounds N, or --app FOLDER for an app with rounds and a run config of its own.",
         )
-    meeting_place = SuperLink(superlink, root_certificates, insecure) if superlink else None
+    meeting_place = SuperLink(superlink, root_certificates, insecure, simulated) if superlink else None
     if meeting_place is not None:
         meeting_place.check()
     with CoordinatorApi(coordinator) as api:
