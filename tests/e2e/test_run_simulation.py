@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from tests import apps
 from tests.e2e.test_demo import processes_of
 
 APP = Path(__file__).resolve().parents[2] / "examples" / "digits-pytorch"
@@ -22,23 +26,23 @@ pytestmark = [
 ]
 
 
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Ray's folder; its sockets need a short path."""
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        yield Path(folder)
+
+
 @pytest.mark.timeout(600)
-def test_an_example_is_simulated_and_its_history_audits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_example_is_simulated_and_its_history_audits(tmp_path: Path, ray: Path) -> None:
     home = tmp_path / "home"
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as ray:  # sockets: a short path
-        monkeypatch.setenv("RAY_TMPDIR", ray)
-        words = ["run", str(APP), "--simulation", "--rounds", "2", "--home", str(home), "--json"]
-        done = subprocess.run(
-            [sys.executable, "-m", "folkmoot", *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=560,
-        )
-        assert processes_of(home) == []
-        assert processes_of(Path(ray)) == []
+    words = ["run", str(APP), "--simulation", "--rounds", "2", "--home", str(home), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "folkmoot", *words], capture_output=True, text=True, check=False, timeout=560
+    )
+    assert processes_of(home) == []
+    assert processes_of(ray) == []
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert (summary["rounds"], summary["nodes"]) == (2, 3)
@@ -61,3 +65,28 @@ def test_an_example_is_simulated_and_its_history_audits(
             assert int(commitment["bundleHash"], 16), "the bundle that trained is signed"
             accounts.add(commitment["contributor"])
     assert len(accounts) == 3
+
+
+@pytest.mark.timeout(400)
+def test_an_interrupted_simulation_leaves_no_process(tmp_path: Path, ray: Path) -> None:
+    """Flower's engine alone would wait for its ServerApp, and all of Ray with it."""
+    endless = "    import os\n    import time\n\n    print('it trains', flush=True)\n"
+    endless += "    time.sleep(600 if os.environ.get('FOLKMOOT_HOMES') else 0)\n    rate = "
+    app = apps.make(tmp_path, client=apps.CLIENT.replace("    rate = ", endless))
+    home = tmp_path / "home"
+    log = home / "logs" / "serverapp.log"
+    words = ["run", str(app), "--simulation", "--nodes", "2", "--home", str(home)]
+    with (tmp_path / "said").open("wb") as said:
+        process = subprocess.Popen([sys.executable, "-m", "folkmoot", *words], stdout=said, stderr=said)
+        try:
+            while process.poll() is None and not (log.exists() and "it trains" in log.read_text()):
+                time.sleep(0.5)
+            assert process.poll() is None, (tmp_path / "said").read_text()
+            assert any("flwr-simulation" in line for line in processes_of(home))
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+    end = time.monotonic() + 60
+    while (left := processes_of(home) + processes_of(ray)) and time.monotonic() < end:
+        time.sleep(0.5)
+    assert left == []
