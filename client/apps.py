@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Flower app in the place of a task: a federation's start from it, and whether it fits a federation.
+"""Use a Flower app instead of a task: make a federation's genesis files from it, and check that it fits one.
 
 It imports nothing of an app: `folkmoot.apps` does, in processes of their own.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from folkmoot.apps.apart import scratch
 from folkmoot.apps.capture import Captured, capture
-from folkmoot.apps.folder import AppFolder, read_pairs
+from folkmoot.apps.folder import AppFolder, of_partition, read_pairs
 from folkmoot.apps.trial import Trial, start_of_app, try_training, unshared
 from folkmoot.errors import InputError, TaskError
 from folkmoot.flower.records import HOME
@@ -81,7 +81,7 @@ def check(app: AppFolder, manifest: Manifest, nodes: int, layout: Path | None = 
     if difference:
         raise TaskError(
             f"The arrays of the app {app.name!r} are not the federation's: {difference}.",
-            remedy="Use the app in the version, and with the --run-config, that the federation was started with.",
+            remedy="Use the version of the app and the --run-config from which the federation was made.",
             code="wrong-model",
         )
 
@@ -102,6 +102,8 @@ def _layout(manifest: Manifest) -> list[tuple[str, str]]:
 def node_config(partition: int, partitions: int, given: list[str] | None) -> dict[str, Any]:
     """Return a node's configuration: its partition, and what was given by ``--node-config``.
 
+    ``{partition}`` in a text becomes the partition's number.
+
     Raises:
         InputError: It can't be read, or names the contributor's folder.
     """
@@ -110,4 +112,4 @@ def node_config(partition: int, partitions: int, given: list[str] | None) -> dic
         raise InputError(
             f"--node-config can't set {HOME}: that is the node's folder.", remedy="Use --home FOLDER."
         )
-    return {PARTITION: partition, PARTITIONS: partitions, **values}
+    return {PARTITION: partition, PARTITIONS: partitions, **of_partition(values, partition)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contributor's commands: join a federation, measure its rounds, hand in an update by oneself.
+"""The contributor's commands: join a federation, measure its rounds, submit an update without Flower.
 
 Heavy libraries are imported by the commands that need them, so that `folkmoot --help` stays quick.
 """
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from folkmoot.chain.deployment import Deployment
 
 CoordinatorUrl = Annotated[
-    str, typer.Option("--coordinator", envvar="FOLKMOOT_COORDINATOR", metavar="URL", help="The coordinator.")
+    str,
+    typer.Option("--coordinator", envvar="FOLKMOOT_COORDINATOR", metavar="URL", help="Coordinator's API."),
 ]
 
 
@@ -65,31 +66,35 @@ def join(
     partition: Annotated[
         str,
         typer.Option(
-            help="i/n: which share of a shipped task's data is ours; an app reads it as partition-id and "
-            "num-partitions."
+            help="i/n: use share i, counted from 0, of n shares of the data. Shipped tasks split their data so. An app "
+            "reads the numbers as partition-id and num-partitions."
         ),
     ] = "0/1",
     node_config: NodeConfig = None,
     home: Annotated[
-        Path | None, typer.Option(help="The node's folder. Default: one for each account and ledger.")
+        Path | None,
+        typer.Option(help="Folder of the node. Default: one per account and ledger, in your data folder."),
     ] = None,
     stake: Annotated[
         str | None,
-        typer.Option(metavar="AMOUNT", help="Stake so many tokens first, if the stake is too low."),
+        typer.Option(metavar="AMOUNT", help="If the stake is too low, stake this number of tokens first."),
     ] = None,
     attack: Annotated[
         str,
-        typer.Option(help="Poison one's own updates, for drills: sign-flip, sign-flip:SCALE, false-norm."),
+        typer.Option(
+            help="For drills: poison this node's updates. One of sign-flip, sign-flip:SCALE, false-norm."
+        ),
     ] = "",
     root: Annotated[
         str,
         typer.Option(
             metavar="good|biased",
-            help="With the coordinator's keystore: train on the task's root set; what comes of it is compared with the "
-            "others, never summed. Good, for real use; biased lacks half of the classes, to see what that does.",
+            help="Needs the coordinator's keystore. Train on the task's root set. The rule compares the updates of "
+            "contributors with this update and never adds it to the model. Use good; biased, for experiments, lacks "
+            "half of the classes.",
         ),
     ] = "",
-    port: Annotated[int, typer.Option(help="Port of the node's own Runtime API; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(help="Port of the SuperNode's Runtime API. 0: a free port.")] = 0,
     root_certificates: Annotated[
         Path | None, typer.Option(help="Certificates for the SuperLink's TLS. Default: the system's.")
     ] = None,
@@ -98,22 +103,25 @@ def join(
         typer.Option(
             "--node-key",
             metavar="FILE",
-            help="Key of this node, for a SuperLink that admits only nodes that its operator knows. Made if it is not "
-            "there; FILE.pub is for the operator.",
+            help="Key file of this node, for a SuperLink that admits registered nodes only. Created if it does not "
+            "exist. Send FILE.pub to the operator.",
         ),
     ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="No TLS, also to a SuperLink on another machine.")
+        bool, typer.Option("--insecure", help="Use no TLS, even if the SuperLink is on another machine.")
     ] = False,
-    pause: Annotated[float, typer.Option(help="Seconds between two looks for messages.")] = 0.5,
+    pause: Annotated[float, typer.Option(help="Seconds between two polls for messages during a run.")] = 0.5,
     no_enrol: Annotated[
         bool,
         typer.Option(
-            "--no-enrol", help="Do not enrol: a commit window may then end before this node has committed."
+            "--no-enrol", help="Do not enrol. Commit windows may then end before this node has committed."
         ),
     ] = False,
     no_fork: Annotated[
-        bool, typer.Option("--no-fork", help="Start a new Python for each message, as Flower does.")
+        bool,
+        typer.Option(
+            "--no-fork", help="Start a new Python process for each message, as Flower does. Slower."
+        ),
     ] = False,
     rpc: RpcUrl = RPC_DEFAULT,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
@@ -126,9 +134,11 @@ def join(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Take part: check everything, then run a signer and a Flower SuperNode until Ctrl-C.
+    """Join a federation: check its parts, then run a signer and a Flower SuperNode until Ctrl-C.
 
     Give --task, or --app with the folder of the Flower app that the federation trains.
+
+    Enrols the account, so that rounds wait for its update, unless you give --no-enrol.
 
     Example: folkmoot join --coordinator https://moot.example --superlink moot.example:8000 --task mnist
 
@@ -160,13 +170,16 @@ def join(
         load_task(one)
     elif attack or root:
         raise InputError(
-            "Drills and root sets belong to tasks: an app has none.",
+            "An app can't have a drill attack or a root set: only tasks have them.",
             remedy="Leave out --attack and --root, or use --task.",
         )
     config = apps.node_config(which, partitions, node_config)
     if node_key is not None and admission.make_if_missing(node_key, meeting_place):
         public = admission.public_file(node_key)
-        note(f"Made this node's key, {node_key}: send {public} to the SuperLink's operator.", json_)
+        note(
+            f"Created the key of this node, {node_key}. Send {public} to the operator of the SuperLink.",
+            json_,
+        )
     address = keys.address_of(keystore_file(keystore))
 
     def say(text: str) -> None:
@@ -273,25 +286,28 @@ def _stake(
 def _enrol(
     rpc: Sequence[str], deployment: Deployment, account: LocalAccount, as_json: bool, *, wanted: bool
 ) -> None:
-    """Enrol an account that can pay for it, and say whether rounds wait for it. A failure is said and stops nothing."""
+    """Enrol an account that can pay for it, and print whether rounds wait for it. Print a failure and continue."""
     from folkmoot.chain.quorum import open_rpc
     from folkmoot.chain.rpc import LedgerReader
     from folkmoot.errors import FolkmootError
 
     address = account.address
-    lacking = "is not enrolled: a round's commit window may end before it has committed."
+    lacking = "is not enrolled: a commit window may end before its update is committed."
     with open_rpc(rpc) as endpoint:
         if LedgerReader(endpoint, deployment.ledger).enrolled(address):
-            text = "is enrolled: a round waits for its update, at most for the whole commit window."
-            note(f"{address} {text} Before a long absence: `folkmoot leave`.", as_json)
+            text = "is enrolled: each round waits for its update, until the commit window ends."
+            note(f"{address} {text} Before a long absence, run `folkmoot leave`.", as_json)
             return
         method = "eth_getBalance"
         coins = endpoint.quantity(method, endpoint.call(method, [address, "latest"]))
     if not wanted:
-        note(f"{address} {lacking}", as_json)
+        note(f"{address} {lacking} To enrol, run `folkmoot enrol`.", as_json)
         return
     if coins == 0:
-        note(f"{address} {lacking} It has no native coin to pay for `folkmoot enrol`.", as_json)
+        note(
+            f"{address} {lacking} Send it some of the chain's native coin, then run `folkmoot enrol`.",
+            as_json,
+        )
         return
     try:
         from folkmoot.cli.options import require_web3
@@ -305,13 +321,11 @@ def _enrol(
         finally:
             chain.close()
     except FolkmootError as error:
-        note(
-            f"{address} {lacking} Enrolling failed. {error} You can try again with `folkmoot enrol`.", as_json
-        )
+        note(f"{address} {lacking} Enrolment failed. {error} To try again, run `folkmoot enrol`.", as_json)
         return
     note(
-        f"{address} is enrolled now: from the next round on a round waits for its update, at most for the whole commit "
-        "window. Before a long absence: `folkmoot leave`.",
+        f"{address} is now enrolled: from the next round on, each round waits for its update, until the commit window "
+        "ends. Before a long absence, run `folkmoot leave`.",
         as_json,
     )
 
@@ -324,25 +338,29 @@ def _log(event: dict[str, object], account: str) -> None:
     kind = str(values.pop("event"))
     level = logging.INFO
     if kind == "joined":
-        text = f"{account} has joined and waits for the next round; Ctrl-C leaves. Log: {values['log']}"
+        text = (
+            f"{account} has joined and waits for the next round. Ctrl-C stops the node. Log: {values['log']}"
+        )
     elif kind == "update":
-        text = f"Round {values['round']}: update {str(values['updateRoot'])[:18]}... signed, on its way."
+        text = (
+            f"Round {values['round']}: update {str(values['updateRoot'])[:18]}... is signed and on its way."
+        )
     elif kind == "received":
         text = f"Round {values['round']}: the coordinator has the update."
     elif kind == "left":
         level = logging.WARNING
-        text = f"{values['detail']} It is started again in {values['pause']} s; nothing is lost."
+        text = f"{values['detail']} It starts again in {values['pause']} s. Signed updates are kept."
     elif kind == "missed":
         level = logging.WARNING
         text = (
-            f"{values['detail']} This node takes part in the next round by itself. If that happens each time, use a "
-            "faster connection or fewer training steps, or hand in by `folkmoot submit`."
+            f"{values['detail']} This node takes part in the next round without your help. If this happens in each "
+            "round, use a faster connection or fewer training steps, or submit the update with `folkmoot submit`."
         )
     elif "round" in values:
         level = logging.WARNING
         text = (
             f"Round {values['round']}: the coordinator refused the update, {values['detail']} "
-            "This node takes part in the next round by itself; `folkmoot why` says more."
+            "This node takes part in the next round without your help. For more, run `folkmoot why`."
         )
     else:
         level = logging.WARNING
@@ -358,7 +376,8 @@ def submit(
         bool,
         typer.Option(
             "--on-chain",
-            help="Also deliver the whole update on the chain, in the commit window; leaving it out is slashed then.",
+            help="Also write the whole update to the chain, in the commit window. A coordinator that then leaves it "
+            "out loses its bond.",
         ),
     ] = False,
     rpc: RpcUrl = RPC_DEFAULT,
@@ -368,10 +387,10 @@ def submit(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Commit an update by a transaction of one's own and hand in its file, without Flower's help.
+    """Commit an update with your own transaction and upload its file, without Flower.
 
-    For a contributor whom the coordinator leaves out: the chain takes the commitment from anybody with stake, and an
-    entry whose file the coordinator refuses to take is there for all to see.
+    Use it if the coordinator leaves you out. The chain takes commitments from every account with enough stake. If the
+    coordinator then refuses the file, everybody can see that on the chain.
 
     Example: folkmoot submit 7 --home node --coordinator https://moot.example
     """
@@ -384,7 +403,7 @@ def submit(
     if kept is None:
         raise InputError(
             f"The folder {home} keeps no update of round {round_}.",
-            remedy="A node keeps its last three; give the right --home.",
+            remedy="A node keeps its last three updates. Give the folder of the node that made this one with --home.",
             code="no-update",
         )
     commitment, _ = commitment_from_wire(kept.commitment)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a node waits between two looks for work: briefly while a run is going on, longer when nothing comes.
+"""Set how long a node waits between two polls for work: short during a run, longer when the node is idle.
 
 A SuperNode asks its SuperLink for messages, and its executor asks the SuperNode for tasks. Asked often, both cost
 processor time all day long; asked seldom, every round waits. So the pauses follow what happens: a node that had a

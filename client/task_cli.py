@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands `folkmoot task ...`: list, try, make and evaluate what a federation trains.
+"""The commands `folkmoot task ...`: list and check tasks, make the genesis files, evaluate models.
 
 Heavy libraries are imported by the commands that need them, so that `folkmoot --help` stays quick.
 """
@@ -47,25 +47,24 @@ def task_list(json_: Json = False) -> None:
 
 
 def task_init(
-    out: Annotated[Path, typer.Option(help="Folder to write; it can be served as a mirror.")],
+    out: Annotated[Path, typer.Option(help="Folder for the files. A web server can serve it as a mirror.")],
     task: OneTask = None,
     app: AppPath = None,
     run_config: RunConfig = None,
     node_config: NodeConfig = None,
-    nodes: Annotated[int, typer.Option(help="Nodes that the app will have.", min=1)] = 3,
+    nodes: Annotated[int, typer.Option(help="Number of nodes that the app will run on.", min=1)] = 3,
     root_digest: Annotated[
         str,
         typer.Option(
-            help="Commit to a root set: the sha256 of the root data that the coordinator will hold, or good or biased "
-            "for a shipped task's."
+            help="Commit to a root set: the sha256 of the coordinator's root data. For a shipped task, good or biased."
         ),
     ] = "",
     json_: Json = False,
 ) -> None:
-    """Try the task once, and write what a federation starts from: manifest, initial model and genesis file.
+    """Try the task once, then write the manifest, the initial model and the genesis file of a new federation.
 
-    With --app, layout and initial model are those of the app's own ServerApp, and its ClientApp trains once on
-    partition 0, to see that it does and how far an update goes.
+    With --app, the ServerApp of the app gives the arrays and the initial model. The command also runs the ClientApp's
+    train function once, on partition 0, to check it and to measure how large its updates are.
 
     Example: folkmoot task init --task mnist --out genesis/
 
@@ -88,7 +87,7 @@ def task_init(
         "parameters": str(made.manifest.elements),
         "state root": "0x" + made.state_root.hex(),
         "genesis hash": "0x" + made.genesis.hash.hex(),
-        "first exponents": f"guessed, because no training could be tried here ({made.guessed})"
+        "first exponents": f"guessed, because this machine could not train once ({made.guessed})"
         if made.guessed
         else "from one training on this machine's data",
     }
@@ -138,7 +137,7 @@ def _app_init(
     from folkmoot.apps.folder import AppFolder
 
     if root_digest:
-        raise InputError("An app has no root set.", remedy="Leave out --root-digest, or use a task.")
+        raise InputError("An app can't have a root set.", remedy="Leave out --root-digest, or use a task.")
     folder, config = AppFolder.read(app, run_config or ()), apps.node_config(0, nodes, node_config)
     note("Reading the app, and training once on partition 0 ...", json_)
     made = apps.init(folder, nodes, out, config)
@@ -194,19 +193,21 @@ def task_check(
     manifest: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Manifest of a federation: check that the task has its model, and no more."
+            metavar="FILE", help="Only check that the task has the model of this federation's manifest."
         ),
     ] = None,
     root: Annotated[
         str,
         typer.Option(
             metavar="good|biased",
-            help="With a manifest: also check that this root set is the one committed to.",
+            help="With --manifest: also check that the federation has committed to this root set.",
         ),
     ] = "",
     json_: Json = False,
 ) -> None:
-    """Try a task once: model, data, train, evaluate, predictions. Or check that it has a federation's model.
+    """Try a task once on this machine: model, data, train, evaluate, predictions.
+
+    With --manifest, check only that the task has the model of a federation.
 
     Example: folkmoot task check --task my_package.my_module:task
 

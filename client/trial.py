@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Try a task once, step by step: model, data, train, evaluate, predictions.
 
-The first thing that is wrong is said in plain words, with the task's method, the exception, its file and line, and
-what is expected. Where the data are missing on this machine, the trial goes on without them. It knows tasks and
-nothing of Flower, rounds or the chain.
+Stops at the first error, and names the task's method, the exception, its file and line, and what is expected. If the
+data are missing on this machine, the trial continues without them. Knows tasks, and nothing of Flower, rounds or the
+chain.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ _LEAST_SPREAD = 2.0**-10  # of targets; reports count in units of 2^-20
 
 @dataclass(frozen=True)
 class Step:
-    """What came of a step."""
+    """Result of a step."""
 
     name: str
     """model, data, train, evaluate or predictions."""
     state: str
     """OK, WARNING or SKIPPED."""
     said: str
-    """What was found, or why not."""
+    """What was found, or why the step was skipped."""
 
     def __str__(self) -> str:
         return f"{self.state:8}{self.name:12} {self.said}"
@@ -76,7 +76,7 @@ class _Raised(Exception):
 
 
 def steps(task: Task) -> Iterator[Step]:
-    """Try a task: one step after another, as they are done.
+    """Try a task, and yield each step when it is done.
 
     Raises:
         TaskError: Something is wrong with the task.
@@ -128,14 +128,14 @@ def _try_model(task: Task) -> tuple[torch.nn.Module, Step]:
         raise TaskError(
             f"Two calls of the method model of the task {task.name!r} give different initial models: "
             f"{_listing(differing or sorted(theirs))}.",
-            remedy="Everybody has to start from the same model: let torch.manual_seed(0) be its first line.",
+            remedy="All members must start from the same model: make torch.manual_seed(0) its first line.",
             code="unseeded-model",
         )
     odd = [name for name, value in first.named_parameters() if not bool(torch.isfinite(value).all())]
     if odd:
         raise TaskError(
             f"The initial model of the task {task.name!r} has values that are not finite: {_listing(odd)}.",
-            remedy="Look at how the method model sets these weights.",
+            remedy="Check how the method model sets these weights.",
         )
     parameters = sum(value.numel() for value in ours.values())
     return first, Step("model", OK, f"{parameters:,} values in {len(ours)} tensors, the same at two calls.")
@@ -148,14 +148,16 @@ def _try_data(task: Task) -> tuple[Any, Step]:
     except _Raised as raised:
         if isinstance(raised.cause, _MISTAKES):
             raise
-        said = f"{raised.explained.message} Where the data are missing that is right; else mend it."
+        said = (
+            f"{raised.explained.message} Ignore this if the data are not on this machine; else correct load."
+        )
         return None, Step("data", WARNING, said)
     if data is None:
         raise TaskError(f"The method load of the task {task.name!r} returned None.", remedy=_CALLED["load"])
     if _length(data) == 0:
         raise TaskError(
             f"The method load of the task {task.name!r} returned no examples.",
-            remedy="Look at where it reads from, and at what it selects.",
+            remedy="Check which file it reads and which rows it selects.",
         )
     return data, Step("data", OK, f"{_described(data)}.")
 
@@ -218,7 +220,7 @@ def _try_evaluate(
         if not isinstance(name, str) or not isinstance(value, int | float) or isinstance(value, bool):
             raise TaskError(
                 f"{whose} returned {name!r}: {_kind(value)}.",
-                remedy="Names are texts and values floats: of a tensor or an array take .item().",
+                remedy="Return a dict from str to float. For a tensor or an array, use .item().",
             )
     metrics = {name: float(value) for name, value in found.items()}
     shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()) or "no numbers"
@@ -229,7 +231,9 @@ def _try_evaluate(
         said = f"{shown}; but it changed the model ({_listing(changed)}). Call model.eval() first."
         return metrics, Step("evaluate", WARNING, said)
     if odd:
-        return metrics, Step("evaluate", WARNING, f"{shown}; reports have null for what is not finite.")
+        return metrics, Step(
+            "evaluate", WARNING, f"{shown}; reports have null for values that are not finite."
+        )
     return metrics, Step("evaluate", OK, f"{shown}.")
 
 
@@ -238,7 +242,7 @@ def _try_predictions(
 ) -> Step:
     name = "predictions"
     if getattr(task, "examine", None) is None:
-        said = "the task has no method examine, so reports have no groups, and its own numbers only."
+        said = "the task has no method examine, so reports have only the metrics of evaluate, and no groups."
         if metrics is not None and not compared(measure(metrics)):
             return Step(name, WARNING, f"{said} A canary has nothing to compare. {NOTHING}")
         return Step(name, SKIPPED, said)
@@ -259,8 +263,8 @@ def _try_predictions(
             return Step(
                 name,
                 WARNING,
-                f"{said}; the targets differ by {spread:.2g} only, and reports count in steps of 0.000001. Give them "
-                "in a smaller unit.",
+                f"{said}; the targets have a standard deviation of only {spread:.2g}, and reports round to 0.000001. "
+                "Use a smaller unit.",
             )
     return Step(name, OK, f"{said}.")
 
@@ -276,8 +280,8 @@ def _model(task: Task) -> torch.nn.Module:
     odd = [name for name, value in made.state_dict().items() if not isinstance(value, torch.Tensor)]
     if odd:
         raise TaskError(
-            f"The model of the task {task.name!r} has a state that is no tensor: {_listing(odd)}.",
-            remedy="Keep tensors only in its state_dict(); leave get_extra_state out.",
+            f"The model of the task {task.name!r} has state that is not a tensor: {_listing(odd)}.",
+            remedy="Keep only tensors in its state_dict(), and remove get_extra_state.",
         )
     return made
 
@@ -292,7 +296,7 @@ def _call(task: Task, method: str, *arguments: Any) -> Any:
         what = f"{type(error).__name__}: {text}".rstrip(": ")
         explained = TaskError(
             f"The method {method} of the task {task.name!r} raised {what} ({_place(task, error)}).",
-            remedy=f"Mend it: {_CALLED[method]}",
+            remedy=f"Correct it: {_CALLED[method]}",
         )
         raise _Raised(error, explained) from error
 
@@ -301,7 +305,7 @@ def _place(task: Task, error: BaseException) -> str:
     """Where in the task's own code something was raised: file, line and its text."""
     frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is `_call`
     if not frames:
-        return "in the call itself: look at its arguments"
+        return "in the call itself: check its arguments"
     try:
         own = inspect.getsourcefile(type(task))
     except TypeError:
@@ -353,7 +357,9 @@ def _remedy_for_nan(data: Any) -> str:
     for name, value in parts.items():
         if isinstance(value, torch.Tensor) and not _finite(value):
             return f"The data have values that are not finite ({name}): fill or drop them in load."
-    return "Lower the learning rate, scale the inputs to about -1 to 1, and look for a division by 0 in the loss."
+    return (
+        "Lower the learning rate, scale the inputs to about -1 to 1, and check the loss for a division by 0."
+    )
 
 
 def _groups(found: Measurement) -> str:

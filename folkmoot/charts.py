@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Line charts as SVG: a value by round, one line a metric.
+"""Draw line charts as SVG: values by round, one line per metric.
 
 Colours come from the page's style sheet (`folkmoot.pages`) by class, so that a chart follows light and dark. Lines
 differ by their dashes too, and the last values stand beside the chart in words. Knows nothing of federations.

@@ -228,5 +228,5 @@ _REMEDIES = {
     Reason.INVALID_ENCODING: "Encode the update with folkmoot.codec.encode_update.",
     Reason.WRONG_ROOT: "Send the bytes that were committed to; they may have been damaged on the way.",
     Reason.WRONG_NORM: "Commit to the sum of squares that the update's tree gives.",
-    Reason.NORM_TOO_LARGE: "Use this release's node: it fits an update to the policy's cap before it signs.",
+    Reason.NORM_TOO_LARGE: "Install this release of Folkmoot on the node: it fits updates to the policy's cap.",
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The coordinator's HTTP interface, from the outside: what the courier, the command line and a node use.
+"""The coordinator's HTTP interface, from the outside: what the relay, the command line and a node use.
 
 Every file that comes through here was hashed before it is handed on; everything else that a coordinator says
 is a claim, to be checked on the chain where it matters. httpx is imported at the first request. Knows nothing
@@ -201,7 +201,7 @@ def end_run_message(domain: Domain, run: str, reason: str, deadline: int) -> Sig
     Args:
         domain: Chain and ledger of the federation.
         run: Its identifier, 32 digits in hex.
-        reason: Why, for whoever reads of it.
+        reason: Why the run ends. The API shows it.
         deadline: Unix time on the wall until which it may be handed in.
     """
     values = (_END_RUN_TYPEHASH, bytes.fromhex(run), keccak(reason.encode()), deadline)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exponents of the next round, in integers (docs/protocol.md section 10).
+"""Compute the exponents of the next round, in integers (docs/protocol.md section 10).
 
-Each entry that counted has one vote a tensor, and the lower median of the votes moves the tensor's exponent: a
-minority can't move it beyond what honest contributors ask for. A vote looks at where an update's energy is. The
+Each entry with a weight above 0 has one vote per tensor, and the lower median of the votes moves the tensor's exponent:
+a minority can't move it beyond the honest votes. A vote depends on where an update's energy is. The
 ratio ``S / A`` of the sum of squares to the sum of absolute values is the amplitude of a coordinate weighted by its
 share of A: rows of zeros (an embedding's, of tokens that nobody used) do not count.
 

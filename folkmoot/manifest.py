@@ -371,7 +371,7 @@ class Manifest:
             value = parse_canonical_json(data)
             if not isinstance(value, dict) or set(value) != {"format", "task", "arrays", "training"}:
                 raise ManifestError(
-                    "The manifest has not exactly the fields of docs/protocol.md section 2.",
+                    "The manifest does not have the fields of docs/protocol.md section 2.",
                     remedy="It may be of an earlier release: start a new federation.",
                 )
             if value["format"] != FORMAT:
@@ -447,9 +447,7 @@ def _described(entry: Tensor | Carried) -> dict[str, Any]:
 def _entry(value: Any) -> Tensor | Carried:
     """Read what `_described` wrote."""
     if not isinstance(value, dict) or not {"name", "shape", "dtype"} == set(value) - {"data"}:
-        raise ManifestError(
-            "An array of the manifest has not exactly the fields name, shape, dtype and data."
-        )
+        raise ManifestError("An array of the manifest has other fields than name, shape, dtype and data.")
     name, shape, dtype = _text(value["name"]), _shape(value["shape"]), _text(value["dtype"])
     if "data" not in value:
         return Tensor(name, shape, dtype)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTML and SVG from strangers' words: everything is escaped, except what was made here.
+"""Build HTML and SVG from untrusted text: escape everything except `Markup`.
 
 A page is put together from `tag`s. What is not `Markup` becomes text, so a value that somebody forgot to escape can't
 become an element. Knows nothing of federations, and needs the standard library alone.

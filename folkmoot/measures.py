@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics of a round as an app reports them: which of them is a loss, which an accuracy, and how people read them.
+"""Find the loss and the accuracy among the metrics that an app reports, and format them.
 
-Names and values come from strangers. What is no finite number is left out, and so is what is too much. Knows neither
-where metrics come from nor where they are shown.
+Names and values come from strangers. Leaves out values that are not finite, and metrics beyond the limits. Knows
+neither where metrics come from nor where they are shown.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole HTML page: its head, its style sheet, and parts that several pages have.
+"""Build a whole HTML page: its head, its style sheet, and parts that several pages share.
 
 One file without scripts and without anything from another address: it works under a strict Content-Security-Policy,
 in a text browser, and from a disk. Knows nothing of federations.

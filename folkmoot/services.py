@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which service answers at an address, for the message when somebody gave the port of another one.
+"""Find which service answers at an address, for the message when a user gave the port of another service.
 
 A federation has three ports on one machine, and each of them answers HTTP. This is asked only after something failed,
 or once before a long wait; it decides nothing. It travels in the app bundle.
@@ -61,7 +61,7 @@ def mistaken(url: str, shown: str, wanted: str) -> tuple[str, str] | None:
         return None
     return (
         f"{shown} is {found}, not {wanted}.",
-        f"Give {OPTIONS[wanted]} the address of {wanted}; this one belongs to {OPTIONS[found]}.",
+        f"Give {OPTIONS[wanted]} the address of {wanted}. Use this address for {OPTIONS[found]}.",
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a federation starts from, and its files: manifest, first state and genesis file, in the form of a mirror."""
+"""Write the files that a federation starts from: manifest, first state and genesis file, in a mirror's layout."""
 
 from __future__ import annotations
 

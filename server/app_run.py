@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run whose courier is somebody's own Flower app, anchored: staged, started, its log kept, its end explained."""
+"""Run a user's Flower app as the relay: anchor and start it, keep its log, and explain why it ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from folkmoot.errors import LocalError
 from server.training import Carrier
 
 TRIES = 3
-"""ServerApps that may end early, one after the other: an app that fails each time would go on failing."""
+"""Number of ServerApps in a row that may end early. An app that fails each time would fail again."""
 
 _RAISED = re.compile(r"^(\w+\.)*\w*(Error|Exception|Exit|Interrupt)\b.*")
 
@@ -25,7 +25,7 @@ def carry(app: AppFolder, carrier: Carrier, coordinator: str, run: str, log: Pat
 
     Args:
         app: The app.
-        carrier: Who keeps a courier going; its settings are replaced.
+        carrier: Keeps a relay running; its settings are replaced.
         coordinator: URL of the coordinator.
         run: The coordinator's run.
         log: File for the ServerApp's log, begun anew; one beside the carrier's note if left out.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the relay's log to the coordinator: signed reports on the nodes of each round.
+"""Read the relay's log, and send the coordinator signed reports on the nodes of each round.
 
-The relay logs what has become of every node (`folkmoot.flower.reports`) and holds no key. `folkmoot train` has the
-coordinator's: it collects these lines, signs a report and hands it in whenever something is new. Reports are a service
-to people and shorten waiting; a coordinator that is away or does not take them stops no training.
+The relay logs the state of each node (`folkmoot.flower.reports`) and holds no key. `folkmoot train` has the
+coordinator's key: it collects these lines, and signs and sends a new report after each change. Reports inform people
+and shorten the wait. Training continues without them if the coordinator is unreachable or refuses them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Nodes:
     """What has become of the nodes, by round.
 
     Args:
-        first: Number of the first round to keep. The log of a courier that is followed again has older ones.
+        first: Number of the first round to keep. The log of a relay that is followed again has older ones.
     """
 
     def __init__(self, first: int = 0) -> None:
@@ -233,4 +233,6 @@ class Reporter:
     def _complain(self, error: FolkmootError) -> None:
         if not self._told:
             self._told = True
-            self._say(f"The coordinator takes no reports on nodes: {error} Training goes on without them.")
+            self._say(
+                f"The coordinator refused a report on nodes. {error} Training continues without reports."
+            )

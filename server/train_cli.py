@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`folkmoot train`: a run from its wish to its end, told line by line. What can be interrupted is in `server.training`.
+"""`folkmoot train`: start a run, show its progress until it ends. `server.training` resumes interrupted runs.
 
 Knows the coordinator by its HTTP interface only. Heavy modules are imported when the command runs.
 """
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from server import training
 
 PATIENCE = 300.0
-"""Seconds for which a coordinator that is away is asked again how a run ended."""
+"""Seconds for which `train` asks an unreachable coordinator again how the run ended."""
 
 AGAIN = (
-    "The run is still under way: start `folkmoot train` again to go on with it, or end it with "
+    "The run has not ended: start `folkmoot train` again to continue it, or end it with "
     "`folkmoot coordinator end-run`."
 )
 
@@ -54,13 +54,13 @@ def train(
         typer.Option(
             "--expect",
             min=1,
-            help="Answers after which a round need not wait: one a contributor, one more for a root set.",
+            help="Number of updates that a round waits for: one per contributor, and one for a root set.",
         ),
     ],
     rounds: Annotated[
         int | None,
         typer.Option(
-            "--rounds", min=1, help="Rounds to run; with --app, as many as the app's.", show_default=False
+            "--rounds", min=1, help="Number of rounds. Default with --app: the app's.", show_default=False
         ),
     ] = None,
     app: AppPath = None,
@@ -69,7 +69,7 @@ def train(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Where the log of the app's ServerApp is kept. Default: in this user's data folder.",
+            help="File for the log of the app's ServerApp. Default: one in your data folder.",
             show_default=False,
         ),
     ] = None,
@@ -79,7 +79,7 @@ def train(
         typer.Option(
             "--superlink",
             metavar="HOST:PORT",
-            help="Flower SuperLink that carries the run; without it, somebody else's courier does.",
+            help="Flower SuperLink to run on. Without it, somebody else must start the relay.",
             show_default=False,
         ),
     ] = None,
@@ -87,22 +87,22 @@ def train(
         Path | None, typer.Option(help="Certificates for the SuperLink's TLS. Default: the system's.")
     ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="No TLS, also to a SuperLink on another machine.")
+        bool, typer.Option("--insecure", help="Use no TLS, even if the SuperLink is on another machine.")
     ] = False,
     wait: Annotated[
         float,
         typer.Option(
             metavar="SECONDS",
             min=0,
-            help="How long to wait, before the run begins, until as many nodes are connected as --expect says.",
+            help="Longest wait before the run begins, until --expect nodes are connected.",
         ),
     ] = 120,
     evaluate: Annotated[
         str,
         typer.Option(
             metavar="TASK",
-            help="Also measure each new model here, on the held-out examples of a task. "
-            "Without it, what the app reports is shown.",
+            help="Also measure each new model on this machine, on the held-out examples of a task. "
+            "Without it, the screen shows the app's own metrics.",
             show_default=False,
         ),
     ] = "",
@@ -118,12 +118,13 @@ def train(
     password_file: PasswordFile = None,
     json_: Json = False,
 ) -> None:
-    """Start a run of several rounds and follow it to its end. Needs the coordinator's key.
+    """Start a run of several rounds and show its progress until it ends. Needs the coordinator's key.
 
-    Can be killed and started again: it goes on with the run that it began. A courier that ends early is replaced.
-    With --superlink it shows a line a node, with the reason of a failure, and reports them to the coordinator.
+    If it is killed, start it again: it continues the run that it began. With --superlink it starts the relay, and
+    starts another relay if one ends early. It prints a line per node, with the reason of a failure, and reports the
+    nodes to the coordinator.
 
-    With --app it is the app's own ServerApp that runs, anchored: a copy of the folder is given to `flwr run`.
+    With --app it runs the app's own ServerApp: it gives an anchored copy of the folder to `flwr run`.
 
     Example: folkmoot train --rounds 3 --expect 5 --superlink 127.0.0.1:8000 --keystore coordinator.json
 
@@ -143,8 +144,8 @@ def train(
         raise InputError("An app needs a SuperLink to run on.", remedy="Add --superlink HOST:PORT.")
     if subject is None and (rounds is None or run_config):
         raise InputError(
-            "--rounds is needed, and --run-config belongs to --app.",
-            remedy="Give --rounds N, or --app FOLDER for an app with rounds and a run config of its own.",
+            "Without --app, train needs --rounds and takes no --run-config.",
+            remedy="Give --rounds N, or --app FOLDER for a Flower app.",
         )
     meeting_place = SuperLink(superlink, root_certificates, insecure, simulated) if superlink else None
     if meeting_place is not None:
@@ -184,7 +185,7 @@ def train(
     if final is None or final.state == "failed":
         raise FolkmootError(
             f"The run failed. {final.error if final and final.error else ''}".strip(),
-            remedy="The rounds that were anchored stay. Start another run with `folkmoot train`.",
+            remedy="Anchored rounds stay. Start another run with `folkmoot train`.",
             code="run-failed",
         )
     document = {"event": "run-done", "run": run.id, "rounds": final.rounds, "completed": final.completed}
@@ -196,16 +197,16 @@ def train(
 
 def end_run(
     reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="Why, for whoever reads of it.")
-    ] = "nobody goes on with it.",
+        str, typer.Option("--reason", metavar="TEXT", help="Why the run ends. The API shows this text.")
+    ] = "no reason was given.",
     coordinator: Url = DEFAULT_URL,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
     json_: Json = False,
 ) -> None:
-    """End the run that is under way, if nobody will go on with it. Needs the coordinator's key.
+    """End the current run, for example one that nobody will continue. Needs the coordinator's key.
 
-    What was anchored stays. A round that is open ends by itself.
+    Anchored rounds stay. The coordinator finishes or cancels an open round.
 
     Example: folkmoot coordinator end-run --reason "The app fails." --keystore coordinator.json
     """
@@ -217,7 +218,7 @@ def end_run(
         run = api.run()
         if run is None or run.state != "running":
             raise FolkmootError(
-                "No run is under way.", remedy="Start one with `folkmoot train`.", code="no-run"
+                "There is no run to end.", remedy="Start one with `folkmoot train`.", code="no-run"
             )
         account = unlock(keystore, password_file)
         ended = api.end_run(run.id, reason, account, Domain(found.chain_id, found.ledger))
@@ -239,7 +240,7 @@ def _carry(
     app: AppFolder | None = None,
     app_log: Path | None = None,
 ) -> None:
-    """Keep a courier going on a SuperLink until a run is over.
+    """Keep a relay running on a SuperLink until the run is over.
 
     Raises:
         FolkmootError: Flower can't be reached. The coordinator's run is still under way.
@@ -358,7 +359,7 @@ class _Follower(threading.Thread):
             self.broken = exc
 
     def heard(self, line: str) -> None:
-        """Take a line of the relay's log: whom it has asked is no event of the coordinator's."""
+        """Take a line of the relay's log. Only the relay knows which nodes it has asked."""
         from folkmoot.flower import reports
 
         report = reports.parse(line)
@@ -366,7 +367,7 @@ class _Follower(threading.Thread):
             self._view.event("node-asked", {"round": report.round, **report.values})
 
     def show(self, kind: str, data: Mapping[str, Any], event: Event | None = None) -> None:
-        """Show an event of the coordinator, or something that was measured here."""
+        """Show an event of the coordinator, or a measurement of this machine."""
         if self._as_json:
             with self._view.progress.lock:  # what is measured comes from another thread
                 sys.stdout.write(json.dumps({"event": kind, **data}) + "\n")
@@ -375,12 +376,12 @@ class _Follower(threading.Thread):
 
 
 def describe(event: Event) -> str:
-    """One line about an event, empty if people need not see it."""
+    """Describe an event in one line; return an empty text for an event that people need not see."""
     data = event.data
     where = f"round {data['round']}: " if "round" in data else ""
     match event.type:
         case "round-opened":
-            what = f"open on version {data['base']}"
+            what = f"open, nodes train from version {data['base']}"
         case "update-received":
             what = f"{data['contributor']} sent {data['bytes']} bytes"
         case "update-refused":
@@ -404,16 +405,16 @@ def describe(event: Event) -> str:
             )
             what = f"weights: {weights}"
         case "canary-reported":
-            what = "the canary is alive" if not data["fell"] else "the canary fell"
+            what = "the canary passed" if not data["fell"] else "the canary failed: the model got worse"
         case "canary-missing":
             what = f"warning: {data['warning']}"
         case "round-withheld":
             what = (
-                f"withheld. {' '.join(data['findings'])} It is cancelled after its anchor deadline, or anchored by: "
-                f"folkmoot coordinator release-round {data['round']}"
+                f"withheld. {' '.join(data['findings'])} The coordinator cancels it after its anchor deadline. To "
+                f"anchor it: `folkmoot coordinator release-round {data['round']}`."
             )
         case "round-released":
-            what = "released by the operator although the canary fell"
+            what = "released by the operator although the canary failed"
         case "round-anchored":
             what = f"anchored, state root {data['stateRoot'][:12]}…"
         case "round-finalized":
@@ -423,20 +424,20 @@ def describe(event: Event) -> str:
         case "round-cancelled":
             what = f"cancelled. {data['reason']}"
         case "round-slashed":
-            what = "slashed: its anchor was proven wrong"
+            what = "slashed: somebody proved its anchor wrong"
         case _:
             return ""
     return where + what
 
 
 def _node(data: Mapping[str, Any]) -> str:
-    """Flower's number of a node, and its account if it is known."""
+    """Return Flower's number of a node, and its account if it is known."""
     account = data.get("account")
     return f"node {data['node']} ({account[:8]}…)" if account else f"node {data['node']}"
 
 
 def _measured(metrics: Mapping[str, Mapping[str, float] | None]) -> str:
-    """Numbers that nodes or the ServerApp measured, as one line; empty if there are none."""
+    """Return the metrics of nodes and ServerApp in one line; empty if there are none."""
     kinds = {"train": "training", "evaluate": "nodes' evaluation", "server": "server's evaluation"}
     told = [
         f"{kinds[kind]}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items())

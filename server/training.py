@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `folkmoot train` does so that it can be killed anywhere and started again: one run, and always a courier.
+"""Let `folkmoot train` be killed anywhere and started again, with one run and always one relay.
 
-What it is about to do is noted first, in a small file of this user. A call that was interrupted is gone on with: the
-same signed wish is sent again, which starts a run once at most, and a courier that is still on its way is followed. A
-courier that ends before its run is replaced. It knows the coordinator by its HTTP interface only.
+It notes each step first, in a small file of this user. After an interruption it sends the same signed request again,
+which starts at most one run, and follows a relay that still runs. It replaces a relay that ends before its run. It
+knows the coordinator only by its HTTP interface.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from folkmoot.commitment import Domain
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-"""Seconds until a courier that ended is replaced."""
+"""Seconds until a relay that ended is replaced."""
 
 LOOK_FOR_NODES = 1.0
 """Seconds between two looks how many nodes are connected; each starts a program of Flower's."""
@@ -47,9 +47,9 @@ class Begun:
     run: str = ""
     """The coordinator's number of it, once it is known."""
     superlink: str = ""
-    """Address of the SuperLink of the courier."""
+    """Address of the SuperLink of the relay."""
     flower_run: int = 0
-    """Flower's number of the courier; 0 if none is known."""
+    """Flower's number of the relay; 0 if none is known."""
 
     def wishes(self, rounds: int, expect: int) -> bool:
         """Whether it is a run of this kind."""
@@ -61,7 +61,7 @@ class Memory:
     """The note of one federation's run that is under way; use `of`."""
 
     path: Path
-    """The file. Losing it costs a second courier or a second question, and no update."""
+    """The file. Losing it costs a second relay or a second question, and no update."""
     begun: Begun | None = None
     """What it says."""
 
@@ -114,7 +114,7 @@ def await_nodes(superlink: SuperLink, wanted: int, seconds: float, say: Say) -> 
         if there is None or there >= wanted:
             return
         if time.monotonic() >= end:
-            say(f"{there} of {wanted} nodes are connected: the run begins without the others.")
+            say(f"{there} of {wanted} nodes are connected. The run begins without the others.")
             return
         if there != told:
             told = there
@@ -182,28 +182,28 @@ def _taken_up(api: CoordinatorApi, begun: Begun) -> RunView | None:
 
 @dataclass
 class Carrier:
-    """Keeps a courier going on a SuperLink as long as a run lasts."""
+    """Keeps a relay going on a SuperLink as long as a run lasts."""
 
     superlink: SuperLink
-    """Where couriers run."""
+    """Where relays run."""
     memory: Memory
-    """Where the courier is noted."""
+    """Where the relay is noted."""
     settings: dict[str, Any]
-    """The courier's run settings."""
+    """The relay's run settings."""
     over: Callable[[float], bool]
     """Waits so many seconds for the end of the run, and says whether it is there."""
     say: Say
     """Is told what happens."""
     on_line: Callable[[str], None] | None = None
-    """Is given each line of the couriers' logs; after an interrupted call, those from the courier's beginning too."""
+    """Is given each line of the relays' logs; after an interrupted call, those from the relay's beginning too."""
     app: Path | None = None
-    """Folder of the courier; ours if left out."""
+    """Folder of the relay; ours if left out."""
     tries: int = 0
-    """Couriers that may end early, one after the other, before it is given up; 0 for any number."""
+    """Relays that may end early, one after the other, before it is given up; 0 for any number."""
     started: bool = field(default=False, init=False)
 
     def carry(self) -> None:
-        """Run couriers, one after the other, until the run is over.
+        """Run relays, one after the other, until the run is over.
 
         Raises:
             LocalError: Not even the first could be started, or too many ended early. The run is still under way.
@@ -226,11 +226,11 @@ class Carrier:
             early += 1
             if early == self.tries:
                 raise LocalError(
-                    f"The ServerApp has ended {early} times in a row, and the run has not. {why}",
+                    f"The ServerApp has ended {early} times in a row before the end of the run. {why}",
                     remedy="Correct the app, and start another run.",
                     code="courier-ends",
                 )
-            self.say(f"The courier has ended, and the run has not. {why} Another one starts in {pause:g} s.")
+            self.say(f"The relay has ended before the run. {why} Another relay starts in {pause:g} s.")
             if self.over(pause):
                 return
             pause = min(2 * pause, LONGEST_PAUSE)

@@ -138,7 +138,7 @@ def is_steady(key: Key) -> bool:
 def markdown(table: Iterable[Row], scenario: bool) -> str:
     """Write rows as a Markdown table."""
     names = ["model and optimizer", *(["scenario"] if scenario else []), "rate", "seeds", "refused", "fitted"]
-    names += ["error", "float", "shaken float", "integers", "integers above float"]
+    names += ["error", "float", "float with noise", "integers", "integers above float"]
     lines = [f"| {' | '.join(names)} |", f"| {' | '.join('---' for _ in names)} |"]
     for row in table:
         cells = [row.subject, *([row.scenario] if scenario else []), f"{row.rate:g}", str(row.seeds)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a task of one's own is named and found: ``module:object``, importable from the current folder.
+"""Find a custom task by its name, ``module:object``, in the current folder or among the installed modules.
 
 Says the right spelling where somebody named a file, forgot the object or mistyped. It imports no task by itself.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from folkmoot.errors import TaskError
 
 OBJECT = "task"
-"""What the object is usually called."""
+"""Usual name of the object."""
 
 
 def make_importable() -> None:
@@ -43,7 +43,7 @@ def check_spelling(reference: str, shipped: list[str]) -> None:
     file = Path(*name.split(".")[:-1], f"{name.rpartition('.')[2]}.py")
     if name and file.is_file():
         raise TaskError(
-            f"{reference!r} names a module, and not the task in it.",
+            f"{reference!r} names a module without the task in it.",
             remedy=f"Write --task {name}:{object_in(file)}.",
         )
     known = [*shipped, *(path.stem for path in Path().glob("*.py"))]
@@ -51,7 +51,7 @@ def check_spelling(reference: str, shipped: list[str]) -> None:
     guess = f"Did you mean {near[0]!r}? " if near else ""
     raise TaskError(
         f"There is no task {reference!r}.",
-        remedy=f"{guess}Shipped are {', '.join(shipped)}; name your own as package.module:object.",
+        remedy=f"{guess}Shipped tasks are {', '.join(shipped)}. Name your own as package.module:object.",
     )
 
 
@@ -68,7 +68,7 @@ def not_importable(reference: str, error: BaseException) -> TaskError:
     if isinstance(error, ImportError):
         return TaskError(
             f"Task {reference!r} can't be imported: {error}.",
-            remedy="Install what it needs (for the shipped tasks: folkmoot[tasks]) and check the spelling.",
+            remedy="Install the packages that it needs (for shipped tasks: folkmoot[tasks]), and check the spelling.",
         )
     place = f"{error.filename}, line {error.lineno}" if isinstance(error, SyntaxError) else _place(error)
     said = error.msg if isinstance(error, SyntaxError) else str(error)
@@ -106,7 +106,7 @@ def _a_file(reference: str, path: Path, attribute: str) -> TaskError:
     if not path.is_file():
         module = ".".join(part for part in path.with_suffix("").parts if part not in (path.anchor, ".", ".."))
         return TaskError(
-            f"{reference!r} is a path, and there is no such file.",
+            f"{reference!r} is a path, but there is no such file.",
             remedy=f"Name a task by its module: --task {module}:{attribute or OBJECT} for the file {path}.",
         )
     name = attribute or object_in(path)
@@ -116,7 +116,7 @@ def _a_file(reference: str, path: Path, attribute: str) -> TaskError:
     )
     where = "" if inside else f" in the folder {path.resolve().parent}"
     return TaskError(
-        f"{reference!r} is a file; a task is named by its module.",
+        f"{reference!r} is a file. Name a task by its module.",
         remedy=f"Write --task {dotted}:{name}{where}.",
     )
 

@@ -99,7 +99,7 @@ _REASONS: dict[str, Words] = {
     ),
     "norm-too-large": Words(
         "Refused on arrival: the update is longer than the policy allows.",
-        "Use this release's encoder, which fits an update to the policy's cap.",
+        "Install this release of Folkmoot on the node: it fits updates to the policy's cap.",
     ),
     "invalid-signature": Words(
         "Refused on arrival: the signature is not the account's.",
@@ -123,8 +123,8 @@ _REASONS: dict[str, Words] = {
     ),
     "not-delivered": Words(
         "Committed, but its file never arrived, or arrived damaged, so that nothing could be counted.",
-        "Keep the node online until the round is anchored. That it did not arrive is the coordinator's word: whoever "
-        "has sent it keeps the coordinator's answer.",
+        "Keep the node online until the round is anchored. Only the coordinator says that the file did not "
+        "arrive: keep its answer as proof that you sent it.",
     ),
     "outlier": Words(
         "Left out: the rule kept others. That is no accusation; rare data does this too.",
@@ -174,9 +174,9 @@ _RULES: dict[str, str] = {
     "majority": "the first cluster that more than half of the updates join counts, shortened to its median length",
     "guarded_mean": "no zeros, copies, replays and noise; outside the majority's core an update counts by how far it "
     "goes along with the core; shortened to the median length",
-    "guided_mean": "as guarded_mean, except that after the first round the core leaves everybody two equal shares of a "
-    "vote; votes are multiplied by how far an update goes on where the model is going, and only who clearly points "
-    "back loses all",
+    "guided_mean": "as guarded_mean, but after the first round the core leaves each update two equal shares of a vote; "
+    "votes are multiplied by how far an update goes in the direction in which the model moves, and only an update that "
+    "clearly points back loses its vote",
     "guarded_nnm": "no zeros, copies, replays and noise; median length; then the mean of nearest neighbours",
     "fltrust": "the positive part of the cosine with the root update, every update at the same length",
     "root_cosine": "no zeros, copies, replays and noise; median length; weighted by the cosine with the root update",
@@ -401,7 +401,7 @@ def _path_factor(case: Case) -> int:
 
 
 def _path_least(case: Case) -> int:
-    """What the path leaves of the vote of an update that points back by no more than cosines scatter."""
+    """Return the vote that the path leaves to an update whose cosine is within the scatter."""
     limit = case.numbers.get("pathLimit")
     return PATH_LEAST if limit is not None and case.numbers["pathCosine"] > -limit else 0
 

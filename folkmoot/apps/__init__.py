@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flower apps of other people: what they are made of, and what a federation on one of them starts from.
+"""Read Flower apps of other people, and make the start of a federation from them.
 
-An app's own code is imported in processes of their own only: it brings its libraries, and may do anything.
+Only separate processes import an app's code, because it loads its own libraries and may do anything.
 """

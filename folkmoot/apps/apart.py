@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running an app's own code in a process of its own, and saying what went wrong there.
+"""Run an app's code in a separate process, and report its errors.
 
-The child writes its outcome as one JSON file and ends at once, from wherever it is: an app may catch any exception, and
-may have threads that would go on.
+The child writes its outcome to one JSON file and ends at once, because an app may catch any exception and may have
+running threads.
 """
 
 from __future__ import annotations
@@ -45,11 +45,12 @@ class scratch(tempfile.TemporaryDirectory[str]):  # noqa: N801  used as a functi
         super().__exit__(kind, error, trace)
 
 
-def run_apart(module: str, app: AppFolder, scratch: Path, words: Sequence[str], what: str) -> dict[str, Any]:
+def run_apart(
+    module: str, app: AppFolder, scratch: Path, words: Sequence[str], what: str, folder: Path | None = None
+) -> dict[str, Any]:
     """Run a module of ours in a process of its own; its first words are the app's folder and the scratch folder.
 
-    The app's output goes to a log in the scratch folder. Its working folder is a new one there, so that what it writes
-    lies in nobody's way.
+    The app's output goes to a log in the scratch folder.
 
     Args:
         module: What to run.
@@ -57,6 +58,8 @@ def run_apart(module: str, app: AppFolder, scratch: Path, words: Sequence[str], 
         scratch: Folder for all that it writes; made if it is not there.
         words: Further words of its command line.
         what: What it does, for messages.
+        folder: Working folder; a new one in the scratch folder if left out, so that what the app writes lies in
+            nobody's way.
 
     Returns:
         What it found.
@@ -72,13 +75,13 @@ def run_apart(module: str, app: AppFolder, scratch: Path, words: Sequence[str], 
     except OSError as error:
         raise InputError(
             f"The folder {scratch} can't be written: {error.strerror or error}.",
-            remedy="Give another folder by --home, or make room there.",
+            remedy="Give another folder with --home, or free some space there.",
         ) from error
     paths = [str(Path(folkmoot.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
     with log.open("wb") as output:
         done = subprocess.run(
-            [sys.executable, "-m", module, str(app.path), str(scratch), *words],
-            cwd=work,
+            [sys.executable, "-P", "-m", module, str(app.path), str(scratch), *words],
+            cwd=folder or work,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -95,8 +98,8 @@ def run_apart(module: str, app: AppFolder, scratch: Path, words: Sequence[str], 
         outcome = json.loads((scratch / OUTCOME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise TaskError(
-            f"The app {app.name} ended this process by itself while {what} ran, with status {done.returncode}.",
-            remedy=f"Its output is in {log}.",
+            f"The app {app.name} ended its process during the step {what}, with status {done.returncode}.",
+            remedy=f"Read its output in {log}.",
             code="app-ended",
         ) from None
     failed = outcome.get("error")
@@ -139,7 +142,7 @@ def raised(app: AppFolder, error: BaseException, who: str) -> InputError:
     if isinstance(error, ModuleNotFoundError) and error.name and not _of_app(app, error.name):
         return _missing(app, error.name, who)
     text = str(error) or "no message"
-    remedy = "Correct it; the whole traceback is in {log}."
+    remedy = "Correct the app. The whole traceback is in {log}."
     if isinstance(error, ImportError) and error.name and not _of_app(app, error.name):
         top = error.name.partition(".")[0]
         remedy = (
@@ -149,7 +152,12 @@ def raised(app: AppFolder, error: BaseException, who: str) -> InputError:
         key = error.args[0]
         if key not in app.run_config:
             known = ", ".join(sorted(app.run_config)) or "none"
-            remedy = f"If {key} is a run config key: the app's keys are {known}. {remedy}"
+            remedy = (
+                f"If {key} is a run config key: the app's keys are {known}. "
+                f"If it is a key of the node config: give it by --node-config. {remedy}"
+            )
+    if isinstance(error, FileNotFoundError) and not Path(str(error.filename or "/")).is_absolute():
+        remedy = f"Relative paths are looked up in {Path.cwd()}: give an absolute path. {remedy}"
     return InputError(
         f"{who} raised {type(error).__name__}: {_sentence(text)} Place: {place(app, error)}.",
         remedy=remedy,
@@ -227,8 +235,8 @@ def load_component(app: AppFolder, reference: str, who: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name and (module == error.name or module.startswith(f"{error.name}.")):
             raise InputError(
-                f"{who} is said to be {reference} in {app.path / PROJECT}, and there is no module {error.name}.",
-                remedy="Correct [tool.flwr.app.components]: module names have dots, not slashes.",
+                f"{who} is {reference} in {app.path / PROJECT}, but there is no module {error.name}.",
+                remedy="Correct [tool.flwr.app.components]. Separate module names by dots, not slashes.",
                 code="app-component",
             ) from error
         raise raised(app, error, who) from error
@@ -239,7 +247,7 @@ def load_component(app: AppFolder, reference: str, who: str) -> Any:
             loaded = getattr(loaded, name)
     except AttributeError as error:
         raise InputError(
-            f"{who} is said to be {reference} in {app.path / PROJECT}, and the module has no {attribute}.",
+            f"{who} is {reference} in {app.path / PROJECT}, but the module has no {attribute}.",
             remedy="Correct [tool.flwr.app.components].",
             code="app-component",
         ) from error

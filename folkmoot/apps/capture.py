@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an app's ServerApp would start: its arrays in its own order, its rounds and its settings.
+"""Read from an app's ServerApp what it would start: its arrays in its own order, its rounds and its settings.
 
 `capture` runs the ServerApp in a process of its own, with `start` of every strategy replaced by one that notes what it
 was given. Nothing is trained and nobody is asked. An app that can't be anchored is recognised there, with the reason.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,13 @@ OTHERS_RULE = frozenset(
 
 TREES = frozenset({"FedXgbBagging", "FedXgbCyclic"})
 """Strategies of Flower that aggregate trees."""
+
+
+WAITS = 15
+"""An app that asked more often than this which nodes there are, and started nothing, may wait for more of them."""
+
+PATIENCE = 20.0
+"""Seconds after which an app that asks again and again is taken to wait for more nodes."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ def _check_enough(captured: Captured) -> None:
     )
     if wanted > captured.nodes:
         raise InputError(
-            f"The strategy of the app {captured.app.name} waits for {wanted} nodes, and there are {captured.nodes}.",
+            f"The strategy of the app {captured.app.name} waits for {wanted} nodes, but there are {captured.nodes}.",
             remedy=f"Start {wanted} nodes (--nodes {wanted}), or lower min_available_nodes and min_train_nodes.",
             code="app-nodes",
             details={"wanted": wanted},
@@ -129,6 +137,8 @@ class _Examiner:
 
     def __init__(self, app: AppFolder, scratch: Path, nodes: int) -> None:
         self.app, self.scratch, self.nodes = app, scratch, nodes
+        self.counts: list[float] = []
+        """When the app asked which nodes there are."""
 
     def run(self) -> NoReturn:
         """Run it; the process ends with an outcome."""
@@ -152,20 +162,16 @@ class _Examiner:
                 code="app-component",
             )
         if server._main is None:
-            raise InputError(
-                f"The app {self.app.name} uses Flower's old interface (server_fn, or a strategy given to ServerApp).",
-                remedy="Move it to `@app.main()` and `strategy.start(...)` first: flower.ai has a page on upgrading to "
-                "the Message API.",
-                code="app-legacy",
-            )
+            raise _legacy(self.app, "server_fn, or a strategy given to ServerApp")
         self._replace_starts()
+        self._refuse_workflows()
         context = Context(
             run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=dict(self.app.run_config)
         )
         server(self._grid(), context)
         raise InputError(
             f"The ServerApp of {self.app.name} ended without starting a strategy.",
-            remedy="Only apps that call `strategy.start(...)` can be anchored.",
+            remedy="Call `strategy.start(...)` in it: Folkmoot can anchor only training by a strategy.",
             code="app-no-strategy",
         )
 
@@ -188,6 +194,32 @@ class _Examiner:
 
         Strategy.__init_subclass__ = classmethod(made)  # type: ignore[assignment]
 
+    def _refuse_workflows(self) -> None:
+        """Refuse the workflows of Flower's old interface when one is run: they would wait for its nodes for ever."""
+        workflows: Any = sys.modules.get("flwr.server.workflow")
+        if workflows is None:
+            return
+
+        def run(workflow: Any, *_: Any) -> NoReturn:
+            secure = isinstance(getattr(workflow, "fit_workflow", None), workflows.SecAggPlusWorkflow)
+            apart.fail(self.scratch, _secure(self.app) if secure else _legacy(self.app, "a workflow"))
+
+        workflows.DefaultWorkflow.__call__ = run
+
+    def counted(self) -> None:
+        """Note that the app counts its nodes; end if it only waits for more of them."""
+        now = time.monotonic()
+        self.counts.append(now)
+        if len(self.counts) > WAITS and now - self.counts[0] > PATIENCE:
+            apart.fail(
+                self.scratch,
+                InputError(
+                    f"The ServerApp of {self.app.name} waits for more nodes than there are ({self.nodes}).",
+                    remedy="Start more nodes (--nodes), or lower the number that the app waits for.",
+                    code="app-nodes",
+                ),
+            )
+
     def _grid(self) -> Any:
         """A grid that shows nodes and sends nothing."""
         from flwr.serverapp import Grid
@@ -202,6 +234,7 @@ class _Examiner:
 
             def get_node_ids(self) -> Iterable[int]:
                 """Return as many nodes as the app may ask for."""
+                examiner.counted()
                 return list(range(FIRST_NODE, FIRST_NODE + examiner.nodes))
 
             def create_message(self, *_: Any, **__: Any) -> Any:
@@ -228,9 +261,10 @@ class _Examiner:
         apart.fail(
             self.scratch,
             InputError(
-                f"The ServerApp of {self.app.name} sends its messages by itself{where} and starts no strategy.",
-                remedy="Only training by a strategy can be anchored: there must be one model whose updates are summed. "
-                "Analytics, retrieval, trees and vertical learning have none.",
+                f"The ServerApp of {self.app.name} sends its messages itself{where} and starts no strategy.",
+                remedy="Folkmoot can anchor only training by a strategy, which sums the updates of one model. Start a "
+                "strategy, or run this app with plain Flower. Analytics, retrieval, trees and vertical learning have "
+                "no such model.",
                 code="app-drives-grid",
             ),
         )
@@ -272,7 +306,7 @@ class _Examiner:
         if not isinstance(rounds, int) or rounds < 1:
             raise InputError(
                 f"The app {self.app.name} asks for {rounds!r} rounds.",
-                remedy="Give at least one round.",
+                remedy="Set num_rounds to at least 1.",
                 code="app-rounds",
             )
         return {
@@ -333,13 +367,13 @@ class _Examiner:
         if client._call is not None:
             raise InputError(
                 f"The ClientApp of {self.app.name} uses Flower's old interface (client_fn and NumPyClient).",
-                remedy="Move it to `@app.train()` first: flower.ai has a page on upgrading to the Message API.",
+                remedy="Change it to `@app.train()`. Flower's documentation explains the upgrade to the Message API.",
                 code="app-legacy",
             )
         if not any(name.startswith("train.") for name in client._registered_funcs):
             raise InputError(
                 f"The ClientApp of {self.app.name} has no train function.",
-                remedy="Only apps that train (`@app.train()`) can be anchored.",
+                remedy="Add a function under `@app.train()`: Folkmoot can anchor only apps that train.",
                 code="app-no-train",
             )
 
@@ -368,7 +402,7 @@ def _values(app: AppFolder, record: Any) -> dict[str, NDArray[Any]]:
     if record is None or not len(record):
         raise InputError(
             f"The app {app.name} starts its strategy without arrays.",
-            remedy="Only apps with one model of arrays can be anchored: give initial_arrays.",
+            remedy="Give `start` the model's arrays as initial_arrays.",
             code="app-no-arrays",
         )
     values: dict[str, NDArray[Any]] = {}
@@ -378,7 +412,7 @@ def _values(app: AppFolder, record: Any) -> dict[str, NDArray[Any]]:
         except Exception as error:
             raise InputError(
                 f"The array {name!r} of the app {app.name} can't be read as NumPy: {type(error).__name__}: {error}",
-                remedy="Use a dtype that NumPy has, for example float32 in the place of bfloat16.",
+                remedy="Use a dtype that NumPy has, for example float32 instead of bfloat16.",
                 code="app-arrays",
             ) from error
         if values[name].dtype.hasobject:
@@ -403,16 +437,25 @@ def _refuse_trees(app: AppFolder, names: set[str], arrays: Mapping[str, NDArray[
 def _refuse_noise(app: AppFolder, names: set[str], strategy: str) -> None:
     if any(name.startswith("DifferentialPrivacy") for name in names):
         raise InputError(
-            f"The app {app.name} adds its noise on the server ({strategy}), and nobody could recompute the sum.",
-            remedy="Use the strategy inside it, and let the clients add noise (a mod of the ClientApp).",
+            f"The app {app.name} adds noise on the server ({strategy}), so nobody could recompute the sum.",
+            remedy="Use the strategy inside it, and add the noise on the clients, with a mod of the ClientApp.",
             code="app-server-noise",
         )
 
 
+def _legacy(app: AppFolder, what: str) -> InputError:
+    return InputError(
+        f"The app {app.name} uses Flower's old interface ({what}).",
+        remedy="Change it to `@app.main()` and `strategy.start(...)`. The Flower documentation explains how to "
+        "upgrade to the Message API.",
+        code="app-legacy",
+    )
+
+
 def _secure(app: AppFolder) -> InputError:
     return InputError(
-        f"The app {app.name} masks its updates (secure aggregation), and nobody could check a single one.",
-        remedy="Leave the SecAgg workflow and mod out.",
+        f"The app {app.name} masks its updates (secure aggregation), so nobody could check a single update.",
+        remedy="Remove the SecAgg workflow and mod.",
         code="app-secure-aggregation",
     )
 
@@ -421,9 +464,11 @@ def _notes(strategy: Any, bases: Sequence[Any]) -> list[str]:
     notes = []
     flowers = next((cls.__name__ for cls in bases if cls.__name__ in OTHERS_RULE), None)
     if flowers:
-        notes.append(f"The policy's rule and outer step aggregate in the place of {flowers}.")
+        notes.append(f"The policy's rule and outer step aggregate instead of {flowers}.")
     if not strategy.aggregate_train.__module__.startswith("flwr."):
-        notes.append("The app's own aggregate_train sees the metrics; the new model is the chain's.")
+        notes.append(
+            "The app's own aggregate_train only computes metrics. The policy's rule makes the new model."
+        )
     return notes
 
 

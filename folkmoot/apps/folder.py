@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a Flower app, read without importing anything of it."""
+"""Read the folder of a Flower app without importing its code."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class AppFolder:
         if not isinstance(app, dict):
             raise InputError(
                 f"{path / PROJECT} describes no Flower app: it has no [tool.flwr.app].",
-                remedy="Give the folder of a Flower app, as `flwr new` makes one.",
+                remedy="Give the folder of a Flower app, like the one that `flwr new` makes.",
                 code="no-app",
             )
         found = app.get("components")
@@ -158,7 +158,8 @@ class AppFolder:
         distribution = DISTRIBUTIONS.get(top, top)
         lacking = [text for text in self.dependencies if not _installed(text)]
         named = [text for text in lacking if _same(_distribution(text), distribution)]
-        return named or [distribution], lacking
+        variants = [text for text in lacking if _like(_distribution(text)).startswith(f"{_like(top)}-")]
+        return named or variants[:1] or [distribution], lacking
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -171,7 +172,7 @@ def _document(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         inside = sorted(found.parent.name for found in path.glob(f"*/{PROJECT}"))
         raise InputError(
-            f"The folder {path} has no {PROJECT}, so it is no Flower app.",
+            f"The folder {path} has no {PROJECT}, so it is not a Flower app.",
             remedy=f"Its folder {inside[0]} has one: give {path / inside[0]}."
             if inside
             else "Give the folder that you would give to `flwr run`.",
@@ -230,9 +231,20 @@ def read_pairs(texts: Sequence[str], what: str) -> dict[str, Any]:
         ) from error
     if given and not found:
         raise InputError(
-            f"The {what} {' '.join(given)} has no pair key=value.", remedy=example, code="run-config"
+            f"The {what} {' '.join(given)} has no key=value pair.", remedy=example, code="run-config"
         )
     return found
+
+
+def of_partition(values: Mapping[str, Any], partition: int) -> dict[str, Any]:
+    """Return a node's configuration with ``{partition}`` in its texts replaced by the node's partition number.
+
+    So one option names a data folder for each node: ``data-path="data/part_{partition}"``.
+    """
+    return {
+        key: value.replace("{partition}", str(partition)) if isinstance(value, str) else value
+        for key, value in values.items()
+    }
 
 
 def _flat(values: Any, path: Path) -> dict[str, Any]:
@@ -279,7 +291,12 @@ def _distribution(requirement: str) -> str:
 
 
 def _same(first: str, second: str) -> bool:
-    return re.sub(r"[-_.]+", "-", first).lower() == re.sub(r"[-_.]+", "-", second).lower()
+    return _like(first) == _like(second)
+
+
+def _like(name: str) -> str:
+    """Return a distribution's name as registries compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _installed(requirement: str) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A copy of a Flower app that is anchored: the app's files as they are, and an entry module that wraps its two halves.
+"""Make an anchored copy of a Flower app: its files unchanged, and an entry package that wraps its two components.
 
 The copy holds what Flower would put into the app's bundle, and nothing else. Of `pyproject.toml` the components and the
 run config change.
@@ -107,7 +107,7 @@ def stage_app(app: AppFolder, target: Path, coordinator: str = "", run: str = ""
     except OSError as error:
         raise InputError(
             f"The app can't be copied to {copy}: {error.strerror or error}.",
-            remedy="Give an empty folder that can be written.",
+            remedy="Give an empty folder that you can write to.",
         ) from error
     return copy
 
@@ -120,8 +120,8 @@ def _bundle(app: AppFolder) -> bytes:
 
     if (app.path / ENTRY).exists() or (app.path / f"{ENTRY}.py").exists():
         raise InputError(
-            f"The app {app.name} has a module {ENTRY} of its own.",
-            remedy="Give the app as it was before it was anchored.",
+            f"The app {app.name} already has a module {ENTRY}.",
+            remedy="Give the folder of the original app, not of an anchored copy.",
             code="app-anchored",
         )
     try:
@@ -136,7 +136,7 @@ def _bundle(app: AppFolder) -> bytes:
     except (ValueError, OSError, click.ClickException) as error:
         raise InputError(
             f"Flower can't bundle the app {app.name}: {' '.join(str(error).split())}",
-            remedy=f"Correct {app.path / PROJECT}; `flwr build --app {app.path}` says the same.",
+            remedy=f"Correct {app.path / PROJECT}. To test it, run `flwr build --app {app.path}`.",
             code="app-bundle",
         ) from error
 
@@ -152,7 +152,7 @@ def _check_no_keys(app: AppFolder, bundle: zipfile.ZipFile) -> None:
             continue
         if isinstance(document, dict) and "crypto" in {str(key).lower() for key in document}:
             raise InputError(
-                f"The app's folder holds the key file {name}, and its bundle goes to every node.",
+                f"The app's folder has the key file {name}, and every node gets the app's bundle.",
                 remedy=f"Move it out of {app.path}, or list it under fab-exclude in {PROJECT}.",
                 code="app-bundle",
             )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One call of an app's own train function, on the first partition, as Flower would make it.
+"""Call an app's train function once, on the first partition, as Flower would.
 
 It shows whether the app trains here at all, and by how much one training moves each array: the first exponents come
 from that. The app runs in a process of its own; nothing of it is kept but the arrays and the numbers.
@@ -19,7 +19,7 @@ import numpy as np
 
 from folkmoot.apps import apart
 from folkmoot.apps.capture import FIRST_NODE, MESSAGE, Captured
-from folkmoot.apps.folder import AppFolder
+from folkmoot.apps.folder import AppFolder, of_partition
 from folkmoot.errors import InputError, ManifestError
 from folkmoot.genesis import Genesis, calibrated_exponent, first_exponent
 from folkmoot.manifest import Manifest
@@ -36,7 +36,7 @@ COUNTER = "num_batches_tracked"
 """How the names of BatchNorm's counters end: they change, and say nothing about a model."""
 
 TRAIN_FUNCTION = "The train function"
-"""What the app's part is called in messages."""
+"""Name of this component in messages."""
 
 LOW_GUESS = first_exponent(1e-4, 1)
 """Exponent of a tensor of which nothing is known: low, since the next rounds raise it fast."""
@@ -57,6 +57,8 @@ class Trial:
 def try_training(captured: Captured, scratch: Path, node_config: Mapping[str, Any] | None = None) -> Trial:
     """Call the app's train function once, on partition 0, in a process of its own.
 
+    It runs in the folder where this command was started, as the nodes do: relative paths of data are the same there.
+
     Args:
         captured: The app; its scratch folder must be the one given here.
         scratch: Folder for logs and results.
@@ -67,10 +69,10 @@ def try_training(captured: Captured, scratch: Path, node_config: Mapping[str, An
         TaskError: The app ended the process.
     """
     (scratch / MESSAGE).write_bytes(captured.message)
-    node = {**(node_config or {}), "partition-id": 0, "num-partitions": captured.nodes}
+    node = {**of_partition(node_config or {}, 0), "partition-id": 0, "num-partitions": captured.nodes}
     words = [json.dumps(node), json.dumps(dict(captured.app.overrides)), captured.message_type]
     began = time.monotonic()
-    found = apart.run_apart("folkmoot.apps.trial", captured.app, scratch, words, "training")
+    found = apart.run_apart("folkmoot.apps.trial", captured.app, scratch, words, "training", Path.cwd())
     with np.load(scratch / TRAINED, allow_pickle=False) as file:
         arrays = {name: file[f"arr_{number}"] for number, name in enumerate(found["names"])}
     return Trial(arrays, found["metrics"], time.monotonic() - began)
@@ -108,7 +110,7 @@ def _calibrated(captured: Captured, trial: Trial, manifest: Manifest) -> tuple[i
             raise InputError(
                 f"{TRAIN_FUNCTION} of {captured.app.name} returned NaN or infinite numbers on partition 0. "
                 f"{error.message}",
-                remedy="Lower the learning rate, or look for the step that diverged.",
+                remedy="Lower the learning rate, or find the step that diverges.",
                 code="app-diverged",
             ) from error
         raise InputError(
@@ -136,7 +138,9 @@ def unshared(captured: Captured, trial: Trial, manifest: Manifest) -> list[str]:
     if not names:
         return []
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return [f"Training changes integer arrays that are not shared, and stay as they are at first: {shown}."]
+    return [
+        f"Training changes integer arrays that are not shared. The model keeps their first values: {shown}."
+    ]
 
 
 def _float(array: NDArray[Any]) -> NDArray[Any]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is enrolled, replayed from the ledger's events: whom the early end of a commit window has to wait for.
+"""Replay from the ledger's events which accounts are enrolled. An early end of a commit window waits for them.
 
-The ledger keeps bitmaps by member number (contracts/src/libraries/Enrolment.sol); here the same rules run over sets of
-accounts. It knows neither rounds nor stakes: the caller says what it needs of them.
+The ledger keeps bitmaps by member number (contracts/src/libraries/Enrolment.sol). This module applies the same rules to
+sets of accounts. It knows neither rounds nor stakes: the caller passes what it needs of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from folkmoot.audit.failure import Subject, require, require_that
 from folkmoot.chain.events import Enrolled, Left
 
 MAX_MISSED = 3
-"""Rounds that an enrolled account may miss in a row, without which anybody can remove it."""
+"""Number of rounds missed in a row after which anybody may remove an enrolled account."""
 
 
 class LeaveReason(IntEnum):
@@ -28,19 +28,19 @@ class LeaveReason(IntEnum):
 
 @dataclass(frozen=True)
 class Missable:
-    """A round as far as it matters to whom it was missed by."""
+    """The properties of a round that decide who missed it."""
 
     number: int
     """Its number."""
     counts: bool
     """Whether it was anchored, is not void, and had a place left."""
     contributors: frozenset[str] | set[str]
-    """Who has a commitment in it."""
+    """Accounts with a commitment in it."""
 
 
 @dataclass
 class Roll:
-    """The list of the enrolled."""
+    """The list of enrolled accounts."""
 
     since: dict[str, int] = field(default_factory=dict)
     """First round that counts an enrolled account."""
@@ -48,7 +48,7 @@ class Roll:
     """Who counts in the newest round: enrolled before it was opened, and ever since."""
 
     def opened(self) -> None:
-        """Take note that a round is opened: whoever is enrolled now counts in it."""
+        """Open a round: the accounts that are enrolled now count in it."""
         self.counted = set(self.since)
 
     def enrol(self, subject: Subject, event: Enrolled, next_round: int) -> None:

@@ -83,14 +83,14 @@ REMEDIES = {
     "RoundLedgerZeroAddress": "Give the address of the account.",
     "RoundLedgerNotCommitted": "Only who has a commitment in the round can be at fault in it.",
     "RoundLedgerAlreadyReported": "Nothing is left to do: one round costs a contributor its minimum stake once.",
-    "RoundLedgerMembersMissing": "Enrolled accounts can still commit; wait for them, or for the end of the window.",
-    "RoundLedgerNobodyEnrolled": "Wait for the end of the window: a round in which nobody counts as enrolled closes "
-    "early only when all places are taken.",
-    "RoundLedgerAlreadyEnrolled": "Nothing is left to do: the account is enrolled.",
-    "RoundLedgerNotEnrolled": "Nothing is left to do: the account is not enrolled.",
-    "RoundLedgerNotAbsent": "An account with enough stake can be removed only after it has missed as many rounds in a "
-    "row as the error says.",
-    "RoundLedgerNotEmpty": "The round has commitments: let it go on.",
+    "RoundLedgerMembersMissing": "Wait for the commitments of the enrolled accounts, or for the end of the window.",
+    "RoundLedgerNobodyEnrolled": "Wait for the end of the window. Without an enrolled account it ends early only when "
+    "all places are taken.",
+    "RoundLedgerAlreadyEnrolled": "You need not do anything: the account is enrolled.",
+    "RoundLedgerNotEnrolled": "You need not do anything: the account is not enrolled.",
+    "RoundLedgerNotAbsent": "Wait. An account with enough stake can be removed only after it has missed as many "
+    "rounds in a row as the error says.",
+    "RoundLedgerNotEmpty": "Wait for the end of the round: it has commitments.",
     # The arbiter and its judges
     "ArbiterNotJudge": "Bring the proof to one of the arbiter's judges; the deployment file has them.",
     "ArbiterInvalidJudges": "Give 1 to 16 judges, each once.",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The history of a federation for other tools, as commands."""
+"""The commands `folkmoot export ...`: write the history of a federation for other tools."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Coordinator = Annotated[
     typer.Option(
         envvar="FOLKMOOT_COORDINATOR",
         metavar="URL",
-        help="Coordinator whose /v1 is read. It alone knows reported metrics.",
+        help="Coordinator to read from. Only a coordinator has metrics.",
         show_default=False,
     ),
 ]
@@ -29,8 +29,8 @@ Artifacts = Annotated[
     typer.Option(
         "--artifacts",
         metavar="FOLDER_OR_URL",
-        help="A mirror instead, with --rpc and --deployment: no coordinator is asked. Give several: they are tried "
-        "in order.",
+        help="Mirror to read from instead of a coordinator. Needs --rpc and --deployment. You can give "
+        "several; they are tried in order.",
         show_default=False,
     ),
 ]
@@ -40,7 +40,7 @@ Rpc = Annotated[
         "--rpc",
         envvar="FOLKMOOT_RPC",
         metavar="URL",
-        help="JSON-RPC endpoint of the chain, for --artifacts.",
+        help="JSON-RPC endpoint of the chain; only with --artifacts.",
         show_default=False,
     ),
 ]
@@ -66,7 +66,9 @@ def export_csv(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     json_: Json = False,
 ) -> None:
-    """Write one line a round: phase, metrics, gas, hashes, and weight, verdict and reward of each contributor.
+    """Write a CSV file with one line per round.
+
+    The columns are phase, metrics, gas, hashes, and the weight, verdict and reward of each contributor.
 
     Example: folkmoot export csv --coordinator http://127.0.0.1:8800 --to rounds.csv
     """
@@ -84,7 +86,7 @@ def export_html(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     json_: Json = False,
 ) -> None:
-    """Write one page with charts of all metrics and a table of all rounds. It needs no network to be read.
+    """Write one HTML file with charts of all metrics and a table of all rounds. It opens without a network.
 
     Example: folkmoot export html --artifacts mirror/ --rpc URL --deployment deployment.json --to run.html
     """
@@ -96,7 +98,7 @@ def export_html(
 
 def export_tensorboard(
     to: Annotated[
-        Path, typer.Option("--to", metavar="FOLDER", help="Log folder; rounds that it has stay as they are.")
+        Path, typer.Option("--to", metavar="FOLDER", help="Log folder. New rounds are added to it.")
     ],
     coordinator: Coordinator = None,
     artifacts: Artifacts = None,
@@ -104,7 +106,7 @@ def export_tensorboard(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     json_: Json = False,
 ) -> None:
-    """Write scalars for TensorBoard, by round. Run it again to add new rounds: a TensorBoard that runs shows them.
+    """Write scalars by round for TensorBoard. Run it again to add new rounds; a running TensorBoard shows them.
 
     Example: folkmoot export tensorboard --coordinator http://127.0.0.1:8800 --to runs/mnist
     """
@@ -116,7 +118,7 @@ def export_tensorboard(
     emit(
         document,
         json_,
-        f"{added} new values of {len(found.rounds)} rounds are in {to}. Look at them: tensorboard --logdir {to}",
+        f"{added} new values of {len(found.rounds)} rounds are in {to}. To look at them: tensorboard --logdir {to}",
     )
 
 
@@ -124,14 +126,18 @@ def export_mlflow(
     to: Annotated[
         str, typer.Option("--to", metavar="FOLDER_OR_URI", help="Folder, or URI of a tracking server.")
     ],
-    experiment: Annotated[str, typer.Option(help="Experiment; made if it is not there.")] = "folkmoot",
+    experiment: Annotated[
+        str, typer.Option(help="Name of the MLflow experiment. Created if it does not exist.")
+    ] = "folkmoot",
     coordinator: Coordinator = None,
     artifacts: Artifacts = None,
     rpc: Rpc = None,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     json_: Json = False,
 ) -> None:
-    """Log metrics to MLflow, one run a federation. Run it again to add new rounds. Needs folkmoot[mlflow].
+    """Log metrics to MLflow, one MLflow run per federation. Run it again to add new rounds.
+
+    Needs `pip install 'folkmoot[mlflow]'`.
 
     Example: folkmoot export mlflow --coordinator http://127.0.0.1:8800 --to http://127.0.0.1:5000
     """
@@ -157,8 +163,8 @@ def _read(
     """
     if artifacts and not rpc:
         raise InputError(
-            "--artifacts needs the chain beside it.",
-            remedy="Give --rpc URL and --deployment FILE too.",
+            "--artifacts needs the chain too.",
+            remedy="Add --rpc URL and --deployment FILE.",
             code="source-missing",
         )
     with working("Reading rounds ...", as_json):
@@ -172,7 +178,7 @@ def _read(
                 found = from_coordinator.read(api)
         else:
             raise InputError(
-                "It is not said where the rounds are.",
+                "There is no source for the rounds.",
                 remedy="Give --coordinator URL, or --artifacts with --rpc and --deployment.",
                 code="source-missing",
             )
@@ -211,7 +217,7 @@ def _file(to: Path, data: bytes, found: FederationRecord, as_json: bool) -> None
     except OSError as error:
         raise InputError(
             f"The file {to} can't be written: {error.strerror or error}.",
-            remedy="Name another one with --to, or check its folder and the disk.",
+            remedy="Check that its folder exists and can be written, and that the disk has room.",
             code="export-unwritable",
         ) from error
     document = {**_about(found), "file": str(to), "bytes": len(data)}

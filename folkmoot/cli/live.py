@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run on a terminal, live: its rounds, a line a node, the time left. Elsewhere plain lines, without control codes.
+"""Show a run on a terminal: its rounds, one line per node, the time left. In a file or pipe, write plain lines.
 
-Shows what `folkmoot.cli.progress` knows. rich is imported when something is shown.
+Shows the state in `folkmoot.cli.progress`. Imports rich only when it shows something.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _COLOURS = {"answered": "cyan", "committed": "cyan", "refused": "red", "failed":
 _PHASES = {
     "open": "contributors train",
     "committed": "computing and anchoring",
-    "anchored": "the challenge window passes",
+    "anchored": "waiting for the end of the challenge window",
     "final": "waiting for the next round",
     "cancelled": "waiting for the next round",
     "slashed": "waiting for the next round",
@@ -259,7 +259,6 @@ def _nodes_table(nodes: list[Node]) -> RenderableType:
             name, justify="right" if name == "last weight" else "left", no_wrap=True, overflow="ellipsis"
         )
     for node in nodes:
-        state = "weight" if node.state == "weighed" else node.state
         share = "" if node.share is None else "root" if node.reason == "root" else f"{node.share:.0%}"
         fresh = node.state == "weighed"
         style = (
@@ -267,7 +266,7 @@ def _nodes_table(nodes: list[Node]) -> RenderableType:
         )
         table.add_row(
             Text(printable(node.name)),
-            Text(state, style=_COLOURS.get(node.state, "")),
+            Text(node.state, style=_COLOURS.get(node.state, "")),
             Text(share, style=style),
             Text(printable(node.detail), style="dim"),
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the display of a run needs besides events: each new model's metrics, and how long a round takes updates.
+"""Get what the display of a run needs besides events: the metrics of new models, and the time left in a window.
 
 Models are measured by `folkmoot task evaluate --watch` in a process of its own: this one never loads a model.
 """
@@ -136,7 +136,7 @@ class Meter:
                     self._newest = max(self._newest, measured["round"])
                     self._changed.notify_all()
         if not self._closing:
-            self.say(f"Models are not measured any more: the evaluation has ended. {said}".strip())
+            self.say(f"The evaluation has ended, so new models are not measured. {said}".strip())
         with self._changed:
             self._over = True
             self._changed.notify_all()
@@ -162,7 +162,7 @@ def measuring(task: str, coordinator: str) -> Iterator[Meter]:
     except OSError as error:
         raise LocalError(
             f"The process that measures models can't be started: {error.strerror or error}.",
-            remedy="Leave --evaluate out, or make room in memory.",
+            remedy="Leave out --evaluate, or free some memory.",
             code="evaluator-failed",
         ) from error
     meter = Meter(process)

@@ -54,7 +54,10 @@ RpcUrl = Annotated[
 AppPath = Annotated[
     Path | None,
     typer.Option(
-        "--app", metavar="FOLDER", help="Flower app, in the place of a task; unchanged.", show_default=False
+        "--app",
+        metavar="FOLDER",
+        help="Folder of an unchanged Flower app, instead of a task.",
+        show_default=False,
     ),
 ]
 
@@ -63,7 +66,7 @@ RunConfig = Annotated[
     typer.Option(
         "--run-config",
         metavar="PAIRS",
-        help="Overrides for the app's run config, as Flower's: 'learning-rate=0.05', or a TOML file.",
+        help="Override keys of the app's run config, in Flower's form: 'learning-rate=0.05', or a TOML file.",
         show_default=False,
     ),
 ]
@@ -73,7 +76,8 @@ NodeConfig = Annotated[
     typer.Option(
         "--node-config",
         metavar="PAIRS",
-        help="Further entries of the node config, as Flower's: 'data-path=\"/data\"'.",
+        help="More keys for the node config, in Flower's form: 'data-path=\"/data\"'. In a text, {partition} becomes "
+        "the node's number, from 0.",
         show_default=False,
     ),
 ]
@@ -170,7 +174,7 @@ def keystore_file(path: Path | None) -> Path:
 
 
 def node_folder(account: str, ledger: str) -> Path:
-    """Return the folder of a contributor's node, where no option says another: one for each account and ledger."""
+    """Return the default folder of a contributor's node: one for each account and ledger."""
     from platformdirs import user_data_path
 
     return user_data_path("folkmoot") / "nodes" / f"{account[2:10]}-{ledger[2:10]}".lower()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far a run is: rounds with loss and accuracy, what each node does, and how long it may take. Prints nothing.
+"""Track the progress of a run: rounds with loss and accuracy, the state of each node, the time left. Prints nothing.
 
-It is fed with the coordinator's events (docs/architecture.md), with the reports of the relay, and with what somebody
-measured; `folkmoot.cli.live` shows it. Several threads may use it.
+Takes the coordinator's events (docs/architecture.md), the reports of the relay, and measurements. `folkmoot.cli.live`
+shows it. Several threads may use it.
 """
 
 from __future__ import annotations

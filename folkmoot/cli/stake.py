@@ -82,9 +82,9 @@ def unstake(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Start to take stake out. It stops to vote at once, and can be withdrawn after the unbonding time.
+    """Start to withdraw stake. It loses its votes at once; you can withdraw it after the unbonding time.
 
-    An enrolled account whose stake is then below the policy's minimum leaves as well: it could commit no more.
+    An enrolled account also leaves if its stake is then below the policy's minimum, because it can no longer commit.
 
     Example: folkmoot unstake 100
     """
@@ -110,11 +110,7 @@ def unstake(
             json_,
             f"{format_amount(begun['amount'])} can be withdrawn from {format_time(begun['releaseAt'])}; until then it "
             "can still be slashed."
-            + (
-                f" {account.address} is not enrolled any more: what is left is too little to commit."
-                if left
-                else ""
-            ),
+            + (f" {account.address} is no longer enrolled: its stake is too low to commit." if left else ""),
         )
 
 
@@ -126,10 +122,11 @@ def enrol(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Have rounds wait for your update: no commit window ends early before you have committed.
+    """Enrol: make each round wait for your update until its commit window ends.
 
-    It counts from the next round on, and needs the policy's minimum stake. If you are away for long, leave: until then
-    each round lasts for its whole commit window. An account that has missed three rounds can be removed by anybody.
+    Enrolment counts from the next round on, and needs the policy's minimum stake. A round does not wait if all its
+    places are taken. Before a long absence run `folkmoot leave`, or each round will last for its whole commit window.
+    After you have missed three rounds in a row, anybody may remove you from the list.
 
     Example: folkmoot enrol --keystore ada.json
     """
@@ -141,8 +138,8 @@ def enrol(
         emit(
             {"account": account.address, **sent(chain, receipt), "from": first},
             json_,
-            f"{account.address} is enrolled: from round {first} on a commit window ends early only after its "
-            "commitment, or if all places are taken.",
+            f"{account.address} is enrolled: from round {first} on, a commit window ends early only after its "
+            "commitment, or when all places are taken.",
         )
 
 
@@ -154,7 +151,9 @@ def leave(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Stop rounds from waiting for your update. You keep your stake and may still commit.
+    """Leave the list of enrolled accounts: rounds no longer wait for your update.
+
+    You keep your stake and may still commit.
 
     Example: folkmoot leave --keystore ada.json
     """
@@ -165,12 +164,12 @@ def leave(
         emit(
             {"account": account.address, **sent(chain, receipt)},
             json_,
-            f"{account.address} is not enrolled any more: a commit window can end before it has committed.",
+            f"{account.address} is no longer enrolled: a commit window may end before its update is committed.",
         )
 
 
 def _leave_without_stake(chain: Chain, account: LocalAccount) -> bool:
-    """Take an account off the list of the enrolled if its stake is too low to commit; return whether it was on it."""
+    """Take an account off the list of enrolled accounts if its stake is too low; return whether it was on the list."""
     from folkmoot.errors import ContractRefused
 
     ledger = chain.ledger_reader
@@ -289,7 +288,7 @@ def balance(
     keystore: KeystorePath = None,
     json_: Json = False,
 ) -> None:
-    """Show tokens, stake, enrolment, votes, withdrawals under way and rewards of an account.
+    """Show an account's tokens, stake, enrolment, votes, pending withdrawals and rewards.
 
     Example: folkmoot balance 0x...
     """

@@ -66,21 +66,23 @@ def measure(
     if labels is not None:
         if targets is not None or weights is not None:
             raise InputError(
-                "There are labels, and targets or weights beside them.",
+                "There are labels together with targets or weights.",
                 remedy="Give labels for classes, targets for numbers, losses and weights for a language model.",
             )
         if predictions is None:
             raise InputError(
-                "There are labels and no predictions.", remedy="Give one predicted class an example."
+                "There are labels but no predictions.", remedy="Give one predicted class per example."
             )
         return _classification(own, labels, predictions, groups, images, predict, losses)
     if images is not None or predict is not None:
-        raise InputError("Only classes are probed with images.", remedy="Leave images and predict out.")
+        raise InputError(
+            "Only a classification can have images and predict.", remedy="Leave out images and predict."
+        )
     if targets is not None:
         return _regression(own, targets, predictions, groups, losses, weights)
     if predictions is not None:
         raise InputError(
-            "There are predictions, and neither labels nor targets.",
+            "There are predictions, but neither labels nor targets.",
             remedy="Give labels for classes, or targets for numbers.",
         )
     if losses is None:
@@ -99,7 +101,7 @@ def measure(
     if (values[known] < 0).any():
         raise InputError(
             "A loss of a language model is negative.",
-            remedy="Give the mean negative log-likelihood of each example's tokens; without weights any loss will do.",
+            remedy="Give the mean negative log-likelihood per token. Only losses without weights may be below 0.",
         )
     return _by_loss(LANGUAGE_MODEL, own, values, tokens, known, groups)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records from a coordinator's `/v1`. They are its word."""
+"""Read records from a coordinator's `/v1`. Nothing checks them."""
 
 from __future__ import annotations
 

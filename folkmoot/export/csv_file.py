@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One line a round, one column a value: for spreadsheets and data frames."""
+"""Write one line per round and one column per value, for spreadsheets and data frames."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The history as one HTML page with charts, without scripts: it opens from a disk and can be sent by mail."""
+"""Write the history as one HTML file with charts and without scripts."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def written(found: FederationRecord) -> bytes:
             _charts(found),
             tag("h2", "Rounds"),
             _rounds(found),
-            tag("h2", "Weights, as parts of the largest of the round"),
+            tag("h2", "Weights, in percent of the round's largest weight"),
             _weights(found),
             tag("h2", "Files"),
             _files(found),
         ),
         tag(
             "footer",
-            tag("p", "Nothing here has to be believed: ", tag("code", "folkmoot audit"), " recomputes it."),
+            tag("p", "To check the models and weights, run ", tag("code", "folkmoot audit"), "."),
         ),
     )
 
@@ -57,10 +57,10 @@ def _cards(found: FederationRecord) -> list[tuple[str, object, object]]:
             if key is not None:
                 shown = measures.shown(key, measured.metrics[key])
                 values.append((name, shown, f"{key}, round {measured.number}"))
-    values.append(("Contributors", len(found.contributors), "with an entry that was weighed"))
+    values.append(("Contributors", len(found.contributors), "with a weight or a reward"))
     gas = [one.gas for one in rounds if one.gas is not None]
     if gas:
-        values.append(("Gas", f"{sum(gas):,}", f"{sum(gas) // len(gas):,} a round"))
+        values.append(("Gas", f"{sum(gas):,}", f"{sum(gas) // len(gas):,} per round"))
     return values
 
 
@@ -127,7 +127,7 @@ def _rounds(found: FederationRecord) -> Markup:
 def _weights(found: FederationRecord) -> Markup:
     accounts = found.contributors
     if not accounts:
-        return tag("p", "No round was computed yet.", class_="soft")
+        return tag("p", "No round has been computed yet.", class_="soft")
     judged = [one for one in found.rounds if one.weights]
     rows = [(one.number, *(_weight(one, account) for account in accounts)) for one in judged]
     heads = [f"#{account[:10]}…" for account in accounts]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records from the chain and from the files that it names: no coordinator is asked.
+"""Read records from the chain and from the files that it names, without a coordinator.
 
-The endpoint is believed, the files are hashed. What is nowhere on the chain, the metrics that an app reports and what
-was refused on arrival, is not there.
+Trusts the RPC endpoint and hashes the files. Reported metrics and refusals are not on the chain, so these records lack
+them.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One MLflow run a federation: its numbers by round as metrics, its addresses as parameters. Needs `folkmoot[mlflow]`.
+"""Log a federation as one MLflow run: numbers by round as metrics, addresses as parameters. Needs `folkmoot[mlflow]`.
 
 Another export finds the run by a tag and logs only what is new, so a tracking server never has a value twice.
 """
@@ -56,7 +56,7 @@ def export(found: FederationRecord, tracking_uri: str, experiment: str) -> tuple
         text = " ".join(str(error).split())
         raise FolkmootError(
             f"MLflow at {tracking_uri} failed: {text[:400].rstrip('.')}.",
-            remedy="Check --to: a folder, or the URI of a tracking server that runs.",
+            remedy="Check --to: give a folder, or the URI of a running tracking server.",
             code="mlflow-failed",
         ) from error
 
@@ -68,7 +68,7 @@ def _package() -> Any:
     except ImportError as error:
         raise InputError(
             "MLflow is not installed.",
-            remedy="Install it: pip install 'folkmoot[mlflow]'.",
+            remedy="Install it with `pip install 'folkmoot[mlflow]'`.",
             code="mlflow-missing",
         ) from error
     return mlflow

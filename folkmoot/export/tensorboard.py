@@ -108,7 +108,7 @@ def export(found: FederationRecord, folder: Path) -> tuple[Path, int]:
     except OSError as error:
         raise InputError(
             f"The folder {folder} can't be written to: {error.strerror or error}.",
-            remedy="Name another one with --to, or check its permissions and the disk.",
+            remedy="Check its permissions and the disk, or give another folder with --to.",
             code="export-unwritable",
         ) from error
     return path, added

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What anchors an ordinary Flower app: `anchored_client` and `anchored_server` as it is, mod and strategy by two lines.
+"""Anchor a Flower app: unchanged with `anchored_client` and `anchored_server`, or with two lines for mod and strategy.
 
 Each name is imported when it is used, so that a node does not load the server's half of Flower.
 """

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A strategy of somebody else's, anchored: its rounds become rounds of the ledger.
+"""Anchor an app's own strategy: make its rounds rounds of the ledger.
 
-Three of its methods get another meaning while its `start` runs, and the grid one more:
+While the strategy's `start` runs, this module changes two of its methods and the grid:
 
-- `configure_train` waits for the coordinator's next open round and asks the strategy's own method, with the head on the
-  chain in the place of the arrays. Nodes, settings and extra records are the strategy's.
-- Train messages that go through the grid get the round and theta in the place of their arrays. The replies go to the
-  coordinator as they come, and the round's end is waited for. A cancelled round is tried again, with the settings as
-  they were, and does not count.
-- `aggregate_train` returns what the chain has: the arrays that the round made. The metrics are the strategy's own.
+- `configure_train` waits for the next open round and calls the strategy's own method, with the head on the
+  chain instead of the arrays. Nodes, settings and extra records are the strategy's.
+- Train messages get the round and theta instead of their arrays. The relay sends each reply to the coordinator at once
+  and waits for the end of the round. A cancelled round does not count and starts again with the same settings.
+- `aggregate_train` returns the arrays that the round made on the chain. The metrics are the strategy's own.
 
-A round that the run completed before this process began is gone through without asking anybody, so that a relay that
-is started again goes on where the other stopped. This module does not know how a strategy is caught (`server_app.py`).
+A relay that starts again repeats the completed rounds of the run without messages to nodes, and continues where the
+earlier relay stopped. `server_app.py` installs these changes; this module does not know how.
 """
 
 from __future__ import annotations
@@ -96,14 +95,14 @@ class Anchor:
         past = self._past_rounds(run.completed)
         if past:
             self._past, self._last = [view["state"] for view in past], int(past[-1]["round"])
-            log(INFO, "%d rounds of the run are done: going on after them", len(past))
+            log(INFO, "%d rounds of the run are done: continuing after them", len(past))
             first = past[0]["baseState"]
         else:
             current = self._relay.await_round(self._run, self._last)
             if current is None:
                 raise CoordinatorError(
-                    "The coordinator's run is over.",
-                    remedy="Start another with `folkmoot train`.",
+                    "The coordinator's run has ended.",
+                    remedy="Start another run with `folkmoot train`.",
                     code="no-run",
                 )
             first, self._first = current.base_state, current.round - 1
@@ -168,7 +167,7 @@ class Anchor:
         current = self._relay.await_round(self._run, self._last)
         self._base = None if current is None else self._relay.load_base(current)
         if current is None and not self._told:
-            log(WARNING, "The coordinator's run is over: the app's further rounds train nothing")
+            log(WARNING, "The coordinator's run has ended: the app's further rounds train nothing")
             self._told = True
         return current is not None
 
@@ -189,7 +188,7 @@ class Anchor:
             self._base, self._last = None, number
             if self._made is not None:
                 return replies
-            log(WARNING, "\tRound %d was cancelled: it is tried again, and does not count", number)
+            log(WARNING, "\tRound %d was cancelled and does not count. The app's round starts again", number)
             if self._call is not None:
                 messages = self._configured()
         return []
@@ -200,7 +199,7 @@ class Anchor:
         if len(by_node) != len(messages):
             raise InputError(
                 "The app sends a node two train messages in one round.",
-                remedy="An anchored round takes one update from each contributor.",
+                remedy="Send each node one train message per round: a round takes one update from each contributor.",
                 code="unsupported-app",
             )
         theta = records.theta_record(base.theta)
@@ -261,7 +260,7 @@ class Anchor:
         if len(found) == 1:
             return found[0]
         raise InputError(
-            f"The app's train message has the array records {', '.join(found) or '(none)'}: none is the model.",
+            f"The app's train message has the array records {', '.join(found) or '(none)'}. None of them is the model.",
             remedy=f"Send the model as the ArrayRecord {named!r}.",
             code="unsupported-app",
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A `ClientApp` of somebody else's, anchored without a change: the mod goes before the app's own mods.
+"""Anchor an unchanged `ClientApp`: put the mod before the app's own mods.
 
     app = anchored_client(somebodys_app)
 
@@ -19,8 +19,8 @@ from folkmoot.flower.mod import folkmoot_mod
 from folkmoot.flower.signing import Signer
 
 LEGACY = (
-    "unsupported-app: the ClientApp is written for Flower's older interface (client_fn, NumPyClient); "
-    "bring it to functions under @app.train() and @app.evaluate()"
+    "unsupported-app: the ClientApp uses Flower's old interface (client_fn, NumPyClient). "
+    "Change it to functions under @app.train() and @app.evaluate()"
 )
 
 

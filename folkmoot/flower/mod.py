@@ -77,7 +77,7 @@ CHAIN_PATIENCE = 120.0
 _UNTRAINED = (
     "Nothing was trained. If it happens again, tell the coordinator's operator and the other contributors."
 )
-"""What to do about a round that is not as the chain has it."""
+"""Remedy for a round that differs from the one on the chain."""
 
 _AWAY = frozenset({"rpc-unreachable", "rpc-behind", "rpc-no-quorum"})
 """Failures of an endpoint that pass."""
@@ -129,7 +129,7 @@ def folkmoot_mod(
             return _error(message, f"{refusal.code}: {refusal.message}")
         except FolkmootError as error:
             log(ERROR, "Refused (%s): %s", error.code, error)
-            return _error(message, f"{error.code}: the node's own log says more.")
+            return _error(message, f"{error.code}: for more, read the node's log.")
 
     return mod
 
@@ -218,7 +218,7 @@ def _leaving(content: RecordDict, *, configs: bool) -> RecordDict:
     else:
         log(
             WARNING,
-            "The config records of the app's reply have %d bytes, more than %d: they stay on this node",
+            "The config records of the app's reply have %d bytes, more than %d. They stay on this node",
             size,
             MAX_CONFIGS,
         )
@@ -249,8 +249,8 @@ def _check_in_time(round_id: int, contributor: Contributor) -> None:
         ledger = LedgerReader(rpc, contributor.ledger)
         if _patiently(lambda: ledger.phase(round_id)) is not Phase.OPEN:
             raise RefusedError(
-                f"round {round_id} closed while this node trained: its update would come too late.",
-                remedy="It takes part in the next round by itself. If that happens each time, train fewer steps or "
+                f"round {round_id} closed while this node trained, so its update is too late.",
+                remedy="It takes part in the next round. If this happens in each round, train fewer steps or "
                 "ask the voters for a longer commit window.",
                 code="round-closed",
             )
@@ -311,7 +311,7 @@ def _checked_round(
     content = message.content
     if records.ROUND not in content.config_records or records.THETA not in content.array_records:
         raise RefusedError(
-            "this train message is not of an anchored round.",
+            "this train message does not belong to an anchored round.",
             remedy="Anchor the ServerApp too: folkmoot.flower.anchored_server, or FolkmootStrategy.",
             code="not-anchored",
         )
@@ -451,13 +451,15 @@ def _encode(
 
 
 def _shortened(update: EncodedUpdate, manifest: Manifest) -> str:
-    """Say what of the update was clamped, and why."""
-    share = f"{100 * update.clamped / manifest.elements:.2f}% of the coordinates clamped to ±{update.bound}"
+    """Say which share of the update was clamped, and why."""
+    share = (
+        f"{100 * update.clamped / manifest.elements:.2f}% of the coordinates were clamped to ±{update.bound}"
+    )
     if update.bound == QMAX:
         return share
     return (
-        f"the update was above the policy's cap (maxSumSquares); {share} so that it fits. The exponents rise "
-        "in the next rounds by themselves"
+        f"the update was above the policy's cap (maxSumSquares), so {share}. The exponents rise in the next rounds, "
+        "which makes room for larger changes"
     )
 
 
@@ -486,7 +488,7 @@ def _check_carried(values: Mapping[str, NDArray[Any]], manifest: Manifest) -> No
             raise RefusedError(
                 f"The app changed the array {buffer.name!r} of {before.dtype}, which the federation does not train.",
                 remedy="To train it, make it a float array and start a federation for that model. "
-                "If it is not to be trained, leave it out of the reply.",
+                "Otherwise leave it out of the reply.",
                 code="wrong-reply",
             )
 

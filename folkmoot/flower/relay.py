@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The relay's way to the coordinator and to the nodes: rounds out, signed updates in.
+"""Connect the relay to the coordinator and to the nodes: send rounds out, take signed updates in.
 
 `FolkmootStrategy` and an anchored app (`anchor.py`) share it. It aggregates nothing, holds no key and keeps nothing
 that would be lost with it: started again in the middle of a round, it asks the nodes again, and they send the same
@@ -53,10 +53,10 @@ _FLOWERS = {
         "app-failed",
         "The node's app raised an exception outside of training.",
     ),
-    ErrorCode.MESSAGE_UNAVAILABLE: ("node-lost", "The message to the node got lost."),
-    ErrorCode.REPLY_MESSAGE_UNAVAILABLE: ("node-lost", "The node's answer got lost."),
+    ErrorCode.MESSAGE_UNAVAILABLE: ("node-lost", "The message to the node was lost."),
+    ErrorCode.REPLY_MESSAGE_UNAVAILABLE: ("node-lost", "The node's answer was lost."),
     ErrorCode.NODE_UNAVAILABLE: ("node-lost", "The connection to the node ended before it answered."),
-    ErrorCode.INVALID_FAB: ("app-not-loaded", "The node does not take this run's app bundle."),
+    ErrorCode.INVALID_FAB: ("app-not-loaded", "The node refused this run's app bundle."),
     ErrorCode.CLIENT_APP_CRASHED: ("node-crashed", "The node's process ended before it answered."),
 }
 """Code and words for Flower's own errors: their texts may quote a node's private data, and reports are public. Another
@@ -140,8 +140,8 @@ class Relay:
     ) -> None:
         if api is None and not coordinator:
             raise InputError(
-                "No coordinator is named: its URL is empty.",
-                remedy=f"Give it as the run setting {records.COORDINATOR}, or to FolkmootStrategy: "
+                "The coordinator's URL is empty.",
+                remedy=f"Give it in the run config, as {records.COORDINATOR}, or to FolkmootStrategy: "
                 'for example "http://127.0.0.1:8800".',
                 code="no-coordinator",
             )
@@ -222,7 +222,7 @@ class Relay:
         if run is None or run.state == "failed":
             raise CoordinatorError(
                 f"The run failed: {run.error if run else 'the coordinator does not know it any more'}.",
-                remedy="The coordinator's log says more; `folkmoot train` starts another.",
+                remedy="Read the coordinator's log. To start another run: `folkmoot train`.",
                 code="run-failed",
             )
         return run
@@ -383,7 +383,7 @@ class Relay:
             if not isinstance(commitment, str):
                 raise InputError(
                     "The commitment is not text.",
-                    remedy="The node's app must use folkmoot's mod, as the first one.",
+                    remedy="Use folkmoot_mod() in the node's app, as the first mod.",
                 )
             account = _contributor_of(commitment)
             self.patiently(lambda: self.api.submit_update(report.round, commitment, update))
@@ -440,7 +440,7 @@ def check_layout(arrays: ArrayRecord, manifest: Manifest) -> None:
     """
     wanted: dict[str, tuple[int, ...]] = {entry.name: entry.shape for entry in manifest.arrays}
     given = {name: tuple(array.shape) for name, array in arrays.items()}
-    remedy = "Give the model that the genesis was made from, or start a federation for this one."
+    remedy = "Use the model that the genesis was made from, or start a new federation for this model."
     if given != wanted:
         differing = sorted(name for name in {*given, *wanted} if given.get(name) != wanted.get(name))
         raise InputError(
@@ -468,8 +468,8 @@ def _read_theta(path: Path, manifest: Manifest) -> I64:
         rest = len(file.read(1)), path.stat().st_size
     if magic != b"FMS1" or rest[1] != manifest.state_file_size:
         raise InputError(
-            "The base state is no state file of this manifest.",
-            remedy="The coordinator is broken; nodes would refuse it.",
+            "The base state is not a state file of this manifest.",
+            remedy="Tell the coordinator's operator: it serves a wrong file.",
             code="malformed-state",
         )
     return np.frombuffer(theta, dtype="<i8").astype(np.int64, copy=False)

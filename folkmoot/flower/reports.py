@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress of a round, as the relay (the ServerApp) logs it: what has become of every node that was asked.
+"""Write and read the log lines in which the relay (the ServerApp) reports the state of each node in a round.
 
-The relay holds no key and shows its run config to every node, so it can't sign anything. It logs one line an event, and
-whoever reads the run's log, `folkmoot train`, signs a report for the coordinator. This module writes and reads these
-lines, and says what a failure means and what to do. It travels in the app bundle and knows neither chain nor
-coordinator.
+The relay holds no key, and every node sees its run config, so it can't sign anything. It logs one line per event.
+`folkmoot train` reads the run's log and signs a report for the coordinator. This module also has the remedies for
+failures. It is part of the app bundle and knows neither chain nor coordinator.
 
     folkmoot-report {"code":"training-failed","detail":"training raised ValueError","kind":"failed","node":7,"round":3}
 """
@@ -56,21 +55,21 @@ _FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
 }
 
 NODE_LOG = "FOLDER/logs/supernode.log"
-"""Where a node's log is, below the folder that `folkmoot join` said; its path is nobody else's business."""
+"""Path of a node's log. FOLDER is the one that `folkmoot join` prints; nodes do not send its real path."""
 
 REMEDIES = {
-    "training-failed": f"The traceback is in the node's log: that machine's {NODE_LOG}.",
-    "node-crashed": f"Its process ended. That machine's {NODE_LOG} says why; too little memory is a common cause.",
-    "node-lost": "Its machine or its connection is down. It takes part again by itself once it is back.",
-    "app-not-loaded": f"A package may be missing on that machine: its {NODE_LOG} names it.",
-    "not-anchored": "The node must be started with `folkmoot join`, and its app must use folkmoot's mod.",
-    "non-finite-update": "A smaller learning rate helps, or a look at the data of that node.",
-    "round-closed": "It takes part in the next round by itself. If that happens each time, train fewer steps.",
-    "norm-too-large": "A smaller learning rate or fewer local steps helps.",
-    "stake-too-low": "Its contributor needs more stake: `folkmoot stake`.",
+    "training-failed": f"The traceback is in the log {NODE_LOG} on that machine.",
+    "node-crashed": f"Its process ended, often for lack of memory. Read the log {NODE_LOG} on that machine.",
+    "node-lost": "Check the machine and its connection. The node takes part again when it is back.",
+    "app-not-loaded": f"A package may be missing on that machine. Its log {NODE_LOG} names the package.",
+    "not-anchored": "Start the node with `folkmoot join`, and an app that uses the mod of Folkmoot.",
+    "non-finite-update": "Lower the learning rate, or check the data of that node.",
+    "round-closed": "It takes part in the next round. If this happens in each round, train fewer local steps.",
+    "norm-too-large": "Lower the learning rate or the number of local steps.",
+    "stake-too-low": "Its contributor must add stake with `folkmoot stake`.",
 }
-"""What to do about a failure, by code, in the words for the operator."""
-_OTHERWISE = f"That machine's {NODE_LOG} says more."
+"""Remedy for each failure code, for the operator."""
+_OTHERWISE = f"For more, read the log {NODE_LOG} on that machine."
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ def numbers(metrics: Mapping[str, Any] | None) -> dict[str, float] | None:
 
 
 def remedy(code: str) -> str:
-    """Return what to do about a failure of a node, in the operator's words."""
+    """Return the remedy for a node's failure, for the operator."""
     return REMEDIES.get(code, _OTHERWISE)
 
 
@@ -166,7 +165,7 @@ def explained(state: str, code: str, detail: str) -> str:
 
 
 class Progress:
-    """What has become of the nodes that were asked in one round. Logs every change once.
+    """State of the nodes that the relay asked in one round. Logs every change once.
 
     Args:
         round_id: Number of the round on the ledger.

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A `ServerApp` of somebody else's, anchored without a change: its strategy is caught when it starts.
+"""Anchor an unchanged `ServerApp`: replace methods of its strategy when the strategy starts.
 
     app = anchored_server(somebodys_app)
 
-The run configuration names the coordinator (`folkmoot-coordinator`) and its run (`folkmoot-run`). The app's main
-function runs with a grid that lets no train message pass that is not of an anchored round. What an anchored strategy
-does is in `anchor.py`.
+The run config names the coordinator (`folkmoot-coordinator`) and its run (`folkmoot-run`). The app's main function
+runs with a grid that lets train messages pass only in anchored rounds. `anchor.py` has the anchored strategy.
 """
 
 from __future__ import annotations
@@ -73,8 +72,8 @@ class AnchoredServerApp(ServerApp):
         """
         if self._app._main is None:
             raise unsupported(
-                "The app has no main function: it is written for Flower's older interface (server_fn)",
-                "Bring it to Flower's message interface: a function under @app.main() that starts a strategy.",
+                "The app has no main function: it uses Flower's old interface (server_fn)",
+                "Change it to the Message API: a function under @app.main() that starts a strategy.",
             )
         settings = context.run_config
         relay = Relay(
@@ -91,7 +90,7 @@ class AnchoredServerApp(ServerApp):
         if not anchored.started:
             raise unsupported(
                 "The app's main function started no strategy",
-                "Only rounds that a flwr.serverapp.strategy.Strategy starts can be anchored.",
+                "Start a flwr.serverapp.strategy.Strategy in it: Folkmoot can anchor only its rounds.",
             )
 
 
@@ -111,7 +110,7 @@ def check_strategy(strategy: Strategy) -> None:
         if base.__module__.startswith("flwr.") and base.__name__ in REFUSED:
             raise unsupported(
                 f"{kind.__name__} can't be anchored: {REFUSED[base.__name__]}",
-                "Use FedAvg or another strategy that averages; contributors may add noise at their nodes.",
+                "Use FedAvg or another strategy that averages. Contributors may add noise on their nodes.",
             )
     if getattr(strategy, "fraction_train", 1) == 0:
         raise unsupported(
@@ -121,7 +120,7 @@ def check_strategy(strategy: Strategy) -> None:
     if owner.__name__ not in AVERAGES or not owner.__module__.startswith("flwr."):
         log(
             WARNING,
-            "The arrays of %s.aggregate_train are not used: the federation's policy says how updates are combined",
+            "The arrays of %s.aggregate_train are not used: the federation's policy combines the updates",
             owner.__name__,
         )
 
@@ -147,7 +146,7 @@ class AnchoredGrid(Grid):
         if self.started:
             raise unsupported(
                 "The app's main function starts a second strategy",
-                "One run of a coordinator is one start of a strategy: run the app once for each.",
+                "Start one strategy per run of the app.",
             )
         self.started = True
         anchor = Anchor(strategy, self._relay, self._grid, self)
@@ -245,8 +244,8 @@ class AnchoredGrid(Grid):
             return []
         if self._anchor is None:
             raise unsupported(
-                "The app sends train messages by itself, and not through the start of a strategy",
-                "Secure aggregation and other workflows of an app's own can't be anchored; a Strategy can.",
+                "The app sends train messages itself, not through the start of a strategy",
+                "Use a Strategy. Folkmoot can't anchor secure aggregation or an app's own workflow.",
             )
         return self._anchor.train(messages)
 
@@ -312,7 +311,12 @@ def _anchoring(own: Callable[..., Any], grid: AnchoredGrid) -> Callable[..., Any
                 given["evaluate_fn"] = anchor.evaluated(given["evaluate_fn"])
             rounds = given.get("num_rounds")
             if rounds is not None and rounds != anchor.rounds:
-                log(INFO, "The coordinator's run has %d rounds, and not the app's %s", anchor.rounds, rounds)
+                log(
+                    INFO,
+                    "The coordinator's run has %d rounds; they replace the app's %s",
+                    anchor.rounds,
+                    rounds,
+                )
                 given["num_rounds"] = anchor.rounds
             return own(*bound.args, **bound.kwargs)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands `run`, `demo`, `up`, `prepare`, `chain` and `fund`: a whole federation on one machine."""
+"""The commands `run`, `demo`, `up`, `prepare`, `chain` and `fund`: run a whole federation on one machine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEFAULT_HOME = Path(".folkmoot") / "local"
 """Folder of `folkmoot up`."""
 
 RUNS = Path(".folkmoot") / "runs"
-"""Folder of what `folkmoot run` makes."""
+"""Folder for the results of `folkmoot run`, one folder per run."""
 
 Task = Annotated[
     str, typer.Option(help="Task: mnist, digits, breast-cancer, diabetes, or package.module:object.")
@@ -67,9 +67,7 @@ def run(
     nodes: Annotated[int, typer.Option(help="Number of nodes, one contributor each.", min=1, max=64)] = 3,
     rounds: Annotated[
         int | None,
-        typer.Option(
-            help="Rounds to train. Default: as many as the app asks for.", min=1, show_default=False
-        ),
+        typer.Option(help="Number of rounds. Default: the app's.", min=1, show_default=False),
     ] = None,
     run_config: RunConfig = None,
     node_config: NodeConfig = None,
@@ -85,7 +83,7 @@ def run(
     home: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for keys, logs, model and files. Default: a new one in .folkmoot/runs.",
+            help="Folder for keys, logs, the model and the app's files. Default: a new one in .folkmoot/runs.",
             show_default=False,
         ),
     ] = None,
@@ -93,11 +91,11 @@ def run(
 ) -> None:
     """Train a Flower app, unchanged, as an audited federation on this machine.
 
-    Reads the app's own ServerApp for its arrays, rounds and settings, trains once on partition 0 to see that it does,
-    then starts a local chain, the contracts, a coordinator, a SuperLink and the nodes, and runs the app on them. An app
-    that can't be anchored is refused before anything starts, with the reason.
+    Reads the arrays, the rounds and the settings from the app's ServerApp, and runs the app's train function once, on
+    partition 0. Then starts a local chain, the contracts, a coordinator, a SuperLink and the nodes, and trains the app
+    on them. Refuses an app that can't be anchored before anything starts, and says why.
 
-    On machines of several people the same app goes through `task init --app`, `deploy`, `join --app`, `train --app`.
+    To run the same app on several machines: `task init --app`, `deploy`, `join --app`, `train --app`.
 
     Example: folkmoot run ./quickstart-pytorch --nodes 3
 
@@ -126,7 +124,7 @@ def run(
 
 
 def _new_home(app: Path) -> Path:
-    """A folder that no run has had yet."""
+    """Return a new folder for a run."""
     from datetime import datetime
 
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
@@ -152,7 +150,7 @@ def demo(
         str,
         typer.Option(
             metavar="sum|weights|outer-step|norm|withhold|censor|double-anchor",
-            help="Let the coordinator lie in one round, and watch what becomes of it.",
+            help="Let the coordinator lie in one round, and show how it is slashed.",
         ),
     ] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
@@ -298,7 +296,7 @@ def chain(
         Path | None, typer.Option(help="File that keeps the chain between starts.", show_default=False)
     ] = None,
     block_time: Annotated[float, typer.Option(help="Seconds between blocks without transactions.")] = 1.0,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log every block and request.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log each block and each request.")] = False,
     json_: Json = False,
 ) -> None:
     """Run a local chain (Anvil) in the foreground. Its accounts and its money are worth nothing.
@@ -313,7 +311,7 @@ def chain(
     if not verbose:
         command.append("--quiet")
     url = f"http://{host}:{port}"
-    emit({"rpc": url, "chainId": CHAIN_ID}, json_, f"Local chain {CHAIN_ID} at {url}; Ctrl-C ends it.")
+    emit({"rpc": url, "chainId": CHAIN_ID}, json_, f"Local chain {CHAIN_ID} at {url}. Ctrl-C ends it.")
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606  our own program, no shell
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`folkmoot run`: a Flower app, unchanged, as a federation on this machine, from nothing to an audited model.
+"""`folkmoot run`: train an unchanged Flower app as a federation on this machine, and audit it.
 
-The app is read and tried before anything is started. What is shown comes from the coordinator's public events and
-from the same commands that a person types; it imports neither half.
+Reads and tries the app before it starts anything. The output comes from the coordinator's public events, and from the
+commands that a person would type. Imports neither `server` nor `client`.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ MODEL_FILE = "model.safetensors"
 """Name of the model file in the run's folder."""
 
 CAPTURE = "app"
-"""Name of the folder with what was captured, and its logs."""
+"""Name of the folder with the captured arrays and settings, and their logs."""
 
 TRAININGS = 4
-"""The commit window is so many times what all nodes need one after the other on this machine."""
+"""Length of the commit window, in trainings of all nodes one after the other on this machine."""
 
 LAST_WORDS = 120.0
 """Seconds that the ServerApp may take after the last round, to evaluate and to save its model."""
@@ -56,7 +56,7 @@ LOOK = 0.5
 
 @dataclass
 class Told:
-    """What was learned of one round."""
+    """What is known of one round."""
 
     number: int
     began: float
@@ -64,7 +64,16 @@ class Told:
     """Weight by account."""
     seconds: float = 0.0
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-    """What the app measured, by who: train, evaluate, server."""
+    """The app's metrics by source: train, evaluate, server."""
+
+
+def given_again(plan: Plan) -> str:
+    """Return the app's folder and the options that an app was run with, as a shell takes them."""
+    words = [str(plan.app), "--nodes", str(plan.contributors)]
+    for option, values in (("--run-config", plan.run_config), ("--node-config", plan.node_config)):
+        for value in values:
+            words += [option, value]
+    return shlex.join(words)
 
 
 class AppRun:
@@ -72,7 +81,7 @@ class AppRun:
 
     Args:
         plan: The federation; `plan.app` is the app.
-        rounds: Rounds to train; as many as the app's if None.
+        rounds: Number of rounds; the app's if None.
         console: Where to print.
         keep: Whether everything stays up at the end, until Ctrl-C.
     """
@@ -204,7 +213,7 @@ class AppRun:
                         )
                     case "run-done":
                         done = True
-                        progress.activity = "the last round's window passes, the ServerApp ends"
+                        progress.activity = "waiting for the last challenge window and the ServerApp's end"
                     case _:
                         pass
                 if done and settled >= self.rounds:
@@ -217,7 +226,7 @@ class AppRun:
                     self._measured(told, api.get(f"/v1/rounds/{told.number}/report").get("metrics") or {})
 
     def _events(self, federation: LocalFederation) -> Iterator[Event]:
-        """The coordinator's events as they come. Processes are looked after meanwhile: nothing may come for long."""
+        """Yield the coordinator's events, and watch the processes, because there may be no event for a long time."""
         heard: Queue[Event | FolkmootError] = Queue()
 
         def listen() -> None:
@@ -259,16 +268,16 @@ class AppRun:
         # Its own remedy is to go on with the run, and that ends here.
         raise LocalError(
             str(error["message"]),
-            remedy=f"Correct that, and start `folkmoot run` again. The ServerApp's log is {self.plan.app_log}, the "
-            f"others are in {self.plan.logs}.",
+            remedy=f"Correct it, and start `folkmoot run` again. The ServerApp's log is {self.plan.app_log}. The other "
+            f"logs are in {self.plan.logs}.",
             code=str(error["code"]),
         )
 
     def _await_train(self, federation: LocalFederation) -> None:
         if not federation.supervisor.watch(lambda: self._check_train(federation), timeout=LAST_WORDS):
             self.console.print(
-                f"  [yellow]The ServerApp has not ended {LAST_WORDS:.0f} s after the last round; "
-                f"its log is {self.plan.app_log}.[/]"
+                f"  [yellow]The ServerApp still runs {LAST_WORDS:.0f} s after the last round. "
+                f"Read its log {self.plan.app_log}.[/]"
             )
 
     # The end
@@ -293,7 +302,7 @@ class AppRun:
             *("audit", "--rpc", federation.rpc_url, "--deployment", self.plan.deployment_file),
             *("--artifacts", federation.api_url),
         )
-        with self.console.status("the audit recomputes everything"):
+        with self.console.status("the audit recomputes all rounds"):
             audit = run_folkmoot(words)
         self._done(
             f"audit: everything matches, {audit['entries']['signed']} signatures, {audit['updates']} updates in "
@@ -325,7 +334,7 @@ class AppRun:
         }
 
     def _next(self, federation: LocalFederation, model: Path) -> None:
-        """Say where everything is, and what to type next."""
+        """Print where the files are, and the next commands."""
         self.console.print(f"\nmodel           {model}", soft_wrap=True, highlight=False)
         written = [path for path in self.plan.output.rglob("*") if path.is_file()]
         if written:
@@ -340,18 +349,18 @@ class AppRun:
                 f"{command} status",
                 f"{command} why ACCOUNT --round {self.told[-1].number} --coordinator {federation.api_url}",
             ]
-            self.console.print(f"\nStill up: API {federation.api_url}/v1/docs. Ctrl-C ends it.")
+            self.console.print(
+                f"\nStill running: page {federation.api_url}, API {federation.api_url}/v1/docs. Ctrl-C ends it."
+            )
         else:
-            lines = [
-                f"{command} run {shlex.quote(str(self.plan.app))} --keep",
-                f"{command} task init --app {shlex.quote(str(self.plan.app))} --out genesis/",
-            ]
+            given = given_again(self.plan)
+            lines = [f"{command} run {given} --keep", f"{command} task init --app {given} --out genesis/"]
         self.console.print("\nNext:")
         for line in lines:
             self.console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
         if not self.keep:
             self.console.print(
-                "  docs/contributing-data.md says how the same app runs on machines of several people.",
+                "  To run the same app on several machines, read docs/contributing-data.md.",
                 markup=False,
                 highlight=False,
             )
@@ -369,7 +378,7 @@ class AppRun:
         )
 
     def _measured(self, told: Told, metrics: Mapping[str, Mapping[str, float] | None]) -> None:
-        """Show what is new of an app's numbers."""
+        """Show the app's new metrics."""
         for kind, found in metrics.items():
             if found and told.metrics.get(kind) != found:
                 told.metrics[kind] = dict(found)

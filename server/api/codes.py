@@ -65,7 +65,7 @@ CODES: dict[str, str] = {
     "round-not-anchored": "The round has no verdicts yet.",
     "round-not-probed": "The round waits for no canary report.",
     "round-not-withheld": "The round is not withheld.",
-    "report-outdated": "A newer report on the round was taken; `deadline` is that of its signature.",
+    "report-outdated": "The coordinator already has a newer report on the round; `deadline` is that of its signature.",
     "canary-exists": "Another canary report on the round was taken.",
     "wrong-report": "The report is on another model, or by another measure.",
     # Too much

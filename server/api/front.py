@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page at `/`, from an overview: words, tables and two charts. Asks nobody anything."""
+"""Render the page at `/` from an overview: words, tables and two charts. Reads no database and no chain."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ _TONES = {
     "defeated": "warn",
     "expired": "warn",
 }
-"""How a state is coloured; the word says it too."""
+"""Colour of each state. The page shows the word too."""
 
 
 def front(found: Overview, url: str, reload: int, links: Mapping[str, str]) -> bytes:
-    """The page.
+    """Return the page as HTML in UTF-8.
 
     Args:
-        found: What is shown.
+        found: The state of the federation.
         url: The coordinator's URL, safe for a command line.
-        reload: Seconds after which it loads itself again; 0 for never.
-        links: Where the rest is, by name.
+        reload: Seconds between two reloads; 0 for never.
+        links: Paths of the other pages, by name.
     """
     title = f"Folkmoot: {found.task}"
     return pages.page(
@@ -91,7 +91,7 @@ def _header(found: Overview) -> Markup:
 def _warnings(found: Overview) -> Markup:
     said = [found.health.error, *found.health.warnings]
     if not found.health.chain:
-        said.append("The chain does not answer: what only it knows is missing on this page.")
+        said.append("The chain does not answer. This page lacks the values that come from the chain.")
     return Markup.of(tag("p", text, class_="notice", role="status") for text in said if text)
 
 
@@ -104,7 +104,9 @@ def _cards(found: Overview) -> Markup:
         (
             "Current round" if newest and newest.phase in ("opening", "open", "committed") else "Last round",
             newest.round if newest else "none yet",
-            _standing(newest, found.health.chain_time) if newest else "Start one: folkmoot train",
+            _standing(newest, found.health.chain_time)
+            if newest
+            else "The operator starts one with folkmoot train",
         )
     ]
     for name, key in (("Loss", loss), ("Accuracy", accuracy)):
@@ -117,13 +119,13 @@ def _cards(found: Overview) -> Markup:
             f"{run.completed} of {run.rounds}" if run else "none yet",
             Markup.of("rounds, ", _state(run.state)) if run else None,
         ),
-        ("Contributors", found.contributors, "accounts that staked"),
+        ("Contributors", found.contributors, "accounts that have ever staked"),
         (
             "Active model",
             f"version {found.active.version}" if found.active else "none yet",
             tag("a", "download", href="/v1/models/active/download")
             if found.active
-            else "a vote makes one active",
+            else "a vote activates a version",
         ),
     ]
     return pages.cards(values)
@@ -132,8 +134,8 @@ def _cards(found: Overview) -> Markup:
 def _standing(round_: RoundView, now: int | None) -> Markup:
     deadline = {
         "open": ("takes updates until", round_.commit_deadline),
-        "committed": ("is anchored until", round_.anchor_deadline),
-        "anchored": ("may be challenged until", round_.challenge_deadline),
+        "committed": ("must be anchored by", round_.anchor_deadline),
+        "anchored": ("can be challenged until", round_.challenge_deadline),
     }.get(round_.phase)
     words, until = deadline or ("", None)
     if until is None:
@@ -166,17 +168,15 @@ def _charts(found: Overview) -> Markup | None:
     made = Markup.of(drawn)
     if not made:
         return None
-    word = (
-        "The operator reports these numbers; nobody can recompute them. Everything else here can be checked."
-    )
+    word = "The operator reports these numbers. Nobody can recompute them. The audit below checks models and weights."
     return _section(
-        "How the model does", Markup.of(tag("div", made, class_="charts"), tag("p", word, class_="soft"))
+        "Loss and accuracy", Markup.of(tag("div", made, class_="charts"), tag("p", word, class_="soft"))
     )
 
 
 def _rounds(found: Overview) -> Markup:
     if not found.rounds:
-        return tag("p", "No round was opened yet.", class_="soft")
+        return tag("p", "No round has opened yet.", class_="soft")
     rows = [_round(round_, found.metrics.get(round_.round, {})) for round_ in found.rounds[:SHOWN]]
     columns = ("Round", "Phase", "#Loss", "#Accuracy", "#Entries", "#Accepted", "#Refused", "Opened", "#Gas")
     return Markup.of(
@@ -214,7 +214,7 @@ def _weights(found: Overview) -> Markup:
     if found.judged is None:
         return tag(
             "p",
-            f"{found.contributors} accounts have staked. No round was computed yet. ",
+            f"{found.contributors} accounts have staked. No round has been computed yet. ",
             tag("a", "All contributors", href="/v1/contributors"),
             class_="soft",
         )
@@ -225,7 +225,7 @@ def _weights(found: Overview) -> Markup:
         rows.append(
             (
                 tag("a", pages.short(share.contributor, 18), href=f"/v1/contributors/{share.contributor}"),
-                "compared, not summed" if compared else Markup.of(pages.bar(part), f"{part:.0%}"),
+                "compared only" if compared else Markup.of(pages.bar(part), f"{part:.0%}"),
                 _state(share.reason),
             )
         )
@@ -235,7 +235,7 @@ def _weights(found: Overview) -> Markup:
         ),
         tag(
             "p",
-            "Why: ",
+            "To see why an update got its weight: ",
             tag("code", f"folkmoot why ACCOUNT --round {found.judged} --coordinator URL"),
             ". ",
             tag("a", "All contributors", href="/v1/contributors"),
@@ -249,7 +249,7 @@ def _decided(found: Overview) -> Markup:
     if active is None:
         model = tag(
             "p",
-            "No vote has made a version active yet. Every anchored round can be downloaded: ",
+            "No vote has activated a version yet. You can download the model of each anchored round: ",
             tag("code", "/v1/models/ROUND/download"),
             ".",
         )
@@ -257,17 +257,17 @@ def _decided(found: Overview) -> Markup:
         model = tag(
             "p",
             f"Version {active.version} is active: ",
-            tag("a", "safetensors file", href="/v1/models/active/download"),
-            ", no account needed. State root ",
+            tag("a", "download it", href="/v1/models/active/download"),
+            " as a safetensors file; no account is needed. State root ",
             pages.short(active.state_root, 18),
             ".",
         )
     if found.proposals is None:
-        votes = tag("p", "Proposals can't be shown while the chain does not answer.", class_="notice")
+        votes = tag("p", "The page can't show proposals while the chain does not answer.", class_="notice")
     elif not found.proposals:
-        votes = tag("p", "Nobody has proposed anything yet.", class_="soft")
+        votes = tag("p", "There are no proposals yet.", class_="soft")
     else:
-        columns = ("Proposal", '"What it says', "State", "Vote ends", "#For", "#Against")
+        columns = ("Proposal", '"Description', "State", "Vote ends", "#For", "#Against")
         votes = pages.table("Proposals, newest first", columns, [_proposal(one) for one in found.proposals])
     return Markup.of(tag("div", model, class_="box"), votes)
 
@@ -293,18 +293,18 @@ def _check(found: Overview, url: str) -> Markup:
     where = (
         ""
         if found.rpc
-        else f" Put the address of an endpoint that you trust for RPC_OF_CHAIN_{found.chain_id}."
+        else f" Replace RPC_OF_CHAIN_{found.chain_id} by the URL of a JSON-RPC endpoint that you trust."
     )
     return tag(
         "div",
         tag(
             "p",
-            "Nothing on this page has to be believed. These commands recompute every round from the chain.",
+            "You need not trust this coordinator. These commands recompute every round and compare it with the chain.",
         ),
         tag("pre", commands, tabindex=0),
         tag(
             "p",
-            f"Compare deployment.json with the file that others of the federation have.{where}",
+            f"First compare deployment.json with the file of another member of the federation.{where}",
             class_="soft",
         ),
         class_="box",
@@ -322,11 +322,9 @@ def _links(links: Mapping[str, str]) -> Markup:
 
 def _footer(found: Overview, reload: int) -> Markup:
     turn = (
-        Markup.of(
-            f"This page loads itself again every {reload} s. ", tag("a", "Stop that", href="?reload=0"), ". "
-        )
+        Markup.of(f"This page reloads every {reload} s. ", tag("a", "Stop reloading", href="?reload=0"), ". ")
         if reload
-        else Markup.of(tag("a", "Load this page again every 15 s", href="/"), ". ")
+        else Markup.of(tag("a", "Reload this page every 15 s", href="/"), ". ")
     )
     moment = "" if found.health.chain_time is None else f"Chain time {format_time(found.health.chain_time)}. "
     return tag("footer", tag("p", moment, turn, f"Folkmoot {found.health.version}."))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the page at `/` shows: one look at database and chain, kept for a moment.
+"""Read the state of the federation for the page at `/` from database and chain, and keep it for 2 seconds.
 
-A chain that does not answer takes away what only it knows; the rest stays. Knows nothing of HTML.
+If the chain does not answer, only the values from the chain are missing. Knows nothing of HTML.
 """
 
 from __future__ import annotations

@@ -523,7 +523,7 @@ Measured = Annotated[dict[str, Real], Field(max_length=64)]
 
 
 class NodeReport(View):
-    """What has become of one node in a round."""
+    """The state of one node in a round."""
 
     node: NodeNumber
     """Flower's number of the node, a decimal string."""
@@ -574,7 +574,7 @@ class ReportRequest(ReportContent):
 
 
 class ReportView(ReportContent):
-    """The newest report on a round. The operator's word: nothing of it can be checked, and no update hangs on it."""
+    """The newest report of the operator on a round. Nobody can check it, and no update depends on it."""
 
     received_at: datetime
     """When it came."""
@@ -604,7 +604,7 @@ class EndRunRequest(View):
     """A wish to end a run, signed by the coordinator's account."""
 
     reason: str = Field(min_length=1, max_length=300)
-    """Why, for whoever reads of it."""
+    """Why the run ends."""
     deadline: int = Field(ge=0, le=2**53 - 1)
     """Unix time on the wall until which the signature is good."""
     signature: str = Field(pattern="^0x[0-9a-fA-F]{130}$")
@@ -636,7 +636,7 @@ class RunView(View):
 
 
 class IndexView(View):
-    """What is here, in short: the answer for `/` to programs."""
+    """A short index: the answer of `/` to programs."""
 
     name: str
     """Always folkmoot."""

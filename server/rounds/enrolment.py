@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is enrolled, as the events that were read say, and who of them can be taken off the list.
+"""Find the enrolled accounts in the indexed events, and those that may be removed.
 
-The ledger decides; here only the accounts are found that it is worth asking about.
+The ledger decides. This module only finds the accounts to ask it about.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the operator reports of the nodes of a round, and what follows from it.
+"""Store the operator's reports on the nodes of a round, and act on them.
 
-A report is the operator's word. It may say that nobody else is expected, which shortens waiting; it never excludes an
-update: what has arrived counts, and what arrives while the round is open is taken. It knows neither Flower nor HTTP.
+Nobody can check a report. A complete report shortens the wait, but never excludes an update: all updates that arrive
+while the round is open count. This module knows neither Flower nor HTTP.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def keep(session: Session, content: dict[str, Any], deadline: int) -> None:
     if content["complete"] and any(node["state"] == ASKED for node in nodes.values()):
         raise InputError(
             "A complete report names a node that has not answered.",
-            remedy="Report it as incomplete, or what has become of that node.",
+            remedy="Report the round as incomplete, or the state of that node.",
             code="invalid-report",
         )
     known = session.get(RoundReport, number)
@@ -135,5 +135,5 @@ def reasons(session: Session, number: int) -> str:
     ]
     others = counted.total() - sum(count for _, count in counted.most_common(MOST_REASONS))
     if others:
-        told.append(f"GET /v1/rounds/{number}/report has the reasons of {others} more.")
+        told.append(f"For {others} more reasons, see GET /v1/rounds/{number}/report.")
     return " ".join(told)

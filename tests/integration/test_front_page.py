@@ -136,8 +136,8 @@ def test_an_empty_federation_has_a_page(own: Running) -> None:
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     page = read(answer.text)
     assert "none yet" in page.text
-    assert "No round was opened yet." in page.text
-    assert "Nobody has proposed anything yet." in page.text
+    assert "No round has opened yet." in page.text
+    assert "There are no proposals yet." in page.text
     assert "<figure" not in answer.text, "no chart without metrics"
 
 

@@ -94,9 +94,9 @@ def test_a_run_of_failed_rounds_ends_at_once_and_says_why(here: Running) -> None
     run = until(lambda: (run := here.api.run()) and run.state == "failed" and run, what="the run's failure")
     wanted = (
         "0 of at least 2 contributors committed an update. 2 nodes failed (training-failed). Training raised "
-        "RuntimeError. The traceback is in the node's log: that machine's FOLDER/logs/supernode.log. 1 node failed "
-        "(node-lost). The connection to the node ended. Its machine or its connection is down. It takes part again by "
-        "itself once it is back."
+        "RuntimeError. The traceback is in the log FOLDER/logs/supernode.log on that machine. 1 node failed "
+        "(node-lost). The connection to the node ended. Check the machine and its connection. The node takes part "
+        "again when it is back."
     )
     assert run.error == f"3 rounds in a row were cancelled. {wanted}"
     assert [one["reason"] for one in events(here, "round-cancelled")] == [wanted] * 3
@@ -284,8 +284,8 @@ def test_a_reporter_whose_coordinator_refuses_says_so_once(
         for number in (1, 2):
             reporter.take(emitted("asked", round=number, nodes=[1]))
     (line,) = said
-    assert line.startswith("The coordinator takes no reports on nodes: The signature is of ")
-    assert line.endswith("Training goes on without them.")
+    assert line.startswith("The coordinator refused a report on nodes. The signature is of ")
+    assert line.endswith("Training continues without reports.")
 
 
 def test_a_reporter_whose_coordinator_is_away_keeps_nobody_waiting(

@@ -128,7 +128,7 @@ def test_a_terminal_shows_rounds_and_a_line_a_node(here: Running, tmp_path: Path
     )
     for name in NAMES:
         address = factories.account(name).address
-        assert re.search(rf"{address[:10]}… +weight +100% +accepted", plain(written)), "a line a node"
+        assert re.search(rf"{address[:10]}… +weighed +100% +accepted", plain(written)), "a line a node"
     last = plain(written.rsplit("\x1b[2K", 1)[-1]) if "\x1b[2K" in written else plain(written)
     assert f"{ROUNDS} of {ROUNDS} rounds" in last
     assert re.search(rf"{first} +{1.5 / first:.3f} +25.0% +2 of 2", plain(written)), (
@@ -160,7 +160,7 @@ def test_a_file_gets_plain_lines(here: Running, tmp_path: Path) -> None:
         process.wait()
     assert process.returncode == 0, said
     assert not [char for char in said if not char.isprintable() and char != "\n"], "no control codes"
-    assert f"round {first}: open on version" in said
+    assert f"round {first}: open, nodes train from version" in said
     assert re.search(rf"^round {first}: .*loss {1.5 / first:.4g}", said, re.MULTILINE)
     assert said.endswith(f"{ROUNDS} of {ROUNDS} rounds are done.\n")
 

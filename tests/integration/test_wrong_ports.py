@@ -54,7 +54,7 @@ def test_the_chains_address_is_another_ones(here: Running, superlink: str) -> No
         (f"http://{superlink}", SUPERLINK, "--superlink"),
     ):
         said = (
-            f"{url} is {what}, not {CHAIN}. Give --rpc the address of {CHAIN}; this one belongs to {option}."
+            f"{url} is {what}, not {CHAIN}. Give --rpc the address of {CHAIN}. Use this address for {option}."
         )
         with Rpc(url) as rpc, pytest.raises(RpcError) as by_httpx:
             rpc.chain_id()
@@ -72,8 +72,8 @@ def test_the_coordinators_address_is_another_ones(here: Running, superlink: str)
         with CoordinatorApi(url) as api, pytest.raises(CoordinatorError) as refused:
             api.deployment()
         assert str(refused.value) == (
-            f"{url} is {what}, not {COORDINATOR}. Give --coordinator the address of {COORDINATOR}; this one belongs "
-            f"to {option}."
+            f"{url} is {what}, not {COORDINATOR}. Give --coordinator the address of {COORDINATOR}. Use this address "
+            f"for {option}."
         )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page at `/`: the state of the federation for people, a small index for programs."""
+"""Serve `/`: a page with the state of the federation, or a short JSON index."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ LINKS = {
 )
 async def index(
     request: Request,
-    accept: Annotated[str, Header(description="application/json for the index; else the page.")] = "",
+    accept: Annotated[str, Header(description="application/json returns the index, all else the page.")] = "",
     reload: Annotated[
-        int, Query(ge=0, le=3600, description="Seconds after which the page loads itself again; 0 for never.")
+        int, Query(ge=0, le=3600, description="Seconds between two reloads of the page; 0 for never.")
     ] = 15,
 ) -> Response:
-    """The state of the federation: a page for people, or an index for programs that ask for JSON."""
+    """Return the state of the federation: a page, or a short index if the client asks for JSON."""
     looker: Looker = request.app.state.looker
     found = await run_in_threadpool(looker.look)
     if wants_json(accept):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the operator reports of the nodes of a round: who was asked, who answered, who failed and why."""
+"""Take and serve the operator's reports on the nodes of a round: which answered, which failed and why."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def report(here: Here, round_number: RoundNumber, wish: ReportRequest) -> Report
 
 @router.get("/v1/rounds/{round_number}/report")
 def newest(here: Here, round_number: RoundNumber) -> ReportView:
-    """The newest report on a round; 404 `no-report` if there is none."""
+    """Return the newest report on a round; 404 `no-report` if there is none."""
     with here.coordinator.database.read() as session:
         known(session, round_number)
         found = session.get(RoundReport, round_number)
@@ -53,7 +53,7 @@ def newest(here: Here, round_number: RoundNumber) -> ReportView:
             raise Problem(
                 404,
                 "no-report",
-                f"Nothing was reported on the nodes of round {round_number}.",
-                "`folkmoot train --superlink` reports while it runs.",
+                f"There is no report on the nodes of round {round_number}.",
+                "`folkmoot train --superlink` sends reports while it runs.",
             )
         return ReportView(**found.document, received_at=found.received_at)

@@ -79,7 +79,7 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
 
 @router.post("/v1/runs/{run_id}/end", responses=WRITES)
 def end(here: Here, run_id: RunIdentifier, wish: EndRunRequest) -> RunView:
-    """End a run that nobody will go on with. An open round ends by itself; a run that is over stays as it is."""
+    """End a run before its last round. The open round still ends normally. A run that has ended stays as it is."""
     message = end_run_message(here.coordinator.domain, run_id, wish.reason, wish.deadline)
     _require_coordinator(here, message, wish.signature)
     check_deadline(wish.deadline)

@@ -133,14 +133,14 @@ def test_a_strategy_that_asks_some_is_counted(tmp_path: Path) -> None:
 def test_a_strategy_that_waits_for_more_nodes_is_refused_at_once(tmp_path: Path) -> None:
     error = refused(tmp_path, server=server("fraction_evaluate=0.0", "min_available_nodes=12"))
     assert error.code == "app-nodes"
-    assert "waits for 12 nodes, and there are 3" in error.message
+    assert "waits for 12 nodes, but there are 3" in error.message
     assert "--nodes 12" in error.remedy
 
 
 def test_another_aggregation_is_named(tmp_path: Path) -> None:
     text = apps.SERVER.replace("FedAvg", "FedAdam").replace("fraction_evaluate=0.0", "eta=0.1")
     assert captured(tmp_path, server=text).notes == (
-        "The policy's rule and outer step aggregate in the place of FedAdam.",
+        "The policy's rule and outer step aggregate instead of FedAdam.",
     )
 
 
@@ -270,3 +270,44 @@ def test_a_child_that_dies_is_a_task_error(tmp_path: Path) -> None:
     error = refused(tmp_path, server="import os\nos.kill(os.getpid(), 9)\n")
     assert isinstance(error, TaskError)
     assert str(tmp_path / "scratch" / "capture.log") in error.remedy
+
+
+WORKFLOW = """\
+from flwr.app import Context
+from flwr.server import LegacyContext, ServerConfig
+from flwr.server.strategy import FedAvg
+from flwr.server.workflow import DefaultWorkflow, SecAggPlusWorkflow
+from flwr.serverapp import Grid, ServerApp
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    legacy = LegacyContext(context, ServerConfig(num_rounds=1), FedAvg(min_available_clients=5))
+    DefaultWorkflow(FIT)(grid, legacy)
+"""
+
+
+@pytest.mark.parametrize(
+    ("fit", "code"), [("SecAggPlusWorkflow(3, 2)", "app-secure-aggregation"), ("", "app-legacy")]
+)
+def test_a_workflow_of_the_old_interface_is_refused_and_not_run(tmp_path: Path, fit: str, code: str) -> None:
+    """Run, it would wait for its five clients for a day."""
+    assert refused(tmp_path, server=WORKFLOW.replace("FIT", fit)).code == code
+
+
+def test_an_app_that_waits_for_more_nodes_than_there_are(tmp_path: Path) -> None:
+    text = server(
+        "    strategy = FedAvg",
+        "    import time\n"
+        "    real, start = time.monotonic, time.monotonic()\n"
+        "    time.monotonic = lambda: start + 1000 * (real() - start)\n"
+        "    while len(list(grid.get_node_ids())) < 4:\n"
+        "        time.sleep(0.01)\n"
+        "    strategy = FedAvg",
+    )
+    error = refused(tmp_path, server=text)
+    assert error.code == "app-nodes"
+    assert "waits for more nodes than there are (3)" in error.message
+    assert captured(tmp_path / "again", nodes=4, server=text).num_rounds == 2

@@ -35,7 +35,7 @@ def test_a_toml_file_overrides_as_in_flower(tmp_path: Path) -> None:
     [
         ("learning_rate=1", "no run config key 'learning_rate'", "Did you mean learning-rate?"),
         ("colour=1", "no run config key 'colour'", "Its keys are learning-rate, num-server-rounds."),
-        ("learning-rate", "has no pair key=value", "--run-config"),
+        ("learning-rate", "has no key=value pair", "--run-config"),
         ("learning-rate=abc", "can't be read", "--run-config"),
         ("missing.toml", "can't be read", "--run-config"),
     ],
@@ -90,6 +90,7 @@ def test_missing_distributions_are_named_as_the_app_requires_them(tmp_path: Path
     assert first == ["nothing-of-this-name>=2"]
     assert lacking == ["nothing-of-this-name>=2", "scikit-surprising[all]==1"]
     assert app.missing("cv2")[0] == ["opencv-python"]
+    assert app.missing("scikit")[0] == ["scikit-surprising[all]==1"], "a variant of that name is asked for"
 
 
 def test_pairs_go_there_and_back() -> None:

@@ -87,7 +87,7 @@ def test_a_key_file_is_not_sent_to_every_node(tmp_path: Path) -> None:
     app = apps.make(tmp_path)
     (app / "settings.json").write_text('{"crypto currency": 1}')
     keystore.create(app / "me.json", "password", private_key=b"\1" * 32, work=2)
-    with pytest.raises(InputError, match=r"holds the key file me\.json") as raised:
+    with pytest.raises(InputError, match=r"has the key file me\.json") as raised:
         stage_app(AppFolder.read(app), tmp_path / "there")
     assert "fab-exclude" in raised.value.remedy
 

@@ -103,3 +103,41 @@ def test_an_array_record_of_any_name_is_taken_if_it_is_the_only_one(tmp_path: Pa
         tmp_path, apps.CLIENT.replace('"arrays": ArrayRecord(moved)', '"mine": ArrayRecord(moved)')
     )
     assert list(trial.arrays) == ["0", "1"]
+
+
+READS = apps.CLIENT.replace(
+    '    rate = message.content["config"]["lr"]\n',
+    '    rate = float(open(context.node_config["path"]).read())\n',
+)
+
+
+def test_relative_paths_of_data_are_looked_up_where_the_command_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "mine"
+    (data / "parts").mkdir(parents=True)
+    (data / "parts" / "0").write_text("0.25")
+    found = captured(tmp_path, READS)
+    monkeypatch.chdir(data)
+    trial = try_training(found, tmp_path / "scratch", {"path": "parts/{partition}"})
+    np.testing.assert_allclose(trial.arrays["1"], found.arrays["1"] + 0.25 * (1 - found.arrays["1"]))
+
+
+def test_a_relative_path_that_is_not_there_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = captured(tmp_path, READS)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as raised:
+        try_training(found, tmp_path / "scratch", {"path": "parts/0"})
+    assert f"Relative paths are looked up in {tmp_path}: give an absolute path." in raised.value.remedy
+    with pytest.raises(InputError) as raised:
+        try_training(found, tmp_path / "scratch", {"path": str(tmp_path / "none")})
+    assert "Relative paths" not in raised.value.remedy
+
+
+def test_a_missing_key_of_the_node_config_is_explained(tmp_path: Path) -> None:
+    found = captured(tmp_path, READS)
+    with pytest.raises(InputError) as raised:
+        try_training(found, tmp_path / "scratch")
+    assert "If it is a key of the node config: give it by --node-config." in raised.value.remedy

@@ -52,7 +52,7 @@ def test_a_federation_starts_from_an_app(tmp_path: Path, capsys: pytest.CaptureF
         (["--app", "{app}", "--task", "mnist"], "Exactly one of --task and --app"),
         ([], "Exactly one of --task and --app"),
         (["--task", "digits", "--run-config", "a=1"], "--run-config belongs to --app"),
-        (["--app", "{app}", "--root-digest", "good"], "no root set"),
+        (["--app", "{app}", "--root-digest", "good"], "can't have a root set"),
     ],
 )
 def test_options_that_do_not_fit(
@@ -105,6 +105,7 @@ def test_the_scratch_folder_stays_where_a_message_names_its_log(tmp_path: Path) 
 def test_a_node_is_told_its_partition_and_what_was_given(tmp_path: Path) -> None:
     config = ours.node_config(1, 4, ["data-path='/data' limit=10"])
     assert config == {"partition-id": 1, "num-partitions": 4, "data-path": "/data", "limit": 10}
+    assert ours.node_config(1, 4, ["path='parts/{partition}.csv'"])["path"] == "parts/1.csv"
     options = NodeOptions(SuperLink("127.0.0.1:8000"), config=config, preload=("numpy",))
     command = node_command(Contributor(tmp_path, "", "", {}, "", "small-app", 1, 4), options, 9000)
     assert command[command.index("--preload") + 1 :][0] == "numpy"

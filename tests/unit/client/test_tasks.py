@@ -120,7 +120,7 @@ def test_a_task_whose_module_is_missing() -> None:
         ("hospitla:task", "Did you mean --task hospital:task?"),
         ("hospital:tsak", "Write --task hospital:task."),
         ("elsewhere_entirely:task", "Start the command in the folder of elsewhere_entirely.py"),
-        ("", "name your own as package.module:object"),
+        ("", "Name your own as package.module:object"),
     ],
 )
 def test_a_name_that_leads_nowhere_says_the_nearest(
@@ -194,12 +194,12 @@ def test_a_task_in_the_current_folder(folder: Path) -> None:
     [
         (
             "my_task_here.py",
-            "'my_task_here.py' is a file; a task is named by its module. Write --task my_task_here:mine.",
+            "'my_task_here.py' is a file. Name a task by its module. Write --task my_task_here:mine.",
         ),
-        ("./my_task_here.py:mine", "named by its module. Write --task my_task_here:mine."),
+        ("./my_task_here.py:mine", "Name a task by its module. Write --task my_task_here:mine."),
         ("package_here/part.py", "Write --task package_here.part:mine."),
-        ("gone.py", "is a path, and there is no such file. Name a task by its module"),
-        ("my_task_here", "names a module, and not the task in it. Write --task my_task_here:mine."),
+        ("gone.py", "is a path, but there is no such file. Name a task by its module"),
+        ("my_task_here", "names a module without the task in it. Write --task my_task_here:mine."),
         (
             "my_task_her:mine",
             "Did you mean --task my_task_here:mine? Start the command in the folder of my_task_her.py",
@@ -209,8 +209,8 @@ def test_a_task_in_the_current_folder(folder: Path) -> None:
         ("broken_here:task", "broken_here.py, line 3."),
         ("raising_here:task", "ValueError: math domain error. Correct "),
         ("raising_here:task", "raising_here.py, line 3."),
-        ("needing_here:task", "No module named 'no_such_package_at_all'. Install what it needs"),
-        ("digit", "There is no task 'digit'. Did you mean 'digits'? Shipped are"),
+        ("needing_here:task", "No module named 'no_such_package_at_all'. Install the packages"),
+        ("digit", "There is no task 'digit'. Did you mean 'digits'? Shipped tasks are"),
         ("my_task_here:Task.name", "is not a task: it has no "),
     ],
 )

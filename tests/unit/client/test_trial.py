@@ -143,7 +143,7 @@ def test_a_task_that_works_says_what_it_does(own: Written) -> None:
         ({"evaluate": "return {'loss': torch.tensor(0.5)}"}, "returned 'loss': an object of the type Tensor"),
         ({"evaluate": "return {'loss': torch.tensor(0.5)}"}, ".item()"),
         ({"evaluate": "return {'loss': np.float32(0.5)}"}, ".item()"),
-        ({"evaluate": "return {1: 0.5}"}, "Names are texts"),
+        ({"evaluate": "return {1: 0.5}"}, "Return a dict from str to float"),
         ({"examine": "return {'labels': []}"}, "must return a client.tasks.HeldOutPredictions"),
         ({"examine": "return HeldOutPredictions([0.5], [0.5])"}, "Give them as targets="),
         ({"examine": "return HeldOutPredictions(targets=[1.0], predictions=[1.0, 2.0])"}, "one of each"),
@@ -238,7 +238,7 @@ def test_a_state_that_is_no_tensor(own: Written) -> None:
         torch.manual_seed(0)
         return Odd(3, 1)
     """
-    assert "no tensor: _extra_state" in own.refusal(model=body)
+    assert "not a tensor: _extra_state" in own.refusal(model=body)
 
 
 def test_warnings_that_stop_nobody(own: Written) -> None:

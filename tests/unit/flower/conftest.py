@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -59,3 +60,14 @@ def _identity(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("_run_id", "_node_id", "_task_id"):
         monkeypatch.setattr(TaskIdentity, name, 1)
+
+
+@pytest.fixture(autouse=True)
+def _flowers_log_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests read what Flower's logger says, whatever other tests of this process did to it."""
+    logger = logging.getLogger("flwr")
+    monkeypatch.setattr(logger, "disabled", False)
+    monkeypatch.setattr(logger, "propagate", True)
+    monkeypatch.setattr(logger, "level", logging.DEBUG)
+    monkeypatch.setattr(logging.root.manager, "disable", 0)
+    logger._cache.clear()  # type: ignore[attr-defined]  # what it has found out about levels

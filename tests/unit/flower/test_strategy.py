@@ -401,7 +401,7 @@ def test_metrics_are_weighed_only_if_asked_for() -> None:
 
 
 def test_no_coordinator_is_said_at_once() -> None:
-    with pytest.raises(InputError, match="No coordinator is named") as caught:
+    with pytest.raises(InputError, match="URL is empty") as caught:
         FolkmootStrategy("")
     assert caught.value.code == "no-coordinator"
     assert "folkmoot-coordinator" in caught.value.remedy

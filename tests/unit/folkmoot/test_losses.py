@@ -189,7 +189,7 @@ def test_columns_may_be_tensors_lists_or_one_column_of_a_table() -> None:
         ({"losses": []}, "at least one"),
         ({"predictions": [1.0]}, "neither labels nor targets"),
         ({"groups": ["a"]}, "nothing to measure"),
-        ({"losses": [1.0], "images": np.zeros((1, 8, 8))}, "Leave images and predict out"),
+        ({"losses": [1.0], "images": np.zeros((1, 8, 8))}, "Leave out images and predict"),
     ],
 )
 def test_columns_that_make_no_sense_say_what_to_give(columns: dict[str, Any], said: str) -> None:

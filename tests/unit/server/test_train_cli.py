@@ -32,14 +32,14 @@ DONE = RunView("run", "done", 1, 1, 1, None)
                 "code": "training-failed",
                 "detail": "training raised KeyError.",
             },
-            "round 3: node 7 failed (training-failed). Training raised KeyError. The traceback is in the node's log: "
-            "that machine's FOLDER/logs/supernode.log.",
+            "round 3: node 7 failed (training-failed). Training raised KeyError. The traceback is in the log "
+            "FOLDER/logs/supernode.log on that machine.",
         ),
         (
             "node-failed",
             {"node": "7", "account": ADA, "state": "refused", "code": "wrong-root", "detail": "another root"},
             "round 3: node 7 (0xababab…) was refused (wrong-root). Another root. "
-            "That machine's FOLDER/logs/supernode.log says more.",
+            "For more, read the log FOLDER/logs/supernode.log on that machine.",
         ),
         ("round-reported", {"complete": True, "metrics": {"train": None}}, ""),
         (

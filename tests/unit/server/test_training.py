@@ -203,7 +203,7 @@ def test_a_run_begins_when_its_nodes_are_connected(monkeypatch: pytest.MonkeyPat
 def test_a_run_begins_without_nodes_that_stay_away(monkeypatch: pytest.MonkeyPatch) -> None:
     told = _counting(monkeypatch, 2)
     training.await_nodes(SuperLink("127.0.0.1:1"), 3, 0, told.append)
-    assert told == ["2 of 3 nodes are connected: the run begins without the others."]
+    assert told == ["2 of 3 nodes are connected. The run begins without the others."]
 
 
 def test_a_superlink_that_does_not_list_nodes_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
