@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
-import sys
+import signal
 import time
 import tomllib
 import warnings
@@ -44,9 +44,6 @@ OUTPUT_LINE = "Files that the app writes are in "
 
 GRACE = 2.0
 """Seconds that a simulation may take to end by itself when its SuperLink has ended."""
-
-RAY_GRACE = 10.0
-"""Seconds that Ray may take to end its processes."""
 
 _CLIENT = '''# SPDX-License-Identifier: Apache-2.0
 """The ClientApp of {name}, anchored."""
@@ -211,7 +208,7 @@ def in_output_folder(app: ServerApp) -> ServerApp:
 
 
 def end_with_parent() -> None:
-    """End this process `GRACE` seconds after the one that has started it, which ends with the SuperLink.
+    """End this process and all of Ray `GRACE` seconds after its parent, which ends with the SuperLink.
 
     Flower's simulation engine would wait for its ServerApp when it is told to end, and the ServerApp for nodes that
     train no more.
@@ -222,10 +219,8 @@ def end_with_parent() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
         time.sleep(GRACE)
-        if ray := sys.modules.get("ray"):  # else some of its processes would live on for a minute
-            ends = Thread(target=ray.shutdown, daemon=True)
-            ends.start()
-            ends.join(RAY_GRACE)
+        if os.getpgrp() == parent:  # Flower's executor leads a group of its own, and all of Ray is in it
+            os.killpg(parent, signal.SIGKILL)
         os._exit(1)
 
     Thread(target=watch, name="end-with-parent", daemon=True).start()
