@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from client import drill_cli, task_cli
+from client import drill_cli, signers_cli, task_cli
 from client.task_cli import OneTask, TaskName, one_subject
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
@@ -54,6 +54,7 @@ def register(app: typer.Typer) -> None:
     app.command()(submit)
     app.command()(canary)
     task_cli.register(app)
+    signers_cli.register(app)
 
 
 def join(

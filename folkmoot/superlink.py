@@ -29,6 +29,8 @@ class SuperLink:
     """Certificates that its TLS is checked with; those of the system if left out."""
     plain: bool = False
     """Whether to speak without TLS although it is on another machine."""
+    simulated: int = 0
+    """Nodes that its simulation engine makes, in the place of SuperNodes that connect; 0 without one."""
 
     def __post_init__(self) -> None:
         """Check the form of the address.

@@ -30,6 +30,8 @@ from folkmoot.superlink import SuperLink
 
 APP_FOLDER = "folkmoot"
 CONNECTION = "folkmoot"
+SIMULATED_NODE = "client-resources-num-cpus=1"
+"""What each simulated node takes: Flower's default of two cores leaves none to a machine with one."""
 _STARTED = re.compile(r"Successfully started run (\d+)")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _KNOWN, _NO_KEY = "[code: 23]", "Exit Code: 500"
@@ -201,6 +203,8 @@ def run(
         folder = app or stage(Path(scratch))
         variables = environment(home)
         words = ["run", str(folder), CONNECTION, "--stream", "--run-config", run_config(settings)]
+        if superlink.simulated:
+            words += ["--federation-config", f"num-supernodes={superlink.simulated} {SIMULATED_NODE}"]
         run_id: int | None = None
         tail: list[str] = []
         for line in _said(words, variables):
@@ -247,7 +251,12 @@ def follow(
 
 
 def online_nodes(superlink: SuperLink) -> int | None:
-    """Count the SuperNodes that are connected to a SuperLink; None if it does not say, e.g. to this account."""
+    """Count the SuperNodes that are connected to a SuperLink; None if it does not say, e.g. to this account.
+
+    Simulated nodes are not there before a run.
+    """
+    if superlink.simulated:
+        return None
     with _home(superlink, None) as home:
         answer = subprocess.run(
             [_program("flwr"), "supernode", "ls", CONNECTION, "--format", "json"],

@@ -106,6 +106,14 @@ def train(
             show_default=False,
         ),
     ] = "",
+    simulated: Annotated[
+        int,
+        typer.Option(
+            "--simulated-nodes",
+            hidden=True,
+            help="Nodes to make, on a SuperLink with Flower's simulation engine.",
+        ),
+    ] = 0,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
     json_: Json = False,
@@ -139,7 +147,7 @@ def train(
             "Without --app, train needs --rounds and takes no --run-config.",
             remedy="Give --rounds N, or --app FOLDER for a Flower app.",
         )
-    meeting_place = SuperLink(superlink, root_certificates, insecure) if superlink else None
+    meeting_place = SuperLink(superlink, root_certificates, insecure, simulated) if superlink else None
     if meeting_place is not None:
         meeting_place.check()
     with CoordinatorApi(coordinator) as api:

@@ -10,15 +10,19 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
+import time
 import tomllib
 import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from folkmoot.apps.folder import PROJECT, AppFolder
 from folkmoot.errors import InputError
+from folkmoot.flower.contributor import HOMES
 
 if TYPE_CHECKING:
     from flwr.serverapp import ServerApp
@@ -37,6 +41,9 @@ OUTPUT = "FOLKMOOT_OUTPUT"
 
 OUTPUT_LINE = "Files that the app writes are in "
 """What a ServerApp says about that folder, at the start of a line of its log."""
+
+GRACE = 2.0
+"""Seconds that a simulation may take to end by itself when its SuperLink has ended."""
 
 _CLIENT = '''# SPDX-License-Identifier: Apache-2.0
 """The ClientApp of {name}, anchored."""
@@ -192,7 +199,28 @@ def in_output_folder(app: ServerApp) -> ServerApp:
         folder = Path(os.environ.get(OUTPUT) or "folkmoot-output", str(context.run_id)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         os.chdir(folder)
+        if os.environ.get(HOMES):
+            end_with_parent()
         log(INFO, "%s%s", OUTPUT_LINE, folder)
         app(grid, context)
 
     return outer
+
+
+def end_with_parent() -> None:
+    """End this process and all of Ray `GRACE` seconds after its parent, which ends with the SuperLink.
+
+    Flower's simulation engine would wait for its ServerApp when it is told to end, and the ServerApp for nodes that
+    train no more.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        time.sleep(GRACE)
+        if os.getpgrp() == parent:  # Flower's executor leads a group of its own, and all of Ray is in it
+            os.killpg(parent, signal.SIGKILL)
+        os._exit(1)
+
+    Thread(target=watch, name="end-with-parent", daemon=True).start()

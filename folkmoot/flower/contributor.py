@@ -8,6 +8,7 @@ this module does not know. It travels in the app bundle.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,12 @@ LOG_FILE = Path("logs", "supernode.log")
 """Where `folkmoot join` keeps the log of the SuperNode, below the contributor's folder."""
 KEEP_UPDATES = 3
 """How many rounds' updates a node keeps, so that a lost one can be sent again."""
+
+HOMES = "FOLKMOOT_HOMES"
+"""Variable that names the folder with the folders of simulated nodes; a node with a folder of its own ignores it."""
+
+PARTITION = "partition-id"
+"""Key of the node config that Flower's simulation engine sets, from 0."""
 
 _DRAFT = ".draft"
 
@@ -128,12 +135,15 @@ class Contributor:
 
     @classmethod
     def of_node(cls, node_config: Mapping[str, Any]) -> Contributor:
-        """Find the contributor of a Flower node by its ``folkmoot-home``.
+        """Find the contributor of a Flower node by its ``folkmoot-home``, or of a simulated one by its partition.
 
         Raises:
             InputError: The node has none, or its file is missing or malformed.
         """
         home = node_config.get(HOME)
+        homes, partition = os.environ.get(HOMES), node_config.get(PARTITION)
+        if home is None and homes and isinstance(partition, int):
+            return cls.load(simulated_home(Path(homes), partition))
         if not isinstance(home, str) or not home:
             raise InputError(
                 f"This Flower node has no {HOME} in its node configuration.",
@@ -141,6 +151,11 @@ class Contributor:
                 code="no-contributor",
             )
         return cls.load(Path(home))
+
+
+def simulated_home(homes: Path, partition: int) -> Path:
+    """Return the folder of the node that Flower's simulation engine gives this partition, from 0."""
+    return homes / f"contributor-{partition + 1}"
 
 
 @dataclass(frozen=True)

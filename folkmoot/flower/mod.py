@@ -13,6 +13,9 @@ details go to the node's own log.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import os
 import sys
 import time
 import tomllib
@@ -40,6 +43,7 @@ from folkmoot.fault_points import fault_point
 from folkmoot.fixed_point import to_float32
 from folkmoot.flower import records
 from folkmoot.flower.contributor import (
+    HOMES,
     Contributor,
     DraftUpdate,
     KeptUpdate,
@@ -523,6 +527,10 @@ def _client_module_in(folder: Path) -> bool:
         name = str(document["tool"]["flwr"]["app"]["components"]["clientapp"]).partition(":")[0]
     except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError):
         return False
+    if os.environ.get(HOMES) and name not in sys.modules:
+        # Ray's workers get the ClientApp pickled: they import the modules that it refers to, and not its own.
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     module = sys.modules.get(name)
     origin = cast(str | None, getattr(module, "__file__", None))
     return origin is not None and Path(origin).resolve().is_relative_to(folder.resolve())

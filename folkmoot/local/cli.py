@@ -72,6 +72,13 @@ def run(
     run_config: RunConfig = None,
     node_config: NodeConfig = None,
     rule: Rule = "guided_mean",
+    simulation: Annotated[
+        bool,
+        typer.Option(
+            "--simulation",
+            help="Train with Flower's simulation engine (Ray), without a process for each node.",
+        ),
+    ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
     home: Annotated[
         Path | None,
@@ -96,7 +103,10 @@ def run(
     """
     from folkmoot.local.federation import Plan
     from folkmoot.local.run import AppRun
+    from folkmoot.local.simulation import check_simulation
 
+    if simulation:
+        check_simulation(node_config)
     name, parameters = parse_rule(rule)
     plan = Plan(
         home=(home or _new_home(app)).absolute(),
@@ -106,6 +116,7 @@ def run(
         app=app.expanduser().absolute(),
         run_config=tuple(run_config or ()),
         node_config=tuple(node_config or ()),
+        simulation=simulation,
     )
     summary = AppRun(plan, rounds, _console(json_), keep=keep).run()
     if json_:

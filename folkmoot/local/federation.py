@@ -20,7 +20,7 @@ from folkmoot import keystore, policy_file
 from folkmoot.apps.staging import OUTPUT
 from folkmoot.chain.amounts import UNIT
 from folkmoot.errors import InputError
-from folkmoot.local import anvil
+from folkmoot.local import anvil, simulation
 from folkmoot.local.commands import folkmoot_command, run_folkmoot
 from folkmoot.local.processes import Supervisor, accepts_connections, free_port, require_free_port
 
@@ -88,6 +88,8 @@ class Plan:
     """Further entries of every node's config."""
     asked: int = 0
     """Contributors that are asked in a round, where the app asks fewer than all."""
+    simulation: bool = False
+    """Whether Flower's simulation engine trains the app, in the place of SuperNodes."""
     commit_window: int = 0
     """Fewest seconds of a round's commit window; the profile's if that is longer."""
 
@@ -180,13 +182,23 @@ class Plan:
         """Names of the contributors, in order."""
         return [f"contributor-{number}" for number in range(1, self.contributors + 1)]
 
+    @property
+    def keys(self) -> Path:
+        """Folder of all key files."""
+        return self.home / "keys"
+
     def keystore(self, name: str) -> Path:
         """Key file of the coordinator or a contributor."""
-        return self.home / "keys" / f"{name}.json"
+        return self.keys / f"{name}.json"
+
+    @property
+    def node_homes(self) -> Path:
+        """Folder of all nodes' folders."""
+        return self.home / "nodes"
 
     def node_home(self, name: str) -> Path:
         """Folder of a contributor's node."""
-        return self.home / "nodes" / name
+        return self.node_homes / name
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,13 +366,14 @@ class LocalFederation:
 
     def start_superlink(self) -> None:
         """Start the SuperLink. It needs nothing of the others, so it may start up while they are made."""
+        simulated = simulation.superlink_environment(self.plan) if self.plan.simulation else {}
         self.supervisor.start(
             "superlink",
             [
                 *(program("flower-superlink"), "--insecure", "--disable-runtime-dependency-installation"),
-                *("--port", str(self.superlink_port)),
+                *("--port", str(self.superlink_port), *(["--simulation"] if self.plan.simulation else [])),
             ],
-            environment={**self.environment("superlink"), OUTPUT: str(self.plan.output)},
+            environment={**self.environment("superlink"), OUTPUT: str(self.plan.output), **simulated},
         )
 
     def start_coordinator(self) -> None:
@@ -396,7 +409,20 @@ class LocalFederation:
         api.close()
 
     def start_nodes(self) -> None:
-        """Start one `folkmoot join` a contributor, and one for the root set, all at once."""
+        """Start one `folkmoot join` a contributor, and one for the root set, all at once.
+
+        With Flower's simulation engine start what signs for the nodes that it makes.
+        """
+        if self.plan.simulation:
+            self.supervisor.start(
+                "signers",
+                simulation.signers_command(self.plan, self.rpc_url, self.api_url),
+                environment=self.environment("signers"),
+                ready=lambda: simulation.signs(self.plan),
+                timeout=90,
+                wave="nodes",
+            )
+            return
         for number, name in enumerate(self.plan.names(), 1):
             attack = self.plan.attackers.get(number)
             share: tuple[str | Path, ...] = ("--partition", f"{number - 1}/{self.plan.contributors}")
@@ -441,6 +467,7 @@ class LocalFederation:
             [
                 *folkmoot_command("train", "--rounds", str(rounds), "--expect", str(self.plan.entries)),
                 *((*self.plan.subject, "--app-log", self.plan.app_log) if self.plan.app is not None else ()),
+                *(("--simulated-nodes", str(self.plan.contributors)) if self.plan.simulation else ()),
                 *("--coordinator", self.api_url, "--superlink", self.superlink),
                 *(
                     "--keystore",

@@ -163,11 +163,13 @@ class AppRun:
             status.update("starting the coordinator")
             federation.start_coordinator()
             federation.start_nodes()
+        engine = " with Flower's simulation engine" if self.plan.simulation else ""
         self._done(
             f"chain {federation.rpc_url}, {len(prepared.report.gas)} contracts, coordinator {federation.api_url}, "
-            f"SuperLink {federation.superlink}"
+            f"SuperLink {federation.superlink}{engine}"
         )
-        self._done(f"{self.plan.contributors} nodes are joining; logs in {self.plan.logs}")
+        coming = "simulated nodes have signers" if self.plan.simulation else "nodes are joining"
+        self._done(f"{self.plan.contributors} {coming}; logs in {self.plan.logs}")
 
     def _train(self, federation: LocalFederation) -> None:
         """Show a line a round, until all are final and the ServerApp has ended."""

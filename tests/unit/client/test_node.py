@@ -149,6 +149,27 @@ def test_a_contributors_file_reads_back(tmp_path: Path, world: World) -> None:
     assert Contributor.of_node({"folkmoot-home": str(tmp_path)}).chain_id == 31337
 
 
+def test_a_simulated_node_finds_its_contributor_by_its_partition(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, name in enumerate(("ada", "ben"), 1):
+        home = tmp_path / f"contributor-{number}"
+        home.mkdir()
+        deployment = world.deployment
+        Contributor(home, world.url, "", deployment, account(name).address, "app", number - 1, 2).save()
+    with pytest.raises(InputError, match="no folkmoot-home"):
+        Contributor.of_node({"partition-id": 1, "num-partitions": 2})
+    monkeypatch.setenv("FOLKMOOT_HOMES", str(tmp_path))
+    found = Contributor.of_node({"partition-id": 1, "num-partitions": 2})
+    assert (found.account, found.home) == (account("ben").address, tmp_path / "contributor-2")
+    own = {"folkmoot-home": str(tmp_path / "contributor-1"), "partition-id": 1}
+    assert Contributor.of_node(own).account == account("ada").address, "a folder of its own comes first"
+    with pytest.raises(InputError, match=r"contributor-3.*can't be read"):
+        Contributor.of_node({"partition-id": 2})
+    with pytest.raises(InputError, match="no folkmoot-home"):
+        Contributor.of_node({})
+
+
 @pytest.mark.parametrize("damage", ["", "{}", "[]", "no json", '{"deployment": {"ledger": "x"}}'])
 def test_a_damaged_contributors_file(tmp_path: Path, damage: str) -> None:
     (tmp_path / "contributor.json").write_text(damage)

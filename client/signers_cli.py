@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`folkmoot signers`: the signer agents of several contributors of this machine, in one process, without SuperNodes.
+
+What a simulated federation has in the place of `folkmoot join`: Flower's simulation engine trains, and asks these
+agents for signatures. The keys stay in this process. It is no part of a federation of several people.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from folkmoot.cli.options import (
+    DEPLOYMENT_DEFAULT,
+    RPC_DEFAULT,
+    DeploymentPath,
+    Json,
+    PasswordFile,
+    RpcUrl,
+    RunConfig,
+    unlock,
+)
+from folkmoot.cli.output import note
+
+
+def register(root: typer.Typer) -> None:
+    """Add the command; `folkmoot run --simulation` starts it."""
+    root.command(hidden=True)(signers)
+
+
+def signers(
+    coordinator: Annotated[str, typer.Option(metavar="URL", help="The coordinator.")],
+    app: Annotated[Path, typer.Option(metavar="FOLDER", help="Flower app that is trained.")],
+    homes: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Gets one node's folder a contributor, contributor-1 and on."),
+    ],
+    keys: Annotated[Path, typer.Option(metavar="FOLDER", help="Key files contributor-1.json and on.")],
+    nodes: Annotated[int, typer.Option(min=1, max=64, help="Number of contributors.")],
+    log: Annotated[Path, typer.Option(metavar="FILE", help="Log that has what the simulated nodes say.")],
+    layout: Annotated[Path, typer.Option(metavar="FILE", help="Manifest that was made from the app.")],
+    run_config: RunConfig = None,
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Check what `join` checks, then sign for several contributors until Ctrl-C. Their accounts must have staked.
+
+    Example: folkmoot signers --nodes 3 --homes nodes --keys keys --app APP --layout FILE --log FILE --coordinator URL
+    """
+    from client import apps, node
+    from client.signer import SignerAgent
+    from folkmoot.apps.folder import AppFolder
+    from folkmoot.chain.deployment import Deployment
+    from folkmoot.chain.quorum import open_rpc
+    from folkmoot.commitment import Domain
+    from folkmoot.coordinator_api import CoordinatorApi
+    from folkmoot.flower.contributor import Contributor, simulated_home
+    from folkmoot.local.processes import Supervisor
+
+    addresses = Deployment.load(deployment)
+    subject = AppFolder.read(app, run_config or ())
+    with open_rpc(rpc) as endpoint, CoordinatorApi(coordinator) as api:
+        node.check_chain(endpoint, addresses)
+        node.check_coordinator(api, addresses)
+        apps.check(subject, node.check_base(endpoint, api, addresses), nodes, layout)
+    domain = Domain(addresses.chain_id, addresses.ledger)
+    with contextlib.ExitStack() as stack:
+        supervisor = stack.enter_context(Supervisor(homes))  # of no process: it ends the agents on SIGTERM
+        for partition in range(nodes):
+            folder = simulated_home(homes.resolve(), partition)
+            account = unlock(keys / f"{folder.name}.json", password_file)
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            contributor = Contributor(
+                home=folder,
+                rpc=",".join(rpc),
+                coordinator=coordinator,
+                deployment=addresses.to_json(),
+                account=account.address,
+                task=subject.name,
+                partition=partition,
+                partitions=nodes,
+            )
+            _link(contributor.log, log.absolute())
+            contributor.save()
+            stack.enter_context(SignerAgent(account, domain, folder))
+            if json_:
+                typer.echo(json.dumps({"event": "signs", "account": account.address, "home": str(folder)}))
+            else:
+                note(f"Signs for {account.address} in {folder}.", json_)
+        supervisor.watch(lambda: False)
+
+
+def _link(path: Path, target: Path) -> None:
+    """Let a node's log be the common one: messages name the node's."""
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
