@@ -170,14 +170,14 @@ def test_join_enrols_who_can_pay_and_says_what_it_means(
     ledger = world.chain.ledger_reader
     assert "is not enrolled" in joins("ada", wanted=False)
     assert not ledger.enrolled(world["ada"].address)
-    assert "is enrolled now" in joins("ada")
+    assert "is now enrolled" in joins("ada")
     assert ledger.enrolled_from(world["ada"].address) == 1
     nonce = world.chain.w3.eth.get_transaction_count(world["ada"].address)
     assert "folkmoot leave" in joins("ada"), "it is enrolled already"
     assert world.chain.w3.eth.get_transaction_count(world["ada"].address) == nonce
 
     world.anvil.call("anvil_setBalance", world["ben"].address, "0x0")
-    assert "no native coin" in joins("ben")
+    assert "native coin" in joins("ben")
     said = joins("newcomer")
-    assert "Enrolling failed" in said, "it has no stake"
+    assert "Enrolment failed" in said, "it has no stake"
     assert "folkmoot stake" in said

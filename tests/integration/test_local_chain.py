@@ -89,7 +89,7 @@ def test_a_chain_is_quiet_unless_one_asks(tmp_path: Path, words: list[str]) -> N
     finally:
         chain.stop()
     lines = chain.log.read_text().splitlines()
-    assert lines[0] == f"Local chain 31337 at http://127.0.0.1:{port}; Ctrl-C ends it."
+    assert lines[0] == f"Local chain 31337 at http://127.0.0.1:{port}. Ctrl-C ends it."
     assert (len(lines) == 1) is not bool(words)
 
 
