@@ -113,6 +113,8 @@ class Attack:
     claim: str = ""
     """What the attackers' commitments name wrongly: nothing, the ``base`` (the one of the round before), or the
     ``round`` as well."""
+    fits: bool = True
+    """Whether the attackers fit their updates to the cap, as honest nodes do. A ledger refuses what does not fit."""
 
 
 def _own(scene: Scene) -> F32:
@@ -286,7 +288,7 @@ ATTACKS: dict[str, Attack] = {
         Attack("ipm-noise", "ipm, each with its own noise of the same length", _with_noise(_ipm), 2.0),
         Attack("alie-noise", "alie with noise", _with_noise(_alie), 1.5),
         Attack("min-max-noise", "min-max with noise", _with_noise(_min_max)),
-        Attack("extreme", "every coordinate the largest there is", _extreme),
+        Attack("extreme", "every coordinate the largest there is", _extreme, fits=False),
         Attack("one-coordinate", "one coordinate the largest there is, the others 0", _one_coordinate),
         Attack("alternating", "the largest there is, up and down by turns", _alternating),
         Attack("late-good", f"behaves for {GOOD_ROUNDS} rounds, then does as ipm", _late, 2.0),

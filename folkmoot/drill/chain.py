@@ -226,14 +226,14 @@ class ChainRun(Run):
         self._send("open", "openRound", header.round, header.base_state_root, header.hash)
         flat = self.model
         sent = [
-            self._sign(header, flat, update, account, self.claim(place, number))
+            self._sign(header, flat, update, account, self.claim(place, number), self.cap(place))
             for place, (update, account) in enumerate(zip(updates, self.accounts, strict=True))
         ]
         refused = self._refuse(header, sent)
         entries = [one for place, one in enumerate(sent) if place not in refused]
         if root is not None:
             claim = (header.round, header.base_state_root)
-            entries.append(self._sign(header, flat, root, self.coordinator, claim))
+            entries.append(self._sign(header, flat, root, self.coordinator, claim, self.cap()))
         if len(entries) < self.policy.min_contributors:
             raise InputError(
                 f"Round {header.round} has {len(entries)} commitments, and a policy with the rule "
@@ -254,7 +254,13 @@ class ChainRun(Run):
         return self.state.to_float32()
 
     def _sign(
-        self, header: RoundHeader, flat: F32, update: F32, account: LocalAccount, claim: tuple[int, bytes]
+        self,
+        header: RoundHeader,
+        flat: F32,
+        update: F32,
+        account: LocalAccount,
+        claim: tuple[int, bytes],
+        cap: int | None,
     ) -> _Sent:
         encoded = encode_update(
             flat,
@@ -263,7 +269,7 @@ class ChainRun(Run):
             self.manifest,
             header.seed,
             account.address,
-            max_sum_squares=self.policy.max_sum_squares,
+            max_sum_squares=cap,
         )
         commitment = Commitment(account.address, *claim, encoded.root, encoded.sum_squares, 1)
         return _Sent(commitment, commitment.sign(account, self.domain), MemoryUpdate(encoded.data))

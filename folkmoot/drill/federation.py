@@ -395,7 +395,8 @@ class Run:
         for place, update in enumerate(updates):
             account = "0x" + keccak(place.to_bytes(4, "big"))[:20].hex()
             try:
-                arrived.append(self._encode(header, flat, update, account, self.claim(place, number)))
+                claim = self.claim(place, number)
+                arrived.append(self._encode(header, flat, update, account, claim, self.cap(place)))
             except UpdateRefused as error:
                 arrived.append(Reason(error.code))
         return arrived
@@ -419,8 +420,20 @@ class Run:
         before = self.base_root(number - 1) if number else bytes(32)
         return number + (claim == "base"), before
 
+    def cap(self, place: int | None = None) -> int | None:
+        """The sum of squares that a contributor fits its update to; None for an attacker that does not fit."""
+        if place in self.attacker_places and not self.attack.fits:
+            return None
+        return MEAN_SQUARE_CAP * self.manifest.elements
+
     def _encode(
-        self, header: RoundHeader, flat: F32, update: F32, account: str, claim: tuple[int, bytes]
+        self,
+        header: RoundHeader,
+        flat: F32,
+        update: F32,
+        account: str,
+        claim: tuple[int, bytes],
+        cap: int | None,
     ) -> tuple[MemoryUpdate, UpdateSummary]:
         """Encode an update, and check it as a coordinator does.
 
@@ -437,7 +450,7 @@ class Run:
             self.manifest,
             header.seed,
             account,
-            max_sum_squares=MEAN_SQUARE_CAP * self.manifest.elements,
+            max_sum_squares=cap,
         )
         reader = MemoryUpdate(encoded.data)
         commitment = Commitment(account, *claim, encoded.root, encoded.sum_squares, 1)
@@ -453,7 +466,7 @@ class Run:
             return None
         header = self.header(number)
         claim = (header.round, header.base_state_root)
-        return self._encode(header, flat, root, _ROOT_ACCOUNT, claim)[0]
+        return self._encode(header, flat, root, _ROOT_ACCOUNT, claim, self.cap())[0]
 
     def _facts(
         self,

@@ -57,6 +57,7 @@ def test_a_poisoner_earns_nothing_and_nobody_loses_stake(anvil: Anvil) -> None:
     [
         ("wrong-round", "round-unknown", "RoundLedgerRoundMismatch / RoundLedgerWrongPhase"),
         ("wrong-base", "wrong-base", "RoundLedgerWrongBase"),
+        ("extreme", "norm-too-large", "RoundLedgerNormTooLarge"),
     ],
 )
 def test_what_the_checks_refuse_the_ledger_refuses(
