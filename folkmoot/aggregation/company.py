@@ -29,13 +29,18 @@ from folkmoot.verdict import Reason
 SHARE = 1024
 """Thresholds of these stages are in 1/SHARE."""
 
+COORDINATES_A_SHARE = 32
+"""Coordinates for each 1/SHARE of the threshold for noise: with 2,048 the rules' 64/1024 is used whole. The more
+coordinates there are, the nearer to 0 are the cosines of noise, so the surer is the judgement."""
+
 
 def leave_out_unrelated(ballot: Ballot, share: int) -> Ballot:
     """Leave out each update with ``sum_j C_ij^2 < share * median of those sums`` over the other standing ones.
 
     Args:
         ballot: The ballot.
-        share: In 1/SHARE. Of a standing updates at most ``(a - 1)^2`` is used: a sum of few squares is small by chance.
+        share: In 1/SHARE. Of a standing updates in d coordinates at most ``(a - 1)^2`` or ``floor(d /
+            COORDINATES_A_SHARE)`` is used, whichever is larger: a sum of few squares is small by chance.
 
     Returns:
         The ballot with the numbers ``relatedness`` (the sum in 1/UNIT^2) and ``relatedShare`` (the share that was used,
@@ -48,7 +53,7 @@ def leave_out_unrelated(ballot: Ballot, share: int) -> Ballot:
     cosines = ballot.cosines
     sums = {i: sum(cosines[i][j] ** 2 for j in standing if j != i) for i in standing}
     others = len(standing) - 1
-    share = min(share, others * others)
+    share = min(share, max(others * others, ballot.facts.dimensions // COORDINATES_A_SHARE))
     limit = share * lower_median(list(sums.values()))
     if limit * ballot.facts.dimensions < SHARE * others * UNIT * UNIT:
         return ballot

@@ -14,7 +14,7 @@ from client.drill_data import workload
 from folkmoot.chain.amounts import UNIT
 from folkmoot.cli.main import run
 from folkmoot.drill.chain import BOND, STAKE, ChainReport, ChainRun
-from folkmoot.drill.federation import REWARD, Outcome, Plan
+from folkmoot.drill.federation import _FIRST_EXPONENT, REWARD, Outcome, Plan
 from folkmoot.errors import ChainError, InputError
 from folkmoot.local.anvil import Anvil
 
@@ -38,6 +38,8 @@ def played(anvil: Anvil, plan: Plan) -> tuple[Outcome, ChainReport]:
 
 def test_a_poisoner_earns_nothing_and_nobody_loses_stake(anvil: Anvil) -> None:
     with drill(anvil, replace(SMALL, attack="gaussian")) as made:
+        first = made.past[0].exponents
+        assert set(first) != {_FIRST_EXPONENT}  # they were calibrated: no honest update is above the norm cap
         outcome, report = made.outcome(), made.report()
         assert made.chain.head().round == report.rounds == 2
     assert outcome.detected == 1

@@ -80,14 +80,13 @@ def test_flowers_mean_is_our_mean_but_for_the_encoding(workload: Workload, ours:
         leaves = [256 * count for count in manifest.leaf_counts]
         unit = np.repeat(np.ldexp(1.0, np.array(run.exponents)), leaves)
         mine, other = plain(number, updates, root), peer(manifest, base, updates)
-        fits = (np.abs(updates) <= 64 * unit).all(
-            axis=0
-        )  # others may be cut: by the encoding, or to fit the cap
+        fits = (np.abs(updates) <= 127 * unit).all(axis=0)  # the others were cut by the encoding
         assert (np.abs(mine - other)[fits] <= unit[fits] + 1e-6).all()
         compared += int((np.abs(other - base)[fits] > 4 * unit[fits]).sum())
         return mine
 
     run.aggregate = both  # type: ignore[method-assign]
+    run.cap = lambda place=None: None  # type: ignore[method-assign]  # fitting to the cap would cut more of them
     for number in range(PLAN.rounds):
         run.round(number)
     assert compared > 100  # coordinates that moved by far more than an error

@@ -62,7 +62,7 @@ def guided_mean(
     a = len(now)
     if a >= 3:
         sums = {i: sum(c[i][j] ** 2 for j in now if j != i) for i in now}
-        m, s = median(list(sums.values())), min(64, (a - 1) ** 2)
+        m, s = median(list(sums.values())), min(64, max((a - 1) ** 2, d // 32))
         if s * m * d >= 1024 * (a - 1) * U * U:
             leave_out([i for i in now if 1024 * sums[i] < s * m], "unrelated")
     # weigh_by_core(1024, g)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from folkmoot.arrays import F32
-from folkmoot.genesis import first_exponent
+from folkmoot.genesis import calibrated_exponent, first_exponent
 from folkmoot.manifest import Manifest
 from folkmoot.state import State
 from tests.unit.folkmoot import worlds
@@ -37,13 +37,6 @@ def test_loss_falls(digits: tuple[F32, np.ndarray], rate: int, momentum: int) ->
     x, y = digits
     start = {"w": np.zeros((64, 10), np.float32), "b": np.zeros(10, np.float32)}
     manifest = Manifest.from_arrays("digits", start, {"steps": STEPS, "learningRate": RATE})
-    exponent = first_exponent(RATE * 0.01, STEPS)
-    policy = worlds.policy("mean", (), rate, momentum)
-    world = World(State.genesis(manifest, start), (exponent, exponent), manifest, policy)
-
-    def loss() -> float:
-        model = world.state.model(manifest)
-        return float(-np.log(probabilities(x, model["w"], model["b"])[np.arange(len(y)), y]).mean())
 
     def train(name: str, flat: F32) -> F32:
         mine = np.arange(CONTRIBUTORS.index(name), len(x), len(CONTRIBUTORS))
@@ -55,8 +48,20 @@ def test_loss_falls(digits: tuple[F32, np.ndarray], rate: int, momentum: int) ->
             model["b"] -= RATE * error.mean(axis=0)
         return manifest.flatten(model)
 
+    # As `task init` does where it has data: from one training.
+    began = manifest.flatten(start)
+    changes = manifest.unflatten(began - train(CONTRIBUTORS[0], began)).values()
+    guess = first_exponent(RATE * 0.01, STEPS)
+    exponents = tuple(calibrated_exponent(change, guess) for change in changes)
+    policy = worlds.policy("mean", (), rate, momentum)
+    world = World(State.genesis(manifest, start), exponents, manifest, policy)
+
+    def loss() -> float:
+        model = world.state.model(manifest)
+        return float(-np.log(probabilities(x, model["w"], model["b"])[np.arange(len(y)), y]).mean())
+
     losses = [loss()]
-    for _ in range(9):  # the guessed exponents are low, so the first round is clamped
+    for _ in range(8):
         world.train(train, CONTRIBUTORS)
         losses.append(loss())
     assert losses[0] == pytest.approx(np.log(10), abs=1e-6)
