@@ -14,6 +14,7 @@ from typing import Any
 from folkmoot.apps.apart import scratch
 from folkmoot.apps.capture import Captured, capture
 from folkmoot.apps.folder import AppFolder, of_partition, read_pairs
+from folkmoot.apps.staging import bundle_of
 from folkmoot.apps.trial import Trial, start_of_app, try_training, unshared
 from folkmoot.errors import InputError, TaskError
 from folkmoot.flower.records import HOME
@@ -45,6 +46,7 @@ def init(app: AppFolder, nodes: int, out: Path, node_config: Mapping[str, Any]) 
         InputError: The app can't be anchored, or its own code failed.
         ManifestError: Its arrays can't be used.
     """
+    bundle_of(app)  # `flwr run` would refuse it only when chain and nodes are there
     with scratch() as folder:
         captured = capture(app, folder, nodes)
         trial = try_training(captured, folder, node_config)

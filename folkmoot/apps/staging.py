@@ -78,14 +78,13 @@ def stage_app(app: AppFolder, target: Path, coordinator: str = "", run: str = ""
         The copy's folder, to give to ``flwr run``.
 
     Raises:
-        InputError: Flower can't bundle the app, or the target can't be written.
+        InputError: As `bundle_of`, or the target can't be written.
     """
     copy = target / FOLDER
-    data = _bundle(app)
+    data = bundle_of(app)
     try:
         copy.mkdir(parents=True)
         with zipfile.ZipFile(io.BytesIO(data)) as bundle:
-            _check_no_keys(app, bundle)
             for name in bundle.namelist():
                 if not name.startswith(".info/"):
                     bundle.extract(name, copy)
@@ -109,8 +108,12 @@ def stage_app(app: AppFolder, target: Path, coordinator: str = "", run: str = ""
     return copy
 
 
-def _bundle(app: AppFolder) -> bytes:
-    """Build the app's own bundle, as ``flwr run`` would, without hidden folders: `.folkmoot` may be one of them."""
+def bundle_of(app: AppFolder) -> bytes:
+    """Build the app's own bundle, as ``flwr run`` would, without hidden folders: `.folkmoot` may be one of them.
+
+    Raises:
+        InputError: Flower can't bundle the app, it is an anchored copy, or it holds a key file.
+    """
     import click
     from flwr.cli.build import build_fab_from_files
     from flwr.cli.utils import collect_files
@@ -129,13 +132,16 @@ def _bundle(app: AppFolder) -> bytes:
                 for name, path in collect_files(app.path).items()
                 if not any(part.startswith(".") for part in name.split("/")[:-1])
             }
-            return build_fab_from_files(files)[0]
+            data = build_fab_from_files(files)[0]
     except (ValueError, OSError, click.ClickException) as error:
         raise InputError(
             f"Flower can't bundle the app {app.name}: {' '.join(str(error).split())}",
             remedy=f"Correct {app.path / PROJECT}. To test it, run `flwr build --app {app.path}`.",
             code="app-bundle",
         ) from error
+    with zipfile.ZipFile(io.BytesIO(data)) as bundle:
+        _check_no_keys(app, bundle)
+    return data
 
 
 def _check_no_keys(app: AppFolder, bundle: zipfile.ZipFile) -> None:
