@@ -111,7 +111,8 @@ def test_outsider_takes_one_place_and_only_the_last_to_come_loses_its_own(
     def statuses() -> dict[str, tuple[str, str | None]] | None:
         items = here.api.items("/v1/rounds/1/updates")
         found = {item["contributor"]: (item["status"], item["reason"]) for item in items}
-        found.pop(dora.address, None)  # listed as soon as her own transaction was read, perhaps before the batch
+        # Listed as soon as her own transaction was read, perhaps before the batch.
+        found.pop(dora.address, None)
         return found if list(found.values()).count(("committed", None)) == 2 else None
 
     shown = until(statuses, what="the second batch")
