@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from folkmoot.apps.apart import scratch
+from folkmoot.apps.apart import Patience, scratch
 from folkmoot.apps.capture import Captured, capture
 from folkmoot.apps.folder import AppFolder, of_partition, read_pairs
 from folkmoot.apps.staging import bundle_of
@@ -39,23 +39,31 @@ class Made:
         return [*self.captured.notes, *unshared(self.captured, self.trial, self.start.manifest)]
 
 
-def init(app: AppFolder, nodes: int, out: Path, node_config: Mapping[str, Any]) -> Made:
+def init(
+    app: AppFolder, nodes: int, out: Path, node_config: Mapping[str, Any], patience: Patience | None = None
+) -> Made:
     """Capture an app, train once on its first partition, and write what a federation on it starts from.
 
     Raises:
-        InputError: The app can't be anchored, or its own code failed.
+        InputError: The app can't be anchored, its own code failed, or it took too long.
         ManifestError: Its arrays can't be used.
     """
     bundle_of(app)  # `flwr run` would refuse it only when chain and nodes are there
     with scratch() as folder:
-        captured = capture(app, folder, nodes)
-        trial = try_training(captured, folder, node_config)
+        captured = capture(app, folder, nodes, patience)
+        trial = try_training(captured, folder, node_config, patience)
     start = start_of_app(captured, trial)
     write(start, out)
     return Made(captured, trial, start)
 
 
-def check(app: AppFolder, manifest: Manifest, nodes: int, layout: Path | None = None) -> None:
+def check(
+    app: AppFolder,
+    manifest: Manifest,
+    nodes: int,
+    layout: Path | None = None,
+    patience: Patience | None = None,
+) -> None:
     """Check that an app has a federation's model: the same name, the same arrays in the same order.
 
     Args:
@@ -63,6 +71,7 @@ def check(app: AppFolder, manifest: Manifest, nodes: int, layout: Path | None = 
         manifest: The federation's.
         nodes: How many nodes the app is shown.
         layout: Manifest that was made from this app before; the app is captured if left out.
+        patience: How long that may take.
 
     Raises:
         TaskError: It has another.
@@ -78,7 +87,7 @@ def check(app: AppFolder, manifest: Manifest, nodes: int, layout: Path | None = 
         ours = Manifest.from_json(layout.read_bytes())
     else:
         with scratch() as folder:
-            ours = Manifest.from_arrays(app.name, capture(app, folder, nodes).arrays)
+            ours = Manifest.from_arrays(app.name, capture(app, folder, nodes, patience).arrays)
     difference = _difference(ours, manifest)
     if difference:
         raise TaskError(

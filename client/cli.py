@@ -19,9 +19,11 @@ import typer
 from client import drill_cli, signers_cli, task_cli
 from client.task_cli import OneTask, TaskName, one_subject
 from folkmoot.cli.options import (
+    APP_WAIT_DEFAULT,
     DEPLOYMENT_DEFAULT,
     RPC_DEFAULT,
     AppPath,
+    AppWait,
     Confirmations,
     DeploymentPath,
     Json,
@@ -71,6 +73,7 @@ def join(
         ),
     ] = "0/1",
     node_config: NodeConfig = None,
+    app_wait: AppWait = APP_WAIT_DEFAULT,
     home: Annotated[
         Path | None,
         typer.Option(help="Folder of the node. Default: one per account and ledger, in your data folder."),
@@ -153,7 +156,7 @@ def join(
     from folkmoot.chain.deployment import Deployment
     from folkmoot.chain.quorum import open_rpc
     from folkmoot.chain.urls import secrets_of
-    from folkmoot.cli.options import keystore_file, node_folder, unlock
+    from folkmoot.cli.options import keystore_file, node_folder, patience, unlock
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.flower.contributor import Contributor
     from folkmoot.superlink import SuperLink
@@ -207,7 +210,7 @@ def join(
             node.check_task_apart(one, manifest, root)
         else:
             say(f"Checking that the app {subject.name} has the federation's model ...")
-            apps.check(subject, manifest, partitions, layout)
+            apps.check(subject, manifest, partitions, layout, patience(app_wait, json_))
     account = unlock(keystore, password_file)
     if stake is not None and (lacking or confirmations > 1):
         _stake(rpc, addresses, account, stake, confirmations, json_, there=not lacking)

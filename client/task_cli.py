@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from folkmoot.cli.options import AppPath, Json, NodeConfig, RunConfig
+from folkmoot.cli.options import APP_WAIT_DEFAULT, AppPath, AppWait, Json, NodeConfig, RunConfig, patience
 from folkmoot.cli.output import emit, note, pairs
 from folkmoot.errors import InputError
 
@@ -52,6 +52,7 @@ def task_init(
     app: AppPath = None,
     run_config: RunConfig = None,
     node_config: NodeConfig = None,
+    app_wait: AppWait = APP_WAIT_DEFAULT,
     nodes: Annotated[int, typer.Option(help="Number of nodes that the app will run on.", min=1)] = 3,
     root_digest: Annotated[
         str,
@@ -75,7 +76,7 @@ def task_init(
 
     one = one_subject(task, app, run_config)
     if app is not None:
-        _app_init(app, run_config, node_config, nodes, out, root_digest, json_)
+        _app_init(app, run_config, node_config, app_wait, nodes, out, root_digest, json_)
         return
     loaded = load_task(one)
     tried = _try(loaded, json_)
@@ -128,6 +129,7 @@ def _app_init(
     app: Path,
     run_config: list[str] | None,
     node_config: list[str] | None,
+    app_wait: float,
     nodes: int,
     out: Path,
     root_digest: str,
@@ -140,7 +142,7 @@ def _app_init(
         raise InputError("An app can't have a root set.", remedy="Leave out --root-digest, or use a task.")
     folder, config = AppFolder.read(app, run_config or ()), apps.node_config(0, nodes, node_config)
     note("Reading the app, and training once on partition 0 ...", json_)
-    made = apps.init(folder, nodes, out, config)
+    made = apps.init(folder, nodes, out, config, patience(app_wait, json_))
     captured, start = made.captured, made.start
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in made.trial.metrics.items()) or "no numbers"
     shown = {

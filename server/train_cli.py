@@ -16,13 +16,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.cli.options import AppPath, Json, KeystorePath, PasswordFile, RunConfig, unlock
+from folkmoot.cli.options import (
+    APP_WAIT_DEFAULT,
+    AppPath,
+    AppWait,
+    Json,
+    KeystorePath,
+    PasswordFile,
+    RunConfig,
+    patience,
+    unlock,
+)
 from folkmoot.cli.output import emit, note
 from folkmoot.errors import FolkmootError, InputError
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
+    from folkmoot.apps.apart import Patience
     from folkmoot.apps.folder import AppFolder
     from folkmoot.cli.live import View
     from folkmoot.commitment import Domain
@@ -65,6 +76,7 @@ def train(
     ] = None,
     app: AppPath = None,
     run_config: RunConfig = None,
+    app_wait: AppWait = APP_WAIT_DEFAULT,
     app_log: Annotated[
         Path | None,
         typer.Option(
@@ -154,7 +166,7 @@ def train(
         found = api.deployment()
         account = unlock(keystore, password_file)
         if rounds is None:
-            rounds = _rounds_of(subject, expect)
+            rounds = _rounds_of(subject, expect, patience(app_wait, json_))
         memory = training.Memory.of(found)
         domain = Domain(found.chain_id, found.ledger)
         under_way = api.run()
@@ -321,14 +333,14 @@ def _ended(api: CoordinatorApi, run_id: str) -> RunView | None:
         pause = min(2 * pause, 5.0)
 
 
-def _rounds_of(app: AppFolder | None, nodes: int) -> int:
+def _rounds_of(app: AppFolder | None, nodes: int, how_long: Patience) -> int:
     """Return how many rounds an app asks for."""
     from folkmoot.apps.apart import scratch
     from folkmoot.apps.capture import capture
 
     assert app is not None  # noqa: S101  without an app rounds are given
     with scratch() as folder:
-        return capture(app, folder, nodes).num_rounds
+        return capture(app, folder, nodes, how_long).num_rounds
 
 
 class _Follower(threading.Thread):

@@ -2,7 +2,7 @@
 """Run an app's code in a separate process, and report its errors.
 
 The child writes its outcome to one JSON file and ends at once, because an app may catch any exception and may have
-running threads.
+running threads. An app that does not end in time is ended, with all processes that it has started.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import importlib
 import importlib.util
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,9 +24,36 @@ import folkmoot
 from folkmoot.apps.folder import PROJECT, AppFolder
 from folkmoot.errors import FolkmootError, InputError, TaskError
 from folkmoot.files import write_whole
+from folkmoot.local.processes import Supervisor
 
 OUTCOME = "outcome.json"
 """File with what the child has found."""
+
+LIMIT = 1800.0
+"""Seconds that a step takes at most, if nobody says otherwise."""
+
+GRACE = 3.0
+"""Seconds that an app gets to end by itself when it is ended."""
+
+LOOK = 0.05
+"""Seconds between two looks whether a step has ended."""
+
+LIMIT_OPTION = "--app-wait"
+"""Option of the commands that sets the limit."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long an app may take for a step, and who is told about it."""
+
+    limit: float = LIMIT
+    """Seconds after which the app is ended."""
+    show: Callable[[str, Path], AbstractContextManager[object]] = lambda doing, log: nullcontext()
+    """Returns what shows a step, in words, and the path of its log while the step runs."""
+
+
+DOING = {"capture": "reading the app", "training": "one training on partition 0"}
+"""What a step does, for people who wait for it."""
 
 
 class scratch(tempfile.TemporaryDirectory[str]):  # noqa: N801  used as a function
@@ -46,47 +74,56 @@ class scratch(tempfile.TemporaryDirectory[str]):  # noqa: N801  used as a functi
 
 
 def run_apart(
-    module: str, app: AppFolder, scratch: Path, words: Sequence[str], what: str, folder: Path | None = None
+    module: str,
+    app: AppFolder,
+    scratch: Path,
+    words: Sequence[str],
+    what: str,
+    folder: Path | None = None,
+    patience: Patience | None = None,
 ) -> dict[str, Any]:
     """Run a module of ours in a process of its own; its first words are the app's folder and the scratch folder.
 
-    The app's output goes to a log in the scratch folder.
+    The app's output goes to a log in the scratch folder. The process, and those of its session, have ended when this
+    returns or raises, Ctrl-C included. Call it in the main thread, as a `Supervisor`.
 
     Args:
         module: What to run.
         app: The app.
         scratch: Folder for all that it writes; made if it is not there.
         words: Further words of its command line.
-        what: What it does, for messages.
+        what: The step's name in messages and of its log, a key of `DOING`.
         folder: Working folder; a new one in the scratch folder if left out, so that what the app writes lies in
             nobody's way.
+        patience: How long it may take.
 
     Returns:
         What it found.
 
     Raises:
         FolkmootError: It failed; message, remedy and code are the child's own.
+        TaskError: It ended its process (``app-ended``), or took too long (``app-too-slow``).
     """
+    patience = patience or Patience()
     work = scratch / "work"
     log = scratch / f"{what}.log"
     try:
         work.mkdir(parents=True, exist_ok=True)
         (scratch / OUTCOME).unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
             f"The folder {scratch} can't be written: {error.strerror or error}.",
             remedy="Give another folder with --home, or free some space there.",
         ) from error
     paths = [str(Path(folkmoot.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
-    with log.open("wb") as output:
-        done = subprocess.run(
+    with patience.show(DOING[what], log), Supervisor(scratch, grace=GRACE) as supervisor:
+        child = supervisor.start(
+            what,
             [sys.executable, "-P", "-m", module, str(app.path), str(scratch), *words],
-            cwd=folder or work,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=False,
-            env={
+            folder=folder or work,
+            expected_to_end=True,
+            environment={
                 "OMP_NUM_THREADS": "1",
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(filter(None, paths)),
@@ -94,11 +131,13 @@ def run_apart(
                 "PYTHONUNBUFFERED": "1",
             },
         )
+        if not supervisor.watch(lambda: not child.alive, timeout=patience.limit, every=LOOK):
+            raise _too_slow(app, what, patience.limit, log)
     try:
         outcome = json.loads((scratch / OUTCOME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise TaskError(
-            f"The app {app.name} ended its process during the step {what}, with status {done.returncode}.",
+            f"The app {app.name} ended its process during the step {what}, with status {child.process.returncode}.",
             remedy=f"Read its output in {log}.",
             code="app-ended",
         ) from None
@@ -110,6 +149,16 @@ def run_apart(
     )
     refusal.details = dict(failed["details"])
     raise refusal
+
+
+def _too_slow(app: AppFolder, what: str, limit: float, log: Path) -> TaskError:
+    return TaskError(
+        f"The app {app.name} did not end the step {what} ({DOING[what]}) within {limit:g} seconds, so it was ended.",
+        remedy=f"Read its output in {log}: it may wait for a download, or repeat something without end. If it needs "
+        f"longer, raise the limit, for example with `{LIMIT_OPTION} {2 * limit:g}`.",
+        code="app-too-slow",
+        details={"step": what, "seconds": limit, "log": str(log)},
+    )
 
 
 def finish(scratch: Path, found: dict[str, Any]) -> NoReturn:

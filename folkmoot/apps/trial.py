@@ -54,7 +54,12 @@ class Trial:
     """Time that it took, imports and data included."""
 
 
-def try_training(captured: Captured, scratch: Path, node_config: Mapping[str, Any] | None = None) -> Trial:
+def try_training(
+    captured: Captured,
+    scratch: Path,
+    node_config: Mapping[str, Any] | None = None,
+    patience: apart.Patience | None = None,
+) -> Trial:
     """Call the app's train function once, on partition 0, in a process of its own.
 
     It runs in the folder where this command was started, as the nodes do: relative paths of data are the same there.
@@ -63,16 +68,19 @@ def try_training(captured: Captured, scratch: Path, node_config: Mapping[str, An
         captured: The app; its scratch folder must be the one given here.
         scratch: Folder for logs and results.
         node_config: Further entries of the node config.
+        patience: How long it may take.
 
     Raises:
         InputError: It failed: ``app-raised``, ``app-dependency``, or ``app-reply`` for a reply without the arrays.
-        TaskError: The app ended the process.
+        TaskError: The app ended the process, or took too long.
     """
     (scratch / MESSAGE).write_bytes(captured.message)
     node = {**of_partition(node_config or {}, 0), "partition-id": 0, "num-partitions": captured.nodes}
     words = [json.dumps(node), json.dumps(dict(captured.app.overrides)), captured.message_type]
     began = time.monotonic()
-    found = apart.run_apart("folkmoot.apps.trial", captured.app, scratch, words, "training", Path.cwd())
+    found = apart.run_apart(
+        "folkmoot.apps.trial", captured.app, scratch, words, "training", Path.cwd(), patience
+    )
     with np.load(scratch / TRAINED, allow_pickle=False) as file:
         arrays = {name: file[f"arr_{number}"] for number, name in enumerate(found["names"])}
     return Trial(arrays, found["metrics"], time.monotonic() - began)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.cli.output import note
+from folkmoot.apps.apart import LIMIT, LIMIT_OPTION, Patience
+from folkmoot.cli.output import note, waiting
 from folkmoot.errors import FolkmootError, InputError, KeystoreError
 
 if TYPE_CHECKING:
@@ -82,6 +83,16 @@ NodeConfig = Annotated[
     ),
 ]
 
+AppWait = Annotated[
+    float,
+    typer.Option(
+        LIMIT_OPTION,
+        metavar="SECONDS",
+        min=1,
+        help="Longest wait until the app has been read, and until it has trained once; then it is ended.",
+    ),
+]
+
 DeploymentPath = Annotated[
     Path,
     typer.Option(
@@ -133,7 +144,13 @@ LogFormat = Annotated[
 ]
 
 RPC_DEFAULT = [DEFAULT_RPC]
+APP_WAIT_DEFAULT = LIMIT
 DEPLOYMENT_DEFAULT = Path("deployment.json")
+
+
+def patience(app_wait: float, as_json: bool) -> Patience:
+    """Return how long an app may take; it is shown on standard error, unless there is ``--json``."""
+    return Patience(app_wait, lambda doing, log: nullcontext() if as_json else waiting(doing, log))
 
 
 def keystore_folder() -> Path:

@@ -8,11 +8,22 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from folkmoot.errors import FolkmootError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LONG = 10.0
+"""Seconds after which people may want to look into a log."""
+
+LOOKS = 4.0
+"""Pictures a second."""
 
 
 def emit(document: Mapping[str, Any], as_json: bool, *renderables: Any) -> None:
@@ -91,6 +102,37 @@ def working(text: str, as_json: bool) -> Iterator[None]:
         yield
         return
     with _console(stderr=True).status(text):
+        yield
+
+
+@contextmanager
+def waiting(text: str, log: Path, console: Console | None = None) -> Iterator[None]:
+    """Show on a terminal for how long something has been running, and soon where its log is, while the block runs.
+
+    Args:
+        text: What it is.
+        log: Its log, shown after `LONG` seconds.
+        console: The terminal, standard error if left out; anything else shows nothing.
+    """
+    console = console or _console(stderr=True)
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield
+        return
+    from rich.live import Live
+    from rich.spinner import Spinner
+    from rich.text import Text
+
+    from folkmoot.chain.amounts import format_duration
+
+    began, spinner = time.monotonic(), Spinner("dots")
+
+    def picture() -> Spinner:
+        seconds = time.monotonic() - began
+        said = f"{text}  {format_duration(int(seconds))}" + (f"\n  log: {log}" if seconds >= LONG else "")
+        spinner.update(text=Text(printable(said), overflow="fold"))
+        return spinner
+
+    with Live(console=console, get_renderable=picture, refresh_per_second=LOOKS, transient=True):
         yield
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from folkmoot.cli.options import RPC_DEFAULT, Json, NodeConfig, RpcUrl, RunConfig
+from folkmoot.cli.options import APP_WAIT_DEFAULT, RPC_DEFAULT, AppWait, Json, NodeConfig, RpcUrl, RunConfig
 from folkmoot.cli.output import emit
 from folkmoot.cli.policy import parse_rule
 from folkmoot.errors import InputError
@@ -71,6 +71,7 @@ def run(
     ] = None,
     run_config: RunConfig = None,
     node_config: NodeConfig = None,
+    app_wait: AppWait = APP_WAIT_DEFAULT,
     rule: Rule = "guided_mean",
     simulation: Annotated[
         bool,
@@ -116,6 +117,7 @@ def run(
         app=app.expanduser().absolute(),
         run_config=tuple(run_config or ()),
         node_config=tuple(node_config or ()),
+        app_wait=app_wait,
         simulation=simulation,
     )
     summary = AppRun(plan, rounds, _console(json_), keep=keep).run()

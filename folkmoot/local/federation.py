@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from folkmoot import keystore, policy_file
+from folkmoot.apps.apart import LIMIT
 from folkmoot.apps.staging import OUTPUT
 from folkmoot.chain.amounts import UNIT
 from folkmoot.errors import InputError
@@ -86,6 +87,8 @@ class Plan:
     """Overrides for the app's run config."""
     node_config: tuple[str, ...] = ()
     """Further entries of every node's config."""
+    app_wait: float = LIMIT
+    """Seconds that the app may take for each step of its trial."""
     asked: int = 0
     """Contributors that are asked in a round, where the app asks fewer than all."""
     simulation: bool = False

@@ -43,7 +43,7 @@ class Child:
     name: str
     """Name for people and for the log file."""
     process: subprocess.Popen[bytes]
-    """The running process; it leads its own process group."""
+    """The running process; it leads its own session and process group."""
     log: Path
     """File with its standard output and standard error."""
     expected_to_end: bool = field(default=False)
@@ -231,7 +231,9 @@ def spawn(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Child:
-    """Start one process in its own group, its output in a log file (appended).
+    """Start one process in its own session and group, its output in a log file (appended).
+
+    Without a terminal of its own it can't wait for somebody who types: a question raises an exception there.
 
     Raises:
         LocalError: the program is missing or can't be started.
@@ -247,7 +249,7 @@ def spawn(
                 stderr=subprocess.STDOUT,
                 env=None if environment is None else dict(environment),
                 cwd=folder,
-                process_group=0,
+                start_new_session=True,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
     except (OSError, subprocess.SubprocessError) as error:

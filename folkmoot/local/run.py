@@ -11,7 +11,7 @@ import json
 import shlex
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, Queue
@@ -21,13 +21,14 @@ from typing import Any
 import httpx
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from folkmoot.apps.apart import LIMIT, LIMIT_OPTION, Patience
 from folkmoot.apps.capture import Captured, capture
 from folkmoot.apps.folder import AppFolder, read_pairs
 from folkmoot.apps.trial import Trial, start_of_app, try_training, unshared
 from folkmoot.cli.live import View
 from folkmoot.cli.measuring import asking
+from folkmoot.cli.output import waiting
 from folkmoot.cli.progress import RunProgress
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.errors import CoordinatorError, FolkmootError, InputError, LocalError
@@ -73,6 +74,8 @@ def given_again(plan: Plan) -> str:
     for option, values in (("--run-config", plan.run_config), ("--node-config", plan.node_config)):
         for value in values:
             words += [option, value]
+    if plan.app_wait != LIMIT:
+        words += [LIMIT_OPTION, f"{plan.app_wait:g}"]
     return shlex.join(words)
 
 
@@ -131,15 +134,14 @@ class AppRun:
         app = AppFolder.read(plan.app, plan.run_config)
         node = read_pairs(plan.node_config, "node config")
         scratch = plan.home / CAPTURE
-        with self._waiting("reading the app"):
-            captured = capture(app, scratch, plan.contributors)
+        patience = Patience(plan.app_wait, lambda doing, log: waiting(doing, log, self.console))
+        captured = capture(app, scratch, plan.contributors, patience)
         self.rounds = self.rounds or captured.num_rounds
         self._done(
             f"{app.name}: {captured.strategy}, {captured.num_rounds} rounds, {len(captured.arrays)} arrays, "
             f"{captured.asked} of {plan.contributors} nodes a round"
         )
-        with self._waiting("one training on partition 0"):
-            trial = try_training(captured, scratch, node)
+        trial = try_training(captured, scratch, node, patience)
         start = start_of_app(captured, trial)
         write(start, plan.genesis)
         numbers = f": {_numbers(trial.metrics)}" if trial.metrics else ""
@@ -397,20 +399,6 @@ class AppRun:
 
     def _done(self, text: str) -> None:
         self.console.print(f"  [green]✓[/] {escape(text)}", highlight=False, soft_wrap=True)
-
-    def _waiting(self, text: str) -> AbstractContextManager[object]:
-        """Show on a terminal how long something takes, while it lasts."""
-        if not self.console.is_terminal:
-            return nullcontext()
-        progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
-            console=self.console,
-            transient=True,
-        )
-        progress.add_task(text, total=None)
-        return progress
 
 
 def _numbers(values: Mapping[str, float]) -> str:

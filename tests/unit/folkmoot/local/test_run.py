@@ -17,3 +17,5 @@ def test_the_commands_to_type_next_have_the_options_of_this_run(tmp_path: Path) 
     words = shlex.split(given_again(plan))
     assert words == [str(app), "--nodes", "5", "--run-config", run, "--node-config", node]
     assert shlex.split(given_again(Plan(home=tmp_path, contributors=2, app=app)))[1:] == ["--nodes", "2"]
+    slow = Plan(home=tmp_path, contributors=2, app=app, app_wait=90.0)
+    assert shlex.split(given_again(slow))[1:] == ["--nodes", "2", "--app-wait", "90"]
