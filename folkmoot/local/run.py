@@ -25,6 +25,7 @@ from rich.markup import escape
 from folkmoot.apps.apart import LIMIT, LIMIT_OPTION, Patience
 from folkmoot.apps.capture import Captured, capture
 from folkmoot.apps.folder import AppFolder, read_pairs
+from folkmoot.apps.staging import bundle_of
 from folkmoot.apps.trial import Trial, start_of_app, try_training, unshared
 from folkmoot.cli.live import View
 from folkmoot.cli.measuring import asking
@@ -132,6 +133,7 @@ class AppRun:
                 code="home-not-empty",
             )
         app = AppFolder.read(plan.app, plan.run_config)
+        bundle_of(app)  # `flwr run` would refuse it only when chain and nodes are there
         node = read_pairs(plan.node_config, "node config")
         scratch = plan.home / CAPTURE
         patience = Patience(plan.app_wait, lambda doing, log: waiting(doing, log, self.console))

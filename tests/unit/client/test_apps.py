@@ -46,13 +46,15 @@ def test_a_federation_starts_from_an_app(tmp_path: Path, capsys: pytest.CaptureF
     ours.check(read, manifest, 4, manifest_of(out))
 
 
+@pytest.mark.parametrize("words", [["run", "--home"], ["task", "init", "--out"]], ids=lambda words: words[0])
 def test_a_name_that_flower_does_not_bundle_is_refused_before_anything_starts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
     app, out = apps.make(tmp_path), tmp_path / "genesis"
     project = app / "pyproject.toml"
     project.write_text(project.read_text().replace('name = "small-app"', 'name = "small_app"'))
-    assert folkmoot(["task", "init", "--app", str(app), "--out", str(out), "--json"]) == 1
+    given = [str(app)] if words[0] == "run" else ["--app", str(app)]
+    assert folkmoot([*words, str(out), *given, "--json"]) == 1
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["code"] == "app-bundle"
     assert "hyphens" in error["message"]
