@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from folkmoot.aggregation.path import WINDOW
+from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.state import State
 from folkmoot.updates import UpdateReader
 

@@ -21,9 +21,9 @@ from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.form import form_of
 from folkmoot.aggregation.gram_tree import GramTree, gram_tree, has_tree
 from folkmoot.aggregation.interface import RoundFacts
-from folkmoot.aggregation.path import PathUpdate
 from folkmoot.aggregation.reference import Reference, ReferencedFacts, Use, compared_leaves, references
 from folkmoot.aggregation.rules import rule, uses
+from folkmoot.aggregation.trajectory import PathUpdate
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.arrays import I64, U32
 from folkmoot.checks import UpdateSummary, check_bytes

@@ -39,9 +39,9 @@ from folkmoot.aggregation.gram_tree import (
     update_block,
 )
 from folkmoot.aggregation.interface import RoundFacts
-from folkmoot.aggregation.path import path_update
 from folkmoot.aggregation.reference import Reference, ReferencedFacts, compared_leaves, references
 from folkmoot.aggregation.rules import rule
+from folkmoot.aggregation.trajectory import path_update
 from folkmoot.aggregation.weighted_sum import aggregate_of, sum_lanes
 from folkmoot.commitment import Commitment, Domain
 from folkmoot.errors import EncodingError

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage ``clip``: shorten every update to the round's median length. Also the rule ``clipped_mean``.
+"""Stage ``clip``: shorten every update to the round's median length.
 
 Source: norm bounding (Sun et al. 2019, arXiv 1911.07963) with the bound taken from the round, as in FLAME
 (Nguyen et al., USENIX Security 2022, arXiv 2101.02281). Assumes that fewer than half of the contributors
@@ -9,18 +9,11 @@ ordinary length in a bad direction (sign flip, ALIE, IPM, an unboosted backdoor)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from math import isqrt
 
 from folkmoot.aggregation.ballot import Ballot, lower_median
 from folkmoot.aggregation.cosines import UNIT
-from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.reference import Use
-
-NAME = "clipped_mean"
-PARAMETERS: tuple[str, ...] = ()
-USES: frozenset[Use] = frozenset()
 
 
 def clip(ballot: Ballot) -> Ballot:
@@ -38,9 +31,3 @@ def clip(ballot: Ballot) -> Ballot:
         factors[i] = min(UNIT, isqrt((usual << 32) // gram[i][i]))
     shortened = {i: factors[i] for i in standing if factors[i] < UNIT}
     return replace(ballot, factors=tuple(factors)).noted("clip", shortened)
-
-
-def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:
-    """Weigh by the clip factors alone. Arguments, results and errors as ``interface.Rule``."""
-    expect_parameters(NAME, parameters, PARAMETERS)
-    return clip(Ballot.of(facts)).results()

@@ -22,8 +22,8 @@ from __future__ import annotations
 
 from folkmoot.aggregation.ballot import Ballot, lower_median
 from folkmoot.aggregation.clipping import clip
+from folkmoot.aggregation.clusters import keep_majority
 from folkmoot.aggregation.cosines import UNIT, cosine
-from folkmoot.aggregation.majority import keep_majority
 from folkmoot.verdict import Reason
 
 SHARE = 1024

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from folkmoot.aggregation.clipping import clip
 from folkmoot.aggregation.guarded_mean import admit
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_minority, expect_parameters
-from folkmoot.aggregation.nnm import mix
+from folkmoot.aggregation.mixing import mix
 from folkmoot.aggregation.reference import Use
 
 NAME = "guarded_nnm"

@@ -16,7 +16,7 @@ from folkmoot.aggregation.clipping import clip
 from folkmoot.aggregation.cosines import cosine
 from folkmoot.aggregation.guarded_mean import admit
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_minority, expect_parameters
-from folkmoot.aggregation.nnm import mixed_gram, neighbourhoods
+from folkmoot.aggregation.mixing import mixed_gram, neighbourhoods
 from folkmoot.aggregation.reference import Use
 from folkmoot.aggregation.root import root_of, veto_by_root
 

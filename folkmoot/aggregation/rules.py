@@ -12,7 +12,7 @@ from typing import Protocol
 
 from folkmoot.aggregation import (
     centered_clipping,
-    clipping,
+    clipped_mean,
     fltrust,
     geometric_median,
     guarded_mean,
@@ -37,7 +37,7 @@ from folkmoot.policy import Policy
 _MODULES = (
     mean,
     multi_krum,
-    clipping,
+    clipped_mean,
     nnm,
     geometric_median,
     centered_clipping,

@@ -20,8 +20,8 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from folkmoot.aggregation.interface import Weighted
-from folkmoot.aggregation.path import WINDOW, path_update
 from folkmoot.aggregation.rules import check_policy_rule, fewest_contributors
+from folkmoot.aggregation.trajectory import WINDOW, path_update
 from folkmoot.arrays import F32
 from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.client import Chain, connect_web3

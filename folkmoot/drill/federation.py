@@ -16,9 +16,9 @@ import numpy as np
 from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.form import form_of
 from folkmoot.aggregation.interface import Weighted
-from folkmoot.aggregation.path import WINDOW, path_update
 from folkmoot.aggregation.reference import Reference, ReferencedFacts, Use, references
 from folkmoot.aggregation.rules import rule, uses
+from folkmoot.aggregation.trajectory import WINDOW, path_update
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.arrays import F32, F64, I64
 from folkmoot.checks import UpdateSummary, check_base, check_bytes, tensor_sums

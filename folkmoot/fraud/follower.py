@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from folkmoot.aggregation.path import WINDOW
+from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.chain.client import check_deployment
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.events import (

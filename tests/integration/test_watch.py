@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from folkmoot.aggregation.path import WINDOW
+from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.chain.rpc import Phase, Rpc
 from folkmoot.cli.main import run
 from folkmoot.errors import ArtifactError

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from folkmoot.aggregation import ballot, centered_clipping, clipping, geometric_median, rules
 from folkmoot.aggregation.cosines import cosine
 from folkmoot.aggregation.interface import RoundFacts, Weighted
-from folkmoot.aggregation.path import path_update
 from folkmoot.aggregation.reference import Reference, ReferencedFacts, references
+from folkmoot.aggregation.trajectory import path_update
 from folkmoot.arrays import I64
 from folkmoot.errors import InputError
 from folkmoot.fixed_point import STATE_BOUND

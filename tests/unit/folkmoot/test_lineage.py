@@ -12,8 +12,8 @@ import pytest
 
 from folkmoot.aggregation import reference
 from folkmoot.aggregation.cosines import UNIT, cosine
-from folkmoot.aggregation.path import path_update
 from folkmoot.aggregation.reference import COMPARED_LEAVES, compared_leaves, references
+from folkmoot.aggregation.trajectory import path_update
 from folkmoot.arrays import I64, U8
 from folkmoot.codec import encode_update
 from folkmoot.commitment import Commitment, entries_hash

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from folkmoot.aggregation.path import WINDOW
+from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.chain.rpc import LedgerReader, Phase
 from folkmoot.errors import LocalError, RpcError
 from folkmoot.fraud import endpoints, follower

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``clipped_mean``: the mean of updates that are shortened to the round's median length.
+
+One stage, ``clip``: its module has the source and the limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from folkmoot.aggregation.ballot import Ballot
+from folkmoot.aggregation.clipping import clip
+from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
+from folkmoot.aggregation.reference import Use
+
+NAME = "clipped_mean"
+PARAMETERS: tuple[str, ...] = ()
+USES: frozenset[Use] = frozenset()
+
+
+def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:
+    """Weigh by the clip factors alone. Arguments, results and errors as ``interface.Rule``."""
+    expect_parameters(NAME, parameters, PARAMETERS)
+    return clip(Ballot.of(facts)).results()
