@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import aggregation, codec, hashing
 from benchmarks.measure import Case, Measured, measure
-from folkmoot import acceleration
+from folkmoot.protocol import acceleration
 
 
 def yardsticks(size: int) -> Iterator[Case]:

@@ -12,12 +12,12 @@ from benchmarks.worlds import manifest_of, random_update, round_of
 from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.trimmed_sum import sum_trimmed
 from folkmoot.aggregation.weighted_sum import sum_lanes
-from folkmoot.fixed_point import LEAF
 from folkmoot.lineage import GENESIS
-from folkmoot.optimizer import outer_step
-from folkmoot.policy import NO_VERIFIER
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.outer_step import outer_step
+from folkmoot.protocol.policy import NO_VERIFIER
+from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import compute_round
-from folkmoot.updates import MemoryUpdate
 
 _CHUNK = 4096
 

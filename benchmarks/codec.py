@@ -9,9 +9,9 @@ import numpy as np
 
 from benchmarks.measure import Case
 from benchmarks.worlds import CONTRIBUTOR, SEED, manifest_of, random_update
-from folkmoot.checks import summarize
-from folkmoot.codec import encode_update
-from folkmoot.updates import MemoryUpdate
+from folkmoot.protocol.codec import encode_update
+from folkmoot.protocol.update_checks import summarize
+from folkmoot.protocol.updates import MemoryUpdate
 
 
 def cases(size: int) -> Iterator[Case]:

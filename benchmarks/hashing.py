@@ -9,9 +9,9 @@ import numpy as np
 
 from benchmarks.measure import Case
 from benchmarks.worlds import manifest_of, random_update
-from folkmoot.fixed_point import LEAF
-from folkmoot.hashing import keccak_rows
-from folkmoot.merkle import THETA, state_tree, update_tree
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.hashing import keccak_rows
+from folkmoot.protocol.merkle import THETA, state_tree, update_tree
 
 
 def cases(size: int) -> Iterator[Case]:

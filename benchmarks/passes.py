@@ -21,12 +21,12 @@ import numpy as np
 
 from benchmarks.measure import Case, measure
 from benchmarks.worlds import manifest_of, random_update
-from folkmoot import acceleration
 from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.weighted_sum import sum_lanes
-from folkmoot.fixed_point import LEAF
-from folkmoot.manifest import Manifest
-from folkmoot.updates import FileUpdate, MemoryUpdate, UpdateReader
+from folkmoot.protocol import acceleration
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.updates import FileUpdate, MemoryUpdate, UpdateReader
 
 _CHUNK_BYTES = 4 << 20  # bytes of all updates that are summed in one step
 _MALICIOUS = 0.3  # share that the rules of byzfl stand up to

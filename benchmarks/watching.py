@@ -23,7 +23,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from benchmarks.worlds import manifest_of, round_of
-from folkmoot import acceleration, merkle
 from folkmoot.aggregation import gram_tree
 from folkmoot.aggregation.gram_tree import Triangle, block_matrices, matrix_bytes
 from folkmoot.fraud.case import Case
@@ -32,14 +31,15 @@ from folkmoot.fraud.finding import Finding
 from folkmoot.fraud.gram import is_judged
 from folkmoot.fraud.proof import prove
 from folkmoot.fraud.shelf import Shelf
-from folkmoot.genesis import Genesis
-from folkmoot.hashing import keccak, sha256_hex
-from folkmoot.header import RoundHeader, derive_seed
 from folkmoot.lineage import GENESIS
-from folkmoot.merkle import AGGREGATE
 from folkmoot.mirror import FolderSource
+from folkmoot.protocol import acceleration, merkle
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.hashing import keccak, sha256_hex
+from folkmoot.protocol.header import RoundHeader, derive_seed
+from folkmoot.protocol.merkle import AGGREGATE
+from folkmoot.protocol.state import State
 from folkmoot.round import Anchor, compute_leaves, compute_round
-from folkmoot.state import State
 
 CHAIN_ID, LEDGER = 31337, "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 COORDINATOR = "0x" + "11" * 20

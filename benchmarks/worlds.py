@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 from eth_account import Account
 
-from folkmoot.commitment import Commitment
-from folkmoot.fixed_point import LEAF
-from folkmoot.header import RoundHeader
-from folkmoot.manifest import Manifest, Tensor
-from folkmoot.merkle import update_tree
-from folkmoot.policy import Policy
-from folkmoot.state import State
-from folkmoot.updates import MemoryUpdate, UpdateReader
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.merkle import update_tree
+from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.state import State
+from folkmoot.protocol.updates import MemoryUpdate, UpdateReader
 
 SEED = bytes(32)
 CONTRIBUTOR = Account.from_key((1).to_bytes(32, "big")).address

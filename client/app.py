@@ -19,8 +19,8 @@ from folkmoot.errors import TaskError
 from folkmoot.flower import records
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.mod import folkmoot_mod
-from folkmoot.header import RoundHeader
-from folkmoot.manifest import Manifest
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
 
 app = ClientApp(mods=[folkmoot_mod(claim=claim, show_round=True), drill_mod()])
 

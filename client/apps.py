@@ -18,7 +18,7 @@ from folkmoot.apps.staging import bundle_of
 from folkmoot.apps.trial import Trial, start_of_app, try_training, unshared
 from folkmoot.errors import InputError, TaskError
 from folkmoot.flower.records import HOME
-from folkmoot.manifest import Manifest
+from folkmoot.protocol.manifest import Manifest
 from folkmoot.start import Start, write
 
 PARTITION, PARTITIONS = "partition-id", "num-partitions"

@@ -16,10 +16,10 @@ from flwr.app import Array, ArrayRecord, Context, Message
 from flwr.clientapp.typing import ClientAppCallable, Mod
 from flwr.supercore import log
 
-from folkmoot.commitment import Commitment
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.records import ARRAYS, HOME
+from folkmoot.protocol.commitment import Commitment
 
 SIGN_FLIP = "sign-flip"
 FALSE_NORM = "false-norm"

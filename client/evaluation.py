@@ -15,10 +15,10 @@ from client.tasks import HeldOutPredictions, Task
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import ArtifactError, FolkmootError, InputError, TaskError
 from folkmoot.evaluation import Measurement, Report, measure
-from folkmoot.genesis import Genesis
-from folkmoot.hashing import sha256_hex
-from folkmoot.manifest import Manifest
-from folkmoot.state import State
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.state import State
 
 
 def read_model(path: Path) -> bytes:

@@ -12,10 +12,10 @@ import numpy as np
 
 from client.tasks import Task, root
 from folkmoot.errors import InputError, TaskError
-from folkmoot.genesis import Genesis, calibrated_exponent, first_exponent
-from folkmoot.manifest import Manifest
+from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.state import State
 from folkmoot.start import Start, write
-from folkmoot.state import State
 
 _CALIBRATION_SHARES = 5  # a shipped task's training is tried on one of so many shares, as a contributor would
 

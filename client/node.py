@@ -28,7 +28,6 @@ from client.tasks import SHIPPED, Task
 from folkmoot.apps.folder import toml_pairs
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.rpc import LedgerReader, Rpc, VaultReader
-from folkmoot.commitment import Domain
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import (
     CoordinatorError,
@@ -40,12 +39,13 @@ from folkmoot.errors import (
 )
 from folkmoot.flower.contributor import UPDATES_FOLDER, Contributor
 from folkmoot.flower.records import HOME
-from folkmoot.genesis import Genesis
-from folkmoot.header import RoundHeader
 from folkmoot.local.commands import run_folkmoot
 from folkmoot.local.processes import Child, Supervisor, accepts_connections, free_port
-from folkmoot.manifest import Manifest
-from folkmoot.state import State
+from folkmoot.protocol.commitment import Domain
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.state import State
 from folkmoot.superlink import SuperLink
 
 if TYPE_CHECKING:

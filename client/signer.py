@@ -22,11 +22,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from folkmoot.commitment import Commitment, Domain
 from folkmoot.errors import FolkmootError, InputError, LocalError
 from folkmoot.fault_points import fault_point
 from folkmoot.flower.contributor import SOCKET_FILE
 from folkmoot.flower.signing import MESSAGE_TYPE, SignerError, already_signed, read_line
+from folkmoot.protocol.commitment import Commitment, Domain
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

@@ -58,10 +58,10 @@ def signers(
     from folkmoot.apps.folder import AppFolder
     from folkmoot.chain.deployment import Deployment
     from folkmoot.chain.quorum import open_rpc
-    from folkmoot.commitment import Domain
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.flower.contributor import Contributor, simulated_home
     from folkmoot.local.processes import Supervisor
+    from folkmoot.protocol.commitment import Domain
 
     addresses = Deployment.load(deployment)
     subject = AppFolder.read(app, run_config or ())

@@ -218,7 +218,7 @@ def task_check(
     from client import node, trial
     from client.tasks import load_task
     from client.tasks import root as root_sets
-    from folkmoot.manifest import Manifest
+    from folkmoot.protocol.manifest import Manifest
 
     if manifest is None:
         if root:

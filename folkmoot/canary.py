@@ -21,10 +21,10 @@ from eth_account.signers.local import LocalAccount
 from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 
-from folkmoot.commitment import Domain
 from folkmoot.errors import InputError
 from folkmoot.evaluation import BY_LOSS, Losses, Measurement, rounded
-from folkmoot.hashing import canonical_json, keccak, parse_canonical_json, sha256_hex
+from folkmoot.protocol.commitment import Domain
+from folkmoot.protocol.hashing import canonical_json, keccak, parse_canonical_json, sha256_hex
 
 FORMAT = "folkmoot/canary/2"
 

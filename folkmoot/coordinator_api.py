@@ -25,9 +25,9 @@ from eth_account.messages import SignableMessage
 
 from folkmoot import services, tls
 from folkmoot.chain.deployment import Deployment
-from folkmoot.commitment import Commitment, Domain
 from folkmoot.errors import ArtifactError, CoordinatorError, InputError, UpdateRefused
-from folkmoot.hashing import canonical_json, keccak, parse_json
+from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.hashing import canonical_json, keccak, parse_json
 
 if TYPE_CHECKING:
     import httpx

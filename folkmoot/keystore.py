@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from folkmoot.errors import InputError, KeystoreError
 from folkmoot.fault_points import fault_point
 from folkmoot.files import write_new
-from folkmoot.hashing import parse_json
+from folkmoot.protocol.hashing import parse_json
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from folkmoot.aggregation.trajectory import WINDOW
-from folkmoot.state import State
-from folkmoot.updates import UpdateReader
+from folkmoot.protocol.state import State
+from folkmoot.protocol.updates import UpdateReader
 
 
 @dataclass(frozen=True, eq=False)

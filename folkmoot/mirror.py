@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from folkmoot.errors import ArtifactError
-from folkmoot.hashing import keccak
+from folkmoot.protocol.hashing import keccak
 
 if TYPE_CHECKING:
     import httpx

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A policy as a JSON file: what people write, propose and deploy with.
 
-Keys are the fields of `folkmoot.policy.Policy` in camelCase; amounts (units of 1e-18 tokens) and `maxSumSquares` are
-decimal strings, and are also taken as integers. `verifier` is an address, or the word `arbiter` for the arbiter of the
-deployment that the policy is for, or `none`; it may be left out for `arbiter`.
+Keys are the fields of `folkmoot.protocol.policy.Policy` in camelCase; amounts (units of 1e-18 tokens) and
+`maxSumSquares` are decimal strings, and are also taken as integers. `verifier` is an address, or the word `arbiter` for
+the arbiter of the deployment that the policy is for, or `none`; it may be left out for `arbiter`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from folkmoot.errors import InputError
-from folkmoot.hashing import parse_json
-from folkmoot.policy import ARBITER, NO_VERIFIER, Policy
+from folkmoot.protocol.hashing import parse_json
+from folkmoot.protocol.policy import ARBITER, NO_VERIFIER, Policy
 
 _STRINGS = {"max_sum_squares", "min_stake", "bond", "reward"}
 _OPTIONAL = {"verifier"}

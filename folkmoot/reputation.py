@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from folkmoot.errors import InputError
-from folkmoot.verdict import Reason, Verdict
+from folkmoot.protocol.verdict import Reason, Verdict
 
 FULL = 1024
 """Highest standing: counted as much as anybody, always."""

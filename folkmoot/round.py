@@ -16,7 +16,6 @@ from typing import Protocol
 import numpy as np
 from eth_abi.abi import encode
 
-from folkmoot import merkle
 from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.form import form_of
 from folkmoot.aggregation.gram_tree import GramTree, gram_tree, has_tree
@@ -25,22 +24,23 @@ from folkmoot.aggregation.reference import Reference, ReferencedFacts, Use, comp
 from folkmoot.aggregation.rules import rule, uses
 from folkmoot.aggregation.trajectory import PathUpdate
 from folkmoot.aggregation.weighted_sum import aggregate_of
-from folkmoot.arrays import I64, U32
-from folkmoot.checks import UpdateSummary, check_bytes
-from folkmoot.commitment import Commitment, checksum_address, entries_hash
 from folkmoot.errors import InputError, UpdateRefused
-from folkmoot.exponents import next_exponents
-from folkmoot.fixed_point import LEAF
-from folkmoot.hashing import HASH_BYTES, keccak, sha256_hex
-from folkmoot.header import RoundHeader
 from folkmoot.lineage import Lineage
-from folkmoot.manifest import Manifest
-from folkmoot.merkle import AGGREGATE, MOMENTUM, THETA, Tree
-from folkmoot.optimizer import outer_step
-from folkmoot.policy import Policy
-from folkmoot.state import State
-from folkmoot.updates import UpdateReader
-from folkmoot.verdict import Artifacts, Reason, Verdict, Verdicts
+from folkmoot.protocol import merkle
+from folkmoot.protocol.arrays import I64, U32
+from folkmoot.protocol.commitment import Commitment, checksum_address, entries_hash
+from folkmoot.protocol.exponents import next_exponents
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.hashing import HASH_BYTES, keccak, sha256_hex
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import AGGREGATE, MOMENTUM, THETA, Tree
+from folkmoot.protocol.outer_step import outer_step
+from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.state import State
+from folkmoot.protocol.update_checks import UpdateSummary, check_bytes
+from folkmoot.protocol.updates import UpdateReader
+from folkmoot.protocol.verdict import Artifacts, Reason, Verdict, Verdicts
 
 _CHUNK_BYTES = 1 << 20  # bytes of all updates that are summed in one step, but not less than:
 _LEAST_LEAVES = 256  # of each update in one step, or many updates would be opened over and over

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from folkmoot.errors import InputError
 from folkmoot.files import write_whole
-from folkmoot.genesis import Genesis
-from folkmoot.hashing import keccak, sha256_hex
-from folkmoot.manifest import Manifest
-from folkmoot.state import State
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.hashing import keccak, sha256_hex
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.state import State
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import Any
 
 from folkmoot.aggregation.explain import Case, Explanation, explain
 from folkmoot.chain.amounts import format_amount
-from folkmoot.policy import Policy
+from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.verdict import Reason, Verdict
 from folkmoot.reputation import FULL, Part
-from folkmoot.verdict import Reason, Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from folkmoot.chain.client import check_deployment
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.quorum import open_rpc
 from folkmoot.chain.rpc import LedgerReader, RoundView, Rpc, VaultReader
-from folkmoot.commitment import Domain
 from folkmoot.errors import (
     ArtifactError,
     ChainError,
@@ -27,10 +26,11 @@ from folkmoot.errors import (
     LocalError,
     StoreError,
 )
-from folkmoot.genesis import Genesis
-from folkmoot.hashing import keccak, sha256_hex
-from folkmoot.manifest import Manifest
-from folkmoot.policy import Policy
+from folkmoot.protocol.commitment import Domain
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.hashing import keccak, sha256_hex
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.policy import Policy
 from server.chain.node import LOCAL_CHAIN_ID, RpcNode
 from server.db import schema
 from server.db.engine import Database

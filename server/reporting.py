@@ -22,7 +22,7 @@ from folkmoot.flower.reports import ANSWERED, ASKED, FAILED, REFUSED, Report
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
-    from folkmoot.commitment import Domain
+    from folkmoot.protocol.commitment import Domain
 
 PAUSE = 0.5
 """Least seconds between two reports on a round that is not complete."""

@@ -15,10 +15,10 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from folkmoot.chain.quorum import split_urls
-from folkmoot.commitment import checksum_address
 from folkmoot.errors import InputError
 from folkmoot.fault_points import fault_point
 from folkmoot.files import write_whole
+from folkmoot.protocol.commitment import checksum_address
 from server.store import Store, StoreOptions, is_bucket, open_store
 
 FILE_NAME = "coordinator.json"

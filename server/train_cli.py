@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from folkmoot.apps.apart import Patience
     from folkmoot.apps.folder import AppFolder
     from folkmoot.cli.live import View
-    from folkmoot.commitment import Domain
     from folkmoot.coordinator_api import CoordinatorApi, Event, RunView
+    from folkmoot.protocol.commitment import Domain
     from folkmoot.superlink import SuperLink
     from server import training
 
@@ -146,8 +146,8 @@ def train(
     from folkmoot.cli.live import View
     from folkmoot.cli.measuring import measuring
     from folkmoot.cli.progress import RunProgress
-    from folkmoot.commitment import Domain
     from folkmoot.coordinator_api import CoordinatorApi
+    from folkmoot.protocol.commitment import Domain
     from folkmoot.superlink import SuperLink
     from server import training
 
@@ -222,8 +222,8 @@ def end_run(
 
     Example: folkmoot coordinator end-run --reason "The app fails." --keystore coordinator.json
     """
-    from folkmoot.commitment import Domain
     from folkmoot.coordinator_api import CoordinatorApi
+    from folkmoot.protocol.commitment import Domain
 
     with CoordinatorApi(coordinator) as api:
         found = api.deployment()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from folkmoot.chain.deployment import Deployment
-    from folkmoot.commitment import Domain
+    from folkmoot.protocol.commitment import Domain
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds until a relay that ended is replaced."""

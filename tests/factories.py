@@ -14,7 +14,7 @@ from eth_utils.crypto import keccak
 
 from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.deploy import PROFILES, ZERO_ADDRESS, GenesisRoots, Governance, deploy
-from folkmoot.policy import Policy
+from folkmoot.protocol.policy import Policy
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

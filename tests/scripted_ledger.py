@@ -20,8 +20,8 @@ from eth_utils.crypto import keccak
 from folkmoot.chain import packaged
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.rpc import POLICY_TYPE, ROUND_TYPE, Phase, RoundView, Rpc
-from folkmoot.commitment import Commitment, entries_hash
-from folkmoot.policy import Policy
+from folkmoot.protocol.commitment import Commitment, entries_hash
+from folkmoot.protocol.policy import Policy
 from folkmoot.round import Anchor
 from tests import factories
 

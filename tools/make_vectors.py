@@ -25,8 +25,6 @@ from typing import Any
 import numpy as np
 from eth_account import Account
 
-from folkmoot import codec, commitment, fixed_point, merkle, optimizer
-from folkmoot import exponents as next_round
 from folkmoot import round as rounds
 from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.form import Form
@@ -43,17 +41,20 @@ from folkmoot.aggregation.reference import Reference, ReferencedFacts, compared_
 from folkmoot.aggregation.rules import rule
 from folkmoot.aggregation.trajectory import path_update
 from folkmoot.aggregation.weighted_sum import aggregate_of, sum_lanes
-from folkmoot.commitment import Commitment, Domain
 from folkmoot.errors import EncodingError
-from folkmoot.fixed_point import LEAF, STATE_BOUND
-from folkmoot.genesis import Genesis
-from folkmoot.hashing import keccak
-from folkmoot.header import RoundHeader, derive_seed
 from folkmoot.lineage import GENESIS
-from folkmoot.manifest import Carried, Manifest, Tensor
-from folkmoot.policy import Policy
-from folkmoot.state import State
-from folkmoot.updates import MemoryUpdate
+from folkmoot.protocol import codec, commitment, fixed_point, merkle
+from folkmoot.protocol import exponents as next_round
+from folkmoot.protocol import outer_step as optimizer
+from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.fixed_point import LEAF, STATE_BOUND
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.header import RoundHeader, derive_seed
+from folkmoot.protocol.manifest import Carried, Manifest, Tensor
+from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.state import State
+from folkmoot.protocol.updates import MemoryUpdate
 
 PATH = Path(__file__).resolve().parent.parent / "tests" / "vectors" / "protocol.json"
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.drill_data import workload
-from folkmoot.arrays import F32
 from folkmoot.drill.attacks import Attack, Scene, attack
 from folkmoot.drill.federation import LAST_ROUNDS, Plan, Run
+from folkmoot.protocol.arrays import F32
 
 RULE = "guided_mean"
 FEDERATIONS = ((5, 2), (10, 4), (20, 9))

@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 
 from folkmoot.aggregation.form import form_of
 from folkmoot.aggregation.weighted_sum import aggregate_of
-from folkmoot.checks import check_norm, summarize
-from folkmoot.codec import QMAX, encode_update
-from folkmoot.commitment import Commitment
 from folkmoot.errors import UpdateRefused
-from folkmoot.exponents import next_exponents
-from folkmoot.genesis import calibrated_exponent, first_exponent
-from folkmoot.hashing import keccak
-from folkmoot.manifest import Manifest
-from folkmoot.optimizer import UNIT, outer_step
-from folkmoot.policy import MEAN_SQUARE_CAP, Policy
-from folkmoot.state import State
-from folkmoot.updates import MemoryUpdate
+from folkmoot.protocol.codec import QMAX, encode_update
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.exponents import next_exponents
+from folkmoot.protocol.genesis import calibrated_exponent, first_exponent
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.outer_step import UNIT, outer_step
+from folkmoot.protocol.policy import MEAN_SQUARE_CAP, Policy
+from folkmoot.protocol.state import State
+from folkmoot.protocol.update_checks import check_norm, summarize
+from folkmoot.protocol.updates import MemoryUpdate
 
 Arrays = dict[str, NDArray[Any]]
 

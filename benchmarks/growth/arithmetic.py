@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.worlds import SEED, manifest_of
-from folkmoot import acceleration
-from folkmoot.commitment import Commitment
-from folkmoot.hashing import keccak
-from folkmoot.header import RoundHeader
 from folkmoot.lineage import GENESIS
-from folkmoot.merkle import update_tree
-from folkmoot.policy import Policy
+from folkmoot.protocol import acceleration
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.merkle import update_tree
+from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.state import State
+from folkmoot.protocol.updates import FileUpdate
 from folkmoot.round import compute_round
-from folkmoot.state import State
-from folkmoot.updates import FileUpdate
 
 COORDINATOR = "0x" + "11" * 20
 

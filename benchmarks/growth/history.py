@@ -24,15 +24,15 @@ from benchmarks.growth.federation import Trainer, account, contributor, deployed
 from benchmarks.watching import Collected, Folder
 from benchmarks.worlds import manifest_of
 from folkmoot.chain.client import Chain
-from folkmoot.commitment import Commitment, Domain
-from folkmoot.header import RoundHeader, derive_seed
 from folkmoot.lineage import Lineage, PastRound, window
 from folkmoot.local.anvil import Anvil
-from folkmoot.manifest import Manifest
-from folkmoot.policy import Policy
+from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.header import RoundHeader, derive_seed
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.state import State
+from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import Anchor, compute_round
-from folkmoot.state import State
-from folkmoot.updates import MemoryUpdate
 
 WAITING = 3
 """Rounds at the end that are not final, so that a watcher has something to examine."""

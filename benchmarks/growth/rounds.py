@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.growth.federation import MOST_ENTRIES, Federation, account, federation
 from benchmarks.growth.usage import folder_bytes
-from folkmoot.header import RoundHeader
+from folkmoot.protocol.header import RoundHeader
 
 PATIENCE = 3600.0
 _AFTER_COLLECTING = ("settled", "cancelled", "slashed")

@@ -15,8 +15,8 @@ import byzfl
 import numpy as np
 
 from benchmarks.robustness.peer import real
-from folkmoot.arrays import F32
-from folkmoot.manifest import Manifest
+from folkmoot.protocol.arrays import F32
+from folkmoot.protocol.manifest import Manifest
 
 VERSION = f"byzfl {version('byzfl')}"
 """What is installed."""

@@ -18,9 +18,9 @@ from flwr.app import Array, ArrayRecord, Message, MessageType, MetricRecord, Rec
 from flwr.serverapp.strategy import Bulyan, FedAvg, FedMedian, FedTrimmedAvg, Krum, MultiKrum
 from flwr.supercore.task_identity import TaskIdentity
 
-from folkmoot.arrays import F32
 from folkmoot.errors import InputError
-from folkmoot.manifest import Manifest
+from folkmoot.protocol.arrays import F32
+from folkmoot.protocol.manifest import Manifest
 
 VERSION = f"flwr {version('flwr')}"
 """What is installed."""

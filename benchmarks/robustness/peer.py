@@ -14,9 +14,9 @@ from typing import Protocol
 
 import numpy as np
 
-from folkmoot.arrays import F32
 from folkmoot.drill.federation import Run
-from folkmoot.manifest import Manifest
+from folkmoot.protocol.arrays import F32
+from folkmoot.protocol.manifest import Manifest
 
 
 class Peer(Protocol):

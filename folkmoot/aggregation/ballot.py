@@ -14,8 +14,8 @@ from functools import cached_property
 
 from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.interface import Gram, RoundFacts, Weighted
-from folkmoot.optimizer import MAX_WEIGHT_SUM
-from folkmoot.verdict import Reason
+from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
+from folkmoot.protocol.verdict import Reason
 
 
 def lower_median(values: Sequence[int]) -> int:

@@ -12,7 +12,7 @@ price is fairness. It can't stop attackers who stay inside the honest cloud (bac
 from __future__ import annotations
 
 from folkmoot.aggregation.ballot import Ballot
-from folkmoot.verdict import Reason
+from folkmoot.protocol.verdict import Reason
 
 
 def keep_majority(ballot: Ballot) -> Ballot:

@@ -24,7 +24,7 @@ from folkmoot.aggregation.ballot import Ballot, lower_median
 from folkmoot.aggregation.clipping import clip
 from folkmoot.aggregation.clusters import keep_majority
 from folkmoot.aggregation.cosines import UNIT, cosine
-from folkmoot.verdict import Reason
+from folkmoot.protocol.verdict import Reason
 
 SHARE = 1024
 """Thresholds of these stages are in 1/SHARE."""

@@ -20,7 +20,7 @@ from folkmoot.aggregation.guarded_mean import CORE
 from folkmoot.aggregation.path import LEAST as PATH_LEAST
 from folkmoot.aggregation.root import LEAST
 from folkmoot.aggregation.rules import PARAMETERS
-from folkmoot.verdict import Reason
+from folkmoot.protocol.verdict import Reason
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from folkmoot import acceleration
 from folkmoot.aggregation.interface import Gram
-from folkmoot.arrays import I64, U8
-from folkmoot.fixed_point import LEAF
-from folkmoot.manifest import Manifest
-from folkmoot.updates import UpdateReader
+from folkmoot.protocol import acceleration
+from folkmoot.protocol.arrays import I64, U8
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.updates import UpdateReader
 
 _CHUNK_BYTES = 4 << 20  # bytes of all updates that are looked at in one step, but not less than:
 _LEAST_LEAVES = 64  # of each update in one step, or many updates would be opened over and over

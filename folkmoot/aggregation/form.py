@@ -15,8 +15,8 @@ from folkmoot.aggregation import guarded_trimmed_mean, trimmed_mean
 from folkmoot.aggregation.interface import expect_parameters
 from folkmoot.aggregation.trimmed_sum import check_counted, sum_trimmed, trimmed_at_each_end
 from folkmoot.aggregation.weighted_sum import check_weights, sum_lanes
-from folkmoot.arrays import U32
-from folkmoot.updates import UpdateReader
+from folkmoot.protocol.arrays import U32
+from folkmoot.protocol.updates import UpdateReader
 
 _TRIMMED = {module.NAME: module.PARAMETERS for module in (trimmed_mean, guarded_trimmed_mean)}
 

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from folkmoot import acceleration
 from folkmoot.aggregation import multi_krum
 from folkmoot.aggregation.interface import Gram
-from folkmoot.arrays import F64, I64, U8
 from folkmoot.errors import InputError
-from folkmoot.fixed_point import LEAF
-from folkmoot.hashing import HASH_BYTES, keccak
-from folkmoot.manifest import Manifest
-from folkmoot.merkle import EMPTY, SumTree, depth_of
-from folkmoot.updates import UpdateReader
+from folkmoot.protocol import acceleration
+from folkmoot.protocol.arrays import F64, I64, U8
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.hashing import HASH_BYTES, keccak
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import EMPTY, SumTree, depth_of
+from folkmoot.protocol.updates import UpdateReader
 
 BLOCK_LEVELS = 4
 """Levels of the update trees that a block covers, or all of them if there are fewer."""

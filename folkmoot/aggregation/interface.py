@@ -13,7 +13,7 @@ from typing import Protocol
 
 from folkmoot.aggregation.cosines import cosine
 from folkmoot.errors import InputError
-from folkmoot.verdict import Reason
+from folkmoot.protocol.verdict import Reason
 
 Gram = tuple[tuple[int, ...], ...]
 """k rows of k exact inner products."""

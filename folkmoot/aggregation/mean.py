@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
 from folkmoot.aggregation.reference import Use
-from folkmoot.verdict import Reason
+from folkmoot.protocol.verdict import Reason
 
 NAME = "mean"
 PARAMETERS: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ from folkmoot.aggregation.interface import (
     expect_selectable,
 )
 from folkmoot.aggregation.reference import Use
-from folkmoot.verdict import Reason
+from folkmoot.protocol.verdict import Reason
 
 NAME = "multi_krum"
 PARAMETERS = ("f", "m")

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from folkmoot.aggregation.ballot import Ballot, lower_median
 from folkmoot.aggregation.cosines import UNIT, cosine
 from folkmoot.aggregation.reference import ReferencedFacts
-from folkmoot.verdict import Reason
+from folkmoot.protocol.verdict import Reason
 
 LEAST = UNIT // 8
 """What the path leaves of a vote unless an update points back by more than cosines scatter."""

@@ -24,13 +24,13 @@ from enum import StrEnum
 import numpy as np
 
 from folkmoot.aggregation.interface import RoundFacts
-from folkmoot.arrays import F32, I64, U8
-from folkmoot.codec import QMAX
 from folkmoot.errors import InputError
-from folkmoot.fixed_point import LEAF
-from folkmoot.hashing import keccak
-from folkmoot.manifest import Manifest
-from folkmoot.updates import UpdateReader
+from folkmoot.protocol.arrays import F32, I64, U8
+from folkmoot.protocol.codec import QMAX
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.updates import UpdateReader
 
 COMPARED_LEAVES = 4096
 """Most leaves on which earlier updates are compared with the round's."""

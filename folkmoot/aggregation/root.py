@@ -17,7 +17,7 @@ from __future__ import annotations
 from folkmoot.aggregation.ballot import Ballot, lower_median
 from folkmoot.aggregation.cosines import UNIT, cosine
 from folkmoot.aggregation.reference import Reference, ReferencedFacts
-from folkmoot.verdict import Reason
+from folkmoot.protocol.verdict import Reason
 
 SHARE = 1024
 """Cosine thresholds of the veto are in 1/SHARE."""

@@ -32,7 +32,7 @@ from folkmoot.aggregation import (
 from folkmoot.aggregation.interface import Rule
 from folkmoot.aggregation.reference import Use
 from folkmoot.errors import InputError
-from folkmoot.policy import Policy
+from folkmoot.protocol.policy import Policy
 
 _MODULES = (
     mean,

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from folkmoot.arrays import I64, U8
-from folkmoot.codec import QMAX, ZERO
 from folkmoot.errors import InputError
-from folkmoot.fixed_point import FRACTION_BITS, LEAF
-from folkmoot.manifest import Manifest
-from folkmoot.state import State
+from folkmoot.protocol.arrays import I64, U8
+from folkmoot.protocol.codec import QMAX, ZERO
+from folkmoot.protocol.fixed_point import FRACTION_BITS, LEAF
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.state import State
 
 WINDOW = 8
 """Rounds that the path looks back; fewer at the beginning."""

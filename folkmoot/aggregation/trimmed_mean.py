@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from folkmoot.aggregation.ballot import Ballot
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_minority, expect_parameters
 from folkmoot.aggregation.reference import Use
-from folkmoot.verdict import Reason
+from folkmoot.protocol.verdict import Reason
 
 NAME = "trimmed_mean"
 PARAMETERS: tuple[str, ...] = ("t",)

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from folkmoot import acceleration
-from folkmoot.arrays import U8, U32
 from folkmoot.errors import InputError
-from folkmoot.fixed_point import LEAF
-from folkmoot.updates import UpdateReader
+from folkmoot.protocol import acceleration
+from folkmoot.protocol.arrays import U8, U32
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.updates import UpdateReader
 
 _CHUNK_BYTES = 1 << 20  # bytes of all counted updates that are in memory at a time
 _BITS = 8

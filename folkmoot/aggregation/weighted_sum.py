@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from folkmoot import acceleration
-from folkmoot.arrays import I64, U32
 from folkmoot.errors import InputError
-from folkmoot.fixed_point import LEAF
-from folkmoot.optimizer import MAX_WEIGHT_SUM
-from folkmoot.updates import UpdateReader
+from folkmoot.protocol import acceleration
+from folkmoot.protocol.arrays import I64, U32
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
+from folkmoot.protocol.updates import UpdateReader
 
 _TOGETHER = 4  # updates that the compiled loop adds at a time
 

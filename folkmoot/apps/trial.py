@@ -21,10 +21,10 @@ from folkmoot.apps import apart
 from folkmoot.apps.capture import FIRST_NODE, MESSAGE, Captured
 from folkmoot.apps.folder import AppFolder, of_partition
 from folkmoot.errors import InputError, ManifestError
-from folkmoot.genesis import Genesis, calibrated_exponent, first_exponent
-from folkmoot.manifest import Manifest
+from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.state import State
 from folkmoot.start import Start
-from folkmoot.state import State
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -23,7 +23,7 @@ from folkmoot.audit.transactions import Transaction
 from folkmoot.chain import packaged
 from folkmoot.chain.deploy import ZERO_ADDRESS, predicted_address
 from folkmoot.chain.deployment import JUDGES
-from folkmoot.policy import Policy
+from folkmoot.protocol.policy import Policy
 
 _CHECK = "contracts"
 _PUSH32 = 0x7F

@@ -18,8 +18,8 @@ from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Round
 from folkmoot.audit.transactions import Transaction
 from folkmoot.chain.events import UpdateCommitted
-from folkmoot.commitment import Commitment, Domain, entries_hash
 from folkmoot.errors import UpdateRefused
+from folkmoot.protocol.commitment import Commitment, Domain, entries_hash
 
 _CHECK = "entries"
 

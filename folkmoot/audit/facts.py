@@ -18,7 +18,7 @@ from typing import Any
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Ledger, Round
-from folkmoot.hashing import canonical_json, sha256_hex
+from folkmoot.protocol.hashing import canonical_json, sha256_hex
 
 
 def facts_of(history: History, ledger: Ledger, origin: Origin) -> Mapping[int, str]:

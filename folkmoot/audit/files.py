@@ -11,9 +11,9 @@ from pathlib import Path
 
 from folkmoot.audit.failure import Subject, mismatch
 from folkmoot.errors import ArtifactError
-from folkmoot.manifest import Manifest
 from folkmoot.mirror import ArtifactSource
-from folkmoot.state import State
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.state import State
 
 _OTHER_MIRROR = (
     "Ask another mirror (--artifacts); if none has it, the coordinator withholds it or altered it."

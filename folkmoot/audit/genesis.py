@@ -9,10 +9,10 @@ from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.files import Files
 from folkmoot.audit.history import History
 from folkmoot.errors import ArtifactError, ManifestError
-from folkmoot.genesis import Genesis
-from folkmoot.manifest import Manifest
 from folkmoot.mirror import DOCUMENT_LIMIT
-from folkmoot.state import State
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.state import State
 
 _CHECK = "genesis"
 

@@ -35,7 +35,7 @@ from folkmoot.chain.events import (
 )
 from folkmoot.chain.rpc import PLACE_BITS, Head, LedgerReader, RoundView, Rpc, VaultReader
 from folkmoot.errors import ContractRefused, RpcError, WrongChainError
-from folkmoot.policy import Policy
+from folkmoot.protocol.policy import Policy
 
 Progress = Callable[[str], None]
 """Called with what is being read."""

@@ -30,7 +30,7 @@ from folkmoot.audit.history import Block, History
 from folkmoot.errors import InputError
 from folkmoot.fault_points import fault_point
 from folkmoot.files import sync_folder
-from folkmoot.hashing import canonical_json, parse_canonical_json, sha256_hex
+from folkmoot.protocol.hashing import canonical_json, parse_canonical_json, sha256_hex
 
 FORMAT = "folkmoot/audit-journal/1"
 

@@ -17,17 +17,17 @@ from folkmoot.audit.files import Files
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Ledger, Round
-from folkmoot.checks import check_bytes
-from folkmoot.commitment import Commitment
 from folkmoot.errors import ArtifactError, InputError, UpdateRefused
-from folkmoot.header import RoundHeader, derive_seed
 from folkmoot.lineage import GENESIS, Lineage, PastRound, window
-from folkmoot.manifest import Manifest
-from folkmoot.merkle import AGGREGATE
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.header import RoundHeader, derive_seed
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import AGGREGATE
+from folkmoot.protocol.state import State
+from folkmoot.protocol.update_checks import check_bytes
+from folkmoot.protocol.updates import FileUpdate, UpdateReader
+from folkmoot.protocol.verdict import Artifacts, Verdicts
 from folkmoot.round import Anchor, RoundOutcome, compute_round
-from folkmoot.state import State
-from folkmoot.updates import FileUpdate, UpdateReader
-from folkmoot.verdict import Artifacts, Verdicts
 
 _HEADER = "header"
 _FILES = "updates"

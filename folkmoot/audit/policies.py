@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from folkmoot.audit.failure import Subject, require
 from folkmoot.audit.history import History
 from folkmoot.chain.events import PolicyAdded
-from folkmoot.policy import NO_VERIFIER, Policy
+from folkmoot.protocol.policy import NO_VERIFIER, Policy
 
 
 def check_policies(history: History) -> Mapping[int, Policy]:

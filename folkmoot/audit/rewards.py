@@ -15,7 +15,7 @@ from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Ledger, Round
 from folkmoot.chain.deploy import ZERO_ADDRESS
 from folkmoot.chain.events import RewardClaimed, RewardCredited, Transfer
-from folkmoot.rewards import payments
+from folkmoot.protocol.rewards import payments
 
 _CHECK = "rewards"
 _SUPPLY = "supply"
@@ -56,7 +56,7 @@ def check_rewards(history: History, ledger: Ledger) -> int:
 def expected_rewards(
     reward: int, contributors: Sequence[str], weights: Sequence[int], coordinator: str
 ) -> Mapping[str, int]:
-    """Split a round's reward as ``folkmoot.rewards`` does; who gets nothing is left out.
+    """Split a round's reward as ``folkmoot.protocol.rewards`` does; who gets nothing is left out.
 
     Args:
         reward: Of the round.

@@ -44,10 +44,10 @@ from folkmoot.chain.events import (
     Withheld,
 )
 from folkmoot.chain.rpc import Head, Phase, RoundView
-from folkmoot.commitment import Commitment
 from folkmoot.errors import AuditFailure
-from folkmoot.optimizer import MAX_WEIGHT_SUM
-from folkmoot.policy import NO_VERIFIER, Policy
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
+from folkmoot.protocol.policy import NO_VERIFIER, Policy
 from folkmoot.round import Anchor
 
 _CHECK = "rounds"

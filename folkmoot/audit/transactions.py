@@ -18,7 +18,7 @@ from eth_utils.address import to_checksum_address
 from eth_utils.exceptions import ValidationError
 
 from folkmoot.audit.failure import Subject, mismatch
-from folkmoot.hashing import keccak
+from folkmoot.protocol.hashing import keccak
 
 _CHECK = "transactions"
 _FIELDS: Mapping[int, tuple[str, ...]] = {

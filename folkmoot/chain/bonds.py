@@ -8,7 +8,7 @@ price of gas in tokens. So people say what they assume, and are warned.
 from __future__ import annotations
 
 from folkmoot.chain.amounts import format_amount
-from folkmoot.policy import NO_VERIFIER, Policy
+from folkmoot.protocol.policy import NO_VERIFIER, Policy
 
 MILLION = 1_000_000
 

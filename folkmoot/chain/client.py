@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from web3.contract.contract import ContractConstructor, ContractFunction
     from web3.types import Nonce, RPCEndpoint, RPCResponse, TxParams, TxReceipt
 
-    from folkmoot.policy import Policy
+    from folkmoot.protocol.policy import Policy
 
 TX_GAS_LIMIT = 16_777_216
 """Most gas of one transaction (EIP-7825)."""

@@ -25,7 +25,7 @@ from folkmoot.chain.events import RoleGranted, RoleRevoked, scan
 from folkmoot.chain.plan import Plan
 from folkmoot.chain.quorum import open_rpc
 from folkmoot.errors import ArtifactError, ChainError, InputError, RpcError
-from folkmoot.hashing import sha256_hex
+from folkmoot.protocol.hashing import sha256_hex
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from web3.contract.contract import ContractConstructor
     from web3.types import TxReceipt
 
-    from folkmoot.genesis import Genesis
-    from folkmoot.manifest import Manifest
-    from folkmoot.policy import Policy
-    from folkmoot.state import State
+    from folkmoot.protocol.genesis import Genesis
+    from folkmoot.protocol.manifest import Manifest
+    from folkmoot.protocol.policy import Policy
+    from folkmoot.protocol.state import State
 
 ZERO_ADDRESS = "0x" + "0" * 40
 """As the executor of the timelock it stands for anybody."""

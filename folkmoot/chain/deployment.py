@@ -16,7 +16,7 @@ from eth_utils.address import to_checksum_address
 from folkmoot.chain.amounts import is_wellformed_address
 from folkmoot.errors import InputError
 from folkmoot.files import write_whole
-from folkmoot.hashing import parse_json
+from folkmoot.protocol.hashing import parse_json
 
 DEPLOYMENT_FILE = "deployment.json"
 """Name that the file has by convention."""

@@ -21,7 +21,7 @@ from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.rpc import Rpc
 from folkmoot.chain.texts import decode
 from folkmoot.errors import RpcError
-from folkmoot.policy import Policy
+from folkmoot.protocol.policy import Policy
 
 BLOCK_STEP = 2_000
 """Blocks that the first request asks for: what public endpoints answer. It grows while they go on answering."""

@@ -22,7 +22,7 @@ from folkmoot.chain.events import ProposalCreated, VoteCast, scan
 from folkmoot.chain.refusals import PROPOSAL_STATES
 from folkmoot.chain.texts import readable, text_bytes
 from folkmoot.errors import ContractRefused, InputError
-from folkmoot.policy import Policy
+from folkmoot.protocol.policy import Policy
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import httpx
 
     from folkmoot.chain.poll import Endpoint
-    from folkmoot.policy import Policy
+    from folkmoot.protocol.policy import Policy
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds for which an endpoint may stay silent, connecting included."""
@@ -442,7 +442,7 @@ class LedgerReader:
             ContractRefused: there is no such policy.
         """
         (values,) = self.rpc.read(self.address, "policies(uint32)", [POLICY_TYPE], policy_id, block=block)
-        from folkmoot.policy import Policy
+        from folkmoot.protocol.policy import Policy
 
         return Policy.from_abi(values)
 

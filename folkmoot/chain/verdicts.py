@@ -26,10 +26,10 @@ from folkmoot.chain.events import (
 )
 from folkmoot.errors import ArtifactError, RpcError
 from folkmoot.mirror import ArtifactSource
-from folkmoot.policy import Policy
+from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.verdict import Verdicts
 from folkmoot.reputation import Part, parts_of_round
 from folkmoot.round import Anchor
-from folkmoot.verdict import Verdicts
 from folkmoot.why import Judgement, judge, weighed_in
 
 

@@ -30,7 +30,7 @@ from folkmoot.errors import InputError
 if TYPE_CHECKING:
     from folkmoot.chain.client import Chain
     from folkmoot.fraud.case import Case
-    from folkmoot.manifest import Manifest
+    from folkmoot.protocol.manifest import Manifest
 
 ASK = "ask"
 """Name that `folkmoot demand 7` has inside: a number where a command is expected."""

@@ -261,10 +261,10 @@ def genesis_roots(path: Path, artifacts: Path) -> GenesisRoots:
         ArtifactError: a file is missing or damaged.
     """
     from folkmoot.chain.deploy import GenesisRoots
-    from folkmoot.genesis import Genesis
-    from folkmoot.manifest import Manifest
     from folkmoot.mirror import FolderSource
-    from folkmoot.state import State
+    from folkmoot.protocol.genesis import Genesis
+    from folkmoot.protocol.manifest import Manifest
+    from folkmoot.protocol.state import State
 
     try:
         genesis = Genesis.from_json(path.read_bytes())

@@ -434,7 +434,7 @@ def _bond_warning(chain: Chain, path: Path | None, gas_price: str) -> str | None
     from folkmoot import policy_file
     from folkmoot.chain.amounts import parse_amount
     from folkmoot.chain.bonds import bond_warning
-    from folkmoot.policy import NO_VERIFIER
+    from folkmoot.protocol.policy import NO_VERIFIER
 
     if path is None:
         return None
@@ -503,8 +503,8 @@ def _require_about(chain: Chain, content: bytes, version: int) -> None:
 
 
 def _publish(chain: Chain, account: LocalAccount, report: bytes, url: str) -> None:
-    from folkmoot.commitment import Domain
     from folkmoot.coordinator_api import CoordinatorApi
+    from folkmoot.protocol.commitment import Domain
 
     with CoordinatorApi(url) as coordinator:
         place = chain.deployment

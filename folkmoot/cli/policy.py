@@ -14,10 +14,10 @@ from folkmoot.errors import InputError
 from folkmoot.files import write_whole
 
 if TYPE_CHECKING:
-    from folkmoot.policy import Policy
+    from folkmoot.protocol.policy import Policy
 
 ARBITER = "arbiter"
-"""As `folkmoot.policy.ARBITER`, which is not imported for a help text."""
+"""As `folkmoot.protocol.policy.ARBITER`, which is not imported for a help text."""
 
 
 def register(root: typer.Typer) -> None:
@@ -128,7 +128,7 @@ def suggest(
     """
     from folkmoot.aggregation.rules import check_policy_rule, fewest_contributors
     from folkmoot.chain.deploy import PROFILES
-    from folkmoot.policy import MEAN_SQUARE_CAP, Policy
+    from folkmoot.protocol.policy import MEAN_SQUARE_CAP, Policy
 
     if profile not in PROFILES:
         raise InputError(
@@ -166,7 +166,7 @@ def parse_verifier(text: str) -> str:
         InputError: it is none of these.
     """
     from folkmoot.chain.amounts import parse_address
-    from folkmoot.policy import NO_VERIFIER
+    from folkmoot.protocol.policy import NO_VERIFIER
 
     if text == ARBITER:
         return ARBITER
@@ -190,9 +190,9 @@ def _elements(genesis: Path) -> int:
     """Number of weights of the model whose genesis is in a folder."""
     from folkmoot.cli.deploy import MANIFEST_LIMIT
     from folkmoot.errors import ArtifactError
-    from folkmoot.genesis import Genesis
-    from folkmoot.manifest import Manifest
     from folkmoot.mirror import FolderSource
+    from folkmoot.protocol.genesis import Genesis
+    from folkmoot.protocol.manifest import Manifest
 
     path = genesis / "genesis.json"
     try:

@@ -13,7 +13,7 @@ from folkmoot.cli.output import emit, note, pairs, table
 
 if TYPE_CHECKING:
     from folkmoot.chain.client import Chain
-    from folkmoot.policy import Policy
+    from folkmoot.protocol.policy import Policy
 
 
 def register(root: typer.Typer) -> None:

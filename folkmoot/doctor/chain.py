@@ -22,7 +22,7 @@ from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.rpc import LedgerReader, Rpc, VaultReader
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
 from folkmoot.local.anvil import CHAIN_ID as LOCAL_CHAIN_ID
-from folkmoot.policy import NO_VERIFIER, Policy
+from folkmoot.protocol.policy import NO_VERIFIER, Policy
 
 MANY_PENDING = 200
 """Anchored rounds that may wait to become final before somebody should look: at 256 no round can be opened."""

@@ -18,8 +18,8 @@ from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
 from folkmoot.doctor.files import exposed
 from folkmoot.flower.contributor import CONTRIBUTOR_FILE, KEEP_UPDATES, Contributor
-from folkmoot.genesis import Genesis
-from folkmoot.manifest import Manifest
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.manifest import Manifest
 
 FREE_BYTES = 1 << 28
 """Least free bytes of the disk, beyond the updates that a node keeps: logs, Flower's files."""

@@ -16,8 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
-from folkmoot.arrays import F32
 from folkmoot.errors import InputError
+from folkmoot.protocol.arrays import F32
 
 GOOD_ROUNDS = 10
 """Rounds in which ``late-good`` behaves well."""

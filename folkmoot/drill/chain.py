@@ -22,26 +22,26 @@ from eth_account.signers.local import LocalAccount
 from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.rules import check_policy_rule, fewest_contributors
 from folkmoot.aggregation.trajectory import WINDOW, path_update
-from folkmoot.arrays import F32
 from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.client import Chain, connect_web3
 from folkmoot.chain.deploy import FIRST_POLICY, PROFILES, GenesisRoots, deploy_and_report
 from folkmoot.chain.events import RewardCredited, scan
-from folkmoot.checks import check_arrival
-from folkmoot.codec import encode_update
-from folkmoot.commitment import Commitment, Domain
 from folkmoot.drill.federation import REWARD, Outcome, Plan, Run, Workload
 from folkmoot.errors import ChainError, ContractRefused, InputError, UpdateRefused
-from folkmoot.genesis import Genesis, calibrated_exponent
-from folkmoot.hashing import keccak
-from folkmoot.header import RoundHeader, derive_seed
 from folkmoot.lineage import Lineage, PastRound
 from folkmoot.local.anvil import Anvil
-from folkmoot.policy import ARBITER, MEAN_SQUARE_CAP, Policy
-from folkmoot.rewards import payments
+from folkmoot.protocol.arrays import F32
+from folkmoot.protocol.codec import encode_update
+from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.genesis import Genesis, calibrated_exponent
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.header import RoundHeader, derive_seed
+from folkmoot.protocol.policy import ARBITER, MEAN_SQUARE_CAP, Policy
+from folkmoot.protocol.rewards import payments
+from folkmoot.protocol.update_checks import check_arrival
+from folkmoot.protocol.updates import MemoryUpdate
+from folkmoot.protocol.verdict import Reason
 from folkmoot.round import Anchor, RoundOutcome, compute_round
-from folkmoot.updates import MemoryUpdate
-from folkmoot.verdict import Reason
 
 STAKE = 100 * UNIT
 """Stake of each contributor, and the least that the policy asks for."""

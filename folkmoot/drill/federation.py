@@ -20,27 +20,27 @@ from folkmoot.aggregation.reference import Reference, ReferencedFacts, Use, refe
 from folkmoot.aggregation.rules import rule, uses
 from folkmoot.aggregation.trajectory import WINDOW, path_update
 from folkmoot.aggregation.weighted_sum import aggregate_of
-from folkmoot.arrays import F32, F64, I64
-from folkmoot.checks import UpdateSummary, check_base, check_bytes, tensor_sums
-from folkmoot.codec import QMAX, ZERO, encode_update
-from folkmoot.commitment import Commitment
 from folkmoot.drill.attacks import Scene, attack
 from folkmoot.drill.network import Network
 from folkmoot.errors import InputError, UpdateRefused
-from folkmoot.exponents import next_exponents
-from folkmoot.fixed_point import LEAF
-from folkmoot.hashing import keccak
-from folkmoot.header import RoundHeader
 from folkmoot.lineage import PastRound
-from folkmoot.manifest import Manifest
-from folkmoot.merkle import leaf_largest, leaf_sums
-from folkmoot.optimizer import UNIT as OUTER_UNIT
-from folkmoot.optimizer import outer_step
-from folkmoot.policy import MEAN_SQUARE_CAP
-from folkmoot.rewards import payments
-from folkmoot.state import State
-from folkmoot.updates import MemoryUpdate
-from folkmoot.verdict import Reason
+from folkmoot.protocol.arrays import F32, F64, I64
+from folkmoot.protocol.codec import QMAX, ZERO, encode_update
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.exponents import next_exponents
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import leaf_largest, leaf_sums
+from folkmoot.protocol.outer_step import UNIT as OUTER_UNIT
+from folkmoot.protocol.outer_step import outer_step
+from folkmoot.protocol.policy import MEAN_SQUARE_CAP
+from folkmoot.protocol.rewards import payments
+from folkmoot.protocol.state import State
+from folkmoot.protocol.update_checks import UpdateSummary, check_base, check_bytes, tensor_sums
+from folkmoot.protocol.updates import MemoryUpdate
+from folkmoot.protocol.verdict import Reason
 
 ROOTS = ("none", "good", "biased")
 """Root sets: none, one of every class, one of half of the classes."""

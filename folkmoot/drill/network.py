@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from folkmoot.arrays import F32, I64
+from folkmoot.protocol.arrays import F32, I64
 
 NAMES = ("hidden.weight", "hidden.bias", "output.weight", "output.bias")
 """The tensors in the manifest's order."""

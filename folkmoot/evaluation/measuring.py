@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from folkmoot.arrays import I64
 from folkmoot.errors import InputError
 from folkmoot.evaluation.losses import BOUND, UNIT, Losses, Regression, fixed, squared_losses
 from folkmoot.evaluation.numbers import rounded
@@ -29,6 +28,7 @@ from folkmoot.evaluation.report import (
     Measurement,
     Probe,
 )
+from folkmoot.protocol.arrays import I64
 
 Predict = Callable[[NDArray[Any]], ArrayLike]
 """From images to one predicted label each."""

@@ -15,7 +15,7 @@ from typing import Any
 from folkmoot.errors import InputError
 from folkmoot.evaluation.losses import Losses, Regression, total
 from folkmoot.evaluation.numbers import read_count, read_metric, read_text, rounded
-from folkmoot.hashing import canonical_json, parse_canonical_json
+from folkmoot.protocol.hashing import canonical_json, parse_canonical_json
 
 FORMAT = "folkmoot/evaluation/3"
 

@@ -12,8 +12,8 @@ from folkmoot import measures
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError
 from folkmoot.export.rounds import FederationRecord, RoundRecord
-from folkmoot.genesis import Genesis
-from folkmoot.manifest import Manifest
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.manifest import Manifest
 
 T = TypeVar("T")
 PAGE = 200

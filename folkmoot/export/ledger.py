@@ -25,10 +25,10 @@ from folkmoot.chain.events import (
 )
 from folkmoot.errors import ArtifactError, RpcError
 from folkmoot.export.rounds import FederationRecord, RoundRecord
-from folkmoot.genesis import Genesis
-from folkmoot.manifest import Manifest
 from folkmoot.mirror import ArtifactSource
-from folkmoot.verdict import Artifacts, Verdicts
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.verdict import Artifacts, Verdicts
 
 MANIFEST_LIMIT = 128 << 20
 """Most bytes of a manifest."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from folkmoot.errors import FolkmootError, InputError
 from folkmoot.export.rounds import FederationRecord
-from folkmoot.hashing import sha256_hex
+from folkmoot.protocol.hashing import sha256_hex
 
 TAG = "folkmoot.ledger"
 """Tag with which a run is found again: chain and ledger."""

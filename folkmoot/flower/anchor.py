@@ -26,14 +26,14 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
-from folkmoot.codec import decode_update
 from folkmoot.errors import CoordinatorError, InputError
-from folkmoot.fixed_point import LEAF, to_float32
 from folkmoot.flower import records
 from folkmoot.flower.relay import MADE, Base, Relay, RoundReport, arrays_of, check_layout, report_metrics
 from folkmoot.flower.reports import plain
-from folkmoot.header import RoundHeader
-from folkmoot.manifest import Manifest
+from folkmoot.protocol.codec import decode_update
+from folkmoot.protocol.fixed_point import LEAF, to_float32
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
 
 
 @dataclass(frozen=True)

@@ -32,15 +32,11 @@ from flwr.common.constant import ErrorCode
 from flwr.supercore import log
 from numpy.typing import NDArray
 
-from folkmoot.arrays import F32
 from folkmoot.chain.quorum import open_rpc
 from folkmoot.chain.rpc import LedgerReader, Phase
-from folkmoot.codec import QMAX, EncodedUpdate, encode_update
-from folkmoot.commitment import NO_BUNDLE, Commitment, Domain
 from folkmoot.coordinator_api import commitment_to_wire
 from folkmoot.errors import EncodingError, FolkmootError, InputError, ManifestError, RpcError, sentence
 from folkmoot.fault_points import fault_point
-from folkmoot.fixed_point import to_float32
 from folkmoot.flower import records
 from folkmoot.flower.contributor import (
     HOMES,
@@ -54,10 +50,14 @@ from folkmoot.flower.contributor import (
 )
 from folkmoot.flower.reports import plain
 from folkmoot.flower.signing import AgentSigner, Signer
-from folkmoot.hashing import keccak
-from folkmoot.header import BITS, RoundHeader, derive_seed
-from folkmoot.manifest import Manifest
-from folkmoot.merkle import THETA, state_root, state_tree
+from folkmoot.protocol.arrays import F32
+from folkmoot.protocol.codec import QMAX, EncodedUpdate, encode_update
+from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain
+from folkmoot.protocol.fixed_point import to_float32
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.header import BITS, RoundHeader, derive_seed
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import THETA, state_root, state_tree
 
 if TYPE_CHECKING:
     from folkmoot.chain.rpc import RoundView

@@ -13,8 +13,8 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
-from folkmoot.arrays import I64
 from folkmoot.errors import InputError
+from folkmoot.protocol.arrays import I64
 
 ROUND = "folkmoot.round"
 THETA = "folkmoot.theta"

@@ -24,15 +24,15 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore import log
 
-from folkmoot.arrays import I64
 from folkmoot.chain.deployment import Deployment
 from folkmoot.coordinator_api import CoordinatorApi, CurrentRound, RunView
 from folkmoot.errors import CoordinatorError, FolkmootError, InputError, UpdateRefused
 from folkmoot.fault_points import fault_point
-from folkmoot.fixed_point import to_float32
 from folkmoot.flower import records, reports
 from folkmoot.flower.asking import Asking
-from folkmoot.manifest import Manifest
+from folkmoot.protocol.arrays import I64
+from folkmoot.protocol.fixed_point import to_float32
+from folkmoot.protocol.manifest import Manifest
 
 UNREACHABLE = "coordinator-unreachable"
 OPEN = "open"

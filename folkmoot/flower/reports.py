@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from folkmoot.errors import InputError, sentence
-from folkmoot.hashing import canonical_json, parse_json
+from folkmoot.protocol.hashing import canonical_json, parse_json
 
 MARK = "folkmoot-report"
 

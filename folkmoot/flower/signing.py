@@ -13,8 +13,8 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from folkmoot.commitment import Commitment, Domain
 from folkmoot.errors import FolkmootError, InputError
+from folkmoot.protocol.commitment import Commitment, Domain
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

@@ -16,17 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from folkmoot.arrays import U8
 from folkmoot.errors import ArtifactError, InputError
-from folkmoot.fixed_point import LEAF
 from folkmoot.fraud.case import Case, unopened
 from folkmoot.fraud.trees import plain_tree, raw_update_tree, sum_siblings
-from folkmoot.hashing import keccak
-from folkmoot.manifest import Manifest
-from folkmoot.merkle import AGGREGATE, MOMENTUM, THETA, Tree, state_leaves
-from folkmoot.state import State
-from folkmoot.updates import FileUpdate, MemoryUpdate
-from folkmoot.verdict import Artifacts
+from folkmoot.protocol.arrays import U8
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import AGGREGATE, MOMENTUM, THETA, Tree, state_leaves
+from folkmoot.protocol.state import State
+from folkmoot.protocol.updates import FileUpdate, MemoryUpdate
+from folkmoot.protocol.verdict import Artifacts
 
 PART_DEPTH = 6
 """A part of a delivery has two to this power leaves (`DataAvailability.PART_DEPTH`)."""

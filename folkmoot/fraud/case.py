@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from folkmoot.commitment import Commitment
-from folkmoot.hashing import keccak
-from folkmoot.header import RoundHeader, derive_seed
-from folkmoot.manifest import Manifest
-from folkmoot.policy import Policy
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.header import RoundHeader, derive_seed
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.policy import Policy
 from folkmoot.round import Anchor
 
 

@@ -23,7 +23,7 @@ from folkmoot.fraud import proof as proofs
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.finding import Finding
 from folkmoot.fraud.proof import Proof, prove
-from folkmoot.policy import NO_VERIFIER
+from folkmoot.protocol.policy import NO_VERIFIER
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

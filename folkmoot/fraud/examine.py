@@ -17,26 +17,26 @@ import numpy as np
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 
-from folkmoot import merkle
 from folkmoot.aggregation import multi_krum
 from folkmoot.aggregation.form import Form, form_of
 from folkmoot.aggregation.gram_tree import gram_tree, has_tree
 from folkmoot.aggregation.weighted_sum import aggregate_of
-from folkmoot.arrays import I64, U8, U32
-from folkmoot.codec import check_padding
 from folkmoot.errors import ArtifactError, EncodingError, InputError
-from folkmoot.fixed_point import LEAF
 from folkmoot.fraud import gram
 from folkmoot.fraud.case import Case, Demand, Dispute, Kind, Suspicion
 from folkmoot.fraud.finding import BY_RULE, Finding, Material
 from folkmoot.fraud.trees import TreeCache, differing, plain_tree
-from folkmoot.hashing import HASH_BYTES, keccak
-from folkmoot.header import MAX_EXPONENT, MIN_EXPONENT, RoundHeader, decode_exponents
-from folkmoot.manifest import Manifest
-from folkmoot.merkle import AGGREGATE, MOMENTUM, THETA, Tree, depth_of
-from folkmoot.optimizer import outer_step
+from folkmoot.protocol import merkle
+from folkmoot.protocol.arrays import I64, U8, U32
+from folkmoot.protocol.codec import check_padding
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.hashing import HASH_BYTES, keccak
+from folkmoot.protocol.header import MAX_EXPONENT, MIN_EXPONENT, RoundHeader, decode_exponents
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import AGGREGATE, MOMENTUM, THETA, Tree, depth_of
+from folkmoot.protocol.outer_step import outer_step
+from folkmoot.protocol.updates import UpdateReader
 from folkmoot.round import NO_GRAM_ROOT, compute_round
-from folkmoot.updates import UpdateReader
 
 MOST_PLACES = 1000
 """Most wrong leaves that are named; the first is enough for a proof."""

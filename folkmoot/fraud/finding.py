@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from folkmoot.arrays import I64, U8
-from folkmoot.fixed_point import LEAF
 from folkmoot.fraud import gram
 from folkmoot.fraud.case import Case, Demand, Dispute, Kind, Suspicion
 from folkmoot.fraud.trees import TreeCache
-from folkmoot.header import RoundHeader
 from folkmoot.lineage import Lineage
-from folkmoot.manifest import Manifest
-from folkmoot.merkle import Tree
+from folkmoot.protocol.arrays import I64, U8
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import Tree
+from folkmoot.protocol.state import State
+from folkmoot.protocol.updates import UpdateReader
+from folkmoot.protocol.verdict import Artifacts
 from folkmoot.round import RoundOutcome
-from folkmoot.state import State
-from folkmoot.updates import UpdateReader
-from folkmoot.verdict import Artifacts
 
 BY_RULE = frozenset({Kind.RULE, Kind.GRAM_ROOT, Kind.GRAM_LEAF, Kind.GRAM_NODE})
 """What is proven from the rule; without a judge for that, people vote on it."""

@@ -28,12 +28,12 @@ from folkmoot.chain.events import (
     scan,
 )
 from folkmoot.chain.rpc import LedgerReader, Phase, RoundView, Rpc
-from folkmoot.commitment import Commitment, entries_hash
 from folkmoot.errors import RpcError
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.past import Over, Past, Place
 from folkmoot.fraud.record import Record, Told
-from folkmoot.policy import Policy
+from folkmoot.protocol.commitment import Commitment, entries_hash
+from folkmoot.protocol.policy import Policy
 from folkmoot.round import Anchor
 
 REORG_DEPTH = 64

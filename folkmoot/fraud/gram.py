@@ -24,10 +24,10 @@ from folkmoot.aggregation.gram_tree import (
 )
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.fraud.case import Case
-from folkmoot.hashing import HASH_BYTES, keccak
-from folkmoot.manifest import Manifest
-from folkmoot.merkle import EMPTY
-from folkmoot.updates import UpdateReader
+from folkmoot.protocol.hashing import HASH_BYTES, keccak
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import EMPTY
+from folkmoot.protocol.updates import UpdateReader
 
 Document = Callable[[bytes], bytes | None]
 """From a keccak256 to the bytes that have it; None if nobody shows them."""

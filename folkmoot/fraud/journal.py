@@ -22,8 +22,8 @@ from typing import Any, TextIO
 from folkmoot.errors import InputError, LocalError
 from folkmoot.fault_points import fault_point
 from folkmoot.files import sync_folder, write_whole
-from folkmoot.hashing import keccak
 from folkmoot.logs import Formatter, fields
+from folkmoot.protocol.hashing import keccak
 
 FORMAT = "folkmoot/watch/1"
 KEPT_STATES = 2

@@ -27,8 +27,8 @@ from folkmoot.fraud.challenge import judges as judges_of
 from folkmoot.fraud.challenge import transact
 from folkmoot.fraud.finding import Finding
 from folkmoot.fraud.record import Replay
-from folkmoot.hashing import keccak
-from folkmoot.policy import NO_VERIFIER, Policy
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.policy import NO_VERIFIER, Policy
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

@@ -17,22 +17,22 @@ from typing import Any
 import numpy as np
 from eth_abi.abi import encode
 
-from folkmoot import merkle
 from folkmoot.aggregation import mean
 from folkmoot.aggregation.form import form_of
 from folkmoot.aggregation.gram_tree import block_count, update_block
 from folkmoot.aggregation.trimmed_sum import trimmed_at_each_end
-from folkmoot.arrays import I64
 from folkmoot.chain import packaged
 from folkmoot.errors import InputError
-from folkmoot.fixed_point import LEAF
 from folkmoot.fraud.case import Kind, Suspicion, unopened
 from folkmoot.fraud.examine import faulty_leaf
 from folkmoot.fraud.finding import BY_RULE, Finding
 from folkmoot.fraud.gram import Lie, members_of
 from folkmoot.fraud.trees import sum_siblings
-from folkmoot.hashing import keccak
-from folkmoot.merkle import SumTree, Tree
+from folkmoot.protocol import merkle
+from folkmoot.protocol.arrays import I64
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.merkle import SumTree, Tree
 
 CONTRACT, OF_RULES = "FraudProofs", "GramProofs"
 """The contracts whose functions these are: `contract_of` says which."""

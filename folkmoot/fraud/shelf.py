@@ -16,22 +16,22 @@ import numpy as np
 
 from folkmoot.aggregation.reference import Use
 from folkmoot.aggregation.rules import uses
-from folkmoot.arrays import U8
-from folkmoot.checks import check_bytes
 from folkmoot.errors import ArtifactError, InputError, ManifestError, UpdateRefused
 from folkmoot.fraud.case import Case, Demand
 from folkmoot.fraud.examine import unsure
 from folkmoot.fraud.finding import Material, StateRows
-from folkmoot.genesis import Genesis
-from folkmoot.hashing import keccak
-from folkmoot.header import RoundHeader
 from folkmoot.lineage import GENESIS, Lineage, PastRound, window
-from folkmoot.manifest import Manifest
-from folkmoot.merkle import AGGREGATE
 from folkmoot.mirror import DOCUMENT_LIMIT, ArtifactSource
-from folkmoot.state import MAGIC, State
-from folkmoot.updates import FileUpdate, UpdateReader
-from folkmoot.verdict import Artifacts
+from folkmoot.protocol.arrays import U8
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import AGGREGATE
+from folkmoot.protocol.state import MAGIC, State
+from folkmoot.protocol.update_checks import check_bytes
+from folkmoot.protocol.updates import FileUpdate, UpdateReader
+from folkmoot.protocol.verdict import Artifacts
 
 _OF_LINEAGE = frozenset({Use.PATH, Use.EARLIER})
 

@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from folkmoot import merkle
-from folkmoot.arrays import U8
-from folkmoot.fixed_point import LEAF
-from folkmoot.hashing import HASH_BYTES
-from folkmoot.merkle import SumLevel, SumTree, Tree, TreeKind
-from folkmoot.updates import UpdateReader
+from folkmoot.protocol import merkle
+from folkmoot.protocol.arrays import U8
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.hashing import HASH_BYTES
+from folkmoot.protocol.merkle import SumLevel, SumTree, Tree, TreeKind
+from folkmoot.protocol.updates import UpdateReader
 
 _CHUNK = 4096  # leaves hashed at a time
 _NODE_BYTES = 48

@@ -20,13 +20,13 @@ from typing import Any
 from folkmoot.errors import ArtifactError, LocalError, ManifestError
 from folkmoot.fault_points import fault_point
 from folkmoot.files import sync_folder
-from folkmoot.genesis import Genesis
-from folkmoot.hashing import sha256_hex
-from folkmoot.manifest import Manifest
-from folkmoot.merkle import AGGREGATE
 from folkmoot.mirror import CHUNK, DOCUMENT_LIMIT, ArtifactSource, FolderSource
 from folkmoot.mirroring.commitments import Anchored, Commitments
-from folkmoot.verdict import Artifacts
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import AGGREGATE
+from folkmoot.protocol.verdict import Artifacts
 
 UNREACHABLE_LIMIT = 3
 """Files in a row for which no source gives an answer, after which the rest is not asked for."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from folkmoot.verdict import Reason
+from folkmoot.protocol.verdict import Reason
 
 REFUSALS = {
     Reason.ROUND_UNKNOWN: "There is no such round.",

@@ -32,7 +32,7 @@ from folkmoot.errors import (
     UpdateRefused,
 )
 from folkmoot.logs import fields
-from folkmoot.verdict import Reason
+from folkmoot.protocol.verdict import Reason
 
 logger = logging.getLogger(__name__)
 

@@ -17,13 +17,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from folkmoot.chain.amounts import format_amount
-from folkmoot.checks import check_bytes, check_claim
-from folkmoot.commitment import Commitment
 from folkmoot.errors import UpdateRefused
-from folkmoot.header import RoundHeader
-from folkmoot.policy import Policy
-from folkmoot.updates import FileUpdate
-from folkmoot.verdict import Reason
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.update_checks import check_bytes, check_claim
+from folkmoot.protocol.updates import FileUpdate
+from folkmoot.protocol.verdict import Reason
 from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Account, Artifact, Entry, Refusal, Round, Update

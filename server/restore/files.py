@@ -21,17 +21,17 @@ from folkmoot.audit.files import Files
 from folkmoot.audit.genesis import Origin, check_genesis
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Round
-from folkmoot.checks import check_bytes
 from folkmoot.errors import ArtifactError, InputError, UpdateRefused
 from folkmoot.fault_points import fault_point
-from folkmoot.genesis import Genesis
-from folkmoot.header import RoundHeader
-from folkmoot.manifest import Manifest
-from folkmoot.merkle import AGGREGATE, leaf_hashes, tree
 from folkmoot.mirror import DOCUMENT_LIMIT, ArtifactSource
-from folkmoot.state import State
-from folkmoot.updates import FileUpdate
-from folkmoot.verdict import Artifacts, Verdicts
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import AGGREGATE, leaf_hashes, tree
+from folkmoot.protocol.state import State
+from folkmoot.protocol.update_checks import check_bytes
+from folkmoot.protocol.updates import FileUpdate
+from folkmoot.protocol.verdict import Artifacts, Verdicts
 from server.store import Store, StoreSource
 
 _CHECK = "restore"

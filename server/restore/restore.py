@@ -34,11 +34,11 @@ from folkmoot.chain.quorum import open_rpc
 from folkmoot.chain.rpc import Phase
 from folkmoot.errors import ArtifactError, AuditFailure, ChainError, DatabaseError
 from folkmoot.fault_points import fault_point
-from folkmoot.header import RoundHeader
 from folkmoot.lineage import window
 from folkmoot.mirror import ArtifactSource
 from folkmoot.mirroring.commitments import reports
 from folkmoot.mirroring.copying import REPORT_LIMIT
+from folkmoot.protocol.header import RoundHeader
 from server.chain.indexer import Indexer
 from server.chain.node import RpcNode
 from server.coordinator import confirmations_of

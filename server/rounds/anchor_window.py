@@ -12,7 +12,7 @@ from sqlalchemy import select
 from folkmoot.chain.rpc import Phase as ChainPhase
 from folkmoot.chain.rpc import RoundView
 from folkmoot.errors import FolkmootError
-from folkmoot.policy import Policy
+from folkmoot.protocol.policy import Policy
 from server.chain import outbox
 from server.chain.calls import encode_call
 from server.coordinator import Coordinator

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from folkmoot.errors import ArtifactError, FolkmootError
 from folkmoot.fraud.availability import Call, Files, What, answer_call
-from folkmoot.verdict import Artifacts
+from folkmoot.protocol.verdict import Artifacts
 from server.chain import outbox
 from server.chain.calls import encode_call
 from server.chain.indexer import by_name

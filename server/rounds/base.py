@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from folkmoot.errors import ArtifactError
-from folkmoot.header import BITS, RoundHeader, derive_seed
-from folkmoot.state import State
-from folkmoot.verdict import Artifacts
+from folkmoot.protocol.header import BITS, RoundHeader, derive_seed
+from folkmoot.protocol.state import State
+from folkmoot.protocol.verdict import Artifacts
 from server.chain.indexer import by_name
 from server.coordinator import Coordinator
 

@@ -13,22 +13,22 @@ from enum import StrEnum
 
 import numpy as np
 
-from folkmoot import merkle
 from folkmoot.aggregation.form import form_of
 from folkmoot.aggregation.weighted_sum import aggregate_of
-from folkmoot.arrays import U32
 from folkmoot.errors import InputError, UpdateRefused
-from folkmoot.fixed_point import LEAF
-from folkmoot.hashing import keccak, sha256_hex
-from folkmoot.header import RoundHeader
-from folkmoot.manifest import Manifest
-from folkmoot.merkle import AGGREGATE
-from folkmoot.optimizer import outer_step
-from folkmoot.policy import Policy
+from folkmoot.protocol import merkle
+from folkmoot.protocol.arrays import U32
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.hashing import keccak, sha256_hex
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import AGGREGATE
+from folkmoot.protocol.outer_step import outer_step
+from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.state import State
+from folkmoot.protocol.updates import UpdateReader
+from folkmoot.protocol.verdict import Reason, Verdicts
 from folkmoot.round import NO_GRAM_ROOT, RoundOutcome, compute_leaves
-from folkmoot.state import State
-from folkmoot.updates import UpdateReader
-from folkmoot.verdict import Reason, Verdicts
 
 PLACE = 5
 """Coordinate that a lie about a sum or a step is told at: in the first leaf of the first tensor."""

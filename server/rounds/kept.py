@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from folkmoot.commitment import Commitment
+from folkmoot.protocol.commitment import Commitment
 from folkmoot.round import Anchor
 
 

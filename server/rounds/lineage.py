@@ -16,11 +16,11 @@ from typing import Any
 
 from folkmoot.aggregation.reference import Use
 from folkmoot.errors import ArtifactError
-from folkmoot.header import RoundHeader
 from folkmoot.lineage import Lineage, PastRound, window
-from folkmoot.state import State
-from folkmoot.updates import FileUpdate
-from folkmoot.verdict import Artifacts
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.state import State
+from folkmoot.protocol.updates import FileUpdate
+from folkmoot.protocol.verdict import Artifacts
 from server.chain.indexer import by_name
 from server.coordinator import Coordinator
 from server.rounds.base import artifacts_of

@@ -16,10 +16,10 @@ from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 from sqlalchemy.orm import Session
 
-from folkmoot.commitment import Domain
 from folkmoot.coordinator_api import report_digest, report_message
 from folkmoot.errors import InputError
 from folkmoot.flower.reports import ANSWERED, ASKED, FAILED, REFUSED, explained
+from folkmoot.protocol.commitment import Domain
 from server.db import events
 from server.db.models import Round, RoundReport
 from server.rounds.steps import Step

@@ -10,8 +10,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from folkmoot.chain import costs
-from folkmoot.commitment import Commitment, fold_entry
-from folkmoot.policy import Policy
+from folkmoot.protocol.commitment import Commitment, fold_entry
+from folkmoot.protocol.policy import Policy
 from server.chain.indexer import by_name
 from server.db import events
 from server.db.models import ChainEvent, Refusal, Round, Run, Transaction, Update

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from folkmoot.errors import ArtifactError
-from folkmoot.hashing import keccak
+from folkmoot.protocol.hashing import keccak
 from server.store.protocol import Store
 
 

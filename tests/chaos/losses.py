@@ -20,7 +20,7 @@ from sqlalchemy import make_url, select
 
 from folkmoot.chain.client import Chain
 from folkmoot.chain.rpc import Phase
-from folkmoot.hashing import sha256_hex
+from folkmoot.protocol.hashing import sha256_hex
 from server.db.engine import Database
 from server.db.models import Artifact
 from tests.chaos.commands import Command

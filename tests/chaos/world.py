@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import make_url, select
 
 from folkmoot.local.processes import free_port
-from folkmoot.policy import ARBITER
+from folkmoot.protocol.policy import ARBITER
 from server.db.engine import Database
 from server.db.models import Round
 from server.rounds.steps import ENDED

@@ -13,16 +13,16 @@ from pathlib import Path
 from folkmoot import keystore as keys
 from folkmoot.chain.deploy import GenesisRoots
 from folkmoot.cli.main import run as folkmoot
-from folkmoot.commitment import Domain
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError
 from folkmoot.flower.contributor import Contributor
-from folkmoot.genesis import Genesis
-from folkmoot.hashing import keccak, sha256_hex
 from folkmoot.local.anvil import Anvil
 from folkmoot.local.processes import free_port
-from folkmoot.manifest import Manifest
-from folkmoot.state import State
+from folkmoot.protocol.commitment import Domain
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.hashing import keccak, sha256_hex
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.state import State
 from tests import factories
 from tests.e2e.flower import Flower
 

@@ -15,9 +15,9 @@ import pytest
 
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.flower.records import COORDINATOR, RUN
-from folkmoot.genesis import Genesis
-from folkmoot.manifest import Manifest
-from folkmoot.state import State
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.state import State
 from tests import factories
 from tests.e2e.moot import Moot, moot
 

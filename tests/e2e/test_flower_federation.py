@@ -15,9 +15,9 @@ import pytest
 
 from client.genesis import Start, start_of
 from folkmoot.cli.main import run as folkmoot
-from folkmoot.commitment import Domain
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.doctor import examine, superlink_checks
+from folkmoot.protocol.commitment import Domain
 from folkmoot.superlink import SuperLink
 from server import flower_run
 from tests import factories
@@ -109,12 +109,12 @@ def test_contributors_hand_in_without_flower(
     moot: Moot, keystore: Callable[[str], Path], password_file: Path, tmp_path: Path
 ) -> None:
     """Nobody carries their updates, so they commit by their own transactions."""
-    from folkmoot.codec import encode_update
-    from folkmoot.commitment import Commitment
     from folkmoot.coordinator_api import commitment_to_wire
     from folkmoot.flower.contributor import KeptUpdate, keep_update
-    from folkmoot.header import RoundHeader
-    from folkmoot.state import State
+    from folkmoot.protocol.codec import encode_update
+    from folkmoot.protocol.commitment import Commitment
+    from folkmoot.protocol.header import RoundHeader
+    from folkmoot.protocol.state import State
 
     deployment, manifest = moot.federation.deployment, moot.start.manifest
     domain = Domain(deployment.chain_id, deployment.ledger)

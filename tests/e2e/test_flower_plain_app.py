@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from folkmoot.chain.rpc import Phase
-from folkmoot.commitment import Domain
 from folkmoot.flower.contributor import Contributor
-from folkmoot.manifest import Manifest
+from folkmoot.protocol.commitment import Domain
+from folkmoot.protocol.manifest import Manifest
 from server import flower_run
 from tests.e2e.flower import Flower, anchored
 from tests.unit.flower.world import CHAIN_ID, LEDGER, World, account

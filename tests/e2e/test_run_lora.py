@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from folkmoot.manifest import Manifest
+from folkmoot.protocol.manifest import Manifest
 from tests.e2e.test_demo import processes_of
 from tests.e2e.test_run_app import run
 

@@ -26,18 +26,18 @@ from eth_account.signers.local import LocalAccount
 from folkmoot.chain import governance
 from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.deploy import GenesisRoots
-from folkmoot.codec import encode_update
-from folkmoot.commitment import Commitment, Domain
-from folkmoot.genesis import Genesis
-from folkmoot.hashing import keccak
-from folkmoot.header import RoundHeader, derive_seed
 from folkmoot.lineage import WINDOW, Lineage, PastRound, window
 from folkmoot.local.anvil import Anvil
-from folkmoot.manifest import Manifest, Tensor
-from folkmoot.policy import Policy
+from folkmoot.protocol.codec import encode_update
+from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.header import RoundHeader, derive_seed
+from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.state import State
+from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import Anchor, RoundOutcome, compute_round
-from folkmoot.state import State
-from folkmoot.updates import MemoryUpdate
 from tests import factories
 
 MANIFEST = Manifest(

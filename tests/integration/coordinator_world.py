@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 
 from folkmoot.chain.deploy import GenesisRoots
-from folkmoot.codec import encode_update
-from folkmoot.commitment import Commitment, Domain
 from folkmoot.coordinator_api import CoordinatorApi, CurrentRound, sign_report
-from folkmoot.genesis import Genesis
-from folkmoot.header import RoundHeader
 from folkmoot.keystore import create
 from folkmoot.local.anvil import Anvil
-from folkmoot.manifest import Manifest, Tensor
-from folkmoot.state import State
+from folkmoot.protocol.codec import encode_update
+from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.state import State
 from server.api.app import create_app
 from server.cli import http_server, listen
 from server.coordinator import Coordinator, assemble, import_genesis, open_account

@@ -15,27 +15,27 @@ import numpy as np
 import rlp
 from eth_utils.address import to_canonical_address, to_checksum_address
 
-from folkmoot import merkle
 from folkmoot.aggregation import multi_krum
 from folkmoot.aggregation.gram_tree import ENTRY_BYTES, block_matrices, build, matrix_bytes, square
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.client import send
-from folkmoot.commitment import Commitment
-from folkmoot.fixed_point import LEAF
 from folkmoot.fraud import proof
 from folkmoot.fraud.challenge import connection
 from folkmoot.fraud.judges import find_judges
-from folkmoot.hashing import keccak
-from folkmoot.header import RoundHeader, derive_seed
 from folkmoot.local.anvil import Anvil
-from folkmoot.manifest import Manifest
-from folkmoot.merkle import AGGREGATE, update_tree
-from folkmoot.optimizer import outer_step
+from folkmoot.protocol import merkle
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.header import RoundHeader, derive_seed
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import AGGREGATE, update_tree
+from folkmoot.protocol.outer_step import outer_step
+from folkmoot.protocol.state import State
+from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import Anchor, RoundOutcome, compute_leaves
-from folkmoot.state import State
-from folkmoot.updates import MemoryUpdate
 from tests import factories
 from tests.integration.audit_world import MANIFEST, World
 

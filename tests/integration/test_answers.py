@@ -18,8 +18,8 @@ from folkmoot.fraud import demanding
 from folkmoot.fraud.availability import Status, What, delivery_calls, demand_call
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.follower import Follower
-from folkmoot.hashing import sha256_hex
-from folkmoot.policy import ARBITER
+from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.protocol.policy import ARBITER
 from server.db import events
 from server.db.models import Transaction
 from tests import factories

@@ -19,13 +19,13 @@ from folkmoot.chain import governance, packaged
 from folkmoot.chain.amounts import UNIT
 from folkmoot.cli.main import run
 from folkmoot.errors import ArtifactError, AuditFailure, RpcError, WrongChainError
-from folkmoot.hashing import keccak
 from folkmoot.local.anvil import KEPT_STATES, Anvil
-from folkmoot.merkle import aggregate_leaves, aggregate_root
 from folkmoot.mirror import CoordinatorSource, FolderSource
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.merkle import aggregate_leaves, aggregate_root
+from folkmoot.protocol.state import State
+from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import Anchor, RoundOutcome, compute_leaves
-from folkmoot.state import State
-from folkmoot.updates import MemoryUpdate
 from tests import factories
 from tests.integration.audit_world import MANIFEST, Alter, World, build, lying_endpoint
 

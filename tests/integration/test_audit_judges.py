@@ -17,10 +17,10 @@ from folkmoot.chain import governance, packaged, waiting
 from folkmoot.chain.deployment import JUDGES
 from folkmoot.cli.main import run
 from folkmoot.errors import AuditFailure
-from folkmoot.hashing import keccak
 from folkmoot.local.anvil import Anvil
 from folkmoot.mirror import FolderSource
-from folkmoot.policy import ARBITER
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.policy import ARBITER
 from folkmoot.round import Anchor, RoundOutcome
 from tests import factories
 from tests.integration.audit_world import MANIFEST, World, lying_endpoint

@@ -16,8 +16,8 @@ from folkmoot.errors import AuditFailure
 from folkmoot.lineage import WINDOW, Lineage
 from folkmoot.local.anvil import Anvil
 from folkmoot.mirror import ArtifactSource, CoordinatorSource, FolderSource
+from folkmoot.protocol.verdict import Reason
 from folkmoot.round import Anchor, RoundOutcome
-from folkmoot.verdict import Reason
 from tests import factories
 from tests.integration.audit_world import MANIFEST, NAMES, ROUNDS, Related, World, build_related
 

@@ -15,14 +15,14 @@ import torch
 
 from client.genesis import start_of
 from client.tasks import load_task
-from folkmoot.codec import encode_update
-from folkmoot.commitment import Commitment, Domain
 from folkmoot.coordinator_api import commitment_to_wire
-from folkmoot.header import RoundHeader
 from folkmoot.keystore import create
 from folkmoot.local.anvil import Anvil
-from folkmoot.manifest import Manifest
-from folkmoot.state import State
+from folkmoot.protocol.codec import encode_update
+from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.state import State
 from server.rounds import probe
 from tests import factories
 from tests.integration.coordinator_world import Running, federation, running, until

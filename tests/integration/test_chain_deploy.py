@@ -21,7 +21,7 @@ from folkmoot.chain.deploy import (
 from folkmoot.chain.deployment import CONTRACTS, JUDGES
 from folkmoot.errors import ChainError, ContractRefused, InputError, RpcError
 from folkmoot.local.anvil import Anvil
-from folkmoot.policy import ARBITER
+from folkmoot.protocol.policy import ARBITER
 from tests import factories
 
 HOLDER = factories.account("ada").address

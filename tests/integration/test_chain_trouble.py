@@ -9,8 +9,8 @@ from pathlib import Path
 from folkmoot.errors import FolkmootError
 from folkmoot.lineage import GENESIS
 from folkmoot.local.anvil import Anvil
+from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import compute_round
-from folkmoot.updates import MemoryUpdate
 from tests.integration.coordinator_world import (
     MANIFEST,
     federation,

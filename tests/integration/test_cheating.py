@@ -12,13 +12,13 @@ import pytest
 
 from folkmoot.chain.events import Slashed, scan
 from folkmoot.chain.rpc import Phase, Rpc
-from folkmoot.commitment import Domain
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.fraud.journal import Journal, Log
 from folkmoot.fraud.watch import Options, Watcher
 from folkmoot.local.anvil import Anvil
 from folkmoot.mirror import CoordinatorSource
-from folkmoot.policy import ARBITER
+from folkmoot.protocol.commitment import Domain
+from folkmoot.protocol.policy import ARBITER
 from server.coordinator import _require_stage, assemble, open_account
 from server.rounds.cheating import Cheat, Kind, lies_in, parse_cheat
 from tests import factories

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from folkmoot.errors import ArtifactError, CoordinatorError
-from folkmoot.hashing import sha256_hex
 from folkmoot.local.anvil import Anvil
+from folkmoot.protocol.hashing import sha256_hex
 from server.db import events
 from tests import factories
 from tests.integration.coordinator_world import Running, federation, genesis, running, until

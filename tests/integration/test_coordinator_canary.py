@@ -15,13 +15,13 @@ from client.canary import Evaluator
 from client.tasks import HeldOutPredictions
 from folkmoot.canary import CanaryReport, sign_canary, sign_release
 from folkmoot.cli.main import run as folkmoot
-from folkmoot.commitment import Domain
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.errors import CoordinatorError, FolkmootError, TaskError
 from folkmoot.evaluation import Measurement, measure
 from folkmoot.keystore import create
 from folkmoot.local.anvil import Anvil
 from folkmoot.local.processes import free_port
+from folkmoot.protocol.commitment import Domain
 from server.rounds import probe
 from tests import factories
 from tests.integration.coordinator_world import (

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from web3.types import Wei
 
-from folkmoot.commitment import Commitment
 from folkmoot.coordinator_api import commitment_to_wire
 from folkmoot.errors import UpdateRefused
-from folkmoot.header import RoundHeader
-from folkmoot.state import State
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.state import State
 from tests import factories
 from tests.integration.coordinator_world import Running, Signed, open_round, running, train, until
 

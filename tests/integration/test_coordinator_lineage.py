@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from folkmoot.audit.audit import audit
-from folkmoot.codec import encode_update
-from folkmoot.commitment import Commitment
 from folkmoot.errors import AuditFailure
-from folkmoot.hashing import sha256_hex
-from folkmoot.header import RoundHeader
 from folkmoot.mirror import FolderSource
-from folkmoot.state import State
+from folkmoot.protocol.codec import encode_update
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.state import State
 from tests import factories
 from tests.integration.coordinator_world import (
     MANIFEST,

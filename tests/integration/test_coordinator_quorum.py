@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from folkmoot.lineage import GENESIS
 from folkmoot.local.anvil import Anvil
+from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import compute_round
-from folkmoot.updates import MemoryUpdate
 from tests.integration.coordinator_world import (
     MANIFEST,
     federation,

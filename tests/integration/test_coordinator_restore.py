@@ -26,16 +26,16 @@ from folkmoot.chain import governance
 from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.rpc import Phase, Rpc
 from folkmoot.cli.main import run
-from folkmoot.codec import encode_update
-from folkmoot.commitment import Commitment, Domain
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, RpcError
-from folkmoot.hashing import sha256_hex
-from folkmoot.header import RoundHeader
 from folkmoot.local.anvil import Anvil
 from folkmoot.mirror import CoordinatorSource, FolderSource
 from folkmoot.mirroring.commitments import Commitments
-from folkmoot.state import State
+from folkmoot.protocol.codec import encode_update
+from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.state import State
 from server.db.engine import Database
 from server.restore.restore import require_empty, restore
 from server.settings import load

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from folkmoot.errors import CoordinatorError, UpdateRefused
-from folkmoot.hashing import sha256_hex
-from folkmoot.state import read_safetensors
+from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.protocol.state import read_safetensors
 from server.rounds import anchor_window
 from tests import factories
 from tests.integration.coordinator_world import (

@@ -29,7 +29,7 @@ from folkmoot.doctor import chain as chain_doctor
 from folkmoot.flower.contributor import Contributor
 from folkmoot.local.anvil import Anvil
 from folkmoot.local.processes import free_port
-from folkmoot.policy import ARBITER
+from folkmoot.protocol.policy import ARBITER
 from server.db.models import Round, Update
 from tests import factories, s3
 from tests.integration.coordinator_world import (

@@ -17,8 +17,8 @@ from folkmoot.chain.rpc import Phase
 from folkmoot.chain.verdicts import ledger_rounds
 from folkmoot.errors import AuditFailure, ContractRefused, UpdateRefused
 from folkmoot.fraud.follower import Follower
-from folkmoot.hashing import keccak, sha256_hex
 from folkmoot.mirror import FolderSource
+from folkmoot.protocol.hashing import keccak, sha256_hex
 from tests import factories
 from tests.integration.coordinator_world import Running, Signed, open_round, running, train, until
 

@@ -22,12 +22,12 @@ from folkmoot.chain.bonds import least_bond
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.cli.main import run
 from folkmoot.evaluation import Report, measure
-from folkmoot.genesis import Genesis
 from folkmoot.local.anvil import Anvil
 from folkmoot.local.processes import free_port
-from folkmoot.manifest import Manifest
-from folkmoot.policy import ARBITER, Policy
-from folkmoot.state import State
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.policy import ARBITER, Policy
+from folkmoot.protocol.state import State
 from tests import factories
 from tests.factories import ALLOCATION, BOND, STAKE, Federation
 

@@ -22,13 +22,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from folkmoot.commitment import Domain
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, UpdateRefused
-from folkmoot.header import RoundHeader
 from folkmoot.local.anvil import Anvil
 from folkmoot.local.processes import free_port
-from folkmoot.state import State
+from folkmoot.protocol.commitment import Domain
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.state import State
 from tests import factories
 from tests.integration.coordinator_world import (
     Process,

@@ -13,10 +13,10 @@ import pytest
 from folkmoot import policy_file
 from folkmoot.chain.deploy import predicted_address
 from folkmoot.chain.deployment import CONTRACTS, Deployment
-from folkmoot.genesis import Genesis
 from folkmoot.local.anvil import Anvil
-from folkmoot.manifest import Manifest
-from folkmoot.state import State
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.state import State
 from tests import factories
 from tests.killed import Mortal, blocks
 

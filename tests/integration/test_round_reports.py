@@ -205,7 +205,7 @@ def test_who_may_report_on_what(here: Running) -> None:
 
 
 def emitted(kind: str, **values: Any) -> str:
-    from folkmoot.hashing import canonical_json
+    from folkmoot.protocol.hashing import canonical_json
 
     line = f"{reports.MARK} {canonical_json({'kind': kind, **values}).decode()}"
     assert reports.parse(line)

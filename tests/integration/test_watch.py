@@ -26,10 +26,10 @@ from folkmoot.fraud.challenge import transact
 from folkmoot.fraud.follower import REORG_DEPTH
 from folkmoot.fraud.judges import find_judges
 from folkmoot.fraud.watch import run as watch
-from folkmoot.hashing import keccak
 from folkmoot.local.anvil import Anvil
-from folkmoot.manifest import Manifest, Tensor
 from folkmoot.mirror import ArtifactSource, CoordinatorSource, FolderSource
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.manifest import Manifest, Tensor
 from tests import factories
 from tests.integration import audit_world
 from tests.integration import fraud_world as lies

@@ -15,15 +15,15 @@ import pytest
 
 from folkmoot.chain.amounts import UNIT
 from folkmoot.cli.main import run
-from folkmoot.codec import encode_update
-from folkmoot.commitment import Commitment
 from folkmoot.errors import UpdateRefused
-from folkmoot.hashing import keccak
-from folkmoot.header import RoundHeader
 from folkmoot.local.anvil import Anvil
+from folkmoot.protocol.codec import encode_update
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.state import State
+from folkmoot.protocol.verdict import Verdicts
 from folkmoot.round import Anchor, RoundOutcome
-from folkmoot.state import State
-from folkmoot.verdict import Verdicts
 from server.rounds import anchor_window
 from tests import factories
 from tests.integration import audit_world

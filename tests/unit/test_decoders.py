@@ -35,19 +35,19 @@ from folkmoot.chain import costs
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.events import scan
 from folkmoot.chain.rpc import POLICY_TYPE, ROUND_TYPE, LedgerReader, Rpc, VaultReader
-from folkmoot.codec import decode_update
-from folkmoot.commitment import NO_BUNDLE, Commitment
 from folkmoot.coordinator_api import _parse_events, commitment_from_wire, commitment_to_wire
 from folkmoot.errors import FolkmootError, InputError
 from folkmoot.evaluation import Measurement, Report, measure
 from folkmoot.flower import records
 from folkmoot.fraud import challenge, judges
-from folkmoot.genesis import Genesis
-from folkmoot.hashing import canonical_json, parse_canonical_json, parse_json
-from folkmoot.header import RoundHeader
-from folkmoot.manifest import Carried, Manifest, Tensor
-from folkmoot.state import State, read_safetensors
-from folkmoot.verdict import Artifacts, Reason, Verdict, Verdicts
+from folkmoot.protocol.codec import decode_update
+from folkmoot.protocol.commitment import NO_BUNDLE, Commitment
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.hashing import canonical_json, parse_canonical_json, parse_json
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Carried, Manifest, Tensor
+from folkmoot.protocol.state import State, read_safetensors
+from folkmoot.protocol.verdict import Artifacts, Reason, Verdict, Verdicts
 from server.api import pages
 from server.chain import indexer
 from server.chain.node import RpcNode

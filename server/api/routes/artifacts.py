@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from folkmoot.coordinator_api import upload_message
 from folkmoot.errors import ArtifactError, InputError
-from folkmoot.hashing import parse_json
+from folkmoot.protocol.hashing import parse_json
 from server.api.parts import REPORT_COST, Here, Keccak, Parts, Sha256
 from server.api.problems import MEDIA_TYPE, PROBLEM, WRITES, Problem
 from server.api.schemas import StoredView

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from folkmoot.state import State
+from folkmoot.protocol.state import State
 from server.api.pages import PageWindow, encode
 from server.api.parts import Here, Parts, RoundNumber
 from server.api.problems import Problem

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from folkmoot.aggregation import rules
 from folkmoot.aggregation.form import form_of
-from folkmoot.fixed_point import LEAF
-from folkmoot.optimizer import MAX_WEIGHT_SUM
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
+from folkmoot.protocol.updates import MemoryUpdate
+from folkmoot.protocol.verdict import Verdicts
 from folkmoot.round import RoundOutcome, compute_leaves
-from folkmoot.updates import MemoryUpdate
-from folkmoot.verdict import Verdicts
 from tests.unit.folkmoot import worlds
 from tests.unit.folkmoot.worlds import COORDINATOR, MANIFEST, NAMES, World
 

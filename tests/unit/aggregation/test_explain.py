@@ -15,9 +15,9 @@ from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.explain import Case, Explanation, explain, kept, words_of
 from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.reference import Reference, ReferencedFacts
-from folkmoot.arrays import I64
 from folkmoot.coordinator_api import REFUSALS
-from folkmoot.verdict import Reason
+from folkmoot.protocol.arrays import I64
+from folkmoot.protocol.verdict import Reason
 
 ALL = sorted(rules.PARAMETERS)
 WORDLESS = "no words for it"

@@ -17,8 +17,8 @@ from folkmoot.aggregation.guided_mean import weigh
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.path import LEAST, weigh_by_path
 from folkmoot.aggregation.reference import Reference, ReferencedFacts
-from folkmoot.arrays import I64
-from folkmoot.verdict import Reason
+from folkmoot.protocol.arrays import I64
+from folkmoot.protocol.verdict import Reason
 
 SQUARE = 1 << 60
 

@@ -18,14 +18,14 @@ from folkmoot.aggregation.cosines import cosine
 from folkmoot.aggregation.interface import RoundFacts, Weighted
 from folkmoot.aggregation.reference import Reference, ReferencedFacts, references
 from folkmoot.aggregation.trajectory import path_update
-from folkmoot.arrays import I64
 from folkmoot.errors import InputError
-from folkmoot.fixed_point import STATE_BOUND
-from folkmoot.manifest import Manifest, Tensor
-from folkmoot.optimizer import MAX_WEIGHT_SUM
-from folkmoot.state import State
-from folkmoot.updates import MemoryUpdate
-from folkmoot.verdict import Reason
+from folkmoot.protocol.arrays import I64
+from folkmoot.protocol.fixed_point import STATE_BOUND
+from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
+from folkmoot.protocol.state import State
+from folkmoot.protocol.updates import MemoryUpdate
+from folkmoot.protocol.verdict import Reason
 
 ROOTED = {
     "fltrust": "guarded_mean",

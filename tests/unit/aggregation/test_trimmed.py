@@ -8,7 +8,7 @@ import pytest
 
 from folkmoot.aggregation.rules import check_policy_rule, rule
 from folkmoot.errors import InputError
-from folkmoot.verdict import Reason
+from folkmoot.protocol.verdict import Reason
 from tests import factories
 from tests.unit.aggregation.test_rules import facts_of, honest
 

@@ -11,7 +11,7 @@ import pytest
 from folkmoot.apps.capture import Captured, capture
 from folkmoot.apps.folder import AppFolder
 from folkmoot.errors import FolkmootError, InputError, TaskError
-from folkmoot.manifest import Manifest
+from folkmoot.protocol.manifest import Manifest
 from tests import apps
 
 START = "strategy.start("

@@ -12,7 +12,7 @@ from folkmoot.apps.capture import Captured, capture
 from folkmoot.apps.folder import AppFolder
 from folkmoot.apps.trial import LOW_GUESS, Trial, start_of_app, try_training
 from folkmoot.errors import InputError
-from folkmoot.genesis import calibrated_exponent
+from folkmoot.protocol.genesis import calibrated_exponent
 from tests import apps
 
 

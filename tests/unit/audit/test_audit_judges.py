@@ -24,7 +24,7 @@ from folkmoot.chain.events import (
 )
 from folkmoot.chain.rpc import Phase
 from folkmoot.errors import AuditFailure
-from folkmoot.policy import NO_VERIFIER
+from folkmoot.protocol.policy import NO_VERIFIER
 from tests.unit.audit.records import ADA, BEN, CLEO, COORDINATOR, DEPLOYMENT, UNBONDING, Script
 from tests.unit.audit.test_audit_rounds import POLICY, Play, refused
 from tests.unit.audit.test_audit_stakes import stake, unbond, votes

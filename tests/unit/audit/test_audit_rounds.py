@@ -28,7 +28,7 @@ from folkmoot.chain.events import (
 )
 from folkmoot.chain.rpc import Head, Phase, RoundView
 from folkmoot.errors import AuditFailure
-from folkmoot.policy import Policy
+from folkmoot.protocol.policy import Policy
 from tests import factories
 from tests.unit.audit.records import ADA, BEN, CLEO, COORDINATOR, DEPLOYMENT, NOBODY, VERIFIER, Script
 from tests.unit.audit.test_audit_stakes import slash, stake, unbond, votes

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from folkmoot.errors import ArtifactError
-from folkmoot.hashing import keccak
 from folkmoot.mirror import CoordinatorSource, FolderSource, open_source
+from folkmoot.protocol.hashing import keccak
 
 DATA = b"a file of a federation" * 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()

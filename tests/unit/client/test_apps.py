@@ -14,7 +14,7 @@ from folkmoot.apps.folder import AppFolder, read_pairs
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.errors import InputError, TaskError
 from folkmoot.flower.contributor import Contributor
-from folkmoot.manifest import Manifest
+from folkmoot.protocol.manifest import Manifest
 from folkmoot.superlink import SuperLink
 from tests import apps
 

@@ -17,7 +17,7 @@ from client.tasks import HeldOutPredictions, load_task, names
 from folkmoot.cli import reports
 from folkmoot.cli.main import run
 from folkmoot.errors import ArtifactError, TaskError
-from folkmoot.hashing import canonical_json, sha256_hex
+from folkmoot.protocol.hashing import canonical_json, sha256_hex
 
 
 @pytest.fixture(scope="module")

@@ -34,11 +34,11 @@ from folkmoot.flower.contributor import (
     keep_update,
     kept_update,
 )
-from folkmoot.genesis import Genesis
-from folkmoot.manifest import Manifest
 from folkmoot.mirror import open_source
-from folkmoot.policy import MEAN_SQUARE_CAP
-from folkmoot.state import State
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.policy import MEAN_SQUARE_CAP
+from folkmoot.protocol.state import State
 from folkmoot.superlink import SuperLink
 from tests.unit.flower.world import World, account
 

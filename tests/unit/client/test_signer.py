@@ -15,9 +15,9 @@ import pytest
 from eth_account import Account
 
 from client.signer import MEMORY_FILE, SignerAgent
-from folkmoot.commitment import Commitment, Domain
 from folkmoot.errors import LocalError
 from folkmoot.flower.signing import AgentSigner, LocalSigner, SignerError
+from folkmoot.protocol.commitment import Commitment, Domain
 
 ACCOUNT = Account.from_key(b"\x07" * 32)
 DOMAIN = Domain(31337, "0x" + "a1" * 20)

@@ -21,8 +21,8 @@ from benchmarks.convergence import attackers, federation, trials
 from benchmarks.convergence.federation import Course, Integers, Result, compare
 from benchmarks.convergence.results import Key, is_steady, line, load, markdown, rows, save, summary
 from benchmarks.convergence.subjects import QUICKSTART, SUBJECTS
-from folkmoot.codec import EncodedUpdate, encode_update
 from folkmoot.errors import InputError
+from folkmoot.protocol.codec import EncodedUpdate, encode_update
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from folkmoot.drill.federation import Plan, Run, Workload, run
 from folkmoot.drill.grid import Cell, Table, grid, load, rule_text
 from folkmoot.drill.network import NAMES, Network
 from folkmoot.errors import InputError
-from folkmoot.verdict import Reason
+from folkmoot.protocol.verdict import Reason
 
 SMALL = Plan(contributors=7, malicious=2, rounds=4, rule="guarded_mean")
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from folkmoot.flower.contributor import Contributor
-from folkmoot.manifest import Manifest
+from folkmoot.protocol.manifest import Manifest
 from tests.unit.flower.world import World, account
 
 MODEL = {

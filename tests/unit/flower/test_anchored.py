@@ -25,7 +25,7 @@ from folkmoot.flower.relay import Pacing
 from folkmoot.flower.reports import parse
 from folkmoot.flower.server_app import AnchoredServerApp
 from folkmoot.flower.signing import LocalSigner
-from folkmoot.manifest import Manifest
+from folkmoot.protocol.manifest import Manifest
 from tests.unit.flower.grid import LocalGrid
 from tests.unit.flower.world import World, account
 

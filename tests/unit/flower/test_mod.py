@@ -12,16 +12,16 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 
 from folkmoot.chain.rpc import Phase
-from folkmoot.codec import decode_update
-from folkmoot.commitment import Commitment, Domain
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.flower import mod as mod_module
 from folkmoot.flower import records
 from folkmoot.flower.contributor import Contributor, kept_update
 from folkmoot.flower.mod import folkmoot_mod
 from folkmoot.flower.signing import LocalSigner, SignerError
-from folkmoot.header import RoundHeader
-from folkmoot.merkle import update_tree
+from folkmoot.protocol.codec import decode_update
+from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.merkle import update_tree
 from tests.unit.flower.conftest import MANIFEST, MODEL
 from tests.unit.flower.grid import context, number
 from tests.unit.flower.world import CHAIN_ID, World, account
@@ -505,7 +505,7 @@ def test_what_an_app_does_to_its_arrays(
     join: Join, spoil: Callable[[dict[str, Any]], None], words: str
 ) -> None:
     """Counters may change, a table of integers may not, and the layout must stay; it is said of which array."""
-    from folkmoot.manifest import Manifest
+    from folkmoot.protocol.manifest import Manifest
 
     with World(Manifest.from_arrays("integers", INTEGERS), dict(INTEGERS)) as world:
         app = App(spoil=spoil)
@@ -520,7 +520,7 @@ def test_what_an_app_does_to_its_arrays(
 
 def test_of_half_precision_the_update_is_what_changed_since_what_the_app_saw(join: Join) -> None:
     """A weight that half precision can't hold is rounded for the app; that is no update."""
-    from folkmoot.manifest import Manifest
+    from folkmoot.protocol.manifest import Manifest
 
     values = {"w": np.full(300, 1.0, np.float16)}
     manifest = Manifest.from_arrays("half", values)

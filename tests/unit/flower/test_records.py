@@ -10,7 +10,7 @@ from flwr.app import Array, ArrayRecord
 
 from folkmoot.errors import InputError, ManifestError
 from folkmoot.flower import records
-from folkmoot.manifest import MAX_DIMENSIONS, Manifest, Tensor
+from folkmoot.protocol.manifest import MAX_DIMENSIONS, Manifest, Tensor
 
 UPDATE = bytes(range(256))
 HONEST = records.update_record(UPDATE)["update"]

@@ -21,18 +21,18 @@ from eth_account import Account
 
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.rpc import POLICY_TYPE, ROUND_TYPE, Phase
-from folkmoot.codec import decode_update
-from folkmoot.commitment import Commitment, Domain
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.errors import FolkmootError
-from folkmoot.fixed_point import ONE
-from folkmoot.genesis import Genesis
-from folkmoot.hashing import keccak
-from folkmoot.header import RoundHeader, derive_seed
-from folkmoot.manifest import Manifest
-from folkmoot.merkle import update_tree
-from folkmoot.policy import MEAN_SQUARE_CAP, Policy
-from folkmoot.state import State
+from folkmoot.protocol.codec import decode_update
+from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.fixed_point import ONE
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.header import RoundHeader, derive_seed
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import update_tree
+from folkmoot.protocol.policy import MEAN_SQUARE_CAP, Policy
+from folkmoot.protocol.state import State
 
 CHAIN_ID = 31337
 LEDGER = "0x" + "a1" * 20

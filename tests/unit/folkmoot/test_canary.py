@@ -21,10 +21,10 @@ from folkmoot.canary import (
     sign_canary,
     sign_release,
 )
-from folkmoot.commitment import Domain
 from folkmoot.errors import InputError
 from folkmoot.evaluation import ClassCount, GroupCount, Measurement, Probe, measure
-from folkmoot.hashing import canonical_json
+from folkmoot.protocol.commitment import Domain
+from folkmoot.protocol.hashing import canonical_json
 from tests import factories
 
 DOMAIN = Domain(31337, "0x" + "11" * 20)

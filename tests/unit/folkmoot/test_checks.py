@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from folkmoot import checks
-from folkmoot.checks import check_arrival, summarize
-from folkmoot.commitment import Commitment
 from folkmoot.errors import UpdateRefused
-from folkmoot.merkle import update_tree
-from folkmoot.updates import MemoryUpdate
+from folkmoot.protocol import update_checks as checks
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.merkle import update_tree
+from folkmoot.protocol.update_checks import check_arrival, summarize
+from folkmoot.protocol.updates import MemoryUpdate
 from tests.unit.folkmoot import worlds
 
 WORLD = worlds.World(worlds.state(worlds.MANIFEST, 1))

@@ -6,10 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from folkmoot import acceleration, codec
-from folkmoot.codec import check_leaves, decode_update, encode_update, rounding_key, rounding_offsets, tree_of
 from folkmoot.errors import EncodingError, InputError
-from folkmoot.manifest import Manifest, Tensor
+from folkmoot.protocol import acceleration, codec
+from folkmoot.protocol.codec import (
+    check_leaves,
+    decode_update,
+    encode_update,
+    rounding_key,
+    rounding_offsets,
+    tree_of,
+)
+from folkmoot.protocol.manifest import Manifest, Tensor
 from tests.unit.folkmoot import reference, worlds
 
 MANIFEST = worlds.MANIFEST

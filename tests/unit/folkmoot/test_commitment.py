@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from folkmoot.commitment import Commitment, Domain, canonical_address, entries_hash
 from folkmoot.errors import InputError, UpdateRefused
+from folkmoot.protocol.commitment import Commitment, Domain, canonical_address, entries_hash
 from tests.unit.folkmoot import worlds
 
 ALICE, BOB = worlds.account("alice"), worlds.account("bob")
@@ -116,11 +116,17 @@ def test_canonical_address() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["folkmoot.commitment", "folkmoot.coordinator_api", "server.api.app", "client.cli", "folkmoot.cli.audit"],
+    [
+        "folkmoot.protocol.commitment",
+        "folkmoot.coordinator_api",
+        "server.api.app",
+        "client.cli",
+        "folkmoot.cli.audit",
+    ],
 )
 def test_deep_json_of_a_stranger_raises_and_kills_nobody(module: str) -> None:
     code = (
-        f"import importlib, json; importlib.import_module({module!r}); import folkmoot.commitment\n"
+        f"import importlib, json; importlib.import_module({module!r}); import folkmoot.protocol.commitment\n"
         "try:\n    json.loads('[' * 500_000)\nexcept RecursionError:\n    print('refused')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from folkmoot.errors import InputError
 from folkmoot.evaluation import TRIGGERS, Measurement, Report, measure, rounded, triggered
-from folkmoot.hashing import canonical_json
+from folkmoot.protocol.hashing import canonical_json
 
 LABEL = st.integers(-3, 12)
 EXAMPLES = st.lists(

@@ -10,9 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from folkmoot.codec import encode_update
-from folkmoot.exponents import MAX_FALL, MAX_RISE, TARGET, TensorSums, next_exponent, next_exponents, vote
-from folkmoot.manifest import Manifest, Tensor
+from folkmoot.protocol.codec import encode_update
+from folkmoot.protocol.exponents import (
+    MAX_FALL,
+    MAX_RISE,
+    TARGET,
+    TensorSums,
+    next_exponent,
+    next_exponents,
+    vote,
+)
+from folkmoot.protocol.manifest import Manifest, Tensor
 from tests.unit.folkmoot import reference, worlds
 
 SATURATED, TINY, CONTENT = TensorSums(127, 127**2, 127), TensorSums(1, 1, 1), TensorSums(20, 400, 20)

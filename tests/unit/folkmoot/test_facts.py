@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from folkmoot import acceleration
 from folkmoot.aggregation import facts
 from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.interface import RoundFacts
-from folkmoot.arrays import I64, U8
-from folkmoot.manifest import Manifest, Tensor
-from folkmoot.updates import FileUpdate, MemoryUpdate
+from folkmoot.protocol import acceleration
+from folkmoot.protocol.arrays import I64, U8
+from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.updates import FileUpdate, MemoryUpdate
 from tests.unit.folkmoot import worlds
 
 
@@ -68,7 +68,7 @@ def test_gram_does_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch) -> 
 
 def products(values: U8, size: int) -> I64:
     """What the compiled loops make of rows of bytes: products of the first places."""
-    from folkmoot import kernels
+    from folkmoot.protocol import kernels
 
     addresses = np.array([row.ctypes.data for row in values], dtype=np.int64)
     total = np.zeros((len(values), len(values)), dtype=np.int64)
@@ -103,7 +103,7 @@ def test_compiled_products_do_not_saturate(rows: tuple[int, int]) -> None:
 
 _ELSEWHERE = """
 import numpy as np
-from folkmoot import kernels
+from folkmoot.protocol import kernels
 from tests.unit.folkmoot.test_facts import CASES, naive_products, products
 for count, size in CASES[:5] + [(9, 32832)]:
     values = np.random.default_rng(count).integers(0, 256, (count, size), dtype=np.uint8)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from folkmoot.errors import InputError
-from folkmoot.fixed_point import ONE, STATE_BOUND, from_float, to_float32
+from folkmoot.protocol.fixed_point import ONE, STATE_BOUND, from_float, to_float32
 
 STATES = st.integers(-STATE_BOUND, STATE_BOUND)
 

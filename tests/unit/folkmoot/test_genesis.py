@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from folkmoot.errors import ArtifactError, InputError
-from folkmoot.genesis import Genesis, calibrated_exponent, first_exponent
-from folkmoot.hashing import canonical_json, keccak, parse_canonical_json
+from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent
+from folkmoot.protocol.hashing import canonical_json, keccak, parse_canonical_json
 from tests.unit.folkmoot import worlds
 
 GENESIS = Genesis.of(worlds.MANIFEST, worlds.state(worlds.MANIFEST, 1), (-9, -10, 4))

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from folkmoot import acceleration, merkle
 from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.gram_tree import (
     BLOCK_LEVELS,
@@ -29,8 +28,9 @@ from folkmoot.aggregation.gram_tree import (
     verify_node,
 )
 from folkmoot.errors import InputError
-from folkmoot.manifest import Manifest, Tensor
-from folkmoot.updates import FileUpdate, MemoryUpdate
+from folkmoot.protocol import acceleration, merkle
+from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.updates import FileUpdate, MemoryUpdate
 from tests.unit.folkmoot import reference, worlds
 
 

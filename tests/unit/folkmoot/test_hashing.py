@@ -9,9 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from folkmoot import acceleration
 from folkmoot.errors import InputError
-from folkmoot.hashing import canonical_json, keccak, keccak_rows, parse_canonical_json, parse_json, sha256_hex
+from folkmoot.protocol import acceleration
+from folkmoot.protocol.hashing import (
+    canonical_json,
+    keccak,
+    keccak_rows,
+    parse_canonical_json,
+    parse_json,
+    sha256_hex,
+)
 
 
 def nested(depth: int) -> list[object]:
@@ -38,7 +45,7 @@ def test_known_hashes() -> None:
 def test_rows_are_hashed_alike_with_and_without_kernels(length: int) -> None:
     pytest.importorskip("numba")
     rows = np.random.default_rng(length).integers(0, 256, (9, length), dtype=np.uint8)
-    from folkmoot import kernels
+    from folkmoot.protocol import kernels
 
     words = np.empty((9, 4), dtype=np.uint64)
     kernels.keccak_rows(rows, 7, words)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from folkmoot.errors import InputError
-from folkmoot.header import RoundHeader, decode_exponents, derive_seed, encode_exponents
+from folkmoot.protocol.header import RoundHeader, decode_exponents, derive_seed, encode_exponents
 from tests.unit.folkmoot import worlds
 
 HASHES = st.binary(min_size=32, max_size=32)

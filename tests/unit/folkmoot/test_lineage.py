@@ -14,16 +14,16 @@ from folkmoot.aggregation import reference
 from folkmoot.aggregation.cosines import UNIT, cosine
 from folkmoot.aggregation.reference import COMPARED_LEAVES, compared_leaves, references
 from folkmoot.aggregation.trajectory import path_update
-from folkmoot.arrays import I64, U8
-from folkmoot.codec import encode_update
-from folkmoot.commitment import Commitment, entries_hash
 from folkmoot.errors import ArtifactError, InputError
-from folkmoot.fixed_point import LEAF
-from folkmoot.hashing import keccak
 from folkmoot.lineage import GENESIS, WINDOW, Lineage, PastRound, window
-from folkmoot.manifest import Manifest, Tensor
-from folkmoot.updates import FileUpdate, MemoryUpdate, UpdateReader
-from folkmoot.verdict import Reason, Verdict
+from folkmoot.protocol.arrays import I64, U8
+from folkmoot.protocol.codec import encode_update
+from folkmoot.protocol.commitment import Commitment, entries_hash
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.updates import FileUpdate, MemoryUpdate, UpdateReader
+from folkmoot.protocol.verdict import Reason, Verdict
 from tests.unit.folkmoot import worlds
 from tests.unit.folkmoot.worlds import COORDINATOR, MANIFEST, NAMES, World
 

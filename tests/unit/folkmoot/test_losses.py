@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from folkmoot.errors import InputError
 from folkmoot.evaluation import Measurement, Report, measure
 from folkmoot.evaluation.losses import BOUND, UNIT, fixed
-from folkmoot.hashing import canonical_json
+from folkmoot.protocol.hashing import canonical_json
 
 NUMBER = st.floats(-1e6, 1e6)
 ODD = st.one_of(NUMBER, st.sampled_from((math.nan, math.inf, -math.inf, 1e300)))

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from folkmoot.errors import ManifestError
-from folkmoot.hashing import canonical_json, parse_canonical_json
-from folkmoot.manifest import Carried, Manifest, Tensor, padding_mask
+from folkmoot.protocol.hashing import canonical_json, parse_canonical_json
+from folkmoot.protocol.manifest import Carried, Manifest, Tensor, padding_mask
 
 SHAPES = st.lists(st.integers(1, 9), max_size=4).map(tuple)
 MANIFEST = Manifest("two", (Tensor("a", (3, 100)), Carried("n", "int16", (2,), b"\1\0\2\0"), Tensor("b", ())))

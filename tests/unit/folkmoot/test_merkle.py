@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from folkmoot import acceleration, merkle
 from folkmoot.errors import EncodingError, InputError
+from folkmoot.protocol import acceleration, merkle
 from tests.unit.folkmoot import reference
 
 COUNTS = st.integers(1, 20)

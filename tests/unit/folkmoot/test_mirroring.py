@@ -16,14 +16,14 @@ import pytest
 
 from folkmoot.cli.mirror import parse_rounds
 from folkmoot.errors import ArtifactError, InputError, LocalError
-from folkmoot.genesis import Genesis
-from folkmoot.hashing import keccak
-from folkmoot.manifest import Manifest, Tensor
 from folkmoot.mirror import CoordinatorSource, FolderSource, SeveralSources, open_sources
 from folkmoot.mirroring.commitments import Anchored
 from folkmoot.mirroring.copying import Copier, MirrorFolder, Mirroring
-from folkmoot.state import State
-from folkmoot.verdict import Artifacts
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.state import State
+from folkmoot.protocol.verdict import Artifacts
 
 MANIFEST = Manifest(task="tests", arrays=(Tensor("weight", (30,)),))
 STATE = State.genesis(MANIFEST, {"weight": np.ones(30, dtype=np.float32)})

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from folkmoot import acceleration
 from folkmoot.errors import InputError
-from folkmoot.fixed_point import STATE_BOUND
-from folkmoot.optimizer import MAX_WEIGHT_SUM, outer_step
+from folkmoot.protocol import acceleration
+from folkmoot.protocol.fixed_point import STATE_BOUND
+from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM, outer_step
 from tests.unit.folkmoot import reference
 
 STATES = st.integers(-STATE_BOUND, STATE_BOUND)

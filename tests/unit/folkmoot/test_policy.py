@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from folkmoot.errors import InputError
-from folkmoot.policy import ARBITER, Policy
+from folkmoot.protocol.policy import ARBITER, Policy
 from tests.unit.folkmoot import worlds
 
 POLICY = worlds.policy("multi_krum", (1, 0))

@@ -11,7 +11,7 @@ import pytest
 
 from folkmoot import policy_file
 from folkmoot.errors import InputError
-from folkmoot.policy import ARBITER
+from folkmoot.protocol.policy import ARBITER
 from tests.factories import policy
 
 

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.reference import Reference, ReferencedFacts
 from folkmoot.aggregation.rules import rule
-from folkmoot.arrays import I64
 from folkmoot.chain.amounts import UNIT
 from folkmoot.errors import InputError
-from folkmoot.optimizer import MAX_WEIGHT_SUM
+from folkmoot.protocol.arrays import I64
+from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
+from folkmoot.protocol.rewards import payments
+from folkmoot.protocol.verdict import Reason, Verdict
 from folkmoot.reputation import (
     FULL,
     MEMORY,
@@ -27,8 +29,6 @@ from folkmoot.reputation import (
     parts_of_round,
     reputation,
 )
-from folkmoot.rewards import payments
-from folkmoot.verdict import Reason, Verdict
 from tests import factories
 
 REWARD = 10 * UNIT

@@ -6,8 +6,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from folkmoot.optimizer import MAX_WEIGHT_SUM
-from folkmoot.rewards import payments
+from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
+from folkmoot.protocol.rewards import payments
 
 weights_of_entries = st.lists(st.integers(0, MAX_WEIGHT_SUM), min_size=1, max_size=12).filter(any)
 rewards = st.integers(0, (1 << 128) - 1)

@@ -14,18 +14,18 @@ from eth_abi.abi import encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from folkmoot import acceleration
 from folkmoot import round as rounds
-from folkmoot.arrays import F32
 from folkmoot.errors import ArtifactError, InputError
-from folkmoot.fixed_point import LEAF
-from folkmoot.hashing import keccak
 from folkmoot.lineage import GENESIS
-from folkmoot.manifest import Manifest, Tensor
-from folkmoot.merkle import aggregate_leaves, aggregate_root
+from folkmoot.protocol import acceleration
+from folkmoot.protocol.arrays import F32
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.merkle import aggregate_leaves, aggregate_root
+from folkmoot.protocol.updates import FileUpdate, MemoryUpdate, UpdateReader
+from folkmoot.protocol.verdict import Artifacts, Reason, Verdicts
 from folkmoot.round import RoundOutcome, compute_leaves, compute_round
-from folkmoot.updates import FileUpdate, MemoryUpdate, UpdateReader
-from folkmoot.verdict import Artifacts, Reason, Verdicts
 from tests.unit.folkmoot import reference, worlds
 from tests.unit.folkmoot.worlds import MANIFEST, NAMES, World
 

@@ -14,8 +14,8 @@ from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.reference import Reference, ReferencedFacts, Use
 from folkmoot.aggregation.rules import PARAMETERS, check_policy_rule, fewest_contributors, rule, uses
 from folkmoot.errors import InputError
-from folkmoot.policy import Policy
-from folkmoot.verdict import Reason
+from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.verdict import Reason
 from tests.unit.folkmoot import reference
 
 VECTORS = st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=1, max_size=9)

@@ -8,9 +8,9 @@ import pytest
 import safetensors.numpy
 
 from folkmoot.errors import ArtifactError, ManifestError
-from folkmoot.fixed_point import STATE_BOUND
-from folkmoot.manifest import Carried, Manifest, Tensor
-from folkmoot.state import State, read_safetensors
+from folkmoot.protocol.fixed_point import STATE_BOUND
+from folkmoot.protocol.manifest import Carried, Manifest, Tensor
+from folkmoot.protocol.state import State, read_safetensors
 from tests.unit.folkmoot import worlds
 
 MANIFEST = Manifest(

@@ -8,10 +8,10 @@ import itertools
 import numpy as np
 import pytest
 
-from folkmoot.arrays import F32
-from folkmoot.genesis import calibrated_exponent, first_exponent
-from folkmoot.manifest import Manifest
-from folkmoot.state import State
+from folkmoot.protocol.arrays import F32
+from folkmoot.protocol.genesis import calibrated_exponent, first_exponent
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.state import State
 from tests.unit.folkmoot import worlds
 from tests.unit.folkmoot.worlds import World
 

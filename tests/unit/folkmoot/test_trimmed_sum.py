@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from folkmoot import acceleration
 from folkmoot.aggregation import trimmed_sum
 from folkmoot.aggregation.form import Form, form_of
 from folkmoot.aggregation.trimmed_sum import sum_trimmed, trimmed_at_each_end
 from folkmoot.aggregation.weighted_sum import aggregate_of, sum_lanes
 from folkmoot.errors import InputError
-from folkmoot.fixed_point import LEAF
-from folkmoot.manifest import Manifest, Tensor
-from folkmoot.updates import MemoryUpdate
+from folkmoot.protocol import acceleration
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.updates import MemoryUpdate
 from tests.unit.folkmoot import worlds
 
 MANIFEST = Manifest("s", (Tensor("a", (9000,)),))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from folkmoot.errors import ArtifactError
-from folkmoot.updates import FileUpdate, MemoryUpdate, UpdateReader
+from folkmoot.protocol.updates import FileUpdate, MemoryUpdate, UpdateReader
 
 DATA = bytes(range(256)) * 5
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from folkmoot.errors import ArtifactError
-from folkmoot.hashing import canonical_json, parse_canonical_json
-from folkmoot.verdict import Artifacts, Reason, Verdict, Verdicts
+from folkmoot.protocol.hashing import canonical_json, parse_canonical_json
+from folkmoot.protocol.verdict import Artifacts, Reason, Verdict, Verdicts
 from tests.unit.folkmoot import worlds
 
 ALICE = worlds.account("alice").address

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from folkmoot import acceleration
 from folkmoot.aggregation.weighted_sum import aggregate_of, check_weights, sum_lanes
 from folkmoot.errors import InputError
-from folkmoot.manifest import Manifest, Tensor
-from folkmoot.optimizer import MAX_WEIGHT_SUM
-from folkmoot.updates import MemoryUpdate
+from folkmoot.protocol import acceleration
+from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
+from folkmoot.protocol.updates import MemoryUpdate
 from tests.unit.folkmoot import worlds
 
 MANIFEST = Manifest("s", (Tensor("a", (9000,)),))

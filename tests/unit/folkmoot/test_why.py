@@ -14,8 +14,8 @@ import pytest
 
 from folkmoot.chain.amounts import UNIT
 from folkmoot.cli.main import run
+from folkmoot.protocol.verdict import Reason, Verdict
 from folkmoot.reputation import Part, Reputation
-from folkmoot.verdict import Reason, Verdict
 from folkmoot.why import judge, reputation_text, weighed_in
 from tests import factories
 

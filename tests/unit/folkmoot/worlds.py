@@ -10,17 +10,17 @@ import numpy as np
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from folkmoot.arrays import F32
-from folkmoot.codec import EncodedUpdate, encode_update
-from folkmoot.commitment import Commitment, Domain
-from folkmoot.fixed_point import LEAF
-from folkmoot.header import RoundHeader, derive_seed
 from folkmoot.lineage import GENESIS, WINDOW, Lineage, PastRound
-from folkmoot.manifest import Manifest, Tensor
-from folkmoot.policy import Policy
+from folkmoot.protocol.arrays import F32
+from folkmoot.protocol.codec import EncodedUpdate, encode_update
+from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.header import RoundHeader, derive_seed
+from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.state import State
+from folkmoot.protocol.updates import MemoryUpdate, UpdateReader
 from folkmoot.round import RoundOutcome, compute_round
-from folkmoot.state import State
-from folkmoot.updates import MemoryUpdate, UpdateReader
 
 CHAIN_ID = 31337
 LEDGER = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
@@ -90,7 +90,7 @@ class World:
 
     def commit(self, name: str, data: bytes | EncodedUpdate) -> tuple[Commitment, MemoryUpdate]:
         """Commit to an update as a named contributor."""
-        from folkmoot.merkle import update_tree
+        from folkmoot.protocol.merkle import update_tree
 
         raw = data.data if isinstance(data, EncodedUpdate) else data
         tree = update_tree(np.frombuffer(raw, dtype=np.uint8))

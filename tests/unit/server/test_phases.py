@@ -17,9 +17,9 @@ from sqlalchemy import select
 
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.rpc import Phase, RoundView, Rpc
-from folkmoot.commitment import Commitment, Domain
 from folkmoot.errors import ContractRefused, RpcError
-from folkmoot.policy import Policy
+from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.policy import Policy
 from server.api.routes.health import clock_warning
 from server.chain import outbox
 from server.chain.calls import encode_call

@@ -25,8 +25,8 @@ from botocore.exceptions import EndpointConnectionError
 
 from folkmoot.certificates import Authority
 from folkmoot.errors import ArtifactError, InputError, StoreError
-from folkmoot.hashing import keccak
 from folkmoot.mirror import CoordinatorSource, FolderSource
+from folkmoot.protocol.hashing import keccak
 from server.store import FolderStore, Store, StoreOptions, StoreSource, open_store
 from server.store import s3 as s3_module
 from server.store.s3 import S3Store

@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 
 from folkmoot.chain.deployment import CONTRACTS, Deployment
-from folkmoot.commitment import Domain
 from folkmoot.coordinator_api import CoordinatorApi, RunView
 from folkmoot.errors import CoordinatorError, LocalError
+from folkmoot.protocol.commitment import Domain
 from folkmoot.superlink import SuperLink
 from server import flower_run, training
 from server.flower_run import RunResult

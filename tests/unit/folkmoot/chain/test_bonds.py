@@ -10,7 +10,7 @@ import pytest
 
 from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.bonds import bond_warning, least_bond, proof_gas
-from folkmoot.policy import ARBITER, NO_VERIFIER
+from folkmoot.protocol.policy import ARBITER, NO_VERIFIER
 from tests.factories import policy
 
 MEASURED = json.loads(

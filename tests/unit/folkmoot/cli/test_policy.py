@@ -11,11 +11,11 @@ import pytest
 
 from folkmoot import policy_file
 from folkmoot.cli.main import run
-from folkmoot.genesis import Genesis
-from folkmoot.hashing import sha256_hex
-from folkmoot.manifest import Manifest
-from folkmoot.policy import ARBITER, NO_VERIFIER
-from folkmoot.state import State
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.policy import ARBITER, NO_VERIFIER
+from folkmoot.protocol.state import State
 
 ELEMENTS = 300
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from folkmoot import merkle
 from folkmoot.aggregation.gram_tree import matrix_bytes
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.fraud.availability import What
@@ -22,13 +21,14 @@ from folkmoot.fraud.finding import Finding
 from folkmoot.fraud.judges import call_of, demandable
 from folkmoot.fraud.proof import BUILDERS, prove
 from folkmoot.fraud.shelf import Shelf, open_shelf
-from folkmoot.genesis import Genesis
-from folkmoot.hashing import keccak
-from folkmoot.header import RoundHeader
-from folkmoot.merkle import AGGREGATE
 from folkmoot.mirror import FolderSource
+from folkmoot.protocol import merkle
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.merkle import AGGREGATE
+from folkmoot.protocol.state import State
 from folkmoot.round import Anchor, RoundOutcome, compute_leaves, compute_round
-from folkmoot.state import State
 from tests.unit.folkmoot.worlds import (
     CHAIN_ID,
     COORDINATOR,

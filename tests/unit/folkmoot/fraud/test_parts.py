@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from folkmoot.errors import InputError, LocalError
-from folkmoot.fixed_point import LEAF
 from folkmoot.fraud.challenge import Cost
 from folkmoot.fraud.journal import KEPT_STATES, Checked, Journal, Log, held
 from folkmoot.fraud.metrics import Metrics, label, serve
 from folkmoot.fraud.trees import TreeCache, differing, plain_tree, raw_update_tree, sum_siblings
-from folkmoot.merkle import AGGREGATE, update_tree, verify_update
-from folkmoot.updates import MemoryUpdate
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.merkle import AGGREGATE, update_tree, verify_update
+from folkmoot.protocol.updates import MemoryUpdate
 
 LEDGER = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 

@@ -17,7 +17,7 @@ from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_canonical_address
 
 from folkmoot.errors import InputError
-from folkmoot.hashing import HASH_BYTES, keccak
+from folkmoot.protocol.hashing import HASH_BYTES, keccak
 
 MIN_EXPONENT = -40
 MAX_EXPONENT = 4

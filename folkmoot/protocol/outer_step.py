@@ -13,11 +13,11 @@ import itertools
 
 import numpy as np
 
-from folkmoot import acceleration
-from folkmoot.arrays import I64
 from folkmoot.errors import InputError
-from folkmoot.fixed_point import FRACTION_BITS, LEAF, STATE_BOUND
-from folkmoot.header import MAX_EXPONENT, MIN_EXPONENT
+from folkmoot.protocol import acceleration
+from folkmoot.protocol.arrays import I64
+from folkmoot.protocol.fixed_point import FRACTION_BITS, LEAF, STATE_BOUND
+from folkmoot.protocol.header import MAX_EXPONENT, MIN_EXPONENT
 
 MAX_WEIGHT_SUM = 16_843_009
 """Largest sum of weights: ``255 * MAX_WEIGHT_SUM = 2^32 - 1``, so the aggregate's lanes can't overflow."""

@@ -16,11 +16,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-from folkmoot import acceleration
-from folkmoot.arrays import I64, U8, U32, U64
 from folkmoot.errors import EncodingError, InputError
-from folkmoot.fixed_point import LEAF
-from folkmoot.hashing import HASH_BYTES, keccak, keccak_rows
+from folkmoot.protocol import acceleration
+from folkmoot.protocol.arrays import I64, U8, U32, U64
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.hashing import HASH_BYTES, keccak, keccak_rows
 
 EMPTY = bytes(HASH_BYTES)
 """Hash of an empty place. Nodes over empty places are hashed like any other."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from folkmoot.commitment import checksum_address
 from folkmoot.errors import ArtifactError, InputError
-from folkmoot.hashing import canonical_json, parse_canonical_json
+from folkmoot.protocol.commitment import checksum_address
+from folkmoot.protocol.hashing import canonical_json, parse_canonical_json
 
 VERDICTS_FORMAT = "folkmoot/verdicts/1"
 ARTIFACTS_FORMAT = "folkmoot/artifacts/1"

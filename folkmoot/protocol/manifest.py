@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from folkmoot.arrays import F32, I64, U8
 from folkmoot.errors import InputError, ManifestError
-from folkmoot.fixed_point import LEAF, ONE, STATE_BOUND
-from folkmoot.hashing import canonical_json, keccak, parse_canonical_json
+from folkmoot.protocol.arrays import F32, I64, U8
+from folkmoot.protocol.fixed_point import LEAF, ONE, STATE_BOUND
+from folkmoot.protocol.hashing import canonical_json, keccak, parse_canonical_json
 
 FORMAT = "folkmoot/manifest/2"
 MAX_LEAVES = 1 << 24

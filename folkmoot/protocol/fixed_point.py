@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from folkmoot.arrays import F32, F64, I64
 from folkmoot.errors import InputError
+from folkmoot.protocol.arrays import F32, F64, I64
 
 FRACTION_BITS = 26
 """The integer ``x`` stands for ``x * 2^-FRACTION_BITS``."""

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from folkmoot import fixed_point
-from folkmoot.arrays import F32, I64
 from folkmoot.errors import ArtifactError, InputError, ManifestError
-from folkmoot.fixed_point import LEAF, STATE_BOUND
-from folkmoot.hashing import parse_json
-from folkmoot.manifest import Manifest, Tensor
-from folkmoot.merkle import MOMENTUM, THETA, Tree, state_root, state_tree
+from folkmoot.protocol import fixed_point
+from folkmoot.protocol.arrays import F32, I64
+from folkmoot.protocol.fixed_point import LEAF, STATE_BOUND
+from folkmoot.protocol.hashing import parse_json
+from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.merkle import MOMENTUM, THETA, Tree, state_root, state_tree
 
 MAGIC = b"FMS1"
 """First bytes of a state file."""

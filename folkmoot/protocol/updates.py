@@ -12,9 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
-from folkmoot.arrays import I64, U8
 from folkmoot.errors import ArtifactError
-from folkmoot.fixed_point import LEAF
+from folkmoot.protocol.arrays import I64, U8
+from folkmoot.protocol.fixed_point import LEAF
 
 
 class UpdateReader(Protocol):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from folkmoot.header import MAX_EXPONENT, MIN_EXPONENT
+from folkmoot.protocol.header import MAX_EXPONENT, MIN_EXPONENT
 
 TARGET = 16
 """``S / A`` that the votes aim at, up to a factor of the square root of 2. 127 is eight times that."""

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from folkmoot.arrays import I64, U64
-from folkmoot.codec import check_padding
-from folkmoot.commitment import Commitment, Domain
 from folkmoot.errors import EncodingError, UpdateRefused
-from folkmoot.exponents import TensorSums
-from folkmoot.header import RoundHeader
-from folkmoot.manifest import Manifest
-from folkmoot.merkle import SumLevel, leaf_largest, sum_tree, update_leaves
-from folkmoot.policy import Policy
-from folkmoot.updates import UpdateReader
-from folkmoot.verdict import Reason
+from folkmoot.protocol.arrays import I64, U64
+from folkmoot.protocol.codec import check_padding
+from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.exponents import TensorSums
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import SumLevel, leaf_largest, sum_tree, update_leaves
+from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.updates import UpdateReader
+from folkmoot.protocol.verdict import Reason
 
 _CHUNK = 4096  # leaves hashed at a time: 1 MiB
 
@@ -225,7 +225,7 @@ _REMEDIES = {
     Reason.ROUND_UNKNOWN: "Ask for the current round and train for that one.",
     Reason.WRONG_BASE: "Fetch the round's base state and train from it.",
     Reason.WRONG_SIZE: "Encode the update with the federation's manifest.",
-    Reason.INVALID_ENCODING: "Encode the update with folkmoot.codec.encode_update.",
+    Reason.INVALID_ENCODING: "Encode the update with folkmoot.protocol.codec.encode_update.",
     Reason.WRONG_ROOT: "Send the bytes that were committed to; they may have been damaged on the way.",
     Reason.WRONG_NORM: "Commit to the sum of squares that the update's tree gives.",
     Reason.NORM_TOO_LARGE: "Install this release of Folkmoot on the node: it fits updates to the policy's cap.",

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from folkmoot.arrays import F32
 from folkmoot.errors import ArtifactError, InputError
-from folkmoot.exponents import MAX_RISE, TARGET
-from folkmoot.hashing import canonical_json, keccak, parse_canonical_json, sha256_hex
-from folkmoot.header import MAX_EXPONENT, MIN_EXPONENT, check_exponents
-from folkmoot.manifest import Manifest
-from folkmoot.state import State
+from folkmoot.protocol.arrays import F32
+from folkmoot.protocol.exponents import MAX_RISE, TARGET
+from folkmoot.protocol.hashing import canonical_json, keccak, parse_canonical_json, sha256_hex
+from folkmoot.protocol.header import MAX_EXPONENT, MIN_EXPONENT, check_exponents
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.state import State
 
 FORMAT = "folkmoot/genesis/1"
 TRAVEL = 0.2

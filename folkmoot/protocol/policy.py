@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from folkmoot.commitment import checksum_address
 from folkmoot.errors import InputError
+from folkmoot.protocol.commitment import checksum_address
 
 NO_VERIFIER = "0x0000000000000000000000000000000000000000"
 """``verifier`` of a policy that accepts no fraud proof."""

@@ -16,9 +16,9 @@ import numpy as np
 # pycryptodome, which took over the name of the abandoned pycrypto
 from Crypto.Hash import keccak as _keccak
 
-from folkmoot import acceleration
-from folkmoot.arrays import U8
 from folkmoot.errors import InputError
+from folkmoot.protocol import acceleration
+from folkmoot.protocol.arrays import U8
 
 HASH_BYTES = 32
 

@@ -25,7 +25,7 @@ from eth_utils.address import to_canonical_address, to_checksum_address
 from eth_utils.exceptions import ValidationError
 
 from folkmoot.errors import InputError, UpdateRefused
-from folkmoot.hashing import HASH_BYTES, keccak
+from folkmoot.protocol.hashing import HASH_BYTES, keccak
 
 # eth_account brings py_ecc, which raises Python's recursion limit to 100,000. With that, JSON of some 100,000
 # brackets from a stranger would overflow the C stack and kill the process instead of raising RecursionError.

@@ -17,15 +17,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from folkmoot import acceleration
-from folkmoot.arrays import F32, F64, I64, U8, U64
-from folkmoot.commitment import canonical_address
 from folkmoot.errors import EncodingError
-from folkmoot.fixed_point import LEAF
-from folkmoot.hashing import keccak
-from folkmoot.header import check_exponents
-from folkmoot.manifest import Manifest, padding_mask
-from folkmoot.merkle import SumTree, leaf_sums, update_tree
+from folkmoot.protocol import acceleration
+from folkmoot.protocol.arrays import F32, F64, I64, U8, U64
+from folkmoot.protocol.commitment import canonical_address
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.header import check_exponents
+from folkmoot.protocol.manifest import Manifest, padding_mask
+from folkmoot.protocol.merkle import SumTree, leaf_sums, update_tree
 
 QMAX = 127
 """Largest absolute value of an encoded coordinate."""

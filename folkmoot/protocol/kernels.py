@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiled loops (numba) for the few places where numpy is slow. Imported by ``folkmoot.acceleration`` only.
+"""Compiled loops (numba) for the few places where numpy is slow. Imported by ``folkmoot.protocol.acceleration`` only.
 
 Each function does exactly what the numpy code of its caller does, and a test compares the two. They know
 nothing of files, formats or errors: they get arrays of the right shape and fill arrays. Integer overflow
@@ -20,7 +20,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.numpy_support import carray
 
-from folkmoot.arrays import F32, I64, U8, U16, U32, U64
+from folkmoot.protocol.arrays import F32, I64, U8, U16, U32, U64
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -55,7 +55,7 @@ def load() -> bool:
     """Load the compiled loops now; return whether they are there (numba is installed)."""
     if _choice.allowed and _choice.module is None:
         try:
-            _choice.module = importlib.import_module("folkmoot.kernels")
+            _choice.module = importlib.import_module("folkmoot.protocol.kernels")
         except ImportError:
             _choice.allowed = False
     return _choice.module is not None
