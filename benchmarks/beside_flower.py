@@ -27,7 +27,7 @@ from statistics import median
 from benchmarks.processes import descendants, tree_usage
 from client.pauses import BUSY_SECONDS
 from folkmoot.local.federation import program
-from folkmoot.local.processes import Supervisor, accepts_connections, free_port
+from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port
 
 APP = Path(__file__).parent.parent / "examples" / "digits-pytorch"
 _ROUND = re.compile(r"\[ROUND (\d+)")

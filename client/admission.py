@@ -12,8 +12,8 @@ import re
 from pathlib import Path
 
 from folkmoot.errors import InputError, LocalError
-from folkmoot.files import write_whole
-from folkmoot.superlink import SuperLink
+from folkmoot.runtime.files import write_whole
+from folkmoot.runtime.superlink import SuperLink
 
 LOG_END = 1 << 18
 """Bytes of a log's end that are looked at."""

@@ -150,16 +150,16 @@ def join(
     from client import admission, apps, node
     from client.drill import parse_attack
     from client.tasks import load_task
-    from folkmoot import keystore as keys
-    from folkmoot import logs
     from folkmoot.apps.folder import AppFolder
     from folkmoot.chain.deployment import Deployment
     from folkmoot.chain.quorum import open_rpc
-    from folkmoot.chain.urls import secrets_of
     from folkmoot.cli.options import keystore_file, node_folder, patience, unlock
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.flower.contributor import Contributor
-    from folkmoot.superlink import SuperLink
+    from folkmoot.runtime import keystore as keys
+    from folkmoot.runtime import logs
+    from folkmoot.runtime.superlink import SuperLink
+    from folkmoot.runtime.urls import secrets_of
 
     logging_as = logs.chosen(log_format)
     which, partitions = node.parse_partition(partition)
@@ -197,7 +197,7 @@ def join(
         node.check_root(endpoint, addresses, address, root)
         lacking = node.missing_stake(endpoint, addresses, address)
         if lacking and stake is None:
-            from folkmoot.chain.amounts import format_amount
+            from folkmoot.runtime.units import format_amount
 
             raise InputError(
                 f"The stake of {address} is {format_amount(lacking)} too low for the current policy.",
@@ -258,9 +258,9 @@ def _stake(
     there: bool,
 ) -> None:
     """Stake, or wait until what an interrupted call staked lies deep enough, if the stake is there."""
-    from folkmoot.chain.amounts import format_amount, parse_amount
     from folkmoot.cli.options import noted, require_web3
     from folkmoot.cli.stake import stake_with_permit
+    from folkmoot.runtime.units import format_amount, parse_amount
 
     require_web3()
     from folkmoot.chain.client import Chain
@@ -335,7 +335,7 @@ def _enrol(
 
 def _log(event: dict[str, object], account: str) -> None:
     """Log an event of the node."""
-    from folkmoot.logs import fields
+    from folkmoot.runtime.logs import fields
 
     values: dict[str, Any] = {"account": account, **event}
     kind = str(values.pop("event"))

@@ -222,7 +222,7 @@ def _lines(plan: Plan, calm: Outcome, outcome: Outcome) -> dict[str, str]:
 
 def _chain_lines(report: ChainReport) -> dict[str, str]:
     """What the chain says, by name; the honest stake is then what was read from it."""
-    from folkmoot.chain.amounts import format_amount
+    from folkmoot.runtime.units import format_amount
 
     steps = ", ".join(f"{step} {sum(gas) // report.rounds:,}" for step, gas in report.gas.items())
     lines = {
@@ -241,7 +241,7 @@ def _chain_lines(report: ChainReport) -> dict[str, str]:
 
 
 def _holdings(report: ChainReport) -> Any:
-    from folkmoot.chain.amounts import UNIT, format_amount
+    from folkmoot.runtime.units import UNIT, format_amount
 
     place = UNIT // 10**4  # people need no 18 decimal places; the JSON has them
 

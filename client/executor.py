@@ -23,7 +23,7 @@ from flwr.supercore.constant import TaskType
 from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
 
 from client.pauses import ExecutorPause, replace_clock
-from folkmoot.local.processes import accepts_connections
+from folkmoot.runtime.processes import accepts_connections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -39,14 +39,14 @@ from folkmoot.errors import (
 )
 from folkmoot.flower.contributor import UPDATES_FOLDER, Contributor
 from folkmoot.flower.records import HOME
-from folkmoot.local.commands import run_folkmoot
-from folkmoot.local.processes import Child, Supervisor, accepts_connections, free_port
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
-from folkmoot.superlink import SuperLink
+from folkmoot.runtime.commands import run_folkmoot
+from folkmoot.runtime.processes import Child, Supervisor, accepts_connections, free_port
+from folkmoot.runtime.superlink import SuperLink
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

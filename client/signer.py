@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from folkmoot.errors import FolkmootError, InputError, LocalError
-from folkmoot.fault_points import fault_point
 from folkmoot.flower.contributor import SOCKET_FILE
 from folkmoot.flower.signing import MESSAGE_TYPE, SignerError, already_signed, read_line
 from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.runtime.fault_points import fault_point
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

@@ -60,8 +60,8 @@ def signers(
     from folkmoot.chain.quorum import open_rpc
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.flower.contributor import Contributor, simulated_home
-    from folkmoot.local.processes import Supervisor
     from folkmoot.protocol.commitment import Domain
+    from folkmoot.runtime.processes import Supervisor
 
     addresses = Deployment.load(deployment)
     subject = AppFolder.read(app, run_config or ())

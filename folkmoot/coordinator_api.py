@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from eth_abi.abi import encode
 from eth_account.messages import SignableMessage
 
-from folkmoot import services, tls
 from folkmoot.chain.deployment import Deployment
 from folkmoot.errors import ArtifactError, CoordinatorError, InputError, UpdateRefused
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.hashing import canonical_json, keccak, parse_json
+from folkmoot.runtime import services, tls
 
 if TYPE_CHECKING:
     import httpx
@@ -547,7 +547,7 @@ class CoordinatorApi:
 
     def newest_event(self) -> int:
         """Number of the newest event: what comes after it is news."""
-        from folkmoot.deadlines import within
+        from folkmoot.runtime.deadlines import within
 
         with within(ANSWER_SECONDS), self._stream("GET", "/v1/events") as response:
             for event in _parse_events(response.iter_bytes()):
@@ -559,7 +559,7 @@ class CoordinatorApi:
     def _client(self) -> httpx.Client:
         import httpx
 
-        from folkmoot.deadlines import bounded
+        from folkmoot.runtime.deadlines import bounded
 
         if self._http is None:
             made = httpx.Client(base_url=self.url, timeout=self.timeout, follow_redirects=False)
@@ -580,7 +580,7 @@ class CoordinatorApi:
             raise self._unreachable(error) from error
 
     def _exchange(self, method: str, path: str, **options: Any) -> _Answer:
-        from folkmoot.deadlines import within
+        from folkmoot.runtime.deadlines import within
 
         # Not for what is sent: a large update takes the time that its line needs.
         end = within(ANSWER_SECONDS) if method == "GET" else nullcontext()

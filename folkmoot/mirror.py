@@ -162,7 +162,7 @@ class CoordinatorSource:
     ) -> None:
         import httpx
 
-        from folkmoot.deadlines import bounded
+        from folkmoot.runtime.deadlines import bounded
 
         self.url = url.rstrip("/")
         self.patience = patience
@@ -251,7 +251,7 @@ class CoordinatorSource:
     def _get(self, address: str, name: str, limit: int) -> tuple[Path, str]:
         import httpx
 
-        from folkmoot.deadlines import within
+        from folkmoot.runtime.deadlines import within
 
         part = Path(self._cache.name) / "part"
         digest, size = hashlib.sha256(), 0

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from folkmoot.errors import InputError
-from folkmoot.files import write_whole
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
+from folkmoot.runtime.files import write_whole
 
 
 @dataclass(frozen=True)

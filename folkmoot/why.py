@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from folkmoot.aggregation.explain import Case, Explanation, explain
-from folkmoot.chain.amounts import format_amount
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.verdict import Reason, Verdict
 from folkmoot.reputation import FULL, Part
+from folkmoot.runtime.units import format_amount
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,10 +63,10 @@ def init(
 
     Example: folkmoot coordinator init --deployment deployment.json --genesis genesis/ --keystore coordinator.json
     """
-    from folkmoot import keystore as keys
     from folkmoot.chain.client import check_deployment
     from folkmoot.chain.deployment import DEPLOYMENT_FILE, Deployment
     from folkmoot.chain.quorum import open_rpc
+    from folkmoot.runtime import keystore as keys
     from server.coordinator import import_genesis
     from server.db import schema
     from server.db.engine import make_engine
@@ -154,8 +154,8 @@ def restore(
 
     Example: folkmoot coordinator restore --deployment deployment.json --keystore new.json --mirror mirror/ --rpc URL
     """
-    from folkmoot import keystore as keys
     from folkmoot.mirror import open_sources
+    from folkmoot.runtime import keystore as keys
     from server.coordinator import only_process
     from server.restore.restore import restore as run
     from server.settings import FILE_NAME, load
@@ -361,7 +361,6 @@ def doctor(
 
     Example: folkmoot coordinator doctor --home .folkmoot/coordinator
     """
-    from folkmoot import keystore
     from folkmoot.chain.quorum import open_rpc
     from folkmoot.cli.doctor import show
     from folkmoot.coordinator_api import CoordinatorApi
@@ -376,7 +375,8 @@ def doctor(
         ok,
         superlink_checks,
     )
-    from folkmoot.superlink import SuperLink
+    from folkmoot.runtime import keystore
+    from folkmoot.runtime.superlink import SuperLink
     from server.doctor import home_checks
     from server.settings import FILE_NAME, load
 
@@ -465,8 +465,8 @@ def serve(
     """
     import signal
 
-    from folkmoot import logs
-    from folkmoot.chain.urls import secrets_of
+    from folkmoot.runtime import logs
+    from folkmoot.runtime.urls import secrets_of
     from server import coordinator as parts
     from server.api.app import create_app
     from server.rounds.runs import check_entitled

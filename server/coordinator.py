@@ -12,7 +12,6 @@ from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
 
-from folkmoot import keystore
 from folkmoot.chain.client import check_deployment
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.quorum import open_rpc
@@ -31,6 +30,7 @@ from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import Policy
+from folkmoot.runtime import keystore
 from server.chain.node import LOCAL_CHAIN_ID, RpcNode
 from server.db import schema
 from server.db.engine import Database

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from folkmoot.errors import InputError, LocalError
-from folkmoot.superlink import SuperLink
+from folkmoot.runtime.superlink import SuperLink
 
 APP_FOLDER = "folkmoot"
 CONNECTION = "folkmoot"

@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import select
 
 from folkmoot.errors import ArtifactError
-from folkmoot.fault_points import fault_point
 from folkmoot.mirror import ArtifactSource
+from folkmoot.runtime.fault_points import fault_point
 from server.db.engine import Database
 from server.db.models import Artifact
 from server.store import Store

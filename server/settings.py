@@ -16,9 +16,9 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from folkmoot.chain.quorum import split_urls
 from folkmoot.errors import InputError
-from folkmoot.fault_points import fault_point
-from folkmoot.files import write_whole
 from folkmoot.protocol.commitment import checksum_address
+from folkmoot.runtime.fault_points import fault_point
+from folkmoot.runtime.files import write_whole
 from server.store import Store, StoreOptions, is_bucket, open_store
 
 FILE_NAME = "coordinator.json"

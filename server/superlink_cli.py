@@ -46,7 +46,7 @@ def certificate(
     """
     from datetime import UTC, datetime, timedelta
 
-    from folkmoot.certificates import Authority, names_of
+    from folkmoot.runtime.certificates import Authority, names_of
 
     # Flower's own parts connect to this machine.
     names = list(dict.fromkeys([*name, "localhost", "127.0.0.1"]))
@@ -97,7 +97,7 @@ def admit(
 
     Example: folkmoot superlink admit alice.pub --superlink localhost:8000 --root-certificates tls/ca.pem
     """
-    from folkmoot.superlink import SuperLink
+    from folkmoot.runtime.superlink import SuperLink
     from server.flower_run import register_node
 
     where = SuperLink(superlink, root_certificates)

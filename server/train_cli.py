@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from folkmoot.cli.live import View
     from folkmoot.coordinator_api import CoordinatorApi, Event, RunView
     from folkmoot.protocol.commitment import Domain
-    from folkmoot.superlink import SuperLink
+    from folkmoot.runtime.superlink import SuperLink
     from server import training
 
 PATIENCE = 300.0
@@ -148,7 +148,7 @@ def train(
     from folkmoot.cli.progress import RunProgress
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.protocol.commitment import Domain
-    from folkmoot.superlink import SuperLink
+    from folkmoot.runtime.superlink import SuperLink
     from server import training
 
     subject = AppFolder.read(app, run_config or ()) if app is not None else None

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from folkmoot.coordinator_api import CoordinatorApi, RunView, sign_run
 from folkmoot.errors import CoordinatorError, LocalError
-from folkmoot.fault_points import fault_point
-from folkmoot.files import write_whole
-from folkmoot.superlink import SuperLink
+from folkmoot.runtime.fault_points import fault_point
+from folkmoot.runtime.files import write_whole
+from folkmoot.runtime.superlink import SuperLink
 from server import flower_run
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from folkmoot.errors import DatabaseError, FolkmootError
-from folkmoot.logs import fields
+from folkmoot.runtime.logs import fields
 from server.chain.indexer import Indexer
 from server.chain.outbox import Outbox, under_way
 from server.coordinator import AWAY, Coordinator, check_chain

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from folkmoot.local.processes import Child, free_port, spawn
+from folkmoot.runtime.processes import Child, free_port, spawn
 from tests import s3
 
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")

@@ -95,7 +95,7 @@ def password_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def keystore(tmp_path: Path) -> Callable[[str], Path]:
     """Make the key file of a named account, with little work for scrypt, and return its path."""
-    from folkmoot import keystore as keys
+    from folkmoot.runtime import keystore as keys
 
     def make(name: str) -> Path:
         path = tmp_path / "keys" / f"{name}.json"

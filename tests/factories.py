@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from eth_account import Account
 from eth_utils.crypto import keccak
 
-from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.deploy import PROFILES, ZERO_ADDRESS, GenesisRoots, Governance, deploy
 from folkmoot.protocol.policy import Policy
+from folkmoot.runtime.units import UNIT
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from folkmoot.cli.main import run
-from folkmoot.fault_points import VARIABLE
 from folkmoot.local.anvil import Anvil
-from folkmoot.local.commands import folkmoot_command
+from folkmoot.runtime.commands import folkmoot_command
+from folkmoot.runtime.fault_points import VARIABLE
 
 
 @contextmanager

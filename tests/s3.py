@@ -29,7 +29,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from folkmoot.local.processes import free_port
+from folkmoot.runtime.processes import free_port
 from server.store import StoreOptions
 from server.store.s3 import S3Store
 

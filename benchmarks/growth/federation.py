@@ -24,14 +24,11 @@ from eth_account.signers.local import LocalAccount
 
 from benchmarks.growth.usage import Process
 from benchmarks.worlds import manifest_of
-from folkmoot import keystore
-from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.client import Chain, connect_web3
 from folkmoot.chain.deploy import PROFILES, GenesisRoots, deploy
 from folkmoot.coordinator_api import CoordinatorApi, commitment_to_wire
 from folkmoot.errors import UpdateRefused
 from folkmoot.local.anvil import Anvil
-from folkmoot.local.processes import Supervisor, accepts_connections, free_port
 from folkmoot.protocol.arrays import U8
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.genesis import Genesis
@@ -41,6 +38,9 @@ from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import update_tree
 from folkmoot.protocol.policy import ARBITER, Policy
 from folkmoot.protocol.state import State
+from folkmoot.runtime import keystore
+from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port
+from folkmoot.runtime.units import UNIT
 from server.coordinator import import_genesis
 from server.db import schema
 from server.db.engine import make_engine

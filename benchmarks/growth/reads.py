@@ -30,8 +30,8 @@ from benchmarks.growth.federation import (
 )
 from benchmarks.worlds import manifest_of
 from folkmoot.local.anvil import Anvil
-from folkmoot.local.processes import Supervisor
 from folkmoot.protocol.header import RoundHeader
+from folkmoot.runtime.processes import Supervisor
 from server.chain.outbox import REORG_BLOCKS
 from server.coordinator import assemble, open_account
 from server.db.engine import make_engine

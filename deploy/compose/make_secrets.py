@@ -16,8 +16,8 @@ import certifi
 
 from client.admission import make_if_missing, public_file
 from folkmoot.cli.main import run
-from folkmoot.files import write_whole
-from folkmoot.superlink import SuperLink
+from folkmoot.runtime.files import write_whole
+from folkmoot.runtime.superlink import SuperLink
 
 ROOT = Path("/secrets")
 CONTRIBUTORS = 3

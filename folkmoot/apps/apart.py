@@ -23,8 +23,8 @@ from typing import Any, NoReturn
 import folkmoot
 from folkmoot.apps.folder import PROJECT, AppFolder
 from folkmoot.errors import FolkmootError, InputError, TaskError
-from folkmoot.files import write_whole
-from folkmoot.local.processes import Supervisor
+from folkmoot.runtime.files import write_whole
+from folkmoot.runtime.processes import Supervisor
 
 OUTCOME = "outcome.json"
 """File with what the child has found."""

@@ -33,13 +33,13 @@ from folkmoot.audit.rewards import check_rewards, check_supply
 from folkmoot.audit.roles import check_roles
 from folkmoot.audit.rounds import Round, check_rounds, replay
 from folkmoot.audit.stakes import check_stakes, fold_stakes
-from folkmoot.chain.amounts import format_amount
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.events import Censored, DisputeUpheld, Event, Withheld
 from folkmoot.chain.quorum import split_urls
 from folkmoot.chain.rpc import Phase, Rpc
 from folkmoot.errors import ArtifactError, AuditFailure
 from folkmoot.mirror import ArtifactSource
+from folkmoot.runtime.units import format_amount
 
 RPC_TIMEOUT = 60.0
 """Seconds that one request may take: some logs are long."""

@@ -28,9 +28,9 @@ from folkmoot.audit.entries import EntryCounts
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import Block, History
 from folkmoot.errors import InputError
-from folkmoot.fault_points import fault_point
-from folkmoot.files import sync_folder
 from folkmoot.protocol.hashing import canonical_json, parse_canonical_json, sha256_hex
+from folkmoot.runtime.fault_points import fault_point
+from folkmoot.runtime.files import sync_folder
 
 FORMAT = "folkmoot/audit-journal/1"
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from folkmoot.audit.audit import Progress, Summary
 from folkmoot.audit.journal import Journal
-from folkmoot.chain.amounts import format_amount
+from folkmoot.runtime.units import format_amount
 
 
 @contextmanager

@@ -7,8 +7,8 @@ price of gas in tokens. So people say what they assume, and are warned.
 
 from __future__ import annotations
 
-from folkmoot.chain.amounts import format_amount
 from folkmoot.protocol.policy import NO_VERIFIER, Policy
+from folkmoot.runtime.units import format_amount
 
 MILLION = 1_000_000
 

@@ -29,7 +29,6 @@ from web3.exceptions import (
 from web3.logs import DISCARD
 from web3.providers.base import JSONBaseProvider
 
-from folkmoot import services
 from folkmoot.chain import depth, interrupted, packaged, refusals, sending
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.notes import Intent, Note, Notes
@@ -44,9 +43,10 @@ from folkmoot.chain.rpc import (
     Rpc,
     VaultReader,
 )
-from folkmoot.chain.urls import without_secrets
 from folkmoot.errors import ContractRefused, RpcError, WrongChainError
-from folkmoot.fault_points import fault_point
+from folkmoot.runtime import services
+from folkmoot.runtime.fault_points import fault_point
+from folkmoot.runtime.urls import without_secrets
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

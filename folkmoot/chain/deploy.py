@@ -18,7 +18,6 @@ from web3 import Web3
 
 from folkmoot import policy_file
 from folkmoot.chain import packaged
-from folkmoot.chain.amounts import UNIT, format_amount
 from folkmoot.chain.client import Chain, chain_errors, earlier, endpoint_of, send, settle
 from folkmoot.chain.deployment import CONTRACTS, JUDGES, Deployment
 from folkmoot.chain.events import RoleGranted, RoleRevoked, scan
@@ -26,6 +25,7 @@ from folkmoot.chain.plan import Plan
 from folkmoot.chain.quorum import open_rpc
 from folkmoot.errors import ArtifactError, ChainError, InputError, RpcError
 from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.runtime.units import UNIT, format_amount
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

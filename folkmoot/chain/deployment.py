@@ -13,10 +13,10 @@ from typing import Any
 
 from eth_utils.address import to_checksum_address
 
-from folkmoot.chain.amounts import is_wellformed_address
 from folkmoot.errors import InputError
-from folkmoot.files import write_whole
 from folkmoot.protocol.hashing import parse_json
+from folkmoot.runtime.files import write_whole
+from folkmoot.runtime.units import is_wellformed_address
 
 DEPLOYMENT_FILE = "deployment.json"
 """Name that the file has by convention."""

@@ -18,7 +18,7 @@ from web3.exceptions import Web3RPCError
 from folkmoot.chain.notes import Note, Notes
 from folkmoot.chain.sending import LOOKS, in_pool, receipt_of
 from folkmoot.errors import ChainError, RpcError
-from folkmoot.fault_points import fault_point
+from folkmoot.runtime.fault_points import fault_point
 
 if TYPE_CHECKING:
     from web3 import Web3

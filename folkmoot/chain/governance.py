@@ -15,7 +15,6 @@ from eth_utils.crypto import keccak
 
 from folkmoot import policy_file
 from folkmoot.chain import packaged
-from folkmoot.chain.amounts import format_time
 from folkmoot.chain.client import Chain
 from folkmoot.chain.deployment import CONTRACTS
 from folkmoot.chain.events import ProposalCreated, VoteCast, scan
@@ -23,6 +22,7 @@ from folkmoot.chain.refusals import PROPOSAL_STATES
 from folkmoot.chain.texts import readable, text_bytes
 from folkmoot.errors import ContractRefused, InputError
 from folkmoot.protocol.policy import Policy
+from folkmoot.runtime.units import format_time
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

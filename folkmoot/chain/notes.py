@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import TextIO
 
 from folkmoot.errors import LocalError
-from folkmoot.fault_points import fault_point
-from folkmoot.files import sync_folder, write_whole
+from folkmoot.runtime.fault_points import fault_point
+from folkmoot.runtime.files import sync_folder, write_whole
 
 FORMAT = "folkmoot/sent/1"
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from folkmoot.chain.notes import Notes
 from folkmoot.errors import InputError, LocalError
-from folkmoot.fault_points import fault_point
-from folkmoot.files import sync_folder, write_whole
+from folkmoot.runtime.fault_points import fault_point
+from folkmoot.runtime.files import sync_folder, write_whole
 
 FORMAT = "folkmoot/plan/1"
 

@@ -29,9 +29,9 @@ from eth_utils.crypto import keccak
 from folkmoot.chain.essence import essence, fingerprint
 from folkmoot.chain.poll import FIRST_PAUSE, LONGEST_PAUSE, Answer, Endpoint, Poll
 from folkmoot.chain.rpc import DEFAULT_TIMEOUT, PATIENCE, PLACE_BITS, Rpc
-from folkmoot.chain.urls import apart, without_secrets
 from folkmoot.errors import ContractRefused, InputError, RpcError
-from folkmoot.logs import fields
+from folkmoot.runtime.logs import fields
+from folkmoot.runtime.urls import apart, without_secrets
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from folkmoot.chain import packaged
-from folkmoot.chain.amounts import format_amount, format_time
 from folkmoot.errors import ContractRefused
+from folkmoot.runtime.units import format_amount, format_time
 
 PHASES = ("none", "open", "committed", "anchored", "final", "cancelled", "slashed")
 """Names of `IRoundLedger.Phase`, by value."""

@@ -22,9 +22,9 @@ from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from folkmoot import services, tls
-from folkmoot.chain.urls import without_secrets
 from folkmoot.errors import ContractRefused, RpcError
+from folkmoot.runtime import services, tls
+from folkmoot.runtime.urls import without_secrets
 
 if TYPE_CHECKING:
     import httpx
@@ -181,7 +181,7 @@ class Rpc:
         """
         import httpx
 
-        from folkmoot.deadlines import within
+        from folkmoot.runtime.deadlines import within
 
         number = next(self._ids)
         body = {"jsonrpc": "2.0", "id": number, "method": method, "params": params or []}
@@ -216,7 +216,7 @@ class Rpc:
         """Send a request and return status and body, which is bounded in size."""
         import httpx
 
-        from folkmoot.deadlines import bounded
+        from folkmoot.runtime.deadlines import bounded
 
         with self._opening:
             if self._http is None:

@@ -43,9 +43,9 @@ def new(
 
     Example: folkmoot account new --out ada.json
     """
-    from folkmoot import keystore
     from folkmoot.cli.options import prompt_password
     from folkmoot.errors import KeystoreError
+    from folkmoot.runtime import keystore
 
     def ask(text: str) -> str:
         first = prompt_password(text)
@@ -77,7 +77,7 @@ def list_(
 
     Example: folkmoot account list
     """
-    from folkmoot import keystore
+    from folkmoot.runtime import keystore
 
     found = keystore.files_in(folder or keystore_folder())
     document = {"accounts": [{"address": file.address, "path": str(file.path)} for file in found]}
@@ -91,7 +91,7 @@ def show(keystore: KeystorePath = None, json_: Json = False) -> None:
 
     Example: folkmoot account show --keystore ada.json
     """
-    from folkmoot.keystore import address_of
+    from folkmoot.runtime.keystore import address_of
 
     path = keystore_file(keystore)
     address = address_of(path)

@@ -108,9 +108,9 @@ def ask(
     Example: folkmoot demand ask 7 --what update --entry 2 --artifacts https://mirror.example
     """
     with sending(rpc, deployment, confirmations, json_) as chain:
-        from folkmoot.chain.amounts import format_amount, format_time
         from folkmoot.fraud import demanding
         from folkmoot.fraud.availability import What, demand_call
+        from folkmoot.runtime.units import format_amount, format_time
 
         wanted = What[what.upper()]
         _check_options(wanted, entry, leaf, artifacts)

@@ -25,7 +25,7 @@ from folkmoot.cli.options import (
 )
 from folkmoot.cli.output import emit, note, pairs, working
 from folkmoot.errors import ArtifactError, ChainError, ContractRefused, InputError
-from folkmoot.fault_points import fault_point
+from folkmoot.runtime.fault_points import fault_point
 
 if TYPE_CHECKING:
     from folkmoot.chain.deploy import GenesisRoots, Governance
@@ -116,8 +116,8 @@ def deploy(
     --coordinator 0x... --allocate 0x...=1000 --profile demo --out deployment.json
     """
     from folkmoot import policy_file
-    from folkmoot.chain.amounts import parse_address, parse_amount
     from folkmoot.chain.bonds import bond_warning
+    from folkmoot.runtime.units import parse_address, parse_amount
 
     require_web3()
     from folkmoot.chain.plan import Plan

@@ -95,7 +95,7 @@ def doctor(
     from folkmoot.chain.quorum import open_rpc
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.doctor import api_checks, chain_checks, contributor_checks, examine, superlink_checks
-    from folkmoot.superlink import SuperLink
+    from folkmoot.runtime.superlink import SuperLink
 
     meeting_place = SuperLink(superlink, root_certificates, insecure) if superlink else None
     with ExitStack() as stack:

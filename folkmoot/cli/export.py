@@ -210,7 +210,7 @@ def _file(to: Path, data: bytes, found: FederationRecord, as_json: bool) -> None
     Raises:
         InputError: It can't be written.
     """
-    from folkmoot.files import write_whole
+    from folkmoot.runtime.files import write_whole
 
     try:
         write_whole(to, data)

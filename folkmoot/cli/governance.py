@@ -102,7 +102,7 @@ def propose(
     Example: folkmoot propose --version 3 --report report.json --title "Release version 3"
     """
     from folkmoot.chain import governance
-    from folkmoot.chain.amounts import format_time
+    from folkmoot.runtime.units import format_time
 
     if sum(given is not None for given in (version, policy, coordinator)) != 1:
         raise typer.BadParameter("give exactly one of --version, --policy and --coordinator")
@@ -164,7 +164,7 @@ def vote(
     Example: folkmoot vote 12345678 for --reason "better on the common test set"
     """
     from folkmoot.chain import governance
-    from folkmoot.chain.amounts import format_amount
+    from folkmoot.runtime.units import format_amount
 
     with sending(rpc, deployment, confirmations, json_) as chain:
         found = governance.find(chain, proposal)
@@ -203,7 +203,7 @@ def queue(
     Example: folkmoot queue 12345678
     """
     from folkmoot.chain import governance
-    from folkmoot.chain.amounts import format_time
+    from folkmoot.runtime.units import format_time
 
     with sending(rpc, deployment, confirmations, json_) as chain:
         found = governance.find(chain, proposal)
@@ -348,7 +348,7 @@ def next_step(proposal: Proposal, now: int) -> str:
         proposal: The proposal.
         now: Unix time of the chain.
     """
-    from folkmoot.chain.amounts import format_duration
+    from folkmoot.runtime.units import format_duration
 
     def until(time: int) -> str:
         return f"in {format_duration(time - now)}" if time > now else "now"
@@ -370,7 +370,7 @@ def _show_one(
     chain: Chain, found: Proposal, report: Path | None, coordinator: str | None, as_json: bool
 ) -> None:
     from folkmoot.chain import governance
-    from folkmoot.chain.amounts import format_amount, format_time
+    from folkmoot.runtime.units import format_amount, format_time
 
     names = {value: name for name, value in governance.SUPPORT.items()}
     votes = governance.votes_on(chain, found)
@@ -419,7 +419,7 @@ def _call(
 ) -> Call:
     from folkmoot import policy_file
     from folkmoot.chain import governance
-    from folkmoot.chain.amounts import parse_address
+    from folkmoot.runtime.units import parse_address
 
     if version is not None:
         chain.version(version)  # a proposal for a version that is not there could only fail
@@ -432,9 +432,9 @@ def _call(
 def _bond_warning(chain: Chain, path: Path | None, gas_price: str) -> str | None:
     """Say what is wrong with the bond or the verifier of a policy that is proposed, if anything is."""
     from folkmoot import policy_file
-    from folkmoot.chain.amounts import parse_amount
     from folkmoot.chain.bonds import bond_warning
     from folkmoot.protocol.policy import NO_VERIFIER
+    from folkmoot.runtime.units import parse_amount
 
     if path is None:
         return None
@@ -537,7 +537,7 @@ def _require_state(proposal: Proposal, needed: str, now: int) -> None:
     Raises:
         InputError: it is elsewhere, or its time has not come.
     """
-    from folkmoot.chain.amounts import format_duration, format_time
+    from folkmoot.runtime.units import format_duration, format_time
 
     details: dict[str, Any] = {"proposal": str(proposal.id), "state": proposal.state}
     if proposal.state != needed:
@@ -565,7 +565,7 @@ def _require_state(proposal: Proposal, needed: str, now: int) -> None:
 
 
 def _tally(proposal: Proposal) -> str:
-    from folkmoot.chain.amounts import format_amount
+    from folkmoot.runtime.units import format_amount
 
     reached = "reached" if proposal.quorum_reached else "not reached"
     return (
@@ -575,6 +575,6 @@ def _tally(proposal: Proposal) -> str:
 
 
 def _tokens(amount: int) -> str:
-    from folkmoot.chain.amounts import SYMBOL, format_amount
+    from folkmoot.runtime.units import SYMBOL, format_amount
 
     return format_amount(amount).removesuffix(f" {SYMBOL}")

@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from folkmoot import measures
-from folkmoot.chain.amounts import format_duration
 from folkmoot.cli.output import printable
 from folkmoot.cli.progress import Left, Node, RoundLine, RunProgress
+from folkmoot.runtime.units import format_duration
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

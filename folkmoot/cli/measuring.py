@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from folkmoot.errors import CoordinatorError, LocalError
-from folkmoot.local.commands import folkmoot_command
+from folkmoot.runtime.commands import folkmoot_command
 
 if TYPE_CHECKING:
     from folkmoot.cli.live import View

@@ -169,7 +169,7 @@ def keystore_file(path: Path | None) -> Path:
     Raises:
         KeystoreError: there is none, or more than one to choose from.
     """
-    from folkmoot import keystore
+    from folkmoot.runtime import keystore
 
     place = path if path is not None else keystore_folder()
     if path is not None and not path.is_dir():
@@ -203,7 +203,7 @@ def unlock(path: Path | None, password_file: Path | None) -> LocalAccount:
     Raises:
         KeystoreError: no key file, no password, or a wrong one.
     """
-    from folkmoot import keystore
+    from folkmoot.runtime import keystore
 
     file = keystore_file(path)
     address = keystore.address_of(file)  # before anybody types a password for a file that is not there
@@ -314,8 +314,8 @@ def account_address(text: str | None, keystore: Path | None) -> str:
         InputError: the text is no address.
         KeystoreError: there is no text and no key file.
     """
-    from folkmoot import keystore as keys
-    from folkmoot.chain.amounts import parse_address
+    from folkmoot.runtime import keystore as keys
+    from folkmoot.runtime.units import parse_address
 
     return parse_address(text) if text else keys.address_of(keystore_file(keystore))
 
@@ -326,7 +326,7 @@ def parse_allocation(text: str) -> tuple[str, int]:
     Raises:
         InputError: it is malformed.
     """
-    from folkmoot.chain.amounts import parse_address, parse_amount
+    from folkmoot.runtime.units import parse_address, parse_amount
 
     address, separator, amount = text.partition("=")
     if not separator:

@@ -122,7 +122,7 @@ def waiting(text: str, log: Path, console: Console | None = None) -> Iterator[No
     from rich.spinner import Spinner
     from rich.text import Text
 
-    from folkmoot.chain.amounts import format_duration
+    from folkmoot.runtime.units import format_duration
 
     began, spinner = time.monotonic(), Spinner("dots")
 

@@ -109,7 +109,7 @@ def _look(w3: Web3, notes: list[Note | None], as_json: bool) -> list[Seen | None
 
 
 def _show(w3: Web3, left: list[Left], as_json: bool) -> None:
-    from folkmoot.chain.amounts import format_time
+    from folkmoot.runtime.units import format_time
 
     documents, rows = [], []
     for one, seen in zip(left, _look(w3, [one.note for one in left], as_json), strict=True):

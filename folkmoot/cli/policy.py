@@ -11,7 +11,7 @@ import typer
 from folkmoot.cli.options import GAS_PRICE_DEFAULT, GasPriceInTokens, Json
 from folkmoot.cli.output import emit, note, pairs
 from folkmoot.errors import InputError
-from folkmoot.files import write_whole
+from folkmoot.runtime.files import write_whole
 
 if TYPE_CHECKING:
     from folkmoot.protocol.policy import Policy
@@ -65,8 +65,8 @@ def policy(
     import json
 
     from folkmoot import policy_file
-    from folkmoot.chain.amounts import parse_amount
     from folkmoot.chain.bonds import bond_warning
+    from folkmoot.runtime.units import parse_amount
 
     if out.exists() and not force:
         raise InputError(
@@ -165,8 +165,8 @@ def parse_verifier(text: str) -> str:
     Raises:
         InputError: it is none of these.
     """
-    from folkmoot.chain.amounts import parse_address
     from folkmoot.protocol.policy import NO_VERIFIER
+    from folkmoot.runtime.units import parse_address
 
     if text == ARBITER:
         return ARBITER

@@ -73,8 +73,8 @@ def _require_cancellable(chain: Chain, number: int) -> None:
     Raises:
         InputError: `round-unknown`, `round-not-open` or `too-early`.
     """
-    from folkmoot.chain.amounts import format_time
     from folkmoot.chain.rpc import Phase
+    from folkmoot.runtime.units import format_time
 
     view = _known(chain, number)
     if view.phase is not Phase.OPEN:
@@ -143,8 +143,8 @@ def _require_finalizable(chain: Chain, number: int) -> bool:
     Raises:
         InputError: `round-unknown`, `round-settled`, `round-not-anchored`, `too-early` or `base-not-final`.
     """
-    from folkmoot.chain.amounts import format_time
     from folkmoot.chain.rpc import Phase
+    from folkmoot.runtime.units import format_time
 
     view = _known(chain, number)
     if view.phase not in (Phase.ANCHORED, Phase.FINAL) or view.settled:

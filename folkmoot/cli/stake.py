@@ -53,7 +53,7 @@ def stake(
 
     Example: folkmoot stake 250 --keystore ada.json
     """
-    from folkmoot.chain.amounts import format_amount, parse_amount
+    from folkmoot.runtime.units import format_amount, parse_amount
 
     units = parse_amount(amount)
     with sending(rpc, deployment, confirmations, json_) as chain:
@@ -88,7 +88,7 @@ def unstake(
 
     Example: folkmoot unstake 100
     """
-    from folkmoot.chain.amounts import format_amount, format_time, parse_amount
+    from folkmoot.runtime.units import format_amount, format_time, parse_amount
 
     asked = None if amount == "all" else parse_amount(amount)
     with sending(rpc, deployment, confirmations, json_) as chain:
@@ -199,7 +199,7 @@ def withdraw(
 
     Example: folkmoot withdraw
     """
-    from folkmoot.chain.amounts import format_amount
+    from folkmoot.runtime.units import format_amount
 
     with sending(rpc, deployment, confirmations, json_) as chain:
         account = unlock(keystore, password_file)
@@ -228,7 +228,7 @@ def claim(
 
     Example: folkmoot claim
     """
-    from folkmoot.chain.amounts import format_amount
+    from folkmoot.runtime.units import format_amount
 
     with sending(rpc, deployment, confirmations, json_) as chain:
         beneficiary = account_address(account, keystore)
@@ -263,7 +263,7 @@ def delegate(
 
     Example: folkmoot delegate self
     """
-    from folkmoot.chain.amounts import parse_address
+    from folkmoot.runtime.units import parse_address
 
     chosen = None if delegatee == "self" else parse_address(delegatee)
     with sending(rpc, deployment, confirmations, json_) as chain:
@@ -292,7 +292,7 @@ def balance(
 
     Example: folkmoot balance 0x...
     """
-    from folkmoot.chain.amounts import format_amount, format_duration, format_time
+    from folkmoot.runtime.units import format_amount, format_duration, format_time
 
     with connected(rpc, deployment) as chain:
         who = account_address(account, keystore)

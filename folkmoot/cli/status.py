@@ -43,7 +43,7 @@ def status(
     """
     from folkmoot import policy_file
     from folkmoot.chain import governance, waiting
-    from folkmoot.chain.amounts import format_amount, format_time
+    from folkmoot.runtime.units import format_amount, format_time
 
     with connected(rpc, deployment) as chain:
         now = chain.now()
@@ -111,9 +111,9 @@ def advance(
 
     Example: folkmoot advance 600
     """
-    from folkmoot.chain.amounts import format_time
     from folkmoot.chain.quorum import open_rpc
     from folkmoot.local import anvil
+    from folkmoot.runtime.units import format_time
 
     with open_rpc(rpc) as endpoint:
         now = anvil.advance(endpoint, seconds)
@@ -138,7 +138,7 @@ def _round(chain: Chain, number: int) -> dict[str, Any]:
 
 
 def _round_text(current: dict[str, Any], now: int) -> str:
-    from folkmoot.chain.amounts import format_duration
+    from folkmoot.runtime.units import format_duration
 
     if current["round"] == 0:
         return "none yet"
@@ -163,7 +163,7 @@ def _frozen_text(until: int, now: int) -> str:
 
 
 def _left(until: int, now: int) -> str:
-    from folkmoot.chain.amounts import format_duration
+    from folkmoot.runtime.units import format_duration
 
     return format_duration(until - now) if until > now else "no time left"
 
@@ -201,7 +201,7 @@ def _canary_text(said: dict[str, Any], number: int) -> str:
 
 
 def _policy_text(policy: Policy) -> str:
-    from folkmoot.chain.amounts import format_amount, format_duration
+    from folkmoot.runtime.units import format_amount, format_duration
 
     parameters = f" {list(policy.parameters)}" if policy.parameters else ""
     return (

@@ -87,13 +87,13 @@ def challenge(
     Example: folkmoot challenge 7 --artifacts https://mirror.example --dry-run
     """
     require_web3()
-    from folkmoot.chain.amounts import format_amount
     from folkmoot.chain.deployment import Deployment
     from folkmoot.chain.quorum import open_rpc
     from folkmoot.fraud.challenge import NOBODY, cheapest, cost_of
     from folkmoot.fraud.challenge import challenge as send
     from folkmoot.fraud.follower import Follower
     from folkmoot.fraud.proof import prove
+    from folkmoot.runtime.units import format_amount
 
     addresses = Deployment.load(deployment)
     with open_rpc(rpc) as endpoint:
@@ -233,12 +233,12 @@ def watch(
     Example: folkmoot watch --rpc https://rpc.example --artifacts https://mirror.example --keystore watcher.json
     """
     require_web3()
-    from folkmoot import logs
     from folkmoot.chain.deployment import Deployment
-    from folkmoot.chain.urls import secrets_of
     from folkmoot.fraud.journal import Journal, Log, held
     from folkmoot.fraud.metrics import Metrics, serve
     from folkmoot.fraud.watch import Options, Watcher, run
+    from folkmoot.runtime import logs
+    from folkmoot.runtime.urls import secrets_of
 
     addresses = Deployment.load(deployment)
     account = unlock(keystore, password_file) if keystore is not None else None

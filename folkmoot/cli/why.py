@@ -182,7 +182,7 @@ def _nothing(
     who: str, number: int | None, rounds: dict[int, LedgerRound], chain: Chain, *, asked: bool
 ) -> InputError:
     """What there is to say where there is no verdict."""
-    from folkmoot.chain.amounts import format_duration
+    from folkmoot.runtime.units import format_duration
 
     hint = "" if asked else "What was refused on arrival only the coordinator knows: give --coordinator."
     if number is None:
@@ -257,7 +257,7 @@ def _shown(document: dict[str, Any], number: int | None, last: int) -> list[Any]
 
 
 def _row(verdict: dict[str, Any]) -> tuple[str, ...]:
-    from folkmoot.chain.amounts import format_amount
+    from folkmoot.runtime.units import format_amount
 
     pay = format_amount(int(verdict["pay"]))
     return (

@@ -9,9 +9,7 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 
-from folkmoot import keystore
 from folkmoot.chain import costs
-from folkmoot.chain.amounts import format_amount
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.rpc import LedgerReader, Rpc, VaultReader
 from folkmoot.coordinator_api import CoordinatorApi
@@ -20,6 +18,8 @@ from folkmoot.doctor.files import exposed
 from folkmoot.flower.contributor import CONTRIBUTOR_FILE, KEEP_UPDATES, Contributor
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.runtime import keystore
+from folkmoot.runtime.units import format_amount
 
 FREE_BYTES = 1 << 28
 """Least free bytes of the disk, beyond the updates that a node keeps: logs, Flower's files."""

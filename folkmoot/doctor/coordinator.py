@@ -12,7 +12,7 @@ from folkmoot.chain.deployment import Deployment
 from folkmoot.coordinator_api import SIGNATURE_LIFETIME, CoordinatorApi
 from folkmoot.doctor import tls
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
-from folkmoot.superlink import is_loopback
+from folkmoot.runtime.superlink import is_loopback
 
 LAG_BLOCKS = 20
 """Blocks whose events a coordinator may not know yet without anybody minding."""

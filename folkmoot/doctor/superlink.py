@@ -8,7 +8,7 @@ import httpx
 from folkmoot.doctor import tls
 from folkmoot.doctor.check import Check, Finding, ok, warning
 from folkmoot.errors import LocalError
-from folkmoot.superlink import TIMEOUT, SuperLink, is_loopback
+from folkmoot.runtime.superlink import TIMEOUT, SuperLink, is_loopback
 
 
 def superlink_checks(superlink: SuperLink) -> list[Check]:

@@ -22,7 +22,6 @@ from eth_account.signers.local import LocalAccount
 from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.rules import check_policy_rule, fewest_contributors
 from folkmoot.aggregation.trajectory import WINDOW, path_update
-from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.client import Chain, connect_web3
 from folkmoot.chain.deploy import FIRST_POLICY, PROFILES, GenesisRoots, deploy_and_report
 from folkmoot.chain.events import RewardCredited, scan
@@ -42,6 +41,7 @@ from folkmoot.protocol.update_checks import check_arrival
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.protocol.verdict import Reason
 from folkmoot.round import Anchor, RoundOutcome, compute_round
+from folkmoot.runtime.units import UNIT
 
 STAKE = 100 * UNIT
 """Stake of each contributor, and the least that the policy asks for."""

@@ -6,8 +6,8 @@ from __future__ import annotations
 import csv
 import io
 
-from folkmoot.chain.amounts import format_amount, format_time
 from folkmoot.export.rounds import FederationRecord, RoundRecord
+from folkmoot.runtime.units import format_amount, format_time
 
 COLUMNS = (
     *("round", "phase", "opened_at", "seconds", "entries", "accepted", "refused", "answered", "failed"),

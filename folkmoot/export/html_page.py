@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from folkmoot import charts, measures, pages
-from folkmoot.chain.amounts import format_amount, format_time
 from folkmoot.export.rounds import FederationRecord, RoundRecord
 from folkmoot.markup import Markup, tag
+from folkmoot.runtime.units import format_amount, format_time
 
 MOST_CHARTS = 12
 """Charts of metrics that are neither a loss nor an accuracy."""

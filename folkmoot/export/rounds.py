@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from folkmoot.chain.amounts import UNIT
+from folkmoot.runtime.units import UNIT
 
 
 @dataclass(frozen=True)

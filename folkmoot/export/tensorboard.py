@@ -20,7 +20,7 @@ from pathlib import Path
 
 from folkmoot.errors import InputError
 from folkmoot.export.rounds import FederationRecord, RoundRecord
-from folkmoot.files import write_whole
+from folkmoot.runtime.files import write_whole
 
 VERSION = "brain.Event:2"
 """What the first record of every file says."""

@@ -17,8 +17,8 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore import log
 
-from folkmoot.fault_points import fault_point
 from folkmoot.flower.reports import Progress, plain
+from folkmoot.runtime.fault_points import fault_point
 
 MOST_ASKS = 4
 """How often a node is asked in one round, if its answers get lost."""

@@ -17,8 +17,8 @@ from typing import Any
 from eth_utils.address import is_address, to_checksum_address
 
 from folkmoot.errors import InputError
-from folkmoot.files import write_whole
 from folkmoot.flower.records import HOME
+from folkmoot.runtime.files import write_whole
 
 CONTRIBUTOR_FILE = "contributor.json"
 SOCKET_FILE = "signer.sock"

@@ -36,7 +36,6 @@ from folkmoot.chain.quorum import open_rpc
 from folkmoot.chain.rpc import LedgerReader, Phase
 from folkmoot.coordinator_api import commitment_to_wire
 from folkmoot.errors import EncodingError, FolkmootError, InputError, ManifestError, RpcError, sentence
-from folkmoot.fault_points import fault_point
 from folkmoot.flower import records
 from folkmoot.flower.contributor import (
     HOMES,
@@ -58,6 +57,7 @@ from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import BITS, RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import THETA, state_root, state_tree
+from folkmoot.runtime.fault_points import fault_point
 
 if TYPE_CHECKING:
     from folkmoot.chain.rpc import RoundView

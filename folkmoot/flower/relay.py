@@ -27,12 +27,12 @@ from flwr.supercore import log
 from folkmoot.chain.deployment import Deployment
 from folkmoot.coordinator_api import CoordinatorApi, CurrentRound, RunView
 from folkmoot.errors import CoordinatorError, FolkmootError, InputError, UpdateRefused
-from folkmoot.fault_points import fault_point
 from folkmoot.flower import records, reports
 from folkmoot.flower.asking import Asking
 from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.fixed_point import to_float32
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.runtime.fault_points import fault_point
 
 UNREACHABLE = "coordinator-unreachable"
 OPEN = "open"

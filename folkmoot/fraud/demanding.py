@@ -6,13 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from folkmoot.chain.amounts import format_amount, format_time
 from folkmoot.chain.client import Chain
 from folkmoot.chain.rpc import Phase
 from folkmoot.errors import InputError
 from folkmoot.fraud import judges
 from folkmoot.fraud.availability import Call, Status, What
 from folkmoot.fraud.judges import Asked
+from folkmoot.runtime.units import format_amount, format_time
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

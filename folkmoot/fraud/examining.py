@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.rpc import LedgerReader, Rpc
-from folkmoot.chain.urls import without_secrets
 from folkmoot.errors import ArtifactError
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.examine import examine
@@ -23,6 +22,7 @@ from folkmoot.fraud.mirrors import in_turn
 from folkmoot.fraud.record import Record
 from folkmoot.fraud.shelf import Shelf, open_shelf
 from folkmoot.mirror import ArtifactSource, FolderSource
+from folkmoot.runtime.urls import without_secrets
 
 
 class Examiner:

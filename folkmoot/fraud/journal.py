@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from folkmoot.errors import InputError, LocalError
-from folkmoot.fault_points import fault_point
-from folkmoot.files import sync_folder, write_whole
-from folkmoot.logs import Formatter, fields
 from folkmoot.protocol.hashing import keccak
+from folkmoot.runtime.fault_points import fault_point
+from folkmoot.runtime.files import sync_folder, write_whole
+from folkmoot.runtime.logs import Formatter, fields
 
 FORMAT = "folkmoot/watch/1"
 KEPT_STATES = 2
@@ -242,7 +242,7 @@ _LEVELS = {
 
 
 class Log:
-    """Says what happens, one line each: for people, or one JSON object for machines (`folkmoot.logs`).
+    """Says what happens, one line each: for people, or one JSON object for machines (`folkmoot.runtime.logs`).
 
     Args:
         as_json: Whether lines are JSON.

@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from folkmoot.chain.amounts import format_amount
 from folkmoot.chain.costs import COIN, balance_of
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.notes import Notes
@@ -36,6 +35,7 @@ from folkmoot.fraud.record import Record
 from folkmoot.fraud.recourse import Recourse
 from folkmoot.fraud.retries import Retries, Task
 from folkmoot.mirror import ArtifactSource
+from folkmoot.runtime.units import format_amount
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

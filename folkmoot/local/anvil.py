@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from folkmoot.chain.rpc import Rpc
 from folkmoot.errors import FolkmootError, LocalError, RpcError
-from folkmoot.local.processes import Child, died, free_port, require_free_port, spawn
+from folkmoot.runtime.processes import Child, died, free_port, require_free_port, spawn
 
 CHAIN_ID = 31337
 """Chain id of local chains; what moves the clock refuses to work on any other."""

@@ -21,14 +21,14 @@ from rich.table import Table
 from rich.text import Text
 
 from folkmoot.aggregation.gram_tree import MAX_UPDATES, RULES, has_tree
-from folkmoot.chain.amounts import format_amount
 from folkmoot.chain.deploy import PROFILES
 from folkmoot.chain.deployment import Deployment
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.errors import ContractRefused, InputError, LocalError
 from folkmoot.local.demo import Demo, Told, command_name
 from folkmoot.local.federation import PROFILE, WATCHER, LocalFederation, Plan
-from folkmoot.local.processes import Supervisor
+from folkmoot.runtime.processes import Supervisor
+from folkmoot.runtime.units import format_amount
 
 if TYPE_CHECKING:
     from folkmoot.chain.client import Chain
@@ -463,8 +463,8 @@ class CheatDemo(Demo):
 
     def _anchor_again(self, federation: LocalFederation, number: int) -> ContractRefused:
         """Send a second anchor from the coordinator's account; return the refusal."""
-        from folkmoot import keystore
         from folkmoot.chain.events import RoundAnchored
+        from folkmoot.runtime import keystore
 
         password = self.plan.password_file.read_text().strip()
         account = keystore.load(self.plan.keystore("coordinator"), password)

@@ -222,7 +222,7 @@ def up(
     """
     from folkmoot.local.federation import LocalFederation, Plan
     from folkmoot.local.federation import prepare as make
-    from folkmoot.local.processes import Supervisor
+    from folkmoot.runtime.processes import Supervisor
 
     name, parameters = parse_rule(rule)
     plan = Plan(home.absolute(), task, contributors, parse_attacks(attack, {}), name, parameters, root)
@@ -306,7 +306,7 @@ def chain(
     Example: folkmoot chain --state chain.json
     """
     from folkmoot.local.anvil import CHAIN_ID, anvil_command
-    from folkmoot.local.processes import require_free_port
+    from folkmoot.runtime.processes import require_free_port
 
     require_free_port(port, "the local chain", host)
     command = anvil_command(port, host=host, block_time=block_time, mixed=True, state=state)
@@ -327,9 +327,9 @@ def fund(
 
     Example: folkmoot fund 0x70997970C51812dc3A010C7d01b50e0d17dc79C8
     """
-    from folkmoot.chain.amounts import parse_address
     from folkmoot.chain.quorum import open_rpc
     from folkmoot.local import anvil
+    from folkmoot.runtime.units import parse_address
 
     account = parse_address(address)
     with open_rpc(rpc) as endpoint:

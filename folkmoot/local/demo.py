@@ -23,15 +23,15 @@ from rich.table import Table
 from rich.text import Text
 
 from folkmoot.aggregation.cosines import UNIT
-from folkmoot.chain.amounts import format_amount
 from folkmoot.cli.live import View
 from folkmoot.cli.measuring import asking, completed
 from folkmoot.cli.progress import RunProgress
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.errors import LocalError
-from folkmoot.local.commands import folkmoot_command, run_folkmoot
 from folkmoot.local.federation import LocalFederation, Plan, Prepared, prepare
-from folkmoot.local.processes import Supervisor
+from folkmoot.runtime.commands import folkmoot_command, run_folkmoot
+from folkmoot.runtime.processes import Supervisor
+from folkmoot.runtime.units import format_amount
 
 NAMES = ("Ada", "Ben", "Cleo", "Dora", "Emil", "Fay", "Gus", "Hana", "Ivo", "Jana")
 """What the contributors are called on the screen, in order."""

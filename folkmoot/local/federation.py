@@ -16,14 +16,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from folkmoot import keystore, policy_file
+from folkmoot import policy_file
 from folkmoot.apps.apart import LIMIT
 from folkmoot.apps.staging import OUTPUT
-from folkmoot.chain.amounts import UNIT
 from folkmoot.errors import InputError
 from folkmoot.local import anvil, simulation
-from folkmoot.local.commands import folkmoot_command, run_folkmoot
-from folkmoot.local.processes import Supervisor, accepts_connections, free_port, require_free_port
+from folkmoot.runtime import keystore
+from folkmoot.runtime.commands import folkmoot_command, run_folkmoot
+from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port, require_free_port
+from folkmoot.runtime.units import UNIT
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

@@ -34,10 +34,10 @@ from folkmoot.cli.progress import RunProgress
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.errors import CoordinatorError, FolkmootError, InputError, LocalError
 from folkmoot.flower.reports import explained
-from folkmoot.local.commands import run_folkmoot
 from folkmoot.local.demo import command_name
 from folkmoot.local.federation import LocalFederation, Plan, prepare
-from folkmoot.local.processes import Supervisor
+from folkmoot.runtime.commands import run_folkmoot
+from folkmoot.runtime.processes import Supervisor
 from folkmoot.start import write
 
 MODEL_FILE = "model.safetensors"

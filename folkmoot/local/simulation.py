@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import HOMES, SOCKET_FILE
-from folkmoot.local.commands import folkmoot_command
+from folkmoot.runtime.commands import folkmoot_command
 
 if TYPE_CHECKING:
     from folkmoot.local.federation import Plan

@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from folkmoot.errors import ArtifactError, LocalError, ManifestError
-from folkmoot.fault_points import fault_point
-from folkmoot.files import sync_folder
 from folkmoot.mirror import CHUNK, DOCUMENT_LIMIT, ArtifactSource, FolderSource
 from folkmoot.mirroring.commitments import Anchored, Commitments
 from folkmoot.protocol.genesis import Genesis
@@ -27,6 +25,8 @@ from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import AGGREGATE
 from folkmoot.protocol.verdict import Artifacts
+from folkmoot.runtime.fault_points import fault_point
+from folkmoot.runtime.files import sync_folder
 
 UNREACHABLE_LIMIT = 3
 """Files in a row for which no source gives an answer, after which the rest is not asked for."""

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from folkmoot import charts, measures, pages
-from folkmoot.chain.amounts import format_amount, format_duration, format_time
 from folkmoot.markup import Markup, tag
+from folkmoot.runtime.units import format_amount, format_duration, format_time
 from server.api.overview import Overview
 from server.api.schemas import ProposalView, RoundView
 

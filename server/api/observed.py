@@ -9,7 +9,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from folkmoot.logs import fields
+from folkmoot.runtime.logs import fields
 from server.observing.metrics import Metrics
 
 logger = logging.getLogger(__name__)

@@ -31,8 +31,8 @@ from folkmoot.errors import (
     StoreError,
     UpdateRefused,
 )
-from folkmoot.logs import fields
 from folkmoot.protocol.verdict import Reason
+from folkmoot.runtime.logs import fields
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.rpc import PLACE_BITS
 from folkmoot.errors import RpcError
 from folkmoot.fraud.availability import What
-from folkmoot.logs import fields
+from folkmoot.runtime.logs import fields
 from server.chain.calls import decode_log
 from server.chain.node import Block, Node
 from server.db import events

@@ -33,10 +33,10 @@ from hexbytes import HexBytes
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from folkmoot import logs
 from folkmoot.chain.client import TX_GAS_LIMIT
 from folkmoot.errors import ContractRefused, FolkmootError, RpcError
-from folkmoot.fault_points import fault_point
+from folkmoot.runtime import logs
+from folkmoot.runtime.fault_points import fault_point
 from server.chain import fees
 from server.chain.node import FEE_TOO_LOW, TURNED_AWAY, Block, Node, Receipt
 from server.db import events

@@ -16,7 +16,6 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from folkmoot.chain.amounts import format_amount
 from folkmoot.errors import UpdateRefused
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.header import RoundHeader
@@ -24,6 +23,7 @@ from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.update_checks import check_bytes, check_claim
 from folkmoot.protocol.updates import FileUpdate
 from folkmoot.protocol.verdict import Reason
+from folkmoot.runtime.units import format_amount
 from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Account, Artifact, Entry, Refusal, Round, Update

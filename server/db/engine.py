@@ -17,9 +17,9 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from folkmoot.chain.urls import without_secrets
 from folkmoot.errors import DatabaseError
-from folkmoot.fault_points import fault_point
+from folkmoot.runtime.fault_points import fault_point
+from folkmoot.runtime.urls import without_secrets
 from server.db.failures import named
 from server.db.holding import Hold
 

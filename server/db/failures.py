@@ -16,8 +16,8 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from folkmoot.chain.urls import without_secrets
 from folkmoot.errors import DatabaseError, FolkmootError
+from folkmoot.runtime.urls import without_secrets
 
 UNREACHABLE, LOCKED, FULL = "database-unreachable", "database-locked", "database-full"
 

@@ -22,10 +22,10 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.costs import COIN, balance_of, gas_price, rounds_affordable
 from folkmoot.errors import FolkmootError
-from folkmoot.logs import fields
+from folkmoot.runtime.logs import fields
+from folkmoot.runtime.units import UNIT
 from server.coordinator import Coordinator
 from server.db.models import Artifact, Round, Run, Transaction, Update
 from server.rounds import services

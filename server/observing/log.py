@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The events of a coordinator and the steps of its transactions as lines of the log, in the form of `folkmoot.logs`."""
+"""A coordinator's events and the steps of its transactions as log lines, in the form of `folkmoot.runtime.logs`."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
-from folkmoot.logs import fields
+from folkmoot.runtime.logs import fields
 
 logger = logging.getLogger(__name__)
 

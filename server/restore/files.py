@@ -22,7 +22,6 @@ from folkmoot.audit.genesis import Origin, check_genesis
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Round
 from folkmoot.errors import ArtifactError, InputError, UpdateRefused
-from folkmoot.fault_points import fault_point
 from folkmoot.mirror import DOCUMENT_LIMIT, ArtifactSource
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.header import RoundHeader
@@ -32,6 +31,7 @@ from folkmoot.protocol.state import State
 from folkmoot.protocol.update_checks import check_bytes
 from folkmoot.protocol.updates import FileUpdate
 from folkmoot.protocol.verdict import Artifacts, Verdicts
+from folkmoot.runtime.fault_points import fault_point
 from server.store import Store, StoreSource
 
 _CHECK = "restore"

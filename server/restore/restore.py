@@ -33,12 +33,12 @@ from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.quorum import open_rpc
 from folkmoot.chain.rpc import Phase
 from folkmoot.errors import ArtifactError, AuditFailure, ChainError, DatabaseError
-from folkmoot.fault_points import fault_point
 from folkmoot.lineage import window
 from folkmoot.mirror import ArtifactSource
 from folkmoot.mirroring.commitments import reports
 from folkmoot.mirroring.copying import REPORT_LIMIT
 from folkmoot.protocol.header import RoundHeader
+from folkmoot.runtime.fault_points import fault_point
 from server.chain.indexer import Indexer
 from server.chain.node import RpcNode
 from server.coordinator import confirmations_of

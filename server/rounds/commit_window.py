@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from folkmoot.chain.rpc import RoundView
-from folkmoot.logs import fields
+from folkmoot.runtime.logs import fields
 from server.chain import outbox
 from server.chain.calls import encode_call
 from server.coordinator import Coordinator

@@ -17,12 +17,12 @@ from sqlalchemy.orm import Session
 
 from folkmoot.aggregation.rules import uses
 from folkmoot.errors import ArtifactError
-from folkmoot.fault_points import fault_point
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import FileUpdate, UpdateReader
 from folkmoot.round import Anchor, RoundOutcome, compute_round
+from folkmoot.runtime.fault_points import fault_point
 from server.coordinator import Coordinator
 from server.db.models import Artifact, Entry, Round
 from server.rounds import cheating

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from folkmoot.logs import fields
+from folkmoot.runtime.logs import fields
 from server.chain import outbox
 from server.chain.calls import encode_call
 from server.coordinator import Coordinator

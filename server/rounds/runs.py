@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from folkmoot.chain.amounts import format_amount
 from folkmoot.errors import ArtifactError, DatabaseError, FolkmootError, RpcError, StoreError
 from folkmoot.protocol.policy import Policy
+from folkmoot.runtime.units import format_amount
 from server.chain import outbox
 from server.chain.calls import encode_call
 from server.coordinator import Coordinator

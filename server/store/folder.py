@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from folkmoot.errors import ArtifactError, StoreError
-from folkmoot.fault_points import fault_point
-from folkmoot.files import sync_folder
+from folkmoot.runtime.fault_points import fault_point
+from folkmoot.runtime.files import sync_folder
 from server.store.protocol import Stored
 
 CHUNK = 1 << 20

@@ -37,7 +37,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as NoConnectionError
 
 from folkmoot.errors import ArtifactError, InputError, StoreError
-from folkmoot.fault_points import fault_point
+from folkmoot.runtime.fault_points import fault_point
 from server.store import folder
 from server.store.folder import CHUNK, FolderStore, FolderWriter, WritesFiles, disk, is_name, require_names
 from server.store.opening import StoreOptions

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from folkmoot.fault_points import POINTS, VARIABLE
+from folkmoot.runtime.fault_points import POINTS, VARIABLE
 
 _STORE = tuple(point for point in POINTS if point.startswith("coordinator.file-"))
 REPAIR, RESTORE = "repair", "restore"

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from folkmoot.fault_points import VARIABLE
+from folkmoot.runtime.fault_points import VARIABLE
 from tests.chaos.local_chain import Miner
 from tests.line import Line
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from sqlalchemy import make_url, select
 
-from folkmoot.local.processes import free_port
 from folkmoot.protocol.policy import ARBITER
+from folkmoot.runtime.processes import free_port
 from server.db.engine import Database
 from server.db.models import Round
 from server.rounds.steps import ENDED

@@ -14,8 +14,8 @@ from client.node import NodeOptions, node_command, node_environment
 from client.signer import SignerAgent
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.records import HOME
-from folkmoot.local.processes import Supervisor, accepts_connections, free_port
-from folkmoot.superlink import SuperLink
+from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port
+from folkmoot.runtime.superlink import SuperLink
 from server import flower_run
 
 

@@ -10,19 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from folkmoot import keystore as keys
 from folkmoot.chain.deploy import GenesisRoots
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError
 from folkmoot.flower.contributor import Contributor
 from folkmoot.local.anvil import Anvil
-from folkmoot.local.processes import free_port
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
+from folkmoot.runtime import keystore as keys
+from folkmoot.runtime.processes import free_port
 from tests import factories
 from tests.e2e.flower import Flower
 

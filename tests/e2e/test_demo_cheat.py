@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from folkmoot.chain.amounts import UNIT
+from folkmoot.runtime.units import UNIT
 from tests.e2e.test_demo import DEMO, processes_of
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from folkmoot.coordinator_api import CoordinatorApi
-from folkmoot.local.commands import folkmoot_command
 from folkmoot.local.federation import LocalFederation, Plan, prepare
-from folkmoot.local.processes import Supervisor
+from folkmoot.runtime.commands import folkmoot_command
+from folkmoot.runtime.processes import Supervisor
 
 NODES = 3
 WINDOW = 600

@@ -18,7 +18,7 @@ from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.doctor import examine, superlink_checks
 from folkmoot.protocol.commitment import Domain
-from folkmoot.superlink import SuperLink
+from folkmoot.runtime.superlink import SuperLink
 from server import flower_run
 from tests import factories
 from tests.e2e.flower import Flower, anchored

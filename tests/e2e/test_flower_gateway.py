@@ -14,7 +14,7 @@ import pytest
 
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.local.federation import Plan
-from folkmoot.local.processes import Supervisor, accepts_connections, free_port
+from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port
 from tests.e2e.guarded import Guarded, until
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "compose" / "gateway.conf"

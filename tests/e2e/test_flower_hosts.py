@@ -14,8 +14,8 @@ from folkmoot.audit.audit import audit
 from folkmoot.chain.deployment import Deployment
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.local.federation import Plan
-from folkmoot.local.processes import Supervisor
 from folkmoot.mirror import FolderSource
+from folkmoot.runtime.processes import Supervisor
 from tests.e2e.guarded import Guarded, until
 from tests.hosts import Host, hosts, why_no_hosts
 

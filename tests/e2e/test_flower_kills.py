@@ -14,10 +14,10 @@ import pytest
 
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError
-from folkmoot.fault_points import VARIABLE
-from folkmoot.local.commands import run_folkmoot
 from folkmoot.local.federation import LocalFederation, Plan, prepare
-from folkmoot.local.processes import Child, Supervisor
+from folkmoot.runtime.commands import run_folkmoot
+from folkmoot.runtime.fault_points import VARIABLE
+from folkmoot.runtime.processes import Child, Supervisor
 
 ROUNDS = 5
 FIRST = {

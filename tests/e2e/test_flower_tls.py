@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from folkmoot.certificates import Authority
 from folkmoot.local.federation import Plan
-from folkmoot.local.processes import Supervisor
+from folkmoot.runtime.certificates import Authority
+from folkmoot.runtime.processes import Supervisor
 from tests.e2e.guarded import Guarded, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -24,7 +24,6 @@ import numpy as np
 from eth_account.signers.local import LocalAccount
 
 from folkmoot.chain import governance
-from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.deploy import GenesisRoots
 from folkmoot.lineage import WINDOW, Lineage, PastRound, window
 from folkmoot.local.anvil import Anvil
@@ -38,6 +37,7 @@ from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import Anchor, RoundOutcome, compute_round
+from folkmoot.runtime.units import UNIT
 from tests import factories
 
 MANIFEST = Manifest(

@@ -19,7 +19,6 @@ import numpy as np
 
 from folkmoot.chain.deploy import GenesisRoots
 from folkmoot.coordinator_api import CoordinatorApi, CurrentRound, sign_report
-from folkmoot.keystore import create
 from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment, Domain
@@ -27,6 +26,7 @@ from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.state import State
+from folkmoot.runtime.keystore import create
 from server.api.app import create_app
 from server.cli import http_server, listen
 from server.coordinator import Coordinator, assemble, import_genesis, open_account

@@ -19,7 +19,6 @@ from folkmoot.aggregation import multi_krum
 from folkmoot.aggregation.gram_tree import ENTRY_BYTES, block_matrices, build, matrix_bytes, square
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.weighted_sum import aggregate_of
-from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.client import send
 from folkmoot.fraud import proof
 from folkmoot.fraud.challenge import connection
@@ -36,6 +35,7 @@ from folkmoot.protocol.outer_step import outer_step
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import Anchor, RoundOutcome, compute_leaves
+from folkmoot.runtime.units import UNIT
 from tests import factories
 from tests.integration.audit_world import MANIFEST, World
 

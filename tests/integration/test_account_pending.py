@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from folkmoot.chain import cancelling, fate, interrupted, sending
-from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.notes import Notes
 from folkmoot.cli.main import INTERRUPTED, run
 from folkmoot.local.anvil import Anvil
+from folkmoot.runtime.units import UNIT
 from tests import factories
 from tests.factories import STAKE, Federation
 from tests.killed import Mortal, blocks

@@ -16,7 +16,6 @@ from eth_utils.crypto import keccak as keccak_of
 
 from folkmoot.audit.audit import Progress, Summary, audit
 from folkmoot.chain import governance, packaged
-from folkmoot.chain.amounts import UNIT
 from folkmoot.cli.main import run
 from folkmoot.errors import ArtifactError, AuditFailure, RpcError, WrongChainError
 from folkmoot.local.anvil import KEPT_STATES, Anvil
@@ -26,6 +25,7 @@ from folkmoot.protocol.merkle import aggregate_leaves, aggregate_root
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import Anchor, RoundOutcome, compute_leaves
+from folkmoot.runtime.units import UNIT
 from tests import factories
 from tests.integration.audit_world import MANIFEST, Alter, World, build, lying_endpoint
 

@@ -19,9 +19,9 @@ import pytest
 from folkmoot.audit.audit import Progress, Summary, audit
 from folkmoot.audit.report import rows
 from folkmoot.errors import AuditFailure, InputError
-from folkmoot.fault_points import VARIABLE
 from folkmoot.local.anvil import Anvil
 from folkmoot.mirror import FolderSource
+from folkmoot.runtime.fault_points import VARIABLE
 from tests.integration.audit_world import NAMES, ROUNDS, Related, World, build_related
 
 ALL = list(range(1, ROUNDS + 1))

@@ -16,13 +16,13 @@ import torch
 from client.genesis import start_of
 from client.tasks import load_task
 from folkmoot.coordinator_api import commitment_to_wire
-from folkmoot.keystore import create
 from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
+from folkmoot.runtime.keystore import create
 from server.rounds import probe
 from tests import factories
 from tests.integration.coordinator_world import Running, federation, running, until

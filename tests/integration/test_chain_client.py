@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from folkmoot.chain import sending
-from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.client import Chain
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.events import (
@@ -29,7 +28,8 @@ from folkmoot.chain.notes import Notes
 from folkmoot.chain.rpc import LedgerReader, Phase, Rpc, VaultReader
 from folkmoot.errors import ChainError, ContractRefused, InputError, RpcError, WrongChainError
 from folkmoot.local.anvil import Anvil
-from folkmoot.local.processes import free_port
+from folkmoot.runtime.processes import free_port
+from folkmoot.runtime.units import UNIT
 from tests import factories
 from tests.factories import ALLOCATION, BOND, STAKE, Federation
 

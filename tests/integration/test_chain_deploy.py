@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.client import Chain, connect_web3
 from folkmoot.chain.deploy import (
     PROFILES,
@@ -22,6 +21,7 @@ from folkmoot.chain.deployment import CONTRACTS, JUDGES
 from folkmoot.errors import ChainError, ContractRefused, InputError, RpcError
 from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.policy import ARBITER
+from folkmoot.runtime.units import UNIT
 from tests import factories
 
 HOLDER = factories.account("ada").address

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from folkmoot.chain import client, depth
-from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.client import Chain
 from folkmoot.chain.notes import Notes
 from folkmoot.errors import ChainError, ContractRefused
 from folkmoot.local.anvil import Anvil
+from folkmoot.runtime.units import UNIT
 from tests import factories
 from tests.factories import Federation
 from tests.rpc_proxy import RpcProxy, Trouble

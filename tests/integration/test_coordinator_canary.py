@@ -18,10 +18,10 @@ from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.errors import CoordinatorError, FolkmootError, TaskError
 from folkmoot.evaluation import Measurement, measure
-from folkmoot.keystore import create
 from folkmoot.local.anvil import Anvil
-from folkmoot.local.processes import free_port
 from folkmoot.protocol.commitment import Domain
+from folkmoot.runtime.keystore import create
+from folkmoot.runtime.processes import free_port
 from server.rounds import probe
 from tests import factories
 from tests.integration.coordinator_world import (

@@ -12,10 +12,10 @@ from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError
 from folkmoot.lineage import GENESIS
 from folkmoot.local.anvil import Anvil
-from folkmoot.local.processes import free_port
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import compute_round
+from folkmoot.runtime.processes import free_port
 from tests.integration.coordinator_world import (
     MANIFEST,
     Process,

@@ -23,13 +23,13 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from folkmoot.certificates import Authority, Pair
 from folkmoot.cli import main
 from folkmoot.doctor import chain as chain_doctor
 from folkmoot.flower.contributor import Contributor
 from folkmoot.local.anvil import Anvil
-from folkmoot.local.processes import free_port
 from folkmoot.protocol.policy import ARBITER
+from folkmoot.runtime.certificates import Authority, Pair
+from folkmoot.runtime.processes import free_port
 from server.db.models import Round, Update
 from tests import factories, s3
 from tests.integration.coordinator_world import (
@@ -158,7 +158,7 @@ def write_deployment(home: Path, world: factories.Federation, **values: Any) -> 
 
 
 def other_key(home: Path) -> None:
-    from folkmoot.keystore import create
+    from folkmoot.runtime.keystore import create
 
     (home / "key.json").unlink()
     create(home / "key.json", factories.PASSWORD, private_key=bytes(factories.account("ada").key), work=2)

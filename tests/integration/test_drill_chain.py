@@ -11,12 +11,12 @@ from dataclasses import replace
 import pytest
 
 from client.drill_data import workload
-from folkmoot.chain.amounts import UNIT
 from folkmoot.cli.main import run
 from folkmoot.drill.chain import BOND, STAKE, ChainReport, ChainRun
 from folkmoot.drill.federation import _FIRST_EXPONENT, REWARD, Outcome, Plan
 from folkmoot.errors import ChainError, InputError
 from folkmoot.local.anvil import Anvil
+from folkmoot.runtime.units import UNIT
 
 SMALL = Plan(rule="multi_krum", parameters=(1, 0), attack="sign-flip", contributors=5, malicious=1, rounds=2)
 

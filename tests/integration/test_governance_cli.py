@@ -17,17 +17,17 @@ from eth_utils.crypto import keccak
 
 from folkmoot import policy_file
 from folkmoot.chain import governance
-from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.bonds import least_bond
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.cli.main import run
 from folkmoot.evaluation import Report, measure
 from folkmoot.local.anvil import Anvil
-from folkmoot.local.processes import free_port
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import ARBITER, Policy
 from folkmoot.protocol.state import State
+from folkmoot.runtime.processes import free_port
+from folkmoot.runtime.units import UNIT
 from tests import factories
 from tests.factories import ALLOCATION, BOND, STAKE, Federation
 

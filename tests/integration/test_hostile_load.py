@@ -25,10 +25,10 @@ import pytest
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, UpdateRefused
 from folkmoot.local.anvil import Anvil
-from folkmoot.local.processes import free_port
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.state import State
+from folkmoot.runtime.processes import free_port
 from tests import factories
 from tests.integration.coordinator_world import (
     Process,

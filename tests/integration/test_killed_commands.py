@@ -11,9 +11,9 @@ import pytest
 
 import client.cli
 from folkmoot.chain import depth, fate, interrupted, sending
-from folkmoot.chain.amounts import UNIT
 from folkmoot.cli.main import run
 from folkmoot.local.anvil import Anvil
+from folkmoot.runtime.units import UNIT
 from tests import factories
 from tests.factories import ALLOCATION, STAKE, Federation
 from tests.killed import Mortal, blocks

@@ -13,8 +13,8 @@ from folkmoot.chain.rpc import Rpc
 from folkmoot.cli.main import run
 from folkmoot.errors import RpcError
 from folkmoot.local.anvil import FUNDS, KEPT_STATES, Anvil, anvil_command
-from folkmoot.local.commands import folkmoot_command
-from folkmoot.local.processes import free_port, spawn
+from folkmoot.runtime.commands import folkmoot_command
+from folkmoot.runtime.processes import free_port, spawn
 from tests.factories import account
 
 

@@ -20,7 +20,7 @@ from folkmoot.chain.rpc import Rpc
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, UpdateRefused
 from folkmoot.local.anvil import Anvil
-from folkmoot.local.processes import free_port
+from folkmoot.runtime.processes import free_port
 from server.db.models import Round, Transaction
 from server.observing import gauges
 from tests import factories

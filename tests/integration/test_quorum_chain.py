@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from folkmoot.audit.history import PinnedRpc, read_history
-from folkmoot.chain.amounts import UNIT
 from folkmoot.chain.client import Chain
 from folkmoot.chain.events import scan
 from folkmoot.chain.quorum import Quorum, open_rpc
@@ -20,6 +19,7 @@ from folkmoot.chain.rpc import Rpc
 from folkmoot.cli.main import run
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.local.anvil import Anvil
+from folkmoot.runtime.units import UNIT
 from tests.factories import Federation, account
 from tests.rpc_proxy import Lie, RpcProxy, Trouble
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from folkmoot.local.anvil import Anvil
-from folkmoot.local.processes import free_port
+from folkmoot.runtime.processes import free_port
 from server.settings import Settings
 from tests import factories, postgres, s3
 from tests.integration.coordinator_world import federation, make_home, until

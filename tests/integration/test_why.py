@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from folkmoot.chain.amounts import UNIT
 from folkmoot.cli.main import run
 from folkmoot.errors import UpdateRefused
 from folkmoot.local.anvil import Anvil
@@ -24,6 +23,7 @@ from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.state import State
 from folkmoot.protocol.verdict import Verdicts
 from folkmoot.round import Anchor, RoundOutcome
+from folkmoot.runtime.units import UNIT
 from server.rounds import anchor_window
 from tests import factories
 from tests.integration import audit_world

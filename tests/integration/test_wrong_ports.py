@@ -14,9 +14,9 @@ from folkmoot.chain.client import Chain
 from folkmoot.chain.rpc import Rpc
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, LocalError, RpcError
-from folkmoot.local.processes import Supervisor, accepts_connections, free_port
-from folkmoot.services import CHAIN, COORDINATOR, SUPERLINK, service_at
-from folkmoot.superlink import SuperLink
+from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port
+from folkmoot.runtime.services import CHAIN, COORDINATOR, SUPERLINK, service_at
+from folkmoot.runtime.superlink import SuperLink
 from server import flower_run
 from tests.integration.coordinator_world import Running
 

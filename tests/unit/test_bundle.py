@@ -38,18 +38,19 @@ EXPECTED = {
     "client/tasks/tabular.py",
     "folkmoot/__init__.py",
     "folkmoot/chain/__init__.py",
-    "folkmoot/chain/amounts.py",
+    "folkmoot/runtime/__init__.py",
+    "folkmoot/runtime/units.py",
     "folkmoot/chain/deployment.py",
     "folkmoot/chain/essence.py",
     "folkmoot/chain/poll.py",
     "folkmoot/chain/quorum.py",
     "folkmoot/chain/rpc.py",
-    "folkmoot/chain/urls.py",
+    "folkmoot/runtime/urls.py",
     "folkmoot/coordinator_api.py",
-    "folkmoot/deadlines.py",
+    "folkmoot/runtime/deadlines.py",
     "folkmoot/errors.py",
-    "folkmoot/fault_points.py",
-    "folkmoot/files.py",
+    "folkmoot/runtime/fault_points.py",
+    "folkmoot/runtime/files.py",
     "folkmoot/flower/__init__.py",
     "folkmoot/flower/anchor.py",
     "folkmoot/flower/asking.py",
@@ -62,9 +63,9 @@ EXPECTED = {
     "folkmoot/flower/server_app.py",
     "folkmoot/flower/signing.py",
     "folkmoot/flower/strategy.py",
-    "folkmoot/logs.py",
-    "folkmoot/services.py",
-    "folkmoot/tls.py",
+    "folkmoot/runtime/logs.py",
+    "folkmoot/runtime/services.py",
+    "folkmoot/runtime/tls.py",
     "server/__init__.py",
     "server/flower/__init__.py",
     "server/flower/app.py",
@@ -93,7 +94,7 @@ def test_the_bundle_holds_exactly_what_a_node_needs(bundle: zipfile.ZipFile) -> 
 def test_no_code_of_the_bundle_reaches_beyond_it(bundle: zipfile.ZipFile) -> None:
     """Neither web nor database nor web3 nor key files are imported anywhere in it, not even late."""
     forbidden = re.compile(
-        r"^\s*(?:from|import)\s+(web3|fastapi|sqlalchemy|alembic|starlette|uvicorn|folkmoot\.keystore|"
+        r"^\s*(?:from|import)\s+(web3|fastapi|sqlalchemy|alembic|starlette|uvicorn|folkmoot\.runtime\.keystore|"
         r"client\.signer|client\.node|client\.cli|server\.(?!flower))",
         re.MULTILINE,
     )

@@ -28,7 +28,7 @@ from flwr.app import Array, ArrayRecord
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from folkmoot import keystore, policy_file
+from folkmoot import policy_file
 from folkmoot.audit import history
 from folkmoot.canary import CanaryReport
 from folkmoot.chain import costs
@@ -48,6 +48,7 @@ from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Carried, Manifest, Tensor
 from folkmoot.protocol.state import State, read_safetensors
 from folkmoot.protocol.verdict import Artifacts, Reason, Verdict, Verdicts
+from folkmoot.runtime import keystore
 from server.api import pages
 from server.chain import indexer
 from server.chain.node import RpcNode

@@ -82,7 +82,7 @@ def test_what_folkmoot_left_in_the_folder_goes_to_nobody(tmp_path: Path) -> None
 
 
 def test_a_key_file_is_not_sent_to_every_node(tmp_path: Path) -> None:
-    from folkmoot import keystore
+    from folkmoot.runtime import keystore
 
     app = apps.make(tmp_path)
     (app / "settings.json").write_text('{"crypto currency": 1}')

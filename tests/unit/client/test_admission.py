@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from client.admission import NodeLog, make_if_missing, public_file, refusal
 from client.supernode import LOST, run_to_the_end
 from folkmoot.errors import InputError, LocalError
-from folkmoot.superlink import SuperLink
+from folkmoot.runtime.superlink import SuperLink
 
 AWAY = SuperLink("moot.example:9443")
 KEY = Path("node.key")

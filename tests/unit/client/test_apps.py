@@ -15,7 +15,7 @@ from folkmoot.cli.main import run as folkmoot
 from folkmoot.errors import InputError, TaskError
 from folkmoot.flower.contributor import Contributor
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.superlink import SuperLink
+from folkmoot.runtime.superlink import SuperLink
 from tests import apps
 
 

@@ -39,7 +39,7 @@ from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import MEAN_SQUARE_CAP
 from folkmoot.protocol.state import State
-from folkmoot.superlink import SuperLink
+from folkmoot.runtime.superlink import SuperLink
 from tests.unit.flower.world import World, account
 
 if TYPE_CHECKING:

@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from folkmoot import tls
-from folkmoot.certificates import Authority, names_of
 from folkmoot.chain.client import connect_web3
 from folkmoot.chain.rpc import Rpc
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, InputError, LocalError, RpcError
-from folkmoot.superlink import SuperLink
+from folkmoot.runtime import tls
+from folkmoot.runtime.certificates import Authority, names_of
+from folkmoot.runtime.superlink import SuperLink
 
 
 @contextmanager

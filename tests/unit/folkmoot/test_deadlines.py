@@ -15,11 +15,11 @@ import httpx
 import pytest
 
 from folkmoot import coordinator_api
-from folkmoot.certificates import Authority
 from folkmoot.coordinator_api import CoordinatorApi
-from folkmoot.deadlines import bounded, within
 from folkmoot.errors import ArtifactError, CoordinatorError
 from folkmoot.mirror import CoordinatorSource
+from folkmoot.runtime.certificates import Authority
+from folkmoot.runtime.deadlines import bounded, within
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from folkmoot.fault_points import COORDINATOR_WRITES, POINTS, VARIABLE
+from folkmoot.runtime.fault_points import COORDINATOR_WRITES, POINTS, VARIABLE
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
-from folkmoot.fault_points import fault_point
+from folkmoot.runtime.fault_points import fault_point
 for _ in range(3):
     print("passed", flush=True)
     fault_point("here")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from folkmoot.files import write_new, write_whole
+from folkmoot.runtime.files import write_new, write_whole
 
 
 def test_a_file_is_replaced_with_the_permissions_that_are_asked_for(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from folkmoot import keystore
 from folkmoot.errors import KeystoreError
+from folkmoot.runtime import keystore
 from tests.factories import PASSWORD, account
 
 ADA = account("ada")

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from folkmoot import logs
 from folkmoot.chain.rpc import Rpc
-from folkmoot.chain.urls import secrets_of, without_secrets
 from folkmoot.errors import InputError, RpcError
+from folkmoot.runtime import logs
+from folkmoot.runtime.urls import secrets_of, without_secrets
 
 PROVIDER = "http://user:pass%20word@127.0.0.1:9/v2/alcht_0123456789abcdef?token=0123456789abcdef"
 

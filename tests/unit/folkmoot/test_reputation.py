@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.reference import Reference, ReferencedFacts
 from folkmoot.aggregation.rules import rule
-from folkmoot.chain.amounts import UNIT
 from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
@@ -29,6 +28,7 @@ from folkmoot.reputation import (
     parts_of_round,
     reputation,
 )
+from folkmoot.runtime.units import UNIT
 from tests import factories
 
 REWARD = 10 * UNIT

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from folkmoot.errors import InputError, LocalError
-from folkmoot.local.processes import free_port
-from folkmoot.superlink import SuperLink
+from folkmoot.runtime.processes import free_port
+from folkmoot.runtime.superlink import SuperLink
 from server.flower_run import configure
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from folkmoot.chain.amounts import UNIT
 from folkmoot.cli.main import run
 from folkmoot.protocol.verdict import Reason, Verdict
 from folkmoot.reputation import Part, Reputation
+from folkmoot.runtime.units import UNIT
 from folkmoot.why import judge, reputation_text, weighed_in
 from tests import factories
 

@@ -10,7 +10,7 @@ import pytest
 
 from folkmoot.apps.folder import AppFolder
 from folkmoot.errors import LocalError
-from folkmoot.superlink import SuperLink
+from folkmoot.runtime.superlink import SuperLink
 from server import app_run, flower_run, training
 from server.flower_run import RunResult
 from server.training import Carrier, Memory

@@ -23,10 +23,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from folkmoot.certificates import Authority
 from folkmoot.errors import ArtifactError, InputError, StoreError
 from folkmoot.mirror import CoordinatorSource, FolderSource
 from folkmoot.protocol.hashing import keccak
+from folkmoot.runtime.certificates import Authority
 from server.store import FolderStore, Store, StoreOptions, StoreSource, open_store
 from server.store import s3 as s3_module
 from server.store.s3 import S3Store

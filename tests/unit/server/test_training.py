@@ -13,7 +13,7 @@ from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.coordinator_api import CoordinatorApi, RunView
 from folkmoot.errors import CoordinatorError, LocalError
 from folkmoot.protocol.commitment import Domain
-from folkmoot.superlink import SuperLink
+from folkmoot.runtime.superlink import SuperLink
 from server import flower_run, training
 from server.flower_run import RunResult
 from server.training import Begun, Carrier, Memory

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from folkmoot.chain.amounts import (
+from folkmoot.errors import InputError
+from folkmoot.runtime.units import (
     MAX_AMOUNT,
     format_amount,
     format_duration,
@@ -15,7 +16,6 @@ from folkmoot.chain.amounts import (
     parse_address,
     parse_amount,
 )
-from folkmoot.errors import InputError
 from tests.factories import account
 
 

@@ -8,7 +8,7 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from folkmoot.chain import packaged, refusals
-from folkmoot.chain.amounts import UNIT
+from folkmoot.runtime.units import UNIT
 
 
 def _revert(signature: str, *values: object) -> bytes:

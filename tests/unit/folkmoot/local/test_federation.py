@@ -10,9 +10,9 @@ import pytest
 from folkmoot.cli.policy import parse_rule
 from folkmoot.errors import InputError, LocalError
 from folkmoot.local.cli import parse_attacks
-from folkmoot.local.commands import run_folkmoot
 from folkmoot.local.federation import Plan, prepare
-from folkmoot.local.processes import free_port
+from folkmoot.runtime.commands import run_folkmoot
+from folkmoot.runtime.processes import free_port
 
 
 def test_a_rule_has_a_name_and_numbers() -> None:

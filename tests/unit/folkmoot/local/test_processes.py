@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from folkmoot.errors import LocalError
-from folkmoot.local import processes
 from folkmoot.local.anvil import Anvil, advance, find_anvil
-from folkmoot.local.processes import Supervisor, free_port, require_free_port, tail
+from folkmoot.runtime import processes
+from folkmoot.runtime.processes import Supervisor, free_port, require_free_port, tail
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
 STUBBORN = [
@@ -100,7 +100,7 @@ def test_a_missing_program(tmp_path: Path) -> None:
 PARENT = """
 import sys, time
 from pathlib import Path
-from folkmoot.local.processes import Supervisor, tail
+from folkmoot.runtime.processes import Supervisor, tail
 logs = Path(sys.argv[1])
 with Supervisor(logs) as supervisor:
     child = supervisor.start("child", {sleep!r}, ready=lambda: "up" in tail(logs / "child.log"))

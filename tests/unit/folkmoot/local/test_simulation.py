@@ -14,7 +14,7 @@ from folkmoot.errors import InputError
 from folkmoot.local import simulation
 from folkmoot.local.cli import run
 from folkmoot.local.federation import Plan
-from folkmoot.superlink import SuperLink
+from folkmoot.runtime.superlink import SuperLink
 from server import flower_run
 
 

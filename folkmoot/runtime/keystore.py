@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from folkmoot.errors import InputError, KeystoreError
-from folkmoot.fault_points import fault_point
-from folkmoot.files import write_new
 from folkmoot.protocol.hashing import parse_json
+from folkmoot.runtime.fault_points import fault_point
+from folkmoot.runtime.files import write_new
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

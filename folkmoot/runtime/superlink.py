@@ -12,8 +12,8 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from folkmoot import services, tls
 from folkmoot.errors import InputError, LocalError
+from folkmoot.runtime import services, tls
 
 TIMEOUT = 10.0
 """Seconds that a SuperLink may take to answer."""

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from folkmoot.errors import InputError
-from folkmoot.files import write_whole
+from folkmoot.runtime.files import write_whole
 
 DAYS = 397
 """Days for which a certificate is good: what browsers take at most."""

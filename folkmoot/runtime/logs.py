@@ -16,8 +16,8 @@ import time
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-from folkmoot.chain.urls import REMOVED
 from folkmoot.errors import InputError
+from folkmoot.runtime.urls import REMOVED
 
 FORMATS = ("text", "json")
 """Ways to write a line."""
@@ -60,7 +60,7 @@ def setup(log_format: str, *, hidden: Iterable[str] = (), stream: TextIO | None 
 
     Args:
         log_format: One of `FORMATS`.
-        hidden: Secrets that must not be written, as `folkmoot.chain.urls.secrets_of` gives them.
+        hidden: Secrets that must not be written, as `folkmoot.runtime.urls.secrets_of` gives them.
         stream: Where to; standard error if left out.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
