@@ -27,9 +27,9 @@ from typing import Any
 
 from benchmarks.growth.usage import Process, folder_bytes
 from folkmoot.chain.deployment import Deployment
-from folkmoot.chain.rpc import LedgerReader, Rpc
 from folkmoot.fraud.journal import Checked, Journal, Log
 from folkmoot.fraud.watch import Watcher
+from folkmoot.rpc.client import LedgerReader, Rpc
 from tests.scripted_ledger import BLOCKS, ScriptedLedger
 
 LOOKS = 5

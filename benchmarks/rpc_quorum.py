@@ -13,9 +13,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
-from folkmoot.chain.quorum import open_rpc
-from folkmoot.chain.rpc import Rpc
 from folkmoot.local.anvil import Anvil
+from folkmoot.rpc.client import Rpc
+from folkmoot.rpc.quorum import open_rpc
 from tests.factories import federation
 
 REPEATS = 200

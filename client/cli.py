@@ -152,10 +152,10 @@ def join(
     from client.tasks import load_task
     from folkmoot.apps.folder import AppFolder
     from folkmoot.chain.deployment import Deployment
-    from folkmoot.chain.quorum import open_rpc
     from folkmoot.cli.options import keystore_file, node_folder, patience, unlock
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.flower.contributor import Contributor
+    from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime import keystore as keys
     from folkmoot.runtime import logs
     from folkmoot.runtime.superlink import SuperLink
@@ -290,9 +290,9 @@ def _enrol(
     rpc: Sequence[str], deployment: Deployment, account: LocalAccount, as_json: bool, *, wanted: bool
 ) -> None:
     """Enrol an account that can pay for it, and print whether rounds wait for it. Print a failure and continue."""
-    from folkmoot.chain.quorum import open_rpc
-    from folkmoot.chain.rpc import LedgerReader
     from folkmoot.errors import FolkmootError
+    from folkmoot.rpc.client import LedgerReader
+    from folkmoot.rpc.quorum import open_rpc
 
     address = account.address
     lacking = "is not enrolled: a commit window may end before its update is committed."

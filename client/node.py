@@ -27,7 +27,6 @@ from client.supernode import DEFAULT_PAUSE, WARM_UP_SECONDS
 from client.tasks import SHIPPED, Task
 from folkmoot.apps.folder import toml_pairs
 from folkmoot.chain.deployment import CONTRACTS, Deployment
-from folkmoot.chain.rpc import LedgerReader, Rpc, VaultReader
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import (
     CoordinatorError,
@@ -44,6 +43,7 @@ from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
+from folkmoot.rpc.client import LedgerReader, Rpc, VaultReader
 from folkmoot.runtime.commands import run_folkmoot
 from folkmoot.runtime.processes import Child, Supervisor, accepts_connections, free_port
 from folkmoot.runtime.superlink import SuperLink

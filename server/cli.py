@@ -65,7 +65,7 @@ def init(
     """
     from folkmoot.chain.client import check_deployment
     from folkmoot.chain.deployment import DEPLOYMENT_FILE, Deployment
-    from folkmoot.chain.quorum import open_rpc
+    from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime import keystore as keys
     from server.coordinator import import_genesis
     from server.db import schema
@@ -361,7 +361,6 @@ def doctor(
 
     Example: folkmoot coordinator doctor --home .folkmoot/coordinator
     """
-    from folkmoot.chain.quorum import open_rpc
     from folkmoot.cli.doctor import show
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.doctor import (
@@ -375,6 +374,7 @@ def doctor(
         ok,
         superlink_checks,
     )
+    from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime import keystore
     from folkmoot.runtime.superlink import SuperLink
     from server.doctor import home_checks

@@ -14,8 +14,6 @@ from eth_account.signers.local import LocalAccount
 
 from folkmoot.chain.client import check_deployment
 from folkmoot.chain.deployment import Deployment
-from folkmoot.chain.quorum import open_rpc
-from folkmoot.chain.rpc import LedgerReader, RoundView, Rpc, VaultReader
 from folkmoot.errors import (
     ArtifactError,
     ChainError,
@@ -30,6 +28,8 @@ from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import Policy
+from folkmoot.rpc.client import LedgerReader, RoundView, Rpc, VaultReader
+from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime import keystore
 from server.chain.node import LOCAL_CHAIN_ID, RpcNode
 from server.db import schema

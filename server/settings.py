@@ -14,9 +14,9 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from folkmoot.chain.quorum import split_urls
 from folkmoot.errors import InputError
 from folkmoot.protocol.commitment import checksum_address
+from folkmoot.rpc.quorum import split_urls
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.files import write_whole
 from server.store import Store, StoreOptions, is_bucket, open_store

@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
-from folkmoot.chain.rpc import REVERT_CODE, Rpc
 from folkmoot.errors import ContractRefused, RpcError
+from folkmoot.rpc.client import REVERT_CODE, Rpc
 
 
 class Trouble(StrEnum):

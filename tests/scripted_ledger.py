@@ -19,10 +19,10 @@ from eth_utils.crypto import keccak
 
 from folkmoot.chain import packaged
 from folkmoot.chain.deployment import CONTRACTS, Deployment
-from folkmoot.chain.rpc import POLICY_TYPE, ROUND_TYPE, Phase, RoundView, Rpc
 from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.protocol.policy import Policy
 from folkmoot.round import Anchor
+from folkmoot.rpc.client import POLICY_TYPE, ROUND_TYPE, Phase, RoundView, Rpc
 from tests import factories
 
 SECONDS = 12

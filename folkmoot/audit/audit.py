@@ -35,10 +35,10 @@ from folkmoot.audit.rounds import Round, check_rounds, replay
 from folkmoot.audit.stakes import check_stakes, fold_stakes
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.events import Censored, DisputeUpheld, Event, Withheld
-from folkmoot.chain.quorum import split_urls
-from folkmoot.chain.rpc import Phase, Rpc
 from folkmoot.errors import ArtifactError, AuditFailure
 from folkmoot.mirror import ArtifactSource
+from folkmoot.rpc.client import Phase, Rpc
+from folkmoot.rpc.quorum import split_urls
 from folkmoot.runtime.units import format_amount
 
 RPC_TIMEOUT = 60.0

@@ -33,9 +33,9 @@ from folkmoot.chain.events import (
     VoteCastWithParams,
     scan,
 )
-from folkmoot.chain.rpc import PLACE_BITS, Head, LedgerReader, RoundView, Rpc, VaultReader
 from folkmoot.errors import ContractRefused, RpcError, WrongChainError
 from folkmoot.protocol.policy import Policy
+from folkmoot.rpc.client import PLACE_BITS, Head, LedgerReader, RoundView, Rpc, VaultReader
 
 Progress = Callable[[str], None]
 """Called with what is being read."""

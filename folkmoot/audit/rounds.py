@@ -43,12 +43,12 @@ from folkmoot.chain.events import (
     UpdateCommitted,
     Withheld,
 )
-from folkmoot.chain.rpc import Head, Phase, RoundView
 from folkmoot.errors import AuditFailure
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
 from folkmoot.protocol.policy import NO_VERIFIER, Policy
 from folkmoot.round import Anchor
+from folkmoot.rpc.client import Head, Phase, RoundView
 
 _CHECK = "rounds"
 _NO_ROOT = bytes(32)

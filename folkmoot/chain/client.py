@@ -32,8 +32,8 @@ from web3.providers.base import JSONBaseProvider
 from folkmoot.chain import depth, interrupted, packaged, refusals, sending
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.notes import Intent, Note, Notes
-from folkmoot.chain.quorum import Quorum, open_rpc
-from folkmoot.chain.rpc import (
+from folkmoot.errors import ContractRefused, RpcError, WrongChainError
+from folkmoot.rpc.client import (
     DEFAULT_TIMEOUT,
     REVERT_CODE,
     Head,
@@ -43,7 +43,7 @@ from folkmoot.chain.rpc import (
     Rpc,
     VaultReader,
 )
-from folkmoot.errors import ContractRefused, RpcError, WrongChainError
+from folkmoot.rpc.quorum import Quorum, open_rpc
 from folkmoot.runtime import services
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.urls import without_secrets

@@ -7,8 +7,8 @@ its bond.
 
 from __future__ import annotations
 
-from folkmoot.chain.rpc import Rpc
 from folkmoot.errors import RpcError
+from folkmoot.rpc.client import Rpc
 
 # Measured: contracts/snapshots/RoundLedger.json (open, commit and anchor 100 entries, finalize, settle 100 entries).
 _ROUND = 400_000

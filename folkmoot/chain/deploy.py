@@ -22,9 +22,9 @@ from folkmoot.chain.client import Chain, chain_errors, earlier, endpoint_of, sen
 from folkmoot.chain.deployment import CONTRACTS, JUDGES, Deployment
 from folkmoot.chain.events import RoleGranted, RoleRevoked, scan
 from folkmoot.chain.plan import Plan
-from folkmoot.chain.quorum import open_rpc
 from folkmoot.errors import ArtifactError, ChainError, InputError, RpcError
 from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime.units import UNIT, format_amount
 
 if TYPE_CHECKING:

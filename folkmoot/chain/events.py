@@ -18,10 +18,10 @@ from eth_utils.crypto import keccak
 
 from folkmoot.chain import packaged
 from folkmoot.chain.deployment import CONTRACTS, Deployment
-from folkmoot.chain.rpc import Rpc
 from folkmoot.chain.texts import decode
 from folkmoot.errors import RpcError
 from folkmoot.protocol.policy import Policy
+from folkmoot.rpc.client import Rpc
 
 BLOCK_STEP = 2_000
 """Blocks that the first request asks for: what public endpoints answer. It grows while they go on answering."""

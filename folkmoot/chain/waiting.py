@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from folkmoot.chain import refusals
-from folkmoot.chain.rpc import Phase
+from folkmoot.rpc.client import Phase
 
 if TYPE_CHECKING:
     from folkmoot.chain.client import Chain

@@ -223,8 +223,8 @@ def _case(chain: Chain, number: int) -> Case:
     Raises:
         InputError: it is not anchored (`round-not-anchored`).
     """
-    from folkmoot.chain.rpc import Phase
     from folkmoot.fraud.follower import Follower
+    from folkmoot.rpc.client import Phase
 
     record = Follower(chain.deployment).read(chain.rpc)
     told = record.told.get(number)

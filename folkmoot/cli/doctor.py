@@ -92,9 +92,9 @@ def doctor(
 
     Example: folkmoot doctor --join --coordinator https://moot.example --superlink moot.example:8000
     """
-    from folkmoot.chain.quorum import open_rpc
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.doctor import api_checks, chain_checks, contributor_checks, examine, superlink_checks
+    from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.superlink import SuperLink
 
     meeting_place = SuperLink(superlink, root_certificates, insecure) if superlink else None

@@ -61,10 +61,10 @@ def mirror(
     require_web3()
     from folkmoot.chain.client import check_deployment
     from folkmoot.chain.deployment import Deployment
-    from folkmoot.chain.quorum import open_rpc
     from folkmoot.mirror import open_sources
     from folkmoot.mirroring.commitments import Commitments
     from folkmoot.mirroring.copying import MirrorFolder, Mirroring
+    from folkmoot.rpc.quorum import open_rpc
 
     addresses = Deployment.load(deployment)
     source = open_sources(from_)

@@ -26,7 +26,7 @@ from folkmoot.errors import ChainError, InputError
 
 if TYPE_CHECKING:
     from folkmoot.chain.client import Chain
-    from folkmoot.chain.rpc import RoundView
+    from folkmoot.rpc.client import RoundView
 
 RoundNumber = Annotated[int, typer.Argument(metavar="ROUND", min=1, help="Number of the round.")]
 
@@ -73,7 +73,7 @@ def _require_cancellable(chain: Chain, number: int) -> None:
     Raises:
         InputError: `round-unknown`, `round-not-open` or `too-early`.
     """
-    from folkmoot.chain.rpc import Phase
+    from folkmoot.rpc.client import Phase
     from folkmoot.runtime.units import format_time
 
     view = _known(chain, number)
@@ -143,7 +143,7 @@ def _require_finalizable(chain: Chain, number: int) -> bool:
     Raises:
         InputError: `round-unknown`, `round-settled`, `round-not-anchored`, `too-early` or `base-not-final`.
     """
-    from folkmoot.chain.rpc import Phase
+    from folkmoot.rpc.client import Phase
     from folkmoot.runtime.units import format_time
 
     view = _known(chain, number)

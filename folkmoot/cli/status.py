@@ -111,8 +111,8 @@ def advance(
 
     Example: folkmoot advance 600
     """
-    from folkmoot.chain.quorum import open_rpc
     from folkmoot.local import anvil
+    from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.units import format_time
 
     with open_rpc(rpc) as endpoint:

@@ -33,11 +33,11 @@ from folkmoot.errors import KeystoreError
 if TYPE_CHECKING:
     from web3.types import TxReceipt
 
-    from folkmoot.chain.rpc import Rpc
     from folkmoot.fraud.case import Case
     from folkmoot.fraud.finding import Finding
     from folkmoot.fraud.record import Record
     from folkmoot.mirror import ArtifactSource
+    from folkmoot.rpc.client import Rpc
 
 Mirrors = Annotated[
     list[str],
@@ -88,11 +88,11 @@ def challenge(
     """
     require_web3()
     from folkmoot.chain.deployment import Deployment
-    from folkmoot.chain.quorum import open_rpc
     from folkmoot.fraud.challenge import NOBODY, cheapest, cost_of
     from folkmoot.fraud.challenge import challenge as send
     from folkmoot.fraud.follower import Follower
     from folkmoot.fraud.proof import prove
+    from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.units import format_amount
 
     addresses = Deployment.load(deployment)
@@ -311,8 +311,8 @@ def _case(record: Record, number: int) -> Case:
     Raises:
         ChallengeFailed: there is none.
     """
-    from folkmoot.chain.rpc import Phase
     from folkmoot.fraud.challenge import ChallengeFailed, window_over
+    from folkmoot.rpc.client import Phase
 
     told = record.told.get(number)
     phase = told.phase if told is not None else Phase.NONE
@@ -334,9 +334,9 @@ def _case(record: Record, number: int) -> Case:
 
 
 def _examined(source: ArtifactSource, endpoint: Any, case: Case, record: Record) -> Finding:
-    from folkmoot.chain.rpc import LedgerReader
     from folkmoot.fraud.examine import examine
     from folkmoot.fraud.shelf import open_shelf
+    from folkmoot.rpc.client import LedgerReader
 
     reader = LedgerReader(endpoint, case.ledger)
     shelf = open_shelf(source, reader.genesis_hash(), reader.manifest_hash())

@@ -18,10 +18,10 @@ from folkmoot.audit.roles import designed_roles
 from folkmoot.audit.rounds import MAX_PENDING_ROUNDS
 from folkmoot.chain import clock, costs, packaged
 from folkmoot.chain.deployment import Deployment
-from folkmoot.chain.rpc import LedgerReader, Rpc, VaultReader
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
 from folkmoot.local.anvil import CHAIN_ID as LOCAL_CHAIN_ID
 from folkmoot.protocol.policy import NO_VERIFIER, Policy
+from folkmoot.rpc.client import LedgerReader, Rpc, VaultReader
 from folkmoot.runtime.units import format_amount
 
 MANY_PENDING = 200

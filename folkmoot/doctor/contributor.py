@@ -11,13 +11,13 @@ from pathlib import Path
 
 from folkmoot.chain import costs
 from folkmoot.chain.deployment import Deployment
-from folkmoot.chain.rpc import LedgerReader, Rpc, VaultReader
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
 from folkmoot.doctor.files import exposed
 from folkmoot.flower.contributor import CONTRIBUTOR_FILE, KEEP_UPDATES, Contributor
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.rpc.client import LedgerReader, Rpc, VaultReader
 from folkmoot.runtime import keystore
 from folkmoot.runtime.units import format_amount
 

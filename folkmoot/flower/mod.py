@@ -32,8 +32,6 @@ from flwr.common.constant import ErrorCode
 from flwr.supercore import log
 from numpy.typing import NDArray
 
-from folkmoot.chain.quorum import open_rpc
-from folkmoot.chain.rpc import LedgerReader, Phase
 from folkmoot.coordinator_api import commitment_to_wire
 from folkmoot.errors import EncodingError, FolkmootError, InputError, ManifestError, RpcError, sentence
 from folkmoot.flower import records
@@ -57,10 +55,12 @@ from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import BITS, RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import THETA, state_root, state_tree
+from folkmoot.rpc.client import LedgerReader, Phase
+from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime.fault_points import fault_point
 
 if TYPE_CHECKING:
-    from folkmoot.chain.rpc import RoundView
+    from folkmoot.rpc.client import RoundView
 
 MAX_CONFIGS = 64 << 10
 """Most bytes of config records that leave the node with an update: settings, and no weights or data."""

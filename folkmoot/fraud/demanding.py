@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from folkmoot.chain.client import Chain
-from folkmoot.chain.rpc import Phase
 from folkmoot.errors import InputError
 from folkmoot.fraud import judges
 from folkmoot.fraud.availability import Call, Status, What
 from folkmoot.fraud.judges import Asked
+from folkmoot.rpc.client import Phase
 from folkmoot.runtime.units import format_amount, format_time
 
 if TYPE_CHECKING:

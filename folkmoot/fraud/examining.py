@@ -11,7 +11,6 @@ from collections.abc import Container, Mapping
 from dataclasses import replace
 
 from folkmoot.chain.deployment import Deployment
-from folkmoot.chain.rpc import LedgerReader, Rpc
 from folkmoot.errors import ArtifactError
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.examine import examine
@@ -22,6 +21,7 @@ from folkmoot.fraud.mirrors import in_turn
 from folkmoot.fraud.record import Record
 from folkmoot.fraud.shelf import Shelf, open_shelf
 from folkmoot.mirror import ArtifactSource, FolderSource
+from folkmoot.rpc.client import LedgerReader, Rpc
 from folkmoot.runtime.urls import without_secrets
 
 

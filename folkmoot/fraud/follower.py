@@ -27,7 +27,6 @@ from folkmoot.chain.events import (
     UpdateCommitted,
     scan,
 )
-from folkmoot.chain.rpc import LedgerReader, Phase, RoundView, Rpc
 from folkmoot.errors import RpcError
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.past import Over, Past, Place
@@ -35,6 +34,7 @@ from folkmoot.fraud.record import Record, Told
 from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.protocol.policy import Policy
 from folkmoot.round import Anchor
+from folkmoot.rpc.client import LedgerReader, Phase, RoundView, Rpc
 
 REORG_DEPTH = 64
 """Newest blocks that are read anew each time."""

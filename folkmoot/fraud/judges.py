@@ -18,7 +18,6 @@ from eth_abi.exceptions import DecodingError
 from folkmoot.chain import packaged
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.notes import Notes
-from folkmoot.chain.rpc import Rpc, wrong_contract
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.fraud import proof as proofs
 from folkmoot.fraud.availability import Call, Status, What, demand_call
@@ -29,6 +28,7 @@ from folkmoot.fraud.finding import Finding
 from folkmoot.fraud.record import Replay
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.policy import NO_VERIFIER, Policy
+from folkmoot.rpc.client import Rpc, wrong_contract
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

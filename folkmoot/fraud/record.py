@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from folkmoot.chain.events import CommitsClosed, RoundAnchored, RoundOpened, RoundSlashed, UpdateCommitted
-from folkmoot.chain.rpc import Phase
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.past import Past, Sent
+from folkmoot.rpc.client import Phase
 
 
 @dataclass

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.notes import Notes
-from folkmoot.chain.rpc import Phase, Rpc, VaultReader
 from folkmoot.errors import ChainError, ContractRefused
 from folkmoot.fraud import judges
 from folkmoot.fraud.availability import Status
@@ -23,6 +22,7 @@ from folkmoot.fraud.journal import Checked, Journal, Log
 from folkmoot.fraud.metrics import Metrics, label
 from folkmoot.fraud.record import Record, Replay, replays
 from folkmoot.fraud.retries import Retries, Task
+from folkmoot.rpc.client import Phase, Rpc, VaultReader
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from folkmoot.chain.costs import COIN, balance_of
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.notes import Notes
-from folkmoot.chain.rpc import Phase, Rpc
 from folkmoot.errors import (
     ChainError,
     FolkmootError,
@@ -35,6 +34,7 @@ from folkmoot.fraud.record import Record
 from folkmoot.fraud.recourse import Recourse
 from folkmoot.fraud.retries import Retries, Task
 from folkmoot.mirror import ArtifactSource
+from folkmoot.rpc.client import Phase, Rpc
 from folkmoot.runtime.units import format_amount
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from folkmoot.chain.rpc import Rpc
 from folkmoot.errors import FolkmootError, LocalError, RpcError
+from folkmoot.rpc.client import Rpc
 from folkmoot.runtime.processes import Child, died, free_port, require_free_port, spawn
 
 CHAIN_ID = 31337

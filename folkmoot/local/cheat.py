@@ -248,7 +248,7 @@ class CheatDemo(Demo):
 
     def _force(self, federation: LocalFederation, number: int, refused: Event) -> None:
         """Let the contributor that is left out put its whole update on the chain."""
-        from folkmoot.chain.rpc import LedgerReader, Rpc
+        from folkmoot.rpc.client import LedgerReader, Rpc
 
         account = str(refused.data["contributor"])
         name = next(name for name, address in self.addresses.items() if address == account)
@@ -308,7 +308,7 @@ class CheatDemo(Demo):
 
     def _caught(self, federation: LocalFederation, number: int) -> None:
         """Wait until the round is void; move the local clock where a demand waits for its answer."""
-        from folkmoot.chain.rpc import LedgerReader, Phase, Rpc
+        from folkmoot.rpc.client import LedgerReader, Phase, Rpc
 
         end = time.monotonic() + CATCH_SECONDS
         waited = 0

@@ -327,8 +327,8 @@ def fund(
 
     Example: folkmoot fund 0x70997970C51812dc3A010C7d01b50e0d17dc79C8
     """
-    from folkmoot.chain.quorum import open_rpc
     from folkmoot.local import anvil
+    from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.units import parse_address
 
     account = parse_address(address)

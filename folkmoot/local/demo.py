@@ -421,7 +421,7 @@ class Demo:
 
     def _advance(self, federation: LocalFederation, time_: int) -> None:
         """Move the local chain's clock past a time that real voters would wait for."""
-        from folkmoot.chain.rpc import Rpc
+        from folkmoot.rpc.client import Rpc
 
         rpc = Rpc(federation.rpc_url)
         missing = time_ - rpc.latest_timestamp() + 1

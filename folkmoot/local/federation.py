@@ -228,9 +228,9 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     from folkmoot.aggregation.rules import fewest_contributors
     from folkmoot.chain.client import Chain, connect_web3
     from folkmoot.chain.deploy import PROFILES, deploy_and_report
-    from folkmoot.chain.rpc import Rpc
     from folkmoot.cli.deploy import genesis_roots
     from folkmoot.cli.policy import suggest
+    from folkmoot.rpc.client import Rpc
 
     if plan.deployment_file.exists():
         raise InputError(
@@ -350,8 +350,8 @@ class LocalFederation:
 
     def start_chain(self) -> None:
         """Start Anvil; its state is kept in the federation's folder."""
-        from folkmoot.chain.rpc import Rpc
         from folkmoot.errors import RpcError
+        from folkmoot.rpc.client import Rpc
 
         probe = Rpc(self.rpc_url, timeout=2.0)
 

@@ -15,9 +15,9 @@ from eth_utils.crypto import keccak
 
 from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.events import Event, ProposalCreated, RoundAnchored, VersionActivated, scan
-from folkmoot.chain.rpc import LedgerReader, Phase, Rpc
 from folkmoot.errors import RpcError
 from folkmoot.round import Anchor
+from folkmoot.rpc.client import LedgerReader, Phase, Rpc
 
 REORG_BLOCKS = 64
 """Blocks that are read again at each look: they may have been replaced."""

@@ -19,9 +19,9 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from folkmoot.chain.deployment import CONTRACTS, Deployment
-from folkmoot.chain.rpc import PLACE_BITS
 from folkmoot.errors import RpcError
 from folkmoot.fraud.availability import What
+from folkmoot.rpc.client import PLACE_BITS
 from folkmoot.runtime.logs import fields
 from server.chain.calls import decode_log
 from server.chain.node import Block, Node

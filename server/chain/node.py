@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the coordinator asks of an Ethereum node, and the one real implementation, over `folkmoot.chain.rpc`."""
+"""What the coordinator asks of an Ethereum node, and the one real implementation, over `folkmoot.rpc.client`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from folkmoot.chain.refusals import explain
-from folkmoot.chain.rpc import PLACE_BITS, Rpc
 from folkmoot.errors import ContractRefused, RpcError
+from folkmoot.rpc.client import PLACE_BITS, Rpc
 
 LOCAL_CHAIN_ID = 31337
 """Chain id of a local Anvil, whose clock can be moved."""

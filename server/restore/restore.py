@@ -30,14 +30,14 @@ from folkmoot.audit.rounds import Round as Past
 from folkmoot.audit.stakes import fold_stakes
 from folkmoot.chain.client import check_deployment
 from folkmoot.chain.deployment import Deployment
-from folkmoot.chain.quorum import open_rpc
-from folkmoot.chain.rpc import Phase
 from folkmoot.errors import ArtifactError, AuditFailure, ChainError, DatabaseError
 from folkmoot.lineage import window
 from folkmoot.mirror import ArtifactSource
 from folkmoot.mirroring.commitments import reports
 from folkmoot.mirroring.copying import REPORT_LIMIT
 from folkmoot.protocol.header import RoundHeader
+from folkmoot.rpc.client import Phase
+from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime.fault_points import fault_point
 from server.chain.indexer import Indexer
 from server.chain.node import RpcNode

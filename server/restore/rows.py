@@ -22,8 +22,8 @@ from folkmoot.audit.history import History
 from folkmoot.audit.rounds import CancelReason
 from folkmoot.audit.rounds import Round as Past
 from folkmoot.chain.events import Event
-from folkmoot.chain.rpc import Phase
 from folkmoot.protocol.header import BITS, RoundHeader, derive_seed
+from folkmoot.rpc.client import Phase
 from server.chain.node import Node
 from server.db.models import Artifact, Entry, Round, Transaction, Update
 from server.restore.files import RoundFiles

@@ -9,10 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from sqlalchemy import select
 
-from folkmoot.chain.rpc import Phase as ChainPhase
-from folkmoot.chain.rpc import RoundView
 from folkmoot.errors import FolkmootError
 from folkmoot.protocol.policy import Policy
+from folkmoot.rpc.client import Phase as ChainPhase
+from folkmoot.rpc.client import RoundView
 from server.chain import outbox
 from server.chain.calls import encode_call
 from server.coordinator import Coordinator

@@ -7,8 +7,8 @@ import time
 
 from sqlalchemy import select
 
-from folkmoot.chain.rpc import Phase as ChainPhase
-from folkmoot.chain.rpc import RoundView
+from folkmoot.rpc.client import Phase as ChainPhase
+from folkmoot.rpc.client import RoundView
 from server.chain import outbox
 from server.chain.indexer import by_name
 from server.coordinator import Coordinator

@@ -10,7 +10,7 @@ from eth_utils.crypto import keccak
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from folkmoot.chain.rpc import RoundView
+from folkmoot.rpc.client import RoundView
 from folkmoot.runtime.logs import fields
 from server.chain import outbox
 from server.chain.calls import encode_call

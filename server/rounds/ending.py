@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from folkmoot.chain.rpc import Phase as ChainPhase
-from folkmoot.chain.rpc import RoundView
+from folkmoot.rpc.client import Phase as ChainPhase
+from folkmoot.rpc.client import RoundView
 from server.chain import outbox
 from server.chain.calls import encode_call
 from server.db import events

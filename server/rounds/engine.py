@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from folkmoot.chain.rpc import Phase
+from folkmoot.rpc.client import Phase
 from server.coordinator import Coordinator
 from server.db.models import Round
 from server.observing.metrics import StepClock

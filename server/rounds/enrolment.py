@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from folkmoot.chain.rpc import LedgerReader
+from folkmoot.rpc.client import LedgerReader
 from server.db.models import ChainEvent, Entry
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import httpx
 from sqlalchemy import select
 
-from folkmoot.chain.rpc import Phase
+from folkmoot.rpc.client import Phase
 from server.db.models import Entry, Round
 from server.rounds.steps import Step
 from tests.chaos.losses import Losses

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from folkmoot.audit.calls import decode_call
 from folkmoot.chain.client import Chain
 from folkmoot.chain.events import RewardCredited, UpdateCommitted, scan
-from folkmoot.chain.rpc import Phase
+from folkmoot.rpc.client import Phase
 from server.db.engine import Database
 from server.db.models import Artifact, Entry, LogEntry, Round, Run, Transaction, Update
 from server.rounds.steps import ENDED, Step

@@ -19,8 +19,8 @@ from pathlib import Path
 from sqlalchemy import make_url, select
 
 from folkmoot.chain.client import Chain
-from folkmoot.chain.rpc import Phase
 from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.rpc.client import Phase
 from server.db.engine import Database
 from server.db.models import Artifact
 from tests.chaos.commands import Command

@@ -21,13 +21,13 @@ from web3.contract.contract import ContractFunction
 from web3.exceptions import TransactionNotFound, Web3Exception
 
 from folkmoot.canary import CanaryReport, sign_canary, sign_release
-from folkmoot.chain.rpc import Phase
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, FolkmootError, UpdateRefused
 from folkmoot.evaluation import Measurement, measure
 from folkmoot.fraud.availability import What, delivery_calls, demand_call
 from folkmoot.fraud.follower import Follower
 from folkmoot.protocol.commitment import Domain
+from folkmoot.rpc.client import Phase
 from folkmoot.runtime.units import UNIT
 from server.chain.fees import REPLACE_SECONDS
 from server.db.engine import Database

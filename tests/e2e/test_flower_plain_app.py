@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from folkmoot.chain.rpc import Phase
 from folkmoot.flower.contributor import Contributor
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.rpc.client import Phase
 from server import flower_run
 from tests.e2e.flower import Flower, anchored
 from tests.unit.flower.world import CHAIN_ID, LEDGER, World, account

@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import select
 
 from folkmoot.chain.events import Answered, Slashed, scan
-from folkmoot.chain.rpc import Phase
 from folkmoot.cli import main
 from folkmoot.errors import CoordinatorError, InputError
 from folkmoot.fraud import demanding
@@ -20,6 +19,7 @@ from folkmoot.fraud.case import Case
 from folkmoot.fraud.follower import Follower
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.policy import ARBITER
+from folkmoot.rpc.client import Phase
 from server.db import events
 from server.db.models import Transaction
 from tests import factories

@@ -25,9 +25,9 @@ from folkmoot.chain.events import (
     scan,
 )
 from folkmoot.chain.notes import Notes
-from folkmoot.chain.rpc import LedgerReader, Phase, Rpc, VaultReader
 from folkmoot.errors import ChainError, ContractRefused, InputError, RpcError, WrongChainError
 from folkmoot.local.anvil import Anvil
+from folkmoot.rpc.client import LedgerReader, Phase, Rpc, VaultReader
 from folkmoot.runtime.processes import free_port
 from folkmoot.runtime.units import UNIT
 from tests import factories

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from folkmoot.chain.events import Slashed, scan
-from folkmoot.chain.rpc import Phase, Rpc
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.fraud.journal import Journal, Log
 from folkmoot.fraud.watch import Options, Watcher
@@ -19,6 +18,7 @@ from folkmoot.local.anvil import Anvil
 from folkmoot.mirror import CoordinatorSource
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.policy import ARBITER
+from folkmoot.rpc.client import Phase, Rpc
 from server.coordinator import _require_stage, assemble, open_account
 from server.rounds.cheating import Cheat, Kind, lies_in, parse_cheat
 from tests import factories

@@ -23,7 +23,6 @@ import pytest
 from client.node import check_base, check_coordinator
 from folkmoot.audit.audit import audit
 from folkmoot.chain import governance
-from folkmoot.chain.rpc import Phase, Rpc
 from folkmoot.cli.main import run
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, RpcError
@@ -35,6 +34,7 @@ from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.state import State
+from folkmoot.rpc.client import Phase, Rpc
 from folkmoot.runtime.units import UNIT
 from server.db.engine import Database
 from server.restore.restore import require_empty, restore

@@ -13,12 +13,12 @@ from eth_abi.abi import encode
 from client.cli import _enrol
 from folkmoot.audit.audit import audit
 from folkmoot.chain.events import CommitsClosed, Event, Left, scan
-from folkmoot.chain.rpc import Phase
 from folkmoot.chain.verdicts import ledger_rounds
 from folkmoot.errors import AuditFailure, ContractRefused, UpdateRefused
 from folkmoot.fraud.follower import Follower
 from folkmoot.mirror import FolderSource
 from folkmoot.protocol.hashing import keccak, sha256_hex
+from folkmoot.rpc.client import Phase
 from tests import factories
 from tests.integration.coordinator_world import Running, Signed, open_round, running, train, until
 

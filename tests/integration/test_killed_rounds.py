@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from folkmoot.chain.rpc import Phase
 from folkmoot.coordinator_api import commitment_to_wire
 from folkmoot.flower.contributor import KeptUpdate, keep_update
 from folkmoot.fraud.judges import demands_of, find_judges
 from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.policy import ARBITER
+from folkmoot.rpc.client import Phase
 from tests import factories
 from tests.integration import audit_world
 from tests.integration import fraud_world as lies

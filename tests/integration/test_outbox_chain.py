@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from folkmoot.chain.rpc import Rpc
 from folkmoot.local.anvil import Anvil
+from folkmoot.rpc.client import Rpc
 from server.chain import outbox
 from server.chain.fees import offered
 from server.chain.node import LOCAL_CHAIN_ID, RpcNode

@@ -14,11 +14,11 @@ import pytest
 from folkmoot.audit.history import PinnedRpc, read_history
 from folkmoot.chain.client import Chain
 from folkmoot.chain.events import scan
-from folkmoot.chain.quorum import Quorum, open_rpc
-from folkmoot.chain.rpc import Rpc
 from folkmoot.cli.main import run
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.local.anvil import Anvil
+from folkmoot.rpc.client import Rpc
+from folkmoot.rpc.quorum import Quorum, open_rpc
 from folkmoot.runtime.units import UNIT
 from tests.factories import Federation, account
 from tests.rpc_proxy import Lie, RpcProxy, Trouble

@@ -19,7 +19,6 @@ import httpx
 import pytest
 
 from folkmoot.aggregation.trajectory import WINDOW
-from folkmoot.chain.rpc import Phase, Rpc
 from folkmoot.cli.main import run
 from folkmoot.errors import ArtifactError
 from folkmoot.fraud.challenge import transact
@@ -30,6 +29,7 @@ from folkmoot.local.anvil import Anvil
 from folkmoot.mirror import ArtifactSource, CoordinatorSource, FolderSource
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.rpc.client import Phase, Rpc
 from tests import factories
 from tests.integration import audit_world
 from tests.integration import fraud_world as lies

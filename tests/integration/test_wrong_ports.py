@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from folkmoot.chain.client import Chain
-from folkmoot.chain.rpc import Rpc
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, LocalError, RpcError
+from folkmoot.rpc.client import Rpc
 from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port
 from folkmoot.runtime.services import CHAIN, COORDINATOR, SUPERLINK, service_at
 from folkmoot.runtime.superlink import SuperLink

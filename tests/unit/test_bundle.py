@@ -17,7 +17,10 @@ import pytest
 
 from server import flower_run
 
-WHOLE = ("protocol",)
+WHOLE = (
+    "protocol",
+    "rpc",
+)
 """Folders that travel whole."""
 
 EXPECTED = {
@@ -41,10 +44,6 @@ EXPECTED = {
     "folkmoot/runtime/__init__.py",
     "folkmoot/runtime/units.py",
     "folkmoot/chain/deployment.py",
-    "folkmoot/chain/essence.py",
-    "folkmoot/chain/poll.py",
-    "folkmoot/chain/quorum.py",
-    "folkmoot/chain/rpc.py",
     "folkmoot/runtime/urls.py",
     "folkmoot/coordinator_api.py",
     "folkmoot/runtime/deadlines.py",

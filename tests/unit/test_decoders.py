@@ -34,7 +34,6 @@ from folkmoot.canary import CanaryReport
 from folkmoot.chain import costs
 from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.chain.events import scan
-from folkmoot.chain.rpc import POLICY_TYPE, ROUND_TYPE, LedgerReader, Rpc, VaultReader
 from folkmoot.coordinator_api import _parse_events, commitment_from_wire, commitment_to_wire
 from folkmoot.errors import FolkmootError, InputError
 from folkmoot.evaluation import Measurement, Report, measure
@@ -48,6 +47,7 @@ from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Carried, Manifest, Tensor
 from folkmoot.protocol.state import State, read_safetensors
 from folkmoot.protocol.verdict import Artifacts, Reason, Verdict, Verdicts
+from folkmoot.rpc.client import POLICY_TYPE, ROUND_TYPE, LedgerReader, Rpc, VaultReader
 from folkmoot.runtime import keystore
 from server.api import pages
 from server.chain import indexer

@@ -11,7 +11,7 @@ from folkmoot.audit.history import Block, History, Storage
 from folkmoot.audit.transactions import Transaction
 from folkmoot.chain.deployment import CONTRACTS, JUDGES, Deployment
 from folkmoot.chain.events import Event, MinDelayChange, RoleGranted, Transfer
-from folkmoot.chain.rpc import Head
+from folkmoot.rpc.client import Head
 from tests import factories
 
 GENESIS_TIME = 1_000_000

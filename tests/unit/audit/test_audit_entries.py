@@ -13,9 +13,9 @@ from eth_utils.crypto import keccak
 from folkmoot.audit.entries import EntryCounts, check_entries, check_entries_hash
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Round
-from folkmoot.chain.rpc import Phase, RoundView
 from folkmoot.errors import AuditFailure
 from folkmoot.protocol.commitment import Commitment, Domain, entries_hash
+from folkmoot.rpc.client import Phase, RoundView
 from tests import factories
 from tests.unit.audit.records import ADA, BEN, COORDINATOR, DEPLOYMENT, NOBODY
 from tests.unit.audit.test_audit_rounds import GENESIS_ROOT, Play

@@ -22,9 +22,9 @@ from folkmoot.chain.events import (
     Slashed,
     Withdrawn,
 )
-from folkmoot.chain.rpc import Phase
 from folkmoot.errors import AuditFailure
 from folkmoot.protocol.policy import NO_VERIFIER
+from folkmoot.rpc.client import Phase
 from tests.unit.audit.records import ADA, BEN, CLEO, COORDINATOR, DEPLOYMENT, UNBONDING, Script
 from tests.unit.audit.test_audit_rounds import POLICY, Play, refused
 from tests.unit.audit.test_audit_stakes import stake, unbond, votes

@@ -26,9 +26,9 @@ from folkmoot.chain.events import (
     Staked,
     UpdateCommitted,
 )
-from folkmoot.chain.rpc import Head, Phase, RoundView
 from folkmoot.errors import AuditFailure
 from folkmoot.protocol.policy import Policy
+from folkmoot.rpc.client import Head, Phase, RoundView
 from tests import factories
 from tests.unit.audit.records import ADA, BEN, CLEO, COORDINATOR, DEPLOYMENT, NOBODY, VERIFIER, Script
 from tests.unit.audit.test_audit_stakes import slash, stake, unbond, votes

@@ -17,7 +17,6 @@ from client.genesis import start_of, write_genesis
 from client.signer import SignerAgent
 from client.tasks import load_task
 from folkmoot.chain.deployment import Deployment
-from folkmoot.chain.rpc import Rpc
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import (
     CoordinatorError,
@@ -39,6 +38,7 @@ from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import MEAN_SQUARE_CAP
 from folkmoot.protocol.state import State
+from folkmoot.rpc.client import Rpc
 from folkmoot.runtime.superlink import SuperLink
 from tests.unit.flower.world import World, account
 

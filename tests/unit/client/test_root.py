@@ -17,10 +17,10 @@ import torch
 from client import node
 from client.genesis import start_of, write_genesis
 from client.tasks import Data, Task, load_task, names, root
-from folkmoot.chain.rpc import Rpc
 from folkmoot.cli.main import run
 from folkmoot.errors import InputError, LocalError, TaskError
 from folkmoot.flower.contributor import Contributor
+from folkmoot.rpc.client import Rpc
 from tests import factories
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 
-from folkmoot.chain.rpc import Phase
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.flower import mod as mod_module
 from folkmoot.flower import records
@@ -22,6 +21,7 @@ from folkmoot.protocol.codec import decode_update
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.merkle import update_tree
+from folkmoot.rpc.client import Phase
 from tests.unit.flower.conftest import MANIFEST, MODEL
 from tests.unit.flower.grid import context, number
 from tests.unit.flower.world import CHAIN_ID, World, account

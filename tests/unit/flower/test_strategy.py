@@ -16,13 +16,13 @@ from flwr.app import Array, ArrayRecord, Context, Error, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 
-from folkmoot.chain.rpc import Phase
 from folkmoot.errors import CoordinatorError, InputError
 from folkmoot.flower import FolkmootStrategy, folkmoot_mod
 from folkmoot.flower.asking import MOST_ASKS
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.signing import LocalSigner
 from folkmoot.flower.strategy import Pacing, mean_metrics
+from folkmoot.rpc.client import Phase
 from tests.unit.flower.conftest import MANIFEST, MODEL
 from tests.unit.flower.grid import LocalGrid
 from tests.unit.flower.world import World, account

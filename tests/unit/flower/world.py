@@ -20,7 +20,6 @@ from eth_abi.abi import encode
 from eth_account import Account
 
 from folkmoot.chain.deployment import CONTRACTS, Deployment
-from folkmoot.chain.rpc import POLICY_TYPE, ROUND_TYPE, Phase
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.errors import FolkmootError
 from folkmoot.protocol.codec import decode_update
@@ -33,6 +32,7 @@ from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import update_tree
 from folkmoot.protocol.policy import MEAN_SQUARE_CAP, Policy
 from folkmoot.protocol.state import State
+from folkmoot.rpc.client import POLICY_TYPE, ROUND_TYPE, Phase
 
 CHAIN_ID = 31337
 LEDGER = "0x" + "a1" * 20

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from folkmoot.chain.client import connect_web3
-from folkmoot.chain.rpc import Rpc
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, InputError, LocalError, RpcError
+from folkmoot.rpc.client import Rpc
 from folkmoot.runtime import tls
 from folkmoot.runtime.certificates import Authority, names_of
 from folkmoot.runtime.superlink import SuperLink

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from folkmoot.chain.rpc import Rpc
 from folkmoot.errors import InputError, RpcError
+from folkmoot.rpc.client import Rpc
 from folkmoot.runtime import logs
 from folkmoot.runtime.urls import secrets_of, without_secrets
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from folkmoot.chain.rpc import Rpc
 from folkmoot.errors import RpcError
+from folkmoot.rpc.client import Rpc
 from server.chain.node import RpcNode
 
 HASH = "0x" + "ab" * 32

@@ -16,10 +16,10 @@ import pytest
 from sqlalchemy import select
 
 from folkmoot.chain.deployment import CONTRACTS, Deployment
-from folkmoot.chain.rpc import Phase, RoundView, Rpc
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.policy import Policy
+from folkmoot.rpc.client import Phase, RoundView, Rpc
 from server.api.routes.health import clock_warning
 from server.chain import outbox
 from server.chain.calls import encode_call

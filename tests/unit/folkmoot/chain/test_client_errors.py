@@ -14,8 +14,8 @@ import pytest
 from folkmoot.audit.history import read_block
 from folkmoot.chain.client import chain_errors, check_deployment, connect_web3, endpoint_of
 from folkmoot.chain.deployment import CONTRACTS, Deployment
-from folkmoot.chain.rpc import Rpc
 from folkmoot.errors import ChainError, RpcError, WrongChainError
+from folkmoot.rpc.client import Rpc
 
 KEY = "0123456789abcdef0123456789abcdef"
 DEPLOYMENT = Deployment(2, 1, **dict.fromkeys(CONTRACTS, "0x" + "11" * 20), genesis_hash="0x" + "ab" * 32)

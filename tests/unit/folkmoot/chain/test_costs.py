@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from folkmoot.chain.costs import balance_of, gas_price
-from folkmoot.chain.rpc import Rpc
 from folkmoot.errors import RpcError
+from folkmoot.rpc.client import Rpc
 
 
 class Scripted(Rpc):

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from folkmoot.chain import poll as polling
-from folkmoot.chain import quorum as quorums
-from folkmoot.chain.essence import essence, fingerprint
-from folkmoot.chain.quorum import Quorum, open_rpc, split_urls
-from folkmoot.chain.rpc import Rpc
 from folkmoot.errors import ContractRefused, InputError, RpcError
+from folkmoot.rpc import poll as polling
+from folkmoot.rpc import quorum as quorums
+from folkmoot.rpc.client import Rpc
+from folkmoot.rpc.normalize import essence, fingerprint
+from folkmoot.rpc.quorum import Quorum, open_rpc, split_urls
 
 ADDRESS = "0x" + "11" * 20
 RAW = "0x" + "02" * 40

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from folkmoot.chain.rpc import LedgerReader, Rpc
 from folkmoot.errors import ContractRefused, RpcError
+from folkmoot.rpc.client import LedgerReader, Rpc
 
 ADDRESS = "0x" + "11" * 20
 
@@ -109,7 +109,7 @@ def test_the_answer_to_another_request_is_not_taken(endpoint: _Endpoint, rpc: Rp
 def test_too_much_is_not_read_to_its_end(
     endpoint: _Endpoint, rpc: Rpc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("folkmoot.chain.rpc.MAX_ANSWER", 1 << 20)
+    monkeypatch.setattr("folkmoot.rpc.client.MAX_ANSWER", 1 << 20)
     sent = itertools.count()
     endpoint.trickle = (b" " * (1 << 18) for _ in iter(lambda: next(sent), 1000))
     with pytest.raises(RpcError, match="more than 1 MiB"):
@@ -174,7 +174,7 @@ def test_an_address_without_code_is_noticed(endpoint: _Endpoint, rpc: Rpc) -> No
 
 def test_a_node_needs_no_web3() -> None:
     code = (
-        "import sys, folkmoot.chain.rpc\n"
+        "import sys, folkmoot.rpc.client\n"
         "print(sorted({n.partition('.')[0] for n in sys.modules} & {'web3', 'httpx', 'flwr', 'torch', 'requests'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from folkmoot.aggregation.trajectory import WINDOW
-from folkmoot.chain.rpc import LedgerReader, Phase
 from folkmoot.errors import LocalError, RpcError
 from folkmoot.fraud import endpoints, follower
 from folkmoot.fraud.follower import REORG_DEPTH, Follower, commits_of
@@ -20,6 +19,7 @@ from folkmoot.fraud.journal import Checked, Journal, Log
 from folkmoot.fraud.past import Past
 from folkmoot.fraud.record import Record, Replay, replays
 from folkmoot.fraud.watch import Watcher
+from folkmoot.rpc.client import LedgerReader, Phase
 from tests import factories
 from tests.scripted_ledger import BLOCKS, ScriptedLedger, ScriptedRpc, hash_of
 

@@ -29,8 +29,8 @@ from folkmoot.runtime.urls import without_secrets
 if TYPE_CHECKING:
     import httpx
 
-    from folkmoot.chain.poll import Endpoint
     from folkmoot.protocol.policy import Policy
+    from folkmoot.rpc.poll import Endpoint
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds for which an endpoint may stay silent, connecting included."""

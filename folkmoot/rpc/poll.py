@@ -12,8 +12,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from folkmoot.chain.rpc import Rpc
 from folkmoot.errors import ContractRefused, RpcError
+from folkmoot.rpc.client import Rpc
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds for which an endpoint that failed is left alone: twice as long each time. The first holds as long as there is

@@ -26,10 +26,10 @@ from typing import Any
 
 from eth_utils.crypto import keccak
 
-from folkmoot.chain.essence import essence, fingerprint
-from folkmoot.chain.poll import FIRST_PAUSE, LONGEST_PAUSE, Answer, Endpoint, Poll
-from folkmoot.chain.rpc import DEFAULT_TIMEOUT, PATIENCE, PLACE_BITS, Rpc
 from folkmoot.errors import ContractRefused, InputError, RpcError
+from folkmoot.rpc.client import DEFAULT_TIMEOUT, PATIENCE, PLACE_BITS, Rpc
+from folkmoot.rpc.normalize import essence, fingerprint
+from folkmoot.rpc.poll import FIRST_PAUSE, LONGEST_PAUSE, Answer, Endpoint, Poll
 from folkmoot.runtime.logs import fields
 from folkmoot.runtime.urls import apart, without_secrets
 
