@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.growth.usage import Process, folder_bytes
-from folkmoot.chain.deployment import Deployment
 from folkmoot.fraud.journal import Checked, Journal, Log
 from folkmoot.fraud.watch import Watcher
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.rpc.client import LedgerReader, Rpc
 from tests.scripted_ledger import BLOCKS, ScriptedLedger
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from folkmoot.chain.client import Chain
-    from folkmoot.chain.deployment import Deployment
+    from folkmoot.ledger.deployment import Deployment
 
 CoordinatorUrl = Annotated[
     str,
@@ -151,10 +151,10 @@ def join(
     from client.drill import parse_attack
     from client.tasks import load_task
     from folkmoot.apps.folder import AppFolder
-    from folkmoot.chain.deployment import Deployment
     from folkmoot.cli.options import keystore_file, node_folder, patience, unlock
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.flower.contributor import Contributor
+    from folkmoot.ledger.deployment import Deployment
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime import keystore as keys
     from folkmoot.runtime import logs

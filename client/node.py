@@ -26,7 +26,6 @@ from client.signer import SignerAgent, protect_memory
 from client.supernode import DEFAULT_PAUSE, WARM_UP_SECONDS
 from client.tasks import SHIPPED, Task
 from folkmoot.apps.folder import toml_pairs
-from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import (
     CoordinatorError,
@@ -38,6 +37,7 @@ from folkmoot.errors import (
 )
 from folkmoot.flower.contributor import UPDATES_FOLDER, Contributor
 from folkmoot.flower.records import HOME
+from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.header import RoundHeader

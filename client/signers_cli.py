@@ -56,9 +56,9 @@ def signers(
     from client import apps, node
     from client.signer import SignerAgent
     from folkmoot.apps.folder import AppFolder
-    from folkmoot.chain.deployment import Deployment
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.flower.contributor import Contributor, simulated_home
+    from folkmoot.ledger.deployment import Deployment
     from folkmoot.protocol.commitment import Domain
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.processes import Supervisor

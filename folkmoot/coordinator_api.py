@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from eth_abi.abi import encode
 from eth_account.messages import SignableMessage
 
-from folkmoot.chain.deployment import Deployment
 from folkmoot.errors import ArtifactError, CoordinatorError, InputError, UpdateRefused
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.hashing import canonical_json, keccak, parse_json
 from folkmoot.runtime import services, tls

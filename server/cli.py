@@ -64,7 +64,7 @@ def init(
     Example: folkmoot coordinator init --deployment deployment.json --genesis genesis/ --keystore coordinator.json
     """
     from folkmoot.chain.client import check_deployment
-    from folkmoot.chain.deployment import DEPLOYMENT_FILE, Deployment
+    from folkmoot.ledger.deployment import DEPLOYMENT_FILE, Deployment
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime import keystore as keys
     from server.coordinator import import_genesis
@@ -202,7 +202,7 @@ def _require_same(settings: Settings, deployment: Path | None, keystore: Path | 
     Raises:
         InputError: They name something else (`coordinator-exists`).
     """
-    from folkmoot.chain.deployment import Deployment
+    from folkmoot.ledger.deployment import Deployment
 
     kept = settings.resolve(settings.deployment), settings.resolve(settings.keystore).resolve()
     if (deployment is None or Deployment.load(deployment) == Deployment.load(kept[0])) and (
@@ -229,7 +229,7 @@ def _new_settings(
         InputError: An option is missing.
         LocalError: The folder can't be written.
     """
-    from folkmoot.chain.deployment import DEPLOYMENT_FILE, Deployment
+    from folkmoot.ledger.deployment import DEPLOYMENT_FILE, Deployment
     from server.settings import Settings
 
     if deployment is None or keystore is None or not rpc:

@@ -13,7 +13,6 @@ from pathlib import Path
 from eth_account.signers.local import LocalAccount
 
 from folkmoot.chain.client import check_deployment
-from folkmoot.chain.deployment import Deployment
 from folkmoot.errors import (
     ArtifactError,
     ChainError,
@@ -23,6 +22,7 @@ from folkmoot.errors import (
     LocalError,
     StoreError,
 )
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak, sha256_hex

@@ -16,10 +16,10 @@ from sqlalchemy import func, or_, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from folkmoot.chain.deployment import Deployment
 from folkmoot.doctor import Check, Finding, failed, ok, warning
 from folkmoot.doctor.files import exposed
 from folkmoot.errors import ArtifactError, DatabaseError
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.runtime import keystore
 from server.coordinator import read_genesis
 from server.db import schema

@@ -26,7 +26,7 @@ from server import flower_run
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
-    from folkmoot.chain.deployment import Deployment
+    from folkmoot.ledger.deployment import Deployment
     from folkmoot.protocol.commitment import Domain
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0

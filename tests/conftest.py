@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from folkmoot.chain.deployment import Deployment
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.local.anvil import Anvil
 from tests import factories
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from folkmoot.chain.client import Chain
-    from folkmoot.chain.deployment import Deployment
+    from folkmoot.ledger.deployment import Deployment
     from folkmoot.local.anvil import Anvil
 
 CONTRIBUTORS = ("ada", "ben", "cleo", "dora", "emil")

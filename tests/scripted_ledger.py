@@ -17,8 +17,8 @@ from eth_abi.abi import encode
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from folkmoot.chain import packaged
-from folkmoot.chain.deployment import CONTRACTS, Deployment
+from folkmoot.ledger import packaged
+from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.protocol.policy import Policy
 from folkmoot.round import Anchor

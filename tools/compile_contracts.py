@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compile the contracts and package their ABIs and bytecode under ``folkmoot/chain/abi``.
+"""Compile the contracts and package their ABIs and bytecode under ``folkmoot/ledger/abi``.
 
 The Python half ships these files, so that nobody needs a compiler to deploy or to read a federation. The settings are
 those of ``contracts/foundry.toml``. With ``--check`` nothing is written: the files are compared with a fresh build, and
@@ -17,7 +17,7 @@ import solcx
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "contracts" / "src"
-PACKAGED = ROOT / "folkmoot" / "chain" / "abi"
+PACKAGED = ROOT / "folkmoot" / "ledger" / "abi"
 REMAPPING = "@openzeppelin/=node_modules/@openzeppelin/"
 
 CONTRACTS = {
@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
         for line in found:
             print(line, file=sys.stderr)
         if found:
-            print("Run `python tools/compile_contracts.py` and commit folkmoot/chain/abi.", file=sys.stderr)
+            print("Run `python tools/compile_contracts.py` and commit folkmoot/ledger/abi.", file=sys.stderr)
         return 1 if found else 0
     PACKAGED.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():

@@ -33,9 +33,9 @@ from folkmoot.audit.rewards import check_rewards, check_supply
 from folkmoot.audit.roles import check_roles
 from folkmoot.audit.rounds import Round, check_rounds, replay
 from folkmoot.audit.stakes import check_stakes, fold_stakes
-from folkmoot.chain.deployment import Deployment
-from folkmoot.chain.events import Censored, DisputeUpheld, Event, Withheld
 from folkmoot.errors import ArtifactError, AuditFailure
+from folkmoot.ledger.deployment import Deployment
+from folkmoot.ledger.events import Censored, DisputeUpheld, Event, Withheld
 from folkmoot.mirror import ArtifactSource
 from folkmoot.rpc.client import Phase, Rpc
 from folkmoot.rpc.quorum import split_urls

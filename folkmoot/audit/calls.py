@@ -12,7 +12,7 @@ from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from folkmoot.chain import packaged
+from folkmoot.ledger import packaged
 
 
 @dataclass(frozen=True, slots=True)

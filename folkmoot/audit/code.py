@@ -20,9 +20,9 @@ from eth_utils.crypto import keccak
 from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.history import History
 from folkmoot.audit.transactions import Transaction
-from folkmoot.chain import packaged
 from folkmoot.chain.deploy import ZERO_ADDRESS, predicted_address
-from folkmoot.chain.deployment import JUDGES
+from folkmoot.ledger import packaged
+from folkmoot.ledger.deployment import JUDGES
 from folkmoot.protocol.policy import Policy
 
 _CHECK = "contracts"

@@ -8,7 +8,7 @@ from itertools import zip_longest
 
 from folkmoot.audit.failure import Subject, mismatch, shown
 from folkmoot.audit.history import History, Storage
-from folkmoot.chain.events import Event
+from folkmoot.ledger.events import Event
 
 _CHECK = "endpoints"
 _REMEDY = "One of the endpoints lies or is out of order: ask a third one, best a node of your own."

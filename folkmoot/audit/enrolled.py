@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from folkmoot.audit.failure import Subject, require, require_that
-from folkmoot.chain.events import Enrolled, Left
+from folkmoot.ledger.events import Enrolled, Left
 
 MAX_MISSED = 3
 """Number of rounds missed in a row after which anybody may remove an enrolled account."""

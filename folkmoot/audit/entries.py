@@ -17,8 +17,8 @@ from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Round
 from folkmoot.audit.transactions import Transaction
-from folkmoot.chain.events import UpdateCommitted
 from folkmoot.errors import UpdateRefused
+from folkmoot.ledger.events import UpdateCommitted
 from folkmoot.protocol.commitment import Commitment, Domain, entries_hash
 
 _CHECK = "entries"

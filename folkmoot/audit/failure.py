@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from folkmoot.chain.events import Event
 from folkmoot.errors import AuditFailure
+from folkmoot.ledger.events import Event
 
 REMEDY = (
     "Somebody altered the record, or reported it wrongly: repeat the audit with another --rpc and another --artifacts "

@@ -21,8 +21,8 @@ from folkmoot.audit.calls import Call, decode_call
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.history import History
 from folkmoot.audit.stakes import Stakes, Timeline
-from folkmoot.chain.deployment import CONTRACTS, JUDGES
-from folkmoot.chain.events import (
+from folkmoot.ledger.deployment import CONTRACTS, JUDGES
+from folkmoot.ledger.events import (
     CallExecuted,
     CallScheduled,
     Cancelled,
@@ -49,7 +49,7 @@ from folkmoot.chain.events import (
     VotingDelaySet,
     VotingPeriodSet,
 )
-from folkmoot.chain.texts import text_bytes
+from folkmoot.ledger.texts import text_bytes
 
 _CHECK = "governance"
 _WHOLE = 100

@@ -19,8 +19,9 @@ from eth_utils.crypto import keccak
 
 from folkmoot.audit.transactions import Transaction, read_answer
 from folkmoot.chain.deploy import predicted_address
-from folkmoot.chain.deployment import CONTRACTS, JUDGES, Deployment
-from folkmoot.chain.events import (
+from folkmoot.errors import ContractRefused, RpcError, WrongChainError
+from folkmoot.ledger.deployment import CONTRACTS, JUDGES, Deployment
+from folkmoot.ledger.events import (
     DelegateVotesChanged,
     Event,
     Frozen,
@@ -33,7 +34,6 @@ from folkmoot.chain.events import (
     VoteCastWithParams,
     scan,
 )
-from folkmoot.errors import ContractRefused, RpcError, WrongChainError
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import PLACE_BITS, Head, LedgerReader, RoundView, Rpc, VaultReader
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from folkmoot.audit.failure import Subject, require
 from folkmoot.audit.history import History
-from folkmoot.chain.events import PolicyAdded
+from folkmoot.ledger.events import PolicyAdded
 from folkmoot.protocol.policy import NO_VERIFIER, Policy
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from folkmoot.audit.failure import Subject, require
 from folkmoot.audit.history import History, VersionView
 from folkmoot.audit.rounds import Ledger
-from folkmoot.chain.events import VersionActivated, VersionRegistered
+from folkmoot.ledger.events import VersionActivated, VersionRegistered
 
 _CHECK = "registry"
 

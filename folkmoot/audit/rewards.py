@@ -14,7 +14,7 @@ from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Ledger, Round
 from folkmoot.chain.deploy import ZERO_ADDRESS
-from folkmoot.chain.events import RewardClaimed, RewardCredited, Transfer
+from folkmoot.ledger.events import RewardClaimed, RewardCredited, Transfer
 from folkmoot.protocol.rewards import payments
 
 _CHECK = "rewards"

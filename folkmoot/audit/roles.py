@@ -12,8 +12,8 @@ from eth_utils.crypto import keccak
 from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.history import History
 from folkmoot.chain.deploy import ZERO_ADDRESS
-from folkmoot.chain.deployment import Deployment
-from folkmoot.chain.events import RoleAdminChanged, RoleGranted, RoleRevoked
+from folkmoot.ledger.deployment import Deployment
+from folkmoot.ledger.events import RoleAdminChanged, RoleGranted, RoleRevoked
 
 _CHECK = "roles"
 _ADMIN = bytes(32)

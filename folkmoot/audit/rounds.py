@@ -15,8 +15,9 @@ from folkmoot.audit.enrolled import MAX_MISSED, LeaveReason, Missable, Roll
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.history import History
 from folkmoot.audit.stakes import Stakes
-from folkmoot.chain.deployment import JUDGES
-from folkmoot.chain.events import (
+from folkmoot.errors import AuditFailure
+from folkmoot.ledger.deployment import JUDGES
+from folkmoot.ledger.events import (
     Censored,
     CommitsClosed,
     ContributorSlashed,
@@ -43,7 +44,6 @@ from folkmoot.chain.events import (
     UpdateCommitted,
     Withheld,
 )
-from folkmoot.errors import AuditFailure
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
 from folkmoot.protocol.policy import NO_VERIFIER, Policy

@@ -1,2 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients of the contracts. `rpc` needs no web3 and travels in the Flower App Bundle; the other modules may use it."""
+"""Clients that send to the contracts, with web3: calls, transactions that survive a crash, deployment, votes.
+
+Reading is in `folkmoot.ledger`, which needs no web3.
+"""

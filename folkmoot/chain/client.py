@@ -29,10 +29,12 @@ from web3.exceptions import (
 from web3.logs import DISCARD
 from web3.providers.base import JSONBaseProvider
 
-from folkmoot.chain import depth, interrupted, packaged, refusals, sending
-from folkmoot.chain.deployment import CONTRACTS, Deployment
+from folkmoot.chain import depth, interrupted, sending
 from folkmoot.chain.notes import Intent, Note, Notes
 from folkmoot.errors import ContractRefused, RpcError, WrongChainError
+from folkmoot.ledger import packaged
+from folkmoot.ledger import reverts as refusals
+from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.rpc.client import (
     DEFAULT_TIMEOUT,
     REVERT_CODE,

@@ -17,12 +17,12 @@ from eth_utils.crypto import keccak
 from web3 import Web3
 
 from folkmoot import policy_file
-from folkmoot.chain import packaged
 from folkmoot.chain.client import Chain, chain_errors, earlier, endpoint_of, send, settle
-from folkmoot.chain.deployment import CONTRACTS, JUDGES, Deployment
-from folkmoot.chain.events import RoleGranted, RoleRevoked, scan
 from folkmoot.chain.plan import Plan
 from folkmoot.errors import ArtifactError, ChainError, InputError, RpcError
+from folkmoot.ledger import packaged
+from folkmoot.ledger.deployment import CONTRACTS, JUDGES, Deployment
+from folkmoot.ledger.events import RoleGranted, RoleRevoked, scan
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime.units import UNIT, format_amount

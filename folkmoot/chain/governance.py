@@ -14,13 +14,13 @@ from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
 from folkmoot import policy_file
-from folkmoot.chain import packaged
 from folkmoot.chain.client import Chain
-from folkmoot.chain.deployment import CONTRACTS
-from folkmoot.chain.events import ProposalCreated, VoteCast, scan
-from folkmoot.chain.refusals import PROPOSAL_STATES
-from folkmoot.chain.texts import readable, text_bytes
 from folkmoot.errors import ContractRefused, InputError
+from folkmoot.ledger import packaged
+from folkmoot.ledger.deployment import CONTRACTS
+from folkmoot.ledger.events import ProposalCreated, VoteCast, scan
+from folkmoot.ledger.reverts import PROPOSAL_STATES
+from folkmoot.ledger.texts import readable, text_bytes
 from folkmoot.protocol.policy import Policy
 from folkmoot.runtime.units import format_time
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from folkmoot.chain.client import Chain
-from folkmoot.chain.events import (
+from folkmoot.errors import ArtifactError, RpcError
+from folkmoot.ledger.events import (
     CommitsClosed,
     Event,
     RewardCredited,
@@ -24,7 +25,6 @@ from folkmoot.chain.events import (
     UpdateCommitted,
     scan,
 )
-from folkmoot.errors import ArtifactError, RpcError
 from folkmoot.mirror import ArtifactSource
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.verdict import Verdicts

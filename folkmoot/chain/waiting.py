@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from folkmoot.chain import refusals
+from folkmoot.ledger import reverts as refusals
 from folkmoot.rpc.client import Phase
 
 if TYPE_CHECKING:

@@ -64,7 +64,7 @@ def audit(
     require_web3()
     from folkmoot.audit.audit import audit as run
     from folkmoot.audit.report import rows, shown_progress
-    from folkmoot.chain.deployment import Deployment
+    from folkmoot.ledger.deployment import Deployment
     from folkmoot.mirror import open_source
 
     addresses = Deployment.load(deployment)

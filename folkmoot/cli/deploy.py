@@ -116,7 +116,7 @@ def deploy(
     --coordinator 0x... --allocate 0x...=1000 --profile demo --out deployment.json
     """
     from folkmoot import policy_file
-    from folkmoot.chain.bonds import bond_warning
+    from folkmoot.ledger.bonds import bond_warning
     from folkmoot.runtime.units import parse_address, parse_amount
 
     require_web3()
@@ -201,7 +201,7 @@ def deploy(
 def _is_of(plan: Plan, out: Path) -> bool:
     """Whether a deployment file is the one that an interrupted call wrote before it told of it."""
     from folkmoot.chain.deploy import addresses_from
-    from folkmoot.chain.deployment import CONTRACTS, Deployment
+    from folkmoot.ledger.deployment import CONTRACTS, Deployment
 
     if not plan.under_way:
         return False

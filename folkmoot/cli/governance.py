@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.chain.texts import readable
 from folkmoot.cli import reports
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
@@ -31,6 +30,7 @@ from folkmoot.cli.options import (
 )
 from folkmoot.cli.output import emit, note, pairs, table, working
 from folkmoot.errors import FolkmootError, InputError
+from folkmoot.ledger.texts import readable
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -432,7 +432,7 @@ def _call(
 def _bond_warning(chain: Chain, path: Path | None, gas_price: str) -> str | None:
     """Say what is wrong with the bond or the verifier of a policy that is proposed, if anything is."""
     from folkmoot import policy_file
-    from folkmoot.chain.bonds import bond_warning
+    from folkmoot.ledger.bonds import bond_warning
     from folkmoot.protocol.policy import NO_VERIFIER
     from folkmoot.runtime.units import parse_amount
 

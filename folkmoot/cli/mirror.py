@@ -60,7 +60,7 @@ def mirror(
     wanted = parse_rounds(rounds)
     require_web3()
     from folkmoot.chain.client import check_deployment
-    from folkmoot.chain.deployment import Deployment
+    from folkmoot.ledger.deployment import Deployment
     from folkmoot.mirror import open_sources
     from folkmoot.mirroring.commitments import Commitments
     from folkmoot.mirroring.copying import MirrorFolder, Mirroring

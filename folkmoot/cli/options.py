@@ -238,7 +238,7 @@ def connected(rpc: str | Sequence[str], deployment: Path) -> Iterator[Chain]:
         InputError: the deployment file is missing or malformed.
         ChainError: the endpoint fails or serves another chain.
     """
-    from folkmoot.chain.deployment import Deployment
+    from folkmoot.ledger.deployment import Deployment
 
     addresses = Deployment.load(deployment)
     require_web3()

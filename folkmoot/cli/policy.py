@@ -65,7 +65,7 @@ def policy(
     import json
 
     from folkmoot import policy_file
-    from folkmoot.chain.bonds import bond_warning
+    from folkmoot.ledger.bonds import bond_warning
     from folkmoot.runtime.units import parse_amount
 
     if out.exists() and not force:

@@ -87,11 +87,11 @@ def challenge(
     Example: folkmoot challenge 7 --artifacts https://mirror.example --dry-run
     """
     require_web3()
-    from folkmoot.chain.deployment import Deployment
     from folkmoot.fraud.challenge import NOBODY, cheapest, cost_of
     from folkmoot.fraud.challenge import challenge as send
     from folkmoot.fraud.follower import Follower
     from folkmoot.fraud.proof import prove
+    from folkmoot.ledger.deployment import Deployment
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.units import format_amount
 
@@ -233,10 +233,10 @@ def watch(
     Example: folkmoot watch --rpc https://rpc.example --artifacts https://mirror.example --keystore watcher.json
     """
     require_web3()
-    from folkmoot.chain.deployment import Deployment
     from folkmoot.fraud.journal import Journal, Log, held
     from folkmoot.fraud.metrics import Metrics, serve
     from folkmoot.fraud.watch import Options, Watcher, run
+    from folkmoot.ledger.deployment import Deployment
     from folkmoot.runtime import logs
     from folkmoot.runtime.urls import secrets_of
 

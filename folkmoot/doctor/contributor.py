@@ -9,12 +9,12 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 
-from folkmoot.chain import costs
-from folkmoot.chain.deployment import Deployment
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
 from folkmoot.doctor.files import exposed
 from folkmoot.flower.contributor import CONTRIBUTOR_FILE, KEEP_UPDATES, Contributor
+from folkmoot.ledger import costs
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.rpc.client import LedgerReader, Rpc, VaultReader

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from folkmoot.chain.deployment import Deployment
 from folkmoot.coordinator_api import SIGNATURE_LIFETIME, CoordinatorApi
 from folkmoot.doctor import tls
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.runtime.superlink import is_loopback
 
 LAG_BLOCKS = 20

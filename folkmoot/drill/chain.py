@@ -24,9 +24,9 @@ from folkmoot.aggregation.rules import check_policy_rule, fewest_contributors
 from folkmoot.aggregation.trajectory import WINDOW, path_update
 from folkmoot.chain.client import Chain, connect_web3
 from folkmoot.chain.deploy import FIRST_POLICY, PROFILES, GenesisRoots, deploy_and_report
-from folkmoot.chain.events import RewardCredited, scan
 from folkmoot.drill.federation import REWARD, Outcome, Plan, Run, Workload
 from folkmoot.errors import ChainError, ContractRefused, InputError, UpdateRefused
+from folkmoot.ledger.events import RewardCredited, scan
 from folkmoot.lineage import Lineage, PastRound
 from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.arrays import F32

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from folkmoot.chain.client import Chain
-from folkmoot.chain.events import (
+from folkmoot.errors import ArtifactError, RpcError
+from folkmoot.export.rounds import FederationRecord, RoundRecord
+from folkmoot.ledger.events import (
     Event,
     RewardCredited,
     RoundAnchored,
@@ -23,8 +25,6 @@ from folkmoot.chain.events import (
     UpdateCommitted,
     scan,
 )
-from folkmoot.errors import ArtifactError, RpcError
-from folkmoot.export.rounds import FederationRecord, RoundRecord
 from folkmoot.mirror import ArtifactSource
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest

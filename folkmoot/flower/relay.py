@@ -24,11 +24,11 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore import log
 
-from folkmoot.chain.deployment import Deployment
 from folkmoot.coordinator_api import CoordinatorApi, CurrentRound, RunView
 from folkmoot.errors import CoordinatorError, FolkmootError, InputError, UpdateRefused
 from folkmoot.flower import records, reports
 from folkmoot.flower.asking import Asking
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.fixed_point import to_float32
 from folkmoot.protocol.manifest import Manifest

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import requests
 from eth_utils.address import to_checksum_address
 
-from folkmoot.chain import refusals
 from folkmoot.chain.client import TX_GAS_LIMIT, chain_errors, send, web3_over
 from folkmoot.chain.client import earlier as earlier_call
-from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.notes import Notes
 from folkmoot.errors import ContractRefused, FolkmootError, RpcError
 from folkmoot.fraud import proof as proofs
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.finding import Finding
 from folkmoot.fraud.proof import Proof, prove
+from folkmoot.ledger import reverts as refusals
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.policy import NO_VERIFIER
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc, VaultReader
 from folkmoot.rpc.quorum import open_rpc

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 
-from folkmoot.chain.deployment import Deployment
 from folkmoot.errors import ChainError, LocalError, WrongChainError
 from folkmoot.fraud.follower import Follower
 from folkmoot.fraud.journal import Journal, Log
 from folkmoot.fraud.metrics import Metrics, label
 from folkmoot.fraud.past import Past
 from folkmoot.fraud.record import Record
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc
 from folkmoot.rpc.quorum import Quorum, split_urls
 from folkmoot.runtime.urls import without_secrets

@@ -10,7 +10,6 @@ import time
 from collections.abc import Container, Mapping
 from dataclasses import replace
 
-from folkmoot.chain.deployment import Deployment
 from folkmoot.errors import ArtifactError
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.examine import examine
@@ -20,6 +19,7 @@ from folkmoot.fraud.metrics import Metrics, label
 from folkmoot.fraud.mirrors import in_turn
 from folkmoot.fraud.record import Record
 from folkmoot.fraud.shelf import Shelf, open_shelf
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.mirror import ArtifactSource, FolderSource
 from folkmoot.rpc.client import LedgerReader, Rpc
 from folkmoot.runtime.urls import without_secrets

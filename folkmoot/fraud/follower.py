@@ -14,8 +14,12 @@ from itertools import groupby
 
 from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.chain.client import check_deployment
-from folkmoot.chain.deployment import Deployment
-from folkmoot.chain.events import (
+from folkmoot.errors import RpcError
+from folkmoot.fraud.case import Case
+from folkmoot.fraud.past import Over, Past, Place
+from folkmoot.fraud.record import Record, Told
+from folkmoot.ledger.deployment import Deployment
+from folkmoot.ledger.events import (
     CommitsClosed,
     Event,
     PolicyAdded,
@@ -27,10 +31,6 @@ from folkmoot.chain.events import (
     UpdateCommitted,
     scan,
 )
-from folkmoot.errors import RpcError
-from folkmoot.fraud.case import Case
-from folkmoot.fraud.past import Over, Past, Place
-from folkmoot.fraud.record import Record, Told
 from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.protocol.policy import Policy
 from folkmoot.round import Anchor

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 
-from folkmoot.chain import packaged
-from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.notes import Notes
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.fraud import proof as proofs
@@ -26,6 +24,8 @@ from folkmoot.fraud.challenge import judges as judges_of
 from folkmoot.fraud.challenge import transact
 from folkmoot.fraud.finding import Finding
 from folkmoot.fraud.record import Replay
+from folkmoot.ledger import packaged
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.policy import NO_VERIFIER, Policy
 from folkmoot.rpc.client import Rpc, wrong_contract

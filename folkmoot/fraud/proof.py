@@ -21,13 +21,13 @@ from folkmoot.aggregation import mean
 from folkmoot.aggregation.form import form_of
 from folkmoot.aggregation.gram_tree import block_count, update_block
 from folkmoot.aggregation.trimmed_sum import trimmed_at_each_end
-from folkmoot.chain import packaged
 from folkmoot.errors import InputError
 from folkmoot.fraud.case import Kind, Suspicion, unopened
 from folkmoot.fraud.examine import faulty_leaf
 from folkmoot.fraud.finding import BY_RULE, Finding
 from folkmoot.fraud.gram import Lie, members_of
 from folkmoot.fraud.trees import sum_siblings
+from folkmoot.ledger import packaged
 from folkmoot.protocol import merkle
 from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.fixed_point import LEAF
@@ -337,7 +337,7 @@ def _function(contract: str, name: str) -> dict[str, Any]:
 @functools.cache
 def packaged_contract(name: str = CONTRACT) -> dict[str, Any]:
     """Return a compiled contract that the package ships, by its name in Solidity: `abi`, `bytecode` and more."""
-    text = (files("folkmoot.chain") / "abi" / f"{name}.json").read_text(encoding="utf-8")
+    text = (files("folkmoot.ledger") / "abi" / f"{name}.json").read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     return found
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from folkmoot.chain.events import CommitsClosed, RoundAnchored, RoundOpened, RoundSlashed, UpdateCommitted
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.past import Past, Sent
+from folkmoot.ledger.events import CommitsClosed, RoundAnchored, RoundOpened, RoundSlashed, UpdateCommitted
 from folkmoot.rpc.client import Phase
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.notes import Notes
 from folkmoot.errors import ChainError, ContractRefused
 from folkmoot.fraud import judges
@@ -22,6 +21,7 @@ from folkmoot.fraud.journal import Checked, Journal, Log
 from folkmoot.fraud.metrics import Metrics, label
 from folkmoot.fraud.record import Record, Replay, replays
 from folkmoot.fraud.retries import Retries, Task
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.rpc.client import Phase, Rpc, VaultReader
 
 if TYPE_CHECKING:

@@ -14,8 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from folkmoot.chain.costs import COIN, balance_of
-from folkmoot.chain.deployment import Deployment
 from folkmoot.chain.notes import Notes
 from folkmoot.errors import (
     ChainError,
@@ -33,6 +31,8 @@ from folkmoot.fraud.metrics import Metrics, label
 from folkmoot.fraud.record import Record
 from folkmoot.fraud.recourse import Recourse
 from folkmoot.fraud.retries import Retries, Task
+from folkmoot.ledger.costs import COIN, balance_of
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.mirror import ArtifactSource
 from folkmoot.rpc.client import Phase, Rpc
 from folkmoot.runtime.units import format_amount

@@ -22,9 +22,9 @@ from rich.text import Text
 
 from folkmoot.aggregation.gram_tree import MAX_UPDATES, RULES, has_tree
 from folkmoot.chain.deploy import PROFILES
-from folkmoot.chain.deployment import Deployment
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.errors import ContractRefused, InputError, LocalError
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.local.demo import Demo, Told, command_name
 from folkmoot.local.federation import PROFILE, WATCHER, LocalFederation, Plan
 from folkmoot.runtime.processes import Supervisor
@@ -32,7 +32,7 @@ from folkmoot.runtime.units import format_amount
 
 if TYPE_CHECKING:
     from folkmoot.chain.client import Chain
-    from folkmoot.chain.events import Event as ChainEvent
+    from folkmoot.ledger.events import Event as ChainEvent
 
 DOUBLE_ANCHOR = "double-anchor"
 CENSOR = "censor"
@@ -344,7 +344,7 @@ class CheatDemo(Demo):
 
     def _demanded(self, federation: LocalFederation, number: int) -> int:
         """Unix time until which the newest demand about a round can be answered; 0 if there is none."""
-        from folkmoot.chain.events import Demanded
+        from folkmoot.ledger.events import Demanded
 
         found = [
             event
@@ -356,7 +356,7 @@ class CheatDemo(Demo):
     def _slash(
         self, federation: LocalFederation, number: int, before: Balance, after: Balance
     ) -> dict[str, Any]:
-        from folkmoot.chain.events import Slashed
+        from folkmoot.ledger.events import Slashed
 
         found = [event for event in self._chain_events(federation, "vault") if isinstance(event, Slashed)]
         slashed = next(event for event in found if event.account == self.addresses["coordinator"])
@@ -456,14 +456,14 @@ class CheatDemo(Demo):
             chain.close()
 
     def _chain_events(self, federation: LocalFederation, contract: str) -> list[ChainEvent]:
-        from folkmoot.chain.events import scan
+        from folkmoot.ledger.events import scan
 
         with self._chain(federation) as chain:
             return list(scan(chain, chain.deployment.block, chain.block_number(), contracts=(contract,)))
 
     def _anchor_again(self, federation: LocalFederation, number: int) -> ContractRefused:
         """Send a second anchor from the coordinator's account; return the refusal."""
-        from folkmoot.chain.events import RoundAnchored
+        from folkmoot.ledger.events import RoundAnchored
         from folkmoot.runtime import keystore
 
         password = self.plan.password_file.read_text().strip()

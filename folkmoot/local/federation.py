@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from folkmoot.chain.client import Chain
     from folkmoot.chain.deploy import Report
-    from folkmoot.chain.deployment import Deployment
+    from folkmoot.ledger.deployment import Deployment
 
 SCRYPT_WORK = 2**12
 """Work factor of the key files of a local federation: their keys are worth nothing, and many are opened at a start."""

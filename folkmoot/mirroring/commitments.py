@@ -13,9 +13,9 @@ from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
-from folkmoot.chain.deployment import Deployment
-from folkmoot.chain.events import Event, ProposalCreated, RoundAnchored, VersionActivated, scan
 from folkmoot.errors import RpcError
+from folkmoot.ledger.deployment import Deployment
+from folkmoot.ledger.events import Event, ProposalCreated, RoundAnchored, VersionActivated, scan
 from folkmoot.round import Anchor
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc
 

@@ -10,8 +10,8 @@ from eth_abi.abi import encode
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from folkmoot.chain import packaged
-from folkmoot.chain.texts import decode, readable
+from folkmoot.ledger import packaged
+from folkmoot.ledger.texts import decode, readable
 
 
 @functools.cache

@@ -18,9 +18,9 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.errors import RpcError
 from folkmoot.fraud.availability import What
+from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.rpc.client import PLACE_BITS
 from folkmoot.runtime.logs import fields
 from server.chain.calls import decode_log

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from folkmoot.chain.refusals import explain
 from folkmoot.errors import ContractRefused, RpcError
+from folkmoot.ledger.reverts import explain
 from folkmoot.rpc.client import PLACE_BITS, Rpc
 
 LOCAL_CHAIN_ID = 31337

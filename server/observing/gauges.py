@@ -22,8 +22,8 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from folkmoot.chain.costs import COIN, balance_of, gas_price, rounds_affordable
 from folkmoot.errors import FolkmootError
+from folkmoot.ledger.costs import COIN, balance_of, gas_price, rounds_affordable
 from folkmoot.runtime.logs import fields
 from folkmoot.runtime.units import UNIT
 from server.coordinator import Coordinator

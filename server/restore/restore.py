@@ -29,8 +29,8 @@ from folkmoot.audit.rounds import Ledger, check_rounds, replay
 from folkmoot.audit.rounds import Round as Past
 from folkmoot.audit.stakes import fold_stakes
 from folkmoot.chain.client import check_deployment
-from folkmoot.chain.deployment import Deployment
 from folkmoot.errors import ArtifactError, AuditFailure, ChainError, DatabaseError
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.lineage import window
 from folkmoot.mirror import ArtifactSource
 from folkmoot.mirroring.commitments import reports

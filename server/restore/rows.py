@@ -21,7 +21,7 @@ from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import CancelReason
 from folkmoot.audit.rounds import Round as Past
-from folkmoot.chain.events import Event
+from folkmoot.ledger.events import Event
 from folkmoot.protocol.header import BITS, RoundHeader, derive_seed
 from folkmoot.rpc.client import Phase
 from server.chain.node import Node

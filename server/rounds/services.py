@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from folkmoot.chain import costs
+from folkmoot.ledger import costs
 from folkmoot.protocol.commitment import Commitment, fold_entry
 from folkmoot.protocol.policy import Policy
 from server.chain.indexer import by_name

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from folkmoot.audit.audit import audit
-from folkmoot.chain.deployment import Deployment
 from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.local.federation import Plan
 from folkmoot.mirror import FolderSource
 from folkmoot.runtime.processes import Supervisor

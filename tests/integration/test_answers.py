@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from folkmoot.chain.events import Answered, Slashed, scan
 from folkmoot.cli import main
 from folkmoot.errors import CoordinatorError, InputError
 from folkmoot.fraud import demanding
 from folkmoot.fraud.availability import Status, What, delivery_calls, demand_call
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.follower import Follower
+from folkmoot.ledger.events import Answered, Slashed, scan
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.rpc.client import Phase

@@ -15,9 +15,10 @@ from eth_abi.abi import decode, encode
 from eth_utils.crypto import keccak as keccak_of
 
 from folkmoot.audit.audit import Progress, Summary, audit
-from folkmoot.chain import governance, packaged
+from folkmoot.chain import governance
 from folkmoot.cli.main import run
 from folkmoot.errors import ArtifactError, AuditFailure, RpcError, WrongChainError
+from folkmoot.ledger import packaged
 from folkmoot.local.anvil import KEPT_STATES, Anvil
 from folkmoot.mirror import CoordinatorSource, FolderSource
 from folkmoot.protocol.hashing import keccak

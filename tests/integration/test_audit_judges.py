@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from folkmoot.audit.audit import Summary, audit
-from folkmoot.chain import governance, packaged, waiting
-from folkmoot.chain.deployment import JUDGES
+from folkmoot.chain import governance, waiting
 from folkmoot.cli.main import run
 from folkmoot.errors import AuditFailure
+from folkmoot.ledger import packaged
+from folkmoot.ledger.deployment import JUDGES
 from folkmoot.local.anvil import Anvil
 from folkmoot.mirror import FolderSource
 from folkmoot.protocol.hashing import keccak

@@ -15,8 +15,10 @@ import pytest
 
 from folkmoot.chain import sending
 from folkmoot.chain.client import Chain
-from folkmoot.chain.deployment import Deployment
-from folkmoot.chain.events import (
+from folkmoot.chain.notes import Notes
+from folkmoot.errors import ChainError, ContractRefused, InputError, RpcError, WrongChainError
+from folkmoot.ledger.deployment import Deployment
+from folkmoot.ledger.events import (
     CoordinatorAppointed,
     DelegateVotesChanged,
     PolicyAdded,
@@ -24,8 +26,6 @@ from folkmoot.chain.events import (
     VersionRegistered,
     scan,
 )
-from folkmoot.chain.notes import Notes
-from folkmoot.errors import ChainError, ContractRefused, InputError, RpcError, WrongChainError
 from folkmoot.local.anvil import Anvil
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc, VaultReader
 from folkmoot.runtime.processes import free_port

@@ -17,8 +17,8 @@ from folkmoot.chain.deploy import (
     predicted_address,
     verify,
 )
-from folkmoot.chain.deployment import CONTRACTS, JUDGES
 from folkmoot.errors import ChainError, ContractRefused, InputError, RpcError
+from folkmoot.ledger.deployment import CONTRACTS, JUDGES
 from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.runtime.units import UNIT

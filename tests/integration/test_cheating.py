@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from folkmoot.chain.events import Slashed, scan
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.fraud.journal import Journal, Log
 from folkmoot.fraud.watch import Options, Watcher
+from folkmoot.ledger.events import Slashed, scan
 from folkmoot.local.anvil import Anvil
 from folkmoot.mirror import CoordinatorSource
 from folkmoot.protocol.commitment import Domain

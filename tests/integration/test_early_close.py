@@ -12,10 +12,10 @@ from eth_abi.abi import encode
 
 from client.cli import _enrol
 from folkmoot.audit.audit import audit
-from folkmoot.chain.events import CommitsClosed, Event, Left, scan
 from folkmoot.chain.verdicts import ledger_rounds
 from folkmoot.errors import AuditFailure, ContractRefused, UpdateRefused
 from folkmoot.fraud.follower import Follower
+from folkmoot.ledger.events import CommitsClosed, Event, Left, scan
 from folkmoot.mirror import FolderSource
 from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.rpc.client import Phase

@@ -17,10 +17,10 @@ from eth_utils.crypto import keccak
 
 from folkmoot import policy_file
 from folkmoot.chain import governance
-from folkmoot.chain.bonds import least_bond
-from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.cli.main import run
 from folkmoot.evaluation import Report, measure
+from folkmoot.ledger.bonds import least_bond
+from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest

@@ -12,7 +12,7 @@ import pytest
 
 from folkmoot import policy_file
 from folkmoot.chain.deploy import predicted_address
-from folkmoot.chain.deployment import CONTRACTS, Deployment
+from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest

@@ -13,9 +13,9 @@ import pytest
 
 from folkmoot.audit.history import PinnedRpc, read_history
 from folkmoot.chain.client import Chain
-from folkmoot.chain.events import scan
 from folkmoot.cli.main import run
 from folkmoot.errors import ContractRefused, RpcError
+from folkmoot.ledger.events import scan
 from folkmoot.local.anvil import Anvil
 from folkmoot.rpc.client import Rpc
 from folkmoot.rpc.quorum import Quorum, open_rpc

@@ -31,14 +31,14 @@ from hypothesis import strategies as st
 from folkmoot import policy_file
 from folkmoot.audit import history
 from folkmoot.canary import CanaryReport
-from folkmoot.chain import costs
-from folkmoot.chain.deployment import CONTRACTS, Deployment
-from folkmoot.chain.events import scan
 from folkmoot.coordinator_api import _parse_events, commitment_from_wire, commitment_to_wire
 from folkmoot.errors import FolkmootError, InputError
 from folkmoot.evaluation import Measurement, Report, measure
 from folkmoot.flower import records
 from folkmoot.fraud import challenge, judges
+from folkmoot.ledger import costs
+from folkmoot.ledger.deployment import CONTRACTS, Deployment
+from folkmoot.ledger.events import scan
 from folkmoot.protocol.codec import decode_update
 from folkmoot.protocol.commitment import NO_BUNDLE, Commitment
 from folkmoot.protocol.genesis import Genesis

@@ -9,8 +9,8 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, Response
 
-from folkmoot.chain import clock
 from folkmoot.errors import ChainError
+from folkmoot.ledger import clock
 from server.api.parts import Here
 from server.api.schemas import HealthView
 from server.chain.node import Block

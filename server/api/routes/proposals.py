@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
 
-from folkmoot.chain.refusals import PROPOSAL_STATES
+from folkmoot.ledger.reverts import PROPOSAL_STATES
 from server.api.pages import PageWindow
 from server.api.parts import Here, Parts
 from server.api.problems import Problem

@@ -9,8 +9,8 @@ from typing import Any
 
 from folkmoot.audit.history import Block, History, Storage
 from folkmoot.audit.transactions import Transaction
-from folkmoot.chain.deployment import CONTRACTS, JUDGES, Deployment
-from folkmoot.chain.events import Event, MinDelayChange, RoleGranted, Transfer
+from folkmoot.ledger.deployment import CONTRACTS, JUDGES, Deployment
+from folkmoot.ledger.events import Event, MinDelayChange, RoleGranted, Transfer
 from folkmoot.rpc.client import Head
 from tests import factories
 

@@ -10,7 +10,7 @@ import pytest
 
 from folkmoot.audit.enrolled import LeaveReason
 from folkmoot.audit.rounds import CancelReason
-from folkmoot.chain.events import CommitsClosed, Enrolled, Left
+from folkmoot.ledger.events import CommitsClosed, Enrolled, Left
 from folkmoot.rpc.client import Phase
 from tests.unit.audit.records import ADA, BEN, CLEO, VERIFIER
 from tests.unit.audit.test_audit_rounds import POLICY, Play, refused

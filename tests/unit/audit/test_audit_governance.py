@@ -14,7 +14,8 @@ from eth_utils.crypto import keccak
 from folkmoot.audit.governance import Assembly, Proposal, check_governance, replay_governance
 from folkmoot.audit.history import ProposalView
 from folkmoot.audit.stakes import fold_stakes
-from folkmoot.chain.events import (
+from folkmoot.errors import AuditFailure
+from folkmoot.ledger.events import (
     CallExecuted,
     CallScheduled,
     Cancelled,
@@ -34,7 +35,6 @@ from folkmoot.chain.events import (
     VotingDelaySet,
     VotingPeriodSet,
 )
-from folkmoot.errors import AuditFailure
 from tests.unit.audit.records import ADA, BEN, CLEO, DEPLOYMENT, Script
 from tests.unit.audit.test_audit_stakes import stake
 

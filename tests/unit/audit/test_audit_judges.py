@@ -11,7 +11,8 @@ import pytest
 
 from folkmoot.audit.policies import verifier_notes
 from folkmoot.audit.stakes import check_stakes, fold_stakes
-from folkmoot.chain.events import (
+from folkmoot.errors import AuditFailure
+from folkmoot.ledger.events import (
     ContributorSlashed,
     Demanded,
     Event,
@@ -22,7 +23,6 @@ from folkmoot.chain.events import (
     Slashed,
     Withdrawn,
 )
-from folkmoot.errors import AuditFailure
 from folkmoot.protocol.policy import NO_VERIFIER
 from folkmoot.rpc.client import Phase
 from tests.unit.audit.records import ADA, BEN, CLEO, COORDINATOR, DEPLOYMENT, UNBONDING, Script

@@ -21,7 +21,8 @@ from folkmoot.audit.policies import check_policies
 from folkmoot.audit.registry import check_registry
 from folkmoot.audit.report import rows, shown_progress
 from folkmoot.audit.roles import check_roles, designed_roles
-from folkmoot.chain.events import (
+from folkmoot.errors import AuditFailure
+from folkmoot.ledger.events import (
     PolicyAdded,
     RoleAdminChanged,
     RoleGranted,
@@ -29,7 +30,6 @@ from folkmoot.chain.events import (
     VersionActivated,
     VersionRegistered,
 )
-from folkmoot.errors import AuditFailure
 from tests import factories
 from tests.unit.audit.records import ADA, BEN, DEPLOYMENT, GENESIS_TIME, Script
 from tests.unit.audit.test_audit_rounds import GENESIS_ROOT, Play, root

@@ -10,8 +10,8 @@ import pytest
 
 from folkmoot.audit.code import Creation
 from folkmoot.audit.rewards import check_rewards, check_supply, expected_rewards
-from folkmoot.chain.events import RewardClaimed, RewardCredited, RoundSettled
 from folkmoot.errors import AuditFailure
+from folkmoot.ledger.events import RewardClaimed, RewardCredited, RoundSettled
 from tests.unit.audit.records import ADA, BEN, CLEO, COORDINATOR, DEPLOYMENT, NOBODY, Script, transfer
 from tests.unit.audit.test_audit_rounds import POLICY, Play
 

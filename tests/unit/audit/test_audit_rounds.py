@@ -11,7 +11,8 @@ import pytest
 
 from folkmoot.audit.rounds import CancelReason, Ledger, Round, check_rounds, replay
 from folkmoot.audit.stakes import fold_stakes
-from folkmoot.chain.events import (
+from folkmoot.errors import AuditFailure
+from folkmoot.ledger.events import (
     AnchorRecord,
     CoordinatorAppointed,
     Event,
@@ -26,7 +27,6 @@ from folkmoot.chain.events import (
     Staked,
     UpdateCommitted,
 )
-from folkmoot.errors import AuditFailure
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import Head, Phase, RoundView
 from tests import factories

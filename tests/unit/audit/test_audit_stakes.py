@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 
 from folkmoot.audit.stakes import Timeline, check_stakes, fold_stakes
-from folkmoot.chain.events import (
+from folkmoot.errors import AuditFailure
+from folkmoot.ledger.events import (
     DelegateChanged,
     DelegateVotesChanged,
     Slashed,
@@ -14,7 +15,6 @@ from folkmoot.chain.events import (
     UnbondingRequested,
     Withdrawn,
 )
-from folkmoot.errors import AuditFailure
 from tests.unit.audit.records import ADA, BEN, DEPLOYMENT, GENESIS_TIME, NOBODY, UNBONDING, Script, transfer
 
 

@@ -16,7 +16,6 @@ from client import node
 from client.genesis import start_of, write_genesis
 from client.signer import SignerAgent
 from client.tasks import load_task
-from folkmoot.chain.deployment import Deployment
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import (
     CoordinatorError,
@@ -33,6 +32,7 @@ from folkmoot.flower.contributor import (
     keep_update,
     kept_update,
 )
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.mirror import open_source
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest

@@ -19,9 +19,9 @@ import numpy as np
 from eth_abi.abi import encode
 from eth_account import Account
 
-from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.errors import FolkmootError
+from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.protocol.codec import decode_update
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.fixed_point import ONE

@@ -11,8 +11,8 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 from sqlalchemy import select
 
-from folkmoot.chain import packaged
-from folkmoot.chain.deployment import CONTRACTS, Deployment
+from folkmoot.ledger import packaged
+from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from server.chain.indexer import Indexer, by_name
 from server.db import events, schema
 from server.db.engine import Database

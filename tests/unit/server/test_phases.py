@@ -15,8 +15,8 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import select
 
-from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.errors import ContractRefused, RpcError
+from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import Phase, RoundView, Rpc

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.coordinator_api import CoordinatorApi, RunView
 from folkmoot.errors import CoordinatorError, LocalError
+from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.protocol.commitment import Domain
 from folkmoot.runtime.superlink import SuperLink
 from server import flower_run, training

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from folkmoot.chain.bonds import bond_warning, least_bond, proof_gas
+from folkmoot.ledger.bonds import bond_warning, least_bond, proof_gas
 from folkmoot.protocol.policy import ARBITER, NO_VERIFIER
 from folkmoot.runtime.units import UNIT
 from tests.factories import policy

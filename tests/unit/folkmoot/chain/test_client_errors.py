@@ -13,8 +13,8 @@ import pytest
 
 from folkmoot.audit.history import read_block
 from folkmoot.chain.client import chain_errors, check_deployment, connect_web3, endpoint_of
-from folkmoot.chain.deployment import CONTRACTS, Deployment
 from folkmoot.errors import ChainError, RpcError, WrongChainError
+from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.rpc.client import Rpc
 
 KEY = "0123456789abcdef0123456789abcdef"

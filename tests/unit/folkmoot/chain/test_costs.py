@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from folkmoot.chain.costs import balance_of, gas_price
 from folkmoot.errors import RpcError
+from folkmoot.ledger.costs import balance_of, gas_price
 from folkmoot.rpc.client import Rpc
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from folkmoot.chain import packaged
-from folkmoot.chain.events import EVENTS, MANY_LOGS, Event, _field, decode_log, scan
 from folkmoot.errors import RpcError
+from folkmoot.ledger import packaged
+from folkmoot.ledger.events import EVENTS, MANY_LOGS, Event, _field, decode_log, scan
 
 PLACE = {field.name for field in fields(Event)}
 

@@ -7,7 +7,8 @@ import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from folkmoot.chain import packaged, refusals
+from folkmoot.ledger import packaged
+from folkmoot.ledger import reverts as refusals
 from folkmoot.runtime.units import UNIT
 
 

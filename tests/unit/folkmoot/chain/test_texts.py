@@ -7,7 +7,7 @@ from eth_abi.abi import encode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from folkmoot.chain.texts import decode, readable, text_bytes
+from folkmoot.ledger.texts import decode, readable, text_bytes
 
 
 @given(st.binary(max_size=100))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The compiled contracts that the package ships: ABI and bytecode of each.
 
-Reads `folkmoot/chain/abi/*.json`; knows neither web3 nor a network.
+Reads `folkmoot/ledger/abi/*.json`; knows neither web3 nor a network.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Packaged:
 def contract(role: str) -> Packaged:
     """Return the compiled contract of a role, one of `NAMES`."""
     name = NAMES[role]
-    document = json.loads((files("folkmoot.chain") / "abi" / f"{name}.json").read_text(encoding="utf-8"))
+    document = json.loads((files("folkmoot.ledger") / "abi" / f"{name}.json").read_text(encoding="utf-8"))
     return Packaged(name, document["abi"], document["bytecode"])
 
 

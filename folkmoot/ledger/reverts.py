@@ -16,8 +16,8 @@ from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from folkmoot.chain import packaged
 from folkmoot.errors import ContractRefused
+from folkmoot.ledger import packaged
 from folkmoot.runtime.units import format_amount, format_time
 
 PHASES = ("none", "open", "committed", "anchored", "final", "cancelled", "slashed")

@@ -16,10 +16,10 @@ from typing import Any, Protocol, TypeVar
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from folkmoot.chain import packaged
-from folkmoot.chain.deployment import CONTRACTS, Deployment
-from folkmoot.chain.texts import decode
 from folkmoot.errors import RpcError
+from folkmoot.ledger import packaged
+from folkmoot.ledger.deployment import CONTRACTS, Deployment
+from folkmoot.ledger.texts import decode
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import Rpc
 
