@@ -29,8 +29,10 @@ from web3.exceptions import (
 from web3.logs import DISCARD
 from web3.providers.base import JSONBaseProvider
 
-from folkmoot.chain import depth, interrupted, sending
-from folkmoot.chain.notes import Intent, Note, Notes
+from folkmoot.chain.transactions import confirmations as depth
+from folkmoot.chain.transactions import resume as interrupted
+from folkmoot.chain.transactions import sending
+from folkmoot.chain.transactions.journal import Intent, Note, Notes
 from folkmoot.errors import ContractRefused, RpcError, WrongChainError
 from folkmoot.ledger import packaged
 from folkmoot.ledger import reverts as refusals

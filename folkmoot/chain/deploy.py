@@ -18,7 +18,7 @@ from web3 import Web3
 
 from folkmoot import policy_file
 from folkmoot.chain.client import Chain, chain_errors, earlier, endpoint_of, send, settle
-from folkmoot.chain.plan import Plan
+from folkmoot.chain.deploy_plan import Plan
 from folkmoot.errors import ArtifactError, ChainError, InputError, RpcError
 from folkmoot.ledger import packaged
 from folkmoot.ledger.deployment import CONTRACTS, JUDGES, Deployment

@@ -29,7 +29,7 @@ from folkmoot.runtime.fault_points import fault_point
 
 if TYPE_CHECKING:
     from folkmoot.chain.deploy import GenesisRoots, Governance
-    from folkmoot.chain.plan import Plan
+    from folkmoot.chain.deploy_plan import Plan
 
 DEAD_ENDS = ("deployment-disturbed", "deployment-mismatch")
 """Failures after which a deployment can't be completed: the next call begins another one."""
@@ -120,7 +120,7 @@ def deploy(
     from folkmoot.runtime.units import parse_address, parse_amount
 
     require_web3()
-    from folkmoot.chain.plan import Plan
+    from folkmoot.chain.deploy_plan import Plan
 
     plan = Plan(Plan.folder_of(out)) if afresh else Plan.of(out)
     if out.exists() and not force and not _is_of(plan, out):

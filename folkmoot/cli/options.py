@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from web3.types import TxReceipt
 
     from folkmoot.chain.client import Chain
-    from folkmoot.chain.notes import Notes
+    from folkmoot.chain.transactions.journal import Notes
 
 DEFAULT_RPC = "http://127.0.0.1:8545"
 """Endpoint of a local node."""
@@ -256,7 +256,7 @@ def sending(rpc: Sequence[str], deployment: Path, confirmations: int, as_json: b
     """Connect, as `connected`, for a command that sends transactions and tells what came of them inside the block.
 
     What it sends is noted until the block is through: a call that was killed before that is taken up by the next one
-    (`folkmoot.chain.notes`). It is waited for until so many blocks hold it.
+    (`folkmoot.chain.transactions.journal`). It is waited for until so many blocks hold it.
     """
     with connected(rpc, deployment) as chain, noted(confirmations, as_json) as notes:
         chain.notes = notes
@@ -266,7 +266,7 @@ def sending(rpc: Sequence[str], deployment: Path, confirmations: int, as_json: b
 @contextmanager
 def noted(confirmations: int, as_json: bool) -> Iterator[Notes]:
     """Keep notes of what is sent, until the block has told its user what came of it."""
-    from folkmoot.chain.notes import Notes
+    from folkmoot.chain.transactions.journal import Notes
 
     notes = Notes.of_user(lambda text: note(text, as_json), confirmations)
     try:

@@ -24,8 +24,8 @@ from folkmoot.errors import InputError
 if TYPE_CHECKING:
     from web3 import Web3
 
-    from folkmoot.chain.fate import Seen
-    from folkmoot.chain.notes import Left, Note, Notes
+    from folkmoot.chain.transactions.journal import Left, Note, Notes
+    from folkmoot.chain.transactions.status import Seen
 
 LEAST = 8
 """Characters of a hash, with 0x, that must be given at least."""
@@ -80,7 +80,7 @@ def pending(
     """
     require_web3()
     from folkmoot.chain.client import connect_web3
-    from folkmoot.chain.notes import Notes
+    from folkmoot.chain.transactions.journal import Notes
 
     kept = Notes.of_user(lambda text: note(text, json_), confirmations)
     if notes is not None:
@@ -98,7 +98,7 @@ def pending(
 def _look(w3: Web3, notes: list[Note | None], as_json: bool) -> list[Seen | None]:
     """Return what became of transactions; None for those of which this chain can't say."""
     from folkmoot.chain.client import chain_errors, endpoint_of
-    from folkmoot.chain.fate import look
+    from folkmoot.chain.transactions.status import look
 
     with working("Asking the chain ...", as_json), chain_errors("the chain", endpoint_of(w3)):
         here = w3.eth.chain_id if notes else 0
@@ -175,9 +175,9 @@ def _forget(
             the command that sent it has ended meanwhile.
         ChainError: it may still be mined.
     """
-    from folkmoot.chain.cancelling import FREE, cancel, require_deep
     from folkmoot.chain.client import CONFIRM_TIMEOUT, chain_errors, endpoint_of
-    from folkmoot.chain.fate import Fate
+    from folkmoot.chain.transactions.cancel import FREE, cancel, require_deep
+    from folkmoot.chain.transactions.status import Fate
 
     if one.note is None:
         notes.remove(one)

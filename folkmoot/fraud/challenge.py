@@ -13,7 +13,7 @@ from eth_utils.address import to_checksum_address
 
 from folkmoot.chain.client import TX_GAS_LIMIT, chain_errors, send, web3_over
 from folkmoot.chain.client import earlier as earlier_call
-from folkmoot.chain.notes import Notes
+from folkmoot.chain.transactions.journal import Notes
 from folkmoot.errors import ContractRefused, FolkmootError, RpcError
 from folkmoot.fraud import proof as proofs
 from folkmoot.fraud.case import Case
@@ -159,7 +159,7 @@ def cheapest(rpc: Rpc, deployment: Deployment, finding: Finding, sender: str) ->
 
 
 def purpose(case: Case) -> str:
-    """Return what the proof against a round's anchor is noted as (`folkmoot.chain.notes`)."""
+    """Return what the proof against a round's anchor is noted as (`folkmoot.chain.transactions.journal`)."""
     return f"prove round {case.round} wrong, anchor {case.anchor.hash.hex()}"
 
 

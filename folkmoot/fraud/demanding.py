@@ -39,7 +39,7 @@ def deposit_of(chain: Chain) -> int:
 
 
 def purpose(round_: int, what: What, entry: int | None, leaf: int | None) -> str:
-    """Return what a demand is noted as, so that an interrupted call's is found (`folkmoot.chain.notes`).
+    """Return what a demand is noted as, so that an interrupted call's is found (`folkmoot.chain.transactions.journal`).
 
     Args:
         round_: The round.

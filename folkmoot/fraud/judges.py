@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 
-from folkmoot.chain.notes import Notes
+from folkmoot.chain.transactions.journal import Notes
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.fraud import proof as proofs
 from folkmoot.fraud.availability import Call, Status, What, demand_call

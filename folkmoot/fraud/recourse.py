@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from folkmoot.chain.notes import Notes
+from folkmoot.chain.transactions.journal import Notes
 from folkmoot.errors import ChainError, ContractRefused
 from folkmoot.fraud import judges
 from folkmoot.fraud.availability import Status

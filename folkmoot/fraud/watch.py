@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from folkmoot.chain.notes import Notes
+from folkmoot.chain.transactions.journal import Notes
 from folkmoot.errors import (
     ChainError,
     FolkmootError,

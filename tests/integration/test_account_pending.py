@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
-from folkmoot.chain import cancelling, fate, interrupted, sending
-from folkmoot.chain.notes import Notes
+from folkmoot.chain.transactions import cancel as cancelling
+from folkmoot.chain.transactions import resume as interrupted
+from folkmoot.chain.transactions import sending
+from folkmoot.chain.transactions import status as fate
+from folkmoot.chain.transactions.journal import Notes
 from folkmoot.cli.main import INTERRUPTED, run
 from folkmoot.local.anvil import Anvil
 from folkmoot.runtime.units import UNIT

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from folkmoot.chain import sending
 from folkmoot.chain.client import Chain
-from folkmoot.chain.notes import Notes
+from folkmoot.chain.transactions import sending
+from folkmoot.chain.transactions.journal import Notes
 from folkmoot.errors import ChainError, ContractRefused, InputError, RpcError, WrongChainError
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.events import (

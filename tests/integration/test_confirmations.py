@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from folkmoot.chain import client, depth
+from folkmoot.chain import client
 from folkmoot.chain.client import Chain
-from folkmoot.chain.notes import Notes
+from folkmoot.chain.transactions import confirmations as depth
+from folkmoot.chain.transactions.journal import Notes
 from folkmoot.errors import ChainError, ContractRefused
 from folkmoot.local.anvil import Anvil
 from folkmoot.runtime.units import UNIT

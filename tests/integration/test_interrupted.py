@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from folkmoot.chain import fate, interrupted, sending
 from folkmoot.chain.client import Chain
-from folkmoot.chain.notes import Intent, Note, Notes
+from folkmoot.chain.transactions import resume as interrupted
+from folkmoot.chain.transactions import sending
+from folkmoot.chain.transactions import status as fate
+from folkmoot.chain.transactions.journal import Intent, Note, Notes
 from folkmoot.errors import ChainError
 from folkmoot.local.anvil import Anvil
 from folkmoot.runtime.units import UNIT

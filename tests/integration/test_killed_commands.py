@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 import client.cli
-from folkmoot.chain import depth, fate, interrupted, sending
+from folkmoot.chain.transactions import confirmations as depth
+from folkmoot.chain.transactions import resume as interrupted
+from folkmoot.chain.transactions import sending
+from folkmoot.chain.transactions import status as fate
 from folkmoot.cli.main import run
 from folkmoot.local.anvil import Anvil
 from folkmoot.runtime.units import UNIT

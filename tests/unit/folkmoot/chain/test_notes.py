@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from folkmoot.chain.notes import Intent, Left, Note, Notes
+from folkmoot.chain.transactions.journal import Intent, Left, Note, Notes
 from folkmoot.errors import LocalError
 
 INTENT = Intent(31337, "0x" + "11" * 20, "0x" + "22" * 20, "stake 250")

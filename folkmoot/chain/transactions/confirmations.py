@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from hexbytes import HexBytes
 from web3.exceptions import Web3RPCError
 
-from folkmoot.chain.notes import Note, Notes
-from folkmoot.chain.sending import LOOKS, in_pool, receipt_of
+from folkmoot.chain.transactions.journal import Note, Notes
+from folkmoot.chain.transactions.sending import LOOKS, in_pool, receipt_of
 from folkmoot.errors import ChainError, RpcError
 from folkmoot.runtime.fault_points import fault_point
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from folkmoot.chain.notes import Notes
+from folkmoot.chain.transactions.journal import Notes
 from folkmoot.errors import InputError, LocalError
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.files import sync_folder, write_whole

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from folkmoot.chain import depth
-from folkmoot.chain.fate import LOCAL_CHAIN_ID, Fate, Seen, look
-from folkmoot.chain.notes import Intent, Note, Notes
-from folkmoot.chain.sending import await_receipt
+from folkmoot.chain.transactions import confirmations as depth
+from folkmoot.chain.transactions.journal import Intent, Note, Notes
+from folkmoot.chain.transactions.sending import await_receipt
+from folkmoot.chain.transactions.status import LOCAL_CHAIN_ID, Fate, Seen, look
 from folkmoot.errors import ChainError
 
 if TYPE_CHECKING:

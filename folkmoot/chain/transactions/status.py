@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, cast
 
 from web3.exceptions import BlockNotFound, TransactionNotFound, Web3RPCError
 
-from folkmoot.chain.notes import Note
-from folkmoot.chain.sending import LOOK_PAUSE, LOOKS, in_pool, receipt_of
+from folkmoot.chain.transactions.journal import Note
+from folkmoot.chain.transactions.sending import LOOK_PAUSE, LOOKS, in_pool, receipt_of
 from folkmoot.errors import RpcError
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from hexbytes import HexBytes
 from web3.exceptions import Web3RPCError
 
-from folkmoot.chain import depth, sending
-from folkmoot.chain.fate import Fate, Seen
-from folkmoot.chain.notes import Intent, Note, Notes
+from folkmoot.chain.transactions import confirmations as depth
+from folkmoot.chain.transactions import sending
+from folkmoot.chain.transactions.journal import Intent, Note, Notes
+from folkmoot.chain.transactions.status import Fate, Seen
 from folkmoot.errors import ChainError
 
 if TYPE_CHECKING:
