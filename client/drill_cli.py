@@ -140,7 +140,7 @@ def _rare(text: str) -> tuple[int, int] | None:
 
 
 def _list(json_: bool) -> None:
-    from folkmoot.aggregation.rules import PARAMETERS
+    from folkmoot.aggregation.registry import PARAMETERS
     from folkmoot.drill.attacks import ATTACKS
 
     emit(

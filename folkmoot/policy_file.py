@@ -66,7 +66,7 @@ def load(path: Path) -> Policy:
     Raises:
         InputError: the file can't be read or is malformed, or its rule can't work.
     """
-    from folkmoot.aggregation.rules import check_policy_rule
+    from folkmoot.aggregation.registry import check_policy_rule
 
     try:
         document = parse_json(path.read_bytes())

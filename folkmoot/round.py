@@ -21,7 +21,7 @@ from folkmoot.aggregation.form import form_of
 from folkmoot.aggregation.gram_tree import GramTree, gram_tree, has_tree
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.reference import Reference, ReferencedFacts, Use, compared_leaves, references
-from folkmoot.aggregation.rules import rule, uses
+from folkmoot.aggregation.registry import rule, uses
 from folkmoot.aggregation.trajectory import PathUpdate
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.errors import InputError, UpdateRefused

@@ -38,7 +38,7 @@ from folkmoot.aggregation.gram_tree import (
 )
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.reference import Reference, ReferencedFacts, compared_leaves, references
-from folkmoot.aggregation.rules import rule
+from folkmoot.aggregation.registry import rule
 from folkmoot.aggregation.trajectory import path_update
 from folkmoot.aggregation.weighted_sum import aggregate_of, sum_lanes
 from folkmoot.errors import EncodingError

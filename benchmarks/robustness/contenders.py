@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 from benchmarks.robustness import flower
 from benchmarks.robustness.peer import Peer, PeerRun
-from folkmoot.aggregation.rules import PARAMETERS
+from folkmoot.aggregation.registry import PARAMETERS
 from folkmoot.drill.federation import Plan, Run, Workload
 from folkmoot.errors import InputError
 

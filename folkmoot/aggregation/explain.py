@@ -18,8 +18,8 @@ from folkmoot.aggregation import company, copies
 from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.guarded_mean import CORE
 from folkmoot.aggregation.path import LEAST as PATH_LEAST
+from folkmoot.aggregation.registry import PARAMETERS
 from folkmoot.aggregation.root import LEAST
-from folkmoot.aggregation.rules import PARAMETERS
 from folkmoot.protocol.verdict import Reason
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from folkmoot.aggregation.reference import Use
-from folkmoot.aggregation.rules import uses
+from folkmoot.aggregation.registry import uses
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.files import Files
 from folkmoot.audit.genesis import Origin

@@ -218,7 +218,7 @@ def _plain(role: str | None, entry: dict[str, Any] | None, call: Call) -> dict[s
 
 
 def _problem_of(policy: Policy) -> str | None:
-    from folkmoot.aggregation.rules import check_policy_rule
+    from folkmoot.aggregation.registry import check_policy_rule
 
     try:
         check_policy_rule(policy)

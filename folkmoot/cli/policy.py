@@ -126,7 +126,7 @@ def suggest(
         InputError: there is no such profile or rule, a value is out of range, or the rule can't work.
         ArtifactError: the genesis is missing or damaged.
     """
-    from folkmoot.aggregation.rules import check_policy_rule, fewest_contributors
+    from folkmoot.aggregation.registry import check_policy_rule, fewest_contributors
     from folkmoot.chain.deploy import PROFILES
     from folkmoot.protocol.policy import MEAN_SQUARE_CAP, Policy
 

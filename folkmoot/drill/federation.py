@@ -17,7 +17,7 @@ from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.form import form_of
 from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.reference import Reference, ReferencedFacts, Use, references
-from folkmoot.aggregation.rules import rule, uses
+from folkmoot.aggregation.registry import rule, uses
 from folkmoot.aggregation.trajectory import WINDOW, path_update
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.drill.attacks import Scene, attack

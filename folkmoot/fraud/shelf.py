@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from folkmoot.aggregation.reference import Use
-from folkmoot.aggregation.rules import uses
+from folkmoot.aggregation.registry import uses
 from folkmoot.errors import ArtifactError, InputError, ManifestError, UpdateRefused
 from folkmoot.fraud.case import Case, Demand
 from folkmoot.fraud.examine import unsure

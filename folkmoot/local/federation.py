@@ -225,7 +225,7 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
         LocalError: the chain is not a local one, or a program failed.
         ChainError: a transaction failed.
     """
-    from folkmoot.aggregation.rules import fewest_contributors
+    from folkmoot.aggregation.registry import fewest_contributors
     from folkmoot.chain.client import Chain, connect_web3
     from folkmoot.chain.deploy import PROFILES, deploy_and_report
     from folkmoot.cli.deploy import genesis_roots

@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from folkmoot.aggregation.reference import Use
-from folkmoot.aggregation.rules import uses
+from folkmoot.aggregation.registry import uses
 from folkmoot.audit.audit import RPC_TIMEOUT
 from folkmoot.audit.entries import check_entries, check_entries_hash
 from folkmoot.audit.genesis import Origin

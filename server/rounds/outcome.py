@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from folkmoot.aggregation.rules import uses
+from folkmoot.aggregation.registry import uses
 from folkmoot.errors import ArtifactError
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.policy import Policy

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from folkmoot.aggregation import rules
+from folkmoot.aggregation import registry as rules
 from folkmoot.aggregation.form import form_of
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM

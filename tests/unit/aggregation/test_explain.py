@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from folkmoot.aggregation import rules
+from folkmoot.aggregation import registry as rules
 from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.explain import Case, Explanation, explain, kept, words_of
 from folkmoot.aggregation.interface import Weighted

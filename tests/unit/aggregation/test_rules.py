@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from folkmoot.aggregation import ballot, centered_clipping, clipping, geometric_median, rules
+from folkmoot.aggregation import ballot, centered_clipping, clipping, geometric_median
+from folkmoot.aggregation import registry as rules
 from folkmoot.aggregation.cosines import cosine
 from folkmoot.aggregation.interface import RoundFacts, Weighted
 from folkmoot.aggregation.reference import Reference, ReferencedFacts, references

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from folkmoot.aggregation.rules import check_policy_rule, rule
+from folkmoot.aggregation.registry import check_policy_rule, rule
 from folkmoot.errors import InputError
 from folkmoot.protocol.verdict import Reason
 from tests import factories

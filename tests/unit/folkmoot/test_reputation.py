@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.reference import Reference, ReferencedFacts
-from folkmoot.aggregation.rules import rule
+from folkmoot.aggregation.registry import rule
 from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
