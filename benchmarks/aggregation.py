@@ -9,10 +9,10 @@ import numpy as np
 
 from benchmarks.measure import Case
 from benchmarks.worlds import manifest_of, random_update, round_of
-from folkmoot.aggregation.facts import gram_matrix
+from folkmoot.aggregation.gram import gram_matrix
+from folkmoot.aggregation.lineage import GENESIS
 from folkmoot.aggregation.trimmed_sum import sum_trimmed
 from folkmoot.aggregation.weighted_sum import sum_lanes
-from folkmoot.lineage import GENESIS
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.outer_step import outer_step
 from folkmoot.protocol.policy import NO_VERIFIER

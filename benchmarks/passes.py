@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.measure import Case, measure
 from benchmarks.worlds import manifest_of, random_update
-from folkmoot.aggregation.facts import gram_matrix
+from folkmoot.aggregation.gram import gram_matrix
 from folkmoot.aggregation.weighted_sum import sum_lanes
 from folkmoot.protocol import acceleration
 from folkmoot.protocol.fixed_point import LEAF

@@ -25,13 +25,13 @@ import numpy as np
 from benchmarks.worlds import manifest_of, round_of
 from folkmoot.aggregation import gram_tree
 from folkmoot.aggregation.gram_tree import Triangle, block_matrices, matrix_bytes
+from folkmoot.aggregation.lineage import GENESIS
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.examine import examine
 from folkmoot.fraud.finding import Finding
 from folkmoot.fraud.gram import is_judged
 from folkmoot.fraud.proof import prove
 from folkmoot.fraud.shelf import Shelf
-from folkmoot.lineage import GENESIS
 from folkmoot.mirror import FolderSource
 from folkmoot.protocol import acceleration, merkle
 from folkmoot.protocol.genesis import Genesis

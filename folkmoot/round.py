@@ -16,16 +16,16 @@ from typing import Protocol
 import numpy as np
 from eth_abi.abi import encode
 
-from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.form import form_of
+from folkmoot.aggregation.gram import gram_matrix
 from folkmoot.aggregation.gram_tree import GramTree, gram_tree, has_tree
 from folkmoot.aggregation.interface import RoundFacts
-from folkmoot.aggregation.reference import Reference, ReferencedFacts, Use, compared_leaves, references
+from folkmoot.aggregation.lineage import Lineage
+from folkmoot.aggregation.references import Reference, ReferencedFacts, Use, compared_leaves, references
 from folkmoot.aggregation.registry import rule, uses
 from folkmoot.aggregation.trajectory import PathUpdate
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.errors import InputError, UpdateRefused
-from folkmoot.lineage import Lineage
 from folkmoot.protocol import merkle
 from folkmoot.protocol.arrays import I64, U32
 from folkmoot.protocol.commitment import Commitment, checksum_address, entries_hash

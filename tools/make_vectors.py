@@ -26,8 +26,8 @@ import numpy as np
 from eth_account import Account
 
 from folkmoot import round as rounds
-from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.form import Form
+from folkmoot.aggregation.gram import gram_matrix
 from folkmoot.aggregation.gram_tree import (
     block_count,
     block_matrices,
@@ -37,12 +37,12 @@ from folkmoot.aggregation.gram_tree import (
     update_block,
 )
 from folkmoot.aggregation.interface import RoundFacts
-from folkmoot.aggregation.reference import Reference, ReferencedFacts, compared_leaves, references
+from folkmoot.aggregation.lineage import GENESIS
+from folkmoot.aggregation.references import Reference, ReferencedFacts, compared_leaves, references
 from folkmoot.aggregation.registry import rule
 from folkmoot.aggregation.trajectory import path_update
 from folkmoot.aggregation.weighted_sum import aggregate_of, sum_lanes
 from folkmoot.errors import EncodingError
-from folkmoot.lineage import GENESIS
 from folkmoot.protocol import codec, commitment, fixed_point, merkle
 from folkmoot.protocol import exponents as next_round
 from folkmoot.protocol import outer_step as optimizer

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.worlds import SEED, manifest_of
-from folkmoot.lineage import GENESIS
+from folkmoot.aggregation.lineage import GENESIS
 from folkmoot.protocol import acceleration
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.hashing import keccak

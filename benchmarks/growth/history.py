@@ -23,8 +23,8 @@ from pathlib import Path
 from benchmarks.growth.federation import Trainer, account, contributor, deployed, origin_of, policy_for
 from benchmarks.watching import Collected, Folder
 from benchmarks.worlds import manifest_of
+from folkmoot.aggregation.lineage import Lineage, PastRound, window
 from folkmoot.chain.client import Chain
-from folkmoot.lineage import Lineage, PastRound, window
 from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.header import RoundHeader, derive_seed

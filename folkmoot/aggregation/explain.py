@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import isqrt
 
-from folkmoot.aggregation import company, copies
 from folkmoot.aggregation.cosines import UNIT
-from folkmoot.aggregation.guarded_mean import CORE
-from folkmoot.aggregation.path import LEAST as PATH_LEAST
 from folkmoot.aggregation.registry import PARAMETERS
-from folkmoot.aggregation.root import LEAST
+from folkmoot.aggregation.rules.guarded_mean import CORE
+from folkmoot.aggregation.stages import copies
+from folkmoot.aggregation.stages import core_similarity as company
+from folkmoot.aggregation.stages.root import LEAST
+from folkmoot.aggregation.stages.trajectory import LEAST as PATH_LEAST
 from folkmoot.protocol.verdict import Reason
 
 

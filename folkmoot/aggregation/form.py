@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from folkmoot.aggregation import guarded_trimmed_mean, trimmed_mean
 from folkmoot.aggregation.interface import expect_parameters
+from folkmoot.aggregation.rules import guarded_trimmed_mean, trimmed_mean
 from folkmoot.aggregation.trimmed_sum import check_counted, sum_trimmed, trimmed_at_each_end
 from folkmoot.aggregation.weighted_sum import check_weights, sum_lanes
 from folkmoot.protocol.arrays import U32

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from folkmoot.aggregation import multi_krum
 from folkmoot.aggregation.interface import Gram
+from folkmoot.aggregation.rules import multi_krum
 from folkmoot.errors import InputError
 from folkmoot.protocol import acceleration
 from folkmoot.protocol.arrays import F64, I64, U8
@@ -282,7 +282,7 @@ class _Products:
         """``sum_c q_ac q_bc`` over the places from start to end: int64[k, k], of which the lower triangle counts."""
         if self._wide is not None:
             part = self._wide[:, start:end]
-            # Exact, as in folkmoot.aggregation.facts: 127^2 * 4096 is far below 2^53.
+            # Exact, as in folkmoot.aggregation.gram: 127^2 * 4096 is far below 2^53.
             return (part @ part.T).astype(np.int64)
         total = np.zeros((len(self._rows), len(self._rows)), dtype=np.int64)
         if self._kernels is not None:

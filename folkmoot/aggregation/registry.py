@@ -10,7 +10,9 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Protocol
 
-from folkmoot.aggregation import (
+from folkmoot.aggregation.interface import Rule
+from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.rules import (
     centered_clipping,
     clipped_mean,
     fltrust,
@@ -29,8 +31,6 @@ from folkmoot.aggregation import (
     rooted_mean,
     trimmed_mean,
 )
-from folkmoot.aggregation.interface import Rule
-from folkmoot.aggregation.reference import Use
 from folkmoot.errors import InputError
 from folkmoot.protocol.policy import Policy
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from folkmoot.aggregation.reference import Use
+from folkmoot.aggregation.lineage import GENESIS, Lineage, PastRound, window
+from folkmoot.aggregation.references import Use
 from folkmoot.aggregation.registry import uses
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.files import Files
@@ -18,7 +19,6 @@ from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Ledger, Round
 from folkmoot.errors import ArtifactError, InputError, UpdateRefused
-from folkmoot.lineage import GENESIS, Lineage, PastRound, window
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest

@@ -16,7 +16,7 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from web3 import Web3
 
-from folkmoot import policy_file
+from folkmoot.aggregation import policy_file
 from folkmoot.chain.client import Chain, chain_errors, earlier, endpoint_of, send, settle
 from folkmoot.chain.deploy_plan import Plan
 from folkmoot.errors import ArtifactError, ChainError, InputError, RpcError

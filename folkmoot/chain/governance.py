@@ -13,7 +13,7 @@ from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
-from folkmoot import policy_file
+from folkmoot.aggregation import policy_file
 from folkmoot.chain.client import Chain
 from folkmoot.errors import ContractRefused, InputError
 from folkmoot.ledger import packaged

@@ -115,7 +115,7 @@ def deploy(
     Example: folkmoot deploy --rpc http://127.0.0.1:8545 --genesis genesis.json --policy policy.json
     --coordinator 0x... --allocate 0x...=1000 --profile demo --out deployment.json
     """
-    from folkmoot import policy_file
+    from folkmoot.aggregation import policy_file
     from folkmoot.ledger.bonds import bond_warning
     from folkmoot.runtime.units import parse_address, parse_amount
 

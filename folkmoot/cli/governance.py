@@ -417,7 +417,7 @@ def _show_one(
 def _call(
     chain: Chain, version: int | None, report_hash: bytes, policy: Path | None, coordinator: str | None
 ) -> Call:
-    from folkmoot import policy_file
+    from folkmoot.aggregation import policy_file
     from folkmoot.chain import governance
     from folkmoot.runtime.units import parse_address
 
@@ -431,7 +431,7 @@ def _call(
 
 def _bond_warning(chain: Chain, path: Path | None, gas_price: str) -> str | None:
     """Say what is wrong with the bond or the verifier of a policy that is proposed, if anything is."""
-    from folkmoot import policy_file
+    from folkmoot.aggregation import policy_file
     from folkmoot.ledger.bonds import bond_warning
     from folkmoot.protocol.policy import NO_VERIFIER
     from folkmoot.runtime.units import parse_amount

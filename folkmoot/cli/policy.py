@@ -64,7 +64,7 @@ def policy(
     """
     import json
 
-    from folkmoot import policy_file
+    from folkmoot.aggregation import policy_file
     from folkmoot.ledger.bonds import bond_warning
     from folkmoot.runtime.units import parse_amount
 

@@ -41,7 +41,7 @@ def status(
 
     Example: folkmoot status --json
     """
-    from folkmoot import policy_file
+    from folkmoot.aggregation import policy_file
     from folkmoot.chain import governance, waiting
     from folkmoot.runtime.units import format_amount, format_time
 

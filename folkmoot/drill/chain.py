@@ -20,6 +20,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from folkmoot.aggregation.interface import Weighted
+from folkmoot.aggregation.lineage import Lineage, PastRound
 from folkmoot.aggregation.registry import check_policy_rule, fewest_contributors
 from folkmoot.aggregation.trajectory import WINDOW, path_update
 from folkmoot.chain.client import Chain, connect_web3
@@ -27,7 +28,6 @@ from folkmoot.chain.deploy import FIRST_POLICY, PROFILES, GenesisRoots, deploy_a
 from folkmoot.drill.federation import REWARD, Outcome, Plan, Run, Workload
 from folkmoot.errors import ChainError, ContractRefused, InputError, UpdateRefused
 from folkmoot.ledger.events import RewardCredited, scan
-from folkmoot.lineage import Lineage, PastRound
 from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.codec import encode_update

@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from folkmoot.aggregation.facts import gram_matrix
 from folkmoot.aggregation.form import form_of
+from folkmoot.aggregation.gram import gram_matrix
 from folkmoot.aggregation.interface import Weighted
-from folkmoot.aggregation.reference import Reference, ReferencedFacts, Use, references
+from folkmoot.aggregation.lineage import PastRound
+from folkmoot.aggregation.references import Reference, ReferencedFacts, Use, references
 from folkmoot.aggregation.registry import rule, uses
 from folkmoot.aggregation.trajectory import WINDOW, path_update
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.drill.attacks import Scene, attack
 from folkmoot.drill.network import Network
 from folkmoot.errors import InputError, UpdateRefused
-from folkmoot.lineage import PastRound
 from folkmoot.protocol.arrays import F32, F64, I64
 from folkmoot.protocol.codec import QMAX, ZERO, encode_update
 from folkmoot.protocol.commitment import Commitment

@@ -17,9 +17,9 @@ import numpy as np
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 
-from folkmoot.aggregation import multi_krum
 from folkmoot.aggregation.form import Form, form_of
 from folkmoot.aggregation.gram_tree import gram_tree, has_tree
+from folkmoot.aggregation.rules import multi_krum
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.errors import ArtifactError, EncodingError, InputError
 from folkmoot.fraud import gram

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from folkmoot.aggregation import mean, multi_krum
 from folkmoot.aggregation.gram_tree import (
     ENTRY_BYTES,
     GramNode,
@@ -23,6 +22,7 @@ from folkmoot.aggregation.gram_tree import (
     square,
 )
 from folkmoot.aggregation.interface import RoundFacts
+from folkmoot.aggregation.rules import mean, multi_krum
 from folkmoot.fraud.case import Case
 from folkmoot.protocol.hashing import HASH_BYTES, keccak
 from folkmoot.protocol.manifest import Manifest

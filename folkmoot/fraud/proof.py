@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from eth_abi.abi import encode
 
-from folkmoot.aggregation import mean
 from folkmoot.aggregation.form import form_of
 from folkmoot.aggregation.gram_tree import block_count, update_block
+from folkmoot.aggregation.rules import mean
 from folkmoot.aggregation.trimmed_sum import trimmed_at_each_end
 from folkmoot.errors import InputError
 from folkmoot.fraud.case import Kind, Suspicion, unopened

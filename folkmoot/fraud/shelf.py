@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from folkmoot.aggregation.reference import Use
+from folkmoot.aggregation.lineage import GENESIS, Lineage, PastRound, window
+from folkmoot.aggregation.references import Use
 from folkmoot.aggregation.registry import uses
 from folkmoot.errors import ArtifactError, InputError, ManifestError, UpdateRefused
 from folkmoot.fraud.case import Case, Demand
 from folkmoot.fraud.examine import unsure
 from folkmoot.fraud.finding import Material, StateRows
-from folkmoot.lineage import GENESIS, Lineage, PastRound, window
 from folkmoot.mirror import DOCUMENT_LIMIT, ArtifactSource
 from folkmoot.protocol.arrays import U8
 from folkmoot.protocol.genesis import Genesis

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from folkmoot import policy_file
+from folkmoot.aggregation import policy_file
 from folkmoot.apps.apart import LIMIT
 from folkmoot.apps.staging import OUTPUT
 from folkmoot.errors import InputError

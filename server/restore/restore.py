@@ -18,7 +18,8 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from folkmoot.aggregation.reference import Use
+from folkmoot.aggregation.lineage import window
+from folkmoot.aggregation.references import Use
 from folkmoot.aggregation.registry import uses
 from folkmoot.audit.audit import RPC_TIMEOUT
 from folkmoot.audit.entries import check_entries, check_entries_hash
@@ -31,7 +32,6 @@ from folkmoot.audit.stakes import fold_stakes
 from folkmoot.chain.client import check_deployment
 from folkmoot.errors import ArtifactError, AuditFailure, ChainError, DatabaseError
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.lineage import window
 from folkmoot.mirror import ArtifactSource
 from folkmoot.mirroring.commitments import reports
 from folkmoot.mirroring.copying import REPORT_LIMIT

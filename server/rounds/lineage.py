@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from folkmoot.aggregation.reference import Use
+from folkmoot.aggregation.lineage import Lineage, PastRound, window
+from folkmoot.aggregation.references import Use
 from folkmoot.errors import ArtifactError
-from folkmoot.lineage import Lineage, PastRound, window
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import FileUpdate

@@ -23,9 +23,9 @@ import httpx
 import numpy as np
 from eth_account.signers.local import LocalAccount
 
+from folkmoot.aggregation.lineage import WINDOW, Lineage, PastRound, window
 from folkmoot.chain import governance
 from folkmoot.chain.deploy import GenesisRoots
-from folkmoot.lineage import WINDOW, Lineage, PastRound, window
 from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment, Domain

@@ -15,9 +15,9 @@ import numpy as np
 import rlp
 from eth_utils.address import to_canonical_address, to_checksum_address
 
-from folkmoot.aggregation import multi_krum
 from folkmoot.aggregation.gram_tree import ENTRY_BYTES, block_matrices, build, matrix_bytes, square
 from folkmoot.aggregation.interface import RoundFacts
+from folkmoot.aggregation.rules import multi_krum
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.chain.client import send
 from folkmoot.fraud import proof

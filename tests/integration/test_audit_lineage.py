@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from folkmoot.aggregation.lineage import WINDOW, Lineage
 from folkmoot.audit.audit import Summary, audit
 from folkmoot.errors import AuditFailure
-from folkmoot.lineage import WINDOW, Lineage
 from folkmoot.local.anvil import Anvil
 from folkmoot.mirror import ArtifactSource, CoordinatorSource, FolderSource
 from folkmoot.protocol.verdict import Reason

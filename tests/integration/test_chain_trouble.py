@@ -6,8 +6,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from folkmoot.aggregation.lineage import GENESIS
 from folkmoot.errors import FolkmootError
-from folkmoot.lineage import GENESIS
 from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import compute_round

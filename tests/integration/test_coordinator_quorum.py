@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from folkmoot.lineage import GENESIS
+from folkmoot.aggregation.lineage import GENESIS
 from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import compute_round

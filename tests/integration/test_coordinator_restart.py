@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from folkmoot.aggregation.lineage import GENESIS
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError
-from folkmoot.lineage import GENESIS
 from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.updates import MemoryUpdate

@@ -15,7 +15,7 @@ import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from folkmoot import policy_file
+from folkmoot.aggregation import policy_file
 from folkmoot.chain import governance
 from folkmoot.cli.main import run
 from folkmoot.evaluation import Report, measure

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from folkmoot import policy_file
+from folkmoot.aggregation import policy_file
 from folkmoot.chain.deploy import predicted_address
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.local.anvil import Anvil

@@ -28,7 +28,7 @@ from flwr.app import Array, ArrayRecord
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from folkmoot import policy_file
+from folkmoot.aggregation import policy_file
 from folkmoot.audit import history
 from folkmoot.canary import CanaryReport
 from folkmoot.coordinator_api import _parse_events, commitment_from_wire, commitment_to_wire

@@ -14,7 +14,7 @@ from folkmoot.aggregation import registry as rules
 from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.explain import Case, Explanation, explain, kept, words_of
 from folkmoot.aggregation.interface import Weighted
-from folkmoot.aggregation.reference import Reference, ReferencedFacts
+from folkmoot.aggregation.references import Reference, ReferencedFacts
 from folkmoot.coordinator_api import REFUSALS
 from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.verdict import Reason

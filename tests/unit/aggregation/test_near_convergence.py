@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from folkmoot.aggregation import path
-from folkmoot.aggregation.ballot import Ballot, lower_median
-from folkmoot.aggregation.company import leave_out_unrelated
-from folkmoot.aggregation.copies import leave_out_copies
 from folkmoot.aggregation.cosines import UNIT
-from folkmoot.aggregation.guided_mean import weigh
 from folkmoot.aggregation.interface import RoundFacts
-from folkmoot.aggregation.path import LEAST, weigh_by_path
-from folkmoot.aggregation.reference import Reference, ReferencedFacts
+from folkmoot.aggregation.references import Reference, ReferencedFacts
+from folkmoot.aggregation.rules.guided_mean import weigh
+from folkmoot.aggregation.stages import trajectory as path
+from folkmoot.aggregation.stages.ballot import Ballot, lower_median
+from folkmoot.aggregation.stages.copies import leave_out_copies
+from folkmoot.aggregation.stages.core_similarity import leave_out_unrelated
+from folkmoot.aggregation.stages.trajectory import LEAST, weigh_by_path
 from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.verdict import Reason
 

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from folkmoot.aggregation import ballot, centered_clipping, clipping, geometric_median
 from folkmoot.aggregation import registry as rules
 from folkmoot.aggregation.cosines import cosine
 from folkmoot.aggregation.interface import RoundFacts, Weighted
-from folkmoot.aggregation.reference import Reference, ReferencedFacts, references
+from folkmoot.aggregation.references import Reference, ReferencedFacts, references
+from folkmoot.aggregation.rules import centered_clipping, geometric_median
+from folkmoot.aggregation.stages import ballot, clipping
 from folkmoot.aggregation.trajectory import path_update
 from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import I64

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from folkmoot.aggregation import facts
-from folkmoot.aggregation.facts import gram_matrix
+from folkmoot.aggregation import gram as facts
+from folkmoot.aggregation.gram import gram_matrix
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.protocol import acceleration
 from folkmoot.protocol.arrays import I64, U8

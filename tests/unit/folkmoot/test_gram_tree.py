@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from folkmoot.aggregation.facts import gram_matrix
+from folkmoot.aggregation.gram import gram_matrix
 from folkmoot.aggregation.gram_tree import (
     BLOCK_LEVELS,
     ENTRY_BYTES,

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from folkmoot.aggregation import reference
+from folkmoot.aggregation import references as reference
 from folkmoot.aggregation.cosines import UNIT, cosine
-from folkmoot.aggregation.reference import COMPARED_LEAVES, compared_leaves, references
+from folkmoot.aggregation.lineage import GENESIS, WINDOW, Lineage, PastRound, window
+from folkmoot.aggregation.references import COMPARED_LEAVES, compared_leaves, references
 from folkmoot.aggregation.trajectory import path_update
 from folkmoot.errors import ArtifactError, InputError
-from folkmoot.lineage import GENESIS, WINDOW, Lineage, PastRound, window
 from folkmoot.protocol.arrays import I64, U8
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment, entries_hash

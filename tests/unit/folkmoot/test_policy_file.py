@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from folkmoot import policy_file
+from folkmoot.aggregation import policy_file
 from folkmoot.errors import InputError
 from folkmoot.protocol.policy import ARBITER
 from tests.factories import policy

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from folkmoot.aggregation.interface import Weighted
-from folkmoot.aggregation.reference import Reference, ReferencedFacts
+from folkmoot.aggregation.references import Reference, ReferencedFacts
 from folkmoot.aggregation.registry import rule
 from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import I64

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from folkmoot import round as rounds
+from folkmoot.aggregation.lineage import GENESIS
 from folkmoot.errors import ArtifactError, InputError
-from folkmoot.lineage import GENESIS
 from folkmoot.protocol import acceleration
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.fixed_point import LEAF

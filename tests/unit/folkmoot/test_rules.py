@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from folkmoot.aggregation.interface import RoundFacts
-from folkmoot.aggregation.reference import Reference, ReferencedFacts, Use
+from folkmoot.aggregation.references import Reference, ReferencedFacts, Use
 from folkmoot.aggregation.registry import PARAMETERS, check_policy_rule, fewest_contributors, rule, uses
 from folkmoot.errors import InputError
 from folkmoot.protocol.policy import Policy

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from folkmoot import policy_file
+from folkmoot.aggregation import policy_file
 from folkmoot.cli.main import run
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from folkmoot.aggregation.ballot import Ballot
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_minority, expect_parameters
-from folkmoot.aggregation.reference import Use
+from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.stages.ballot import Ballot
 from folkmoot.protocol.verdict import Reason
 
 NAME = "trimmed_mean"

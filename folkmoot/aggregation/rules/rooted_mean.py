@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from folkmoot.aggregation.clipping import clip
-from folkmoot.aggregation.guided_mean import guide
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.reference import Use
-from folkmoot.aggregation.root import lean_on_root
+from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.rules.guided_mean import guide
+from folkmoot.aggregation.stages.clipping import clip
+from folkmoot.aggregation.stages.root import lean_on_root
 
 NAME = "rooted_mean"
 PARAMETERS: tuple[str, ...] = ()

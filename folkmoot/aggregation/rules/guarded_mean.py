@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from folkmoot.aggregation.ballot import Ballot
-from folkmoot.aggregation.clipping import clip
-from folkmoot.aggregation.company import leave_out_unrelated, weigh_by_core
-from folkmoot.aggregation.copies import leave_out_copies
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.reference import Use
+from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.stages.ballot import Ballot
+from folkmoot.aggregation.stages.clipping import clip
+from folkmoot.aggregation.stages.copies import leave_out_copies
+from folkmoot.aggregation.stages.core_similarity import leave_out_unrelated, weigh_by_core
 
 NAME = "guarded_mean"
 PARAMETERS: tuple[str, ...] = ()

@@ -17,9 +17,9 @@ larger ratio accused honest contributors who hold the same few classes.
 
 from __future__ import annotations
 
-from folkmoot.aggregation.ballot import Ballot, lower_median
 from folkmoot.aggregation.cosines import UNIT, cosine
-from folkmoot.aggregation.reference import ReferencedFacts
+from folkmoot.aggregation.references import ReferencedFacts
+from folkmoot.aggregation.stages.ballot import Ballot, lower_median
 from folkmoot.protocol.verdict import Reason
 
 SHARE = 1024

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.reference import Use
+from folkmoot.aggregation.references import Use
 from folkmoot.protocol.verdict import Reason
 
 NAME = "mean"

@@ -14,9 +14,9 @@ Without a root-set update in the facts the stages change nothing.
 
 from __future__ import annotations
 
-from folkmoot.aggregation.ballot import Ballot, lower_median
 from folkmoot.aggregation.cosines import UNIT, cosine
-from folkmoot.aggregation.reference import Reference, ReferencedFacts
+from folkmoot.aggregation.references import Reference, ReferencedFacts
+from folkmoot.aggregation.stages.ballot import Ballot, lower_median
 from folkmoot.protocol.verdict import Reason
 
 SHARE = 1024

@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import replace
 from math import isqrt
 
-from folkmoot.aggregation.ballot import Ballot, lower_median
 from folkmoot.aggregation.cosines import UNIT
+from folkmoot.aggregation.stages.ballot import Ballot, lower_median
 
 
 def clip(ballot: Ballot) -> Ballot:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from folkmoot.aggregation.guarded_mean import admit
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_minority, expect_parameters
-from folkmoot.aggregation.reference import Use
-from folkmoot.aggregation.trimmed_mean import counted
+from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.rules.guarded_mean import admit
+from folkmoot.aggregation.rules.trimmed_mean import counted
 
 NAME = "guarded_trimmed_mean"
 PARAMETERS: tuple[str, ...] = ("t",)

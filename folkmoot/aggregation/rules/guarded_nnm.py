@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from folkmoot.aggregation.clipping import clip
-from folkmoot.aggregation.guarded_mean import admit
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_minority, expect_parameters
-from folkmoot.aggregation.mixing import mix
-from folkmoot.aggregation.reference import Use
+from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.rules.guarded_mean import admit
+from folkmoot.aggregation.stages.clipping import clip
+from folkmoot.aggregation.stages.mixing import mix
 
 NAME = "guarded_nnm"
 PARAMETERS: tuple[str, ...] = ("f",)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from folkmoot.aggregation.ballot import Ballot
-from folkmoot.aggregation.clipping import clip
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.reference import Use
+from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.stages.ballot import Ballot
+from folkmoot.aggregation.stages.clipping import clip
 
 NAME = "clipped_mean"
 PARAMETERS: tuple[str, ...] = ()

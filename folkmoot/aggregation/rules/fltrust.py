@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import isqrt
 
-from folkmoot.aggregation import guarded_mean
-from folkmoot.aggregation.ballot import Ballot, lower_median
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.reference import Use
-from folkmoot.aggregation.root import root_of, weigh_by_root
+from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.rules import guarded_mean
+from folkmoot.aggregation.stages.ballot import Ballot, lower_median
+from folkmoot.aggregation.stages.root import root_of, weigh_by_root
 
 NAME = "fltrust"
 PARAMETERS: tuple[str, ...] = ()

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from folkmoot.aggregation import guarded_mean
-from folkmoot.aggregation.clipping import clip
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.reference import Use
-from folkmoot.aggregation.root import root_of, weigh_by_root
+from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.rules import guarded_mean
+from folkmoot.aggregation.stages.clipping import clip
+from folkmoot.aggregation.stages.root import root_of, weigh_by_root
 
 NAME = "root_cosine"
 PARAMETERS: tuple[str, ...] = ()

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from folkmoot.aggregation.ballot import Ballot
-from folkmoot.aggregation.clipping import clip
-from folkmoot.aggregation.company import weigh_by_core
-from folkmoot.aggregation.guarded_mean import CORE, admit
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.path import weigh_by_path
-from folkmoot.aggregation.reference import ReferencedFacts, Use
+from folkmoot.aggregation.references import ReferencedFacts, Use
+from folkmoot.aggregation.rules.guarded_mean import CORE, admit
+from folkmoot.aggregation.stages.ballot import Ballot
+from folkmoot.aggregation.stages.clipping import clip
+from folkmoot.aggregation.stages.core_similarity import weigh_by_core
+from folkmoot.aggregation.stages.trajectory import weigh_by_path
 
 NAME = "guided_mean"
 PARAMETERS: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ price is fairness. It can't stop attackers who stay inside the honest cloud (bac
 
 from __future__ import annotations
 
-from folkmoot.aggregation.ballot import Ballot
+from folkmoot.aggregation.stages.ballot import Ballot
 from folkmoot.protocol.verdict import Reason
 
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isqrt
 
-from folkmoot.aggregation.ballot import Ballot, lower_median
 from folkmoot.aggregation.interface import Gram, RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.reference import Use
+from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.stages.ballot import Ballot, lower_median
 
 NAME = "geometric_median"
 PARAMETERS: tuple[str, ...] = ()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from folkmoot.aggregation.ballot import Ballot
-from folkmoot.aggregation.clipping import clip
-from folkmoot.aggregation.clusters import keep_majority
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.reference import Use
+from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.stages.ballot import Ballot
+from folkmoot.aggregation.stages.clipping import clip
+from folkmoot.aggregation.stages.majority import keep_majority
 
 NAME = "majority"
 PARAMETERS: tuple[str, ...] = ()

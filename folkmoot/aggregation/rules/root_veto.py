@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from folkmoot.aggregation import guarded_nnm
-from folkmoot.aggregation.clipping import clip
 from folkmoot.aggregation.cosines import cosine
-from folkmoot.aggregation.guarded_mean import admit
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_minority, expect_parameters
-from folkmoot.aggregation.mixing import mixed_gram, neighbourhoods
-from folkmoot.aggregation.reference import Use
-from folkmoot.aggregation.root import root_of, veto_by_root
+from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.rules import guarded_nnm
+from folkmoot.aggregation.rules.guarded_mean import admit
+from folkmoot.aggregation.stages.clipping import clip
+from folkmoot.aggregation.stages.mixing import mixed_gram, neighbourhoods
+from folkmoot.aggregation.stages.root import root_of, veto_by_root
 
 NAME = "root_veto"
 PARAMETERS: tuple[str, ...] = ("f",)

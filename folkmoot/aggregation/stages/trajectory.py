@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from folkmoot.aggregation.ballot import Ballot, lower_median
 from folkmoot.aggregation.cosines import UNIT, cosine
-from folkmoot.aggregation.reference import ReferencedFacts
+from folkmoot.aggregation.references import ReferencedFacts
+from folkmoot.aggregation.stages.ballot import Ballot, lower_median
 from folkmoot.protocol.verdict import Reason
 
 LEAST = UNIT // 8

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from folkmoot.aggregation.ballot import Ballot
 from folkmoot.aggregation.interface import (
     RoundFacts,
     Weighted,
@@ -16,8 +15,9 @@ from folkmoot.aggregation.interface import (
     expect_parameters,
     expect_selectable,
 )
-from folkmoot.aggregation.mixing import mix
-from folkmoot.aggregation.reference import Use
+from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.stages.ballot import Ballot
+from folkmoot.aggregation.stages.mixing import mix
 
 NAME = "nnm"
 PARAMETERS = ("f", "m")

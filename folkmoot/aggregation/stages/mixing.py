@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from folkmoot.aggregation.ballot import Ballot
 from folkmoot.aggregation.interface import Gram
+from folkmoot.aggregation.stages.ballot import Ballot
 
 
 def neighbourhoods(ballot: Ballot, attackers: int) -> list[list[int]]:

@@ -20,10 +20,10 @@ ALIE): docs/robustness.md has the figures.
 
 from __future__ import annotations
 
-from folkmoot.aggregation.ballot import Ballot, lower_median
-from folkmoot.aggregation.clipping import clip
-from folkmoot.aggregation.clusters import keep_majority
 from folkmoot.aggregation.cosines import UNIT, cosine
+from folkmoot.aggregation.stages.ballot import Ballot, lower_median
+from folkmoot.aggregation.stages.clipping import clip
+from folkmoot.aggregation.stages.majority import keep_majority
 from folkmoot.protocol.verdict import Reason
 
 SHARE = 1024

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from folkmoot.aggregation.clipping import clip
-from folkmoot.aggregation.company import weigh_by_core
-from folkmoot.aggregation.guarded_mean import CORE, admit
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.reference import Use
-from folkmoot.aggregation.root import weigh_by_root
+from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.rules.guarded_mean import CORE, admit
+from folkmoot.aggregation.stages.clipping import clip
+from folkmoot.aggregation.stages.core_similarity import weigh_by_core
+from folkmoot.aggregation.stages.root import weigh_by_root
 
 NAME = "root_guard"
 PARAMETERS: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ from folkmoot.aggregation.interface import (
     expect_parameters,
     expect_selectable,
 )
-from folkmoot.aggregation.reference import Use
+from folkmoot.aggregation.references import Use
 from folkmoot.protocol.verdict import Reason
 
 NAME = "multi_krum"
