@@ -22,8 +22,8 @@ from folkmoot.errors import CoordinatorError, FolkmootError, InputError
 
 if TYPE_CHECKING:
     from folkmoot.chain.client import Chain
-    from folkmoot.chain.verdicts import LedgerRound
     from folkmoot.coordinator_api import CoordinatorApi
+    from folkmoot.explain.from_chain import LedgerRound
 
 SHOWN_REFUSALS = 3
 """Refusals that are shown without --round, the newest."""
@@ -102,9 +102,9 @@ def _from_chain(
     artifacts: str,
     coordinator: str | None,
 ) -> dict[str, Any]:
-    from folkmoot.chain.verdicts import judgements, ledger_rounds, parts_of
+    from folkmoot.explain.from_chain import judgements, ledger_rounds, parts_of
+    from folkmoot.explain.reputation import reputation
     from folkmoot.mirror import open_source
-    from folkmoot.reputation import reputation
 
     with connected(rpc, deployment) as chain:
         source = open_source(artifacts)
@@ -235,7 +235,7 @@ def _nonsense(url: str) -> CoordinatorError:
 
 
 def _shown(document: dict[str, Any], number: int | None, last: int) -> list[Any]:
-    from folkmoot.why import reputation_text
+    from folkmoot.explain.why import reputation_text
 
     try:
         verdicts = document["verdicts"]
@@ -284,7 +284,7 @@ def _judged(verdict: dict[str, Any]) -> str:
 
 
 def _refused(refusal: dict[str, Any]) -> str:
-    from folkmoot.aggregation.explain import words_of
+    from folkmoot.explain.reasons import words_of
 
     words = words_of(str(refusal["reason"]))
     lines = [

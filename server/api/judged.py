@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from sqlalchemy import Row, Select, select
 from sqlalchemy.orm import Session
 
+from folkmoot.explain.reputation import Part
+from folkmoot.explain.why import Judgement, judge, weighed_in
 from folkmoot.protocol.verdict import Reason, Verdict
-from folkmoot.reputation import Part
-from folkmoot.why import Judgement, judge, weighed_in
 from server.api.parts import Parts, RoundTotals
 from server.db.models import ChainEvent, Entry, Round
 from server.rounds.steps import PHASES, Step

@@ -12,8 +12,8 @@ from eth_abi.abi import encode
 
 from client.cli import _enrol
 from folkmoot.audit.audit import audit
-from folkmoot.chain.verdicts import ledger_rounds
 from folkmoot.errors import AuditFailure, ContractRefused, UpdateRefused
+from folkmoot.explain.from_chain import ledger_rounds
 from folkmoot.fraud.follower import Follower
 from folkmoot.ledger.events import CommitsClosed, Event, Left, scan
 from folkmoot.mirror import FolderSource

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from folkmoot.reputation import reputation
+from folkmoot.explain.reputation import reputation
 from server.api import judged
 from server.api.pages import PageWindow, encode
 from server.api.parts import Address, Here, Parts

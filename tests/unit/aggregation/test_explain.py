@@ -12,10 +12,10 @@ import pytest
 
 from folkmoot.aggregation import registry as rules
 from folkmoot.aggregation.cosines import UNIT
-from folkmoot.aggregation.explain import Case, Explanation, explain, kept, words_of
 from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.references import Reference, ReferencedFacts
 from folkmoot.coordinator_api import REFUSALS
+from folkmoot.explain.reasons import Case, Explanation, explain, kept, words_of
 from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.verdict import Reason
 

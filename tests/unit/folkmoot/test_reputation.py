@@ -14,11 +14,7 @@ from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.references import Reference, ReferencedFacts
 from folkmoot.aggregation.registry import rule
 from folkmoot.errors import InputError
-from folkmoot.protocol.arrays import I64
-from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
-from folkmoot.protocol.rewards import payments
-from folkmoot.protocol.verdict import Reason, Verdict
-from folkmoot.reputation import (
+from folkmoot.explain.reputation import (
     FULL,
     MEMORY,
     START,
@@ -28,6 +24,10 @@ from folkmoot.reputation import (
     parts_of_round,
     reputation,
 )
+from folkmoot.protocol.arrays import I64
+from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
+from folkmoot.protocol.rewards import payments
+from folkmoot.protocol.verdict import Reason, Verdict
 from folkmoot.runtime.units import UNIT
 from tests import factories
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from folkmoot.cli.main import run
+from folkmoot.explain.reputation import Part, Reputation
+from folkmoot.explain.why import judge, reputation_text, weighed_in
 from folkmoot.protocol.verdict import Reason, Verdict
-from folkmoot.reputation import Part, Reputation
 from folkmoot.runtime.units import UNIT
-from folkmoot.why import judge, reputation_text, weighed_in
 from tests import factories
 
 ADA, COORDINATOR = factories.account("ada").address, factories.account("coordinator").address

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from folkmoot.chain.client import Chain
 from folkmoot.errors import ArtifactError, RpcError
+from folkmoot.explain.reputation import Part, parts_of_round
+from folkmoot.explain.why import Judgement, judge, weighed_in
 from folkmoot.ledger.events import (
     CommitsClosed,
     Event,
@@ -28,9 +30,7 @@ from folkmoot.ledger.events import (
 from folkmoot.mirror import ArtifactSource
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.verdict import Verdicts
-from folkmoot.reputation import Part, parts_of_round
 from folkmoot.round import Anchor
-from folkmoot.why import Judgement, judge, weighed_in
 
 
 @dataclass

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from folkmoot.aggregation.explain import Case, Explanation, explain
+from folkmoot.explain.reasons import Case, Explanation, explain
+from folkmoot.explain.reputation import FULL, Part
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.verdict import Reason, Verdict
-from folkmoot.reputation import FULL, Part
 from folkmoot.runtime.units import format_amount
 
 
