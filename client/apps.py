@@ -16,10 +16,10 @@ from folkmoot.apps.capture import Captured, capture
 from folkmoot.apps.folder import AppFolder, of_partition, read_pairs
 from folkmoot.apps.staging import bundle_of
 from folkmoot.apps.trial import Trial, start_of_app, try_training, unshared
+from folkmoot.artifacts.start import Start, write
 from folkmoot.errors import InputError, TaskError
 from folkmoot.flower.records import HOME
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.start import Start, write
 
 PARTITION, PARTITIONS = "partition-id", "num-partitions"
 """Keys of a node's configuration, as Flower's simulations name them."""

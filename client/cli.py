@@ -466,10 +466,10 @@ def _deliver(
     chain: Chain, account: LocalAccount, coordinator: str, number: int, root: bytes, data: bytes
 ) -> Parts:
     """Deliver what is not on the chain yet of an update."""
+    from folkmoot.artifacts.sources import CoordinatorSource
     from folkmoot.errors import ContractRefused
     from folkmoot.fraud.availability import delivery_calls
     from folkmoot.fraud.shelf import open_shelf
-    from folkmoot.mirror import CoordinatorSource
 
     functions = chain.data_availability.functions
     there, missing, _ = chain.read(functions.deliveries(number, account.address, root))

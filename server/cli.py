@@ -154,7 +154,7 @@ def restore(
 
     Example: folkmoot coordinator restore --deployment deployment.json --keystore new.json --mirror mirror/ --rpc URL
     """
-    from folkmoot.mirror import open_sources
+    from folkmoot.artifacts.sources import open_sources
     from folkmoot.runtime import keystore as keys
     from server.coordinator import only_process
     from server.restore.restore import restore as run
@@ -299,8 +299,8 @@ def repair(
 
     Example: folkmoot coordinator repair --home .folkmoot/coordinator --mirror https://mirror.example
     """
+    from folkmoot.artifacts.sources import open_sources
     from folkmoot.errors import ArtifactError
-    from folkmoot.mirror import open_sources
     from server.db import schema
     from server.db.engine import Database
     from server.repair import repair as run

@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy import select
 
+from folkmoot.artifacts.sources import ArtifactSource
 from folkmoot.errors import ArtifactError
-from folkmoot.mirror import ArtifactSource
 from folkmoot.runtime.fault_points import fault_point
 from server.db.engine import Database
 from server.db.models import Artifact

@@ -20,11 +20,11 @@ import numpy as np
 from folkmoot.apps import apart
 from folkmoot.apps.capture import FIRST_NODE, MESSAGE, Captured
 from folkmoot.apps.folder import AppFolder, of_partition
+from folkmoot.artifacts.start import Start
 from folkmoot.errors import InputError, ManifestError
 from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
-from folkmoot.start import Start
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

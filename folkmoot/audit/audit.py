@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from folkmoot.artifacts.sources import ArtifactSource
 from folkmoot.audit.code import check_code
 from folkmoot.audit.endpoints import compare_histories
 from folkmoot.audit.entries import EntryCounts, check_entries, check_entries_hash
@@ -36,7 +37,6 @@ from folkmoot.audit.stakes import check_stakes, fold_stakes
 from folkmoot.errors import ArtifactError, AuditFailure
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.events import Censored, DisputeUpheld, Event, Withheld
-from folkmoot.mirror import ArtifactSource
 from folkmoot.rpc.client import Phase, Rpc
 from folkmoot.rpc.quorum import split_urls
 from folkmoot.runtime.units import format_amount

@@ -9,9 +9,9 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
+from folkmoot.artifacts.sources import ArtifactSource
 from folkmoot.audit.failure import Subject, mismatch
 from folkmoot.errors import ArtifactError
-from folkmoot.mirror import ArtifactSource
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 

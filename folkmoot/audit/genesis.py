@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from folkmoot.artifacts.sources import DOCUMENT_LIMIT
 from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.files import Files
 from folkmoot.audit.history import History
 from folkmoot.errors import ArtifactError, ManifestError
-from folkmoot.mirror import DOCUMENT_LIMIT
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State

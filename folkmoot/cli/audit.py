@@ -62,10 +62,10 @@ def audit(
     Example: folkmoot audit --rpc https://rpc.example --artifacts https://coordinator.example
     """
     require_web3()
+    from folkmoot.artifacts.sources import open_source
     from folkmoot.audit.audit import audit as run
     from folkmoot.audit.report import rows, shown_progress
     from folkmoot.ledger.deployment import Deployment
-    from folkmoot.mirror import open_source
 
     addresses = Deployment.load(deployment)
     source = open_source(artifacts)

@@ -239,8 +239,8 @@ def _case(chain: Chain, number: int) -> Case:
 
 
 def _manifest(chain: Chain, locations: list[str]) -> Manifest:
+    from folkmoot.artifacts.sources import open_sources
     from folkmoot.fraud.shelf import open_shelf
-    from folkmoot.mirror import open_sources
 
     source = open_sources(locations)
     try:

@@ -260,8 +260,8 @@ def genesis_roots(path: Path, artifacts: Path) -> GenesisRoots:
     Raises:
         ArtifactError: a file is missing or damaged.
     """
+    from folkmoot.artifacts.sources import FolderSource
     from folkmoot.chain.deploy import GenesisRoots
-    from folkmoot.mirror import FolderSource
     from folkmoot.protocol.genesis import Genesis
     from folkmoot.protocol.manifest import Manifest
     from folkmoot.protocol.state import State

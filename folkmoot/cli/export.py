@@ -188,8 +188,8 @@ def _read(
 
 
 def _from_ledger(artifacts: list[str], rpc: list[str], deployment: Path) -> FederationRecord:
+    from folkmoot.artifacts.sources import open_sources
     from folkmoot.export import ledger
-    from folkmoot.mirror import open_sources
 
     with connected(rpc, deployment) as chain:
         source = open_sources(artifacts)

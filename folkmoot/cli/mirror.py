@@ -16,7 +16,7 @@ from folkmoot.cli.output import emit, note, pairs
 from folkmoot.errors import ArtifactError, InputError, RpcError
 
 if TYPE_CHECKING:
-    from folkmoot.mirroring.copying import Copied, Mirroring
+    from folkmoot.artifacts.mirror import Copied, Mirroring
 
 LONGEST_PAUSE = 300.0
 """Seconds between two tries at most, while neither chain nor sources answer."""
@@ -59,11 +59,11 @@ def mirror(
     """
     wanted = parse_rounds(rounds)
     require_web3()
+    from folkmoot.artifacts.inventory import Commitments
+    from folkmoot.artifacts.mirror import MirrorFolder, Mirroring
+    from folkmoot.artifacts.sources import open_sources
     from folkmoot.chain.client import check_deployment
     from folkmoot.ledger.deployment import Deployment
-    from folkmoot.mirror import open_sources
-    from folkmoot.mirroring.commitments import Commitments
-    from folkmoot.mirroring.copying import MirrorFolder, Mirroring
     from folkmoot.rpc.quorum import open_rpc
 
     addresses = Deployment.load(deployment)
@@ -101,7 +101,7 @@ def parse_rounds(text: str | None) -> range | None:
 
 
 def _once(mirroring: Mirroring, as_json: bool) -> None:
-    from folkmoot.mirroring.copying import Copied
+    from folkmoot.artifacts.mirror import Copied
 
     total = Copied()
     for number, done in mirroring.step():

@@ -188,9 +188,9 @@ def parse_rule(text: str) -> tuple[str, tuple[int, ...]]:
 
 def _elements(genesis: Path) -> int:
     """Number of weights of the model whose genesis is in a folder."""
+    from folkmoot.artifacts.sources import FolderSource
     from folkmoot.cli.deploy import MANIFEST_LIMIT
     from folkmoot.errors import ArtifactError
-    from folkmoot.mirror import FolderSource
     from folkmoot.protocol.genesis import Genesis
     from folkmoot.protocol.manifest import Manifest
 

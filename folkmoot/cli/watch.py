@@ -33,10 +33,10 @@ from folkmoot.errors import KeystoreError
 if TYPE_CHECKING:
     from web3.types import TxReceipt
 
+    from folkmoot.artifacts.sources import ArtifactSource
     from folkmoot.fraud.case import Case
     from folkmoot.fraud.finding import Finding
     from folkmoot.fraud.record import Record
-    from folkmoot.mirror import ArtifactSource
     from folkmoot.rpc.client import Rpc
 
 Mirrors = Annotated[
@@ -288,7 +288,7 @@ def _default_folder() -> Path:
 
 def _opened(locations: list[str]) -> dict[str, ArtifactSource]:
     """Open sources; a folder that is not there (yet) is no reason to stop watching."""
-    from folkmoot.mirror import CoordinatorSource, FolderSource
+    from folkmoot.artifacts.sources import CoordinatorSource, FolderSource
 
     found: dict[str, ArtifactSource] = {}
     for location in locations:

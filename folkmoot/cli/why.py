@@ -102,9 +102,9 @@ def _from_chain(
     artifacts: str,
     coordinator: str | None,
 ) -> dict[str, Any]:
+    from folkmoot.artifacts.sources import open_source
     from folkmoot.explain.from_chain import judgements, ledger_rounds, parts_of
     from folkmoot.explain.reputation import reputation
-    from folkmoot.mirror import open_source
 
     with connected(rpc, deployment) as chain:
         source = open_source(artifacts)

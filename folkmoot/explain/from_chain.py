@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from folkmoot.artifacts.sources import ArtifactSource
 from folkmoot.chain.client import Chain
 from folkmoot.errors import ArtifactError, RpcError
 from folkmoot.explain.reputation import Part, parts_of_round
@@ -27,7 +28,6 @@ from folkmoot.ledger.events import (
     UpdateCommitted,
     scan,
 )
-from folkmoot.mirror import ArtifactSource
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.verdict import Verdicts
 from folkmoot.round import Anchor

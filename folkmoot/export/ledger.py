@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from folkmoot.artifacts.sources import ArtifactSource
 from folkmoot.chain.client import Chain
 from folkmoot.errors import ArtifactError, RpcError
 from folkmoot.export.rounds import FederationRecord, RoundRecord
@@ -25,7 +26,6 @@ from folkmoot.ledger.events import (
     UpdateCommitted,
     scan,
 )
-from folkmoot.mirror import ArtifactSource
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.verdict import Artifacts, Verdicts

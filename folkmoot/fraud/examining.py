@@ -10,6 +10,7 @@ import time
 from collections.abc import Container, Mapping
 from dataclasses import replace
 
+from folkmoot.artifacts.sources import ArtifactSource, FolderSource
 from folkmoot.errors import ArtifactError
 from folkmoot.fraud.case import Case
 from folkmoot.fraud.examine import examine
@@ -20,7 +21,6 @@ from folkmoot.fraud.mirrors import in_turn
 from folkmoot.fraud.record import Record
 from folkmoot.fraud.shelf import Shelf, open_shelf
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.mirror import ArtifactSource, FolderSource
 from folkmoot.rpc.client import LedgerReader, Rpc
 from folkmoot.runtime.urls import without_secrets
 

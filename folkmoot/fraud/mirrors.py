@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several sources of files, asked in turn (`folkmoot.mirror.SeveralSources`), each failure of one of them told.
+"""Several sources of files, asked in turn (`folkmoot.artifacts.sources.SeveralSources`). It reports every failure.
 
 A watcher that found a file at the third mirror has something to say about the first two.
 """
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from folkmoot.artifacts.sources import ArtifactSource, SeveralSources
 from folkmoot.errors import ArtifactError
-from folkmoot.mirror import ArtifactSource, SeveralSources
 
 Trouble = Callable[[str, ArtifactError], None]
 """Called with the location of a source that failed, and why."""

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from folkmoot.artifacts.sources import ArtifactSource
 from folkmoot.chain.transactions.journal import Notes
 from folkmoot.errors import (
     ChainError,
@@ -33,7 +34,6 @@ from folkmoot.fraud.recourse import Recourse
 from folkmoot.fraud.retries import Retries, Task
 from folkmoot.ledger.costs import COIN, balance_of
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.mirror import ArtifactSource
 from folkmoot.rpc.client import Phase, Rpc
 from folkmoot.runtime.units import format_amount
 

@@ -27,6 +27,7 @@ from folkmoot.apps.capture import Captured, capture
 from folkmoot.apps.folder import AppFolder, read_pairs
 from folkmoot.apps.staging import bundle_of
 from folkmoot.apps.trial import Trial, start_of_app, try_training, unshared
+from folkmoot.artifacts.start import write
 from folkmoot.cli.live import View
 from folkmoot.cli.measuring import asking
 from folkmoot.cli.output import waiting
@@ -38,7 +39,6 @@ from folkmoot.local.demo import command_name
 from folkmoot.local.federation import LocalFederation, Plan, prepare
 from folkmoot.runtime.commands import run_folkmoot
 from folkmoot.runtime.processes import Supervisor
-from folkmoot.start import write
 
 MODEL_FILE = "model.safetensors"
 """Name of the model file in the run's folder."""

@@ -16,13 +16,13 @@ from typing import TypeVar
 
 import numpy as np
 
+from folkmoot.artifacts.sources import DOCUMENT_LIMIT, ArtifactSource
 from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.files import Files
 from folkmoot.audit.genesis import Origin, check_genesis
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Round
 from folkmoot.errors import ArtifactError, InputError, UpdateRefused
-from folkmoot.mirror import DOCUMENT_LIMIT, ArtifactSource
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest

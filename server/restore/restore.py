@@ -21,6 +21,9 @@ from sqlalchemy import func, select
 from folkmoot.aggregation.lineage import window
 from folkmoot.aggregation.references import Use
 from folkmoot.aggregation.registry import uses
+from folkmoot.artifacts.inventory import reports
+from folkmoot.artifacts.mirror import REPORT_LIMIT
+from folkmoot.artifacts.sources import ArtifactSource
 from folkmoot.audit.audit import RPC_TIMEOUT
 from folkmoot.audit.entries import check_entries, check_entries_hash
 from folkmoot.audit.genesis import Origin
@@ -32,9 +35,6 @@ from folkmoot.audit.stakes import fold_stakes
 from folkmoot.chain.client import check_deployment
 from folkmoot.errors import ArtifactError, AuditFailure, ChainError, DatabaseError
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.mirror import ArtifactSource
-from folkmoot.mirroring.commitments import reports
-from folkmoot.mirroring.copying import REPORT_LIMIT
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.rpc.client import Phase
 from folkmoot.rpc.quorum import open_rpc

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A store as a source of files, for what reads mirrors (`folkmoot.mirror.ArtifactSource`)."""
+"""A store as a source of files, for what reads mirrors (`folkmoot.artifacts.sources.ArtifactSource`)."""
 
 from __future__ import annotations
 

@@ -14,13 +14,13 @@ import pytest
 from eth_abi.abi import decode, encode
 from eth_utils.crypto import keccak as keccak_of
 
+from folkmoot.artifacts.sources import CoordinatorSource, FolderSource
 from folkmoot.audit.audit import Progress, Summary, audit
 from folkmoot.chain import governance
 from folkmoot.cli.main import run
 from folkmoot.errors import ArtifactError, AuditFailure, RpcError, WrongChainError
 from folkmoot.ledger import packaged
 from folkmoot.local.anvil import KEPT_STATES, Anvil
-from folkmoot.mirror import CoordinatorSource, FolderSource
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.merkle import aggregate_leaves, aggregate_root
 from folkmoot.protocol.state import State

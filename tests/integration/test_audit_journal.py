@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
+from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import Progress, Summary, audit
 from folkmoot.audit.report import rows
 from folkmoot.errors import AuditFailure, InputError
 from folkmoot.local.anvil import Anvil
-from folkmoot.mirror import FolderSource
 from folkmoot.runtime.fault_points import VARIABLE
 from tests.integration.audit_world import NAMES, ROUNDS, Related, World, build_related
 

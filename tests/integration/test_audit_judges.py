@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import Summary, audit
 from folkmoot.chain import governance, waiting
 from folkmoot.cli.main import run
@@ -19,7 +20,6 @@ from folkmoot.errors import AuditFailure
 from folkmoot.ledger import packaged
 from folkmoot.ledger.deployment import JUDGES
 from folkmoot.local.anvil import Anvil
-from folkmoot.mirror import FolderSource
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.round import Anchor, RoundOutcome

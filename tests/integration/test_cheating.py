@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from folkmoot.artifacts.sources import CoordinatorSource
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.fraud.journal import Journal, Log
 from folkmoot.fraud.watch import Options, Watcher
 from folkmoot.ledger.events import Slashed, scan
 from folkmoot.local.anvil import Anvil
-from folkmoot.mirror import CoordinatorSource
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.rpc.client import Phase, Rpc

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import audit
 from folkmoot.errors import AuditFailure
-from folkmoot.mirror import FolderSource
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.hashing import sha256_hex

@@ -21,14 +21,14 @@ import numpy as np
 import pytest
 
 from client.node import check_base, check_coordinator
+from folkmoot.artifacts.inventory import Commitments
+from folkmoot.artifacts.sources import CoordinatorSource, FolderSource
 from folkmoot.audit.audit import audit
 from folkmoot.chain import governance
 from folkmoot.cli.main import run
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, RpcError
 from folkmoot.local.anvil import Anvil
-from folkmoot.mirror import CoordinatorSource, FolderSource
-from folkmoot.mirroring.commitments import Commitments
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.hashing import sha256_hex

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from folkmoot.artifacts.sources import open_source
 from folkmoot.cli.main import run
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError
 from folkmoot.export import coordinator, ledger
 from folkmoot.local.anvil import Anvil
-from folkmoot.mirror import open_source
 from tests import factories
 from tests.integration.coordinator_world import Running, federation, open_round, report, running, train, until
 

@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from folkmoot.aggregation.trajectory import WINDOW
+from folkmoot.artifacts.sources import ArtifactSource, CoordinatorSource, FolderSource
 from folkmoot.cli.main import run
 from folkmoot.errors import ArtifactError
 from folkmoot.fraud.challenge import transact
@@ -26,7 +27,6 @@ from folkmoot.fraud.follower import REORG_DEPTH
 from folkmoot.fraud.judges import find_judges
 from folkmoot.fraud.watch import run as watch
 from folkmoot.local.anvil import Anvil
-from folkmoot.mirror import ArtifactSource, CoordinatorSource, FolderSource
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.rpc.client import Phase, Rpc

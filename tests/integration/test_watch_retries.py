@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from folkmoot.artifacts.sources import FolderSource
 from folkmoot.errors import RpcError
 from folkmoot.fraud import judges
 from folkmoot.fraud.metrics import label
 from folkmoot.fraud.recourse import DEPOSIT_PATIENCE, Recourse
 from folkmoot.fraud.retries import LONGEST_PAUSE
-from folkmoot.mirror import FolderSource
 from folkmoot.rpc.client import Phase
 from tests import factories
 from tests.integration import fraud_world as lies

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from folkmoot.artifacts.sources import CoordinatorSource, FolderSource, open_source
 from folkmoot.errors import ArtifactError
-from folkmoot.mirror import CoordinatorSource, FolderSource, open_source
 from folkmoot.protocol.hashing import keccak
 
 DATA = b"a file of a federation" * 1000

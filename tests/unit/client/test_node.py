@@ -16,6 +16,7 @@ from client import node
 from client.genesis import start_of, write_genesis
 from client.signer import SignerAgent
 from client.tasks import load_task
+from folkmoot.artifacts.sources import open_source
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import (
     CoordinatorError,
@@ -33,7 +34,6 @@ from folkmoot.flower.contributor import (
     kept_update,
 )
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.mirror import open_source
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import MEAN_SQUARE_CAP

@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from folkmoot import coordinator_api
+from folkmoot.artifacts.sources import CoordinatorSource
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import ArtifactError, CoordinatorError
-from folkmoot.mirror import CoordinatorSource
 from folkmoot.runtime.certificates import Authority
 from folkmoot.runtime.deadlines import bounded, within
 

@@ -14,11 +14,11 @@ import httpx
 import numpy as np
 import pytest
 
+from folkmoot.artifacts.inventory import Anchored
+from folkmoot.artifacts.mirror import Copier, MirrorFolder, Mirroring
+from folkmoot.artifacts.sources import CoordinatorSource, FolderSource, SeveralSources, open_sources
 from folkmoot.cli.mirror import parse_rounds
 from folkmoot.errors import ArtifactError, InputError, LocalError
-from folkmoot.mirror import CoordinatorSource, FolderSource, SeveralSources, open_sources
-from folkmoot.mirroring.commitments import Anchored
-from folkmoot.mirroring.copying import Copier, MirrorFolder, Mirroring
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.manifest import Manifest, Tensor

@@ -23,8 +23,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from folkmoot.artifacts.sources import CoordinatorSource, FolderSource
 from folkmoot.errors import ArtifactError, InputError, StoreError
-from folkmoot.mirror import CoordinatorSource, FolderSource
 from folkmoot.protocol.hashing import keccak
 from folkmoot.runtime.certificates import Authority
 from server.store import FolderStore, Store, StoreOptions, StoreSource, open_store

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from folkmoot.aggregation.gram_tree import matrix_bytes
+from folkmoot.artifacts.sources import FolderSource
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.fraud.availability import What
 from folkmoot.fraud.case import Case, Kind
@@ -21,7 +22,6 @@ from folkmoot.fraud.finding import Finding
 from folkmoot.fraud.judges import call_of, demandable
 from folkmoot.fraud.proof import BUILDERS, prove
 from folkmoot.fraud.shelf import Shelf, open_shelf
-from folkmoot.mirror import FolderSource
 from folkmoot.protocol import merkle
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak

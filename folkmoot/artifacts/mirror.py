@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from folkmoot.artifacts.inventory import Anchored, Commitments
+from folkmoot.artifacts.sources import CHUNK, DOCUMENT_LIMIT, ArtifactSource, FolderSource
 from folkmoot.errors import ArtifactError, LocalError, ManifestError
-from folkmoot.mirror import CHUNK, DOCUMENT_LIMIT, ArtifactSource, FolderSource
-from folkmoot.mirroring.commitments import Anchored, Commitments
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Manifest
