@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from client.evaluation import measured
 from client.tasks import Data, load_task
-from folkmoot.canary import Finding, Limits, findings
 from folkmoot.evaluation import Measurement
+from folkmoot.evaluation.canary import Finding, Limits, findings
 
 if TYPE_CHECKING:
     import torch

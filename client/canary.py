@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The evaluator behind the canary: measures each computed state before it is anchored, and signs what it found.
 
-It knows tasks and the coordinator's interface; the verdict is `folkmoot.canary`'s. It believes no state that
+It knows tasks and the coordinator's interface; the verdict is `folkmoot.evaluation.canary`'s. It believes no state that
 has not the root which the coordinator says.
 """
 
@@ -15,10 +15,10 @@ from eth_account.signers.local import LocalAccount
 
 from client.evaluation import fetch_manifest, fetch_state, measured_state
 from client.tasks import Task
-from folkmoot.canary import NOTHING, CanaryReport, compared, sign_canary
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import ArtifactError, CoordinatorError, FolkmootError, TaskError
 from folkmoot.evaluation import Measurement
+from folkmoot.evaluation.canary import NOTHING, CanaryReport, compared, sign_canary
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.manifest import Manifest
 

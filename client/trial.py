@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from client.evaluation import count
 from client.tasks import Data, Task
-from folkmoot.canary import NOTHING, compared
 from folkmoot.errors import FolkmootError, TaskError
 from folkmoot.evaluation import Measurement, measure
+from folkmoot.evaluation.canary import NOTHING, compared
 
 if TYPE_CHECKING:
     import torch

@@ -420,8 +420,8 @@ def release_round(
 
     Example: folkmoot coordinator release-round 7 --keystore coordinator.json
     """
-    from folkmoot.canary import sign_release
     from folkmoot.coordinator_api import CoordinatorApi
+    from folkmoot.evaluation.canary import sign_release
     from folkmoot.protocol.commitment import Domain
 
     with CoordinatorApi(coordinator) as api:

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from folkmoot import measures
 from folkmoot.cli.output import printable
 from folkmoot.cli.progress import Left, Node, RoundLine, RunProgress
+from folkmoot.evaluation import app_metrics as measures
 from folkmoot.runtime.units import format_duration
 
 if TYPE_CHECKING:

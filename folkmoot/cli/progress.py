@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from folkmoot import measures
+from folkmoot.evaluation import app_metrics as measures
 
 LOOKED_AT = 5
 """Rounds whose mean says how long the next ones take; the first one only as long as there is no other."""

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
-from folkmoot import measures
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError
+from folkmoot.evaluation import app_metrics as measures
 from folkmoot.export.rounds import FederationRecord, RoundRecord
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest

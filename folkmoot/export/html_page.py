@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from folkmoot import charts, measures, pages
+from folkmoot.evaluation import app_metrics as measures
 from folkmoot.export.rounds import FederationRecord, RoundRecord
-from folkmoot.markup import Markup, tag
 from folkmoot.runtime.units import format_amount, format_time
+from folkmoot.web import charts, pages
+from folkmoot.web.markup import Markup, tag
 
 MOST_CHARTS = 12
 """Charts of metrics that are neither a loss nor an accuracy."""

@@ -111,6 +111,6 @@ class FederationRecord:
     @property
     def metric_names(self) -> list[str]:
         """Names of all metrics, sorted as people look for them."""
-        from folkmoot.measures import rank
+        from folkmoot.evaluation.app_metrics import rank
 
         return sorted({name for one in self.rounds for name in one.metrics}, key=rank)

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from folkmoot import charts, measures, pages
-from folkmoot.markup import Markup, tag
+from folkmoot.evaluation import app_metrics as measures
 from folkmoot.runtime.units import format_amount, format_duration, format_time
+from folkmoot.web import charts, pages
+from folkmoot.web.markup import Markup, tag
 from server.api.overview import Overview
 from server.api.schemas import ProposalView, RoundView
 

@@ -16,8 +16,8 @@ from fastapi import Response
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from folkmoot import measures
 from folkmoot.errors import ChainError
+from folkmoot.evaluation import app_metrics as measures
 from server.api.pages import Window
 from server.api.parts import Parts
 from server.api.problems import Problem

@@ -2,9 +2,9 @@
 """The canary's place in a round: between the outcome and its anchor.
 
 The coordinator has no task and measures nothing. An evaluator sends a signed report; what it means is
-`folkmoot.canary`'s. A round whose model fell is withheld: it is not anchored unless the operator releases it,
-and after its deadline it is cancelled like any round without an anchor. If no report comes in time the round
-is anchored with a warning: the canary may stop a bad model, never the training.
+`folkmoot.evaluation.canary`'s. A round whose model fell is withheld: it is not anchored unless the operator releases
+it, and after its deadline it is cancelled like any round without an anchor. If no report comes in time the round is
+anchored with a warning: the canary may stop a bad model, never the training.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from folkmoot.canary import CanaryReport, Limits, canary_signer, findings, release_signer
 from folkmoot.errors import FolkmootError, InputError
+from folkmoot.evaluation.canary import CanaryReport, Limits, canary_signer, findings, release_signer
 from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Artifact, Round

@@ -20,10 +20,10 @@ from sqlalchemy import select
 from web3.contract.contract import ContractFunction
 from web3.exceptions import TransactionNotFound, Web3Exception
 
-from folkmoot.canary import CanaryReport, sign_canary, sign_release
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, FolkmootError, UpdateRefused
 from folkmoot.evaluation import Measurement, measure
+from folkmoot.evaluation.canary import CanaryReport, sign_canary, sign_release
 from folkmoot.fraud.availability import What, delivery_calls, demand_call
 from folkmoot.fraud.follower import Follower
 from folkmoot.protocol.commitment import Domain

@@ -13,11 +13,11 @@ import torch
 
 from client.canary import Evaluator
 from client.tasks import HeldOutPredictions
-from folkmoot.canary import CanaryReport, sign_canary, sign_release
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.errors import CoordinatorError, FolkmootError, TaskError
 from folkmoot.evaluation import Measurement, measure
+from folkmoot.evaluation.canary import CanaryReport, sign_canary, sign_release
 from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.commitment import Domain
 from folkmoot.runtime.keystore import create

@@ -30,10 +30,10 @@ from hypothesis import strategies as st
 
 from folkmoot.aggregation import policy_file
 from folkmoot.audit import history
-from folkmoot.canary import CanaryReport
 from folkmoot.coordinator_api import _parse_events, commitment_from_wire, commitment_to_wire
 from folkmoot.errors import FolkmootError, InputError
 from folkmoot.evaluation import Measurement, Report, measure
+from folkmoot.evaluation.canary import CanaryReport
 from folkmoot.flower import records
 from folkmoot.fraud import challenge, judges
 from folkmoot.ledger import costs

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from folkmoot import pages
+from folkmoot.web import pages
 from server.api.front import front
 from server.api.overview import Looker, Overview
 from server.api.schemas import IndexView

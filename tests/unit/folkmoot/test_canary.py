@@ -12,7 +12,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from folkmoot.canary import (
+from folkmoot.errors import InputError
+from folkmoot.evaluation import ClassCount, GroupCount, Measurement, Probe, measure
+from folkmoot.evaluation.canary import (
     CanaryReport,
     Limits,
     canary_signer,
@@ -21,8 +23,6 @@ from folkmoot.canary import (
     sign_canary,
     sign_release,
 )
-from folkmoot.errors import InputError
-from folkmoot.evaluation import ClassCount, GroupCount, Measurement, Probe, measure
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.hashing import canonical_json
 from tests import factories

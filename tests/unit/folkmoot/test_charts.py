@@ -9,8 +9,9 @@ from xml.etree import ElementTree as ET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from folkmoot import charts, measures
-from folkmoot.charts import HEIGHT, LINES, POINTS, WIDTH, Line, chart, round_ticks, ticks
+from folkmoot.evaluation import app_metrics as measures
+from folkmoot.web import charts
+from folkmoot.web.charts import HEIGHT, LINES, POINTS, WIDTH, Line, chart, round_ticks, ticks
 
 values = st.floats(-measures.LARGEST, measures.LARGEST, exclude_min=True, exclude_max=True)
 points = st.dictionaries(st.integers(1, 10**12), values, max_size=30).map(lambda found: sorted(found.items()))

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from folkmoot import pages
-from folkmoot.markup import Markup, tag, visible
+from folkmoot.web import pages
+from folkmoot.web.markup import Markup, tag, visible
 
 texts = st.text(alphabet=st.characters(codec=None), max_size=40)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draw line charts as SVG: values by round, one line per metric.
 
-Colours come from the page's style sheet (`folkmoot.pages`) by class, so that a chart follows light and dark. Lines
+Colours come from the page's style sheet (`folkmoot.web.pages`) by class, so that a chart follows light and dark. Lines
 differ by their dashes too, and the last values stand beside the chart in words. Knows nothing of federations.
 """
 
@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from folkmoot.markup import Markup, tag
+from folkmoot.web.markup import Markup, tag
 
 WIDTH, HEIGHT = 480, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 30

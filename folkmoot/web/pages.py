@@ -11,7 +11,7 @@ import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from folkmoot.markup import Markup, tag
+from folkmoot.web.markup import Markup, tag
 
 STYLE = """
 :root{color-scheme:light dark;--page:#f6f7f5;--card:#fff;--ink:#1c2421;--soft:#5a6660;--edge:#d9dedb;--deep:#0b6b4f;
