@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.growth.usage import Process, folder_bytes
-from folkmoot.fraud.journal import Checked, Journal, Log
-from folkmoot.fraud.watch import Watcher
+from folkmoot.fraud.watcher.journal import Checked, Journal, Log
+from folkmoot.fraud.watcher.watch import Watcher
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.rpc.client import LedgerReader, Rpc
 from tests.scripted_ledger import BLOCKS, ScriptedLedger

@@ -27,12 +27,12 @@ from folkmoot.aggregation import gram_tree
 from folkmoot.aggregation.gram_tree import Triangle, block_matrices, matrix_bytes
 from folkmoot.aggregation.lineage import GENESIS
 from folkmoot.artifacts.sources import FolderSource
-from folkmoot.fraud.case import Case
-from folkmoot.fraud.examine import examine
-from folkmoot.fraud.finding import Finding
-from folkmoot.fraud.gram import is_judged
-from folkmoot.fraud.proof import prove
-from folkmoot.fraud.shelf import Shelf
+from folkmoot.fraud.proofs.case import Case
+from folkmoot.fraud.proofs.examine import examine
+from folkmoot.fraud.proofs.finding import Finding
+from folkmoot.fraud.proofs.gram import is_judged
+from folkmoot.fraud.proofs.proof import prove
+from folkmoot.fraud.proofs.round_files import Shelf
 from folkmoot.protocol import acceleration, merkle
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak, sha256_hex

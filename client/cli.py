@@ -468,8 +468,8 @@ def _deliver(
     """Deliver what is not on the chain yet of an update."""
     from folkmoot.artifacts.sources import CoordinatorSource
     from folkmoot.errors import ContractRefused
-    from folkmoot.fraud.availability import delivery_calls
-    from folkmoot.fraud.shelf import open_shelf
+    from folkmoot.fraud.proofs.availability import delivery_calls
+    from folkmoot.fraud.proofs.round_files import open_shelf
 
     functions = chain.data_availability.functions
     there, missing, _ = chain.read(functions.deliveries(number, account.address, root))

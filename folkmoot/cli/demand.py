@@ -29,7 +29,7 @@ from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
     from folkmoot.chain.client import Chain
-    from folkmoot.fraud.case import Case
+    from folkmoot.fraud.proofs.case import Case
     from folkmoot.protocol.manifest import Manifest
 
 ASK = "ask"
@@ -108,8 +108,8 @@ def ask(
     Example: folkmoot demand ask 7 --what update --entry 2 --artifacts https://mirror.example
     """
     with sending(rpc, deployment, confirmations, json_) as chain:
-        from folkmoot.fraud import demanding
-        from folkmoot.fraud.availability import What, demand_call
+        from folkmoot.fraud.contracts import demands as demanding
+        from folkmoot.fraud.proofs.availability import What, demand_call
         from folkmoot.runtime.units import format_amount, format_time
 
         wanted = What[what.upper()]
@@ -174,7 +174,7 @@ def claim(
     Example: folkmoot demand claim 3
     """
     with sending(rpc, deployment, confirmations, json_) as chain:
-        from folkmoot.fraud import demanding
+        from folkmoot.fraud.contracts import demands as demanding
 
         account = unlock(keystore, password_file)
         with working("Claiming ...", json_):
@@ -223,7 +223,7 @@ def _case(chain: Chain, number: int) -> Case:
     Raises:
         InputError: it is not anchored (`round-not-anchored`).
     """
-    from folkmoot.fraud.follower import Follower
+    from folkmoot.fraud.contracts.follower import Follower
     from folkmoot.rpc.client import Phase
 
     record = Follower(chain.deployment).read(chain.rpc)
@@ -240,7 +240,7 @@ def _case(chain: Chain, number: int) -> Case:
 
 def _manifest(chain: Chain, locations: list[str]) -> Manifest:
     from folkmoot.artifacts.sources import open_sources
-    from folkmoot.fraud.shelf import open_shelf
+    from folkmoot.fraud.proofs.round_files import open_shelf
 
     source = open_sources(locations)
     try:

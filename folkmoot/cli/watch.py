@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from web3.types import TxReceipt
 
     from folkmoot.artifacts.sources import ArtifactSource
-    from folkmoot.fraud.case import Case
-    from folkmoot.fraud.finding import Finding
-    from folkmoot.fraud.record import Record
+    from folkmoot.fraud.contracts.record import Record
+    from folkmoot.fraud.proofs.case import Case
+    from folkmoot.fraud.proofs.finding import Finding
     from folkmoot.rpc.client import Rpc
 
 Mirrors = Annotated[
@@ -87,10 +87,10 @@ def challenge(
     Example: folkmoot challenge 7 --artifacts https://mirror.example --dry-run
     """
     require_web3()
-    from folkmoot.fraud.challenge import NOBODY, cheapest, cost_of
-    from folkmoot.fraud.challenge import challenge as send
-    from folkmoot.fraud.follower import Follower
-    from folkmoot.fraud.proof import prove
+    from folkmoot.fraud.contracts.challenge import NOBODY, cheapest, cost_of
+    from folkmoot.fraud.contracts.challenge import challenge as send
+    from folkmoot.fraud.contracts.follower import Follower
+    from folkmoot.fraud.proofs.proof import prove
     from folkmoot.ledger.deployment import Deployment
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.units import format_amount
@@ -148,7 +148,7 @@ def _told_earlier(
     endpoint: Rpc, record: Record, number: int, keystore: Path | None, confirmations: int, as_json: bool
 ) -> bool:
     """Tell of the proof that an interrupted call sent, if there is one; return whether there is."""
-    from folkmoot.fraud.challenge import earlier
+    from folkmoot.fraud.contracts.challenge import earlier
 
     told = record.told.get(number)
     if told is None or told.case is None:
@@ -233,9 +233,9 @@ def watch(
     Example: folkmoot watch --rpc https://rpc.example --artifacts https://mirror.example --keystore watcher.json
     """
     require_web3()
-    from folkmoot.fraud.journal import Journal, Log, held
-    from folkmoot.fraud.metrics import Metrics, serve
-    from folkmoot.fraud.watch import Options, Watcher, run
+    from folkmoot.fraud.watcher.journal import Journal, Log, held
+    from folkmoot.fraud.watcher.metrics import Metrics, serve
+    from folkmoot.fraud.watcher.watch import Options, Watcher, run
     from folkmoot.ledger.deployment import Deployment
     from folkmoot.runtime import logs
     from folkmoot.runtime.urls import secrets_of
@@ -300,7 +300,7 @@ def _opened(locations: list[str]) -> dict[str, ArtifactSource]:
 
 
 def _mirrors(locations: list[str], as_json: bool) -> ArtifactSource:
-    from folkmoot.fraud.mirrors import in_turn
+    from folkmoot.fraud.watcher.mirrors import in_turn
 
     return in_turn(_opened(locations), lambda where, error: note(f"note: {error.message}", as_json))
 
@@ -311,7 +311,7 @@ def _case(record: Record, number: int) -> Case:
     Raises:
         ChallengeFailed: there is none.
     """
-    from folkmoot.fraud.challenge import ChallengeFailed, window_over
+    from folkmoot.fraud.contracts.challenge import ChallengeFailed, window_over
     from folkmoot.rpc.client import Phase
 
     told = record.told.get(number)
@@ -334,8 +334,8 @@ def _case(record: Record, number: int) -> Case:
 
 
 def _examined(source: ArtifactSource, endpoint: Any, case: Case, record: Record) -> Finding:
-    from folkmoot.fraud.examine import examine
-    from folkmoot.fraud.shelf import open_shelf
+    from folkmoot.fraud.proofs.examine import examine
+    from folkmoot.fraud.proofs.round_files import open_shelf
     from folkmoot.rpc.client import LedgerReader
 
     reader = LedgerReader(endpoint, case.ledger)
@@ -349,7 +349,7 @@ def _require_provable(finding: Finding) -> None:
     Raises:
         ChallengeFailed: ``nothing-to-prove``, ``withheld`` or ``not-provable``.
     """
-    from folkmoot.fraud.challenge import ChallengeFailed
+    from folkmoot.fraud.contracts.challenge import ChallengeFailed
 
     if finding.suspicions:
         return
@@ -388,7 +388,7 @@ def _ask(number: int) -> None:
         ChallengeFailed: there is nobody to ask.
         Abort: the answer is no.
     """
-    from folkmoot.fraud.challenge import ChallengeFailed
+    from folkmoot.fraud.contracts.challenge import ChallengeFailed
 
     if not sys.stdin.isatty():
         raise ChallengeFailed(

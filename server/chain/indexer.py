@@ -19,7 +19,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from folkmoot.errors import RpcError
-from folkmoot.fraud.availability import What
+from folkmoot.fraud.proofs.availability import What
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.rpc.client import PLACE_BITS
 from folkmoot.runtime.logs import fields

@@ -14,7 +14,7 @@ import time
 from sqlalchemy.orm import Session
 
 from folkmoot.errors import ArtifactError, FolkmootError
-from folkmoot.fraud.availability import Call, Files, What, answer_call
+from folkmoot.fraud.proofs.availability import Call, Files, What, answer_call
 from folkmoot.protocol.verdict import Artifacts
 from server.chain import outbox
 from server.chain.calls import encode_call

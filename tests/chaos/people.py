@@ -24,8 +24,8 @@ from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, FolkmootError, UpdateRefused
 from folkmoot.evaluation import Measurement, measure
 from folkmoot.evaluation.canary import CanaryReport, sign_canary, sign_release
-from folkmoot.fraud.availability import What, delivery_calls, demand_call
-from folkmoot.fraud.follower import Follower
+from folkmoot.fraud.contracts.follower import Follower
+from folkmoot.fraud.proofs.availability import What, delivery_calls, demand_call
 from folkmoot.protocol.commitment import Domain
 from folkmoot.rpc.client import Phase
 from folkmoot.runtime.units import UNIT

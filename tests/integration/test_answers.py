@@ -12,10 +12,10 @@ from sqlalchemy import select
 
 from folkmoot.cli import main
 from folkmoot.errors import CoordinatorError, InputError
-from folkmoot.fraud import demanding
-from folkmoot.fraud.availability import Status, What, delivery_calls, demand_call
-from folkmoot.fraud.case import Case
-from folkmoot.fraud.follower import Follower
+from folkmoot.fraud.contracts import demands as demanding
+from folkmoot.fraud.contracts.follower import Follower
+from folkmoot.fraud.proofs.availability import Status, What, delivery_calls, demand_call
+from folkmoot.fraud.proofs.case import Case
 from folkmoot.ledger.events import Answered, Slashed, scan
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.policy import ARBITER

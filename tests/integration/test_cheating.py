@@ -12,8 +12,8 @@ import pytest
 
 from folkmoot.artifacts.sources import CoordinatorSource
 from folkmoot.errors import InputError, UpdateRefused
-from folkmoot.fraud.journal import Journal, Log
-from folkmoot.fraud.watch import Options, Watcher
+from folkmoot.fraud.watcher.journal import Journal, Log
+from folkmoot.fraud.watcher.watch import Options, Watcher
 from folkmoot.ledger.events import Slashed, scan
 from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.commitment import Domain

@@ -15,7 +15,7 @@ from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import audit
 from folkmoot.errors import AuditFailure, ContractRefused, UpdateRefused
 from folkmoot.explain.from_chain import ledger_rounds
-from folkmoot.fraud.follower import Follower
+from folkmoot.fraud.contracts.follower import Follower
 from folkmoot.ledger.events import CommitsClosed, Event, Left, scan
 from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.rpc.client import Phase

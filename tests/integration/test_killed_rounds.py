@@ -16,7 +16,7 @@ import pytest
 
 from folkmoot.coordinator_api import commitment_to_wire
 from folkmoot.flower.contributor import KeptUpdate, keep_update
-from folkmoot.fraud.judges import demands_of, find_judges
+from folkmoot.fraud.contracts.judges import demands_of, find_judges
 from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.policy import ARBITER

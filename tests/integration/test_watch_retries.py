@@ -11,10 +11,10 @@ import pytest
 
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.errors import RpcError
-from folkmoot.fraud import judges
-from folkmoot.fraud.metrics import label
-from folkmoot.fraud.recourse import DEPOSIT_PATIENCE, Recourse
-from folkmoot.fraud.retries import LONGEST_PAUSE
+from folkmoot.fraud.contracts import judges
+from folkmoot.fraud.watcher.escalation import DEPOSIT_PATIENCE, Recourse
+from folkmoot.fraud.watcher.metrics import label
+from folkmoot.fraud.watcher.retries import LONGEST_PAUSE
 from folkmoot.rpc.client import Phase
 from tests import factories
 from tests.integration import fraud_world as lies

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from folkmoot.artifacts.sources import ArtifactSource, FolderSource
-from folkmoot.fraud.journal import Journal, Log
-from folkmoot.fraud.watch import Options, Watcher
+from folkmoot.fraud.watcher.journal import Journal, Log
+from folkmoot.fraud.watcher.watch import Options, Watcher
 from tests import factories
 from tests.integration.audit_world import World
 from tests.integration.fraud_world import CHALLENGER

@@ -35,7 +35,7 @@ from folkmoot.errors import FolkmootError, InputError
 from folkmoot.evaluation import Measurement, Report, measure
 from folkmoot.evaluation.canary import CanaryReport
 from folkmoot.flower import records
-from folkmoot.fraud import challenge, judges
+from folkmoot.fraud.contracts import challenge, judges
 from folkmoot.ledger import costs
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.ledger.events import scan

@@ -15,13 +15,13 @@ import pytest
 from folkmoot.aggregation.gram_tree import matrix_bytes
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.errors import ArtifactError, InputError
-from folkmoot.fraud.availability import What
-from folkmoot.fraud.case import Case, Kind
-from folkmoot.fraud.examine import examine
-from folkmoot.fraud.finding import Finding
-from folkmoot.fraud.judges import call_of, demandable
-from folkmoot.fraud.proof import BUILDERS, prove
-from folkmoot.fraud.shelf import Shelf, open_shelf
+from folkmoot.fraud.contracts.judges import call_of, demandable
+from folkmoot.fraud.proofs.availability import What
+from folkmoot.fraud.proofs.case import Case, Kind
+from folkmoot.fraud.proofs.examine import examine
+from folkmoot.fraud.proofs.finding import Finding
+from folkmoot.fraud.proofs.proof import BUILDERS, prove
+from folkmoot.fraud.proofs.round_files import Shelf, open_shelf
 from folkmoot.protocol import merkle
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak

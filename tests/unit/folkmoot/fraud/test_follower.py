@@ -13,12 +13,13 @@ import pytest
 
 from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.errors import LocalError, RpcError
-from folkmoot.fraud import endpoints, follower
-from folkmoot.fraud.follower import REORG_DEPTH, Follower, commits_of
-from folkmoot.fraud.journal import Checked, Journal, Log
-from folkmoot.fraud.past import Past
-from folkmoot.fraud.record import Record, Replay, replays
-from folkmoot.fraud.watch import Watcher
+from folkmoot.fraud.contracts import follower
+from folkmoot.fraud.contracts.follower import REORG_DEPTH, Follower, commits_of
+from folkmoot.fraud.contracts.pruned import Past
+from folkmoot.fraud.contracts.record import Record, Replay, replays
+from folkmoot.fraud.watcher import endpoints
+from folkmoot.fraud.watcher.journal import Checked, Journal, Log
+from folkmoot.fraud.watcher.watch import Watcher
 from folkmoot.rpc.client import LedgerReader, Phase
 from tests import factories
 from tests.scripted_ledger import BLOCKS, ScriptedLedger, ScriptedRpc, hash_of

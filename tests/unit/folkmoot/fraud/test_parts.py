@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from folkmoot.errors import InputError, LocalError
-from folkmoot.fraud.challenge import Cost
-from folkmoot.fraud.journal import KEPT_STATES, Checked, Journal, Log, held
-from folkmoot.fraud.metrics import Metrics, label, serve
-from folkmoot.fraud.trees import TreeCache, differing, plain_tree, raw_update_tree, sum_siblings
+from folkmoot.fraud.contracts.challenge import Cost
+from folkmoot.fraud.proofs.trees import TreeCache, differing, plain_tree, raw_update_tree, sum_siblings
+from folkmoot.fraud.watcher.journal import KEPT_STATES, Checked, Journal, Log, held
+from folkmoot.fraud.watcher.metrics import Metrics, label, serve
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.merkle import AGGREGATE, update_tree, verify_update
 from folkmoot.protocol.updates import MemoryUpdate

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from folkmoot.errors import LocalError
-from folkmoot.fraud.past import Over, Past, Place, Sent
+from folkmoot.fraud.contracts.pruned import Over, Past, Place, Sent
 
 A, B, C = (bytes([value]) * 32 for value in (1, 2, 3))
 BASE = bytes(32)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from folkmoot.fraud.journal import Log
-from folkmoot.fraud.metrics import Metrics, label
-from folkmoot.fraud.retries import FIRST_PAUSE, KINDS, LONGEST_PAUSE, Retries, Task
+from folkmoot.fraud.watcher.journal import Log
+from folkmoot.fraud.watcher.metrics import Metrics, label
+from folkmoot.fraud.watcher.retries import FIRST_PAUSE, KINDS, LONGEST_PAUSE, Retries, Task
 
 TASK = Task("blame", 7)
 

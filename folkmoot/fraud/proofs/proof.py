@@ -22,11 +22,11 @@ from folkmoot.aggregation.gram_tree import block_count, update_block
 from folkmoot.aggregation.rules import mean
 from folkmoot.aggregation.trimmed_sum import trimmed_at_each_end
 from folkmoot.errors import InputError
-from folkmoot.fraud.case import Kind, Suspicion, unopened
-from folkmoot.fraud.examine import faulty_leaf
-from folkmoot.fraud.finding import BY_RULE, Finding
-from folkmoot.fraud.gram import Lie, members_of
-from folkmoot.fraud.trees import sum_siblings
+from folkmoot.fraud.proofs.case import Kind, Suspicion, unopened
+from folkmoot.fraud.proofs.examine import faulty_leaf
+from folkmoot.fraud.proofs.finding import BY_RULE, Finding
+from folkmoot.fraud.proofs.gram import Lie, members_of
+from folkmoot.fraud.proofs.trees import sum_siblings
 from folkmoot.ledger import packaged
 from folkmoot.protocol import merkle
 from folkmoot.protocol.arrays import I64

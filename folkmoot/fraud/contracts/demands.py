@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from folkmoot.chain.client import Chain
 from folkmoot.errors import InputError
-from folkmoot.fraud import judges
-from folkmoot.fraud.availability import Call, Status, What
-from folkmoot.fraud.judges import Asked
+from folkmoot.fraud.contracts import judges
+from folkmoot.fraud.contracts.judges import Asked
+from folkmoot.fraud.proofs.availability import Call, Status, What
 from folkmoot.rpc.client import Phase
 from folkmoot.runtime.units import format_amount, format_time
 

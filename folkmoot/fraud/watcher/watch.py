@@ -22,16 +22,16 @@ from folkmoot.errors import (
     RpcError,
     WrongChainError,
 )
-from folkmoot.fraud.case import Case, Kind
-from folkmoot.fraud.challenge import ChallengeFailed, Cost, challenge, cheapest
-from folkmoot.fraud.endpoints import Endpoints
-from folkmoot.fraud.examining import Examiner
-from folkmoot.fraud.finding import Finding
-from folkmoot.fraud.journal import Checked, Journal, Log
-from folkmoot.fraud.metrics import Metrics, label
-from folkmoot.fraud.record import Record
-from folkmoot.fraud.recourse import Recourse
-from folkmoot.fraud.retries import Retries, Task
+from folkmoot.fraud.contracts.challenge import ChallengeFailed, Cost, challenge, cheapest
+from folkmoot.fraud.contracts.record import Record
+from folkmoot.fraud.proofs.case import Case, Kind
+from folkmoot.fraud.proofs.finding import Finding
+from folkmoot.fraud.watcher.endpoints import Endpoints
+from folkmoot.fraud.watcher.escalation import Recourse
+from folkmoot.fraud.watcher.examining import Examiner
+from folkmoot.fraud.watcher.journal import Checked, Journal, Log
+from folkmoot.fraud.watcher.metrics import Metrics, label
+from folkmoot.fraud.watcher.retries import Retries, Task
 from folkmoot.ledger.costs import COIN, balance_of
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.rpc.client import Phase, Rpc

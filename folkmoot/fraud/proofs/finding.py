@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import Any
 
 from folkmoot.aggregation.lineage import Lineage
-from folkmoot.fraud import gram
-from folkmoot.fraud.case import Case, Demand, Dispute, Kind, Suspicion
-from folkmoot.fraud.trees import TreeCache
+from folkmoot.fraud.proofs import gram
+from folkmoot.fraud.proofs.case import Case, Demand, Dispute, Kind, Suspicion
+from folkmoot.fraud.proofs.trees import TreeCache
 from folkmoot.protocol.arrays import I64, U8
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.header import RoundHeader

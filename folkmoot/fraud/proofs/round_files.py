@@ -19,9 +19,9 @@ from folkmoot.aggregation.references import Use
 from folkmoot.aggregation.registry import uses
 from folkmoot.artifacts.sources import DOCUMENT_LIMIT, ArtifactSource
 from folkmoot.errors import ArtifactError, InputError, ManifestError, UpdateRefused
-from folkmoot.fraud.case import Case, Demand
-from folkmoot.fraud.examine import unsure
-from folkmoot.fraud.finding import Material, StateRows
+from folkmoot.fraud.proofs.case import Case, Demand
+from folkmoot.fraud.proofs.examine import unsure
+from folkmoot.fraud.proofs.finding import Material, StateRows
 from folkmoot.protocol.arrays import U8
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from folkmoot.errors import ArtifactError, InputError
-from folkmoot.fraud.case import Case, unopened
-from folkmoot.fraud.trees import plain_tree, raw_update_tree, sum_siblings
+from folkmoot.fraud.proofs.case import Case, unopened
+from folkmoot.fraud.proofs.trees import plain_tree, raw_update_tree, sum_siblings
 from folkmoot.protocol.arrays import U8
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak

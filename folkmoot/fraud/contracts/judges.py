@@ -17,13 +17,13 @@ from eth_abi.exceptions import DecodingError
 
 from folkmoot.chain.transactions.journal import Notes
 from folkmoot.errors import ContractRefused, RpcError
-from folkmoot.fraud import proof as proofs
-from folkmoot.fraud.availability import Call, Status, What, demand_call
-from folkmoot.fraud.case import Case, Committed, Demand, Dispute, unopened
-from folkmoot.fraud.challenge import judges as judges_of
-from folkmoot.fraud.challenge import transact
-from folkmoot.fraud.finding import Finding
-from folkmoot.fraud.record import Replay
+from folkmoot.fraud.contracts.challenge import judges as judges_of
+from folkmoot.fraud.contracts.challenge import transact
+from folkmoot.fraud.contracts.record import Replay
+from folkmoot.fraud.proofs import proof as proofs
+from folkmoot.fraud.proofs.availability import Call, Status, What, demand_call
+from folkmoot.fraud.proofs.case import Case, Committed, Demand, Dispute, unopened
+from folkmoot.fraud.proofs.finding import Finding
 from folkmoot.ledger import packaged
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.hashing import keccak

@@ -22,10 +22,10 @@ from folkmoot.aggregation.gram_tree import gram_tree, has_tree
 from folkmoot.aggregation.rules import multi_krum
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.errors import ArtifactError, EncodingError, InputError
-from folkmoot.fraud import gram
-from folkmoot.fraud.case import Case, Demand, Dispute, Kind, Suspicion
-from folkmoot.fraud.finding import BY_RULE, Finding, Material
-from folkmoot.fraud.trees import TreeCache, differing, plain_tree
+from folkmoot.fraud.proofs import gram
+from folkmoot.fraud.proofs.case import Case, Demand, Dispute, Kind, Suspicion
+from folkmoot.fraud.proofs.finding import BY_RULE, Finding, Material
+from folkmoot.fraud.proofs.trees import TreeCache, differing, plain_tree
 from folkmoot.protocol import merkle
 from folkmoot.protocol.arrays import I64, U8, U32
 from folkmoot.protocol.codec import check_padding

@@ -15,10 +15,10 @@ from folkmoot.chain.client import TX_GAS_LIMIT, chain_errors, send, web3_over
 from folkmoot.chain.client import earlier as earlier_call
 from folkmoot.chain.transactions.journal import Notes
 from folkmoot.errors import ContractRefused, FolkmootError, RpcError
-from folkmoot.fraud import proof as proofs
-from folkmoot.fraud.case import Case
-from folkmoot.fraud.finding import Finding
-from folkmoot.fraud.proof import Proof, prove
+from folkmoot.fraud.proofs import proof as proofs
+from folkmoot.fraud.proofs.case import Case
+from folkmoot.fraud.proofs.finding import Finding
+from folkmoot.fraud.proofs.proof import Proof, prove
 from folkmoot.ledger import reverts as refusals
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.policy import NO_VERIFIER

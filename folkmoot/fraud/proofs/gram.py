@@ -23,7 +23,7 @@ from folkmoot.aggregation.gram_tree import (
 )
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.rules import mean, multi_krum
-from folkmoot.fraud.case import Case
+from folkmoot.fraud.proofs.case import Case
 from folkmoot.protocol.hashing import HASH_BYTES, keccak
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import EMPTY

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 from folkmoot.chain.transactions.journal import Notes
 from folkmoot.errors import ChainError, ContractRefused
-from folkmoot.fraud import judges
-from folkmoot.fraud.availability import Status
-from folkmoot.fraud.case import Case
-from folkmoot.fraud.challenge import ChallengeFailed
-from folkmoot.fraud.finding import Finding
-from folkmoot.fraud.follower import commits_of
-from folkmoot.fraud.journal import Checked, Journal, Log
-from folkmoot.fraud.metrics import Metrics, label
-from folkmoot.fraud.record import Record, Replay, replays
-from folkmoot.fraud.retries import Retries, Task
+from folkmoot.fraud.contracts import judges
+from folkmoot.fraud.contracts.challenge import ChallengeFailed
+from folkmoot.fraud.contracts.follower import commits_of
+from folkmoot.fraud.contracts.record import Record, Replay, replays
+from folkmoot.fraud.proofs.availability import Status
+from folkmoot.fraud.proofs.case import Case
+from folkmoot.fraud.proofs.finding import Finding
+from folkmoot.fraud.watcher.journal import Checked, Journal, Log
+from folkmoot.fraud.watcher.metrics import Metrics, label
+from folkmoot.fraud.watcher.retries import Retries, Task
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.rpc.client import Phase, Rpc, VaultReader
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The endpoints that a watcher reads: all of them, what a majority says, and which of them fail or contradict.
 
-Each has a memory of its own (`folkmoot.fraud.follower`), so that what a liar said counts for no other. Knows no round's
-files, and acts on nothing.
+Each has a memory of its own (`folkmoot.fraud.contracts.follower`), so that what a liar said counts for no other. Knows
+no round's files, and acts on nothing.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from folkmoot.errors import ChainError, LocalError, WrongChainError
-from folkmoot.fraud.follower import Follower
-from folkmoot.fraud.journal import Journal, Log
-from folkmoot.fraud.metrics import Metrics, label
-from folkmoot.fraud.past import Past
-from folkmoot.fraud.record import Record
+from folkmoot.fraud.contracts.follower import Follower
+from folkmoot.fraud.contracts.pruned import Past
+from folkmoot.fraud.contracts.record import Record
+from folkmoot.fraud.watcher.journal import Journal, Log
+from folkmoot.fraud.watcher.metrics import Metrics, label
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc
 from folkmoot.rpc.quorum import Quorum, split_urls

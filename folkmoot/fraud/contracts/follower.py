@@ -3,7 +3,7 @@
 
 Events are held against what the ledger stores, so that an endpoint can't change an entry or an anchor on the way. The
 newest blocks are read anew each time: what was reorganised away is forgotten. What lies deeper is read once. A round
-that is over there, and that none rests on which is not, goes to `folkmoot.fraud.past`, if there is one.
+that is over there, and that none rests on which is not, goes to `folkmoot.fraud.contracts.pruned`, if there is one.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from itertools import groupby
 from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.chain.client import check_deployment
 from folkmoot.errors import RpcError
-from folkmoot.fraud.case import Case
-from folkmoot.fraud.past import Over, Past, Place
-from folkmoot.fraud.record import Record, Told
+from folkmoot.fraud.contracts.pruned import Over, Past, Place
+from folkmoot.fraud.contracts.record import Record, Told
+from folkmoot.fraud.proofs.case import Case
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.events import (
     CommitsClosed,

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from folkmoot.fraud.case import Case
-from folkmoot.fraud.past import Past, Sent
+from folkmoot.fraud.contracts.pruned import Past, Sent
+from folkmoot.fraud.proofs.case import Case
 from folkmoot.ledger.events import CommitsClosed, RoundAnchored, RoundOpened, RoundSlashed, UpdateCommitted
 from folkmoot.rpc.client import Phase
 

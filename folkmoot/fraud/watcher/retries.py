@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from folkmoot.fraud.journal import Log
-from folkmoot.fraud.metrics import Metrics, label
+from folkmoot.fraud.watcher.journal import Log
+from folkmoot.fraud.watcher.metrics import Metrics, label
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0
 """Seconds between two tries: they double from the one to the other."""
