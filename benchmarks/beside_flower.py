@@ -26,7 +26,7 @@ from statistics import median
 
 from benchmarks.processes import descendants, tree_usage
 from client.pauses import BUSY_SECONDS
-from folkmoot.local.federation import program
+from folkmoot.devnet.federation import program
 from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port
 
 APP = Path(__file__).parent.parent / "examples" / "digits-pytorch"

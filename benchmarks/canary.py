@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 
 from client import drill_data
-from folkmoot.drill.federation import Plan, Run, Workload
 from folkmoot.evaluation import Measurement, measure
 from folkmoot.evaluation.canary import Limits, findings
+from folkmoot.simulation.federation import Plan, Run, Workload
 
 
 def measured(work: Workload, run: Run) -> Measurement:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
-from folkmoot.local.anvil import Anvil
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.rpc.client import Rpc
 from folkmoot.rpc.quorum import open_rpc
 from tests.factories import federation

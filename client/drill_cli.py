@@ -2,7 +2,7 @@
 """The command `folkmoot drill`: attack a sandboxed federation and see what it costs whom.
 
 The library is imported by the command, so that `folkmoot --help` stays quick. What a drill does is in
-`folkmoot.drill`; here are options, progress and tables.
+`folkmoot.simulation`; here are options, progress and tables.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from folkmoot.cli.output import emit, note, pairs, table, working
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
-    from folkmoot.drill.chain import ChainReport
-    from folkmoot.drill.federation import Outcome, Plan
+    from folkmoot.simulation.chain import ChainReport
+    from folkmoot.simulation.federation import Outcome, Plan
 
 GRID_RULES = (
     "mean",
@@ -86,7 +86,7 @@ def drill(
 
     Example: folkmoot drill --attack ipm-noise --rule guided_mean
     """
-    from folkmoot.drill.federation import Plan
+    from folkmoot.simulation.federation import Plan
 
     if list_:
         _list(json_)
@@ -141,7 +141,7 @@ def _rare(text: str) -> tuple[int, int] | None:
 
 def _list(json_: bool) -> None:
     from folkmoot.aggregation.registry import PARAMETERS
-    from folkmoot.drill.attacks import ATTACKS
+    from folkmoot.simulation.attacks import ATTACKS
 
     emit(
         {
@@ -156,7 +156,7 @@ def _list(json_: bool) -> None:
 
 def _one(plan: Plan, task: str, chain: bool, json_: bool) -> None:
     from client.drill_data import workload
-    from folkmoot.drill.federation import run
+    from folkmoot.simulation.federation import run
 
     with working("Reading the data", json_):
         data = workload(task, plan.rare)
@@ -164,7 +164,7 @@ def _one(plan: Plan, task: str, chain: bool, json_: bool) -> None:
     with working(f"{plan.rounds} rounds without and {plan.rounds} with {plan.attack}", json_):
         calm = run(data, replace(plan, attack="none", strength=None))
         if chain:
-            from folkmoot.drill.chain import run_on_chain
+            from folkmoot.simulation.chain import run_on_chain
 
             outcome, report = run_on_chain(data, plan, say=lambda text: note(text, json_))
         else:
@@ -187,7 +187,7 @@ def _percent(share: float | None) -> str:
 
 
 def _lines(plan: Plan, calm: Outcome, outcome: Outcome) -> dict[str, str]:
-    from folkmoot.drill.grid import rule_text
+    from folkmoot.simulation.grid import rule_text
 
     lines = {
         "rule": rule_text(plan),
@@ -273,9 +273,9 @@ def _grid(
     json_: bool,
 ) -> None:
     from client.drill_data import workload
-    from folkmoot.drill.attacks import ATTACKS
-    from folkmoot.drill.grid import Table, rule_text
-    from folkmoot.drill.grid import grid as run_grid
+    from folkmoot.simulation.attacks import ATTACKS
+    from folkmoot.simulation.grid import Table, rule_text
+    from folkmoot.simulation.grid import grid as run_grid
 
     plans = [
         replace(plan, attack=attack, seed=plan.seed + seed, **_rule(rule))

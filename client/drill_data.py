@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from client.tasks import mnist, partition
-from folkmoot.drill.federation import Examples, Workload
-from folkmoot.drill.network import Network
 from folkmoot.errors import TaskError
+from folkmoot.simulation.federation import Examples, Workload
+from folkmoot.simulation.network import Network
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

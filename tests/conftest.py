@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.local.anvil import Anvil
 from tests import factories
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from folkmoot.chain.client import Chain
+    from folkmoot.devnet.anvil import Anvil
     from folkmoot.ledger.deployment import Deployment
-    from folkmoot.local.anvil import Anvil
 
 CONTRIBUTORS = ("ada", "ben", "cleo", "dora", "emil")
 """Names of the contributors of a test federation; all have stake."""

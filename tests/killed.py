@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from folkmoot.cli.main import run
-from folkmoot.local.anvil import Anvil
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.runtime.commands import folkmoot_command
 from folkmoot.runtime.fault_points import VARIABLE
 

@@ -2,8 +2,8 @@
 """Attacks on the exponents: minorities whose updates ask for larger or smaller steps than anybody honest.
 
 Too large a step makes noise of every update, too small a one clamps them. The drill is the library's own
-(``folkmoot.drill``), under the default rule, with the policy's cap. What is measured is how far the exponents go from
-where they are with nobody attacking, and what that costs.
+(``folkmoot.simulation``), under the default rule, with the policy's cap. What is measured is how far the exponents go
+from where they are with nobody attacking, and what that costs.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.drill_data import workload
-from folkmoot.drill.attacks import Attack, Scene, attack
-from folkmoot.drill.federation import LAST_ROUNDS, Plan, Run
 from folkmoot.protocol.arrays import F32
+from folkmoot.simulation.attacks import Attack, Scene, attack
+from folkmoot.simulation.federation import LAST_ROUNDS, Plan, Run
 
 RULE = "guided_mean"
 FEDERATIONS = ((5, 2), (10, 4), (20, 9))

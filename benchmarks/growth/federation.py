@@ -27,8 +27,8 @@ from benchmarks.worlds import manifest_of
 from folkmoot.chain.client import Chain, connect_web3
 from folkmoot.chain.deploy import PROFILES, GenesisRoots, deploy
 from folkmoot.coordinator_api import CoordinatorApi, commitment_to_wire
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import UpdateRefused
-from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.arrays import U8
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.genesis import Genesis

@@ -25,7 +25,7 @@ from benchmarks.watching import Collected, Folder
 from benchmarks.worlds import manifest_of
 from folkmoot.aggregation.lineage import Lineage, PastRound, window
 from folkmoot.chain.client import Chain
-from folkmoot.local.anvil import Anvil
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest

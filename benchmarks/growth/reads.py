@@ -29,7 +29,7 @@ from benchmarks.growth.federation import (
     serving,
 )
 from benchmarks.worlds import manifest_of
-from folkmoot.local.anvil import Anvil
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.runtime.processes import Supervisor
 from server.chain.outbox import REORG_BLOCKS

@@ -13,8 +13,8 @@ from benchmarks.near_convergence import sets
 from benchmarks.near_convergence.federation import measure
 from benchmarks.near_convergence.results import Key, add, load, markdown
 from benchmarks.near_convergence.sets import MODELS, SPLITS, TABLES, Setting
-from folkmoot.drill.federation import Plan
 from folkmoot.errors import FolkmootError, InputError
+from folkmoot.simulation.federation import Plan
 
 _RESULTS = Path(__file__).parent / "results"
 _BATCHES = (16, 0)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks.near_convergence.sets import Setting, SmallNetwork, workload
-from folkmoot.drill.federation import Plan, Run
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.genesis import calibrated_exponent
+from folkmoot.simulation.federation import Plan, Run
 
 
 @dataclass

@@ -14,9 +14,9 @@ import numpy as np
 from benchmarks.robustness import contenders
 from benchmarks.robustness.results import Found, Key, Setting, line, load, markdown, picture, rows, save
 from client.drill_data import NAMES, workload
-from folkmoot.drill.attacks import ATTACKS, attack
-from folkmoot.drill.federation import LAST_ROUNDS, Plan, Run, Workload
 from folkmoot.errors import FolkmootError, InputError
+from folkmoot.simulation.attacks import ATTACKS, attack
+from folkmoot.simulation.federation import LAST_ROUNDS, Plan, Run, Workload
 
 _RESULTS = Path(__file__).parent / "results"
 _SIZES = {"mnist": (20, 6), "digits": (12, 3)}

@@ -13,8 +13,8 @@ from importlib.metadata import version
 from benchmarks.robustness import flower
 from benchmarks.robustness.peer import Peer, PeerRun
 from folkmoot.aggregation.registry import PARAMETERS
-from folkmoot.drill.federation import Plan, Run, Workload
 from folkmoot.errors import InputError
+from folkmoot.simulation.federation import Plan, Run, Workload
 
 
 def byzfl_missing() -> str:

@@ -14,9 +14,9 @@ from typing import Protocol
 
 import numpy as np
 
-from folkmoot.drill.federation import Run
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.simulation.federation import Run
 
 
 class Peer(Protocol):

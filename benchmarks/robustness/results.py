@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
-from folkmoot.drill.attacks import ATTACKS
-from folkmoot.drill.grid import Table
 from folkmoot.errors import InputError
+from folkmoot.simulation.attacks import ATTACKS
+from folkmoot.simulation.grid import Table
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def advance(
 
     Example: folkmoot advance 600
     """
-    from folkmoot.local import anvil
+    from folkmoot.devnet import anvil
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.units import format_time
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from folkmoot.devnet.anvil import FUNDS, Anvil
 from folkmoot.errors import RpcError
-from folkmoot.local.anvil import FUNDS, Anvil
 
 CHAIN_ID = 31338
 """Not that of a local chain."""

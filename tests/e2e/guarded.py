@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from folkmoot.local.federation import LocalFederation, program
+from folkmoot.devnet.federation import LocalFederation, program
 from folkmoot.runtime.commands import folkmoot_command
 from folkmoot.runtime.processes import Child, accepts_connections
 from tests.hosts import Host

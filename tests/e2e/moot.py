@@ -13,9 +13,9 @@ from pathlib import Path
 from folkmoot.chain.deploy import GenesisRoots
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import CoordinatorError
 from folkmoot.flower.contributor import Contributor
-from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak, sha256_hex

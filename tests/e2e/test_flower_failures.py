@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from folkmoot.coordinator_api import CoordinatorApi
-from folkmoot.local.federation import LocalFederation, Plan, prepare
+from folkmoot.devnet.federation import LocalFederation, Plan, prepare
 from folkmoot.runtime.commands import folkmoot_command
 from folkmoot.runtime.processes import Supervisor
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from folkmoot.coordinator_api import CoordinatorApi
-from folkmoot.local.federation import Plan
+from folkmoot.devnet.federation import Plan
 from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port
 from tests.e2e.guarded import Guarded, until
 

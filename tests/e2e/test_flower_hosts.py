@@ -13,8 +13,8 @@ import pytest
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import audit
 from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.devnet.federation import Plan
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.local.federation import Plan
 from folkmoot.runtime.processes import Supervisor
 from tests.e2e.guarded import Guarded, until
 from tests.hosts import Host, hosts, why_no_hosts

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.devnet.federation import LocalFederation, Plan, prepare
 from folkmoot.errors import CoordinatorError
-from folkmoot.local.federation import LocalFederation, Plan, prepare
 from folkmoot.runtime.commands import run_folkmoot
 from folkmoot.runtime.fault_points import VARIABLE
 from folkmoot.runtime.processes import Child, Supervisor

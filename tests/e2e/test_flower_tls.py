@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from folkmoot.local.federation import Plan
+from folkmoot.devnet.federation import Plan
 from folkmoot.runtime.certificates import Authority
 from folkmoot.runtime.processes import Supervisor
 from tests.e2e.guarded import Guarded, until

@@ -26,7 +26,7 @@ from eth_account.signers.local import LocalAccount
 from folkmoot.aggregation.lineage import WINDOW, Lineage, PastRound, window
 from folkmoot.chain import governance
 from folkmoot.chain.deploy import GenesisRoots
-from folkmoot.local.anvil import Anvil
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.genesis import Genesis

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from folkmoot.local.anvil import Anvil
+from folkmoot.devnet.anvil import Anvil
 from tests import factories
 from tests.integration import coordinator_world
 from tests.integration.audit_world import World

@@ -19,7 +19,7 @@ import numpy as np
 
 from folkmoot.chain.deploy import GenesisRoots
 from folkmoot.coordinator_api import CoordinatorApi, CurrentRound, sign_report
-from folkmoot.local.anvil import Anvil
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.genesis import Genesis

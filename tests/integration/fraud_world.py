@@ -20,10 +20,10 @@ from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.rules import multi_krum
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.chain.client import send
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.fraud.contracts.challenge import connection
 from folkmoot.fraud.contracts.judges import find_judges
 from folkmoot.fraud.proofs import proof
-from folkmoot.local.anvil import Anvil
 from folkmoot.protocol import merkle
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.fixed_point import LEAF

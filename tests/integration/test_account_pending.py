@@ -17,7 +17,7 @@ from folkmoot.chain.transactions import sending
 from folkmoot.chain.transactions import status as fate
 from folkmoot.chain.transactions.journal import Notes
 from folkmoot.cli.main import INTERRUPTED, run
-from folkmoot.local.anvil import Anvil
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.runtime.units import UNIT
 from tests import factories
 from tests.factories import STAKE, Federation

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.fraud.watcher.metrics import Metrics as WatcherMetrics
-from folkmoot.local.anvil import Anvil
 from server.observing.gauges import GAUGES
 from tests.integration.coordinator_world import federation, running, until
 

@@ -25,8 +25,8 @@ from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig,
 from sqlalchemy import event
 
 from folkmoot.chain import governance
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import UpdateRefused
-from folkmoot.local.anvil import Anvil
 from server.api.app import interface
 from server.api.codes import CODES
 from tests import factories, postgres

@@ -18,9 +18,9 @@ from folkmoot.artifacts.sources import CoordinatorSource, FolderSource
 from folkmoot.audit.audit import Progress, Summary, audit
 from folkmoot.chain import governance
 from folkmoot.cli.main import run
+from folkmoot.devnet.anvil import KEPT_STATES, Anvil
 from folkmoot.errors import ArtifactError, AuditFailure, RpcError, WrongChainError
 from folkmoot.ledger import packaged
-from folkmoot.local.anvil import KEPT_STATES, Anvil
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.merkle import aggregate_leaves, aggregate_root
 from folkmoot.protocol.state import State

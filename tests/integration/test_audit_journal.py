@@ -19,8 +19,8 @@ import pytest
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import Progress, Summary, audit
 from folkmoot.audit.report import rows
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import AuditFailure, InputError
-from folkmoot.local.anvil import Anvil
 from folkmoot.runtime.fault_points import VARIABLE
 from tests.integration.audit_world import NAMES, ROUNDS, Related, World, build_related
 

@@ -16,10 +16,10 @@ from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import Summary, audit
 from folkmoot.chain import governance, waiting
 from folkmoot.cli.main import run
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import AuditFailure
 from folkmoot.ledger import packaged
 from folkmoot.ledger.deployment import JUDGES
-from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.round import Anchor, RoundOutcome

@@ -14,8 +14,8 @@ import pytest
 from folkmoot.aggregation.lineage import WINDOW, Lineage
 from folkmoot.artifacts.sources import ArtifactSource, CoordinatorSource, FolderSource
 from folkmoot.audit.audit import Summary, audit
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import AuditFailure
-from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.verdict import Reason
 from folkmoot.round import Anchor, RoundOutcome
 from tests import factories

@@ -16,7 +16,7 @@ import torch
 from client.genesis import start_of
 from client.tasks import load_task
 from folkmoot.coordinator_api import commitment_to_wire
-from folkmoot.local.anvil import Anvil
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.header import RoundHeader

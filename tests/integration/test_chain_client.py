@@ -16,6 +16,7 @@ import pytest
 from folkmoot.chain.client import Chain
 from folkmoot.chain.transactions import sending
 from folkmoot.chain.transactions.journal import Notes
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError, ContractRefused, InputError, RpcError, WrongChainError
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.events import (
@@ -26,7 +27,6 @@ from folkmoot.ledger.events import (
     VersionRegistered,
     scan,
 )
-from folkmoot.local.anvil import Anvil
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc, VaultReader
 from folkmoot.runtime.processes import free_port
 from folkmoot.runtime.units import UNIT

@@ -17,9 +17,9 @@ from folkmoot.chain.deploy import (
     predicted_address,
     verify,
 )
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError, ContractRefused, InputError, RpcError
 from folkmoot.ledger.deployment import CONTRACTS, JUDGES
-from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.runtime.units import UNIT
 from tests import factories

@@ -7,8 +7,8 @@ import threading
 from pathlib import Path
 
 from folkmoot.aggregation.lineage import GENESIS
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import FolkmootError
-from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import compute_round
 from tests.integration.coordinator_world import (

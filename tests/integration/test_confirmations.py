@@ -16,8 +16,8 @@ from folkmoot.chain import client
 from folkmoot.chain.client import Chain
 from folkmoot.chain.transactions import confirmations as depth
 from folkmoot.chain.transactions.journal import Notes
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError, ContractRefused
-from folkmoot.local.anvil import Anvil
 from folkmoot.runtime.units import UNIT
 from tests import factories
 from tests.factories import Federation

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ArtifactError, CoordinatorError
-from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.hashing import sha256_hex
 from server.db import events
 from tests import factories

@@ -15,10 +15,10 @@ from client.canary import Evaluator
 from client.tasks import HeldOutPredictions
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi, Event
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import CoordinatorError, FolkmootError, TaskError
 from folkmoot.evaluation import Measurement, measure
 from folkmoot.evaluation.canary import CanaryReport, sign_canary, sign_release
-from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.commitment import Domain
 from folkmoot.runtime.keystore import create
 from folkmoot.runtime.processes import free_port

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from folkmoot.aggregation.lineage import GENESIS
-from folkmoot.local.anvil import Anvil
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import compute_round
 from tests.integration.coordinator_world import (

@@ -10,8 +10,8 @@ import pytest
 
 from folkmoot.aggregation.lineage import GENESIS
 from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import CoordinatorError
-from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import compute_round

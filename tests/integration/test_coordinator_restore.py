@@ -27,8 +27,8 @@ from folkmoot.audit.audit import audit
 from folkmoot.chain import governance
 from folkmoot.cli.main import run
 from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import CoordinatorError, RpcError
-from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.hashing import sha256_hex

@@ -18,8 +18,8 @@ import pytest
 from sqlalchemy import text
 
 from folkmoot.artifacts.sources import CoordinatorSource
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import CoordinatorError, DatabaseError, StoreError
-from folkmoot.local.anvil import Anvil
 from server.coordinator import assemble, open_account
 from server.rounds import runs
 from server.store import s3 as s3_module

@@ -24,9 +24,9 @@ import pytest
 from sqlalchemy import select
 
 from folkmoot.cli import main
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.doctor import chain as chain_doctor
 from folkmoot.flower.contributor import Contributor
-from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.runtime.certificates import Authority, Pair
 from folkmoot.runtime.processes import free_port

@@ -12,11 +12,11 @@ import pytest
 
 from client.drill_data import workload
 from folkmoot.cli.main import run
-from folkmoot.drill.chain import BOND, STAKE, ChainReport, ChainRun
-from folkmoot.drill.federation import _FIRST_EXPONENT, REWARD, Outcome, Plan
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError, InputError
-from folkmoot.local.anvil import Anvil
 from folkmoot.runtime.units import UNIT
+from folkmoot.simulation.chain import BOND, STAKE, ChainReport, ChainRun
+from folkmoot.simulation.federation import _FIRST_EXPONENT, REWARD, Outcome, Plan
 
 SMALL = Plan(rule="multi_krum", parameters=(1, 0), attack="sign-flip", contributors=5, malicious=1, rounds=2)
 

@@ -15,9 +15,9 @@ import pytest
 from folkmoot.artifacts.sources import open_source
 from folkmoot.cli.main import run
 from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import CoordinatorError
 from folkmoot.export import coordinator, ledger
-from folkmoot.local.anvil import Anvil
 from tests import factories
 from tests.integration.coordinator_world import Running, federation, open_round, report, running, train, until
 

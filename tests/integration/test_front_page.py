@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 from folkmoot.chain import governance
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import UpdateRefused
-from folkmoot.local.anvil import Anvil
 from server.api import overview
 from server.api.app import interface
 from server.db.models import RoundReport

@@ -18,10 +18,10 @@ from eth_utils.crypto import keccak
 from folkmoot.aggregation import policy_file
 from folkmoot.chain import governance
 from folkmoot.cli.main import run
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.evaluation import Report, measure
 from folkmoot.ledger.bonds import least_bond
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
-from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import ARBITER, Policy

@@ -23,8 +23,8 @@ import httpx
 import pytest
 
 from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import CoordinatorError, UpdateRefused
-from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.state import State

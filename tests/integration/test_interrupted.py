@@ -16,8 +16,8 @@ from folkmoot.chain.transactions import resume as interrupted
 from folkmoot.chain.transactions import sending
 from folkmoot.chain.transactions import status as fate
 from folkmoot.chain.transactions.journal import Intent, Note, Notes
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError
-from folkmoot.local.anvil import Anvil
 from folkmoot.runtime.units import UNIT
 from tests import factories
 from tests.factories import Federation

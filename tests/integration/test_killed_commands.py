@@ -15,7 +15,7 @@ from folkmoot.chain.transactions import resume as interrupted
 from folkmoot.chain.transactions import sending
 from folkmoot.chain.transactions import status as fate
 from folkmoot.cli.main import run
-from folkmoot.local.anvil import Anvil
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.runtime.units import UNIT
 from tests import factories
 from tests.factories import ALLOCATION, STAKE, Federation

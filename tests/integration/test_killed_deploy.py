@@ -12,8 +12,8 @@ import pytest
 
 from folkmoot.aggregation import policy_file
 from folkmoot.chain.deploy import predicted_address
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
-from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from folkmoot.coordinator_api import commitment_to_wire
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.flower.contributor import KeptUpdate, keep_update
 from folkmoot.fraud.contracts.judges import demands_of, find_judges
-from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.rpc.client import Phase

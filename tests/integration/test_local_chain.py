@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from folkmoot.cli.main import run
+from folkmoot.devnet.anvil import FUNDS, KEPT_STATES, Anvil, anvil_command
 from folkmoot.errors import RpcError
-from folkmoot.local.anvil import FUNDS, KEPT_STATES, Anvil, anvil_command
 from folkmoot.rpc.client import Rpc
 from folkmoot.runtime.commands import folkmoot_command
 from folkmoot.runtime.processes import free_port, spawn

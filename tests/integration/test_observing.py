@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event, func, select
 
 from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import CoordinatorError, UpdateRefused
-from folkmoot.local.anvil import Anvil
 from folkmoot.rpc.client import Rpc
 from folkmoot.runtime.processes import free_port
 from server.db.models import Round, Transaction

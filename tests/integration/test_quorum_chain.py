@@ -14,9 +14,9 @@ import pytest
 from folkmoot.audit.history import PinnedRpc, read_history
 from folkmoot.chain.client import Chain
 from folkmoot.cli.main import run
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.ledger.events import scan
-from folkmoot.local.anvil import Anvil
 from folkmoot.rpc.client import Rpc
 from folkmoot.rpc.quorum import Quorum, open_rpc
 from folkmoot.runtime.units import UNIT

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from folkmoot.local.anvil import Anvil
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.runtime.processes import free_port
 from server.settings import Settings
 from tests import factories, postgres, s3

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from folkmoot.local.anvil import Anvil
+from folkmoot.devnet.anvil import Anvil
 from tests import factories
 from tests.integration.coordinator_world import Running, federation, open_round, report, running, train, until
 

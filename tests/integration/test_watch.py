@@ -21,12 +21,12 @@ import pytest
 from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.artifacts.sources import ArtifactSource, CoordinatorSource, FolderSource
 from folkmoot.cli.main import run
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ArtifactError
 from folkmoot.fraud.contracts.challenge import transact
 from folkmoot.fraud.contracts.follower import REORG_DEPTH
 from folkmoot.fraud.contracts.judges import find_judges
 from folkmoot.fraud.watcher.watch import run as watch
-from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.rpc.client import Phase, Rpc

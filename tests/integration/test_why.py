@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from folkmoot.cli.main import run
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import UpdateRefused
-from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.hashing import keccak

@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from folkmoot.drill.federation import Examples, Workload
-from folkmoot.drill.network import Network
+from folkmoot.simulation.federation import Examples, Workload
+from folkmoot.simulation.network import Network
 
 
 def blobs(seed: int, count: int) -> Examples:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from folkmoot.drill import federation
-from folkmoot.drill.attacks import ATTACKS, Scene
-from folkmoot.drill.federation import Plan, Run, Workload, run
-from folkmoot.drill.grid import Cell, Table, grid, load, rule_text
-from folkmoot.drill.network import NAMES, Network
 from folkmoot.errors import InputError
 from folkmoot.protocol.verdict import Reason
+from folkmoot.simulation import federation
+from folkmoot.simulation.attacks import ATTACKS, Scene
+from folkmoot.simulation.federation import Plan, Run, Workload, run
+from folkmoot.simulation.grid import Cell, Table, grid, load, rule_text
+from folkmoot.simulation.network import NAMES, Network
 
 SMALL = Plan(contributors=7, malicious=2, rounds=4, rule="guarded_mean")
 

@@ -18,10 +18,10 @@ from benchmarks.robustness import __main__ as program
 from benchmarks.robustness import contenders, flower
 from benchmarks.robustness.peer import PeerRun
 from benchmarks.robustness.results import Found, Key, Setting, line, load, markdown, picture, rows, save
-from folkmoot.drill.attacks import ATTACKS, Scene
-from folkmoot.drill.federation import Plan, Run, Workload
 from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import F32
+from folkmoot.simulation.attacks import ATTACKS, Scene
+from folkmoot.simulation.federation import Plan, Run, Workload
 
 PLAN = Plan(contributors=11, malicious=2, rounds=3)
 SETTING = Setting("mnist", 20, 6, 25)

@@ -13,7 +13,7 @@ from benchmarks.near_convergence import __main__ as program
 from benchmarks.near_convergence.federation import Found, measure
 from benchmarks.near_convergence.results import Key, add, load, markdown
 from benchmarks.near_convergence.sets import SPLITS, TABLES, Setting, deal, workload
-from folkmoot.drill.federation import Plan
+from folkmoot.simulation.federation import Plan
 
 HONEST = Plan("guided_mean", contributors=5, malicious=0, rounds=20)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from folkmoot.devnet.cheat import CHEATS, staged
+from folkmoot.devnet.federation import COORDINATOR_STAKE, Plan
 from folkmoot.errors import InputError
-from folkmoot.local.cheat import CHEATS, staged
-from folkmoot.local.federation import COORDINATOR_STAKE, Plan
 
 
 @pytest.mark.parametrize("cheat", CHEATS)

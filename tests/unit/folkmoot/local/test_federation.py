@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from folkmoot.cli.policy import parse_rule
+from folkmoot.devnet.cli import parse_attacks
+from folkmoot.devnet.federation import Plan, prepare
 from folkmoot.errors import InputError, LocalError
-from folkmoot.local.cli import parse_attacks
-from folkmoot.local.federation import Plan, prepare
 from folkmoot.runtime.commands import run_folkmoot
 from folkmoot.runtime.processes import free_port
 

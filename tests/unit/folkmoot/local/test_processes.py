@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from folkmoot.devnet.anvil import Anvil, advance, find_anvil
 from folkmoot.errors import LocalError
-from folkmoot.local.anvil import Anvil, advance, find_anvil
 from folkmoot.runtime import processes
 from folkmoot.runtime.processes import Supervisor, free_port, require_free_port, tail
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from folkmoot.local.federation import Plan
-from folkmoot.local.run import given_again
+from folkmoot.devnet.federation import Plan
+from folkmoot.devnet.run import given_again
 
 
 def test_the_commands_to_type_next_have_the_options_of_this_run(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from folkmoot.devnet import flower_simulation as simulation
+from folkmoot.devnet.cli import run
+from folkmoot.devnet.federation import Plan
 from folkmoot.errors import InputError
-from folkmoot.local import simulation
-from folkmoot.local.cli import run
-from folkmoot.local.federation import Plan
 from folkmoot.runtime.superlink import SuperLink
 from server import flower_run
 

@@ -23,10 +23,10 @@ from rich.text import Text
 from folkmoot.aggregation.gram_tree import MAX_UPDATES, RULES, has_tree
 from folkmoot.chain.deploy import PROFILES
 from folkmoot.coordinator_api import CoordinatorApi, Event
+from folkmoot.devnet.demo import Demo, Told, command_name
+from folkmoot.devnet.federation import PROFILE, WATCHER, LocalFederation, Plan
 from folkmoot.errors import ContractRefused, InputError, LocalError
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.local.demo import Demo, Told, command_name
-from folkmoot.local.federation import PROFILE, WATCHER, LocalFederation, Plan
 from folkmoot.runtime.processes import Supervisor
 from folkmoot.runtime.units import format_amount
 

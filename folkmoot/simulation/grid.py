@@ -15,8 +15,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from folkmoot.drill.federation import Outcome, Plan, Workload, run
 from folkmoot.errors import InputError
+from folkmoot.simulation.federation import Outcome, Plan, Workload, run
 
 Progress = Callable[[int, int, Plan, Outcome | None], None]
 """Called with the number of finished drills, of all, the plan, and its outcome once it is there."""

@@ -102,9 +102,9 @@ def run(
 
     Example: folkmoot run ./my-app --rounds 10 --run-config "learning-rate=0.05"
     """
-    from folkmoot.local.federation import Plan
-    from folkmoot.local.run import AppRun
-    from folkmoot.local.simulation import check_simulation
+    from folkmoot.devnet.federation import Plan
+    from folkmoot.devnet.flower_simulation import check_simulation
+    from folkmoot.devnet.run import AppRun
 
     if simulation:
         check_simulation(node_config)
@@ -175,9 +175,9 @@ def demo(
 
     Example: folkmoot demo --cheat sum
     """
-    from folkmoot.local.cheat import CheatDemo, check_cheat, staged
-    from folkmoot.local.demo import Demo
-    from folkmoot.local.federation import Plan
+    from folkmoot.devnet.cheat import CheatDemo, check_cheat, staged
+    from folkmoot.devnet.demo import Demo
+    from folkmoot.devnet.federation import Plan
 
     if cheat:
         check_cheat(cheat)
@@ -220,8 +220,8 @@ def up(
 
     Example: folkmoot up --contributors 5 --task mnist
     """
-    from folkmoot.local.federation import LocalFederation, Plan
-    from folkmoot.local.federation import prepare as make
+    from folkmoot.devnet.federation import LocalFederation, Plan
+    from folkmoot.devnet.federation import prepare as make
     from folkmoot.runtime.processes import Supervisor
 
     name, parameters = parse_rule(rule)
@@ -278,8 +278,8 @@ def prepare(
 
     Example: folkmoot prepare --rpc http://127.0.0.1:8545 --home ./federation
     """
-    from folkmoot.local.federation import Plan
-    from folkmoot.local.federation import prepare as make
+    from folkmoot.devnet.federation import Plan
+    from folkmoot.devnet.federation import prepare as make
 
     name, parameters = parse_rule(rule)
     plan = Plan(home.absolute(), task, contributors, {}, name, parameters, root)
@@ -305,7 +305,7 @@ def chain(
 
     Example: folkmoot chain --state chain.json
     """
-    from folkmoot.local.anvil import CHAIN_ID, anvil_command
+    from folkmoot.devnet.anvil import CHAIN_ID, anvil_command
     from folkmoot.runtime.processes import require_free_port
 
     require_free_port(port, "the local chain", host)
@@ -327,7 +327,7 @@ def fund(
 
     Example: folkmoot fund 0x70997970C51812dc3A010C7d01b50e0d17dc79C8
     """
-    from folkmoot.local import anvil
+    from folkmoot.devnet import anvil
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.units import parse_address
 

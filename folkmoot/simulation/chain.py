@@ -25,10 +25,9 @@ from folkmoot.aggregation.registry import check_policy_rule, fewest_contributors
 from folkmoot.aggregation.trajectory import WINDOW, path_update
 from folkmoot.chain.client import Chain, connect_web3
 from folkmoot.chain.deploy import FIRST_POLICY, PROFILES, GenesisRoots, deploy_and_report
-from folkmoot.drill.federation import REWARD, Outcome, Plan, Run, Workload
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError, ContractRefused, InputError, UpdateRefused
 from folkmoot.ledger.events import RewardCredited, scan
-from folkmoot.local.anvil import Anvil
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment, Domain
@@ -42,6 +41,7 @@ from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.protocol.verdict import Reason
 from folkmoot.round import Anchor, RoundOutcome, compute_round
 from folkmoot.runtime.units import UNIT
+from folkmoot.simulation.federation import REWARD, Outcome, Plan, Run, Workload
 
 STAKE = 100 * UNIT
 """Stake of each contributor, and the least that the policy asks for."""

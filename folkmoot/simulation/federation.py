@@ -21,8 +21,6 @@ from folkmoot.aggregation.references import Reference, ReferencedFacts, Use, ref
 from folkmoot.aggregation.registry import rule, uses
 from folkmoot.aggregation.trajectory import WINDOW, path_update
 from folkmoot.aggregation.weighted_sum import aggregate_of
-from folkmoot.drill.attacks import Scene, attack
-from folkmoot.drill.network import Network
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol.arrays import F32, F64, I64
 from folkmoot.protocol.codec import QMAX, ZERO, encode_update
@@ -41,6 +39,8 @@ from folkmoot.protocol.state import State
 from folkmoot.protocol.update_checks import UpdateSummary, check_base, check_bytes, tensor_sums
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.protocol.verdict import Reason
+from folkmoot.simulation.attacks import Scene, attack
+from folkmoot.simulation.network import Network
 
 ROOTS = ("none", "good", "biased")
 """Root sets: none, one of every class, one of half of the classes."""

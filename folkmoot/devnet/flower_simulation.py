@@ -15,7 +15,7 @@ from folkmoot.flower.contributor import HOMES, SOCKET_FILE
 from folkmoot.runtime.commands import folkmoot_command
 
 if TYPE_CHECKING:
-    from folkmoot.local.federation import Plan
+    from folkmoot.devnet.federation import Plan
 
 RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
 """Variables for Ray: no telemetry, and every node's lines in the log."""

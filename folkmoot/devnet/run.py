@@ -33,10 +33,10 @@ from folkmoot.cli.measuring import asking
 from folkmoot.cli.output import waiting
 from folkmoot.cli.progress import RunProgress
 from folkmoot.coordinator_api import CoordinatorApi, Event
+from folkmoot.devnet.demo import command_name
+from folkmoot.devnet.federation import LocalFederation, Plan, prepare
 from folkmoot.errors import CoordinatorError, FolkmootError, InputError, LocalError
 from folkmoot.flower.reports import explained
-from folkmoot.local.demo import command_name
-from folkmoot.local.federation import LocalFederation, Plan, prepare
 from folkmoot.runtime.commands import run_folkmoot
 from folkmoot.runtime.processes import Supervisor
 

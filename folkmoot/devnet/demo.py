@@ -27,8 +27,8 @@ from folkmoot.cli.live import View
 from folkmoot.cli.measuring import asking, completed
 from folkmoot.cli.progress import RunProgress
 from folkmoot.coordinator_api import CoordinatorApi, Event
+from folkmoot.devnet.federation import LocalFederation, Plan, Prepared, prepare
 from folkmoot.errors import LocalError
-from folkmoot.local.federation import LocalFederation, Plan, Prepared, prepare
 from folkmoot.runtime.commands import folkmoot_command, run_folkmoot
 from folkmoot.runtime.processes import Supervisor
 from folkmoot.runtime.units import format_amount

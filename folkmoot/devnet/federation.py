@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from folkmoot.aggregation import policy_file
 from folkmoot.apps.apart import LIMIT
 from folkmoot.apps.staging import OUTPUT
+from folkmoot.devnet import anvil
+from folkmoot.devnet import flower_simulation as simulation
 from folkmoot.errors import InputError
-from folkmoot.local import anvil, simulation
 from folkmoot.runtime import keystore
 from folkmoot.runtime.commands import folkmoot_command, run_folkmoot
 from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port, require_free_port
