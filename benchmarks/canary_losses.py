@@ -15,9 +15,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from client.evaluation import measured
-from client.tasks import Data, load_task
 from folkmoot.evaluation import Measurement
 from folkmoot.evaluation.canary import Finding, Limits, findings
+from folkmoot.tasks import Data, load_task
 
 if TYPE_CHECKING:
     import torch

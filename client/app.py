@@ -14,13 +14,13 @@ from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.drill import claim, drill_mod
-from client.tasks import Task, load_task, root
 from folkmoot.errors import TaskError
 from folkmoot.flower import records
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.mod import folkmoot_mod
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.tasks import Task, load_task, root
 
 app = ClientApp(mods=[folkmoot_mod(claim=claim, show_round=True), drill_mod()])
 

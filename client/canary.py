@@ -14,13 +14,13 @@ from typing import Any
 from eth_account.signers.local import LocalAccount
 
 from client.evaluation import fetch_manifest, fetch_state, measured_state
-from client.tasks import Task
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import ArtifactError, CoordinatorError, FolkmootError, TaskError
 from folkmoot.evaluation import Measurement
 from folkmoot.evaluation.canary import NOTHING, CanaryReport, compared, sign_canary
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.tasks import Task
 
 TRIES = 5
 """Times that a report is made for one round while the coordinator can't be reached."""

@@ -149,7 +149,6 @@ def join(
     """
     from client import admission, apps, node
     from client.drill import parse_attack
-    from client.tasks import load_task
     from folkmoot.apps.folder import AppFolder
     from folkmoot.cli.options import keystore_file, node_folder, patience, unlock
     from folkmoot.coordinator_api import CoordinatorApi
@@ -160,6 +159,7 @@ def join(
     from folkmoot.runtime import logs
     from folkmoot.runtime.superlink import SuperLink
     from folkmoot.runtime.urls import secrets_of
+    from folkmoot.tasks import load_task
 
     logging_as = logs.chosen(log_format)
     which, partitions = node.parse_partition(partition)
@@ -516,9 +516,9 @@ def canary(
     Example: folkmoot canary --task mnist --coordinator https://moot.example --keystore evaluator.json
     """
     from client.canary import Evaluator
-    from client.tasks import load_task
     from folkmoot.cli.options import unlock
     from folkmoot.coordinator_api import CoordinatorApi
+    from folkmoot.tasks import load_task
 
     loaded = load_task(task)
     account = unlock(keystore, password_file)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from client.tasks import mnist, partition
 from folkmoot.errors import TaskError
 from folkmoot.simulation.federation import Examples, Workload
 from folkmoot.simulation.network import Network
+from folkmoot.tasks import mnist, partition
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from client.tasks import HeldOutPredictions, Task
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import ArtifactError, FolkmootError, InputError, TaskError
 from folkmoot.evaluation import Measurement, Report, measure
@@ -19,6 +18,7 @@ from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
+from folkmoot.tasks import HeldOutPredictions, Task
 
 
 def read_model(path: Path) -> bytes:
@@ -90,7 +90,7 @@ def count(name: str, metrics: Mapping[str, float], held: object) -> Measurement:
     if not isinstance(held, HeldOutPredictions):
         raise TaskError(
             f"The method examine of the task {name!r} returned {type(held).__name__}.",
-            remedy="It must return a client.tasks.HeldOutPredictions.",
+            remedy="It must return a folkmoot.tasks.HeldOutPredictions.",
         )
     columns: dict[str, Any] = dict(vars(held))
     try:

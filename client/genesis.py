@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from client.tasks import Task, root
 from folkmoot.artifacts.start import Start, write
 from folkmoot.errors import InputError, TaskError
 from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
+from folkmoot.tasks import Task, root
 
 _CALIBRATION_SHARES = 5  # a shipped task's training is tried on one of so many shares, as a contributor would
 

@@ -24,7 +24,6 @@ from client.admission import CONNECTED, NodeLog, refusal
 from client.drill import parse_attack
 from client.signer import SignerAgent, protect_memory
 from client.supernode import DEFAULT_PAUSE, WARM_UP_SECONDS
-from client.tasks import SHIPPED, Task
 from folkmoot.apps.folder import toml_pairs
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import (
@@ -47,6 +46,7 @@ from folkmoot.rpc.client import LedgerReader, Rpc, VaultReader
 from folkmoot.runtime.commands import run_folkmoot
 from folkmoot.runtime.processes import Child, Supervisor, accepts_connections, free_port
 from folkmoot.runtime.superlink import SuperLink
+from folkmoot.tasks import SHIPPED, Task
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

@@ -17,7 +17,7 @@ from folkmoot.cli.output import emit, note, pairs
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
-    from client.tasks import Task
+    from folkmoot.tasks import Task
 
 TaskName = Annotated[str, typer.Option("--task", help="A shipped task, or package.module:object.")]
 OneTask = Annotated[
@@ -41,7 +41,7 @@ def task_list(json_: Json = False) -> None:
 
     Example: folkmoot task list
     """
-    from client.tasks import names
+    from folkmoot.tasks import names
 
     emit({"tasks": names()}, json_, "\n".join(names()))
 
@@ -72,7 +72,7 @@ def task_init(
     Example: folkmoot task init --app ./quickstart-pytorch --nodes 3 --out genesis/
     """
     from client.genesis import write_genesis
-    from client.tasks import load_task, root
+    from folkmoot.tasks import load_task, root
 
     one = one_subject(task, app, run_config)
     if app is not None:
@@ -216,9 +216,9 @@ def task_check(
     Example: folkmoot task check --task my_package.my_module:task --manifest manifest.json
     """
     from client import node, trial
-    from client.tasks import load_task
-    from client.tasks import root as root_sets
     from folkmoot.protocol.manifest import Manifest
+    from folkmoot.tasks import load_task
+    from folkmoot.tasks import root as root_sets
 
     if manifest is None:
         if root:
@@ -265,8 +265,8 @@ def task_evaluate(
     Example: folkmoot task evaluate --task mnist --coordinator URL --version 12 --report report.json
     """
     from client import evaluation
-    from client.tasks import load_task
     from folkmoot.cli import reports
+    from folkmoot.tasks import load_task
 
     loaded = load_task(task)
     if watch:

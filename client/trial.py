@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client.evaluation import count
-from client.tasks import Data, Task
 from folkmoot.errors import FolkmootError, TaskError
 from folkmoot.evaluation import Measurement, measure
 from folkmoot.evaluation.canary import NOTHING, compared
+from folkmoot.tasks import Data, Task
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,7 @@ _CALLED = {
     "load": "load(partition, partitions, seed) returns this contributor's data.",
     "train": "train(model, data, settings) trains the given model in place and returns the number of examples.",
     "evaluate": "evaluate(model) returns a dict of floats, for example {'loss': 0.3}.",
-    "examine": "examine(model) returns a client.tasks.HeldOutPredictions.",
+    "examine": "examine(model) returns a folkmoot.tasks.HeldOutPredictions.",
 }
 _MISTAKES = (NameError, TypeError, AttributeError, SyntaxError)
 """What `load` raises for a mistake in it, and not for data that are elsewhere."""

@@ -20,8 +20,8 @@ from torch.nn import functional as f
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from benchmarks.convergence.federation import CLIENTS, Arrays
-from client.tasks import mnist
-from client.tasks.partition import dirichlet
+from folkmoot.tasks import mnist
+from folkmoot.tasks.partition import dirichlet
 
 _DATA_SEED = 7
 

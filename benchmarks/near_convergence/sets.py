@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from client.tasks import mnist
 from folkmoot.protocol.arrays import F32, I64
 from folkmoot.simulation.federation import Examples, Workload
 from folkmoot.simulation.network import Network, softmax
+from folkmoot.tasks import mnist
 
 SPLITS = ("random", "skewed")
 """How rows are dealt out: at random in nearly equal parts, or by a Dirichlet(1) draw for each class (for regression:

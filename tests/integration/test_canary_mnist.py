@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from client.genesis import start_of
-from client.tasks import load_task
 from folkmoot.coordinator_api import commitment_to_wire
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.protocol.codec import encode_update
@@ -23,6 +22,7 @@ from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 from folkmoot.runtime.keystore import create
+from folkmoot.tasks import load_task
 from server.rounds import probe
 from tests import factories
 from tests.integration.coordinator_world import Running, federation, running, until

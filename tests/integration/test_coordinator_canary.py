@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from client.canary import Evaluator
-from client.tasks import HeldOutPredictions
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.devnet.anvil import Anvil
@@ -22,6 +21,7 @@ from folkmoot.evaluation.canary import CanaryReport, sign_canary, sign_release
 from folkmoot.protocol.commitment import Domain
 from folkmoot.runtime.keystore import create
 from folkmoot.runtime.processes import free_port
+from folkmoot.tasks import HeldOutPredictions
 from server.rounds import probe
 from tests import factories
 from tests.integration.coordinator_world import (

@@ -20,6 +20,8 @@ from server import flower_run
 WHOLE = (
     "protocol",
     "rpc",
+    "flower",
+    "tasks",
 )
 """Folders that travel whole."""
 
@@ -29,16 +31,6 @@ EXPECTED = {
     "client/__init__.py",
     "client/app.py",
     "client/drill.py",
-    "client/tasks/__init__.py",
-    "client/tasks/breast_cancer.py",
-    "client/tasks/diabetes.py",
-    "client/tasks/digits.py",
-    "client/tasks/mnist.py",
-    "client/tasks/naming.py",
-    "client/tasks/partition.py",
-    "client/tasks/root.py",
-    "client/tasks/supervised.py",
-    "client/tasks/tabular.py",
     "folkmoot/__init__.py",
     "folkmoot/ledger/__init__.py",
     "folkmoot/runtime/__init__.py",
@@ -50,18 +42,6 @@ EXPECTED = {
     "folkmoot/errors.py",
     "folkmoot/runtime/fault_points.py",
     "folkmoot/runtime/files.py",
-    "folkmoot/flower/__init__.py",
-    "folkmoot/flower/anchor.py",
-    "folkmoot/flower/asking.py",
-    "folkmoot/flower/client_app.py",
-    "folkmoot/flower/contributor.py",
-    "folkmoot/flower/mod.py",
-    "folkmoot/flower/records.py",
-    "folkmoot/flower/relay.py",
-    "folkmoot/flower/reports.py",
-    "folkmoot/flower/server_app.py",
-    "folkmoot/flower/signing.py",
-    "folkmoot/flower/strategy.py",
     "folkmoot/runtime/logs.py",
     "folkmoot/runtime/services.py",
     "folkmoot/runtime/tls.py",
@@ -109,7 +89,7 @@ def test_the_bundle_loads_where_folkmoot_is_not_installed(app: Path) -> None:
     """In a fresh interpreter the staged files come first, and nothing of ours comes from anywhere else."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import client.app, client.tasks.mnist, server.flower.app, folkmoot.flower\n"
+        "import client.app, folkmoot.tasks.mnist, server.flower.app, folkmoot.flower\n"
         "folkmoot.flower.folkmoot_mod, folkmoot.flower.FolkmootStrategy\n"
         "ours = [m for n, m in sys.modules.items() if n.split('.')[0] in ('folkmoot', 'client', 'server')]\n"
         "strange = [m.__file__ for m in ours if not m.__file__.startswith(sys.argv[1])]\n"

@@ -13,11 +13,11 @@ import torch
 
 from client import evaluation
 from client.genesis import start_of
-from client.tasks import HeldOutPredictions, load_task, names
 from folkmoot.cli import reports
 from folkmoot.cli.main import run
 from folkmoot.errors import ArtifactError, TaskError
 from folkmoot.protocol.hashing import canonical_json, sha256_hex
+from folkmoot.tasks import HeldOutPredictions, load_task, names
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_three_lines_give_a_task_recalls_and_the_worst_group_gap(model: bytes) -
         (HeldOutPredictions([[0, 1]], [[0, 1]]), "one dimension"),
         (HeldOutPredictions([151.5, 75], [1, 2]), "Give them as targets="),
         (HeldOutPredictions([0], cast(Any, object())), "can't be counted"),
-        ({"labels": [0]}, "must return a client.tasks.HeldOutPredictions"),
+        ({"labels": [0]}, "must return a folkmoot.tasks.HeldOutPredictions"),
         (7, "returned int"),
     ],
 )

@@ -15,7 +15,6 @@ import pytest
 from client import node
 from client.genesis import start_of, write_genesis
 from client.signer import SignerAgent
-from client.tasks import load_task
 from folkmoot.artifacts.sources import open_source
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import (
@@ -40,10 +39,11 @@ from folkmoot.protocol.policy import MEAN_SQUARE_CAP
 from folkmoot.protocol.state import State
 from folkmoot.rpc.client import Rpc
 from folkmoot.runtime.superlink import SuperLink
+from folkmoot.tasks import load_task
 from tests.unit.flower.world import World, account
 
 if TYPE_CHECKING:
-    from client.tasks import Task
+    from folkmoot.tasks import Task
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from client import evaluation, trial
-from client.tasks import load_task
 from folkmoot.cli.main import run
+from folkmoot.tasks import load_task
 
 PAGE = Path(__file__).parents[3] / "docs" / "contributing-data.md"
 NAMES = ("readmission", "stay")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.tasks.partition import MINIMUM_EXAMPLES, dirichlet, rare, share_of
 from folkmoot.errors import TaskError
+from folkmoot.tasks.partition import MINIMUM_EXAMPLES, dirichlet, rare, share_of
 
 
 @given(

@@ -16,11 +16,11 @@ import torch
 
 from client import node
 from client.genesis import start_of, write_genesis
-from client.tasks import Data, Task, load_task, names, root
 from folkmoot.cli.main import run
 from folkmoot.errors import InputError, LocalError, TaskError
 from folkmoot.flower.contributor import Contributor
 from folkmoot.rpc.client import Rpc
+from folkmoot.tasks import Data, Task, load_task, names, root
 from tests import factories
 
 

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from client.tasks import Task, load_task, names, supervised
 from folkmoot.errors import TaskError
+from folkmoot.tasks import Task, load_task, names, supervised
 
 
 @pytest.mark.parametrize("name", names())
@@ -85,7 +85,7 @@ def test_the_steps_are_those_of_torch() -> None:
 
 
 def test_shares_of_a_task_are_disjoint_and_the_test_set_is_not_in_them() -> None:
-    from client.tasks.digits import task
+    from folkmoot.tasks.digits import task
 
     test, train = task._split()
     assert set(test).isdisjoint(train)

@@ -13,9 +13,9 @@ from textwrap import dedent
 import pytest
 
 from client import trial
-from client.tasks import load_task, names
 from folkmoot.cli.main import run
 from folkmoot.errors import TaskError
+from folkmoot.tasks import load_task, names
 
 GOOD = {
     "training": '{"local_steps": 4, "batch_size": 8, "learning_rate": 0.05}',
@@ -64,7 +64,7 @@ class Written:
             "import os",
             "import numpy as np",
             "import torch",
-            "from client.tasks import Data, HeldOutPredictions",
+            "from folkmoot.tasks import Data, HeldOutPredictions",
         ]
         lines += ["class Own:", "    name = 'own'", f"    training = {parts.pop('training')}"]
         for method, body in parts.items():
@@ -144,7 +144,7 @@ def test_a_task_that_works_says_what_it_does(own: Written) -> None:
         ({"evaluate": "return {'loss': torch.tensor(0.5)}"}, ".item()"),
         ({"evaluate": "return {'loss': np.float32(0.5)}"}, ".item()"),
         ({"evaluate": "return {1: 0.5}"}, "Return a dict from str to float"),
-        ({"examine": "return {'labels': []}"}, "must return a client.tasks.HeldOutPredictions"),
+        ({"examine": "return {'labels': []}"}, "must return a folkmoot.tasks.HeldOutPredictions"),
         ({"examine": "return HeldOutPredictions([0.5], [0.5])"}, "Give them as targets="),
         ({"examine": "return HeldOutPredictions(targets=[1.0], predictions=[1.0, 2.0])"}, "one of each"),
     ],

@@ -24,7 +24,7 @@ KINDS = {
     ),
     *("Problem", "RefusedError", "SignerError"),
 }
-SPOKEN = ("client/*.py", "client/tasks/*.py", "server/*.py", "folkmoot/cli/*.py", "folkmoot/flower/*.py")
+SPOKEN = ("client/*.py", "folkmoot/tasks/*.py", "server/*.py", "folkmoot/cli/*.py", "folkmoot/flower/*.py")
 """What raises straight to somebody who started a command or a node; the exact library's errors are wrapped."""
 
 

@@ -6,7 +6,7 @@ The groups of a report are the two sexes, which the data set codes as 1 and 2 an
 
 from __future__ import annotations
 
-from client.tasks.tabular import TabularRegression
+from folkmoot.tasks.tabular import TabularRegression
 
 task = TabularRegression(
     name="diabetes",

@@ -6,7 +6,7 @@ The groups of a report are the quarters of the tumours' mean radius.
 
 from __future__ import annotations
 
-from client.tasks.tabular import TabularTask
+from folkmoot.tasks.tabular import TabularTask
 
 task = TabularTask(
     name="breast-cancer",

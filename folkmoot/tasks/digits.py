@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from client.tasks.tabular import TabularTask
+from folkmoot.tasks.tabular import TabularTask
 
 task = TabularTask(
     name="digits",

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
-from client.tasks import naming
 from folkmoot.errors import TaskError
+from folkmoot.tasks import naming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     """One value an example."""
 
 SHIPPED = {
-    "mnist": "client.tasks.mnist:task",
-    "digits": "client.tasks.digits:task",
-    "breast-cancer": "client.tasks.breast_cancer:task",
-    "diabetes": "client.tasks.diabetes:task",
+    "mnist": "folkmoot.tasks.mnist:task",
+    "digits": "folkmoot.tasks.digits:task",
+    "breast-cancer": "folkmoot.tasks.breast_cancer:task",
+    "diabetes": "folkmoot.tasks.diabetes:task",
 }
 
 
@@ -92,8 +92,8 @@ class Task(Protocol):
             inputs, labels, hospitals = self.test_set()
             return HeldOutPredictions(labels, model(inputs).argmax(dim=1), hospitals)
 
-    And it may have ``root(kind) -> data``: examples for the coordinator's own node (``client.tasks.root``). Without it
-    that node trains on what ``load`` gives there.
+    And it may have ``root(kind) -> data``: examples for the coordinator's own node (``folkmoot.tasks.root``). Without
+    it that node trains on what ``load`` gives there.
     """
 
     @property
@@ -147,7 +147,7 @@ def load_task(reference: str) -> Task:
     if missing:
         raise TaskError(
             f"{reference!r} is not a task: it has no {', '.join(missing)}.",
-            remedy="A task has the members of client.tasks.Task.",
+            remedy="A task has the members of folkmoot.tasks.Task.",
         )
     return cast(Task, found)
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from client.tasks import Data, HeldOutPredictions, supervised
-from client.tasks.partition import root_set, set_aside, share_of
 from folkmoot.errors import TaskError
+from folkmoot.tasks import Data, HeldOutPredictions, supervised
+from folkmoot.tasks.partition import root_set, set_aside, share_of
 
 if TYPE_CHECKING:
     import torch

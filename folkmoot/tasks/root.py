@@ -12,9 +12,9 @@ import hashlib
 import re
 from typing import Any
 
-from client.tasks import Data, Task
-from client.tasks.partition import ROOTS
 from folkmoot.errors import InputError, TaskError
+from folkmoot.tasks import Data, Task
+from folkmoot.tasks.partition import ROOTS
 
 SETTING = "root_digest"
 """Name of the digest among the manifest's training settings, which the genesis hash binds."""

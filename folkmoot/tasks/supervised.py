@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from client.tasks import Data, HeldOutPredictions
 from folkmoot.errors import TaskError
+from folkmoot.tasks import Data, HeldOutPredictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
