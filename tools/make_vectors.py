@@ -5,7 +5,7 @@
     python tools/make_vectors.py --check    fail if the file is not what this program writes
 
 The inputs come from keccak streams and from hand-picked edges, so every run on every machine writes the same
-bytes. The outputs come from the library; ``tests/unit/folkmoot/test_vectors.py`` recomputes them with a
+bytes. The outputs come from the library; ``tests/unit/test_vectors.py`` recomputes them with a
 second, slow implementation in plain Python integers, and the Solidity tests with a third.
 
 Integers are decimal strings, bytes are 0x-hex, and an array holds values of one kind only, so that forge's

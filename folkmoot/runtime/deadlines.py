@@ -39,7 +39,7 @@ def bounded(client: httpx.Client) -> httpx.Client:
     """Make a client heed `within`, and return it.
 
     httpx has no public way to give a client's connection pools a network backend, httpcore has: so this looks into the
-    former's transports, those for proxies included. `tests/unit/folkmoot/test_deadlines.py` tells if that changes.
+    former's transports, those for proxies included. `tests/unit/runtime/test_deadlines.py` tells if that changes.
     """
     for transport in (client._transport, *client._mounts.values()):
         pool = getattr(transport, "_pool", None)

@@ -31,7 +31,7 @@ from tests.chaos.world import STORIES, Result, play
 from tests.postgres import databases
 
 EVERY_POINT = [point for point in POINTS if point.startswith("coordinator.")]
-"""Those of other processes are met elsewhere: `KILLED_BY` in tests/unit/folkmoot/test_fault_points.py."""
+"""Those of other processes are met elsewhere: `KILLED_BY` in tests/unit/runtime/test_fault_points.py."""
 IN_STORIES = {
     ("people", "money", "chain"): EVERY_POINT,
     ("files",): [planned(REPAIR, point) for point in COMMAND_POINTS[REPAIR]],

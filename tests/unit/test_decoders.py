@@ -52,7 +52,7 @@ from folkmoot.runtime import keystore
 from server.api import pages
 from server.chain import indexer
 from server.chain.node import RpcNode
-from tests.unit.folkmoot import worlds
+from tests.unit import worlds
 
 MANIFEST = Manifest(
     "fuzz", (Tensor("w", (3, 7)), Carried("n", "int64", (2,), bytes(16)), Tensor("s", ())), {"rate": 0.1}

@@ -17,8 +17,8 @@ from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.protocol.verdict import Verdicts
 from folkmoot.round import RoundOutcome, compute_leaves
-from tests.unit.folkmoot import worlds
-from tests.unit.folkmoot.worlds import COORDINATOR, MANIFEST, NAMES, World
+from tests.unit import worlds
+from tests.unit.worlds import COORDINATOR, MANIFEST, NAMES, World
 
 ALL = sorted(rules.PARAMETERS)
 MOST_PARAMETER = (1 << 32) - 1

@@ -10,7 +10,7 @@ from folkmoot.errors import InputError
 from folkmoot.protocol import acceleration
 from folkmoot.protocol.fixed_point import STATE_BOUND
 from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM, outer_step
-from tests.unit.folkmoot import reference
+from tests.unit import reference
 
 STATES = st.integers(-STATE_BOUND, STATE_BOUND)
 U16 = st.integers(0, 2**16 - 1)

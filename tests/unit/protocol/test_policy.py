@@ -9,7 +9,7 @@ import pytest
 
 from folkmoot.errors import InputError
 from folkmoot.protocol.policy import ARBITER, Policy
-from tests.unit.folkmoot import worlds
+from tests.unit import worlds
 
 POLICY = worlds.policy("multi_krum", (1, 0))
 

@@ -7,7 +7,7 @@ import pytest
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent
 from folkmoot.protocol.hashing import canonical_json, keccak, parse_canonical_json
-from tests.unit.folkmoot import worlds
+from tests.unit import worlds
 
 GENESIS = Genesis.of(worlds.MANIFEST, worlds.state(worlds.MANIFEST, 1), (-9, -10, 4))
 

@@ -12,7 +12,7 @@ from folkmoot.protocol import acceleration
 from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
 from folkmoot.protocol.updates import MemoryUpdate
-from tests.unit.folkmoot import worlds
+from tests.unit import worlds
 
 MANIFEST = Manifest("s", (Tensor("a", (9000,)),))
 UPDATES = [MemoryUpdate(worlds.update_bytes(MANIFEST, seed)) for seed in range(5)]

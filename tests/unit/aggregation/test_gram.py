@@ -20,7 +20,7 @@ from folkmoot.protocol import acceleration
 from folkmoot.protocol.arrays import I64, U8
 from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.updates import FileUpdate, MemoryUpdate
-from tests.unit.folkmoot import worlds
+from tests.unit import worlds
 
 
 def exact(manifest: Manifest, exponents: list[int], updates: list[bytes]) -> list[list[int]]:
@@ -104,7 +104,7 @@ def test_compiled_products_do_not_saturate(rows: tuple[int, int]) -> None:
 _ELSEWHERE = """
 import numpy as np
 from folkmoot.protocol import kernels
-from tests.unit.folkmoot.test_facts import CASES, naive_products, products
+from tests.unit.aggregation.test_gram import CASES, naive_products, products
 for count, size in CASES[:5] + [(9, 32832)]:
     values = np.random.default_rng(count).integers(0, 256, (count, size), dtype=np.uint8)
     values[0] = 255

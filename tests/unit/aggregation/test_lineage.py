@@ -24,8 +24,8 @@ from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.updates import FileUpdate, MemoryUpdate, UpdateReader
 from folkmoot.protocol.verdict import Reason, Verdict
-from tests.unit.folkmoot import worlds
-from tests.unit.folkmoot.worlds import COORDINATOR, MANIFEST, NAMES, World
+from tests.unit import worlds
+from tests.unit.worlds import COORDINATOR, MANIFEST, NAMES, World
 
 Pairs = list[tuple[Commitment, UpdateReader | None]]
 

@@ -16,9 +16,9 @@ from eth_account import Account
 from eth_account.messages import encode_typed_data
 from eth_hash.auto import keccak
 
-from tests.unit.folkmoot import reference, reference_stages
+from tests.unit import reference, reference_stages
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 VECTORS: dict[str, Any] = json.loads(
     (ROOT / "tests" / "vectors" / "protocol.json").read_text(encoding="utf-8")
 )

@@ -12,8 +12,8 @@ from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.genesis import calibrated_exponent, first_exponent
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
-from tests.unit.folkmoot import worlds
-from tests.unit.folkmoot.worlds import World
+from tests.unit import worlds
+from tests.unit.worlds import World
 
 STEPS, RATE = 20, 0.5
 CONTRIBUTORS = worlds.NAMES[:5]

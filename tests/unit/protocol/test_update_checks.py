@@ -13,7 +13,7 @@ from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.merkle import update_tree
 from folkmoot.protocol.update_checks import check_arrival, summarize
 from folkmoot.protocol.updates import MemoryUpdate
-from tests.unit.folkmoot import worlds
+from tests.unit import worlds
 
 WORLD = worlds.World(worlds.state(worlds.MANIFEST, 1))
 HEADER = WORLD.header

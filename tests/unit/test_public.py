@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 PURE = [
     f"folkmoot.protocol.{path.stem}"
     for path in sorted((ROOT / "folkmoot" / "protocol").glob("[!_]*.py"))

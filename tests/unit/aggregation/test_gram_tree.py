@@ -31,7 +31,7 @@ from folkmoot.errors import InputError
 from folkmoot.protocol import acceleration, merkle
 from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.updates import FileUpdate, MemoryUpdate
-from tests.unit.folkmoot import reference, worlds
+from tests.unit import reference, worlds
 
 
 def model(*sizes: int) -> Manifest:

@@ -29,7 +29,7 @@ from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.merkle import AGGREGATE
 from folkmoot.protocol.state import State
 from folkmoot.round import Anchor, RoundOutcome, compute_leaves, compute_round
-from tests.unit.folkmoot.worlds import (
+from tests.unit.worlds import (
     CHAIN_ID,
     COORDINATOR,
     LEDGER,

@@ -11,7 +11,7 @@ from folkmoot.errors import ArtifactError, ManifestError
 from folkmoot.protocol.fixed_point import STATE_BOUND
 from folkmoot.protocol.manifest import Carried, Manifest, Tensor
 from folkmoot.protocol.state import State, read_safetensors
-from tests.unit.folkmoot import worlds
+from tests.unit import worlds
 
 MANIFEST = Manifest(
     "m",

@@ -21,7 +21,7 @@ from folkmoot.protocol.exponents import (
     vote,
 )
 from folkmoot.protocol.manifest import Manifest, Tensor
-from tests.unit.folkmoot import reference, worlds
+from tests.unit import reference, worlds
 
 SATURATED, TINY, CONTENT = TensorSums(127, 127**2, 127), TensorSums(1, 1, 1), TensorSums(20, 400, 20)
 

@@ -9,7 +9,7 @@ import pytest
 
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol.commitment import Commitment, Domain, canonical_address, entries_hash
-from tests.unit.folkmoot import worlds
+from tests.unit import worlds
 
 ALICE, BOB = worlds.account("alice"), worlds.account("bob")
 COMMITMENT = Commitment(ALICE.address.lower(), 3, b"\x01" * 32, b"\x02" * 32, 77, 10)

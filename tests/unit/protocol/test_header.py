@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from folkmoot.errors import InputError
 from folkmoot.protocol.header import RoundHeader, decode_exponents, derive_seed, encode_exponents
-from tests.unit.folkmoot import worlds
+from tests.unit import worlds
 
 HASHES = st.binary(min_size=32, max_size=32)
 EXPONENTS = st.lists(st.integers(-40, 4), max_size=70).map(tuple)

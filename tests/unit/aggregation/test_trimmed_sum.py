@@ -20,7 +20,7 @@ from folkmoot.protocol import acceleration
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.updates import MemoryUpdate
-from tests.unit.folkmoot import worlds
+from tests.unit import worlds
 
 MANIFEST = Manifest("s", (Tensor("a", (9000,)),))
 CODES = ["numpy", "numba"]

@@ -14,7 +14,7 @@ from folkmoot.runtime.units import UNIT
 from tests.factories import policy
 
 MEASURED = json.loads(
-    (Path(__file__).parents[4] / "contracts" / "snapshots" / "FraudProofs.json").read_text()
+    (Path(__file__).parents[3] / "contracts" / "snapshots" / "FraudProofs.json").read_text()
 )
 
 

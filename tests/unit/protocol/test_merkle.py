@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from folkmoot.errors import EncodingError, InputError
 from folkmoot.protocol import acceleration, merkle
-from tests.unit.folkmoot import reference
+from tests.unit import reference
 
 COUNTS = st.integers(1, 20)
 SEEDS = st.integers(0, 2**32)

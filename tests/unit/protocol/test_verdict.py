@@ -8,7 +8,7 @@ import pytest
 from folkmoot.errors import ArtifactError
 from folkmoot.protocol.hashing import canonical_json, parse_canonical_json
 from folkmoot.protocol.verdict import Artifacts, Reason, Verdict, Verdicts
-from tests.unit.folkmoot import worlds
+from tests.unit import worlds
 
 ALICE = worlds.account("alice").address
 VERDICTS = Verdicts(

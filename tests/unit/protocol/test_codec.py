@@ -17,7 +17,7 @@ from folkmoot.protocol.codec import (
     tree_of,
 )
 from folkmoot.protocol.manifest import Manifest, Tensor
-from tests.unit.folkmoot import reference, worlds
+from tests.unit import reference, worlds
 
 MANIFEST = worlds.MANIFEST
 SEED = bytes(range(32))

@@ -16,7 +16,7 @@ from folkmoot.aggregation.registry import PARAMETERS, check_policy_rule, fewest_
 from folkmoot.errors import InputError
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.verdict import Reason
-from tests.unit.folkmoot import reference
+from tests.unit import reference
 
 VECTORS = st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=1, max_size=9)
 

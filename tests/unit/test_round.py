@@ -26,8 +26,8 @@ from folkmoot.protocol.merkle import aggregate_leaves, aggregate_root
 from folkmoot.protocol.updates import FileUpdate, MemoryUpdate, UpdateReader
 from folkmoot.protocol.verdict import Artifacts, Reason, Verdicts
 from folkmoot.round import RoundOutcome, compute_leaves, compute_round
-from tests.unit.folkmoot import reference, worlds
-from tests.unit.folkmoot.worlds import MANIFEST, NAMES, World
+from tests.unit import reference, worlds
+from tests.unit.worlds import MANIFEST, NAMES, World
 
 COORDINATOR = worlds.account(worlds.COORDINATOR).address
 KRUM = worlds.policy("multi_krum", (1, 0), 700, 900)
