@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from client import drill_cli, signers_cli, task_cli
 from client.task_cli import OneTask, TaskName, one_subject
 from folkmoot.cli.options import (
     APP_WAIT_DEFAULT,
@@ -47,16 +46,6 @@ CoordinatorUrl = Annotated[
     str,
     typer.Option("--coordinator", envvar="FOLKMOOT_COORDINATOR", metavar="URL", help="Coordinator's API."),
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the contributor's commands."""
-    drill_cli.register(app)
-    app.command()(join)
-    app.command()(submit)
-    app.command()(canary)
-    task_cli.register(app)
-    signers_cli.register(app)
 
 
 def join(

@@ -47,11 +47,6 @@ GRID_RULES = (
 """Rows of a grid; {f} is the number of attackers."""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(drill)
-
-
 def drill(
     attack: Annotated[str, typer.Option(help="The attack; --list shows them.")] = "sign-flip",
     rule: Annotated[

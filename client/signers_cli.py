@@ -27,11 +27,6 @@ from folkmoot.cli.options import (
 from folkmoot.cli.output import note
 
 
-def register(root: typer.Typer) -> None:
-    """Add the command; `folkmoot run --simulation` starts it."""
-    root.command(hidden=True)(signers)
-
-
 def signers(
     coordinator: Annotated[str, typer.Option(metavar="URL", help="The coordinator.")],
     app: Annotated[Path, typer.Option(metavar="FOLDER", help="Flower app that is trained.")],

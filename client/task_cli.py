@@ -26,14 +26,14 @@ OneTask = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
+def commands() -> typer.Typer:
+    """Return the group of commands."""
     group = typer.Typer(help="Tasks: what a federation trains.", no_args_is_help=True)
     group.command("list")(task_list)
     group.command("init")(task_init)
     group.command("evaluate")(task_evaluate)
     group.command("check")(task_check)
-    app.add_typer(group, name="task")
+    return group
 
 
 def task_list(json_: Json = False) -> None:

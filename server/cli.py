@@ -20,8 +20,7 @@ from folkmoot.cli.doctor import Insecure, RootCertificates, Rounds, SuperLinkAdd
 from folkmoot.cli.options import RPC_DEFAULT, Json, KeystorePath, LogFormat, PasswordFile, RpcUrl, unlock
 from folkmoot.cli.output import emit, note
 from folkmoot.errors import FolkmootError, InputError, LocalError
-from server import superlink_cli
-from server.train_cli import DEFAULT_URL, Url, end_run, train
+from server.train_cli import DEFAULT_URL, Url, end_run
 
 if TYPE_CHECKING:
     import uvicorn
@@ -34,14 +33,12 @@ DEFAULT_HOME = Path(".folkmoot/coordinator")
 Home = Annotated[Path, typer.Option("--home", metavar="DIR", help="Folder of the coordinator.")]
 
 
-def register(root: typer.Typer) -> None:
-    """Add the commands."""
+def commands() -> typer.Typer:
+    """Return the group of commands."""
     group = typer.Typer(name="coordinator", help="Run a coordinator.", no_args_is_help=True)
     for command in (init, restore, serve, migrate, repair, doctor, release_round, end_run):
         group.command()(command)
-    root.add_typer(group)
-    root.command()(train)
-    superlink_cli.register(root)
+    return group
 
 
 def init(

@@ -19,12 +19,12 @@ RENEW_DAYS = 30
 """Days before its end from which a certificate is replaced."""
 
 
-def register(root: typer.Typer) -> None:
-    """Add the commands."""
+def commands() -> typer.Typer:
+    """Return the group of commands."""
     group = typer.Typer(name="superlink", help="Certificates and nodes of a SuperLink.", no_args_is_help=True)
     for command in (certificate, admit):
         group.command()(command)
-    root.add_typer(group)
+    return group
 
 
 def certificate(

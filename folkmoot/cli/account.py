@@ -19,9 +19,9 @@ app = typer.Typer(
 app.command()(pending)
 
 
-def register(root: typer.Typer) -> None:
-    """Add the commands."""
-    root.add_typer(app, name="account")
+def commands() -> typer.Typer:
+    """Return the group of commands."""
+    return app
 
 
 @app.command()

@@ -12,11 +12,6 @@ from folkmoot.cli.options import DEPLOYMENT_DEFAULT, RPC_DEFAULT, DeploymentPath
 from folkmoot.cli.output import emit, pairs
 
 
-def register(root: typer.Typer) -> None:
-    """Add the command."""
-    root.command()(audit)
-
-
 def audit(
     artifacts: Annotated[
         str,

@@ -58,8 +58,8 @@ class DemandGroup(TyperGroup):
         return super().resolve_command(ctx, [ASK, *args] if args and args[0].isdigit() else args)
 
 
-def register(root: typer.Typer) -> None:
-    """Add the commands."""
+def commands() -> typer.Typer:
+    """Return the group of commands."""
     group = typer.Typer(
         name="demand",
         cls=DemandGroup,
@@ -68,7 +68,7 @@ def register(root: typer.Typer) -> None:
     )
     group.command(ASK)(ask)
     group.command()(claim)
-    root.add_typer(group)
+    return group
 
 
 def ask(

@@ -41,11 +41,6 @@ STATE_LIMIT = 16 * 2**30
 """Bytes that a state file may have."""
 
 
-def register(root: typer.Typer) -> None:
-    """Add the command."""
-    root.command()(deploy)
-
-
 def deploy(
     genesis: Annotated[Path, typer.Option(metavar="FILE", help="Genesis file of the federation.")],
     policy: Annotated[Path, typer.Option(metavar="FILE", help="First policy, a JSON file.")],

@@ -54,11 +54,6 @@ Insecure = Annotated[
 ]
 
 
-def register(root: typer.Typer) -> None:
-    """Add the command."""
-    root.command()(doctor)
-
-
 def doctor(
     coordinator: Annotated[
         str | None,

@@ -46,8 +46,8 @@ Rpc = Annotated[
 ]
 
 
-def register(root: typer.Typer) -> None:
-    """Add the commands."""
+def commands() -> typer.Typer:
+    """Return the group of commands."""
     group = typer.Typer(
         name="export", help="Write the history of a federation for other tools.", no_args_is_help=True
     )
@@ -55,7 +55,7 @@ def register(root: typer.Typer) -> None:
     group.command("html")(export_html)
     group.command("tensorboard")(export_tensorboard)
     group.command("mlflow")(export_mlflow)
-    root.add_typer(group)
+    return group
 
 
 def export_csv(

@@ -30,7 +30,6 @@ from folkmoot.cli.options import (
 )
 from folkmoot.cli.output import emit, note, pairs, table, working
 from folkmoot.errors import FolkmootError, InputError
-from folkmoot.ledger.texts import readable
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -54,12 +53,6 @@ ProposalId = Annotated[
     str,
     typer.Argument(metavar="ID", help="Number of the proposal, or its first digits (`folkmoot proposals`)."),
 ]
-
-
-def register(root: typer.Typer) -> None:
-    """Add the commands."""
-    for command in (propose, vote, queue, execute, proposals):
-        root.command()(command)
 
 
 def propose(
@@ -370,6 +363,7 @@ def _show_one(
     chain: Chain, found: Proposal, report: Path | None, coordinator: str | None, as_json: bool
 ) -> None:
     from folkmoot.chain import governance
+    from folkmoot.ledger.texts import readable
     from folkmoot.runtime.units import format_amount, format_time
 
     names = {value: name for name, value in governance.SUPPORT.items()}

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command `folkmoot`: puts the groups of commands together and turns failures into one line and an exit status.
 
-Exit status: 0 done, 1 it failed, 2 the command line is wrong, 130 interrupted. Knows no command itself; each half
-registers its own through the entry points `folkmoot.commands`. Imports nothing heavy: that is up to the commands.
+Exit status: 0 done, 1 it failed, 2 the command line is wrong, 130 interrupted. Imports no command: the table holds
+their names, and `folkmoot.cli.loading` imports a command's module when it is called. Client, server and devnet add
+their commands through the entry points `folkmoot.commands`.
 """
 
 from __future__ import annotations
@@ -17,35 +18,60 @@ from typing import NoReturn
 import click
 import typer
 
-from folkmoot.cli import (
-    account,
-    demand,
-    deploy,
-    doctor,
-    export,
-    governance,
-    mirror,
-    output,
-    policy,
-    rounds,
-    stake,
-    status,
-    watch,
-    why,
-)
+from folkmoot.cli import output
+from folkmoot.cli.loading import CommandTable, LazyGroup, Panel
 from folkmoot.errors import FolkmootError
 
 ENTRY_POINTS = "folkmoot.commands"
-"""Group of the entry points; each is a function that takes the app and adds commands."""
+"""Group of the entry points; each is a function that takes the `CommandTable` and adds commands."""
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
 
+def command_table() -> CommandTable:
+    """Return the table of all commands of all installed parts."""
+    table = CommandTable()
+    table.add_group(Panel.CONTRIBUTE, "folkmoot.cli.account", "account")
+    table.add(
+        Panel.CONTRIBUTE,
+        "folkmoot.cli.stake",
+        *("stake", "unstake", "enrol", "leave", "withdraw", "claim", "balance"),
+    )
+    table.add(Panel.DECIDE, "folkmoot.cli.governance", "propose", "vote", "queue", "execute", "proposals")
+    table.add(Panel.DECIDE, "folkmoot.cli.stake", "delegate")
+    table.add(Panel.CHECK, "folkmoot.cli.status", "status")
+    table.add(Panel.CHECK, "folkmoot.cli.doctor", "doctor")
+    table.add(Panel.CHECK, "folkmoot.cli.audit", "audit")
+    table.add(Panel.CHECK, "folkmoot.cli.why", "why")
+    table.add(Panel.CHECK, "folkmoot.cli.watch", "challenge", "watch")
+    table.add_group(Panel.CHECK, "folkmoot.cli.demand", "demand")
+    table.add(Panel.CHECK, "folkmoot.cli.mirror", "mirror")
+    table.add_group(Panel.CHECK, "folkmoot.cli.export", "export")
+    table.add(Panel.OPERATE, "folkmoot.cli.policy", "policy")
+    table.add(Panel.OPERATE, "folkmoot.cli.deploy", "deploy")
+    table.add(Panel.OPERATE, "folkmoot.cli.rounds", "cancel", "finalize")
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        try:
+            register = point.load()
+        except ImportError as error:
+            # One part that can't be loaded must not take the others away, and must not go unnoticed.
+            print(f"warning: the commands of {point.name} are missing: {error}", file=sys.stderr)  # noqa: T201
+            continue
+        register(table)
+    return table
+
+
 def build() -> typer.Typer:
     """Return the app with all commands of all installed parts."""
+    known = command_table()
+
+    class Commands(LazyGroup):
+        table = known
+
     app = typer.Typer(
         name="folkmoot",
+        cls=Commands,
         help="People who do not trust each other train one model together, and anyone can check all of it.",
         no_args_is_help=True,
         add_completion=False,
@@ -66,30 +92,6 @@ def build() -> typer.Typer:
     ) -> None:
         """Take the options that come before a command."""
 
-    for group in (
-        account,
-        policy,
-        deploy,
-        stake,
-        governance,
-        status,
-        doctor,
-        why,
-        watch,
-        mirror,
-        export,
-        rounds,
-        demand,
-    ):
-        group.register(app)
-    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
-        try:
-            register = point.load()
-        except ImportError as error:
-            # One part that can't be loaded must not take the others away, and must not go unnoticed.
-            print(f"warning: the commands of {point.name} are missing: {error}", file=sys.stderr)  # noqa: T201
-            continue
-        register(app)
     return app
 
 

@@ -22,11 +22,6 @@ LONGEST_PAUSE = 300.0
 """Seconds between two tries at most, while neither chain nor sources answer."""
 
 
-def register(root: typer.Typer) -> None:
-    """Add the command."""
-    root.command()(mirror)
-
-
 def mirror(
     from_: Annotated[
         list[str],

@@ -20,11 +20,6 @@ ARBITER = "arbiter"
 """As `folkmoot.protocol.policy.ARBITER`, which is not imported for a help text."""
 
 
-def register(root: typer.Typer) -> None:
-    """Add the command."""
-    root.command()(policy)
-
-
 def policy(
     genesis: Annotated[Path, typer.Option(metavar="FOLDER", help="Genesis folder of `folkmoot task init`.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Policy file to write.")] = Path("policy.json"),

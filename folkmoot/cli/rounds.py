@@ -31,12 +31,6 @@ if TYPE_CHECKING:
 RoundNumber = Annotated[int, typer.Argument(metavar="ROUND", min=1, help="Number of the round.")]
 
 
-def register(root: typer.Typer) -> None:
-    """Add the commands."""
-    root.command()(cancel)
-    root.command()(finalize)
-
-
 def cancel(
     number: RoundNumber,
     rpc: RpcUrl = RPC_DEFAULT,

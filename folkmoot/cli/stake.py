@@ -34,12 +34,6 @@ PERMIT_LIFETIME = 3_600
 """Seconds for which the permission to take the staked tokens is valid."""
 
 
-def register(root: typer.Typer) -> None:
-    """Add the commands."""
-    for command in (stake, unstake, enrol, leave, withdraw, claim, delegate, balance):
-        root.command()(command)
-
-
 def stake(
     amount: Annotated[str, typer.Argument(help="Tokens, e.g. 250 or 0.5.")],
     rpc: RpcUrl = RPC_DEFAULT,

@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     from folkmoot.protocol.policy import Policy
 
 
-def register(root: typer.Typer) -> None:
-    """Add the commands."""
-    root.command()(status)
-    root.command()(advance)
-
-
 def status(
     coordinator_url: Annotated[
         str | None,

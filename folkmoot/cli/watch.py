@@ -55,12 +55,6 @@ MIRROR_PATIENCE = 15.0
 """Seconds that a mirror's pauses may take for one file, before the next one is asked."""
 
 
-def register(root: typer.Typer) -> None:
-    """Add the commands."""
-    root.command()(challenge)
-    root.command()(watch)
-
-
 def challenge(
     round_: Annotated[int, typer.Argument(metavar="ROUND", min=1, help="Number of the round.")],
     artifacts: Mirrors,

@@ -29,11 +29,6 @@ SHOWN_REFUSALS = 3
 """Refusals that are shown without --round, the newest."""
 
 
-def register(root: typer.Typer) -> None:
-    """Add the command."""
-    root.command()(why)
-
-
 def why(
     account: Annotated[
         str | None, typer.Argument(help="Account. Default: that of the key file.", show_default=False)

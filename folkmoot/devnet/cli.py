@@ -56,12 +56,6 @@ Root = Annotated[
 ]
 
 
-def register(root: typer.Typer) -> None:
-    """Add the commands."""
-    for command in (run, demo, up, prepare, chain, fund):
-        root.command()(command)
-
-
 def run(
     app: Annotated[Path, typer.Argument(metavar="APP", help="Folder of a Flower app, as for `flwr run`.")],
     nodes: Annotated[int, typer.Option(help="Number of nodes, one contributor each.", min=1, max=64)] = 3,

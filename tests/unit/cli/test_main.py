@@ -17,11 +17,17 @@ import click
 import pytest
 import typer
 
-from folkmoot.cli import account, deploy, governance, main, stake, status, why
+from folkmoot.cli import main
+from folkmoot.cli.loading import CommandTable, Panel
 from folkmoot.errors import FolkmootError
 from tests.factories import PASSWORD
 
-HEAVY = {"web3", "torch", "flwr", "numpy", "sqlalchemy", "fastapi", "httpx", "eth_account", "numba"}
+HEAVY = {
+    *("web3", "torch", "flwr", "numpy", "sqlalchemy", "fastapi", "httpx", "eth_account", "numba"),
+    *("eth_abi", "eth_utils", "pydantic"),
+}
+FRAME = {"folkmoot.cli", "folkmoot.cli.loading", "folkmoot.cli.main", "folkmoot.cli.output"}
+"""Modules of the command line that are no command's."""
 
 
 def _commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
@@ -32,36 +38,117 @@ def _commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tu
         yield " ".join(path), command
 
 
-def _own() -> list[tuple[str, click.Command]]:
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    for group in (account, deploy, stake, governance, status, why):
-        group.register(app)
-    return list(_commands(typer.main.get_command(app)))
+def _all() -> list[tuple[str, click.Command]]:
+    return list(_commands(typer.main.get_command(main.build())))
+
+
+def _imported_by(arguments: list[str]) -> set[str]:
+    """Return the names of the modules that a command line imports."""
+    code = (
+        f"import sys\nfrom folkmoot.cli.main import run\nassert run({arguments!r}) == 0\nprint(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def _of_commands(modules: set[str]) -> set[str]:
+    """Return the modules that hold commands, or what only commands need."""
+    own = {
+        name
+        for name in modules
+        if name.startswith(("folkmoot.cli", "folkmoot.devnet.", "client.", "server."))
+    }
+    return own - FRAME - {name for name in own if name.endswith(".commands")}
 
 
 def test_help_starts_without_the_heavy_packages() -> None:
-    code = (
-        "import sys\n"
-        "from folkmoot.cli.main import run\n"
-        "assert run(['--help']) == 0\n"
-        f"print(sorted({{n.partition('.')[0] for n in sys.modules}} & {HEAVY!r}))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert {name.partition(".")[0] for name in _imported_by(["--help"])} & HEAVY == set()
 
 
-@pytest.mark.parametrize(("name", "command"), _own(), ids=[name for name, _ in _own()])
+def test_the_version_loads_no_command() -> None:
+    assert _of_commands(_imported_by(["--version"])) == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        (["vote", "--help"], {"folkmoot.cli.governance", "folkmoot.cli.options", "folkmoot.cli.reports"}),
+        (["export", "csv", "--help"], {"folkmoot.cli.export", "folkmoot.cli.options"}),
+        (["submit", "--help"], {"client.cli", "client.task_cli", "folkmoot.cli.options"}),
+        (["superlink", "--help"], {"server.superlink_cli", "folkmoot.cli.options"}),
+    ],
+    ids=["own", "group", "client", "server"],
+)
+def test_only_the_called_command_is_loaded(arguments: list[str], needed: set[str]) -> None:
+    assert _of_commands(_imported_by(arguments)) == needed
+
+
+def test_the_help_shows_each_command_in_a_panel_with_others(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["--help"]) == 0
+    shown: dict[str, set[str]] = {}
+    panel = ""
+    for line in capsys.readouterr().out.splitlines():
+        if line.startswith("╭─ "):
+            panel = line.split()[1]
+        elif line.startswith("│ ") and line[2] not in " -":
+            shown.setdefault(panel, set()).add(line.split()[1])
+    assert list(shown) == ["Contribute", "Decide", "Check", "Operate", "Local"]
+    assert all(len(names) > 1 for names in shown.values())
+    table = main.command_table()
+    assert set().union(*shown.values()) == {name for name in table if not table[name].hidden}
+    assert shown["Decide"] == {"propose", "vote", "queue", "execute", "proposals", "delegate"}
+    for name, where in {
+        "join": "Contribute",
+        "audit": "Check",
+        "deploy": "Operate",
+        "coordinator": "Operate",
+        "demo": "Local",
+        "advance": "Local",
+    }.items():
+        assert name in shown[where], name
+
+
+def test_two_commands_can_not_have_one_name() -> None:
+    table = main.command_table()
+    with pytest.raises(ValueError, match="two commands are called vote"):
+        table.add(Panel.LOCAL, "client.cli", "vote")
+
+
+def test_a_command_that_can_not_be_loaded_is_told_and_the_rest_works(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def register(table: CommandTable) -> None:
+        table.add(Panel.LOCAL, "folkmoot.cli.not_there", "lost")
+
+    class Point:
+        name = "part"
+
+        def load(self) -> Any:
+            return register
+
+    monkeypatch.setattr(main, "entry_points", lambda group: [Point()])
+    warning = "warning: the command lost is missing: No module named 'folkmoot.cli.not_there'\n"
+    assert main.run(["--help"]) == 0
+    printed = capsys.readouterr()
+    assert "finalize" in printed.out
+    assert printed.err == warning
+    assert main.run(["lost"]) == 2
+    assert capsys.readouterr().err == warning + "error: No such command 'lost'. See `folkmoot --help`.\n"
+    assert main.run(["vote", "--help"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("name", "command"), _all(), ids=[name for name, _ in _all()])
 def test_every_command_takes_json_and_shows_an_example(name: str, command: click.Command) -> None:
     assert "--json" in [option for parameter in command.params for option in parameter.opts]
-    assert f"Example: folkmoot {name}" in (command.help or "")
+    assert f"Example: folkmoot {name}" in " ".join((command.help or "").split())
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{name}: {parameter.name} has no help"
 
 
 def test_the_commands_are_all_there() -> None:
-    assert {name for name, _ in _own()} >= {
+    assert {name for name, _ in _all()} >= {
         *(
             "account new",
             "account list",

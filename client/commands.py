@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of the contributor's commands, for the entry point `folkmoot.commands`."""
+
+from __future__ import annotations
+
+from folkmoot.cli.loading import CommandTable, Panel
+
+
+def register(table: CommandTable) -> None:
+    """Add the contributor's commands."""
+    table.add(Panel.CONTRIBUTE, "client.cli", "join", "submit")
+    table.add_group(Panel.CONTRIBUTE, "client.task_cli", "task")
+    table.add(Panel.CHECK, "client.cli", "canary")
+    table.add(Panel.LOCAL, "client.drill_cli", "drill")
+    # `folkmoot run --simulation` starts it.
+    table.add_hidden(Panel.LOCAL, "client.signers_cli", "signers")

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of the commands of a local federation, for the entry point `folkmoot.commands`."""
+
+from __future__ import annotations
+
+from folkmoot.cli.loading import CommandTable, Panel
+
+
+def register(table: CommandTable) -> None:
+    """Add the commands of a local federation."""
+    table.add(Panel.LOCAL, "folkmoot.devnet.cli", "demo", "up", "run", "prepare", "chain", "fund")
+    table.add(Panel.LOCAL, "folkmoot.cli.status", "advance")

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of the coordinator's commands, for the entry point `folkmoot.commands`."""
+
+from __future__ import annotations
+
+from folkmoot.cli.loading import CommandTable, Panel
+
+
+def register(table: CommandTable) -> None:
+    """Add the coordinator's commands."""
+    table.add_group(Panel.OPERATE, "server.cli", "coordinator")
+    table.add_group(Panel.OPERATE, "server.superlink_cli", "superlink")
+    table.add(Panel.OPERATE, "server.train_cli", "train")
