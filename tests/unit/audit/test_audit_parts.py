@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -308,11 +309,47 @@ def test_the_summary_is_told_to_people_and_machines() -> None:
     assert replace(SUMMARY, active=None).to_json()["activeVersion"] is None
 
 
-def test_progress_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    with shown_progress(True) as quiet:
-        quiet.step("genesis")
-        quiet.round(1, 2)
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with shown_progress(False) as loud:
-        loud.step("genesis")
-        loud.round(1, 2)
+class Screen(io.StringIO):
+    """Standard error that is a terminal, or a file."""
+
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+@pytest.mark.parametrize(
+    ("terminal", "quiet", "shown"),
+    [(True, False, True), (True, True, False), (False, False, False), (False, True, False)],
+)
+def test_progress_is_shown_on_a_terminal_only(
+    terminal: bool, quiet: bool, shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    screen = Screen(terminal)
+    monkeypatch.setattr("sys.stderr", screen)
+    with shown_progress(quiet) as progress:
+        progress.step("checking the genesis")
+        progress.round(1, 2)
+    written = screen.getvalue()
+    if shown:
+        assert "Checking the genesis" in written
+        assert "1/2" in written
+    else:
+        assert written == ""
+
+
+@pytest.mark.parametrize(("terminal", "quiet"), [(True, False), (True, True), (False, False), (False, True)])
+def test_a_remark_is_written_with_and_without_progress(
+    terminal: bool, quiet: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Screen(terminal)
+    monkeypatch.setattr("sys.stderr", screen)
+    with shown_progress(quiet) as progress:
+        progress.say("Round 2 was [slashed].")
+    assert "Round 2 was [slashed]." in screen.getvalue()

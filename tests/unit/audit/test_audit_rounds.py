@@ -283,7 +283,9 @@ def test_a_bond_that_is_leaving_is_taken_too() -> None:
     unbond(play, COORDINATOR, 40, before=100)
     play.report(1, [], staked=60)
     found = play.replayed()
-    assert found.rounds[1].slashed is not None
+    slashed = found.rounds[1].slashed
+    assert slashed is not None
+    assert slashed.bond == 100
 
 
 def stored(ledger: Ledger) -> dict[int, RoundView]:

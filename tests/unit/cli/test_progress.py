@@ -216,4 +216,8 @@ def test_no_event_of_a_stranger_breaks_it(events: list[tuple[str, dict[str, Any]
     for kind, data in events:
         progress.see(kind, data)
     progress.see("__init__", {})
-    progress.left()
+    left = progress.left()
+    assert all(seconds is None or seconds >= 0 for seconds in (left.run, left.window))
+    progress.see("round-opened", {"round": 10**6})
+    assert progress.current is not None
+    assert progress.current.number == 10**6

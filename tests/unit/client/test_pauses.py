@@ -125,5 +125,8 @@ def test_waking_an_executor_that_is_gone_or_has_enough_to_read_does_nothing(pipe
     waker = Waker(writer)
     for _ in range(100_000):
         waker()
+    assert 0 < len(os.read(reader, 100_000)) < 100_000
+    waker()
+    assert os.read(reader, 2) == b"\n"
     os.close(reader)
     waker()

@@ -258,9 +258,13 @@ def test_an_older_schema_can_be_claimed_and_migrated(server: postgres.Server) ->
     try:
         schema.upgrade(database.engine)  # whatever ran before this test
         command.downgrade(schema._config(database.engine), "0004")
+        assert schema.current(database.engine) == "0004"
         database.claim()
         schema.upgrade(database.engine)
+        assert schema.current(database.engine) == schema.latest()
+        before = said(database)
         say(database)
+        assert said(database) == before + 1
     finally:
         database.close()
 
