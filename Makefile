@@ -13,7 +13,7 @@ TOOLCHAIN := node_modules/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-all test-python test-slow test-contracts chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness clean
+.PHONY: help install demo up test test-all test-python test-slow test-contracts fuzz-contracts coverage chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,7 +48,7 @@ up: install ## A local federation that stays up
 
 test: test-python test-contracts ## The tests, without the slow ones
 
-test-all: check test-python test-slow test-contracts contracts-check ## What CI runs: checks, all tests, contract coverage, gas, slither
+test-all: check test-python test-slow coverage fuzz-contracts contracts-check ## What CI runs: checks, all tests, coverage, gas, slither
 
 test-python: install
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ARGS)
@@ -58,6 +58,19 @@ test-slow: install
 
 test-contracts: install ## Unit, fuzz and invariant tests of the contracts
 	@cd contracts && ../$(FORGE) test
+
+fuzz-contracts: install ## The same tests, with the larger numbers of runs of the profile `ci` in foundry.toml
+	@cd contracts && FOUNDRY_PROFILE=ci ../$(FORGE) test
+
+# The tests of the pure modules, and those that send fraud proofs to contracts. The whole suite under coverage takes a
+# fifth longer, and starts processes that are not measured. Each gate is what was measured, rounded down.
+COVERED_TESTS := tests/unit/protocol tests/unit/aggregation tests/unit/fraud tests/unit/audit tests/unit/test_round.py \
+	tests/unit/test_vectors.py tests/unit/test_decoders.py tests/integration/test_answers.py tests/integration/test_watch.py
+
+coverage: install ## Python lines and branches of protocol, aggregation and fraud proofs that the tests reach
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" --cov --cov-report= $(COVERED_TESTS)
+	@$(BIN)/coverage report --include='folkmoot/protocol/*,folkmoot/aggregation/*,folkmoot/round.py' --fail-under=99
+	@$(BIN)/coverage report --include='folkmoot/fraud/proofs/*' --fail-under=93
 
 chaos: install ## Kill the coordinator everywhere, reorganise and cut off its chain, and compare with a run without harm
 	@$(BIN)/python -m tests.chaos $(ARGS)
@@ -109,4 +122,4 @@ bench-robustness: install ## Our rules beside Flower's and byzfl's own code, und
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.robustness $(ARGS)
 
 clean: ## Remove what was built
-	@rm -rf $(VENV) .venv-prove node_modules bin contracts/out contracts/cache contracts/out-prove contracts/cache-prove .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) .venv-prove node_modules bin contracts/out contracts/cache contracts/out-prove contracts/cache-prove .mypy_cache .ruff_cache .pytest_cache .coverage

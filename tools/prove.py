@@ -28,7 +28,15 @@ def main() -> int:
     program = HOME / "bin/halmos"
     if not program.exists():
         venv.create(HOME, with_pip=True)
-        pip = [HOME / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", HALMOS]
+        pip = [
+            str(HOME / "bin/python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            HALMOS,
+        ]
         subprocess.run(pip, check=True)
     good = True
     for kind, wanted, word in (("refute_", REFUTED, "refuted"), ("check_", PROVEN, "proven")):

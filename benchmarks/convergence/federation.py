@@ -47,8 +47,9 @@ _WINDOW = 60  # seconds of the policy's windows, which nothing here waits for
 class Subject(Protocol):
     """What is trained: a model, its data, split among the clients, and an optimizer."""
 
-    name: str
-    """Name in the table."""
+    @property
+    def name(self) -> str:
+        """Name in the table."""
 
     def initial(self, seed: int) -> Arrays:
         """The first weights and buffers, by name."""

@@ -56,7 +56,7 @@ def repeat(engine: Engine, count: int, block: int, block_hash: str) -> None:
         events = template[ChainEvent]
         assert max(row["block_number"] for row in events) < block
         next_ids = {
-            model: (connection.scalar(select(func.max(model.id))) or 0) + 1
+            model: (connection.scalar(select(func.max(model.__table__.columns["id"]))) or 0) + 1
             for model in template
             if "id" in model.__table__.columns
         }
@@ -92,8 +92,9 @@ def _template(connection: Connection) -> dict[type[Base], list[Row]]:
     def about(values: Row) -> bool:
         return any(values.get(name) == 1 for name in _ABOUT)
 
-    found = {Round: rows(Round, lambda row: row["number"] == 1)}
-    for model in (Update, Refusal, Entry, Artifact, Transaction):
+    found: dict[type[Base], list[Row]] = {Round: rows(Round, lambda row: row["number"] == 1)}
+    of_a_round: tuple[type[Base], ...] = (Update, Refusal, Entry, Artifact, Transaction)
+    for model in of_a_round:
         found[model] = rows(model, lambda row: row["round"] == 1)
     sent = {row["id"] for row in found[Transaction]}
     found[SentTransaction] = rows(SentTransaction, lambda row: row["transaction_id"] in sent)

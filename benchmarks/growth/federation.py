@@ -214,7 +214,17 @@ def serving(
 ) -> Iterator[Federation]:
     """Run the coordinator of a home folder in a process of its own."""
     port = free_port()
-    command = [sys.executable, "-m", "folkmoot", "coordinator", "serve", "--home", home, "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "folkmoot",
+        "coordinator",
+        "serve",
+        "--home",
+        str(home),
+        "--port",
+        str(port),
+    ]
     child = supervisor.start("coordinator", command, ready=lambda: accepts_connections(port), timeout=120)
     try:
         with CoordinatorApi(f"http://127.0.0.1:{port}", timeout=600) as api:

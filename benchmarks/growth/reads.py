@@ -239,7 +239,7 @@ class _Reading:
             page = self._world.api.get(
                 f"{route}{'&' if '?' in route else '?'}cursor={cursor}" if cursor else route
             )
-            cursor, turn = page.get("nextCursor"), turn + 1
+            cursor, turn = page.get("nextCursor") or "", turn + 1
             if not cursor:
                 return
             yield cursor

@@ -120,7 +120,7 @@ def _await_step(world: Federation, number: int, steps: tuple[str, ...]) -> dict[
 
 def _gas(world: Federation, transactions: dict[str, str]) -> dict[str, int]:
     """Gas by what a transaction was for; commitments in batches are one after the other."""
-    found = {}
+    found: dict[str, int] = {}
     for purpose, digest in transactions.items():
         name = purpose.split(":")[0]
         found[f"{name} {sum(key.startswith(name) for key in found) + 1}" if name in found else name] = int(

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from client.genesis import Start, start_of
+from client.genesis import start_of
+from folkmoot.artifacts.start import Start
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.doctor import examine, superlink_checks

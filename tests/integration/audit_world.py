@@ -23,7 +23,8 @@ import httpx
 import numpy as np
 from eth_account.signers.local import LocalAccount
 
-from folkmoot.aggregation.lineage import WINDOW, Lineage, PastRound, window
+from folkmoot.aggregation.lineage import Lineage, PastRound, window
+from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.chain import governance
 from folkmoot.chain.deploy import GenesisRoots
 from folkmoot.devnet.anvil import Anvil

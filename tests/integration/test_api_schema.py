@@ -53,7 +53,7 @@ class Api:
     real: dict[str, str]
     """Values in place of examples."""
 
-    def fill(self, case: schemathesis.Case) -> None:
+    def fill(self, case: schemathesis.Case[Any]) -> None:
         """Put what is there into a request that has an example in its place."""
         for values in (case.path_parameters, case.headers):
             for name, value in (values or {}).items():
@@ -127,14 +127,14 @@ described = schemathesis.openapi.from_dict(document(), config=config()).exclude(
 
 @schemathesis.check
 def valid_is_not_called_invalid(
-    _context: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
+    _context: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case[Any]
 ) -> None:
     """What the document allows may be refused for what it says, but not for its form."""
     positive = case.meta is not None and case.meta.generation.mode is schemathesis.GenerationMode.POSITIVE
     assert not (positive and response.status_code == 422 and response.json()["code"] == "invalid-request")
 
 
-def ask(case: schemathesis.Case, api: Api) -> None:
+def ask(case: schemathesis.Case[Any], api: Api) -> None:
     api.fill(case)
     # What stands in its place is `valid_is_not_called_invalid`.
     case.call_and_validate(
@@ -144,14 +144,14 @@ def ask(case: schemathesis.Case, api: Api) -> None:
 
 @described.parametrize()
 @settings(max_examples=20, derandomize=True, deadline=None)
-def test_every_answer_is_in_the_document(case: schemathesis.Case, api: Api) -> None:
+def test_every_answer_is_in_the_document(case: schemathesis.Case[Any], api: Api) -> None:
     ask(case, api)
 
 
 @pytest.mark.slow
 @described.parametrize()
 @settings(max_examples=200, deadline=None)
-def test_every_answer_is_in_the_document_at_length(case: schemathesis.Case, api: Api) -> None:
+def test_every_answer_is_in_the_document_at_length(case: schemathesis.Case[Any], api: Api) -> None:
     ask(case, api)
 
 
@@ -262,6 +262,7 @@ ODD = ["\ud800", "\x00", "9" * 3_000, "0x" + "ff" * 33, "-1", "1e9", "\u202e", "
 )
 def test_odd_commitment_is_a_problem(api: Api, field: str) -> None:
     honest = json.loads(base64.urlsafe_b64decode(api.real["6" * 64]))
+    value: Any
     for value in [*ODD, None, 1, 2**70, [], {}, 1.5]:
         wire = json.dumps({**honest, field: value}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         status, problem = said(

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from folkmoot.aggregation.lineage import WINDOW, Lineage
+from folkmoot.aggregation.lineage import Lineage
+from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.artifacts.sources import ArtifactSource, CoordinatorSource, FolderSource
 from folkmoot.audit.audit import Summary, audit
 from folkmoot.devnet.anvil import Anvil

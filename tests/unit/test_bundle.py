@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from folkmoot.errors import InputError
 from server import flower_run
 
 WHOLE = (
@@ -110,13 +111,13 @@ def test_a_pattern_that_matches_nothing_is_an_error(tmp_path: Path) -> None:
     (root / "pyproject.toml").write_text(
         '[project]\nname = "folkmoot"\n[tool.flwr.app]\nfab-include = ["/no/such/*.py"]\n'
     )
-    with pytest.raises(flower_run.InputError, match="no/such"):
+    with pytest.raises(InputError, match="no/such"):
         flower_run.stage(tmp_path / "out", root)
 
 
 @pytest.mark.parametrize("value", ['a"b', "a'b", "a\\b", ["list"], None])
 def test_run_settings_that_flower_would_misread(value: object) -> None:
-    with pytest.raises(flower_run.InputError, match="can't be written"):
+    with pytest.raises(InputError, match="can't be written"):
         flower_run.run_config({"coordinator": value})
 
 

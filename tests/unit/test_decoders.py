@@ -291,7 +291,7 @@ for name, (read, valid) in NODE_READERS.items():
 ALL = pytest.mark.parametrize("decoder", DECODERS, ids=str)
 FUZZED = settings(max_examples=30, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 HUGE = 10**12
-STRANGE = st.sampled_from(
+STRANGE: st.SearchStrategy[Any] = st.sampled_from(
     [
         None,
         True,

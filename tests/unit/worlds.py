@@ -10,7 +10,8 @@ import numpy as np
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from folkmoot.aggregation.lineage import GENESIS, WINDOW, Lineage, PastRound
+from folkmoot.aggregation.lineage import GENESIS, Lineage, PastRound
+from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.codec import EncodedUpdate, encode_update
 from folkmoot.protocol.commitment import Commitment, Domain

@@ -12,9 +12,9 @@ import pytest
 
 from folkmoot.aggregation import references as reference
 from folkmoot.aggregation.cosines import UNIT, cosine
-from folkmoot.aggregation.lineage import GENESIS, WINDOW, Lineage, PastRound, window
+from folkmoot.aggregation.lineage import GENESIS, Lineage, PastRound, window
 from folkmoot.aggregation.references import COMPARED_LEAVES, compared_leaves, references
-from folkmoot.aggregation.trajectory import path_update
+from folkmoot.aggregation.trajectory import WINDOW, path_update
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.protocol.arrays import I64, U8
 from folkmoot.protocol.codec import encode_update

@@ -30,4 +30,4 @@ def test_the_change_is_multiplied() -> None:
     after = np.array([1.5, 1.0], np.float32)
     assert spoil(before, after, -2.0).tolist() == [0.0, 4.0]
     counter = np.array([3])
-    assert spoil(before, counter, -2.0) is counter  # type: ignore[arg-type]
+    assert spoil(before, counter, -2.0) is counter

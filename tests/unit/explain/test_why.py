@@ -72,7 +72,7 @@ def answering(answers: dict[str, Any]) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
-            found = next((value for end, value in answers.items() if path.endswith(end)), {})
+            found: Any = next((value for end, value in answers.items() if path.endswith(end)), {})
             data = json.dumps(found).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))

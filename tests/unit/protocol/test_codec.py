@@ -131,7 +131,7 @@ def test_encode_refuses_what_does_not_fit() -> None:
     with pytest.raises(EncodingError, match="start"):
         encode_update(good[:-1], good, EXPONENTS, MANIFEST, SEED, ALICE)
     with pytest.raises(EncodingError, match="end"):
-        encode_update(good, good.astype(np.float64), EXPONENTS, MANIFEST, SEED, ALICE)  # type: ignore[arg-type]
+        encode_update(good, good.astype(np.float64), EXPONENTS, MANIFEST, SEED, ALICE)
     with pytest.raises(EncodingError, match="exponents"):
         encode_update(good, good, (0,), MANIFEST, SEED, ALICE)
     with pytest.raises(InputError, match="exponent 5"):

@@ -106,4 +106,4 @@ def test_step_refuses() -> None:
     good = (0, 0, 0, 1, -3, 1024, 0)
     for place, bad in ((3, 0), (3, MAX_WEIGHT_SUM + 1), (4, 5), (4, -41), (5, 1 << 16), (6, -1)):
         with pytest.raises(InputError):
-            step(*(bad if i == place else value for i, value in enumerate(good)))  # type: ignore[arg-type]
+            step(*(bad if i == place else value for i, value in enumerate(good)))
