@@ -88,6 +88,8 @@ lint: install
 	@$(BIN)/ruff check . || (echo "Remedy: make fix" && exit 1)
 	@$(BIN)/ruff format --check . || (echo "Remedy: make fix" && exit 1)
 	@$(BIN)/lint-imports --no-cache
+	@git ls-files -z | xargs -0 $(BIN)/codespell || (echo "Remedy: $(BIN)/codespell --write-changes FILE, or ignore-words-list in pyproject.toml" && exit 1)
+	@$(BIN)/python tools/check_words.py
 	@cd contracts && ../$(FORGE) fmt --check || (echo "Remedy: make fix" && exit 1)
 
 types: install

@@ -217,7 +217,7 @@ class Chain:
         )
 
     def settle(self, *receipts: TxReceipt) -> list[TxReceipt]:
-        """Wait until all that was sent lies as deep as `notes` say; return the receipts as they are then.
+        """Wait until all that was sent has the confirmations that `notes` ask for; return the receipts of then.
 
         Args:
             receipts: Of what `send` and `earlier` returned.
@@ -519,7 +519,7 @@ def send(
         notes: Where it is noted before it is sent; None notes nothing.
         purpose: What for; a creation that is noted must have one.
         nonce: The nonce that it must have; the account's next one if left out.
-        wait: Whether to wait until it lies as deep as the notes say; else `settle` must.
+        wait: Whether to wait until it has the confirmations that the notes ask for; else `settle` must.
         once: As for `Chain.send`.
         harmless: Whether it does no harm to do it twice. It is not noted then, and only waited for with the others.
     """
@@ -575,7 +575,7 @@ def send(
 def settle(
     w3: Web3, notes: Notes, *receipts: TxReceipt, say: Callable[[str], None] | None = None
 ) -> list[TxReceipt]:
-    """Wait until all that was sent lies as deep as its notes say; see `Chain.settle`.
+    """Wait until all that was sent has the confirmations that its notes ask for; see `Chain.settle`.
 
     Args:
         w3: The connection.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several endpoints of one chain that look like one, of which a minority may be away, behind or lying.
+"""Several endpoints of one chain that look like one, of which a minority may be unavailable, lagging or Byzantine.
 
 Every question goes to all of them at once, and what a majority answers is the answer. Nothing is decided without one:
 then the question fails with `rpc-no-quorum`, and whoever asked asks again later. With two endpoints both must agree.

@@ -69,10 +69,11 @@ def weigh_by_core(ballot: Ballot, share: int, spared: int = 0) -> Ballot:
     """Count those outside of the majority's core by how far they go along with it.
 
     The core K is what ``keep_majority`` keeps; ``c_i`` are the factors that ``clip`` gives to K alone.
-    ``P_i = sum_(j in K, j != i) c_j G_ij`` and ``S_i = sum_(a, b in K, a, b != i) c_a c_b G_ab``; the company
-    of i is ``cosine(P_i, G_ii, S_i)``, and m the lower median of the company of the core's members, at least 0.
+    ``P_i = sum_(j in K, j != i) c_j G_ij`` and ``S_i = sum_(a, b in K, a, b != i) c_a c_b G_ab``; the core
+    similarity of i is ``s_i = cosine(P_i, G_ii, S_i)``, and m the lower median of those of the core's members, at
+    least 0.
     A member of the core counts UNIT; so does everybody if ``h = floor(share m / SHARE)`` is 0. Else one outside
-    counts ``floor(UNIT * (company_i + h) / (2 h))``, at least 0 and at most UNIT: nothing from ``-h`` down,
+    counts ``floor(UNIT * (s_i + h) / (2 h))``, at least 0 and at most UNIT: nothing from ``-h`` down,
     half if it is orthogonal to the core, all from ``h`` up; but at least ``min(UNIT, floor(spared UNIT / a))``
     with a = the number of standing updates.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting until what was mined lies as deep as its user wants, and sending again what a reorg takes meanwhile.
+"""Wait until what was mined has N confirmations, and send again what a reorg removes meanwhile.
 
 The same signed bytes are sent again, so whatever the chain decides, each is mined once at most. Knows the chain and
 the notes, and not what a transaction is for. Raises what web3 raises, as `sending`.

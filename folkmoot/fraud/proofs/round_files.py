@@ -291,7 +291,7 @@ class Shelf:
 
 
 def open_shelf(source: ArtifactSource, genesis_hash: bytes, manifest_hash: bytes) -> Shelf:
-    """Find genesis and manifest, and return the shelf of the federation.
+    """Find genesis and manifest, and return the federation's `Shelf`.
 
     Args:
         source: Where files come from.

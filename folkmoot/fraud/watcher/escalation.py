@@ -266,7 +266,7 @@ class Recourse:
         return opened_at + self._unbonding
 
     def blame_contributor(self, rpc: Rpc, case: Case, finding: Finding, entry: int) -> None:
-        """Prove the contributor's part in an update that is none, as well; the journal says that it is to be done."""
+        """Prove the contributor's part in an invalid update, as well; the journal says that it is to be done."""
         account, number = self.account, case.round
         who = case.entries[entry].contributor
         try:

@@ -35,7 +35,7 @@ KINDS = {
     "challenge": "is wrong and was not challenged",
     "dispute": "is wrong, and no dispute about it was opened",
     "demand": "has files that nobody shows, and that were not demanded",
-    "blame": "has an update that is none, whose contributor keeps its stake",
+    "blame": "has an invalid update, whose contributor keeps its stake",
     "replay": "has an update that was sent before, whose contributor keeps its stake",
     "deposit": "has a deposit of ours that was not given back",
 }

@@ -70,7 +70,7 @@ def test_an_end_is_said_once_and_counted() -> None:
     (line,) = tried.lines
     assert (line["event"], line["level"], line["round"], line["tries"]) == ("given-up", "warning", 7, 3)
     assert line["text"] == (
-        "Round 7 has an update that is none, whose contributor keeps its stake: given up, as its window is over. "
+        "Round 7 has an invalid update, whose contributor keeps its stake: given up, as its window is over. "
         "It failed 3 times in 35 s, the last time so: No mirror has it."
     )
     assert tried.metrics.value("folkmoot_watch_given_up_total", label("what", "blame")) == 1
