@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 FORGE = $(firstword $(wildcard node_modules/@foundry-rs/forge-*/bin/forge))
 SETUP := $(VENV)/.installed
 TOOLCHAIN := node_modules/.installed
+VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 
 # How many tests run side by side; those of a file share servers, so a file stays together. 0: one after the other, as
 # slow ones always do, which keep all cores busy by themselves.
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-all test-python test-slow test-contracts fuzz-contracts coverage chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness clean
+.PHONY: help install demo up test test-all test-python test-slow test-contracts fuzz-contracts coverage chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness dist clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -123,5 +124,14 @@ bench-robustness: install ## Our rules beside Flower's and byzfl's own code, und
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.robustness $(ARGS)
 
+dist: install ## Build what a release has, into dist: wheel, sdist, contracts, vectors and their digests
+	@rm -rf dist
+	@$(BIN)/python -m build --outdir dist .
+	@git archive --prefix=folkmoot-contracts-$(VERSION)/ --output=dist/folkmoot-contracts-$(VERSION).tar.gz HEAD \
+		LICENSE contracts/src contracts/foundry.toml contracts/snapshots/storage folkmoot/ledger/abi
+	@git archive --prefix=folkmoot-vectors-$(VERSION)/ --output=dist/folkmoot-vectors-$(VERSION).tar.gz HEAD \
+		LICENSE docs/protocol.md tests/vectors
+	@cd dist && sha256sum -- *.whl *.tar.gz > SHA256SUMS && cat SHA256SUMS
+
 clean: ## Remove what was built
-	@rm -rf $(VENV) .venv-prove node_modules bin contracts/out contracts/cache contracts/out-prove contracts/cache-prove .mypy_cache .ruff_cache .pytest_cache .coverage
+	@rm -rf $(VENV) .venv-prove node_modules bin dist contracts/out contracts/cache contracts/out-prove contracts/cache-prove .mypy_cache .ruff_cache .pytest_cache .coverage

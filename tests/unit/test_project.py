@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
@@ -97,3 +99,31 @@ def test_the_command_starts_without_heavy_imports() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert done.stderr == ""
+
+
+def workflows() -> dict[str, str]:
+    return {path.name: path.read_text() for path in (ROOT / ".github/workflows").glob("*.yml")}
+
+
+def test_actions_are_pinned_by_commit() -> None:
+    used = {name: re.findall(r"uses: (.*)", text) for name, text in workflows().items()}
+    assert all(used.values())
+    loose = [
+        f"{name}: {action}"
+        for name, actions in used.items()
+        for action in actions
+        if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+(\.\d+)*", action)
+    ]
+    assert loose == []
+
+
+def test_python_versions_are_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [kind.rpartition(" ")[2] for kind in project["classifiers"] if re.search(r":: 3\.\d+$", kind)]
+    assert project["requires-python"] == f">={named[0]}"
+    matrix = re.search(r"^ +python: (\[.*\])$", workflows()["ci.yml"], re.MULTILINE)
+    assert matrix is not None
+    assert json.loads(matrix[1]) == named
+    said = re.search(r"with Python (.*?\d) *\.\s", " ".join((ROOT / "CONTRIBUTING.md").read_text().split()))
+    assert said is not None
+    assert re.findall(r"3\.\d+", said[1]) == named
