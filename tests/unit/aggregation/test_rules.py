@@ -382,6 +382,26 @@ def test_mixing_counts_neighbourhoods() -> None:
     assert [4 * w // 65536 for w in weights("nnm", facts_of(line), 1)] == [3, 4, 4, 1]
 
 
+@pytest.mark.parametrize("selected", [1, 3, 6, 7])
+@pytest.mark.parametrize("seed", range(5))
+def test_only_the_selected_mixed_updates_vote(seed: int, selected: int) -> None:
+    """Compare with vectors: the mixed updates (sums of groups of one size) with the smallest Multi-Krum scores vote."""
+    count, attackers = 7, 2
+    vectors = np.random.default_rng(seed).integers(-50, 50, (count, 3))
+    nearest = [
+        np.argsort(((vectors - vector) ** 2).sum(axis=1), kind="stable")[: count - attackers]
+        for vector in vectors
+    ]
+    mixed = np.array([vectors[group].sum(axis=0) for group in nearest])
+    distances = ((mixed[:, None] - mixed[None]) ** 2).sum(axis=2)
+    scores = np.sort(distances, axis=1)[:, 1 : count - attackers - 1].sum(axis=1)
+    votes = np.bincount(
+        np.concatenate([nearest[i] for i in np.argsort(scores, kind="stable")[:selected]]), minlength=count
+    )
+    found = [result.weight for result in rules.rule("nnm")(facts_of(vectors), (attackers, selected))]
+    assert found == [int(vote) * 65536 // int(votes.max()) for vote in votes]
+
+
 def test_the_geometric_median_of_a_line_is_near_its_middle() -> None:
     line = np.array([[10, 1], [11, 1], [12, 1], [13, 1], [120, 1]], dtype=np.int64)
     found = geometric_median.weiszfeld(facts_of(line).gram)
