@@ -29,9 +29,10 @@ from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import LedgerReader, RoundView, Rpc, VaultReader
+from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
 from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime import keystore
-from server.chain.node import LOCAL_CHAIN_ID, RpcNode
+from server.chain.node import RpcNode
 from server.db import schema
 from server.db.engine import Database
 from server.db.failures import is_away
