@@ -405,7 +405,9 @@ class LocalFederation:
             environment={
                 **self.environment("coordinator"),
                 "FOLKMOOT_COORDINATOR_RPC_URL": self.rpc_url,
-                "FOLKMOOT_COORDINATOR_CHEAT": self.plan.cheat,
+                "FOLKMOOT_COORDINATOR_CONDUCT": f"folkmoot.devnet.lies:{self.plan.cheat}"
+                if self.plan.cheat
+                else "",
                 "FOLKMOOT_COORDINATOR_HASTEN_AFTER": str(PATIENCE if self.plan.watched else 0),
             },
             ready=healthy,
