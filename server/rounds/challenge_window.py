@@ -14,11 +14,11 @@ from server.chain.indexer import by_name
 from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Entry, Round, Transaction
+from server.db.steps import Step
 from server.rounds import services
 from server.rounds.answers import open_demands
 from server.rounds.kept import anchor_of
 from server.rounds.phase import Phase
-from server.rounds.steps import Step
 
 
 class ChallengeWindow(Phase):

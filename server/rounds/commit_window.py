@@ -17,10 +17,10 @@ from server.chain.calls import encode_call
 from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Artifact, Entry, Round, Transaction, Update
+from server.db.steps import Step
 from server.rounds import reported, services
 from server.rounds.kept import commitment_json, commitment_of
 from server.rounds.phase import Phase
-from server.rounds.steps import Step
 
 logger = logging.getLogger(__name__)
 

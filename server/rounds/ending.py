@@ -9,9 +9,9 @@ from server.chain import outbox
 from server.chain.calls import encode_call
 from server.db import events
 from server.db.models import Round
+from server.db.steps import Step
 from server.rounds import reported, services
 from server.rounds.phase import Phase
-from server.rounds.steps import Step
 
 
 class Ending(Phase):

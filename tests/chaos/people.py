@@ -32,7 +32,7 @@ from folkmoot.runtime.units import UNIT
 from server.chain.fees import REPLACE_SECONDS
 from server.db.engine import Database
 from server.db.models import LogEntry, Round, Transaction, Update
-from server.rounds.steps import ENDED, Step
+from server.db.steps import ENDED, Step
 from tests import factories
 from tests.chaos.local_chain import Miner
 from tests.chaos.shelves import Shelf

@@ -33,7 +33,7 @@ from server.api.schemas import (
 )
 from server.checks.services import Arrival
 from server.db.models import Entry, Refusal, Round, Transaction, Update
-from server.rounds.steps import PHASES, Step
+from server.db.steps import PHASES, Step
 
 router = APIRouter(tags=["updates"])
 
