@@ -38,10 +38,10 @@ from server.db import schema
 from server.db.engine import Database
 from server.db.failures import is_away
 from server.db.models import Artifact
-from server.observing.log import log_event
-from server.observing.metrics import Metrics
 from server.settings import Settings
 from server.store import Store
+from server.telemetry.log import log_event
+from server.telemetry.metrics import Metrics
 
 DEFAULT_CONFIRMATIONS = 6
 LONGEST_WAIT = 15.0

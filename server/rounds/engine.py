@@ -22,7 +22,6 @@ from folkmoot.rpc.client import Phase
 from server.coordinator import Coordinator
 from server.db.models import Round
 from server.db.steps import Step
-from server.observing.metrics import StepClock
 from server.rounds import services
 from server.rounds.anchor_window import AnchorWindow
 from server.rounds.answers import Answers
@@ -32,6 +31,7 @@ from server.rounds.ending import Ending
 from server.rounds.opening import Opening
 from server.rounds.probe import Probe
 from server.rounds.runs import Runs
+from server.telemetry.metrics import StepClock
 
 _ENDS = {Phase.SLASHED: Step.SLASHED, Phase.CANCELLED: Step.CANCELLED}
 """Phases in which the chain has ended a round, and the step that follows."""
