@@ -29,7 +29,7 @@ from folkmoot.runtime.units import UNIT
 from server.coordinator import Coordinator
 from server.db.models import Artifact, Round, Run, Transaction, Update
 from server.db.steps import Step
-from server.rounds import services
+from server.rounds import queries as services
 from server.rounds.answers import open_demands
 from server.worker import Status
 

@@ -28,7 +28,7 @@ from server.chain.node import Node
 from server.db.models import Artifact, Entry, Round, Transaction, Update
 from server.db.steps import Step
 from server.restore.files import RoundFiles
-from server.rounds.kept import anchor_json, commitment_json
+from server.rounds.json_codec import anchor_json, commitment_json
 
 _NO_ROOT = bytes(32)
 

@@ -19,7 +19,7 @@ from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Entry, Round, Transaction
 from server.db.steps import Step
-from server.rounds import services
+from server.rounds import queries as services
 from server.rounds.deliveries import take_deliveries
 from server.rounds.enrolment import removable
 from server.rounds.outcome import Outcome, compute, record

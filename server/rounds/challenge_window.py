@@ -15,9 +15,9 @@ from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Entry, Round, Transaction
 from server.db.steps import Step
-from server.rounds import services
+from server.rounds import queries as services
 from server.rounds.answers import open_demands
-from server.rounds.kept import anchor_of
+from server.rounds.json_codec import anchor_of
 from server.rounds.phase import Phase
 
 

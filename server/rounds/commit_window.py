@@ -18,8 +18,9 @@ from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Artifact, Entry, Round, Transaction, Update
 from server.db.steps import Step
-from server.rounds import reported, services
-from server.rounds.kept import commitment_json, commitment_of
+from server.rounds import queries as services
+from server.rounds import reported
+from server.rounds.json_codec import commitment_json, commitment_of
 from server.rounds.phase import Phase
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from server.chain.calls import encode_call
 from server.db import events
 from server.db.models import Round
 from server.db.steps import Step
-from server.rounds import reported, services
+from server.rounds import queries as services
+from server.rounds import reported
 from server.rounds.phase import Phase
 
 

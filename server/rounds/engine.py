@@ -22,7 +22,7 @@ from folkmoot.rpc.client import Phase
 from server.coordinator import Coordinator
 from server.db.models import Round
 from server.db.steps import Step
-from server.rounds import services
+from server.rounds import queries as services
 from server.rounds.anchor_window import AnchorWindow
 from server.rounds.answers import Answers
 from server.rounds.challenge_window import ChallengeWindow

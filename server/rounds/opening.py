@@ -6,7 +6,7 @@ from __future__ import annotations
 from server.db import events
 from server.db.models import Round, Transaction
 from server.db.steps import Step
-from server.rounds import services
+from server.rounds import queries as services
 from server.rounds.phase import Phase
 
 

@@ -25,7 +25,7 @@ from folkmoot.round import Anchor, RoundOutcome, compute_round
 from folkmoot.runtime.fault_points import fault_point
 from server.coordinator import Coordinator
 from server.db.models import Artifact, Entry, Round
-from server.rounds.kept import anchor_json, commitment_of
+from server.rounds.json_codec import anchor_json, commitment_of
 from server.rounds.lineage import opening, read_lineage
 from server.store import Stored
 

@@ -18,7 +18,7 @@ from server.chain.calls import encode_call
 from server.coordinator import Coordinator
 from server.db.models import Round, Transaction
 from server.db.steps import Step
-from server.rounds.kept import anchor_of
+from server.rounds.json_codec import anchor_of
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Round, Run
 from server.db.steps import Step
-from server.rounds import services
+from server.rounds import queries as services
 from server.rounds.base import make_header, read_base
 from server.rounds.phase import Phase
 

@@ -17,7 +17,7 @@ from server.api.problems import Problem
 from server.api.schemas import CanaryView, CurrentRoundView, Page, RoundView
 from server.db.models import Refusal, Round, Transaction, Update
 from server.db.steps import PHASES, Step
-from server.rounds import services
+from server.rounds import queries as services
 from server.rounds.probe import evaluator_of, report_deadline
 
 router = APIRouter(tags=["rounds"])

@@ -28,8 +28,8 @@ from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Account, Artifact, Entry, Refusal, Round, Update
 from server.db.steps import Step
-from server.rounds import services as rounds
-from server.rounds.kept import commitment_json
+from server.rounds import queries as rounds
+from server.rounds.json_codec import commitment_json
 from server.store import Stored, Writer
 
 KEPT_REFUSALS = 10
