@@ -16,7 +16,7 @@ from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.records import HOME
 from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port
 from folkmoot.runtime.superlink import SuperLink
-from server import flower_run
+from server.relay import flower_run
 
 
 class Flower(contextlib.ExitStack):

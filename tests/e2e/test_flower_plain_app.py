@@ -17,7 +17,7 @@ from folkmoot.flower.contributor import Contributor
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.rpc.client import Phase
-from server import flower_run
+from server.relay import flower_run
 from tests.e2e.flower import Flower, anchored
 from tests.unit.flower.world import CHAIN_ID, LEDGER, World, account
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from server import flower_run
+from server.relay import flower_run
 
 WHOLE = (
     "protocol",

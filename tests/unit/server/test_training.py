@@ -14,9 +14,9 @@ from folkmoot.errors import CoordinatorError, LocalError
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.protocol.commitment import Domain
 from folkmoot.runtime.superlink import SuperLink
-from server import flower_run, training
-from server.flower_run import RunResult
-from server.training import Begun, Carrier, Memory
+from server.relay import flower_run, training
+from server.relay.flower_run import RunResult
+from server.relay.training import Begun, Carrier, Memory
 from tests import factories
 
 ADDRESSES = {name: "0x" + f"{number:02x}" * 20 for number, name in enumerate(CONTRACTS, 1)}

@@ -12,7 +12,7 @@ from typing import Self
 from folkmoot.apps.folder import AppFolder
 from folkmoot.apps.staging import COORDINATOR_KEY, OUTPUT_LINE, RUN_KEY, stage_app
 from folkmoot.errors import LocalError
-from server.training import Carrier
+from server.relay.training import Carrier
 
 TRIES = 3
 """Number of ServerApps in a row that may end early. An app that fails each time would fail again."""

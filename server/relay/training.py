@@ -21,7 +21,7 @@ from folkmoot.errors import CoordinatorError, LocalError
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.superlink import SuperLink
-from server import flower_run
+from server.relay import flower_run
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
