@@ -283,7 +283,7 @@ def _carry(
             else:
                 _carry_app(app, carrier, api, run, signer, app_log)
     except FolkmootError as exc:
-        if exc.code != "courier-ends":  # then the run is over
+        if exc.code != "relay-ended":  # then the run is over
             exc.remedy = f"{exc.remedy} {AGAIN}".strip()
         raise
 
@@ -306,7 +306,7 @@ def _carry_app(
     try:
         app_run.carry(app, carrier, api.url, run.id, log)
     except FolkmootError as error:
-        if error.code == "courier-ends":
+        if error.code == "relay-ended":
             api.end_run(run.id, "The app's ServerApp ended early each time.", *signer)
             carrier.memory.forget()
         raise

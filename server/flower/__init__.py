@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The courier: a Flower ServerApp between the SuperLink and the coordinator. It holds no key."""
+"""The relay: a Flower ServerApp between the SuperLink and the coordinator. It holds no key."""

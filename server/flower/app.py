@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The courier: the `ServerApp` that carries messages between the coordinator and the nodes.
+"""The relay: the `ServerApp` that carries messages between the coordinator and the nodes.
 
 It holds no key, writes no file and may die at any time; it knows the coordinator only by its HTTP interface.
 Run settings are in `[tool.flwr.app.config]` of pyproject.toml.

@@ -50,7 +50,7 @@ def carry(app: AppFolder, carrier: Carrier, coordinator: str, run: str, log: Pat
             try:
                 carrier.carry()
             except LocalError as error:
-                if error.code == "courier-ends":
+                if error.code == "relay-ended":
                     error.message = f"{error.message} {kept.raised}".strip()
                 error.remedy = f"{error.remedy} The ServerApp's log is {kept.path}.".strip()
                 error.details["log"] = str(kept.path)

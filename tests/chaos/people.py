@@ -2,7 +2,7 @@
 """Everybody around the coordinator, with a script for each kind of round: contributors, a canary, demanders, strangers.
 
 What they do is a pure function of the round, so a run with faults must end as the run without. They bear with a
-coordinator that is away, as a courier does, and with a chain that forgets, as a wallet does: nothing else is done for
+coordinator that is away, as a relay does, and with a chain that forgets, as a wallet does: nothing else is done for
 the coordinator when it comes back.
 """
 

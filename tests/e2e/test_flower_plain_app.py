@@ -106,7 +106,7 @@ def test_nodes_refuse_a_base_that_is_not_the_chains(
             if "wrong-base: the base model has the state root" in line:
                 refusals.append(line)
                 if len(refusals) == 2:
-                    world.rounds[-1].phase = Phase.CANCELLED  # else the courier would wait for others
+                    world.rounds[-1].phase = Phase.CANCELLED  # else the relay would wait for others
                     world.run_state = "failed"
 
         result, lines = flower.run({"coordinator": world.url}, anchored(PLAIN, tmp_path), watch)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run whose courier is an app of somebody's: its log, and what is said when it ends early."""
+"""A run whose relay is an app of somebody's: its log, and what is said when it ends early."""
 
 from __future__ import annotations
 
