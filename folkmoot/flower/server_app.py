@@ -47,7 +47,14 @@ AVERAGES = frozenset({"FedAvg", "FedProx"})
 
 
 def anchored_server(app: ServerApp) -> ServerApp:
-    """Anchor an app's server half; see the module."""
+    """Anchor an app's server half. The app's own strategy chooses nodes and settings and aggregates the metrics.
+
+    Args:
+        app: The app. Its run config names the coordinator (`folkmoot-coordinator`) and its run (`folkmoot-run`).
+
+    Returns:
+        An app that runs the main function of ``app`` in anchored rounds.
+    """
     return AnchoredServerApp(app)
 
 
