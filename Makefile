@@ -121,7 +121,7 @@ bench-robustness: install ## Our rules beside Flower's and byzfl's own code, und
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.robustness $(ARGS)
 
 docs: $(SITE) $(DIAGRAMS) ## Build the documentation site in site/, or serve it: make docs ARGS=serve
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet $(or $(ARGS),build)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs $(or $(ARGS),build --strict)
 	@echo "The site is in site/. To look at it: $(BIN)/python -m http.server --directory site"
 
 clean: ## Remove what was built
