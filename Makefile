@@ -7,13 +7,15 @@ BIN := $(VENV)/bin
 FORGE = $(firstword $(wildcard node_modules/@foundry-rs/forge-*/bin/forge))
 SETUP := $(VENV)/.installed
 TOOLCHAIN := node_modules/.installed
+SITE := $(VENV)/.installed-docs
+DIAGRAMS := tools/site/node_modules/.installed
 
 # How many tests run side by side; those of a file share servers, so a file stays together. 0: one after the other, as
 # slow ones always do, which keep all cores busy by themselves.
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-all test-python test-slow test-contracts chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness clean
+.PHONY: help install demo up test test-all test-python test-slow test-contracts chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness docs clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +36,16 @@ $(SETUP): pyproject.toml
 $(TOOLCHAIN): $(SETUP) package.json package-lock.json tools/node_toolchain.py
 	@echo "Installing the Solidity toolchain ..."
 	@$(BIN)/python tools/node_toolchain.py
+	@touch $@
+
+$(SITE): $(SETUP)
+	@echo "Installing MkDocs ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
+	@touch $@
+
+$(DIAGRAMS): $(SETUP) tools/site/package.json tools/site/package-lock.json
+	@echo "Installing Mermaid ..."
+	@$(BIN)/python tools/node_toolchain.py tools/site
 	@touch $@
 
 ##@ Run
@@ -108,5 +120,9 @@ bench-robustness: install ## Our rules beside Flower's and byzfl's own code, und
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.robustness $(ARGS)
 
+docs: $(SITE) $(DIAGRAMS) ## Build the documentation site in site/, or serve it: make docs ARGS=serve
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs $(or $(ARGS),build --strict)
+	@echo "The site is in site/. To look at it: $(BIN)/python -m http.server --directory site"
+
 clean: ## Remove what was built
-	@rm -rf $(VENV) .venv-prove node_modules bin contracts/out contracts/cache contracts/out-prove contracts/cache-prove .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) .venv-prove node_modules bin contracts/out contracts/cache contracts/out-prove contracts/cache-prove .mypy_cache .ruff_cache .pytest_cache site tools/site/node_modules
