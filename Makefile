@@ -8,13 +8,15 @@ FORGE = $(firstword $(wildcard node_modules/@foundry-rs/forge-*/bin/forge))
 SETUP := $(VENV)/.installed
 TOOLCHAIN := node_modules/.installed
 VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+SITE := $(VENV)/.installed-docs
+DIAGRAMS := tools/site/node_modules/.installed
 
 # How many tests run side by side; those of a file share servers, so a file stays together. 0: one after the other, as
 # slow ones always do, which keep all cores busy by themselves.
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-all test-python test-slow test-contracts fuzz-contracts coverage chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness dist clean
+.PHONY: help install demo up test test-all test-python test-slow test-contracts fuzz-contracts coverage chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness dist docs clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +37,16 @@ $(SETUP): pyproject.toml
 $(TOOLCHAIN): $(SETUP) package.json package-lock.json tools/node_toolchain.py
 	@echo "Installing the Solidity toolchain ..."
 	@$(BIN)/python tools/node_toolchain.py
+	@touch $@
+
+$(SITE): $(SETUP)
+	@echo "Installing MkDocs ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
+	@touch $@
+
+$(DIAGRAMS): $(SETUP) tools/site/package.json tools/site/package-lock.json
+	@echo "Installing Mermaid ..."
+	@$(BIN)/python tools/node_toolchain.py tools/site
 	@touch $@
 
 ##@ Run
@@ -133,5 +145,9 @@ dist: install ## Build what a release has, into dist: wheel, sdist, contracts, v
 		LICENSE docs/protocol.md tests/vectors
 	@cd dist && sha256sum -- *.whl *.tar.gz > SHA256SUMS && cat SHA256SUMS
 
+docs: $(SITE) $(DIAGRAMS) ## Build the documentation site in site/, or serve it: make docs ARGS=serve
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs $(or $(ARGS),build --strict)
+	@echo "The site is in site/. To look at it: $(BIN)/python -m http.server --directory site"
+
 clean: ## Remove what was built
-	@rm -rf $(VENV) .venv-prove node_modules bin dist contracts/out contracts/cache contracts/out-prove contracts/cache-prove .mypy_cache .ruff_cache .pytest_cache .coverage
+	@rm -rf $(VENV) .venv-prove node_modules bin dist contracts/out contracts/cache contracts/out-prove contracts/cache-prove .mypy_cache .ruff_cache .pytest_cache .coverage site tools/site/node_modules

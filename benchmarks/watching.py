@@ -32,7 +32,7 @@ from folkmoot.fraud.proofs.examine import examine
 from folkmoot.fraud.proofs.finding import Finding
 from folkmoot.fraud.proofs.gram import is_judged
 from folkmoot.fraud.proofs.proof import prove
-from folkmoot.fraud.proofs.round_files import Shelf
+from folkmoot.fraud.watcher.round_files import Shelf
 from folkmoot.protocol import acceleration, merkle
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak, sha256_hex

@@ -458,7 +458,7 @@ def _deliver(
     from folkmoot.artifacts.sources import CoordinatorSource
     from folkmoot.errors import ContractRefused
     from folkmoot.fraud.proofs.availability import delivery_calls
-    from folkmoot.fraud.proofs.round_files import open_shelf
+    from folkmoot.fraud.watcher.round_files import open_shelf
 
     functions = chain.data_availability.functions
     there, missing, _ = chain.read(functions.deliveries(number, account.address, root))

@@ -29,18 +29,19 @@ from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import LedgerReader, RoundView, Rpc, VaultReader
+from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
 from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime import keystore
-from server.chain.node import LOCAL_CHAIN_ID, RpcNode
+from server.chain.node import RpcNode
+from server.conduct import Conduct, Honest, load
 from server.db import schema
 from server.db.engine import Database
 from server.db.failures import is_away
 from server.db.models import Artifact
-from server.observing.log import log_event
-from server.observing.metrics import Metrics
-from server.rounds.cheating import parse_cheat
 from server.settings import Settings
 from server.store import Store
+from server.telemetry.log import log_event
+from server.telemetry.metrics import Metrics
 
 DEFAULT_CONFIRMATIONS = 6
 LONGEST_WAIT = 15.0
@@ -66,6 +67,7 @@ class Coordinator:
     manifest: Manifest
     confirmations: int
     metrics: Metrics = field(default_factory=Metrics)
+    conduct: Conduct = field(default_factory=Honest)
     _policies: dict[int, Policy] = field(default_factory=dict)
 
     def now(self) -> int:
@@ -193,14 +195,14 @@ def put_together(settings: Settings, account: LocalAccount) -> Coordinator:
     Raises:
         FolkmootError: A part can't be used; the message says which, and what to do.
     """
-    parse_cheat(settings.cheat)
+    conduct = load(settings.conduct)
     deployment = Deployment.load(settings.resolve(settings.deployment))
     with ExitStack() as undo:
         rpc = open_rpc(settings.rpc_url)
         undo.callback(rpc.close)
         database = Database.open(settings.resolved_database_url)
         undo.callback(database.close)
-        made = _put_together(settings, account, deployment, rpc, database)
+        made = _put_together(settings, account, deployment, rpc, database, conduct)
         undo.pop_all()  # now the coordinator's
         return made
 
@@ -238,7 +240,7 @@ def check_chain(coordinator: Coordinator) -> None:
     """
     rpc = coordinator.ledger.rpc
     check_deployment(rpc, coordinator.deployment)
-    if coordinator.settings.cheat:
+    if coordinator.settings.conduct:
         _require_stage(coordinator.deployment, rpc)
     if coordinator.ledger.manifest_hash() != coordinator.manifest.hash:
         raise ArtifactError(
@@ -248,7 +250,12 @@ def check_chain(coordinator: Coordinator) -> None:
 
 
 def _put_together(
-    settings: Settings, account: LocalAccount, deployment: Deployment, rpc: Rpc, database: Database
+    settings: Settings,
+    account: LocalAccount,
+    deployment: Deployment,
+    rpc: Rpc,
+    database: Database,
+    conduct: Conduct,
 ) -> Coordinator:
     if settings.hasten and deployment.chain_id != LOCAL_CHAIN_ID:
         raise InputError(
@@ -278,6 +285,7 @@ def _put_together(
         manifest=manifest,
         confirmations=confirmations_of(settings, deployment),
         metrics=metrics,
+        conduct=conduct,
     )
 
 
@@ -288,17 +296,17 @@ def confirmations_of(settings: Settings, deployment: Deployment) -> int:
 
 
 def _require_stage(deployment: Deployment, rpc: Rpc) -> None:
-    """Make sure that a lie on demand can only be told where it costs nobody anything.
+    """Make sure that a lie can only be told where it costs nobody anything.
 
     Raises:
-        InputError: The chain is not a local Anvil (`cheat-not-local`).
+        InputError: The chain is not a local Anvil (`conduct-not-local`).
     """
     client = str(rpc.call("web3_clientVersion"))
     if deployment.chain_id != LOCAL_CHAIN_ID or not client.lower().startswith("anvil"):
         raise InputError(
-            f"The setting `cheat` is for a local Anvil only; this is chain {deployment.chain_id}, {client}.",
-            remedy="Take it out of coordinator.json and unset FOLKMOOT_COORDINATOR_CHEAT.",
-            code="cheat-not-local",
+            f"The setting `conduct` is for a local Anvil only; this is chain {deployment.chain_id}, {client}.",
+            remedy="Take it out of coordinator.json and unset FOLKMOOT_COORDINATOR_CONDUCT.",
+            code="conduct-not-local",
         )
 
 

@@ -25,8 +25,8 @@ from server.coordinator import read_genesis
 from server.db import schema
 from server.db.engine import Database
 from server.db.models import Artifact, Round
-from server.rounds import services
-from server.rounds.steps import Step
+from server.db.steps import Step
+from server.rounds import queries as services
 from server.settings import Settings
 from server.store import is_bucket
 

@@ -20,7 +20,7 @@ from server.chain.indexer import Indexer
 from server.chain.outbox import Outbox, under_way
 from server.coordinator import AWAY, Coordinator, check_chain
 from server.db.holding import FENCED
-from server.rounds import services
+from server.rounds import queries as services
 from server.rounds.engine import Engine
 
 logger = logging.getLogger(__name__)

@@ -21,18 +21,18 @@ def node_binary() -> Path:
     return Path(ROOT_DIR) / name
 
 
-def install_packages() -> None:
-    """Install exactly what package-lock.json pins.
+def install_packages(folder: Path = ROOT, *options: str) -> None:
+    """Install exactly what a folder's package-lock.json pins.
 
     The environment is kept whole: npm needs the certificate variables of the machine it runs on.
     """
     node = node_binary()
     npm = Path(ROOT_DIR) / "lib/node_modules/npm/bin/npm-cli.js"
-    command = "ci" if (ROOT / "package-lock.json").exists() else "install"
+    command = "ci" if (folder / "package-lock.json").exists() else "install"
     environment = dict(os.environ, PATH=f"{node.parent}{os.pathsep}{os.environ['PATH']}")
     subprocess.run(
-        [str(node), str(npm), command, "--no-audit", "--no-fund", "--loglevel=error"],
-        cwd=ROOT,
+        [str(node), str(npm), command, "--no-audit", "--no-fund", "--loglevel=error", *options],
+        cwd=folder,
         env=environment,
         check=True,
     )
@@ -47,12 +47,15 @@ def write_launcher() -> Path:
     return launcher
 
 
-def main() -> int:
-    """Install the packages and the launcher; print where the compiler is."""
+def main(arguments: list[str]) -> int:
+    """Install the packages and the launcher; or, with a folder as argument, what the site's diagrams need."""
+    if arguments:
+        install_packages(ROOT / arguments[0], "--ignore-scripts")
+        return 0
     install_packages()
     print(f"solc launcher: {write_launcher()}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

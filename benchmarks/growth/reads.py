@@ -32,10 +32,10 @@ from benchmarks.worlds import manifest_of
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.runtime.processes import Supervisor
+from server.api.gauges import Gauges, database_bytes
 from server.chain.outbox import REORG_BLOCKS
 from server.coordinator import assemble, open_account
 from server.db.engine import make_engine
-from server.observing.gauges import Gauges, database_bytes
 from server.settings import load
 from server.worker import Worker
 

@@ -273,6 +273,8 @@ def take_identity() -> None:
 def load_component(app: AppFolder, reference: str, who: str) -> Any:
     """Import a component of an app, with the app's folder first on the path.
 
+    Of an app that anchors itself, return the component inside: it is read and tried before there is a coordinator.
+
     Raises:
         InputError: It can't be imported, or is not there.
     """
@@ -300,4 +302,7 @@ def load_component(app: AppFolder, reference: str, who: str) -> Any:
             remedy="Correct [tool.flwr.app.components].",
             code="app-component",
         ) from error
-    return loaded
+    from folkmoot.flower.client_app import AnchoredClientApp
+    from folkmoot.flower.server_app import AnchoredServerApp
+
+    return loaded.original if isinstance(loaded, AnchoredClientApp | AnchoredServerApp) else loaded

@@ -240,7 +240,7 @@ def _case(chain: Chain, number: int) -> Case:
 
 def _manifest(chain: Chain, locations: list[str]) -> Manifest:
     from folkmoot.artifacts.sources import open_sources
-    from folkmoot.fraud.proofs.round_files import open_shelf
+    from folkmoot.fraud.watcher.round_files import open_shelf
 
     source = open_sources(locations)
     try:

@@ -105,12 +105,12 @@ def advance(
 
     Example: folkmoot advance 600
     """
-    from folkmoot.devnet import anvil
+    from folkmoot.rpc import local_chain
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.units import format_time
 
     with open_rpc(rpc) as endpoint:
-        now = anvil.advance(endpoint, seconds)
+        now = local_chain.advance(endpoint, seconds)
     emit({"chainTime": now}, json_, f"The chain's time is now {format_time(now)}.")
 
 

@@ -329,7 +329,7 @@ def _case(record: Record, number: int) -> Case:
 
 def _examined(source: ArtifactSource, endpoint: Any, case: Case, record: Record) -> Finding:
     from folkmoot.fraud.proofs.examine import examine
-    from folkmoot.fraud.proofs.round_files import open_shelf
+    from folkmoot.fraud.watcher.round_files import open_shelf
     from folkmoot.rpc.client import LedgerReader
 
     reader = LedgerReader(endpoint, case.ledger)

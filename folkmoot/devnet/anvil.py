@@ -19,16 +19,11 @@ from typing import Any, Self
 
 from folkmoot.errors import FolkmootError, LocalError, RpcError
 from folkmoot.rpc.client import Rpc
+from folkmoot.rpc.local_chain import FUNDS, LOCAL_CHAIN_ID, advance, fund
 from folkmoot.runtime.processes import Child, died, free_port, require_free_port, spawn
-
-CHAIN_ID = 31337
-"""Chain id of local chains; what moves the clock refuses to work on any other."""
 
 ANVIL_VARIABLE = "FOLKMOOT_ANVIL"
 """Environment variable with the path of the program."""
-
-FUNDS = 10**22
-"""Wei that `fund` gives."""
 
 KEPT_STATES = 128
 """Newest blocks whose state can be read: as many as a full node of a public network keeps (go-ethereum's default).
@@ -75,7 +70,7 @@ def anvil_command(
     block_time: float | None = None,
     mixed: bool = False,
     state: Path | None = None,
-    chain_id: int = CHAIN_ID,
+    chain_id: int = LOCAL_CHAIN_ID,
     kept_states: int = KEPT_STATES,
 ) -> list[str]:
     """Return the command that starts a local chain on a port.
@@ -144,7 +139,7 @@ class Anvil:
         state: Path | None = None,
         log: Path | None = None,
         timeout: float = 30.0,
-        chain_id: int = CHAIN_ID,
+        chain_id: int = LOCAL_CHAIN_ID,
         kept_states: int = KEPT_STATES,
     ) -> None:
         self.port = port
@@ -268,53 +263,3 @@ class Anvil:
                     return
         finally:
             probe.close()
-
-
-def advance(rpc: Rpc, seconds: int) -> int:
-    """Move the clock of a local chain forward by a number of seconds and mine a block; return the new Unix time.
-
-    Raises:
-        LocalError: the chain is not a local Anvil (chain id 31337), or `seconds` is not above zero.
-        RpcError: the endpoint failed.
-    """
-    require_local(rpc, "its clock can't be moved", "wait")
-    if seconds <= 0:
-        raise LocalError(
-            f"A clock can't be moved by {seconds} seconds.",
-            remedy="Give a number above zero.",
-            code="not-forward",
-        )
-    rpc.call("evm_increaseTime", [seconds])
-    rpc.call("evm_mine")
-    return rpc.latest_timestamp()
-
-
-def fund(rpc: Rpc, address: str, wei: int = FUNDS) -> None:
-    """Set the balance of an account of a local chain, in wei.
-
-    Raises:
-        LocalError: the chain is not a local Anvil.
-        RpcError: the endpoint failed.
-    """
-    require_local(rpc, "money can't be made on it", "send the account some")
-    rpc.call("anvil_setBalance", [address, hex(wei)])
-
-
-def require_local(rpc: Rpc, so: str, elsewhere: str) -> None:
-    """Check that an endpoint serves a local chain.
-
-    Args:
-        rpc: The endpoint.
-        so: What follows if it does not.
-        elsewhere: What to do on other chains.
-
-    Raises:
-        LocalError: it does not.
-    """
-    chain_id = rpc.chain_id()
-    if chain_id != CHAIN_ID:
-        raise LocalError(
-            f"Chain {chain_id} is not a local chain, so {so}.",
-            remedy=f"Use this with a local Anvil (chain id {CHAIN_ID}) only; elsewhere, {elsewhere}.",
-            code="not-a-local-chain",
-        )

@@ -299,7 +299,8 @@ def chain(
 
     Example: folkmoot chain --state chain.json
     """
-    from folkmoot.devnet.anvil import CHAIN_ID, anvil_command
+    from folkmoot.devnet.anvil import anvil_command
+    from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
     from folkmoot.runtime.processes import require_free_port
 
     require_free_port(port, "the local chain", host)
@@ -307,7 +308,11 @@ def chain(
     if not verbose:
         command.append("--quiet")
     url = f"http://{host}:{port}"
-    emit({"rpc": url, "chainId": CHAIN_ID}, json_, f"Local chain {CHAIN_ID} at {url}. Ctrl-C ends it.")
+    emit(
+        {"rpc": url, "chainId": LOCAL_CHAIN_ID},
+        json_,
+        f"Local chain {LOCAL_CHAIN_ID} at {url}. Ctrl-C ends it.",
+    )
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606  our own program, no shell
 
@@ -321,14 +326,14 @@ def fund(
 
     Example: folkmoot fund 0x70997970C51812dc3A010C7d01b50e0d17dc79C8
     """
-    from folkmoot.devnet import anvil
+    from folkmoot.rpc import local_chain
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.units import parse_address
 
     account = parse_address(address)
     with open_rpc(rpc) as endpoint:
-        anvil.fund(endpoint, account)
-    emit({"account": account, "balance": str(anvil.FUNDS)}, json_, f"{account} can pay its gas now.")
+        local_chain.fund(endpoint, account)
+    emit({"account": account, "balance": str(local_chain.FUNDS)}, json_, f"{account} can pay its gas now.")
 
 
 def _console(as_json: bool) -> Console:

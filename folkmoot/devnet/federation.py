@@ -22,6 +22,7 @@ from folkmoot.apps.staging import OUTPUT
 from folkmoot.devnet import anvil
 from folkmoot.devnet import flower_simulation as simulation
 from folkmoot.errors import InputError
+from folkmoot.rpc import local_chain
 from folkmoot.runtime import keystore
 from folkmoot.runtime.commands import folkmoot_command, run_folkmoot
 from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port, require_free_port
@@ -240,13 +241,13 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
             code="home-not-empty",
         )
     rpc = Rpc(rpc_url)
-    anvil.require_local(
+    local_chain.require_local(
         rpc, "no federation is made on it with keys that are worth nothing", "use `folkmoot deploy`"
     )
     say("keys")
     accounts = _make_keys(plan)
     for account in accounts.values():
-        anvil.fund(rpc, account.address)
+        local_chain.fund(rpc, account.address)
     if not (plan.genesis / GENESIS_FILE).exists():
         say(f"initial model of the task {plan.task}" if plan.app is None else "initial model of the app")
         committed = ["--root-digest", plan.root] if plan.root else []
@@ -358,7 +359,7 @@ class LocalFederation:
 
         def answers() -> bool:
             try:
-                return probe.chain_id() == anvil.CHAIN_ID
+                return probe.chain_id() == local_chain.LOCAL_CHAIN_ID
             except RpcError:
                 return False
 
@@ -404,7 +405,9 @@ class LocalFederation:
             environment={
                 **self.environment("coordinator"),
                 "FOLKMOOT_COORDINATOR_RPC_URL": self.rpc_url,
-                "FOLKMOOT_COORDINATOR_CHEAT": self.plan.cheat,
+                "FOLKMOOT_COORDINATOR_CONDUCT": f"folkmoot.devnet.lies:{self.plan.cheat}"
+                if self.plan.cheat
+                else "",
                 "FOLKMOOT_COORDINATOR_HASTEN_AFTER": str(PATIENCE if self.plan.watched else 0),
             },
             ready=healthy,
@@ -535,7 +538,7 @@ def _throwaway(rpc: Any) -> LocalAccount:
     from eth_account import Account
 
     account: LocalAccount = Account.create()
-    anvil.fund(rpc, account.address)
+    local_chain.fund(rpc, account.address)
     return account
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,6 +36,7 @@ from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.devnet.demo import command_name
 from folkmoot.devnet.federation import LocalFederation, Plan, prepare
 from folkmoot.errors import CoordinatorError, FolkmootError, InputError, LocalError
+from folkmoot.explain.reasons import words_of
 from folkmoot.flower.reports import explained
 from folkmoot.runtime.commands import run_folkmoot
 from folkmoot.runtime.processes import Supervisor
@@ -64,9 +65,18 @@ class Told:
     began: float
     weights: dict[str, int] = field(default_factory=dict)
     """Weight by account."""
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Reason by account, of the updates with weight 0."""
     seconds: float = 0.0
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     """The app's metrics by source: train, evaluate, server."""
+
+    def weigh(self, verdicts: Sequence[Mapping[str, Any]]) -> None:
+        """Take the weights of all updates, and the reasons of those that count for nothing."""
+        self.weights = {str(one["contributor"]): int(one["weight"]) for one in verdicts}
+        self.reasons = {
+            str(one["contributor"]): str(one["reason"]) for one in verdicts if not int(one["weight"])
+        }
 
 
 def given_again(plan: Plan) -> str:
@@ -198,7 +208,7 @@ class AppRun:
                         said = explained(data["state"], data["code"], data["detail"])
                         self._say(data, f"{self._name(data)} {said}")
                     case "round-computed" if told:
-                        told.weights = {one["contributor"]: int(one["weight"]) for one in data["verdicts"]}
+                        told.weigh(data["verdicts"])
                     case "round-anchored" if told:
                         told.seconds = time.monotonic() - told.began
                         self._show(told)
@@ -330,6 +340,13 @@ class AppRun:
                 told.number: {self.names.get(account, account): w for account, w in told.weights.items()}
                 for told in self.told
             },
+            "reasons": {
+                told.number: {
+                    self.names.get(account, account): reason for account, reason in told.reasons.items()
+                }
+                for told in self.told
+                if told.reasons
+            },
             "roundSeconds": [round(told.seconds, 1) for told in self.told],
             "seconds": round(time.monotonic() - self.started, 1),
             "model": str(model),
@@ -381,6 +398,11 @@ class AppRun:
             f"{told.seconds:.1f} s",
             highlight=False,
         )
+        for account, reason in told.reasons.items():
+            name = self.names.get(account, account)
+            self._say(
+                {"round": told.number}, f"{name} counts for nothing ({reason}). {words_of(reason).summary}"
+            )
 
     def _measured(self, told: Told, metrics: Mapping[str, Mapping[str, float] | None]) -> None:
         """Show the app's new metrics."""

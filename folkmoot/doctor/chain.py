@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 from folkmoot.audit.code import is_runtime_of
 from folkmoot.audit.roles import designed_roles
 from folkmoot.audit.rounds import MAX_PENDING_ROUNDS
-from folkmoot.devnet.anvil import CHAIN_ID as LOCAL_CHAIN_ID
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
 from folkmoot.ledger import clock, costs, packaged
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.policy import NO_VERIFIER, Policy
 from folkmoot.rpc.client import LedgerReader, Rpc, VaultReader
+from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
 from folkmoot.runtime.units import format_amount
 
 MANY_PENDING = 200

@@ -89,7 +89,7 @@ class Asking:
         log(INFO, "\tAsking %d nodes", len(listed))
         self._progress.asked(nodes)
         pushed = list(self._grid.push_messages(listed)) if listed else []
-        fault_point("courier.asked")
+        fault_point("relay.asked")
         self._waiting |= {number: node for number, node in zip(pushed, nodes, strict=True) if number}
 
     def replies(self) -> Iterator[Message]:
@@ -98,7 +98,7 @@ class Asking:
         for at in range(0, len(listed), self._batch):
             for reply in self._grid.pull_messages(listed[at : at + self._batch]):
                 node = self._waiting.pop(reply.metadata.reply_to_message_id, None)
-                fault_point("courier.reply-taken")
+                fault_point("relay.reply-taken")
                 if node is None:
                     continue  # it was asked twice, and its other answer came with this one
                 if _is_lost(reply) and self._asked[node] < MOST_ASKS:

@@ -27,13 +27,15 @@ LEGACY = (
 def anchored_client(
     app: ClientApp, *, contributor: Contributor | None = None, signer: Signer | None = None
 ) -> ClientApp:
-    """Anchor an app's client half.
+    """Anchor an app's client half. An app that is anchored already is returned as it is.
 
     Args:
         app: The app, with its own mods.
         contributor: Who contributes; as the node's ``folkmoot-home`` says if left out.
         signer: Who signs; the signer agent of the contributor's folder if left out.
     """
+    if isinstance(app, AnchoredClientApp):
+        return app
     return AnchoredClientApp(app, folkmoot_mod(contributor=contributor, signer=signer, configs=True))
 
 
@@ -44,6 +46,11 @@ class AnchoredClientApp(ClientApp):
         super().__init__()
         self._app = app
         self._mod = mod
+
+    @property
+    def original(self) -> ClientApp:
+        """The app that is anchored."""
+        return self._app
 
     def __call__(self, message: Message, context: Context) -> Message:
         """Handle a message."""

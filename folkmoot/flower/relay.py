@@ -338,7 +338,7 @@ class Relay:
             joining: Whether nodes are asked that join in the middle of the round.
             expected: Nodes that have to be asked before the round can be complete; others may still be starting.
         """
-        fault_point("courier.round-loaded")
+        fault_point("relay.round-loaded")
         current = base.current
         window = float(current.commit_deadline - current.chain_time)
         self._progress = reports.Progress(current.round, expected=expected, patience=window / 3)
@@ -387,7 +387,7 @@ class Relay:
                 )
             account = _contributor_of(commitment)
             self.patiently(lambda: self.api.submit_update(report.round, commitment, update))
-            fault_point("courier.handed-in")
+            fault_point("relay.handed-in")
         except KeyError:
             self._no_update(report, node, "not-anchored", "the node does not use folkmoot's mod")
         except (UpdateRefused, InputError) as error:

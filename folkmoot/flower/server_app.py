@@ -47,8 +47,15 @@ AVERAGES = frozenset({"FedAvg", "FedProx"})
 
 
 def anchored_server(app: ServerApp) -> ServerApp:
-    """Anchor an app's server half; see the module."""
-    return AnchoredServerApp(app)
+    """Anchor an app's server half. The app's own strategy chooses nodes and settings and aggregates the metrics.
+
+    Args:
+        app: The app. Its run config names the coordinator (`folkmoot-coordinator`) and its run (`folkmoot-run`).
+
+    Returns:
+        An app that runs the main function of ``app`` in anchored rounds; ``app`` itself if it is anchored already.
+    """
+    return app if isinstance(app, AnchoredServerApp) else AnchoredServerApp(app)
 
 
 class AnchoredServerApp(ServerApp):
@@ -63,6 +70,11 @@ class AnchoredServerApp(ServerApp):
         super().__init__()
         self._app = app
         self._pacing = pacing
+
+    @property
+    def original(self) -> ServerApp:
+        """The app that is anchored."""
+        return self._app
 
     def __call__(self, grid: Grid, context: Context) -> None:
         """Run the app.

@@ -113,7 +113,7 @@ class State:
 
         Raises:
             ArtifactError: The bytes are no state of this manifest, or a value is out of bounds or in the
-            padding.
+                padding.
         """
         size = manifest.state_file_size
         if len(data) != size or bytes(data[:4]) != MAGIC:

@@ -16,6 +16,7 @@ from starlette.types import Lifespan
 
 from server.api import problems
 from server.api.codes import CODES
+from server.api.gauges import Gauges
 from server.api.limits import Limits
 from server.api.observed import Observed
 from server.api.overview import Looker
@@ -39,7 +40,6 @@ from server.api.routes import (
 )
 from server.api.schemas import ProblemView
 from server.coordinator import Coordinator
-from server.observing.gauges import Gauges
 from server.worker import Worker
 
 _ROUTERS = (

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from folkmoot.evaluation import app_metrics as measures
+from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
 from folkmoot.runtime.units import format_amount, format_duration, format_time
 from folkmoot.web import charts, pages
 from folkmoot.web.markup import Markup, tag
@@ -14,8 +15,6 @@ from server.api.schemas import ProposalView, RoundView
 
 SHOWN = 12
 """Rounds in the table; the charts have more."""
-
-LOCAL_CHAIN = 31337
 
 LONGEST = 240
 """Characters of a text that are shown."""
@@ -72,7 +71,7 @@ def front(found: Overview, url: str, reload: int, links: Mapping[str, str]) -> b
 
 
 def _header(found: Overview) -> Markup:
-    local = ", a local test chain" if found.chain_id == LOCAL_CHAIN else ""
+    local = ", a local test chain" if found.chain_id == LOCAL_CHAIN_ID else ""
     return tag(
         "header",
         tag("p", "Folkmoot federation", class_="brand"),

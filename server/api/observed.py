@@ -10,7 +10,7 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from folkmoot.runtime.logs import fields
-from server.observing.metrics import Metrics
+from server.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 

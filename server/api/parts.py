@@ -18,10 +18,10 @@ from starlette.concurrency import run_in_threadpool
 from folkmoot.errors import DatabaseError
 from server.api.limits import Buckets, Slots, client_of
 from server.api.problems import Problem
-from server.checks.services import Intake
 from server.coordinator import Coordinator
 from server.db import events
 from server.db.engine import Database
+from server.intake.intake import Intake
 from server.worker import Worker
 
 POLL_SECONDS = 0.25

@@ -10,9 +10,8 @@ from typing import Any, Protocol
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.ledger.reverts import explain
 from folkmoot.rpc.client import PLACE_BITS, Rpc
+from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
 
-LOCAL_CHAIN_ID = 31337
-"""Chain id of a local Anvil, whose clock can be moved."""
 _GWEI = 10**9
 FEE_TOO_LOW = "fee-too-low"
 """Code of the error of a node that takes a transaction only with higher fees."""

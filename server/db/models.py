@@ -91,7 +91,7 @@ class Round(Base):
     number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.id"))
     step: Mapped[str] = mapped_column(String(16), index=True)
-    """A value of `server.rounds.steps.Step`."""
+    """A value of `server.db.steps.Step`."""
     policy_id: Mapped[int]
     base: Mapped[int] = mapped_column(BigInteger)
     base_state_root: Mapped[str] = mapped_column(String(66))

@@ -26,9 +26,9 @@ from folkmoot.protocol.header import BITS, RoundHeader, derive_seed
 from folkmoot.rpc.client import Phase
 from server.chain.node import Node
 from server.db.models import Artifact, Entry, Round, Transaction, Update
+from server.db.steps import Step
 from server.restore.files import RoundFiles
-from server.rounds.kept import anchor_json, commitment_json
-from server.rounds.steps import Step
+from server.rounds.json_codec import anchor_json, commitment_json
 
 _NO_ROOT = bytes(32)
 

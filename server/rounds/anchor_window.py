@@ -18,12 +18,12 @@ from server.chain.calls import encode_call
 from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Entry, Round, Transaction
-from server.rounds import services
+from server.db.steps import Step
+from server.rounds import queries as services
 from server.rounds.deliveries import take_deliveries
 from server.rounds.enrolment import removable
 from server.rounds.outcome import Outcome, compute, record
 from server.rounds.phase import Phase
-from server.rounds.steps import Step
 
 SPENT_ATTEMPTS = 3
 """Times that a transaction is sent anew after it reverted on the chain."""

@@ -22,7 +22,6 @@ from server.chain.indexer import by_name
 from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import ChainEvent
-from server.rounds.cheating import Kind, lies_in
 from server.rounds.phase import Phase
 
 RETRY_SECONDS = 5.0
@@ -69,7 +68,7 @@ class Answers(Phase):
             return False
         if time.monotonic() - self._tried.get(demand, -RETRY_SECONDS) < RETRY_SECONDS:
             return False
-        if lies_in(self._coordinator.settings.cheat, number, Kind.WITHHOLD):
+        if self._coordinator.conduct.withholds(number):
             return False
         self._tried[demand] = time.monotonic()
         if self._coordinator.now() >= int(event.arguments["answerBy"]):

@@ -14,12 +14,11 @@ from server.chain.indexer import by_name
 from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Entry, Round, Transaction
-from server.rounds import services
+from server.db.steps import Step
+from server.rounds import queries as services
 from server.rounds.answers import open_demands
-from server.rounds.cheating import lies_in
-from server.rounds.kept import anchor_of
+from server.rounds.json_codec import anchor_of
 from server.rounds.phase import Phase
-from server.rounds.steps import Step
 
 
 class ChallengeWindow(Phase):
@@ -58,10 +57,12 @@ class ChallengeWindow(Phase):
         return True
 
     def _may_hasten(self, number: int) -> bool:
-        """Whether watchers have had their time; a round with a lie on demand is never hastened past them."""
+        """Whether watchers have had their time; a round that the conduct delays is never hastened past them."""
         settings = self._coordinator.settings
         since = self._anchored_since.setdefault(number, time.monotonic())
-        return time.monotonic() - since >= settings.hasten_after and not lies_in(settings.cheat, number)
+        return time.monotonic() - since >= settings.hasten_after and not self._coordinator.conduct.delays(
+            number
+        )
 
     def finalize(self, round_: Round, view: RoundView) -> bool:
         """Take the step `finalizing`; whether something changed."""

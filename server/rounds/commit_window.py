@@ -17,11 +17,11 @@ from server.chain.calls import encode_call
 from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Artifact, Entry, Round, Transaction, Update
-from server.rounds import reported, services
-from server.rounds.cheating import Kind, lies_in
-from server.rounds.kept import commitment_json, commitment_of
+from server.db.steps import Step
+from server.rounds import queries as services
+from server.rounds import reported
+from server.rounds.json_codec import commitment_json, commitment_of
 from server.rounds.phase import Phase
-from server.rounds.steps import Step
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class CommitWindow(Phase):
                 self._send_batch(round_, pending, on_chain, places)
                 return True
             # Whoever is censored on demand has the time that it has on a chain whose clock nobody moves.
-            censors = lies_in(self._coordinator.settings.cheat, round_.number, Kind.CENSOR)
+            censors = self._coordinator.conduct.censors(round_.number)
             if self._hastening and hastened and not pending and not under_way and not censors:
                 self._coordinator.node.move_clock(round_.commit_deadline)
                 return True

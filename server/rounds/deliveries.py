@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 from server.chain.indexer import by_name
 from server.coordinator import Coordinator
 from server.db.models import Artifact, Entry, Round
-from server.rounds.cheating import Kind, lies_in
 
 
 def take_deliveries(coordinator: Coordinator, round_: Round) -> bool:
@@ -20,7 +19,7 @@ def take_deliveries(coordinator: Coordinator, round_: Round) -> bool:
 
     The contract has checked bytes, padding and root; what is wrong beyond that, the computation of the round finds.
     """
-    if lies_in(coordinator.settings.cheat, round_.number, Kind.CENSOR):
+    if coordinator.conduct.censors(round_.number):
         return False
     with coordinator.database.read() as session:
         missing = select(Entry).where(Entry.round == round_.number, Entry.sha256.is_(None))

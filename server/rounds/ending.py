@@ -9,9 +9,10 @@ from server.chain import outbox
 from server.chain.calls import encode_call
 from server.db import events
 from server.db.models import Round
-from server.rounds import reported, services
+from server.db.steps import Step
+from server.rounds import queries as services
+from server.rounds import reported
 from server.rounds.phase import Phase
-from server.rounds.steps import Step
 
 
 class Ending(Phase):

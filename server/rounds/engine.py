@@ -21,8 +21,8 @@ from collections.abc import Callable
 from folkmoot.rpc.client import Phase
 from server.coordinator import Coordinator
 from server.db.models import Round
-from server.observing.metrics import StepClock
-from server.rounds import services
+from server.db.steps import Step
+from server.rounds import queries as services
 from server.rounds.anchor_window import AnchorWindow
 from server.rounds.answers import Answers
 from server.rounds.challenge_window import ChallengeWindow
@@ -31,7 +31,7 @@ from server.rounds.ending import Ending
 from server.rounds.opening import Opening
 from server.rounds.probe import Probe
 from server.rounds.runs import Runs
-from server.rounds.steps import Step
+from server.telemetry.metrics import StepClock
 
 _ENDS = {Phase.SLASHED: Step.SLASHED, Phase.CANCELLED: Step.CANCELLED}
 """Phases in which the chain has ended a round, and the step that follows."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from server.db import events
 from server.db.models import Round, Transaction
-from server.rounds import services
+from server.db.steps import Step
+from server.rounds import queries as services
 from server.rounds.phase import Phase
-from server.rounds.steps import Step
 
 
 class Opening(Phase):

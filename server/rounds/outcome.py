@@ -25,8 +25,7 @@ from folkmoot.round import Anchor, RoundOutcome, compute_round
 from folkmoot.runtime.fault_points import fault_point
 from server.coordinator import Coordinator
 from server.db.models import Artifact, Entry, Round
-from server.rounds import cheating
-from server.rounds.kept import anchor_json, commitment_of
+from server.rounds.json_codec import anchor_json, commitment_of
 from server.rounds.lineage import opening, read_lineage
 from server.store import Stored
 
@@ -81,13 +80,11 @@ def compute(coordinator: Coordinator, number: int, policy: Policy) -> Outcome:
             lineage=lineage,
             aggregate_sink=aggregate,
         )
-        said = cheating.told(
-            coordinator.settings.cheat, coordinator.manifest, header, policy, base, updates, outcome
-        )
-        if said is None:
+        other = coordinator.conduct.publish(coordinator.manifest, header, policy, base, updates, outcome)
+        if other is None:
             files = {"aggregate": Kept("aggregate", aggregate.keep())}
         else:
-            outcome, files = said.outcome, {"aggregate": Kept("aggregate", store.put(said.aggregate))}
+            outcome, files = other[0], {"aggregate": Kept("aggregate", store.put(other[1]))}
     files["state"] = Kept("state", _put(coordinator, outcome.state.chunks()))
     for kind, data, digest in (
         ("verdicts", outcome.verdicts_file, outcome.anchor.verdict_hash.hex()),

@@ -17,8 +17,8 @@ from server.chain import outbox
 from server.chain.calls import encode_call
 from server.coordinator import Coordinator
 from server.db.models import Round, Transaction
-from server.rounds.kept import anchor_of
-from server.rounds.steps import Step
+from server.db.steps import Step
+from server.rounds.json_codec import anchor_of
 
 logger = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from folkmoot.evaluation.canary import CanaryReport, Limits, canary_signer, find
 from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Artifact, Round
+from server.db.steps import Step
 from server.rounds.phase import Phase
-from server.rounds.steps import Step
 from server.settings import Settings
 
 HASTENED_PROBE_SECONDS = 60.0

@@ -22,7 +22,7 @@ from folkmoot.flower.reports import ANSWERED, ASKED, FAILED, REFUSED, explained
 from folkmoot.protocol.commitment import Domain
 from server.db import events
 from server.db.models import Round, RoundReport
-from server.rounds.steps import Step
+from server.db.steps import Step
 
 MOST_REASONS = 3
 """Different reasons that are told of one round."""

@@ -11,10 +11,10 @@ from server.chain.calls import encode_call
 from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Round, Run
-from server.rounds import services
+from server.db.steps import Step
+from server.rounds import queries as services
 from server.rounds.base import make_header, read_base
 from server.rounds.phase import Phase
-from server.rounds.steps import Step
 
 
 class Runs(Phase):

@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from folkmoot.rpc.client import Phase
 from server.db.models import Entry, Round
-from server.rounds.steps import Step
+from server.db.steps import Step
 from tests.chaos.losses import Losses
 from tests.chaos.people import People, Stuck, outcomes
 from tests.integration.coordinator_world import Signed, open_round

@@ -19,7 +19,7 @@ from folkmoot.ledger.events import RewardCredited, UpdateCommitted, scan
 from folkmoot.rpc.client import Phase
 from server.db.engine import Database
 from server.db.models import Artifact, Entry, LogEntry, Round, Run, Transaction, Update
-from server.rounds.steps import ENDED, Step
+from server.db.steps import ENDED, Step
 from tests.chaos.shelves import Shelf
 
 ONCE = ("openRound", "anchor", "cancel", "finalize", "settle")

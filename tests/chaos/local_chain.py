@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from folkmoot.devnet.anvil import FUNDS, Anvil
+from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import RpcError
+from folkmoot.rpc.local_chain import FUNDS
 
 CHAIN_ID = 31338
 """Not that of a local chain."""

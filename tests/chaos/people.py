@@ -2,7 +2,7 @@
 """Everybody around the coordinator, with a script for each kind of round: contributors, a canary, demanders, strangers.
 
 What they do is a pure function of the round, so a run with faults must end as the run without. They bear with a
-coordinator that is away, as a courier does, and with a chain that forgets, as a wallet does: nothing else is done for
+coordinator that is away, as a relay does, and with a chain that forgets, as a wallet does: nothing else is done for
 the coordinator when it comes back.
 """
 
@@ -32,7 +32,7 @@ from folkmoot.runtime.units import UNIT
 from server.chain.fees import REPLACE_SECONDS
 from server.db.engine import Database
 from server.db.models import LogEntry, Round, Transaction, Update
-from server.rounds.steps import ENDED, Step
+from server.db.steps import ENDED, Step
 from tests import factories
 from tests.chaos.local_chain import Miner
 from tests.chaos.shelves import Shelf

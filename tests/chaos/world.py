@@ -18,7 +18,7 @@ from folkmoot.protocol.policy import ARBITER
 from folkmoot.runtime.processes import free_port
 from server.db.engine import Database
 from server.db.models import Round
-from server.rounds.steps import ENDED
+from server.db.steps import ENDED
 from tests import s3
 from tests.chaos import facts
 from tests.chaos.bereft import Bereft, loses

@@ -16,7 +16,7 @@ from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.records import HOME
 from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port
 from folkmoot.runtime.superlink import SuperLink
-from server import flower_run
+from server.relay import flower_run
 
 
 class Flower(contextlib.ExitStack):
@@ -49,7 +49,9 @@ class Flower(contextlib.ExitStack):
         contributor.save()
         self.enter_context(SignerAgent(account, domain, contributor.home))
         port = free_port()
-        command = node_command(contributor, NodeOptions(SuperLink(self.address), pause=0.2), port)
+        share = {"partition-id": contributor.partition, "num-partitions": contributor.partitions}
+        options = NodeOptions(SuperLink(self.address), pause=0.2, config=share)
+        command = node_command(contributor, options, port)
         if stock:
             command = [
                 str(Path(sys.executable).with_name("flower-supernode")),

@@ -20,7 +20,7 @@ from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.doctor import examine, superlink_checks
 from folkmoot.protocol.commitment import Domain
 from folkmoot.runtime.superlink import SuperLink
-from server import flower_run
+from server.relay import flower_run
 from tests import factories
 from tests.e2e.flower import Flower, anchored
 from tests.e2e.moot import moot as running

@@ -21,16 +21,16 @@ from folkmoot.runtime.processes import Child, Supervisor
 
 ROUNDS = 5
 FIRST = {
-    # The courier is started by the SuperLink, ClientApps by the SuperNodes: they inherit what these are told.
-    "superlink": ("courier.reply-taken", "courier.handed-in"),
-    "train": ("cli.run-noted", "cli.run-started", "cli.courier-started"),
+    # The relay is started by the SuperLink, ClientApps by the SuperNodes: they inherit what these are told.
+    "superlink": ("relay.reply-taken", "relay.handed-in"),
+    "train": ("cli.run-noted", "cli.run-started", "cli.relay-started"),
     "contributor-1": ("node.remembered",),
     "contributor-2": ("node.trained",),
     "contributor-3": ("node.signed",),
 }
 """Where they die in the first round."""
 LATER = {
-    "superlink": ("courier.round-loaded", "courier.asked"),
+    "superlink": ("relay.round-loaded", "relay.asked"),
     "contributor-1": ("node.base-checked",),
     "contributor-2": ("node.drafted",),
     "contributor-3": ("node.kept",),
@@ -128,13 +128,13 @@ def test_a_run_goes_through_the_death_of_each_process_and_nobody_does_anything(m
     moot.start_training(ROUNDS)
     until(lambda: completed(1), 420, "the first round")
     assert sorted(died(FIRST)) == sorted(point for points in FIRST.values() for point in points)
-    moot.kill("superlink")  # with the courier, every node's registration and all messages
+    moot.kill("superlink")  # with the relay, every node's registration and all messages
     until(lambda: completed(2), 300, "the round in which the SuperLink died")
     for point in died(LATER):
         (moot.plan.home / point).unlink()
     until(lambda: completed(4), 600, "the rounds of the later deaths")
     assert sorted(died(LATER)) == sorted(point for points in LATER.values() for point in points)
-    moot.kill("train")  # its courier goes on without it
+    moot.kill("train")  # its relay goes on without it
     until(lambda: completed(5), 240, "the round in which `train` died")
     until(lambda: not moot.child("train").alive and not moot.tend(), 240, "the end of `train`")
 

@@ -17,7 +17,7 @@ from folkmoot.flower.contributor import Contributor
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.rpc.client import Phase
-from server import flower_run
+from server.relay import flower_run
 from tests.e2e.flower import Flower, anchored
 from tests.unit.flower.world import CHAIN_ID, LEDGER, World, account
 
@@ -106,7 +106,7 @@ def test_nodes_refuse_a_base_that_is_not_the_chains(
             if "wrong-base: the base model has the state root" in line:
                 refusals.append(line)
                 if len(refusals) == 2:
-                    world.rounds[-1].phase = Phase.CANCELLED  # else the courier would wait for others
+                    world.rounds[-1].phase = Phase.CANCELLED  # else the relay would wait for others
                     world.run_state = "failed"
 
         result, lines = flower.run({"coordinator": world.url}, anchored(PLAIN, tmp_path), watch)

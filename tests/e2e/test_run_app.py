@@ -99,7 +99,7 @@ def test_an_app_whose_serverapp_fails_later_is_given_up_with_its_exception(tmp_p
     app = apps.make(tmp_path, server=server)
     status, answer, _ = run(app, tmp_path / "home", "--nodes", "2")
     assert status == 1
-    assert answer["error"]["code"] == "courier-ends"
+    assert answer["error"]["code"] == "relay-ended"
     assert "OSError: the disk of the app is full" in answer["error"]["message"]
     log = tmp_path / "home" / "logs" / "serverapp.log"
     assert str(log) in answer["error"]["remedy"]

@@ -28,7 +28,7 @@ from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.state import State
 from folkmoot.runtime.keystore import create
 from server.api.app import create_app
-from server.cli import http_server, listen
+from server.commands.main import http_server, listen
 from server.coordinator import Coordinator, assemble, import_genesis, open_account
 from server.db import schema
 from server.db.engine import make_engine

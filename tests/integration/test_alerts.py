@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.fraud.watcher.metrics import Metrics as WatcherMetrics
-from server.observing.gauges import GAUGES
+from server.api.gauges import GAUGES
 from tests.integration.coordinator_world import federation, running, until
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,6 +12,7 @@ import pytest
 
 from folkmoot.artifacts.sources import CoordinatorSource
 from folkmoot.devnet.anvil import Anvil
+from folkmoot.devnet.lies import Kind, Lie, conduct
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.fraud.watcher.journal import Journal, Log
 from folkmoot.fraud.watcher.watch import Options, Watcher
@@ -19,8 +20,8 @@ from folkmoot.ledger.events import Slashed, scan
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.rpc.client import Phase, Rpc
+from server.conduct import Honest, load
 from server.coordinator import _require_stage, assemble, open_account
-from server.rounds.cheating import Cheat, Kind, lies_in, parse_cheat
 from tests import factories
 from tests.integration.coordinator_world import (
     Running,
@@ -97,7 +98,9 @@ def test_a_lie_costs_half_a_bond_for_the_watcher_and_the_next_round_is_honest(
 ) -> None:
     chain, coordinator, watcher = world.chain, world.coordinator.address, world["newcomer"].address
     stake, tokens = chain.stake_of(coordinator), chain.balance_of(watcher)
-    with running(tmp_path / "home", world, cheat=f"{cheat}@1", hasten_after=3600) as here:
+    with running(
+        tmp_path / "home", world, conduct=f"folkmoot.devnet.lies:{cheat}@1", hasten_after=3600
+    ) as here:
         play(here, 1, "cleo" if cheat == "norm" else "")
         said = watch(here)
         assert f"{proof} " in said
@@ -124,7 +127,9 @@ def test_a_weight_that_the_rule_does_not_yield_is_proven_by_the_gram_matrix(
     anvil: Anvil, tmp_path: Path, watch_of: Callable[[factories.Federation, Running], str]
 ) -> None:
     world = federation(anvil, verifier=ARBITER, rule="multi_krum", parameters=(1, 0))
-    with running(tmp_path / "home", world, cheat="weights@1", hasten_after=3600) as here:
+    with running(
+        tmp_path / "home", world, conduct="folkmoot.devnet.lies:weights@1", hasten_after=3600
+    ) as here:
         play(here, 1, names=factories.CONTRIBUTORS)
         said = watch_of(world, here)
         assert world.chain.phase(1) is Phase.SLASHED, said
@@ -135,7 +140,9 @@ def test_who_is_censored_delivers_on_the_chain_and_gets_half_of_the_bond(
     world: factories.Federation, tmp_path: Path, watch: Callable[[Running], str]
 ) -> None:
     chain = world.chain
-    with running(tmp_path / "home", world, cheat="censor@1", hasten_after=3600) as here:
+    with running(
+        tmp_path / "home", world, conduct="folkmoot.devnet.lies:censor@1", hasten_after=3600
+    ) as here:
         here.api.start_run(1, 3, world.coordinator, here.domain)
         current, header, state = open_round(here.api, 1)
         made = {name: train(world, name, header, state) for name in ("ada", "ben", "cleo")}
@@ -158,7 +165,7 @@ def test_who_is_censored_delivers_on_the_chain_and_gets_half_of_the_bond(
 def test_a_false_norm_is_refused_by_an_honest_coordinator(
     world: factories.Federation, tmp_path: Path
 ) -> None:
-    with running(tmp_path / "home", world, cheat="norm@2") as here:
+    with running(tmp_path / "home", world, conduct="folkmoot.devnet.lies:norm@2") as here:
         here.api.start_run(1, 3, world.coordinator, here.domain)
         _, header, state = open_round(here.api, 1)
         false = claimed_small(world, train(world, "ada", header, state), "ada")
@@ -168,25 +175,43 @@ def test_a_false_norm_is_refused_by_an_honest_coordinator(
 
 
 def test_nobody_can_cheat_on_demand_but_on_a_local_anvil(world: factories.Federation, tmp_path: Path) -> None:
-    settings = make_home(tmp_path / "home", world, cheat="sum@1")
+    settings = make_home(tmp_path / "home", world, conduct="folkmoot.devnet.lies:sum@1")
     account = open_account(settings)
     assemble(settings, account).close()
     with Rpc(world.anvil.url) as rpc, pytest.raises(InputError) as elsewhere:
         _require_stage(replace(world.deployment, chain_id=10), rpc)
-    assert elsewhere.value.code == "cheat-not-local"
-    with pytest.raises(InputError) as unknown:
-        assemble(settings.model_copy(update={"cheat": "theft@1"}), account)
-    assert unknown.value.code == "unknown-cheat"
+    assert elsewhere.value.code == "conduct-not-local"
+    for name, code in (
+        ("folkmoot.devnet.lies:theft@1", "unknown-cheat"),
+        ("folkmoot.devnet.lie:sum@1", "unknown-conduct"),
+        ("folkmoot.devnet:sum@1", "unknown-conduct"),
+        (":", "unknown-conduct"),
+    ):
+        with pytest.raises(InputError) as unknown:
+            assemble(settings.model_copy(update={"conduct": name}), account)
+        assert unknown.value.code == code
 
 
-def test_a_cheat_is_a_kind_and_a_round() -> None:
-    assert parse_cheat("") is None
-    assert parse_cheat("outer-step@12") == Cheat(Kind.OUTER_STEP, 12)
-    assert lies_in("sum@2", 2)
-    assert lies_in("sum@2", 2, Kind.SUM, Kind.NORM)
-    assert not lies_in("sum@2", 2, Kind.NORM)
-    assert not lies_in("sum@2", 1)
-    assert not lies_in("", 1)
-    for text in ("sum", "sum@0", "sum@x", "@1", "lie@1"):
+def test_without_the_setting_a_coordinator_is_honest() -> None:
+    assert isinstance(load(""), Honest)
+    refusal = UpdateRefused("The sum of squares is wrong.", code="wrong-norm")
+    honest = Honest()
+    assert not honest.overlooks(1, refusal)
+    assert not any((honest.censors(1), honest.withholds(1), honest.delays(1)))
+    honest.publish()
+
+
+def test_a_lie_is_a_kind_and_a_round() -> None:
+    assert conduct("outer-step@12") == Lie(Kind.OUTER_STEP, 12)
+    refusal = UpdateRefused("The sum of squares is wrong.", code="wrong-norm")
+    for kind in Kind:
+        lie = conduct(f"{kind}@2")
+        assert lie.delays(2)
+        assert not lie.delays(1)
+        assert lie.censors(2) == (kind is Kind.CENSOR)
+        assert lie.withholds(2) == (kind is Kind.WITHHOLD)
+        assert lie.overlooks(2, refusal) == (kind is Kind.NORM)
+        assert not any((lie.censors(1), lie.withholds(1), lie.overlooks(1, refusal)))
+    for text in ("", "sum", "sum@0", "sum@x", "@1", "lie@1"):
         with pytest.raises(InputError):
-            parse_cheat(text)
+            conduct(text)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from folkmoot.cli.main import run
-from folkmoot.devnet.anvil import FUNDS, KEPT_STATES, Anvil, anvil_command
+from folkmoot.devnet.anvil import KEPT_STATES, Anvil, anvil_command
 from folkmoot.errors import RpcError
 from folkmoot.rpc.client import Rpc
+from folkmoot.rpc.local_chain import FUNDS
 from folkmoot.runtime.commands import folkmoot_command
 from folkmoot.runtime.processes import free_port, spawn
 from tests.factories import account

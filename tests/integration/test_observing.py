@@ -21,8 +21,8 @@ from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import CoordinatorError, UpdateRefused
 from folkmoot.rpc.client import Rpc
 from folkmoot.runtime.processes import free_port
+from server.api import gauges
 from server.db.models import Round, Transaction
-from server.observing import gauges
 from tests import factories
 from tests.integration.coordinator_world import (
     Process,

@@ -12,9 +12,10 @@ from sqlalchemy import select
 
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.rpc.client import Rpc
+from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
 from server.chain import outbox
 from server.chain.fees import offered
-from server.chain.node import LOCAL_CHAIN_ID, RpcNode
+from server.chain.node import RpcNode
 from server.chain.outbox import Outbox
 from server.db import schema
 from server.db.engine import Database

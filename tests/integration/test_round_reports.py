@@ -14,8 +14,8 @@ from folkmoot.coordinator_api import sign_report
 from folkmoot.errors import CoordinatorError, UpdateRefused
 from folkmoot.flower import reports
 from folkmoot.flower.reports import Report
-from server import reporting
-from server.reporting import Reporter
+from server.relay import reporting
+from server.relay.reporting import Reporter
 from tests import factories
 from tests.integration.coordinator_world import Running, open_round, running, train, until
 

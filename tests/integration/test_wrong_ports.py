@@ -17,7 +17,7 @@ from folkmoot.rpc.client import Rpc
 from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port
 from folkmoot.runtime.services import CHAIN, COORDINATOR, SUPERLINK, service_at
 from folkmoot.runtime.superlink import SuperLink
-from server import flower_run
+from server.relay import flower_run
 from tests.integration.coordinator_world import Running
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from folkmoot.errors import InputError
-from server import flower_run
+from server.relay import flower_run
 
 WHOLE = (
     "protocol",

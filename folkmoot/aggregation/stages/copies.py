@@ -34,7 +34,9 @@ LEAST = 1
 
 REPLAY = 4
 """An update is compared with earlier rounds by a ratio this many times smaller: one's own updates resemble each
-other from round to round, and that is no replay."""
+other from round to round, and that is no replay. With fewer than three updates nothing but the same direction is a
+replay: of two, the usual one is the other, and if that contributor was not in the earlier rounds, it is far from all
+of them."""
 
 
 def leave_out_copies(ballot: Ballot, ratio: int) -> Ballot:
@@ -66,8 +68,9 @@ def leave_out_copies(ballot: Ballot, ratio: int) -> Ballot:
                     left_out[i], originals[i], cosines[i] = Reason.COPY, j, among[i][j]
                     ratios[i] = ratio if len(standing) > 2 else 0
                     break
-    for i, closest in _replays(ballot, ratio).items():
-        left_out[i], cosines[i], ratios[i] = Reason.COPY, closest, ratio // REPLAY
+    finer = ratio // REPLAY if len(standing) > 2 else 0
+    for i, closest in _replays(ballot, finer).items():
+        left_out[i], cosines[i], ratios[i] = Reason.COPY, closest, finer
     return (
         ballot.without(left_out)
         .noted("copyOf", originals)
@@ -93,5 +96,5 @@ def _replays(ballot: Ballot, ratio: int) -> dict[int, int]:
         )
         for i in ballot.standing
     }
-    limit = _limit(lower_median(list(closest.values())), ratio // REPLAY)
+    limit = _limit(lower_median(list(closest.values())), ratio)
     return {i: value for i, value in closest.items() if value >= limit}

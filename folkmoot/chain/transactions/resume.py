@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from folkmoot.chain.transactions import confirmations as depth
 from folkmoot.chain.transactions.journal import Intent, Note, Notes
 from folkmoot.chain.transactions.sending import await_receipt
-from folkmoot.chain.transactions.status import LOCAL_CHAIN_ID, Fate, Seen, look
+from folkmoot.chain.transactions.status import Fate, Seen, look
 from folkmoot.errors import ChainError
+from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
 
 if TYPE_CHECKING:
     from web3 import Web3

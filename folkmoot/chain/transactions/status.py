@@ -21,15 +21,14 @@ from web3.exceptions import BlockNotFound, TransactionNotFound, Web3RPCError
 from folkmoot.chain.transactions.journal import Note
 from folkmoot.chain.transactions.sending import LOOK_PAUSE, LOOKS, in_pool, receipt_of
 from folkmoot.errors import RpcError
+from folkmoot.rpc.local_chain import (
+    LOCAL_CHAIN_ID,  # it keeps all receipts, and may start anew with nonces at zero
+)
 
 if TYPE_CHECKING:
     from eth_typing import BlockNumber, ChecksumAddress, HexStr
     from web3 import Web3
     from web3.types import TxData, TxReceipt
-
-LOCAL_CHAIN_ID = 31337
-"""Id of the chains that `folkmoot up` and Anvil start. They keep all receipts, and may be started anew, with all nonces
-at zero."""
 
 MARGIN = 64
 """Blocks before a note was written in which its nonce may have been used all the same, after a reorg."""

@@ -16,10 +16,10 @@ from folkmoot.fraud.contracts.record import Record
 from folkmoot.fraud.proofs.case import Case
 from folkmoot.fraud.proofs.examine import examine
 from folkmoot.fraud.proofs.finding import Finding, Material
-from folkmoot.fraud.proofs.round_files import Shelf, open_shelf
 from folkmoot.fraud.watcher.journal import Journal, Log
 from folkmoot.fraud.watcher.metrics import Metrics, label
 from folkmoot.fraud.watcher.mirrors import in_turn
+from folkmoot.fraud.watcher.round_files import Shelf, open_shelf
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.rpc.client import LedgerReader, Rpc
 from folkmoot.runtime.urls import without_secrets

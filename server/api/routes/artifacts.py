@@ -29,7 +29,6 @@ from server.api.problems import MEDIA_TYPE, PROBLEM, WRITES, Problem
 from server.api.schemas import StoredView
 from server.coordinator import Coordinator
 from server.db.models import Artifact
-from server.rounds.cheating import Kind, lies_in
 
 router = APIRouter(tags=["artifacts"])
 
@@ -142,11 +141,7 @@ def _public(here: Parts, request: Request, sha256: str) -> Response:
     with coordinator.database.read() as session:
         row = session.get(Artifact, sha256)
         session.expunge_all()
-    hidden = (
-        row is not None
-        and row.kind == "update"
-        and lies_in(coordinator.settings.cheat, row.round or 0, Kind.WITHHOLD)
-    )
+    hidden = row is not None and row.kind == "update" and coordinator.conduct.withholds(row.round or 0)
     if row is None or hidden:
         raise ArtifactError(f"There is no artifact {sha256}.", code="artifact-unknown")
     if row.public_from and coordinator.now() < row.public_from:

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from folkmoot.explain.reputation import reputation
-from server.api import judged
+from server.api import verdict_queries as judged
 from server.api.pages import PageWindow, encode
 from server.api.parts import Address, Here, Parts
 from server.api.problems import Problem

@@ -16,9 +16,9 @@ from server.api.parts import Here, Parts, RoundNumber
 from server.api.problems import Problem
 from server.api.schemas import CanaryView, CurrentRoundView, Page, RoundView
 from server.db.models import Refusal, Round, Transaction, Update
-from server.rounds import services
+from server.db.steps import PHASES, Step
+from server.rounds import queries as services
 from server.rounds.probe import evaluator_of, report_deadline
-from server.rounds.steps import PHASES, Step
 
 router = APIRouter(tags=["rounds"])
 

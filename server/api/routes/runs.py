@@ -23,7 +23,7 @@ from server.api.routes.artifacts import check_deadline
 from server.api.schemas import EndRunRequest, RunIdView, RunRequest, RunView
 from server.db import events
 from server.db.models import Run
-from server.rounds import services
+from server.rounds import queries as services
 from server.rounds.runs import check_entitled
 
 router = APIRouter(tags=["runs"])

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.errors import InputError, UpdateRefused
-from server.api import judged
+from server.api import verdict_queries as judged
 from server.api.pages import PageWindow, encode
 from server.api.parts import Address, Here, Parts, RoundNumber
 from server.api.problems import WRITES, Problem, described
@@ -31,9 +31,9 @@ from server.api.schemas import (
     UpdateView,
     VerdictView,
 )
-from server.checks.services import Arrival
 from server.db.models import Entry, Refusal, Round, Transaction, Update
-from server.rounds.steps import PHASES, Step
+from server.db.steps import PHASES, Step
+from server.intake.intake import Arrival
 
 router = APIRouter(tags=["updates"])
 

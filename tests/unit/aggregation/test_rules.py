@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from folkmoot.aggregation import registry as rules
-from folkmoot.aggregation.cosines import cosine
+from folkmoot.aggregation.cosines import UNIT, cosine
 from folkmoot.aggregation.interface import RoundFacts, Weighted
 from folkmoot.aggregation.references import Reference, ReferencedFacts, references
 from folkmoot.aggregation.rules import centered_clipping, geometric_median
@@ -238,6 +238,19 @@ def test_a_replay_of_an_earlier_round_earns_nothing(seed: int, place: int) -> No
     assert results[place].weight == 0
     assert results[place].reason is Reason.COPY
     assert [i for i, result in enumerate(results) if result.weight == 0] == [place]
+
+
+def test_of_two_an_update_like_ones_own_before_is_no_replay_beside_a_newcomers() -> None:
+    """Met in quickstart-huggingface, two of three nodes a round: an honest node's updates had a cosine of 0.99."""
+    rng = np.random.default_rng(5)
+    first, second, newcomer = honest(3)[:3]
+    again = noisy(first, rng, 0.15)
+    assert cosine(int(again @ first), int(again @ again), int(first @ first)) > 0.98 * UNIT
+    for now in (np.stack([newcomer, again]), again[None]):
+        assert all(result.weight for result in judged(3, now, [first, second]))
+    replayed = judged(3, np.stack([newcomer, first]), [first, second])
+    assert [result.reason for result in replayed] == [Reason.ACCEPTED, Reason.COPY]
+    assert replayed[1].numbers["copyRatio"] == 0
 
 
 @settings(max_examples=15, deadline=None)

@@ -311,3 +311,10 @@ def test_an_app_that_waits_for_more_nodes_than_there_are(tmp_path: Path) -> None
     assert error.code == "app-nodes"
     assert "waits for more nodes than there are (3)" in error.message
     assert captured(tmp_path / "again", nodes=4, server=text).num_rounds == 2
+
+
+def test_an_app_that_anchors_itself_is_captured_as_without_it(tmp_path: Path) -> None:
+    anchored = apps.SERVER + "\n\nfrom folkmoot.flower import anchored_server\n\napp = anchored_server(app)\n"
+    found = captured(tmp_path, server=anchored)
+    assert (found.num_rounds, found.strategy, found.train_config) == (2, "FedAvg", {"lr": 0.5})
+    assert list(found.arrays) == ["0", "1"]

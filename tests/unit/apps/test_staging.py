@@ -13,7 +13,7 @@ import pytest
 from folkmoot.apps.folder import AppFolder
 from folkmoot.apps.staging import OUTPUT, in_output_folder, stage_app
 from folkmoot.errors import InputError
-from server import flower_run
+from server.relay import flower_run
 from tests import apps
 
 

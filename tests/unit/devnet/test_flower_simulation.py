@@ -15,7 +15,7 @@ from folkmoot.devnet.cli import run
 from folkmoot.devnet.federation import Plan
 from folkmoot.errors import InputError
 from folkmoot.runtime.superlink import SuperLink
-from server import flower_run
+from server.relay import flower_run
 
 
 def test_without_ray_it_is_refused_before_anything_is_made(

@@ -596,3 +596,11 @@ def test_other_aggregations_are_replaced_and_that_is_said(
     assert same(results[0].arrays, model(world))
     assert results[0].train_metrics_clientapp[1]["loss"] == 0.5
     assert any("aggregate_train are not used: the federation's policy combines" in line for line in said)
+
+
+def test_an_anchored_app_is_not_anchored_twice() -> None:
+    server, client = ServerApp(), ClientApp()
+    for app, anchor in ((server, anchored_server), (client, anchored_client)):
+        once = anchor(app)  # type: ignore[operator]
+        assert anchor(once) is once  # type: ignore[operator]
+        assert once.original is app  # type: ignore[union-attr]

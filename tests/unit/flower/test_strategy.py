@@ -275,7 +275,7 @@ def test_a_silent_node_that_has_left_is_not_spoken_of(join: Join, monkeypatch: p
 
 
 def test_a_strategy_that_is_started_again_in_the_middle_of_a_round(join: Join) -> None:
-    """The courier died after one of two updates: the next one asks again and gets the same."""
+    """The relay died after one of two updates: the next one asks again and gets the same."""
     with World(MANIFEST, dict(MODEL), expect=2, rounds=1) as world:
         grid = LocalGrid()
         grid.add(app("ada"), join(world, "ada"))

@@ -21,7 +21,7 @@ from folkmoot.fraud.proofs.case import Case, Kind
 from folkmoot.fraud.proofs.examine import examine
 from folkmoot.fraud.proofs.finding import Finding
 from folkmoot.fraud.proofs.proof import BUILDERS, prove
-from folkmoot.fraud.proofs.round_files import Shelf, open_shelf
+from folkmoot.fraud.watcher.round_files import Shelf, open_shelf
 from folkmoot.protocol import merkle
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak

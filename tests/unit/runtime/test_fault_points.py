@@ -69,7 +69,7 @@ KILLED_BY = {
     "coordinator.": BY_CHAOS,
     "repair.": BY_CHAOS,
     "restore.": BY_CHAOS,
-    "courier.": "tests/e2e/test_flower_kills.py",
+    "relay.": "tests/e2e/test_flower_kills.py",
     "node.": "tests/e2e/test_flower_kills.py",
     "cli.": "tests/e2e/test_flower_kills.py",
     "audit.": "tests/integration/test_audit_journal.py",

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from folkmoot.devnet.anvil import Anvil, advance, find_anvil
+from folkmoot.devnet.anvil import Anvil, find_anvil
 from folkmoot.errors import LocalError
+from folkmoot.rpc.local_chain import advance
 from folkmoot.runtime import processes
 from folkmoot.runtime.processes import Supervisor, free_port, require_free_port, tail
 

@@ -11,7 +11,7 @@ import pytest
 from folkmoot.errors import InputError, LocalError
 from folkmoot.runtime.processes import free_port
 from folkmoot.runtime.superlink import SuperLink
-from server.flower_run import configure
+from server.relay.flower_run import configure
 
 
 @pytest.mark.parametrize("address", ["", "host", "host:", ":1", "host:x", "host:0", "host:65536"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run whose courier is an app of somebody's: its log, and what is said when it ends early."""
+"""A run whose relay is an app of somebody's: its log, and what is said when it ends early."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from folkmoot.apps.folder import AppFolder
 from folkmoot.errors import LocalError
 from folkmoot.runtime.superlink import SuperLink
-from server import app_run, flower_run, training
-from server.flower_run import RunResult
-from server.training import Carrier, Memory
+from server.relay import app_run, flower_run, training
+from server.relay.flower_run import RunResult
+from server.relay.training import Carrier, Memory
 from tests import apps
 
 

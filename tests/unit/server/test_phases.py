@@ -28,9 +28,9 @@ from server.coordinator import Coordinator
 from server.db import schema
 from server.db.engine import Database
 from server.db.models import Artifact, ChainEvent, LogEntry, Round, Run, Transaction, Update
+from server.db.steps import Step
 from server.rounds.engine import Engine
-from server.rounds.kept import commitment_json
-from server.rounds.steps import Step
+from server.rounds.json_codec import commitment_json
 from server.settings import Settings
 from server.worker import IDLE_FACTOR, Worker
 from tests import factories

@@ -9,7 +9,7 @@ import pytest
 
 from folkmoot.coordinator_api import CoordinatorApi, Event, RunView
 from folkmoot.errors import CoordinatorError
-from server import train_cli
+from server.commands import train as train_cli
 
 ADA = "0x" + "ab" * 20
 DONE = RunView("run", "done", 1, 1, 1, None)

@@ -14,9 +14,9 @@ from folkmoot.errors import CoordinatorError, LocalError
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.protocol.commitment import Domain
 from folkmoot.runtime.superlink import SuperLink
-from server import flower_run, training
-from server.flower_run import RunResult
-from server.training import Begun, Carrier, Memory
+from server.relay import flower_run, training
+from server.relay.flower_run import RunResult
+from server.relay.training import Begun, Carrier, Memory
 from tests import factories
 
 ADDRESSES = {name: "0x" + f"{number:02x}" * 20 for number, name in enumerate(CONTRACTS, 1)}
@@ -118,7 +118,7 @@ def test_a_note_that_can_not_be_written_starts_nothing(coordinator: Coordinator,
     assert coordinator.runs == {}
 
 
-def test_couriers_follow_each_other_until_the_run_is_over(
+def test_relays_follow_each_other_until_the_run_is_over(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(training, "FIRST_PAUSE", 0.0)
@@ -150,7 +150,7 @@ def test_couriers_follow_each_other_until_the_run_is_over(
     assert lines == ["from the beginning", "a line"]
     assert [line for line in told if "Another" not in line] == ["follow 7", "run"]
     assert memory.begun is not None
-    assert memory.begun.flower_run == 0, "a courier that ended is not followed again"
+    assert memory.begun.flower_run == 0, "a relay that ended is not followed again"
 
 
 def test_a_superlink_that_never_answered_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_superlink_that_never_answered_is_an_error(monkeypatch: pytest.MonkeyP
         carrier.carry()
 
 
-def test_a_courier_that_ends_each_time_is_given_up_where_that_is_asked_for(
+def test_a_relay_that_ends_each_time_is_given_up_where_that_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "FIRST_PAUSE", 0.0)
@@ -179,7 +179,7 @@ def test_a_courier_that_ends_each_time_is_given_up_where_that_is_asked_for(
     carrier.app, carrier.tries = tmp_path, 3
     with pytest.raises(LocalError, match="has ended 3 times in a row") as raised:
         carrier.carry()
-    assert raised.value.code == "courier-ends"
+    assert raised.value.code == "relay-ended"
     assert "run 3 ended as finished:failed" in raised.value.message
     assert began == [tmp_path] * 3
 

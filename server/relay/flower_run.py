@@ -59,7 +59,7 @@ class RunResult:
 
 def project_root() -> Path:
     """Return the folder that holds the packages ``server``, ``client`` and ``folkmoot``."""
-    return Path(__file__).resolve().parent.parent
+    return Path(__file__).resolve().parent.parent.parent
 
 
 def _pyproject(root: Path) -> Path:

@@ -27,10 +27,9 @@ from folkmoot.runtime.units import format_amount
 from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Account, Artifact, Entry, Refusal, Round, Update
-from server.rounds import cheating
-from server.rounds import services as rounds
-from server.rounds.kept import commitment_json
-from server.rounds.steps import Step
+from server.db.steps import Step
+from server.rounds import queries as rounds
+from server.rounds.json_codec import commitment_json
 from server.store import Stored, Writer
 
 KEPT_REFUSALS = 10
@@ -124,7 +123,7 @@ class Intake:
         try:
             check_bytes(FileUpdate(writer.path), arrival.commitment, self._coordinator.manifest)
         except UpdateRefused as refusal:
-            if not cheating.overlooks(self._coordinator.settings.cheat, arrival.round, refusal):
+            if not self._coordinator.conduct.overlooks(arrival.round, refusal):
                 raise
         with self._coordinator.database.read() as session:
             if not self._is_new(session, arrival):
@@ -177,12 +176,12 @@ class Intake:
     # Inside.
 
     def _censor(self, number: int, contributor: str) -> None:
-        """Take nothing from one contributor, if that is the lie on demand.
+        """Take nothing from one contributor, where the conduct says so.
 
         Raises:
             UpdateRefused: `round-full`, which is not true.
         """
-        if not cheating.lies_in(self._coordinator.settings.cheat, number, cheating.Kind.CENSOR):
+        if not self._coordinator.conduct.censors(number):
             return
         if self._censored.setdefault(number, contributor) == contributor:
             raise _refused(

@@ -28,9 +28,9 @@ from folkmoot.runtime.logs import fields
 from folkmoot.runtime.units import UNIT
 from server.coordinator import Coordinator
 from server.db.models import Artifact, Round, Run, Transaction, Update
-from server.rounds import services
+from server.db.steps import Step
+from server.rounds import queries as services
 from server.rounds.answers import open_demands
-from server.rounds.steps import Step
 from server.worker import Status
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from folkmoot.explain.why import Judgement, judge, weighed_in
 from folkmoot.protocol.verdict import Reason, Verdict
 from server.api.parts import Parts, RoundTotals
 from server.db.models import ChainEvent, Entry, Round
-from server.rounds.steps import PHASES, Step
+from server.db.steps import PHASES, Step
 
 JUDGED = tuple(step for step, phase in PHASES.items() if phase in ("anchored", "final"))
 """Steps of rounds whose verdicts are on the chain."""

@@ -12,7 +12,7 @@ from typing import Self
 from folkmoot.apps.folder import AppFolder
 from folkmoot.apps.staging import COORDINATOR_KEY, OUTPUT_LINE, RUN_KEY, stage_app
 from folkmoot.errors import LocalError
-from server.training import Carrier
+from server.relay.training import Carrier
 
 TRIES = 3
 """Number of ServerApps in a row that may end early. An app that fails each time would fail again."""
@@ -50,7 +50,7 @@ def carry(app: AppFolder, carrier: Carrier, coordinator: str, run: str, log: Pat
             try:
                 carrier.carry()
             except LocalError as error:
-                if error.code == "courier-ends":
+                if error.code == "relay-ended":
                     error.message = f"{error.message} {kept.raised}".strip()
                 error.remedy = f"{error.remedy} The ServerApp's log is {kept.path}.".strip()
                 error.details["log"] = str(kept.path)

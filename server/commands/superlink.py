@@ -98,7 +98,7 @@ def admit(
     Example: folkmoot superlink admit alice.pub --superlink localhost:8000 --root-certificates tls/ca.pem
     """
     from folkmoot.runtime.superlink import SuperLink
-    from server.flower_run import register_node
+    from server.relay.flower_run import register_node
 
     where = SuperLink(superlink, root_certificates)
     files = [file for path in key for file in (sorted(path.rglob("*.pub")) if path.is_dir() else [path])]

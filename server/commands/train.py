@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`folkmoot train`: start a run, show its progress until it ends. `server.training` resumes interrupted runs.
+"""`folkmoot train`: start a run, show its progress until it ends. `server.relay.training` resumes interrupted runs.
 
 Knows the coordinator by its HTTP interface only. Heavy modules are imported when the command runs.
 """
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from folkmoot.coordinator_api import CoordinatorApi, Event, RunView
     from folkmoot.protocol.commitment import Domain
     from folkmoot.runtime.superlink import SuperLink
-    from server import training
+    from server.relay import training
 
 PATIENCE = 300.0
 """Seconds for which `train` asks an unreachable coordinator again how the run ended."""
@@ -149,7 +149,7 @@ def train(
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.protocol.commitment import Domain
     from folkmoot.runtime.superlink import SuperLink
-    from server import training
+    from server.relay import training
 
     subject = AppFolder.read(app, run_config or ()) if app is not None else None
     if subject is not None and superlink is None:
@@ -257,8 +257,8 @@ def _carry(
     Raises:
         FolkmootError: Flower can't be reached. The coordinator's run is still under way.
     """
-    from server import training
-    from server.reporting import Reporter
+    from server.relay import training
+    from server.relay.reporting import Reporter
 
     def over(seconds: float) -> bool:
         follower.join(seconds)
@@ -283,7 +283,7 @@ def _carry(
             else:
                 _carry_app(app, carrier, api, run, signer, app_log)
     except FolkmootError as exc:
-        if exc.code != "courier-ends":  # then the run is over
+        if exc.code != "relay-ended":  # then the run is over
             exc.remedy = f"{exc.remedy} {AGAIN}".strip()
         raise
 
@@ -301,12 +301,12 @@ def _carry_app(
     Raises:
         FolkmootError: The ServerApp was given up, or Flower can't be reached.
     """
-    from server import app_run
+    from server.relay import app_run
 
     try:
         app_run.carry(app, carrier, api.url, run.id, log)
     except FolkmootError as error:
-        if error.code == "courier-ends":
+        if error.code == "relay-ended":
             api.end_run(run.id, "The app's ServerApp ended early each time.", *signer)
             carrier.memory.forget()
         raise

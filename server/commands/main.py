@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands of the coordinator, `folkmoot coordinator ...`; `folkmoot train` is in `server.train_cli`.
+"""Commands of the coordinator, `folkmoot coordinator ...`; `folkmoot train` is in `server.commands.train`.
 
 Heavy modules are imported when a command runs, so that `folkmoot --help` stays quick.
 """
@@ -20,7 +20,7 @@ from folkmoot.cli.doctor import Insecure, RootCertificates, Rounds, SuperLinkAdd
 from folkmoot.cli.options import RPC_DEFAULT, Json, KeystorePath, LogFormat, PasswordFile, RpcUrl, unlock
 from folkmoot.cli.output import emit, note
 from folkmoot.errors import FolkmootError, InputError, LocalError
-from server.train_cli import DEFAULT_URL, Url, end_run
+from server.commands.train import DEFAULT_URL, Url, end_run
 
 if TYPE_CHECKING:
     import uvicorn
@@ -300,7 +300,7 @@ def repair(
     from folkmoot.errors import ArtifactError
     from server.db import schema
     from server.db.engine import Database
-    from server.repair import repair as run
+    from server.restore.repair import repair as run
     from server.settings import load
 
     settings = load(home)

@@ -13,7 +13,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from folkmoot.protocol.verdict import Reason
-from server.rounds.steps import ENDED, Step
+from server.db.steps import ENDED, Step
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a time beside every counter, which nobody reads
 

@@ -8,6 +8,6 @@ from folkmoot.cli.loading import CommandTable, Panel
 
 def register(table: CommandTable) -> None:
     """Add the coordinator's commands."""
-    table.add_group(Panel.OPERATE, "server.cli", "coordinator")
-    table.add_group(Panel.OPERATE, "server.superlink_cli", "superlink")
-    table.add(Panel.OPERATE, "server.train_cli", "train")
+    table.add_group(Panel.OPERATE, "server.commands.main", "coordinator")
+    table.add_group(Panel.OPERATE, "server.commands.superlink", "superlink")
+    table.add(Panel.OPERATE, "server.commands.train", "train")

@@ -15,7 +15,7 @@ from folkmoot.protocol.policy import Policy
 from server.chain.indexer import by_name
 from server.db import events
 from server.db.models import ChainEvent, Refusal, Round, Run, Transaction, Update
-from server.rounds.steps import OPEN, UNSETTLED
+from server.db.steps import OPEN, UNSETTLED
 
 SAMPLED_ROUNDS = 10
 """Rounds whose gas says what the next one takes."""

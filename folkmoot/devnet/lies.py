@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lies on demand, so that everybody can see what becomes of a coordinator that tells one. For demonstrations only.
 
-The setting `cheat` (`KIND@ROUND`) makes this coordinator lie in one round. `server.coordinator.assemble` refuses it on
+The coordinator's setting `conduct` (`folkmoot.devnet.lies:KIND@ROUND`) makes it lie in one round, and is refused on
 every chain but a local Anvil. A lie about the outcome alters it just before it is kept and anchored, and publishes
-files that fit it, so that only recomputing finds it. Nothing here runs without the setting.
+files that fit it, so that only recomputing finds it.
 """
 
 from __future__ import annotations
@@ -54,33 +54,76 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Cheat:
-    """One lie in one round."""
+class Lie:
+    """A coordinator's behaviour (`server.conduct.Conduct`) that lies once, in one round."""
 
     kind: Kind
-    """Which one."""
+    """Which lie."""
     round: int
-    """Where."""
+    """The round in which it is told."""
+
+    def overlooks(self, number: int, refusal: UpdateRefused) -> bool:
+        """Pass over a false norm: the coordinator is in league with whoever claims it."""
+        return refusal.code == str(Reason.WRONG_NORM) and self._tells(number, Kind.NORM)
+
+    def censors(self, number: int) -> bool:
+        """Whether the round's first contributor is refused."""
+        return self._tells(number, Kind.CENSOR)
+
+    def withholds(self, number: int) -> bool:
+        """Whether the round's updates are kept from others."""
+        return self._tells(number, Kind.WITHHOLD)
+
+    def delays(self, number: int) -> bool:
+        """Leave the round of the lie open, so that watchers have their time."""
+        return number == self.round
+
+    def publish(
+        self,
+        manifest: Manifest,
+        header: RoundHeader,
+        policy: Policy,
+        base: State,
+        updates: list[UpdateReader | None],
+        outcome: RoundOutcome,
+    ) -> tuple[RoundOutcome, bytes] | None:
+        """Return what is told of a round instead of its outcome, with files that fit; None if that is the truth."""
+        if header.round != self.round or self.kind in (Kind.WITHHOLD, Kind.CENSOR):
+            return None  # of these two, the outcome follows from what is counted
+        weights = list(outcome.weights)
+        delivered = outcome.anchor.delivered
+        names = list(outcome.artifacts.updates)
+        if self.kind is Kind.WEIGHTS:
+            favoured = next(index for index, weight in enumerate(weights) if weight)
+            weights[favoured] = 0 if outcome.anchor.gram_root != NO_GRAM_ROOT else 2 * weights[favoured]
+        elif self.kind is Kind.NORM:
+            for index, update in enumerate(updates):
+                if update is not None and not delivered >> index & 1:
+                    weights[index] = max(outcome.weights)
+                    delivered |= 1 << index
+                    names[index] = sha256_hex(update.read(0, manifest.leaves).tobytes())
+        part = compute_leaves(manifest, header, policy, base, updates, weights, 0, manifest.leaves)
+        lanes, state = part.lanes, State(part.theta, part.momentum)
+        if self.kind is Kind.SUM:
+            lanes = lanes.copy()
+            lanes[PLACE // LEAF, PLACE % LEAF] += np.uint32(100)
+            state = _stepped(manifest, header, policy, base, lanes, weights)
+        elif self.kind is Kind.OUTER_STEP:
+            theta = state.theta.copy()
+            theta[PLACE] += SHIFT
+            state = State(theta, state.momentum)
+        return _sealed(manifest, outcome, weights, delivered, tuple(names), lanes, state)
+
+    def _tells(self, number: int, kind: Kind) -> bool:
+        return number == self.round and kind is self.kind
 
 
-@dataclass(frozen=True, eq=False)
-class Told:
-    """A computed round as it is told to the others."""
-
-    outcome: RoundOutcome
-    """With another anchor, verdicts, artifacts and state."""
-    aggregate: bytes
-    """The aggregate file."""
-
-
-def parse_cheat(text: str) -> Cheat | None:
-    """Read the setting; None if it is empty.
+def conduct(text: str) -> Lie:
+    """Read ``KIND@ROUND``; the coordinator's setting `conduct` names this module and the text.
 
     Raises:
-        InputError: It is no ``KIND@ROUND``.
+        InputError: `unknown-cheat`: it is no ``KIND@ROUND``.
     """
-    if not text:
-        return None
     kind, _, number = text.partition("@")
     if kind not in set(Kind) or not number.isdigit() or int(number) < 1:
         raise InputError(
@@ -88,58 +131,7 @@ def parse_cheat(text: str) -> Cheat | None:
             remedy=f"Write KIND@ROUND, with one of {', '.join(Kind)}, e.g. sum@3.",
             code="unknown-cheat",
         )
-    return Cheat(Kind(kind), int(number))
-
-
-def lies_in(text: str, number: int, *kinds: Kind) -> bool:
-    """Whether the setting asks for one of these lies (any, if none is named) in a round."""
-    cheat = parse_cheat(text)
-    return cheat is not None and cheat.round == number and (not kinds or cheat.kind in kinds)
-
-
-def overlooks(text: str, number: int, refusal: UpdateRefused) -> bool:
-    """Whether a refusal on arrival is passed over: the coordinator is in league with whoever claims a false norm."""
-    return refusal.code == str(Reason.WRONG_NORM) and lies_in(text, number, Kind.NORM)
-
-
-def told(
-    text: str,
-    manifest: Manifest,
-    header: RoundHeader,
-    policy: Policy,
-    base: State,
-    updates: list[UpdateReader | None],
-    outcome: RoundOutcome,
-) -> Told | None:
-    """Return what is told of a round instead of its outcome; None if that is the truth."""
-    cheat = parse_cheat(text)
-    if cheat is None or cheat.round != header.round:
-        return None
-    weights = list(outcome.weights)
-    delivered = outcome.anchor.delivered
-    names = list(outcome.artifacts.updates)
-    if cheat.kind is Kind.WEIGHTS:
-        favoured = next(index for index, weight in enumerate(weights) if weight)
-        weights[favoured] = 0 if outcome.anchor.gram_root != NO_GRAM_ROOT else 2 * weights[favoured]
-    elif cheat.kind is Kind.NORM:
-        for index, update in enumerate(updates):
-            if update is not None and not delivered >> index & 1:
-                weights[index] = max(outcome.weights)
-                delivered |= 1 << index
-                names[index] = sha256_hex(update.read(0, manifest.leaves).tobytes())
-    elif cheat.kind in (Kind.WITHHOLD, Kind.CENSOR):
-        return None  # the outcome follows from what is counted
-    part = compute_leaves(manifest, header, policy, base, updates, weights, 0, manifest.leaves)
-    lanes, state = part.lanes, State(part.theta, part.momentum)
-    if cheat.kind is Kind.SUM:
-        lanes = lanes.copy()
-        lanes[PLACE // LEAF, PLACE % LEAF] += np.uint32(100)
-        state = _stepped(manifest, header, policy, base, lanes, weights)
-    elif cheat.kind is Kind.OUTER_STEP:
-        theta = state.theta.copy()
-        theta[PLACE] += SHIFT
-        state = State(theta, state.momentum)
-    return _sealed(manifest, outcome, weights, delivered, tuple(names), lanes, state)
+    return Lie(Kind(kind), int(number))
 
 
 def _stepped(
@@ -162,7 +154,7 @@ def _sealed(
     updates: tuple[str | None, ...],
     lanes: U32,
     state: State,
-) -> Told:
+) -> tuple[RoundOutcome, bytes]:
     """Put the lie into every file, and the files' hashes into the anchor."""
     verdicts = Verdicts(
         outcome.verdicts.round,
@@ -203,4 +195,4 @@ def _sealed(
         artifacts_file=artifacts_file,
         state=state,
     )
-    return Told(said, rows.tobytes())
+    return said, rows.tobytes()

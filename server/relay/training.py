@@ -21,7 +21,7 @@ from folkmoot.errors import CoordinatorError, LocalError
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.superlink import SuperLink
-from server import flower_run
+from server.relay import flower_run
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -212,7 +212,7 @@ class Carrier:
         while True:
             began = time.monotonic()
             try:
-                result = self._courier()
+                result = self._relay()
                 why = f"Flower's run {result.run_id} ended as {result.status}."
             except LocalError as error:
                 if not self.started:
@@ -228,14 +228,14 @@ class Carrier:
                 raise LocalError(
                     f"The ServerApp has ended {early} times in a row before the end of the run. {why}",
                     remedy="Correct the app, and start another run.",
-                    code="courier-ends",
+                    code="relay-ended",
                 )
             self.say(f"The relay has ended before the run. {why} Another relay starts in {pause:g} s.")
             if self.over(pause):
                 return
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _courier(self) -> flower_run.RunResult:
+    def _relay(self) -> flower_run.RunResult:
         begun = self.memory.begun
         if begun is not None and begun.flower_run and begun.superlink == self.superlink.address:
             self.started = True
@@ -247,6 +247,6 @@ class Carrier:
     def _note(self, number: int) -> None:
         self.started |= number != 0
         if number:
-            fault_point("cli.courier-started")
+            fault_point("cli.relay-started")
         if self.memory.begun is not None:
             self.memory.note(replace(self.memory.begun, superlink=self.superlink.address, flower_run=number))

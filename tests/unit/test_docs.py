@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pages that state facts of the code: the module graph, and the states of a round."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+INTERFACE = (ROOT / "contracts/src/interfaces/IRoundLedger.sol").read_text()
+CONTRACTS = (ROOT / "docs/contracts.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def graph() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("module_graph", ROOT / "tools" / "module_graph.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["module_graph"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_architecture_page_shows_the_imports_of_the_code(graph: ModuleType) -> None:
+    assert graph.main(["--check"]) == 0, "Remedy: python tools/module_graph.py"
+
+
+def test_a_stale_page_is_noticed(graph: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stale = tmp_path / "architecture.md"
+    stale.write_text(graph.PAGE.read_text().replace("folkmoot_round --> folkmoot_aggregation\n", ""))
+    monkeypatch.setattr(graph, "PAGE", stale)
+    assert graph.main(["--check"]) == 1
+    assert graph.main([]) == 0
+    assert graph.main(["--check"]) == 0
+
+
+def test_only_arrows_without_a_detour_are_drawn(graph: ModuleType) -> None:
+    straight, circular = graph.arrows({"a": {"b", "c"}, "b": {"c"}, "c": {"d"}, "d": {"c"}})
+    assert straight == [("a", "b"), ("b", "c")]
+    assert circular == [("c", "d"), ("d", "c")]
+
+
+def enum(name: str) -> set[str]:
+    found = re.search(rf"enum {name} \{{([^}}]*)\}}", INTERFACE)
+    assert found is not None
+    return set(re.findall(r"\w+", found[1]))
+
+
+def test_the_diagram_of_a_round_has_the_phases_of_the_ledger() -> None:
+    diagram = CONTRACTS.partition("stateDiagram-v2")[2].partition("```")[0]
+    arrows = re.findall(r"(\S+) --> (\S+)(?: : (.*))?", diagram)
+    assert {state for start, end, _ in arrows for state in (start, end)} - {"[*]"} == enum("Phase") - {"None"}
+    drawn = {
+        (start, end, call)
+        for start, end, calls in arrows
+        if end != "[*]"
+        for call in re.findall(r"[a-z]\w+(?= |,|$)", calls.replace("of an earlier round", ""))
+    }
+    assert drawn == {
+        (start, end, "commitDeadline" if call == "time" else call) for start, end, call in transitions()
+    }
+
+
+def transitions() -> set[tuple[str, str, str]]:
+    """Return from, to and call of each line of the page's table of transitions."""
+    rows = [
+        re.findall(r"\s*([^|]*?)\s*\|", line[1:]) for line in CONTRACTS.splitlines() if line.startswith("| ")
+    ]
+    return {
+        ("[*]" if start.strip("` ") == "none" else start.strip("` "), end.strip("`"), call.strip("`"))
+        for row in rows
+        if len(row) == 6 and row[0] not in ("from", "---")
+        for starts, end, call in [row[:3]]
+        for start in starts.split(",")
+    }
+
+
+def test_the_table_of_transitions_names_calls_and_reasons_of_the_ledger() -> None:
+    calls = {call for _, _, call in transitions()} - {"time"}
+    assert calls <= set(re.findall(r"function (\w+)\(", INTERFACE))
+    assert set(re.findall(r"`RoundCancelled` \(`(\w+)`\)", CONTRACTS)) == enum("CancelReason")
+    events = set(re.findall(r"`((?:Round|Commits)[A-Z]\w+)`", CONTRACTS)) - {"RoundLedger"}
+    assert events <= set(re.findall(r"event (\w+)\(", INTERFACE))
+
+
+def test_the_list_of_contracts_is_complete() -> None:
+    sources = [*(ROOT / "contracts/src").glob("*.sol"), *(ROOT / "contracts/src/governance").glob("*.sol")]
+    concrete = {
+        match[1]
+        for path in sources
+        for match in re.finditer(r"^contract (\w+)", path.read_text(), re.MULTILINE)
+    }
+    listed = set(re.findall(r"^\| \[(\w+)\]\(", CONTRACTS, re.MULTILINE))
+    assert listed == concrete | {"TimelockController"}
