@@ -19,6 +19,9 @@ import click
 import typer
 from typer.core import TyperGroup
 
+TYPER_SUGGESTS = not hasattr(click.exceptions, "NoSuchCommand")
+"""Whether typer is to suggest similar commands: a click that has this error does so itself."""
+
 
 class Panel(StrEnum):
     """Groups of commands in ``folkmoot --help``, in the order shown."""
@@ -45,6 +48,7 @@ class _Reference:
         if self.group:
             made = typer.main.get_group(loaded())
             made.name, made.rich_help_panel = name, self.panel.value
+            made.suggest_commands = TYPER_SUGGESTS
             return made
         holder = typer.Typer(add_completion=False)
         holder.command(name, hidden=self.hidden, rich_help_panel=self.panel.value)(loaded)

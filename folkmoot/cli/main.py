@@ -19,7 +19,7 @@ import click
 import typer
 
 from folkmoot.cli import output
-from folkmoot.cli.loading import CommandTable, LazyGroup, Panel
+from folkmoot.cli.loading import TYPER_SUGGESTS, CommandTable, LazyGroup, Panel
 from folkmoot.errors import FolkmootError
 
 ENTRY_POINTS = "folkmoot.commands"
@@ -75,6 +75,7 @@ def build() -> typer.Typer:
         help="People who do not trust each other train one model together, and anyone can check all of it.",
         no_args_is_help=True,
         add_completion=False,
+        suggest_commands=TYPER_SUGGESTS,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )

@@ -108,6 +108,17 @@ def test_the_help_shows_each_command_in_a_panel_with_others(capsys: pytest.Captu
         assert name in shown[where], name
 
 
+@pytest.mark.parametrize("arguments", [["auditt"], ["coordinator", "serv"]])
+def test_a_similar_command_is_suggested_once(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(arguments) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: No such command '{arguments[-1]}'.")
+    assert printed.count("Did you mean") == 1
+    assert ("'audit'" if len(arguments) == 1 else "'serve'") in printed
+
+
 def test_two_commands_can_not_have_one_name() -> None:
     table = main.command_table()
     with pytest.raises(ValueError, match="two commands are called vote"):
