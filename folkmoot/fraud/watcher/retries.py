@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from folkmoot.fraud.watcher.journal import Log
-from folkmoot.fraud.watcher.metrics import Metrics, label
+from folkmoot.fraud.watcher.metrics import Metrics
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0
 """Seconds between two tries: they double from the one to the other."""
@@ -102,7 +102,7 @@ class Retries:
             times = "once" if one.count == 1 else f"{one.count} times"
             tried = f"It failed {times} in {self.clock() - one.began:,.0f} s, the last time so: {one.why}"
         text = f"Round {task.round} {KINDS[task.kind]}: given up, as {because}. {tried}"
-        self.metrics.add("folkmoot_watch_given_up_total", label("what", task.kind))
+        self.metrics.given_up.labels(task.kind).inc()
         self.log(
             "given-up", text, round=task.round, what=task.kind, tries=one.count if one is not None else 0
         )
