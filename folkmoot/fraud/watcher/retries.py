@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from folkmoot.fraud.watcher.journal import Log
 from folkmoot.fraud.watcher.metrics import Metrics
+from folkmoot.runtime.backoff import Backoff
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0
 """Seconds between two tries: they double from the one to the other."""
@@ -46,7 +47,7 @@ KINDS = {
 class _Tries:
     began: float
     at: float = 0.0
-    pause: float = FIRST_PAUSE
+    backoff: Backoff = field(default_factory=lambda: Backoff(FIRST_PAUSE, LONGEST_PAUSE))
     count: int = 0
     why: str = ""
 
@@ -78,8 +79,8 @@ class Retries:
         now = self.clock()
         one = self._tries.setdefault(task, _Tries(began=now))
         one.count, one.why = one.count + 1, why
-        one.at = now + (min(one.pause, max(1.0, left / 4)) if left is not None and left > 0 else one.pause)
-        one.pause = min(2 * one.pause, LONGEST_PAUSE)
+        pause = one.backoff.next()
+        one.at = now + (min(pause, max(1.0, left / 4)) if left is not None and left > 0 else pause)
 
     def tried_for(self, task: Task) -> float:
         """Return for how many seconds something has failed; 0 if it has not."""
