@@ -20,6 +20,7 @@ from folkmoot.evaluation import Measurement
 from folkmoot.evaluation.canary import NOTHING, CanaryReport, compared, sign_canary
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.runtime.backoff import Backoff
 from folkmoot.tasks import Task
 
 TRIES = 5
@@ -105,14 +106,13 @@ class Evaluator:
         }
 
     def _tell(self, number: int) -> dict[str, Any]:
-        pause = 0.5
+        backoff = Backoff(0.5)
         for left in reversed(range(TRIES)):
             try:
                 return self.report(number)
             except CoordinatorError as error:
                 if error.code == "coordinator-unreachable" and left:
-                    time.sleep(pause)
-                    pause *= 2
+                    time.sleep(backoff.next())
                     continue
                 return {"round": number, "error": str(error)}
             except FolkmootError as error:

@@ -43,6 +43,7 @@ from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 from folkmoot.rpc.client import LedgerReader, Rpc, VaultReader
+from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.commands import run_folkmoot
 from folkmoot.runtime.processes import Child, Supervisor, accepts_connections, free_port
 from folkmoot.runtime.superlink import SuperLink
@@ -346,7 +347,7 @@ def run_node(
         contributor.save()  # not before: another node may be at work in the folder, and this file says who it is
         supervisor = stack.enter_context(Supervisor(logs))
         watcher = stack.enter_context(NodeWatcher(contributor, logs / f"{SUPERNODE}.log"))
-        pause, joined = FIRST_PAUSE, False
+        backoff, joined = Backoff(FIRST_PAUSE, LONGEST_PAUSE), False
         while True:
             began = time.monotonic()
             try:
@@ -369,10 +370,10 @@ def run_node(
                 why = str(error)
             supervisor.stop_one(SUPERNODE)  # what it left behind in its group
             if time.monotonic() - began > LONGEST_PAUSE:
-                pause = FIRST_PAUSE
+                backoff.reset()
+            pause = backoff.next()
             on_event({"event": "left", "detail": why, "pause": pause})
             supervisor.watch(lambda: watcher.look(on_event), timeout=pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def _await_end(

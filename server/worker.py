@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from folkmoot.errors import DatabaseError, FolkmootError
+from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.logs import fields
 from server.chain.indexer import Indexer
 from server.chain.outbox import Outbox, under_way
@@ -25,7 +26,8 @@ from server.rounds.engine import Engine
 
 logger = logging.getLogger(__name__)
 
-MAX_BACKOFF_SECONDS = 30.0
+LONGEST_PAUSE = 30.0
+"""Seconds between two tries of a step that fails."""
 
 IDLE_FACTOR = 3
 """How many times longer the pause between two looks is while no round and no transaction is under way."""
@@ -169,8 +171,7 @@ class Worker:
         return [warning for warning in found if warning]
 
     def _run(self) -> None:
-        pause = self.coordinator.settings.poll_interval
-        backoff = pause
+        backoff = Backoff(self.coordinator.settings.poll_interval, LONGEST_PAUSE)
         while not self._stop.is_set():
             self._wake.clear()
             try:
@@ -184,16 +185,14 @@ class Worker:
                 if self.status.error != str(exc):
                     logger.warning("%s", exc, extra=fields("look-failed", code=exc.code))
                 self.status.error = str(exc)
-                self._wake.wait(backoff)
-                backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
+                self._wake.wait(backoff.next())
                 continue
             except Exception as exc:
                 logger.exception("a defect stopped this step; it is tried again", extra=fields("defect"))
                 self.status.error = f"Unexpected {type(exc).__name__}."
-                self._stop.wait(backoff)
-                backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
+                self._stop.wait(backoff.next())
                 continue
-            backoff = pause
+            backoff.reset()
             self.status.error = None
             self.status.succeeded_time = time.time()
             self._wake.wait(wait)

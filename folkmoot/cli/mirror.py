@@ -14,6 +14,7 @@ import typer
 from folkmoot.cli.options import DEPLOYMENT_DEFAULT, RPC_DEFAULT, DeploymentPath, Json, RpcUrl, require_web3
 from folkmoot.cli.output import emit, note, pairs
 from folkmoot.errors import ArtifactError, InputError, RpcError
+from folkmoot.runtime.backoff import Backoff
 
 if TYPE_CHECKING:
     from folkmoot.artifacts.mirror import Copied, Mirroring
@@ -137,17 +138,18 @@ def _once(mirroring: Mirroring, as_json: bool) -> None:
 def _follow(mirroring: Mirroring, pause: float, as_json: bool) -> None:
     """Copy for ever. Neither a chain nor a source that is away ends it."""
     told: set[str] = set()
-    wait = pause
+    backoff = Backoff(pause, max(pause, LONGEST_PAUSE))
     while True:
         try:
             for number, done in mirroring.step():
                 _tell(number, done, as_json, told)
+            backoff.reset()
             wait = pause
         except (RpcError, ArtifactError) as error:
             if str(error) not in told:
                 note(f"{error} Trying again.", False)
                 told.add(str(error))
-            wait = min(2 * wait, max(pause, LONGEST_PAUSE))
+            wait = backoff.next()
         time.sleep(wait)
 
 

@@ -123,7 +123,7 @@ class Anchor:
                     found.append(view)
             return found[::-1]
 
-        return self._relay.patiently(look)
+        return self._relay.retry(look)
 
     def _arrays(self, state: str) -> ArrayRecord:
         manifest = self._layout

@@ -17,7 +17,6 @@ import contextlib
 import importlib
 import os
 import sys
-import time
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -57,6 +56,7 @@ from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import THETA, state_root, state_tree
 from folkmoot.rpc.client import LedgerReader, Phase
 from folkmoot.rpc.quorum import open_rpc
+from folkmoot.runtime.backoff import Backoff, retry
 from folkmoot.runtime.fault_points import fault_point
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ MOST_COUNTERS = 8
 MAX_EXAMPLES = 2**32 - 1
 """A number of examples is a uint32."""
 
-CHAIN_PATIENCE = 120.0
+CHAIN_TIMEOUT = 120.0
 """Seconds for which a node waits for its own RPC endpoint: a restart of it should cost nobody a round."""
 
 _UNTRAINED = (
@@ -247,7 +247,7 @@ def _check_in_time(round_id: int, contributor: Contributor) -> None:
     """
     with open_rpc(contributor.rpc) as rpc:
         ledger = LedgerReader(rpc, contributor.ledger)
-        if _patiently(lambda: ledger.phase(round_id)) is not Phase.OPEN:
+        if _read_chain(lambda: ledger.phase(round_id)) is not Phase.OPEN:
             raise RefusedError(
                 f"round {round_id} closed while this node trained, so its update is too late.",
                 remedy="It takes part in the next round. If this happens in each round, train fewer steps or "
@@ -322,7 +322,7 @@ def _checked_round(
         theta = records.theta_of(content.array_records[records.THETA], manifest.size)
     except InputError as error:
         raise RefusedError(error.message, remedy=_UNTRAINED, code="malformed-round") from error
-    view, base_root, cap = _patiently(lambda: _chain_view(said, header, contributor))
+    view, base_root, cap = _read_chain(lambda: _chain_view(said, header, contributor))
     _check_header(said, header, manifest, view, contributor)
     root = state_root(manifest.hash, state_tree(THETA, theta).root, said.momentum_root)
     if root != header.base_state_root or root != base_root:
@@ -334,22 +334,19 @@ def _checked_round(
     return said, header, manifest, to_float32(theta), cap
 
 
-def _patiently(look: Callable[[], T]) -> T:
-    """Read the chain, again and again while the endpoint is away.
+def _read_chain(look: Callable[[], T]) -> T:
+    """Read the chain, and try again while the endpoint is away.
 
     Raises:
-        RpcError: It was away for too long, or does something else.
+        RpcError: The endpoint was away until the timeout, or the failure does not pass.
     """
-    end, pause = time.monotonic() + CHAIN_PATIENCE, 0.5
-    while True:
-        try:
-            return look()
-        except RpcError as error:
-            if error.code not in _AWAY or time.monotonic() + pause > end:
-                raise
-            log(WARNING, "The chain is asked again in %g s: %s", pause, error.message)
-        time.sleep(pause)
-        pause = min(2 * pause, 8.0)
+    return retry(
+        look,
+        Backoff(0.5, 8.0),
+        CHAIN_TIMEOUT,
+        lambda error: isinstance(error, RpcError) and error.code in _AWAY,
+        lambda error, pause: log(WARNING, "The chain is asked again in %g s: %s", pause, error.message),
+    )
 
 
 def _chain_view(

@@ -9,7 +9,6 @@ updates. It does not know the chain.
 from __future__ import annotations
 
 import json
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.fixed_point import to_float32
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.runtime.backoff import Backoff, retry
 from folkmoot.runtime.fault_points import fault_point
 
 UNREACHABLE = "coordinator-unreachable"
@@ -75,10 +75,10 @@ class Pacing:
     """For the next round, and whether this one still takes updates."""
     nodes: float = 1.0
     """For nodes that have joined, or whose answers got lost."""
-    first_retry: float = 0.25
+    first_pause: float = 0.25
     """After the first failed request to the coordinator; doubled at each further one."""
-    last_retry: float = 10.0
-    """Longest wait between two requests."""
+    longest_pause: float = 10.0
+    """Longest pause between two requests."""
     silence: float = 30.0
     """Least time until a node that is there and says nothing is asked again; doubled each time."""
 
@@ -148,7 +148,7 @@ class Relay:
         self.api = api or CoordinatorApi(coordinator)
         self.run_id = run_id
         self.pacing = pacing or Pacing()
-        self.patience = 3600.0
+        self.timeout = 3600.0
         self.reports: list[RoundReport] = []
         self.base: Base | None = None
         self._progress = reports.Progress(0)
@@ -157,23 +157,19 @@ class Relay:
 
     # The coordinator
 
-    def patiently(self, ask: Callable[[], _T]) -> _T:
-        """Ask the coordinator, again and again while it can't be reached.
+    def retry(self, ask: Callable[[], _T]) -> _T:
+        """Ask the coordinator, and try again while it can't be reached.
 
         Raises:
-            CoordinatorError: It answered with a problem, or stayed away longer than the patience.
+            CoordinatorError: It answered with a problem, or stayed away until the timeout.
         """
-        end = time.monotonic() + self.patience
-        wait = self.pacing.first_retry
-        while True:
-            try:
-                return ask()
-            except CoordinatorError as error:
-                if not passing(error) or time.monotonic() + wait >= end:
-                    raise
-                log(WARNING, "%s Trying again in %.1f s", error.message, wait)
-            time.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311  many relays must not knock at once
-            wait = min(2 * wait, self.pacing.last_retry)
+        return retry(
+            ask,
+            Backoff(self.pacing.first_pause, self.pacing.longest_pause, jitter=0.2),
+            self.timeout,
+            passing,
+            lambda error, pause: log(WARNING, "%s Trying again in %.1f s", error.message, pause),
+        )
 
     def await_run(self) -> RunView:
         """Wait for the run to carry.
@@ -181,15 +177,15 @@ class Relay:
         Raises:
             CoordinatorError: There was none for as long as the patience lasts.
         """
-        end = time.monotonic() + self.patience
+        end = time.monotonic() + self.timeout
         told = False
         while True:
-            run = self.patiently(lambda: self.api.run(self.run_id or "current"))
+            run = self.retry(lambda: self.api.run(self.run_id or "current"))
             if run is not None and (self.run_id or run.state == "running"):
                 return run
             if time.monotonic() >= end:
                 raise CoordinatorError(
-                    f"The coordinator started no run in {self.patience:g} seconds.",
+                    f"The coordinator started no run in {self.timeout:g} seconds.",
                     remedy="Start one with `folkmoot train`.",
                     code="no-run",
                 )
@@ -205,7 +201,7 @@ class Relay:
             CoordinatorError: The run failed.
         """
         while True:
-            current = self.patiently(self.api.current_round)
+            current = self.retry(self.api.current_round)
             if current is not None and current.round > last and current.phase == OPEN:
                 return current
             if self.running(run_id).state == "done":
@@ -218,7 +214,7 @@ class Relay:
         Raises:
             CoordinatorError: It has.
         """
-        run = self.patiently(lambda: self.api.run(run_id))
+        run = self.retry(lambda: self.api.run(run_id))
         if run is None or run.state == "failed":
             raise CoordinatorError(
                 f"The run failed: {run.error if run else 'the coordinator does not know it any more'}.",
@@ -234,7 +230,7 @@ class Relay:
             CoordinatorError: The run failed before.
         """
         while True:
-            view = self.patiently(lambda: self.api.get(f"/v1/rounds/{number}"))
+            view = self.retry(lambda: self.api.get(f"/v1/rounds/{number}"))
             if view.get("phase") in MADE and view.get("state"):
                 return str(view["state"])
             if view.get("phase") in VOID:
@@ -256,16 +252,16 @@ class Relay:
 
     def load_base(self, current: CurrentRound) -> Base:
         """Fetch manifest and base state; hashed on the way, and checked against the chain by every node."""
-        data = self.patiently(lambda: self.api.artifact(current.manifest))
+        data = self.retry(lambda: self.api.artifact(current.manifest))
         manifest = Manifest.from_json(data)
         self.base = Base(current, manifest, data, self.fetch_theta(current.base_state, manifest))
         return self.base
 
     def manifest(self) -> Manifest:
         """Fetch the federation's manifest, also when no round is open."""
-        genesis = self.patiently(lambda: self.api.document(self.deployment().genesis_hash.removeprefix("0x")))
+        genesis = self.retry(lambda: self.api.document(self.deployment().genesis_hash.removeprefix("0x")))
         digest = str(json.loads(genesis)["manifest"])
-        return Manifest.from_json(self.patiently(lambda: self.api.artifact(digest)))
+        return Manifest.from_json(self.retry(lambda: self.api.artifact(digest)))
 
     def fetch_theta(self, sha256: str, manifest: Manifest) -> I64:
         """Fetch the weights of a state file, int64[256 n]; of the one that was fetched last, only once."""
@@ -273,14 +269,14 @@ class Relay:
             return self._fetched[1]
         with TemporaryDirectory(prefix="folkmoot-base-") as folder:
             path = Path(folder, "state")
-            self.patiently(lambda: self.api.download(sha256, path, manifest.state_file_size))
+            self.retry(lambda: self.api.download(sha256, path, manifest.state_file_size))
             self._fetched = sha256, _read_theta(path, manifest)
         return self._fetched[1]
 
     def deployment(self) -> Deployment:
         """The federation's deployment, asked for once."""
         if self._deployment is None:
-            self._deployment = self.patiently(self.api.deployment)
+            self._deployment = self.retry(self.api.deployment)
         return self._deployment
 
     # Messages
@@ -386,7 +382,7 @@ class Relay:
                     remedy="Use folkmoot_mod() in the node's app, as the first mod.",
                 )
             account = _contributor_of(commitment)
-            self.patiently(lambda: self.api.submit_update(report.round, commitment, update))
+            self.retry(lambda: self.api.submit_update(report.round, commitment, update))
             fault_point("relay.handed-in")
         except KeyError:
             self._no_update(report, node, "not-anchored", "the node does not use folkmoot's mod")
@@ -419,10 +415,11 @@ class Relay:
         self._progress.refused(node, account, error.code, error.message)
 
 
-def passing(error: CoordinatorError) -> bool:
+def passing(error: FolkmootError) -> bool:
     """Whether it may help to ask again: no connection, or a server that is starting, stopping or busy."""
     status = error.details.get("status")
-    return error.code == UNREACHABLE or status in (429, 502, 503, 504)
+    asked = isinstance(error, CoordinatorError)
+    return asked and (error.code == UNREACHABLE or status in (429, 502, 503, 504))
 
 
 def report_metrics(number: int, **metrics: MetricRecord | None) -> None:

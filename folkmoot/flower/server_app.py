@@ -176,13 +176,13 @@ class AnchoredGrid(Grid):
             vars(strategy).update(before)
 
     @property
-    def patience(self) -> float:
+    def timeout(self) -> float:
         """Seconds without an answer of the coordinator after which to give up."""
-        return self._relay.patience
+        return self._relay.timeout
 
-    @patience.setter
-    def patience(self, seconds: float) -> None:
-        self._relay.patience = seconds
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        self._relay.timeout = seconds
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._grid, name)
@@ -313,7 +313,7 @@ def _anchoring(own: Callable[..., Any], grid: AnchoredGrid) -> Callable[..., Any
         given = bound.arguments
         check_strategy(strategy)
         if isinstance(given.get("timeout"), int | float):
-            grid.patience = float(given["timeout"])
+            grid.timeout = float(given["timeout"])
         with grid.anchoring(strategy) as anchor:
             name = next((name for name, value in given.items() if isinstance(value, ArrayRecord)), None)
             head = anchor.begin(None if name is None else given[name])

@@ -144,7 +144,7 @@ class FolkmootStrategy(Strategy):
             CoordinatorError: The run failed, or the coordinator stayed away longer than `timeout`.
             InputError: The layout of `initial_arrays` is not the manifest's.
         """
-        self._relay.patience = timeout
+        self._relay.timeout = timeout
         log(INFO, "Starting %s:", type(self).__name__)
         self.summary()
         try:
@@ -203,7 +203,7 @@ class FolkmootStrategy(Strategy):
     ) -> None:
         """Fetch the model that the last round made, if the run is over and the coordinator shows it."""
         relay = self._relay
-        run = relay.patiently(lambda: relay.api.run(run_id))
+        run = relay.retry(lambda: relay.api.run(run_id))
         if run is None or run.state != "done" or relay.base is None:
             return
         number, manifest = relay.base.current.round, relay.base.manifest
@@ -234,7 +234,7 @@ class FolkmootStrategy(Strategy):
         """
         relay = self._relay
         if relay.base is None or relay.base.current.round != server_round:
-            current = relay.patiently(relay.api.current_round)
+            current = relay.retry(relay.api.current_round)
             if current is None or current.round != server_round:
                 raise InputError(
                     f"Round {server_round} is not the coordinator's current round.",

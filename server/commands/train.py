@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +28,7 @@ from folkmoot.cli.options import (
 )
 from folkmoot.cli.output import emit, note
 from folkmoot.errors import FolkmootError, InputError
+from folkmoot.runtime.backoff import Backoff, retry
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from folkmoot.runtime.superlink import SuperLink
     from server.relay import training
 
-PATIENCE = 300.0
+END_TIMEOUT = 300.0
 """Seconds for which `train` asks an unreachable coordinator again how the run ended."""
 
 AGAIN = (
@@ -316,21 +316,18 @@ def _ended(api: CoordinatorApi, run_id: str) -> RunView | None:
     """Ask how a run ended, also while the coordinator is restarted.
 
     Raises:
-        CoordinatorError: It was away for longer than `PATIENCE` seconds, or refuses.
+        CoordinatorError: It was away for longer than `END_TIMEOUT` seconds, or refuses.
     """
     from folkmoot.errors import CoordinatorError
 
-    end, pause = time.monotonic() + PATIENCE, 0.25
-    while True:
-        try:
-            return api.run(run_id)
-        except CoordinatorError as error:
-            passes = error.code == "coordinator-unreachable" or error.details.get("status") in (502, 503, 504)
-            if not passes or time.monotonic() + pause > end:
-                error.remedy = f"{error.remedy} {AGAIN}".strip()
-                raise
-        time.sleep(pause)
-        pause = min(2 * pause, 5.0)
+    def passing(error: FolkmootError) -> bool:
+        return error.code == "coordinator-unreachable" or error.details.get("status") in (502, 503, 504)
+
+    try:
+        return retry(lambda: api.run(run_id), Backoff(0.25, 5.0), END_TIMEOUT, passing)
+    except CoordinatorError as error:
+        error.remedy = f"{error.remedy} {AGAIN}".strip()
+        raise
 
 
 def _rounds_of(app: AppFolder | None, nodes: int, how_long: Patience) -> int:

@@ -18,6 +18,7 @@ from folkmoot.coordinator_api import CoordinatorApi, sign_report
 from folkmoot.errors import CoordinatorError, FolkmootError
 from folkmoot.flower import reports
 from folkmoot.flower.reports import ANSWERED, ASKED, FAILED, REFUSED, Report
+from folkmoot.runtime.backoff import Backoff
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 PAUSE = 0.5
 """Least seconds between two reports on a round that is not complete."""
 
-FIRST_RETRY, LONGEST_RETRY = 0.5, 15.0
-"""Seconds until a report that the coordinator did not take is handed in again."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
+"""Seconds between two tries to hand in a report that the coordinator does not take."""
 
 FLUSH = 10.0
 """Seconds for which the last reports are handed in after the end of a run."""
@@ -176,7 +177,7 @@ class Reporter:
                 self._changed.notify()
 
     def _run(self) -> None:
-        retry = FIRST_RETRY
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             with self._changed:
                 while not self._due:
@@ -190,11 +191,11 @@ class Reporter:
                 return
             taken, wait = self._hand_in(content), PAUSE
             if not taken:
-                wait, retry = retry, min(2 * retry, LONGEST_RETRY)
+                wait = backoff.next()
                 with self._changed:
                     self._due.setdefault(number, content)  # a newer one takes its place
             else:
-                retry = FIRST_RETRY
+                backoff.reset()
             self._pause(wait, urgent=taken)
 
     def _pause(self, seconds: float, *, urgent: bool) -> None:

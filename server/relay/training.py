@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from folkmoot.coordinator_api import CoordinatorApi, RunView, sign_run
 from folkmoot.errors import CoordinatorError, LocalError
+from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.superlink import SuperLink
@@ -208,7 +209,7 @@ class Carrier:
         Raises:
             LocalError: Not even the first could be started, or too many ended early. The run is still under way.
         """
-        pause, early = FIRST_PAUSE, 0
+        backoff, early = Backoff(FIRST_PAUSE, LONGEST_PAUSE), 0
         while True:
             began = time.monotonic()
             try:
@@ -220,7 +221,8 @@ class Carrier:
                 why = error.message
             self._note(0)
             if time.monotonic() - began > LONGEST_PAUSE:
-                pause, early = FIRST_PAUSE, 0
+                backoff.reset()
+                early = 0
             if self.over(FIRST_PAUSE):
                 return
             early += 1
@@ -230,10 +232,10 @@ class Carrier:
                     remedy="Correct the app, and start another run.",
                     code="relay-ended",
                 )
+            pause = backoff.next()
             self.say(f"The relay has ended before the run. {why} Another relay starts in {pause:g} s.")
             if self.over(pause):
                 return
-            pause = min(2 * pause, LONGEST_PAUSE)
 
     def _relay(self) -> flower_run.RunResult:
         begun = self.memory.begun

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from folkmoot.devnet.anvil import Anvil
@@ -46,7 +47,10 @@ def exported(anvil_process: Anvil, tmp_path_factory: pytest.TempPathFactory) -> 
             there = "\nfolkmoot_account_rounds " in text and "\nfolkmoot_http_requests_total{" in text
             return text if there else None
 
-        texts = [until(looked, what="a look at everything"), WatcherMetrics().text()]
+        texts = [
+            until(looked, what="a look at everything"),
+            generate_latest(WatcherMetrics().registry).decode(),
+        ]
     world.chain.close()
     anvil_process.revert(snapshot)
     families = [family for text in texts for family in text_string_to_metric_families(text)]

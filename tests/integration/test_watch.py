@@ -592,7 +592,9 @@ def test_what_was_let_go_of_is_missed_by_nothing(chain: Anvil, tmp_path: Path) -
     chain.call("anvil_mine", hex(REORG_DEPTH + 1))
     seen = Watched(world, tmp_path / "watch")
     assert seen.look() == 0
-    assert seen.watcher.metrics.value("folkmoot_watch_held_entries") == (WINDOW + 2) * (1 + len(NAMES))
+    assert seen.watcher.metrics.registry.get_sample_value("folkmoot_watch_held_entries") == (WINDOW + 2) * (
+        1 + len(NAMES)
+    )
     number = lies.play_replay(world, NAMES)
     again = Watched(world, tmp_path / "watch")
     assert again.look() == 0

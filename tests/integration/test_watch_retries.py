@@ -13,7 +13,6 @@ from folkmoot.artifacts.sources import FolderSource
 from folkmoot.errors import RpcError
 from folkmoot.fraud.contracts import judges
 from folkmoot.fraud.watcher.escalation import DEPOSIT_PATIENCE, Recourse
-from folkmoot.fraud.watcher.metrics import label
 from folkmoot.fraud.watcher.retries import LONGEST_PAUSE
 from folkmoot.rpc.client import Phase
 from tests import factories
@@ -48,7 +47,8 @@ def looked(seen: Watched, seconds: int) -> None:
 def given_up(seen: Watched, what: str) -> list[int]:
     """Return the rounds about which something was given up; the numbers say as many."""
     found = [line["round"] for line in seen.said("given-up") if line["what"] == what]
-    assert seen.watcher.metrics.value("folkmoot_watch_given_up_total", label("what", what)) == len(found)
+    registry = seen.watcher.metrics.registry
+    assert registry.get_sample_value("folkmoot_watch_given_up_total", {"what": what}) == len(found)
     return found
 
 
@@ -146,7 +146,7 @@ def test_a_round_that_became_final_unchecked_is_told(world: World, tmp_path: Pat
     copies = Copies(world.folder.path)
     seen = Watched(world, tmp_path / "watch", mirrors={"copies": copies}, deposits=False)
     looked(seen, 100)
-    assert seen.watcher.metrics.value("folkmoot_watch_unchecked_rounds") == 1
+    assert seen.watcher.metrics.registry.get_sample_value("folkmoot_watch_unchecked_rounds") == 1
     world.advance(WINDOW)
     looked(seen, 1_500)  # nobody makes it final
     assert len(seen.said("withheld")) <= 10

@@ -35,6 +35,7 @@ EXPECTED = {
     "folkmoot/__init__.py",
     "folkmoot/ledger/__init__.py",
     "folkmoot/runtime/__init__.py",
+    "folkmoot/runtime/backoff.py",
     "folkmoot/runtime/units.py",
     "folkmoot/ledger/deployment.py",
     "folkmoot/runtime/urls.py",

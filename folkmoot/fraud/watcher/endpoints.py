@@ -15,7 +15,7 @@ from folkmoot.fraud.contracts.follower import Follower
 from folkmoot.fraud.contracts.pruned import Past
 from folkmoot.fraud.contracts.record import Record
 from folkmoot.fraud.watcher.journal import Journal, Log
-from folkmoot.fraud.watcher.metrics import Metrics, label
+from folkmoot.fraud.watcher.metrics import Metrics
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc
 from folkmoot.rpc.quorum import Quorum, split_urls
@@ -135,7 +135,7 @@ class Endpoints:
         return Past.open(journal.folder / "past" / f"{name}.sqlite", owner)
 
     def _failed(self, rpc: Rpc, why: str) -> None:
-        self._metrics.add("folkmoot_watch_failures_total", label("source", without_secrets(rpc.url)))
+        self._metrics.failures.labels(without_secrets(rpc.url)).inc()
         said, when = self._said.get(rpc.url, ("", 0.0))
         if said == why and self._clock() < when + SAID_AGAIN:
             return  # an endpoint that stays dead is not worth a line a look

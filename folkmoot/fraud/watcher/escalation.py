@@ -19,7 +19,7 @@ from folkmoot.fraud.proofs.availability import Status
 from folkmoot.fraud.proofs.case import Case
 from folkmoot.fraud.proofs.finding import Finding
 from folkmoot.fraud.watcher.journal import Checked, Journal, Log
-from folkmoot.fraud.watcher.metrics import Metrics, label
+from folkmoot.fraud.watcher.metrics import Metrics
 from folkmoot.fraud.watcher.retries import Retries, Task
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.rpc.client import Phase, Rpc, VaultReader
@@ -109,7 +109,7 @@ class Recourse:
         self.retries.done(task)
         self.journal.note(number, replace(one, demands=[made], made=one.made + 1))
         self.notes.told()
-        self.metrics.add("folkmoot_watch_challenges_total", label("result", "demanded"))
+        self.metrics.challenges.labels("demanded").inc()
         text = f"Demand {made} was made on the chain: {wanted.text}"
         self.log("demanded", text, round=number, demand=made, what=wanted.what, entry=wanted.entry)
 
@@ -178,7 +178,7 @@ class Recourse:
                 return
             transaction = judges.prove_withheld(rpc, judge, demand, account, self.notes)
             followed.proven = True
-            self.metrics.add("folkmoot_watch_challenges_total", label("result", "proven"))
+            self.metrics.challenges.labels("proven").inc()
             text = f"Round {number} is void: nobody answered demand {demand} (transaction {transaction})."
             self.log("proven", text, round=number, kind="withheld", place=demand, transaction=transaction)
             left = one.demands[1:]
@@ -217,7 +217,7 @@ class Recourse:
         judge = judges.find_judges(rpc, case.policy).availability
         assert judge is not None  # noqa: S101  # it said what was delivered
         transaction = judges.prove_censored(rpc, judge, finding, entry, account, self.notes)
-        self.metrics.add("folkmoot_watch_challenges_total", label("result", "proven"))
+        self.metrics.challenges.labels("proven").inc()
         said = f"Round {number} is void: {who} was censored (transaction {transaction})."
         self.log("proven", said, round=number, kind="censored", place=entry, transaction=transaction)
         self.journal.note(number, Checked(anchor, "proven", text, transaction))
@@ -243,7 +243,7 @@ class Recourse:
         self.settled(number)
         self.notes.told()
         if opened is not None:
-            self.metrics.add("folkmoot_watch_challenges_total", label("result", "disputed"))
+            self.metrics.challenges.labels("disputed").inc()
             text = f"Round {number} waits for a vote now: a dispute was opened in transaction {opened}."
             self.log("dispute-opened", text, round=number, transaction=opened)
 

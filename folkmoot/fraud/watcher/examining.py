@@ -17,7 +17,7 @@ from folkmoot.fraud.proofs.case import Case
 from folkmoot.fraud.proofs.examine import examine
 from folkmoot.fraud.proofs.finding import Finding, Material
 from folkmoot.fraud.watcher.journal import Journal, Log
-from folkmoot.fraud.watcher.metrics import Metrics, label
+from folkmoot.fraud.watcher.metrics import Metrics
 from folkmoot.fraud.watcher.mirrors import in_turn
 from folkmoot.fraud.watcher.round_files import Shelf, open_shelf
 from folkmoot.ledger.deployment import Deployment
@@ -87,7 +87,7 @@ class Examiner:
         self._materials[case.round] = replace(material, base=None, lineage=None)  # those are large
         finding = examine(material)
         took = time.monotonic() - started
-        self._metrics.add("folkmoot_watch_examination_seconds_total", by=took)
+        self._metrics.examination_seconds.inc(took)
         if finding.right:
             outcome = finding.outcome
             assert outcome is not None  # noqa: S101  # or it would not be right
@@ -113,5 +113,5 @@ class Examiner:
     def _mirror_failed(self, where: str, error: ArtifactError) -> None:
         if where == "own":
             return
-        self._metrics.add("folkmoot_watch_failures_total", label("source", without_secrets(where)))
+        self._metrics.failures.labels(without_secrets(where)).inc()
         self._log("mirror-failed", error.message, mirror=where, code=error.code)

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from folkmoot.fraud.watcher.journal import Log
-from folkmoot.fraud.watcher.metrics import Metrics, label
+from folkmoot.fraud.watcher.metrics import Metrics
+from folkmoot.runtime.backoff import Backoff
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0
 """Seconds between two tries: they double from the one to the other."""
@@ -46,7 +47,7 @@ KINDS = {
 class _Tries:
     began: float
     at: float = 0.0
-    pause: float = FIRST_PAUSE
+    backoff: Backoff = field(default_factory=lambda: Backoff(FIRST_PAUSE, LONGEST_PAUSE))
     count: int = 0
     why: str = ""
 
@@ -78,8 +79,8 @@ class Retries:
         now = self.clock()
         one = self._tries.setdefault(task, _Tries(began=now))
         one.count, one.why = one.count + 1, why
-        one.at = now + (min(one.pause, max(1.0, left / 4)) if left is not None and left > 0 else one.pause)
-        one.pause = min(2 * one.pause, LONGEST_PAUSE)
+        pause = one.backoff.next()
+        one.at = now + (min(pause, max(1.0, left / 4)) if left is not None and left > 0 else pause)
 
     def tried_for(self, task: Task) -> float:
         """Return for how many seconds something has failed; 0 if it has not."""
@@ -102,7 +103,7 @@ class Retries:
             times = "once" if one.count == 1 else f"{one.count} times"
             tried = f"It failed {times} in {self.clock() - one.began:,.0f} s, the last time so: {one.why}"
         text = f"Round {task.round} {KINDS[task.kind]}: given up, as {because}. {tried}"
-        self.metrics.add("folkmoot_watch_given_up_total", label("what", task.kind))
+        self.metrics.given_up.labels(task.kind).inc()
         self.log(
             "given-up", text, round=task.round, what=task.kind, tries=one.count if one is not None else 0
         )

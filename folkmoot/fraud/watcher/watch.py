@@ -30,7 +30,7 @@ from folkmoot.fraud.watcher.endpoints import Endpoints
 from folkmoot.fraud.watcher.escalation import Recourse
 from folkmoot.fraud.watcher.examining import Examiner
 from folkmoot.fraud.watcher.journal import Checked, Journal, Log
-from folkmoot.fraud.watcher.metrics import Metrics, label
+from folkmoot.fraud.watcher.metrics import Metrics
 from folkmoot.fraud.watcher.retries import Retries, Task
 from folkmoot.ledger.costs import COIN, balance_of
 from folkmoot.ledger.deployment import Deployment
@@ -116,13 +116,13 @@ class Watcher:
 
     def look(self) -> bool:
         """Look at the chain once, and act; return whether an endpoint answered."""
-        self.metrics.add("folkmoot_watch_passes_total")
+        self.metrics.passes.inc()
         found = self._endpoints.read()
         if found is None:
             return False
         rpc, record = found
-        self.metrics.set("folkmoot_watch_block", record.block)
-        self.metrics.set("folkmoot_watch_block_timestamp_seconds", record.time)
+        self.metrics.block.set(record.block)
+        self.metrics.block_timestamp.set(record.time)
         self._look_at_purse(rpc)
         self._blame_contributors(rpc, record)
         self._forget_what_is_over(record)
@@ -133,12 +133,10 @@ class Watcher:
             if not self._is_done(case) and all(map(self._retries.is_due, tasks)):
                 self._visit(rpc, case, record)
         wrong = [n for n, one in self.journal.rounds.items() if one.result in ("wrong", "disputed")]
-        self.metrics.set(
-            "folkmoot_watch_wrong_rounds", sum(self._is_current(number, record) for number in wrong)
-        )
-        self.metrics.set("folkmoot_watch_unchecked_rounds", len(self._unchecked))
-        self.metrics.set("folkmoot_watch_held_entries", self._endpoints.held(rpc))
-        self.metrics.set("folkmoot_watch_last_pass_timestamp_seconds", time.time())
+        self.metrics.wrong_rounds.set(sum(self._is_current(number, record) for number in wrong))
+        self.metrics.unchecked_rounds.set(len(self._unchecked))
+        self.metrics.held_entries.set(self._endpoints.held(rpc))
+        self.metrics.last_pass.set(time.time())
         return True
 
     @property
@@ -154,7 +152,7 @@ class Watcher:
             return
         with suppress(ChainError):
             balance = balance_of(rpc, self.options.account.address)
-            self.metrics.set("folkmoot_watch_account_balance_coins", balance / COIN)
+            self.metrics.balance.set(balance / COIN)
 
     def _forget_what_is_over(self, record: Record) -> None:
         """Say what became of rounds, and let go of those that nobody can challenge any more."""
@@ -263,12 +261,12 @@ class Watcher:
             self._dispute(rpc, case, finding, record)
         else:
             self._unchecked.discard(number)
-            self.metrics.add("folkmoot_watch_rounds_total", label("result", "right"))
+            self.metrics.rounds.labels("right").inc()
             self.log("right", f"Round {number} is right: {len(case.entries)} entries.", round=number)
             self.journal.note(number, Checked(anchor, "right"))
 
     def _report(self, finding: Finding, result: str) -> None:
-        self.metrics.add("folkmoot_watch_rounds_total", label("result", result))
+        self.metrics.rounds.labels(result).inc()
         number = finding.case.round
         for suspicion in finding.suspicions:
             places = list(suspicion.places)
@@ -302,7 +300,7 @@ class Watcher:
                 self._vote_instead(rpc, case, finding, record)
                 return
             self._later("challenge", case, record, error.message)
-            self.metrics.add("folkmoot_watch_challenges_total", label("result", error.code))
+            self.metrics.challenges.labels(error.code).inc()
             event = error.code if isinstance(error, ChallengeFailed) else "challenge-failed"
             self.log(
                 event, f"Round {number} is not challenged yet. {error.message}", round=number, code=error.code
@@ -310,7 +308,7 @@ class Watcher:
             return
         self._retries.done(Task("challenge", number))
         transaction = receipt["transactionHash"].to_0x_hex()
-        self.metrics.add("folkmoot_watch_challenges_total", label("result", "proven"))
+        self.metrics.challenges.labels("proven").inc()
         text = (
             f"Round {number} is void: {proof.kind} {proof.place} was proven wrong in transaction {transaction} "
             f"({receipt['gasUsed']:,} gas), which wins {format_amount(cost.wins)}."
@@ -364,7 +362,7 @@ class Watcher:
             f"Round {case.round} is not challenged: it would cost {cost.wei / 10**18:.6f} native coins and win "
             f"{format_amount(cost.wins)}. Give --always to do it all the same."
         )
-        self.metrics.add("folkmoot_watch_challenges_total", label("result", "too-dear"))
+        self.metrics.challenges.labels("too-dear").inc()
         self.log("too-dear", text, round=case.round, **cost.to_json())
         return False
 

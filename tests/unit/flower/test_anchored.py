@@ -30,7 +30,7 @@ from tests.unit.flower.grid import LocalGrid
 from tests.unit.flower.world import World, account
 
 Join = Callable[..., Contributor]
-QUICK = Pacing(replies=0.005, coordinator=0.005, nodes=0.01, first_retry=0.01, last_retry=0.05)
+QUICK = Pacing(replies=0.005, coordinator=0.005, nodes=0.01, first_pause=0.01, longest_pause=0.05)
 
 LIST = {
     "0": np.linspace(-1, 1, 300),

@@ -230,7 +230,7 @@ def test_another_manifest_of_the_same_layout(world: World, join: Join) -> None:
 def test_an_unreachable_chain_is_no_leave_to_train(
     world: World, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mod_module, "CHAIN_PATIENCE", 0.0)
+    monkeypatch.setattr(mod_module, "CHAIN_TIMEOUT", 0.0)
     app = App()
     reply = run(join(world, rpc="http://127.0.0.1:9/secret-key"), train_message(world), app)
     assert reason(reply) == "rpc-unreachable: for more, read the node's log."
@@ -247,7 +247,7 @@ def test_a_chain_that_comes_back_costs_nobody_a_round(
 
     pauses: list[float] = []
     monkeypatch.setattr(mod_module, "open_rpc", restarting)
-    monkeypatch.setattr(mod_module.time, "sleep", pauses.append)
+    monkeypatch.setattr("folkmoot.runtime.backoff.time.sleep", pauses.append)
     reply = run(join(world), train_message(world), App())
     assert not reply.has_error()
     assert pauses == [0.5, 1.0]

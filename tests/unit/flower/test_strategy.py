@@ -28,7 +28,7 @@ from tests.unit.flower.grid import LocalGrid
 from tests.unit.flower.world import World, account
 
 Join = Callable[..., Contributor]
-QUICK = Pacing(replies=0.005, coordinator=0.005, nodes=0.01, first_retry=0.01, last_retry=0.05)
+QUICK = Pacing(replies=0.005, coordinator=0.005, nodes=0.01, first_pause=0.01, longest_pause=0.05)
 
 
 def app(name: str, shift: float = 0.01) -> ClientApp:

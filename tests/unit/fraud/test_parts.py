@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prometheus_client import generate_latest
 
 from folkmoot.errors import InputError, LocalError
 from folkmoot.fraud.contracts.challenge import Cost
 from folkmoot.fraud.proofs.trees import TreeCache, differing, plain_tree, raw_update_tree, sum_siblings
 from folkmoot.fraud.watcher.journal import KEPT_STATES, Checked, Journal, Log, held
-from folkmoot.fraud.watcher.metrics import Metrics, label, serve
+from folkmoot.fraud.watcher.metrics import Metrics, serve
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.merkle import AGGREGATE, update_tree, verify_update
 from folkmoot.protocol.updates import MemoryUpdate
@@ -70,15 +71,16 @@ def test_lines_are_for_people_or_machines() -> None:
 
 def test_numbers_are_in_prometheus_format() -> None:
     metrics = Metrics()
-    metrics.add("folkmoot_watch_rounds_total", label("result", "right"))
-    metrics.add("folkmoot_watch_rounds_total", label("result", "right"))
-    metrics.add("folkmoot_watch_failures_total", label("source", 'a"b\\c\nd'))
-    metrics.set("folkmoot_watch_block", 12)
-    text = metrics.text()
-    assert 'folkmoot_watch_rounds_total{result="right"} 2\n' in text
-    assert 'folkmoot_watch_failures_total{source="a\\"b\\\\c\\nd"} 1\n' in text
-    assert "# TYPE folkmoot_watch_block gauge\nfolkmoot_watch_block 12\n" in text
-    assert metrics.value("folkmoot_watch_block") == 12
+    metrics.rounds.labels("right").inc()
+    metrics.rounds.labels("right").inc()
+    metrics.failures.labels('a"b\\c\nd').inc()
+    metrics.block.set(12)
+    text = generate_latest(metrics.registry).decode()
+    assert 'folkmoot_watch_rounds_total{result="right"} 2.0\n' in text
+    assert 'folkmoot_watch_failures_total{source="a\\"b\\\\c\\nd"} 1.0\n' in text
+    assert "# TYPE folkmoot_watch_block gauge\nfolkmoot_watch_block 12.0\n" in text
+    assert "folkmoot_watch_held_entries NaN\n" in text, "not read yet"
+    assert "_created" not in text
 
 
 def test_a_taken_port_is_said() -> None:

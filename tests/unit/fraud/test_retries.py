@@ -8,9 +8,10 @@ import json
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 
 from folkmoot.fraud.watcher.journal import Log
-from folkmoot.fraud.watcher.metrics import Metrics, label
+from folkmoot.fraud.watcher.metrics import Metrics
 from folkmoot.fraud.watcher.retries import FIRST_PAUSE, KINDS, LONGEST_PAUSE, Retries, Task
 
 TASK = Task("blame", 7)
@@ -73,7 +74,7 @@ def test_an_end_is_said_once_and_counted() -> None:
         "Round 7 has an invalid update, whose contributor keeps its stake: given up, as its window is over. "
         "It failed 3 times in 35 s, the last time so: No mirror has it."
     )
-    assert tried.metrics.value("folkmoot_watch_given_up_total", label("what", "blame")) == 1
+    assert tried.metrics.registry.get_sample_value("folkmoot_watch_given_up_total", {"what": "blame"}) == 1
     assert tried.retries.tasks == []
     assert tried.retries.tried_for(TASK) == 0
 
@@ -95,7 +96,7 @@ def test_what_is_done_begins_anew() -> None:
 
 
 def test_every_kind_is_a_number_from_the_start() -> None:
-    text = Metrics().text()
+    text = generate_latest(Metrics().registry).decode()
     for kind in KINDS:
         assert f'folkmoot_watch_given_up_total{{what="{kind}"}} 0' in text
     assert text.count("folkmoot_watch_given_up_total{") == len(KINDS)

@@ -79,6 +79,6 @@ def test_the_last_look_ends_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CoordinatorError) as refused:
         train_cli._ended(cast(CoordinatorApi, Coordinator(away("wrong", status=403))), "run")
     assert train_cli.AGAIN in refused.value.remedy
-    monkeypatch.setattr(train_cli, "PATIENCE", 0.1)
+    monkeypatch.setattr(train_cli, "END_TIMEOUT", 0.1)
     with pytest.raises(CoordinatorError, match="It is away"):
         train_cli._ended(cast(CoordinatorApi, Coordinator(away())), "run")
