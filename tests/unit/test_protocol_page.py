@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from eth_utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
 
+from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.ledger.packaged import NAMES, contract, entries
+from folkmoot.protocol.policy import NO_VERIFIER
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -48,3 +50,11 @@ def test_each_field_of_the_policy_is_defined_once() -> None:
     policy = next(e for e in contract("ledger").abi if e.get("name") == "PolicyAdded")["inputs"][1]
     names = [part["name"] for part in policy["components"]]
     assert re.findall(r"^\| `(\w+)`", section, re.MULTILINE) == names
+
+
+def test_the_page_names_each_field_of_the_deployment_file() -> None:
+    fields_ = Deployment(
+        1, 1, **dict.fromkeys(CONTRACTS, NO_VERIFIER), genesis_hash="0x" + "0" * 64
+    ).to_json()
+    section = PAGE.partition("The **deployment file**")[2].partition("\n\n")[0]
+    assert set(fields_) <= set(re.findall(r"`(\w+)`", section))
