@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.protocol.commitment import checksum_address
 from folkmoot.protocol.hashing import canonical_json, parse_canonical_json
+from folkmoot.protocol.header import check_exponents
 
 VERDICTS_FORMAT = "folkmoot/verdicts/1"
 ARTIFACTS_FORMAT = "folkmoot/artifacts/1"
@@ -131,16 +132,18 @@ class Verdicts:
         try:
             verdicts = tuple(
                 Verdict(
-                    index=_integer(entry["index"]),
+                    index=_unsigned(entry["index"], 16),
                     contributor=checksum_address(entry["contributor"]),
-                    weight=_integer(entry["weight"]),
+                    weight=_unsigned(entry["weight"], 32),
                     reason=Reason(entry["reason"]),
                     numbers={name: int(number) for name, number in entry["numbers"].items()},
                 )
                 for entry in value["verdicts"]
             )
-            parameters = tuple(_integer(parameter) for parameter in value["parameters"])
-            result = cls(_integer(value["round"]), str(value["rule"]), parameters, verdicts)
+            if [verdict.index for verdict in verdicts] != list(range(len(verdicts))):
+                raise InputError("The verdicts are not in the order of the entries.")
+            parameters = tuple(_unsigned(parameter, 32) for parameter in value["parameters"])
+            result = cls(_unsigned(value["round"], 64), str(value["rule"]), parameters, verdicts)
         except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"The verdicts file can't be read: {error}") from error
         return _same(result, data)
@@ -207,7 +210,7 @@ class Artifacts:
         value = _read(data, ARTIFACTS_FORMAT, names)
         try:
             result = cls(
-                round=_integer(value["round"]),
+                round=_unsigned(value["round"], 64),
                 header=bytes.fromhex(value["header"]),
                 manifest=_sha256(value["manifest"]),
                 base_state=_sha256(value["baseState"]),
@@ -217,6 +220,7 @@ class Artifacts:
                 verdicts=_sha256(value["verdicts"]),
                 next_exponents=tuple(_integer(exponent) for exponent in value["nextExponents"]),
             )
+            check_exponents(result.next_exponents)
         except (InputError, TypeError, ValueError) as error:
             raise ArtifactError(f"The artifacts file can't be read: {error}") from error
         return _same(result, data)
@@ -250,6 +254,12 @@ def _integer(value: Any) -> int:
     if type(value) is not int:
         raise InputError(f"{value!r} is not an integer.")
     return value
+
+
+def _unsigned(value: Any, bits: int) -> int:
+    if not 0 <= _integer(value) < 1 << bits:
+        raise InputError(f"{value} is not a uint{bits}.")
+    return int(value)
 
 
 def _sha256(value: Any) -> str:

@@ -44,6 +44,15 @@ def test_numbers_are_decimal_strings() -> None:
         {"round": "4"},
         {"round": True},
         {"parameters": [1.5]},
+        {"parameters": [1 << 32]},
+        {"round": -1},
+        {"verdicts": [{"index": 1, "contributor": ALICE, "weight": 1, "reason": "accepted", "numbers": {}}]},
+        {"verdicts": [{"index": 0, "contributor": ALICE, "weight": -1, "reason": "accepted", "numbers": {}}]},
+        {
+            "verdicts": [
+                {"index": 0, "contributor": ALICE, "weight": 1 << 32, "reason": "accepted", "numbers": {}}
+            ]
+        },
         {"verdicts": [{}]},
         {"verdicts": [5]},
         {"verdicts": [{"index": 0, "contributor": ALICE, "weight": 1, "reason": "because", "numbers": {}}]},
@@ -81,6 +90,9 @@ def test_verdicts_refuse(change: dict[str, object]) -> None:
         {"updates": ["A" * 64]},
         {"updates": 5},
         {"nextExponents": ["1"]},
+        {"nextExponents": [5]},
+        {"round": -1},
+        {"round": 1 << 64},
         {"state": None},
     ],
 )

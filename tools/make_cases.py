@@ -1,0 +1,1751 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the valid and invalid cases of the protocol: tests/vectors/cases.json.
+
+    python tools/make_cases.py            write the file
+    python tools/make_cases.py --check    fail if the file is not what this program writes
+
+``protocol.json`` has what fits one section of the page. A case here is one call with one result, valid or invalid, and
+has intermediate values where there are some, as the vectors of Project Wycheproof do. The cases are chosen so that each
+small misreading of docs/protocol.md fails at least one: ``tools/vector_mutations.py`` tries them.
+
+``FUNCTIONS`` says how the library computes the result of a case. Intermediate values are computed here, in plain
+integers, from the formulas of the page; the program stops where they lead to another result than the library's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import struct
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from eth_account import Account
+
+from folkmoot import round as rounds
+from folkmoot.aggregation.interface import RoundFacts
+from folkmoot.aggregation.lineage import Lineage, PastRound, window
+from folkmoot.aggregation.references import Reference, ReferencedFacts, compared_leaves, references
+from folkmoot.aggregation.registry import PARAMETERS, rule
+from folkmoot.aggregation.trajectory import path_update
+from folkmoot.aggregation.trimmed_sum import check_counted
+from folkmoot.aggregation.weighted_sum import check_weights
+from folkmoot.errors import FolkmootError
+from folkmoot.explain.reputation import next_standing
+from folkmoot.protocol import codec, merkle
+from folkmoot.protocol import exponents as next_round
+from folkmoot.protocol import outer_step as optimizer
+from folkmoot.protocol.commitment import Commitment, Domain, entries_hash
+from folkmoot.protocol.fixed_point import LEAF, STATE_BOUND
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.hashing import keccak, parse_canonical_json
+from folkmoot.protocol.header import RoundHeader, derive_seed
+from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.rewards import payments
+from folkmoot.protocol.state import State
+from folkmoot.protocol.update_checks import check_bytes
+from folkmoot.protocol.updates import MemoryUpdate
+from folkmoot.protocol.verdict import Artifacts, Verdicts
+
+HERE = Path(__file__).resolve().parent
+PATH = HERE.parent / "tests" / "vectors" / "cases.json"
+
+
+def _vectors() -> Any:
+    spec = util.spec_from_file_location("make_vectors", HERE / "make_vectors.py")
+    if spec is None or spec.loader is None:
+        raise SystemExit("tools/make_vectors.py is missing.")
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+shared = _vectors()
+stream: Callable[[str, int], bytes] = shared.stream
+hexed: Callable[[bytes], str] = shared.hexed
+LEDGER: str = shared.LEDGER
+CHAIN_ID: int = shared.CHAIN_ID
+
+Case = dict[str, Any]
+Values = dict[str, Any]
+
+
+def raw(text: str) -> bytes:
+    """Bytes of 0x-hex."""
+    return bytes.fromhex(text.removeprefix("0x"))
+
+
+def text(value: Any) -> Any:
+    """Integers as decimal strings, bytes as 0x-hex, all the way down."""
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return hexed(value)
+    if isinstance(value, dict):
+        return {str(key): text(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [text(part) for part in value]
+    return str(int(value))
+
+
+def ints(values: Sequence[str]) -> list[int]:
+    """Decimal strings as integers."""
+    return [int(value) for value in values]
+
+
+def manifest_of(elements: Sequence[str]) -> Manifest:
+    """A manifest of flat tensors with these elements."""
+    return Manifest("cases", tuple(Tensor(f"t{i}", (int(size),)) for i, size in enumerate(elements)))
+
+
+# What the library says
+
+
+def outer_step(given: Values) -> Values:
+    """Section 9."""
+    theta, momentum, aggregate = (
+        np.full(LEAF, int(given[name]), dtype=np.int64) for name in ("theta", "momentum", "aggregate")
+    )
+    exponents = np.array([int(given["exponent"])], dtype=np.int64)
+    rate, decay = int(given["rate"]), int(given["decay"])
+    found = optimizer.outer_step(theta, momentum, aggregate, int(given["weightSum"]), exponents, rate, decay)
+    return {"newTheta": int(found[0][0]), "newMomentum": int(found[1][0])}
+
+
+def _product(x: Sequence[int], y: Sequence[int]) -> int:
+    return sum(a * b for a, b in zip(x, y, strict=True))
+
+
+def weights(given: Values) -> Values:
+    """Section 8."""
+    vectors = [ints(vector) for vector in given["vectors"]]
+    elements, places = ints(given["elements"]), ints(given["tensors"])
+
+    def reference(vector: Sequence[str]) -> Reference:
+        values = ints(vector)
+        return Reference(tuple(_product(values, one) for one in vectors), _product(values, values))
+
+    gram = tuple(tuple(_product(x, y) for y in vectors) for x in vectors)
+    absolute = tuple(
+        tuple(
+            sum(abs(q) for q, t in zip(one, places, strict=True) if t == tensor)
+            for tensor in range(len(elements))
+        )
+        for one in vectors
+    )
+    facts: RoundFacts = ReferencedFacts(
+        gram,
+        tuple(row[i] for i, row in enumerate(gram)),
+        absolute,
+        root=reference(given["root"]) if given["root"] else None,
+        path=reference(given["path"]) if given["path"] else None,
+        earlier=tuple(reference(one) for one in given["earlier"]),
+        elements=tuple(elements),
+    )
+    results = rule(given["rule"])(facts, ints(given["parameters"]))
+    return {
+        "weights": [one.weight for one in results],
+        "reasons": [one.reason.value for one in results],
+        "numbers": [one.numbers for one in results],
+    }
+
+
+def compared(given: Values) -> Values:
+    """Section 8.3, the sample."""
+    count = int(given["leaves"])
+    chosen = compared_leaves(count, raw(given["entriesHash"]))
+    leaves = list(range(count)) if chosen is None else chosen.tolist()
+    return {
+        "count": len(leaves),
+        "first": leaves[:5],
+        "last": leaves[-5:],
+        "digest": keccak(b"".join(leaf.to_bytes(4, "big") for leaf in leaves)),
+    }
+
+
+def compare(given: Values) -> Values:
+    """Section 8.3, products with a reference."""
+    sample = np.array(ints(given["sample"]), dtype=np.int64) if given["sample"] else None
+    (found,) = references(
+        manifest_of(given["elements"]),
+        ints(given["exponents"]),
+        [MemoryUpdate(raw(one)) for one in given["updates"]],
+        [(MemoryUpdate(raw(given["reference"])), ints(given["referenceExponents"]))],
+        sample,
+    )
+    result: Values = {"products": found.products, "square": found.square}
+    return result if found.own is None else {**result, "ownSquares": found.own}
+
+
+def lineage_window(given: Values) -> Values:
+    """Section 8.3, the rounds of the window."""
+    bases = ints(given["bases"])
+    return {"rounds": window(int(given["base"]), lambda number: bases[number - 1])}
+
+
+def path(given: Values) -> Values:
+    """Section 8.3, one integer of the path."""
+    manifest = manifest_of(["1"])
+    states = []
+    for name in ("thetaBefore", "thetaBase"):
+        theta = np.zeros(LEAF, dtype=np.int64)
+        theta[0] = int(given[name])
+        states.append(State(theta, np.zeros_like(theta)))
+    return {"q": int(path_update(manifest, [int(given["exponent"])], *states)[0]) - codec.ZERO}
+
+
+def next_exponent(given: Values) -> Values:
+    """Section 10."""
+    sums = [next_round.TensorSums(*ints(one)) for one in given["sums"]]
+    votes = [next_round.vote(one) for one in sums]
+    return {"votes": votes, "next": next_round.next_exponent(int(given["exponent"]), sums)}
+
+
+def pay(given: Values) -> Values:
+    """Section 16."""
+    return {"payments": payments(int(given["reward"]), ints(given["weights"]), given["paid"])}
+
+
+def standing(given: Values) -> Values:
+    """Section 17."""
+    values, value = [], 0
+    for weight, largest in zip(ints(given["weights"]), ints(given["largest"]), strict=True):
+        value = next_standing(value, weight, largest)
+        values.append(value)
+    return {"standings": values}
+
+
+def signature(given: Values) -> Values:
+    """Section 6."""
+    commitment = commitment_of(given)
+    domain = Domain(int(given["chainId"]), given["verifyingContract"])
+    commitment.check_signature(raw(given["signature"]), domain)
+    return {"digest": commitment.digest(domain)}
+
+
+def commitment_of(given: Values) -> Commitment:
+    """A commitment from its fields."""
+    return Commitment(
+        given["contributor"],
+        int(given["round"]),
+        raw(given["baseStateRoot"]),
+        raw(given["updateRoot"]),
+        int(given["sumSquares"]),
+        int(given["numExamples"]),
+        raw(given["bundleHash"]),
+    )
+
+
+def update_bytes(given: Values) -> Values:
+    """Section 7, the checks of the bytes."""
+    claimed = Commitment(LEDGER, 1, bytes(32), raw(given["updateRoot"]), int(given["sumSquares"]), 0)
+    found = check_bytes(MemoryUpdate(raw(given["data"])), claimed, manifest_of(given["elements"]))
+    return {"tensors": [list(one) for one in found.tensors]}
+
+
+def update_proof(given: Values) -> Values:
+    """Section 3, a path in an update tree."""
+    siblings = [(raw(one[0]), int(one[1]), int(one[2])) for one in given["siblings"]]
+    arguments = (raw(given["root"]), int(given["sumSquares"]), raw(given["leaf"]), int(given["index"]))
+    _require(merkle.verify_update(*arguments, siblings, int(given["leaves"])))
+    return {}
+
+
+def tree_proof(given: Values) -> Values:
+    """Section 3, a path in a plain tree."""
+    kind = {"aggregate": merkle.AGGREGATE, "theta": merkle.THETA, "momentum": merkle.MOMENTUM}[given["tree"]]
+    siblings = [raw(one) for one in given["siblings"]]
+    arguments = (raw(given["root"]), raw(given["leaf"]), int(given["index"]))
+    _require(merkle.verify(kind, *arguments, siblings, int(given["leaves"])))
+    return {}
+
+
+def weight_sum(given: Values) -> Values:
+    """Section 9, what weights a form takes."""
+    check = check_counted if given["form"] == "trimmed" else check_weights
+    return {"sum": check(ints(given["weights"]))}
+
+
+def encode(given: Values) -> Values:
+    """Section 5, one update of a model of one tensor."""
+    before = [given["before"]] if int(given["before"]) else []
+    manifest = manifest_of([*before, given["elements"]])
+    first = LEAF * manifest.leaf_offsets[-2]
+    start, end = (np.zeros(manifest.size, dtype=np.float32) for _ in range(2))
+    for values, name in ((start, "start"), (end, "end")):
+        part = np.frombuffer(raw(given[name]), dtype=">f4")
+        values[first : first + part.size] = part
+    cap = int(given["maxSumSquares"]) if given["maxSumSquares"] else None
+    exponents = [int(given["exponent"])] * len(manifest.tensors)
+    found = codec.encode_update(
+        start, end, exponents, manifest, raw(given["seed"]), given["contributor"], max_sum_squares=cap
+    )
+    values_ = [byte - codec.ZERO for byte in found.data]
+    return {
+        "q": values_[first : first + int(given["elements"])],
+        "bound": found.bound,
+        "sumSquares": found.sum_squares,
+    }
+
+
+def document(given: Values) -> Values:
+    """Sections 2 and 11, a document."""
+    data = raw(given["data"])
+    kind = given["kind"]
+    if kind == "json":
+        parse_canonical_json(data)
+    elif kind == "manifest":
+        return {"manifestHash": Manifest.from_json(data).hash}
+    elif kind == "state":
+        return {"stateRoot": State.from_bytes(data, manifest_of(["3"])).root(manifest_of(["3"]).hash)}
+    elif kind == "header":
+        return {"exponents": RoundHeader.decode(data).exponents}
+    else:
+        {"genesis": Genesis, "verdicts": Verdicts, "artifacts": Artifacts}[kind].from_json(data)
+    return {}
+
+
+def whole_round(given: Values) -> Values:
+    """Sections 7 to 11, a round."""
+    manifest = manifest_of(given["elements"])
+    base = State.from_bytes(raw(given["baseState"]), manifest)
+    root = base.root(manifest.hash)
+    number = int(given["round"])
+    header = RoundHeader(
+        number,
+        manifest.hash,
+        root,
+        1,
+        8,
+        derive_seed(CHAIN_ID, LEDGER, number, root),
+        tuple(ints(given["exponents"])),
+    )
+    policy = Policy(
+        given["rule"], tuple(ints(given["parameters"])), 1 << 40, 1, 16, 8, int(given["rate"]), int(given["decay"]),
+        60, 60, 60, 1, 0, 0,
+    )  # fmt: skip
+    entries = [
+        Commitment(one["contributor"], number, root, raw(one["updateRoot"]), int(one["sumSquares"]), i)
+        for i, one in enumerate(given["entries"])
+    ]
+    lineage = Lineage(
+        tuple(
+            PastRound(
+                tuple(ints(one["exponents"])), tuple(MemoryUpdate(raw(update)) for update in one["updates"])
+            )
+            for one in given["earlier"]
+        ),
+        State.from_bytes(raw(given["stateBefore"]), manifest) if given["earlier"] else None,
+    )
+    found = rounds.compute_round(
+        manifest,
+        header,
+        policy,
+        base,
+        entries,
+        [None if one is None else MemoryUpdate(raw(one)) for one in given["updates"]],
+        coordinator=given["coordinator"],
+        lineage=lineage,
+    )
+    return {
+        "headerHash": header.hash,
+        "entriesHash": entries_hash(entries),
+        "weights": found.weights,
+        "delivered": found.anchor.delivered,
+        "aggregateRoot": found.aggregate_root,
+        "thetaRoot": found.theta_tree.root,
+        "momentumRoot": found.momentum_tree.root,
+        "stateRoot": found.state_root,
+        "gramRoot": found.anchor.gram_root,
+        "nextExponents": found.next_exponents,
+        "verdicts": found.verdicts_file.decode(),
+        "artifacts": found.artifacts_file.decode(),
+        "anchorHash": found.anchor.hash,
+    }
+
+
+class CheckFailedError(FolkmootError):
+    """A proof does not hold."""
+
+
+def _require(holds: bool) -> None:
+    if not holds:
+        raise CheckFailedError("The proof does not hold.", remedy="It is meant to.", code="proof")
+
+
+FUNCTIONS: dict[str, Callable[[Values], Values]] = {
+    "canonicalJson": document,
+    "documents": document,
+    "updateProof": update_proof,
+    "treeProof": tree_proof,
+    "encode": encode,
+    "signature": signature,
+    "updateBytes": update_bytes,
+    "weights": weights,
+    "comparedLeaves": compared,
+    "compare": compare,
+    "path": path,
+    "window": lineage_window,
+    "weightSum": weight_sum,
+    "outerStep": outer_step,
+    "nextExponent": next_exponent,
+    "payments": pay,
+    "standing": standing,
+    "round": whole_round,
+}
+"""How the library computes the result of a case, by the group's name."""
+
+
+def outcome(group: str, given: Values) -> tuple[str, Values]:
+    """Return what the library makes of an input: ``valid`` or ``invalid``, and the values as text."""
+    try:
+        return "valid", text(FUNCTIONS[group](given))
+    except FolkmootError as error:
+        return "invalid", {"code": error.code} if error.code else {}
+
+
+def failures(document_: Any) -> Iterator[str]:
+    """Yield what the library gets wrong: one line a case."""
+    for group in document_["groups"]:
+        for case in group["tests"]:
+            try:
+                result, values = outcome(group["group"], {**group["common"], **case["input"]})
+            except Exception as error:  # a mutated library may raise anything
+                yield f"{group['group']} {case['id']} ({case['comment']}): {type(error).__name__}"
+                continue
+            expected = case["expected"]
+            wrong = [name for name, value in values.items() if name != "code" and expected.get(name) != value]
+            if result != case["result"] or wrong or expected.get("code") != values.get("code"):
+                what = ", ".join(wrong) or f"{result} {values.get('code', '')}".strip()
+                yield f"{group['group']} {case['id']} ({case['comment']}): {what}"
+
+
+# The cases
+
+
+class Group:
+    """The cases of one function."""
+
+    def __init__(self, name: str, section: str, about: str) -> None:
+        self.name, self.section, self.about = name, section, about
+        self.common: Values = {}
+        self.tests: list[Case] = []
+
+    def add(self, comment: str, given: Values, flags: Sequence[str] = (), **more: Any) -> None:
+        """Add a case; the library says whether it is valid. ``more`` are intermediate values."""
+        given = text(given)
+        result, values = outcome(self.name, {**self.common, **given})
+        for name in set(more) & set(values):
+            if text(more[name]) != values[name]:
+                raise SystemExit(
+                    f"{self.name}, {comment}: the formula gives {name} = {more[name]}, not {values[name]}."
+                )
+        expected = {**text(more), **values}
+        self.tests.append(
+            {"comment": comment, "flags": list(flags), "input": given, "expected": expected, "result": result}
+        )
+
+    def invalid(self, comment: str, given: Values, flags: Sequence[str] = ()) -> None:
+        """Add a case that must be refused."""
+        self.add(comment, given, flags)
+        if self.tests[-1]["result"] != "invalid":
+            raise SystemExit(f"{self.name}, {comment}: the library does not refuse it.")
+
+    def valid(self, comment: str, given: Values, flags: Sequence[str] = (), **more: Any) -> None:
+        """Add a case that must be accepted."""
+        self.add(comment, given, flags, **more)
+        if self.tests[-1]["result"] != "valid":
+            raise SystemExit(f"{self.name}, {comment}: the library refuses it: {self.tests[-1]['expected']}.")
+
+
+def _clamp(value: int) -> int:
+    return min(max(value, -STATE_BOUND), STATE_BOUND)
+
+
+def outer_step_cases() -> Group:
+    """Section 9."""
+    group = Group(
+        "outerStep",
+        "9",
+        "One coordinate. decay is the policy's momentum. shift is s, numerator and denominator are N and D, step is g, "
+        "decayed = floor(m * momentum / 1024), lookAhead = floor(m' * momentum / 1024), move = floor(rate * (g + "
+        "lookAhead) / 1024).",
+    )
+    names = ("theta", "momentum", "aggregate", "weightSum", "exponent", "rate", "decay")
+
+    def add(comment: str, values: Sequence[int], *flags: str) -> None:
+        theta, momentum, aggregate, total, exponent, rate, decay = values
+        s = 26 + exponent
+        n, d = (aggregate << s, total) if s >= 0 else (aggregate, total << -s)
+        g = (2 * n + d) // (2 * d)
+        decayed = momentum * decay // 1024
+        new = _clamp(decayed + g)
+        ahead = new * decay // 1024
+        move = rate * (g + ahead) // 1024
+        group.valid(
+            comment, dict(zip(names, values, strict=True)), flags, shift=s, numerator=n, denominator=d, step=g,
+            decayed=decayed, newMomentum=new, lookAhead=ahead, move=move, newTheta=_clamp(theta - move),
+        )  # fmt: skip
+
+    add("FedAvg: momentum 0, rate 1024", (1000, 0, -7, 3, -12, 1024, 0))
+    add("momentum of the policy above 0, aggregate 0", (1000, 4097, 0, 1, -12, 1024, 900), "Momentum")
+    add(
+        "negative momentum is decayed towards minus infinity",
+        (0, -1, 0, 1, -12, 1024, 1),
+        "Momentum",
+        "Negative",
+    )
+    add("the Nesterov term takes the new momentum", (0, 1 << 20, 100, 3, -20, 1024, 512), "Momentum")
+    add(
+        "the Nesterov term is floored for a negative momentum", (0, -1025, -3, 1, -26, 1024, 1023), "Negative"
+    )
+    add("the rate is applied to the sum of step and Nesterov term", (5, 3, 1, 1, -26, 3, 700), "Momentum")
+    add("a negative move is floored", (0, 0, -1, 1, -26, 1, 0), "Negative")
+    add("a tie of the quotient is rounded up: 1/2", (0, 0, 1, 2, -26, 1024, 0), "Tie")
+    add("a tie of the quotient is rounded up: -1/2", (0, 0, -1, 2, -26, 1024, 0), "Tie", "Negative")
+    add("a tie of the quotient is rounded up: -3/2", (0, 0, -3, 2, -26, 1024, 0), "Tie", "Negative")
+    for exponent in (-27, -28, -40):
+        for aggregate in (1, -1, 3, -3, 5000, -5001):
+            add(
+                f"s < 0: exponent {exponent}, aggregate {aggregate}",
+                (9, -9, aggregate, 1, exponent, 1024, 100),
+                "NegativeShift",
+            )
+    add("s < 0 with a large weight", (0, 0, -65536 * 3 - 1, 65536, -27, 1024, 0), "NegativeShift", "Negative")
+    add("the momentum is clamped above", (0, STATE_BOUND, 127, 1, 4, 1024, 1024), "Clamp")
+    add("the momentum is clamped below", (0, -STATE_BOUND, -127, 1, 4, 1024, 1024), "Clamp")
+    add("the Nesterov term takes the clamped momentum", (0, STATE_BOUND, 127, 1, 4, 1, 1024), "Clamp")
+    add("theta is clamped above", (STATE_BOUND, 0, -127, 1, 4, 4096, 0), "Clamp")
+    add("theta is clamped below", (-STATE_BOUND, 0, 127, 1, 4, 4096, 0), "Clamp")
+    add("the largest sum of weights", (1, 1, -127 * 16_843_009, 16_843_009, 4, 1024, 1023), "Clamp")
+    good = dict(zip(names, (0, 0, 0, 1, 0, 1024, 0), strict=True))
+    for comment, change in {
+        "the sum of weights is 0": {"weightSum": 0},
+        "the sum of weights is above 16843009": {"weightSum": 16_843_010},
+        "the exponent is above 4": {"exponent": 5},
+        "the exponent is below -40": {"exponent": -41},
+        "the rate is no uint16": {"rate": 1 << 16},
+        "the momentum is no uint16": {"decay": -1},
+    }.items():
+        group.invalid(comment, {**good, **change})
+    return group
+
+
+def _case_vectors(chance: random.Random, count: int, size: int) -> list[list[int]]:
+    """Vectors with a common direction, and some that a rule has to deal with."""
+    common = [chance.randint(-40, 40) for _ in range(size)]
+    spread = chance.choice([4, 20, 60])
+    vectors = []
+    for _ in range(count):
+        kind = chance.choice(["usual"] * 7 + ["copy", "flip", "boost", "noise", "zero", "near"])
+        own = [c + chance.randint(-spread, spread) for c in common]
+        if kind == "copy" and vectors:
+            own = list(chance.choice(vectors))
+        elif kind == "near" and vectors:
+            own = [q + chance.randint(-2, 2) for q in chance.choice(vectors)]
+        elif kind == "flip":
+            own = [-q for q in own]
+        elif kind == "boost":
+            own = [3 * q for q in own]
+        elif kind == "noise":
+            own = [chance.randint(-60, 60) for _ in own]
+        elif kind == "zero":
+            own = [0] * size
+        vectors.append([min(max(q, -127), 127) for q in own])
+    return vectors
+
+
+def _parameters(name: str, chance: random.Random, count: int) -> list[int]:
+    values = {"f": chance.randint(0, max(1, count // 2)), "m": chance.choice([0, 0, 1, 2, 3, count]), "t": 1}
+    return [values[parameter] for parameter in PARAMETERS[name]]
+
+
+def weights_cases() -> Group:
+    """Section 8."""
+    group = Group(
+        "weights",
+        "8",
+        "A round of small vectors, one a delivered update. tensors says in which tensor each coordinate lies, elements "
+        "how many coordinates each tensor of the model has (the vectors stand for all of them). root, path and earlier "
+        "are references in the same units; an empty list: there is none. gram is the Gram matrix. numbers are those of "
+        "the verdicts: the intermediate values of the stages.",
+    )
+
+    def add(
+        comment: str, name: str, parameters: Sequence[int], vectors: Sequence[Sequence[int]],
+        elements: Sequence[int] = (4096,), tensors: Sequence[int] | None = None, *,
+        root: Sequence[int] = (), path: Sequence[int] = (), earlier: Sequence[Sequence[int]] = (),
+        flags: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        gram = [[_product(x, y) for y in vectors] for x in vectors]
+        given = {
+            "rule": name, "parameters": parameters, "elements": elements,
+            "tensors": [0] * len(vectors[0]) if tensors is None else tensors, "vectors": vectors,
+            "root": root, "path": path, "earlier": earlier,
+        }  # fmt: skip
+        more: Values = {"gram": gram} if len(vectors) <= 9 else {}
+        group.valid(comment, given, flags, **more)
+
+    hand_picked_weights(add)
+    for name in PARAMETERS:
+        chance = random.Random(f"weights of {name}")  # noqa: S311
+        for number in range(14):
+            count, size = chance.choice([1, 2, 3, 4, 5, 5, 6, 7, 8, 9]), chance.randint(3, 7)
+            vectors = _case_vectors(chance, count, size)
+            tensors = sorted(chance.choice([0, 0, 1]) for _ in range(size))
+            elements = [chance.choice([20, 50, 300, 2600, 70_000]) for _ in range(max(tensors) + 1)]
+            mean = [sum(column) // count for column in zip(*vectors, strict=True)]
+            root = [q + chance.randint(-15, 15) for q in mean] if number % 3 else []
+            path_ = [q + chance.randint(-30, 30) for q in mean] if number % 4 else []
+            earlier = _case_vectors(chance, 2, size) if number % 2 else []
+            if number % 5 == 1:
+                earlier.append([2 * q for q in chance.choice(vectors)])
+            if number == 7:
+                root = [0] * size
+            if number == 9:
+                path_ = [0] * size
+            add(
+                f"{name}, drawn {number}", name, _parameters(name, chance, count), vectors, elements, tensors,
+                root=root, path=path_, earlier=earlier,
+            )  # fmt: skip
+    return group
+
+
+def hand_picked_weights(add: Callable[..., None]) -> None:
+    """The edges of section 8."""
+    many = [[60 + i % 3, i % 5] for i in range(258)]
+    add(
+        "the largest weight is min(2^16, floor(16843009 / k)): k = 258",
+        "clipped_mean",
+        [],
+        many,
+        flags=["UnitCap"],
+    )
+    add("k = 257: the unit is still 2^16 ", "clipped_mean", [], many[:257], flags=["UnitCap"])
+    add("all updates are 0: every weight is 1", "clipped_mean", [], [[0, 0], [0, 0]], flags=["Empty"])
+    add("an update of zeros", "clipped_mean", [], [[0, 0], [3, 4], [30, 40]], flags=["Empty"])
+    plain = [[60, 10, 0, 4], [60, -9, 5, 0], [58, 0, -12, 3], [61, 3, 8, -11]]
+    for size in (160 * 16 - 1, 160 * 16, 31, 32, 300, 50):
+        add(
+            f"the ratio of copies with {size} coordinates", "guarded_mean", [],
+            [*plain, [59, 11, 0, 4]], [size], flags=["Copy"],
+        )  # fmt: skip
+    add("an exact copy among two", "guarded_mean", [], [[5, 6], [10, 12]], flags=["Copy"])
+    add(
+        "two that are nearly the same are no copies", "guarded_mean", [], [[60, 61], [61, 60]], flags=["Copy"]
+    )
+    add(
+        "a copy of a copy is a copy of the first",
+        "guarded_mean",
+        [],
+        [plain[0], *plain, plain[0]],
+        flags=["Copy"],
+    )
+    add(
+        "near the one that was left out only: no copy", "guarded_mean", [],
+        [[100, 0, 0, 5], [100, 18, 0, 5], [100, 36, 0, 5], [60, -50, 30, 0], [50, 0, -60, 20]], flags=["Copy"],
+    )  # fmt: skip
+    for factor in (1, 2):
+        add(
+            f"a replay of an earlier round, times {factor}", "guarded_mean", [], plain,
+            earlier=[[factor * q for q in plain[2]]], flags=["Replay"],
+        )  # fmt: skip
+    add(
+        "near an earlier update, but no replay",
+        "guarded_mean",
+        [],
+        plain,
+        earlier=[[57, 2, -12, 3]],
+        flags=["Replay"],
+    )
+    for size in (2560, 640, 63, 64):
+        add(
+            f"nearly a replay with {size} coordinates", "guarded_mean", [], plain, [size],
+            earlier=[[58, 1, -12, 3], [-58, 1, 3, 0]], flags=["Replay"],
+        )  # fmt: skip
+    for name, q in (("the same direction is a replay", 200), ("near an earlier one is none", 100)):
+        add(
+            f"of two updates, {name}", "guarded_mean", [], [[100, 0, 0, 0], [0, 0, 90, 4]], [2560],
+            earlier=[[q // 2, 0 if q == 200 else 3, 0, 0]], flags=["Replay"],
+        )  # fmt: skip
+    add(
+        "in a small model the ratio is at least 1", "guarded_mean", [],
+        [[100, 0, 0, 0], [100, 4, 0, 0], [3, 0, 90, 0], [0, 5, 0, 90]], [10], flags=["Copy"],
+    )  # fmt: skip
+    add("a negative median counts as 0", "guarded_mean", [], [[60, 0], [47, 37], [-60, -10]], flags=["Copy"])
+    add(
+        "mix: an update is its own nearest, also among copies",
+        "nnm",
+        [2, 0],
+        [[1, 0]] * 4,
+        flags=["Mix", "Tie"],
+    )
+    add(
+        "the veto takes the later of equal ones", "root_veto", [1],
+        [[60, 5, 0], [61, -5, 9], [-60, 7, 0], [-60, 0, 7], [58, 9, 30]], [10], root=[9, 0, 0], flags=["Root", "Tie"],
+    )  # fmt: skip
+    back = [[60, 30], [60, -30], [-60, 30]]
+    add("exactly at the limit of the path", "guided_mean", [], back, [10], path=[1, 0], flags=["Path"])
+    add(
+        "geometric_median: the least distance is rounded up", "geometric_median", [],
+        [[7, -107], [20, -24], [51, -46], [21, 58], [74, 97], [46, -118], [3, -19]], flags=["Iterated"],
+    )  # fmt: skip
+    add(
+        "multi_krum: exactly 2 f + 2",
+        "multi_krum",
+        [2, 0],
+        [[10, 0], [11, 0], [13, 0], [40, 0], [41, 0], [91, 5]],
+    )
+    add("only replays", "guarded_mean", [], plain[:2], earlier=plain[:2], flags=["Replay"])
+    add(
+        "the negative of an earlier update is no replay",
+        "guarded_mean",
+        [],
+        plain,
+        earlier=[[-58, 0, 12, -3]],
+        flags=["Replay"],
+    )
+    noise = [[60, 5, 0, 1], [60, 0, 3, 3], [61, 5, 0, -4], [58, 6, 0, 2]]
+    for size in (50, 64 * 32 - 32, 64 * 32, 500, 100_000):
+        for last in ([1, -60, 5, 0], [8, -60, 5, 0], [14, -60, 5, 0]):
+            add(
+                f"an unrelated update with {size} coordinates, cosine about {last[0]}/60", "guarded_mean", [],
+                [*noise, last], [size], flags=["Unrelated"],
+            )  # fmt: skip
+    add("an opposite update is related", "guarded_mean", [], [*noise, [-60, 1, 0, 0]], flags=["Unrelated"])
+    add("of two nobody is unrelated", "guarded_mean", [], [[60, 0], [0, 60]], flags=["Unrelated"])
+    add(
+        "a tensor that exactly half of the updates change does not count", "guarded_mean", [],
+        [[60, 1, 0], [60, 2, 0], [59, 3, 5], [61, 9, 4]], [50, 4096], [0, 0, 1], flags=["Dimensions"],
+    )  # fmt: skip
+    add(
+        "a tensor that more than half change counts", "guarded_mean", [],
+        [[60, 1, 1], [60, 2, 0], [59, 3, 5], [61, 9, 4]], [50, 4096], [0, 0, 1], flags=["Dimensions"],
+    )  # fmt: skip
+    core = [[60, 10, 0, 4], [60, -9, 5, 0], [58, 0, -12, 3], [10, 60, 0, 0], [-60, 20, 30, 3]]
+    for last in ([-20, 70, 0, 0], [-7, 70, 9, 1], [-60, 20, 30, 3], [0, 70, -9, 20]):
+        add(f"outside of the core: {last}", "guarded_mean", [], [*core[:4], last], flags=["Core"])
+        add(
+            f"outside of the core with a path: {last}",
+            "guided_mean",
+            [],
+            [*core[:4], last],
+            path=[80, 2, 1, 1],
+            flags=["Core", "Path"],
+        )
+    add(
+        "the core's factors are those of the core alone",
+        "guarded_mean",
+        [],
+        [[120, 10, 0, 4], *core[1:], [9, 9, 60, 0]],
+        flags=["Core"],
+    )
+    add(
+        "a tie of cosines: the earlier pair joins first",
+        "majority",
+        [],
+        [[1, 0], [0, 1], [-1, 0], [0, -1]],
+        flags=["Tie"],
+    )
+    add(
+        "a tie of cosines among five",
+        "majority",
+        [],
+        [[5, 0], [0, 5], [5, 5], [-5, 5], [-5, 0]],
+        flags=["Tie"],
+    )
+    add(
+        "a majority of four is three",
+        "majority",
+        [],
+        [[60, 0], [59, 5], [0, 60], [5, 59]],
+        flags=["Majority"],
+    )
+    settled = [[60, 10, 0, 4], [-40, 30, 5, 0], [-8, -52, 12, 3], [3, 3, -28, 41], [-15, 9, 11, -48]]
+    for path_ in ([7, -3, 9, 12], [80, 2, 1, 1], [-9, 60, 3, 0], [30, 30, -30, -10]):
+        add(f"cosines with the path {path_}", "guided_mean", [], settled, path=path_, flags=["Path"])
+    add("one update and a path", "guided_mean", [], [[60, 1]], path=[50, 2], flags=["Path"])
+    add("one update against the path", "guided_mean", [], [[60, 1]], path=[-50, 2], flags=["Path"])
+    add(
+        "two updates, one back on the path",
+        "guided_mean",
+        [],
+        [[60, 1], [-30, 50]],
+        path=[50, 2],
+        flags=["Path"],
+    )
+    add(
+        "exactly back on the path",
+        "guided_mean",
+        [],
+        [[60, 0], [60, 1], [-60, 0]],
+        path=[1, 0],
+        flags=["Path"],
+    )
+    add(
+        "a path of zeros still spares the core's outsiders",
+        "guided_mean",
+        [],
+        core,
+        path=[0, 0, 0, 0],
+        flags=["Path"],
+    )
+    for name in ("fltrust", "root_cosine", "root_guard", "rooted_mean", "root_veto"):
+        parameters = [1] if name == "root_veto" else []
+        for root in ([50, 0, 3, 1], [-50, 3, 0, 2], [0, 0, 0, 0], [3, 50, 9, 0], [1, 0, 0, 0]):
+            add(f"{name}, root {root}", name, parameters, core, root=root, path=[70, 9, 0, 0], flags=["Root"])
+        add(f"{name} without a root", name, parameters, core, path=[70, 9, 0, 0], flags=["Root"])
+    add(
+        "a short update is lengthened 16 times at most",
+        "fltrust",
+        [],
+        [[1, 0], [100, 3], [99, -5]],
+        root=[9, 1],
+        flags=["Root"],
+    )
+    add(
+        "an update at a right angle to the root is left out",
+        "root_cosine",
+        [],
+        [[60, 0], [0, 60], [59, 9]],
+        [50],
+        root=[9, 0],
+        flags=["Root"],
+    )
+    add(
+        "the veto takes the worst first, of equal ones the later",
+        "root_veto",
+        [1],
+        [[60, 5], [61, -5], [-60, 7], [-60, 7], [58, 9]],
+        [50],
+        root=[9, 0],
+        flags=["Root", "Tie"],
+    )
+    add(
+        "the veto takes f and no more",
+        "root_veto",
+        [2],
+        [[60, 5], [61, -5], [-60, 9], [-60, -9], [-58, 8]],
+        [50],
+        root=[9, 0],
+        flags=["Root"],
+    )
+    add(
+        "a cosine of 0 is not vetoed",
+        "root_veto",
+        [2],
+        [[60, 5], [61, -5], [0, 60], [0, -50], [55, 8]],
+        [50],
+        root=[9, 0],
+        flags=["Root"],
+    )
+    line = [[10, 0], [11, 0], [13, 0], [40, 0], [90, 0], [91, 5]]
+    for f, m in ((0, 0), (1, 0), (1, 2), (2, 3), (9, 1), (2, 6), (1, 1)):
+        add(f"mix with f = {f}, m = {m}", "nnm", [f, m], line, flags=["Mix"])
+        add(f"multi_krum with f = {f}, m = {m}", "multi_krum", [f, m], line, flags=["Krum"])
+    add(
+        "mix: of equal distances the earlier is nearer",
+        "nnm",
+        [2, 0],
+        [[10, 0], [12, 0], [8, 0], [10, 2], [10, -2]],
+        flags=["Mix", "Tie"],
+    )
+    add("mix: equal scores", "nnm", [1, 2], [[10, 0], [-10, 0], [0, 10], [0, -10]], flags=["Mix", "Tie"])
+    add("multi_krum: fewer than 2 f + 3", "multi_krum", [3, 0], line, flags=["Krum"])
+    add("multi_krum: exactly 2 f + 3", "multi_krum", [2, 0], [*line, [12, 1]], flags=["Krum"])
+    add("multi_krum: two updates and m = 1", "multi_krum", [0, 1], line[:2], flags=["Krum"])
+    add("multi_krum: one update", "multi_krum", [1, 1], line[:1], flags=["Krum"])
+    add("geometric_median of equal updates", "geometric_median", [], [[3, 4]] * 3, flags=["Iterated"])
+    add("geometric_median with one far away", "geometric_median", [], line, flags=["Iterated"])
+    add("centered_clipping with one far away", "centered_clipping", [], line, flags=["Iterated"])
+    add("trimmed: zeros do not count", "trimmed_mean", [1], [[0, 0], [1, 2], [3, 4]], flags=["Trimmed"])
+    add("trimmed: all are zeros", "trimmed_mean", [1], [[0, 0], [0, 0]], flags=["Trimmed"])
+    add(
+        "guarded_trimmed_mean leaves out a copy",
+        "guarded_trimmed_mean",
+        [1],
+        [plain[0], *plain],
+        flags=["Trimmed", "Copy"],
+    )
+
+
+def compared_cases() -> Group:
+    """Section 8.3, the sample."""
+    group = Group(
+        "comparedLeaves", "8.3", "Leaves that are compared with earlier rounds: s, their number, the first and last "
+        "five, and keccak of all of them as uint32.",
+    )  # fmt: skip
+    for leaves in (1, 4095, 4096, 4097, 8191, 8192, 8193, 12_289, 40_000, 100_003):
+        for label in ("one", "two"):
+            digest = stream(f"entries {label} {leaves}", 32)
+            flags = ["Sampled"] if leaves > 4096 else []
+            group.valid(
+                f"{leaves} leaves, {label}",
+                {"leaves": leaves, "entriesHash": digest},
+                flags,
+                s=-(-leaves // 4096),
+            )
+    return group
+
+
+def compare_cases() -> Group:
+    """Section 8.3, products."""
+    group = Group(
+        "compare",
+        "8.3",
+        "Products and squares of updates with one reference; sample: the leaves compared, empty for all.",
+    )
+    elements = [300, 5, 256]
+    manifest = manifest_of([str(size) for size in elements])
+    updates = [shared.update_bytes(f"compare {i}", manifest, bound) for i, bound in enumerate((127, 9))]
+    other = shared.update_bytes("compare reference", manifest, 60)
+    cases = {
+        "the same exponents": ((-12, 4, -40), (-12, 4, -40), ()),
+        "the reference is coarser": ((-12, -3, -14), (-10, -3, -10), ()),
+        "the reference is finer": ((-10, -2, -10), (-12, -4, -11), ()),
+        "far apart: all is clamped": ((-40, -40, 4), (4, -40, -40), ()),
+        "a sample of two leaves": ((-12, 4, -12), (-12, 4, -12), (1, 3)),
+        "a sample, other exponents": ((-12, 1, -12), (-11, -1, -15), (0, 2, 3)),
+    }
+    for comment, (ours, theirs, sample) in cases.items():
+        group.valid(
+            comment,
+            {
+                "elements": elements, "exponents": ours, "updates": updates, "reference": other,
+                "referenceExponents": theirs, "sample": sample,
+            },
+            ["Sampled"] if sample else [],
+        )  # fmt: skip
+    return group
+
+
+def path_cases() -> Group:
+    """Section 8.3, the path."""
+    group = Group("path", "8.3", "One integer of the path: moved = theta_before - theta_base, s = 26 + e.")
+    for exponent in (-40, -28, -27, -26, -25, -12, 0, 4):
+        s = 26 + exponent
+        unit = 1 << max(s, 0)
+        for moved in sorted(
+            {
+                0,
+                1,
+                -1,
+                3,
+                -3,
+                100,
+                -128,
+                unit // 2,
+                -unit // 2,
+                unit // 2 - 1,
+                -unit // 2 - 1,
+                3 * unit // 2,
+                -3 * unit // 2,
+                127 * unit,
+                128 * unit,
+                -127 * unit,
+                -200 * unit,
+            }
+        ):
+            if abs(moved) > STATE_BOUND:
+                continue
+            offset = 5 if abs(moved) < 1 << 40 else 0
+            q = (2 * moved + (1 << s)) // (1 << (s + 1)) if s >= 0 else moved << -s
+            group.valid(
+                f"e = {exponent}, moved {moved}",
+                {"thetaBefore": moved + offset, "thetaBase": offset, "exponent": exponent},
+                ["NegativeShift"] if s < 0 else [],
+                moved=moved, s=s, q=min(max(q, -127), 127),
+            )  # fmt: skip
+    return group
+
+
+def window_cases() -> Group:
+    """Section 8.3, the window."""
+    group = Group(
+        "window",
+        "8.3",
+        "The rounds of the window, the oldest first: bases[i] is the base of round i + 1.",
+    )
+    straight = list(range(20))
+    group.valid("a round on the genesis", {"base": 0, "bases": straight})
+    group.valid("fewer than 8 rounds", {"base": 5, "bases": straight})
+    group.valid("exactly 8", {"base": 8, "bases": straight})
+    group.valid("more than 8", {"base": 12, "bases": straight})
+    group.valid("rounds that were voided are beside it", {"base": 9, "bases": [0, 1, 1, 3, 3, 5, 5, 7, 8]})
+    return group
+
+
+def exponent_cases() -> Group:
+    """Section 10."""
+    group = Group(
+        "nextExponent",
+        "10",
+        "One tensor: A, S and M of each entry with a weight above 0; its votes and the next exponent.",
+    )
+    cases: dict[str, tuple[int, list[tuple[int, int, int]]]] = {
+        "nobody changed it, above -12": (-5, [(0, 0, 0)] * 3),
+        "nobody changed it, at -12": (-12, [(0, 0, 0)]),
+        "nobody changed it, at -11": (-11, [(0, 0, 0)]),
+        "nobody changed it, below -12": (-13, [(0, 0, 0)]),
+        "most did not change it: their votes are 0": (-20, [(0, 0, 0), (0, 0, 0), (127, 16129, 127)]),
+        "the lower median of two": (-20, [(127, 16129, 127), (1, 1, 1)]),
+        "the lower median of four": (-20, [(127, 16129, 127), (16, 256, 16), (1, 1, 1), (64, 4096, 64)]),
+        "saturated at 64": (-20, [(64, 4096, 64)]),
+        "63 is not saturated": (-20, [(63, 3969, 63)]),
+        "8 S = 7 M A": (-20, [(800, 70_000, 100)]),
+        "8 S = 7 M A - 8": (-20, [(800, 69_999, 100)]),
+        "clamped above": (3, [(127, 16129, 127)]),
+        "clamped below": (-39, [(1, 1, 1)]),
+        "a vote of -1 from a negative ratio": (-20, [(10, 100, 10)]),
+        "ratio 16": (-20, [(16, 256, 16)]),
+        "ratio 12": (-20, [(12, 144, 12)]),
+        "ratio 11": (-20, [(11, 121, 11)]),
+        "ratio 22 and 23": (-20, [(22, 484, 22), (23, 529, 23)]),
+        "products beyond 2^64": (-20, [(127 << 40, 16129 << 40, 127), (16 << 40, 256 << 40, 40)]),
+    }
+    for comment, (exponent, sums) in cases.items():
+        group.valid(comment, {"exponent": exponent, "sums": sums})
+    for amplitude in range(1, 64):
+        group.valid(
+            f"all |q| = {amplitude}", {"exponent": -20, "sums": [(amplitude, amplitude**2, amplitude)]}
+        )
+    return group
+
+
+def pay_cases() -> list[Group]:
+    """Sections 16 and 17."""
+    group = Group(
+        "payments",
+        "16",
+        "paid: whether each entry is paid, which the coordinator's own is not. Floors of reward * w / (n * max w).",
+    )
+    group.valid("equal weights", {"reward": 100, "weights": [1, 1, 1], "paid": [True] * 3})
+    group.valid(
+        "the coordinator's own entry is not counted in n",
+        {"reward": 1000, "weights": [0, 3, 2, 1], "paid": [False, True, True, True]},
+    )
+    group.valid("weight 0 is counted in n", {"reward": 1000, "weights": [3, 0, 2], "paid": [True] * 3})
+    group.valid(
+        "the maximum is over all entries", {"reward": 999, "weights": [5, 2, 3], "paid": [False, True, True]}
+    )
+    group.valid("large amounts", {"reward": (1 << 128) - 1, "weights": [65536, 1, 65535], "paid": [True] * 3})
+    second = Group("standing", "17", "The standing after each round, from 0.")
+    second.valid("always the largest weight", {"weights": [1] * 30, "largest": [1] * 30})
+    second.valid(
+        "up and down", {"weights": [5, 0, 3, 65536, 0, 1, 0, 0], "largest": [5, 9, 4, 65536, 1, 65536, 2, 2]}
+    )
+    second.valid("one tiny weight", {"weights": [1, 1, 0], "largest": [65536, 65536, 1]})
+    second.valid("down from the top", {"weights": [1] * 60 + [0] * 40, "largest": [1] * 100})
+    return [group, second]
+
+
+def signature_cases() -> Group:
+    """Section 6."""
+    group = Group("signature", "6", "A commitment, a domain and 65 bytes r || s || v.")
+    account = Account.from_key(shared.KEYS[0])
+    other = Account.from_key(shared.KEYS[1])
+    commitment = Commitment(
+        account.address, 7, stream("base", 32), stream("root", 32), 1234, 56, stream("bundle", 32)
+    )
+    domain = Domain(CHAIN_ID, LEDGER)
+    signed = commitment.sign(account, domain)
+    fields = {
+        "contributor": commitment.contributor, "round": 7, "baseStateRoot": commitment.base_state_root,
+        "updateRoot": commitment.update_root, "sumSquares": 1234, "numExamples": 56,
+        "bundleHash": commitment.bundle_hash,
+        "chainId": CHAIN_ID, "verifyingContract": LEDGER, "signature": signed,
+    }  # fmt: skip
+    group.valid("the contributor's signature", fields)
+    order = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+    high = (order - int.from_bytes(signed[32:64], "big")).to_bytes(32, "big")
+    v = signed[64]
+    compact = bytearray(signed[32:64])
+    compact[0] |= (v - 27) << 7
+    bad = {
+        "v is 0 or 1": signed[:64] + bytes([v - 27]),
+        "v of EIP-155": signed[:64] + bytes([v + 8]),
+        "the other v": signed[:64] + bytes([55 - v]),
+        "s in the upper half": signed[:32] + high + bytes([55 - v]),
+        "the compact form of EIP-2098": signed[:32] + bytes(compact),
+        "one byte more": signed + b"\0",
+        "empty": b"",
+        "r is 0": bytes(32) + signed[32:],
+        "s is 0": signed[:32] + bytes(32) + signed[64:],
+        "r is the curve's order": order.to_bytes(32, "big") + signed[32:],
+    }
+    for comment, data in bad.items():
+        group.invalid(comment, {**fields, "signature": data})
+    theirs = Commitment(
+        other.address, 7, stream("base", 32), stream("root", 32), 1234, 56, stream("bundle", 32)
+    )
+    group.invalid("another account's signature", {**fields, "signature": theirs.sign(other, domain)})
+    group.invalid(
+        "ERC-1271: the contributor is a contract, its owner signed; only the chain can check that",
+        {**fields, "contributor": LEDGER}, ["ERC1271"],
+    )  # fmt: skip
+    for name, value in {
+        "round": 8, "sumSquares": 1235, "numExamples": 57, "chainId": 1, "bundleHash": bytes(32),
+        "verifyingContract": account.address, "updateRoot": stream("base", 32), "baseStateRoot": bytes(32),
+    }.items():  # fmt: skip
+        group.invalid(f"another {name}", {**fields, name: value})
+    return group
+
+
+def bytes_cases() -> Group:
+    """Section 7."""
+    group = Group(
+        "updateBytes", "7", "A file against updateRoot and sumSquares. tensors: A, S and M of each tensor."
+    )
+    elements = [300, 5]
+    manifest = manifest_of([str(size) for size in elements])
+    data = shared.update_bytes("update bytes", manifest)
+    tree = merkle.update_tree(np.frombuffer(data, dtype=np.uint8))
+
+    def given(changed: bytes, **more: Any) -> Values:
+        return {
+            "elements": elements,
+            "data": changed,
+            "updateRoot": tree.root,
+            "sumSquares": tree.sum_squares,
+            **more,
+        }
+
+    def with_byte(place: int, byte: int) -> bytes:
+        return data[:place] + bytes([byte]) + data[place + 1 :]
+
+    group.valid("the update", given(data))
+    low = bytes([1]) * 300 + bytes([128]) * 212 + bytes([255]) * 5 + bytes([128]) * 251
+    tree_ = merkle.update_tree(np.frombuffer(low, dtype=np.uint8))
+    group.valid(
+        "the smallest and the largest integers",
+        given(low, updateRoot=tree_.root, sumSquares=tree_.sum_squares),
+    )
+    group.invalid("a byte too few", given(data[:-1]))
+    group.invalid("a leaf too many", given(data + bytes([128]) * LEAF))
+    group.invalid("empty", given(b""))
+    group.invalid("a byte 0x00", given(with_byte(17, 0)))
+    group.invalid("padding 0x81", given(with_byte(300, 129)))
+    group.invalid("padding 0x7f in the last place", given(with_byte(767, 127)))
+    group.invalid("padding 0x00", given(with_byte(600, 0)))
+    group.invalid("another byte", given(with_byte(3, 200 if data[3] != 200 else 201)))
+    group.invalid("another sum of squares", given(data, sumSquares=tree.sum_squares + 1))
+    group.invalid("another root", given(data, updateRoot=bytes(32)))
+    return group
+
+
+def proof_cases() -> list[Group]:
+    """Section 3."""
+    group = Group(
+        "updateProof",
+        "3",
+        "A leaf of an update tree; siblings from the lowest level up: hash, sum |q|, sum q^2.",
+    )
+    leaves = np.frombuffer(bytes(max(byte, 1) for byte in stream("proof", 5 * LEAF)), dtype=np.uint8).reshape(
+        5, LEAF
+    )
+    tree = merkle.update_tree(leaves)
+    good: Values = {}
+    for index in range(5):
+        good = {
+            "root": tree.root, "sumSquares": tree.sum_squares, "leaf": leaves[index].tobytes(), "index": index,
+            "siblings": [list(one) for one in tree.proof(index)], "leaves": 5,
+        }  # fmt: skip
+        group.valid(f"leaf {index} of 5", good)
+    path_ = good["siblings"]
+    group.invalid("another index", {**good, "index": 3})
+    group.invalid("an index behind the last leaf", {**good, "index": 5})
+    group.invalid("a path too short", {**good, "siblings": path_[:-1]})
+    group.invalid("a path too long", {**good, "siblings": [*path_, path_[0]]})
+    group.invalid("siblings from the top down", {**good, "siblings": path_[::-1]})
+    group.invalid("another number of leaves", {**good, "leaves": 9})
+    group.invalid("another sum of squares", {**good, "sumSquares": tree.sum_squares + 1})
+    group.invalid("a sum in a sibling", {**good, "siblings": [[path_[0][0], path_[0][1], 1], *path_[1:]]})
+    group.invalid("sum |q| in a sibling", {**good, "siblings": [[path_[0][0], 1, path_[0][2]], *path_[1:]]})
+    group.invalid("a sum beyond 64 bits", {**good, "siblings": [[path_[0][0], 1 << 64, 0], *path_[1:]]})
+    group.invalid("a sibling's hash", {**good, "siblings": [[bytes([1]) * 32, 0, 0], *path_[1:]]})
+    zero = bytes(1) + leaves[4].tobytes()[1:]
+    node: Any = (keccak(b"\0", zero), sum(abs(b - 128) for b in zero), sum((b - 128) ** 2 for b in zero))
+    for sibling in tree.proof(4)[:2]:
+        node = merkle._sum_node(node, sibling)
+    node = merkle._sum_node(tree.proof(4)[2], node)
+    group.invalid(
+        "a leaf with the byte 0x00 in a tree that has it",
+        {**good, "leaf": zero, "root": node[0], "sumSquares": node[2]},
+    )
+    inner = [[keccak(b"\0", b"".join([tree.levels[0].node(0)[0]])), 0, 0]]
+    group.invalid(
+        "a node in the place of a leaf",
+        {**good, "leaf": inner[0][0], "index": 0, "siblings": path_[1:], "leaves": 4},
+    )
+
+    second = Group("treeProof", "3", "A leaf of a plain tree; siblings from the lowest level up.")
+    for kind in (merkle.AGGREGATE, merkle.THETA, merkle.MOMENTUM):
+        rows = np.frombuffer(stream(f"proof {kind.name}", 3 * kind.leaf_bytes), dtype=np.uint8).reshape(3, -1)
+        plain = merkle.tree(kind, merkle.leaf_hashes(kind, rows))
+        base: Values = {
+            "tree": kind.name, "root": plain.root, "leaf": rows[2].tobytes(), "index": 2,
+            "siblings": list(plain.proof(2)), "leaves": 3,
+        }  # fmt: skip
+        second.valid(f"{kind.name}: the last leaf, beside an empty place", base)
+        second.invalid(f"{kind.name}: another index", {**base, "index": 1})
+        second.invalid(f"{kind.name}: an index behind the last leaf", {**base, "index": 3})
+        second.invalid(f"{kind.name}: a path too short", {**base, "siblings": base["siblings"][:1]})
+        second.invalid(f"{kind.name}: another number of leaves", {**base, "leaves": 5})
+        short = rows[0].tobytes()[:-1]
+        lone = {
+            "root": keccak(bytes([kind.leaf_prefix]), short),
+            "leaf": short,
+            "index": 0,
+            "siblings": [],
+            "leaves": 1,
+        }
+        second.invalid(f"{kind.name}: a leaf that is too short, in a tree of its own", {**base, **lone})
+        second.invalid(f"{kind.name}: another leaf", {**base, "leaf": rows[1].tobytes()})
+        second.invalid(f"{kind.name}: a byte too few", {**base, "leaf": rows[2].tobytes()[:-1]})
+        other = "theta" if kind is not merkle.THETA else "momentum"
+        if kind is not merkle.AGGREGATE:
+            second.invalid(f"{kind.name}: as a leaf of {other}", {**base, "tree": other})
+    return [group, second]
+
+
+def weight_sum_cases() -> Group:
+    """Section 9."""
+    group = Group(
+        "weightSum", "9", "Which weights an aggregate takes: W of a weighted sum, k of a trimmed sum."
+    )
+    group.valid("weighted", {"form": "weighted", "weights": [3, 0, 4]})
+    group.valid("weighted: the largest sum", {"form": "weighted", "weights": [16_843_008, 1]})
+    group.invalid("weighted: above the largest sum", {"form": "weighted", "weights": [16_843_009, 1]})
+    group.invalid("weighted: all 0", {"form": "weighted", "weights": [0, 0]})
+    group.invalid("weighted: a negative one", {"form": "weighted", "weights": [2, -1]})
+    group.valid("trimmed", {"form": "trimmed", "weights": [1, 0, 1]})
+    group.invalid("trimmed: a weight of 2", {"form": "trimmed", "weights": [1, 2]})
+    group.invalid("trimmed: all 0", {"form": "trimmed", "weights": [0, 0]})
+    return group
+
+
+def encode_cases() -> Group:
+    """Section 5."""
+    group = Group(
+        "encode", "5", "An update of one tensor; before: elements of a tensor of zeros in front. start and end are "
+        "float32, big-endian. units: u * 2^24 by place; y: "
+        "the quotient as binary64, big-endian. maxSumSquares empty: no cap.",
+    )  # fmt: skip
+    seed, contributor = stream("seed", 32), Account.from_key(shared.KEYS[0]).address
+    key = codec.rounding_key(seed, contributor)
+
+    def add(
+        comment: str,
+        pairs: Sequence[tuple[float, float]],
+        exponent: int,
+        cap: str = "",
+        *,
+        before: int = 0,
+        valid: bool = True,
+    ) -> None:
+        start, end = (b"".join(struct.pack(">f", one[side]) for one in pairs) for side in (0, 1))
+        given = {
+            "before": before, "elements": len(pairs), "start": start, "end": end, "exponent": exponent, "seed": seed,
+            "contributor": contributor, "maxSumSquares": cap,
+        }  # fmt: skip
+        if not valid:
+            group.invalid(comment, given)
+            return
+        first = LEAF * -(-before // LEAF)
+        places = range(first, first + len(pairs))
+        units = [int(codec.rounding_offsets(key, place, place + 1)[0] * 2**24) for place in places]
+        y = [(_float32(a) - _float32(b)) * 2.0**-exponent for a, b in pairs]
+        group.valid(comment, given, y=[struct.pack(">d", one) for one in y], units=units)
+
+    add("integers are not rounded", [(float(i), 0.0) for i in (0, 1, -1, 126, -126, 127, -127)], 0)
+    add("halves go up or down by u", [(i / 2, 0.0) for i in range(-21, 21, 2)], 0)
+    add("start - end, not end - start", [(1.5, 4.0), (4.0, 1.5)], -1)
+    add(
+        "beyond the range",
+        [
+            (127.25, 0.0),
+            (127.9, 0.0),
+            (128.0, 0.0),
+            (500.0, 0.0),
+            (-127.25, 0.0),
+            (-128.0, 0.0),
+            (-500.0, 0.0),
+        ]
+        * 3,
+        0,
+    )
+    add("tiny changes", [(2.0**-40, 0.0), (-(2.0**-40), 0.0)] * 4, -12)
+    add("the difference is taken in float64", [(1.0, 2.0**-30), (1.0, -(2.0**-30))] * 3, -26 + 20)
+    add("places count the tensors in front, with their padding", [(0.5, 0.0), (0.25, 0.0)] * 8, 0, before=300)
+    offsets = [float(u) for u in codec.rounding_offsets(key, 0, 24)]
+    above = [float(np.nextafter(np.float32(u), np.float32(2))) for u in offsets]
+    add("just below the step of u, in float64", [(64.0, u) for u in above], 0)
+    add("u has 24 bits", [(1.0, u) for u in above], 0)
+    add("fitted to a cap", [(float(i), 0.0) for i in (100, -50, 20, 3, 0)], 0, str(50**2 * 2 + 20**2 + 3**2))
+    add("one below", [(float(i), 0.0) for i in (100, -50, 20, 3, 0)], 0, str(50**2 * 2 + 20**2 + 3**2 - 1))
+    add("the cap leaves no room", [(5.0, 0.0), (5.0, 0.0)], 0, "1", valid=False)
+    add("NaN", [(1.0, float("nan"))], 0, valid=False)
+    add("infinity", [(1.0, float("inf"))], 0, valid=False)
+    add("the exponent is above 4", [(1.0, 0.0)], 5, valid=False)
+    add("the exponent is below -40", [(1.0, 0.0)], -41, valid=False)
+    return group
+
+
+def _float32(value: float) -> float:
+    return float(np.float32(value))
+
+
+def round_cases() -> Group:
+    """Sections 7 to 11 in one."""
+    group = Group(
+        "round", "7 to 11", "Rounds of a model of two tensors and three leaves: a null update was not delivered; "
+        "the coordinator's own entry is the root-set update. Header: policy 1, chain and ledger as in protocol.json.",
+    )  # fmt: skip
+    elements = [300, 10]
+    manifest = manifest_of([str(size) for size in elements])
+
+    def state(label: str) -> State:
+        return State(
+            shared.state_values(f"{label} theta", manifest, 1 << 30),
+            shared.state_values(f"{label} momentum", manifest, 1 << 22),
+        )
+
+    def near(label: str, size: int, noise: int) -> bytes:
+        common = (
+            np.frombuffer(shared.update_bytes("round common", manifest, size), dtype=np.uint8).astype(int)
+            - 128
+        )
+        own = np.frombuffer(shared.update_bytes(label, manifest, noise), dtype=np.uint8).astype(int) - 128
+        return bytes((np.clip(common + own, -127, 127) + 128).astype(np.uint8))
+
+    base, before = state("round base"), state("round before")
+    group.common = text({"baseState": base.to_bytes(), "stateBefore": before.to_bytes()})
+    people = [Account.from_key(keccak(f"folkmoot vector contributor {i}".encode())).address for i in range(8)]
+    usual = [near(f"round case {i}", 30, 20) for i in range(5)]
+    loud = shared.update_bytes("round loud", manifest, 127)
+
+    def add(
+        comment: str, name: str, parameters: Sequence[int], data: Sequence[bytes], *,
+        missing: Sequence[int] = (), damaged: Sequence[int] = (), coordinator: int = 7,
+        exponents: Sequence[int] = (-9, -14),
+        earlier: Sequence[tuple[Sequence[int], Sequence[bytes]]] = (), rate: int = 700, decay: int = 900,
+        flags: Sequence[str] = (), valid: bool = True,
+    ) -> None:  # fmt: skip
+        trees = [merkle.update_tree(np.frombuffer(one, dtype=np.uint8)) for one in data]
+        sent: list[bytes | None] = [
+            None if i in missing else bytes([one[0] ^ 1 or 3]) + one[1:] if i in damaged else one
+            for i, one in enumerate(data)
+        ]
+        given = {
+            "elements": elements, "round": 5, "exponents": exponents, "rule": name, "parameters": parameters,
+            "rate": rate, "decay": decay,
+            "entries": [
+                {"contributor": people[i], "updateRoot": tree.root, "sumSquares": tree.sum_squares}
+                for i, tree in enumerate(trees)
+            ],
+            "updates": sent, "coordinator": people[coordinator],
+            "earlier": [{"exponents": one[0], "updates": one[1]} for one in earlier],
+        }  # fmt: skip
+        (group.valid if valid else group.invalid)(comment, given, flags)
+
+    add(
+        "mean; one was not delivered, one arrived damaged",
+        "mean",
+        [],
+        usual,
+        missing=[1],
+        damaged=[3],
+        flags=["NotDelivered"],
+    )
+    add("mean; the root entry is the second", "mean", [], usual, coordinator=1, flags=["Root"])
+    add(
+        "mean; the root entry was not delivered",
+        "mean",
+        [],
+        usual,
+        coordinator=1,
+        missing=[1],
+        flags=["Root", "NotDelivered"],
+    )
+    add(
+        "multi_krum; the outlier has no vote on the exponents",
+        "multi_krum",
+        [1, 2],
+        [usual[0], loud, *usual[1:4], loud],
+        coordinator=2,
+        missing=[4],
+        flags=["Root", "Exponents"],
+    )
+    add(
+        "multi_krum; most are left out, the exponents follow the rest",
+        "multi_krum",
+        [1, 1],
+        [loud, usual[0], usual[1], bytes([255]) * 300 + bytes([128]) * 468],
+        exponents=(-40, 4),
+        flags=["Exponents", "NegativeShift"],
+    )
+    add("guarded_mean; a copy", "guarded_mean", [], [*usual, usual[2]], flags=["Copy"])
+    add(
+        "guided_mean; a replay in other units",
+        "guided_mean",
+        [],
+        usual,
+        earlier=[((-9, -14), [loud]), ((-8, -14), [near("round case 2", 15, 10), usual[4]])],
+        flags=["Replay", "Path"],
+    )
+    add(
+        "rooted_mean; path and root",
+        "rooted_mean",
+        [],
+        usual,
+        coordinator=0,
+        earlier=[((-10, -13), [loud])],
+        flags=["Root", "Path"],
+    )
+    add(
+        "root_veto; the root entry is the last",
+        "root_veto",
+        [1],
+        [*usual, loud],
+        coordinator=5,
+        flags=["Root"],
+    )
+    add(
+        "trimmed_mean",
+        "trimmed_mean",
+        [1],
+        [*usual, loud],
+        missing=[0],
+        coordinator=3,
+        flags=["Trimmed", "NotDelivered"],
+    )
+    signed = np.frombuffer(usual[2], dtype=np.uint8).astype(int) - 128
+    scale = np.where(np.arange(signed.size) < 512, 4, 1)
+    finer = bytes((np.clip(signed * scale, -127, 127) + 128).astype(np.uint8))
+    add(
+        "guarded_mean; a replay in finer units: both sides are clamped", "guarded_mean", [], usual,
+        earlier=[((-11, -14), [finer, loud])], flags=["Replay"],
+    )  # fmt: skip
+    add("one entry", "mean", [], usual[:1])
+    add("an entry of zeros", "clipped_mean", [], [bytes([128]) * 768, *usual[:2]], flags=["Empty"])
+    add(
+        "nobody but the coordinator delivered",
+        "mean",
+        [],
+        usual[:2],
+        coordinator=0,
+        missing=[1],
+        flags=["Root"],
+        valid=False,
+    )
+    return group
+
+
+def json_cases() -> list[Group]:
+    """Sections 2 and 11."""
+    group = Group(
+        "canonicalJson", "2", "Bytes that are canonical JSON, or not. The comment says what differs."
+    )
+    good = {
+        "an object": b'{"a":1,"b":[true,false,null,"x"]}',
+        "empty": b"{}",
+        "a number alone": b"7",
+        "keys by code point, not by UTF-16 as in RFC 8785": '{"\uff01":1,"\U0001f600":2}'.encode(),
+        "upper case before lower case": b'{"B":1,"a":2}',
+        "no escape but the needed ones": '{"ä":"€ ß / \u007f"}'.encode(),
+        "the short escapes": b'"\\b\\f\\n\\r\\t\\"\\\\"',
+        "other control characters, lower-case hex": b'"\\u0000\\u001f"',
+        "an integer beyond 2^53 stays exact": b"9007199254740993",
+        "an integer beyond 2^64": b"36893488147419103233",
+        "a negative integer": b"-1",
+        "a float with an integral value keeps its .0": b"1.0",
+        "negative zero of a float": b"-0.0",
+        "0.1": b"0.1",
+        "a small number in exponent form": b"1e-07",
+        "0.0001 is not in exponent form": b"0.0001",
+        "0.00001 is": b"1e-05",
+        "exponent form from 1e16 on": b"1e+16",
+        "the largest without it": b"9999999999999998.0",
+        "17 digits": b"0.30000000000000004",
+        "the smallest": b"5e-324",
+        "64 levels": b"[" * 64 + b"]" * 64,
+    }
+    bad = {
+        "white space after a colon": b'{"a": 1}',
+        "white space after a comma": b"[1, 2]",
+        "a line feed at the end": b"{}\n",
+        "white space in front": b" {}",
+        "keys in another order": b'{"b":1,"a":2}',
+        "a duplicate key": b'{"a":1,"a":2}',
+        "a duplicate key with the same value": b'{"a":1,"a":1}',
+        "keys as RFC 8785 sorts them": '{"\U0001f600":2,"\uff01":1}'.encode(),
+        "an escape that is not needed": b'"\\u0041"',
+        "a non-ASCII character escaped": b'"\\u00e4"',
+        "an escaped solidus": b'"\\/"',
+        "upper-case hex in an escape": b'"\\u001F"',
+        "a long escape where there is a short one": b'"\\u000a"',
+        "a control character": b'"\n"',
+        "a lone surrogate, escaped": b'"\\ud800"',
+        "a surrogate pair, escaped": b'"\\ud83d\\ude00"',
+        "a surrogate in UTF-8": b'"\xed\xa0\x80"',
+        "not UTF-8": b'"\xff"',
+        "an overlong form": b'"\xc0\xaf"',
+        "a byte order mark": b"\xef\xbb\xbf{}",
+        "UTF-16": '{"a":1}'.encode("utf-16-le"),
+        "a leading zero": b"01",
+        "a plus sign": b"+1",
+        "-0 as an integer": b"-0",
+        "an integer in exponent form": b"1e2",
+        "RFC 8785's form of 1e16": b"10000000000000000.0",
+        "RFC 8785's form of 1e-7": b"1e-7",
+        "an upper-case exponent": b"1E-07",
+        "a trailing zero": b"0.10",
+        "more digits than needed": b"0.1000000000000000055511151231257827",
+        "no digit before the point": b".5",
+        "no digit behind it": b"1.",
+        "NaN": b"NaN",
+        "infinity": b"Infinity",
+        "a number too large for binary64": b"1e400",
+        "a trailing comma": b"[1,]",
+        "a comment": b"{}//",
+        "single quotes": b"{'a':1}",
+        "a key that is no string": b"{1:2}",
+        "two values": b"{}{}",
+        "nothing": b"",
+        "65 levels": b"[" * 65 + b"]" * 65,
+        "an open string": b'"a',
+        "an integer of more than 4300 digits": b"1" * 4301,
+    }
+    for comment, data in good.items():
+        group.valid(comment, {"kind": "json", "data": data})
+    for comment, data in bad.items():
+        group.invalid(comment, {"kind": "json", "data": data})
+    return [group, document_cases()]
+
+
+def document_cases() -> Group:
+    """Sections 2, 4 and 11: whole documents."""
+    group = Group(
+        "documents", "2, 4, 11", "Documents of each kind; a state file is for a manifest of one tensor of 3 elements.",
+    )  # fmt: skip
+    vectors = json.loads((PATH.parent / "protocol.json").read_text(encoding="utf-8"))
+    whole = vectors["round"]
+
+    def changed(kind: str, source: str, changes: dict[str, Callable[[Any], Any]]) -> None:
+        group.valid(f"{kind}: as it is", {"kind": kind, "data": source.encode()})
+        for comment, change in changes.items():
+            value = json.loads(source)
+            change(value)
+            data = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+            group.invalid(f"{kind}: {comment}", {"kind": kind, "data": data})
+        spaced = json.dumps(json.loads(source), ensure_ascii=False).encode()
+        group.invalid(f"{kind}: white space", {"kind": kind, "data": spaced})
+        twice = source.encode().replace(b'{"', b'{"format":"x","', 1)
+        group.invalid(f"{kind}: a key twice", {"kind": kind, "data": twice})
+
+    def put(name: str, value: Any, *places: Any) -> Callable[[Any], Any]:
+        def change(document_: Any) -> None:
+            for place in places:
+                document_ = document_[place]
+            document_[name] = value
+
+        return change
+
+    def drop(name: str) -> Callable[[Any], Any]:
+        return lambda document_: document_.pop(name)
+
+    changed("manifest", vectors["manifest"]["json"], {
+        "an unknown field": put("extra", 1),
+        "no task": drop("task"),
+        "another format": put("format", "folkmoot/manifest/1"),
+        "an empty task": put("task", ""),
+        "a task of 65 characters": put("task", "x" * 65),
+        "no tensor": put("arrays", []),
+        "a size of 0": put("shape", [0], "arrays", 0),
+        "a size that is a float": put("shape", [3.0, 100], "arrays", 0),
+        "a size that is a bool": put("shape", [True], "arrays", 0),
+        "a size above 2^32": put("shape", [(1 << 32) + 1], "arrays", 0),
+        "33 dimensions": put("shape", [1] * 33, "arrays", 0),
+        "too many leaves": put("shape", [1 << 32, 2], "arrays", 0),
+        "a name twice": put("name", "layer.bias", "arrays", 0),
+        "the name __metadata__": put("name", "__metadata__", "arrays", 0),
+        "an empty name": put("name", "", "arrays", 0),
+        "a tensor of int8": put("dtype", "int8", "arrays", 0),
+        "carried data of another length": put("data", "AAAA", "arrays", 1),
+        "base64 with bits left over": put("data", "+f////////9=", "arrays", 1),
+        "base64 with a line feed": put("data", "+f//////\n//8=", "arrays", 1),
+        "training that is a list": put("training", []),
+    })  # fmt: skip
+    changed("genesis", whole["genesis"], {
+        "an unknown field": put("extra", 1),
+        "another format": put("format", "folkmoot/genesis/2"),
+        "an exponent above 4": put("exponents", [5]),
+        "an exponent below -40": put("exponents", [-41]),
+        "an exponent that is a float": put("exponents", [-3.0]),
+        "an exponent that is a bool": put("exponents", [True]),
+        "upper-case hex": put("state", "A" * 64),
+        "a hash with 0x": put("state", "0x" + "a" * 62),
+    })  # fmt: skip
+    changed("verdicts", whole["verdicts"], {
+        "an unknown field": put("extra", 1),
+        "an unknown field in a verdict": put("extra", 1, "verdicts", 0),
+        "no rule": drop("rule"),
+        "an address without its checksum": put("contributor", "0x" + "ab" * 20, "verdicts", 0),
+        "a reason that does not exist": put("reason", "disliked", "verdicts", 0),
+        "a weight that is a string": put("weight", "1", "verdicts", 0),
+        "a weight that is a float": put("weight", 1.0, "verdicts", 0),
+        "a negative weight": put("weight", -1, "verdicts", 0),
+        "a weight beyond uint32": put("weight", 1 << 32, "verdicts", 0),
+        "an index out of order": put("index", 1, "verdicts", 0),
+        "a negative round": put("round", -1),
+        "a parameter beyond uint32": put("parameters", [1 << 32]),
+        "a number that is an integer": put("sumSquares", 5, "verdicts", 0, "numbers"),
+        "a number with a leading zero": put("sumSquares", "05", "verdicts", 0, "numbers"),
+        "a number with white space": put("sumSquares", " 5", "verdicts", 0, "numbers"),
+        "a number with an underscore": put("sumSquares", "5_0", "verdicts", 0, "numbers"),
+    })  # fmt: skip
+    changed("artifacts", whole["artifacts"], {
+        "an unknown field": put("extra", 1),
+        "no state": drop("state"),
+        "upper-case hex in the header": put("header", "AB"),
+        "an update that is a number": put("updates", [1]),
+        "an update of 63 digits": put("updates", ["a" * 63]),
+        "an exponent out of range": put("nextExponents", [-41]),
+        "a negative round": put("round", -1),
+    })  # fmt: skip
+    header = raw(whole["header"])
+    group.valid("header: as it is", {"kind": "header", "data": header})
+    group.invalid("header: a byte too many", {"kind": "header", "data": header + b"\0"})
+    group.invalid("header: a word too few", {"kind": "header", "data": header[:-32]})
+    group.invalid("header: round beyond uint64", {"kind": "header", "data": b"\1" + header[1:]})
+    group.invalid("header: padding that is not 0", {"kind": "header", "data": header[:-1] + b"\1"})
+    place = 8 * 32
+    group.invalid(
+        "header: an exponent of 5", {"kind": "header", "data": header[:place] + b"\5" + header[place + 1 :]}
+    )
+    manifest = manifest_of(["3"])
+    theta = np.zeros(LEAF, dtype=np.int64)
+    theta[:3] = [STATE_BOUND, -STATE_BOUND, -1]
+    state = State(theta, theta[::1].copy()).to_bytes()
+    group.valid("state: the largest values", {"kind": "state", "data": state})
+
+    def word(value: int, at: int) -> bytes:
+        place = 4 + 8 * at
+        return state[:place] + value.to_bytes(8, "little", signed=True) + state[place + 8 :]
+
+    group.invalid("state: a value above the bound", {"kind": "state", "data": word(STATE_BOUND + 1, 0)})
+    group.invalid("state: a value below the bound", {"kind": "state", "data": word(-STATE_BOUND - 1, 256)})
+    group.invalid("state: padding that is not 0", {"kind": "state", "data": word(1, 3)})
+    group.invalid("state: padding of the momentum that is not 0", {"kind": "state", "data": word(1, 511)})
+    group.invalid("state: another magic", {"kind": "state", "data": b"FMS2" + state[4:]})
+    group.invalid("state: a byte too few", {"kind": "state", "data": state[:-1]})
+    group.invalid(
+        "state: big-endian",
+        {
+            "kind": "state",
+            "data": state[:4] + b"".join(state[at : at + 8][::-1] for at in range(4, len(state), 8)),
+        },
+    )
+    assert manifest.leaves == 1  # noqa: S101
+    return group
+
+
+def cases() -> dict[str, Any]:
+    """All groups."""
+    groups = [
+        *json_cases(),
+        *proof_cases(),
+        encode_cases(),
+        signature_cases(),
+        bytes_cases(),
+        weights_cases(),
+        compared_cases(),
+        compare_cases(),
+        path_cases(),
+        window_cases(),
+        weight_sum_cases(),
+        outer_step_cases(),
+        exponent_cases(),
+        *pay_cases(),
+        round_cases(),
+    ]
+    number = 0
+    written = []
+    for group in groups:
+        for case in group.tests:
+            number += 1
+            case["id"] = str(number)
+        written.append(
+            {
+                "group": group.name,
+                "section": group.section,
+                "about": group.about,
+                "common": group.common,
+                "tests": [
+                    {name: case[name] for name in ("id", "comment", "flags", "input", "expected", "result")}
+                    for case in group.tests
+                ],
+            }
+        )
+    return {
+        "about": "Valid and invalid cases of docs/protocol.md, written by tools/make_cases.py. Integers are decimal "
+        "strings, bytes are 0x-hex. common holds inputs of all cases of a group. An implementation passes a valid "
+        "case if it computes all of expected that it has a name for, and an invalid case if it refuses the input. "
+        "code, where there is one, is a reason of section 7 or an error code of this library, which nobody else has to "
+        "have.",
+        "numberOfTests": str(number),
+        "groups": written,
+    }
+
+
+def encoded(document_: Any) -> str:
+    """The file: one line a case, so that a change is seen as one."""
+    lines = ["{", f' "about": {json.dumps(document_["about"], ensure_ascii=False)},']
+    lines += [f' "numberOfTests": "{document_["numberOfTests"]}",', ' "groups": [']
+    for last_group, group in _with_last(document_["groups"]):
+        lines.append("  {")
+        lines += [
+            f'   "{name}": {json.dumps(group[name], ensure_ascii=False)},'
+            for name in ("group", "section", "about", "common")
+        ]
+        lines.append('   "tests": [')
+        for last, case in _with_last(group["tests"]):
+            lines.append(
+                "    " + json.dumps(case, ensure_ascii=False, separators=(",", ":")) + ("" if last else ",")
+            )
+        lines += ["   ]", "  }" if last_group else "  },"]
+    return "\n".join([*lines, " ]", "}"]) + "\n"
+
+
+def _with_last(values: Sequence[Any]) -> Iterator[tuple[bool, Any]]:
+    return ((index == len(values) - 1, value) for index, value in enumerate(values))
+
+
+def main() -> int:
+    """Write the file, or compare it."""
+    parser = argparse.ArgumentParser(description="Write or check tests/vectors/cases.json.")
+    parser.add_argument("--check", action="store_true", help="fail if the file differs, write nothing")
+    arguments = parser.parse_args()
+    data = encoded(cases())
+    if not arguments.check:
+        PATH.write_text(data, encoding="utf-8")
+        print(f"Wrote {PATH.name}: {len(data)} characters.")
+        return 0
+    if PATH.read_text(encoding="utf-8") != data:
+        print(
+            f"{PATH.name} is not what tools/make_cases.py writes. Run it and look at the difference.",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"{PATH.name} is up to date.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

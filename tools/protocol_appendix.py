@@ -1,0 +1,425 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the appendix of docs/protocol.md: phases, policy fields, enums, structs, events, functions and errors.
+
+    python tools/protocol_appendix.py            write the appendix into the page
+    python tools/protocol_appendix.py --check    fail if the page has another one
+
+Types, selectors and topics come from the ABIs that the package ships (``folkmoot/ledger/abi``). The ABI has neither the
+names of an enum's values nor the meaning of a field; both come from the comments of the Solidity interfaces. What
+neither of them says (units, ranges, sections, limits of a phase) stands in the tables of this file, and the tool fails
+if these do not name exactly the fields and phases of the contracts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from folkmoot.ledger.packaged import NAMES, contract, signature_of, type_of
+from folkmoot.protocol.hashing import keccak
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "protocol.md"
+SOURCES = ROOT / "contracts" / "src"
+BEGIN = "<!-- appendix: written by tools/protocol_appendix.py, do not edit below -->"
+END = "<!-- end of the appendix -->"
+
+STANDARD = ("token", "timelock", "governor")
+"""Contracts that are mostly OpenZeppelin's: of their functions only those that read are listed."""
+
+POLICY = {
+    "rule": (
+        "name",
+        "1 to 32 ASCII characters without a zero byte, left-aligned, zero bytes behind",
+        "8",
+        "Name of the rule.",
+    ),
+    "parameters": (
+        "as the rule says",
+        "at most {MAX_PARAMETERS}, each a uint32",
+        "8, 9",
+        "Parameters of the rule, by position.",
+    ),
+    "maxSumSquares": (
+        "squares of q",
+        "1 to 2^64 - 1",
+        "5, 7",
+        "Largest sum of squares of an update: the cap `C`.",
+    ),
+    "minContributors": (
+        "entries",
+        "1 to `maxContributors`",
+        "6.1",
+        "Fewest entries with which a round can be anchored.",
+    ),
+    "maxContributors": ("entries", "1 to {MAX_CONTRIBUTORS}", "6.1, 7", "Most entries of a round."),
+    "bits": (
+        "bits",
+        "{BITS}",
+        "4",
+        "Bits of one encoded coordinate. The header repeats it; 8 is the only value so far.",
+    ),
+    "rate": ("1/1024", "1 to {MAX_RATE}", "9", "Outer learning rate."),
+    "momentum": ("1/1024", "0 to {MAX_MOMENTUM}", "9", "Outer momentum."),
+    "commitWindow": ("seconds", "at least 1", "6.1", "From the opening to the commit deadline."),
+    "anchorWindow": ("seconds", "at least 1", "6.1", "From the commit deadline to the anchor deadline."),
+    "challengeWindow": (
+        "seconds",
+        "at least 1; the three windows together at most `unbondingPeriod()` of the vault",
+        "13",
+        "From the anchor to the end of the challenge.",
+    ),
+    "minStake": (
+        "1e-18 tokens",
+        "1 to 2^128 - 1",
+        "6.1, 7, 13",
+        "Stake of a contributor when its entry is recorded; what a proven fault takes.",
+    ),
+    "bond": (
+        "1e-18 tokens",
+        "`reward` to 2^128 - 1",
+        "13",
+        "Stake of the coordinator when it opens and when it anchors; what a proven fraud takes.",
+    ),
+    "reward": ("1e-18 tokens", "0 to `bond`", "16", "Most tokens that a final round mints."),
+    "verifier": (
+        "address",
+        "any; zero for none",
+        "13",
+        "The contract that may report fraud or a fault, or postpone: the deployment's `Arbiter`.",
+    ),
+}
+"""Field of a policy: unit, range (as ``addPolicy`` enforces it), sections that use it, meaning. A name in braces is a
+constant of Policies.sol."""
+
+PHASES = {
+    "None": ("There is no such round.", "it opens (`openRound`)"),
+    "Open": (
+        "Entries are recorded while `t < commitDeadline`.",
+        "`t >= commitDeadline`; `closeCommits` may set it to now (section 6.1); `cancelEmpty`",
+    ),
+    "Committed": (
+        "Stored as `Open`; `phase()` derives it where `t >= commitDeadline`. The coordinator may anchor while "
+        "`t < anchorDeadline`.",
+        "`anchor`; `cancel` by anybody: at once with fewer than `minContributors` entries (`TooFewUpdates`), else "
+        "from `t >= anchorDeadline` (`AnchorLate`); `cancelEmpty`",
+    ),
+    "Anchored": (
+        "The head of training. It can be challenged and postponed while it is in this phase, also after its deadline.",
+        "`finalize` by anybody where `t >= challengeDeadline` and the base is `Final`; `reportFraud` by the "
+        "policy's verifier; cancelled with its base (`BaseVoided`)",
+    ),
+    "Final": ("A version of the registry. Round 0, the genesis, is `Final` from the deployment on.", "never"),
+    "Cancelled": ("It changed nothing.", "never"),
+    "Slashed": ("It was proven wrong and changed nothing. The head is its base again.", "never"),
+}
+"""Phase of a round: what it means, what ends it; ``t`` is the time of the block."""
+
+
+OPENZEPPELIN = {
+    "IGovernor.ProposalState": (
+        *("Pending", "Active", "Canceled", "Defeated"),
+        *("Succeeded", "Queued", "Expired", "Executed"),
+    ),
+    "TimelockController.OperationState": ("Unset", "Waiting", "Ready", "Done"),
+}
+"""Values of the enums of OpenZeppelin's contracts (release 5), in their order."""
+
+
+def sources() -> dict[str, str]:
+    """Return the text of each Solidity file, by its name."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(SOURCES.rglob("*.sol"))}
+
+
+def selector(entry: dict[str, Any]) -> str:
+    """Return topic0 of an event, or the selector of a function or error, in 0x-hex."""
+    digest = keccak(signature_of(entry).encode())
+    return "0x" + (digest if entry["type"] == "event" else digest[:4]).hex()
+
+
+def shown_type(parameter: dict[str, Any]) -> str:
+    """Return a parameter's type, with the name of its struct or enum where it has one."""
+    kind, inner = parameter["type"], parameter.get("internalType", "")
+    if kind.startswith("tuple"):
+        return _bare(inner)
+    return f"{kind} {_bare(inner)}" if inner.startswith("enum ") else str(kind)
+
+
+def _bare(internal: str) -> str:
+    """``struct IRoundLedger.Anchor[]`` as ``RoundLedger.Anchor[]``."""
+    name = internal.split(" ", 1)[1]
+    owner, _, rest = name.partition(".")
+    return f"{owner[1:] if re.match(r'I[A-Z]', owner) else owner}.{rest}"
+
+
+def parameters(entry: dict[str, Any], key: str = "inputs") -> str:
+    """Return the parameters of an entry as a list of types and names."""
+    parts = []
+    for one in entry.get(key, ()):
+        words = [shown_type(one), "**indexed**" if one.get("indexed") else "", one["name"].rstrip("_")]
+        parts.append(" ".join(word for word in words if word))
+    return ", ".join(parts)
+
+
+def structs() -> dict[str, dict[str, Any]]:
+    """Return each struct of the ABIs by its name (``IRoundLedger.Anchor``), as an ABI parameter."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def walk(parameter: dict[str, Any]) -> None:
+        inner = parameter.get("internalType", "")
+        if inner.startswith("struct "):
+            name = re.sub(r"\[\d*\]$", "", inner)
+            found.setdefault(name, {**parameter, "type": "tuple", "internalType": name})
+        for part in parameter.get("components", ()):
+            walk(part)
+
+    for parameter in _parameters():
+        walk(parameter)
+    return dict(sorted(found.items()))
+
+
+def _parameters() -> Iterator[dict[str, Any]]:
+    for role in NAMES:
+        for entry in contract(role).abi:
+            yield from entry.get("inputs", ())
+            yield from entry.get("outputs", ())
+
+
+def enums() -> list[str]:
+    """Return the enums that the ABIs name (``IRoundLedger.Phase``)."""
+    names = {
+        inner.removeprefix("enum ")
+        for parameter in [*_parameters(), *(part for one in structs().values() for part in one["components"])]
+        if (inner := parameter.get("internalType", "")).startswith("enum ")
+    }
+    return sorted(names)
+
+
+def values_of(enum: str, texts: dict[str, str]) -> list[str]:
+    """Return the names of an enum's values in their order."""
+    if enum in OPENZEPPELIN:
+        return list(OPENZEPPELIN[enum])
+    owner, _, name = enum.partition(".")
+    body = re.search(rf"enum {name} \{{([^}}]*)\}}", texts[owner])
+    if body is None:
+        raise SystemExit(f"contracts/src has no enum {enum}.")
+    return [part.strip() for part in body.group(1).split(",")]
+
+
+def notices(struct: str, texts: dict[str, str]) -> dict[str, str]:
+    """Return the comment of each field of a struct; empty for one of another project."""
+    owner, _, name = struct.partition(".")
+    body = re.search(rf"    struct {name} \{{\n(.*?)\n    \}}", texts.get(owner, ""), re.DOTALL)
+    found: dict[str, str] = {}
+    comment: list[str] = []
+    for line in body.group(1).split("\n") if body else ():
+        text = line.strip()
+        if text.startswith("///"):
+            comment.append(text.removeprefix("///").strip().removeprefix("@notice ").strip())
+        else:
+            found[text.rstrip(";").split()[-1]] = " ".join(comment)
+            comment = [] if not text.startswith("MerkleSum.Node left") else comment
+    return found
+
+
+def notice_of(entry: dict[str, Any], texts: dict[str, str]) -> str:
+    """Return the comment above an event, an error or a function in the interfaces; empty if there is none."""
+    pattern = re.compile(rf"((?: *///[^\n]*\n)+) *{entry['type']} {re.escape(entry['name'])}\s*\(")
+    for name, text in texts.items():
+        match = pattern.search(text) if name.startswith("I") or name in _LIBRARIES else None
+        if match:
+            lines = [line.strip().removeprefix("///").strip() for line in match.group(1).strip().split("\n")]
+            first = " ".join(lines).split(" @")[0].removeprefix("@notice ").strip()
+            return first.split(". ")[0].rstrip(".") + "."
+    return ""
+
+
+_LIBRARIES = ("Layout", "MerkleSum", "MerkleTree", "OuterStep", "Openings", "WeightedSum", "GramTree")
+
+
+def _table(head: str, rows: list[str]) -> list[str]:
+    columns = head.count("|") + 1
+    return ["", f"| {head} |", f"|{' --- |' * columns}", *rows]
+
+
+def phases(texts: dict[str, str]) -> list[str]:
+    """Return the section on phases."""
+    names = values_of("IRoundLedger.Phase", texts)
+    if names != list(PHASES):
+        raise SystemExit(f"The phases of the contract are {names}, those of this tool {list(PHASES)}.")
+    rows = [f"| {i} | `{name}` | {PHASES[name][0]} | {PHASES[name][1]} |" for i, name in enumerate(names)]
+    return ["", "### A.1 Phases of a round", *_table("number | phase | meaning | ended by", rows)]
+
+
+def policy(texts: dict[str, str]) -> list[str]:
+    """Return the section on the policy."""
+    limits = dict(re.findall(r"constant ([A-Z_]+) = (\d+);", texts["Policies"]))
+    fields = structs()["struct IRoundLedger.Policy"]["components"]
+    if [field["name"] for field in fields] != list(POLICY):
+        raise SystemExit("The fields of the contract's policy are not those of this tool.")
+    rows = []
+    for field in fields:
+        unit, span, sections, meaning = POLICY[field["name"]]
+        rows.append(
+            f"| `{field['name']}` | {field['type']} | {unit} | {span.format(**limits)} | {sections} | {meaning} |"
+        )
+    head = "field | type | unit | range | sections | meaning"
+    return [
+        "",
+        "### A.2 Fields of a policy",
+        "",
+        "In the order of the struct. `addPolicy` reverts on a value out of its range (`RoundLedgerInvalidPolicy`).",
+        *_table(head, rows),
+    ]
+
+
+def enum_tables(texts: dict[str, str]) -> list[str]:
+    """Return the section on enums."""
+    rows = [
+        f"| `{_bare('enum ' + name)}` | {', '.join(f'{i} `{v}`' for i, v in enumerate(values_of(name, texts)))} |"
+        for name in enums()
+    ]
+    return ["", "### A.3 Enums", "", "Each is a uint8 in the ABI.", *_table("enum | values", rows)]
+
+
+def struct_tables(texts: dict[str, str]) -> list[str]:
+    """Return the section on structs; the policy has its own."""
+    lines = ["", "### A.4 Structs", "", "A struct is a tuple of its fields, in this order."]
+    for name, parameter in structs().items():
+        shown, comments = _bare(name), notices(name.removeprefix("struct "), texts)
+        lines += ["", f"`{shown}` = `{type_of(parameter)}`"]
+        if shown == "RoundLedger.Policy":
+            lines.append("(A.2)")
+            continue
+        rows = [
+            f"| `{field['name']}` | {shown_type(field)} | {comments.get(field['name'], '')} |"
+            for field in parameter["components"]
+        ]
+        lines += _table("field | type | meaning", rows)
+    return lines
+
+
+def entries(kind: str) -> dict[str, tuple[dict[str, Any], list[str]]]:
+    """Return the ABI entries of a kind, each with the contracts that have it, by signature."""
+    found: dict[str, tuple[dict[str, Any], list[str]]] = {}
+    for role, name in NAMES.items():
+        for entry in contract(role).abi:
+            if entry["type"] != kind:
+                continue
+            if kind == "function" and role in STANDARD and entry["stateMutability"] not in ("view", "pure"):
+                continue
+            found.setdefault(signature_of(entry), (entry, []))[1].append(name)
+    return found
+
+
+def event_tables(texts: dict[str, str]) -> list[str]:
+    """Return the section on events."""
+    rows = [
+        f"| {', '.join(names)} | `{entry['name']}`({parameters(entry)}) | `{selector(entry)}` "
+        f"| {notice_of(entry, texts)} |"
+        for entry, names in entries("event").values()
+    ]
+    return [
+        "",
+        "### A.5 Events",
+        "",
+        "topic0 is keccak of the canonical signature, in which structs stand as in A.4 and enums as uint8. The",
+        "**indexed** parameters are topics 1 to 3 in their order, the others the ABI-encoded data. An event without a",
+        "description is OpenZeppelin's.",
+        *_table("contract | event | topic0 | emitted", rows),
+    ]
+
+
+def function_tables(texts: dict[str, str]) -> list[str]:
+    """Return the section on functions."""
+    rows = []
+    for entry, names in entries("function").values():
+        result = parameters(entry, "outputs") or "-"
+        reads = " (reads)" if entry["stateMutability"] in ("view", "pure") else ""
+        rows.append(
+            f"| {', '.join(names)} | `{entry['name']}`({parameters(entry)}){reads} | `{selector(entry)}` | {result} |"
+        )
+    return [
+        "",
+        "### A.6 Functions",
+        "",
+        "The selector is the first 4 bytes of keccak of the canonical signature. `MootToken`, `TimelockController` and",
+        "`MootGovernor` are OpenZeppelin's contracts with few additions; of them only the functions that read are",
+        "listed.",
+        *_table("contract | function | selector | returns", rows),
+    ]
+
+
+def error_tables(texts: dict[str, str]) -> list[str]:
+    """Return the section on errors."""
+    rows = [
+        f"| `{entry['name']}`({parameters(entry)}) | `{selector(entry)}` | {notice_of(entry, texts)} |"
+        for entry, _ in sorted(entries("error").values(), key=lambda one: str(one[0]["name"]))
+    ]
+    return [
+        "",
+        "### A.7 Errors",
+        "",
+        "One without a description is OpenZeppelin's.",
+        *_table("error | selector | thrown", rows),
+    ]
+
+
+def appendix() -> str:
+    """Return the appendix."""
+    texts = sources()
+    lines = [
+        BEGIN,
+        "",
+        "## Appendix A. The contracts",
+        "",
+        "All that a verifier needs to read the chain. `RoundId` is a uint64 and `PolicyId` a uint32. Times are Unix",
+        "seconds, amounts are in units of 1e-18 tokens.",
+        *phases(texts),
+        *policy(texts),
+        *enum_tables(texts),
+        *struct_tables(texts),
+        *event_tables(texts),
+        *function_tables(texts),
+        *error_tables(texts),
+        "",
+        END,
+    ]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def page(text: str) -> str:
+    """Return the page with the appendix as it should be."""
+    return text.partition(BEGIN)[0].rstrip("\n") + "\n\n" + appendix()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write or check the appendix; return the exit status."""
+    parser = argparse.ArgumentParser(description="Write or check the appendix of docs/protocol.md.")
+    parser.add_argument(
+        "--check", action="store_true", help="fail if the page has another one, write nothing"
+    )
+    options = parser.parse_args(arguments)
+    text = PAGE.read_text(encoding="utf-8")
+    wanted = page(text)
+    if not options.check:
+        PAGE.write_text(wanted, encoding="utf-8")
+        print(f"Wrote the appendix of {PAGE.name}.")
+        return 0
+    if text != wanted:
+        print(
+            f"The appendix of {PAGE.name} is not what tools/protocol_appendix.py writes. Run it and look at the "
+            "difference.",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"The appendix of {PAGE.name} is up to date.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,423 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E501 - the table quotes lines of source as they are
+"""Change the library in one small way after the other and see whether the vectors notice.
+
+    python tools/vector_mutations.py            print the table
+    python tools/vector_mutations.py --json     print it as JSON, for the tests
+
+Each mutation is a misreading of docs/protocol.md: one piece of text in one module is replaced by another. A child
+process imports the library with it and runs all cases of tests/vectors/cases.json, then computes all of
+tests/vectors/protocol.json again. A mutation that both leave alone has survived: the vectors lack a case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib.util
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+HERE = Path(__file__).resolve().parent
+VECTORS = HERE.parent / "tests" / "vectors"
+LIMIT = 60
+"""Seconds after which a mutated library counts as caught: it does not end."""
+
+
+class Mutation(NamedTuple):
+    """One misreading."""
+
+    name: str
+    """What is read wrongly."""
+    module: str
+    """Module below ``folkmoot``."""
+    old: str
+    """Text in its source; it must be there exactly once."""
+    new: str
+    """What stands there instead."""
+
+
+P, A = "protocol.", "aggregation."
+S, R = "aggregation.stages.", "aggregation.rules."
+MUTATIONS = [
+    Mutation(*one)
+    for one in [
+        # Section 1
+        ("float32: 25 fractional bits", P + "fixed_point", "FRACTION_BITS = 26", "FRACTION_BITS = 25"),
+        ("state bound 2^48", P + "fixed_point", "STATE_BOUND = (1 << 48) - 1", "STATE_BOUND = 1 << 48"),
+        ("a float enters the state by rounding half to even", P + "fixed_point", "np.floor(scaled + 0.5)", "np.rint(scaled)"),
+        # Section 2
+        ("manifest hash without the layout", P + "manifest", 'keccak(b"\\x10", keccak(self.layout), ', 'keccak(b"\\x10", '),
+        ("manifest prefix 0x11", P + "manifest", 'keccak(b"\\x10"', 'keccak(b"\\x11"'),
+        ("layout in little-endian", P + "manifest", 'elements.to_bytes(8, "big")', 'elements.to_bytes(8, "little")'),
+        ("a tensor of 256 elements takes two leaves", P + "manifest", "-(-self.elements // LEAF)", "self.elements // LEAF + 1"),
+        ("JSON that is not canonical is read", P + "hashing", "if canonical_json(value) != data:", "if False:"),
+        ("JSON with white space", P + "hashing", 'separators=(",", ":")', 'separators=(", ", ":")'),
+        ("JSON keys in the given order", P + "hashing", "sort_keys=True", "sort_keys=False"),
+        ("JSON with ASCII escapes", P + "hashing", "ensure_ascii=False", "ensure_ascii=True"),
+        ("JSON with NaN", P + "hashing", "allow_nan=False", "allow_nan=True"),
+        ("JSON of 65 levels", P + "hashing", "MAX_NESTING = 64", "MAX_NESTING = 65"),
+        ("JSON in Latin-1", P + "hashing", 'data.decode("utf-8")', 'data.decode("latin-1")'),
+        # Section 3
+        ("update leaf without a prefix of its own", P + "merkle", "_UPDATE_LEAF = 0x00", "_UPDATE_LEAF = 0x01"),
+        ("update node prefix", P + "merkle", "_UPDATE_NODE = 0x01", "_UPDATE_NODE = 0x00"),
+        ("aggregate tree prefixes swapped", P + "merkle", '"aggregate", 0x02, 0x03', '"aggregate", 0x03, 0x02'),
+        ("theta tree prefixes of the momentum", P + "merkle", '"theta", 0x04, 0x05', '"theta", 0x06, 0x07'),
+        ("momentum tree prefixes of theta", P + "merkle", '"momentum", 0x06, 0x07', '"momentum", 0x04, 0x05'),
+        ("state root prefix", P + "merkle", '_STATE_ROOT = b"\\x08"', '_STATE_ROOT = b"\\x09"'),
+        ("state root: momentum first", P + "merkle", "keccak(_STATE_ROOT, manifest_hash, theta_root, momentum_root)", "keccak(_STATE_ROOT, manifest_hash, momentum_root, theta_root)"),
+        ("state leaves in little-endian", P + "merkle", 'values.astype(">i8")', 'values.astype("<i8")'),
+        ("aggregate leaf: lanes from the least significant", P + "merkle", "4)[:, :, :, ::-1].transpose(0, 1, 3, 2)\n    return np", "4).transpose(0, 1, 3, 2)\n    return np"),
+        ("aggregate leaf in little-endian", P + "merkle", 'np.ascontiguousarray(words, dtype=">u4")', 'np.ascontiguousarray(words, dtype="<u4")'),
+        ("paths directed from the top", P + "merkle", "node = keccak(prefix, sibling, node) if index & 1", "node = keccak(prefix, sibling, node) if not index & 1"),
+        ("paths of any length, plain tree", P + "merkle", "len(siblings) != depth_of(leaves) or len(leaf) != kind.leaf_bytes", "len(leaf) != kind.leaf_bytes"),
+        ("leaves of any length, plain tree", P + "merkle", " or len(leaf) != kind.leaf_bytes:", ":"),
+        ("paths in an update tree without the sum of squares", P + "merkle", "return node[0] == root and node[2] == sum_squares", "return node[0] == root"),
+        ("an update's path may hold a byte 0x00", P + "merkle", "len(leaf) != LEAF or 0 in leaf", "len(leaf) != LEAF"),
+        ("sums of the children swapped", P + "merkle", "part[1].to_bytes(8, \"big\") + part[2].to_bytes(8, \"big\") for part", "part[2].to_bytes(8, \"big\") + part[1].to_bytes(8, \"big\") for part"),
+        ("sums in little-endian", P + "merkle", 'below.square.astype(">u8")', 'below.square.astype("<u8")'),
+        ("empty nodes are not hashed", P + "merkle", "        empty = keccak(bytes([kind.node_prefix]), empty, empty)\n    return Tree", "    return Tree"),
+        ("Gram tree: leaf prefix", A + "gram_tree", '_LEAF = b"\\x12"', '_LEAF = b"\\x13"'),
+        ("Gram tree: node prefix", A + "gram_tree", '_NODE = b"\\x13"', '_NODE = b"\\x12"'),
+        ("Gram tree: exponents count once", A + "gram_tree", "scale = 2 * (exponents[tensor] - smallest)", "scale = exponents[tensor] - smallest"),
+        # Section 4
+        ("seed without the chain", P + "header", 'chain_id.to_bytes(32, "big")', "bytes(32)"),
+        ("seed with a round of 32 bytes", P + "header", 'round_number.to_bytes(8, "big")', 'round_number.to_bytes(32, "big")'),
+        ("seed prefix", P + "header", '_SEED = b"\\x11"', '_SEED = b"\\x10"'),
+        ("exponents from 5 on are refused", P + "header", "MAX_EXPONENT = 4", "MAX_EXPONENT = 5"),
+        ("exponents below -40", P + "header", "MIN_EXPONENT = -40", "MIN_EXPONENT = -41"),
+        # Section 5
+        ("update: end - start", P + "codec", "y = start[at:to].astype(np.float64)\n        y -= end[at:to]", "y = end[at:to].astype(np.float64)\n        y -= start[at:to]"),
+        ("update: the difference in float32", P + "codec", "y = start[at:to].astype(np.float64)\n        y -= end[at:to]", "y = (start[at:to] - end[at:to]).astype(np.float64)"),
+        ("update: 2^e in the place of 2^-e", P + "codec", "scale = 2.0**-exponent", "scale = 2.0**exponent"),
+        ("update: rounded to the nearest", P + "codec", "y += rounding_offsets(key, first + at, first + to)", "y += 0.5"),
+        ("update: places counted from 0", P + "codec", "np.arange(first + 1, last + 1, dtype", "np.arange(first, last, dtype"),
+        ("update: places counted in each tensor", P + "codec", "_encode(start[place], end[place], exponent, key, first, out[place])", "_encode(start[place], end[place], exponent, key, 0, out[place])"),
+        ("offsets of 25 bits", P + "codec", "(z >> np.uint64(40)).astype(np.float64) * 2.0**-24", "(z >> np.uint64(39)).astype(np.float64) * 2.0**-25"),
+        ("mix: shift of 31 first", P + "codec", "z ^= z >> np.uint64(30)", "z ^= z >> np.uint64(31)"),
+        ("mix: shift of 28", P + "codec", "z ^= z >> np.uint64(27)", "z ^= z >> np.uint64(28)"),
+        ("key from the last 8 bytes", P + "codec", "canonical_address(contributor))[:8]", "canonical_address(contributor))[-8:]"),
+        ("key in little-endian", P + "codec", '[:8], "big")', '[:8], "little")'),
+        ("key from the address in front", P + "codec", "keccak(seed, canonical_address(contributor))", "keccak(canonical_address(contributor), seed)"),
+        ("clamped to -128", P + "codec", "np.clip(y, -float(QMAX), float(QMAX), out=y)", "np.clip(y, -128.0, float(QMAX), out=y)"),
+        ("padding 0x00", P + "codec", "out = np.full(manifest.size, ZERO", "out = np.full(manifest.size, 1"),
+        ("fitting: below the cap, not at it", P + "codec", "if total > max_sum_squares:", "if total >= max_sum_squares:"),
+        ("fitting: the first bound that is too large", P + "codec", "            return bound - 1\n", "            return bound\n"),
+        # Section 6
+        ("commitment: fields in another order", P + "commitment", '"uint64 sumSquares,uint32 numExamples,bytes32 bundleHash)"', '"uint32 numExamples,uint64 sumSquares,bytes32 bundleHash)"'),
+        ("domain: another version", P + "commitment", 'DOMAIN_VERSION = "1"', 'DOMAIN_VERSION = "2"'),
+        ("digest without 0x1901", P + "commitment", 'keccak(b"\\x19\\x01", domain', 'keccak(b"\\x19\\x00", domain'),
+        ("signatures with s in the upper half", P + "commitment", "> _HALF_ORDER:", "> 1 << 256:"),
+        ("signatures with v of 0 or 1", P + "commitment", "signature[64] not in (27, 28)", "signature[64] not in (0, 1, 27, 28)"),
+        ("signatures with v of EIP-155", P + "commitment", "signature[64] not in (27, 28)", "signature[64] not in (27, 28, 35, 36)"),
+        ("signatures of any account (ERC-1271 taken on trust)", P + "commitment", "if signer != self.contributor:", "if False:"),
+        ("entries hash: packed", P + "commitment", 'keccak(encode(("bytes32", "address", "bytes32"), (entries_hash, contributor, commitment_hash)))', "keccak(entries_hash, canonical_address(contributor), commitment_hash)"),
+        # Section 7
+        ("padding of updates is not checked", P + "update_checks", "check_padding(leaves, manifest, first)", "pass"),
+        ("bytes 0x00 of updates are taken", P + "update_checks", "        if invalid:\n", "        if False:\n"),
+        ("the size of updates is not checked", P + "update_checks", "if update.size != manifest.size:", "if update.size < manifest.size:"),
+        ("the root of updates is not checked", P + "update_checks", "if summary.root != commitment.update_root:", "if False:"),
+        ("the sum of squares is not checked", P + "update_checks", "if summary.sum_squares != commitment.sum_squares:", "if False:"),
+        ("the root entry is summed", "round", "if update is not None and summary is not None and not own", "if update is not None and summary is not None"),
+        ("an update that arrived damaged is used", "round", "    except UpdateRefused:\n        return None", "    except UpdateRefused:\n        from folkmoot.protocol.update_checks import summarize\n\n        return summarize(update, manifest)"),
+        ("root and undelivered entries are not in `delivered`", "round", "sum((summary is not None) << index for", "sum((summary is not None and not root[index]) << index for"),
+        ("delivered: the first entry is the highest bit", "round", "sum((summary is not None) << index for index, summary in enumerate(summaries))", "sum((summary is not None) << index for index, summary in enumerate(summaries[::-1]))"),
+        ("exponents over all delivered entries", "round", "if s is not None and weight],", "if s is not None],"),
+        # Section 8
+        ("Gram: exponents count once", A + "gram", "scale = 4 ** (exponent - smallest)", "scale = 2 ** (exponent - smallest)"),
+        ("Gram: relative to the largest exponent", A + "gram", "smallest = min(exponents)", "smallest = min(exponents) - 1"),
+        ("cosine without its sign", A + "cosines", "return size if product >= 0 else -size", "return size"),
+        ("cosine rounded towards minus infinity", A + "cosines", "return size if product >= 0 else -size", "return size if product >= 0 else -size - 1"),
+        ("cosine in units of 2^-15", A + "cosines", "product * product << 32", "product * product << 30"),
+        ("cosine not capped", A + "cosines", "min(isqrt((product * product << 32) // (square * other_square)), UNIT)", "isqrt((product * product << 32) // (square * other_square) + 1)"),
+        ("upper median", S + "ballot", "sorted(values)[(len(values) - 1) // 2]", "sorted(values)[len(values) // 2]"),
+        ("an update of zeros stands", S + "ballot", "empty = [facts.gram[i][i] == 0 for", "empty = [False for"),
+        ("all are left out where a stage says so", S + "ballot", "if not set(self.standing) - set(left_out):", "if False:"),
+        ("the unit is not capped by the number of entries", S + "ballot", "unit = min(UNIT, MAX_WEIGHT_SUM // len(values))", "unit = UNIT"),
+        ("the unit is capped by those that stand", S + "ballot", "MAX_WEIGHT_SUM // len(values))", "MAX_WEIGHT_SUM // (len(values) - 1 or 1))"),
+        ("weights relative to the sum", S + "ballot", "weight = value * unit // largest", "weight = value * unit // sum(values)"),
+        ("weights rounded up", S + "ballot", "weight = value * unit // largest", "weight = -(-value * unit // largest)"),
+        ("dimensions: tensors that half of the updates change", A + "interface", "if 2 * movers > count", "if 2 * movers >= count"),
+        ("dimensions: the whole model", A + "interface", "if 2 * movers > count", "if True"),
+        ("copies: ratio not lowered in small models", S + "copies", "min(ratio, ballot.facts.dimensions // COORDINATES)", "ratio"),
+        ("copies: 8 coordinates a unit of the ratio", S + "copies", "COORDINATES = 16", "COORDINATES = 8"),
+        ("copies: ratio in 1/512", S + "copies", "SHARE = 1024", "SHARE = 512"),
+        ("copies: the ratio may be 0", S + "copies", "LEAST = 1\n", "LEAST = 0\n"),
+        ("copies: above the limit, not at it", S + "copies", "and among[i][j] >= limit", "and among[i][j] > limit"),
+        ("copies: of one that was left out as well", S + "copies", "if j not in left_out and among", "if among"),
+        ("copies: the later one counts", S + "copies", "left_out[i], originals[i], cosines[i] = Reason.COPY, j", "left_out[j], originals[i], cosines[i] = Reason.COPY, j"),
+        ("copies: a negative median is kept", S + "copies", "(UNIT - max(usual, 0))", "(UNIT - usual)"),
+        ("no replays", S + "copies", "for i, closest in _replays(ballot, finer).items():", "for i, closest in {}.items():"),
+        ("replays: the ratio of copies", S + "copies", "finer = ratio // REPLAY if", "finer = ratio if"),
+        ("replays: a ratio also of two updates", S + "copies", "ratio // REPLAY if len(standing) > 2 else 0", "ratio // REPLAY"),
+        ("replays: none of two updates", S + "copies", "_replays(ballot, finer).items()", "(_replays(ballot, finer).items() if finer else ())"),
+        ("replays: the nearest in length, not the largest cosine", S + "copies", "        i: max(\n", "        i: min(\n"),
+        ("replays: absolute cosines", S + "copies", "if value >= limit}", "if abs(value) >= limit}"),
+        ("replays: above the limit, not at it", S + "copies", "if value >= limit}", "if value > limit}"),
+        ("replays: squares of whole updates, not of the sample", S + "copies", "facts.gram[i][i] if other.own is None else other.own[i]", "facts.gram[i][i]"),
+        ("unrelated: cosines, not their squares", S + "core_similarity", "cosines[i][j] ** 2 for j", "UNIT * abs(cosines[i][j]) for j"),
+        ("unrelated: four are needed", S + "core_similarity", "if len(standing) < 3:", "if len(standing) < 4:"),
+        ("unrelated: the share is not lowered", S + "core_similarity", "share = min(share, max(others * others, ballot.facts.dimensions // COORDINATES_A_SHARE))", "pass"),
+        ("unrelated: (a - 1), not its square", S + "core_similarity", "max(others * others,", "max(others,"),
+        ("unrelated: noise would pass", S + "core_similarity", "if limit * ballot.facts.dimensions < SHARE", "if False and limit * ballot.facts.dimensions < SHARE"),
+        ("core: its own member is in the sum", S + "core_similarity", "own = factors[i] if i in members else 0", "own = 0"),
+        ("core: everybody is weighed", S + "core_similarity", "outside = [i for i in standing if i not in members]", "outside = list(standing)"),
+        ("core: median of those outside too", S + "core_similarity", "lower_median([company[i] for i in core])", "lower_median([company[i] for i in standing])"),
+        ("core: the ramp from 0", S + "core_similarity", "UNIT * (company[i] + half) // (2 * half)", "UNIT * company[i] // half"),
+        ("core: the ramp is truncated", S + "core_similarity", "UNIT * (company[i] + half) // (2 * half)", "int(UNIT * (company[i] + half) / (2 * half) + 0.5)"),
+        ("core: no least vote", S + "core_similarity", "least = min(UNIT, spared * UNIT // len(standing))", "least = 0"),
+        ("core: a least vote by all entries", S + "core_similarity", "spared * UNIT // len(standing)", "spared * UNIT // ballot.facts.count"),
+        ("clip: shortened to the mean length", S + "clipping", "usual = lower_median([gram[i][i] for i in standing])", "usual = sum(gram[i][i] for i in standing) // len(standing)"),
+        ("clip: short ones are lengthened", S + "clipping", "min(UNIT, isqrt((usual << 32) // gram[i][i]))", "isqrt((usual << 32) // gram[i][i])"),
+        ("clip: by the ratio of squares", S + "clipping", "isqrt((usual << 32) // gram[i][i])", "(usual << 16) // gram[i][i]"),
+        ("majority: half is enough", S + "majority", "wanted = len(standing) // 2 + 1", "wanted = (len(standing) + 1) // 2"),
+        ("majority: rising cosines", S + "majority", "key=lambda pair: -cosines[pair[0]][pair[1]]", "key=lambda pair: cosines[pair[0]][pair[1]]"),
+        ("majority: ties by the later pair", S + "majority", "in sorted(pairs, key", "in sorted(pairs[::-1], key"),
+        ("mix: not itself first", S + "mixing", "key=lambda j: (j != i, distance[j], j)", "key=lambda j: (distance[j], j)"),
+        ("mix: ties by the later entry", S + "mixing", "(j != i, distance[j], j)", "(j != i, distance[j], -j)"),
+        ("mix: f is not lowered", S + "mixing", "min(attackers, max(0, (len(standing) - 1) // 2))", "min(attackers, len(standing) - 1)"),
+        ("mix: lowered as in Krum", S + "mixing", "max(0, (len(standing) - 1) // 2)", "max(0, (len(standing) - 3) // 2)"),
+        ("mix: one neighbour more in the score", S + "mixing", "(count - 3) // 2)) - 2)", "(count - 3) // 2)) - 1)"),
+        ("root: negative cosines count", S + "root", "vote * max(0, cosines.get(i, 0))", "vote * abs(cosines.get(i, 0))"),
+        ("root: a cosine of 0 is kept", S + "root", "for i, value in cosines.items() if value <= 0}", "for i, value in cosines.items() if value < 0}"),
+        ("root: at least an eighth of a vote", S + "root", "LEAST = UNIT // 4", "LEAST = UNIT // 8"),
+        ("root: the veto takes the earlier of equal ones", S + "root", "key=lambda i: (cosines[i], -i)", "key=lambda i: (cosines[i], i)"),
+        ("root: the veto takes the best first", S + "root", "key=lambda i: (cosines[i], -i)", "key=lambda i: (-cosines[i], -i)"),
+        ("root: the veto takes one more", S + "root", "against[:attackers]", "against[: attackers + 1]"),
+        ("root: a reference of zeros is used", S + "root", " or facts.root.square == 0:", ":"),
+        ("path: at least a quarter of a vote", S + "trajectory", "LEAST = UNIT // 8", "LEAST = UNIT // 4"),
+        ("path: two deviations", S + "trajectory", "SPREADS = 4", "SPREADS = 2"),
+        ("path: at the limit one stays", S + "trajectory", "if value > -limit else 0", "if value >= -limit else 0"),
+        ("path: no limit beyond the median", S + "trajectory", "limit = max(half, _scatter(list(cosines.values()), half))", "limit = half"),
+        ("path: the median is not cut at 0", S + "trajectory", "return max(0, lower_median(list(cosines.values()))) if cosines else 0", "return abs(lower_median(list(cosines.values()))) if cosines else 0"),
+        ("path: no correction for few", S + "trajectory", "* (count + 3) // (count - 1)", ""),
+        ("path: the ramp from 0", S + "trajectory", "UNIT * (value + half) // (2 * half)", "UNIT * value // half"),
+        ("guided_mean: nobody is spared", R + "guided_mean", "SPARED = 2", "SPARED = 0"),
+        ("guided_mean: spared also without a path", R + "guided_mean", "SPARED if path else 0", "SPARED"),
+        ("guarded_mean: ratio of copies 161", R + "guarded_mean", "COPIES = 160", "COPIES = 161"),
+        ("Krum: f is not lowered", R + "multi_krum", "attackers = max(0, (count - 3) // 2)", "pass"),
+        ("Krum: f is lowered below 2 f + 2 only", R + "multi_krum", "2 * attackers + 3:", "2 * attackers + 2:"),
+        ("Krum: m above n - f", R + "multi_krum", "min(wanted, count - attackers)", "wanted"),
+        ("Krum: one neighbour more", R + "multi_krum", "max(1, count - attackers - 2)", "max(1, count - attackers - 1)"),
+        ("Krum: ties by the later entry", R + "multi_krum", "key=lambda i: (scores[i], i)", "key=lambda i: (scores[i], -i)"),
+        ("Krum: m = 1 of two", R + "multi_krum", "if wanted == 0 or count <= 2", "if wanted == 0"),
+        ("geometric_median: 7 steps", R + "geometric_median", "STEPS = 8", "STEPS = 7"),
+        ("geometric_median: the least distance rounded down", R + "geometric_median", "floor = -(-usual // _NEAREST)", "floor = max(1, usual // _NEAREST)"),
+        ("centered_clipping: 2 steps", R + "centered_clipping", "STEPS = 3", "STEPS = 2"),
+        ("centered_clipping: longer pulls", R + "centered_clipping", "min(UNIT, UNIT * usual // max(length, 1))", "UNIT * usual // max(length, 1)"),
+        ("fltrust: lengthened without a limit", R + "fltrust", "min(_LONGEST, isqrt((usual << 32) // facts.gram[i][i]))", "isqrt((usual << 32) // facts.gram[i][i])"),
+        ("root_veto: what was left out is not taken off f", R + "root_veto", "max(0, parameters[0] - gone)", "parameters[0]"),
+        ("guarded_nnm: what was left out is not taken off f", R + "guarded_nnm", "max(0, parameters[0] - (facts.count - len(ballot.standing)))", "parameters[0]"),
+        ("trimmed: zeros count", R + "trimmed_mean", "Weighted(min(vote, 1), reason, numbers)", "Weighted(1, reason, numbers)"),
+        # Section 8.3
+        ("references: not clamped in the finer units", A + "references", "        np.clip(integers, -QMAX, QMAX, out=integers)\n", ""),
+        ("references: the coarser units", A + "references", "finer = [min(pair) for", "finer = [max(pair) for"),
+        ("references: exponents count once", A + "references", "2 * (least - min(finer))", "(least - min(finer))"),
+        ("sample: 8192 leaves", A + "references", "COMPARED_LEAVES = 4096", "COMPARED_LEAVES = 8192"),
+        ("sample: s rounded down", A + "references", "run = -(-leaves // COMPARED_LEAVES)", "run = max(1, leaves // COMPARED_LEAVES)"),
+        ("sample: the first leaf of each run", A + "references", "at + value % run for", "at for"),
+        ("sample: k of 8 bytes", A + "references", 'k.to_bytes(4, "big")', 'k.to_bytes(8, "big")'),
+        ("sample: leaves behind the last", A + "references", "chosen[chosen < leaves]", "np.minimum(chosen, leaves - 1)"),
+        ("path: the base less the state before", A + "trajectory", "self._before[leaves] - self._now[leaves]", "self._now[leaves] - self._before[leaves]"),
+        ("path: rounded down", A + "trajectory", "(2 * moved + (np.int64(1) << down)) >> (down + 1)", "moved >> down"),
+        ("path: s < 0 is not shifted", A + "trajectory", "np.clip(moved, -QMAX, QMAX) << up", "np.clip(moved, -QMAX, QMAX)"),
+        ("path: 7 rounds", A + "trajectory", "WINDOW = 8", "WINDOW = 7"),
+        # Section 9
+        ("trimmed sum: t is not lowered", A + "trimmed_sum", "min(trim, (counted - 1) // 2)", "min(trim, counted // 2)"),
+        ("trimmed sum: one end only", A + "form", "count - 2 * trimmed_at_each_end", "count - trimmed_at_each_end"),
+        ("trimmed sum: weights above 1", A + "trimmed_sum", "weight not in (0, 1) for", "weight < 0 for"),
+        ("weighted sum: any sum of weights", A + "weighted_sum", "not 1 <= total <= MAX_WEIGHT_SUM", "not 1 <= total"),
+        ("aggregate less 127 W", A + "weighted_sum", "- 128 * weight_sum", "- 127 * weight_sum"),
+        ("outer step: the quotient truncated", P + "outer_step", "pull = (2 * scale * aggregate[place] + divisor) // (2 * divisor)", "pull = np.trunc((2 * scale * aggregate[place] + divisor) / (2 * divisor)).astype(np.int64)"),
+        ("outer step: half to even", P + "outer_step", "pull = (2 * scale * aggregate[place] + divisor) // (2 * divisor)", "pull = np.rint(scale * aggregate[place] / divisor).astype(np.int64)"),
+        ("outer step: the quotient rounded down", P + "outer_step", "(2 * scale * aggregate[place] + divisor) // (2 * divisor)", "(scale * aggregate[place]) // divisor"),
+        ("outer step: s < 0 divides the aggregate first", P + "outer_step", "(1, weight_sum << -shift)", "(1, weight_sum)"),
+        ("outer step: s = 25 + e", P + "outer_step", "shift = FRACTION_BITS + exponent", "shift = FRACTION_BITS - 1 + exponent"),
+        ("outer step: no momentum", P + "outer_step", "_scaled(momentum[place], decay) + pull", "pull"),
+        ("outer step: heavy ball, no Nesterov term", P + "outer_step", "pull + _scaled(moved, decay), rate", "moved, rate"),
+        ("outer step: the Nesterov term of the old momentum", P + "outer_step", "pull + _scaled(moved, decay), rate", "pull + _scaled(momentum[place], decay), rate"),
+        ("outer step: the rate on the step only", P + "outer_step", "_scaled(pull + _scaled(moved, decay), rate)", "_scaled(pull, rate) - _scaled(moved, decay)"),
+        ("outer step: theta + ...", P + "outer_step", "stepped = theta[place] - ", "stepped = theta[place] + "),
+        ("outer step: the momentum is not clamped", P + "outer_step", "np.clip(_scaled(momentum[place], decay) + pull, -STATE_BOUND, STATE_BOUND)", "_scaled(momentum[place], decay) + pull"),
+        ("outer step: theta is not clamped", P + "outer_step", "np.clip(stepped, -STATE_BOUND, STATE_BOUND, out=new_theta[place])", "new_theta[place] = stepped"),
+        ("outer step: 1/1000", P + "outer_step", "(((values & 1023) * factor) >> 10)", "(((values & 1023) * factor) // 1000)"),
+        ("outer step: negative products truncated", P + "outer_step", "return (values >> 10) * factor + (((values & 1023) * factor) >> 10)", "return np.trunc(values * (factor / 1024)).astype(np.int64)"),
+        # Section 10
+        ("exponents: a target of 15", P + "exponents", "TARGET = 16", "TARGET = 15"),
+        ("exponents: saturated from 63 on", P + "exponents", "CUT = 64", "CUT = 63"),
+        ("exponents: saturated above 7/8 only", P + "exponents", "8 * squares >= 7 * largest * absolute", "8 * squares > 7 * largest * absolute"),
+        ("exponents: a rise of 3", P + "exponents", "MAX_RISE = 4", "MAX_RISE = 3"),
+        ("exponents: a fall of 3", P + "exponents", "MAX_FALL = 4", "MAX_FALL = 3"),
+        ("exponents: rest at -11", P + "exponents", "REST = -12", "REST = -11"),
+        ("exponents: the upper median", P + "exponents", "(len(sums) - 1) // 2", "len(sums) // 2"),
+        ("exponents: S^2, not 2 S^2", P + "exponents", "2 * squares**2 <<", "squares**2 <<"),
+        ("exponents: not clamped", P + "exponents", "return min(max(moved, MIN_EXPONENT), MAX_EXPONENT)", "return moved"),
+        ("exponents: who did not change the tensor has no vote", P + "exponents", "moved = exponent + sorted(map(vote, sums))[(len(sums) - 1) // 2]", "sums = [one for one in sums if one.absolute]\n    moved = exponent + sorted(map(vote, sums))[(len(sums) - 1) // 2]"),
+        # Section 11
+        ("state file in big-endian", P + "state", 'values[at : at + _CHUNK].astype("<i8", copy=False)', 'values[at : at + _CHUNK].astype(">i8", copy=False)'),
+        ("state file: momentum first", P + "state", "for values in (self.theta, self.momentum):", "for values in (self.momentum, self.theta):"),
+        ("state file: values above the bound", P + "state", " or int(values.max()) > STATE_BOUND:", ":"),
+        ("state file: padding is not checked", P + "state", "].any():\n", "].any() and False:\n"),
+        ("anchor: packed", "round", 'keccak(encode((_ANCHOR_TYPE,), (self.abi_tuple(),)))', 'keccak(encode((_ANCHOR_TYPE,), (self.abi_tuple(),))[32:])'),
+        ("verdicts: negative weights", P + "verdict", 'weight=_unsigned(entry["weight"], 32)', 'weight=_integer(entry["weight"])'),
+        ("verdicts: numbers as integers", P + "verdict", "{name: str(number) for", "{name: number for"),
+        # Sections 14, 16 and 17
+        ("model file: header not padded", P + "state", 'text += b" " * (-len(text) % 8)', "pass"),
+        ("rewards: relative to the sum of weights", P + "rewards", "whole = max(weights) * sum(counted)", "whole = sum(weights)"),
+        ("rewards: n counts the coordinator's entry", P + "rewards", "max(weights) * sum(counted)", "max(weights) * len(weights)"),
+        ("rewards: n counts weights above 0", P + "rewards", "max(weights) * sum(counted)", "max(weights) * sum(1 for w, c in zip(weights, counted) if w and c)"),
+        ("rewards: the maximum over those that are paid", P + "rewards", "max(weights) * sum(counted)", "max(w for w, c in zip(weights, counted) if c) * sum(counted)"),
+        ("standing: forgets a quarter", "explain.reputation", "MEMORY = 8", "MEMORY = 4"),
+    ]
+]  # fmt: skip
+
+
+class _Loader(SourceFileLoader):
+    """Load a module with some text replaced."""
+
+    def __init__(self, name: str, path: str, mutation: Mutation) -> None:
+        super().__init__(name, path)
+        self._mutation = mutation
+
+    def get_code(self, fullname: str) -> Any:
+        """Compile the changed source; nothing is read from or written to a cache."""
+        source = Path(self.path).read_text(encoding="utf-8")
+        if source.count(self._mutation.old) != 1:
+            raise LookupError(f"{fullname} has the text {source.count(self._mutation.old)} times, not once.")
+        return compile(source.replace(self._mutation.old, self._mutation.new), self.path, "exec")
+
+
+class _Finder:
+    """Find the module that a mutation changes."""
+
+    def __init__(self, mutation: Mutation) -> None:
+        self._mutation = mutation
+        self._name = f"folkmoot.{mutation.module}"
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return a spec with the changing loader for that module, and none for others."""
+        if name != self._name:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is None or spec.origin is None:
+            raise LookupError(f"There is no module {name}.")
+        spec.loader = _Loader(name, spec.origin, self._mutation)
+        return spec
+
+
+def _module(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    if spec is None or spec.loader is None:
+        raise LookupError(f"There is no tools/{name}.py.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def caught_by(cases: Any, vectors: Any) -> str:
+    """Return the first case that the library of this process fails; empty if it passes all."""
+    make_cases = _module("make_cases")
+    first = next(make_cases.failures(cases), "")
+    if first:
+        return str(first)
+    try:
+        again = make_cases.shared.vectors()
+    except Exception as error:  # a mutated library may raise anything
+        return f"protocol.json: {type(error).__name__}"
+    return next((f"protocol.json: {name}" for name in vectors if again[name] != vectors[name]), "")
+
+
+def _child(mutation: Mutation | None, cases: Any, vectors: Any, out: int) -> None:
+    try:
+        if mutation is not None:
+            sys.meta_path.insert(0, _Finder(mutation))
+        try:
+            _module("make_cases")
+        except LookupError:
+            raise
+        except Exception as error:
+            raise LookupError(f"It does not even load: {error}") from error
+        if mutation is not None and f"folkmoot.{mutation.module}" not in sys.modules:
+            raise LookupError("The module is not loaded by the cases.")
+        result = {"caught": caught_by(cases, vectors)}
+    except LookupError as error:
+        result = {"error": str(error)}
+    with os.fdopen(out, "w") as pipe:
+        json.dump(result, pipe)
+
+
+def attempt(mutation: Mutation | None, cases: Any, vectors: Any) -> dict[str, str]:
+    """Run the vectors in a child process, with the library changed; None changes nothing.
+
+    Returns:
+        ``caught``: the first case that fails, empty if none does; or ``error``: the mutation could not be tried.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        signal.alarm(LIMIT)
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - numpy warns of what a mutation overflows
+        _child(mutation, cases, vectors, writer)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        text = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if text:
+        return dict(json.loads(text))
+    stopped = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM
+    return (
+        {"caught": "it does not end"} if stopped else {"error": f"The child ended with the status {status}."}
+    )
+
+
+def run(mutations: Sequence[Mutation], told: Callable[[Mutation, dict[str, str]], None]) -> int:
+    """Try mutations; return how many were not caught."""
+    for name in ("numpy", "eth_account", "eth_abi", "eth_utils", "Crypto.Hash.keccak"):
+        importlib.import_module(name)  # once, before the children; nothing of the library itself
+    cases, vectors = (json.loads((VECTORS / f"{name}.json").read_text()) for name in ("cases", "protocol"))
+    gc.freeze()
+    untouched = attempt(None, cases, vectors)
+    if untouched != {"caught": ""}:
+        raise SystemExit(f"The library as it is does not pass the vectors: {untouched}")
+    missed = 0
+    for mutation in mutations:
+        result = attempt(mutation, cases, vectors)
+        missed += not result.get("caught")
+        told(mutation, result)
+    return missed
+
+
+def main() -> int:
+    """Print the table; return 1 if a mutation survived."""
+    parser = argparse.ArgumentParser(description="Mutate the library and see whether the vectors notice.")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument("--only", default="", help="only mutations whose name has this text")
+    arguments = parser.parse_args()
+
+    def told(mutation: Mutation, result: dict[str, str]) -> None:
+        if arguments.json:
+            print(json.dumps({"name": mutation.name, **result}), flush=True)
+        else:
+            said = result.get("caught") or ("ERROR " + result["error"] if "error" in result else "SURVIVED")
+            print(f"{mutation.name:62.62} {mutation.module:32.32} {said}", flush=True)
+
+    chosen = [mutation for mutation in MUTATIONS if arguments.only in mutation.name]
+    missed = run(chosen, told)
+    if not arguments.json:
+        print(f"{len(chosen)} mutations, {len(chosen) - missed} caught.")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
