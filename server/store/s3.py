@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import boto3
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -37,6 +39,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as NoConnectionError
 
 from folkmoot.errors import ArtifactError, InputError, StoreError
+from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.fault_points import fault_point
 from server.store import folder
 from server.store.folder import CHUNK, FolderStore, FolderWriter, WritesFiles, disk, is_name, require_names
@@ -52,7 +55,7 @@ ATTEMPTS = 4
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
 PART = 64 << 20
-"""Bytes of a file that are sent in one request; larger files go in parts, each with its own checksum."""
+"""Bytes of a file that are sent in one request; larger files go in parts."""
 IN_USE_SECONDS = 3600.0
 """A copy that was asked for within this time is never removed: somebody may be reading it."""
 PROBE_SECONDS = 30.0
@@ -121,6 +124,26 @@ _AGAIN = "Nothing was lost, and what failed is tried again."
 
 class _Missing(Exception):
     """The bucket has no such object."""
+
+
+class _Checked(io.BufferedReader):
+    """A file that fails at its end if its bytes changed on this machine's disk since they were hashed."""
+
+    def __init__(self, path: Path, sha256: str) -> None:
+        super().__init__(io.FileIO(path))
+        self._folder, self._sha256, self._digest = path.parent, sha256, hashlib.sha256()
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return the next bytes; the file is read once, from its beginning to its end."""
+        data = super().read(size)
+        self._digest.update(data)
+        if self.tell() == os.fstat(self.fileno()).st_size and self._digest.hexdigest() != self._sha256:
+            raise StoreError(
+                f"The file {self._sha256} changed on this machine's disk before it was sent.",
+                remedy=f"Check the disk below {self._folder}. {_AGAIN}",
+                code="store-checksum",
+            )
+        return data
 
 
 class S3Writer(FolderWriter):
@@ -284,17 +307,22 @@ class S3Store(WritesFiles):
         """
         key = self._place(stored.sha256)
         fault_point("coordinator.file-sent.before")
-        with disk(self.cache.root), path.open("rb") as file, self._asking(f"write {stored.sha256}"):
+        with disk(self.cache.root), self._asking(f"write {stored.sha256}"):
             if stored.size <= PART:
-                self._client.put_object(
-                    Bucket=self.bucket,
-                    Key=key,
-                    Body=file,
-                    ContentLength=stored.size,
-                    ChecksumSHA256=base64.b64encode(bytes.fromhex(stored.sha256)).decode(),
+                with path.open("rb") as file:
+                    self._client.put_object(
+                        Bucket=self.bucket,
+                        Key=key,
+                        Body=file,
+                        ContentLength=stored.size,
+                        ChecksumSHA256=base64.b64encode(bytes.fromhex(stored.sha256)).decode(),
+                    )
+            else:  # one part at a time is in memory, and its SHA-256 is signed with its request
+                parts = TransferConfig(
+                    PART, multipart_chunksize=PART, use_threads=False, preferred_transfer_client="classic"
                 )
-            else:
-                self._upload_parts(key, file, stored)
+                with _Checked(path, stored.sha256) as whole:
+                    self._client.upload_fileobj(whole, self.bucket, key, Config=parts)
         size = self._size(key)
         if size != stored.size:
             raise StoreError(
@@ -303,40 +331,6 @@ class S3Store(WritesFiles):
                 code="store-checksum",
             )
         fault_point("coordinator.file-sent.after")
-
-    def _upload_parts(self, key: str, file: Any, stored: Stored) -> None:
-        client, digest = self._client, hashlib.sha256()
-        upload = client.create_multipart_upload(Bucket=self.bucket, Key=key, ChecksumAlgorithm="SHA256")[
-            "UploadId"
-        ]
-        try:
-            parts: list[Any] = []
-            while data := file.read(PART):
-                digest.update(data)
-                checksum = base64.b64encode(hashlib.sha256(data).digest()).decode()
-                number = len(parts) + 1
-                sent = client.upload_part(
-                    Bucket=self.bucket,
-                    Key=key,
-                    UploadId=upload,
-                    PartNumber=number,
-                    Body=data,
-                    ChecksumSHA256=checksum,
-                )
-                parts.append({"PartNumber": number, "ETag": sent["ETag"], "ChecksumSHA256": checksum})
-            if digest.hexdigest() != stored.sha256:
-                raise StoreError(
-                    f"The file {stored.sha256} changed on this machine's disk before it was sent.",
-                    remedy=f"Check the disk below {self.cache.root}. {_AGAIN}",
-                    code="store-checksum",
-                )
-            client.complete_multipart_upload(
-                Bucket=self.bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts}
-            )
-        except BaseException:
-            with suppress(ClientError, BotoCoreError):  # parts that stay cost money, and nothing else
-                client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload)
-            raise
 
     def make_room(self) -> None:
         """Remove copies that were not used for longest while all together are too large.
@@ -405,9 +399,9 @@ class S3Store(WritesFiles):
         """The bytes of an object; a transfer that breaks goes on where it was."""
         if not is_name(sha256):
             raise folder.unknown(sha256, self.location)
-        done = 0
+        done, backoff = 0, Backoff(0.25)
         try:
-            for attempt in range(ATTEMPTS):
+            for left in reversed(range(ATTEMPTS)):
                 try:
                     with self._asking(f"read {sha256}"):
                         for chunk in self._open(self._place(sha256), done).iter_chunks(CHUNK):
@@ -415,9 +409,9 @@ class S3Store(WritesFiles):
                             yield chunk
                     return
                 except StoreError as exc:
-                    if exc.code != "store-unreachable" or attempt + 1 == ATTEMPTS:
+                    if exc.code != "store-unreachable" or not left:
                         raise
-                    time.sleep(2**attempt / 4)  # boto3 tries again only before the first byte
+                    time.sleep(backoff.next())  # boto3 tries again only before the first byte
         except _Missing:
             raise folder.unknown(sha256, self.location) from None
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError
 
 from folkmoot.artifacts.sources import CoordinatorSource, FolderSource
@@ -371,6 +372,8 @@ def test_large_file_goes_in_parts(in_bucket: S3Store, monkeypatch: pytest.Monkey
         with pytest.raises(StoreError, match="changed on this machine's disk"):
             writer.keep()
         assert not in_bucket.has(writer.sha256())
+    uploads = in_bucket._client.list_multipart_uploads(Bucket=in_bucket.bucket)
+    assert not uploads.get("Uploads"), "parts that stay cost money"
 
 
 def test_broken_transfer_goes_on_where_it_was(moto: s3.Server, bucket: str, tmp_path: Path) -> None:
@@ -513,6 +516,34 @@ def test_digest_is_signed_with_the_request(scheme: str, tmp_path: Path) -> None:
     with pytest.raises(StoreError):
         store.put(b"words")
     assert set(seen) == {WORDS}
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_digest_of_each_part_is_signed_with_its_request(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_module, "PART", 5 << 20)
+    store = s3.store(f"{scheme}://127.0.0.1:9", "bucket", tmp_path / "cache")
+    seen: list[str] = []
+
+    class Begun:
+        def stream(self) -> Iterator[bytes]:
+            yield b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"
+
+    def begin(request: Any, **_: object) -> AWSResponse:
+        return AWSResponse(request.url, 200, {}, Begun())
+
+    def look(request: Any, **_: object) -> None:
+        seen.append(request.headers["x-amz-content-sha256"].decode())
+        raise EndpointConnectionError(endpoint_url=request.url)
+
+    store._client.meta.events.register("before-send.s3.CreateMultipartUpload", begin)
+    store._client.meta.events.register("before-send.s3.UploadPart", look)
+    store._client.meta.events.register("before-send.s3.AbortMultipartUpload", begin)
+    data = secrets.token_bytes(6 << 20)
+    with pytest.raises(StoreError):
+        store.put(data)
+    assert set(seen) == {hashlib.sha256(data[: 5 << 20]).hexdigest()}
 
 
 # What a server that is run in production says
