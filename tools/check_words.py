@@ -41,9 +41,6 @@ REPLACED = {
 }
 """Private words, and what to write in their place (the glossary is in CONTRIBUTING.md)."""
 
-NOT_WRAPPED = {"docs/architecture.md", "docs/protocol.md"}
-"""Files whose lines are still too long. Take one off the list when it is wrapped, and put none on it."""
-
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
 _LEAD = re.compile(r"\s*(?:>\s?|(?:[-*+]|\d+[.)])\s+)*")
 _ATOM = re.compile(r"(?:`+[^`]*`+|!?\[[^\]]*\]\([^)]*\)|[^\s`\[]|[`\[])+")
@@ -69,19 +66,18 @@ def main() -> int:
                 path.write_text(wrapped, encoding="utf-8")
                 text = wrapped
         name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-        found = check(text, path.suffix == ".md", long_lines=str(name) in NOT_WRAPPED)
+        found = check(text, path.suffix == ".md")
         wrong += [f"{name}:{line}: {what}" for line, what in found]
     print("\n".join(wrong), file=sys.stderr, end="\n" if wrong else "")
     return 1 if wrong else 0
 
 
-def check(text: str, markdown: bool, *, long_lines: bool = False) -> list[tuple[int, str]]:
+def check(text: str, markdown: bool) -> list[tuple[int, str]]:
     """Return what is wrong with a text: line numbers from 1, and descriptions.
 
     Args:
         text: Markdown, or a Python file.
         markdown: Which of the two.
-        long_lines: Whether lines of Markdown may be too long.
     """
     found = []
     for first, prose in _prose_of_markdown(text) if markdown else _prose_of_python(text):
@@ -90,7 +86,7 @@ def check(text: str, markdown: bool, *, long_lines: bool = False) -> list[tuple[
             for match in re.finditer(pattern, prose, re.IGNORECASE):
                 line = first + prose.count("\n", 0, match.start())
                 found.append((line, f"{word!r} was replaced: write {better!r}"))
-    if markdown and not long_lines:
+    if markdown:
         remedy = "Remedy: python tools/check_words.py --wrap"
         found += [(line, f"over {WIDTH} characters. {remedy}") for line in _long_lines(text)]
     return sorted(found)

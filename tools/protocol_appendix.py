@@ -291,7 +291,7 @@ def struct_tables(texts: dict[str, str]) -> list[str]:
     lines = ["", "### A.4 Structs", "", "A struct is a tuple of its fields, in this order."]
     for name, parameter in structs().items():
         shown, comments = _bare(name), notices(name.removeprefix("struct "), texts)
-        lines += ["", f"`{shown}` = `{type_of(parameter)}`"]
+        lines += ["", f"`{shown}` =", f"`{type_of(parameter)}`"]
         if shown == "RoundLedger.Policy":
             lines.append("(A.2)")
             continue

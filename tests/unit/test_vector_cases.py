@@ -129,7 +129,7 @@ def test_encode() -> None:
         exponent = int(given["exponent"])
         y = [struct.pack(">d", (a - b) * 2.0**-exponent) for a, b in zip(starts, ends, strict=True)]
         assert y == [raw(one) for one in expected["y"]]
-        values = [reference.encode(*one, exponent, u) for *one, u in zip(starts, ends, units, strict=True)]
+        values = [reference.encode(a, b, exponent, u) for a, b, u in zip(starts, ends, units, strict=True)]
         if given["maxSumSquares"]:
             bound = reference.fitting_bound(values, int(given["maxSumSquares"]))
             values = [min(max(q, -bound), bound) for q in values]

@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import EndpointConnectionError
 
 from folkmoot.artifacts.sources import CoordinatorSource, FolderSource
@@ -530,8 +531,8 @@ def test_digest_of_each_part_is_signed_with_its_request(
         def stream(self) -> Iterator[bytes]:
             yield b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"
 
-    def begin(request: Any, **_: object) -> AWSResponse:
-        return AWSResponse(request.url, 200, {}, Begun())
+    def begin(request: Any, **_: object) -> Any:
+        return AWSResponse(request.url, 200, HTTPHeaders(), Begun())
 
     def look(request: Any, **_: object) -> None:
         seen.append(request.headers["x-amz-content-sha256"].decode())
