@@ -32,7 +32,7 @@ from folkmoot.fraud.proofs.examine import examine
 from folkmoot.fraud.proofs.finding import Finding
 from folkmoot.fraud.proofs.gram import is_judged
 from folkmoot.fraud.proofs.proof import prove
-from folkmoot.fraud.watcher.round_files import Shelf
+from folkmoot.fraud.watcher.round_files import RoundFiles
 from folkmoot.protocol import acceleration, merkle
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak, sha256_hex
@@ -72,7 +72,7 @@ class Collected(bytearray):
         self.extend(data)
 
 
-def build(folder: Folder, size: int, count: int, rule: str) -> tuple[Shelf, dict[str, Case]]:
+def build(folder: Folder, size: int, count: int, rule: str) -> tuple[RoundFiles, dict[str, Case]]:
     """Make a round, its files, and three anchors of it: right, wrong in the aggregate, wrong in theta."""
     manifest, header, policy, state, entries, updates = round_of(manifest_of(size), count)
     parameters = {"multi_krum": (count // 5, 0), "trimmed_mean": (count // 5,)}.get(rule, ())
@@ -145,7 +145,7 @@ def build(folder: Folder, size: int, count: int, rule: str) -> tuple[Shelf, dict
             replace(outcome.anchor, gram_root=show_false_tree(folder, blocks, count))
         )
     assert genesis.manifest == sha256_hex(manifest.to_json())
-    return Shelf(FolderSource(folder.path), genesis, manifest), cases
+    return RoundFiles(FolderSource(folder.path), genesis, manifest), cases
 
 
 def show_false_tree(folder: Folder, matrices: list[Triangle], count: int) -> bytes:
@@ -183,13 +183,15 @@ def main() -> None:
     acceleration.load()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
         # In a child, so that the memory of making the round is not counted.
-        shelf, cases = _in_child(
+        round_files, cases = _in_child(
             lambda: build(Folder(Path(place)), int(arguments.size), arguments.updates, arguments.rule)
         )
-        print(f"{arguments.updates} updates of {shelf.manifest.elements:,} parameters, {arguments.rule}")
+        print(
+            f"{arguments.updates} updates of {round_files.manifest.elements:,} parameters, {arguments.rule}"
+        )
         print(f"load {os.getloadavg()[0]:.1f}, before: {_peak():.0f} MiB")
         for name, case in cases.items():
-            finding, seconds, processor = timed(lambda case=case: _examined(shelf, case))  # type: ignore[misc]
+            finding, seconds, processor = timed(lambda case=case: _examined(round_files, case))  # type: ignore[misc]
             found = [str(suspicion.kind) for suspicion in finding.suspicions]
             assert found == ([] if name == "right" else [name]), finding.to_json()
             print(
@@ -204,9 +206,9 @@ def main() -> None:
             del finding  # as a watcher lets go of it before the next round
 
 
-def _examined(shelf: Shelf, case: Case) -> Finding:
-    shelf._newest = None  # as after a restart: base state and all files are read anew
-    return examine(shelf.material(case, {1: case}))
+def _examined(round_files: RoundFiles, case: Case) -> Finding:
+    round_files._newest = None  # as after a restart: base state and all files are read anew
+    return examine(round_files.material(case, {1: case}))
 
 
 def _in_child(work: Callable[[], Any]) -> Any:

@@ -333,8 +333,8 @@ def _examined(source: ArtifactSource, endpoint: Any, case: Case, record: Record)
     from folkmoot.rpc.client import LedgerReader
 
     reader = LedgerReader(endpoint, case.ledger)
-    shelf = open_shelf(source, reader.genesis_hash(), reader.manifest_hash())
-    return examine(shelf.material(case, record.cases))
+    round_files = open_shelf(source, reader.genesis_hash(), reader.manifest_hash())
+    return examine(round_files.material(case, record.cases))
 
 
 def _require_provable(finding: Finding) -> None:

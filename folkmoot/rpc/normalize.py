@@ -47,7 +47,7 @@ _MEMBERS = {
 }
 
 
-def essence(method: str, answer: Any) -> Any:
+def normalize_response(method: str, answer: Any) -> Any:
     """Return what counts in an answer to a method: for every other form than the expected one, all of it."""
     return _reduced(answer, _MEMBERS.get(method))
 

@@ -28,7 +28,7 @@ from eth_utils.crypto import keccak
 
 from folkmoot.errors import ContractRefused, InputError, RpcError
 from folkmoot.rpc.client import DEFAULT_TIMEOUT, PATIENCE, PLACE_BITS, Rpc
-from folkmoot.rpc.normalize import essence, fingerprint
+from folkmoot.rpc.normalize import fingerprint, normalize_response
 from folkmoot.rpc.poll import FIRST_PAUSE, LONGEST_PAUSE, Answer, Endpoint, Poll
 from folkmoot.runtime.logs import fields
 from folkmoot.runtime.urls import apart, without_secrets
@@ -287,7 +287,7 @@ class Quorum(Rpc):
         last = query["toBlock"]
 
         def ask(rpc: Rpc) -> tuple[Hashable, Any]:
-            found = essence(method, rpc.call(method, [query]))
+            found = normalize_response(method, rpc.call(method, [query]))
             asked = "eth_getBlockByNumber"
             block = rpc.call(asked, [last, False])
             if block is None:
@@ -317,7 +317,7 @@ class Quorum(Rpc):
         """Return the middle answer of at least a majority, by a number in it."""
 
         def ask(rpc: Rpc) -> tuple[Hashable, Any]:
-            found = essence(method, rpc.call(method, params))
+            found = normalize_response(method, rpc.call(method, params))
             return number(rpc, method, found), found
 
         poll = self._ask(ask)
@@ -504,7 +504,7 @@ def _plain(method: str, params: list[Any]) -> Question:
     """A question whose answers must be the same."""
 
     def ask(rpc: Rpc) -> tuple[Hashable, Any]:
-        found = essence(method, rpc.call(method, params))
+        found = normalize_response(method, rpc.call(method, params))
         return fingerprint(found), found
 
     return ask
@@ -518,7 +518,7 @@ def _about(method: str, params: list[Any]) -> str:
 
 def _newest(rpc: Rpc) -> tuple[Hashable, Any]:
     method = "eth_getBlockByNumber"
-    block = essence(method, rpc.call(method, ["latest", False]))
+    block = normalize_response(method, rpc.call(method, ["latest", False]))
     for name in ("number", "timestamp"):
         rpc.quantity(method, rpc.member(method, block, name), PLACE_BITS)
     rpc.digest(method, rpc.member(method, block, "hash"))

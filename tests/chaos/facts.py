@@ -20,7 +20,7 @@ from folkmoot.rpc.client import Phase
 from server.db.engine import Database
 from server.db.models import Artifact, Entry, LogEntry, Round, Run, Transaction, Update
 from server.db.steps import ENDED, Step
-from tests.chaos.shelves import Shelf
+from tests.chaos.shelves import RoundFiles
 
 ONCE = ("openRound", "anchor", "cancel", "finalize", "settle")
 """Calls that may take effect once a round."""
@@ -118,7 +118,7 @@ OVER = {
 
 def violations_in_database(
     database: Database,
-    shelf: Shelf,
+    round_files: RoundFiles,
     accepted: dict[tuple[int, str], str],
     rounds: dict[int, RoundFacts],
     told_again: set[tuple[int, str]],
@@ -173,7 +173,7 @@ def violations_in_database(
             if times != ((number, contributor) in told_again):
                 yield f"round {number}: the update of {contributor} was told {times} times"
         for sha256 in session.scalars(select(Artifact.sha256)):
-            if not shelf.has(sha256):
+            if not round_files.has(sha256):
                 yield f"the artifact {sha256} is not in the store"
 
 

@@ -25,7 +25,7 @@ from server.db.engine import Database
 from server.db.models import Artifact
 from tests.chaos.commands import Command
 from tests.chaos.local_chain import Miner
-from tests.chaos.shelves import Shelf
+from tests.chaos.shelves import RoundFiles
 from tests.chaos.supervisor import PATIENCE, Supervisor
 from tests.postgres import make_anew
 
@@ -94,7 +94,7 @@ class Losses:
     supervisor: Supervisor
     database: Database
     url: str
-    shelf: Shelf
+    round_files: RoundFiles
     mirror: Mirror
     miner: Miner
     chain: Chain
@@ -125,9 +125,9 @@ class Losses:
         if done is None or done["lacking"]:
             raise AssertionError(f"the repair left this: {done}")
         for sha256 in lost:
-            if sha256_hex(self.shelf.read(sha256)) != sha256:
+            if sha256_hex(self.round_files.read(sha256)) != sha256:
                 raise AssertionError(f"the repaired file {sha256} is another one")
-        if not self.shelf.linked(link):
+        if not self.round_files.linked(link):
             raise AssertionError(f"there is no link {link} after the repair")
 
     def _lose_files(self, victims: tuple[str, ...], genesis: bool) -> tuple[set[str], str]:
@@ -141,12 +141,12 @@ class Losses:
         chosen = self.random.sample(rows, min(MOST_FILES, len(rows)))
         lost = {*victims, *(row.sha256 for row in chosen)}
         for sha256 in sorted(lost):
-            data = self.shelf.read(sha256)
+            data = self.round_files.read(sha256)
             place = self.random.randrange(len(data))
             changed = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
-            self.shelf.replace(sha256, self.random.choice((None, b"", data[:place], changed)))
+            self.round_files.replace(sha256, self.random.choice((None, b"", data[:place], changed)))
         link = self.random.choice([row.keccak for row in rows if row.keccak is not None])
-        self.shelf.unlink(link)
+        self.round_files.unlink(link)
         return lost, link
 
     # The database.
@@ -169,7 +169,7 @@ class Losses:
         else:
             make_anew(self.url)
         if store:
-            self.shelf.clear()
+            self.round_files.clear()
         self._reorg()
 
     def restore_database(self) -> None:

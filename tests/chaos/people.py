@@ -35,7 +35,7 @@ from server.db.models import LogEntry, Round, Transaction, Update
 from server.db.steps import ENDED, Step
 from tests import factories
 from tests.chaos.local_chain import Miner
-from tests.chaos.shelves import Shelf
+from tests.chaos.shelves import RoundFiles
 from tests.chaos.supervisor import PATIENCE, Supervisor
 from tests.integration.coordinator_world import MANIFEST, Signed, open_round, train
 
@@ -164,7 +164,7 @@ class People:
     miner: Miner
     supervisor: Supervisor
     database: Database
-    shelf: Shelf
+    round_files: RoundFiles
     depth: int
     accepted: dict[tuple[int, str], str] = field(default_factory=dict)
     """Round and contributor of each update that the coordinator said it accepted, and the root of the update."""
@@ -228,7 +228,7 @@ class People:
         self.wait(lambda: self.api.upload_report(report, self.world["ben"], self.domain), "the report")
         view = self.world.chain.round(number)
         self.miner.move_clock(view.challenge_deadline - 60)
-        with self.shelf.hidden(str(self.view(number)["aggregate"])):
+        with self.round_files.hidden(str(self.view(number)["aggregate"])):
             self._demand(number, What.AGGREGATE)
             self.wait(lambda: self._logged("demand-unanswerable"), "the alarm")
         self._demand(number, What.HEADER)
@@ -358,7 +358,7 @@ class People:
         number, contract = self._number, self.world.chain.data_availability
         self._contribute(number, ("ada", "ben", "cleo"))
         self._anchored(number)
-        with self.shelf.hidden(str(self.view(number)["aggregate"])):
+        with self.round_files.hidden(str(self.view(number)["aggregate"])):
             self._demand(number, What.AGGREGATE)
             self.wait(lambda: self._logged("demand-unanswerable"), "the alarm")
             demand = self.world.chain.read(contract.functions.demandCount())

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from tests import s3
 
 
-class Shelf(Protocol):
+class RoundFiles(Protocol):
     """Where the artifacts are."""
 
     @property

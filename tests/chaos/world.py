@@ -27,7 +27,7 @@ from tests.chaos.facts import RoundFacts
 from tests.chaos.local_chain import Miner, OtherAnvil
 from tests.chaos.losses import Losses, Mirror
 from tests.chaos.people import EVALUATOR
-from tests.chaos.shelves import BucketShelf, FolderShelf, Shelf
+from tests.chaos.shelves import BucketShelf, FolderShelf, RoundFiles
 from tests.chaos.supervisor import Fault, Plan, Supervisor
 from tests.factories import account
 from tests.integration.coordinator_world import federation, make_home
@@ -136,16 +136,18 @@ def play(
             lambda: where(database),
             say,
         )
-        shelf: Shelf = FolderShelf(settings.store_folder)
+        round_files: RoundFiles = FolderShelf(settings.store_folder)
         if files is not None:
-            shelf = BucketShelf(files, bucket, "a", settings.store_folder)
-        people = Bereft(world, miner, supervisor, database, shelf, CONFIRMATIONS)
+            round_files = BucketShelf(files, bucket, "a", settings.store_folder)
+        people = Bereft(world, miner, supervisor, database, round_files, CONFIRMATIONS)
         stack.callback(people.close)
         points = {name: _points_of(name, plan) for name in (REPAIR, RESTORE)}
         try:
             with supervisor, ExitStack() as mirrored:
                 if plan.losses and loses(story):
-                    mirror = Mirror(folder / "mirror", shelf.location, anvil.url, home / "deployment.json")
+                    mirror = Mirror(
+                        folder / "mirror", round_files.location, anvil.url, home / "deployment.json"
+                    )
                     mirrored.callback(mirror.close)
                     url = database_url or settings.resolved_database_url
                     people.losses = losses_of(people, mirror, url, f"losses/{seed}", points)
@@ -166,9 +168,9 @@ def play(
             result.wrong += facts.differences(result.rounds, reference or result.rounds)
             result.wrong += facts.violations_on_chain(world.chain, world.coordinator.address, people.accepted)
             result.wrong += facts.violations_in_database(
-                database, shelf, people.accepted, result.rounds, people.told, people.restored
+                database, round_files, people.accepted, result.rounds, people.told, people.restored
             )
-            audited = facts.audit(anvil.url, home / "deployment.json", shelf.location)
+            audited = facts.audit(anvil.url, home / "deployment.json", round_files.location)
             result.wrong += [audited] if audited else []
     result.seconds = time.monotonic() - began
     return result
@@ -188,7 +190,7 @@ def losses_of(
         supervisor,
         people.database,
         database_url,
-        people.shelf,
+        people.round_files,
         mirror,
         people.miner,
         people.world.chain,

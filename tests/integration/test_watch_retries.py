@@ -12,7 +12,7 @@ import pytest
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.errors import RpcError
 from folkmoot.fraud.contracts import judges
-from folkmoot.fraud.watcher.escalation import DEPOSIT_PATIENCE, Recourse
+from folkmoot.fraud.watcher.escalation import DEPOSIT_PATIENCE, Escalation
 from folkmoot.fraud.watcher.retries import LONGEST_PAUSE
 from folkmoot.rpc.client import Phase
 from tests import factories
@@ -57,7 +57,7 @@ def test_a_contributor_whose_update_no_mirror_has_is_blamed_no_longer_than_it_ca
 ) -> None:
     number = lies.play_false_norm(world, NAMES)
     with monkeypatch.context() as scripted:
-        scripted.setattr(Recourse, "blame_contributor", away)
+        scripted.setattr(Escalation, "blame_contributor", away)
         assert Watched(world, tmp_path / "watch").look() == 3
     assert world.federation.chain.round(number).phase == Phase.SLASHED
     close_all()

@@ -51,7 +51,7 @@ class _Replayed:
 
 
 @dataclass
-class Recourse:
+class Escalation:
     """What a watcher can do beside proofs of leaves."""
 
     deployment: Deployment

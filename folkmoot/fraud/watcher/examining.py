@@ -19,7 +19,7 @@ from folkmoot.fraud.proofs.finding import Finding, Material
 from folkmoot.fraud.watcher.journal import Journal, Log
 from folkmoot.fraud.watcher.metrics import Metrics
 from folkmoot.fraud.watcher.mirrors import in_turn
-from folkmoot.fraud.watcher.round_files import Shelf, open_shelf
+from folkmoot.fraud.watcher.round_files import RoundFiles, open_shelf
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.rpc.client import LedgerReader, Rpc
 from folkmoot.runtime.urls import without_secrets
@@ -53,7 +53,7 @@ class Examiner:
         self._metrics = metrics
         own = FolderSource(journal.folder)
         self._source = in_turn({"own": own, **mirrors}, self._mirror_failed)
-        self._shelf: Shelf | None = None
+        self._shelf: RoundFiles | None = None
         self._materials: dict[int, Material] = {}  # whose files are here, by round
         self.findings: dict[int, Finding] = {}
 

@@ -37,7 +37,7 @@ _OF_LINEAGE = frozenset({Use.PATH, Use.EARLIER})
 
 
 @dataclass
-class Shelf:
+class RoundFiles:
     """Finds the files of rounds.
 
     Use `open_shelf`.
@@ -290,8 +290,8 @@ class Shelf:
         return past
 
 
-def open_shelf(source: ArtifactSource, genesis_hash: bytes, manifest_hash: bytes) -> Shelf:
-    """Find genesis and manifest, and return the federation's `Shelf`.
+def open_shelf(source: ArtifactSource, genesis_hash: bytes, manifest_hash: bytes) -> RoundFiles:
+    """Find genesis and manifest, and return the federation's `RoundFiles`.
 
     Args:
         source: Where files come from.
@@ -312,7 +312,7 @@ def open_shelf(source: ArtifactSource, genesis_hash: bytes, manifest_hash: bytes
             remedy="The contracts were deployed like this: nobody can check this federation.",
             code="artifact-contradicts",
         )
-    return Shelf(source, genesis, manifest)
+    return RoundFiles(source, genesis, manifest)
 
 
 def uses_lineage(case: Case) -> bool:

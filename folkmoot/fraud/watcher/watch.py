@@ -27,7 +27,7 @@ from folkmoot.fraud.contracts.record import Record
 from folkmoot.fraud.proofs.case import Case, Kind
 from folkmoot.fraud.proofs.finding import Finding
 from folkmoot.fraud.watcher.endpoints import Endpoints
-from folkmoot.fraud.watcher.escalation import Recourse
+from folkmoot.fraud.watcher.escalation import Escalation
 from folkmoot.fraud.watcher.examining import Examiner
 from folkmoot.fraud.watcher.journal import Checked, Journal, Log
 from folkmoot.fraud.watcher.metrics import Metrics
@@ -92,7 +92,7 @@ class Watcher:
         account, deposits = self.options.account, self.options.deposits
         self._notes = Notes(self.journal.folder / "sent", lambda text: self.log("taken-up", text))
         self._retries = Retries(self.clock, self.log, self.metrics)
-        self._recourse = Recourse(
+        self._recourse = Escalation(
             self.deployment,
             self.journal,
             self.log,

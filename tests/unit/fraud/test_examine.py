@@ -21,7 +21,7 @@ from folkmoot.fraud.proofs.case import Case, Kind
 from folkmoot.fraud.proofs.examine import examine
 from folkmoot.fraud.proofs.finding import Finding
 from folkmoot.fraud.proofs.proof import BUILDERS, prove
-from folkmoot.fraud.watcher.round_files import Shelf, open_shelf
+from folkmoot.fraud.watcher.round_files import RoundFiles, open_shelf
 from folkmoot.protocol import merkle
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak
@@ -88,7 +88,7 @@ class Published:
             if update is not None:
                 self.put(update.read(0, MANIFEST.leaves).tobytes())
         self.put(self.outcome.artifacts_file, document=True)
-        self.shelf: Shelf = open_shelf(FolderSource(folder), genesis.hash, MANIFEST.hash)
+        self.round_files: RoundFiles = open_shelf(FolderSource(folder), genesis.hash, MANIFEST.hash)
         self.case = Case(
             CHAIN_ID,
             LEDGER,
@@ -127,7 +127,7 @@ class Published:
         return self.claim({"header": header})
 
     def examined(self) -> Finding:
-        return examine(self.shelf.material(self.case, {1: self.case}))
+        return examine(self.round_files.material(self.case, {1: self.case}))
 
 
 def kinds(finding: Finding) -> list[str]:
@@ -426,7 +426,7 @@ def test_a_mirror_that_gives_no_answer_leaves_it_open(tmp_path: Path) -> None:
         def document(self, keccak256: str) -> bytes:
             raise ArtifactError("No answer.", code="artifact-unreachable")
 
-    published.shelf.source = Silent(tmp_path)
+    published.round_files.source = Silent(tmp_path)
     finding = published.examined()
     assert {demand.unsure for demand in finding.demands} == {True}
     assert not finding.suspicions

@@ -17,7 +17,7 @@ from folkmoot.errors import ContractRefused, InputError, RpcError
 from folkmoot.rpc import poll as polling
 from folkmoot.rpc import quorum as quorums
 from folkmoot.rpc.client import Rpc
-from folkmoot.rpc.normalize import essence, fingerprint
+from folkmoot.rpc.normalize import fingerprint, normalize_response
 from folkmoot.rpc.quorum import Quorum, open_rpc, split_urls
 
 ADDRESS = "0x" + "11" * 20
@@ -487,8 +487,8 @@ def test_no_majority_is_a_warning_until_there_is_one_again(monkeypatch: pytest.M
     "method", ["eth_getLogs", "eth_getBlockByNumber", "eth_getTransactionReceipt", "eth_call"]
 )
 def test_any_answer_has_an_essence(method: str, answer: Any) -> None:
-    found = essence(method, answer)
-    assert essence(method, found) == found
+    found = normalize_response(method, answer)
+    assert normalize_response(method, found) == found
     assert len(fingerprint(found)) == 32
 
 
