@@ -174,13 +174,13 @@ def import_genesis(store: Store, folder: Path, genesis_hash: str) -> Genesis:
     return genesis
 
 
-def assemble(settings: Settings, account: LocalAccount) -> Coordinator:
+def open_coordinator(settings: Settings, account: LocalAccount) -> Coordinator:
     """Put a coordinator together and check every part, the chain included.
 
     Raises:
         FolkmootError: A part can't be used; the message says which, and what to do.
     """
-    made = put_together(settings, account)
+    made = connect(settings, account)
     try:
         check_chain(made)
     except BaseException:
@@ -189,7 +189,7 @@ def assemble(settings: Settings, account: LocalAccount) -> Coordinator:
     return made
 
 
-def put_together(settings: Settings, account: LocalAccount) -> Coordinator:
+def connect(settings: Settings, account: LocalAccount) -> Coordinator:
     """Put a coordinator together of what is on this side of the endpoint; nothing is asked of the chain.
 
     Raises:
@@ -202,12 +202,12 @@ def put_together(settings: Settings, account: LocalAccount) -> Coordinator:
         undo.callback(rpc.close)
         database = Database.open(settings.resolved_database_url)
         undo.callback(database.close)
-        made = _put_together(settings, account, deployment, rpc, database, conduct)
+        made = _connect(settings, account, deployment, rpc, database, conduct)
         undo.pop_all()  # now the coordinator's
         return made
 
 
-def put_together_in_time(
+def connect_with_retry(
     settings: Settings, account: LocalAccount, wait: Callable[[FolkmootError, float], None]
 ) -> Coordinator:
     """The same, but a server of the database or the store that is away is waited for: it may start after us.
@@ -223,7 +223,7 @@ def put_together_in_time(
     pause = 1.0
     while True:
         try:
-            return put_together(settings, account)
+            return connect(settings, account)
         except (DatabaseError, StoreError) as exc:
             if not (is_away(exc) or exc.code == "store-unreachable"):
                 raise
@@ -249,7 +249,7 @@ def check_chain(coordinator: Coordinator) -> None:
         )
 
 
-def _put_together(
+def _connect(
     settings: Settings,
     account: LocalAccount,
     deployment: Deployment,

@@ -34,7 +34,7 @@ from folkmoot.protocol.header import RoundHeader
 from folkmoot.runtime.processes import Supervisor
 from server.api.gauges import Gauges, database_bytes
 from server.chain.outbox import REORG_BLOCKS
-from server.coordinator import assemble, open_account
+from server.coordinator import open_account, open_coordinator
 from server.db.engine import make_engine
 from server.settings import load
 from server.worker import Worker
@@ -173,7 +173,7 @@ def _play(world: Federation) -> None:
 def _idle(home: Path, found: Measured) -> None:
     """Measure what is done all the time, in this process: no coordinator runs."""
     settings = load(home)
-    coordinator = assemble(settings, open_account(settings))
+    coordinator = open_coordinator(settings, open_account(settings))
     worker = Worker(coordinator)
     gauges = Gauges(coordinator, worker.status)
     try:

@@ -494,7 +494,7 @@ def serve(
             told = away.message
             time.sleep(seconds)  # nothing is served yet; a signal ends it
 
-        coordinator = parts.put_together_in_time(settings, account, wait)
+        coordinator = parts.connect_with_retry(settings, account, wait)
         try:
             listener = listen(settings.host, settings.port)
             ready = True

@@ -29,7 +29,7 @@ from folkmoot.protocol.state import State
 from folkmoot.runtime.keystore import create
 from server.api.app import create_app
 from server.commands.main import http_server, listen
-from server.coordinator import Coordinator, assemble, import_genesis, open_account
+from server.coordinator import Coordinator, import_genesis, open_account, open_coordinator
 from server.db import schema
 from server.db.engine import make_engine
 from server.settings import Settings
@@ -178,7 +178,7 @@ def running(
 @contextmanager
 def serving(found: Settings, world: factories.Federation) -> Iterator[Running]:
     """Run a coordinator that has its folder."""
-    coordinator = assemble(found, open_account(found))
+    coordinator = open_coordinator(found, open_account(found))
     worker = Worker(coordinator)
     listener = listen("127.0.0.1", 0)
     server = http_server(create_app(coordinator, worker), found)

@@ -21,7 +21,7 @@ from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.rpc.client import Phase, Rpc
 from server.conduct import Honest, load
-from server.coordinator import _require_stage, assemble, open_account
+from server.coordinator import _require_stage, open_account, open_coordinator
 from tests import factories
 from tests.integration.coordinator_world import (
     Running,
@@ -177,7 +177,7 @@ def test_a_false_norm_is_refused_by_an_honest_coordinator(
 def test_nobody_can_cheat_on_demand_but_on_a_local_anvil(world: factories.Federation, tmp_path: Path) -> None:
     settings = make_home(tmp_path / "home", world, conduct="folkmoot.devnet.lies:sum@1")
     account = open_account(settings)
-    assemble(settings, account).close()
+    open_coordinator(settings, account).close()
     with Rpc(world.anvil.url) as rpc, pytest.raises(InputError) as elsewhere:
         _require_stage(replace(world.deployment, chain_id=10), rpc)
     assert elsewhere.value.code == "conduct-not-local"
@@ -188,7 +188,7 @@ def test_nobody_can_cheat_on_demand_but_on_a_local_anvil(world: factories.Federa
         (":", "unknown-conduct"),
     ):
         with pytest.raises(InputError) as unknown:
-            assemble(settings.model_copy(update={"conduct": name}), account)
+            open_coordinator(settings.model_copy(update={"conduct": name}), account)
         assert unknown.value.code == code
 
 

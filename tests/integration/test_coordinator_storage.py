@@ -20,7 +20,7 @@ from sqlalchemy import text
 from folkmoot.artifacts.sources import CoordinatorSource
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import CoordinatorError, DatabaseError, StoreError
-from server.coordinator import assemble, open_account
+from server.coordinator import open_account, open_coordinator
 from server.rounds import runs
 from server.store import s3 as s3_module
 from server.store.s3 import S3Store
@@ -184,7 +184,7 @@ def test_round_on_postgresql_survives_a_restart_of_the_server(
 
             twin = make_home(tmp_path / "twin", world, database_url=server.url)
             with pytest.raises(DatabaseError, match="Another coordinator uses the database") as taken:
-                assemble(twin, open_account(twin))
+                open_coordinator(twin, open_account(twin))
             assert taken.value.code == "database-in-use"
 
             server.stop()
