@@ -32,7 +32,7 @@ from web3.providers.base import JSONBaseProvider
 from folkmoot.chain.transactions import confirmations as depth
 from folkmoot.chain.transactions import resume as interrupted
 from folkmoot.chain.transactions import sending
-from folkmoot.chain.transactions.journal import Intent, Note, Notes
+from folkmoot.chain.transactions.journal import Intent, PendingTx, TransactionJournal
 from folkmoot.errors import ContractRefused, RpcError, WrongChainError
 from folkmoot.ledger import packaged
 from folkmoot.ledger import reverts as refusals
@@ -139,7 +139,7 @@ class Chain:
         self.w3 = w3
         self.rpc = rpc
         self.deployment = deployment
-        self.notes: Notes | None = None
+        self.notes: TransactionJournal | None = None
         for role in CONTRACTS:
             setattr(self, role, contract_at(w3, role, getattr(deployment, role)))
         self.ledger_reader = LedgerReader(rpc, deployment.ledger)
@@ -502,7 +502,7 @@ def send(
     account: LocalAccount,
     *,
     timeout: float = CONFIRM_TIMEOUT,
-    notes: Notes | None = None,
+    notes: TransactionJournal | None = None,
     purpose: str = "",
     nonce: int | None = None,
     wait: bool = True,
@@ -525,7 +525,7 @@ def send(
     """
     doing, url = _name_of(function), endpoint_of(w3)
     noting = notes is not None and not harmless
-    note: Note | None = None
+    note: PendingTx | None = None
     with chain_errors(doing, url):
         intent = _intent(w3, function, account.address, purpose)
         if notes is not None and noting:
@@ -549,7 +549,7 @@ def send(
         signed = account.sign_transaction(cast("dict[str, Any]", function.build_transaction(fields)))
         raw = signed.raw_transaction.to_0x_hex()
         block = w3.eth.block_number if note is None else note.block
-        note = Note(intent, nonce, (*forms, signed.hash.to_0x_hex()), raw, block)
+        note = PendingTx(intent, nonce, (*forms, signed.hash.to_0x_hex()), raw, block)
         if notes is not None and noting:
             notes.write(note)
         try:
@@ -573,7 +573,7 @@ def send(
 
 
 def settle(
-    w3: Web3, notes: Notes, *receipts: TxReceipt, say: Callable[[str], None] | None = None
+    w3: Web3, notes: TransactionJournal, *receipts: TxReceipt, say: Callable[[str], None] | None = None
 ) -> list[TxReceipt]:
     """Wait until all that was sent has the confirmations that its notes ask for; see `Chain.settle`.
 
@@ -599,7 +599,7 @@ def settle(
 
 def earlier(
     w3: Web3,
-    notes: Notes,
+    notes: TransactionJournal,
     contract: str,
     sender: str,
     purpose: str,

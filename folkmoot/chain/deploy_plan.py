@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from folkmoot.chain.transactions.journal import Notes
+from folkmoot.chain.transactions.journal import TransactionJournal
 from folkmoot.errors import InputError, LocalError
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.files import sync_folder, write_whole
@@ -37,7 +37,7 @@ class Plan:
     """Is told, in words for people, what is waited for."""
 
     def __post_init__(self) -> None:
-        self.notes = Notes(self.folder)
+        self.notes = TransactionJournal(self.folder)
 
     @classmethod
     def of(cls, out: Path) -> Plan:

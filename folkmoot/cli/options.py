@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from web3.types import TxReceipt
 
     from folkmoot.chain.client import Chain
-    from folkmoot.chain.transactions.journal import Notes
+    from folkmoot.chain.transactions.journal import TransactionJournal
 
 DEFAULT_RPC = "http://127.0.0.1:8545"
 """Endpoint of a local node."""
@@ -264,11 +264,11 @@ def sending(rpc: Sequence[str], deployment: Path, confirmations: int, as_json: b
 
 
 @contextmanager
-def noted(confirmations: int, as_json: bool) -> Iterator[Notes]:
+def noted(confirmations: int, as_json: bool) -> Iterator[TransactionJournal]:
     """Keep notes of what is sent, until the block has told its user what came of it."""
-    from folkmoot.chain.transactions.journal import Notes
+    from folkmoot.chain.transactions.journal import TransactionJournal
 
-    notes = Notes.of_user(lambda text: note(text, as_json), confirmations)
+    notes = TransactionJournal.of_user(lambda text: note(text, as_json), confirmations)
     try:
         yield notes
         sys.stdout.flush()

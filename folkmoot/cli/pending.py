@@ -24,8 +24,8 @@ from folkmoot.errors import InputError
 if TYPE_CHECKING:
     from web3 import Web3
 
-    from folkmoot.chain.transactions.journal import Left, Note, Notes
-    from folkmoot.chain.transactions.status import Seen
+    from folkmoot.chain.transactions.journal import Leftover, PendingTx, TransactionJournal
+    from folkmoot.chain.transactions.status import TxLookup
 
 LEAST = 8
 """Characters of a hash, with 0x, that must be given at least."""
@@ -80,11 +80,11 @@ def pending(
     """
     require_web3()
     from folkmoot.chain.client import connect_web3
-    from folkmoot.chain.transactions.journal import Notes
+    from folkmoot.chain.transactions.journal import TransactionJournal
 
-    kept = Notes.of_user(lambda text: note(text, json_), confirmations)
+    kept = TransactionJournal.of_user(lambda text: note(text, json_), confirmations)
     if notes is not None:
-        kept = Notes(notes, kept.say, confirmations)
+        kept = TransactionJournal(notes, kept.say, confirmations)
     try:
         left = kept.left()
         if forget is None:
@@ -95,7 +95,7 @@ def pending(
         kept.close()
 
 
-def _look(w3: Web3, notes: list[Note | None], as_json: bool) -> list[Seen | None]:
+def _look(w3: Web3, notes: list[PendingTx | None], as_json: bool) -> list[TxLookup | None]:
     """Return what became of transactions; None for those of which this chain can't say."""
     from folkmoot.chain.client import chain_errors, endpoint_of
     from folkmoot.chain.transactions.status import look
@@ -108,7 +108,7 @@ def _look(w3: Web3, notes: list[Note | None], as_json: bool) -> list[Seen | None
         ]
 
 
-def _show(w3: Web3, left: list[Left], as_json: bool) -> None:
+def _show(w3: Web3, left: list[Leftover], as_json: bool) -> None:
     from folkmoot.runtime.units import format_time
 
     documents, rows = [], []
@@ -135,7 +135,7 @@ def _show(w3: Web3, left: list[Left], as_json: bool) -> None:
     emit({"pending": documents}, as_json, found if rows else "Nothing was left behind.")
 
 
-def _chosen(left: list[Left], text: str) -> Left:
+def _chosen(left: list[Leftover], text: str) -> Leftover:
     """Return the one that a hash means, or the name of a file that can't be read.
 
     Raises:
@@ -162,8 +162,8 @@ def _chosen(left: list[Left], text: str) -> Left:
 
 def _forget(
     w3: Web3,
-    notes: Notes,
-    one: Left,
+    notes: TransactionJournal,
+    one: Leftover,
     keystore: Path | None,
     password_file: Path | None,
     as_json: bool,
@@ -177,7 +177,7 @@ def _forget(
     """
     from folkmoot.chain.client import CONFIRM_TIMEOUT, chain_errors, endpoint_of
     from folkmoot.chain.transactions.cancel import FREE, cancel, require_deep
-    from folkmoot.chain.transactions.status import Fate
+    from folkmoot.chain.transactions.status import TxStatus
 
     if one.note is None:
         notes.remove(one)
@@ -204,7 +204,7 @@ def _forget(
             require_deep(w3, notes, noted, seen)
         notes.forget(noted)
         said = "Forgotten: its nonce is used. The same command acts anew."
-        if seen.fate is Fate.MINED:
+        if seen.fate is TxStatus.MINED:
             said = "Forgotten: it was mined and told by nobody. The same command does it once more."
         emit({**document, "state": seen.fate.value}, as_json, said)
         return

@@ -15,7 +15,7 @@ from folkmoot.chain.transactions import cancel as cancelling
 from folkmoot.chain.transactions import resume as interrupted
 from folkmoot.chain.transactions import sending
 from folkmoot.chain.transactions import status as fate
-from folkmoot.chain.transactions.journal import Notes
+from folkmoot.chain.transactions.journal import TransactionJournal
 from folkmoot.cli.main import INTERRUPTED, run
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.runtime.units import UNIT
@@ -44,9 +44,9 @@ class Commands:
         def end(*_: Any, **__: Any) -> Any:
             raise KeyboardInterrupt
 
-        write = Notes.write
+        write = TransactionJournal.write
 
-        def noted(notes: Notes, note: Any) -> None:
+        def noted(notes: TransactionJournal, note: Any) -> None:
             write(notes, note)
             raise KeyboardInterrupt
 
@@ -54,7 +54,7 @@ class Commands:
             if sent:
                 patch.setattr(sending, "await_receipt", end)
             else:
-                patch.setattr(Notes, "write", noted)
+                patch.setattr(TransactionJournal, "write", noted)
             assert run(words) == INTERRUPTED
         self.mortal.capsys.readouterr()
 

@@ -15,7 +15,7 @@ import pytest
 
 from folkmoot.chain.client import Chain
 from folkmoot.chain.transactions import sending
-from folkmoot.chain.transactions.journal import Notes
+from folkmoot.chain.transactions.journal import TransactionJournal
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError, ContractRefused, InputError, RpcError, WrongChainError
 from folkmoot.ledger.deployment import Deployment
@@ -143,7 +143,7 @@ def test_transaction_that_is_not_mined_in_time_is_not_called_failed(federation: 
 def noting(federation: Federation, tmp_path: Path) -> Iterator[Chain]:
     """A client that notes what it sends, as the command line does. Processes are killed in `test_killed_commands`."""
     chain = Chain.connect(federation.anvil.url, federation.deployment)
-    chain.notes = Notes(tmp_path / "sent")
+    chain.notes = TransactionJournal(tmp_path / "sent")
     yield chain
     chain.notes.close()
     chain.close()

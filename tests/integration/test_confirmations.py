@@ -15,7 +15,7 @@ import pytest
 from folkmoot.chain import client
 from folkmoot.chain.client import Chain
 from folkmoot.chain.transactions import confirmations as depth
-from folkmoot.chain.transactions.journal import Notes
+from folkmoot.chain.transactions.journal import TransactionJournal
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError, ContractRefused
 from folkmoot.runtime.units import UNIT
@@ -38,7 +38,7 @@ class Waiting:
 
     def __post_init__(self) -> None:
         self.chain = Chain.connect(self.anvil.url, self.federation.deployment)
-        self.notes = self.chain.notes = Notes(self.folder, self.said.append, DEPTH)
+        self.notes = self.chain.notes = TransactionJournal(self.folder, self.said.append, DEPTH)
 
     @property
     def anvil(self) -> Anvil:

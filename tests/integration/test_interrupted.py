@@ -15,7 +15,7 @@ from folkmoot.chain.client import Chain
 from folkmoot.chain.transactions import resume as interrupted
 from folkmoot.chain.transactions import sending
 from folkmoot.chain.transactions import status as fate
-from folkmoot.chain.transactions.journal import Intent, Note, Notes
+from folkmoot.chain.transactions.journal import Intent, PendingTx, TransactionJournal
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError
 from folkmoot.runtime.units import UNIT
@@ -51,7 +51,7 @@ class Taking:
         """Begin another call."""
         if self.chain.notes is not None:
             self.chain.notes.close()
-        self.chain.notes = Notes(self.folder, self.said.append, depth)
+        self.chain.notes = TransactionJournal(self.folder, self.said.append, depth)
 
     def unbond(self, **options: Any) -> Any:
         return self.chain.send(self.chain.vault.functions.requestUnbond(UNIT), ADA, **options)
@@ -76,7 +76,7 @@ class Taking:
         intent = Intent(self.chain.deployment.chain_id, ADA.address, vault, f"requestUnbond{(UNIT,)!r}")
         assert function.address == vault
         newest = self.chain.block_number() if block is None else block
-        self.chain.notes.write(Note(intent, self.nonce(), (STRANGER,), "", newest))
+        self.chain.notes.write(PendingTx(intent, self.nonce(), (STRANGER,), "", newest))
         self.chain.notes.close()
         self.federation.chain.send(self.chain.vault.functions.delegate(ADA.address), ADA)
 
@@ -155,7 +155,7 @@ def test_several_nodes_say_it_as_one(taking: Taking, monkeypatch: pytest.MonkeyP
             node.lack(Lack.RECEIPTS, Lack.INDEX)
         chain = Chain.connect([taking.node.url, other.url], taking.federation.deployment)
         stack.callback(chain.close)
-        chain.notes = Notes(taking.folder)
+        chain.notes = TransactionJournal(taking.folder)
         stack.callback(chain.notes.close)  # whatever happens: its lock is a file
         chain.send(chain.vault.functions.requestUnbond(UNIT), ADA)
         assert (taking.nonce(), taking.asked()) == (before, 1)

@@ -18,8 +18,8 @@ from web3.exceptions import Web3RPCError
 
 from folkmoot.chain.transactions import confirmations as depth
 from folkmoot.chain.transactions import sending
-from folkmoot.chain.transactions.journal import Intent, Note, Notes
-from folkmoot.chain.transactions.status import Fate, Seen
+from folkmoot.chain.transactions.journal import Intent, PendingTx, TransactionJournal
+from folkmoot.chain.transactions.status import TxLookup, TxStatus
 from folkmoot.errors import ChainError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from web3 import Web3
     from web3.types import TxData, TxReceipt
 
-FREE = (Fate.UNDERWAY, Fate.ABSENT, Fate.GAP)
+FREE = (TxStatus.UNDERWAY, TxStatus.ABSENT, TxStatus.GAP)
 """What became of a transaction that may still be mined."""
 
 MOST_FILLED = 32
@@ -46,7 +46,7 @@ class Cancelled:
     """Empty transactions that were sent for nonces before it."""
 
 
-def require_deep(w3: Web3, notes: Notes, note: Note, seen: Seen) -> None:
+def require_deep(w3: Web3, notes: TransactionJournal, note: PendingTx, seen: TxLookup) -> None:
     """Check that nothing can come any more of a transaction whose nonce is used, not even after a reorg.
 
     Args:
@@ -71,7 +71,12 @@ def require_deep(w3: Web3, notes: Notes, note: Note, seen: Seen) -> None:
 
 
 def cancel(
-    w3: Web3, notes: Notes, note: Note, seen: Seen, account: LocalAccount, timeout: float
+    w3: Web3,
+    notes: TransactionJournal,
+    note: PendingTx,
+    seen: TxLookup,
+    account: LocalAccount,
+    timeout: float,
 ) -> Cancelled:
     """Let an empty transaction take the place of one that may still be mined, and wait until it is deep enough.
 
@@ -88,7 +93,7 @@ def cancel(
             transactions before it; what `depth.await_depth` raises.
     """
     chain_id = note.intent.chain_id
-    first = seen.following if seen.fate is Fate.GAP else note.nonce
+    first = seen.following if seen.fate is TxStatus.GAP else note.nonce
     if note.nonce - first > MOST_FILLED:
         raise ChainError(
             f"This endpoint knows nothing of {account.address} from nonce {first} on, and this has nonce {note.nonce}: "
@@ -104,15 +109,15 @@ def cancel(
     mined = receipt["transactionHash"].to_0x_hex()
     # Taken note of, and not written down: a cancellation is no form of what was wanted.
     for nonce, (filler, filling) in enumerate(empty, start=first):
-        notes.mined(Note(_nothing(note, nonce), nonce, (filler,), filling), filler, earlier=False)
-    notes.mined(Note(_nothing(note, note.nonce), note.nonce, forms, raw), mined, earlier=False)
+        notes.mined(PendingTx(_nothing(note, nonce), nonce, (filler,), filling), filler, earlier=False)
+    notes.mined(PendingTx(_nothing(note, note.nonce), note.nonce, forms, raw), mined, earlier=False)
     if notes.depth > 1:
         receipt = depth.await_depth(w3, notes, timeout)[mined]
     in_vain = receipt["transactionHash"].to_0x_hex() != form
     return Cancelled(receipt, in_vain, note.nonce - first)
 
 
-def _nothing(note: Note, nonce: int) -> Intent:
+def _nothing(note: PendingTx, nonce: int) -> Intent:
     """Return what an empty transaction is for."""
     return Intent(note.intent.chain_id, note.intent.sender, note.intent.sender, f"use up nonce {nonce}")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from hexbytes import HexBytes
 from web3.exceptions import Web3RPCError
 
-from folkmoot.chain.transactions.journal import Note, Notes
+from folkmoot.chain.transactions.journal import PendingTx, TransactionJournal
 from folkmoot.chain.transactions.sending import LOOKS, in_pool, receipt_of
 from folkmoot.errors import ChainError, RpcError
 from folkmoot.runtime.fault_points import fault_point
@@ -32,7 +32,7 @@ PAUSE = 0.5
 class _Sent:
     """A transaction that is waited for."""
 
-    note: Note
+    note: PendingTx
     receipt: TxReceipt | None = None
     """Its receipt at the last look; None if it is in no block."""
     announced: bool = False
@@ -46,7 +46,7 @@ class _Sent:
 
 
 def await_depth(
-    w3: Web3, notes: Notes, timeout: float, say: Callable[[str], None] | None = None
+    w3: Web3, notes: TransactionJournal, timeout: float, say: Callable[[str], None] | None = None
 ) -> dict[str, TxReceipt]:
     """Wait until everything that was mined and not told lies `notes.depth` blocks deep, its own block included.
 
@@ -102,7 +102,7 @@ def _depth(one: _Sent, newest: int) -> int:
     return 0 if one.receipt is None else max(1, newest - one.receipt["blockNumber"] + 1)
 
 
-def _look(w3: Web3, notes: Notes, one: _Sent, newest: int, tell: Callable[[str], None]) -> None:
+def _look(w3: Web3, notes: TransactionJournal, one: _Sent, newest: int, tell: Callable[[str], None]) -> None:
     """Look for the receipt; without one, send the transaction again.
 
     Raises:

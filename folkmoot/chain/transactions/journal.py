@@ -53,7 +53,7 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class PendingTx:
     """A transaction that was signed for an intent."""
 
     intent: Intent
@@ -69,18 +69,18 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class Leftover:
     """A note that an interrupted call left behind."""
 
     name: str
     """Name of its file."""
     since: int
     """Unix time at which it was written last, by this machine's clock."""
-    note: Note | None
+    note: PendingTx | None
     """What it says; None if it can't be read."""
 
 
-class Notes:
+class TransactionJournal:
     """The notes in a folder of one user. One process at a time sends for an account: the others wait.
 
     Args:
@@ -94,12 +94,12 @@ class Notes:
         self.say = say
         self.depth = depth
         self._locks: dict[str, TextIO] = {}
-        self._untold: dict[str, Note] = {}
+        self._untold: dict[str, PendingTx] = {}
         self._earlier: set[str] = set()
         self._of_user = False
 
     @classmethod
-    def of_user(cls, say: Callable[[str], None] = lambda text: None, depth: int = 1) -> Notes:
+    def of_user(cls, say: Callable[[str], None] = lambda text: None, depth: int = 1) -> TransactionJournal:
         """Return the notes of the user who runs this process."""
         from platformdirs import user_data_path
 
@@ -107,7 +107,7 @@ class Notes:
         notes._of_user = True
         return notes
 
-    def find(self, intent: Intent) -> Note | None:
+    def find(self, intent: Intent) -> PendingTx | None:
         """Return the note of an interrupted call with this intent; None if there is none.
 
         Waits for whoever sends for the same account at the moment.
@@ -119,7 +119,7 @@ class Notes:
         path = self.folder / intent.name
         try:
             note = _parsed(path)
-            return Note(intent, note.nonce, note.forms, note.raw, note.block)
+            return PendingTx(intent, note.nonce, note.forms, note.raw, note.block)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -130,7 +130,7 @@ class Notes:
                 code="note-damaged",
             ) from error
 
-    def left(self) -> list[Left]:
+    def left(self) -> list[Leftover]:
         """Return what interrupted calls left behind, the oldest first. Other commands may be at work on it.
 
         Raises:
@@ -141,7 +141,7 @@ class Notes:
             for path in [one for one in self.folder.glob("*.json") if _NAME.fullmatch(one.name)]:
                 note = _readable(path)
                 with contextlib.suppress(FileNotFoundError):  # its command has told its result just now
-                    found.append(Left(path.name, int(path.stat().st_mtime), note))
+                    found.append(Leftover(path.name, int(path.stat().st_mtime), note))
         except OSError as error:
             raise LocalError(
                 f"The folder {self.folder} of notes can't be read: {error.strerror or error}.",
@@ -159,7 +159,7 @@ class Notes:
         where = "" if self._of_user else f" --notes {self.folder}"
         return f"folkmoot account pending --forget {name}{where}"
 
-    def write(self, note: Note) -> None:
+    def write(self, note: PendingTx) -> None:
         """Write down what is about to be sent.
 
         Raises:
@@ -182,7 +182,7 @@ class Notes:
             raise self._unwritable(error) from error
         fault_point("sender.note-written.after")
 
-    def mined(self, note: Note, transaction: str, *, earlier: bool) -> None:
+    def mined(self, note: PendingTx, transaction: str, *, earlier: bool) -> None:
         """Take note that it was mined. Its note stays until `told`.
 
         Args:
@@ -194,7 +194,7 @@ class Notes:
         if earlier:
             self._earlier.add(transaction)
 
-    def untold(self) -> dict[str, Note]:
+    def untold(self) -> dict[str, PendingTx]:
         """Return what was mined and not told, by hash (0x-hex) as it was taken note of, in the order of nonces."""
         return dict(sorted(self._untold.items(), key=lambda item: item[1].nonce))
 
@@ -202,7 +202,7 @@ class Notes:
         """Whether a mined transaction (0x-hex) was sent by an interrupted call, so that this one sent nothing."""
         return transaction in self._earlier
 
-    def forget(self, note: Note) -> None:
+    def forget(self, note: PendingTx) -> None:
         """Remove a note whose transaction can have no effect any more.
 
         Raises:
@@ -211,7 +211,7 @@ class Notes:
         self._untold = {name: other for name, other in self._untold.items() if other.intent != note.intent}
         self._remove(note.intent)
 
-    def remove(self, one: Left) -> None:
+    def remove(self, one: Leftover) -> None:
         """Remove a note that can't be read.
 
         Raises:
@@ -279,7 +279,7 @@ class Notes:
         )
 
 
-def _parsed(path: Path) -> Note:
+def _parsed(path: Path) -> PendingTx:
     """Return what a note says.
 
     Raises:
@@ -292,10 +292,10 @@ def _parsed(path: Path) -> Note:
     if not numbers or not forms or not all(isinstance(text, str) for text in texts):
         raise ValueError("it names no transaction")
     names = ("chain_id", "sender", "contract", "purpose")
-    return Note(Intent(*(document[name] for name in names)), nonce, tuple(forms), raw, block)
+    return PendingTx(Intent(*(document[name] for name in names)), nonce, tuple(forms), raw, block)
 
 
-def _readable(path: Path) -> Note | None:
+def _readable(path: Path) -> PendingTx | None:
     """Return what a note says, None if it can't be read or is not in its own file."""
     try:
         note = _parsed(path)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from folkmoot.chain.transactions import confirmations as depth
-from folkmoot.chain.transactions.journal import Intent, Note, Notes
+from folkmoot.chain.transactions.journal import Intent, PendingTx, TransactionJournal
 from folkmoot.chain.transactions.sending import await_receipt
-from folkmoot.chain.transactions.status import Fate, Seen, look
+from folkmoot.chain.transactions.status import TxLookup, TxStatus, look
 from folkmoot.errors import ChainError
 from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 def take_up(
     w3: Web3,
-    notes: Notes,
+    notes: TransactionJournal,
     intent: Intent,
     doing: str,
     timeout: float,
     *,
     wait: bool = True,
     once: bool = False,
-) -> tuple[TxReceipt | None, Note | None]:
+) -> tuple[TxReceipt | None, PendingTx | None]:
     """See what became of the transaction of an interrupted call, and wait for it if it is on its way.
 
     Args:
@@ -84,13 +84,13 @@ def take_up(
     return receipt, note
 
 
-def _over(w3: Web3, notes: Notes, note: Note, seen: Seen, *, once: bool) -> str:
+def _over(w3: Web3, notes: TransactionJournal, note: PendingTx, seen: TxLookup, *, once: bool) -> str:
     """Return why nothing can come of a noted transaction any more, so that its note may go; empty if something can.
 
     Raises:
         ChainError: nobody can say: `nonce-gap`, `outcome-unknown`, `not-confirmed`.
     """
-    if seen.fate is Fate.LOST:
+    if seen.fate is TxStatus.LOST:
         if seen.block is not None and w3.eth.block_number - seen.block + 1 < notes.depth:
             raise ChainError(
                 f"Another transaction of {note.intent.sender} had the nonce {note.nonce} of what an interrupted call "
@@ -101,18 +101,18 @@ def _over(w3: Web3, notes: Notes, note: Note, seen: Seen, *, once: bool) -> str:
                 details={"nonce": note.nonce, "block": seen.block, "confirmations": notes.depth},
             )
         return "What an interrupted call signed can't be mined any more: another transaction had its nonce."
-    if seen.fate is Fate.UNCLEAR:
+    if seen.fate is TxStatus.UNCLEAR:
         if once:
             return "What became of what an interrupted call sent can't be found out; to try it again does no harm."
         raise _unknown(notes, note, seen)
-    if seen.fate is Fate.GAP:
+    if seen.fate is TxStatus.GAP:
         if note.intent.chain_id != LOCAL_CHAIN_ID:
             raise _gap(notes, note, seen)
         return "What an interrupted call signed was for a local chain that is no more."
     return ""
 
 
-def _unknown(notes: Notes, note: Note, seen: Seen) -> ChainError:
+def _unknown(notes: TransactionJournal, note: PendingTx, seen: TxLookup) -> ChainError:
     """Return the failure for what may have been done: to send it again might do it twice."""
     said = (
         f"Nonce {note.nonce} of {note.intent.sender} was used, and this endpoint can't say whether by the transaction "
@@ -130,7 +130,7 @@ def _unknown(notes: Notes, note: Note, seen: Seen) -> ChainError:
     )
 
 
-def _gap(notes: Notes, note: Note, seen: Seen) -> ChainError:
+def _gap(notes: TransactionJournal, note: PendingTx, seen: TxLookup) -> ChainError:
     """Return the failure for what waits for others before it.
 
     Nothing may be sent with a lower nonce instead: the one that was noted may still be in the pool of another node, and

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 from web3.exceptions import BlockNotFound, TransactionNotFound, Web3RPCError
 
-from folkmoot.chain.transactions.journal import Note
+from folkmoot.chain.transactions.journal import PendingTx
 from folkmoot.chain.transactions.sending import LOOK_PAUSE, LOOKS, in_pool, receipt_of
 from folkmoot.errors import RpcError
 from folkmoot.rpc.local_chain import (
@@ -34,7 +34,7 @@ MARGIN = 64
 """Blocks before a note was written in which its nonce may have been used all the same, after a reorg."""
 
 
-class Fate(StrEnum):
+class TxStatus(StrEnum):
     """What became of it."""
 
     MINED = "mined"
@@ -54,10 +54,10 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class TxLookup:
     """What an endpoint says of a noted transaction."""
 
-    fate: Fate
+    fate: TxStatus
     """What became of it."""
     receipt: TxReceipt | None = None
     """Its receipt, if it was mined."""
@@ -69,7 +69,7 @@ class Seen:
     """Block that used its nonce, if it is lost; that has it, if what came of it is unclear; None if nobody can say."""
 
 
-def look(w3: Web3, note: Note) -> Seen:
+def look(w3: Web3, note: PendingTx) -> TxLookup:
     """See what became of a noted transaction.
 
     Args:
@@ -90,32 +90,32 @@ def look(w3: Web3, note: Note) -> Seen:
     return _used(w3, note, sender)
 
 
-def _mined(receipt: TxReceipt) -> Seen:
-    return Seen(Fate.MINED if receipt["status"] == 1 else Fate.FAILED, receipt)
+def _mined(receipt: TxReceipt) -> TxLookup:
+    return TxLookup(TxStatus.MINED if receipt["status"] == 1 else TxStatus.FAILED, receipt)
 
 
-def _waiting(w3: Web3, note: Note, sender: ChecksumAddress) -> Seen:
+def _waiting(w3: Web3, note: PendingTx, sender: ChecksumAddress) -> TxLookup:
     """Return where it is while its nonce is free."""
     pooled = in_pool(w3, note.forms)
     if pooled is not None:
-        return Seen(Fate.UNDERWAY, pooled=pooled)
+        return TxLookup(TxStatus.UNDERWAY, pooled=pooled)
     following = w3.eth.get_transaction_count(sender, "pending")
-    return Seen(Fate.GAP if note.nonce > following else Fate.ABSENT, following=following)
+    return TxLookup(TxStatus.GAP if note.nonce > following else TxStatus.ABSENT, following=following)
 
 
-def _used(w3: Web3, note: Note, sender: ChecksumAddress) -> Seen:
+def _used(w3: Web3, note: PendingTx, sender: ChecksumAddress) -> TxLookup:
     """Return what became of it where its nonce is used and there is no receipt."""
     number = _block_with(w3, note.forms)
     if number is None:
         found = _user_of(w3, sender, note.nonce, note.block)
         if found is not None and found[1] not in note.forms:
-            return Seen(Fate.LOST, block=found[0])
+            return TxLookup(TxStatus.LOST, block=found[0])
         if found is None:
             # A local chain has all receipts; whoever started it anew can't tell when.
-            return Seen(Fate.LOST if note.intent.chain_id == LOCAL_CHAIN_ID else Fate.UNCLEAR)
+            return TxLookup(TxStatus.LOST if note.intent.chain_id == LOCAL_CHAIN_ID else TxStatus.UNCLEAR)
         number = found[0]
     receipt = _receipt_in(w3, number, note.forms)
-    return Seen(Fate.UNCLEAR, block=number) if receipt is None else _mined(receipt)
+    return TxLookup(TxStatus.UNCLEAR, block=number) if receipt is None else _mined(receipt)
 
 
 def _block_with(w3: Web3, forms: Sequence[str]) -> int | None:

@@ -13,7 +13,7 @@ from eth_utils.address import to_checksum_address
 
 from folkmoot.chain.client import TX_GAS_LIMIT, chain_errors, send, web3_over
 from folkmoot.chain.client import earlier as earlier_call
-from folkmoot.chain.transactions.journal import Notes
+from folkmoot.chain.transactions.journal import TransactionJournal
 from folkmoot.errors import ContractRefused, FolkmootError, RpcError
 from folkmoot.fraud.proofs import proof as proofs
 from folkmoot.fraud.proofs.case import Case
@@ -164,7 +164,12 @@ def purpose(case: Case) -> str:
 
 
 def challenge(
-    rpc_url: str, case: Case, cost: Cost, proof: Proof, account: LocalAccount, notes: Notes | None = None
+    rpc_url: str,
+    case: Case,
+    cost: Cost,
+    proof: Proof,
+    account: LocalAccount,
+    notes: TransactionJournal | None = None,
 ) -> TxReceipt:
     """Send a proof and wait until it is mined.
 
@@ -193,7 +198,7 @@ def challenge(
     )
 
 
-def earlier(rpc: Rpc, case: Case, sender: str, notes: Notes) -> TxReceipt | None:
+def earlier(rpc: Rpc, case: Case, sender: str, notes: TransactionJournal) -> TxReceipt | None:
     """Return the receipt of a proof against a round's anchor that an interrupted call sent; None if there is none.
 
     Raises:
@@ -216,7 +221,7 @@ def transact(
     address: str,
     function: str,
     *arguments: Any,
-    notes: Notes | None = None,
+    notes: TransactionJournal | None = None,
     purpose: str = "",
     once: bool = False,
     harmless: bool = False,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 
-from folkmoot.chain.transactions.journal import Notes
+from folkmoot.chain.transactions.journal import TransactionJournal
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.fraud.contracts.challenge import judges as judges_of
 from folkmoot.fraud.contracts.challenge import transact
@@ -141,7 +141,7 @@ def demand(
     judge: str,
     call: Call,
     account: LocalAccount,
-    notes: Notes | None = None,
+    notes: TransactionJournal | None = None,
     purpose: str = "",
 ) -> Asked:
     """Send a demand, with the deposit.
@@ -244,12 +244,14 @@ def demands_of(rpc: Rpc, judge: str, round_: int, demander: str, from_block: int
         raise rpc.nonsense(method, logs) from error
 
 
-def prove_withheld(rpc: Rpc, judge: str, number: int, account: LocalAccount, notes: Notes) -> str:
+def prove_withheld(
+    rpc: Rpc, judge: str, number: int, account: LocalAccount, notes: TransactionJournal
+) -> str:
     """Void a round whose demand nobody answered; return the transaction's hash."""
     return _send(rpc, account, notes, _AVAILABILITY, judge, "proveWithheld", number, purpose=f"{number}")
 
 
-def release(rpc: Rpc, judge: str, number: int, account: LocalAccount, notes: Notes) -> None:
+def release(rpc: Rpc, judge: str, number: int, account: LocalAccount, notes: TransactionJournal) -> None:
     """Take the deposit back of a demand whose round is over."""
     _send(rpc, account, notes, _AVAILABILITY, judge, "release", number, purpose=f"{number}")
 
@@ -276,7 +278,7 @@ def censored(rpc: Rpc, judge: str, case: Case) -> int | None:
 
 
 def prove_censored(
-    rpc: Rpc, judge: str, finding: Finding, entry: int, account: LocalAccount, notes: Notes
+    rpc: Rpc, judge: str, finding: Finding, entry: int, account: LocalAccount, notes: TransactionJournal
 ) -> str:
     """Void a round in which a delivered update was left out; return the transaction's hash."""
     case = finding.case
@@ -295,7 +297,7 @@ def dispute(
     case: Case,
     what: Dispute,
     account: LocalAccount,
-    notes: Notes,
+    notes: TransactionJournal,
 ) -> str | None:
     """Open the dispute about a round; return the transaction's hash, None if there was one already.
 
@@ -312,7 +314,7 @@ def dispute(
 
 
 def prove_false_tree(
-    rpc: Rpc, judge: str, finding: Finding, entry: int, account: LocalAccount, notes: Notes
+    rpc: Rpc, judge: str, finding: Finding, entry: int, account: LocalAccount, notes: TransactionJournal
 ) -> str:
     """Take stake from a contributor whose update tree is none; return the transaction's hash."""
     number, _, layout, document = finding.case.brought(finding.material.manifest)
@@ -329,7 +331,7 @@ def prove_replay(
     copies: Iterable[Committed],
     originals: Iterable[Committed],
     account: LocalAccount,
-    notes: Notes,
+    notes: TransactionJournal,
 ) -> str:
     """Take stake from a contributor that sent an earlier round's update; return the transaction's hash.
 
@@ -357,7 +359,7 @@ def least_replay(rpc: Rpc, judge: str) -> int:
 def _send(
     rpc: Rpc,
     account: LocalAccount,
-    notes: Notes,
+    notes: TransactionJournal,
     contract: str,
     judge: str,
     function: str,
@@ -379,7 +381,9 @@ def _send(
     return str(receipt["transactionHash"].to_0x_hex())
 
 
-def _allow(rpc: Rpc, deployment: Deployment, judge: str, account: LocalAccount, notes: Notes | None) -> int:
+def _allow(
+    rpc: Rpc, deployment: Deployment, judge: str, account: LocalAccount, notes: TransactionJournal | None
+) -> int:
     """Let a judge take its deposit; return that."""
     (deposit,) = rpc.read(judge, "deposit()", ["uint256"])
     (allowed,) = rpc.read(deployment.token, "allowance(address,address)", ["uint256"], account.address, judge)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from folkmoot.chain.transactions.journal import Notes
+from folkmoot.chain.transactions.journal import TransactionJournal
 from folkmoot.errors import ChainError, ContractRefused
 from folkmoot.fraud.contracts import judges
 from folkmoot.fraud.contracts.challenge import ChallengeFailed
@@ -62,7 +62,7 @@ class Escalation:
     """Where it says what happens."""
     metrics: Metrics
     """Its numbers."""
-    notes: Notes
+    notes: TransactionJournal
     """Where transactions are noted before they are sent: a watcher that was killed sends none twice."""
     account: LocalAccount | None
     """Who acts; None only reports."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from folkmoot.artifacts.sources import ArtifactSource
-from folkmoot.chain.transactions.journal import Notes
+from folkmoot.chain.transactions.journal import TransactionJournal
 from folkmoot.errors import (
     ChainError,
     FolkmootError,
@@ -90,7 +90,9 @@ class Watcher:
             self.rpc_urls, self.deployment, self.journal, self.log, self.metrics, self.clock, self.timeout
         )
         account, deposits = self.options.account, self.options.deposits
-        self._notes = Notes(self.journal.folder / "sent", lambda text: self.log("taken-up", text))
+        self._notes = TransactionJournal(
+            self.journal.folder / "sent", lambda text: self.log("taken-up", text)
+        )
         self._retries = Retries(self.clock, self.log, self.metrics)
         self._recourse = Escalation(
             self.deployment,

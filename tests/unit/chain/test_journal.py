@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from folkmoot.chain.transactions.journal import Intent, Left, Note, Notes
+from folkmoot.chain.transactions.journal import Intent, Leftover, PendingTx, TransactionJournal
 from folkmoot.errors import LocalError
 
 INTENT = Intent(31337, "0x" + "11" * 20, "0x" + "22" * 20, "stake 250")
-NOTE = Note(INTENT, 7, ("0x" + "ab" * 32,), "0x02f8", 41)
+NOTE = PendingTx(INTENT, 7, ("0x" + "ab" * 32,), "0x02f8", 41)
 OTHERS = [
     replace(INTENT, chain_id=1),
     replace(INTENT, sender="0x" + "33" * 20),
@@ -26,12 +26,14 @@ OTHERS = [
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[..., Notes]]:
+def opened(tmp_path: Path) -> Iterator[Callable[..., TransactionJournal]]:
     """Open the notes in a folder, and let go of them after the test."""
-    made: list[Notes] = []
+    made: list[TransactionJournal] = []
 
-    def open_notes(folder: Path = tmp_path, say: Callable[[str], None] = lambda text: None) -> Notes:
-        made.append(Notes(folder, say))
+    def open_notes(
+        folder: Path = tmp_path, say: Callable[[str], None] = lambda text: None
+    ) -> TransactionJournal:
+        made.append(TransactionJournal(folder, say))
         return made[-1]
 
     yield open_notes
@@ -39,7 +41,7 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., Notes]]:
         notes.close()
 
 
-def test_a_note_is_found_by_its_intent_and_no_other(opened: Callable[..., Notes]) -> None:
+def test_a_note_is_found_by_its_intent_and_no_other(opened: Callable[..., TransactionJournal]) -> None:
     first = opened()
     first.write(NOTE)
     first.close()
@@ -50,14 +52,14 @@ def test_a_note_is_found_by_its_intent_and_no_other(opened: Callable[..., Notes]
 
 
 def test_a_note_of_an_older_release_has_neither_bytes_nor_block(
-    tmp_path: Path, opened: Callable[..., Notes]
+    tmp_path: Path, opened: Callable[..., TransactionJournal]
 ) -> None:
     document = {**asdict(INTENT), "nonce": 7, "forms": list(NOTE.forms)}
     (tmp_path / INTENT.name).write_text(json.dumps(document))
     assert opened().find(INTENT) == replace(NOTE, raw="", block=0)
 
 
-def test_what_is_not_told_comes_in_the_order_of_nonces(opened: Callable[..., Notes]) -> None:
+def test_what_is_not_told_comes_in_the_order_of_nonces(opened: Callable[..., TransactionJournal]) -> None:
     notes, second = opened(), replace(NOTE, intent=OTHERS[3], nonce=6)
     notes.mined(NOTE, "0x1", earlier=True)
     notes.mined(second, "0x2", earlier=False)
@@ -67,7 +69,7 @@ def test_what_is_not_told_comes_in_the_order_of_nonces(opened: Callable[..., Not
 
 
 def test_what_was_left_behind_is_listed_the_oldest_first(
-    tmp_path: Path, opened: Callable[..., Notes]
+    tmp_path: Path, opened: Callable[..., TransactionJournal]
 ) -> None:
     notes, second = opened(), replace(NOTE, intent=OTHERS[3])
     assert notes.left() == []
@@ -78,22 +80,22 @@ def test_what_was_left_behind_is_listed_the_oldest_first(
     os.utime(tmp_path / OTHERS[0].name, (2_000, 2_000))
     (tmp_path / "plan.json").write_text("{}")
     assert notes.left() == [
-        Left(second.intent.name, 999, second),
-        Left(INTENT.name, 1_000, NOTE),
-        Left(OTHERS[0].name, 2_000, None),
+        Leftover(second.intent.name, 999, second),
+        Leftover(INTENT.name, 1_000, NOTE),
+        Leftover(OTHERS[0].name, 2_000, None),
     ], "what is not in its own file says nothing, and a plan is no note"
     notes.remove(notes.left()[2])
     assert len(notes.left()) == 2
 
 
 def test_the_way_out_names_a_folder_that_is_not_the_users_own(
-    tmp_path: Path, opened: Callable[..., Notes]
+    tmp_path: Path, opened: Callable[..., TransactionJournal]
 ) -> None:
     assert opened().way_out("0x1") == f"folkmoot account pending --forget 0x1 --notes {tmp_path}"
-    assert Notes.of_user().way_out("0x1") == "folkmoot account pending --forget 0x1"
+    assert TransactionJournal.of_user().way_out("0x1") == "folkmoot account pending --forget 0x1"
 
 
-def test_only_what_was_mined_and_told_is_forgotten(opened: Callable[..., Notes]) -> None:
+def test_only_what_was_mined_and_told_is_forgotten(opened: Callable[..., TransactionJournal]) -> None:
     notes, second = opened(), replace(NOTE, intent=OTHERS[3])
     for note in (NOTE, second):
         notes.write(note)
@@ -113,7 +115,9 @@ def test_only_what_was_mined_and_told_is_forgotten(opened: Callable[..., Notes])
     assert notes.find(INTENT) is None
 
 
-def test_a_note_is_private_and_says_what_it_is_for(tmp_path: Path, opened: Callable[..., Notes]) -> None:
+def test_a_note_is_private_and_says_what_it_is_for(
+    tmp_path: Path, opened: Callable[..., TransactionJournal]
+) -> None:
     notes = opened(tmp_path / "sent")
     notes.write(NOTE)
     path = tmp_path / "sent" / INTENT.name
@@ -131,7 +135,7 @@ def test_a_note_is_private_and_says_what_it_is_for(tmp_path: Path, opened: Calla
     ],
 )
 def test_a_damaged_note_stops_whoever_wants_to_send(
-    tmp_path: Path, opened: Callable[..., Notes], text: str
+    tmp_path: Path, opened: Callable[..., TransactionJournal], text: str
 ) -> None:
     (tmp_path / INTENT.name).write_text(text)
     with pytest.raises(LocalError, match="can't be read") as caught:
@@ -140,14 +144,16 @@ def test_a_damaged_note_stops_whoever_wants_to_send(
     assert "stake 250" in caught.value.remedy
 
 
-def test_what_can_not_be_noted_is_not_sent(tmp_path: Path, opened: Callable[..., Notes]) -> None:
+def test_what_can_not_be_noted_is_not_sent(tmp_path: Path, opened: Callable[..., TransactionJournal]) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LocalError) as caught:
         opened(tmp_path / "file" / "sent").write(NOTE)
     assert caught.value.code == "note-unwritable"
 
 
-def test_one_sends_for_an_account_at_a_time(tmp_path: Path, opened: Callable[..., Notes]) -> None:
+def test_one_sends_for_an_account_at_a_time(
+    tmp_path: Path, opened: Callable[..., TransactionJournal]
+) -> None:
     said: list[str] = []
     first, second = opened(), opened(tmp_path, said.append)
     first.find(INTENT)
