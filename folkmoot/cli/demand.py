@@ -109,10 +109,10 @@ def ask(
     """
     with sending(rpc, deployment, confirmations, json_) as chain:
         from folkmoot.fraud.contracts import demands as demanding
-        from folkmoot.fraud.proofs.availability import What, demand_call
+        from folkmoot.fraud.proofs.availability import DataKind, demand_call
         from folkmoot.runtime.units import format_amount, format_time
 
-        wanted = What[what.upper()]
+        wanted = DataKind[what.upper()]
         _check_options(wanted, entry, leaf, artifacts)
         purpose = demanding.purpose(round_, wanted, entry, leaf)
         made = demanding.earlier(chain, account_address(None, keystore), purpose)

@@ -19,7 +19,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from folkmoot.errors import RpcError
-from folkmoot.fraud.proofs.availability import What
+from folkmoot.fraud.proofs.availability import DataKind
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.rpc.client import PLACE_BITS
 from folkmoot.runtime.logs import fields
@@ -288,7 +288,7 @@ def _announce(session: Session, event: ChainEvent) -> None:
                     "demand": arguments["demand"],
                     "round": arguments["round"],
                     "demander": arguments["demander"],
-                    "what": What(arguments["what"]).name.lower(),
+                    "what": DataKind(arguments["what"]).name.lower(),
                     "entry": arguments["entry"],
                     "place": arguments["place"],
                     "answerBy": arguments["answerBy"],

@@ -14,7 +14,7 @@ import time
 from sqlalchemy.orm import Session
 
 from folkmoot.errors import ArtifactError, FolkmootError
-from folkmoot.fraud.proofs.availability import Call, Files, What, answer_call
+from folkmoot.fraud.proofs.availability import Call, DataKind, Files, answer_call
 from folkmoot.protocol.verdict import Artifacts
 from server.chain import outbox
 from server.chain.calls import encode_call
@@ -84,7 +84,7 @@ class Answers(Phase):
 
     def _call(self, event: ChainEvent, demand: int, number: int) -> Call:
         arguments = event.arguments
-        what = What(arguments["what"])
+        what = DataKind(arguments["what"])
         with self._database.read() as session:
             anchored = by_name(session, "RoundAnchored", str(number))
             anchor = anchored[-1].arguments["anchor"] if anchored else None
@@ -93,7 +93,7 @@ class Answers(Phase):
         store = self._coordinator.store
         document = store.read(store.by_keccak(str(anchor["artifactsHash"]).removeprefix("0x")))
         files = Files(Artifacts.from_json(document), store.path)
-        if what is What.VERDICTS:
+        if what is DataKind.VERDICTS:
             document = store.read(store.by_keccak(str(anchor["verdictHash"]).removeprefix("0x")))
         return answer_call(
             demand,

@@ -25,7 +25,7 @@ from folkmoot.errors import CoordinatorError, FolkmootError, UpdateRefused
 from folkmoot.evaluation import Measurement, measure
 from folkmoot.evaluation.canary import CanaryReport, sign_canary, sign_release
 from folkmoot.fraud.contracts.follower import Follower
-from folkmoot.fraud.proofs.availability import What, delivery_calls, demand_call
+from folkmoot.fraud.proofs.availability import DataKind, delivery_calls, demand_call
 from folkmoot.protocol.commitment import Domain
 from folkmoot.rpc.client import Phase
 from folkmoot.runtime.units import UNIT
@@ -229,9 +229,9 @@ class People:
         view = self.world.chain.round(number)
         self.miner.move_clock(view.challenge_deadline - 60)
         with self.round_files.hidden(str(self.view(number)["aggregate"])):
-            self._demand(number, What.AGGREGATE)
+            self._demand(number, DataKind.AGGREGATE)
             self.wait(lambda: self._logged("demand-unanswerable"), "the alarm")
-        self._demand(number, What.HEADER)
+        self._demand(number, DataKind.HEADER)
         answered = self.world.chain.data_availability.functions.demands
         self.wait(
             lambda: all(self.world.chain.read(answered(demand))[3] == 2 for demand in (1, 2)), "the answers"
@@ -359,7 +359,7 @@ class People:
         self._contribute(number, ("ada", "ben", "cleo"))
         self._anchored(number)
         with self.round_files.hidden(str(self.view(number)["aggregate"])):
-            self._demand(number, What.AGGREGATE)
+            self._demand(number, DataKind.AGGREGATE)
             self.wait(lambda: self._logged("demand-unanswerable"), "the alarm")
             demand = self.world.chain.read(contract.functions.demandCount())
             self.miner.move_clock(self.world.chain.read(contract.functions.demands(demand))[1])
@@ -611,7 +611,7 @@ class People:
         self.wallet.post(self.world.chain.ledger.functions.finalize(number), self.world["outsider"], gwei=50)
         return self.miner.mine()
 
-    def _demand(self, number: int, what: What) -> None:
+    def _demand(self, number: int, what: DataKind) -> None:
         chain, who = self.world.chain, self.world["newcomer"]
         case = Follower(self.world.deployment).read(chain.rpc).cases[number]
         call = demand_call(case, MANIFEST, what)

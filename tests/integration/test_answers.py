@@ -14,7 +14,7 @@ from folkmoot.cli import main
 from folkmoot.errors import CoordinatorError, InputError
 from folkmoot.fraud.contracts import demands as demanding
 from folkmoot.fraud.contracts.follower import Follower
-from folkmoot.fraud.proofs.availability import Status, What, delivery_calls, demand_call
+from folkmoot.fraud.proofs.availability import DataKind, Status, delivery_calls, demand_call
 from folkmoot.fraud.proofs.case import Case
 from folkmoot.ledger.events import Answered, Slashed, scan
 from folkmoot.protocol.hashing import sha256_hex
@@ -57,7 +57,7 @@ def status_of(world: factories.Federation, demand: int) -> Status:
     return Status(world.chain.read(world.chain.data_availability.functions.demands(demand))[3])
 
 
-def ask(world: factories.Federation, who: str, what: What, entry: int = 0, place: int = 0) -> int:
+def ask(world: factories.Federation, who: str, what: DataKind, entry: int = 0, place: int = 0) -> int:
     call = demand_call(case_of(world), MANIFEST, what, entry, place)
     return demanding.ask(world.chain, call, world[who], demanding.purpose(1, what, entry, place)).demand
 
@@ -87,14 +87,14 @@ def test_a_demand_of_each_kind_is_answered_once(world: factories.Federation, tmp
         before = world.chain.balance_of(world.coordinator.address)
         last = MANIFEST.leaves - 1
         demands = [
-            ask(world, "newcomer", What.UPDATE, 1, 2),
-            ask(world, "newcomer", What.UPDATE, 0, last),
-            ask(world, "newcomer", What.AGGREGATE, place=last),
-            ask(world, "newcomer", What.THETA, place=1),
-            ask(world, "cleo", What.MOMENTUM, place=0),
-            ask(world, "cleo", What.HEADER),
-            ask(world, "cleo", What.VERDICTS),
-            ask(world, "cleo", What.ARTIFACTS),
+            ask(world, "newcomer", DataKind.UPDATE, 1, 2),
+            ask(world, "newcomer", DataKind.UPDATE, 0, last),
+            ask(world, "newcomer", DataKind.AGGREGATE, place=last),
+            ask(world, "newcomer", DataKind.THETA, place=1),
+            ask(world, "cleo", DataKind.MOMENTUM, place=0),
+            ask(world, "cleo", DataKind.HEADER),
+            ask(world, "cleo", DataKind.VERDICTS),
+            ask(world, "cleo", DataKind.ARTIFACTS),
         ]
         for demand in demands:
             until(lambda d=demand: status_of(world, d) is Status.ANSWERED, what=f"answer {demand}")  # type: ignore[misc]
@@ -119,7 +119,7 @@ def test_a_demand_that_came_while_nobody_was_there_is_answered_after_the_start(
     settings = make_home(tmp_path / "home", world, hasten_after=3600)
     with serving(settings, world) as here:
         play(here)
-    demand = ask(world, "newcomer", What.THETA, place=2)
+    demand = ask(world, "newcomer", DataKind.THETA, place=2)
     with serving(settings, world):
         until(lambda: status_of(world, demand) is Status.ANSWERED, what="the answer")
     with serving(settings, world) as here:
@@ -134,7 +134,7 @@ def test_who_withholds_a_round_is_convicted(world: factories.Federation, tmp_pat
         with pytest.raises(CoordinatorError) as hidden:
             here.api.artifact(sha256_hex(data))
         assert hidden.value.code == "artifact-unknown"
-        call = demand_call(case_of(world), MANIFEST, What.UPDATE, 0, 1)
+        call = demand_call(case_of(world), MANIFEST, DataKind.UPDATE, 0, 1)
         made = demanding.ask(chain, call, world["newcomer"], "an update that was never asked for before")
         with pytest.raises(InputError) as early:
             demanding.settle(chain, made.demand, world["newcomer"])
@@ -188,7 +188,7 @@ def test_a_file_that_is_lost_is_said_and_put_back_in_time(
         data = play(here)
         place = here.coordinator.store.path(sha256_hex(data))
         place.unlink()
-        demand = ask(world, "newcomer", What.UPDATE, 1)
+        demand = ask(world, "newcomer", DataKind.UPDATE, 1)
         until(lambda: "demand-unanswerable" in kinds(here), what="the complaint")
         place.write_bytes(data)
         until(lambda: status_of(world, demand) is Status.ANSWERED, what="the answer")

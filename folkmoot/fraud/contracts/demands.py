@@ -10,7 +10,7 @@ from folkmoot.chain.client import Chain
 from folkmoot.errors import InputError
 from folkmoot.fraud.contracts import judges
 from folkmoot.fraud.contracts.judges import Asked
-from folkmoot.fraud.proofs.availability import Call, Status, What
+from folkmoot.fraud.proofs.availability import Call, DataKind, Status
 from folkmoot.rpc.client import Phase
 from folkmoot.runtime.units import format_amount, format_time
 
@@ -38,7 +38,7 @@ def deposit_of(chain: Chain) -> int:
     return int(chain.read(chain.data_availability.functions.deposit()))
 
 
-def purpose(round_: int, what: What, entry: int | None, leaf: int | None) -> str:
+def purpose(round_: int, what: DataKind, entry: int | None, leaf: int | None) -> str:
     """Return what a demand is noted as, so that an interrupted call's is found (`folkmoot.chain.transactions.journal`).
 
     Args:

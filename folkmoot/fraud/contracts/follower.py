@@ -15,8 +15,8 @@ from itertools import groupby
 from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.chain.client import check_deployment
 from folkmoot.errors import RpcError
-from folkmoot.fraud.contracts.pruned import Over, Past, Place
-from folkmoot.fraud.contracts.record import Record, Told
+from folkmoot.fraud.contracts.pruned import Checkpoint, FinishedRound, PrunedRounds
+from folkmoot.fraud.contracts.record import Record, RoundEvents
 from folkmoot.fraud.proofs.case import Case
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.events import (
@@ -59,12 +59,15 @@ class Follower:
     """
 
     def __init__(
-        self, deployment: Deployment, past: Past | None = None, wanted: Callable[[], Iterable[int]] = tuple
+        self,
+        deployment: Deployment,
+        past: PrunedRounds | None = None,
+        wanted: Callable[[], Iterable[int]] = tuple,
     ) -> None:
         self.deployment = deployment
         self._past = past
         self._wanted = wanted
-        self._told: dict[int, Told] = {}
+        self._told: dict[int, RoundEvents] = {}
         self._policies: dict[int, Policy] = {}
         self._next = deployment.block  # first block that is read anew
         self._upto: tuple[int, bytes] | None = None  # a block below that, and its hash
@@ -167,7 +170,7 @@ class Follower:
         if not over:
             return
         since = min((self._told[number].opened.block for number in kept), default=block + 1)
-        self._past.let_go(over, Place(block, hash_, since))
+        self._past.let_go(over, Checkpoint(block, hash_, since))
         for one in over:
             del self._told[one.number]
 
@@ -192,7 +195,9 @@ class Follower:
                 base = told[base].opened.base
         return kept
 
-    def _fold(self, events: Iterable[Event], told: dict[int, Told], policies: dict[int, Policy]) -> None:
+    def _fold(
+        self, events: Iterable[Event], told: dict[int, RoundEvents], policies: dict[int, Policy]
+    ) -> None:
         """Take in events."""
         for event in events:
             number = getattr(event, "round", None)
@@ -205,7 +210,7 @@ class Follower:
                     policies[event.policy_id] = event.policy
                 case RoundOpened():
                     if self._past is None or event.round not in self._past:
-                        told[event.round] = Told(event)
+                        told[event.round] = RoundEvents(event)
                 case UpdateCommitted():
                     told[event.round].commits.append(event)
                 case CommitsClosed():
@@ -244,14 +249,14 @@ def commits_of(rpc: Rpc, deployment: Deployment, record: Record, number: int) ->
     return [event for event in events if isinstance(event, UpdateCommitted) and event.round == number]
 
 
-def _over(number: int, told: Told) -> Over:
+def _over(number: int, told: RoundEvents) -> FinishedRound:
     opened, commits = told.opened, told.commits
     last = commits[-1].block if commits else opened.block
     roots = tuple(event.update_root for event in commits)
-    return Over(number, opened.base_state_root, opened.block, last, roots)
+    return FinishedRound(number, opened.base_state_root, opened.block, last, roots)
 
 
-def _case(deployment: Deployment, number: int, told: Told, policy: Policy) -> Case:
+def _case(deployment: Deployment, number: int, told: RoundEvents, policy: Policy) -> Case:
     """Make the case of an anchored round."""
     assert told.anchored is not None  # noqa: S101  # the caller looked
     made = told.anchored.anchor

@@ -21,7 +21,7 @@ from folkmoot.fraud.contracts.challenge import judges as judges_of
 from folkmoot.fraud.contracts.challenge import transact
 from folkmoot.fraud.contracts.record import Replay
 from folkmoot.fraud.proofs import proof as proofs
-from folkmoot.fraud.proofs.availability import Call, Status, What, demand_call
+from folkmoot.fraud.proofs.availability import Call, DataKind, Status, demand_call
 from folkmoot.fraud.proofs.case import Case, Committed, Demand, Dispute, unopened
 from folkmoot.fraud.proofs.finding import Finding
 from folkmoot.ledger import packaged
@@ -43,12 +43,12 @@ MOST_REASON = 500
 _AVAILABILITY, _DISPUTES, _FAULTS = "DataAvailability", "Disputes", "ContributorFaults"
 _DEMAND_TYPE = "(uint64,uint40,uint8,uint8,bool,uint8,address,uint64,bytes32)"
 _WHAT = {
-    "update": What.UPDATE,
-    "aggregate": What.AGGREGATE,
-    "state": What.THETA,
-    "header": What.HEADER,
-    "verdicts": What.VERDICTS,
-    "artifacts": What.ARTIFACTS,
+    "update": DataKind.UPDATE,
+    "aggregate": DataKind.AGGREGATE,
+    "state": DataKind.THETA,
+    "header": DataKind.HEADER,
+    "verdicts": DataKind.VERDICTS,
+    "artifacts": DataKind.ARTIFACTS,
 }
 
 

@@ -29,7 +29,7 @@ _TABLES = (
 
 
 @dataclass(frozen=True)
-class Place:
+class Checkpoint:
     """Where to go on."""
 
     block: int
@@ -41,7 +41,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Over:
+class FinishedRound:
     """A round that is over, as it is let go of."""
 
     number: int
@@ -57,7 +57,7 @@ class Over:
 
 
 @dataclass(frozen=True)
-class Sent:
+class CommitmentRef:
     """Where an update was committed to."""
 
     round: int
@@ -68,15 +68,15 @@ class Sent:
     """Root of the state that the round trained from, 32 bytes."""
 
 
-class Past:
-    """The file. Use `Past.open`."""
+class PrunedRounds:
+    """The file. Use `PrunedRounds.open`."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path
         self._connection = connection
 
     @classmethod
-    def open(cls, path: Path, owner: str) -> Past:
+    def open(cls, path: Path, owner: str) -> PrunedRounds:
         """Open a file, which is made if needed.
 
         Args:
@@ -119,11 +119,11 @@ class Past:
         self._connection.close()
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> Checkpoint | None:
         """Where to go on; None if nothing was let go of."""
         with _told(self._path):
             block, hash_, since = self._connection.execute("SELECT block, hash, since FROM place").fetchone()
-        return None if block is None else Place(block, hash_, since)
+        return None if block is None else Checkpoint(block, hash_, since)
 
     def __contains__(self, number: int) -> bool:
         """Whether a round was let go of."""
@@ -138,14 +138,14 @@ class Past:
             first, last = self._connection.execute(query, (number,)).fetchone()
         return first, last
 
-    def first(self, root: bytes) -> Sent | None:
+    def first(self, root: bytes) -> CommitmentRef | None:
         """Return where an update was committed to first, among the rounds that were let go of."""
         query = "SELECT round, entry, base FROM updates JOIN rounds ON number = round WHERE root = ?"
         with _told(self._path):
             found = self._connection.execute(query, (root,)).fetchone()
-        return None if found is None else Sent(*found)
+        return None if found is None else CommitmentRef(*found)
 
-    def let_go(self, rounds: Iterable[Over], place: Place) -> None:
+    def let_go(self, rounds: Iterable[FinishedRound], place: Checkpoint) -> None:
         """Take rounds that are over, and note where to go on: both or none.
 
         Raises:

@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from folkmoot.fraud.contracts.pruned import Past, Sent
+from folkmoot.fraud.contracts.pruned import CommitmentRef, PrunedRounds
 from folkmoot.fraud.proofs.case import Case
 from folkmoot.ledger.events import CommitsClosed, RoundAnchored, RoundOpened, RoundSlashed, UpdateCommitted
 from folkmoot.rpc.client import Phase
 
 
 @dataclass
-class Told:
+class RoundEvents:
     """A round as the ledger's events tell it."""
 
     opened: RoundOpened
@@ -31,7 +31,7 @@ class Told:
     case: Case | None = None
     """Its case, once it is anchored, whatever became of it."""
 
-    def copy(self) -> Told:
+    def copy(self) -> RoundEvents:
         """Return one that takes further events without changing this one."""
         return replace(self, commits=list(self.commits))
 
@@ -46,9 +46,9 @@ class Record:
     """Its Unix time: the clock of the deadlines."""
     cases: Mapping[int, Case]
     """Anchored rounds, by number, the void ones left out."""
-    told: Mapping[int, Told]
+    told: Mapping[int, RoundEvents]
     """All rounds that were not let go of, the newest always."""
-    past: Past | None = None
+    past: PrunedRounds | None = None
     """The others, where some are let go of."""
 
     def anchored_at(self, number: int) -> int:
@@ -100,10 +100,10 @@ def replays(record: Record) -> list[Replay]:
 
     Of rounds of any age; what was committed to first is no replay.
     """
-    first: dict[bytes, Sent] = {}
+    first: dict[bytes, CommitmentRef] = {}
     for number, one in sorted(record.told.items()):
         for entry, commit in enumerate(one.commits):
-            first.setdefault(commit.update_root, Sent(number, entry, one.opened.base_state_root))
+            first.setdefault(commit.update_root, CommitmentRef(number, entry, one.opened.base_state_root))
     found = []
     for case in record.waiting():
         for entry, commit in enumerate(record.told[case.round].commits):

@@ -33,7 +33,7 @@ PART_DEPTH = 6
 _NODE_BYTES = 48  # of a sibling in a path of an update's tree
 
 
-class What(IntEnum):
+class DataKind(IntEnum):
     """What can be demanded, by the numbers of the contract."""
 
     UPDATE = 0
@@ -54,7 +54,7 @@ class What(IntEnum):
     @property
     def is_leaf(self) -> bool:
         """Whether it is a leaf of a tree, not a file."""
-        return self < What.HEADER
+        return self < DataKind.HEADER
 
 
 class Status(IntEnum):
@@ -92,7 +92,9 @@ class Files:
     """Find a file by its sha256. Raises ArtifactError."""
 
 
-def demand_call(case: Case, manifest: Manifest | None, what: What, entry: int = 0, place: int = 0) -> Call:
+def demand_call(
+    case: Case, manifest: Manifest | None, what: DataKind, entry: int = 0, place: int = 0
+) -> Call:
     """Make a demand.
 
     Args:
@@ -118,7 +120,7 @@ def demand_call(case: Case, manifest: Manifest | None, what: What, entry: int = 
             code="no-such-place",
         )
     brought = case.brought(manifest)
-    if what is not What.UPDATE:
+    if what is not DataKind.UPDATE:
         return Call("demandLeaf", (brought, int(what), place))
     if not 0 <= entry < len(case.entries):
         raise InputError(
@@ -136,7 +138,13 @@ def demand_call(case: Case, manifest: Manifest | None, what: What, entry: int = 
 
 
 def answer_call(
-    demand: int, what: What, entry: int, place: int, files: Files, manifest: Manifest, document: bytes = b""
+    demand: int,
+    what: DataKind,
+    entry: int,
+    place: int,
+    files: Files,
+    manifest: Manifest,
+    document: bytes = b"",
 ) -> Call:
     """Make the answer to a demand.
 
@@ -154,7 +162,7 @@ def answer_call(
     """
     artifacts = files.artifacts
     match what:
-        case What.UPDATE:
+        case DataKind.UPDATE:
             name = artifacts.updates[entry] if entry < len(artifacts.updates) else None
             if name is None:
                 raise ArtifactError(f"No file is listed for entry {entry}.", code="artifact-missing")
@@ -165,18 +173,18 @@ def answer_call(
             _, absolute, squares = tree.levels[0].node(place)
             values = update.read(place, place + 1).tobytes()
             return Call("answerUpdate", (demand, values, absolute, squares, sum_siblings(tree, place)))
-        case What.AGGREGATE:
+        case DataKind.AGGREGATE:
             rows = _rows(files.path(artifacts.aggregate), artifacts.aggregate, manifest)
             aggregate = plain_tree(AGGREGATE, rows.shape[0], lambda first, last: rows[first:last])
             return _leaf(demand, rows[place].tobytes(), aggregate, place, bytes(32))
-        case What.THETA | What.MOMENTUM:
+        case DataKind.THETA | DataKind.MOMENTUM:
             state = State.from_bytes(files.path(artifacts.state).read_bytes(), manifest)
             trees = {THETA: state.theta_tree(), MOMENTUM: state.momentum_tree()}
-            kind, other = (THETA, MOMENTUM) if what is What.THETA else (MOMENTUM, THETA)
-            whole = state.theta if what is What.THETA else state.momentum
+            kind, other = (THETA, MOMENTUM) if what is DataKind.THETA else (MOMENTUM, THETA)
+            whole = state.theta if what is DataKind.THETA else state.momentum
             leaf = state_leaves(whole[LEAF * place : LEAF * (place + 1)]).tobytes()
             return _leaf(demand, leaf, trees[kind], place, trees[other].root)
-        case What.HEADER:
+        case DataKind.HEADER:
             return Call("answerFile", (demand, artifacts.header))
         case _:
             return Call("answerFile", (demand, document))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from folkmoot.errors import ChainError, LocalError, WrongChainError
 from folkmoot.fraud.contracts.follower import Follower
-from folkmoot.fraud.contracts.pruned import Past
+from folkmoot.fraud.contracts.pruned import PrunedRounds
 from folkmoot.fraud.contracts.record import Record
 from folkmoot.fraud.watcher.journal import Journal, Log
 from folkmoot.fraud.watcher.metrics import Metrics
@@ -129,10 +129,10 @@ class Endpoints:
             except ChainError as error:
                 self._failed(other, error.message)
 
-    def _open_past(self, rpc: Rpc, journal: Journal) -> Past:
+    def _open_past(self, rpc: Rpc, journal: Journal) -> PrunedRounds:
         name = hashlib.sha256(rpc.url.encode()).hexdigest()[:16]  # a URL may have a secret in it
         owner = f"{self._deployment.ledger} on chain {self._deployment.chain_id}"
-        return Past.open(journal.folder / "past" / f"{name}.sqlite", owner)
+        return PrunedRounds.open(journal.folder / "past" / f"{name}.sqlite", owner)
 
     def _failed(self, rpc: Rpc, why: str) -> None:
         self._metrics.failures.labels(without_secrets(rpc.url)).inc()

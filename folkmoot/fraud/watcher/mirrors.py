@@ -16,7 +16,7 @@ Trouble = Callable[[str, ArtifactError], None]
 """Called with the location of a source that failed, and why."""
 
 
-class Told:
+class ReportingSource:
     """A source whose failures are told.
 
     Args:
@@ -55,4 +55,4 @@ class Told:
 
 def in_turn(sources: Mapping[str, ArtifactSource], trouble: Trouble) -> ArtifactSource:
     """Return sources, by their locations, as one that asks them in turn."""
-    return SeveralSources([Told(where, source, trouble) for where, source in sources.items()])
+    return SeveralSources([ReportingSource(where, source, trouble) for where, source in sources.items()])

@@ -16,7 +16,7 @@ from folkmoot.aggregation.gram_tree import matrix_bytes
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.fraud.contracts.judges import call_of, demandable
-from folkmoot.fraud.proofs.availability import What
+from folkmoot.fraud.proofs.availability import DataKind
 from folkmoot.fraud.proofs.case import Case, Kind
 from folkmoot.fraud.proofs.examine import examine
 from folkmoot.fraud.proofs.finding import Finding
@@ -355,7 +355,7 @@ def test_a_missing_leaf_is_demanded_by_a_place_within_the_model(tmp_path: Path, 
     assert wanted is not None
     call = call_of(finding, wanted)
     assert (call.function, wanted.what) == ("demandLeaf", what)
-    assert call.arguments[1] == {"aggregate": What.AGGREGATE, "state": What.THETA}[what]
+    assert call.arguments[1] == {"aggregate": DataKind.AGGREGATE, "state": DataKind.THETA}[what]
     assert 0 <= call.arguments[2] < MANIFEST.leaves
 
 

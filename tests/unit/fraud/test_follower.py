@@ -16,7 +16,7 @@ from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.errors import LocalError, RpcError
 from folkmoot.fraud.contracts import follower
 from folkmoot.fraud.contracts.follower import REORG_DEPTH, Follower, commits_of
-from folkmoot.fraud.contracts.pruned import Past
+from folkmoot.fraud.contracts.pruned import PrunedRounds
 from folkmoot.fraud.contracts.record import Record, Replay, replays
 from folkmoot.fraud.watcher import endpoints
 from folkmoot.fraud.watcher.journal import Checked, Journal, Log
@@ -42,8 +42,8 @@ def rpc(ledger: ScriptedLedger) -> ScriptedRpc:
 
 
 @pytest.fixture
-def past(tmp_path: Path) -> Iterator[Past]:
-    made = Past.open(tmp_path / "past.sqlite", "me")
+def past(tmp_path: Path) -> Iterator[PrunedRounds]:
+    made = PrunedRounds.open(tmp_path / "past.sqlite", "me")
     yield made
     made.close()
 
@@ -66,7 +66,7 @@ def first_asked(ledger: ScriptedLedger) -> int:
 
 
 def test_what_is_held_does_not_grow_with_the_history(
-    ledger: ScriptedLedger, rpc: ScriptedRpc, past: Past
+    ledger: ScriptedLedger, rpc: ScriptedRpc, past: PrunedRounds
 ) -> None:
     bounded, all_of_it = Follower(ledger.deployment, past), Follower(ledger.deployment)
     held = {}
@@ -81,7 +81,7 @@ def test_what_is_held_does_not_grow_with_the_history(
 
 
 def test_a_round_is_shown_with_all_that_it_is_examined_with(
-    ledger: ScriptedLedger, rpc: ScriptedRpc, past: Past
+    ledger: ScriptedLedger, rpc: ScriptedRpc, past: PrunedRounds
 ) -> None:
     play(ledger, 40)
     record, whole = Follower(ledger.deployment, past).read(rpc), Follower(ledger.deployment).read(rpc)
@@ -94,7 +94,7 @@ def test_a_round_is_shown_with_all_that_it_is_examined_with(
 
 
 def test_a_first_look_at_a_long_history_lets_go_as_it_reads(
-    ledger: ScriptedLedger, rpc: ScriptedRpc, past: Past, monkeypatch: pytest.MonkeyPatch
+    ledger: ScriptedLedger, rpc: ScriptedRpc, past: PrunedRounds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     play(ledger, 200)
     monkeypatch.setattr(follower, "MOST_EVENTS", 100)
@@ -119,11 +119,11 @@ def test_a_restart_comes_to_the_same_without_reading_all_again(
     play(ledger, 30)
     ledger.add_policy(with_old_policy)
     play(ledger, 30)
-    running = Past.open(tmp_path / "past.sqlite", "me")
+    running = PrunedRounds.open(tmp_path / "past.sqlite", "me")
     going_on = Follower(ledger.deployment, running)
     going_on.read(rpc)
     running.close()
-    running = Past.open(tmp_path / "past.sqlite", "me")
+    running = PrunedRounds.open(tmp_path / "past.sqlite", "me")
     first_asked(ledger)
     again = Follower(ledger.deployment, running)
     record, whole = again.read(rpc), Follower(ledger.deployment).read(rpc)
@@ -131,7 +131,7 @@ def test_a_restart_comes_to_the_same_without_reading_all_again(
     assert record.waiting()[0].policy == with_old_policy  # whose event is before all that was read
     assert again.held == going_on.held
     running.close()
-    running = Past.open(tmp_path / "past.sqlite", "me")
+    running = PrunedRounds.open(tmp_path / "past.sqlite", "me")
     ledger.asked.clear()
     Follower(ledger.deployment, running).read(rpc)
     assert first_asked(ledger) > 40 * BLOCKS
@@ -140,7 +140,7 @@ def test_a_restart_comes_to_the_same_without_reading_all_again(
 
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_reorg_behind_what_was_let_go_of_is_read_anew(
-    ledger: ScriptedLedger, rpc: ScriptedRpc, past: Past, restarted: bool
+    ledger: ScriptedLedger, rpc: ScriptedRpc, past: PrunedRounds, restarted: bool
 ) -> None:
     play(ledger, 40)
     following = Follower(ledger.deployment, past)
@@ -160,7 +160,7 @@ def test_a_reorg_behind_what_was_let_go_of_is_read_anew(
 
 
 def test_a_reorg_above_what_was_let_go_of_leaves_that(
-    ledger: ScriptedLedger, rpc: ScriptedRpc, past: Past
+    ledger: ScriptedLedger, rpc: ScriptedRpc, past: PrunedRounds
 ) -> None:
     play(ledger, 40)
     following = Follower(ledger.deployment, past)
@@ -179,7 +179,7 @@ def test_a_reorg_above_what_was_let_go_of_leaves_that(
 
 
 def test_a_round_that_is_wanted_is_kept_with_what_it_rests_on(
-    ledger: ScriptedLedger, rpc: ScriptedRpc, past: Past
+    ledger: ScriptedLedger, rpc: ScriptedRpc, past: PrunedRounds
 ) -> None:
     wanted = {5}
     following = Follower(ledger.deployment, past, lambda: wanted)
@@ -193,7 +193,7 @@ def test_a_round_that_is_wanted_is_kept_with_what_it_rests_on(
     assert not {1, 2, 3, 4, 5} & following.read(rpc).told.keys()
 
 
-def test_a_look_asks_for_logs_once(ledger: ScriptedLedger, rpc: ScriptedRpc, past: Past) -> None:
+def test_a_look_asks_for_logs_once(ledger: ScriptedLedger, rpc: ScriptedRpc, past: PrunedRounds) -> None:
     play(ledger, 30)
     following = Follower(ledger.deployment, past)
     following.read(rpc)
@@ -205,7 +205,7 @@ def test_a_look_asks_for_logs_once(ledger: ScriptedLedger, rpc: ScriptedRpc, pas
 
 
 def test_void_rounds_are_let_go_of_and_the_newest_never(
-    ledger: ScriptedLedger, rpc: ScriptedRpc, past: Past
+    ledger: ScriptedLedger, rpc: ScriptedRpc, past: PrunedRounds
 ) -> None:
     base = ledger.play(EACH, PENDING)
     for _ in range(5):
@@ -267,7 +267,7 @@ def test_half_of_a_block_is_not_taken_in_twice(ledger: ScriptedLedger, rpc: Scri
 
 
 def test_a_replay_of_a_round_that_was_let_go_of_is_found(
-    ledger: ScriptedLedger, rpc: ScriptedRpc, past: Past
+    ledger: ScriptedLedger, rpc: ScriptedRpc, past: PrunedRounds
 ) -> None:
     play(ledger, 40)
     following = Follower(ledger.deployment, past)

@@ -9,25 +9,25 @@ from pathlib import Path
 import pytest
 
 from folkmoot.errors import LocalError
-from folkmoot.fraud.contracts.pruned import Over, Past, Place, Sent
+from folkmoot.fraud.contracts.pruned import Checkpoint, CommitmentRef, FinishedRound, PrunedRounds
 
 A, B, C = (bytes([value]) * 32 for value in (1, 2, 3))
 BASE = bytes(32)
-PLACE = Place(90, C, 70)
+PLACE = Checkpoint(90, C, 70)
 
 
 def test_what_was_let_go_of_is_there_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "watch" / "past.sqlite"
-    past = Past.open(path, "me")
+    past = PrunedRounds.open(path, "me")
     assert past.place is None
-    past.let_go([Over(4, BASE, 10, 12, (A, B))], PLACE)
+    past.let_go([FinishedRound(4, BASE, 10, 12, (A, B))], PLACE)
     past.close()
-    past = Past.open(path, "me")
+    past = PrunedRounds.open(path, "me")
     assert past.place == PLACE
     assert 4 in past
     assert 5 not in past
     assert past.blocks(4) == (10, 12)
-    assert past.first(B) == Sent(4, 1, BASE)
+    assert past.first(B) == CommitmentRef(4, 1, BASE)
     assert past.first(C) is None
     past.forget()
     assert past.place is None
@@ -37,22 +37,22 @@ def test_what_was_let_go_of_is_there_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_the_earliest_round_of_an_update_is_its_first(tmp_path: Path) -> None:
-    past = Past.open(tmp_path / "past.sqlite", "me")
-    past.let_go([Over(9, A, 50, 50, (B, C))], PLACE)
-    past.let_go([Over(4, BASE, 10, 10, (A, B, B)), Over(6, A, 20, 20, (B,))], PLACE)
-    assert past.first(B) == Sent(4, 1, BASE)
-    assert past.first(C) == Sent(9, 1, A)
+    past = PrunedRounds.open(tmp_path / "past.sqlite", "me")
+    past.let_go([FinishedRound(9, A, 50, 50, (B, C))], PLACE)
+    past.let_go([FinishedRound(4, BASE, 10, 10, (A, B, B)), FinishedRound(6, A, 20, 20, (B,))], PLACE)
+    assert past.first(B) == CommitmentRef(4, 1, BASE)
+    assert past.first(C) == CommitmentRef(9, 1, A)
     past.close()
 
 
 def test_a_write_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:
-    past = Past.open(tmp_path / "past.sqlite", "me")
-    past.let_go([Over(4, BASE, 10, 10, (A,))], PLACE)
+    past = PrunedRounds.open(tmp_path / "past.sqlite", "me")
+    past.let_go([FinishedRound(4, BASE, 10, 10, (A,))], PLACE)
     pages = past._connection.execute("PRAGMA page_count").fetchone()[0]
     past._connection.execute(f"PRAGMA max_page_count = {pages}")
     many = tuple(number.to_bytes(32, "big") for number in range(1_000))
     with pytest.raises(LocalError, match="full"):
-        past.let_go([Over(5, BASE, 11, 11, many)], Place(99, A, 95))
+        past.let_go([FinishedRound(5, BASE, 11, 11, many)], Checkpoint(99, A, 95))
     assert past.place == PLACE
     assert 5 not in past
     assert past.first(many[0]) is None
@@ -62,8 +62,8 @@ def test_a_write_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:
 def test_a_file_that_is_damaged_or_of_others_is_refused(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged"
     damaged.write_bytes(b"no database" * 1_000)
-    Past.open(tmp_path / "other", "other").close()
-    Past.open(tmp_path / "later", "me").close()
+    PrunedRounds.open(tmp_path / "other", "other").close()
+    PrunedRounds.open(tmp_path / "later", "me").close()
     with sqlite3.connect(tmp_path / "later") as connection:
         connection.execute("PRAGMA user_version = 2")
     connection.close()
@@ -75,6 +75,6 @@ def test_a_file_that_is_damaged_or_of_others_is_refused(tmp_path: Path) -> None:
         "file/in": "File exists",
     }.items():
         with pytest.raises(LocalError, match=why) as caught:
-            Past.open(tmp_path / name, "me")
+            PrunedRounds.open(tmp_path / name, "me")
         assert caught.value.code == "watch-state"
         assert "only a memory" in caught.value.remedy
