@@ -21,7 +21,13 @@ from folkmoot.aggregation.gram import gram_matrix
 from folkmoot.aggregation.gram_tree import GramTree, gram_tree, has_tree
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.lineage import Lineage
-from folkmoot.aggregation.references import Reference, ReferencedFacts, Use, compared_leaves, references
+from folkmoot.aggregation.references import (
+    Reference,
+    ReferencedFacts,
+    ReferenceKind,
+    compared_leaves,
+    references,
+)
 from folkmoot.aggregation.registry import rule, uses
 from folkmoot.aggregation.trajectory import PathUpdate
 from folkmoot.aggregation.weighted_sum import aggregate_of
@@ -371,7 +377,7 @@ def _delivered(update: UpdateReader | None, entry: Commitment, manifest: Manifes
 def _references(
     manifest: Manifest,
     header: RoundHeader,
-    used: frozenset[Use],
+    used: frozenset[ReferenceKind],
     updates: Sequence[UpdateReader],
     *,
     root: UpdateReader | None,
@@ -384,13 +390,13 @@ def _references(
     Raises:
         InputError: ``mismatch``: the lineage lacks the path's state, or an earlier update has another size.
     """
-    guides: dict[Use, UpdateReader] = {}
-    if Use.ROOT in used and root is not None:
-        guides[Use.ROOT] = root
-    if Use.PATH in used and lineage.rounds:
+    guides: dict[ReferenceKind, UpdateReader] = {}
+    if ReferenceKind.ROOT in used and root is not None:
+        guides[ReferenceKind.ROOT] = root
+    if ReferenceKind.PATH in used and lineage.rounds:
         if lineage.before is None:
             raise InputError("The lineage lacks the state that the path begins at.", code="mismatch")
-        guides[Use.PATH] = PathUpdate(manifest, header.exponents, lineage.before, base)
+        guides[ReferenceKind.PATH] = PathUpdate(manifest, header.exponents, lineage.before, base)
     compared = references(
         manifest, header.exponents, updates, [(guide, header.exponents) for guide in guides.values()]
     )
@@ -398,8 +404,10 @@ def _references(
     past = [(update, round_.exponents) for round_ in lineage.rounds for update in round_.updates]
     if any(update.size != manifest.size for update, _ in past):
         raise InputError("An update of an earlier round has not the manifest's size.", code="mismatch")
-    earlier = references(manifest, header.exponents, updates, past, sample) if Use.EARLIER in used else ()
-    return found.get(Use.ROOT), found.get(Use.PATH), earlier
+    earlier = (
+        references(manifest, header.exponents, updates, past, sample) if ReferenceKind.EARLIER in used else ()
+    )
+    return found.get(ReferenceKind.ROOT), found.get(ReferenceKind.PATH), earlier
 
 
 def _verdicts(

@@ -39,7 +39,7 @@ _CHUNK_BYTES = 16 << 20  # bytes of all updates that are looked at in one step
 _EXACT = 1024  # coordinates whose products a float32 sums without rounding: 127^2 * 1024 < 2^24
 
 
-class Use(StrEnum):
+class ReferenceKind(StrEnum):
     """A kind of reference that a rule uses. The others are neither loaded nor compared."""
 
     ROOT = "root"

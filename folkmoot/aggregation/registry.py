@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from folkmoot.aggregation.interface import Rule
-from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.rules import (
     centered_clipping,
     clipped_mean,
@@ -55,7 +55,7 @@ _MODULES = (
 )
 _RULES: dict[str, Rule] = {module.NAME: module.weigh for module in _MODULES}
 
-_USES: dict[str, frozenset[Use]] = {module.NAME: module.USES for module in _MODULES}
+_USES: dict[str, frozenset[ReferenceKind]] = {module.NAME: module.USES for module in _MODULES}
 
 
 class Check(Protocol):
@@ -94,7 +94,7 @@ def rule(name: str) -> Rule:
         ) from None
 
 
-def uses(name: str) -> frozenset[Use]:
+def uses(name: str) -> frozenset[ReferenceKind]:
     """Return the kinds of references that the rule with this name uses.
 
     Raises:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from folkmoot.aggregation.lineage import GENESIS, Lineage, PastRound, window
-from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.registry import uses
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.files import Files
@@ -33,7 +33,7 @@ _HEADER = "header"
 _FILES = "updates"
 _VERDICTS = "verdicts"
 _AGGREGATE = "aggregate"
-_OF_LINEAGE = frozenset({Use.PATH, Use.EARLIER})
+_OF_LINEAGE = frozenset({ReferenceKind.PATH, ReferenceKind.EARLIER})
 
 
 @dataclass

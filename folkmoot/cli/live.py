@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from folkmoot.cli.output import printable
-from folkmoot.cli.progress import Left, Node, RoundLine, RunProgress
+from folkmoot.cli.progress import Node, RoundLine, RunProgress, TimeLeft
 from folkmoot.evaluation import app_metrics as measures
 from folkmoot.runtime.units import format_duration
 
@@ -175,7 +175,7 @@ class View:
             parts.append(headline if ended else Spinner("dots", headline))
             return Group(*parts)
 
-    def _headline(self, left: Left) -> str:
+    def _headline(self, left: TimeLeft) -> str:
         progress, current = self.progress, self.progress.current
         said = [f"{progress.completed} of {progress.total} rounds"]
         if progress.activity in ("done", "interrupted"):

@@ -64,7 +64,7 @@ class RoundLine:
 
 
 @dataclass(frozen=True)
-class Left:
+class TimeLeft:
     """Seconds that are left, None where nobody can say."""
 
     run: float | None
@@ -122,7 +122,7 @@ class RunProgress:
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
             return
 
-    def left(self) -> Left:
+    def left(self) -> TimeLeft:
         """How long it may take."""
         with self.lock:
             now = self._clock()
@@ -142,7 +142,7 @@ class RunProgress:
                 run = max(0.0, (self.total - self.completed) * sum(took) / len(took) - done)
             window = self._window_end
             is_open = self.current is not None and self.current.phase == "open"
-            return Left(run, max(0.0, window - now) if window is not None and is_open else None)
+            return TimeLeft(run, max(0.0, window - now) if window is not None and is_open else None)
 
     def shown(self) -> list[Node]:
         """The nodes as people are to see them.

@@ -23,7 +23,7 @@ from rich.text import Text
 from folkmoot.aggregation.gram_tree import MAX_UPDATES, RULES, has_tree
 from folkmoot.chain.deploy import PROFILES
 from folkmoot.coordinator_api import CoordinatorApi, Event
-from folkmoot.devnet.demo import Demo, Told, command_name
+from folkmoot.devnet.demo import Demo, RoundProgress, command_name
 from folkmoot.devnet.federation import PROFILE, WATCHER, LocalFederation, Plan
 from folkmoot.errors import ContractRefused, InputError, LocalError
 from folkmoot.ledger.deployment import Deployment
@@ -136,7 +136,7 @@ class CheatDemo(Demo):
         self._heard = 0  # lines of the watcher's log that were shown
         self._said: set[str] = set()
         self._stream: Iterator[Event] = iter(())
-        self._current: Told | None = None
+        self._current: RoundProgress | None = None
         self._began = 0.0
 
     def run(self) -> dict[str, Any]:
@@ -238,7 +238,7 @@ class CheatDemo(Demo):
         with self.console.status(f"round {number}: contributors train") as status:
             for event in self._stream:
                 if event.type == "round-opened":
-                    self._current = Told(int(event.data["round"]))
+                    self._current = RoundProgress(int(event.data["round"]))
                 self._note(event, self._current, status.update)
                 if number != self.honest + 1:  # what it says of the lie comes after the lie
                     self._hear()
@@ -275,7 +275,7 @@ class CheatDemo(Demo):
                 raise LocalError(f"Not all commitments of round {number} came.", code="demo-stalled")
             self._advance(federation, ledger.round(number).commit_deadline)
 
-    def _note(self, event: Event, current: Told | None, say: Callable[[str], None]) -> None:
+    def _note(self, event: Event, current: RoundProgress | None, say: Callable[[str], None]) -> None:
         """Take in one event of a round, as the coordinator tells it."""
         data = event.data
         match event.type:

@@ -44,7 +44,7 @@ STALL_SECONDS = 120.0
 
 
 @dataclass
-class Told:
+class RoundProgress:
     """What was learned of one round."""
 
     number: int
@@ -80,7 +80,7 @@ class Demo:
         self.keep = keep
         self.names: dict[str, str] = {}
         self.addresses: dict[str, str] = {}
-        self.told: list[Told] = []
+        self.told: list[RoundProgress] = []
         self.started = time.monotonic()
 
     def run(self) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class Demo:
     def _train(self, federation: LocalFederation) -> None:
         federation.start_training(self.rounds)
         api = CoordinatorApi(federation.api_url)
-        current: Told | None = None
+        current: RoundProgress | None = None
         began = time.monotonic()
         progress = RunProgress(self.rounds, names=self.names)
         progress.activity = "contributors load their data and join the first round"
@@ -152,7 +152,7 @@ class Demo:
                 view.event(event.type, completed(api, event))
                 match event.type:
                     case "round-opened":
-                        current, began = Told(int(data["round"])), time.monotonic()
+                        current, began = RoundProgress(int(data["round"])), time.monotonic()
                         current.gas["open"] = int(data.get("gas") or 0)
                         progress.activity = ""
                     case "update-received" if current:
@@ -301,7 +301,7 @@ class Demo:
             self.console.print(Text(f"  {hint}"))
         return summary
 
-    def _of(self, told: Told, attackers: Sequence[str]) -> list[dict[str, Any]]:
+    def _of(self, told: RoundProgress, attackers: Sequence[str]) -> list[dict[str, Any]]:
         """Verdicts of a round on some contributors."""
         return [verdict for verdict in told.verdicts if self._name(verdict) in attackers]
 
@@ -315,7 +315,7 @@ class Demo:
 
     # Showing
 
-    def _show(self, told: Told) -> None:
+    def _show(self, told: RoundProgress) -> None:
         metrics = _metric_text(told.metrics)
         self.console.print(
             f"\n[bold]round {told.number}[/]  {metrics}  "
@@ -350,7 +350,7 @@ class Demo:
     def _name(self, verdict: dict[str, Any]) -> str:
         return self.names.get(str(verdict["contributor"]), "")
 
-    def _round(self, number: int) -> Told:
+    def _round(self, number: int) -> RoundProgress:
         for told in self.told:
             if told.number == number:
                 return told
@@ -469,12 +469,12 @@ def _numbers(verdict: dict[str, Any], share: float) -> str:
     return f" [dim]({said})[/]" if said else ""
 
 
-def _share(verdict: dict[str, Any], told: Told) -> float:
+def _share(verdict: dict[str, Any], told: RoundProgress) -> float:
     """How much of the round's largest weight an update got: what it is paid of an equal share."""
     return int(verdict["weight"]) / max(1, *(int(one["weight"]) for one in told.verdicts))
 
 
-def _round_gas(told: Told) -> int:
+def _round_gas(told: RoundProgress) -> int:
     return sum(told.gas.values())
 
 

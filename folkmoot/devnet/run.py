@@ -58,7 +58,7 @@ LOOK = 0.5
 
 
 @dataclass
-class Told:
+class RoundSummary:
     """What is known of one round."""
 
     number: int
@@ -106,7 +106,7 @@ class AppRun:
         self.console = console
         self.keep = keep
         self.names: dict[str, str] = {}
-        self.told: list[Told] = []
+        self.told: list[RoundSummary] = []
         self.started = time.monotonic()
 
     def run(self) -> dict[str, Any]:
@@ -199,7 +199,7 @@ class AppRun:
                 told = self._round(data.get("round"))
                 match event.type:
                     case "round-opened":
-                        self.told.append(Told(int(data["round"]), time.monotonic()))
+                        self.told.append(RoundSummary(int(data["round"]), time.monotonic()))
                         progress.activity = ""
                     case "update-refused":
                         refused.add((data["round"], data["contributor"]))
@@ -390,7 +390,7 @@ class AppRun:
 
     # Showing
 
-    def _show(self, told: Told) -> None:
+    def _show(self, told: RoundSummary) -> None:
         largest = max(1, *told.weights.values()) if told.weights else 1
         shares = " ".join(f"{weight / largest:.0%}" for weight in told.weights.values())
         self.console.print(
@@ -404,7 +404,7 @@ class AppRun:
                 {"round": told.number}, f"{name} counts for nothing ({reason}). {words_of(reason).summary}"
             )
 
-    def _measured(self, told: Told, metrics: Mapping[str, Mapping[str, float] | None]) -> None:
+    def _measured(self, told: RoundSummary, metrics: Mapping[str, Mapping[str, float] | None]) -> None:
         """Show the app's new metrics."""
         for kind, found in metrics.items():
             if found and told.metrics.get(kind) != found:
@@ -418,7 +418,7 @@ class AppRun:
         account = data.get("contributor") or data.get("account")
         return self.names.get(str(account), f"node {data.get('node', '?')}")
 
-    def _round(self, number: Any) -> Told | None:
+    def _round(self, number: Any) -> RoundSummary | None:
         return next((told for told in self.told if told.number == number), None)
 
     def _done(self, text: str) -> None:

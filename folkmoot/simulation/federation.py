@@ -17,7 +17,7 @@ from folkmoot.aggregation.form import form_of
 from folkmoot.aggregation.gram import gram_matrix
 from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.lineage import PastRound
-from folkmoot.aggregation.references import Reference, ReferencedFacts, Use, references
+from folkmoot.aggregation.references import Reference, ReferencedFacts, ReferenceKind, references
 from folkmoot.aggregation.registry import rule, uses
 from folkmoot.aggregation.trajectory import WINDOW, path_update
 from folkmoot.aggregation.weighted_sum import aggregate_of
@@ -476,10 +476,13 @@ class Run:
         path: MemoryUpdate | None,
     ) -> ReferencedFacts:
         used = uses(self.plan.rule)
-        root, path = root if Use.ROOT in used else None, path if Use.PATH in used else None
+        root, path = (
+            root if ReferenceKind.ROOT in used else None,
+            path if ReferenceKind.PATH in used else None,
+        )
         guides = [(one, self.exponents) for one in (root, path) if one is not None]
         earlier = [(update, past.exponents) for past in self.past for update in past.updates]
-        others = [*guides, *(earlier if Use.EARLIER in used else ())]
+        others = [*guides, *(earlier if ReferenceKind.EARLIER in used else ())]
         compared = list(references(self.manifest, self.exponents, readers, others))
         return ReferencedFacts(
             gram_matrix(self.manifest, self.exponents, readers),

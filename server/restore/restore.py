@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from folkmoot.aggregation.lineage import window
-from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.registry import uses
 from folkmoot.artifacts.inventory import reports
 from folkmoot.artifacts.mirror import REPORT_LIMIT
@@ -282,7 +282,7 @@ def _lineage(ledger: Ledger, rule: str) -> set[int]:
     """Rounds whose files the next round, under this rule, rests on."""
     if not ledger.head:
         return set()
-    if not uses(rule) & {Use.PATH, Use.EARLIER}:
+    if not uses(rule) & {ReferenceKind.PATH, ReferenceKind.EARLIER}:
         return {ledger.head}
     return set(window(ledger.head, lambda number: ledger.rounds[number].base))
 

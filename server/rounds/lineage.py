@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from folkmoot.aggregation.lineage import Lineage, PastRound, window
-from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.errors import ArtifactError
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.state import State
@@ -26,7 +26,7 @@ from server.coordinator import Coordinator
 from server.rounds.base import artifacts_of
 
 
-def read_lineage(coordinator: Coordinator, base: int, used: frozenset[Use]) -> Lineage:
+def read_lineage(coordinator: Coordinator, base: int, used: frozenset[ReferenceKind]) -> Lineage:
     """Open what the rule of a round on a base uses. The bytes are checked; they stay in their files.
 
     Args:
@@ -37,15 +37,17 @@ def read_lineage(coordinator: Coordinator, base: int, used: frozenset[Use]) -> L
     Raises:
         ArtifactError: A file is missing or damaged; the message says of which round, and what to do.
     """
-    if not used & {Use.PATH, Use.EARLIER}:
+    if not used & {ReferenceKind.PATH, ReferenceKind.EARLIER}:
         return Lineage()
     numbers = window(base, lambda number: _base_of(coordinator, number))
     found = {number: _artifacts(coordinator, number) for number in numbers}
     updates = {
-        number: [name for name in artifacts.updates if name is not None] if Use.EARLIER in used else []
+        number: [name for name in artifacts.updates if name is not None]
+        if ReferenceKind.EARLIER in used
+        else []
         for number, artifacts in found.items()
     }
-    state = found[numbers[0]].base_state if Use.PATH in used and numbers else None
+    state = found[numbers[0]].base_state if ReferenceKind.PATH in used and numbers else None
     for number, names in updates.items():  # what is missing is known before anything is hashed
         for name in names:
             with _named(number, f"update file {name}"):

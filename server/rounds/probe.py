@@ -37,7 +37,7 @@ class CanaryRefused(FolkmootError):
 
 
 @dataclass(frozen=True)
-class Told:
+class ReportReceipt:
     """What became of a report."""
 
     new: bool
@@ -142,7 +142,7 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
-def take_report(coordinator: Coordinator, number: int, data: bytes, signature: bytes) -> Told:
+def take_report(coordinator: Coordinator, number: int, data: bytes, signature: bytes) -> ReportReceipt:
     """Take in a canary report. The same one again changes nothing.
 
     Raises:
@@ -168,7 +168,7 @@ def take_report(coordinator: Coordinator, number: int, data: bytes, signature: b
         if round_ is None:
             raise AssertionError("checked above")
         if canary.get("report") == stored_file.sha256:
-            return Told(False, stored_file.sha256, canary["verdict"] == "fell")
+            return ReportReceipt(False, stored_file.sha256, canary["verdict"] == "fell")
         if canary.get("verdict", "waiting") != "waiting":
             raise CanaryRefused(
                 f"There is another report on round {number}, {canary.get('report')}.",
@@ -196,7 +196,7 @@ def take_report(coordinator: Coordinator, number: int, data: bytes, signature: b
             "evaluator": signer,
         }
         events.append(session, "canary-reported", told, key=f"canary-reported:{number}:{stored_file.sha256}")
-    return Told(True, stored_file.sha256, bool(found))
+    return ReportReceipt(True, stored_file.sha256, bool(found))
 
 
 def _check_report(

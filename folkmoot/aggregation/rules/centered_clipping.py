@@ -15,12 +15,12 @@ from math import isqrt
 
 from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.interface import Gram, RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.stages.ballot import Ballot, lower_median
 
 NAME = "centered_clipping"
 PARAMETERS: tuple[str, ...] = ()
-USES: frozenset[Use] = frozenset()
+USES: frozenset[ReferenceKind] = frozenset()
 
 STEPS = 3
 """Steps from 0."""

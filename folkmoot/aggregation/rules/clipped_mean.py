@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.stages.ballot import Ballot
 from folkmoot.aggregation.stages.clipping import clip
 
 NAME = "clipped_mean"
 PARAMETERS: tuple[str, ...] = ()
-USES: frozenset[Use] = frozenset()
+USES: frozenset[ReferenceKind] = frozenset()
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:

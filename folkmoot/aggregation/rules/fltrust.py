@@ -13,14 +13,14 @@ from dataclasses import replace
 from math import isqrt
 
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.rules import guarded_mean
 from folkmoot.aggregation.stages.ballot import Ballot, lower_median
 from folkmoot.aggregation.stages.root import root_of, weigh_by_root
 
 NAME = "fltrust"
 PARAMETERS: tuple[str, ...] = ()
-USES: frozenset[Use] = frozenset({Use.ROOT, Use.EARLIER})
+USES: frozenset[ReferenceKind] = frozenset({ReferenceKind.ROOT, ReferenceKind.EARLIER})
 
 
 _LONGEST = 1 << 20  # 16 times

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from math import isqrt
 
 from folkmoot.aggregation.interface import Gram, RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.stages.ballot import Ballot, lower_median
 
 NAME = "geometric_median"
 PARAMETERS: tuple[str, ...] = ()
-USES: frozenset[Use] = frozenset()
+USES: frozenset[ReferenceKind] = frozenset()
 
 STEPS = 8
 """Weiszfeld steps."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.stages.ballot import Ballot
 from folkmoot.aggregation.stages.clipping import clip
 from folkmoot.aggregation.stages.copies import leave_out_copies
@@ -19,7 +19,7 @@ from folkmoot.aggregation.stages.core_similarity import leave_out_unrelated, wei
 
 NAME = "guarded_mean"
 PARAMETERS: tuple[str, ...] = ()
-USES: frozenset[Use] = frozenset({Use.EARLIER})
+USES: frozenset[ReferenceKind] = frozenset({ReferenceKind.EARLIER})
 
 COPIES = 160
 """Ratio of the stage ``copies``: less than a sixth of the usual distance."""

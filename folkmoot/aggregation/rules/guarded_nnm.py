@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_minority, expect_parameters
-from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.rules.guarded_mean import admit
 from folkmoot.aggregation.stages.clipping import clip
 from folkmoot.aggregation.stages.mixing import mix
 
 NAME = "guarded_nnm"
 PARAMETERS: tuple[str, ...] = ("f",)
-USES: frozenset[Use] = frozenset({Use.EARLIER})
+USES: frozenset[ReferenceKind] = frozenset({ReferenceKind.EARLIER})
 
 
 def check(parameters: Sequence[int], fewest: int, _: int, /) -> None:

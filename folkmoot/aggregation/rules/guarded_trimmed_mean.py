@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_minority, expect_parameters
-from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.rules.guarded_mean import admit
 from folkmoot.aggregation.rules.trimmed_mean import counted
 
 NAME = "guarded_trimmed_mean"
 PARAMETERS: tuple[str, ...] = ("t",)
-USES: frozenset[Use] = frozenset({Use.EARLIER})
+USES: frozenset[ReferenceKind] = frozenset({ReferenceKind.EARLIER})
 
 
 def check(parameters: Sequence[int], fewest: int, _: int, /) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.references import ReferencedFacts, Use
+from folkmoot.aggregation.references import ReferencedFacts, ReferenceKind
 from folkmoot.aggregation.rules.guarded_mean import CORE, admit
 from folkmoot.aggregation.stages.ballot import Ballot
 from folkmoot.aggregation.stages.clipping import clip
@@ -24,7 +24,7 @@ from folkmoot.aggregation.stages.trajectory import weigh_by_path
 
 NAME = "guided_mean"
 PARAMETERS: tuple[str, ...] = ()
-USES: frozenset[Use] = frozenset({Use.EARLIER, Use.PATH})
+USES: frozenset[ReferenceKind] = frozenset({ReferenceKind.EARLIER, ReferenceKind.PATH})
 
 SPARED = 2
 """Equal shares of a vote that the stage ``weigh_by_core`` leaves to everybody from the second round on: of a few

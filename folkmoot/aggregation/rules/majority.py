@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.stages.ballot import Ballot
 from folkmoot.aggregation.stages.clipping import clip
 from folkmoot.aggregation.stages.majority import keep_majority
 
 NAME = "majority"
 PARAMETERS: tuple[str, ...] = ()
-USES: frozenset[Use] = frozenset()
+USES: frozenset[ReferenceKind] = frozenset()
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:

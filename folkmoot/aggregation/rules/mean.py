@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.protocol.verdict import Reason
 
 NAME = "mean"
 PARAMETERS: tuple[str, ...] = ()
-USES: frozenset[Use] = frozenset()
+USES: frozenset[ReferenceKind] = frozenset()
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:

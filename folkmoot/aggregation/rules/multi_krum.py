@@ -21,12 +21,12 @@ from folkmoot.aggregation.interface import (
     expect_parameters,
     expect_selectable,
 )
-from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.protocol.verdict import Reason
 
 NAME = "multi_krum"
 PARAMETERS = ("f", "m")
-USES: frozenset[Use] = frozenset()
+USES: frozenset[ReferenceKind] = frozenset()
 
 
 def check(parameters: Sequence[int], fewest: int, most: int, /) -> None:

@@ -15,13 +15,13 @@ from folkmoot.aggregation.interface import (
     expect_parameters,
     expect_selectable,
 )
-from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.stages.ballot import Ballot
 from folkmoot.aggregation.stages.mixing import mix
 
 NAME = "nnm"
 PARAMETERS = ("f", "m")
-USES: frozenset[Use] = frozenset()
+USES: frozenset[ReferenceKind] = frozenset()
 
 
 def check(parameters: Sequence[int], fewest: int, most: int, /) -> None:

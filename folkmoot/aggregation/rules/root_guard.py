@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.rules.guarded_mean import CORE, admit
 from folkmoot.aggregation.stages.clipping import clip
 from folkmoot.aggregation.stages.core_similarity import weigh_by_core
@@ -21,7 +21,7 @@ from folkmoot.aggregation.stages.root import weigh_by_root
 
 NAME = "root_guard"
 PARAMETERS: tuple[str, ...] = ()
-USES: frozenset[Use] = frozenset({Use.ROOT, Use.EARLIER})
+USES: frozenset[ReferenceKind] = frozenset({ReferenceKind.ROOT, ReferenceKind.EARLIER})
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from folkmoot.aggregation.cosines import cosine
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_minority, expect_parameters
-from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.rules import guarded_nnm
 from folkmoot.aggregation.rules.guarded_mean import admit
 from folkmoot.aggregation.stages.clipping import clip
@@ -22,7 +22,7 @@ from folkmoot.aggregation.stages.root import root_of, veto_by_root
 
 NAME = "root_veto"
 PARAMETERS: tuple[str, ...] = ("f",)
-USES: frozenset[Use] = frozenset({Use.ROOT, Use.EARLIER})
+USES: frozenset[ReferenceKind] = frozenset({ReferenceKind.ROOT, ReferenceKind.EARLIER})
 
 
 def check(parameters: Sequence[int], fewest: int, _: int, /) -> None:

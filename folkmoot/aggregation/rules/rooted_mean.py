@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
-from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.rules.guided_mean import guide
 from folkmoot.aggregation.stages.clipping import clip
 from folkmoot.aggregation.stages.root import lean_on_root
 
 NAME = "rooted_mean"
 PARAMETERS: tuple[str, ...] = ()
-USES: frozenset[Use] = frozenset({Use.EARLIER, Use.PATH, Use.ROOT})
+USES: frozenset[ReferenceKind] = frozenset({ReferenceKind.EARLIER, ReferenceKind.PATH, ReferenceKind.ROOT})
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:

@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_minority, expect_parameters
-from folkmoot.aggregation.references import Use
+from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.stages.ballot import Ballot
 from folkmoot.protocol.verdict import Reason
 
 NAME = "trimmed_mean"
 PARAMETERS: tuple[str, ...] = ("t",)
-USES: frozenset[Use] = frozenset()
+USES: frozenset[ReferenceKind] = frozenset()
 
 
 def check(parameters: Sequence[int], fewest: int, _: int, /) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from folkmoot.aggregation.interface import RoundFacts
-from folkmoot.aggregation.references import Reference, ReferencedFacts, Use
+from folkmoot.aggregation.references import Reference, ReferencedFacts, ReferenceKind
 from folkmoot.aggregation.registry import PARAMETERS, check_policy_rule, fewest_contributors, rule, uses
 from folkmoot.errors import InputError
 from folkmoot.protocol.policy import Policy
@@ -126,8 +126,8 @@ def test_fewest_contributors_of_what_never_works() -> None:
 
 def test_what_rules_use() -> None:
     assert uses("mean") == uses("multi_krum") == frozenset()
-    assert uses("guided_mean") == {Use.PATH, Use.EARLIER}
-    assert uses("fltrust") == {Use.ROOT, Use.EARLIER}
+    assert uses("guided_mean") == {ReferenceKind.PATH, ReferenceKind.EARLIER}
+    assert uses("fltrust") == {ReferenceKind.ROOT, ReferenceKind.EARLIER}
     with pytest.raises(InputError):
         uses("median")
 
@@ -144,19 +144,19 @@ def test_a_rule_uses_what_it_says_and_nothing_else(name: str) -> None:
         return Reference(tuple(int(x) for x in vectors @ other), int(other @ other))
 
     known = {
-        Use.ROOT: {"root": compared(vectors[0] + vectors[1] - 2 * vectors[5])},
-        Use.PATH: {"path": compared(vectors[2] - vectors[3] + vectors[4])},
-        Use.EARLIER: {"earlier": (compared(vectors[6]),)},
+        ReferenceKind.ROOT: {"root": compared(vectors[0] + vectors[1] - 2 * vectors[5])},
+        ReferenceKind.PATH: {"path": compared(vectors[2] - vectors[3] + vectors[4])},
+        ReferenceKind.EARLIER: {"earlier": (compared(vectors[6]),)},
     }
 
-    def judged(kinds: frozenset[Use]) -> object:
+    def judged(kinds: frozenset[ReferenceKind]) -> object:
         chosen: dict[str, Any] = {}
         for kind in kinds:
             chosen |= known[kind]
         facts = ReferencedFacts(gram, squares, ((1,),) * 9, **chosen, elements=(64,))
         return rule(name)(facts, (2, 0)[: len(PARAMETERS[name])])
 
-    everything = frozenset(Use)
+    everything = frozenset(ReferenceKind)
     assert judged(uses(name)) == judged(everything)
     for kind in uses(name):
         assert judged(frozenset({kind})) != judged(frozenset()), f"{name} does not use {kind}"

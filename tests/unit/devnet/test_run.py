@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from folkmoot.devnet.federation import Plan
-from folkmoot.devnet.run import AppRun, Told, given_again
+from folkmoot.devnet.run import AppRun, RoundSummary, given_again
 
 
 def test_the_commands_to_type_next_have_the_options_of_this_run(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_an_update_that_counts_for_nothing_is_named_with_the_reason(tmp_path: Pa
     said = io.StringIO()
     run = AppRun(Plan(home=tmp_path, contributors=2), 3, Console(file=said, width=200))
     run.names = {"0xa": "node 1", "0xb": "node 2"}
-    told = Told(2, 0.0)
+    told = RoundSummary(2, 0.0)
     told.weigh(
         [
             {"contributor": "0xb", "weight": 65536, "reason": "accepted"},
