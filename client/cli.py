@@ -402,7 +402,7 @@ def submit(
     with sending(rpc, deployment, confirmations, json_) as chain:
         account = unlock(keystore, password_file)
         purpose = f"commit to round {round_}"
-        parts = Parts()
+        parts = NodeOptions()
         # The window may end with an enrolled account's commitment, and with it the time to deliver.
         deliver_first = on_chain and chain.ledger_reader.counts(round_, account.address)
         if deliver_first:
@@ -440,7 +440,7 @@ def submit(
 
 
 @dataclass
-class Parts:
+class NodeOptions:
     """An update that was delivered on the chain."""
 
     all: int = 0
@@ -453,7 +453,7 @@ class Parts:
 
 def _deliver(
     chain: Chain, account: LocalAccount, coordinator: str, number: int, root: bytes, data: bytes
-) -> Parts:
+) -> NodeOptions:
     """Deliver what is not on the chain yet of an update."""
     from folkmoot.artifacts.sources import CoordinatorSource
     from folkmoot.errors import ContractRefused
@@ -466,14 +466,14 @@ def _deliver(
     if there and not missing:
         for part in range(there):  # what an interrupted call sent may not lie as deep as it should
             chain.earlier("data_availability", account.address, purpose.format(part), wait=False, once=True)
-        return Parts(there)
+        return NodeOptions(there)
     ledger, source = chain.ledger_reader, CoordinatorSource(coordinator)
     try:
         manifest = open_shelf(source, ledger.genesis_hash(), ledger.manifest_hash()).manifest
     finally:
         source.close()
     calls = delivery_calls(number, data, manifest)
-    parts = Parts(len(calls))
+    parts = NodeOptions(len(calls))
     for part, call in enumerate(calls):
         try:
             deliver = functions.deliver(*call.arguments)

@@ -20,7 +20,7 @@ from server.api.gauges import Gauges
 from server.api.limits import Limits
 from server.api.observed import Observed
 from server.api.overview import Looker
-from server.api.parts import EventHub, Parts
+from server.api.parts import AppState, EventHub
 from server.api.routes import (
     artifacts,
     canary,
@@ -83,7 +83,7 @@ def create_app(coordinator: Coordinator, worker: Worker) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.parts = parts = Parts.of(coordinator, worker, hub)
+        app.state.parts = parts = AppState.of(coordinator, worker, hub)
         app.state.looker = Looker(parts)
         looking = asyncio.create_task(hub.run())
         gauges.start()

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from folkmoot.errors import ChainError
 from folkmoot.evaluation import app_metrics as measures
 from server.api.pages import Window
-from server.api.parts import Parts
+from server.api.parts import AppState
 from server.api.problems import Problem
 from server.api.routes import health, models, proposals, rounds, runs
 from server.api.schemas import HealthView, ProposalView, RoundView, RunView, VersionView
@@ -76,7 +76,7 @@ class Overview:
 class Looker:
     """Looks, at most every `FRESH` seconds."""
 
-    here: Parts
+    here: AppState
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _found: Overview | None = None
     _at: float = -FRESH
@@ -94,7 +94,7 @@ class Looker:
             return self._found
 
 
-def overview(here: Parts) -> Overview:
+def overview(here: AppState) -> Overview:
     """Look at database and chain.
 
     Raises:
@@ -138,21 +138,21 @@ def _shares(session: Session, number: int) -> list[Share]:
     return [Share(contributor, weight, largest, reason) for contributor, weight, reason in entries]
 
 
-def _run(here: Parts) -> RunView | None:
+def _run(here: AppState) -> RunView | None:
     try:
         return runs.current(here)
     except Problem:
         return None
 
 
-def _active(here: Parts) -> VersionView | None:
+def _active(here: AppState) -> VersionView | None:
     try:
         return models.active(here)
     except Problem:
         return None
 
 
-def _proposals(here: Parts) -> list[ProposalView] | None:
+def _proposals(here: AppState) -> list[ProposalView] | None:
     try:
         return proposals.proposals(here, Window(PROPOSALS)).items
     except ChainError:

@@ -103,7 +103,7 @@ class RoundTotals:
 
 
 @dataclass
-class Parts:
+class AppState:
     """What the routes work with."""
 
     coordinator: Coordinator
@@ -128,7 +128,7 @@ class Parts:
     """By round and verdicts file, which fixes them: reputations need those of every round, at every request."""
 
     @classmethod
-    def of(cls, coordinator: Coordinator, worker: Worker, hub: EventHub) -> Parts:
+    def of(cls, coordinator: Coordinator, worker: Worker, hub: EventHub) -> AppState:
         """Put them together, inside the event loop."""
         settings = coordinator.settings
         return cls(
@@ -161,8 +161,8 @@ class Parts:
             )
 
 
-def _parts(request: Request) -> Parts:
-    parts: Parts = request.app.state.parts
+def _parts(request: Request) -> AppState:
+    parts: AppState = request.app.state.parts
     return parts
 
 
@@ -191,7 +191,7 @@ async def _stream_slot(request: Request) -> AsyncIterator[None]:
 
 
 StreamSlot = Depends(_stream_slot)
-Here = Annotated[Parts, Depends(_parts)]
+Here = Annotated[AppState, Depends(_parts)]
 Address = Annotated[str, Depends(_address)]
 RoundNumber = Annotated[int, Path(ge=0, le=2**63 - 1, description="Number of a round.")]
 Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="sha256 of the file, hex without 0x.")]

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from folkmoot.explain.reputation import Part
 from folkmoot.explain.why import Judgement, judge, weighed_in
 from folkmoot.protocol.verdict import Reason, Verdict
-from server.api.parts import Parts, RoundTotals
+from server.api.parts import AppState, RoundTotals
 from server.db.models import ChainEvent, Entry, Round
 from server.db.steps import PHASES, Step
 
@@ -28,7 +28,7 @@ def own_entries(address: str) -> Select[Entry, Round]:
     return query.where(Round.step.in_(JUDGED), Entry.contributor == address)
 
 
-def judgements(here: Parts, session: Session, rows: Sequence[Row[Entry, Round]]) -> list[Judgement]:
+def judgements(here: AppState, session: Session, rows: Sequence[Row[Entry, Round]]) -> list[Judgement]:
     """Explain entries that were found with `own_entries`, all of one account, in their order."""
     if not rows:
         return []
@@ -57,7 +57,7 @@ def judgements(here: Parts, session: Session, rows: Sequence[Row[Entry, Round]])
     return found
 
 
-def parts_of(here: Parts, session: Session, address: str) -> list[Part]:
+def parts_of(here: AppState, session: Session, address: str) -> list[Part]:
     """What an account got in all judged rounds, oldest first."""
     query = (
         select(
@@ -99,7 +99,7 @@ def credited(session: Session, address: str, numbers: Sequence[int]) -> dict[int
     return {int(subject): int(arguments["amount"]) for subject, arguments in events}
 
 
-def _totals(here: Parts, session: Session, verdicts: dict[int, str]) -> dict[int, RoundTotals]:
+def _totals(here: AppState, session: Session, verdicts: dict[int, str]) -> dict[int, RoundTotals]:
     """What rounds have in common, by number, from their numbers and verdicts files."""
     missing = [number for number, digest in verdicts.items() if (number, digest) not in here.totals]
     for start in range(0, len(missing), AT_ONCE):

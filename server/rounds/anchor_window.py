@@ -11,8 +11,7 @@ from sqlalchemy import select
 
 from folkmoot.errors import FolkmootError
 from folkmoot.protocol.policy import Policy
-from folkmoot.rpc.client import Phase as ChainPhase
-from folkmoot.rpc.client import RoundView
+from folkmoot.rpc.client import Phase, RoundView
 from server.chain import outbox
 from server.chain.calls import encode_call
 from server.coordinator import Coordinator
@@ -23,7 +22,7 @@ from server.rounds import queries as services
 from server.rounds.deliveries import take_deliveries
 from server.rounds.enrolment import removable
 from server.rounds.outcome import Outcome, compute, record
-from server.rounds.phase import Phase
+from server.rounds.phase import StepHandler
 
 SPENT_ATTEMPTS = 3
 """Times that a transaction is sent anew after it reverted on the chain."""
@@ -31,7 +30,7 @@ HASTENED_DELIVERY_SECONDS = 15.0
 """Seconds on the wall that files may still take to arrive when the operator is in a hurry."""
 
 
-class AnchorWindow(Phase):
+class AnchorWindow(StepHandler):
     """Computes the outcome of a round and anchors it.
 
     Args:
@@ -109,7 +108,7 @@ class AnchorWindow(Phase):
     def anchor(self, round_: Round, view: RoundView) -> bool:
         """Take the step `anchoring`; whether something changed."""
         transaction = self._transaction(f"anchor:{round_.number}")
-        if view.phase in (ChainPhase.ANCHORED, ChainPhase.FINAL):
+        if view.phase in (Phase.ANCHORED, Phase.FINAL):
             if transaction is not None and transaction.state not in ("confirmed", "failed"):
                 return False
             return self._anchored(round_, view, transaction)

@@ -22,7 +22,7 @@ from server.chain.indexer import by_name
 from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import ChainEvent
-from server.rounds.phase import Phase
+from server.rounds.phase import StepHandler
 
 RETRY_SECONDS = 5.0
 """Seconds on the wall until an answer that failed is tried again."""
@@ -39,7 +39,7 @@ def open_demands(session: Session) -> list[ChainEvent]:
     return [event for event in demanded if str(event.arguments["demand"]) not in closed]
 
 
-class Answers(Phase):
+class Answers(StepHandler):
     """Answers demands.
 
     Args:

@@ -7,8 +7,7 @@ import time
 
 from sqlalchemy import select
 
-from folkmoot.rpc.client import Phase as ChainPhase
-from folkmoot.rpc.client import RoundView
+from folkmoot.rpc.client import Phase, RoundView
 from server.chain import outbox
 from server.chain.indexer import by_name
 from server.coordinator import Coordinator
@@ -18,10 +17,10 @@ from server.db.steps import Step
 from server.rounds import queries as services
 from server.rounds.answers import open_demands
 from server.rounds.json_codec import anchor_of
-from server.rounds.phase import Phase
+from server.rounds.phase import StepHandler
 
 
-class ChallengeWindow(Phase):
+class ChallengeWindow(StepHandler):
     """Waits for challenges, makes the round final and has its rewards credited.
 
     Args:
@@ -34,7 +33,7 @@ class ChallengeWindow(Phase):
 
     def await_challenges(self, round_: Round, view: RoundView) -> bool:
         """Take the step `anchored`; whether something changed."""
-        if view.phase is ChainPhase.FINAL:
+        if view.phase is Phase.FINAL:
             return self._step("final-seen", round_, Step.FINALIZING)
         deadline = view.challenge_deadline
         if deadline != round_.challenge_deadline:  # a judge postponed it
@@ -49,7 +48,7 @@ class ChallengeWindow(Phase):
                     self._coordinator.node.move_clock(deadline)
                     return True
             return False
-        if self._ledger.round(view.base).phase is not ChainPhase.FINAL:
+        if self._ledger.round(view.base).phase is not Phase.FINAL:
             return False
         with self._database.write("finalize-queued") as session:
             session.get_one(Round, round_.number).step = Step.FINALIZING
@@ -69,7 +68,7 @@ class ChallengeWindow(Phase):
         transaction = self._transaction(f"finalize:{round_.number}")
         if transaction is not None and transaction.state not in ("confirmed", "failed"):
             return False
-        if view.phase is not ChainPhase.FINAL:
+        if view.phase is not Phase.FINAL:
             self._step("finalize-refused", round_, Step.ANCHORED)
             return False  # it was refused: again at the next look, not at once
         anchor = round_.anchor
@@ -118,7 +117,7 @@ class ChallengeWindow(Phase):
 
     def _settle_again(self, round_: Round, view: RoundView, transaction: Transaction | None) -> None:
         """What was refused is tried again; if a reorg took a stranger's final word, that comes first."""
-        if view.phase is not ChainPhase.FINAL:
+        if view.phase is not Phase.FINAL:
             self._step("final-lost", round_, Step.ANCHORED)
             return
         if transaction is None:

@@ -21,7 +21,7 @@ from server.db.steps import Step
 from server.rounds import queries as services
 from server.rounds import reported
 from server.rounds.json_codec import commitment_json, commitment_of
-from server.rounds.phase import Phase
+from server.rounds.phase import StepHandler
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _OUTDONE = "round-full"
 """Reason of updates that stood, and found all places taken on the chain."""
 
 
-class CommitWindow(Phase):
+class CommitWindow(StepHandler):
     """Takes commitments to the chain."""
 
     def __init__(self, coordinator: Coordinator) -> None:

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from folkmoot.rpc.client import Phase as ChainPhase
-from folkmoot.rpc.client import RoundView
+from folkmoot.rpc.client import Phase, RoundView
 from server.chain import outbox
 from server.chain.calls import encode_call
 from server.db import events
@@ -12,15 +11,15 @@ from server.db.models import Round
 from server.db.steps import Step
 from server.rounds import queries as services
 from server.rounds import reported
-from server.rounds.phase import Phase
+from server.rounds.phase import StepHandler
 
 
-class Ending(Phase):
+class Ending(StepHandler):
     """Cancels rounds, and takes note of those that the chain has ended."""
 
     def cancel(self, round_: Round, view: RoundView) -> bool:
         """Take the step `cancelling`; whether something changed."""
-        if view.phase in (ChainPhase.ANCHORED, ChainPhase.FINAL):
+        if view.phase in (Phase.ANCHORED, Phase.FINAL):
             return self._note(
                 round_,
                 f"{view.coordinator} anchored it after all, and its files are not here: restore into another --home, "
@@ -36,7 +35,7 @@ class Ending(Phase):
             and view.entries < self._coordinator.policy(round_.policy_id).min_contributors
         )
         ours = view.coordinator == self._coordinator.account.address
-        if not late and not few and not (ours and view.phase is ChainPhase.OPEN and view.entries == 0):
+        if not late and not few and not (ours and view.phase is Phase.OPEN and view.entries == 0):
             return False  # the window still runs: only one's own empty round, or a late anchor, may go
         data = encode_call("ledger", "cancel" if late or few else "cancelEmpty", round_.number)
         with self._database.write("cancel-queued") as session:

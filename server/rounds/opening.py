@@ -7,10 +7,10 @@ from server.db import events
 from server.db.models import Round, Transaction
 from server.db.steps import Step
 from server.rounds import queries as services
-from server.rounds.phase import Phase
+from server.rounds.phase import StepHandler
 
 
-class Opening(Phase):
+class Opening(StepHandler):
     """Follows the transaction that opens a round."""
 
     def open(self, round_: Round) -> bool:

@@ -23,7 +23,7 @@ from server.rounds.json_codec import anchor_of
 logger = logging.getLogger(__name__)
 
 
-class Phase:
+class StepHandler:
     """Base of the phases.
 
     Args:

@@ -21,7 +21,7 @@ from server.coordinator import Coordinator
 from server.db import events
 from server.db.models import Artifact, Round
 from server.db.steps import Step
-from server.rounds.phase import Phase
+from server.rounds.phase import StepHandler
 from server.settings import Settings
 
 HASTENED_PROBE_SECONDS = 60.0
@@ -48,7 +48,7 @@ class ReportReceipt:
     """Whether the model fell."""
 
 
-class Probe(Phase):
+class Probe(StepHandler):
     """Waits for the canary, and keeps a round whose model fell."""
 
     def __init__(self, coordinator: Coordinator) -> None:

@@ -14,10 +14,10 @@ from server.db.models import Round, Run
 from server.db.steps import Step
 from server.rounds import queries as services
 from server.rounds.base import make_header, read_base
-from server.rounds.phase import Phase
+from server.rounds.phase import StepHandler
 
 
-class Runs(Phase):
+class Runs(StepHandler):
     """Plans the next round of the run that is under way."""
 
     def advance(self) -> bool:

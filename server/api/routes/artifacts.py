@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 from folkmoot.coordinator_api import upload_message
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.protocol.hashing import parse_json
-from server.api.parts import REPORT_COST, Here, Keccak, Parts, Sha256
+from server.api.parts import REPORT_COST, AppState, Here, Keccak, Sha256
 from server.api.problems import MEDIA_TYPE, PROBLEM, WRITES, Problem
 from server.api.schemas import StoredView
 from server.coordinator import Coordinator
@@ -85,7 +85,7 @@ async def upload(
     return await run_in_threadpool(_store_report, here, body, folkmoot_upload)
 
 
-def _store_report(here: Parts, body: bytes, proof: str) -> StoredView:
+def _store_report(here: AppState, body: bytes, proof: str) -> StoredView:
     coordinator = here.coordinator
     try:
         claim = parse_json(base64.urlsafe_b64decode(proof + "=" * (-len(proof) % 4)))
@@ -136,7 +136,7 @@ def check_deadline(deadline: int) -> None:
         )
 
 
-def _public(here: Parts, request: Request, sha256: str) -> Response:
+def _public(here: AppState, request: Request, sha256: str) -> Response:
     coordinator = here.coordinator
     with coordinator.database.read() as session:
         row = session.get(Artifact, sha256)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from folkmoot.explain.reputation import reputation
 from server.api import verdict_queries as judged
 from server.api.pages import PageWindow, encode
-from server.api.parts import Address, Here, Parts
+from server.api.parts import Address, AppState, Here
 from server.api.problems import Problem
 from server.api.routes.updates import refusal_view
 from server.api.schemas import (
@@ -96,7 +96,7 @@ def verdicts(here: Here, address: Address, window: PageWindow) -> Page[VerdictVi
         return Page(items=items, next_cursor=cursor)
 
 
-def _views(here: Parts, session: Session, addresses: list[str]) -> list[ContributorView]:
+def _views(here: AppState, session: Session, addresses: list[str]) -> list[ContributorView]:
     if not addresses:
         return []
     members = here.coordinator.vault.members(addresses)

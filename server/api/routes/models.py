@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from folkmoot.protocol.state import State
 from server.api.pages import PageWindow, encode
-from server.api.parts import Here, Parts, RoundNumber
+from server.api.parts import AppState, Here, RoundNumber
 from server.api.problems import Problem
 from server.api.routes.artifacts import FILE, file_response
 from server.api.schemas import Page, VersionView
@@ -72,7 +72,7 @@ async def download(here: Here, request: Request, round_number: RoundNumber) -> R
     return await _download(here, request, round_number)
 
 
-async def _download(here: Parts, request: Request, number: int) -> Response:
+async def _download(here: AppState, request: Request, number: int) -> Response:
     async with here.models:
         sha256 = await run_in_threadpool(_safetensors, here.coordinator, number)
     name = f"folkmoot-{number}.safetensors"
@@ -129,7 +129,7 @@ def _registered(session: Session, number: int) -> ChainEvent:
     return found[-1]
 
 
-def _views(here: Parts, session: Session, events: Sequence[ChainEvent]) -> list[VersionView]:
+def _views(here: AppState, session: Session, events: Sequence[ChainEvent]) -> list[VersionView]:
     numbers = [int(event.arguments["version"]) for event in events]
     states = _states(here.coordinator, session, numbers)
     # By vote, so there are few.

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 
 from folkmoot.errors import ContractRefused
 from server.api.pages import PageWindow
-from server.api.parts import Here, Parts
+from server.api.parts import AppState, Here
 from server.api.problems import Problem
 from server.api.schemas import Page, PolicyView
 
@@ -38,7 +38,7 @@ def policy(
         raise Problem(404, "unknown-policy", exc.message) from exc
 
 
-def _view(here: Parts, number: int, current: int) -> PolicyView:
+def _view(here: AppState, number: int, current: int) -> PolicyView:
     found = here.coordinator.policy(number)
     return PolicyView(
         id=number,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 
 from folkmoot.ledger.reverts import PROPOSAL_STATES
 from server.api.pages import PageWindow
-from server.api.parts import Here, Parts
+from server.api.parts import AppState, Here
 from server.api.problems import Problem
 from server.api.schemas import Page, ProposalDetailView, ProposalView, VoteView
 from server.chain.calls import decode_result, encode_call
@@ -54,14 +54,14 @@ def proposal(
     return ProposalDetailView(**_view(here, found[-1]).model_dump(), votes=shown)
 
 
-def _read(here: Parts, function: str, number: int) -> tuple[Any, ...]:
+def _read(here: AppState, function: str, number: int) -> tuple[Any, ...]:
     coordinator = here.coordinator
     data = encode_call("governor", function, number)
     answer = coordinator.node.call(coordinator.account.address, coordinator.deployment.governor, data)
     return decode_result("governor", function, answer)
 
 
-def _view(here: Parts, event: ChainEvent) -> ProposalView:
+def _view(here: AppState, event: ChainEvent) -> ProposalView:
     arguments = event.arguments
     number = int(arguments["proposalId"])
     (state,) = _read(here, "state", number)

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from server.api.pages import PageWindow, encode
-from server.api.parts import Here, Parts, RoundNumber
+from server.api.parts import AppState, Here, RoundNumber
 from server.api.problems import Problem
 from server.api.schemas import CanaryView, CurrentRoundView, Page, RoundView
 from server.db.models import Refusal, Round, Transaction, Update
@@ -76,7 +76,7 @@ def known(session: Session, number: int) -> Round:
     return found
 
 
-def canary_view(here: Parts, round_: Round) -> CanaryView | None:
+def canary_view(here: AppState, round_: Round) -> CanaryView | None:
     """What the canary said of a round, None if there is none."""
     said = round_.canary
     if said is None:
@@ -127,12 +127,12 @@ class _Counted:
         )
 
 
-def _views(here: Parts, session: Session, rounds: Sequence[Round]) -> list[RoundView]:
+def _views(here: AppState, session: Session, rounds: Sequence[Round]) -> list[RoundView]:
     found = _Counted.of(session, [round_.number for round_ in rounds])
     return [_view(here, round_, found) for round_ in rounds]
 
 
-def _view(here: Parts, round_: Round, counted: _Counted) -> RoundView:
+def _view(here: AppState, round_: Round, counted: _Counted) -> RoundView:
     anchor = round_.anchor or {}
     return RoundView(
         round=round_.number,

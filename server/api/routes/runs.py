@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from folkmoot.coordinator_api import end_run_message, run_message
 from folkmoot.errors import FolkmootError
-from server.api.parts import Here, Parts
+from server.api.parts import AppState, Here
 from server.api.problems import WRITES, Problem
 from server.api.routes.artifacts import check_deadline
 from server.api.schemas import EndRunRequest, RunIdView, RunRequest, RunView
@@ -92,7 +92,7 @@ def end(here: Here, run_id: RunIdentifier, wish: EndRunRequest) -> RunView:
         return _view(run)
 
 
-def _require_coordinator(here: Parts, message: SignableMessage, signature: str) -> None:
+def _require_coordinator(here: AppState, message: SignableMessage, signature: str) -> None:
     """Make sure that the coordinator's account signed.
 
     Raises:

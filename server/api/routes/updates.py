@@ -20,7 +20,7 @@ from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.errors import InputError, UpdateRefused
 from server.api import verdict_queries as judged
 from server.api.pages import PageWindow, encode
-from server.api.parts import Address, Here, Parts, RoundNumber
+from server.api.parts import Address, AppState, Here, RoundNumber
 from server.api.problems import WRITES, Problem, described
 from server.api.routes.rounds import known
 from server.api.schemas import (
@@ -95,7 +95,7 @@ async def submit(
     return AcceptedView(new=new)
 
 
-async def _receive(request: Request, here: Parts, arrival: Arrival) -> bool:
+async def _receive(request: Request, here: AppState, arrival: Arrival) -> bool:
     intake = here.intake
     with here.coordinator.store.writer() as writer:
         try:
@@ -207,7 +207,7 @@ def _standing(number: int) -> Select[Update]:
     return select(Update).where(Update.round == number, Update.dropped.is_(None))
 
 
-def _listed(here: Parts, session: Session, round_: Round, start: int, limit: int) -> list[UpdateView]:
+def _listed(here: AppState, session: Session, round_: Round, start: int, limit: int) -> list[UpdateView]:
     """Part of what a round has: entries by position, then updates that are no entries (yet), then refusals."""
     number, views = round_.number, list[UpdateView]()
     entries = session.scalar(select(func.count()).where(Entry.round == number)) or 0
@@ -236,7 +236,7 @@ def _listed(here: Parts, session: Session, round_: Round, start: int, limit: int
     return views
 
 
-def _received(here: Parts, session: Session, round_: Round, updates: Sequence[Update]) -> list[UpdateView]:
+def _received(here: AppState, session: Session, round_: Round, updates: Sequence[Update]) -> list[UpdateView]:
     """Updates that are no entries, with the transactions that took them to the chain."""
     if not updates:
         return []  # and the chain is not asked for the time
