@@ -257,10 +257,10 @@ def _connect(
     database: Database,
     conduct: Conduct,
 ) -> Coordinator:
-    if settings.hasten and deployment.chain_id != LOCAL_CHAIN_ID:
+    if settings.time_travel and deployment.chain_id != LOCAL_CHAIN_ID:
         raise InputError(
             f"The clock of chain {deployment.chain_id} can't be moved: it is not a local Anvil.",
-            remedy="Leave out --hasten.",
+            remedy="Leave out --time-travel.",
         )
     schema.check(database.engine)
     database.claim()

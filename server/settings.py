@@ -62,10 +62,10 @@ class Settings(BaseSettings):
     """Most that is offered for a unit of gas, in gwei; above it, transactions wait and `/v1/health` says so."""
     poll_interval: float = Field(default=1.0, gt=0, le=60)
     """Seconds between two looks at the chain."""
-    hasten: bool = False
+    time_travel: bool = False
     """Move the chain's clock to the end of a window when everyone has answered; only on a local Anvil."""
-    hasten_after: float = Field(default=0.0, ge=0, le=3600)
-    """Seconds on the wall for which an anchored round is left to watchers before its window is hastened."""
+    time_travel_after: float = Field(default=0.0, ge=0, le=3600)
+    """Seconds on the wall for which an anchored round is left to watchers before its window is skipped."""
     conduct: str = ""
     """Behaviour to take on, ``MODULE:ARGUMENT``: to demonstrate lies, refused on every chain but a local Anvil."""
     commit_margin: int = Field(default=30, ge=1)

@@ -145,7 +145,7 @@ class Worker:
         """
         settings = self.coordinator.settings
         with self.coordinator.database.read() as session:
-            rounds = services.unfinished(session) if settings.hasten else services.open_round(session)
+            rounds = services.unfinished(session) if settings.time_travel else services.open_round(session)
             busy = bool(rounds) or services.running_run(session) is not None or under_way(session)
         return settings.poll_interval * (1 if busy else IDLE_FACTOR)
 

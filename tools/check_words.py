@@ -30,7 +30,7 @@ REPLACED = {
     "company": "core similarity",
     "courier": "relay",
     "essence": "normalized response",
-    "hasten": "time travel",
+    "time_travel": "time travel",
     "hastens": "time travel",
     "lies as deep as": "has N confirmations",
     "recourse": "escalation",

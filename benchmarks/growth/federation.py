@@ -292,7 +292,7 @@ def home_of(
         keystore=Path("key.json"),
         password_file=Path("password"),
         database_url=database_url,
-        hasten=True,
+        time_travel=True,
         requests_per_second=100_000,  # everybody has the same address here
         request_burst=100_000,
     )

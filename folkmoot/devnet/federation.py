@@ -50,7 +50,7 @@ WATCHER = "watcher"
 WATCHER_ALLOCATION = 100 * UNIT
 """For deposits of demands and disputes; a watcher needs no stake."""
 PATIENCE = 4.0
-"""Seconds on the wall for which a round waits for the watcher before its window is hastened."""
+"""Seconds on the wall for which a round waits for the watcher before its window is skipped."""
 
 ROOTS = ("good", "biased")
 """Root sets of the shipped tasks."""
@@ -400,7 +400,7 @@ class LocalFederation:
             [
                 *folkmoot_command("coordinator", "serve", "--home", self.plan.coordinator_home),
                 *("--host", self.host, "--port", str(self.api_port)),
-                *("--hasten", "--password-file", self.plan.password_file),
+                *("--time-travel", "--password-file", self.plan.password_file),
             ],
             environment={
                 **self.environment("coordinator"),
@@ -408,7 +408,7 @@ class LocalFederation:
                 "FOLKMOOT_COORDINATOR_CONDUCT": f"folkmoot.devnet.lies:{self.plan.cheat}"
                 if self.plan.cheat
                 else "",
-                "FOLKMOOT_COORDINATOR_HASTEN_AFTER": str(PATIENCE if self.plan.watched else 0),
+                "FOLKMOOT_COORDINATOR_TIME_TRAVEL_AFTER": str(PATIENCE if self.plan.watched else 0),
             },
             ready=healthy,
             timeout=90,

@@ -446,8 +446,8 @@ def serve(
         str | None, typer.Option("--host", help="Address to listen on.", show_default=False)
     ] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port to listen on.", show_default=False)] = None,
-    hasten: Annotated[
-        bool, typer.Option("--hasten", help="Move a local chain's clock on when everyone has answered.")
+    time_travel: Annotated[
+        bool, typer.Option("--time-travel", help="Move a local chain's clock on when everyone has answered.")
     ] = False,
     log_format: LogFormat = None,
     access_log: Annotated[bool, typer.Option("--access-log", help="Also log every request.")] = False,
@@ -474,7 +474,7 @@ def serve(
         home,
         host=host,
         port=port,
-        hasten=hasten or None,
+        time_travel=time_travel or None,
         log_format=log_format and logs.chosen(log_format),
         access_log=access_log or None,
         password_file=password_file.resolve() if password_file else None,

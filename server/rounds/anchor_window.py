@@ -26,7 +26,7 @@ from server.rounds.phase import StepHandler
 
 SPENT_ATTEMPTS = 3
 """Times that a transaction is sent anew after it reverted on the chain."""
-HASTENED_DELIVERY_SECONDS = 15.0
+TIME_TRAVEL_DELIVERY_SECONDS = 15.0
 """Seconds on the wall that files may still take to arrive when the operator is in a hurry."""
 
 
@@ -60,7 +60,7 @@ class AnchorWindow(StepHandler):
         since = self._delivery_since.setdefault(round_.number, time.monotonic())
         window = round_.anchor_deadline - round_.commit_deadline
         until = round_.commit_deadline + int(window * self._coordinator.settings.delivery_share)
-        hurried = self._hastening and time.monotonic() - since >= HASTENED_DELIVERY_SECONDS
+        hurried = self._time_travel and time.monotonic() - since >= TIME_TRAVEL_DELIVERY_SECONDS
         if missing and not hurried and self._coordinator.now() < until:
             return False
         return self._step("delivery-over", round_, Step.COMPUTING)

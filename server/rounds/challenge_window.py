@@ -41,7 +41,7 @@ class ChallengeWindow(StepHandler):
                 session.get_one(Round, round_.number).challenge_deadline = deadline
             return True
         if self._coordinator.now() < deadline:
-            if self._hastening and self._may_hasten(round_.number):
+            if self._time_travel and self._may_travel(round_.number):
                 with self._database.read() as session:
                     free = services.open_round(session) is None and not open_demands(session)
                 if free:
@@ -55,12 +55,13 @@ class ChallengeWindow(StepHandler):
             self._enqueue(session, round_.number, "finalize", round_.number)
         return True
 
-    def _may_hasten(self, number: int) -> bool:
-        """Whether watchers have had their time; a round that the conduct delays is never hastened past them."""
+    def _may_travel(self, number: int) -> bool:
+        """Whether watchers have had their time; a round that the conduct delays is never skipped past them."""
         settings = self._coordinator.settings
         since = self._anchored_since.setdefault(number, time.monotonic())
-        return time.monotonic() - since >= settings.hasten_after and not self._coordinator.conduct.delays(
-            number
+        return (
+            time.monotonic() - since >= settings.time_travel_after
+            and not self._coordinator.conduct.delays(number)
         )
 
     def finalize(self, round_: Round, view: RoundView) -> bool:

@@ -81,7 +81,7 @@ class CommitWindow(StepHandler):
             complete = reported.is_complete(session, round_.number)
             enough = max(1, round_.expect)
             everyone = complete or len(services.answered(session, round_, forgeable=False)) >= enough
-            hastened = complete or len(services.answered(session, round_, forgeable=True)) >= enough
+            may_skip = complete or len(services.answered(session, round_, forgeable=True)) >= enough
             session.expunge_all()
         places = self._coordinator.policy(view.policy).max_contributors - view.entries
         if len(on_chain) == view.entries:  # else it is not known who has a place
@@ -91,7 +91,7 @@ class CommitWindow(StepHandler):
         if now < round_.commit_deadline:
             full = len(wanted) >= places  # nobody else can come in, and a place is sure only on the chain
             ending = now >= round_.commit_deadline - margin
-            due = everyone or full or ending or (hastened and self._hastening)
+            due = everyone or full or ending or (may_skip and self._time_travel)
             # Who has a place can be told only if all commitments of the chain are known here.
             told = len(wanted) <= places or len(on_chain) == view.entries
             if pending and due and told and not under_way and not round_.error:
@@ -99,7 +99,7 @@ class CommitWindow(StepHandler):
                 return True
             # Whoever is censored on demand has the time that it has on a chain whose clock nobody moves.
             censors = self._coordinator.conduct.censors(round_.number)
-            if self._hastening and hastened and not pending and not under_way and not censors:
+            if self._time_travel and may_skip and not pending and not under_way and not censors:
                 self._coordinator.node.move_clock(round_.commit_deadline)
                 return True
             if complete and not view.entries and not claims and not under_way:

@@ -36,8 +36,8 @@ class StepHandler:
         self._ledger = coordinator.ledger
 
     @property
-    def _hastening(self) -> bool:
-        return self._coordinator.settings.hasten and self._coordinator.local
+    def _time_travel(self) -> bool:
+        return self._coordinator.settings.time_travel and self._coordinator.local
 
     def _transaction(self, purpose: str) -> Transaction | None:
         with self._database.read() as session:

@@ -24,9 +24,9 @@ from server.db.steps import Step
 from server.rounds.phase import StepHandler
 from server.settings import Settings
 
-HASTENED_PROBE_SECONDS = 60.0
+TIME_TRAVEL_PROBE_SECONDS = 60.0
 """Seconds on the wall that a report may take when the operator is in a hurry."""
-HASTENED_RELEASE_SECONDS = 10.0
+TIME_TRAVEL_RELEASE_SECONDS = 10.0
 """Seconds on the wall in which a withheld round may be released when the operator is in a hurry."""
 
 
@@ -64,7 +64,7 @@ class Probe(StepHandler):
         if verdict == "waiting":
             until = report_deadline(self._coordinator.settings, round_)
             waits = self._coordinator.settings.canary and now < until
-            if waits and not self._hurried(round_, HASTENED_PROBE_SECONDS):
+            if waits and not self._hurried(round_, TIME_TRAVEL_PROBE_SECONDS):
                 return False
         with self._database.write("canary-judged") as session:
             stored = session.get_one(Round, round_.number)
@@ -107,14 +107,14 @@ class Probe(StepHandler):
                 stored.error = None
                 self._send_anchor(session, stored)
             return True
-        if deadline is not None and self._hurried(round_, HASTENED_RELEASE_SECONDS):
+        if deadline is not None and self._hurried(round_, TIME_TRAVEL_RELEASE_SECONDS):
             self._coordinator.node.move_clock(deadline)
             return True
         return False
 
     def _hurried(self, round_: Round, seconds: float) -> bool:
         since = self._since.setdefault((round_.number, Step(round_.step)), time.monotonic())
-        return self._hastening and time.monotonic() - since >= seconds
+        return self._time_travel and time.monotonic() - since >= seconds
 
 
 def report_deadline(settings: Settings, round_: Round) -> int:

@@ -26,7 +26,7 @@ class Runs(StepHandler):
             run = services.running_run(session)
             if run is None or services.open_round(session) is not None:
                 return False
-            waiting = self._hastening and bool(services.unfinished(session))
+            waiting = self._time_travel and bool(services.unfinished(session))
             session.expunge(run)
         if waiting:
             return False  # moving the clock for the old round would close the new one

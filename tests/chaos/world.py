@@ -113,7 +113,7 @@ def play(
             home,
             world,
             **parts,
-            hasten=False,
+            time_travel=False,
             poll_interval=0.1,
             confirmations=CONFIRMATIONS,
             commit_margin=COMMIT_MARGIN,

@@ -87,7 +87,7 @@ def moot(
         flower.supervisor.start(
             "coordinator",
             [
-                *(sys.executable, "-m", "folkmoot", "coordinator", "serve", "--home", home, "--hasten"),
+                *(sys.executable, "-m", "folkmoot", "coordinator", "serve", "--home", home, "--time-travel"),
                 *("--port", str(port), "--password-file", password),
             ],
             ready=lambda: _answers(api),

@@ -141,7 +141,7 @@ def make_home(
         home=home,
         keystore=Path("key.json"),
         password_file=Path("password"),
-        **{"rpc_url": world.anvil.url, "poll_interval": 0.05, "hasten": True, **settings},
+        **{"rpc_url": world.anvil.url, "poll_interval": 0.05, "time_travel": True, **settings},
     )
     found.save()
     import_genesis(found.open_store(), files, world.deployment.genesis_hash)

@@ -82,7 +82,7 @@ def kinds(here: Running) -> list[str]:
 
 
 def test_a_demand_of_each_kind_is_answered_once(world: factories.Federation, tmp_path: Path) -> None:
-    with running(tmp_path / "home", world, hasten_after=3600) as here:
+    with running(tmp_path / "home", world, time_travel_after=3600) as here:
         data = play(here)
         before = world.chain.balance_of(world.coordinator.address)
         last = MANIFEST.leaves - 1
@@ -116,7 +116,7 @@ def test_a_demand_of_each_kind_is_answered_once(world: factories.Federation, tmp
 def test_a_demand_that_came_while_nobody_was_there_is_answered_after_the_start(
     world: factories.Federation, tmp_path: Path
 ) -> None:
-    settings = make_home(tmp_path / "home", world, hasten_after=3600)
+    settings = make_home(tmp_path / "home", world, time_travel_after=3600)
     with serving(settings, world) as here:
         play(here)
     demand = ask(world, "newcomer", DataKind.THETA, place=2)
@@ -167,7 +167,7 @@ def deliver(here: Running, name: str, signed: Signed) -> None:
 
 
 def test_an_update_that_came_on_the_chain_alone_counts(world: factories.Federation, tmp_path: Path) -> None:
-    with running(tmp_path / "home", world, hasten_after=3600) as here:
+    with running(tmp_path / "home", world, time_travel_after=3600) as here:
         here.api.start_run(1, 3, world.coordinator, here.domain)
         _, header, state = open_round(here.api, 1)
         made = {name: train(world, name, header, state) for name in ("ada", "ben", "cleo")}
@@ -184,7 +184,7 @@ def test_an_update_that_came_on_the_chain_alone_counts(world: factories.Federati
 def test_a_file_that_is_lost_is_said_and_put_back_in_time(
     world: factories.Federation, tmp_path: Path
 ) -> None:
-    with running(tmp_path / "home", world, hasten_after=3600) as here:
+    with running(tmp_path / "home", world, time_travel_after=3600) as here:
         data = play(here)
         place = here.coordinator.store.path(sha256_hex(data))
         place.unlink()
@@ -231,7 +231,7 @@ def test_anybody_demands_by_the_command(
 
 def test_a_postponed_end_of_the_window_is_shown(world: factories.Federation, tmp_path: Path) -> None:
     chain = world.chain
-    with running(tmp_path / "home", world, hasten_after=3600) as here:
+    with running(tmp_path / "home", world, time_travel_after=3600) as here:
         play(here)
         before = chain.round(1).challenge_deadline
         until(lambda: here.api.get("/v1/rounds/1")["challengeDeadline"] == before, what="the first deadline")

@@ -65,7 +65,7 @@ def contribute(here: Running, manifest: Manifest, number: int, name: str, scale:
 def test_a_poisoned_mean_is_withheld_and_an_honest_one_is_anchored(
     anvil: Anvil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "HASTENED_RELEASE_SECONDS", 0.3)
+    monkeypatch.setattr(probe, "TIME_TRAVEL_RELEASE_SECONDS", 0.3)
     made = start_of(TASK)
     start = (made.genesis, made.manifest, made.state)
     world = federation(anvil, start, max_sum_squares=made.manifest.size * 127**2)

@@ -99,7 +99,7 @@ def test_a_lie_costs_half_a_bond_for_the_watcher_and_the_next_round_is_honest(
     chain, coordinator, watcher = world.chain, world.coordinator.address, world["newcomer"].address
     stake, tokens = chain.stake_of(coordinator), chain.balance_of(watcher)
     with running(
-        tmp_path / "home", world, conduct=f"folkmoot.devnet.lies:{cheat}@1", hasten_after=3600
+        tmp_path / "home", world, conduct=f"folkmoot.devnet.lies:{cheat}@1", time_travel_after=3600
     ) as here:
         play(here, 1, "cleo" if cheat == "norm" else "")
         said = watch(here)
@@ -128,7 +128,7 @@ def test_a_weight_that_the_rule_does_not_yield_is_proven_by_the_gram_matrix(
 ) -> None:
     world = federation(anvil, verifier=ARBITER, rule="multi_krum", parameters=(1, 0))
     with running(
-        tmp_path / "home", world, conduct="folkmoot.devnet.lies:weights@1", hasten_after=3600
+        tmp_path / "home", world, conduct="folkmoot.devnet.lies:weights@1", time_travel_after=3600
     ) as here:
         play(here, 1, names=factories.CONTRIBUTORS)
         said = watch_of(world, here)
@@ -141,7 +141,7 @@ def test_who_is_censored_delivers_on_the_chain_and_gets_half_of_the_bond(
 ) -> None:
     chain = world.chain
     with running(
-        tmp_path / "home", world, conduct="folkmoot.devnet.lies:censor@1", hasten_after=3600
+        tmp_path / "home", world, conduct="folkmoot.devnet.lies:censor@1", time_travel_after=3600
     ) as here:
         here.api.start_run(1, 3, world.coordinator, here.domain)
         current, header, state = open_round(here.api, 1)

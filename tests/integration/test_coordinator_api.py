@@ -24,7 +24,7 @@ from tests.integration.coordinator_world import Running, federation, genesis, ru
 def here(anvil_process: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     snapshot = anvil_process.snapshot()
     world = federation(anvil_process)
-    with running(tmp_path_factory.mktemp("home"), world, body_limit=4096, hasten=False) as found:
+    with running(tmp_path_factory.mktemp("home"), world, body_limit=4096, time_travel=False) as found:
         until(lambda: found.worker.status.indexed_block > 0)
         yield found
     world.chain.close()
@@ -179,7 +179,7 @@ def test_documentation_covers_the_interface(here: Running) -> None:
 
 def test_too_many_requests_are_slowed(here: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with running(
-        tmp_path / "home", here.world, requests_per_second=0.01, request_burst=3, hasten=False
+        tmp_path / "home", here.world, requests_per_second=0.01, request_burst=3, time_travel=False
     ) as small:
         codes = [small.api._client().get("/v1/deployment") for _ in range(4)]
     assert [answer.status_code for answer in codes] == [200, 200, 200, 429]

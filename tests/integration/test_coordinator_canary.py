@@ -101,7 +101,7 @@ def settled(here: Running, number: int) -> None:
 def test_a_good_report_anchors_and_a_fallen_model_is_withheld_and_the_run_goes_on(
     here: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "HASTENED_RELEASE_SECONDS", 0.3)
+    monkeypatch.setattr(probe, "TIME_TRAVEL_RELEASE_SECONDS", 0.3)
     chain = here.world.chain
     stakes = [chain.stake_of(here.world[name].address) for name in ("ada", "ben")]
     here.api.start_run(2, 2, here.world.coordinator, here.domain)
@@ -144,7 +144,7 @@ def test_a_good_report_anchors_and_a_fallen_model_is_withheld_and_the_run_goes_o
 def test_a_report_that_is_late_does_not_stop_the_round(
     here: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "HASTENED_PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(probe, "TIME_TRAVEL_PROBE_SECONDS", 0.3)
     here.api.start_run(1, 2, here.world.coordinator, here.domain)
     _, header, state = open_round(here.api, 1)
     for name in ("ada", "ben"):
@@ -192,7 +192,7 @@ def test_reports_that_are_forged_or_about_something_else_are_refused(here: Runni
 def test_the_operator_may_release_a_withheld_round(
     here: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "HASTENED_RELEASE_SECONDS", 100.0)
+    monkeypatch.setattr(probe, "TIME_TRAVEL_RELEASE_SECONDS", 100.0)
     here.api.start_run(1, 2, here.world.coordinator, here.domain)
     found = probing(here, 1)
     root = bytes.fromhex(found["stateRoot"][2:])

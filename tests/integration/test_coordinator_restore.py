@@ -234,7 +234,7 @@ def test_another_coordinator_takes_over_from_a_mirror(
 
     # It answers for the past as the old one did.
     (new / "password").write_text(factories.PASSWORD)
-    settings = load(new, hasten=True, poll_interval=0.05, password_file=new / "password")
+    settings = load(new, time_travel=True, poll_interval=0.05, password_file=new / "password")
     with serving(settings, world) as here:
         api = here.api
         after = said(api, range(1, 4))
@@ -280,7 +280,7 @@ def test_a_lost_database_is_rebuilt_and_goes_on(
 ) -> None:
     """The same coordinator: one round waits for its finality, and one is open with commitments on the chain."""
     home, anvil = tmp_path / "home", world.anvil
-    with running(home, world, hasten=False) as old:
+    with running(home, world, time_travel=False) as old:
         old.api.start_run(2, len(NAMES), world.coordinator, old.domain)
         play(old.api, world, 1)
         until(lambda: world.chain.round(1).entries == 3, what="the commitments")
@@ -331,7 +331,7 @@ def test_a_restore_waits_for_its_block_and_begins_again_if_a_reorg_takes_it(
 ) -> None:
     """A restored transaction counts as settled, and its bytes are lost: one that a reorg took would never be sent."""
     home, anvil, chain = tmp_path / "home", world.anvil, world.chain
-    with running(home, world, hasten=False) as old:
+    with running(home, world, time_travel=False) as old:
         old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
         signed = play(old.api, world, 1)
         until(lambda: chain.round(1).entries == 3, what="the commitments")
@@ -368,7 +368,7 @@ def said_block(said: list[str]) -> str:
 def test_a_restore_into_a_new_folder_that_is_killed_at_its_end_leaves_a_coordinator(
     world: factories.Federation, tmp_path: Path, mortal: Mortal, keystore: Callable[[str], Path], point: str
 ) -> None:
-    with running(tmp_path / "old", world, hasten=False) as old:
+    with running(tmp_path / "old", world, time_travel=False) as old:
         old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
         open_round(old.api, 1)
     words = ["coordinator", "restore", "--home", str(tmp_path / "new"), "--rpc", world.anvil.url]
@@ -411,7 +411,7 @@ def test_a_slashed_round_is_history_even_without_its_files(
     world: factories.Federation, tmp_path: Path, folkmoot: Command
 ) -> None:
     chain, home = world.chain, tmp_path / "home"
-    with running(home, world, hasten=False) as old:
+    with running(home, world, time_travel=False) as old:
         old.api.start_run(2, len(NAMES), world.coordinator, old.domain)
         for number in (1, 2):
             play(old.api, world, number)
@@ -434,7 +434,7 @@ def test_a_slashed_round_is_history_even_without_its_files(
     restored = folkmoot("coordinator", "restore", "--home", home, "--mirror", tmp_path / "mirror", by="again")
     assert (restored["rounds"], restored["head"]) == ({"settled": 1, "slashed": 1}, 1)
     assert ["Round 2 is restored without its files" in note for note in restored["notes"]] == [True]
-    with serving(load(home, hasten=True, poll_interval=0.05), world) as here:
+    with serving(load(home, time_travel=True, poll_interval=0.05), world) as here:
         view = here.api.get("/v1/rounds/2")
         assert (view["phase"], view["state"]) == ("slashed", None)
         here.api.start_run(1, len(NAMES), world.coordinator, here.domain)
@@ -454,7 +454,7 @@ def test_a_round_that_the_old_coordinator_anchors_after_all_is_told(
     world: factories.Federation, tmp_path: Path, folkmoot: Command
 ) -> None:
     chain, new, newer = world.chain, tmp_path / "new", tmp_path / "newer"
-    with running(tmp_path / "old", world, hasten=False) as old:
+    with running(tmp_path / "old", world, time_travel=False) as old:
         old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
         play(old.api, world, 1)
         until(lambda: chain.round(1).entries == 3, what="the commitments")
@@ -501,7 +501,7 @@ def test_old_rounds_may_lack_files_if_the_operator_says_so(
     assert document["rounds"] == {"settled": 2}
     assert [name in note for note in document["notes"]] == [True]
     assert not (home / "coordinator.sqlite3").exists()
-    with serving(load(home, hasten=True, poll_interval=0.05), world) as here:
+    with serving(load(home, time_travel=True, poll_interval=0.05), world) as here:
         view = here.api.get("/v1/rounds/1")
         assert (view["weights"], view["state"], view["entries"]) == (weights, None, 3)
         assert here.api.get(f"/v1/contributors/{factories.account('ada').address}")["rounds"] == 2
@@ -516,7 +516,7 @@ def test_anybody_finalizes_a_round_that_its_coordinator_left(
 ) -> None:
     chain, anvil = world.chain, world.anvil
     assert folkmoot("finalize", 1, by="ada", fails=1)["code"] == "round-unknown"
-    with running(tmp_path / "home", world, hasten=False) as old:
+    with running(tmp_path / "home", world, time_travel=False) as old:
         old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
         open_round(old.api, 1)
         assert folkmoot("finalize", 1, by="ada", fails=1)["code"] == "round-not-anchored"
@@ -543,7 +543,7 @@ def test_anybody_cancels_a_round_with_too_few_entries_after_its_window(
     world: factories.Federation, tmp_path: Path, folkmoot: Command
 ) -> None:
     chain = world.chain
-    with running(tmp_path / "home", world, hasten=False) as old:
+    with running(tmp_path / "home", world, time_travel=False) as old:
         old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
         open_round(old.api, 1)
     early = folkmoot("cancel", 1, by="outsider", fails=1)
@@ -574,7 +574,7 @@ def test_a_mirror_follows_new_rounds_until_it_is_interrupted(
 
 
 def test_an_endpoint_that_alters_an_anchor_is_found_out(world: factories.Federation, tmp_path: Path) -> None:
-    with running(tmp_path / "home", world, hasten=False) as old:
+    with running(tmp_path / "home", world, time_travel=False) as old:
         old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
         play(old.api, world, 1)
         until(lambda: world.chain.round(1).entries == 3, what="the commitments")

@@ -106,7 +106,7 @@ def _events(here: Running) -> list[object]:
 def test_own_transactions_count_and_an_undelivered_file_has_no_weight(
     here: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(anchor_window, "HASTENED_DELIVERY_SECONDS", 4.0)
+    monkeypatch.setattr(anchor_window, "TIME_TRAVEL_DELIVERY_SECONDS", 4.0)
     start(here, 1, 3)
     _, header, state = open_round(here.api, 1)
     late, never = train(here.world, "ben", header, state), train(here.world, "emil", header, state)

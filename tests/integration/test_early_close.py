@@ -31,8 +31,8 @@ ENROLLED_SLOT = 10
 
 @pytest.fixture
 def patient(world: factories.Federation, tmp_path: Path) -> Iterator[Running]:
-    """A coordinator that does not hasten."""
-    with running(tmp_path / "home", world, hasten=False) as found:
+    """A coordinator that does not move the clock."""
+    with running(tmp_path / "home", world, time_travel=False) as found:
         yield found
 
 

@@ -92,7 +92,7 @@ def server(anvil_process: Anvil, tmp_path_factory: pytest.TempPathFactory) -> It
     make_home(
         home,
         world,
-        hasten=False,
+        time_travel=False,
         patience=PATIENCE,
         connections=128,
         streams_per_client=4,

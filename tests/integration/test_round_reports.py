@@ -117,7 +117,7 @@ def test_a_report_excludes_no_update_that_arrived(here: Running) -> None:
 def test_without_time_travel_a_late_update_is_taken_after_a_complete_report(
     world: factories.Federation, tmp_path: Path
 ) -> None:
-    with running(tmp_path / "home", world, hasten=False) as here:
+    with running(tmp_path / "home", world, time_travel=False) as here:
         start(here, 1, 3)
         _, header, state = open_round(here.api, 1)
         ada, ben = (train(here.world, name, header, state) for name in ("ada", "ben"))
@@ -134,7 +134,7 @@ def test_without_time_travel_a_late_update_is_taken_after_a_complete_report(
 
 def test_a_real_chain_cancels_an_empty_round_at_once(world: factories.Federation, tmp_path: Path) -> None:
     """No clock is moved: the coordinator's own call ends the round, long before its window."""
-    with running(tmp_path / "home", world, hasten=False) as here:
+    with running(tmp_path / "home", world, time_travel=False) as here:
         start(here, 2, 3)
         for number in (1, 2, 3):
             current, _, _ = open_round(here.api, number)

@@ -99,7 +99,7 @@ def test_it_can_be_stopped_while_it_waits(world: factories.Federation, tmp_path:
 @pytest.mark.parametrize("when", ["at once", "after a wait"])
 def test_the_wrong_chain_ends_it(world: factories.Federation, tmp_path: Path, when: str) -> None:
     with RpcProxy(world.anvil.url) as proxy:
-        settings = make_home(tmp_path / "home", world, rpc_url=proxy.url, hasten=False)
+        settings = make_home(tmp_path / "home", world, rpc_url=proxy.url, time_travel=False)
         file = settings.home / "deployment.json"
         file.write_text(file.read_text().replace("31337", "31338"))
         if when == "after a wait":

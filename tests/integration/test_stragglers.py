@@ -33,7 +33,7 @@ MEBIBYTE = 1 << 20
 @pytest.fixture
 def here(world: factories.Federation, tmp_path: Path) -> Iterator[Running]:
     """Nobody moves the clock but the test: a round lasts as long as its window."""
-    with running(tmp_path / "home", world, hasten=False) as found:
+    with running(tmp_path / "home", world, time_travel=False) as found:
         found.api.start_run(2, 5, found.world.coordinator, found.domain)
         yield found
 

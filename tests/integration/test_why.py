@@ -110,7 +110,7 @@ def here(anvil_process: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iter
     snapshot = anvil_process.snapshot()
     world = federation(anvil_process, rule="guarded_mean", commit_window=2_400)  # round 4 stays open
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(anchor_window, "HASTENED_DELIVERY_SECONDS", 2.0)
+        patch.setattr(anchor_window, "TIME_TRAVEL_DELIVERY_SECONDS", 2.0)
         with running(tmp_path_factory.mktemp("home"), world) as found:
             play(found)
             yield found
