@@ -30,7 +30,7 @@ REPLACED = {
     "company": "core similarity",
     "courier": "relay",
     "essence": "normalized response",
-    "time_travel": "time travel",
+    "hasten": "time travel",
     "hastens": "time travel",
     "lies as deep as": "has N confirmations",
     "recourse": "escalation",
