@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import itertools
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -240,17 +241,23 @@ def spawn(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     words = [str(word) for word in command]
+    # setpriv asks for the signal and becomes the program. Python code between fork and exec can hang for ever in a
+    # process with threads, so it is only the way of a system without setpriv.
+    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
+    paths = None if environment is None else environment.get("PATH")
+    found = shutil.which(words[0], path=paths) is not None
+    start = [setpriv, "--pdeathsig", "TERM", "--", *words] if setpriv and found else words
     try:
         with log.open("ab") as output:
             process = subprocess.Popen(
-                words,
+                start,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=None if environment is None else dict(environment),
                 cwd=folder,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=_die_with_parent if sys.platform == "linux" and start is words else None,
             )
     except (OSError, subprocess.SubprocessError) as error:
         reason = getattr(error, "strerror", None) or str(error)
