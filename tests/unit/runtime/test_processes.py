@@ -61,11 +61,14 @@ def test_grandchildren_end_as_well(tmp_path: Path) -> None:
     code = (
         f"import subprocess, time; p = subprocess.Popen({SLEEP!r}); print(p.pid, flush=True); time.sleep(60)"
     )
+
+    def pids() -> list[int]:
+        """What the parent said; the grandchild writes into the same log, perhaps before it."""
+        return [int(word) for word in tail(tmp_path / "parent.log").split() if word.isdecimal()]
+
     with Supervisor(tmp_path) as supervisor:
-        supervisor.start(
-            "parent", [sys.executable, "-c", code], ready=lambda: bool(tail(tmp_path / "parent.log"))
-        )
-        grandchild = int(tail(tmp_path / "parent.log").split()[0])
+        supervisor.start("parent", [sys.executable, "-c", code], ready=lambda: bool(pids()))
+        (grandchild,) = pids()
     assert _gone(grandchild)
 
 
@@ -99,10 +102,11 @@ def test_a_missing_program(tmp_path: Path) -> None:
 
 
 PARENT = """
-import sys, time
+import shutil, sys, time
 from pathlib import Path
 from folkmoot.runtime.processes import Supervisor, tail
-logs = Path(sys.argv[1])
+logs, hidden, which = Path(sys.argv[1]), sys.argv[2], shutil.which
+shutil.which = lambda name, **more: None if name == hidden else which(name, **more)
 with Supervisor(logs) as supervisor:
     child = supervisor.start("child", {sleep!r}, ready=lambda: "up" in tail(logs / "child.log"))
     print(child.pid, flush=True)
@@ -110,10 +114,11 @@ with Supervisor(logs) as supervisor:
 """
 
 
+@pytest.mark.parametrize("hidden", ["", "setpriv"], ids=["setpriv", "without"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends the children of a killed parent")
-def test_no_process_outlives_its_parent(tmp_path: Path, number: signal.Signals) -> None:
-    words = [sys.executable, "-c", PARENT.format(sleep=SLEEP), str(tmp_path)]
+def test_no_process_outlives_its_parent(tmp_path: Path, number: signal.Signals, hidden: str) -> None:
+    words = [sys.executable, "-c", PARENT.format(sleep=SLEEP), str(tmp_path), hidden]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
