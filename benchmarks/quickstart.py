@@ -89,7 +89,7 @@ def _trained(model: dict[str, Any], share: I64, settings: Settings, seed: Sequen
         for start in range(0, len(order), _BATCH):
             places = torch.from_numpy(order[start : start + _BATCH])
             optimizer.zero_grad()
-            f.cross_entropy(net(inputs[places]), labels[places]).backward()  # type: ignore[no-untyped-call]
+            f.cross_entropy(net(inputs[places]), labels[places]).backward()
             optimizer.step()
     return {name: value.detach().numpy().copy() for name, value in net.state_dict().items()}
 

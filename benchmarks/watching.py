@@ -191,7 +191,7 @@ def main() -> None:
         )
         print(f"load {os.getloadavg()[0]:.1f}, before: {_peak():.0f} MiB")
         for name, case in cases.items():
-            finding, seconds, processor = timed(lambda case=case: _examined(round_files, case))  # type: ignore[misc]
+            finding, seconds, processor = timed(lambda case=case: _examined(round_files, case))  # type: ignore[misc]  # defaults of a lambda
             found = [str(suspicion.kind) for suspicion in finding.suspicions]
             assert found == ([] if name == "right" else [name]), finding.to_json()
             print(
@@ -199,7 +199,7 @@ def main() -> None:
             )
             for suspicion in finding.suspicions:
                 for which in ("first proof", "second proof"):
-                    proof, seconds, processor = timed(lambda s=suspicion, f=finding: prove(f, s).data)  # type: ignore[misc]
+                    proof, seconds, processor = timed(lambda s=suspicion, f=finding: prove(f, s).data)  # type: ignore[misc]  # defaults of a lambda
                     print(
                         f"  {which:16} {seconds:7.3f} s, processor {processor:7.3f} s, {len(proof):,} bytes"
                     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from folkmoot.apps.apart import Patience, scratch
+from folkmoot.apps.apart import StepLimit, scratch
 from folkmoot.apps.capture import Captured, capture
 from folkmoot.apps.folder import AppFolder, of_partition, read_pairs
 from folkmoot.apps.staging import bundle_of
@@ -40,7 +40,7 @@ class Made:
 
 
 def init(
-    app: AppFolder, nodes: int, out: Path, node_config: Mapping[str, Any], patience: Patience | None = None
+    app: AppFolder, nodes: int, out: Path, node_config: Mapping[str, Any], limit: StepLimit | None = None
 ) -> Made:
     """Capture an app, train once on its first partition, and write what a federation on it starts from.
 
@@ -50,8 +50,8 @@ def init(
     """
     bundle_of(app)  # `flwr run` would refuse it only when chain and nodes are there
     with scratch() as folder:
-        captured = capture(app, folder, nodes, patience)
-        trial = try_training(captured, folder, node_config, patience)
+        captured = capture(app, folder, nodes, limit)
+        trial = try_training(captured, folder, node_config, limit)
     start = start_of_app(captured, trial)
     write(start, out)
     return Made(captured, trial, start)
@@ -62,7 +62,7 @@ def check(
     manifest: Manifest,
     nodes: int,
     layout: Path | None = None,
-    patience: Patience | None = None,
+    limit: StepLimit | None = None,
 ) -> None:
     """Check that an app has a federation's model: the same name, the same arrays in the same order.
 
@@ -71,7 +71,7 @@ def check(
         manifest: The federation's.
         nodes: How many nodes the app is shown.
         layout: Manifest that was made from this app before; the app is captured if left out.
-        patience: How long that may take.
+        limit: How long that may take.
 
     Raises:
         TaskError: It has another.
@@ -87,7 +87,7 @@ def check(
         ours = Manifest.from_json(layout.read_bytes())
     else:
         with scratch() as folder:
-            ours = Manifest.from_arrays(app.name, capture(app, folder, nodes, patience).arrays)
+            ours = Manifest.from_arrays(app.name, capture(app, folder, nodes, limit).arrays)
     difference = _difference(ours, manifest)
     if difference:
         raise TaskError(

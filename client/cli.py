@@ -139,7 +139,7 @@ def join(
     from client import admission, apps, node
     from client.drill import parse_attack
     from folkmoot.apps.folder import AppFolder
-    from folkmoot.cli.options import keystore_file, node_folder, patience, unlock
+    from folkmoot.cli.options import keystore_file, node_folder, step_limit, unlock
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.flower.contributor import Contributor
     from folkmoot.ledger.deployment import Deployment
@@ -199,7 +199,7 @@ def join(
             node.check_task_apart(one, manifest, root)
         else:
             say(f"Checking that the app {subject.name} has the federation's model ...")
-            apps.check(subject, manifest, partitions, layout, patience(app_wait, json_))
+            apps.check(subject, manifest, partitions, layout, step_limit(app_wait, json_))
     account = unlock(keystore, password_file)
     if stake is not None and (lacking or confirmations > 1):
         _stake(rpc, addresses, account, stake, confirmations, json_, there=not lacking)

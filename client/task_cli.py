@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from folkmoot.cli.options import APP_WAIT_DEFAULT, AppPath, AppWait, Json, NodeConfig, RunConfig, patience
+from folkmoot.cli.options import APP_WAIT_DEFAULT, AppPath, AppWait, Json, NodeConfig, RunConfig, step_limit
 from folkmoot.cli.output import emit, note, pairs
 from folkmoot.errors import InputError
 
@@ -142,7 +142,7 @@ def _app_init(
         raise InputError("An app can't have a root set.", remedy="Leave out --root-digest, or use a task.")
     folder, config = AppFolder.read(app, run_config or ()), apps.node_config(0, nodes, node_config)
     note("Reading the app, and training once on partition 0 ...", json_)
-    made = apps.init(folder, nodes, out, config, patience(app_wait, json_))
+    made = apps.init(folder, nodes, out, config, step_limit(app_wait, json_))
     captured, start = made.captured, made.start
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in made.trial.metrics.items()) or "no numbers"
     shown = {

@@ -76,7 +76,7 @@ class TorchSubject:
             for _ in range(self.steps):
                 places = torch.from_numpy(rng.choice(shares[client], self.batch))
                 optimizer.zero_grad()
-                self.loss_of(model, inputs[places], targets[places]).backward()  # type: ignore[no-untyped-call]
+                self.loss_of(model, inputs[places], targets[places]).backward()
                 optimizer.step()
         return _arrays(model)
 

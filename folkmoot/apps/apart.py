@@ -43,10 +43,10 @@ LIMIT_OPTION = "--app-wait"
 
 
 @dataclass(frozen=True)
-class Patience:
+class StepLimit:
     """How long an app may take for a step, and who is told about it."""
 
-    limit: float = LIMIT
+    seconds: float = LIMIT
     """Seconds after which the app is ended."""
     show: Callable[[str, Path], AbstractContextManager[object]] = lambda doing, log: nullcontext()
     """Returns what shows a step, in words, and the path of its log while the step runs."""
@@ -80,7 +80,7 @@ def run_apart(
     words: Sequence[str],
     what: str,
     folder: Path | None = None,
-    patience: Patience | None = None,
+    limit: StepLimit | None = None,
 ) -> dict[str, Any]:
     """Run a module of ours in a process of its own; its first words are the app's folder and the scratch folder.
 
@@ -95,7 +95,7 @@ def run_apart(
         what: The step's name in messages and of its log, a key of `DOING`.
         folder: Working folder; a new one in the scratch folder if left out, so that what the app writes lies in
             nobody's way.
-        patience: How long it may take.
+        limit: How long it may take.
 
     Returns:
         What it found.
@@ -104,7 +104,7 @@ def run_apart(
         FolkmootError: It failed; message, remedy and code are the child's own.
         TaskError: It ended its process (``app-ended``), or took too long (``app-too-slow``).
     """
-    patience = patience or Patience()
+    limit = limit or StepLimit()
     work = scratch / "work"
     log = scratch / f"{what}.log"
     try:
@@ -117,7 +117,7 @@ def run_apart(
             remedy="Give another folder with --home, or free some space there.",
         ) from error
     paths = [str(Path(folkmoot.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
-    with patience.show(DOING[what], log), Supervisor(scratch, grace=GRACE) as supervisor:
+    with limit.show(DOING[what], log), Supervisor(scratch, grace=GRACE) as supervisor:
         child = supervisor.start(
             what,
             [sys.executable, "-P", "-m", module, str(app.path), str(scratch), *words],
@@ -131,8 +131,8 @@ def run_apart(
                 "PYTHONUNBUFFERED": "1",
             },
         )
-        if not supervisor.watch(lambda: not child.alive, timeout=patience.limit, every=LOOK):
-            raise _too_slow(app, what, patience.limit, log)
+        if not supervisor.watch(lambda: not child.alive, timeout=limit.seconds, every=LOOK):
+            raise _too_slow(app, what, limit.seconds, log)
     try:
         outcome = json.loads((scratch / OUTCOME).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -86,21 +86,21 @@ class Captured:
     """What is different when the app is anchored, a sentence each."""
 
 
-def capture(app: AppFolder, scratch: Path, nodes: int, patience: apart.Patience | None = None) -> Captured:
+def capture(app: AppFolder, scratch: Path, nodes: int, limit: apart.StepLimit | None = None) -> Captured:
     """Run an app's ServerApp until it would start, in a process of its own.
 
     Args:
         app: The app.
         scratch: Folder for logs and results.
         nodes: How many nodes it is shown.
-        patience: How long it may take.
+        limit: How long it may take.
 
     Raises:
         InputError: The app can't be anchored, or its own code failed; codes are ``app-...``.
         TaskError: The app ended the process, or took too long.
     """
     words = [str(nodes), json.dumps(dict(app.overrides))]
-    found = apart.run_apart("folkmoot.apps.capture", app, scratch, words, "capture", patience=patience)
+    found = apart.run_apart("folkmoot.apps.capture", app, scratch, words, "capture", limit=limit)
     with np.load(scratch / ARRAYS, allow_pickle=False) as file:
         arrays = {name: file[f"arr_{number}"] for number, name in enumerate(found.pop("names"))}
     message = (scratch / MESSAGE).read_bytes()

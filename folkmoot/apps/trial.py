@@ -58,7 +58,7 @@ def try_training(
     captured: Captured,
     scratch: Path,
     node_config: Mapping[str, Any] | None = None,
-    patience: apart.Patience | None = None,
+    limit: apart.StepLimit | None = None,
 ) -> Trial:
     """Call the app's train function once, on partition 0, in a process of its own.
 
@@ -68,7 +68,7 @@ def try_training(
         captured: The app; its scratch folder must be the one given here.
         scratch: Folder for logs and results.
         node_config: Further entries of the node config.
-        patience: How long it may take.
+        limit: How long it may take.
 
     Raises:
         InputError: It failed: ``app-raised``, ``app-dependency``, or ``app-reply`` for a reply without the arrays.
@@ -79,7 +79,7 @@ def try_training(
     words = [json.dumps(node), json.dumps(dict(captured.app.overrides)), captured.message_type]
     began = time.monotonic()
     found = apart.run_apart(
-        "folkmoot.apps.trial", captured.app, scratch, words, "training", Path.cwd(), patience
+        "folkmoot.apps.trial", captured.app, scratch, words, "training", Path.cwd(), limit
     )
     with np.load(scratch / TRAINED, allow_pickle=False) as file:
         arrays = {name: file[f"arr_{number}"] for number, name in enumerate(found["names"])}

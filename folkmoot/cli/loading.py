@@ -95,7 +95,7 @@ class CommandTable(UserDict[str, click.Command]):
                 self.data[name] = self._references[name].load(name)
             except ImportError as error:
                 del self._references[name]
-                print(f"warning: the command {name} is missing: {error}", file=sys.stderr)  # noqa: T201
+                print(f"warning: the command {name} is missing: {error}", file=sys.stderr)
                 raise KeyError(name) from error
         return self.data[name]
 

@@ -56,7 +56,7 @@ def command_table() -> CommandTable:
             register = point.load()
         except ImportError as error:
             # One part that can't be loaded must not take the others away, and must not go unnoticed.
-            print(f"warning: the commands of {point.name} are missing: {error}", file=sys.stderr)  # noqa: T201
+            print(f"warning: the commands of {point.name} are missing: {error}", file=sys.stderr)
             continue
         register(table)
     return table
@@ -82,7 +82,7 @@ def build() -> typer.Typer:
 
     def show_version(asked: bool) -> None:
         if asked:
-            print(f"folkmoot {version('folkmoot')}")  # noqa: T201
+            print(f"folkmoot {version('folkmoot')}")
             raise typer.Exit
 
     @app.callback()
@@ -103,7 +103,7 @@ def run(arguments: Sequence[str]) -> int:
         command = typer.main.get_command(build())
         result = command.main(args=list(arguments), prog_name="folkmoot", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)  # noqa: T201
+        print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -140,11 +140,11 @@ def _usage(error: click.ClickException, as_json: bool) -> None:
     message = error.format_message()
     if as_json:
         content = {"code": "usage", "message": message, "remedy": "See --help.", "details": {}}
-        print(json.dumps({"error": content}, indent=2, ensure_ascii=False))  # noqa: T201
+        print(json.dumps({"error": content}, indent=2, ensure_ascii=False))
         return
     context = getattr(error, "ctx", None)
     hint = f" See `{context.command_path} --help`." if context is not None else ""
-    print(f"error: {message}{hint}", file=sys.stderr)  # noqa: T201
+    print(f"error: {message}{hint}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ class Meter:
             self._reader.start()
 
     def wait_for(self, number: int) -> None:
-        """Wait until a round is measured, the process has ended, or patience is over."""
+        """Wait until a round is measured, the process has ended, or the timeout is over."""
         with self._changed:
             self._changed.wait_for(lambda: self._over or self._newest >= number, PATIENCE)
 

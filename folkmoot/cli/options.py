@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.apps.apart import LIMIT, LIMIT_OPTION, Patience
+from folkmoot.apps.apart import LIMIT, LIMIT_OPTION, StepLimit
 from folkmoot.cli.output import note, waiting
 from folkmoot.errors import FolkmootError, InputError, KeystoreError
 
@@ -148,9 +148,9 @@ APP_WAIT_DEFAULT = LIMIT
 DEPLOYMENT_DEFAULT = Path("deployment.json")
 
 
-def patience(app_wait: float, as_json: bool) -> Patience:
+def step_limit(app_wait: float, as_json: bool) -> StepLimit:
     """Return how long an app may take; it is shown on standard error, unless there is ``--json``."""
-    return Patience(app_wait, lambda doing, log: nullcontext() if as_json else waiting(doing, log))
+    return StepLimit(app_wait, lambda doing, log: nullcontext() if as_json else waiting(doing, log))
 
 
 def keystore_folder() -> Path:

@@ -35,7 +35,7 @@ def emit(document: Mapping[str, Any], as_json: bool, *renderables: Any) -> None:
         renderables: The result for people: strings (printed as they are) and rich objects.
     """
     if as_json:
-        print(json.dumps(document, indent=2, ensure_ascii=False))  # noqa: T201  the one place that prints JSON
+        print(json.dumps(document, indent=2, ensure_ascii=False))
         return
     console = _console()
     for renderable in renderables:
@@ -60,9 +60,9 @@ def fail(error: FolkmootError, as_json: bool) -> None:
             "remedy": error.remedy,
             "details": error.details,
         }
-        print(json.dumps({"error": content}, indent=2, ensure_ascii=False, default=str))  # noqa: T201
+        print(json.dumps({"error": content}, indent=2, ensure_ascii=False, default=str))
         return
-    print(printable(f"error: {error}"), file=sys.stderr)  # noqa: T201
+    print(printable(f"error: {error}"), file=sys.stderr)
 
 
 def printable(text: str) -> str:

@@ -22,7 +22,7 @@ import httpx
 from rich.console import Console
 from rich.markup import escape
 
-from folkmoot.apps.apart import LIMIT, LIMIT_OPTION, Patience
+from folkmoot.apps.apart import LIMIT, LIMIT_OPTION, StepLimit
 from folkmoot.apps.capture import Captured, capture
 from folkmoot.apps.folder import AppFolder, read_pairs
 from folkmoot.apps.staging import bundle_of
@@ -146,14 +146,14 @@ class AppRun:
         bundle_of(app)  # `flwr run` would refuse it only when chain and nodes are there
         node = read_pairs(plan.node_config, "node config")
         scratch = plan.home / CAPTURE
-        patience = Patience(plan.app_wait, lambda doing, log: waiting(doing, log, self.console))
-        captured = capture(app, scratch, plan.contributors, patience)
+        limit = StepLimit(plan.app_wait, lambda doing, log: waiting(doing, log, self.console))
+        captured = capture(app, scratch, plan.contributors, limit)
         self.rounds = self.rounds or captured.num_rounds
         self._done(
             f"{app.name}: {captured.strategy}, {captured.num_rounds} rounds, {len(captured.arrays)} arrays, "
             f"{captured.asked} of {plan.contributors} nodes a round"
         )
-        trial = try_training(captured, scratch, node, patience)
+        trial = try_training(captured, scratch, node, limit)
         start = start_of_app(captured, trial)
         write(start, plan.genesis)
         numbers = f": {_numbers(trial.metrics)}" if trial.metrics else ""

@@ -175,7 +175,7 @@ class Relay:
         """Wait for the run to carry.
 
         Raises:
-            CoordinatorError: There was none for as long as the patience lasts.
+            CoordinatorError: There was none until the timeout.
         """
         end = time.monotonic() + self.timeout
         told = False

@@ -23,14 +23,14 @@ class _LosslessStringDecoder(StringDecoder):
     """Decodes a `string` of any bytes."""
 
     def __init__(self) -> None:
-        super().__init__(handle_string_errors=LOSSLESS)  # type: ignore[no-untyped-call]
+        super().__init__(handle_string_errors=LOSSLESS)  # type: ignore[no-untyped-call]  # its base class is one
 
 
 @functools.cache
 def _decoder() -> ABIDecoder:
-    ours = registry.copy()  # type: ignore[no-untyped-call]
+    ours = registry.copy()
     ours.unregister_decoder("string")
-    equals = BaseEquals("string")  # type: ignore[no-untyped-call]
+    equals = BaseEquals("string")
     ours.register_decoder(equals, _LosslessStringDecoder, label="string")
     return ABIDecoder(ours)
 

@@ -23,7 +23,7 @@ from folkmoot.cli.options import (
     KeystorePath,
     PasswordFile,
     RunConfig,
-    patience,
+    step_limit,
     unlock,
 )
 from folkmoot.cli.output import emit, note
@@ -33,7 +33,7 @@ from folkmoot.runtime.backoff import Backoff, retry
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
-    from folkmoot.apps.apart import Patience
+    from folkmoot.apps.apart import StepLimit
     from folkmoot.apps.folder import AppFolder
     from folkmoot.cli.live import View
     from folkmoot.coordinator_api import CoordinatorApi, Event, RunView
@@ -166,7 +166,7 @@ def train(
         found = api.deployment()
         account = unlock(keystore, password_file)
         if rounds is None:
-            rounds = _rounds_of(subject, expect, patience(app_wait, json_))
+            rounds = _rounds_of(subject, expect, step_limit(app_wait, json_))
         memory = training.Memory.of(found)
         domain = Domain(found.chain_id, found.ledger)
         under_way = api.run()
@@ -330,14 +330,14 @@ def _ended(api: CoordinatorApi, run_id: str) -> RunView | None:
         raise
 
 
-def _rounds_of(app: AppFolder | None, nodes: int, how_long: Patience) -> int:
+def _rounds_of(app: AppFolder | None, nodes: int, limit: StepLimit) -> int:
     """Return how many rounds an app asks for."""
     from folkmoot.apps.apart import scratch
     from folkmoot.apps.capture import capture
 
     assert app is not None  # noqa: S101  without an app rounds are given
     with scratch() as folder:
-        return capture(app, folder, nodes, how_long).num_rounds
+        return capture(app, folder, nodes, limit).num_rounds
 
 
 class _Follower(threading.Thread):

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from folkmoot.protocol.verdict import Reason
 from server.db.steps import ENDED, Step
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a time beside every counter, which nobody reads
+disable_created_metrics()  # a time beside every counter, which nobody reads
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Buckets of what is done while somebody waits."""

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, MetricsHandler,
 
 from folkmoot.errors import LocalError
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a time beside every counter, which nobody reads
+disable_created_metrics()  # a time beside every counter, which nobody reads
 
 
 class Metrics:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from folkmoot.apps.apart import Patience
+from folkmoot.apps.apart import StepLimit
 from folkmoot.apps.capture import capture
 from folkmoot.apps.folder import AppFolder
 from folkmoot.apps.trial import Trial, try_training
@@ -48,12 +48,12 @@ ENDLESS = apps.SERVER.replace("    strategy = ", "    while True:\n        pass\
 """A ServerApp that never starts its strategy."""
 
 
-def tried(tmp_path: Path, client: str, patience: Patience) -> Trial:
+def tried(tmp_path: Path, client: str, limit: StepLimit) -> Trial:
     app = tmp_path / "small-app"
     if not app.exists():
         apps.make(tmp_path, client=client)
     found = capture(AppFolder.read(app), tmp_path / "scratch", 3)
-    return try_training(found, tmp_path / "scratch", {"hangs": str(tmp_path / "hangs")}, patience)
+    return try_training(found, tmp_path / "scratch", {"hangs": str(tmp_path / "hangs")}, limit)
 
 
 def left(tmp_path: Path) -> list[str]:
@@ -67,7 +67,7 @@ def left(tmp_path: Path) -> list[str]:
 def test_a_training_that_hangs_is_ended_with_its_processes(tmp_path: Path) -> None:
     for limit in (3.0, 12.0, 48.0):  # a busy machine needs more to come so far
         with pytest.raises(TaskError) as raised:
-            tried(tmp_path, HANGS, Patience(limit))
+            tried(tmp_path, HANGS, StepLimit(limit))
         assert left(tmp_path) == []
         if (tmp_path / "hangs").exists():
             break
@@ -95,7 +95,7 @@ def test_ctrl_c_ends_it_with_its_processes(tmp_path: Path) -> None:
     thread = Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        tried(tmp_path, HANGS, Patience(100))
+        tried(tmp_path, HANGS, StepLimit(100))
     thread.join()
     assert left(tmp_path) == []
     assert signal.getsignal(signal.SIGINT) == before
@@ -103,14 +103,14 @@ def test_ctrl_c_ends_it_with_its_processes(tmp_path: Path) -> None:
 
 def test_a_process_that_a_training_leaves_behind_is_ended(tmp_path: Path) -> None:
     client = HANGS.replace("    while True:\n        time.sleep(1)\n", "")
-    np.testing.assert_allclose(tried(tmp_path, client, Patience(100)).arrays["1"], 0.5)
+    np.testing.assert_allclose(tried(tmp_path, client, StepLimit(100)).arrays["1"], 0.5)
     assert (tmp_path / "hangs").exists()
     assert left(tmp_path) == []
 
 
 def test_an_app_has_no_terminal_that_it_could_wait_for(tmp_path: Path) -> None:
     client = apps.CLIENT.replace('"num-examples": 10', '"num-examples": int(os.getsid(0) == os.getpid())')
-    trial = tried(tmp_path, f"import os\n{client}", Patience(100))
+    trial = tried(tmp_path, f"import os\n{client}", StepLimit(100))
     assert trial.metrics["num-examples"] == 1
 
 
@@ -123,7 +123,7 @@ def test_who_waits_is_told_what_runs_and_where_its_log_is(tmp_path: Path) -> Non
         yield
         assert log.exists()
 
-    tried(tmp_path, apps.CLIENT, Patience(100, show))
+    tried(tmp_path, apps.CLIENT, StepLimit(100, show))
     assert told == [("one training on partition 0", tmp_path / "scratch" / "training.log")]
 
 
