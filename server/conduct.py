@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a coordinator behaves where it could lie. There is one behaviour in this package, and it is honest.
+"""How a coordinator behaves where it could lie: honestly, unless a setting names another behaviour.
 
-Demonstrations and tests show what becomes of a coordinator that lies: the setting `conduct` names another behaviour by
-its module, and is refused on every chain but a local Anvil. Nothing here knows a lie (`folkmoot.devnet.lies` does).
+Demonstrations and tests show what becomes of a coordinator that lies: the setting `conduct` names a behaviour by its
+module, and is refused on every chain but a local Anvil. Nothing here knows a lie (`folkmoot.devnet.lies` does).
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Protocol, cast
+from typing import cast
 
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol.header import RoundHeader
@@ -19,20 +19,27 @@ from folkmoot.protocol.updates import UpdateReader
 from folkmoot.round import RoundOutcome
 
 
-class Conduct(Protocol):
-    """What a coordinator asks where it could lie."""
+class Conduct:
+    """What a coordinator asks where it could lie. The answers here are honest: no, and what was computed.
+
+    Another conduct has the same methods. It need not be a subclass: demonstrations can't import this package.
+    """
 
     def overlooks(self, number: int, refusal: UpdateRefused) -> bool:
         """Whether to take an update in a round although a check of its bytes failed."""
+        return False
 
     def censors(self, number: int) -> bool:
         """Whether to refuse, in a round, the contributor whose update comes first."""
+        return False
 
     def withholds(self, number: int) -> bool:
         """Whether to keep the updates of a round from others, and leave demands without an answer."""
+        return False
 
     def delays(self, number: int) -> bool:
         """Whether to wait for the end of a round's challenge window even where the clock could be moved."""
+        return False
 
     def publish(
         self,
@@ -44,29 +51,7 @@ class Conduct(Protocol):
         outcome: RoundOutcome,
     ) -> tuple[RoundOutcome, bytes] | None:
         """Return the outcome to anchor and the aggregate file, or None for what was computed."""
-
-
-class Honest:
-    """The behaviour of every coordinator whose settings name no other."""
-
-    def overlooks(self, number: int, refusal: UpdateRefused) -> bool:
-        """No."""
-        return False
-
-    def censors(self, number: int) -> bool:
-        """No."""
-        return False
-
-    def withholds(self, number: int) -> bool:
-        """No."""
-        return False
-
-    def delays(self, number: int) -> bool:
-        """No."""
-        return False
-
-    def publish(self, *_: object) -> None:
-        """Publish what was computed."""
+        return None
 
 
 def load(name: str) -> Conduct:
@@ -79,7 +64,7 @@ def load(name: str) -> Conduct:
         InputError: `unknown-conduct`: there is no such module. Whatever the module raises for a wrong argument.
     """
     if not name:
-        return Honest()
+        return Conduct()
     module, _, argument = name.partition(":")
     try:
         make = import_module(module).conduct

@@ -33,7 +33,7 @@ from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
 from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime import keystore
 from server.chain.node import RpcNode
-from server.conduct import Conduct, Honest, load
+from server.conduct import Conduct, load
 from server.db import schema
 from server.db.engine import Database
 from server.db.failures import is_away
@@ -67,7 +67,7 @@ class Coordinator:
     manifest: Manifest
     confirmations: int
     metrics: Metrics = field(default_factory=Metrics)
-    conduct: Conduct = field(default_factory=Honest)
+    conduct: Conduct = field(default_factory=Conduct)
     _policies: dict[int, Policy] = field(default_factory=dict)
 
     def now(self) -> int:

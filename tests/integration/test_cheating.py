@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,7 +22,7 @@ from folkmoot.ledger.events import Slashed, scan
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.rpc.client import Phase, Rpc
-from server.conduct import Honest, load
+from server.conduct import Conduct
 from server.coordinator import _require_stage, open_account, open_coordinator
 from tests import factories
 from tests.integration.coordinator_world import (
@@ -192,13 +194,20 @@ def test_nobody_can_cheat_on_demand_but_on_a_local_anvil(world: factories.Federa
         assert unknown.value.code == code
 
 
-def test_without_the_setting_a_coordinator_is_honest() -> None:
-    assert isinstance(load(""), Honest)
+def test_without_the_setting_a_coordinator_is_honest(world: factories.Federation, tmp_path: Path) -> None:
+    settings = make_home(tmp_path / "home", world)
+    with contextlib.closing(open_coordinator(settings, open_account(settings))) as coordinator:
+        honest = coordinator.conduct
+    assert type(honest) is Conduct
     refusal = UpdateRefused("The sum of squares is wrong.", code="wrong-norm")
-    honest = Honest()
     assert not honest.overlooks(1, refusal)
     assert not any((honest.censors(1), honest.withholds(1), honest.delays(1)))
-    honest.publish()
+
+
+def test_a_lie_is_a_conduct() -> None:
+    """It can't be a subclass, so nothing else compares the two."""
+    for name, method in inspect.getmembers(Conduct, inspect.isfunction):
+        assert inspect.signature(getattr(Lie, name)) == inspect.signature(method), name
 
 
 def test_a_lie_is_a_kind_and_a_round() -> None:
