@@ -16,7 +16,7 @@ DIAGRAMS := tools/site/node_modules/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-all test-python test-slow test-contracts fuzz-contracts coverage chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness dist docs clean
+.PHONY: help install demo up test test-all test-python test-slow test-properties test-contracts fuzz-contracts coverage chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness dist docs clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ test-python: install
 
 test-slow: install
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-properties: install ## The property tests, with new random examples each time
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m hypothesis --hypothesis-profile fresh $(ARGS)
 
 test-contracts: install ## Unit, fuzz and invariant tests of the contracts
 	@cd contracts && ../$(FORGE) test

@@ -200,8 +200,9 @@ def paid(results: Sequence[Weighted]) -> list[int]:
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32), count=st.integers(4, 9), data=st.data())
 def test_what_is_no_work_earns_exactly_nothing(name: str, seed: int, count: int, data: st.DataObject) -> None:
-    updates, shared = trained(seed, count)
-    (before,), _ = trained(seed + 1, 1)
+    # In 2,048 coordinates noise passes by chance once in 80 rounds of five; in 8,192 never in 4,500.
+    updates, shared = trained(seed, count, 8192)
+    (before,), _ = trained(seed + 1, 1, 8192)
     victim = updates[data.draw(st.integers(0, count - 1))]
     lazy = {
         "zeros": np.zeros_like(victim),
