@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.ledger.deployment import Deployment
+from folkmoot.protocol.policy import ARBITER
 from tests import factories
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -63,7 +64,7 @@ def anvil(anvil_process: Anvil) -> Iterator[Anvil]:
 @pytest.fixture(scope="session")
 def session_federation(anvil_process: Anvil) -> Iterator[factories.Federation]:
     """The federation of the session. Use `federation`: it is put back after each test."""
-    made = factories.federation(anvil_process)
+    made = factories.federation(anvil_process, first_policy=factories.policy(verifier=ARBITER))
     yield made
     made.chain.close()
 

@@ -78,7 +78,7 @@ contract Disputes is IDisputes {
     function uphold(RoundId round) external onlyGovernance {
         address challenger = _end(round, Status.Upheld);
         emit DisputeUpheld(round, challenger);
-        IArbiter(ledger.policies(ledger.rounds(round).policy).verifier).convict(round, challenger);
+        IArbiter(ledger.policies(ledger.rounds(round).policy).verifier).convict(round, address(0));
         token.safeTransfer(challenger, deposit);
     }
 

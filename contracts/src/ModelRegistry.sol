@@ -1,43 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { AccessControl } from "@openzeppelin/contracts/access/AccessControl.sol";
-
 import { IModelRegistry } from "./interfaces/IModelRegistry.sol";
 import { RoundId } from "./libraries/Types.sol";
 
 /// @title The lineage of model versions, and which one is active.
-contract ModelRegistry is IModelRegistry, AccessControl {
-    /// @notice Role that may register versions: the ledger.
-    bytes32 public constant LEDGER_ROLE = keccak256("LEDGER_ROLE");
-    /// @notice Role that may make a version active: the timelock.
-    bytes32 public constant GOVERNANCE_ROLE = keccak256("GOVERNANCE_ROLE");
+contract ModelRegistry is IModelRegistry {
+    /// @inheritdoc IModelRegistry
+    address public immutable override ledger;
+    /// @inheritdoc IModelRegistry
+    address public immutable override governance;
 
     mapping(RoundId version => Version) private _versions;
     RoundId private _active;
     bool private _hasActive;
     bytes32 private _reportHash;
 
-    /// @param governance Administrator of the roles, and the one who makes versions active: the timelock.
-    /// @param ledger Account that registers versions: the ledger, at its predicted address.
+    /// @param governance_ Who makes versions active: the timelock.
+    /// @param ledger_ Who registers versions: the ledger, at its predicted address.
     /// @param genesisStateRoot State root of version 0, the initial model. The ledger starts from it.
-    constructor(address governance, address ledger, bytes32 genesisStateRoot) {
+    constructor(address governance_, address ledger_, bytes32 genesisStateRoot) {
         if (genesisStateRoot == bytes32(0)) revert ModelRegistryZeroRoot();
-        _grantRole(DEFAULT_ADMIN_ROLE, governance);
-        _grantRole(GOVERNANCE_ROLE, governance);
-        _grantRole(LEDGER_ROLE, ledger);
+        if (governance_ == address(0) || ledger_ == address(0)) revert ModelRegistryZeroAddress();
+        governance = governance_;
+        ledger = ledger_;
         _store(RoundId.wrap(0), RoundId.wrap(0), genesisStateRoot);
     }
 
     /// @inheritdoc IModelRegistry
-    function register(RoundId version, RoundId parent, bytes32 stateRoot) external onlyRole(LEDGER_ROLE) {
+    function register(RoundId version, RoundId parent, bytes32 stateRoot) external {
+        if (msg.sender != ledger) revert ModelRegistryNotLedger(msg.sender, ledger);
         if (_exists(version)) revert ModelRegistryAlreadyRegistered(version);
         if (!_exists(parent)) revert ModelRegistryUnknownVersion(parent);
         _store(version, parent, stateRoot);
     }
 
     /// @inheritdoc IModelRegistry
-    function activate(RoundId version, bytes32 reportHash) external onlyRole(GOVERNANCE_ROLE) {
+    function activate(RoundId version, bytes32 reportHash) external {
+        if (msg.sender != governance) revert ModelRegistryNotGovernance(msg.sender, governance);
         if (!_exists(version)) revert ModelRegistryUnknownVersion(version);
         _active = version;
         _hasActive = true;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { AccessControl } from "@openzeppelin/contracts/access/AccessControl.sol";
 import { Votes } from "@openzeppelin/contracts/governance/utils/Votes.sol";
 import { ERC20 } from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 import { ERC20Burnable } from "@openzeppelin/contracts/token/ERC20/extensions/ERC20Burnable.sol";
@@ -14,23 +13,22 @@ import { Time } from "@openzeppelin/contracts/utils/types/Time.sol";
 import { IMootToken } from "./interfaces/IMootToken.sol";
 
 /// @title The token of stakes and rewards.
-contract MootToken is IMootToken, ERC20, ERC20Burnable, ERC20Permit, ERC20Votes, AccessControl {
-    /// @notice Role that may mint: the ledger, for rewards.
-    bytes32 public constant MINTER_ROLE = keccak256("MINTER_ROLE");
+contract MootToken is IMootToken, ERC20, ERC20Burnable, ERC20Permit, ERC20Votes {
+    /// @inheritdoc IMootToken
+    address public immutable override minter;
 
-    /// @param admin Administrator of the roles: the timelock.
-    /// @param minter Account that mints rewards: the ledger, at its predicted address.
+    /// @param minter_ The only account that mints, for ever: the ledger, at its predicted address.
     /// @param genesis Tokens that exist from the start.
-    constructor(address admin, address minter, Allocation[] memory genesis) ERC20("Moot", "MOOT") ERC20Permit("Moot") {
-        _grantRole(DEFAULT_ADMIN_ROLE, admin);
-        _grantRole(MINTER_ROLE, minter);
+    constructor(address minter_, Allocation[] memory genesis) ERC20("Moot", "MOOT") ERC20Permit("Moot") {
+        minter = minter_;
         for (uint256 i = 0; i < genesis.length; ++i) {
             _mint(genesis[i].account, genesis[i].amount);
         }
     }
 
     /// @inheritdoc IMootToken
-    function mint(address account, uint256 amount) external onlyRole(MINTER_ROLE) {
+    function mint(address account, uint256 amount) external {
+        if (msg.sender != minter) revert MootTokenNotMinter(msg.sender, minter);
         _mint(account, amount);
     }
 

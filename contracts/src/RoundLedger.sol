@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { AccessControl } from "@openzeppelin/contracts/access/AccessControl.sol";
 import { EIP712 } from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import { MessageHashUtils } from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 
@@ -21,7 +20,7 @@ import { WeightedSum } from "./libraries/WeightedSum.sol";
 /// the head or one of its ancestors, and the base of the open round is the head. What a fraud report voids is thus the
 /// chain from the head down to the reported round, plus the open round; it is cancelled there and then, and nothing
 /// half-void is left that could become final later.
-contract RoundLedger is IRoundLedger, EIP712, AccessControl {
+contract RoundLedger is IRoundLedger, EIP712 {
     using Enrolment for Enrolment.Roll;
 
     /// @dev What recording commitments needs of a round and its policy, read once a batch. In whole words: Solidity masks
@@ -38,14 +37,10 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         uint256 word;
     }
 
-    /// @notice Role that adds policies and appoints the coordinator: the timelock.
-    bytes32 public constant GOVERNANCE_ROLE = keccak256("GOVERNANCE_ROLE");
     /// @notice Largest sum of weights: 255 times it still fits a 32-bit lane.
     uint256 public constant MAX_WEIGHT_SUM = WeightedSum.MAX_WEIGHT_SUM;
     /// @notice Most anchored rounds that may wait to become final. Bounds the walk of a fraud report.
     uint16 public constant MAX_PENDING_ROUNDS = 256;
-    /// @notice Share of a slashed bond that goes to the challenger, in 1/10000.
-    uint256 public constant CHALLENGER_SHARE = 5000;
     /// @notice Rounds that an enrolled account may miss in a row, without which anybody can remove it.
     uint256 public constant MAX_MISSED = 3;
 
@@ -53,6 +48,16 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     bytes32 public immutable override manifestHash;
     /// @inheritdoc IRoundLedger
     bytes32 public immutable override genesisHash;
+    /// @inheritdoc IRoundLedger
+    address public immutable override governance;
+    /// @inheritdoc IRoundLedger
+    address public immutable override verifier;
+    /// @inheritdoc IRoundLedger
+    uint128 public immutable override maxReward;
+    /// @inheritdoc IRoundLedger
+    uint32 public immutable override minCommitWindow;
+    /// @inheritdoc IRoundLedger
+    uint32 public immutable override minChallengeWindow;
     /// @notice Vault whose stakes count.
     IStakeVault public immutable vault;
     /// @notice Token that rewards are minted in.
@@ -74,35 +79,40 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     mapping(RoundId round => mapping(uint256 wordIndex => uint256)) private _faulted;
     Enrolment.Roll private _roll;
 
-    /// @param governance Administrator of the roles and of the rules: the timelock.
+    /// @param governance_ Who adds policies and appoints coordinators: the timelock.
     /// @param vault_ Vault whose stakes count; this contract must be its slasher.
     /// @param token_ Token of the rewards; this contract must be its minter.
     /// @param registry_ Registry of versions, whose version 0 is the genesis; this contract must be its ledger.
     /// @param firstCoordinator Coordinator until governance appoints another.
     /// @param manifestHash_ Hash of the manifest that lays the model out.
     /// @param genesisHash_ Hash of the genesis file, which names the manifest, the initial state and the exponents.
-    /// @param firstPolicy Policy until governance adds another.
+    /// @param firstPolicy Policy until governance adds another. Its verifier is that of all policies.
+    /// @param bounds What no later policy may go beyond.
     constructor(
-        address governance,
+        address governance_,
         IStakeVault vault_,
         IMootToken token_,
         IModelRegistry registry_,
         address firstCoordinator,
         bytes32 manifestHash_,
         bytes32 genesisHash_,
-        Policy memory firstPolicy
+        Policy memory firstPolicy,
+        Bounds memory bounds
     ) EIP712("Folkmoot", "1") {
         if (manifestHash_ == bytes32(0) || genesisHash_ == bytes32(0)) {
             revert RoundLedgerZeroRoot();
         }
-        if (address(token_) == address(0)) revert RoundLedgerZeroAddress();
+        if (address(token_) == address(0) || governance_ == address(0)) revert RoundLedgerZeroAddress();
         vault = vault_;
         token = token_;
         registry = registry_;
         manifestHash = manifestHash_;
         genesisHash = genesisHash_;
-        _grantRole(DEFAULT_ADMIN_ROLE, governance);
-        _grantRole(GOVERNANCE_ROLE, governance);
+        governance = governance_;
+        verifier = firstPolicy.verifier;
+        maxReward = bounds.maxReward;
+        minCommitWindow = bounds.minCommitWindow;
+        minChallengeWindow = bounds.minChallengeWindow;
 
         Round storage genesis = _rounds[RoundId.wrap(0)];
         genesis.phase = Phase.Final;
@@ -116,12 +126,14 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     // Governance.
 
     /// @inheritdoc IRoundLedger
-    function addPolicy(Policy calldata policy) external onlyRole(GOVERNANCE_ROLE) returns (PolicyId policyId) {
+    function addPolicy(Policy calldata policy) external returns (PolicyId policyId) {
+        _requireGovernance();
         return _addPolicy(policy);
     }
 
     /// @inheritdoc IRoundLedger
-    function appointCoordinator(address appointed) external onlyRole(GOVERNANCE_ROLE) {
+    function appointCoordinator(address appointed) external {
+        _requireGovernance();
         _appointCoordinator(appointed);
     }
 
@@ -306,7 +318,6 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
     function reportFraud(RoundId id, address challenger) external {
         Round storage round = _rounds[id];
         Policy storage policy = _requireVerifier(round);
-        if (challenger == address(0)) revert RoundLedgerZeroAddress();
         _requirePhase(id, Phase.Anchored);
 
         _voidDescendants(id);
@@ -316,7 +327,7 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         // The vault says how much of the bond was left to take, so the event follows the call. The vault calls only the
         // token, and neither calls anybody else.
         // slither-disable-next-line reentrancy-events
-        uint256 taken = vault.slash(round.coordinator, policy.bond, challenger, CHALLENGER_SHARE);
+        uint256 taken = vault.slash(round.coordinator, policy.bond, challenger);
         emit RoundSlashed(id, msg.sender, challenger, taken);
     }
 
@@ -336,7 +347,7 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
         _faulted[id][wordIndex] = word | bit;
         // As in `reportFraud`.
         // slither-disable-next-line reentrancy-events
-        uint256 taken = vault.slash(contributor, policy.minStake, challenger, CHALLENGER_SHARE);
+        uint256 taken = vault.slash(contributor, policy.minStake, challenger);
         emit ContributorSlashed(id, contributor, challenger, taken);
     }
 
@@ -471,6 +482,8 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
 
     function _addPolicy(Policy memory policy) private returns (PolicyId policyId) {
         Policies.validate(policy, vault.unbondingPeriod());
+        Bounds memory bounds = Bounds(maxReward, minCommitWindow, minChallengeWindow);
+        Policies.validateBounds(policy, bounds, verifier);
         policyId = PolicyId.wrap(PolicyId.unwrap(_currentPolicy) + 1);
         _policies[policyId] = policy;
         _currentPolicy = policyId;
@@ -672,6 +685,10 @@ contract RoundLedger is IRoundLedger, EIP712, AccessControl {
             anchor_.aggregateRoot == bytes32(0) || anchor_.stateRoot == bytes32(0) || anchor_.verdictHash == bytes32(0)
                 || anchor_.artifactsHash == bytes32(0)
         ) revert RoundLedgerZeroRoot();
+    }
+
+    function _requireGovernance() private view {
+        if (msg.sender != governance) revert RoundLedgerNotGovernance(msg.sender, governance);
     }
 
     function _requireVerifier(Round storage round) private view returns (Policy storage policy) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { AccessControl } from "@openzeppelin/contracts/access/AccessControl.sol";
 import { Votes } from "@openzeppelin/contracts/governance/utils/Votes.sol";
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { IERC20Permit } from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
@@ -16,7 +15,7 @@ import { IMootToken } from "./interfaces/IMootToken.sol";
 import { IStakeVault } from "./interfaces/IStakeVault.sol";
 
 /// @title Stakes of contributors, coordinators and voters.
-contract StakeVault is IStakeVault, Votes, AccessControl {
+contract StakeVault is IStakeVault, Votes {
     using SafeCast for uint256;
     using SafeERC20 for IERC20;
 
@@ -27,15 +26,17 @@ contract StakeVault is IStakeVault, Votes, AccessControl {
         uint40 frozenUntil;
     }
 
-    /// @notice Role that may slash: the ledger.
-    bytes32 public constant SLASHER_ROLE = keccak256("SLASHER_ROLE");
     /// @notice Most withdrawals that an account may have under way. Bounds the loops of withdrawing and slashing.
     uint256 public constant MAX_UNBONDINGS = 16;
+    /// @notice Share of slashed stake that goes to a beneficiary, in 1/SHARE_DENOMINATOR. The rest is burnt.
+    uint256 public constant CHALLENGER_SHARE = 5_000;
     /// @notice The whole, in which the share of a beneficiary is counted.
     uint256 public constant SHARE_DENOMINATOR = 10_000;
 
     /// @inheritdoc IStakeVault
     IERC20 public immutable override token;
+    /// @inheritdoc IStakeVault
+    address public immutable override ledger;
     /// @inheritdoc IStakeVault
     uint40 public immutable override unbondingPeriod;
 
@@ -46,17 +47,18 @@ contract StakeVault is IStakeVault, Votes, AccessControl {
     uint32 private _memberCount;
 
     /// @param token_ Token that is staked; it must be burnable by its holder.
-    /// @param admin Administrator of the roles: the timelock.
-    /// @param slasher Account that slashes: the ledger, at its predicted address.
+    /// @param ledger_ The only account that slashes, for ever: the ledger, at its predicted address.
     /// @param unbondingPeriod_ Seconds from a request to the release.
-    constructor(IERC20 token_, address admin, address slasher, uint40 unbondingPeriod_)
-        EIP712("Folkmoot StakeVault", "1")
-    {
-        if (address(token_) == address(0)) revert StakeVaultZeroAddress();
+    constructor(IERC20 token_, address ledger_, uint40 unbondingPeriod_) EIP712("Folkmoot StakeVault", "1") {
+        if (address(token_) == address(0) || ledger_ == address(0)) revert StakeVaultZeroAddress();
         token = token_;
+        ledger = ledger_;
         unbondingPeriod = unbondingPeriod_;
-        _grantRole(DEFAULT_ADMIN_ROLE, admin);
-        _grantRole(SLASHER_ROLE, slasher);
+    }
+
+    modifier onlyLedger() {
+        if (msg.sender != ledger) revert StakeVaultNotLedger(msg.sender, ledger);
+        _;
     }
 
     /// @inheritdoc IStakeVault
@@ -108,25 +110,19 @@ contract StakeVault is IStakeVault, Votes, AccessControl {
     }
 
     /// @inheritdoc IStakeVault
-    function slash(address account, uint256 amount, address beneficiary, uint256 rewardShare)
-        external
-        onlyRole(SLASHER_ROLE)
-        returns (uint256 taken)
-    {
-        if (rewardShare > SHARE_DENOMINATOR) revert StakeVaultShareTooLarge(rewardShare, SHARE_DENOMINATOR);
-        if (beneficiary == address(0)) revert StakeVaultZeroAddress();
+    function slash(address account, uint256 amount, address beneficiary) external onlyLedger returns (uint256 taken) {
         taken = _slashStake(account, amount);
         taken += _slashUnbonding(account, amount - taken);
 
-        uint256 reward = (taken * rewardShare) / SHARE_DENOMINATOR;
+        uint256 reward = beneficiary == address(0) ? 0 : (taken * CHALLENGER_SHARE) / SHARE_DENOMINATOR;
         uint256 burnt = taken - reward;
         emit Slashed(account, beneficiary, reward, burnt);
-        token.safeTransfer(beneficiary, reward);
+        if (reward > 0) token.safeTransfer(beneficiary, reward);
         IMootToken(address(token)).burn(burnt);
     }
 
     /// @inheritdoc IStakeVault
-    function freeze(address account, uint40 until) external onlyRole(SLASHER_ROLE) {
+    function freeze(address account, uint40 until) external onlyLedger {
         Member storage member = _members[account];
         if (until <= member.frozenUntil) return;
         member.frozenUntil = until;

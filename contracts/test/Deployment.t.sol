@@ -16,21 +16,22 @@ contract DeploymentTest is Deployment {
         address holder;
     }
 
-    /// @dev Every role of every contract, and its only holder.
+    /// @dev Every role that there is, and its only holder.
     function _roles() private view returns (Role[] memory roles) {
-        roles = new Role[](12);
-        roles[0] = Role(address(token), token.DEFAULT_ADMIN_ROLE(), address(timelock));
-        roles[1] = Role(address(token), token.MINTER_ROLE(), address(ledger));
-        roles[2] = Role(address(vault), vault.DEFAULT_ADMIN_ROLE(), address(timelock));
-        roles[3] = Role(address(vault), vault.SLASHER_ROLE(), address(ledger));
-        roles[4] = Role(address(registry), registry.DEFAULT_ADMIN_ROLE(), address(timelock));
-        roles[5] = Role(address(registry), registry.LEDGER_ROLE(), address(ledger));
-        roles[6] = Role(address(registry), registry.GOVERNANCE_ROLE(), address(timelock));
-        roles[7] = Role(address(ledger), ledger.DEFAULT_ADMIN_ROLE(), address(timelock));
-        roles[8] = Role(address(ledger), ledger.GOVERNANCE_ROLE(), address(timelock));
-        roles[9] = Role(address(timelock), timelock.DEFAULT_ADMIN_ROLE(), address(timelock));
-        roles[10] = Role(address(timelock), timelock.PROPOSER_ROLE(), address(governor));
-        roles[11] = Role(address(timelock), timelock.CANCELLER_ROLE(), address(governor));
+        roles = new Role[](3);
+        roles[0] = Role(address(timelock), timelock.DEFAULT_ADMIN_ROLE(), address(timelock));
+        roles[1] = Role(address(timelock), timelock.PROPOSER_ROLE(), address(governor));
+        roles[2] = Role(address(timelock), timelock.CANCELLER_ROLE(), address(governor));
+    }
+
+    /// @notice Who slashes, mints, registers, activates and judges is in the code: no vote can change it.
+    function test_deployment_powersAreFixed() public view {
+        vm.assertEq(vault.ledger(), address(ledger), "slashes");
+        vm.assertEq(token.minter(), address(ledger), "mints");
+        vm.assertEq(registry.ledger(), address(ledger), "registers");
+        vm.assertEq(registry.governance(), address(timelock), "activates");
+        vm.assertEq(ledger.governance(), address(timelock), "adds policies");
+        vm.assertEq(ledger.verifier(), verifier.addr, "judges");
     }
 
     function test_deployment_everyRoleIsWithItsHolder() public view {
@@ -111,13 +112,11 @@ contract JudgesDeploymentTest is FraudWorld {
         vm.assertLe(address(arbiter).code.length, limit, "arbiter");
     }
 
-    function test_judges_judgeTheLedgerAndHoldNoRole() public view {
+    function test_judges_judgeTheLedger() public view {
         address[] memory judges = arbiter.judges();
         for (uint256 i = 0; i < judges.length; ++i) {
             vm.assertEq(address(IJudge(judges[i]).ledger()), address(ledger), "ledger");
-            vm.assertFalse(vault.hasRole(vault.SLASHER_ROLE(), judges[i]), "slasher");
-            vm.assertFalse(ledger.hasRole(ledger.GOVERNANCE_ROLE(), judges[i]), "governance");
         }
-        vm.assertFalse(vault.hasRole(vault.SLASHER_ROLE(), address(arbiter)), "the arbiter slashes by the ledger only");
+        vm.assertEq(ledger.verifier(), address(arbiter), "the arbiter is the verifier for ever");
     }
 }

@@ -115,7 +115,7 @@ contract DisputesTest is FraudWorld {
         emit IDisputes.DisputeUpheld(round, challenger.addr);
         governor.execute(targets, values, calls, keccak256("uphold"));
         assertPhase(round, IRoundLedger.Phase.Slashed, "void");
-        _assertOver(round, IDisputes.Status.Upheld, FUNDS + BOND / 2);
+        _assertOver(round, IDisputes.Status.Upheld, FUNDS);
         _expectStatus(round, IDisputes.Status.Upheld);
         disputes.release(round);
     }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { IAccessControl } from "@openzeppelin/contracts/access/IAccessControl.sol";
-
 import { ModelRegistry } from "../src/ModelRegistry.sol";
 import { IModelRegistry } from "../src/interfaces/IModelRegistry.sol";
 import { Deployment } from "./utils/Deployment.sol";
@@ -27,6 +25,10 @@ contract ModelRegistryTest is Deployment {
     function test_constructor_failsWithoutAGenesis() public {
         vm.expectRevert(abi.encodeWithSelector(IModelRegistry.ModelRegistryZeroRoot.selector));
         new ModelRegistry(address(timelock), address(ledger), bytes32(0));
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.ModelRegistryZeroAddress.selector));
+        new ModelRegistry(address(0), address(ledger), GENESIS_STATE);
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.ModelRegistryZeroAddress.selector));
+        new ModelRegistry(address(timelock), address(0), GENESIS_STATE);
     }
 
     function test_active_failsBeforeTheFirstVote() public {
@@ -62,9 +64,8 @@ contract ModelRegistryTest is Deployment {
     }
 
     function test_register_failsForOthers() public {
-        bytes32 role = registry.LEDGER_ROLE();
         vm.expectRevert(
-            abi.encodeWithSelector(IAccessControl.AccessControlUnauthorizedAccount.selector, address(timelock), role)
+            abi.encodeWithSelector(IModelRegistry.ModelRegistryNotLedger.selector, address(timelock), address(ledger))
         );
         vm.prank(address(timelock));
         registry.register(id(1), id(0), ROOT);
@@ -100,9 +101,10 @@ contract ModelRegistryTest is Deployment {
     }
 
     function test_activate_failsForOthers() public {
-        bytes32 role = registry.GOVERNANCE_ROLE();
         vm.expectRevert(
-            abi.encodeWithSelector(IAccessControl.AccessControlUnauthorizedAccount.selector, address(ledger), role)
+            abi.encodeWithSelector(
+                IModelRegistry.ModelRegistryNotGovernance.selector, address(ledger), address(timelock)
+            )
         );
         vm.prank(address(ledger));
         registry.activate(id(0), REPORT);

@@ -95,6 +95,8 @@ contract MootGovernorTest is RoundTest {
         vm.assertEq(governor.quorumNumerator(), QUORUM_PERCENT, "quorum");
         vm.assertEq(uint256(governor.lateQuorumVoteExtension()), VOTE_EXTENSION, "extension");
         vm.assertEq(governor.CLOCK_MODE(), "mode=timestamp", "clock");
+        vm.assertEq(uint256(governor.seasoning()), SEASONING, "seasoning");
+        vm.assertEq(uint256(governor.launchedAt()), START, "launch");
         vm.assertEq(timelock.getMinDelay(), TIMELOCK_DELAY, "delay of the timelock");
         vm.assertEq(governor.quorum(START), vault.totalStaked() / 5, "a fifth of what is staked");
     }
@@ -206,15 +208,76 @@ contract MootGovernorTest is RoundTest {
         vm.assertEq(inFavour, stakeBefore, "stake that came later does not vote");
     }
 
-    function test_vote_countsStakeThatLeavesAfterTheSnapshot() public {
+    /// @dev Audit L4: who takes its stake out has nothing to lose by a bad vote.
+    function test_vote_countsNoStakeThatLeavesAfterTheSnapshot() public {
         uint256 proposalId = _propose(alice, _activation(finalized()));
         _startVote(proposalId);
-        uint256 stakeBefore = vault.stakeOf(bob.addr);
         vm.prank(bob.addr);
-        vault.requestUnbond(stakeBefore);
+        vault.requestUnbond(2 * MIN_STAKE);
         _vote(bob, proposalId, FOR);
         (, uint256 inFavour,) = governor.proposalVotes(proposalId);
-        vm.assertEq(inFavour, stakeBefore, "it was at stake at the snapshot, and can still be slashed");
+        vm.assertEq(inFavour, MIN_STAKE, "only what stays votes");
+    }
+
+    /// @dev Audit L4.
+    function test_vote_countsNoStakeThatWasSlashed() public {
+        uint256 proposalId = _propose(alice, _activation(finalized()));
+        _startVote(proposalId);
+        vm.prank(address(ledger));
+        vault.slash(bob.addr, MIN_STAKE, address(0));
+        _vote(bob, proposalId, FOR);
+        (, uint256 inFavour,) = governor.proposalVotes(proposalId);
+        vm.assertEq(inFavour, 2 * MIN_STAKE, "what is left");
+    }
+
+    /// @dev Audit L4: stake of one second at the snapshot, and of one second less than must be.
+    function test_vote_countsNoFreshStake() public {
+        vm.warp(START + 30 days);
+        giveStake(stranger.addr, 100_000e18);
+        vm.warp(block.timestamp + SEASONING - 1);
+        vm.assertEq(governor.getVotes(stranger.addr, block.timestamp - 1), 0, "a second too young");
+        vm.warp(block.timestamp + 2);
+        vm.assertEq(governor.getVotes(stranger.addr, block.timestamp - 1), 100_000e18, "old enough");
+    }
+
+    /// @notice A young federation can decide: half of its age is enough.
+    function test_vote_seasonsForHalfTheAgeAtFirst() public {
+        vm.warp(START + 2 days);
+        giveStake(stranger.addr, 7e18);
+        vm.warp(START + 4 days - 1);
+        vm.assertEq(governor.getVotes(stranger.addr, START + 4 days - 2), 0, "younger than half of the age");
+        vm.warp(START + 4 days + 1);
+        vm.assertEq(governor.getVotes(stranger.addr, START + 4 days), 7e18, "as old as half of the age");
+        vm.assertEq(governor.getVotes(stranger.addr, START - 1), 0, "before the deployment");
+    }
+
+    /// @dev Audit H2: a fifth of the stake with the others asleep. What it can carry out takes nobody's stake.
+    function test_capture_takesNoStake() public {
+        vm.prank(coordinator.addr);
+        vault.requestUnbond(4500e18);
+        uint256 before = vault.stakeOf(alice.addr);
+        _expectFails(address(vault), abi.encodeCall(vault.slash, (alice.addr, before, bob.addr)));
+        _expectFails(address(vault), abi.encodeCall(vault.freeze, (alice.addr, type(uint40).max)));
+        _expectFails(address(token), abi.encodeCall(token.mint, (bob.addr, 1)));
+        IRoundLedger.Policy memory captured = policy();
+        captured.verifier = bob.addr;
+        _expectFails(address(ledger), abi.encodeCall(ledger.addPolicy, (captured)));
+        _expectFails(address(ledger), abi.encodeCall(ledger.reportFraud, (RoundId.wrap(1), bob.addr)));
+        _expectFails(address(ledger), abi.encodeCall(ledger.reportFault, (RoundId.wrap(1), alice.addr, bob.addr)));
+        vm.assertEq(vault.stakeOf(alice.addr), before, "stake of alice");
+    }
+
+    /// @dev The vote passes and can't be carried out.
+    function _expectFails(address target, bytes memory data) private {
+        Proposal memory proposal = _call(target, data);
+        uint256 proposalId = _propose(bob, proposal);
+        _startVote(proposalId);
+        _vote(bob, proposalId, FOR);
+        _endVote(proposalId);
+        _queue(proposal);
+        vm.warp(governor.proposalEta(proposalId));
+        vm.expectRevert();
+        _execute(proposal);
     }
 
     function test_vote_isProlongedByALateQuorum() public {

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { IAccessControl } from "@openzeppelin/contracts/access/IAccessControl.sol";
-
 import { RoundLedger } from "../src/RoundLedger.sol";
 import { IModelRegistry } from "../src/interfaces/IModelRegistry.sol";
 import { IMootToken } from "../src/interfaces/IMootToken.sol";
@@ -23,7 +21,9 @@ contract RoundLedgerTest is RoundTest {
     }
 
     function _construct(IMootToken token_, address coordinator_, bytes32 manifestHash, bytes32 genesisHash) private {
-        new RoundLedger(address(timelock), vault, token_, registry, coordinator_, manifestHash, genesisHash, policy());
+        new RoundLedger(
+            address(timelock), vault, token_, registry, coordinator_, manifestHash, genesisHash, policy(), bounds()
+        );
     }
 
     // Construction.
@@ -39,6 +39,11 @@ contract RoundLedgerTest is RoundTest {
         vm.assertEq(ledger.coordinator(), coordinator.addr, "coordinator");
         vm.assertEq(ledger.manifestHash(), MANIFEST_HASH, "manifest");
         vm.assertEq(ledger.genesisHash(), GENESIS_HASH, "genesis file");
+        vm.assertEq(ledger.governance(), address(timelock), "governance");
+        vm.assertEq(ledger.verifier(), verifier.addr, "verifier");
+        vm.assertEq(uint256(ledger.maxReward()), MAX_REWARD, "largest reward");
+        vm.assertEq(uint256(ledger.minCommitWindow()), MIN_COMMIT_WINDOW, "shortest commit window");
+        vm.assertEq(uint256(ledger.minChallengeWindow()), MIN_CHALLENGE_WINDOW, "shortest challenge window");
         vm.assertEq(uint256(ledger.pendingRounds()), 0, "pending rounds");
     }
 
@@ -59,12 +64,27 @@ contract RoundLedgerTest is RoundTest {
         _construct(token, coordinator.addr, bytes32(0), GENESIS_HASH);
         vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerZeroRoot.selector));
         _construct(token, coordinator.addr, MANIFEST_HASH, bytes32(0));
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerZeroAddress.selector));
+        new RoundLedger(
+            address(0), vault, token, registry, coordinator.addr, MANIFEST_HASH, GENESIS_HASH, policy(), bounds()
+        );
+    }
+
+    function test_constructor_failsBeyondItsOwnBounds() public {
+        IRoundLedger.Bounds memory narrow = bounds();
+        narrow.maxReward = REWARD - 1;
+        _expectInvalid("reward", REWARD);
+        new RoundLedger(
+            address(timelock), vault, token, registry, coordinator.addr, MANIFEST_HASH, GENESIS_HASH, policy(), narrow
+        );
     }
 
     function test_constructor_failsOnARegistryWithoutAGenesis() public {
         EmptyRegistry empty = new EmptyRegistry();
         vm.expectRevert(abi.encodeWithSelector(IModelRegistry.ModelRegistryUnknownVersion.selector, id(0)));
-        new RoundLedger(address(timelock), vault, token, empty, coordinator.addr, MANIFEST_HASH, GENESIS_HASH, policy());
+        new RoundLedger(
+            address(timelock), vault, token, empty, coordinator.addr, MANIFEST_HASH, GENESIS_HASH, policy(), bounds()
+        );
     }
 
     function test_eip712Domain_isTheOneOfTheProtocol() public view {
@@ -96,13 +116,44 @@ contract RoundLedgerTest is RoundTest {
     }
 
     function test_addPolicy_failsForOthers() public {
-        bytes32 role = ledger.GOVERNANCE_ROLE();
         IRoundLedger.Policy memory added = policy();
         vm.expectRevert(
-            abi.encodeWithSelector(IAccessControl.AccessControlUnauthorizedAccount.selector, coordinator.addr, role)
+            abi.encodeWithSelector(IRoundLedger.RoundLedgerNotGovernance.selector, coordinator.addr, address(timelock))
         );
         vm.prank(coordinator.addr);
         ledger.addPolicy(added);
+    }
+
+    /// @notice A vote can't make rounds that nobody has the time to check, mint without limit, or appoint a judge.
+    function test_addPolicy_failsBeyondTheBounds() public {
+        IRoundLedger.Policy memory bad = policy();
+        (bad.reward, bad.bond) = (MAX_REWARD + 1, MAX_REWARD + 1);
+        _expectInvalid("reward", MAX_REWARD + 1);
+        _add(bad);
+        bad = policy();
+        bad.challengeWindow = MIN_CHALLENGE_WINDOW - 1;
+        _expectInvalid("challengeWindow", MIN_CHALLENGE_WINDOW - 1);
+        _add(bad);
+        bad = policy();
+        bad.verifier = stranger.addr;
+        _expectInvalid("verifier", uint160(stranger.addr));
+        _add(bad);
+        bad.verifier = address(0);
+        _expectInvalid("verifier", 0);
+        _add(bad);
+    }
+
+    function test_addPolicy_failsWithACommitWindowBelowTheBound() public {
+        IRoundLedger.Bounds memory narrow = bounds();
+        narrow.minCommitWindow = COMMIT_WINDOW;
+        RoundLedger strict = new RoundLedger(
+            address(timelock), vault, token, registry, coordinator.addr, MANIFEST_HASH, GENESIS_HASH, policy(), narrow
+        );
+        IRoundLedger.Policy memory bad = policy();
+        bad.commitWindow = COMMIT_WINDOW - 1;
+        _expectInvalid("commitWindow", COMMIT_WINDOW - 1);
+        vm.prank(address(timelock));
+        strict.addPolicy(bad);
     }
 
     function test_addPolicy_failsWithoutARule() public {
@@ -210,7 +261,7 @@ contract RoundLedgerTest is RoundTest {
         added.momentum = uint16(bound(seed >> 48, 0, Policies.MAX_MOMENTUM));
         added.commitWindow = uint32(bound(seed >> 64, 1, 1 days));
         added.anchorWindow = uint32(bound(seed >> 96, 1, 1 days));
-        added.challengeWindow = uint32(bound(seed >> 128, 1, 5 days));
+        added.challengeWindow = uint32(bound(seed >> 128, MIN_CHALLENGE_WINDOW, 5 days));
         added.parameters = new uint32[](bound(seed >> 160, 0, Policies.MAX_PARAMETERS));
         _add(added);
         vm.assertEq(
@@ -255,9 +306,8 @@ contract RoundLedgerTest is RoundTest {
     }
 
     function test_appointCoordinator_failsForOthers() public {
-        bytes32 role = ledger.GOVERNANCE_ROLE();
         vm.expectRevert(
-            abi.encodeWithSelector(IAccessControl.AccessControlUnauthorizedAccount.selector, deployer.addr, role)
+            abi.encodeWithSelector(IRoundLedger.RoundLedgerNotGovernance.selector, deployer.addr, address(timelock))
         );
         vm.prank(deployer.addr);
         ledger.appointCoordinator(deployer.addr);
@@ -391,6 +441,9 @@ contract RoundLedgerTest is RoundTest {
 
 /// @notice A registry that nothing was registered with.
 contract EmptyRegistry is IModelRegistry {
+    address public ledger;
+    address public governance;
+
     function register(RoundId, RoundId, bytes32) external { }
 
     function activate(RoundId, bytes32) external { }

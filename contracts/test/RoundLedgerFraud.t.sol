@@ -149,17 +149,20 @@ contract RoundLedgerFraudTest is RoundTest {
         ledger.reportFraud(id(9), challenger.addr);
     }
 
-    function test_reportFraud_failsWithoutAChallenger() public {
+    function test_reportFraud_burnsAllWithoutAChallenger() public {
         RoundId round = anchored();
-        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerZeroAddress.selector));
+        uint256 supply = token.totalSupply();
+        vm.expectEmit(address(ledger));
+        emit IRoundLedger.RoundSlashed(round, verifier.addr, address(0), BOND);
         vm.prank(verifier.addr);
         ledger.reportFraud(round, address(0));
+        vm.assertEq(token.totalSupply(), supply - BOND, "the whole bond is burnt");
     }
 
     function test_reportFraud_takesWhatIsLeftOfABond() public {
         RoundId round = anchored();
         vm.prank(address(ledger));
-        vault.slash(coordinator.addr, 5 * BOND - 7, challenger.addr, 0);
+        vault.slash(coordinator.addr, 5 * BOND - 7, address(0));
         vm.expectEmit(address(ledger));
         emit IRoundLedger.RoundSlashed(round, verifier.addr, challenger.addr, 7);
         report(round);

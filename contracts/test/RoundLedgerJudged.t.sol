@@ -58,7 +58,7 @@ contract RoundLedgerJudgedTest is RoundTest {
     function test_reportFault_takesWhatIsLeft() public {
         RoundId round = anchored();
         vm.prank(address(ledger));
-        vault.slash(carol.addr, MIN_STAKE - 7, challenger.addr, 0);
+        vault.slash(carol.addr, MIN_STAKE - 7, address(0));
         vm.expectEmit(address(ledger));
         emit IRoundLedger.ContributorSlashed(round, carol.addr, challenger.addr, 7);
         _fault(round, carol.addr);

@@ -103,7 +103,7 @@ def _creation_arguments(history: History, role: str) -> tuple[Any, ...] | None:
     first = next((event for event in history.events if event.contract == role), None)
     created = history.creations.get(role)
     if created is None:
-        if role not in (*JUDGES, "arbiter"):  # each other constructor emits something
+        if role not in ("vault", *JUDGES, "arbiter"):  # each other constructor emits something
             raise mismatch(
                 Subject(check=_CHECK), f"the first event of the {role}", "one of its constructor", None
             )
@@ -113,7 +113,7 @@ def _creation_arguments(history: History, role: str) -> tuple[Any, ...] | None:
         raise mismatch(
             Subject(check=_CHECK),
             f"the transaction that created the {role}",
-            "one of the governor's creator, soon after the governor's",
+            "one of the governor's creator, near the governor's",
             None,
         )
     transaction = history.transaction(created)
@@ -153,8 +153,8 @@ def _check_arguments(history: History, arguments: Mapping[str, tuple[Any, ...]])
     ledger, token, vault, timelock = place.ledger, place.token, place.vault, place.timelock
     # The first arguments, which are addresses of contracts.
     peers: Mapping[str, tuple[str, ...]] = {
-        "token": (timelock, ledger),
-        "vault": (token, timelock, ledger),
+        "token": (ledger,),
+        "vault": (token, ledger),
         "registry": (timelock, ledger),
         "ledger": (timelock, vault, token, place.registry),
         "governor": (vault, timelock),
@@ -185,7 +185,7 @@ def _check_arguments(history: History, arguments: Mapping[str, tuple[Any, ...]])
 
 
 def _creation(arguments: Mapping[str, tuple[Any, ...]]) -> Creation:
-    _, _, allocations = arguments["token"]
+    _, allocations = arguments["token"]
     _, _, state_root = arguments["registry"]
     coordinator, policy = arguments["ledger"][4], arguments["ledger"][7]
     return Creation(

@@ -144,7 +144,7 @@ def replay_governance(history: History, stakes: Stakes) -> Assembly:
 
     Raises:
         AuditFailure: an event that the rules of governor and timelock do not allow, or a vote with another weight
-            than the stake at the proposal's snapshot.
+            than the voter's seasoned stake.
     """
     assembly = Assembly()
     extensions: dict[int, int] = {}  # expected from the votes, until the event is seen
@@ -246,7 +246,7 @@ def _create(history: History, assembly: Assembly, stakes: Stakes, event: Proposa
     require(subject, "the id of the proposal", int.from_bytes(number, "big"), event.proposal_id)
     require(subject, "the start of the vote", time + settings.delay, event.vote_start)
     require(subject, "the end of the vote", event.vote_start + settings.period, event.vote_end)
-    votes = stakes.votes_at(event.proposer, time - 1)
+    votes = _votes(history, stakes, event.proposer, time - 1, event)
     require_that(
         votes >= settings.threshold,
         subject,
@@ -279,10 +279,11 @@ def _vote(
         event.voter not in proposal.voters, subject, "the vote", "the voter's only one", "a second one"
     )
     require_that(event.support in (_AGAINST, _FOR, _ABSTAIN), subject, "the choice", "0 to 2", event.support)
-    weight = stakes.votes_at(event.voter, proposal.snapshot)
+    weight = _votes(history, stakes, event.voter, proposal.snapshot, event)
     require(subject, "the weight of the vote", weight, event.weight)
     stored = history.storage.past_votes.get((event.proposal_id, event.voter))
-    require(subject, "the voter's stake at the snapshot", weight, stored)
+    at_snapshot = stakes.votes_at(event.voter, proposal.snapshot)
+    require(subject, "the voter's stake at the snapshot", at_snapshot, stored)
     proposal.voters.add(event.voter)
     proposal.tallies[event.support] += event.weight
     assembly.votes += 1
@@ -292,6 +293,16 @@ def _vote(
         if late > proposal.deadline:
             proposal.deadline = late
             extensions[event.proposal_id] = late
+
+
+def _votes(history: History, stakes: Stakes, voter: str, time: int, event: Event) -> int:
+    """Return the votes that an account has in a transaction: the least at a time, seasoned before it, and now."""
+    storage = history.storage
+    age = max(0, time - storage.launched_at)
+    seasoned = time - min(storage.seasoning, age // 2)
+    return min(
+        stakes.votes_at(voter, time), stakes.votes_at(voter, seasoned), stakes.votes_before(voter, event)
+    )
 
 
 def _queue(history: History, assembly: Assembly, stakes: Stakes, event: ProposalQueued, time: int) -> None:

@@ -41,14 +41,14 @@ Progress = Callable[[str], None]
 """Called with what is being read."""
 
 
-_SILENT = (*JUDGES, "arbiter")
+_SILENT = ("vault", *JUDGES, "arbiter")
 """Contracts whose constructors emit nothing."""
 
 _NONCES = 64
 """How many transactions of the deployer are looked at to find the silent contracts."""
 
 _CREATION_BLOCKS = 5_000
-"""In how many blocks after the others the silent contracts are looked for."""
+"""In how many blocks after the first contract's the silent ones are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,10 @@ class Storage:
     min_delay: int
     """Seconds."""
     proposals: Mapping[int, ProposalView]
+    seasoning: int
+    """Seconds for which stake must have been there at a snapshot to vote."""
+    launched_at: int
+    """Unix time of the governor's deployment."""
     past_votes: Mapping[tuple[int, str], int]
     """Votes at the proposal's snapshot, by proposal and voter."""
     roles: Mapping[tuple[str, bytes, str], bool]
@@ -299,8 +303,9 @@ def _find_creations(
 ) -> dict[str, bytes]:
     """Find the transactions that created the contracts.
 
-    The first event of most is one of their constructor. Arbiter and judges say nothing at first; their transactions
-    are those of the account that created the governor, in the blocks after. Whether all of this is so, `code` checks.
+    The first event of most is one of their constructor. Those of the vault, the arbiter and the judges emit nothing;
+    their transactions are those of the account that created the governor, from the deployment's first block on. `code`
+    checks all of it.
     """
     first: dict[str, Event] = {}
     for event in events:
@@ -309,17 +314,13 @@ def _find_creations(
     found = {role: first[role].transaction for role in speaking}
     if "governor" not in found:
         return found
-    last = first["governor"]
-    before = read_transaction(rpc, last.transaction)
+    before = read_transaction(rpc, first["governor"].transaction)
     if before.to is not None:
         return found
-    wanted = {predicted_address(before.sender, before.nonce + place): place for place in range(1, _NONCES)}
-    missing = {
-        before.nonce + wanted[address]: role
-        for role in _SILENT
-        if (address := getattr(deployment, role)) in wanted
-    }
-    number, end = last.block, min(head.number, last.block + _CREATION_BLOCKS)
+    nonces = range(max(0, before.nonce - CONTRACTS.index("governor")), before.nonce + _NONCES)
+    wanted = {predicted_address(before.sender, nonce): nonce for nonce in nonces}
+    missing = {wanted[address]: role for role in _SILENT if (address := getattr(deployment, role)) in wanted}
+    number, end = deployment.block, min(head.number, deployment.block + _CREATION_BLOCKS)
     while missing and number <= end:
         answer = rpc.call("eth_getBlockByNumber", [hex(number), True])
         try:
@@ -410,6 +411,8 @@ def _read_storage(
         governor_timelock=address("governor", "timelock()"),
         min_delay=int(one("timelock", "getMinDelay()", "uint256")),
         proposals=proposals,
+        seasoning=int(one("governor", "seasoning()", "uint48")),
+        launched_at=int(one("governor", "launchedAt()", "uint48")),
         past_votes={
             (event.proposal_id, event.voter): int(
                 one(

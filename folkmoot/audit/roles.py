@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Roles: who may do what is as the deployment designed it, and changed only by votes.
+"""Roles of the timelock: they are as the deployment designed them, and changed only by votes.
+
+Who slashes, mints, registers and judges is fixed in the contracts (`code` checks it), so that no vote can change it.
 
 Whether a change was voted for is checked with all other governed acts (`governance`); here the roles are folded,
 compared with what the contracts store, and differences from the design are reported.
@@ -24,19 +26,10 @@ Role = tuple[str, bytes, str]
 
 def designed_roles(deployment: Deployment) -> dict[Role, str]:
     """Return the roles of a deployment with their names (contracts/README.md)."""
-    timelock, ledger, governor = deployment.timelock, deployment.ledger, deployment.governor
+    timelock, governor = deployment.timelock, deployment.governor
     return {
         (contract, bytes(keccak(text=name)) if name else _ADMIN, account): name or "DEFAULT_ADMIN_ROLE"
         for contract, name, account in (
-            ("token", "", timelock),
-            ("token", "MINTER_ROLE", ledger),
-            ("vault", "", timelock),
-            ("vault", "SLASHER_ROLE", ledger),
-            ("registry", "", timelock),
-            ("registry", "GOVERNANCE_ROLE", timelock),
-            ("registry", "LEDGER_ROLE", ledger),
-            ("ledger", "", timelock),
-            ("ledger", "GOVERNANCE_ROLE", timelock),
             ("timelock", "", timelock),
             ("timelock", "PROPOSER_ROLE", governor),
             ("timelock", "CANCELLER_ROLE", governor),

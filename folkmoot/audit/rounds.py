@@ -15,6 +15,7 @@ from folkmoot.audit.enrolled import MAX_MISSED, LeaveReason, Missable, Roll
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.history import History
 from folkmoot.audit.stakes import Stakes
+from folkmoot.chain.deploy import ZERO_ADDRESS
 from folkmoot.errors import AuditFailure
 from folkmoot.ledger.deployment import JUDGES
 from folkmoot.ledger.events import (
@@ -631,7 +632,10 @@ def _match_slash(
     amount: int,
     most: int,
 ) -> None:
-    """Find what the vault took: of the account, at most so much, half of it for the challenger."""
+    """Find what the vault took: of the account, at most so much, half of it for the challenger.
+
+    Without a challenger all of it was burnt: a vote convicted.
+    """
     taken = next((entry for entry in slashes if entry.transaction == event.transaction), None)
     if taken is None:
         raise mismatch(subject, "what the vault took", amount, None)
@@ -639,7 +643,8 @@ def _match_slash(
     require(subject, "whose stake was taken", account, taken.account)
     require(subject, "who was paid", event.challenger, taken.beneficiary)
     require(subject, "what the vault took", amount, taken.reward + taken.burnt)
-    require(subject, "the challenger's share", amount * CHALLENGER_SHARE // 10_000, taken.reward)
+    share = 0 if event.challenger == ZERO_ADDRESS else amount * CHALLENGER_SHARE // 10_000
+    require(subject, "the challenger's share", share, taken.reward)
     staked = stakes.stake_before(taken.account, taken)
     require_that(
         min(staked, most) <= amount <= most,

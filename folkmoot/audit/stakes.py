@@ -87,6 +87,8 @@ class Stakes:
     """Who votes with the stake of an account, at the end."""
     votes: dict[str, Timeline] = field(default_factory=lambda: defaultdict(Timeline))
     """Votes of each delegate, by time."""
+    votes_by_place: dict[str, Timeline] = field(default_factory=lambda: defaultdict(Timeline))
+    """The same, by place in the history."""
     total: Timeline = field(default_factory=Timeline)
     """Sum of all stakes, by time."""
     donated: int = 0
@@ -99,6 +101,11 @@ class Stakes:
     def votes_at(self, delegate: str, time: int) -> int:
         """Return the votes of an account at a time, as `getPastVotes` does."""
         return self.votes[delegate].at(time) if delegate in self.votes else 0
+
+    def votes_before(self, delegate: str, event: Event) -> int:
+        """Return the votes of an account just before an event, as `getVotes` does in its transaction."""
+        line = self.votes_by_place.get(delegate)
+        return line.before(position(event)) if line is not None else 0
 
 
 def fold_stakes(history: History) -> Stakes:
@@ -187,6 +194,7 @@ def _apply(history: History, found: Stakes, voting: dict[str, int], touched: set
             line = found.votes[event.delegate]
             require(subject, f"the previous votes of {event.delegate}", line.last, event.previous_votes)
             line.record(time, event.new_votes)
+            found.votes_by_place[event.delegate].record(position(event), event.new_votes)
             touched.add(event.delegate)
         case Staked():
             move(event.account, event.amount)

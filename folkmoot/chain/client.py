@@ -272,11 +272,12 @@ class Chain:
             )
         return dict(own[0]["args"])
 
-    def read(self, function: ContractFunction, *, pending: bool = False) -> Any:
-        """Call a view function and return its result.
+    def read(self, function: ContractFunction, *, pending: bool = False, sender: str | None = None) -> Any:
+        """Call a function without a transaction and return its result.
 
         Args:
             function: The call with its arguments.
+            sender: The account that seems to call; None for views, which do not ask.
             pending: Whether to call it on the block that would come next instead of on the newest: what depends on the
                 time is then right on a chain that has been idle.
 
@@ -285,7 +286,8 @@ class Chain:
             ContractRefused: the call reverted.
         """
         with chain_errors(function.fn_name, endpoint_of(self.w3)):
-            return function.call(block_identifier=fresh_block(self.w3)[0] if pending else "latest")
+            block = fresh_block(self.w3)[0] if pending else "latest"
+            return function.call({"from": sender} if sender is not None else {}, block_identifier=block)
 
     # Reads
 

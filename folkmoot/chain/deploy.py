@@ -3,7 +3,7 @@
 
 The contracts point at each other, so each is given addresses that are computed from the deployer's nonces
 (contracts/README.md). The deployer never holds a role. Afterwards every address, role and parameter is read back and
-compared.
+compared. What no vote may change (who slashes, mints and judges, and the bounds of later policies) is fixed here.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ ZERO_ADDRESS = "0x" + "0" * 40
 
 FIRST_POLICY = 1
 """Number of the policy of the deployment."""
+
+MAX_REWARD_FACTOR = 4
+"""By how much later policies may raise the reward of the first one."""
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 
@@ -91,6 +94,8 @@ class Governance:
     """From queueing to the earliest execution."""
     unbonding: int
     """From a request to take stake out to its release."""
+    seasoning: int = 0
+    """For which stake must have been there at a proposal's snapshot to vote; half of the federation's age at most."""
     demand_deposit: int = UNIT
     """What a demand for data costs until it is answered: what an answer takes of gas, and some more."""
     dispute_deposit: int = 50 * UNIT
@@ -115,6 +120,7 @@ class Governance:
             "vote_extension": (0, self.voting_period),
             "timelock_delay": (0, 2**32 - 1),
             "unbonding": (1, 2**32 - 1),
+            "seasoning": (0, 2**32 - 1),
             "demand_deposit": (0, 2**128 - 1),
             "dispute_deposit": (0, 2**128 - 1),
         }
@@ -150,6 +156,31 @@ class Profile:
     """Of a round."""
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What no policy of a ledger may go beyond. A vote can't change it."""
+
+    max_reward: int
+    """Largest reward of a round, in units of 1e-18 tokens."""
+    min_commit_window: int
+    """Shortest commit window, in seconds."""
+    min_challenge_window: int
+    """Shortest challenge window, in seconds."""
+
+    @classmethod
+    def of(cls, policy: Policy) -> Bounds:
+        """Return the bounds that follow from the first policy: four times its reward, half of its windows."""
+        return cls(
+            min(MAX_REWARD_FACTOR * policy.reward, 2**128 - 1),
+            policy.commit_window // 2,
+            policy.challenge_window // 2,
+        )
+
+    def abi_tuple(self) -> tuple[int, int, int]:
+        """Return the fields in the order of the contract's struct."""
+        return self.max_reward, self.min_commit_window, self.min_challenge_window
+
+
 PROFILES: Mapping[str, Profile] = {
     # One laptop: everything in minutes.
     "demo": Profile(
@@ -174,6 +205,7 @@ PROFILES: Mapping[str, Profile] = {
             vote_extension=12 * HOUR,
             timelock_delay=2 * DAY,
             unbonding=7 * DAY,
+            seasoning=7 * DAY,
         ),
         Windows(commit=HOUR, anchor=HOUR, challenge=DAY),
     ),
@@ -187,6 +219,7 @@ PROFILES: Mapping[str, Profile] = {
             vote_extension=2 * DAY,
             timelock_delay=7 * DAY,
             unbonding=21 * DAY,
+            seasoning=7 * DAY,
         ),
         Windows(commit=6 * HOUR, anchor=6 * HOUR, challenge=3 * DAY + 12 * HOUR),
     ),
@@ -403,8 +436,8 @@ def constructor_arguments(
     token, vault, registry = addresses["token"], addresses["vault"], addresses["registry"]
     ledger, timelock, governor = addresses["ledger"], addresses["timelock"], addresses["governor"]
     return {
-        "token": [timelock, ledger, list(allocations.items())],
-        "vault": [token, timelock, ledger, governance.unbonding],
+        "token": [ledger, list(allocations.items())],
+        "vault": [token, ledger, governance.unbonding],
         "registry": [timelock, ledger, genesis.state_root],
         "ledger": [
             timelock,
@@ -415,6 +448,7 @@ def constructor_arguments(
             genesis.manifest_hash,
             genesis.genesis_hash,
             policy.abi_tuple(),
+            Bounds.of(policy).abi_tuple(),
         ],
         "timelock": [governance.timelock_delay, [governor], [ZERO_ADDRESS], ZERO_ADDRESS],
         "governor": [
@@ -425,6 +459,7 @@ def constructor_arguments(
             governance.threshold,
             governance.quorum_percent,
             governance.vote_extension,
+            governance.seasoning,
         ],
         "fraud_proofs": [ledger],
         "gram_proofs": [ledger],
@@ -521,7 +556,8 @@ def _verify_parameters(
     chain: Chain, genesis: GenesisRoots, policy: Policy, coordinator: str, governance: Governance
 ) -> list[str]:
     place = chain.deployment
-    ledger, vault = chain.ledger.functions, chain.vault.functions
+    bounds = Bounds.of(policy)
+    ledger, vault, registry = chain.ledger.functions, chain.vault.functions, chain.registry.functions
     governor, read = chain.governor.functions, chain.read
     manifest_hash, state_root = genesis.manifest_hash, genesis.state_root
     head = chain.head()
@@ -542,6 +578,17 @@ def _verify_parameters(
         _equal("the coordinator", chain.coordinator(), coordinator),
         _equal("the current policy", chain.current_policy(), FIRST_POLICY),
         _equal("the first policy", chain.policy(FIRST_POLICY), policy, f"{policy.rule} as given"),
+        _equal("who adds policies", read(ledger.governance()), place.timelock),
+        _equal("the verifier of all policies", read(ledger.verifier()), policy.verifier),
+        _equal("the largest reward", read(ledger.maxReward()), bounds.max_reward),
+        _equal("the shortest commit window", read(ledger.minCommitWindow()), bounds.min_commit_window),
+        _equal(
+            "the shortest challenge window", read(ledger.minChallengeWindow()), bounds.min_challenge_window
+        ),
+        _equal("who slashes", read(vault.ledger()), place.ledger),
+        _equal("who mints", read(chain.token.functions.minter()), place.ledger),
+        _equal("who registers versions", read(registry.ledger()), place.ledger),
+        _equal("who makes versions active", read(registry.governance()), place.timelock),
         _equal("the registry's version 0", chain.version(0).state_root, state_root, "0x" + state_root.hex()),
         _equal("the active version", chain.active(), None),
         _equal("the vault's token", read(vault.token()), place.token),
@@ -558,6 +605,7 @@ def _verify_parameters(
             read(governor.lateQuorumVoteExtension()),
             governance.vote_extension,
         ),
+        _equal("the seasoning of votes", read(governor.seasoning()), governance.seasoning),
         _equal(
             "the timelock's delay", read(chain.timelock.functions.getMinDelay()), governance.timelock_delay
         ),
@@ -608,15 +656,6 @@ def _verify_roles(chain: Chain, deployer: str) -> list[str]:
         return bytes(keccak(text=name))
 
     expected = {
-        ("token", admin, place.timelock),
-        ("token", role("MINTER_ROLE"), place.ledger),
-        ("vault", admin, place.timelock),
-        ("vault", role("SLASHER_ROLE"), place.ledger),
-        ("registry", admin, place.timelock),
-        ("registry", role("GOVERNANCE_ROLE"), place.timelock),
-        ("registry", role("LEDGER_ROLE"), place.ledger),
-        ("ledger", admin, place.timelock),
-        ("ledger", role("GOVERNANCE_ROLE"), place.timelock),
         ("timelock", admin, place.timelock),
         ("timelock", role("PROPOSER_ROLE"), place.governor),
         ("timelock", role("CANCELLER_ROLE"), place.governor),

@@ -137,8 +137,14 @@ def policy_change(chain: Chain, policy: Policy) -> Call:
     """Return the call that adds a policy; new rounds pin it from then on.
 
     Where its verifier is the word `arbiter`, the deployment's arbiter is put in.
+
+    Raises:
+        ContractRefused: The ledger would refuse the policy after the vote; the message names the field.
+        RpcError: The endpoint failed.
     """
-    return _call(chain, "ledger", "addPolicy", policy.resolved(chain.deployment.arbiter).abi_tuple())
+    values = policy.resolved(chain.deployment.arbiter).abi_tuple()
+    chain.read(chain.ledger.functions.addPolicy(values), sender=chain.deployment.timelock)
+    return _call(chain, "ledger", "addPolicy", values)
 
 
 def appointment(chain: Chain, coordinator: str) -> Call:

@@ -424,21 +424,14 @@ def _call(
 
 
 def _bond_warning(chain: Chain, path: Path | None, gas_price: str) -> str | None:
-    """Say what is wrong with the bond or the verifier of a policy that is proposed, if anything is."""
+    """Say what is wrong with the bond of a policy that is proposed, if anything is."""
     from folkmoot.aggregation import policy_file
     from folkmoot.ledger.bonds import bond_warning
-    from folkmoot.protocol.policy import NO_VERIFIER
     from folkmoot.runtime.units import parse_amount
 
     if path is None:
         return None
-    policy = policy_file.load(path).resolved(chain.deployment.arbiter)
-    if policy.verifier not in (NO_VERIFIER, chain.deployment.arbiter):
-        return (
-            f"The policy's verifier {policy.verifier} is not the deployment's arbiter: whatever it says, a round is "
-            "void and a bond is gone. Know its code."
-        )
-    return bond_warning(policy, parse_amount(gas_price))
+    return bond_warning(policy_file.load(path).resolved(chain.deployment.arbiter), parse_amount(gas_price))
 
 
 def _report_of(

@@ -28,11 +28,9 @@ MANY_PENDING = 200
 """Anchored rounds that may wait to become final before somebody should look: at 256 no round can be opened."""
 
 _VITAL: Mapping[tuple[str, str], str] = {
-    ("vault", "SLASHER_ROLE"): "nobody pays for fraud",
-    ("token", "MINTER_ROLE"): "rewards can't be claimed",
-    ("registry", "LEDGER_ROLE"): "no round becomes final",
+    ("timelock", "PROPOSER_ROLE"): "nothing that is voted can be carried out",
 }
-"""Roles of the ledger without which rounds do not end as they should, and what happens then."""
+"""Roles without which the federation does not work as it should, and what happens then."""
 
 
 def chain_checks(rpc: Rpc, deployment: Path, *, account: str | None = None, rounds: int = 10) -> list[Check]:

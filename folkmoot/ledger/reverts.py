@@ -47,14 +47,16 @@ REMEDIES = {
     "StakeVaultInsufficientStake": "Ask for at most the present stake; `folkmoot balance` shows it.",
     "StakeVaultTooManyUnbondings": "Withdraw what is released with `folkmoot withdraw`, or wait for the next release.",
     "StakeVaultNothingReleased": "Wait for the next release (`folkmoot balance` shows it); zero: nothing is unbonding.",
-    "StakeVaultShareTooLarge": "The beneficiary's share can't be above the whole.",
+    "StakeVaultNotLedger": "Only the ledger slashes and freezes; no vote can change that.",
     "StakeVaultZeroAddress": "Give the address of the account.",
     "StakeVaultFrozen": "A round of this account waits for a demand or a dispute to be decided; withdraw after the "
     "time that the error names.",
     # RoundLedger
+    "RoundLedgerNotGovernance": "Propose it with `folkmoot propose`: only an executed vote may do this.",
     "RoundLedgerNotCoordinator": "Only the appointed coordinator may do this: check the key, or vote for another.",
     "RoundLedgerInvalidPolicy": "Correct the field that the error names and propose the policy again. "
-    "`windows`: commit, anchor and challenge window together may not exceed the unbonding time.",
+    "`windows`: commit, anchor and challenge window together may not exceed the unbonding time. `reward`, "
+    "`commitWindow`, `challengeWindow` and `verifier` also have bounds that the deployment fixed (`folkmoot policy`).",
     "RoundLedgerUnknownPolicy": "Policies are numbered from 1; `folkmoot status` shows the current one.",
     "RoundLedgerUnexpectedRound": "Another round was opened meanwhile; read the next number and open again.",
     "RoundLedgerWrongBase": "The head moved; start again from the present head.",
@@ -145,6 +147,9 @@ REMEDIES = {
     "ModelRegistryAlreadyRegistered": "Nothing is left to do: the version is registered.",
     "ModelRegistryUnknownVersion": "Name a version that `folkmoot status` lists: a round becomes a version once final.",
     "ModelRegistryNoActiveVersion": "Propose one with `folkmoot propose --version N`.",
+    "ModelRegistryNotLedger": "Finalize the round: the ledger registers its version.",
+    "ModelRegistryNotGovernance": "Propose it with `folkmoot propose --version`: only an executed vote may do this.",
+    "ModelRegistryZeroAddress": "Give the address of the account.",
     "ModelRegistryZeroRoot": "Give the state root of the genesis.",
     # MootGovernor
     "GovernorAlreadyCastVote": "One vote a proposal is all, and it can't be changed.",
@@ -176,6 +181,7 @@ REMEDIES = {
     "when it can be executed.",
     "FailedCall": "What the proposal calls fails; `folkmoot proposals` shows what it would do.",
     # Tokens, votes, roles
+    "MootTokenNotMinter": "Only the ledger mints, for rewards (`folkmoot claim`); no vote can change that.",
     "ERC20InsufficientBalance": "Get more tokens, or give a smaller amount; `folkmoot balance` shows what there is.",
     "ERC20InsufficientAllowance": "Approve the amount for the vault first; `folkmoot stake` does both.",
     "ERC20ExceededSafeSupply": "Mint less: the supply is bounded by what vote checkpoints can count.",
@@ -219,7 +225,8 @@ _AMOUNT_ERRORS = re.compile(r"^(StakeVault|ERC20|RoundLedgerStakeTooLow|Governor
 _AMOUNTS = {"stake", "requested", "required", "balance", "allowance", "needed", "votes", "threshold"}
 _TIMES = {"time", "notBefore", "deadline", "nextReleaseAt", "expiry", "until", "answerBy", "decideBy"}
 _PREFIX = re.compile(
-    r"^(RoundLedger|StakeVault|ModelRegistry|Governor|Timelock|AccessControl|ERC20|ERC2612|ERC5805|ERC6372|Votes|ECDSA"
+    r"^(RoundLedger|StakeVault|ModelRegistry|MootToken|Governor|Timelock|AccessControl|ERC20|ERC2612|ERC5805|ERC6372"
+    r"|Votes|ECDSA"
     r"|Arbiter|Judge|FraudProofs|GramProofs|ContributorFaults|DataAvailability|Disputes|Openings)"
 )
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z0-9]*")

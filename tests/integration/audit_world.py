@@ -58,6 +58,10 @@ Cheat = Callable[["World", RoundOutcome], Anchor]
 """Stores what it wants to be found and returns what is anchored."""
 
 
+SEASONING = 100
+"""Seconds for which stake must have been there to vote."""
+
+
 class Folder:
     """A folder of artifacts (docs/protocol.md section 12)."""
 
@@ -121,7 +125,12 @@ class World:
         folder.put(state.to_bytes())
         folder.put(genesis.to_json(), by_keccak=True)
         roots = GenesisRoots(MANIFEST.hash, state.root(MANIFEST.hash), genesis.hash)
-        made = factories.federation(anvil, genesis=roots, first_policy=policy)
+        made = factories.federation(
+            anvil,
+            genesis=roots,
+            first_policy=policy,
+            governance=replace(factories.GOVERNANCE, seasoning=SEASONING),
+        )
         resolved = policy.resolved(made.deployment.arbiter)
         return cls(made, folder, {0: state}, {0: EXPONENTS}, [resolved])
 

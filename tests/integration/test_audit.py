@@ -28,7 +28,7 @@ from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import Anchor, RoundOutcome, compute_leaves
 from folkmoot.runtime.units import UNIT
 from tests import factories
-from tests.integration.audit_world import MANIFEST, Alter, World, build, lying_endpoint
+from tests.integration.audit_world import MANIFEST, SEASONING, Alter, World, build, lying_endpoint
 
 ADA, BEN, CLEO = (factories.account(name).address for name in ("ada", "ben", "cleo"))
 
@@ -453,19 +453,36 @@ def test_an_honest_round_that_was_slashed_is_a_warning(world: World) -> None:
 def test_what_votes_changed_is_followed(world: World) -> None:
     chain, place = world.federation.chain, world.federation.deployment
     outsider, newcomer = (factories.account(name).address for name in ("outsider", "newcomer"))
-    minter = bytes(keccak_of(text="MINTER_ROLE"))
+    canceller = bytes(keccak_of(text="CANCELLER_ROLE"))
     calls = [
         world.call("ledger", "appointCoordinator", newcomer),
         world.call("governor", "setVotingDelay", 20),
         world.call("timelock", "updateDelay", 700),
-        world.call("token", "grantRole", minter, outsider),
-        world.call("token", "revokeRole", minter, place.ledger),
+        world.call("timelock", "grantRole", canceller, outsider),
+        world.call("timelock", "revokeRole", canceller, place.governor),
     ]
     world.decide(calls, "Change everything", {"ada": "for", "ben": "for", "cleo": "for", "dora": "for"})
     assert chain.coordinator() == newcomer
     notes = audited(world).notes
-    assert f"A vote gave this: {outsider} has MINTER_ROLE of the token." in notes
-    assert f"A vote took this away: {place.ledger} has MINTER_ROLE of the token." in notes
+    assert f"A vote gave this: {outsider} has CANCELLER_ROLE of the timelock." in notes
+    assert f"A vote took this away: {place.governor} has CANCELLER_ROLE of the timelock." in notes
+
+
+def test_votes_weigh_the_least_of_seasoned_past_and_present_stake(world: World) -> None:
+    chain = world.federation.chain
+    newcomer, emil, dora = (factories.account(name) for name in ("newcomer", "emil", "dora"))
+    factories.stake(chain, newcomer, 10 * UNIT)
+    world.advance(SEASONING - 20)
+    number = world.propose([world.call("registry", "activate", 3, bytes(32))], "Young, old, leaving")
+    world.advance(factories.GOVERNANCE.voting_delay + 1)
+    world.send("vault", "requestUnbond", 30 * UNIT, by=dora)
+    factories.stake(chain, emil, 5 * UNIT)
+    before = chain.read(chain.governor.functions.proposalVotes(number))
+    for voter in (newcomer, dora):
+        world.send("governor", "castVote", number, 1, by=voter)
+    after = chain.read(chain.governor.functions.proposalVotes(number))
+    assert (before[1], after[1]) == (0, factories.STAKE - 30 * UNIT)
+    assert audited(world).votes == 11
 
 
 def test_a_late_quorum_prolongs_the_vote(world: World) -> None:
@@ -625,7 +642,7 @@ def test_contracts_of_two_federations_do_not_go_together(world: World) -> None:
     mixed = replace(world.federation.deployment, token=other.deployment.token)
     with pytest.raises(AuditFailure, match="hat the token was created with") as caught:
         audit([world.federation.anvil.url], mixed, FolderSource(world.folder.path))
-    assert other.deployment.timelock in caught.value.details["found"]
+    assert other.deployment.ledger in caught.value.details["found"]
 
 
 @pytest.mark.parametrize("place", ["input", "from"])

@@ -43,7 +43,7 @@ def test_readers_without_web3_see_what_was_deployed(federation: Federation) -> N
         assert ledger.head() == (0, factories.genesis_roots().state_root)
         assert ledger.next_round() == 1
         assert ledger.current_policy() == 1
-        assert ledger.policy(1) == factories.policy()
+        assert ledger.policy(1) == factories.policy(verifier=federation.deployment.arbiter)
         assert ledger.coordinator() == federation.coordinator.address
         assert ledger.manifest_hash() == factories.genesis_roots().manifest_hash
         assert ledger.genesis_hash() == factories.genesis_roots().genesis_hash
@@ -250,7 +250,9 @@ def test_events_come_typed_and_in_log_order(federation: Federation) -> None:
     events = list(scan(chain, federation.deployment.block, chain.block_number()))
     places = [(event.block, event.log_index) for event in events]
     assert places == sorted(places)
-    assert [e.policy for e in events if isinstance(e, PolicyAdded)] == [factories.policy()]
+    assert [e.policy for e in events if isinstance(e, PolicyAdded)] == [
+        factories.policy(verifier=federation.deployment.arbiter)
+    ]
     (appointed,) = [e for e in events if isinstance(e, CoordinatorAppointed)]
     assert appointed.coordinator == federation.coordinator.address
     assert appointed.contract == "ledger"

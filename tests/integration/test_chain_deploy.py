@@ -59,7 +59,7 @@ def test_every_profile_deploys_and_is_verified(anvil: Anvil, profile: str) -> No
     )
     assert progress == list(CONTRACTS)
     assert list(report.gas) == list(CONTRACTS)
-    assert len(report.facts) == 28 + len(JUDGES) + 1 + 8
+    assert len(report.facts) == 38 + len(JUDGES) + 1 + 8
     assert "what the deployer holds is no role" in report.facts
     assert all(gas < 16_777_216 for gas in report.gas.values())
     chain = Chain.connect(anvil.url, report.deployment)
@@ -82,22 +82,30 @@ def test_deployer_can_do_nothing_afterwards(federation: factories.Federation) ->
     chain, deployer = federation.chain, federation.deployer
     attempts = [
         chain.token.functions.mint(deployer.address, 1),
-        chain.vault.functions.slash(federation["ada"].address, 1, deployer.address, 0),
+        chain.vault.functions.slash(federation["ada"].address, 1, deployer.address),
+        chain.vault.functions.freeze(federation["ada"].address, 2**40 - 1),
         chain.registry.functions.activate(0, b"\0" * 32),
         chain.ledger.functions.addPolicy(factories.policy().abi_tuple()),
         chain.ledger.functions.appointCoordinator(deployer.address),
-        chain.token.functions.grantRole(b"\0" * 32, deployer.address),
         chain.timelock.functions.grantRole(b"\0" * 32, deployer.address),
     ]
+    errors = []
     for attempt in attempts:
         with pytest.raises(ContractRefused) as caught:
             chain.send(attempt, deployer)
-        assert caught.value.details["error"] == "AccessControlUnauthorizedAccount", attempt.fn_name
+        errors.append(caught.value.details["error"])
+    assert errors == [
+        "MootTokenNotMinter",
+        *["StakeVaultNotLedger"] * 2,
+        "ModelRegistryNotGovernance",
+        *["RoundLedgerNotGovernance"] * 2,
+        "AccessControlUnauthorizedAccount",
+    ]
 
 
 def test_verification_notices_another_parameter(federation: factories.Federation) -> None:
     arguments = {**_arguments(), "governance": replace(factories.GOVERNANCE, timelock_delay=1)}
-    arguments["allocations"] = {}
+    arguments |= {"allocations": {}, "policy": factories.policy(verifier=ARBITER)}
     with pytest.raises(ChainError, match="the timelock's delay is 600, not 1") as caught:
         verify(
             connect_web3(federation.anvil.url),

@@ -190,13 +190,13 @@ def store_is_a_file(home: Path) -> None:
 
 
 def take_role(world: factories.Federation) -> None:
-    """What a vote may do: the timelock takes the ledger's right to slash."""
-    timelock, ledger = world.deployment.timelock, world.deployment.ledger
-    role = world.chain.vault.functions.SLASHER_ROLE().call()
-    data = world.chain.vault.encode_abi("revokeRole", [role, ledger])
+    """What a vote may do: the timelock takes the governor's right to propose."""
+    timelock, governor = world.deployment.timelock, world.deployment.governor
+    role = world.chain.timelock.functions.PROPOSER_ROLE().call()
+    data = world.chain.timelock.encode_abi("revokeRole", [role, governor])
     world.anvil.fund(timelock)
     world.anvil.call("anvil_impersonateAccount", timelock)
-    world.anvil.call("eth_sendTransaction", {"from": timelock, "to": world.deployment.vault, "data": data})
+    world.anvil.call("eth_sendTransaction", {"from": timelock, "to": timelock, "data": data})
     world.anvil.call("anvil_stopImpersonatingAccount", timelock)
 
 
@@ -261,7 +261,7 @@ BREAKAGES: dict[str, tuple[str, str, Break]] = {
         "pay 0 full rounds",
         lambda _, world: world.anvil.fund(world.coordinator.address, 10**9),
     ),
-    "roles taken": ("roles", "nobody pays for fraud", lambda _, world: take_role(world)),
+    "roles taken": ("roles", "nothing that is voted can be carried out", lambda _, world: take_role(world)),
     "no coordinator": ("coordinator's API", "can't be reached", lambda _home, _world: None),
 }
 

@@ -142,7 +142,9 @@ def test_a_version_becomes_active_by_a_vote(
 def test_policy_and_coordinator_change_by_a_vote(
     federation: Federation, folkmoot: Command, tmp_path: Path
 ) -> None:
-    stricter = factories.policy(rule="multi_krum", parameters=(1, 0), min_contributors=3)
+    stricter = factories.policy(
+        rule="multi_krum", parameters=(1, 0), min_contributors=3, verifier=federation.deployment.arbiter
+    )
     file = tmp_path / "policy.json"
     file.write_text(json.dumps(policy_file.to_json(stricter)))
     newcomer = federation["newcomer"].address
@@ -178,8 +180,28 @@ def test_the_word_for_the_arbiter_becomes_its_address(
     least = least_bond(factories.policy(verifier=ARBITER), 100 * UNIT)
     assert f"the bond should be at least {least // UNIT} MOOT" in dear["warning"]
     file.write_text(json.dumps(policy_file.to_json(factories.policy(verifier=federation.deployment.vault))))
-    other = folkmoot("propose", "--policy", str(file))
-    assert "is not the deployment's arbiter" in other["warning"]
+    refused = folkmoot("propose", "--policy", str(file), fails=1)["error"]
+    assert refused["details"]["arguments"]["field"] == "verifier"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"reward": 4 * factories.policy().reward + 1, "bond": 4 * factories.policy().reward + 1}, "reward"),
+        ({"commit_window": factories.policy().commit_window // 2 - 1}, "commitWindow"),
+        ({"challenge_window": factories.policy().challenge_window // 2 - 1}, "challengeWindow"),
+        ({"commit_window": factories.GOVERNANCE.unbonding}, "windows"),
+    ],
+)
+def test_a_policy_that_no_vote_can_add_is_refused_before_the_vote(
+    folkmoot: Command, tmp_path: Path, change: dict[str, int], field: str
+) -> None:
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps(policy_file.to_json(factories.policy(verifier=ARBITER, **change))))
+    refused = folkmoot("propose", "--policy", str(file), fails=1)["error"]
+    assert refused["details"]["error"] == "RoundLedgerInvalidPolicy"
+    assert refused["details"]["arguments"]["field"] == field
+    assert folkmoot("proposals") == {"proposals": []}
 
 
 def test_the_status_of_a_federation_in_which_nothing_waits(federation: Federation, folkmoot: Command) -> None:
@@ -191,10 +213,13 @@ def test_the_status_of_a_federation_in_which_nothing_waits(federation: Federatio
 @pytest.mark.parametrize(
     ("policy", "why"),
     [
-        (factories.policy(rule="multi_krum", parameters=(1, 0)), "no minority of a round with 2"),
-        (factories.policy(rule="multi_krum", parameters=(0, 0)), "withstands none"),
-        (factories.policy(rule="mean", parameters=(1,)), "has 0 parameters"),
-        (factories.policy(rule="median"), "no aggregation rule 'median'"),
+        (
+            factories.policy(rule="multi_krum", parameters=(1, 0), verifier=ARBITER),
+            "no minority of a round with 2",
+        ),
+        (factories.policy(rule="multi_krum", parameters=(0, 0), verifier=ARBITER), "withstands none"),
+        (factories.policy(rule="mean", parameters=(1,), verifier=ARBITER), "has 0 parameters"),
+        (factories.policy(rule="median", verifier=ARBITER), "no aggregation rule 'median'"),
     ],
 )
 def test_voters_are_warned_of_a_policy_that_can_not_work(

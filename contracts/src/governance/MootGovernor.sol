@@ -12,9 +12,12 @@ import {
     GovernorVotesQuorumFraction
 } from "@openzeppelin/contracts/governance/extensions/GovernorVotesQuorumFraction.sol";
 import { IVotes } from "@openzeppelin/contracts/governance/utils/IVotes.sol";
+import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 
 /// @title The assembly: stakers propose and vote, the timelock carries out.
-/// @notice Voting power is stake at the proposal's snapshot (StakeVault), in timestamps. A late quorum prolongs the vote.
+/// @notice Voting power is the least of three amounts of stake (StakeVault): at the proposal's snapshot, `seasoning`
+/// seconds before it, and now. So stake that came for a vote does not vote, nor does stake that was slashed or is leaving.
+/// In a young federation half of its age takes the place of `seasoning`. A late quorum prolongs the vote.
 /// @dev Warning: the quorum is a share of what is staked. Where little is staked, little is needed; the proposal
 /// threshold is a fixed amount and keeps a nearly empty vault from being ruled by dust.
 contract MootGovernor is
@@ -26,6 +29,11 @@ contract MootGovernor is
     GovernorTimelockControl,
     GovernorPreventLateQuorum
 {
+    /// @notice Seconds for which stake must have been there at a snapshot to vote.
+    uint48 public immutable seasoning;
+    /// @notice Unix time of the deployment.
+    uint48 public immutable launchedAt;
+
     /// @param vault Vault whose stakes are the votes.
     /// @param timelock_ Timelock that carries out what was voted, and that governs this contract.
     /// @param votingDelay_ Seconds from a proposal to its vote.
@@ -33,6 +41,7 @@ contract MootGovernor is
     /// @param proposalThreshold_ Votes that a proposer must have, in units of stake.
     /// @param quorumPercent Share of the staked total that must vote for or abstain, in percent.
     /// @param voteExtension Seconds that a vote stays open at least after the quorum is reached.
+    /// @param seasoning_ Seconds for which stake must have been there at a snapshot to vote.
     constructor(
         IVotes vault,
         TimelockController timelock_,
@@ -40,7 +49,8 @@ contract MootGovernor is
         uint32 votingPeriod_,
         uint256 proposalThreshold_,
         uint256 quorumPercent,
-        uint48 voteExtension
+        uint48 voteExtension,
+        uint48 seasoning_
     )
         Governor("MootGovernor")
         GovernorSettings(votingDelay_, votingPeriod_, proposalThreshold_)
@@ -48,7 +58,10 @@ contract MootGovernor is
         GovernorVotesQuorumFraction(quorumPercent)
         GovernorTimelockControl(timelock_)
         GovernorPreventLateQuorum(voteExtension)
-    { }
+    {
+        seasoning = seasoning_;
+        launchedAt = uint48(block.timestamp);
+    }
 
     /// @inheritdoc Governor
     function proposalThreshold() public view override(Governor, GovernorSettings) returns (uint256) {
@@ -78,6 +91,19 @@ contract MootGovernor is
         returns (uint256)
     {
         return super.proposalDeadline(proposalId);
+    }
+
+    /// @dev The least of three: what an account has now is never more than what it could lose by a bad vote.
+    function _getVotes(address account, uint256 timepoint, bytes memory params)
+        internal
+        view
+        override(Governor, GovernorVotes)
+        returns (uint256)
+    {
+        uint256 atSnapshot = super._getVotes(account, timepoint, params);
+        uint256 age = Math.saturatingSub(timepoint, launchedAt);
+        uint256 before = super._getVotes(account, timepoint - Math.min(seasoning, age / 2), params);
+        return Math.min(Math.min(atSnapshot, before), token().getVotes(account));
     }
 
     function _tallyUpdated(uint256 proposalId) internal override(Governor, GovernorPreventLateQuorum) {

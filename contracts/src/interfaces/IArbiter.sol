@@ -5,10 +5,9 @@ import { RoundId } from "../libraries/Types.sol";
 import { IRoundLedger } from "./IRoundLedger.sol";
 
 /// @title The verifier that a policy names: it lets a fixed list of judges speak to the ledger.
-/// @notice A judge finds the arbiter as the `verifier` of its round's policy. New judges come with a new arbiter and a
-/// new policy, by a vote; rounds that are under way keep the judges that they were opened with.
-/// @dev Warning: each judge on the list can take the bond of any round whose policy names this arbiter. The list can't
-/// be changed; whoever votes for a policy votes for the code of its judges.
+/// @notice A judge finds the arbiter as the `verifier` of its round's policy, which is the same for all policies.
+/// @dev Warning: each judge on the list can take the bond of any round. Neither the list nor the arbiter can be changed,
+/// by a vote or otherwise: new judges need a new deployment.
 interface IArbiter {
     /// @notice Thrown when an account that is no judge gives a verdict.
     error ArbiterNotJudge(address caller);
@@ -24,7 +23,8 @@ interface IArbiter {
     /// @notice Whether an account is a judge.
     function isJudge(address account) external view returns (bool);
 
-    /// @notice Void a round and take its coordinator's bond (`IRoundLedger.reportFraud`). Only judges.
+    /// @notice Void a round and take its coordinator's bond (`IRoundLedger.reportFraud`). Only judges. With a challenger of
+    /// zero all of the bond is burnt.
     function convict(RoundId round, address challenger) external;
 
     /// @notice Take a contributor's minimum stake (`IRoundLedger.reportFault`). Only judges.

@@ -15,7 +15,8 @@ import { IRoundLedger } from "./IRoundLedger.sol";
 ///   don't care, holding a round costs the challenger its deposit for that time and nothing else. A policy whose rule can
 ///   be judged otherwise should not have this judge.
 /// - *A sham dispute, to take the only place.* Voters uphold it all the same if the round is wrong: the vote is about the
-///   round, not about the reason given. Only the reward goes to the sham's author, and at least half of the bond burns.
+///   round, not about the reason given.
+/// - *A captured vote.* It can burn the bond of a coordinator, and gains nothing: what a vote convicts of is burnt whole.
 interface IDisputes {
     /// @notice Where a dispute stands. `Returned`: nobody decided; the deposit went back.
     enum Status {
@@ -82,8 +83,8 @@ interface IDisputes {
     /// @param reason What is wrong, for the voters.
     function open(RoundId round, string calldata reason) external;
 
-    /// @notice Void the round, take the bond, give the deposit back. Only governance, while the round is anchored.
-    /// @dev Warning: a majority of the votes can take a coordinator's bond by this, as it can by another verifier.
+    /// @notice Void the round, burn the bond, give the deposit back. Only governance, while the round is anchored.
+    /// @dev Warning: a majority of the votes can burn a coordinator's bond by this. Nobody is paid from it.
     function uphold(RoundId round) external;
 
     /// @notice Let the round go on, and take the deposit. Only governance.

@@ -30,6 +30,18 @@ interface IModelRegistry {
     error ModelRegistryNoActiveVersion();
     /// @notice Thrown when the genesis has no state root.
     error ModelRegistryZeroRoot();
+    /// @notice Thrown at deployment when the ledger or governance is zero.
+    error ModelRegistryZeroAddress();
+    /// @notice Thrown when somebody other than the ledger registers a version.
+    error ModelRegistryNotLedger(address caller, address ledger);
+    /// @notice Thrown when somebody other than governance makes a version active.
+    error ModelRegistryNotGovernance(address caller, address governance);
+
+    /// @notice The only account that registers versions.
+    function ledger() external view returns (address);
+
+    /// @notice The only account that makes a version active: the timelock, by an executed vote.
+    function governance() external view returns (address);
 
     /// @notice Register a final round's state. Only the ledger.
     /// @dev The parent must be registered, so that the lineage of every version goes back to the genesis.

@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 /// @title The token of stakes and rewards.
 /// @notice An ERC-20 with EIP-2612 permits and vote checkpoints (ERC-5805, clock: timestamps). The supply is the genesis
 /// allocation plus claimed rewards minus what slashing burnt.
-/// @dev Warning: governance administers the roles of this contract, so an executed vote can appoint another minter.
+/// @dev No vote can appoint another minter.
 interface IMootToken {
     /// @notice One line of the genesis allocation.
     struct Allocation {
@@ -14,7 +14,13 @@ interface IMootToken {
         uint256 amount;
     }
 
-    /// @notice Create `amount` tokens for `account`. Only minters: after the genesis that is the ledger, for rewards.
+    /// @notice Thrown when somebody other than the minter mints.
+    error MootTokenNotMinter(address caller, address minter);
+
+    /// @notice The only account that mints after the genesis: the ledger, for rewards.
+    function minter() external view returns (address);
+
+    /// @notice Create `amount` tokens for `account`. Only the minter.
     function mint(address account, uint256 amount) external;
 
     /// @notice Destroy `amount` of the caller's tokens.

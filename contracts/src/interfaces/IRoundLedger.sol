@@ -68,9 +68,20 @@ interface IRoundLedger {
         /// @notice Most tokens that are minted for a final round: an equal share for each entry of full weight, and
         /// less for the others, see `settle`.
         uint128 reward;
-        /// @notice Contract that may call `reportFraud`, `reportFault` and `postpone` for rounds of this policy: an
-        /// `Arbiter`. Zero: no proof is accepted.
+        /// @notice Contract that may call `reportFraud`, `reportFault` and `postpone`: an `Arbiter`. Zero: no proof is
+        /// accepted. All policies of a ledger have the same.
         address verifier;
+    }
+
+    /// @notice What no policy of a ledger may go beyond. Fixed at deployment: a vote can't make rounds so short that
+    /// nobody can check them, nor mint without limit.
+    struct Bounds {
+        /// @notice Largest reward of a round.
+        uint128 maxReward;
+        /// @notice Shortest commit window, in seconds.
+        uint32 minCommitWindow;
+        /// @notice Shortest challenge window, in seconds.
+        uint32 minChallengeWindow;
     }
 
     /// @notice What the ledger stores of a round.
@@ -203,6 +214,8 @@ interface IRoundLedger {
     /// @notice Emitted when an account takes its rewards.
     event RewardClaimed(address indexed account, uint256 amount);
 
+    /// @notice Thrown when somebody other than governance adds a policy or appoints a coordinator.
+    error RoundLedgerNotGovernance(address caller, address governance);
     /// @notice Thrown when somebody other than the coordinator opens or anchors.
     error RoundLedgerNotCoordinator(address caller, address coordinator);
     /// @notice Thrown when a policy has an impossible value; `field` names it.
@@ -356,9 +369,10 @@ interface IRoundLedger {
 
     /// @notice Void a round whose anchor was proven wrong, take the bond, and put the head back to the round's base.
     /// @dev Only the verifier that the round's policy names, before the round is final. All rounds on top of it, the open
-    /// one included, are cancelled in the same call. Half of what is taken goes to the challenger, the rest is burnt.
+    /// one included, are cancelled in the same call. Half of what is taken goes to the challenger, the rest is burnt; if
+    /// the challenger is zero (a vote convicts), all of it is burnt.
     /// Warning: contributors of voided rounds are not paid for them.
-    /// Warning: a policy's verifier is trusted; one that reports honest rounds burns honest bonds.
+    /// Warning: the verifier is trusted; one that reports honest rounds burns honest bonds. No vote can replace it.
     function reportFraud(RoundId round, address challenger) external;
 
     /// @notice Take the policy's minimum stake from a contributor whose fault in a round was proven. The round stands.
@@ -442,4 +456,19 @@ interface IRoundLedger {
     /// @notice keccak256 of the genesis file (docs/protocol.md section 11), fixed at deployment. It names the manifest,
     /// the initial state and the first exponents.
     function genesisHash() external view returns (bytes32);
+
+    /// @notice Who adds policies and appoints coordinators: the timelock. Fixed at deployment, as all that follow.
+    function governance() external view returns (address);
+
+    /// @notice The verifier of every policy: the arbiter.
+    function verifier() external view returns (address);
+
+    /// @notice Largest reward that a policy may have.
+    function maxReward() external view returns (uint128);
+
+    /// @notice Shortest commit window that a policy may have, in seconds.
+    function minCommitWindow() external view returns (uint32);
+
+    /// @notice Shortest challenge window that a policy may have, in seconds.
+    function minChallengeWindow() external view returns (uint32);
 }

@@ -37,8 +37,8 @@ interface IStakeVault {
     error StakeVaultNothingReleased(address account, uint256 nextReleaseAt);
     /// @notice Thrown on a withdrawal of an account of which something is being judged.
     error StakeVaultFrozen(address account, uint256 until);
-    /// @notice Thrown when the beneficiary's share is more than the whole.
-    error StakeVaultShareTooLarge(uint256 share, uint256 whole);
+    /// @notice Thrown when somebody other than the ledger slashes or freezes.
+    error StakeVaultNotLedger(address caller, address ledger);
     /// @notice Thrown when an address that must be set is zero.
     error StakeVaultZeroAddress();
 
@@ -61,22 +61,23 @@ interface IStakeVault {
     function withdraw() external returns (uint256 amount);
 
     /// @notice Take up to `amount` from `account`, first from its stake, then from what is unbonding.
-    /// @dev Only slashers. `rewardShare` of what was taken, in 1/10000, goes to `beneficiary`; the rest is burnt, so
-    /// that nobody gets a whole bond back by reporting itself. Takes the youngest withdrawal first.
-    /// Warning: governance administers the slashers, so an executed vote can appoint another one.
+    /// @dev Only the ledger, which no vote can replace. Half of what was taken goes to `beneficiary`, and the rest is
+    /// burnt, so that nobody gets a whole bond back by reporting itself. Without a beneficiary (zero) all of it is burnt.
+    /// Takes the youngest withdrawal first.
     /// @return taken What could be taken.
-    function slash(address account, uint256 amount, address beneficiary, uint256 rewardShare)
-        external
-        returns (uint256 taken);
+    function slash(address account, uint256 amount, address beneficiary) external returns (uint256 taken);
 
     /// @notice Let no withdrawal of `account` out before `until`. An earlier time than the present one changes nothing.
-    /// @dev Only slashers. What is unbonding can be slashed until it is withdrawn, so holding the withdrawal is enough:
+    /// @dev Only the ledger. What is unbonding can be slashed until it is withdrawn, so holding the withdrawal is enough:
     /// unbonding can be asked for meanwhile, and its time runs. The ledger bounds the time (`IRoundLedger.postpone`).
     /// Warning: all withdrawals of the account wait, those of stake that it never needed for a round included.
     function freeze(address account, uint40 until) external;
 
     /// @notice Unix time before which `account` can't withdraw; zero or past: no hindrance.
     function frozenUntil(address account) external view returns (uint40);
+
+    /// @notice The only account that slashes and freezes.
+    function ledger() external view returns (address);
 
     /// @notice Token that is staked.
     function token() external view returns (IERC20);

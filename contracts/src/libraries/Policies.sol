@@ -38,6 +38,17 @@ library Policies {
         _validateWindows(policy, unbondingPeriod);
     }
 
+    /// @notice Revert with the first field that goes beyond what the deployment has fixed for ever.
+    function validateBounds(IRoundLedger.Policy memory policy, IRoundLedger.Bounds memory bounds, address verifier)
+        internal
+        pure
+    {
+        _require(policy.reward <= bounds.maxReward, "reward", policy.reward);
+        _require(policy.commitWindow >= bounds.minCommitWindow, "commitWindow", policy.commitWindow);
+        _require(policy.challengeWindow >= bounds.minChallengeWindow, "challengeWindow", policy.challengeWindow);
+        _require(policy.verifier == verifier, "verifier", uint160(policy.verifier));
+    }
+
     function _validateWindows(IRoundLedger.Policy memory policy, uint256 unbondingPeriod) private pure {
         _require(policy.commitWindow > 0, "commitWindow", 0);
         _require(policy.anchorWindow > 0, "anchorWindow", 0);

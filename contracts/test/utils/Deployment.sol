@@ -30,6 +30,10 @@ abstract contract Deployment is Test {
     uint256 internal constant PROPOSAL_THRESHOLD = 50e18;
     uint256 internal constant QUORUM_PERCENT = 20;
     uint48 internal constant VOTE_EXTENSION = 1 days;
+    uint48 internal constant SEASONING = 7 days;
+    uint128 internal constant MAX_REWARD = 2 * REWARD;
+    uint32 internal constant MIN_COMMIT_WINDOW = 1 seconds;
+    uint32 internal constant MIN_CHALLENGE_WINDOW = 1 hours;
     bytes32 internal constant MANIFEST_HASH = keccak256("manifest");
     bytes32 internal constant GENESIS_HASH = keccak256("genesis file");
     bytes32 internal constant GENESIS_STATE = keccak256("genesis state");
@@ -78,15 +82,15 @@ abstract contract Deployment is Test {
         genesis[0] = IMootToken.Allocation(treasury.addr, GENESIS_SUPPLY);
 
         vm.startPrank(deployer.addr);
-        token = new MootToken(timelockAddress, ledgerAddress, genesis);
-        vault = new StakeVault(token, timelockAddress, ledgerAddress, UNBONDING_PERIOD);
+        token = new MootToken(ledgerAddress, genesis);
+        vault = new StakeVault(token, ledgerAddress, UNBONDING_PERIOD);
         registry = new ModelRegistry(timelockAddress, ledgerAddress, genesisState());
         ledger = new RoundLedger(
-            timelockAddress, vault, token, registry, coordinator.addr, manifestHash(), GENESIS_HASH, policy()
+            timelockAddress, vault, token, registry, coordinator.addr, manifestHash(), GENESIS_HASH, policy(), bounds()
         );
         timelock = new TimelockController(TIMELOCK_DELAY, proposers, new address[](1), address(0));
         governor = new MootGovernor(
-            vault, timelock, VOTING_DELAY, VOTING_PERIOD, PROPOSAL_THRESHOLD, QUORUM_PERCENT, VOTE_EXTENSION
+            vault, timelock, VOTING_DELAY, VOTING_PERIOD, PROPOSAL_THRESHOLD, QUORUM_PERCENT, VOTE_EXTENSION, SEASONING
         );
         vm.stopPrank();
     }
@@ -122,6 +126,11 @@ abstract contract Deployment is Test {
             reward: REWARD,
             verifier: verifier.addr
         });
+    }
+
+    /// @notice What no policy may go beyond.
+    function bounds() internal pure returns (IRoundLedger.Bounds memory) {
+        return IRoundLedger.Bounds(MAX_REWARD, MIN_COMMIT_WINDOW, MIN_CHALLENGE_WINDOW);
     }
 
     /// @notice Stake for somebody, from the treasury.

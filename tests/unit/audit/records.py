@@ -57,6 +57,8 @@ STORAGE = Storage(
     governor_timelock=DEPLOYMENT.timelock,
     min_delay=0,
     proposals={},
+    seasoning=0,
+    launched_at=GENESIS_TIME,
     past_votes={},
     roles={},
     code={},
@@ -73,7 +75,7 @@ class Script:
         self.logs = 0
         self.transactions: dict[bytes, Transaction] = {}
         for contract in CONTRACTS:
-            if contract in (*JUDGES, "arbiter"):  # their constructors emit nothing
+            if contract in ("vault", *JUDGES, "arbiter"):  # their constructors emit nothing
                 continue
             self.block(0)
             self.add(MinDelayChange if contract == "timelock" else RoleGranted, contract, **_first(contract))

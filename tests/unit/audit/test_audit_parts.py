@@ -170,29 +170,31 @@ def test_the_designed_roles_pass() -> None:
 
 
 def test_a_role_that_the_deployment_should_not_give_is_named() -> None:
-    with pytest.raises(AuditFailure, match=f"{ADA} has DEFAULT_ADMIN_ROLE of the token"):
-        check_roles(Deployed(("token", bytes(32), ADA)).history())
+    with pytest.raises(AuditFailure, match=f"{ADA} has DEFAULT_ADMIN_ROLE of the timelock"):
+        check_roles(Deployed(("timelock", bytes(32), ADA)).history())
 
 
 def test_changed_roles_are_reported() -> None:
-    script, minter = Deployed(), keccak(text="MINTER_ROLE")
-    script.block().add(RoleGranted, "token", role=minter, account=BEN, sender=DEPLOYMENT.timelock)
-    script.add(RoleRevoked, "token", role=minter, account=DEPLOYMENT.ledger, sender=DEPLOYMENT.timelock)
+    script, proposer = Deployed(), keccak(text="PROPOSER_ROLE")
+    script.block().add(RoleGranted, "timelock", role=proposer, account=BEN, sender=DEPLOYMENT.timelock)
+    script.add(
+        RoleRevoked, "timelock", role=proposer, account=DEPLOYMENT.governor, sender=DEPLOYMENT.timelock
+    )
     stored = dict.fromkeys(designed_roles(DEPLOYMENT), True)
-    stored["token", minter, DEPLOYMENT.ledger] = False
-    stored["token", minter, BEN] = True
+    stored["timelock", proposer, DEPLOYMENT.governor] = False
+    stored["timelock", proposer, BEN] = True
     gave, took = check_roles(script.history(roles=stored))
-    assert gave == f"A vote gave this: {BEN} has MINTER_ROLE of the token."
-    assert took == f"A vote took this away: {DEPLOYMENT.ledger} has MINTER_ROLE of the token."
-    stored["token", minter, BEN] = False
-    with pytest.raises(AuditFailure, match=f"hether {BEN} has MINTER_ROLE"):
+    assert gave == f"A vote gave this: {BEN} has PROPOSER_ROLE of the timelock."
+    assert took == f"A vote took this away: {DEPLOYMENT.governor} has PROPOSER_ROLE of the timelock."
+    stored["timelock", proposer, BEN] = False
+    with pytest.raises(AuditFailure, match=f"hether {BEN} has PROPOSER_ROLE"):
         check_roles(script.history(roles=stored))
 
 
 def test_a_changed_administrator_of_a_role_is_named() -> None:
     script = Deployed()
     script.block().add(
-        RoleAdminChanged, "token", role=bytes(32), previous_admin_role=bytes(32), new_admin_role=b"\1" * 32
+        RoleAdminChanged, "timelock", role=bytes(32), previous_admin_role=bytes(32), new_admin_role=b"\1" * 32
     )
     with pytest.raises(AuditFailure, match="administrator of a role"):
         check_roles(script.history())
@@ -224,7 +226,7 @@ def test_the_most_telling_difference_comes_first() -> None:
     assert what == f"event {one.events[-1].log_index} of block {one.events[-1].block}"
     assert (expected, found) == (one.events[-1].name, None)
     altered = replace(one, events=(*one.events[:-1], replace(one.events[-1], account=BEN)))
-    assert next(differences(one, altered))[0].startswith("the account of event 0 of block 6 (RoleGranted in")
+    assert next(differences(one, altered))[0].startswith("the account of event 0 of block 5 (RoleGranted in")
     late = replace(one, times={**one.times, 1: 7})
     assert next(differences(one, late))[0] == "the block times"
 
