@@ -178,12 +178,13 @@ contract RoundLedger is IRoundLedger, EIP712 {
         bytes32 domain = _domainSeparatorV4();
         for (uint256 i = 0; i < commitments.length; ++i) {
             Commitment calldata commitment = Commitments.at(commitments, i);
+            (uint256 stake, uint256 memberId) = _memberAt(stakes, memberIds, i);
+            if (_isRecorded(intake, memberId)) continue;
             // `_membersOf` has checked the width.
             address contributor = address(uint160(Commitments.word(commitment, 0)));
             bytes32 commitmentHash = Commitments.hash(commitment);
             bytes32 digest = MessageHashUtils.toTypedDataHash(domain, commitmentHash);
             if (!Signatures.isBy(contributor, digest, signatures[i])) revert RoundLedgerInvalidSignature(contributor);
-            (uint256 stake, uint256 memberId) = _memberAt(stakes, memberIds, i);
             _record(intake, commitment, contributor, commitmentHash, stake, memberId);
         }
         _endIntake(intake);
@@ -196,6 +197,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
         }
         Intake memory intake = _startIntake(commitment.round);
         (uint256 stake, uint32 memberId) = _member(msg.sender);
+        if (_isRecorded(intake, memberId)) revert RoundLedgerAlreadyCommitted(commitment.round, msg.sender);
         _record(intake, commitment, msg.sender, Commitments.hash(commitment), stake, memberId);
         _endIntake(intake);
     }
@@ -613,7 +615,8 @@ contract RoundLedger is IRoundLedger, EIP712 {
         uint256 memberId
     ) private {
         _requireAcceptable(intake, commitment, stake);
-        _markCommitted(intake, contributor, memberId);
+        // `_isRecorded` has brought the member's word into memory.
+        intake.word |= Enrolment.bit(memberId);
         uint256 index = intake.entries;
         _emitCommitted(commitment, index);
         unchecked {
@@ -623,8 +626,9 @@ contract RoundLedger is IRoundLedger, EIP712 {
         intake.entriesHash = Commitments.append(intake.entriesHash, contributor, commitmentHash);
     }
 
-    /// @dev Sets the member's bit. The word of the last member stays in memory: neighbours cost no storage access.
-    function _markCommitted(Intake memory intake, address contributor, uint256 memberId) private {
+    /// @dev Whether the member has committed. The word of the last member stays in memory: neighbours cost no storage
+    /// access.
+    function _isRecorded(Intake memory intake, uint256 memberId) private returns (bool) {
         uint256 wordIndex = memberId >> 8;
         if (wordIndex != intake.wordIndex) {
             RoundId id = _roundOf(intake);
@@ -632,9 +636,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
             intake.wordIndex = wordIndex;
             intake.word = _committed[id][wordIndex];
         }
-        uint256 bit = Enrolment.bit(memberId);
-        if (intake.word & bit != 0) revert RoundLedgerAlreadyCommitted(_roundOf(intake), contributor);
-        intake.word |= bit;
+        return intake.word & Enrolment.bit(memberId) != 0;
     }
 
     /// @dev Members are compared as the words that they come in: with bits above its type none passes, and where one

@@ -168,9 +168,7 @@ contract RoundLedgerCommitTest is RoundTest {
         ledger.commitUpdates(round, commitments, signatures);
         for (uint256 i = 0; i < 4; ++i) {
             vm.assertTrue(ledger.hasCommitted(round, order[i].addr), "recorded");
-            bytes memory failure =
-                abi.encodeWithSelector(IRoundLedger.RoundLedgerAlreadyCommitted.selector, round, order[i].addr);
-            _failsBothWays(order[i], commitments[i], failure);
+            _recordsNoSecond(order[i], commitments[i]);
         }
         vm.assertFalse(ledger.hasCommitted(round, carol.addr), "carol is not recorded");
         vm.assertFalse(ledger.hasCommitted(round, address(uint160(1) << 80)), "nor is a member between them");
@@ -379,14 +377,40 @@ contract RoundLedgerCommitTest is RoundTest {
     function test_commit_failsTwiceInARound() public {
         IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);
         _handIn(Way.Own, alice, commitment, "");
-        bytes memory failure =
-            abi.encodeWithSelector(IRoundLedger.RoundLedgerAlreadyCommitted.selector, round, alice.addr);
-        _failsBothWays(alice, commitment, failure);
+        _recordsNoSecond(alice, commitment);
         commitment.updateRoot = keccak256("another update");
-        _failsBothWays(alice, commitment, failure);
+        _recordsNoSecond(alice, commitment);
     }
 
-    function test_commitUpdates_failsWithOneContributorTwiceInABatch() public {
+    /// @dev Its own transaction fails; in a batch it is passed over, whatever its signature.
+    function _recordsNoSecond(Actor memory who, IRoundLedger.Commitment memory commitment) private {
+        IRoundLedger.Round memory before = ledger.rounds(round);
+        bytes memory failure =
+            abi.encodeWithSelector(IRoundLedger.RoundLedgerAlreadyCommitted.selector, round, who.addr);
+        _handIn(Way.Own, who, commitment, failure);
+        _handIn(Way.Signed, who, commitment, "");
+        vm.assertEq(uint256(ledger.rounds(round).entries), before.entries, "entries");
+        vm.assertEq(ledger.rounds(round).entriesHash, before.entriesHash, "hash of the entries");
+    }
+
+    /// @dev Audit M2: somebody commits one of a batch's entries first, ten times over. All others are recorded at once.
+    function test_commitUpdates_isNotSpoiltByWhoCommitsFirst() public {
+        Actor[3] memory order = [alice, bob, carol];
+        IRoundLedger.Commitment[] memory commitments = new IRoundLedger.Commitment[](3);
+        bytes[] memory signatures = new bytes[](3);
+        for (uint256 i = 0; i < 3; ++i) {
+            commitments[i] = commitmentOf(order[i].addr, round);
+            signatures[i] = signed(order[i], commitments[i]);
+        }
+        commitOwn(bob, round);
+        ledger.commitUpdates(round, commitments, signatures);
+        vm.assertEq(uint256(ledger.rounds(round).entries), 3, "entries");
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.assertTrue(ledger.hasCommitted(round, order[i].addr), "recorded");
+        }
+    }
+
+    function test_commitUpdates_takesTheFirstOfOneContributorTwiceInABatch() public {
         IRoundLedger.Commitment[] memory commitments = new IRoundLedger.Commitment[](2);
         bytes[] memory signatures = new bytes[](2);
         for (uint256 i = 0; i < 2; ++i) {
@@ -394,8 +418,18 @@ contract RoundLedgerCommitTest is RoundTest {
             commitments[i].updateRoot = keccak256(abi.encode(i));
             signatures[i] = signed(alice, commitments[i]);
         }
-        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerAlreadyCommitted.selector, round, alice.addr));
+        vm.expectEmit(address(ledger));
+        emit IRoundLedger.UpdateCommitted(
+            round,
+            alice.addr,
+            0,
+            commitments[0].updateRoot,
+            commitments[0].sumSquares,
+            commitments[0].numExamples,
+            commitments[0].bundleHash
+        );
         ledger.commitUpdates(round, commitments, signatures);
+        vm.assertEq(uint256(ledger.rounds(round).entries), 1, "entries");
     }
 
     function test_commit_failsForAnotherRound() public {

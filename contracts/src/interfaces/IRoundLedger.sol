@@ -242,7 +242,7 @@ interface IRoundLedger {
     error RoundLedgerTooLate(RoundId round, uint256 time, uint256 deadline);
     /// @notice Thrown when stake is below what the policy asks.
     error RoundLedgerStakeTooLow(address account, uint256 stake, uint256 required);
-    /// @notice Thrown on a second commitment of one contributor in one round.
+    /// @notice Thrown when an account that has committed in a round commits on its own again.
     error RoundLedgerAlreadyCommitted(RoundId round, address contributor);
     /// @notice Thrown when the signature is not the contributor's.
     error RoundLedgerInvalidSignature(address contributor);
@@ -309,9 +309,10 @@ interface IRoundLedger {
     function openRound(RoundId expected, bytes32 baseStateRoot, bytes32 headerHash) external;
 
     /// @notice Record a batch of signed commitments. Anybody may send it: the signatures speak.
-    /// @dev Reverts as a whole when one entry is bad, with the error that names it.
-    /// Warning: a contributor can make a batch fail by committing on its own, or by taking its stake out, just before.
-    /// It can do so once a round; drop it and send the rest. Warning: a contributor that is a contract is called to
+    /// @dev Passes over accounts that have committed in the round, so nobody makes a batch fail by committing first. Reverts
+    /// as a whole when another entry is bad, with the error that names it.
+    /// Warning: a contributor can make a batch fail by taking its stake out just before. It can do so once a round; drop it
+    /// and send the rest. Warning: a contributor that is a contract is called to
     /// check its signature and can waste gas; simulate first.
     /// Warning: whoever signs two commitments for one round lets others choose which one counts.
     function commitUpdates(RoundId round, Commitment[] calldata commitments, bytes[] calldata signatures) external;
