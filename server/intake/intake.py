@@ -29,7 +29,6 @@ from server.db import events
 from server.db.models import Account, Artifact, Entry, Refusal, Round, Update
 from server.db.steps import Step
 from server.rounds import queries as rounds
-from server.rounds.json_codec import commitment_json
 from server.store import Stored, Writer
 
 KEPT_REFUSALS = 10
@@ -227,7 +226,7 @@ class Intake:
                     Update(
                         round=arrival.round,
                         contributor=commitment.contributor,
-                        commitment=commitment_json(commitment),
+                        commitment=commitment.to_json(),
                         commitment_hash="0x" + commitment.struct_hash.hex(),
                         signature="0x" + arrival.signature.hex(),
                         sha256=stored.sha256,

@@ -7,6 +7,7 @@ import time
 
 from sqlalchemy import select
 
+from folkmoot.round import Anchor
 from folkmoot.rpc.client import Phase, RoundView
 from server.chain import outbox
 from server.chain.indexer import by_name
@@ -16,7 +17,6 @@ from server.db.models import Entry, Round, Transaction
 from server.db.steps import Step
 from server.rounds import queries as services
 from server.rounds.answers import open_demands
-from server.rounds.json_codec import anchor_of
 from server.rounds.phase import StepHandler
 
 
@@ -87,7 +87,7 @@ class ChallengeWindow(StepHandler):
             entries = [(e.contributor, bytes.fromhex(e.commitment_hash[2:])) for e in session.scalars(query)]
             session.get_one(Round, round_.number).step = Step.SETTLING
             self._enqueue(
-                session, round_.number, "settle", round_.number, entries, anchor_of(anchor).abi_tuple()
+                session, round_.number, "settle", round_.number, entries, Anchor.from_json(anchor).abi_tuple()
             )
         return True
 

@@ -10,6 +10,7 @@ from eth_utils.crypto import keccak
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.rpc.client import RoundView
 from folkmoot.runtime.logs import fields
 from server.chain import outbox
@@ -20,7 +21,6 @@ from server.db.models import Artifact, Entry, Round, Transaction, Update
 from server.db.steps import Step
 from server.rounds import queries as services
 from server.rounds import reported
-from server.rounds.json_codec import commitment_json, commitment_of
 from server.rounds.phase import StepHandler
 
 logger = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ class CommitWindow(StepHandler):
                 return
             digest = keccak(b"".join(bytes.fromhex(update.commitment_hash[2:]) for update in chosen)).hex()
             purpose = f"commit:{round_.number}:{digest}"
-            commitments = [commitment_of(update.commitment).abi_tuple() for update in chosen]
+            commitments = [Commitment.from_json(update.commitment).abi_tuple() for update in chosen]
             signatures = [bytes.fromhex(update.signature[2:]) for update in chosen]
             data = encode_call("ledger", "commitUpdates", round_.number, commitments, signatures)
             outbox.enqueue(session, purpose, round_.number, self._coordinator.deployment.ledger, data)
@@ -272,7 +272,7 @@ class CommitWindow(StepHandler):
         with self._database.write("entries-fixed") as session:
             found = services.recorded(session, round_)
             commitments = [commitment for commitment, _ in found]
-            if len(found) != view.entries or services.folded(commitments) != view.entries_hash:
+            if len(found) != view.entries or entries_hash(commitments) != view.entries_hash:
                 return False  # the events are not all read yet
             on_chain = {commitment.contributor for commitment in commitments}
             for update in pending:
@@ -295,7 +295,7 @@ class CommitWindow(StepHandler):
                         round=round_.number,
                         position=position,
                         contributor=commitment.contributor,
-                        commitment=commitment_json(commitment),
+                        commitment=commitment.to_json(),
                         commitment_hash=commitment_hash,
                         transaction_hash=event.transaction_hash,
                         sha256=delivered.sha256 if delivered else None,

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from folkmoot.aggregation.registry import uses
 from folkmoot.errors import ArtifactError
+from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.state import State
@@ -25,7 +26,6 @@ from folkmoot.round import Anchor, RoundOutcome, compute_round
 from folkmoot.runtime.fault_points import fault_point
 from server.coordinator import Coordinator
 from server.db.models import Artifact, Entry, Round
-from server.rounds.json_codec import anchor_json, commitment_of
 from server.rounds.lineage import opening, read_lineage
 from server.store import Stored
 
@@ -74,7 +74,7 @@ def compute(coordinator: Coordinator, number: int, policy: Policy) -> Outcome:
             header,
             policy,
             base,
-            [commitment_of(entry.commitment) for entry in entries],
+            [Commitment.from_json(entry.commitment) for entry in entries],
             updates,
             coordinator=opening(coordinator, number)["coordinator"],
             lineage=lineage,
@@ -110,7 +110,7 @@ def record(session: Session, round_: Round, outcome: Outcome) -> None:
                 public_from=0,
             )
         )
-    round_.anchor = anchor_json(outcome.anchor)
+    round_.anchor = outcome.anchor.to_json()
     round_.aggregate_sha256 = outcome.files["aggregate"].stored.sha256
     round_.state_sha256 = outcome.files["state"].stored.sha256
     round_.verdicts_sha256 = outcome.files["verdicts"].stored.sha256

@@ -12,13 +12,13 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from folkmoot.round import Anchor
 from folkmoot.runtime.logs import fields
 from server.chain import outbox
 from server.chain.calls import encode_call
 from server.coordinator import Coordinator
 from server.db.models import Round, Transaction
 from server.db.steps import Step
-from server.rounds.json_codec import anchor_of
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,9 @@ class StepHandler:
         """Take a computed round's outcome to the chain."""
         if stored.anchor is None:
             raise AssertionError(f"round {stored.number} has no outcome to anchor")
-        self._enqueue(session, stored.number, "anchor", stored.number, anchor_of(stored.anchor).abi_tuple())
+        self._enqueue(
+            session, stored.number, "anchor", stored.number, Anchor.from_json(stored.anchor).abi_tuple()
+        )
         stored.step = Step.ANCHORING
 
     def _step(self, name: str, round_: Round, step: Step, *, error: str | None = None) -> bool:

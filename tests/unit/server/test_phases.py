@@ -30,7 +30,6 @@ from server.db.engine import Database
 from server.db.models import Artifact, ChainEvent, LogEntry, Round, Run, Transaction, Update
 from server.db.steps import Step
 from server.rounds.engine import Engine
-from server.rounds.json_codec import commitment_json
 from server.settings import Settings
 from server.worker import IDLE_FACTOR, Worker
 from tests import factories
@@ -281,7 +280,7 @@ def _update(contributor: str) -> Update:
     return Update(
         round=1,
         contributor=commitment.contributor,
-        commitment=commitment_json(commitment),
+        commitment=commitment.to_json(),
         commitment_hash="0x" + commitment.struct_hash.hex(),
         signature="0x" + "11" * 65,
         sha256="00" * 32,
