@@ -42,7 +42,7 @@ def judgements(here: AppState, session: Session, rows: Sequence[Row[Entry, Round
         if "copyOf" in verdict.numbers:
             query = select(Entry).where(Entry.round == entry.round).order_by(Entry.position)
             weighed = weighed_in([_verdict(other) for other in session.scalars(query)], shared.coordinator)
-        policy = here.coordinator.policy(round_.policy_id)
+        policy = here.chain.policy(round_.policy_id)
         part = _part(verdict, shared, round_.number, round_.step, policy.reward)
         found.append(
             judge(
@@ -81,7 +81,7 @@ def parts_of(here: AppState, session: Session, address: str) -> list[Part]:
             totals[number],
             number,
             step,
-            here.coordinator.policy(policy_id).reward,
+            here.chain.policy(policy_id).reward,
         )
         for position, weight, reason, number, step, policy_id, _ in rows
     ]

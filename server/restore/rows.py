@@ -28,6 +28,7 @@ from server.chain.node import Node
 from server.db.models import Artifact, Entry, Round, Transaction, Update
 from server.db.steps import Step
 from server.restore.files import RoundFiles
+from server.rounds.outcome import numbers_json
 
 _NO_ROOT = bytes(32)
 
@@ -168,9 +169,7 @@ class Rows:
                     sha256=files.artifacts.updates[position] if files is not None else None,
                     weight=weight,
                     reason=str(verdict.reason) if verdict is not None else None,
-                    numbers={name: str(number) for name, number in verdict.numbers.items()}
-                    if verdict is not None
-                    else None,
+                    numbers=numbers_json(verdict) if verdict is not None else None,
                 )
             )
 

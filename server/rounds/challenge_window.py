@@ -11,8 +11,10 @@ from folkmoot.round import Anchor
 from folkmoot.rpc.client import Phase, RoundView
 from server.chain import outbox
 from server.chain.indexer import by_name
-from server.coordinator import Coordinator
+from server.chain.view import ChainView
+from server.conduct import Conduct
 from server.db import events
+from server.db.engine import Database
 from server.db.models import Entry, Round, Transaction
 from server.db.steps import Step
 from server.rounds import queries as services
@@ -24,11 +26,16 @@ class ChallengeWindow(StepHandler):
     """Waits for challenges, makes the round final and has its rewards credited.
 
     Args:
-        coordinator: Its parts.
+        database: Where rounds and entries are.
+        chain: The chain.
+        conduct: Asked whether a round's clock is left alone.
+        travel_after: Seconds on the wall that watchers have before the clock is moved to the window's end.
     """
 
-    def __init__(self, coordinator: Coordinator) -> None:
-        super().__init__(coordinator)
+    def __init__(self, database: Database, chain: ChainView, conduct: Conduct, travel_after: float) -> None:
+        super().__init__(database, chain)
+        self._conduct = conduct
+        self._travel_after = travel_after
         self._anchored_since: dict[int, float] = {}
 
     def await_challenges(self, round_: Round, view: RoundView) -> bool:
@@ -40,12 +47,12 @@ class ChallengeWindow(StepHandler):
             with self._database.write("deadline-moved") as session:
                 session.get_one(Round, round_.number).challenge_deadline = deadline
             return True
-        if self._coordinator.now() < deadline:
-            if self._time_travel and self._may_travel(round_.number):
+        if self._chain.now() < deadline:
+            if self._chain.time_travel and self._may_travel(round_.number):
                 with self._database.read() as session:
                     free = services.open_round(session) is None and not open_demands(session)
                 if free:
-                    self._coordinator.node.move_clock(deadline)
+                    self._chain.node.move_clock(deadline)
                     return True
             return False
         if self._ledger.round(view.base).phase is not Phase.FINAL:
@@ -57,12 +64,8 @@ class ChallengeWindow(StepHandler):
 
     def _may_travel(self, number: int) -> bool:
         """Whether watchers have had their time; a round that the conduct delays is never skipped past them."""
-        settings = self._coordinator.settings
         since = self._anchored_since.setdefault(number, time.monotonic())
-        return (
-            time.monotonic() - since >= settings.time_travel_after
-            and not self._coordinator.conduct.delays(number)
-        )
+        return time.monotonic() - since >= self._travel_after and not self._conduct.delays(number)
 
     def finalize(self, round_: Round, view: RoundView) -> bool:
         """Take the step `finalizing`; whether something changed."""
@@ -101,7 +104,7 @@ class ChallengeWindow(StepHandler):
                 self._settle_again(round_, view, transaction)
             return False
         ours = transaction is not None and transaction.state == "confirmed"
-        if not ours and not self._coordinator.settled_round(round_.number).settled:
+        if not ours and not self._chain.settled_round(round_.number).settled:
             return False  # a stranger's transaction, which a reorg may take yet
         with self._database.write("round-settled") as session:
             credited = by_name(session, "RewardCredited", str(round_.number))

@@ -14,9 +14,10 @@ from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.rpc.client import RoundView
 from folkmoot.runtime.logs import fields
 from server.chain import outbox
-from server.chain.calls import encode_call
-from server.coordinator import Coordinator
+from server.chain.view import ChainView
+from server.conduct import Conduct
 from server.db import events
+from server.db.engine import Database
 from server.db.models import Artifact, Entry, Round, Transaction, Update
 from server.db.steps import Step
 from server.rounds import queries as services
@@ -46,10 +47,19 @@ _OUTDONE = "round-full"
 
 
 class CommitWindow(StepHandler):
-    """Takes commitments to the chain."""
+    """Takes commitments to the chain.
 
-    def __init__(self, coordinator: Coordinator) -> None:
-        super().__init__(coordinator)
+    Args:
+        database: Where rounds and updates are.
+        chain: The chain.
+        conduct: Asked whether somebody is censored.
+        margin: Seconds before the end of the window in which commitments are sent, whoever is still expected.
+    """
+
+    def __init__(self, database: Database, chain: ChainView, conduct: Conduct, margin: int) -> None:
+        super().__init__(database, chain)
+        self._conduct = conduct
+        self._margin = margin
         self._one_by_one: set[int] = set()
 
     def collect(self, round_: Round, view: RoundView) -> bool:
@@ -58,7 +68,7 @@ class CommitWindow(StepHandler):
             raise AssertionError(f"round {round_.number} collects without a deadline")
         if self._follow_deadline(round_, view):
             return True
-        now = self._coordinator.now()
+        now = self._chain.now()
         batches = self._batches(round_.number)
         if any(batch.state == "failed" for batch in batches):
             self._repair(round_, [batch for batch in batches if batch.state == "failed"])
@@ -83,28 +93,28 @@ class CommitWindow(StepHandler):
             everyone = complete or len(services.answered(session, round_, forgeable=False)) >= enough
             may_skip = complete or len(services.answered(session, round_, forgeable=True)) >= enough
             session.expunge_all()
-        places = self._coordinator.policy(view.policy).max_contributors - view.entries
+        places = self._chain.policy(view.policy).max_contributors - view.entries
         if len(on_chain) == view.entries:  # else it is not known who has a place
             pending += outdone[: max(0, places - len(claims))]
         wanted = {update.contributor for update in pending} - on_chain
-        margin = min(self._coordinator.settings.commit_margin, (round_.commit_deadline - view.opened_at) // 3)
+        margin = min(self._margin, (round_.commit_deadline - view.opened_at) // 3)
         if now < round_.commit_deadline:
             full = len(wanted) >= places  # nobody else can come in, and a place is sure only on the chain
             ending = now >= round_.commit_deadline - margin
-            due = everyone or full or ending or (may_skip and self._time_travel)
+            due = everyone or full or ending or (may_skip and self._chain.time_travel)
             # Who has a place can be told only if all commitments of the chain are known here.
             told = len(wanted) <= places or len(on_chain) == view.entries
             if pending and due and told and not under_way and not round_.error:
                 self._send_batch(round_, pending, on_chain, places)
                 return True
             # Whoever is censored on demand has the time that it has on a chain whose clock nobody moves.
-            censors = self._coordinator.conduct.censors(round_.number)
-            if self._time_travel and may_skip and not pending and not under_way and not censors:
-                self._coordinator.node.move_clock(round_.commit_deadline)
+            censors = self._conduct.censors(round_.number)
+            if self._chain.time_travel and may_skip and not pending and not under_way and not censors:
+                self._chain.node.move_clock(round_.commit_deadline)
                 return True
             if complete and not view.entries and not claims and not under_way:
                 return self._end_empty(round_) or changed
-            full = view.entries >= self._coordinator.policy(view.policy).max_contributors
+            full = view.entries >= self._chain.policy(view.policy).max_contributors
             done = everyone and round_.expect > 0 and not pending
             if (done or full) and not under_way and not round_.error and not censors:
                 return self._end_window(round_.number) or changed
@@ -121,9 +131,7 @@ class CommitWindow(StepHandler):
         with self._database.write("empty-queued") as session:
             if services.contributors(session, round_):
                 return False  # one has come since
-            data = encode_call("ledger", "cancelEmpty", round_.number)
-            ledger = self._coordinator.deployment.ledger
-            return outbox.enqueue(session, f"cancel:{round_.number}", round_.number, ledger, data)
+            return self._send(session, f"cancel:{round_.number}", round_.number, "cancelEmpty", round_.number)
 
     def _end_window(self, number: int) -> bool:
         """End the commit window, if the ledger lets us: everybody who is enrolled and counts has committed.
@@ -133,16 +141,13 @@ class CommitWindow(StepHandler):
         if not self._ledger.can_close(number):
             return False
         with self._database.write("close-queued") as session:
-            data = encode_call("ledger", "closeCommits", number)
-            return outbox.enqueue(
-                session, f"close:{number}", number, self._coordinator.deployment.ledger, data
-            )
+            return self._send(session, f"close:{number}", number, "closeCommits", number)
 
     def _follow_deadline(self, round_: Round, view: RoundView) -> bool:
         """Take over the deadlines that the chain has now, once no reorg changes them any more."""
         if round_.commit_deadline == view.commit_deadline:
             return False
-        settled = self._coordinator.settled_round(round_.number)
+        settled = self._chain.settled_round(round_.number)
         if settled.commit_deadline != view.commit_deadline:
             return False
         with self._database.write("window-moved") as session:
@@ -165,9 +170,9 @@ class CommitWindow(StepHandler):
 
     def _sealed(self, deadline: int) -> bool:
         """Whether the chain is past a time even without its newest blocks, which a reorg may take."""
-        if self._coordinator.local:
+        if self._chain.local:
             return True
-        block = self._coordinator.node.block(self._coordinator.settled_block())
+        block = self._chain.node.block(self._chain.settled_block())
         return block is not None and block.timestamp >= deadline
 
     def _batches(self, number: int) -> list[Transaction]:
@@ -201,8 +206,8 @@ class CommitWindow(StepHandler):
             purpose = f"commit:{round_.number}:{digest}"
             commitments = [Commitment.from_json(update.commitment).abi_tuple() for update in chosen]
             signatures = [bytes.fromhex(update.signature[2:]) for update in chosen]
-            data = encode_call("ledger", "commitUpdates", round_.number, commitments, signatures)
-            outbox.enqueue(session, purpose, round_.number, self._coordinator.deployment.ledger, data)
+            number = round_.number
+            self._send(session, purpose, number, "commitUpdates", number, commitments, signatures)
             for update in chosen:
                 stored = session.get_one(Update, update.id)
                 stored.batch, stored.dropped = purpose, None
@@ -313,7 +318,7 @@ class CommitWindow(StepHandler):
             stored_round = session.get_one(Round, round_.number)
             stored_round.entries = view.entries
             stored_round.entries_hash = "0x" + view.entries_hash.hex()
-            policy = self._coordinator.policy(view.policy)
+            policy = self._chain.policy(view.policy)
             if view.entries < policy.min_contributors or round_.error:
                 stored_round.step = Step.CANCELLING
                 if not round_.error:

@@ -27,8 +27,8 @@ from folkmoot.protocol.hashing import parse_json
 from server.api.parts import REPORT_COST, AppState, Here, Keccak, Sha256
 from server.api.problems import MEDIA_TYPE, PROBLEM, WRITES, Problem
 from server.api.schemas import StoredView
-from server.coordinator import Coordinator
 from server.db.models import Artifact
+from server.store import Store
 
 router = APIRouter(tags=["artifacts"])
 
@@ -58,7 +58,7 @@ def artifact(here: Here, request: Request, sha256: Sha256) -> Response:
 @router.get("/v1/artifacts/by-keccak/{keccak}", response_class=FileResponse, responses=FILE)
 def by_keccak(here: Here, request: Request, keccak: Keccak) -> Response:
     """A genesis, verdicts or artifacts file by its keccak256, which is on the chain."""
-    return _public(here, request, here.coordinator.store.by_keccak(keccak.removeprefix("0x")))
+    return _public(here, request, here.store.by_keccak(keccak.removeprefix("0x")))
 
 
 @router.post(
@@ -86,7 +86,6 @@ async def upload(
 
 
 def _store_report(here: AppState, body: bytes, proof: str) -> StoredView:
-    coordinator = here.coordinator
     try:
         claim = parse_json(base64.urlsafe_b64decode(proof + "=" * (-len(proof) % 4)))
         account, deadline = str(claim["account"]), int(claim["deadline"])
@@ -106,7 +105,7 @@ def _store_report(here: AppState, body: bytes, proof: str) -> StoredView:
         if len(signature) != 65:
             raise ValueError("it has not 65 bytes")
         signer = Account.recover_message(
-            upload_message(coordinator.domain, sha256, deadline), signature=signature
+            upload_message(here.federation.domain, sha256, deadline), signature=signature
         )
     except (BadSignature, ValidationError, ValueError) as exc:
         raise Problem(403, "not-authorised", f"The signature is not valid: {exc}.", "Sign it again.") from exc
@@ -114,11 +113,11 @@ def _store_report(here: AppState, body: bytes, proof: str) -> StoredView:
         raise Problem(
             403, "not-authorised", f"The signature is of {signer}, not of {account}.", "Sign it again."
         )
-    if coordinator.vault.stake_of(signer) == 0:
+    if here.chain.vault.stake_of(signer) == 0:
         raise Problem(403, "no-stake", f"{signer} has no stake.", "Stake with `folkmoot stake`.")
     here.count_write(signer, REPORT_COST)
-    stored = coordinator.store.put(body)
-    with coordinator.database.write("report-kept") as session:
+    stored = here.store.put(body)
+    with here.database.write("report-kept") as session:
         if session.get(Artifact, stored.sha256) is None:
             session.add(Artifact(sha256=stored.sha256, kind="report", size=stored.size, public_from=0))
     return StoredView(sha256=stored.sha256)
@@ -137,14 +136,13 @@ def check_deadline(deadline: int) -> None:
 
 
 def _public(here: AppState, request: Request, sha256: str) -> Response:
-    coordinator = here.coordinator
-    with coordinator.database.read() as session:
+    with here.database.read() as session:
         row = session.get(Artifact, sha256)
         session.expunge_all()
-    hidden = row is not None and row.kind == "update" and coordinator.conduct.withholds(row.round or 0)
+    hidden = row is not None and row.kind == "update" and here.conduct.withholds(row.round or 0)
     if row is None or hidden:
         raise ArtifactError(f"There is no artifact {sha256}.", code="artifact-unknown")
-    if row.public_from and coordinator.now() < row.public_from:
+    if row.public_from and here.chain.now() < row.public_from:
         raise Problem(
             404,
             "artifact-embargoed",
@@ -152,18 +150,16 @@ def _public(here: AppState, request: Request, sha256: str) -> Response:
             "Ask again after that time.",
             publicFrom=row.public_from,
         )
-    return file_response(coordinator, request, sha256, row.kind, None)
+    return file_response(here.store, request, sha256, row.kind, None)
 
 
-def file_response(
-    coordinator: Coordinator, request: Request, sha256: str, kind: str, filename: str | None
-) -> Response:
+def file_response(store: Store, request: Request, sha256: str, kind: str, filename: str | None) -> Response:
     """A file of the store; its name is its ETag, and it never changes."""
     headers = {"ETag": f'"{sha256}"', "Cache-Control": "public, max-age=31536000, immutable"}
     if f'"{sha256}"' in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     media_type = "application/json" if kind in _JSON else "application/octet-stream"
-    path = coordinator.store.path(sha256)
+    path = store.path(sha256)
     return _FileOrPart(path, headers=headers, media_type=media_type, filename=filename)
 
 

@@ -33,7 +33,7 @@ MAX_ADDRESS = 2**160 - 1
 @router.get("/v1/contributors")
 def contributors(here: Here, window: PageWindow) -> Page[ContributorView]:
     """All accounts that ever staked, by address."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         query = (
             select(Account.address).where(Account.staked).order_by(Account.address).limit(window.limit + 1)
         )
@@ -48,7 +48,7 @@ def contributors(here: Here, window: PageWindow) -> Page[ContributorView]:
 @router.get("/v1/contributors/{address}")
 def contributor(here: Here, address: Address) -> ContributorDetailView:
     """One account, with its latest rounds and refusals."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         (view,) = _views(here, session, [address])
         refusals = session.scalars(
             select(Refusal).where(Refusal.contributor == address).order_by(Refusal.id.desc()).limit(SHOWN)
@@ -71,7 +71,7 @@ def contributor(here: Here, address: Address) -> ContributorDetailView:
         ]
         return ContributorDetailView(
             **view.model_dump(),
-            claimable=str(here.coordinator.ledger.claimable(address)),
+            claimable=str(here.chain.ledger.claimable(address)),
             reputation=ReputationView.model_validate(
                 reputation(judged.parts_of(here, session, address)).to_json()
             ),
@@ -83,7 +83,7 @@ def contributor(here: Here, address: Address) -> ContributorDetailView:
 @router.get("/v1/contributors/{address}/verdicts")
 def verdicts(here: Here, address: Address, window: PageWindow) -> Page[VerdictView]:
     """Every verdict on an account in words and numbers, newest first; the cursor is a round's number."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         query = judged.own_entries(address).order_by(Entry.round.desc()).limit(window.limit + 1)
         if (after := window.key()) is not None:
             query = query.where(Entry.round < after)
@@ -99,7 +99,7 @@ def verdicts(here: Here, address: Address, window: PageWindow) -> Page[VerdictVi
 def _views(here: AppState, session: Session, addresses: list[str]) -> list[ContributorView]:
     if not addresses:
         return []
-    members = here.coordinator.vault.members(addresses)
+    members = here.chain.vault.members(addresses)
     kept = session.scalars(select(Account).where(Account.address.in_(addresses)))
     rewards = {row.address: row.rewards for row in kept}
 

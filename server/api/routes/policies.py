@@ -19,7 +19,7 @@ router = APIRouter(tags=["policies"])
 @router.get("/v1/policies")
 def policies(here: Here, window: PageWindow) -> Page[PolicyView]:
     """All policies, oldest first."""
-    current = here.coordinator.ledger.current_policy()
+    current = here.chain.ledger.current_policy()
     numbers, cursor = window.of(range(1, current + 1))
     return Page(items=[_view(here, number, current) for number in numbers], next_cursor=cursor)
 
@@ -29,7 +29,7 @@ def policy(
     here: Here, policy_id: Annotated[int, Path(ge=0, lt=2**32, description="Its number.")]
 ) -> PolicyView:
     """One policy."""
-    current = here.coordinator.ledger.current_policy()
+    current = here.chain.ledger.current_policy()
     if not 1 <= policy_id <= current:
         raise Problem(404, "unknown-policy", f"There is no policy {policy_id}.", f"The newest is {current}.")
     try:
@@ -39,7 +39,7 @@ def policy(
 
 
 def _view(here: AppState, number: int, current: int) -> PolicyView:
-    found = here.coordinator.policy(number)
+    found = here.chain.policy(number)
     return PolicyView(
         id=number,
         current=number == current,

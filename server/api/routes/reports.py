@@ -19,7 +19,6 @@ router = APIRouter(tags=["rounds"])
 @router.post("/v1/rounds/{round_number}/report", status_code=202, responses=WRITES)
 def report(here: Here, round_number: RoundNumber, wish: ReportRequest) -> ReportTakenView:
     """Report on the nodes of a round, as the coordinator. The newest report replaces the one before."""
-    coordinator = here.coordinator
     if wish.round != round_number:
         raise Problem(
             422,
@@ -28,16 +27,18 @@ def report(here: Here, round_number: RoundNumber, wish: ReportRequest) -> Report
             "Post it to the path of its own round.",
         )
     content = ReportContent(**wish.model_dump(exclude={"deadline", "signature"})).model_dump(by_alias=True)
-    signer = reported.author(coordinator.domain, content, wish.deadline, bytes.fromhex(wish.signature[2:]))
-    if signer != coordinator.account.address:
+    signer = reported.author(
+        here.federation.domain, content, wish.deadline, bytes.fromhex(wish.signature[2:])
+    )
+    if signer != here.federation.coordinator:
         raise Problem(
             403,
             "not-authorised",
-            f"The signature is of {signer}; only the coordinator {coordinator.account.address} may report.",
+            f"The signature is of {signer}; only the coordinator {here.federation.coordinator} may report.",
             "Use the coordinator's keystore.",
         )
     check_deadline(wish.deadline)
-    with coordinator.database.write("round-reported") as session:
+    with here.database.write("round-reported") as session:
         reported.keep(session, content, wish.deadline)
     here.worker.wake()
     return ReportTakenView(round=round_number)
@@ -46,7 +47,7 @@ def report(here: Here, round_number: RoundNumber, wish: ReportRequest) -> Report
 @router.get("/v1/rounds/{round_number}/report")
 def newest(here: Here, round_number: RoundNumber) -> ReportView:
     """Return the newest report on a round; 404 `no-report` if there is none."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         known(session, round_number)
         found = session.get(RoundReport, round_number)
         if found is None:

@@ -18,7 +18,6 @@ from server.api.schemas import CanaryView, CurrentRoundView, Page, RoundView
 from server.db.models import Refusal, Round, Transaction, Update
 from server.db.steps import PHASES, Step
 from server.rounds import queries as services
-from server.rounds.probe import evaluator_of, report_deadline
 
 router = APIRouter(tags=["rounds"])
 
@@ -26,7 +25,7 @@ router = APIRouter(tags=["rounds"])
 @router.get("/v1/rounds")
 def rounds(here: Here, window: PageWindow) -> Page[RoundView]:
     """Rounds, newest first."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         query = select(Round).order_by(Round.number.desc()).limit(window.limit + 1)
         if (after := window.key()) is not None:
             query = query.where(Round.number < after)
@@ -39,7 +38,7 @@ def rounds(here: Here, window: PageWindow) -> Page[RoundView]:
 @router.get("/v1/rounds/current")
 def current(here: Here) -> CurrentRoundView:
     """The round to train for; 404 `no-open-round` if none takes updates now."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         found = services.open_round(session)
         if (
             found is None
@@ -51,11 +50,11 @@ def current(here: Here) -> CurrentRoundView:
             round=found.number,
             phase=PHASES[Step(found.step)],
             header="0x" + found.header.hex(),
-            manifest=here.coordinator.genesis.manifest,
+            manifest=here.federation.genesis.manifest,
             base_state=found.base_state_sha256,
             momentum_root=found.base_momentum_root,
             commit_deadline=found.commit_deadline,
-            chain_time=here.coordinator.now(),
+            chain_time=here.chain.now(),
             received=_Counted.of(session, [found.number]).received.get(found.number, 0),
         )
 
@@ -63,7 +62,7 @@ def current(here: Here) -> CurrentRoundView:
 @router.get("/v1/rounds/{round_number}")
 def one(here: Here, round_number: RoundNumber) -> RoundView:
     """One round."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         (view,) = _views(here, session, [known(session, round_number)])
         return view
 
@@ -84,11 +83,11 @@ def canary_view(here: AppState, round_: Round) -> CanaryView | None:
     return CanaryView(
         verdict=said["verdict"],
         released=bool(said.get("released")),
-        evaluator=said.get("evaluator") or evaluator_of(here.coordinator),
+        evaluator=said.get("evaluator") or here.canary.evaluator,
         report=said.get("report"),
         signature=said.get("signature"),
         findings=said.get("findings", []),
-        report_deadline=report_deadline(here.coordinator.settings, round_),
+        report_deadline=here.canary.deadline(round_),
     )
 
 

@@ -34,21 +34,21 @@ RunIdentifier = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Ident
 @router.post("/v1/runs", status_code=201, responses=WRITES)
 def start(here: Here, wish: RunRequest) -> RunIdView:
     """Start a run. One at a time; a signature is good once."""
-    coordinator = here.coordinator
-    message = run_message(coordinator.domain, wish.rounds, wish.expect, wish.deadline)
+    message = run_message(here.federation.domain, wish.rounds, wish.expect, wish.deadline)
     _require_coordinator(here, message, wish.signature)
-    with coordinator.database.read() as session:
+    with here.database.read() as session:
         _require_unused(
             session, wish
         )  # also when it is too old: whoever sends it again learns what came of it
     check_deadline(wish.deadline)
     try:
-        check_entitled(coordinator, coordinator.ledger.policy(coordinator.ledger.current_policy()))
+        policy = here.chain.ledger.policy(here.chain.ledger.current_policy())
+        check_entitled(here.chain, here.federation.coordinator, policy)
     except FolkmootError as exc:
         if exc.code in ("bond-too-low", "not-coordinator"):
             raise Problem(409, exc.code, exc.message, exc.remedy, **exc.details) from exc
         raise
-    with coordinator.database.write("run-started") as session:
+    with here.database.write("run-started") as session:
         running = services.running_run(session)
         if running is not None:
             raise Problem(
@@ -80,10 +80,10 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
 @router.post("/v1/runs/{run_id}/end", responses=WRITES)
 def end(here: Here, run_id: RunIdentifier, wish: EndRunRequest) -> RunView:
     """End a run before its last round. The open round still ends normally. A run that has ended stays as it is."""
-    message = end_run_message(here.coordinator.domain, run_id, wish.reason, wish.deadline)
+    message = end_run_message(here.federation.domain, run_id, wish.reason, wish.deadline)
     _require_coordinator(here, message, wish.signature)
     check_deadline(wish.deadline)
-    with here.coordinator.database.write("run-ended") as session:
+    with here.database.write("run-ended") as session:
         run = session.get(Run, run_id)
         if run is None:
             raise Problem(404, "unknown-run", f"There is no run {run_id}.")
@@ -98,7 +98,7 @@ def _require_coordinator(here: AppState, message: SignableMessage, signature: st
     Raises:
         Problem: Another one did, or nobody.
     """
-    ours = here.coordinator.account.address
+    ours = here.federation.coordinator
     try:
         signer = Account.recover_message(message, signature=bytes.fromhex(signature[2:]))
     except (BadSignature, ValidationError, ValueError) as exc:
@@ -129,7 +129,7 @@ def _require_unused(session: Session, wish: RunRequest) -> None:
 @router.get("/v1/runs/current")
 def current(here: Here) -> RunView:
     """The newest run, also if it is over."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         run = session.scalar(select(Run).order_by(Run.created_at.desc()).limit(1))
         if run is None:
             raise Problem(404, "unknown-run", "There was no run yet.", "Start one: `folkmoot train`.")
@@ -139,7 +139,7 @@ def current(here: Here) -> RunView:
 @router.get("/v1/runs/{run_id}")
 def one(here: Here, run_id: RunIdentifier) -> RunView:
     """One run."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         run = session.get(Run, run_id)
         if run is None:
             raise Problem(404, "unknown-run", f"There is no run {run_id}.")

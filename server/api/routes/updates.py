@@ -97,7 +97,7 @@ async def submit(
 
 async def _receive(request: Request, here: AppState, arrival: Arrival) -> bool:
     intake = here.intake
-    with here.coordinator.store.writer() as writer:
+    with here.store.writer() as writer:
         try:
             async for chunk in request.stream():
                 if writer.size + len(chunk) > intake.size:
@@ -137,7 +137,7 @@ def _base64url(text: str) -> str:
 @router.get("/v1/rounds/{round_number}/updates")
 def updates(here: Here, round_number: RoundNumber, window: PageWindow) -> Page[UpdateView]:
     """Updates of a round in the order of its entries, then refused answers."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         round_ = known(session, round_number)
         found = _listed(here, session, round_, window.start, window.limit + 1)
         cursor = encode(window.start + window.limit - 1) if len(found) > window.limit else None
@@ -147,7 +147,7 @@ def updates(here: Here, round_number: RoundNumber, window: PageWindow) -> Page[U
 @router.get("/v1/rounds/{round_number}/updates/{address}")
 def update(here: Here, round_number: RoundNumber, address: Address) -> UpdateDetailView:
     """What became of one contributor's update, with all refusals under its name."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         round_ = known(session, round_number)
         query = select(Refusal).where(Refusal.round == round_number, Refusal.contributor == address)
         refusals = list(session.scalars(query.order_by(Refusal.id).limit(LISTED_REFUSALS)))
@@ -172,7 +172,7 @@ def update(here: Here, round_number: RoundNumber, address: Address) -> UpdateDet
 )
 def verdict(here: Here, round_number: RoundNumber, address: Address) -> VerdictView:
     """Why one contributor's entry got its weight and its pay; 404 or 409 with the reason where there is no verdict."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         round_ = known(session, round_number)
         phase = PHASES[Step(round_.step)]
         if phase in ("cancelled", "slashed"):
@@ -245,7 +245,7 @@ def _received(here: AppState, session: Session, round_: Round, updates: Sequence
         Transaction.purpose.in_(purposes), Transaction.state.in_(("mined", "confirmed"))
     )
     recorded: dict[str, str | None] = {row[0]: row[1] for row in session.execute(sent)}
-    public = round_.commit_deadline is not None and here.coordinator.now() >= round_.commit_deadline
+    public = round_.commit_deadline is not None and here.chain.now() >= round_.commit_deadline
     return [_waiting(update, recorded.get(update.batch or ""), public) for update in updates]
 
 

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a coordinator keeps: rows in its database, and files in its store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from server.db import schema
+from server.db.engine import Database
+from server.settings import Settings
+from server.store import Store
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Database and store of one coordinator. Rows name files by their sha256."""
+
+    database: Database
+    store: Store
+
+    @classmethod
+    def open(cls, settings: Settings) -> Storage:
+        """Open both, and claim the database for this process.
+
+        Raises:
+            DatabaseError: The database is away, of another release, or another coordinator's.
+            StoreError: The store can't be used.
+        """
+        database = Database.open(settings.resolved_database_url)
+        try:
+            schema.check(database.engine)
+            database.claim()
+            store = settings.open_store()
+            store.clear_incoming()
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, store)
