@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from folkmoot.errors import DatabaseError
 from server.api.limits import Buckets, Slots, client_of
 from server.api.problems import Problem
+from server.api.verdict_queries import VerdictQueries
 from server.chain.view import ChainView
 from server.conduct import Conduct
 from server.db import events
@@ -95,20 +96,6 @@ class EventHub:
             return events.newest(session)
 
 
-@dataclass(frozen=True, slots=True)
-class RoundTotals:
-    """What the entries of a judged round have in common."""
-
-    largest: int
-    """Largest weight."""
-    entries: int
-    """Number of entries."""
-    sharers: int
-    """Entries that are not the coordinator's own."""
-    coordinator: str
-    """Account that opened the round."""
-
-
 @dataclass
 class AppState:
     """What the routes work with."""
@@ -124,11 +111,10 @@ class AppState:
     worker: Worker
     models: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a model file is made, so that it is made once."""
-    totals: dict[tuple[int, str], RoundTotals] = field(default_factory=dict)
-    """By round and verdicts file, which fixes them: reputations need those of every round, at every request."""
 
     def __post_init__(self) -> None:
         found = self.settings
+        self.judged = VerdictQueries(self.chain.policy)
         self.database, self.store = self.storage.database, self.storage.store
         self.hub = EventHub(self.database)
         self.writes = Buckets(found.account_writes_per_minute / 60, found.account_burst)

@@ -133,7 +133,7 @@ class AnchorWindow(StepHandler):
         """Take the step `anchoring`; whether something changed."""
         transaction = self._transaction(f"anchor:{round_.number}")
         if view.phase in (Phase.ANCHORED, Phase.FINAL):
-            if transaction is not None and transaction.state not in ("confirmed", "failed"):
+            if outbox.is_pending(transaction):
                 return False
             return self._anchored(round_, view, transaction)
         if transaction is None or transaction.state != "failed":
@@ -176,8 +176,7 @@ class AnchorWindow(StepHandler):
                 "round": round_.number,
                 "stateRoot": "0x" + view.state_root.hex(),
                 "challengeDeadline": view.challenge_deadline,
-                "transaction": transaction.hash if transaction else None,
-                "gas": transaction.gas_used if transaction else None,
+                **outbox.told(transaction),
             }
             events.append(session, "round-anchored", data, key=f"round-anchored:{round_.number}")
         return True

@@ -70,7 +70,7 @@ class ChallengeWindow(StepHandler):
     def finalize(self, round_: Round, view: RoundView) -> bool:
         """Take the step `finalizing`; whether something changed."""
         transaction = self._transaction(f"finalize:{round_.number}")
-        if transaction is not None and transaction.state not in ("confirmed", "failed"):
+        if outbox.is_pending(transaction):
             return False
         if view.phase is not Phase.FINAL:
             self._step("finalize-refused", round_, Step.ANCHORED)
@@ -82,8 +82,7 @@ class ChallengeWindow(StepHandler):
             data = {
                 "round": round_.number,
                 "stateRoot": "0x" + view.state_root.hex(),
-                "transaction": transaction.hash if transaction else None,
-                "gas": transaction.gas_used if transaction else None,
+                **outbox.told(transaction),
             }
             events.append(session, "round-finalized", data, key=f"round-finalized:{round_.number}")
             query = select(Entry).where(Entry.round == round_.number).order_by(Entry.position)
@@ -97,7 +96,7 @@ class ChallengeWindow(StepHandler):
     def settle(self, round_: Round, view: RoundView) -> bool:
         """Take the step `settling`; whether something changed."""
         transaction = self._transaction(f"settle:{round_.number}")
-        if transaction is not None and transaction.state not in ("confirmed", "failed"):
+        if outbox.is_pending(transaction):
             return False
         if not view.settled:
             if transaction is None or transaction.state == "failed":
@@ -113,8 +112,7 @@ class ChallengeWindow(StepHandler):
             data = {
                 "round": round_.number,
                 "amounts": amounts,
-                "transaction": transaction.hash if transaction else None,
-                "gas": transaction.gas_used if transaction else None,
+                **outbox.told(transaction),
             }
             events.append(session, "rewards-settled", data, key=f"rewards-settled:{round_.number}")
         return True

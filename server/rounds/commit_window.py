@@ -74,8 +74,7 @@ class CommitWindow(StepHandler):
             self._repair(round_, [batch for batch in batches if batch.state == "failed"])
             return True
         changed = self._tell_committed(round_, batches)
-        closing = self._transaction(f"close:{round_.number}")
-        is_closing = closing is not None and closing.state not in ("confirmed", "failed")
+        is_closing = outbox.is_pending(self._transaction(f"close:{round_.number}"))
         under_way = is_closing or any(batch.state != "confirmed" for batch in batches)
         with self._database.read() as session:
             on_chain = {commitment.contributor for commitment, _ in services.recorded(session, round_)}
@@ -161,8 +160,7 @@ class CommitWindow(StepHandler):
                 "round": round_.number,
                 "commitDeadline": settled.commit_deadline,
                 "anchorDeadline": settled.anchor_deadline,
-                "transaction": closing.hash if closing else None,
-                "gas": closing.gas_used if closing else None,
+                **outbox.told(closing),
             }
             key = f"window-closed:{round_.number}:{settled.commit_deadline}"
             events.append(session, "window-closed", data, key=key)

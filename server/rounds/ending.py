@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from folkmoot.rpc.client import Phase, RoundView
+from server.chain import outbox
 from server.chain.view import ChainView
 from server.db import events
 from server.db.engine import Database
@@ -38,7 +39,7 @@ class Ending(StepHandler):
                 "with this one's artifacts and a mirror that has them.",
             )
         transaction = self._transaction(f"cancel:{round_.number}")
-        if transaction is not None and transaction.state not in ("confirmed", "failed"):
+        if outbox.is_pending(transaction):
             return False
         now = self._chain.now()
         late = now >= view.anchor_deadline
@@ -57,7 +58,7 @@ class Ending(StepHandler):
     def end(self, round_: Round, step: Step) -> bool:
         """The chain has ended the round, by our transaction or by somebody else's."""
         transaction = self._transaction(f"cancel:{round_.number}")
-        if transaction is not None and transaction.state not in ("confirmed", "failed"):
+        if outbox.is_pending(transaction):
             return False
         with self._database.write("round-ended") as session:
             stored = session.get_one(Round, round_.number)
@@ -70,8 +71,7 @@ class Ending(StepHandler):
                 data = {
                     "round": round_.number,
                     "reason": stored.error or "The round was cancelled by somebody else.",
-                    "transaction": transaction.hash if transaction else None,
-                    "gas": transaction.gas_used if transaction else None,
+                    **outbox.told(transaction),
                 }
                 events.append(session, "round-cancelled", data, key=f"round-cancelled:{round_.number}")
             run = services.running_run(session)

@@ -5,15 +5,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
 from anyio import create_task_group
-from eth_account import Account
-from eth_keys.exceptions import BadSignature
 from eth_utils.address import is_address, to_checksum_address
-from eth_utils.exceptions import ValidationError
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import FileResponse, Response
 from starlette.concurrency import run_in_threadpool
@@ -27,13 +23,12 @@ from folkmoot.protocol.hashing import parse_json
 from server.api.parts import REPORT_COST, AppState, Here, Keccak, Sha256
 from server.api.problems import MEDIA_TYPE, PROBLEM, WRITES, Problem
 from server.api.schemas import StoredView
+from server.api.signatures import check_deadline, signer_of
 from server.db.models import Artifact
 from server.store import Store
 
 router = APIRouter(tags=["artifacts"])
 
-MAX_SIGNATURE_LIFETIME = 3600
-"""Seconds for which a signed request may be good."""
 FILE: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file.", "content": {"application/octet-stream": {}, "application/json": {}}},
     206: {
@@ -101,14 +96,7 @@ def _store_report(here: AppState, body: bytes, proof: str) -> StoredView:
     except InputError as exc:
         raise Problem(422, "invalid-report", "The report is not JSON.", "Send a JSON document.") from exc
     sha256 = hashlib.sha256(body).hexdigest()
-    try:
-        if len(signature) != 65:
-            raise ValueError("it has not 65 bytes")
-        signer = Account.recover_message(
-            upload_message(here.federation.domain, sha256, deadline), signature=signature
-        )
-    except (BadSignature, ValidationError, ValueError) as exc:
-        raise Problem(403, "not-authorised", f"The signature is not valid: {exc}.", "Sign it again.") from exc
+    signer = signer_of(upload_message(here.federation.domain, sha256, deadline), signature)
     if signer != to_checksum_address(account):
         raise Problem(
             403, "not-authorised", f"The signature is of {signer}, not of {account}.", "Sign it again."
@@ -121,18 +109,6 @@ def _store_report(here: AppState, body: bytes, proof: str) -> StoredView:
         if session.get(Artifact, stored.sha256) is None:
             session.add(Artifact(sha256=stored.sha256, kind="report", size=stored.size, public_from=0))
     return StoredView(sha256=stored.sha256)
-
-
-def check_deadline(deadline: int) -> None:
-    """Make sure that a signed request is neither too old nor good for ever."""
-    now = int(time.time())
-    if not now <= deadline <= now + MAX_SIGNATURE_LIFETIME:
-        raise Problem(
-            403,
-            "signature-expired",
-            f"The signature's deadline {deadline} is not within the next {MAX_SIGNATURE_LIFETIME} seconds.",
-            "Sign again; check the clock.",
-        )
 
 
 def _public(here: AppState, request: Request, sha256: str) -> Response:

@@ -50,7 +50,7 @@ def release(here: Here, round_number: RoundNumber, wish: ReleaseRequest) -> Cana
     here.canary.release(round_number, bytes.fromhex(wish.signature[2:]))
     here.worker.wake()
     with here.database.read() as session:
-        found = canary_view(here, known(session, round_number))
+        found = canary_view(here.canary, known(session, round_number))
     if found is None:
         raise AssertionError("a released round has a canary")
     return found

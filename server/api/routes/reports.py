@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from folkmoot.coordinator_api import report_digest, report_message
 from server.api.parts import Here, RoundNumber
 from server.api.problems import WRITES, Problem
-from server.api.routes.artifacts import check_deadline
 from server.api.routes.rounds import known
 from server.api.schemas import ReportContent, ReportRequest, ReportTakenView, ReportView
+from server.api.signatures import check_deadline, require_coordinator
 from server.db.models import RoundReport
 from server.rounds import reported
 
@@ -27,16 +28,8 @@ def report(here: Here, round_number: RoundNumber, wish: ReportRequest) -> Report
             "Post it to the path of its own round.",
         )
     content = ReportContent(**wish.model_dump(exclude={"deadline", "signature"})).model_dump(by_alias=True)
-    signer = reported.author(
-        here.federation.domain, content, wish.deadline, bytes.fromhex(wish.signature[2:])
-    )
-    if signer != here.federation.coordinator:
-        raise Problem(
-            403,
-            "not-authorised",
-            f"The signature is of {signer}; only the coordinator {here.federation.coordinator} may report.",
-            "Use the coordinator's keystore.",
-        )
+    message = report_message(here.federation.domain, round_number, report_digest(content), wish.deadline)
+    require_coordinator(message, wish.signature, here.federation.coordinator, "report")
     check_deadline(wish.deadline)
     with here.database.write("round-reported") as session:
         reported.keep(session, content, wish.deadline)

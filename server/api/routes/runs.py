@@ -7,20 +7,16 @@ import uuid
 from datetime import UTC, datetime
 from typing import Annotated
 
-from eth_account import Account
-from eth_account.messages import SignableMessage
-from eth_keys.exceptions import BadSignature
-from eth_utils.exceptions import ValidationError
 from fastapi import APIRouter, Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from folkmoot.coordinator_api import end_run_message, run_message
 from folkmoot.errors import FolkmootError
-from server.api.parts import AppState, Here
+from server.api.parts import Here
 from server.api.problems import WRITES, Problem
-from server.api.routes.artifacts import check_deadline
 from server.api.schemas import EndRunRequest, RunIdView, RunRequest, RunView
+from server.api.signatures import check_deadline, require_coordinator
 from server.db import events
 from server.db.models import Run
 from server.rounds import queries as services
@@ -35,7 +31,7 @@ RunIdentifier = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Ident
 def start(here: Here, wish: RunRequest) -> RunIdView:
     """Start a run. One at a time; a signature is good once."""
     message = run_message(here.federation.domain, wish.rounds, wish.expect, wish.deadline)
-    _require_coordinator(here, message, wish.signature)
+    require_coordinator(message, wish.signature, here.federation.coordinator, "start and end runs")
     with here.database.read() as session:
         _require_unused(
             session, wish
@@ -81,7 +77,7 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
 def end(here: Here, run_id: RunIdentifier, wish: EndRunRequest) -> RunView:
     """End a run before its last round. The open round still ends normally. A run that has ended stays as it is."""
     message = end_run_message(here.federation.domain, run_id, wish.reason, wish.deadline)
-    _require_coordinator(here, message, wish.signature)
+    require_coordinator(message, wish.signature, here.federation.coordinator, "start and end runs")
     check_deadline(wish.deadline)
     with here.database.write("run-ended") as session:
         run = session.get(Run, run_id)
@@ -90,26 +86,6 @@ def end(here: Here, run_id: RunIdentifier, wish: EndRunRequest) -> RunView:
         if run.state == "running":
             services.fail_run(session, run, f"The operator ended it: {wish.reason}")
         return _view(run)
-
-
-def _require_coordinator(here: AppState, message: SignableMessage, signature: str) -> None:
-    """Make sure that the coordinator's account signed.
-
-    Raises:
-        Problem: Another one did, or nobody.
-    """
-    ours = here.federation.coordinator
-    try:
-        signer = Account.recover_message(message, signature=bytes.fromhex(signature[2:]))
-    except (BadSignature, ValidationError, ValueError) as exc:
-        raise Problem(403, "not-authorised", f"The signature is not valid: {exc}.", "Sign again.") from exc
-    if signer != ours:
-        raise Problem(
-            403,
-            "not-authorised",
-            f"The signature is of {signer}; only the coordinator {ours} may start and end runs.",
-            "Use the coordinator's keystore.",
-        )
 
 
 def _require_unused(session: Session, wish: RunRequest) -> None:
