@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from server.db import schema
 from server.db.engine import Database
+from server.db.models import Artifact
 from server.settings import Settings
-from server.store import Store
+from server.store import Store, Stored
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,20 @@ class Storage:
             database.close()
             raise
         return cls(database, store)
+
+
+def file_row(
+    stored: Stored, kind: str, *, of: int | None = None, keccak: str | None = None, public_from: int = 0
+) -> Artifact:
+    """Make the row of a file in the store.
+
+    Args:
+        stored: The file.
+        kind: What it is, e.g. update.
+        of: Number of its round, if it belongs to one.
+        keccak: Its other name, if the chain knows it by that.
+        public_from: Chain time from which everybody may have it.
+    """
+    return Artifact(
+        sha256=stored.sha256, keccak=keccak, kind=kind, size=stored.size, round=of, public_from=public_from
+    )

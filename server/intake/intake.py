@@ -32,6 +32,7 @@ from server.db.models import Account, Artifact, Entry, Refusal, Round, Update
 from server.db.steps import Step
 from server.federation import Federation
 from server.rounds import queries as rounds
+from server.storage import file_row
 from server.store import Stored, Writer
 from server.telemetry.metrics import Metrics
 
@@ -311,15 +312,7 @@ class Intake:
 
     def _tell(self, session: Session, arrival: Arrival, stored: Stored) -> None:
         if session.get(Artifact, stored.sha256) is None:
-            session.add(
-                Artifact(
-                    sha256=stored.sha256,
-                    kind="update",
-                    size=stored.size,
-                    round=arrival.round,
-                    public_from=arrival.deadline,
-                )
-            )
+            session.add(file_row(stored, "update", of=arrival.round, public_from=arrival.deadline))
         data = {"round": arrival.round, "contributor": arrival.commitment.contributor, "bytes": stored.size}
         events.append(session, "update-received", data)
 

@@ -12,11 +12,11 @@ from typing import Any
 from folkmoot.errors import FolkmootError, InputError
 from folkmoot.evaluation.canary import CanaryReport, Limits, canary_signer, findings, release_signer
 from server.db import events
-from server.db.models import Artifact, Round
+from server.db.models import Round
 from server.db.steps import Step
 from server.federation import Federation
 from server.settings import Settings
-from server.storage import Storage
+from server.storage import Storage, file_row
 
 
 class CanaryRefused(FolkmootError):
@@ -92,15 +92,7 @@ class Canary:
                     remedy="The first one counts.",
                     code="canary-exists",
                 )
-            session.merge(
-                Artifact(
-                    sha256=stored_file.sha256,
-                    kind="report",
-                    size=stored_file.size,
-                    round=number,
-                    public_from=0,
-                )
-            )
+            session.merge(file_row(stored_file, "report", of=number))
             round_.canary = canary | {
                 "verdict": "fell" if found else "passed",
                 "evaluator": signer,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from eth_utils.crypto import keccak
 from sqlalchemy import select
@@ -46,6 +47,26 @@ _OUTDONE = "round-full"
 """Reason of updates that stood, and found all places taken on the chain."""
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """Who is in a round by now, as far as the database knows."""
+
+    on_chain: set[str]
+    """Contributors with a commitment on the chain."""
+    pending: list[Update]
+    """Updates whose commitments are to be sent, in the order of their arrival."""
+    outdone: list[Update]
+    """Updates whose places others took on the chain."""
+    claims: set[str]
+    """Contributors whose updates stand and are not on the chain yet."""
+    complete: bool
+    """Whether the operator expects nobody else."""
+    everyone: bool
+    """Whether everybody who is expected has answered, by signed answers."""
+    may_skip: bool
+    """The same, refusals counted that anybody may have caused: enough to move a local clock."""
+
+
 class CommitWindow(StepHandler):
     """Takes commitments to the chain.
 
@@ -76,31 +97,17 @@ class CommitWindow(StepHandler):
         changed = self._tell_committed(round_, batches)
         is_closing = outbox.is_pending(self._transaction(f"close:{round_.number}"))
         under_way = is_closing or any(batch.state != "confirmed" for batch in batches)
-        with self._database.read() as session:
-            on_chain = {commitment.contributor for commitment, _ in services.recorded(session, round_)}
-            pending = [
-                update
-                for update in services.accepted(session, round_.number)
-                # A reorg may take the contributor's own transaction; then ours takes its place.
-                if update.batch is None or (update.batch == "own" and update.contributor not in on_chain)
-            ]
-            claims = {update.contributor for update in services.accepted(session, round_.number)} - on_chain
-            outdone = _outdone(session, round_.number, on_chain)
-            # The operator's word shortens waiting; it excludes nobody who answers before the window ends.
-            complete = reported.is_complete(session, round_.number)
-            enough = max(1, round_.expect)
-            everyone = complete or len(services.answered(session, round_, forgeable=False)) >= enough
-            may_skip = complete or len(services.answered(session, round_, forgeable=True)) >= enough
-            session.expunge_all()
+        seen = self._look(round_)
+        pending, on_chain = seen.pending, seen.on_chain
         places = self._chain.policy(view.policy).max_contributors - view.entries
         if len(on_chain) == view.entries:  # else it is not known who has a place
-            pending += outdone[: max(0, places - len(claims))]
+            pending = [*pending, *seen.outdone[: max(0, places - len(seen.claims))]]
         wanted = {update.contributor for update in pending} - on_chain
         margin = min(self._margin, (round_.commit_deadline - view.opened_at) // 3)
         if now < round_.commit_deadline:
             full = len(wanted) >= places  # nobody else can come in, and a place is sure only on the chain
             ending = now >= round_.commit_deadline - margin
-            due = everyone or full or ending or (may_skip and self._chain.time_travel)
+            due = seen.everyone or full or ending or (seen.may_skip and self._chain.time_travel)
             # Who has a place can be told only if all commitments of the chain are known here.
             told = len(wanted) <= places or len(on_chain) == view.entries
             if pending and due and told and not under_way and not round_.error:
@@ -108,19 +115,45 @@ class CommitWindow(StepHandler):
                 return True
             # Whoever is censored on demand has the time that it has on a chain whose clock nobody moves.
             censors = self._conduct.censors(round_.number)
-            if self._chain.time_travel and may_skip and not pending and not under_way and not censors:
+            if self._chain.time_travel and seen.may_skip and not pending and not under_way and not censors:
                 self._chain.node.move_clock(round_.commit_deadline)
                 return True
-            if complete and not view.entries and not claims and not under_way:
+            if seen.complete and not view.entries and not seen.claims and not under_way:
                 return self._end_empty(round_) or changed
             full = view.entries >= self._chain.policy(view.policy).max_contributors
-            done = everyone and round_.expect > 0 and not pending
+            done = seen.everyone and round_.expect > 0 and not pending
             if (done or full) and not under_way and not round_.error and not censors:
                 return self._end_window(round_.number) or changed
             return changed
         if under_way or not self._sealed(round_.commit_deadline):
             return changed
         return self._close(round_, view, pending) or changed
+
+    def _look(self, round_: Round) -> _Seen:
+        """Read who is in a round by now."""
+        with self._database.read() as session:
+            on_chain = {commitment.contributor for commitment, _ in services.recorded(session, round_)}
+            accepted = services.accepted(session, round_.number)
+            pending = [
+                update
+                for update in accepted
+                # A reorg may take the contributor's own transaction; then ours takes its place.
+                if update.batch is None or (update.batch == "own" and update.contributor not in on_chain)
+            ]
+            # The operator's word shortens waiting; it excludes nobody who answers before the window ends.
+            complete = reported.is_complete(session, round_.number)
+            enough = max(1, round_.expect)
+            seen = _Seen(
+                on_chain,
+                pending,
+                outdone=_outdone(session, round_.number, on_chain),
+                claims={update.contributor for update in accepted} - on_chain,
+                complete=complete,
+                everyone=complete or len(services.answered(session, round_, forgeable=False)) >= enough,
+                may_skip=complete or len(services.answered(session, round_, forgeable=True)) >= enough,
+            )
+            session.expunge_all()
+        return seen
 
     def _end_empty(self, round_: Round) -> bool:
         """Give up a round in which nobody is expected any more, and nothing was accepted or committed.

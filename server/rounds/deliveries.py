@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from server.chain.indexer import by_name
 from server.conduct import Conduct
 from server.db.models import Artifact, Entry, Round
-from server.storage import Storage
+from server.storage import Storage, file_row
 
 
 class Deliveries:
@@ -49,15 +49,7 @@ class Deliveries:
                 session.get_one(Entry, (round_.number, position)).sha256 = stored.sha256
                 if session.get(Artifact, stored.sha256) is None:
                     public = round_.commit_deadline or 0
-                    session.add(
-                        Artifact(
-                            sha256=stored.sha256,
-                            kind="update",
-                            size=stored.size,
-                            round=round_.number,
-                            public_from=public,
-                        )
-                    )
+                    session.add(file_row(stored, "update", of=round_.number, public_from=public))
         return bool(found)
 
 

@@ -18,19 +18,10 @@ from folkmoot.protocol.verdict import Verdict
 from folkmoot.round import Anchor, RoundOutcome, compute_round
 from folkmoot.runtime.fault_points import fault_point
 from server.conduct import Conduct
-from server.db.models import Artifact, Entry, Round
+from server.db.models import Entry, Round
 from server.rounds.inputs import RoundInputs, gather
-from server.storage import Storage
+from server.storage import Storage, file_row
 from server.store import Store, Stored, Writer
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A file of the outcome."""
-
-    kind: str
-    stored: Stored
-    keccak: str | None = None
 
 
 @dataclass(frozen=True)
@@ -40,10 +31,10 @@ class Outcome:
     anchor: Anchor
     verdicts: tuple[Verdict, ...]
     """One an entry, in entry order."""
-    aggregate: Kept
-    state: Kept
-    verdicts_file: Kept
-    artifacts_file: Kept
+    aggregate: Stored
+    state: Stored
+    verdicts_file: Stored
+    artifacts_file: Stored
 
 
 def compute(storage: Storage, manifest: Manifest, conduct: Conduct, number: int, policy: Policy) -> Outcome:
@@ -75,10 +66,10 @@ def keep(store: Store, outcome: RoundOutcome, aggregate: Stored) -> Outcome:
     kept = Outcome(
         outcome.anchor,
         outcome.verdicts.verdicts,
-        aggregate=Kept("aggregate", aggregate),
-        state=Kept("state", _put(store, outcome.state.chunks())),
-        verdicts_file=_named(store, "verdicts", outcome.verdicts_file, outcome.anchor.verdict_hash),
-        artifacts_file=_named(store, "artifacts", outcome.artifacts_file, outcome.anchor.artifacts_hash),
+        aggregate=aggregate,
+        state=_put(store, outcome.state.chunks()),
+        verdicts_file=_named(store, outcome.verdicts_file, outcome.anchor.verdict_hash),
+        artifacts_file=_named(store, outcome.artifacts_file, outcome.anchor.artifacts_hash),
     )
     fault_point("coordinator.outcome-computed")
     return kept
@@ -86,24 +77,21 @@ def keep(store: Store, outcome: RoundOutcome, aggregate: Stored) -> Outcome:
 
 def record(session: Session, round_: Round, outcome: Outcome) -> None:
     """Write a computed round into the database."""
-    for kept in (outcome.aggregate, outcome.state, outcome.verdicts_file, outcome.artifacts_file):
-        session.merge(
-            Artifact(
-                sha256=kept.stored.sha256,
-                keccak=kept.keccak,
-                kind=kept.kind,
-                size=kept.stored.size,
-                round=round_.number,
-                public_from=0,
-            )
-        )
-    round_.anchor = outcome.anchor.to_json()
-    round_.aggregate_sha256 = outcome.aggregate.stored.sha256
-    round_.state_sha256 = outcome.state.stored.sha256
-    round_.verdicts_sha256 = outcome.verdicts_file.stored.sha256
-    round_.artifacts_sha256 = outcome.artifacts_file.stored.sha256
+    anchor, number = outcome.anchor, round_.number
+    for row in (
+        file_row(outcome.aggregate, "aggregate", of=number),
+        file_row(outcome.state, "state", of=number),
+        file_row(outcome.verdicts_file, "verdicts", of=number, keccak=anchor.verdict_hash.hex()),
+        file_row(outcome.artifacts_file, "artifacts", of=number, keccak=anchor.artifacts_hash.hex()),
+    ):
+        session.merge(row)
+    round_.anchor = anchor.to_json()
+    round_.aggregate_sha256 = outcome.aggregate.sha256
+    round_.state_sha256 = outcome.state.sha256
+    round_.verdicts_sha256 = outcome.verdicts_file.sha256
+    round_.artifacts_sha256 = outcome.artifacts_file.sha256
     for verdict in outcome.verdicts:
-        entry = session.get_one(Entry, (round_.number, verdict.index))
+        entry = session.get_one(Entry, (number, verdict.index))
         entry.weight, entry.reason = verdict.weight, str(verdict.reason)
         entry.numbers = numbers_json(verdict)
 
@@ -125,11 +113,11 @@ def _published(
     return other[0], store.put(other[1])
 
 
-def _named(store: Store, kind: str, data: bytes, digest: bytes) -> Kept:
+def _named(store: Store, data: bytes, digest: bytes) -> Stored:
     """Put a file into the store that the anchor names by its keccak."""
     stored = store.put(data)
     store.link(digest.hex(), stored.sha256)
-    return Kept(kind, stored, digest.hex())
+    return stored
 
 
 def _put(store: Store, chunks: Iterable[bytes]) -> Stored:

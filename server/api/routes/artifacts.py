@@ -25,6 +25,7 @@ from server.api.problems import MEDIA_TYPE, PROBLEM, WRITES, Problem
 from server.api.schemas import StoredView
 from server.api.signatures import check_deadline, signer_of
 from server.db.models import Artifact
+from server.storage import file_row
 from server.store import Store
 
 router = APIRouter(tags=["artifacts"])
@@ -107,7 +108,7 @@ def _store_report(here: AppState, body: bytes, proof: str) -> StoredView:
     stored = here.store.put(body)
     with here.database.write("report-kept") as session:
         if session.get(Artifact, stored.sha256) is None:
-            session.add(Artifact(sha256=stored.sha256, kind="report", size=stored.size, public_from=0))
+            session.add(file_row(stored, "report"))
     return StoredView(sha256=stored.sha256)
 
 

@@ -20,7 +20,7 @@ from server.api.schemas import Page, VersionView
 from server.chain.indexer import by_name
 from server.db.models import Artifact, ChainEvent, Round
 from server.federation import Federation
-from server.storage import Storage
+from server.storage import Storage, file_row
 
 router = APIRouter(tags=["models"])
 
@@ -95,8 +95,7 @@ def _safetensors(storage: Storage, federation: Federation, number: int) -> str:
     loaded = State.from_bytes(storage.store.read(state), federation.manifest)
     stored = storage.store.put(loaded.to_safetensors(federation.manifest, number, root))
     with storage.database.write("model-kept") as session:
-        row = Artifact(sha256=stored.sha256, kind="model", size=stored.size, round=number, public_from=0)
-        session.merge(row)
+        session.merge(file_row(stored, "model", of=number))
     return stored.sha256
 
 
