@@ -70,15 +70,6 @@ _UPLOAD_TYPEHASH = keccak(b"Upload(bytes32 sha256,uint64 deadline)")
 _RUN_TYPEHASH = keccak(b"Run(uint32 rounds,uint32 expect,uint64 deadline)")
 _END_RUN_TYPEHASH = keccak(b"EndRun(bytes16 run,string reason,uint64 deadline)")
 _REPORT_TYPEHASH = keccak(b"Report(uint64 round,bytes32 digest,uint64 deadline)")
-_COMMITMENT_FIELDS = {
-    "contributor": "contributor",
-    "round": "round",
-    "baseStateRoot": "base_state_root",
-    "updateRoot": "update_root",
-    "sumSquares": "sum_squares",
-    "numExamples": "num_examples",
-    "bundleHash": "bundle_hash",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,17 +138,7 @@ class Event:
 
 def commitment_to_wire(commitment: Commitment, signature: bytes) -> str:
     """Write a signed commitment as the canonical JSON that travels with the update."""
-    values = {
-        "contributor": commitment.contributor,
-        "round": str(commitment.round),
-        "baseStateRoot": "0x" + commitment.base_state_root.hex(),
-        "updateRoot": "0x" + commitment.update_root.hex(),
-        "sumSquares": str(commitment.sum_squares),
-        "numExamples": str(commitment.num_examples),
-        "bundleHash": "0x" + commitment.bundle_hash.hex(),
-        "signature": "0x" + signature.hex(),
-    }
-    return canonical_json(values).decode()
+    return canonical_json(commitment.to_json() | {"signature": "0x" + signature.hex()}).decode()
 
 
 def commitment_from_wire(text: str) -> tuple[Commitment, bytes]:
@@ -168,15 +149,13 @@ def commitment_from_wire(text: str) -> tuple[Commitment, bytes]:
     """
     try:
         values = parse_json(text.encode())
-        if not isinstance(values, dict) or set(values) != {*_COMMITMENT_FIELDS, "signature"}:
-            raise ValueError(f"it has exactly the fields {', '.join([*_COMMITMENT_FIELDS, 'signature'])}")
-        if not all(isinstance(value, str) for value in values.values()):
-            raise ValueError("all its values are strings")
-        signature = _hex_bytes(values["signature"])
-        commitment = Commitment.from_json({name: values[wire] for wire, name in _COMMITMENT_FIELDS.items()})
+        if not isinstance(values, dict) or not isinstance(values.get("signature"), str):
+            raise ValueError("it is an object with a signature, a string")
+        signature = _hex_bytes(values.pop("signature"))
+        commitment = Commitment.from_json(values)
     except (ValueError, InputError) as error:
         raise InputError(
-            f"The commitment can't be read: {error}.",
+            f"The commitment can't be read: {str(error).rstrip('.')}.",
             remedy="Send it as docs/architecture.md says: canonical JSON, integers as decimal strings.",
             code="invalid-commitment",
         ) from error

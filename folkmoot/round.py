@@ -9,9 +9,9 @@ states. This module knows no chain, no clock and no folder: bytes come from read
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from eth_abi.abi import encode
@@ -93,6 +93,25 @@ class Anchor:
             self.verdict_hash,
             self.artifacts_hash,
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields in the names of the Solidity struct: roots in 0x-hex, the bits of ``delivered`` too."""
+        return {
+            "weights": list(self.weights),
+            "delivered": hex(self.delivered),
+            "aggregateRoot": "0x" + self.aggregate_root.hex(),
+            "stateRoot": "0x" + self.state_root.hex(),
+            "gramRoot": "0x" + self.gram_root.hex(),
+            "verdictHash": "0x" + self.verdict_hash.hex(),
+            "artifactsHash": "0x" + self.artifacts_hash.hex(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Anchor:
+        """Read what ``to_json`` wrote; what strangers wrote does not come here."""
+        names = ("aggregateRoot", "stateRoot", "gramRoot", "verdictHash", "artifactsHash")
+        roots = (bytes.fromhex(value[name][2:]) for name in names)
+        return cls(tuple(value["weights"]), int(value["delivered"], 16), *roots)
 
     @property
     def hash(self) -> bytes:

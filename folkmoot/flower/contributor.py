@@ -18,6 +18,7 @@ from eth_utils.address import is_address, to_checksum_address
 
 from folkmoot.errors import InputError
 from folkmoot.flower.records import HOME
+from folkmoot.protocol.commitment import Commitment
 from folkmoot.runtime.files import write_whole
 
 CONTRIBUTOR_FILE = "contributor.json"
@@ -178,8 +179,8 @@ class DraftUpdate:
 
     header_hash: str
     """Hash of the round's header, hex."""
-    commitment: Mapping[str, Any]
-    """The commitment that is to be signed, as `Commitment.to_json` gives it."""
+    commitment: Commitment
+    """The commitment that is to be signed."""
     data: bytes
     """The update file."""
     said: bytes = b""
@@ -198,7 +199,7 @@ def draft_update(home: Path, round_id: int, draft: DraftUpdate) -> None:
     write_whole(folder / f"{round_id}.update", draft.data)
     described = {
         "headerHash": draft.header_hash,
-        "commitment": dict(draft.commitment),
+        "commitment": draft.commitment.to_json(),
         "said": draft.said.hex(),
     }
     write_whole(folder / f"{round_id}{_DRAFT}", json.dumps(described).encode())
@@ -211,8 +212,9 @@ def drafted_update(home: Path, round_id: int) -> DraftUpdate | None:
         described = json.loads((folder / f"{round_id}{_DRAFT}").read_text(encoding="utf-8"))
         data = (folder / f"{round_id}.update").read_bytes()
         said = bytes.fromhex(described["said"])
-        return DraftUpdate(str(described["headerHash"]), dict(described["commitment"]), data, said)
-    except (OSError, ValueError, KeyError, TypeError):
+        commitment = Commitment.from_json(described["commitment"])
+        return DraftUpdate(str(described["headerHash"]), commitment, data, said)
+    except (OSError, ValueError, KeyError, TypeError, InputError):
         return None
 
 

@@ -166,7 +166,7 @@ def _anchored(
     draft = drafted_update(contributor.home, header.round)
     if draft is not None and draft.header_hash == header.hash.hex():
         log(INFO, "Round %d: going on with the update that was trained already", header.round)
-        commitment = Commitment.from_json(draft.commitment)
+        commitment = draft.commitment
     else:
         arrays = manifest.unflatten(start, dtypes=True)
         start = manifest.flatten(arrays)  # of half precision: what the app sees, rounded
@@ -181,7 +181,7 @@ def _anchored(
             commitment = options.claim(contributor, commitment)
         fault_point("node.trained")
         leaving = records.pack(_leaving(content, configs=options.configs))
-        draft = DraftUpdate(header.hash.hex(), commitment.to_json(), update.data, leaving)
+        draft = DraftUpdate(header.hash.hex(), commitment, update.data, leaving)
         draft_update(contributor.home, header.round, draft)
         fault_point("node.drafted")
     _check_in_time(header.round, contributor)

@@ -86,6 +86,19 @@ def find(session: Session, purpose: str) -> Transaction | None:
     return session.scalar(select(Transaction).where(Transaction.purpose == purpose))
 
 
+def is_pending(transaction: Transaction | None) -> bool:
+    """Whether a transaction is on its way: neither confirmed nor failed."""
+    return transaction is not None and transaction.state not in ("confirmed", "failed")
+
+
+def told(transaction: Transaction | None) -> dict[str, Any]:
+    """What an event says of the transaction behind it: hash and gas, None where somebody else sent it."""
+    return {
+        "transaction": transaction.hash if transaction else None,
+        "gas": transaction.gas_used if transaction else None,
+    }
+
+
 def under_way(session: Session) -> bool:
     """Whether a transaction has not been settled yet."""
     query = select(Transaction.id).where(Transaction.state.in_(("queued", "signed", "mined"))).limit(1)

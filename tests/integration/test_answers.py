@@ -70,14 +70,14 @@ def answers(world: factories.Federation) -> list[Answered]:
 
 def sent(here: Running) -> list[str]:
     """States of the coordinator's answers."""
-    with here.coordinator.database.read() as session:
+    with here.coordinator.storage.database.read() as session:
         found = select(Transaction.state).where(Transaction.purpose.startswith("answer:"))
         return list(session.scalars(found))
 
 
 def kinds(here: Running) -> list[str]:
     """Types of the coordinator's events so far."""
-    with here.coordinator.database.read() as session:
+    with here.coordinator.storage.database.read() as session:
         return [event.type for event in events.after(session, 0)]
 
 
@@ -186,7 +186,7 @@ def test_a_file_that_is_lost_is_said_and_put_back_in_time(
 ) -> None:
     with running(tmp_path / "home", world, time_travel_after=3600) as here:
         data = play(here)
-        place = here.coordinator.store.path(sha256_hex(data))
+        place = here.coordinator.storage.store.path(sha256_hex(data))
         place.unlink()
         demand = ask(world, "newcomer", DataKind.UPDATE, 1)
         until(lambda: "demand-unanswerable" in kinds(here), what="the complaint")

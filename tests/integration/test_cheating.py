@@ -22,8 +22,10 @@ from folkmoot.ledger.events import Slashed, scan
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.rpc.client import Phase, Rpc
+from server.chain.view import require_anvil
 from server.conduct import Conduct
-from server.coordinator import _require_stage, open_account, open_coordinator
+from server.coordinator import open_coordinator
+from server.home import open_account
 from tests import factories
 from tests.integration.coordinator_world import (
     Running,
@@ -181,7 +183,7 @@ def test_nobody_can_cheat_on_demand_but_on_a_local_anvil(world: factories.Federa
     account = open_account(settings)
     open_coordinator(settings, account).close()
     with Rpc(world.anvil.url) as rpc, pytest.raises(InputError) as elsewhere:
-        _require_stage(replace(world.deployment, chain_id=10), rpc)
+        require_anvil(10, rpc)
     assert elsewhere.value.code == "conduct-not-local"
     for name, code in (
         ("folkmoot.devnet.lies:theft@1", "unknown-cheat"),

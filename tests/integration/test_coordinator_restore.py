@@ -268,7 +268,7 @@ def test_another_coordinator_takes_over_from_a_mirror(
         assert all("pathCosine" in verdict["numbers"] for verdict in verdicts), "the rule looks back"
         until(lambda: api.get("/v1/rounds/5")["step"] == "settled", what="the settlement")
         summary = audit(
-            [world.anvil.url], world.deployment, FolderSource(Path(here.coordinator.store.location))
+            [world.anvil.url], world.deployment, FolderSource(Path(here.coordinator.storage.store.location))
         )
         assert (summary.recomputed, summary.rounds["cancelled"]) == (4, 1)
         assert folkmoot("mirror", "--from", api.url, "--to", mirror)["rounds"] == 4

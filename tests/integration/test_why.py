@@ -234,7 +234,7 @@ def test_what_is_not_checked_is_said(ask: Ask) -> None:
 
 
 def test_a_mirror_and_the_chain_need_no_coordinator(ask: Ask) -> None:
-    store = ask.here.coordinator.store.location
+    store = ask.here.coordinator.storage.store.location
     found = ask("emil", "--artifacts", store, coordinator=False)
     assert [verdict["reason"] for verdict in found["verdicts"]] == ["copy", "against-others"]
     assert found["refused"] == []
@@ -242,7 +242,7 @@ def test_a_mirror_and_the_chain_need_no_coordinator(ask: Ask) -> None:
 
 def test_a_mirror_that_lies_is_found_out(ask: Ask, tmp_path: Path) -> None:
     mirror = tmp_path / "mirror"
-    shutil.copytree(ask.here.coordinator.store.location, mirror)
+    shutil.copytree(ask.here.coordinator.storage.store.location, mirror)
     view = ask.here.api.get("/v1/rounds/1")
     file = mirror / view["verdicts"][:2] / view["verdicts"]
     file.chmod(0o600)
