@@ -23,7 +23,7 @@ GOOD_ROUNDS = 10
 """Rounds in which ``late-good`` behaves well."""
 
 
-class Judge(Protocol):
+class Objective(Protocol):
     """Says what would come of what the attackers consider to send."""
 
     def __call__(self, sent: F32, /) -> float:
@@ -50,13 +50,13 @@ class Scene:
     """float32[d], the last round's aggregate, which is public; None in the first."""
     root: F32 | None
     """float32[d], the root-set update, where the federation has one."""
-    path: F32 | None
+    trajectory: F32 | None
     """float32[d], what the model moved by in the last rounds, which is public; None in the first."""
     rng: np.random.Generator
     """The attackers' source of randomness."""
     strength: float
     """The attack's strength; what it means is the attack's business."""
-    judge: Judge
+    objective: Objective
     """Tries something out against the rule in use."""
     number: int = 0
     """The round, from 0 on."""
@@ -225,7 +225,7 @@ def _flip_flop(scene: Scene) -> F32:
 
 def _worst(scene: Scene, candidates: Sequence[F32]) -> F32:
     """The candidate that sets the model back most, as the rule in use would take it."""
-    progress = [scene.judge(candidate) for candidate in candidates]
+    progress = [scene.objective(candidate) for candidate in candidates]
     return candidates[int(np.argmin(progress))]
 
 
@@ -244,12 +244,12 @@ def _adaptive(scene: Scene) -> F32:
 
 def _adaptive_root(scene: Scene) -> F32:
     """Keep a chosen cosine with what the rule may look at, and spend the rest against the honest mean."""
-    guides = [scene.mean if scene.root is None else scene.root]
-    guides += [] if scene.path is None else [scene.path]
+    directions = [scene.mean if scene.root is None else scene.root]
+    directions += [] if scene.trajectory is None else [scene.trajectory]
     candidates = []
-    for guide in guides:
-        along = _unit(guide)
-        harm = -scene.mean if guide is not scene.mean else -scene.honest.std(axis=0) * np.sign(scene.mean)
+    for direction in directions:
+        along = _unit(direction)
+        harm = -scene.mean if direction is not scene.mean else -scene.honest.std(axis=0) * np.sign(scene.mean)
         across = _unit(np.asarray(harm - np.float32(harm @ along) * along, dtype=np.float32))
         candidates += [
             _disguised(
@@ -296,7 +296,7 @@ ATTACKS: dict[str, Attack] = {
         Attack("wrong-round", "a signed update for the round before", _own, claim="round"),
         Attack("wrong-base", "a signed update from the base before", _stale, claim="base"),
         Attack("adaptive", "strength, direction and disguise searched against the rule in use", _adaptive),
-        Attack("adaptive-root", "keeps a searched cosine with root update or path", _adaptive_root),
+        Attack("adaptive-root", "keeps a searched cosine with root update or trajectory", _adaptive_root),
         Attack("backdoor-corner", "trigger: a corner patch", _own, data="corner", goal="backdoor"),
         Attack("backdoor-live", "trigger: a patch in the middle", _own, data="live", goal="backdoor"),
         Attack("backdoor-boosted", "corner patch, boosted", _own, 3.0, "corner", goal="backdoor"),

@@ -22,7 +22,7 @@ from eth_account.signers.local import LocalAccount
 from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.lineage import Lineage, PastRound
 from folkmoot.aggregation.registry import check_policy_rule, fewest_contributors
-from folkmoot.aggregation.trajectory import WINDOW, path_update
+from folkmoot.aggregation.trajectory import WINDOW, trajectory_update
 from folkmoot.chain.client import Chain, connect_web3
 from folkmoot.chain.deploy import FIRST_POLICY, PROFILES, GenesisRoots, deploy_and_report
 from folkmoot.devnet.anvil import Anvil
@@ -369,7 +369,9 @@ class ChainRun(Run):
         self.state = outcome.state
         self.roots.append(outcome.state_root)
         self.exponents = outcome.next_exponents
-        self.path = MemoryUpdate(path_update(self.manifest, self.exponents, self.states[0], self.state))
+        self.trajectory = MemoryUpdate(
+            trajectory_update(self.manifest, self.exponents, self.states[0], self.state)
+        )
 
     def _calibrated(self) -> tuple[int, ...]:
         """First exponents as `folkmoot task init` finds them: from one training, on the first share.

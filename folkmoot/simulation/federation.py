@@ -19,7 +19,7 @@ from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.lineage import PastRound
 from folkmoot.aggregation.references import Reference, ReferencedFacts, ReferenceKind, references
 from folkmoot.aggregation.registry import rule, uses
-from folkmoot.aggregation.trajectory import WINDOW, path_update
+from folkmoot.aggregation.trajectory import WINDOW, trajectory_update
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol.arrays import F32, F64, I64
@@ -238,7 +238,7 @@ class Run:
         self.model = self.state.to_float32()  # what the next round trains from
         self.models: list[F32] = []  # the last bases, the oldest first
         self.states: list[State] = []  # the same, exactly
-        self.path: MemoryUpdate | None = None
+        self.trajectory: MemoryUpdate | None = None
         self.past: list[PastRound] = []  # the rounds of the lineage, the oldest first
         self.last_aggregate: F32 | None = None
 
@@ -276,7 +276,7 @@ class Run:
                 self.models[0] - flat if self.models else None,
                 self.attack_rng,
                 self.strength,
-                self.judge(honest, root),
+                self.objective(honest, root),
                 number,
             )
             self.earlier_own, self.earlier_sent = own, np.asarray(self.attack.send(seen), dtype=np.float32)
@@ -304,11 +304,11 @@ class Run:
         delivered = [one for one in arrived if not isinstance(one, Reason)]
         readers, summaries = [reader for reader, _ in delivered], [summary for _, summary in delivered]
         root_reader = self._root_reader(number, flat, root)
-        facts = self._facts(readers, summaries, root_reader, self.path)
-        judged = self.rule(facts, self.plan.parameters)
-        weights = [result.weight for result in judged]
+        facts = self._facts(readers, summaries, root_reader, self.trajectory)
+        weighted = self.rule(facts, self.plan.parameters)
+        weights = [result.weight for result in weighted]
         total = self.form.divisor(weights)
-        verdicts = iter(judged)
+        verdicts = iter(weighted)
         results = [Weighted(0, one) if isinstance(one, Reason) else next(verdicts) for one in arrived]
         self.results.append(results)
         self.weights.append([result.weight for result in results])
@@ -326,7 +326,9 @@ class Run:
             self.exponents,
             [s.tensors for s, weight in zip(summaries, weights, strict=True) if weight],
         )
-        self.path = MemoryUpdate(path_update(self.manifest, self.exponents, self.states[0], self.state))
+        self.trajectory = MemoryUpdate(
+            trajectory_update(self.manifest, self.exponents, self.states[0], self.state)
+        )
         return self.state.to_float32()
 
     def _train(self, model: dict[str, F32], flat: F32) -> F32:
@@ -473,23 +475,23 @@ class Run:
         readers: list[MemoryUpdate],
         summaries: list[UpdateSummary],
         root: MemoryUpdate | None,
-        path: MemoryUpdate | None,
+        trajectory: MemoryUpdate | None,
     ) -> ReferencedFacts:
         used = uses(self.plan.rule)
-        root, path = (
+        root, trajectory = (
             root if ReferenceKind.ROOT in used else None,
-            path if ReferenceKind.PATH in used else None,
+            trajectory if ReferenceKind.TRAJECTORY in used else None,
         )
-        guides = [(one, self.exponents) for one in (root, path) if one is not None]
+        vectors = [(one, self.exponents) for one in (root, trajectory) if one is not None]
         earlier = [(update, past.exponents) for past in self.past for update in past.updates]
-        others = [*guides, *(earlier if ReferenceKind.EARLIER in used else ())]
+        others = [*vectors, *(earlier if ReferenceKind.EARLIER in used else ())]
         compared = list(references(self.manifest, self.exponents, readers, others))
         return ReferencedFacts(
             gram_matrix(self.manifest, self.exponents, readers),
             tuple(summary.sum_squares for summary in summaries),
             tuple(summary.sum_absolute for summary in summaries),
             root=None if root is None else compared.pop(0),
-            path=None if path is None else compared.pop(0),
+            trajectory=None if trajectory is None else compared.pop(0),
             earlier=tuple(compared),
             elements=tuple(tensor.elements for tensor in self.manifest.tensors),
         )
@@ -509,7 +511,7 @@ class Run:
         sizes = self._sizes()
         return np.asarray(np.clip(np.rint(updates * scale), -QMAX, QMAX) * sizes, dtype=np.float64)
 
-    def judge(self, honest: F32, root: F32 | None) -> Callable[[F32], float]:
+    def objective(self, honest: F32, root: F32 | None) -> Callable[[F32], float]:
         """Build the attackers' own model of the round: the facts of what they would send, and what follows.
 
         Args:
@@ -517,24 +519,24 @@ class Run:
             root: float32[d], the root-set update, if there is one.
 
         Returns:
-            A ``Judge`` as the attacks take it. Whoever replaces ``aggregate`` replaces this as well.
+            A ``Objective`` as the attacks take it. Whoever replaces ``aggregate`` replaces this as well.
         """
-        path = self.path
+        trajectory = self.trajectory
         late = self.attack.late
         fixed = self._quantized(honest)
         inner = fixed @ fixed.T
         along = inner.mean(axis=0)  # products with the honest mean
         whole = max(float(along.mean()), 1e-12)
         mean = fixed.mean(axis=0)
-        guides: dict[str, F64] = {}
+        vectors: dict[str, F64] = {}
         if root is not None:
-            guides["root"] = self._quantized(root[None])[0]
-        if path is not None:
-            integers = path.read(0, self.manifest.leaves).reshape(-1).astype(np.float64) - ZERO
-            guides["path"] = integers * self._sizes()
-        guided = {name: fixed @ guide for name, guide in guides.items()}
+            vectors["root"] = self._quantized(root[None])[0]
+        if trajectory is not None:
+            integers = trajectory.read(0, self.manifest.leaves).reshape(-1).astype(np.float64) - ZERO
+            vectors["trajectory"] = integers * self._sizes()
+        vector_products = {name: fixed @ vector for name, vector in vectors.items()}
 
-        def judge(sent: F32) -> float:
+        def objective(sent: F32) -> float:
             tried = self._quantized(sent)
             across = fixed @ tried.T
             own = tried @ tried.T
@@ -542,16 +544,16 @@ class Run:
             gram = np.block(blocks)
             parts = [along, across.mean(axis=0)]
             known: dict[str, Reference] = {}
-            for name, guide in guides.items():
-                products = [guided[name], tried @ guide]
+            for name, vector in vectors.items():
+                products = [vector_products[name], tried @ vector]
                 joined = np.concatenate(products if late else products[::-1])
-                known[name] = Reference(tuple(int(value) for value in joined), int(guide @ guide))
+                known[name] = Reference(tuple(int(value) for value in joined), int(vector @ vector))
             facts = ReferencedFacts(
                 tuple(tuple(int(value) for value in row) for row in gram),
                 tuple(int(value) for value in np.diag(gram)),
                 ((1,),) * len(gram),
                 root=known.get("root"),
-                path=known.get("path"),
+                trajectory=known.get("trajectory"),
                 elements=(self.manifest.elements,),
             )
             weights = [result.weight for result in self.rule(facts, self.plan.parameters)]
@@ -561,7 +563,7 @@ class Run:
             progress = np.array(weights, dtype=np.float64) @ np.concatenate(parts if late else parts[::-1])
             return float(progress) / sum(weights) / whole
 
-        return judge
+        return objective
 
     def _formed(self, quantized: F64, weights: list[int]) -> F64:
         """float64[d]: the mean that the form of aggregate makes of quantized updates, in their units."""

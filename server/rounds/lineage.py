@@ -37,7 +37,7 @@ def read_lineage(coordinator: Coordinator, base: int, used: frozenset[ReferenceK
     Raises:
         ArtifactError: A file is missing or damaged; the message says of which round, and what to do.
     """
-    if not used & {ReferenceKind.PATH, ReferenceKind.EARLIER}:
+    if not used & {ReferenceKind.TRAJECTORY, ReferenceKind.EARLIER}:
         return Lineage()
     numbers = window(base, lambda number: _base_of(coordinator, number))
     found = {number: _artifacts(coordinator, number) for number in numbers}
@@ -47,7 +47,7 @@ def read_lineage(coordinator: Coordinator, base: int, used: frozenset[ReferenceK
         else []
         for number, artifacts in found.items()
     }
-    state = found[numbers[0]].base_state if ReferenceKind.PATH in used and numbers else None
+    state = found[numbers[0]].base_state if ReferenceKind.TRAJECTORY in used and numbers else None
     for number, names in updates.items():  # what is missing is known before anything is hashed
         for name in names:
             with _named(number, f"update file {name}"):
