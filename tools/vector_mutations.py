@@ -270,7 +270,7 @@ MUTATIONS = [
         ("verdicts: numbers as integers", P + "verdict", "{name: str(number) for", "{name: number for"),
         # Sections 14, 16 and 17
         ("model file: header not padded", P + "state", 'text += b" " * (-len(text) % 8)', "pass"),
-        ("rewards: relative to the sum of weights", P + "rewards", "whole = max(weights) * sum(counted)", "whole = sum(weights)"),
+        ("rewards: relative to the sum of weights", P + "rewards", "divisor = max(weights) * sum(counted)", "divisor = sum(weights)"),
         ("rewards: n counts the coordinator's entry", P + "rewards", "max(weights) * sum(counted)", "max(weights) * len(weights)"),
         ("rewards: n counts weights above 0", P + "rewards", "max(weights) * sum(counted)", "max(weights) * sum(1 for w, c in zip(weights, counted) if w and c)"),
         ("rewards: the maximum over those that are paid", P + "rewards", "max(weights) * sum(counted)", "max(w for w, c in zip(weights, counted) if c) * sum(counted)"),

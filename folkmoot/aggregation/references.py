@@ -192,9 +192,9 @@ class _Group:
                 squares[index] += square << shift
             for index, square in enumerate(sums[2].tolist()):
                 own[index] += square << shift
-        kept = None if whole and not any(self._up) and not any(self._up_theirs) else tuple(own)
+        own_squares = None if whole and not any(self._up) and not any(self._up_theirs) else tuple(own)
         return {
-            place: Reference(tuple(row), square, kept)
+            place: Reference(tuple(row), square, own_squares)
             for place, row, square in zip(self.places, products, squares, strict=True)
         }
 

@@ -226,7 +226,7 @@ def explain(case: Case) -> Explanation:
     return Explanation(words.summary, tuple(details), _weight(case), _advice(case, words))
 
 
-def kept(case: Case) -> Fraction | None:
+def factor_product(case: Case) -> Fraction | None:
     """Return the product of an update's factors, from 0 to 1; None if the numbers do not have all of them.
 
     Weights are these products, scaled so that the round's largest is as large as it may be, and rounded down.
@@ -247,7 +247,7 @@ def _weight(case: Case) -> str:
         return f"Weight {case.weight}."
     percent = _percent(case.weight, case.largest)
     text = f"Weight {case.weight} of at most {case.largest} in this round: {percent}."
-    part = kept(case)
+    part = factor_product(case)
     if part is None or case.weight == 0:
         return text
     share = _percent(part.numerator, part.denominator)

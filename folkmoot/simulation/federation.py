@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A federation in one process, with attackers in it: the real codec, checks, rules, sums and outer step.
 
-Left out are only what no attack of a drill touches: the chain, signatures, and the state's trees. A drill is
-a function of its plan. It knows nothing of the command line, and reads no file: data comes with the workload.
+Not simulated is what no attack of a drill touches: the chain, signatures, and the state's trees. A drill is a function
+of its plan. This module knows no command line and reads no file: the workload has the data.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ REWARD = 10 * 10**18
 """Tokens (1e-18) for a round, as in the demo."""
 
 LAST_ROUNDS = 3
-"""Accuracy and backdoor of a drill are the mean of these."""
+"""Number of last rounds over which accuracy and backdoor of a drill are averaged."""
 
 _FIRST_EXPONENT = -12
 _ROOT_ACCOUNT = "0x" + "00" * 19 + "01"
@@ -71,7 +71,7 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """What a drill trains. The caller brings it, so that this library needs no data sets."""
+    """Model and data of a drill, from the caller, so that this library needs no data sets."""
 
     name: str
     """Name for people."""
@@ -82,7 +82,7 @@ class Workload:
     root: Examples
     """The coordinator's own examples, of every class."""
     test: Examples
-    """Nobody's."""
+    """Test examples, which no contributor has."""
     split: Callable[[int, int], Sequence[I64]]
     """From contributors and seed to the places of each contributor's examples in ``train``."""
     image: tuple[int, int]
@@ -120,7 +120,7 @@ class Plan:
     root: str = "none"
     """One of ROOTS."""
     seed: int = 0
-    """Decides everything that is random."""
+    """Seed of all randomness."""
     rare: tuple[int, int] | None = None
     """A class that only some honest contributors hold, and how many; the workload's split must be so."""
 
@@ -149,7 +149,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a drill found. Shares are from 0 to 1."""
+    """Results of a drill. Shares are from 0 to 1."""
 
     accuracy: float
     """On the test set, mean of the last rounds."""
@@ -160,12 +160,12 @@ class Outcome:
     honest_dropped: float
     """Share of the honest updates with weight 0."""
     worst_honest_dropped: float
-    """The same for the contributor that it befell most."""
+    """The largest such share of one contributor."""
     honest_weight_lost: float
     """How much less than an equal part of the weight the honest contributors had together."""
     attacker_reward: float | None
     """Mean over attackers and rounds of what a round pays, relative to the honest mean. Where honest contributors
-    earn little it can be above 1, though nobody gains by that: see ``attacker_pay``."""
+    earn little it can be above 1, although no attacker gains by that: see ``attacker_pay``."""
     attacker_pay: float | None
     """The same relative to an equal share of the reward, the most that a round pays anybody: at most 1."""
     honest_reward_spread: float
@@ -201,9 +201,9 @@ class Run:
     """A drill in progress; ``run`` does all of it."""
 
     workload: Workload
-    """What is trained."""
+    """Model and data."""
     plan: Plan
-    """What is tried."""
+    """The plan."""
 
     def __post_init__(self) -> None:
         plan = self.plan
@@ -235,7 +235,7 @@ class Run:
         self.backdoors: list[float] = []
         self.earlier_own: F32 | None = None
         self.earlier_sent: F32 | None = None
-        self.model = self.state.to_float32()  # what the next round trains from
+        self.model = self.state.to_float32()  # the base of the next round
         self.models: list[F32] = []  # the last bases, the oldest first
         self.states: list[State] = []  # the same, exactly
         self.trajectory: MemoryUpdate | None = None
@@ -289,7 +289,7 @@ class Run:
         self._test()
 
     def aggregate(self, number: int, updates: F32, root: F32 | None) -> F32:
-        """Encode, check, weigh, sum, step: what comes of a round. Whoever aggregates otherwise replaces it.
+        """Compute a round: encode, check, weigh, sum, step. Override it for another aggregation.
 
         Args:
             number: The round, from 0 on.
@@ -391,7 +391,7 @@ class Run:
     def _deliver(
         self, number: int, flat: F32, updates: F32
     ) -> list[tuple[MemoryUpdate, UpdateSummary] | Reason]:
-        """Encode and check every update: its bytes and what they tell, or why it was refused."""
+        """Encode and check every update; return its bytes with their summary, or the reason of the refusal."""
         header = self.header(number)
         arrived: list[tuple[MemoryUpdate, UpdateSummary] | Reason] = []
         for place, update in enumerate(updates):
@@ -411,7 +411,7 @@ class Run:
         )
 
     def base_root(self, number: int) -> bytes:
-        """What stands here for the state root of a round's base: no attack of a drill touches that tree."""
+        """Return a substitute for the state root of a round's base: no attack of a drill touches that tree."""
         return keccak(b"base", self.plan.seed.to_bytes(8, "big"), number.to_bytes(8, "big"))
 
     def claim(self, place: int, number: int) -> tuple[int, bytes]:
@@ -496,7 +496,7 @@ class Run:
             elements=tuple(tensor.elements for tensor in self.manifest.tensors),
         )
 
-    # What the attackers can try out
+    # The attackers' objective
 
     def _sizes(self) -> F64:
         """float64[d]: ``2^(e_b - e_min)`` of each coordinate."""
@@ -512,21 +512,21 @@ class Run:
         return np.asarray(np.clip(np.rint(updates * scale), -QMAX, QMAX) * sizes, dtype=np.float64)
 
     def objective(self, honest: F32, root: F32 | None) -> Callable[[F32], float]:
-        """Build the attackers' own model of the round: the facts of what they would send, and what follows.
+        """Build the attackers' objective: the rule's aggregate of the honest and the candidate updates.
 
         Args:
             honest: float32[h, d], the honest updates.
             root: float32[d], the root-set update, if there is one.
 
         Returns:
-            A ``Objective`` as the attacks take it. Whoever replaces ``aggregate`` replaces this as well.
+            An ``Objective``. Override it together with ``aggregate``.
         """
         trajectory = self.trajectory
         late = self.attack.late
         fixed = self._quantized(honest)
         inner = fixed @ fixed.T
         along = inner.mean(axis=0)  # products with the honest mean
-        whole = max(float(along.mean()), 1e-12)
+        square = max(float(along.mean()), 1e-12)
         mean = fixed.mean(axis=0)
         vectors: dict[str, F64] = {}
         if root is not None:
@@ -557,16 +557,16 @@ class Run:
                 elements=(self.manifest.elements,),
             )
             weights = [result.weight for result in self.rule(facts, self.plan.parameters)]
-            if self.form.trim is not None:  # no product of the updates tells what is trimmed where
+            if self.form.trim is not None:  # the inner products do not determine what is trimmed
                 everybody = np.concatenate([fixed, tried] if late else [tried, fixed])
-                return float(self._formed(everybody, weights) @ mean) / whole
+                return float(self._formed(everybody, weights) @ mean) / square
             progress = np.array(weights, dtype=np.float64) @ np.concatenate(parts if late else parts[::-1])
-            return float(progress) / sum(weights) / whole
+            return float(progress) / sum(weights) / square
 
         return objective
 
     def _formed(self, quantized: F64, weights: list[int]) -> F64:
-        """float64[d]: the mean that the form of aggregate makes of quantized updates, in their units."""
+        """Return float64[d]: the aggregate of quantized updates in the rule's form, in their units."""
         sizes = self._sizes()
         readers = [MemoryUpdate((row / sizes + ZERO).astype(np.uint8)) for row in quantized]
         total = self.form.divisor(weights)

@@ -5,7 +5,7 @@ Source: Blanchard, El Mhamdi, Guerraoui, Stainer, "Machine Learning with Adversa
 Gradient Descent" (NeurIPS 2017, arXiv 1703.02757). Distances are exact integers, so ties are the same
 everywhere. Assumes at most f attackers among ``n >= 2 f + 3`` delivered updates, and honest updates that
 are near each other. It can't stop attackers that stay within the spread of the honest ones ("A Little Is
-Enough", Baruch et al. 2019, arXiv 1902.06635), nor f + 1 that send nearly the same update; and it always
+Enough", Baruch et al. 2019, arXiv 1902.06635), nor f + 1 that send near-duplicates; and it always
 excludes ``n - m`` updates, honest or not: contributors with rare data most often. An outlier is therefore no fault
 and is never slashed.
 """

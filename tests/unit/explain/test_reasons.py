@@ -15,7 +15,7 @@ from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.references import Reference, ReferencedFacts
 from folkmoot.coordinator_api import REFUSALS
-from folkmoot.explain.reasons import Case, Explanation, explain, kept, words_of
+from folkmoot.explain.reasons import Case, Explanation, explain, factor_product, words_of
 from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.verdict import Reason
 
@@ -137,7 +137,7 @@ def test_all_kinds_of_verdicts_are_met_by_the_walk() -> None:
 def test_the_parts_that_are_told_are_the_weights(name: str, seed: int) -> None:
     """Who follows the formulas with the numbers of all verdicts comes to the weights, but for rounding."""
     found = cases(name, seed)
-    parts = [kept(case) for case in found]
+    parts = [factor_product(case) for case in found]
     assert None not in parts
     most = max(part for part in parts if part is not None)
     for case, part in zip(found, parts, strict=True):
@@ -147,7 +147,7 @@ def test_the_parts_that_are_told_are_the_weights(name: str, seed: int) -> None:
 
 def test_rules_whose_numbers_do_not_say_all_tell_no_part() -> None:
     for name in ("mean", "multi_krum", "nnm", "geometric_median", "fltrust"):
-        assert {kept(case) for case in cases(name, 1, ())} == {None}
+        assert {factor_product(case) for case in cases(name, 1, ())} == {None}
 
 
 def test_a_rare_update_is_told_its_factors() -> None:
@@ -178,10 +178,10 @@ def test_a_stage_that_would_have_excluded_all_is_told_as_such() -> None:
         "guided_mean", (), 5, Reason.ACCEPTED, {"trajectoryCosine": -3, "trajectoryMedian": 0}, 5
     )
     assert "it changed nobody's multiplier" in explain(trajectory).details[1]
-    assert kept(trajectory) == 1
+    assert factor_product(trajectory) == 1
     bounded = Case("rooted_mean", (), 5, Reason.ACCEPTED, {"rootCosine": -3, "rootMedian": 0}, 5)
     assert "it changed nobody's multiplier" in explain(bounded).details[1]
-    assert kept(bounded) == 1
+    assert factor_product(bounded) == 1
 
 
 def test_a_factor_at_its_floor_is_told_the_floor() -> None:
@@ -190,10 +190,10 @@ def test_a_factor_at_its_floor_is_told_the_floor() -> None:
     said = explain(case)
     assert "40.0 %, the floor for a core similarity of -0.410 or less" in said.details[1]
     assert said.details[1].endswith("from 26214 to 65536, = 26214 (40.0 %).")
-    assert kept(case) == Fraction(26214, UNIT)
+    assert factor_product(case) == Fraction(26214, UNIT)
     root = Case("rooted_mean", (), 1, Reason.ACCEPTED, {"rootCosine": -500, "rootMedian": 400}, 4)
     assert explain(root).details[1].endswith("from 16384 to 65536, = 16384 (25.0 %).")
-    assert kept(root) == Fraction(1, 4)
+    assert factor_product(root) == Fraction(1, 4)
 
 
 def test_others_are_named_where_they_are_known() -> None:
