@@ -37,8 +37,8 @@ class Part:
     """Why."""
     largest: int
     """Largest weight of the round, at least 1."""
-    sharers: int
-    """Entries of the round that are not its coordinator's own."""
+    eligible_entries: int
+    """Entries of the round that can be paid: all but its coordinator's own."""
     reward: int
     """Tokens (1e-18) that the policy gives for the round."""
     final: bool
@@ -48,8 +48,8 @@ class Part:
 
     @property
     def pay(self) -> int:
-        """Tokens (1e-18) for it, as ``rewards.payments`` has them: ``floor(reward * weight / (sharers * largest))``."""
-        return 0 if self.root else self.reward * self.weight // (self.sharers * self.largest)
+        """Tokens (1e-18): ``floor(reward * weight / (eligible_entries * largest))``, as ``rewards.payments``."""
+        return 0 if self.root else self.reward * self.weight // (self.eligible_entries * self.largest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +121,14 @@ def parts_of_round(
         final: Whether the round is final.
     """
     largest = max((verdict.weight for verdict in verdicts), default=0)
-    sharers = sum(verdict.contributor != coordinator for verdict in verdicts)
+    eligible_entries = sum(verdict.contributor != coordinator for verdict in verdicts)
     return {
         verdict.contributor: Part(
             number,
             verdict.weight,
             verdict.reason,
             largest,
-            sharers,
+            eligible_entries,
             reward,
             final,
             root=verdict.contributor == coordinator,

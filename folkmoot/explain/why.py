@@ -53,7 +53,7 @@ class Judgement:
         most = format_amount(part.reward)
         text = (
             f"Pay = floor(reward * weight / (entries * largest weight)) = floor({most} * {part.weight} / "
-            f"({part.sharers} * {part.largest})) = {format_amount(part.pay)}"
+            f"({part.eligible_entries} * {part.largest})) = {format_amount(part.pay)}"
         )
         if self.credited is not None and self.credited != part.pay:
             return f"{text}; but the ledger credited {format_amount(self.credited)}: run `folkmoot audit`."
@@ -80,7 +80,7 @@ class Judgement:
             "reason": str(part.reason),
             "numbers": {name: str(number) for name, number in self.numbers.items()},
             "reward": str(part.reward),
-            "sharers": part.sharers,
+            "eligibleEntries": part.eligible_entries,
             "pay": str(part.pay),
             "credited": None if self.credited is None else str(self.credited),
             "explanation": {

@@ -96,7 +96,7 @@ class RoundTotals:
     """Largest weight."""
     entries: int
     """Number of entries."""
-    sharers: int
+    eligible_entries: int
     """Entries that are not the coordinator's own."""
     coordinator: str
     """Account that opened the round."""

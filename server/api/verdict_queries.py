@@ -151,7 +151,7 @@ def _part(verdict: Verdict, shared: RoundTotals, number: int, step: str, reward:
         verdict.weight,
         verdict.reason,
         shared.largest,
-        shared.sharers,
+        shared.eligible_entries,
         reward,
         final=PHASES[Step(step)] == "final",
         root=verdict.contributor == shared.coordinator,

@@ -166,19 +166,19 @@ def test_accepted(ask: Ask) -> None:
     assert "Checked: every verdicts file has the hash that its round's anchor on the chain names" in text
 
 
-def test_against_others(ask: Ask) -> None:
+def test_against_core(ask: Ask) -> None:
     (verdict,) = ask("emil", "--round", "1")["verdicts"]
     assert (verdict["reason"], verdict["weight"], verdict["pay"]) == ("against-core", 0, "0")
     assert int(verdict["numbers"]["coreSimilarity"]) < -int(verdict["numbers"]["coreSimilarityMedian"])
     text = ask.text("emil", "--round", "1")
-    assert "points away from what the majority agrees on" in text
+    assert "cosine similarity with the majority's core is clearly negative" in text
     assert f"({verdict['numbers']['coreSimilarity']} of 65536)" in text
     assert "What you could do: Check the labels first" in text
 
 
 def test_copy_names_the_original_in_a_round_with_a_root_update(ask: Ask) -> None:
     (verdict,) = ask("emil", "--round", "2")["verdicts"]
-    assert (verdict["reason"], verdict["sharers"], verdict["entries"]) == ("copy", 6, 7)
+    assert (verdict["reason"], verdict["eligibleEntries"], verdict["entries"]) == ("copy", 6, 7)
     assert f"with the update of {ask.here.world['ada'].address}, which was committed earlier" in ask.text(
         "emil", "--round", "2"
     )
