@@ -329,7 +329,7 @@ def _ramp(what: str, value: int, half: int, floor: int = 0) -> str:
         smallest = f" (the floor of the factors was {floor} of {UNIT}, {_percent(floor, UNIT)})"
         return f"That is not above 0, so it changed nobody's multiplier{smallest if floor else ''}."
     factor = _ramp_factor(value, half, floor)
-    lowest = f"{_percent(floor, UNIT)}, the floor" if floor else "0"
+    lowest = f"{_percent(floor, UNIT)} (the floor)" if floor else "0"
     return (
         f"The factor is {lowest} for a {what} of {-half / UNIT:.3f} or less and 1 from {half / UNIT:.3f} on: "
         f"factor = floor({UNIT} * ({value} + {half}) / (2 * {half})), from {floor} to {UNIT}, = {factor} "

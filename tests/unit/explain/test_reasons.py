@@ -188,7 +188,7 @@ def test_a_factor_at_its_floor_is_told_the_floor() -> None:
     numbers = {"coreSimilarity": -26870, "coreSimilarityMedian": 26870, "multiplierFloor": 26214}
     case = Case("guided_mean", (), 26214, Reason.ACCEPTED, numbers, UNIT)
     said = explain(case)
-    assert "40.0 %, the floor for a core similarity of -0.410 or less" in said.details[1]
+    assert "40.0 % (the floor) for a core similarity of -0.410 or less" in said.details[1]
     assert said.details[1].endswith("from 26214 to 65536, = 26214 (40.0 %).")
     assert factor_product(case) == Fraction(26214, UNIT)
     root = Case("rooted_mean", (), 1, Reason.ACCEPTED, {"rootCosine": -500, "rootMedian": 400}, 4)
