@@ -33,7 +33,7 @@ _HEADER = "header"
 _FILES = "updates"
 _VERDICTS = "verdicts"
 _AGGREGATE = "aggregate"
-_OF_LINEAGE = frozenset({ReferenceKind.PATH, ReferenceKind.EARLIER})
+_OF_LINEAGE = frozenset({ReferenceKind.TRAJECTORY, ReferenceKind.EARLIER})
 
 
 @dataclass
@@ -211,7 +211,7 @@ class Recomputation:
         artifacts: Artifacts,
         updates: Sequence[UpdateReader | None],
     ) -> None:
-        """Keep a round's updates, and the state that it trained from: a path may begin there."""
+        """Keep a round's updates, and the state that it trained from: a trajectory may begin there."""
         delivered = tuple(update for update in updates if update is not None)
         self.past[found.number] = PastRound(header.exponents, delivered)
         self.held[found.number] = {artifacts.base_state, *filter(None, artifacts.updates)}

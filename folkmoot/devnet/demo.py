@@ -459,13 +459,13 @@ def _numbers(verdict: dict[str, Any], share: float) -> str:
     """Why an update counts little, in a few words."""
     numbers = verdict.get("numbers") or {}
     said = ""
-    if "score" in numbers and not share:
-        ratio = int(numbers["score"]) / max(1, int(numbers["threshold"]))
-        said = f"its score is {ratio:.2f} times the worst one kept"
-    elif "pathCosine" in numbers and share < 0.5:
-        said = f"cosine with the model's path {int(numbers['pathCosine']) / UNIT:.2f}"
-    elif "company" in numbers and share < 0.5:
-        said = f"cosine with the majority's core {int(numbers['company']) / UNIT:.2f}"
+    if "krumScore" in numbers and not share:
+        ratio = int(numbers["krumScore"]) / max(1, int(numbers["krumThreshold"]))
+        said = f"its Krum score is {ratio:.2f} times the largest selected one"
+    elif "trajectoryCosine" in numbers and share < 0.5:
+        said = f"cosine with the model's trajectory {int(numbers['trajectoryCosine']) / UNIT:.2f}"
+    elif "coreSimilarity" in numbers and share < 0.5:
+        said = f"cosine with the majority's core {int(numbers['coreSimilarity']) / UNIT:.2f}"
     return f" [dim]({said})[/]" if said else ""
 
 

@@ -37,7 +37,7 @@ class RoundTotals:
     """Largest weight."""
     entries: int
     """Number of entries."""
-    sharers: int
+    eligible_entries: int
     """Entries that are not the coordinator's own."""
     coordinator: str
     """Account that opened the round."""
@@ -180,7 +180,7 @@ def _part(verdict: Verdict, shared: RoundTotals, number: int, step: str, reward:
         verdict.weight,
         verdict.reason,
         shared.largest,
-        shared.sharers,
+        shared.eligible_entries,
         reward,
         final=PHASES[Step(step)] == "final",
         root=verdict.contributor == shared.coordinator,

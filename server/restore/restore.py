@@ -282,7 +282,7 @@ def _lineage(ledger: Ledger, rule: str) -> set[int]:
     """Rounds whose files the next round, under this rule, rests on."""
     if not ledger.head:
         return set()
-    if not uses(rule) & {ReferenceKind.PATH, ReferenceKind.EARLIER}:
+    if not uses(rule) & {ReferenceKind.TRAJECTORY, ReferenceKind.EARLIER}:
         return {ledger.head}
     return set(window(ledger.head, lambda number: ledger.rounds[number].base))
 

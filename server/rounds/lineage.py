@@ -40,7 +40,7 @@ def read_lineage(storage: Storage, manifest: Manifest, base: int, used: frozense
     Raises:
         ArtifactError: A file is missing or damaged; the message says of which round, and what to do.
     """
-    if not used & {ReferenceKind.PATH, ReferenceKind.EARLIER}:
+    if not used & {ReferenceKind.TRAJECTORY, ReferenceKind.EARLIER}:
         return Lineage()
     numbers = window(base, lambda number: opening(storage.database, number).base)
     found = {number: _artifacts(storage, number) for number in numbers}
@@ -50,7 +50,7 @@ def read_lineage(storage: Storage, manifest: Manifest, base: int, used: frozense
         else []
         for number, artifacts in found.items()
     }
-    state = found[numbers[0]].base_state if ReferenceKind.PATH in used and numbers else None
+    state = found[numbers[0]].base_state if ReferenceKind.TRAJECTORY in used and numbers else None
     for number, names in updates.items():  # what is missing is known before anything is hashed
         for name in names:
             with _named(number, f"update file {name}"):

@@ -72,7 +72,7 @@ def test_rounds_look_back_and_an_audit_agrees(here: Running) -> None:
         own = found.pop(world.coordinator.address)
         assert (own["weight"], own["reason"]) == (0, "root")
         assert all(verdict["weight"] for verdict in found.values())
-        looked_back = ["pathCosine" in verdict["numbers"] for verdict in found.values()]  # type: ignore[operator]
+        looked_back = ["trajectoryCosine" in verdict["numbers"] for verdict in found.values()]  # type: ignore[operator]
         assert looked_back == [number > 1] * 3
     assert world.chain.claimable(world.coordinator.address) == 0
     assert world.chain.claimable(world["ada"].address) > 0

@@ -246,7 +246,7 @@ DECODERS = [
     Decoder(
         "verdicts",
         Verdicts.from_json,
-        Verdicts(4, "mean", (1,), (Verdict(0, ALICE, 1, Reason.ACCEPTED, {"score": 5}),)).to_json(),
+        Verdicts(4, "mean", (1,), (Verdict(0, ALICE, 1, Reason.ACCEPTED, {"krumScore": 5}),)).to_json(),
     ),
     Decoder(
         "artifacts",
