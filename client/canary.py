@@ -63,7 +63,7 @@ class Evaluator:
         newest = self._api.get("/v1/rounds", limit=1)["items"]
         if newest and newest[0]["step"] == "probing":
             yield self._tell(int(newest[0]["round"]))
-        for event in self._api.events(last, patience=float("inf")):
+        for event in self._api.events(last, timeout=float("inf")):
             if event.type == "round-computed":
                 yield self._tell(int(event.data["round"]))
 

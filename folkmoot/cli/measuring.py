@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ASK_SECONDS = 1.0
 """Seconds between two looks at a round's report."""
 
-PATIENCE = 20.0
+MEASURE_TIMEOUT = 20.0
 """Seconds that the measurement of the last model may take once the run is over."""
 
 
@@ -106,7 +106,7 @@ class Meter:
     def wait_for(self, number: int) -> None:
         """Wait until a round is measured, the process has ended, or the timeout is over."""
         with self._changed:
-            self._changed.wait_for(lambda: self._over or self._newest >= number, PATIENCE)
+            self._changed.wait_for(lambda: self._over or self._newest >= number, MEASURE_TIMEOUT)
 
     def close(self) -> None:
         """End the process."""

@@ -51,7 +51,7 @@ Mirrors = Annotated[
 
 MIRROR_TIMEOUT = 15.0
 """Seconds that a mirror may take to connect, and between two pieces of a file."""
-MIRROR_PATIENCE = 15.0
+MIRROR_RETRY_TIMEOUT = 15.0
 """Seconds that a mirror's pauses may take for one file, before the next one is asked."""
 
 
@@ -287,7 +287,7 @@ def _opened(locations: list[str]) -> dict[str, ArtifactSource]:
     found: dict[str, ArtifactSource] = {}
     for location in locations:
         if location.startswith(("http://", "https://")):
-            found[location] = CoordinatorSource(location, MIRROR_TIMEOUT, patience=MIRROR_PATIENCE)
+            found[location] = CoordinatorSource(location, MIRROR_TIMEOUT, retry_timeout=MIRROR_RETRY_TIMEOUT)
         else:
             found[location] = FolderSource(Path(location).expanduser())
     return found
