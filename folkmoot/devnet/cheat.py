@@ -296,7 +296,7 @@ class CheatDemo(Demo):
                 current.gas["anchor"] = int(data.get("gas") or 0)
                 current.seconds = time.monotonic() - self._began
                 current.metrics = self._metrics(current.number)
-                self.told.append(current)
+                self.progresses.append(current)
                 self._show(current)
                 say(f"round {current.number}: the challenge window runs")
             case "run-failed" if "slashed" not in str(data.get("error")):
