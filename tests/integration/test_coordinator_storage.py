@@ -204,7 +204,7 @@ def test_round_on_postgresql_survives_a_restart_of_the_server(
             assert here.api.get("/v1/rounds/1")["weights"] == [1, 1], "no update was lost"
             until(lambda: here.api.health()["status"] == "ok", what="health")
             kinds = []
-            with contextlib.closing(here.api.events(0, patience=5)) as stream:
+            with contextlib.closing(here.api.events(0, timeout=5)) as stream:
                 for event in stream:
                     kinds.append(event.type)
                     if event.type == "run-done":

@@ -455,8 +455,8 @@ def test_mirrors_over_http_that_hang_or_serve_a_folder(world: World, tmp_path: P
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        hanging = CoordinatorSource(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.3, patience=0)
-        serving = CoordinatorSource(f"http://127.0.0.1:{server.server_port}", 2, patience=0)
+        hanging = CoordinatorSource(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.3, retry_timeout=0)
+        serving = CoordinatorSource(f"http://127.0.0.1:{server.server_port}", 2, retry_timeout=0)
         seen = Watched(world, tmp_path / "watch", mirrors={"hanging": hanging, "serving": serving})
         assert seen.look() == 3
         assert [line["round"] for line in seen.said("right")] == [1, 2]

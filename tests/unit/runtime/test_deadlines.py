@@ -144,7 +144,7 @@ def test_tls_works_through_it(tmp_path: Path) -> None:
 def test_a_mirror_whose_head_trickles_is_given_up() -> None:
     with server(trickle) as port:
         begun = time.monotonic()
-        source = CoordinatorSource(f"http://127.0.0.1:{port}", 0.3, patience=0.0)
+        source = CoordinatorSource(f"http://127.0.0.1:{port}", 0.3, retry_timeout=0.0)
         with source, pytest.raises(ArtifactError) as error:
             source.fetch("ab" * 32, 100)
         assert error.value.code == "artifact-unreachable"
