@@ -18,7 +18,8 @@ from folkmoot.devnet.lies import Kind, Lie, conduct
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.fraud.watcher.journal import Journal, Log
 from folkmoot.fraud.watcher.watch import Options, Watcher
-from folkmoot.ledger.events import Slashed, scan
+from folkmoot.ledger.events import Slashed
+from folkmoot.ledger.scan import scan
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.rpc.client import Phase, Rpc

@@ -237,7 +237,7 @@ class Failing(ScriptedRpc):
 def test_what_fails_in_a_long_reading_goes_on_and_counts_nothing_twice(
     ledger: ScriptedLedger, past: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("folkmoot.ledger.events.MAX_BLOCK_STEP", 300)
+    monkeypatch.setattr("folkmoot.ledger.scan.MAX_BLOCK_STEP", 300)
     play(ledger, 160)
     failing = Failing(ledger)
     following = Follower(ledger.deployment)
