@@ -559,11 +559,10 @@ class CoordinatorApi:
     def _client(self) -> httpx.Client:
         import httpx
 
-        from folkmoot.runtime.deadlines import bounded
+        from folkmoot.runtime.deadlines import Transport
 
         if self._http is None:
-            made = httpx.Client(base_url=self.url, timeout=self.timeout, follow_redirects=False)
-            self._http = bounded(made)
+            self._http = httpx.Client(base_url=self.url, timeout=self.timeout, transport=Transport())
         return self._http
 
     def _send(self, method: str, path: str, **options: Any) -> _Answer:
