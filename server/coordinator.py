@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -31,7 +30,7 @@ from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import LedgerReader, RoundView, Rpc, VaultReader
 from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
 from folkmoot.rpc.quorum import open_rpc
-from folkmoot.runtime import keystore
+from folkmoot.runtime import keystore, locks
 from server.chain.node import RpcNode
 from server.conduct import Conduct, load
 from server.db import schema
@@ -346,21 +345,17 @@ def only_process(home: Path) -> Iterator[None]:
         LocalError: Another process holds it.
     """
     try:
-        lock = (home / "coordinator.lock").open("a")
+        lock = locks.try_acquire(home / "coordinator.lock")
     except OSError as exc:
         raise LocalError(
             f"The folder {home} can't be used: {exc.strerror}.", remedy="Give another one with --home."
         ) from exc
-    with lock as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            raise LocalError(
-                f"Another coordinator is running in {home}.",
-                remedy="Stop it first, or give another folder with --home.",
-                code="already-running",
-            ) from exc
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+    if lock is None:
+        raise LocalError(
+            f"Another coordinator is running in {home}.",
+            remedy="Stop it first, or give another folder with --home.",
+            code="already-running",
+        )
+    with lock:
+        (home / "coordinator.lock").write_text(f"{os.getpid()}\n")
         yield

@@ -7,7 +7,6 @@ docs/protocol.md section 12, the last states that were right. Losing it costs a 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -21,6 +20,7 @@ from typing import Any, TextIO
 
 from folkmoot.errors import InputError, LocalError
 from folkmoot.protocol.hashing import keccak
+from folkmoot.runtime import locks
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.files import sync_folder, write_whole
 from folkmoot.runtime.logs import Formatter, fields
@@ -62,18 +62,16 @@ def held(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("a")
+        lock = locks.try_acquire(folder / "lock")
     except OSError as error:
         raise _unusable(folder, error.strerror or str(error)) from error
+    if lock is None:
+        raise LocalError(
+            f"Another watcher uses the folder {folder}.",
+            remedy="Stop it first, or give this one a folder of its own by --state.",
+            code="already-running",
+        )
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LocalError(
-                f"Another watcher uses the folder {folder}.",
-                remedy="Stop it first, or give this one a folder of its own by --state.",
-                code="already-running",
-            ) from error
         yield
 
 

@@ -68,6 +68,10 @@ def answer(connection: socket.socket, over: threading.Event) -> None:
     connection.sendall(HEAD + b"Connection: close\r\n\r\nok")
 
 
+def hang_up(connection: socket.socket, over: threading.Event) -> None:
+    connection.recv(65536)
+
+
 def test_a_header_that_trickles_ends_with_the_time() -> None:
     with server(trickle) as port, httpx.Client(timeout=5, transport=Transport()) as client:
         begun = time.monotonic()
@@ -151,7 +155,7 @@ def test_failures_are_those_of_httpx() -> None:
         with pytest.raises(httpx.UnsupportedProtocol):
             client.get("ftp://127.0.0.1/")
     with (
-        server(lambda connection, _: connection.recv(65536)) as port,
+        server(hang_up) as port,
         httpx.Client(timeout=5, transport=Transport()) as client,
         pytest.raises(httpx.RemoteProtocolError),
     ):
