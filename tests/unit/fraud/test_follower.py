@@ -19,10 +19,11 @@ from folkmoot.fraud.contracts.follower import REORG_DEPTH, Follower, commits_of
 from folkmoot.fraud.contracts.pruned import PrunedRounds
 from folkmoot.fraud.contracts.record import Record, Replay, replays
 from folkmoot.fraud.watcher import endpoints
-from folkmoot.fraud.watcher.journal import Checked, Journal, Log
+from folkmoot.fraud.watcher.journal import Checked, Journal
 from folkmoot.fraud.watcher.watch import Watcher
 from folkmoot.rpc.client import LedgerReader, Phase
 from tests import factories
+from tests.logged import log_to
 from tests.scripted_ledger import BLOCKS, ScriptedLedger, ScriptedRpc, hash_of
 
 EACH = 4
@@ -293,7 +294,7 @@ def watching(
 
     def start() -> Watcher:
         journal = Journal.open(tmp_path / "watch", place.chain_id, place.ledger)
-        started.append(Watcher(["http://scripted"], place, {}, journal, Log(stream=io.StringIO())))
+        started.append(Watcher(["http://scripted"], place, {}, journal, log_to(io.StringIO())))
         return started[-1]
 
     yield start
