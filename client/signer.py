@@ -53,6 +53,7 @@ class SignedMemory:
         self._signed: dict[tuple[str, int], str] = {}
         self._file: IO[bytes] = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b")
         try:
+            # On the file itself: whoever has it open is who may write it, and no lock file can get lost beside it.
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._file.close()

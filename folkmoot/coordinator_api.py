@@ -538,11 +538,12 @@ class CoordinatorApi:
     def _client(self) -> httpx.Client:
         import httpx
 
-        from folkmoot.runtime.deadlines import bounded
+        from folkmoot.runtime.deadlines import Transport
 
         if self._http is None:
-            client = httpx.Client(base_url=self.url, timeout=self.timeout, follow_redirects=False)
-            self._http = bounded(client)
+            self._http = httpx.Client(
+                base_url=self.url, timeout=self.timeout, transport=Transport(), follow_redirects=False
+            )
         return self._http
 
     def _send(self, method: str, path: str, **options: Any) -> _Answer:

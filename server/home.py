@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from pathlib import Path
 from eth_account.signers.local import LocalAccount
 
 from folkmoot.errors import LocalError
-from folkmoot.runtime import keystore
+from folkmoot.runtime import keystore, locks
 from server.settings import Settings
 
 
@@ -38,21 +37,17 @@ def only_process(home: Path) -> Iterator[None]:
         LocalError: Another process holds it.
     """
     try:
-        lock = (home / "coordinator.lock").open("a")
+        lock = locks.try_acquire(home / "coordinator.lock")
     except OSError as exc:
         raise LocalError(
             f"The folder {home} can't be used: {exc.strerror}.", remedy="Give another one with --home."
         ) from exc
-    with lock as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            raise LocalError(
-                f"Another coordinator is running in {home}.",
-                remedy="Stop it first, or give another folder with --home.",
-                code="already-running",
-            ) from exc
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+    if lock is None:
+        raise LocalError(
+            f"Another coordinator is running in {home}.",
+            remedy="Stop it first, or give another folder with --home.",
+            code="already-running",
+        )
+    with lock:
+        (home / "coordinator.lock").write_text(f"{os.getpid()}\n")
         yield

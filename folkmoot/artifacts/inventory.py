@@ -15,7 +15,8 @@ from eth_utils.crypto import keccak
 
 from folkmoot.errors import RpcError
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.ledger.events import Event, ProposalCreated, RoundAnchored, VersionActivated, scan
+from folkmoot.ledger.events import Event, ProposalCreated, RoundAnchored, VersionActivated
+from folkmoot.ledger.scan import scan
 from folkmoot.round import Anchor
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc
 

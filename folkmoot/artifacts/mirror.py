@@ -7,12 +7,11 @@ with its final name is complete. Existing files are hashed once, and fetched aga
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import AGGREGATE
 from folkmoot.protocol.verdict import Artifacts
+from folkmoot.runtime import locks
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.files import sync_folder
 
@@ -105,15 +105,15 @@ class MirrorFolder(FolderSource):
         Raises:
             LocalError: Another process has locked it.
         """
-        with _writing(self.folder), (self._incoming / "lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+        with _writing(self.folder), ExitStack() as stack:
+            lock = locks.try_acquire(self._incoming / "lock")
+            if lock is None:
                 raise LocalError(
                     f"Another process is filling the mirror {self.folder}.",
                     remedy="Stop it first, or give another folder by --to.",
                     code="already-running",
-                ) from error
+                )
+            stack.enter_context(lock)
             for leftover in self._incoming.glob("*.part"):
                 leftover.unlink(missing_ok=True)
             yield

@@ -162,14 +162,16 @@ class CoordinatorSource:
     ) -> None:
         import httpx
 
-        from folkmoot.runtime.deadlines import bounded
+        from folkmoot.runtime.deadlines import Transport
 
         self.url = url.rstrip("/")
         self.retry_timeout = retry_timeout
         self._timeout = timeout
         self._sleep, self._clock = sleep, clock
         self._plain = False  # Whether it is a web server, not a coordinator. None until its first answer.
-        self._client = bounded(httpx.Client(timeout=timeout, transport=transport, follow_redirects=True))
+        self._client = httpx.Client(
+            timeout=timeout, transport=transport or Transport(), follow_redirects=True
+        )
         self._cache = tempfile.TemporaryDirectory(prefix="folkmoot-mirror-")
 
     def fetch(self, sha256: str, limit: int) -> Path:

@@ -32,8 +32,8 @@ from folkmoot.ledger.events import (
     Staked,
     VoteCast,
     VoteCastWithParams,
-    scan,
 )
+from folkmoot.ledger.scan import scan
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import PLACE_BITS, Head, LedgerReader, RoundView, Rpc, VaultReader
 

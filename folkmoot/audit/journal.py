@@ -274,6 +274,7 @@ def _cut(file: int, size: int) -> None:
 
 def _lock(path: Path, file: int) -> None:
     try:
+        # On the journal itself: it can lie anywhere, and no lock file is to lie beside it.
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         raise _unusable(path, "another audit uses it") from error

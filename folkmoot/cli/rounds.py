@@ -178,7 +178,8 @@ def _known(chain: Chain, number: int) -> RoundView:
 
 def _settlement(chain: Chain, number: int) -> tuple[list[tuple[str, bytes]], tuple[Any, ...]]:
     """Return a round's entries and anchor from the events, as settling needs them."""
-    from folkmoot.ledger.events import RoundAnchored, RoundOpened, UpdateCommitted, scan
+    from folkmoot.ledger.events import RoundAnchored, RoundOpened, UpdateCommitted
+    from folkmoot.ledger.scan import scan
     from folkmoot.protocol.commitment import Commitment
     from folkmoot.round import Anchor
 

@@ -237,11 +237,9 @@ def watch(
     addresses = Deployment.load(deployment)
     account = unlock(keystore, password_file) if keystore is not None else None
     folder = state if state is not None else _default_folder() / addresses.ledger
-    log = Log(
-        as_json=json_ or logs.chosen(log_format) == "json",
-        stream=sys.stdout,
-        hidden=secrets_of(*rpc, *artifacts),
-    )
+    log_format = logs.chosen("json" if json_ else log_format)
+    logs.setup(log_format, hidden=secrets_of(*rpc, *artifacts), stream=sys.stdout)
+    log = Log()
     with held(folder):
         numbers = Metrics()
         watcher = Watcher(

@@ -456,7 +456,7 @@ class CheatDemo(Demo):
             chain.close()
 
     def _chain_events(self, federation: LocalFederation, contract: str) -> list[ChainEvent]:
-        from folkmoot.ledger.events import scan
+        from folkmoot.ledger.scan import scan
 
         with self._chain(federation) as chain:
             return list(scan(chain, chain.deployment.block, chain.block_number(), contracts=(contract,)))

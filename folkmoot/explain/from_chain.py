@@ -27,8 +27,8 @@ from folkmoot.ledger.events import (
     RoundSettled,
     RoundSlashed,
     UpdateCommitted,
-    scan,
 )
+from folkmoot.ledger.scan import scan
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.verdict import Verdicts
 from folkmoot.round import Anchor

@@ -24,8 +24,8 @@ from folkmoot.ledger.events import (
     RoundSettled,
     RoundSlashed,
     UpdateCommitted,
-    scan,
 )
+from folkmoot.ledger.scan import scan
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.verdict import Artifacts, Verdicts

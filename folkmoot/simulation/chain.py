@@ -27,7 +27,8 @@ from folkmoot.chain.client import Chain, connect_web3
 from folkmoot.chain.deploy import FIRST_POLICY, PROFILES, GenesisRoots, deploy_and_report
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError, ContractRefused, InputError, UpdateRefused
-from folkmoot.ledger.events import RewardCredited, scan
+from folkmoot.ledger.events import RewardCredited
+from folkmoot.ledger.scan import scan
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment, Domain

@@ -16,7 +16,8 @@ from folkmoot.fraud.contracts import demands as demanding
 from folkmoot.fraud.contracts.follower import Follower
 from folkmoot.fraud.proofs.availability import DataKind, Status, delivery_calls, demand_call
 from folkmoot.fraud.proofs.case import Case
-from folkmoot.ledger.events import Answered, Slashed, scan
+from folkmoot.ledger.events import Answered, Slashed
+from folkmoot.ledger.scan import scan
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.rpc.client import Phase

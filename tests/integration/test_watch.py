@@ -373,7 +373,7 @@ def test_a_replayed_update_costs_its_sender_stake_once(world: World, tmp_path: P
     seen = Watched(world, tmp_path / "watch")
     assert seen.look() == 0  # the coordinator did nothing wrong
     ben = factories.account("ben").address
-    assert [(line["round"], line["contributor"]) for line in seen.said("replay")] == [(number, ben)]
+    assert [(line["round"], line["account"]) for line in seen.said("replay")] == [(number, ben)]
     assert len(seen.said("fault-proven")) == 1
     assert won(world) == factories.policy().min_stake // 2
     assert world.federation.chain.stake_of(ben) == factories.STAKE - factories.policy().min_stake
@@ -599,7 +599,7 @@ def test_what_was_let_go_of_is_missed_by_nothing(chain: Anvil, tmp_path: Path) -
     again = Watched(world, tmp_path / "watch")
     assert again.look() == 0
     assert [line["round"] for line in again.said("right")] == [number] == [newest + 1]
-    assert [(line["round"], line["contributor"]) for line in again.said("replay")] == [
+    assert [(line["round"], line["account"]) for line in again.said("replay")] == [
         (number, factories.account("ben").address)
     ]
     assert len(again.said("fault-proven")) == 1
