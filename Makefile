@@ -114,6 +114,7 @@ types: install
 contracts-check: install ## Gas and storage snapshots, coverage, packaged ABIs, slither
 	@cd contracts && FORGE_SNAPSHOT_CHECK=true ../$(FORGE) test --match-path 'test/gas/*' || (echo "Remedy: if the change is meant, make gas and commit contracts/snapshots" && exit 1)
 	@$(BIN)/python tools/compile_contracts.py --check
+	@$(BIN)/python tools/generate_events.py --check
 	@$(BIN)/python tools/check_storage.py
 	@$(BIN)/python tools/gas_table.py --check
 	@$(BIN)/python tools/check_coverage.py
@@ -129,8 +130,9 @@ gas: install ## Write the gas snapshots and docs/gas.md anew
 	@cd contracts && ../$(FORGE) test --match-path 'test/gas/*'
 	@$(BIN)/python tools/gas_table.py
 
-abi: install ## Compile the contracts and write the packaged ABIs and bytecode
+abi: install ## Compile the contracts and write the packaged ABIs, the bytecode and the records of events
 	@$(BIN)/python tools/compile_contracts.py
+	@$(BIN)/python tools/generate_events.py
 
 bench: install ## Speed of codec, hashing and aggregation beside memcpy and sha256
 	@$(BIN)/python -m benchmarks $(ARGS)

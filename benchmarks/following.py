@@ -26,10 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.growth.usage import Process, folder_bytes
-from folkmoot.fraud.watcher.journal import Checked, Journal, Log
+from folkmoot.fraud.watcher.journal import Checked, Journal
 from folkmoot.fraud.watcher.watch import Watcher
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.rpc.client import LedgerReader, Rpc
+from tests.logged import log_to
 from tests.scripted_ledger import BLOCKS, ScriptedLedger
 
 LOOKS = 5
@@ -84,7 +85,7 @@ def _follow(url: str, document: dict[str, Any], folder: Path, fresh: bool) -> Fo
             journal = Journal.open(folder, deployment.chain_id, deployment.ledger)
         usage = Process(os.getpid())
         reader.next_round()  # what the first request imports is not the history's
-        watcher = Watcher([url], deployment, {}, journal, Log(stream=io.StringIO()))
+        watcher = Watcher([url], deployment, {}, journal, log_to(io.StringIO(), "text"))
         before = usage.held()
         usage.forget_peak()
         first = _processor(watcher.look)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contributor's half: the ClientApp, its tasks, the signer agent and the node."""
+"""The contributor's side: the ClientApp, its tasks, the signer agent and the node."""

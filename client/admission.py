@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The key with which a SuperNode says who it is, and what is said when its SuperLink does not let it in.
+"""The key by which a SuperLink admits a SuperNode, and the errors when it refuses one.
 
-An operator can have the SuperLink admit only nodes whose keys it knows; the key is no account, holds no money and
-signs no update. Reads the log of Flower's SuperNode, since Flower says nowhere else why it ended.
+An operator can have the SuperLink admit only nodes with known keys. This key is not an account: it holds no tokens and
+signs no updates. The reason for a refusal is read from the SuperNode's log, because Flower reports it nowhere else.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.superlink import SuperLink
 
 LOG_END = 1 << 18
-"""Bytes of a log's end that are looked at."""
+"""Size in bytes of the end of a log that is read."""
 
 CONNECTED = "SuperNode ID:"
-"""What Flower writes when the SuperLink has let the node in."""
+"""Text that Flower logs after the SuperLink has admitted the node."""
 
 _KEY_UNKNOWN, _KEY_WANTED = "[code: 2004]", "[code: 2001]"
-"""Flower's codes: the SuperLink does not know this key; it wants one."""
+"""Flower's error codes: the SuperLink does not know the node's key; the SuperLink requires a key."""
 
 _TLS = re.compile(r"\[SSL: \w+\] (?:certificate verify failed: )?([^(\n]+)")
 
 
 class NodeLog:
-    """What is written to a SuperNode's log from now on; also if the file is not there yet."""
+    """Reads what is appended to a SuperNode's log from now on. The file may not exist yet."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._start = path.stat().st_size if path.exists() else 0
 
     def text(self) -> str:
-        """Return it, its end only if it is long."""
+        """Return the new text of the log; of a long text, only its end."""
         try:
             with self._path.open("rb") as file:
                 end = file.seek(0, os.SEEK_END)
@@ -46,27 +46,27 @@ class NodeLog:
 
 
 def public_file(key: Path) -> Path:
-    """Where the public half of a key is."""
+    """Return the path of the public half of a key."""
     return key.with_name(key.name + ".pub")
 
 
 def make_if_missing(key: Path, superlink: SuperLink) -> bool:
-    """Make a key (P-384, in OpenSSH's form as Flower wants it) and its public half, unless it is there.
+    """Create a key pair if the file does not exist: P-384 in OpenSSH format, which Flower requires.
 
     Args:
-        key: Key file; its folder is made too.
-        superlink: Whom it is shown to.
+        key: Key file; its folder is created too.
+        superlink: SuperLink that checks the key.
 
     Returns:
-        Whether it was made.
+        Whether the key was created.
 
     Raises:
-        InputError: The SuperLink is spoken to without TLS, where a node can't say who it is.
-        LocalError: The files can't be written.
+        InputError: The connection to the SuperLink has no TLS, without which a node can't authenticate.
+        LocalError: The key files can't be written.
     """
     if superlink.insecure:
         raise InputError(
-            f"A node's key needs TLS, and the SuperLink at {superlink.address} is spoken to without.",
+            f"A node's key needs TLS, but the connection to the SuperLink at {superlink.address} has none.",
             remedy="Give --root-certificates and leave out --insecure, or leave out --node-key.",
             code="node-key-without-tls",
         )
@@ -75,16 +75,18 @@ def make_if_missing(key: Path, superlink: SuperLink) -> bool:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    made = ec.generate_private_key(ec.SECP384R1())
+    private = ec.generate_private_key(ec.SECP384R1())
     try:
         key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        shown = made.public_key().public_bytes(
+        shown = private.public_key().public_bytes(
             serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
         )
-        secret = made.private_bytes(
+        secret = private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
         )
-        write_whole(public_file(key), shown + b"\n")  # first: where the key is, both are
+        write_whole(
+            public_file(key), shown + b"\n"
+        )  # The public half first: where the private key exists, both exist.
         write_whole(key, secret, mode=0o600)
     except OSError as error:
         raise LocalError(
@@ -96,12 +98,12 @@ def make_if_missing(key: Path, superlink: SuperLink) -> bool:
 
 
 def refusal(log: str, superlink: SuperLink, key: Path | None) -> LocalError | None:
-    """Say why a SuperNode that has ended was not let in; None if that is not why it ended.
+    """Return the error if the SuperLink refused a SuperNode that has ended; None if it ended for another reason.
 
     Args:
-        log: What it wrote since it was started.
-        superlink: Where it wanted in.
-        key: Its key file, if it has one.
+        log: Text that the SuperNode has logged since it was started.
+        superlink: SuperLink that it connected to.
+        key: Key file of the node, if it has one.
     """
     if _KEY_UNKNOWN in log:
         public = public_file(key) if key is not None else "its key"
@@ -116,6 +118,6 @@ def refusal(log: str, superlink: SuperLink, key: Path | None) -> LocalError | No
             remedy="Join with --node-key FILE and send FILE.pub to the operator.",
             code="node-key-missing",
         )
-    if (found := _TLS.search(log)) is not None:
-        return superlink.tls_failure(found[1].strip().rstrip("."))
+    if (failure := _TLS.search(log)) is not None:
+        return superlink.tls_failure(failure[1].strip().rstrip("."))
     return None

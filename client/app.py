@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `ClientApp` that every contributor's node runs: trains and evaluates the node's own task.
 
-Which task and which data is the node's decision (`contributor.json`), not the coordinator's; the
-coordinator only says which model to start from. All checks and the signing are in the mod. Torch is
-imported when a message needs it.
+The node, not the coordinator, chooses task and data (`contributor.json`). The coordinator only chooses the model to
+start from. The mod does all checks and the signing. Torch is imported when a message needs it.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ def train(message: Message, context: Context) -> Message:
     """Train from the given weights on the node's own data."""
     contributor = Contributor.of_node(context.node_config)
     task = load_task(contributor.task)
-    said = records.RoundMessage.from_record(message.content.config_records[records.ROUND])
-    manifest = Manifest.from_json(said.manifest)
+    round_message = records.RoundMessage.from_record(message.content.config_records[records.ROUND])
+    manifest = Manifest.from_json(round_message.manifest)
     if manifest.task != task.name:
         raise TaskError(
             f"The round is for the task {manifest.task!r}, this node works on {task.name!r}.",
@@ -45,8 +44,8 @@ def train(message: Message, context: Context) -> Message:
         data = root.load(task, contributor.root, seed)
     else:
         data = task.load(contributor.partition, contributor.partitions, seed)
-    # Other batches each round, and yet the same ones if the round has to be trained again.
-    settings["seed"] = int.from_bytes(RoundHeader.decode(said.header).seed[:4], "big")
+    # Each round draws other batches. A repeated training of the same round draws the same ones.
+    settings["seed"] = int.from_bytes(RoundHeader.decode(round_message.header).seed[:4], "big")
     examples = task.train(model, data, settings)
     content = RecordDict(
         {
@@ -66,7 +65,7 @@ def evaluate(message: Message, context: Context) -> Message:
 
 
 def _model(task: Task, message: Message) -> Any:
-    """Build the task's model with the weights of a message."""
+    """Return the task's model with the weights of a message."""
     model = task.model()
     try:
         model.load_state_dict(message.content.array_records[records.ARRAYS].to_torch_state_dict())

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Use a Flower app instead of a task: make a federation's genesis files from it, and check that it fits one.
+"""Use a Flower app instead of a task: write genesis files from it, and check that it fits a federation.
 
-It imports nothing of an app: `folkmoot.apps` does, in processes of their own.
+This module imports no code of an app. `folkmoot.apps` imports it in separate processes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PARTITION, PARTITIONS = "partition-id", "num-partitions"
 
 @dataclass(frozen=True)
 class Made:
-    """A federation's start, and the app that it was made from."""
+    """Genesis files of a federation, and the app that they were made from."""
 
     captured: Captured
     trial: Trial
@@ -35,20 +35,20 @@ class Made:
 
     @property
     def notes(self) -> list[str]:
-        """What is different when the app is anchored, a sentence each."""
+        """Return one sentence for each change in behaviour when the app is anchored."""
         return [*self.captured.notes, *unshared(self.captured, self.trial, self.start.manifest)]
 
 
 def init(
     app: AppFolder, nodes: int, out: Path, node_config: Mapping[str, Any], limit: StepLimit | None = None
 ) -> Made:
-    """Capture an app, train once on its first partition, and write what a federation on it starts from.
+    """Capture an app, train once on its first partition, and write the genesis files of a federation.
 
     Raises:
         InputError: The app can't be anchored, its own code failed, or it took too long.
-        ManifestError: Its arrays can't be used.
+        ManifestError: The app's arrays can't be used.
     """
-    bundle_of(app)  # `flwr run` would refuse it only when chain and nodes are there
+    bundle_of(app)  # `flwr run` would refuse it only after the chain and the nodes have been started.
     with scratch() as folder:
         captured = capture(app, folder, nodes, limit)
         trial = try_training(captured, folder, node_config, limit)
@@ -64,18 +64,18 @@ def check(
     layout: Path | None = None,
     limit: StepLimit | None = None,
 ) -> None:
-    """Check that an app has a federation's model: the same name, the same arrays in the same order.
+    """Check that an app has a federation's model: the same name, and the same arrays in the same order.
 
     Args:
         app: The app.
-        manifest: The federation's.
-        nodes: How many nodes the app is shown.
-        layout: Manifest that was made from this app before; the app is captured if left out.
-        limit: How long that may take.
+        manifest: Manifest of the federation.
+        nodes: Number of nodes that the app sees.
+        layout: Manifest made from this app earlier. The app is captured if this is None.
+        limit: Time limit of the capture.
 
     Raises:
-        TaskError: It has another.
-        InputError: It can't be captured.
+        TaskError: The app has another model.
+        InputError: The app can't be captured.
     """
     if app.name != manifest.task:
         raise TaskError(
@@ -98,7 +98,7 @@ def check(
 
 
 def _difference(ours: Manifest, theirs: Manifest) -> str:
-    """Say in which array two layouts differ first; empty if in none. Values of carried buffers may differ."""
+    """Return a description of the first array that differs; empty if none does. Carried buffers may differ in value."""
     first, second = (_layout(one) for one in (ours, theirs))
     for mine, other in zip(first, second, strict=False):
         if mine != other:
@@ -111,12 +111,12 @@ def _layout(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def node_config(partition: int, partitions: int, given: list[str] | None) -> dict[str, Any]:
-    """Return a node's configuration: its partition, and what was given by ``--node-config``.
+    """Return a node's configuration: its partition and the values of ``--node-config``.
 
     ``{partition}`` in a text becomes the partition's number.
 
     Raises:
-        InputError: It can't be read, or names the contributor's folder.
+        InputError: An entry can't be read, or sets the contributor's folder.
     """
     values = read_pairs(given or [], "node config")
     if HOME in values:

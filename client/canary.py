@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The evaluator behind the canary: measures each computed state before it is anchored, and signs what it found.
+"""The canary's evaluator: measures each computed state before it is anchored, and signs the result.
 
-It knows tasks and the coordinator's interface; the verdict is `folkmoot.evaluation.canary`'s. It believes no state that
-has not the root which the coordinator says.
+Uses tasks and the coordinator's API. `folkmoot.evaluation.canary` computes the verdict. A state is used only if it has
+the root that the coordinator announced.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from folkmoot.runtime.backoff import Backoff
 from folkmoot.tasks import Task
 
 TRIES = 5
-"""Times that a report is made for one round while the coordinator can't be reached."""
-_KEPT = 2  # measurements in memory: the base of a round is often the state before
+"""Number of tries to report on a round while the coordinator can't be reached."""
+_KEPT = 2  # Measurements in memory: the base of a round is often the previous state.
 
 
 class Evaluator:
     """Measures rounds for one coordinator.
 
     Args:
-        task: The federation's task.
-        api: The coordinator.
-        account: The evaluator's account.
+        task: Task of the federation.
+        api: Client of the coordinator.
+        account: Account of the evaluator.
 
     Raises:
         TaskError: The coordinator has another task.
@@ -42,8 +42,8 @@ class Evaluator:
 
     def __init__(self, task: Task, api: CoordinatorApi, account: LocalAccount) -> None:
         self._task, self._api, self._account = task, api, account
-        found = api.deployment()
-        self._domain = Domain(found.chain_id, found.ledger)
+        deployment = api.deployment()
+        self._domain = Domain(deployment.chain_id, deployment.ledger)
         self._manifest: Manifest = fetch_manifest(api)
         self._measured: dict[str, Measurement] = {}
         if self._manifest.task != task.name:
@@ -53,7 +53,7 @@ class Evaluator:
             )
 
     def run(self) -> Iterator[dict[str, Any]]:
-        """Report on each computed round, without end; begin with one that waits already.
+        """Report on each computed round, endlessly. Begin with a round that is already waiting.
 
         Yields:
             ``round``, ``fell``, ``sha256``, ``by`` (accuracy or loss), ``before`` and ``after`` (None: no number); or
@@ -63,15 +63,15 @@ class Evaluator:
         newest = self._api.get("/v1/rounds", limit=1)["items"]
         if newest and newest[0]["step"] == "probing":
             yield self._tell(int(newest[0]["round"]))
-        for event in self._api.events(last, patience=float("inf")):
+        for event in self._api.events(last, timeout=float("inf")):
             if event.type == "round-computed":
                 yield self._tell(int(event.data["round"]))
 
     def report(self, number: int) -> dict[str, Any]:
-        """Measure one round, sign and send; what ``run`` yields.
+        """Measure a round, sign the report and send it. Return what ``run`` yields.
 
         Raises:
-            FolkmootError: The coordinator can't be reached or refuses, a file is damaged, the task fails.
+            FolkmootError: The coordinator can't be reached or refuses the report, a file is damaged, or the task fails.
         """
         view = self._api.get(f"/v1/rounds/{number}")
         if not isinstance(view.get("state"), str):
@@ -80,7 +80,7 @@ class Evaluator:
             self._measure(str(view[file]), str(view[root]))
             for file, root in (("baseState", "baseStateRoot"), ("state", "stateRoot"))
         )
-        made = CanaryReport(
+        report = CanaryReport(
             round=number,
             task=self._task.name,
             base_state_root=bytes.fromhex(str(view["baseStateRoot"])[2:]),
@@ -93,13 +93,13 @@ class Evaluator:
             raise TaskError(
                 f"The task {self._task.name!r} measures neither an accuracy nor a loss.", remedy=NOTHING
             )
-        signature = sign_canary(made, self._account, self._domain)
-        told = self._api.send_canary(number, made.to_bytes(), signature)
+        signature = sign_canary(report, self._account, self._domain)
+        answer = self._api.send_canary(number, report.to_bytes(), signature)
         before, after = (one.accuracy if by == "accuracy" else one.mean_loss for one in (base, candidate))
         return {
             "round": number,
-            "fell": bool(told["fell"]),
-            "sha256": str(told["sha256"]),
+            "fell": bool(answer["fell"]),
+            "sha256": str(answer["sha256"]),
             "by": by,
             "before": None if before is None else float(before),
             "after": None if after is None else float(after),
@@ -107,11 +107,11 @@ class Evaluator:
 
     def _tell(self, number: int) -> dict[str, Any]:
         backoff = Backoff(0.5)
-        for left in reversed(range(TRIES)):
+        for tries_left in reversed(range(TRIES)):
             try:
                 return self.report(number)
             except CoordinatorError as error:
-                if error.code == "coordinator-unreachable" and left:
+                if error.code == "coordinator-unreachable" and tries_left:
                     time.sleep(backoff.next())
                     continue
                 return {"round": number, "error": str(error)}

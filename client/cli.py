@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contributor's commands: join a federation, measure its rounds, submit an update without Flower.
 
-Heavy libraries are imported by the commands that need them, so that `folkmoot --help` stays quick.
+Commands import heavy libraries themselves, so that `folkmoot --help` stays fast.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def join(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Join a federation: check its parts, then run a signer and a Flower SuperNode until Ctrl-C.
+    """Join a federation: check its services, then run a signer and a Flower SuperNode until Ctrl-C.
 
     Give --task, or --app with the folder of the Flower app that the federation trains.
 
@@ -155,7 +155,7 @@ def join(
     parse_attack(attack)
     meeting_place = SuperLink(superlink, root_certificates, insecure)
     addresses = Deployment.load(deployment)
-    # A task or an app that can't be loaded is the first thing to say.
+    # Report a task or an app that can't be loaded before anything else.
     subject = AppFolder.read(app, run_config or ()) if app is not None else None
     one = one_subject(task, app, run_config)
     if subject is None:
@@ -203,8 +203,8 @@ def join(
     account = unlock(keystore, password_file)
     if stake is not None and (lacking or confirmations > 1):
         _stake(rpc, addresses, account, stake, confirmations, json_, there=not lacking)
-    if not root:  # the coordinator itself waits for its root update
-        _enrol(rpc, addresses, account, json_, wanted=not no_enrol)
+    if not root:  # The coordinator waits for its own root update without enrolment.
+        _enrol(rpc, addresses, account, json_, enrol=not no_enrol)
     folder = (home or node_folder(address, addresses.ledger)).resolve()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     contributor = Contributor(
@@ -246,7 +246,7 @@ def _stake(
     *,
     there: bool,
 ) -> None:
-    """Stake, or wait until what an interrupted call staked lies deep enough, if the stake is there."""
+    """Stake, or wait until a stake of an interrupted call has enough confirmations."""
     from folkmoot.cli.options import noted, require_web3
     from folkmoot.cli.stake import stake_with_permit
     from folkmoot.runtime.units import format_amount, parse_amount
@@ -276,7 +276,7 @@ def _stake(
 
 
 def _enrol(
-    rpc: Sequence[str], deployment: Deployment, account: LocalAccount, as_json: bool, *, wanted: bool
+    rpc: Sequence[str], deployment: Deployment, account: LocalAccount, as_json: bool, *, enrol: bool
 ) -> None:
     """Enrol an account that can pay for it, and print whether rounds wait for it. Print a failure and continue."""
     from folkmoot.errors import FolkmootError
@@ -292,7 +292,7 @@ def _enrol(
             return
         method = "eth_getBalance"
         coins = endpoint.quantity(method, endpoint.call(method, [address, "latest"]))
-    if not wanted:
+    if not enrol:
         note(f"{address} {lacking} To enrol, run `folkmoot enrol`.", as_json)
         return
     if coins == 0:
@@ -323,7 +323,7 @@ def _enrol(
 
 
 def _log(event: dict[str, object], account: str) -> None:
-    """Log an event of the node."""
+    """Print an event of the node."""
     from folkmoot.runtime.logs import fields
 
     values: dict[str, Any] = {"account": account, **event}
@@ -403,7 +403,7 @@ def submit(
         account = unlock(keystore, password_file)
         purpose = f"commit to round {round_}"
         parts = NodeOptions()
-        # The window may end with an enrolled account's commitment, and with it the time to deliver.
+        # The commitment of an enrolled account may end the window, and with it the time to deliver.
         deliver_first = on_chain and chain.ledger_reader.counts(round_, account.address)
         if deliver_first:
             parts = _deliver(chain, account, coordinator, round_, commitment.update_root, kept.data)
@@ -419,7 +419,7 @@ def submit(
                 api.submit_update(round_, kept.commitment, kept.data)
         except (CoordinatorError, UpdateRefused) as error:
             delivered, why = False, str(error)
-        # Only now: the windows of a round wait for no confirmations.
+        # After the delivery: the windows of a round do not wait for confirmations.
         (receipt,) = chain.settle(receipt) if receipt is not None else (*chain.settle(), None)
         document = {
             "round": round_,
@@ -430,31 +430,31 @@ def submit(
             "partsSent": parts.sent,
             "gas": parts.gas + (0 if receipt is None else receipt["gasUsed"]),
         }
-        said = "and the coordinator has its file." if delivered else f"but its file was not taken: {why}"
+        outcome = "and the coordinator has its file." if delivered else f"but its file was not taken: {why}"
         if parts.all:
             earlier = parts.all - parts.sent
-            said += f" All of it is on the chain, in {parts.all} parts"
-            said += f", {earlier} of them by an earlier call" if earlier else ""
-            said += f", for {parts.gas:,} gas: it can't be left out."
-        emit(document, json_, f"The commitment of round {round_} is on the chain, {said}")
+            outcome += f" All of it is on the chain, in {parts.all} parts"
+            outcome += f", {earlier} of them by an earlier call" if earlier else ""
+            outcome += f", for {parts.gas:,} gas: it can't be left out."
+        emit(document, json_, f"The commitment of round {round_} is on the chain, {outcome}")
 
 
 @dataclass
 class NodeOptions:
-    """An update that was delivered on the chain."""
+    """Result of a delivery of an update on the chain."""
 
     all: int = 0
-    """Its parts; all are there."""
+    """Number of parts of the update; all of them are on the chain."""
     sent: int = 0
-    """Parts that this call sent."""
+    """Number of parts that this call sent."""
     gas: int = 0
-    """Gas of these."""
+    """Gas used by the sent parts."""
 
 
 def _deliver(
     chain: Chain, account: LocalAccount, coordinator: str, number: int, root: bytes, data: bytes
 ) -> NodeOptions:
-    """Deliver what is not on the chain yet of an update."""
+    """Send the parts of an update that are not yet on the chain."""
     from folkmoot.artifacts.sources import CoordinatorSource
     from folkmoot.errors import ContractRefused
     from folkmoot.fraud.proofs.availability import delivery_calls
@@ -464,7 +464,9 @@ def _deliver(
     there, missing, _ = chain.read(functions.deliveries(number, account.address, root))
     purpose = f"part {{}} of update {root.hex()} of round {number}"
     if there and not missing:
-        for part in range(there):  # what an interrupted call sent may not lie as deep as it should
+        for part in range(
+            there
+        ):  # A transaction of an interrupted call may not have enough confirmations yet.
             chain.earlier("data_availability", account.address, purpose.format(part), wait=False, once=True)
         return NodeOptions(there)
     ledger, source = chain.ledger_reader, CoordinatorSource(coordinator)
@@ -484,7 +486,7 @@ def _deliver(
             continue
         parts.sent += 1
         parts.gas += receipt["gasUsed"]
-        # Whoever is killed now finds on the chain that it is there.
+        # If this process is killed now, the next call sees the parts on the chain.
         if chain.notes is not None and chain.notes.depth == 1:
             chain.notes.told(receipt["transactionHash"].to_0x_hex())
     return parts
@@ -497,10 +499,10 @@ def canary(
     password_file: PasswordFile = None,
     json_: Json = False,
 ) -> None:
-    """Measure each computed round before it is anchored, and tell the coordinator. Runs until Ctrl-C.
+    """Measure each computed round before it is anchored, and report to the coordinator. Runs until Ctrl-C.
 
-    The coordinator must have its canary switched on, and the key must be of the evaluator that it names. With --json,
-    one line of JSON a round.
+    The canary must be enabled at the coordinator, and the key must be the key of the configured evaluator. With --json,
+    prints one line of JSON for each round.
 
     Example: folkmoot canary --task mnist --coordinator https://moot.example --keystore evaluator.json
     """
@@ -519,12 +521,12 @@ def canary(
 
 
 def _told(line: dict[str, Any]) -> str:
-    """One line of text about a round."""
+    """Return one line of text about a round."""
     if "error" in line:
         return f"Round {line['round']} was not measured: {line['error']}"
     before, after = (
         "no number" if one is None else f"{100 * one:.1f}%" if line["by"] == "accuracy" else f"{one:.6g}"
         for one in (line["before"], line["after"])
     )
-    said = "FELL, the round is withheld" if line["fell"] else "fine"
-    return f"Round {line['round']}: {said}. {line['by'].capitalize()} {before} before, {after} after."
+    result = "FELL, the round is withheld" if line["fell"] else "fine"
+    return f"Round {line['round']}: {result}. {line['by'].capitalize()} {before} before, {after} after."

@@ -12,5 +12,5 @@ def register(table: CommandTable) -> None:
     table.add_group(Panel.CONTRIBUTE, "client.task_cli", "task")
     table.add(Panel.CHECK, "client.cli", "canary")
     table.add(Panel.LOCAL, "client.drill_cli", "drill")
-    # `folkmoot run --simulation` starts it.
+    # Started by `folkmoot run --simulation`.
     table.add_hidden(Panel.LOCAL, "client.signers_cli", "signers")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attacks on our own federation, for drills.
+"""Attacks on the own federation, for drills.
 
-A mod inside the anchoring one spoils what training did; a claim says something false about it. Only the node's own
-`contributor.json` turns them on (`folkmoot join --attack`); nothing that the coordinator
-sends can. It knows arrays and nothing of rounds or the chain.
+A mod inside the anchoring mod changes the result of training; a false claim misstates its norm. Only the node's own
+`contributor.json` enables an attack (`folkmoot join --attack`); no message of the coordinator can. This module works on
+arrays and does not use rounds or the chain.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ from folkmoot.protocol.commitment import Commitment
 
 SIGN_FLIP = "sign-flip"
 FALSE_NORM = "false-norm"
-"""The update is honest, and a quarter of its sum of squares is claimed: larger ones would pass the policy's cap."""
+"""Attack that claims a quarter of an honest update's sum of squares. Larger updates
+would then pass the policy's cap."""
 
 
 def parse_attack(text: str) -> float | None:
-    """Read an attack.
+    """Parse the name of an attack.
 
     Args:
         text: Empty, ``sign-flip``, ``sign-flip:SCALE`` or ``false-norm``.
 
     Returns:
-        By what the change of the weights is multiplied, None if it stays as it is.
+        Factor for the change of the weights, or None if the change is not modified.
 
     Raises:
-        InputError: There is no such attack.
+        InputError: No attack has this name.
     """
     if text in ("", FALSE_NORM):
         return None
@@ -54,15 +55,15 @@ def parse_attack(text: str) -> float | None:
 
 
 def claim(contributor: Contributor, commitment: Commitment) -> Commitment:
-    """Claim a smaller norm than the update has, if that is the node's attack."""
+    """Return the commitment with a smaller norm if the node's attack is `FALSE_NORM`, otherwise unchanged."""
     if contributor.attack != FALSE_NORM:
         return commitment
-    log(WARNING, "Drill: a quarter of the update's sum of squares is claimed")
+    log(WARNING, "Drill: this node claims a quarter of its update's sum of squares")
     return replace(commitment, sum_squares=commitment.sum_squares // 4)
 
 
 def drill_mod() -> Mod:
-    """Build the mod; it must stand after the anchoring one."""
+    """Return the mod. It must come after the anchoring mod."""
 
     def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         if message.metadata.message_type.partition(".")[0] != "train" or HOME not in context.node_config:
@@ -90,7 +91,7 @@ def spoil(
     after: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
     factor: float,
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Multiply a change by a factor; integer buffers stay as they are."""
+    """Return the new array with its change multiplied by a factor. Integer buffers are returned unchanged."""
     if after.dtype.kind != "f":
         return after
     return (before + np.float32(factor) * (after - before)).astype(np.float32)

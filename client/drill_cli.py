@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `folkmoot drill`: attack a sandboxed federation and see what it costs whom.
+"""The command `folkmoot drill`: attack a sandboxed federation and show who loses what.
 
-The library is imported by the command, so that `folkmoot --help` stays quick. What a drill does is in
-`folkmoot.simulation`; here are options, progress and tables.
+The command imports the library itself, so that `folkmoot --help` stays fast. `folkmoot.simulation` runs the drill; this
+module has the options, the progress display and the tables.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def drill(
     plot: Annotated[Path | None, typer.Option(help="Draw the grid's accuracies into this SVG file.")] = None,
     json_: Json = False,
 ) -> None:
-    """Attack a sandboxed federation: what it cost the model, the honest contributors and the attackers.
+    """Attack a sandboxed federation, and show the cost for the model, the honest contributors and the attackers.
 
     Example: folkmoot drill --attack ipm-noise --rule guided_mean
     """
@@ -98,7 +98,7 @@ def drill(
     )
     if grid and chain:
         raise InputError(
-            "A grid has no chain in it: it would deploy the contracts hundreds of times.",
+            "A grid can't use a chain: it would deploy the contracts hundreds of times.",
             remedy="Leave out --chain, or run the drill that you want to see without --grid.",
         )
     if grid:
@@ -109,27 +109,28 @@ def drill(
 
 
 def _rule(text: str) -> dict[str, Any]:
-    """Fields of a plan from ``name:1,2@root``."""
+    """Parse a rule ``name:1,2@root``; return the fields of a plan."""
     rule, _, root = text.partition("@")
     name, colon, numbers = rule.partition(":")
     try:
         parameters = tuple(int(number) for number in numbers.split(",")) if colon else ()
     except ValueError:
         raise InputError(
-            f"{text!r} is no rule.",
+            f"{text!r} is not a rule.",
             remedy="Write a name and numbers, e.g. multi_krum:6,0 or root_cosine@good.",
         ) from None
     return {"rule": name, "parameters": parameters, "root": root or "none"}
 
 
 def _rare(text: str) -> tuple[int, int] | None:
-    """Class and number of holders from ``9:2``."""
+    """Parse ``9:2``; return the class and the number of its holders."""
     label, _, holders = text.partition(":")
     if not text:
         return None
     if not (label.isdecimal() and holders.isdecimal()):
         raise InputError(
-            f"{text!r} is no rare class.", remedy="Write CLASS:HOLDERS; 9:2 gives the class 9 to two of them."
+            f"{text!r} is not a rare class.",
+            remedy="Write CLASS:HOLDERS; 9:2 gives the class 9 to two of them.",
         )
     return int(label), int(holders)
 
@@ -216,7 +217,7 @@ def _lines(plan: Plan, calm: Outcome, outcome: Outcome) -> dict[str, str]:
 
 
 def _chain_lines(report: ChainReport) -> dict[str, str]:
-    """What the chain says, by name; the honest stake is then what was read from it."""
+    """Return the values read from the chain, by name. The honest stake is then the one on the chain."""
     from folkmoot.runtime.units import format_amount
 
     steps = ", ".join(f"{step} {sum(gas) // report.rounds:,}" for step, gas in report.gas.items())
@@ -238,7 +239,7 @@ def _chain_lines(report: ChainReport) -> dict[str, str]:
 def _holdings(report: ChainReport) -> Any:
     from folkmoot.runtime.units import UNIT, format_amount
 
-    place = UNIT // 10**4  # people need no 18 decimal places; the JSON has them
+    place = UNIT // 10**4  # The table rounds; the JSON has all 18 decimal places.
 
     return table(
         ["contributor", "", "account", "stake before", "stake after", "can claim"],
@@ -281,18 +282,20 @@ def _grid(
 
     def progress(done: int, count: int, current: Plan, outcome: Outcome | None) -> None:
         if outcome is not None:
-            found = _percent(outcome.accuracy)
-            note(f"{done}/{count} {rule_text(current)} {current.attack} seed {current.seed}: {found}", json_)
+            accuracy = _percent(outcome.accuracy)
+            note(
+                f"{done}/{count} {rule_text(current)} {current.attack} seed {current.seed}: {accuracy}", json_
+            )
 
     cells = run_grid(workload(task, plan.rare), plans, out, progress)
-    made = Table.of(cells)
+    grid = Table.of(cells)
     if plot is not None:
         try:
-            plot.write_text(made.to_svg(), encoding="utf-8")
+            plot.write_text(grid.to_svg(), encoding="utf-8")
         except OSError as error:
             raise InputError(
-                f"The picture {plot} can't be written: {error.strerror}.",
-                remedy="Check that its folder is there and can be written, and the disk has room.",
+                f"The image {plot} can't be written: {error.strerror}.",
+                remedy="Check that its folder exists and is writable, and that the disk has free space.",
             ) from error
     names = {
         "accuracy": "Accuracy, %",
@@ -309,10 +312,10 @@ def _grid(
         }
     shown: list[Any] = []
     for name, title in names.items():
-        shown += [title, table(["rule", *made.attacks], made.rows(name))]
+        shown += [title, table(["rule", *grid.attacks], grid.rows(name))]
     document = {
         "task": task,
         "cells": [{"plan": asdict(cell.plan), "outcome": cell.values} for cell in cells],
-        "worst": {rule: round(made.worst(rule), 4) for rule in made.rules},
+        "worst": {rule: round(grid.worst(rule), 4) for rule in grid.rules},
     }
     emit(document, json_, *shown)

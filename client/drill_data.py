@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The data of drills: the shipped tasks' examples as plain arrays, with a root set set aside.
+"""Data for drills: examples of the shipped tasks as plain arrays, with a separate root set.
 
-It knows nothing of attacks, rules or the command line.
+This module does not depend on attacks, rules or the command line.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NAMES = ("mnist", "digits")
-"""Tasks that can be drilled."""
+"""Names of the tasks that have data for drills."""
 
 _SPLIT_SEED = 2025
 
 
 def workload(task: str, rare: tuple[int, int] | None = None) -> Workload:
-    """Read the data of a shipped task.
+    """Load the data of a shipped task.
 
     Args:
-        task: Its name.
-        rare: A class that only some contributors hold, and how many; None splits as the task does.
+        task: Name of the task.
+        rare: A class that only some contributors hold, and the number of these contributors. With None, the examples
+            are split as the task splits them.
 
     Raises:
-        TaskError: The task can't be drilled, or the package with its data is missing. (Whether the class can be
-            held so is known when the drill splits the examples.)
+        TaskError: The task has no data for drills, or the package with its data is missing. (The rare class is
+            checked later, when the drill splits the examples.)
     """
     if task == "mnist":
         images, labels = mnist.read()
@@ -44,12 +45,12 @@ def workload(task: str, rare: tuple[int, int] | None = None) -> Workload:
             from sklearn.datasets import load_digits
         except ImportError as error:
             raise TaskError(
-                "The task digits needs the package scikit-learn, which brings the images.",
+                "The task digits needs the package scikit-learn, which contains the images.",
                 remedy="Install folkmoot[tasks].",
             ) from error
         values, targets = load_digits(return_X_y=True)
         return _workload(task, values / 16, np.asarray(targets, dtype=np.int64), (8, 8), 400, rare)
-    raise TaskError(f"The task {task!r} can't be drilled.", remedy=f"Use one of {', '.join(NAMES)}.")
+    raise TaskError(f"The task {task!r} has no data for drills.", remedy=f"Use one of {', '.join(NAMES)}.")
 
 
 def _workload(
@@ -60,7 +61,7 @@ def _workload(
     test: int,
     rare: tuple[int, int] | None,
 ) -> Workload:
-    """Cut the data into test, root and training examples, the same at every call."""
+    """Split the data into test, root and training examples. Every call gives the same split."""
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(labels))
     rest = order[test:]
     classes = int(labels.max()) + 1

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measuring models on a task's held-out examples: the report that a proposal carries, and the canary's.
+"""Measure models on a task's held-out examples, for the reports of proposals and of the canary.
 
-It knows tasks and model files; the coordinator only as a place to fetch them from.
+Uses tasks and model files. The coordinator is only a source of files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def read_model(path: Path) -> bytes:
     """Read a model file.
 
     Raises:
-        InputError: It can't be read.
+        InputError: The file can't be read.
     """
     try:
         return path.read_bytes()
@@ -40,7 +40,7 @@ def evaluate(task: Task, data: bytes) -> Report:
 
     Raises:
         ArtifactError: The file is damaged.
-        TaskError: It is not a model of this task.
+        TaskError: The file is not a model of this task.
     """
     import safetensors.torch
 
@@ -62,7 +62,7 @@ def measured(task: Task, weights: dict[str, Any]) -> Measurement:
     """Measure weights (tensors by name) on a task's held-out examples.
 
     Raises:
-        TaskError: They are no model of this task, or what the task says of it makes no sense.
+        TaskError: The weights are not a model of this task, or the task returned an invalid measurement.
     """
     model = task.model()
     try:
@@ -77,15 +77,15 @@ def measured(task: Task, weights: dict[str, Any]) -> Measurement:
 
 
 def count(name: str, metrics: Mapping[str, float], held: object) -> Measurement:
-    """Count what a task's ``examine`` returned.
+    """Compute the measurement from the results of a task's ``evaluate`` and ``examine``.
 
     Args:
         name: Name of the task.
-        metrics: What its ``evaluate`` returned.
-        held: What its ``examine`` returned.
+        metrics: Return value of the task's ``evaluate``.
+        held: Return value of the task's ``examine``.
 
     Raises:
-        TaskError: It makes no sense.
+        TaskError: A result is invalid.
     """
     if not isinstance(held, HeldOutPredictions):
         raise TaskError(
@@ -111,12 +111,12 @@ def _metadata(data: bytes) -> dict[str, str]:
     import json
 
     length = int.from_bytes(data[:8], "little")
-    found = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-    return {str(name): str(value) for name, value in found.items()}
+    metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    return {str(name): str(value) for name, value in metadata.items()}
 
 
 def write_report(report: Report, path: Path) -> None:
-    """Write a report file; its bytes are a function of what it says.
+    """Write a report file. Equal reports give equal bytes.
 
     Raises:
         InputError: The file can't be written.
@@ -126,19 +126,19 @@ def write_report(report: Report, path: Path) -> None:
     except OSError as error:
         raise InputError(
             f"The report {path} can't be written: {error.strerror}.",
-            remedy="Check that its folder is there and can be written, and the disk has room.",
+            remedy="Check that its folder exists and is writable, and that the disk has free space.",
         ) from error
 
 
 def fetch_model(coordinator: str, version: str) -> bytes:
-    """Fetch a version's state and make its model file, the same bytes as everybody's.
+    """Fetch the state of a version and return its model file. Everybody gets the same bytes.
 
     Args:
         coordinator: URL of the coordinator.
         version: Number of a version or of an anchored round, or ``active``.
 
     Raises:
-        CoordinatorError: The coordinator has no such version or can't be reached.
+        CoordinatorError: The coordinator does not have this version, or can't be reached.
         ArtifactError: A file is missing or damaged.
     """
     with CoordinatorApi(coordinator) as api:
@@ -146,15 +146,15 @@ def fetch_model(coordinator: str, version: str) -> bytes:
         if version == "0":
             return fetch_state(api, _genesis(api).state, manifest).to_safetensors(manifest, 0)
         active = version == "active"
-        found = api.get("/v1/models/active" if active else f"/v1/rounds/{version}")
-        number = int(found["version"] if active else found["round"])
+        view = api.get("/v1/models/active" if active else f"/v1/rounds/{version}")
+        number = int(view["version"] if active else view["round"])
         if number == 0:
             return fetch_state(api, _genesis(api).state, manifest).to_safetensors(manifest, 0)
-        return fetch_state(api, _sha256(found, number), manifest).to_safetensors(manifest, number)
+        return fetch_state(api, _sha256(view, number), manifest).to_safetensors(manifest, number)
 
 
 def watch(task: Task, coordinator: str) -> Iterator[dict[str, Any]]:
-    """Measure each newly anchored state, without end.
+    """Measure each newly anchored state, endlessly.
 
     Yields:
         ``version``, ``stateRoot`` and the measurement as in a report; or ``round`` and ``error``.
@@ -168,9 +168,9 @@ def watch(task: Task, coordinator: str) -> Iterator[dict[str, Any]]:
             try:
                 manifest = manifest or fetch_manifest(api)
                 state = fetch_state(api, _sha256(api.get(f"/v1/rounds/{number}"), number), manifest)
-                found = measured_state(task, state, manifest)
+                measurement = measured_state(task, state, manifest)
                 root = event.data.get("stateRoot", "")
-                yield {"version": number, "stateRoot": root, **found.to_json()}
+                yield {"version": number, "stateRoot": root, **measurement.to_json()}
             except FolkmootError as error:
                 yield {"round": number, "error": str(error)}
 
@@ -200,17 +200,17 @@ def fetch_state(api: CoordinatorApi, sha256: str, manifest: Manifest) -> State:
     """Fetch a state file.
 
     Raises:
-        ArtifactError: It is missing or damaged.
+        ArtifactError: The file is missing or damaged.
     """
     with TemporaryDirectory(prefix="folkmoot-evaluate-") as folder:
         path = api.download(sha256, Path(folder, "state"), manifest.state_file_size)
         return State.from_bytes(path.read_bytes(), manifest)
 
 
-def _sha256(found: dict[str, Any], number: int) -> str:
-    """Find the name of a round's state file."""
-    if not isinstance(found.get("state"), str):
+def _sha256(view: dict[str, Any], number: int) -> str:
+    """Return the SHA-256 of a round's state file."""
+    if not isinstance(view.get("state"), str):
         raise ArtifactError(
             f"The coordinator has no state of round {number} yet.", remedy="Wait until it is anchored."
         )
-    return str(found["state"])
+    return str(view["state"])

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A faster way to run Flower's tasks: import the heavy libraries once and fork for each message.
+"""Run Flower's tasks faster: import the heavy libraries once, and fork for each message.
 
-Flower starts a new Python for every message, and importing torch and Flower takes longer than a small round
-of training. This runs Flower's own SuperExec with another executor: a clean server process has the third-party
-libraries imported and forks a fresh child for each ClientApp task. Our own packages are never in it: each
-child imports them from the unpacked bundle, so that what runs is what the bundle's hash says. Nothing of Flower
-is changed on disk. It knows no key and does not travel in the app bundle.
+Flower starts a new Python process for every message. Importing torch and Flower takes longer than a small round of
+training. This module runs Flower's own SuperExec with another executor: a server process imports the third-party
+libraries and forks a new child for each ClientApp task. The server never imports the packages of Folkmoot: each child
+imports them from the unpacked bundle, so that the code that runs has the bundle's hash. Flower's files are not
+changed. This module has no access to keys and is not part of the app bundle.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ PRELOADED = (
 """Libraries that every task needs."""
 
 BUNDLED = frozenset({"folkmoot", "client", "server"})
-"""Packages that must come from the bundle."""
+"""Packages that must be imported from the bundle."""
 
 
 class ForkExecutor(SubprocessExecutor):
-    """Forks a child for each ClientApp task; other tasks are started as Flower does.
+    """Forks a child for each ClientApp task. Other tasks are started in Flower's own way.
 
     Args:
-        preload: Further modules to import once, for example torch. Missing ones are passed over.
+        preload: Further modules to import once, for example torch. Missing modules are skipped.
     """
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
@@ -55,7 +55,7 @@ class ForkExecutor(SubprocessExecutor):
         self._children: list[ForkServerProcess] = []
 
     def warm_up(self) -> None:
-        """Start the server and wait until it has imported everything, which would delay the first task."""
+        """Start the server and wait until it has imported everything. The first task is then not delayed."""
         child = self._context.Process(target=_do_nothing)
         child.start()
         child.join()
@@ -75,7 +75,7 @@ class ForkExecutor(SubprocessExecutor):
                 spec.parent_pid,
                 spec.runtime_dependency_install,
             ),
-            daemon=False,  # a task may start processes of its own, for example to load data
+            daemon=False,  # A task may start processes itself, for example to load data.
         )
         try:
             child.start()
@@ -85,20 +85,20 @@ class ForkExecutor(SubprocessExecutor):
         return LaunchResult.accepted()
 
     def reconcile(self) -> None:
-        """Take note of children that have ended."""
+        """Remove children that have ended."""
         for child in [child for child in self._children if not child.is_alive()]:
             child.join()
             child.close()
             self._children.remove(child)
 
     def close(self) -> None:
-        """End what still runs."""
+        """End all children that still run."""
         for child in self._children:
             child.terminate()
 
 
 def _do_nothing() -> None:
-    """Be a task that ends at once."""
+    """Return at once: the body of a task that only warms up the server."""
 
 
 def run_task(
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.ready is not None:
         os.close(options.ready)
     _await_node(options.runtime_api_address, options.parent_pid)
-    # Flower has no option for an executor of one's own; its factory is a name in this module.
+    # Flower has no option for a custom executor. Its factory is a name in this module.
     setattr(superexec, "get_executor", lambda *_, **__: executor)  # noqa: B010  not for type checkers
     replace_clock(superexec, ExecutorPause(sys.stdin.fileno()))
     superexec.run_superexec(
@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _await_node(address: str, parent: int) -> None:
-    """Wait until the SuperNode listens, or has ended: Flower's own retries would wait longer each time."""
+    """Wait until the SuperNode listens or has ended. Flower's own retries wait longer each time."""
     host, _, port = address.rpartition(":")
     while os.getppid() == parent and not accepts_connections(int(port), host):
         time.sleep(0.05)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a federation on a task starts from: manifest, first state and genesis file, in a folder that is a mirror.
+"""Genesis of a federation with a task: manifest, first state and genesis file, in a folder that is a mirror.
 
-It knows tasks and files, and nothing of the chain.
+Uses tasks and files, but not the chain.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 from folkmoot.tasks import Task, root
 
-_CALIBRATION_SHARES = 5  # a shipped task's training is tried on one of so many shares, as a contributor would
+_CALIBRATION_SHARES = (
+    5  # A shipped task is trained on one of this many shares, like the data of one contributor.
+)
 
 
 def start_of(task: Task, root_digest: str = "") -> Start:
-    """Compute the start of a federation on a task.
+    """Return the genesis of a federation with a task.
 
-    The first exponents come from one real training on this machine's data. Where it has none, they are a guess.
+    The first exponents come from one training on this machine's data. Without data, they are estimated.
 
     Args:
         task: The task.
-        root_digest: SHA-256 of the coordinator's root data, which the genesis is to bind; empty for none.
+        root_digest: SHA-256 of the coordinator's root data, to be committed in the genesis; empty for none.
 
     Raises:
         TaskError: The training settings lack ``local_steps`` or ``learning_rate``.
@@ -48,14 +50,16 @@ def start_of(task: Task, root_digest: str = "") -> Start:
     problem = ""
     try:
         exponents = _calibrated(task, manifest, exponents)
-    except Exception as error:  # the task's own code, which may fail in any way, e.g. for want of data
+    except (
+        Exception
+    ) as error:  # The task's own code may fail in any way, for example because data are missing.
         problem = f"{type(error).__name__}: {error}"
     genesis = Genesis.of(manifest, state, exponents)
     return Start(manifest, state, genesis, state.root(manifest.hash), problem)
 
 
 def _calibrated(task: Task, manifest: Manifest, guesses: tuple[int, ...]) -> tuple[int, ...]:
-    """Train once, and take each tensor's exponent from what it changed by."""
+    """Train once, and return each tensor's exponent from its change."""
     settings = dict(manifest.training)
     model = task.model()
     before = {name: tensor.detach().clone().numpy() for name, tensor in model.state_dict().items()}
@@ -70,7 +74,7 @@ def _calibrated(task: Task, manifest: Manifest, guesses: tuple[int, ...]) -> tup
 
 
 def write_genesis(task: Task, folder: Path, root_digest: str = "") -> Start:
-    """Write the start of a federation in the layout of docs/protocol.md section 12, and as ``genesis.json``.
+    """Write the genesis of a federation in the layout of docs/protocol.md section 12, and as ``genesis.json``.
 
     Arguments are as in ``start_of``.
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A contributor's node: what is checked before it joins, and the processes that it consists of.
+"""A contributor's node: the checks before it joins, and its processes.
 
-The signer agent with the key runs in this process; the SuperNode and what it starts are processes of their own that
-get neither the key nor its password. web3 is not needed here. The checks are functions of what they are given and
-raise the first thing that is wrong.
+The signer agent with the key runs in this process. The SuperNode and its children are separate processes, which get
+neither the key nor its password. This module does not need web3. The checks depend only on their arguments and raise
+the first error.
 """
 
 from __future__ import annotations
@@ -53,53 +53,53 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
 SECRETS = ("FOLKMOOT_PASSWORD",)
-"""Variables that no process with the coordinator's code may see."""
+"""Environment variables that are hidden from processes with the coordinator's code."""
 
 TASK_POLL = "0.05"
-"""Seconds between two looks of Flower's executor for a task."""
+"""Seconds between two polls of Flower's executor for a task."""
 
 SUPERNODE = "supernode"
 """Name of the SuperNode's process and log."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-"""Seconds until a SuperNode that ended is started again."""
+"""Pauses in seconds before a SuperNode that ended is started again: the first and the longest."""
 
 LET_IN = 15.0
-"""Seconds for which a SuperNode's first word from its SuperLink is awaited."""
+"""Timeout in seconds for the SuperLink's first answer to a SuperNode."""
 
 FOLLOW_PAUSE = 2.0
-"""Seconds between two questions what became of an update."""
+"""Seconds between two requests for the status of an update."""
 
 
 @dataclass(frozen=True)
 class NodeOptions:
-    """How the SuperNode is started."""
+    """Options for starting the SuperNode."""
 
     superlink: SuperLink
     """The SuperLink to join."""
     port: int = 0
-    """Port of the node's own Runtime API; a free one if 0."""
+    """Port of the node's own Runtime API; 0 for a free port."""
     fork: bool = True
-    """Whether messages are handled in forks of one process that has the libraries imported."""
+    """Whether messages are handled in forks of one process that has imported the libraries."""
     pause: float = DEFAULT_PAUSE
-    """Seconds between two looks for messages."""
+    """Seconds between two polls for messages."""
     config: Mapping[str, Any] = field(default_factory=dict)
-    """Node config beside the contributor's folder, e.g. ``partition-id``."""
+    """Node configuration apart from the contributor's folder, e.g. ``partition-id``."""
     preload: Sequence[str] | None = None
-    """Libraries that messages find imported; those of the task if None."""
+    """Libraries to import before the first message; None for those of the task."""
     key: Path | None = None
-    """Key file with which the SuperNode says who it is; none on a SuperLink that takes everybody."""
+    """Key file for authentication at the SuperLink; None if the SuperLink admits every node."""
 
 
 # Checks
 
 
 def check_chain(rpc: Rpc, deployment: Deployment) -> None:
-    """Check that the endpoint serves the deployment's chain and the contracts are there.
+    """Check that the endpoint serves the deployment's chain and that the contracts exist.
 
     Raises:
         RpcError: The endpoint can't be reached.
-        WrongChainError: The chain is another one, or a contract is missing.
+        WrongChainError: The endpoint serves another chain, or a contract is missing.
     """
     chain_id = rpc.chain_id()
     if chain_id != deployment.chain_id:
@@ -121,7 +121,7 @@ def check_coordinator(api: CoordinatorApi, deployment: Deployment) -> None:
     """Check that the coordinator answers and serves this federation.
 
     Raises:
-        CoordinatorError: It does not.
+        CoordinatorError: It does not answer, or serves another federation.
     """
     theirs = api.deployment()
     if theirs != deployment:
@@ -143,16 +143,16 @@ def missing_stake(rpc: Rpc, deployment: Deployment, account: str) -> int:
 def check_base(
     rpc: Rpc, api: CoordinatorApi, deployment: Deployment, say: Callable[[str], None] = lambda _: None
 ) -> Manifest:
-    """Check that the model that the coordinator serves is the chain's; return its manifest.
+    """Check that the coordinator's model has the roots on the chain; return its manifest.
 
     Args:
-        rpc: The chain.
-        api: The coordinator.
-        deployment: The addresses.
-        say: Is told what is fetched next, since a large model takes a while.
+        rpc: Client of the chain.
+        api: Client of the coordinator.
+        deployment: Addresses of the contracts.
+        say: Called with a description of each download before it starts.
 
     Raises:
-        CoordinatorError: The coordinator's files are not those that the chain knows.
+        CoordinatorError: The coordinator's files have other roots than the chain.
         ArtifactError: A file is missing or damaged.
     """
     ledger = LedgerReader(rpc, deployment.ledger)
@@ -187,16 +187,16 @@ def check_base(
 
 
 def check_root(rpc: Rpc, deployment: Deployment, account: str, root: str) -> None:
-    """Check that the coordinator's account, and nobody else, joins with a root set.
+    """Check that only the coordinator's account joins with a root set.
 
     Args:
-        rpc: The chain.
-        deployment: The addresses.
-        account: Who joins.
-        root: The root set's name; empty for a contributor.
+        rpc: Client of the chain.
+        deployment: Addresses of the contracts.
+        account: Address of the account that joins.
+        root: Name of the root set; empty for a contributor.
 
     Raises:
-        InputError: Somebody else has a root set, or the coordinator has none.
+        InputError: Another account has a root set, or the coordinator has none.
     """
     coordinator = LedgerReader(rpc, deployment.ledger).coordinator()
     if root and account != coordinator:
@@ -215,12 +215,12 @@ def check_root(rpc: Rpc, deployment: Deployment, account: str, root: str) -> Non
 
 
 def check_task_apart(task: str, manifest: Manifest, root: str = "") -> None:
-    """Do `check_task` in a process of its own: torch would stay in this one, which only waits from then on.
+    """Run `check_task` in a separate process, so that torch does not stay in the memory of this one.
 
     With ``root``, the root set of that name is checked as well.
 
     Raises:
-        LocalError: The task does not have the federation's model; message and code are those of the check.
+        LocalError: The check failed; message and code are those of the check.
     """
     with tempfile.TemporaryDirectory(prefix="folkmoot-join-") as folder:
         path = Path(folder, "manifest.json")
@@ -233,7 +233,7 @@ def check_task(task: Task, manifest: Manifest) -> None:
     """Check that a task has the manifest's name and model.
 
     Raises:
-        TaskError: It has not.
+        TaskError: The name or the model is another one.
     """
     if task.name != manifest.task:
         raise TaskError(
@@ -260,10 +260,10 @@ def check_task(task: Task, manifest: Manifest) -> None:
 
 
 def parse_partition(text: str) -> tuple[int, int]:
-    """Read ``i/n``.
+    """Parse a partition ``i/n``; return both numbers.
 
     Raises:
-        InputError: It is not two integers with 0 <= i < n.
+        InputError: The text is not two integers with 0 <= i < n.
     """
     first, _, second = text.partition("/")
     if first.isdigit() and second.isdigit() and int(first) < int(second):
@@ -277,7 +277,7 @@ def parse_partition(text: str) -> tuple[int, int]:
 
 
 def node_environment(home: Path, base: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of the SuperNode: no secrets, one thread, tasks found where `join` finds them."""
+    """Return the environment of the SuperNode: no secrets, one thread, and the import path of `join` for tasks."""
     kept = {name: value for name, value in base.items() if name not in SECRETS}
     paths = [str(Path.cwd()), *filter(None, [kept.get("PYTHONPATH")])]
     threads = {name: kept.get(name, "1") for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
@@ -312,7 +312,7 @@ def node_command(contributor: Contributor, options: NodeOptions, port: int) -> l
 
 
 def preloads(task: str) -> list[str]:
-    """Return the libraries that a task's messages find imported."""
+    """Return the libraries to import before a task's messages."""
     tabular = task in SHIPPED and task != "mnist"
     return ["torch", *(["sklearn.datasets"] if tabular else [])]
 
@@ -326,17 +326,17 @@ def run_node(
 ) -> None:
     """Run the node until it is interrupted.
 
-    A SuperNode ends when its SuperLink was started anew and does not know it any more, or when the system kills it: it
-    is started again, at once and then after longer and longer pauses.
+    A SuperNode ends when its SuperLink was restarted and no longer knows it, or when the system kills it. It is then
+    started again: the first time at once, later after increasing pauses.
 
     Args:
-        contributor: Who contributes; its folder must exist.
+        contributor: Configuration of the contributor; its folder must exist.
         account: The unlocked account.
-        options: How the SuperNode is started.
+        options: Options for starting the SuperNode.
         on_event: Called with ``{"event": "joined" | "left" | "update" | "received" | "missed" | "refused", ...}``.
 
     Raises:
-        LocalError: The folder is in use, the SuperNode could never be started, or its SuperLink never let it in.
+        LocalError: The folder is in use, the SuperNode can't be started, or its SuperLink does not admit it.
     """
     parse_attack(contributor.attack)
     protect_memory()
@@ -344,7 +344,7 @@ def run_node(
     domain = Domain(contributor.chain_id, contributor.ledger)
     with contextlib.ExitStack() as stack:
         stack.enter_context(SignerAgent(account, domain, contributor.home))
-        contributor.save()  # not before: another node may be at work in the folder, and this file says who it is
+        contributor.save()  # Not before the agent holds the lock: another node may use the folder and this file.
         supervisor = stack.enter_context(Supervisor(logs))
         watcher = stack.enter_context(NodeWatcher(contributor, logs / f"{SUPERNODE}.log"))
         backoff, joined = Backoff(FIRST_PAUSE, LONGEST_PAUSE), False
@@ -368,7 +368,7 @@ def run_node(
                 if not joined:
                     raise
                 why = str(error)
-            supervisor.stop_one(SUPERNODE)  # what it left behind in its group
+            supervisor.stop_one(SUPERNODE)  # Remaining processes of its group.
             if time.monotonic() - began > LONGEST_PAUSE:
                 backoff.reset()
             pause = backoff.next()
@@ -383,7 +383,7 @@ def _await_end(
 
 
 def _has_word(node: Child, log: NodeLog) -> bool:
-    """Whether a SuperNode's SuperLink has let it in, or not: then it has ended."""
+    """Return whether the SuperLink has admitted the SuperNode, or the SuperNode has ended."""
     return CONNECTED in log.text() or not node.alive
 
 
@@ -401,14 +401,14 @@ def _start_supernode(
 
 
 class NodeWatcher:
-    """Tells what a node's tasks do, and what becomes of its updates; a context manager.
+    """Reports the events of a node's tasks and the status of its updates; a context manager.
 
-    Signed updates are seen in the node's folder and refusals in its log. Whether an update has arrived, the coordinator
-    is asked: the node itself hears nothing of it, since Flower's messages go one way.
+    Reads signed updates from the node's folder and refusals from its log. Asks the coordinator whether an update has
+    arrived, because Flower does not report this to the node.
 
     Args:
-        contributor: Whose node it is.
-        log: The SuperNode's log.
+        contributor: Configuration of the node's contributor.
+        log: Log file of the SuperNode.
         api: Another client of the coordinator, for tests.
     """
 
@@ -430,7 +430,7 @@ class NodeWatcher:
         self._api.close()
 
     def look(self, on_event: Callable[[dict[str, object]], None]) -> bool:
-        """Report what is new; never the last look."""
+        """Report new events. Return False, so that `Supervisor.watch` continues."""
         for path in sorted(self._updates.glob("*.json")):
             if path.name not in self._known:
                 self._known.add(path.name)
@@ -458,13 +458,13 @@ class NodeWatcher:
         return False
 
     def _fate(self, number: int) -> dict[str, object] | None:
-        """What became of the update of a round; None as long as nobody knows."""
+        """Return the event for a round's update; None as long as its status is unknown."""
         try:
             view = self._api.get(f"/v1/rounds/{number}/updates/{self._account}")
         except CoordinatorError as error:
             if error.code == "unknown-update":
                 return self._unseen(number)
-            return None  # it does not answer, or is behind: the next look asks again
+            return None  # The coordinator does not answer, or lags behind. The next call asks again.
         if view["status"] != "refused":
             return {"event": "received"}
         return {"event": "refused", "code": view["reason"], "detail": f"{view['reason']}: {view['detail']}"}
@@ -472,11 +472,11 @@ class NodeWatcher:
     def _unseen(self, number: int) -> dict[str, object] | None:
         try:
             if self._api.get(f"/v1/rounds/{number}")["phase"] in ("opening", "open"):
-                return None  # it may be on its way
+                return None  # The update may still be in transit.
         except CoordinatorError:
             return None
         return {
             "event": "missed",
-            "detail": f"Round {number} has closed and the coordinator never got the update: it was lost on the way, "
-            "or came too late and was cut off.",
+            "detail": f"Round {number} has closed and the coordinator has not received the update: it was lost in "
+            "transit, or arrived too late.",
         }

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Set how long a node waits between two polls for work: short during a run, longer when the node is idle.
 
-A SuperNode asks its SuperLink for messages, and its executor asks the SuperNode for tasks. Asked often, both cost
-processor time all day long; asked seldom, every round waits. So the pauses follow what happens: a node that had a
-message lately looks often, an idle one as seldom as plain Flower, and the SuperNode wakes its executor when a
-message is there. This module knows no Flower; it replaces the clock of a module that polls by `time.sleep`.
+A SuperNode polls its SuperLink for messages, and its executor polls the SuperNode for tasks. Frequent polls use
+processor time all day; rare polls delay every round. So the pauses adapt: a node that recently had a message polls
+often, an idle node as rarely as plain Flower. The SuperNode wakes its executor when a message arrives. This module does
+not import Flower; it replaces the clock of a module that polls with `time.sleep`.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BUSY_SECONDS = 120.0
-"""Time after a message for which a node looks often: longer than the pause between two rounds of a local run."""
+"""Seconds after a message during which a node polls often: longer than the pause between two rounds of a local run."""
 
 IDLE_PAUSE = 3.0
-"""Seconds between two looks of an idle node for messages, as in plain Flower."""
+"""Seconds between two polls of an idle node for messages, as in plain Flower."""
 
 REPLY_PAUSE = 0.1
-"""Seconds between two looks of a node whether its app has replied."""
+"""Seconds between two polls of a node for its app's reply."""
 
 AWAKE_SECONDS = 5.0
-"""Time after a wake-up for which an executor looks often for the task."""
+"""Seconds after a wake-up during which an executor polls often for the task."""
 
 ASLEEP_PAUSE = 2.0
-"""Seconds between two looks of an executor that nobody wakes."""
+"""Seconds between two polls of an executor without a wake-up."""
 
 _LONG = 1.0
-"""Flower sleeps longer than this only where a node has nothing to do."""
+"""Flower sleeps longer than this many seconds only if a node is idle."""
 
 
 def replace_clock(module: ModuleType, sleep: Callable[[float], None]) -> bool:
-    """Give a module a `time` whose `sleep` is this function; other modules are not touched.
+    """Replace `time` in a module by one with this `sleep`. Other modules do not change.
 
     Returns:
-        Whether the module has such a clock. With a Flower that looks different inside, its pauses stay as they are.
+        Whether the module has such a clock. In a Flower version with other internals, the pauses do not change.
     """
     if getattr(module, "time", None) is not time:
         return False
@@ -56,9 +56,9 @@ class NodePause:
     """The `sleep` of a SuperNode's loop.
 
     Args:
-        short: Seconds between two looks for messages while a run is going on.
-        wake: Called when the node has a message to handle. A call too many does no harm.
-        sleep: Waits.
+        short: Seconds between two polls for messages during a run.
+        wake: Called when the node has a message to handle. Extra calls are harmless.
+        sleep: Function that waits for a number of seconds.
         now: Monotonic clock.
     """
 
@@ -74,16 +74,16 @@ class NodePause:
         self._wake = wake
         self._sleep = sleep
         self._now = now
-        self._busy_until = now() + BUSY_SECONDS  # it has just been started: somebody is about to train
+        self._busy_until = now() + BUSY_SECONDS  # The node was just started: training will begin soon.
         self._last_wait = 0.0
 
     def __call__(self, seconds: float) -> None:
-        """Wait `seconds` at most; an idle node waits longer than a busy one."""
+        """Wait for at most `seconds`. An idle node waits longer than a busy one."""
         if seconds > _LONG:
             busy = self._now() < self._busy_until
             self._sleep(min(seconds, self._short if busy else max(self._short, IDLE_PAUSE)))
             return
-        # A wait for a reply follows the one before at once. Anything else in between was a new message.
+        # One wait for a reply follows the previous one at once. A longer gap means a new message.
         if self._now() - self._last_wait > 1.5 * REPLY_PAUSE:
             self._wake()
         self._sleep(min(seconds, REPLY_PAUSE))
@@ -92,7 +92,7 @@ class NodePause:
 
 
 class Waker:
-    """Writes to a pipe that an executor waits at; never blocks and never fails.
+    """Writes to the pipe on which an executor waits. Never blocks and never fails.
 
     Args:
         descriptor: Writing end of the pipe; its owner closes it.
@@ -104,7 +104,9 @@ class Waker:
 
     def __call__(self) -> None:
         """Wake the executor."""
-        with contextlib.suppress(OSError):  # it is full, so the executor is awake; or the executor has ended
+        with contextlib.suppress(
+            OSError
+        ):  # The pipe is full, so the executor is awake; or the executor has ended.
             os.write(self._descriptor, b"\n")
 
 
@@ -122,7 +124,7 @@ class ExecutorPause:
         self._awake_until = now() + AWAKE_SECONDS
 
     def __call__(self, seconds: float) -> None:
-        """Wait `seconds` if the executor is awake, else for a wake-up, ASLEEP_PAUSE at most."""
+        """Wait for `seconds` if the executor is awake; otherwise wait for a wake-up, for at most ASLEEP_PAUSE."""
         if self._descriptor is None:
             time.sleep(seconds)
             return
@@ -134,6 +136,6 @@ class ExecutorPause:
         ready, _, _ = select.select([self._descriptor], [], [], longest)
         if ready:
             if not os.read(self._descriptor, 4096):
-                self._descriptor = None  # the SuperNode has ended; Flower ends this process soon
+                self._descriptor = None  # The SuperNode has ended. Flower will end this process soon.
                 return
             self._awake_until = self._now() + AWAKE_SECONDS

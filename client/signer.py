@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The signer agent: holds the contributor's key, and signs commitments for one ledger, one a round.
+"""The signer agent: holds the contributor's key, and signs one commitment per round for one ledger.
 
-The code that trains comes from the coordinator, so it must not hold the key. It asks this agent over a Unix
-socket that only its own user can open. What the agent signs it builds by itself from the fields of a
-commitment, so nobody can have anything else signed; that a digest was signed is on disk before the signature
-leaves, so a restart can't make it sign twice. It knows nothing of models, Flower or the coordinator, and does
-not travel in the app bundle.
+The training code comes from the coordinator, so it must not hold the key. It requests signatures from this agent over a
+Unix socket that only the same user can open. The agent builds the signed message itself from the fields of a
+commitment, so it signs nothing else. It writes the digest to disk before it returns the signature, so a restart can't
+make it sign two commitments of a round. This module does not depend on models, Flower or the coordinator, and is not
+part of the app bundle.
 """
 
 from __future__ import annotations
@@ -33,26 +33,27 @@ if TYPE_CHECKING:
 
 MEMORY_FILE = "signed.jsonl"
 LONGEST_PATH = 100
-"""Longest path of a socket in bytes that every system takes."""
+"""Length in bytes of the longest socket path that all systems support."""
 
 _CLIENT_TIMEOUT = 10.0
 _PR_SET_DUMPABLE = 4
 
 
 class SignedMemory:
-    """Which digest was signed in which round, on disk. Opened by one agent at a time.
+    """File with the digest that was signed in each round. Only one agent can open it at a time.
 
     Args:
-        path: The file; created if missing.
+        path: The file; it is created if it is missing.
 
     Raises:
-        LocalError: Another agent has it open, or it is damaged.
+        LocalError: Another agent has the file open, or it is damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self._signed: dict[tuple[str, int], str] = {}
         self._file: IO[bytes] = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b")
         try:
+            # On the file itself: whoever has it open is who may write it, and no lock file can get lost beside it.
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._file.close()
@@ -77,12 +78,12 @@ class SignedMemory:
                         remedy="Wait until no round is open any more, then remove it.",
                         code="signer-memory",
                     ) from error
-                break  # half a line: the machine stopped while it was written, so nothing was signed for it
+                break  # Half a line: the machine stopped during the write, so the agent did not return this signature.
             good += len(line)
         self._file.truncate(good)
 
     def remember(self, domain: bytes, round_id: int, digest: bytes) -> None:
-        """Note a digest, on disk when this returns. The same one again is fine.
+        """Store a digest; it is on disk when this returns. Storing the same digest again is allowed.
 
         Raises:
             SignerError: Another digest was signed in this round.
@@ -109,8 +110,8 @@ class SignerAgent:
 
     Args:
         account: The unlocked account.
-        domain: The one chain and ledger that it signs for.
-        home: The contributor's folder; it gets the socket and the memory.
+        domain: Chain and ledger that it signs for.
+        home: The contributor's folder, for the socket and the file of signed digests.
     """
 
     def __init__(self, account: LocalAccount, domain: Domain, home: Path) -> None:
@@ -123,14 +124,14 @@ class SignerAgent:
 
     @property
     def path(self) -> Path:
-        """Where the socket is found."""
+        """Path of the socket."""
         return self._home / SOCKET_FILE
 
     def __enter__(self) -> SignerAgent:
         """Start serving.
 
         Raises:
-            LocalError: The folder is in use or the socket can't be made.
+            LocalError: The folder is in use, or the socket can't be created.
         """
         protect_memory()
         with contextlib.ExitStack() as stack:
@@ -140,7 +141,7 @@ class SignerAgent:
                 self._server = stack.enter_context(self._listen(stack))
             except OSError as error:
                 raise LocalError(
-                    f"The signer's socket {self.path} can't be made: {error.strerror}.",
+                    f"The signer's socket {self.path} can't be created: {error.strerror}.",
                     remedy="Give another --home, on a local disk.",
                     code="signer-socket",
                 ) from error
@@ -203,10 +204,10 @@ class SignerAgent:
             return {"error": error.message, "remedy": error.remedy, "code": error.code}
 
     def sign(self, request: bytes) -> bytes:
-        """Sign what a request asks for, if it is a commitment of our account for our ledger.
+        """Sign a request if it is a commitment of this agent's account for its ledger.
 
         Raises:
-            SignerError: It is something else, or another commitment of this round was signed.
+            SignerError: The request is something else, or another commitment of this round was signed.
         """
         commitment = self._requested(request)
         self._memory.remember(self._domain.separator, commitment.round, commitment.digest(self._domain))
@@ -226,7 +227,7 @@ class SignerAgent:
             ) from error
         if kind != MESSAGE_TYPE:
             raise SignerError(
-                f"Only commitments are signed here, not {kind!r}.",
+                f"The signer signs only commitments, not {kind!r}.",
                 remedy="Only folkmoot's mod speaks to the signer; start the node with `folkmoot join`.",
                 code="wrong-type",
             )
@@ -255,7 +256,7 @@ class SignerAgent:
 
 
 def protect_memory() -> None:
-    """Keep other processes of the same user from reading this one's memory and environment (Linux)."""
+    """Prevent other processes of the same user from reading this process's memory and environment (Linux)."""
     if sys.platform == "linux":
         import ctypes
 

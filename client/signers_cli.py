@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`folkmoot signers`: the signer agents of several contributors of this machine, in one process, without SuperNodes.
 
-What a simulated federation has in the place of `folkmoot join`: Flower's simulation engine trains, and asks these
-agents for signatures. The keys stay in this process. It is no part of a federation of several people.
+Replaces `folkmoot join` in a simulated federation: Flower's simulation engine trains, and requests signatures from
+these agents. The keys stay in this process. A federation of several people does not use it.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def signers(
         apps.check(subject, node.check_base(endpoint, api, addresses), nodes, layout)
     domain = Domain(addresses.chain_id, addresses.ledger)
     with contextlib.ExitStack() as stack:
-        supervisor = stack.enter_context(Supervisor(homes))  # of no process: it ends the agents on SIGTERM
+        supervisor = stack.enter_context(Supervisor(homes))  # Supervises no process; it handles SIGTERM.
         for partition in range(nodes):
             folder = simulated_home(homes.resolve(), partition)
             account = unlock(keys / f"{folder.name}.json", password_file)
@@ -92,7 +92,7 @@ def signers(
 
 
 def _link(path: Path, target: Path) -> None:
-    """Let a node's log be the common one: messages name the node's."""
+    """Make a node's log a link to the common log, because messages name the node's log."""
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     path.symlink_to(target)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flower's SuperNode with our executor beside it, and a shorter pause between two looks for messages.
+"""Flower's SuperNode with Folkmoot's executor, and a shorter pause between two polls for messages.
 
-Flower's node looks for messages every three seconds and can't be told otherwise; in a round of a few seconds
-that is most of the time. This starts the same SuperNode in this process with another clock in that one loop
-(`client.pauses`). It knows no key and does not travel in the app bundle.
+Flower's node polls for messages every three seconds, and has no option for it. In a round of a few seconds that is most
+of the time. This module starts the same SuperNode in this process with another clock in that loop (`client.pauses`). It
+has no access to keys and is not part of the app bundle.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 DEFAULT_PAUSE = 0.5
-"""Seconds between two looks for messages while a run is going on."""
+"""Seconds between two polls for messages during a run."""
 
 WARM_UP_SECONDS = 120.0
-"""Time after which a node connects although its executor still imports libraries."""
+"""Seconds after which a node connects even if its executor still imports libraries."""
 
 LOST = 1
-"""Exit status when the connection to the SuperLink was lost for good."""
+"""Exit status after the connection to the SuperLink was lost permanently."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a SuperNode; what is not known here is handed on to Flower."""
+    """Run a SuperNode. Unknown arguments are passed on to Flower."""
     parser = argparse.ArgumentParser(prog="client.supernode", description=__doc__)
     parser.add_argument("--port", type=int, required=True, help="port of the node's own Runtime API")
     parser.add_argument(
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
     sys.argv = ["flower-supernode", "--port", str(options.port), *rest]
-    wake: Callable[[], None] = lambda: None  # noqa: E731  replaced where there is an executor to wake
+    wake: Callable[[], None] = lambda: None  # noqa: E731  replaced if there is an executor to wake
     if not options.no_fork:
         sys.argv += ["--isolation", "process"]
         wake = start_executor(options.port, options.preload)
@@ -59,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run_to_the_end(supernode: Callable[[], None], end: Callable[[int], object] = os._exit) -> None:
     """Run a SuperNode, and end the process with it.
 
-    When its connection is lost for good, e.g. since the SuperLink's certificate has expired, Flower's node returns (or
-    raises) and leaves the thread of its Runtime API behind: the process would live on and do nothing.
+    If the connection is lost permanently, e.g. because the SuperLink's certificate has expired, Flower's node returns
+    (or raises), but the thread of its Runtime API continues. The process would then run on without work.
     """
     try:
         supernode()
@@ -70,10 +70,10 @@ def run_to_the_end(supernode: Callable[[], None], end: Callable[[int], object] =
 
 
 def start_executor(port: int, preload: Sequence[str]) -> Callable[[], None]:
-    """Start the executor, and wait until it has imported what tasks need: only then can the node work.
+    """Start the executor, and wait until it has imported the libraries for tasks.
 
     Returns:
-        Wakes the executor when there is a task for it.
+        Function that wakes the executor when there is a task for it.
     """
     reader, writer = os.pipe()
     warm, ready = os.pipe()
@@ -81,13 +81,13 @@ def start_executor(port: int, preload: Sequence[str]) -> Callable[[], None]:
     subprocess.Popen(command, stdin=reader, pass_fds=[ready])
     os.close(reader)
     os.close(ready)
-    select.select([warm], [], [], WARM_UP_SECONDS)  # readable as soon as the executor has closed its end
+    select.select([warm], [], [], WARM_UP_SECONDS)  # Readable when the executor has closed its end.
     os.close(warm)
     return Waker(writer)
 
 
 def executor_command(port: int, preload: Sequence[str]) -> list[str]:
-    """Return the command of the executor beside a SuperNode on this port."""
+    """Return the command of the executor for a SuperNode on this port."""
     command = [sys.executable, "-m", "client.executor", "--runtime-api-address", f"127.0.0.1:{port}"]
     command += ["--parent-pid", str(os.getpid())]
     for name in preload:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands `folkmoot task ...`: list and check tasks, make the genesis files, evaluate models.
 
-Heavy libraries are imported by the commands that need them, so that `folkmoot --help` stays quick.
+Commands import heavy libraries themselves, so that `folkmoot --help` stays fast.
 """
 
 from __future__ import annotations
@@ -81,28 +81,28 @@ def task_init(
     loaded = load_task(one)
     tried = _try(loaded, json_)
     committed = root.parse_digest(loaded, root_digest) if root_digest else ""
-    made = write_genesis(loaded, out, committed)
+    genesis = write_genesis(loaded, out, committed)
     shown = {
         "genesis": str(out / "genesis.json"),
-        "task": made.manifest.task,
-        "parameters": str(made.manifest.elements),
-        "state root": "0x" + made.state_root.hex(),
-        "genesis hash": "0x" + made.genesis.hash.hex(),
-        "first exponents": f"guessed, because this machine could not train once ({made.guessed})"
-        if made.guessed
+        "task": genesis.manifest.task,
+        "parameters": str(genesis.manifest.elements),
+        "state root": "0x" + genesis.state_root.hex(),
+        "genesis hash": "0x" + genesis.genesis.hash.hex(),
+        "first exponents": f"guessed, because this machine could not train once ({genesis.guessed})"
+        if genesis.guessed
         else "from one training on this machine's data",
     }
     if committed:
         shown["root set"] = committed
     document = {
         "genesis": str(out / "genesis.json"),
-        "task": made.manifest.task,
-        "parameters": made.manifest.elements,
-        "manifestHash": "0x" + made.manifest.hash.hex(),
-        "stateRoot": "0x" + made.state_root.hex(),
-        "genesisHash": "0x" + made.genesis.hash.hex(),
-        "exponents": list(made.genesis.exponents),
-        "guessed": made.guessed or None,
+        "task": genesis.manifest.task,
+        "parameters": genesis.manifest.elements,
+        "manifestHash": "0x" + genesis.manifest.hash.hex(),
+        "stateRoot": "0x" + genesis.state_root.hex(),
+        "genesisHash": "0x" + genesis.genesis.hash.hex(),
+        "exponents": list(genesis.genesis.exponents),
+        "guessed": genesis.guessed or None,
         "tried": tried,
         "rootDigest": committed or None,
     }
@@ -113,7 +113,7 @@ def one_subject(task: str | None, app: Path | None, run_config: list[str] | None
     """Return the task's name, empty if an app is given.
 
     Raises:
-        InputError: Both are given, or neither, or a run config without an app.
+        InputError: Both or none are given, or a run config is given without an app.
     """
     if (task is None) == (app is None):
         raise InputError(
@@ -142,9 +142,11 @@ def _app_init(
         raise InputError("An app can't have a root set.", remedy="Leave out --root-digest, or use a task.")
     folder, config = AppFolder.read(app, run_config or ()), apps.node_config(0, nodes, node_config)
     note("Reading the app, and training once on partition 0 ...", json_)
-    made = apps.init(folder, nodes, out, config, step_limit(app_wait, json_))
-    captured, start = made.captured, made.start
-    numbers = ", ".join(f"{name} {value:.4g}" for name, value in made.trial.metrics.items()) or "no numbers"
+    genesis = apps.init(folder, nodes, out, config, step_limit(app_wait, json_))
+    captured, start = genesis.captured, genesis.start
+    numbers = (
+        ", ".join(f"{name} {value:.4g}" for name, value in genesis.trial.metrics.items()) or "no numbers"
+    )
     shown = {
         "genesis": str(out / "genesis.json"),
         "app": captured.app.name,
@@ -154,7 +156,7 @@ def _app_init(
         "parameters": str(start.manifest.elements),
         "state root": "0x" + start.state_root.hex(),
         "genesis hash": "0x" + start.genesis.hash.hex(),
-        "one training": f"{made.trial.seconds:.1f} s on partition 0: {numbers}",
+        "one training": f"{genesis.trial.seconds:.1f} s on partition 0: {numbers}",
     }
     document = {
         "genesis": str(out / "genesis.json"),
@@ -171,16 +173,16 @@ def _app_init(
             "rounds": captured.num_rounds,
             "nodes": nodes,
             "asked": captured.asked,
-            "trainSeconds": round(made.trial.seconds, 1),
-            "trainMetrics": dict(made.trial.metrics),
-            "notes": made.notes,
+            "trainSeconds": round(genesis.trial.seconds, 1),
+            "trainMetrics": dict(genesis.trial.metrics),
+            "notes": genesis.notes,
         },
     }
-    emit(document, json_, pairs(shown), *made.notes)
+    emit(document, json_, pairs(shown), *genesis.notes)
 
 
 def _try(task: Task, as_json: bool) -> list[dict[str, str]]:
-    """Try a task, one line a step; return the steps."""
+    """Try a task and print one line per step; return the steps."""
     from client import trial
 
     tried = []
@@ -209,7 +211,7 @@ def task_check(
 ) -> None:
     """Try a task once on this machine: model, data, train, evaluate, predictions.
 
-    With --manifest, check only that the task has the model of a federation.
+    With --manifest, only check that the task has the model of a federation.
 
     Example: folkmoot task check --task my_package.my_module:task
 
@@ -227,8 +229,8 @@ def task_check(
             )
         tried = _try(load_task(task), json_)
         warned = any(step["state"] == trial.WARNING for step in tried)
-        said = f"The task {task} works here" + (", except for the warnings above." if warned else ".")
-        emit({"task": task, "tried": tried}, json_, said)
+        conclusion = f"The task {task} works here" + (", except for the warnings above." if warned else ".")
+        emit({"task": task, "tried": tried}, json_, conclusion)
         return
     try:
         data = manifest.read_bytes()
@@ -281,8 +283,8 @@ def task_evaluate(
         data = evaluation.fetch_model(coordinator, version)
     else:
         raise InputError("There is no model to evaluate.", remedy="Give --model FILE or --coordinator URL.")
-    made = evaluation.evaluate(loaded, data)
+    evaluated = evaluation.evaluate(loaded, data)
     if report is not None:
-        evaluation.write_report(made, report)
-    shown = {"model": made.model, **reports.summary(made.measured)}
-    emit(made.to_json(), json_, pairs(shown), *reports.tables(made.measured))
+        evaluation.write_report(evaluated, report)
+    shown = {"model": evaluated.model, **reports.summary(evaluated.measured)}
+    emit(evaluated.to_json(), json_, pairs(shown), *reports.tables(evaluated.measured))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Try a task once, step by step: model, data, train, evaluate, predictions.
 
-Stops at the first error, and names the task's method, the exception, its file and line, and what is expected. If the
-data are missing on this machine, the trial continues without them. Knows tasks, and nothing of Flower, rounds or the
-chain.
+Stops at the first error. The error names the task's method, the exception, its file and line, and the expected result.
+If the data are missing on this machine, the trial continues without them. This module does not use Flower, rounds or
+the chain.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import torch
 
 SHARES = 5
-"""The data are the first of so many shares of a shipped task; a task of one's own ignores it."""
+"""Number of shares of a shipped task's data, of which the first is used. A user's own task ignores it."""
 
 OK, WARNING, SKIPPED = "ok", "warning", "skipped"
 
@@ -41,7 +41,7 @@ _CALLED = {
     "examine": "examine(model) returns a folkmoot.tasks.HeldOutPredictions.",
 }
 _MISTAKES = (NameError, TypeError, AttributeError, SyntaxError)
-"""What `load` raises for a mistake in it, and not for data that are elsewhere."""
+"""Exceptions of `load` that mean a mistake in its code, not missing data."""
 _ABSENT = (OSError, ImportError, FolkmootError)
 _SHAPES = re.compile(r"shape|size mismatch|size of tensor|mat1|channels|dimension|in_features", re.IGNORECASE)
 _TYPES = re.compile(r"dtype|scalar type|data type", re.IGNORECASE)
@@ -57,18 +57,18 @@ class Step:
     state: str
     """OK, WARNING or SKIPPED."""
     said: str
-    """What was found, or why the step was skipped."""
+    """Result of the step, or why it was skipped."""
 
     def __str__(self) -> str:
         return f"{self.state:8}{self.name:12} {self.said}"
 
     def to_json(self) -> dict[str, str]:
-        """JSON types."""
+        """Return the step in JSON types."""
         return {"step": self.name, "state": self.state, "said": self.said}
 
 
 class _Raised(Exception):
-    """A method of the task raised something."""
+    """A method of the task raised an exception."""
 
     def __init__(self, cause: BaseException, explained: TaskError) -> None:
         super().__init__(str(explained))
@@ -79,7 +79,7 @@ def steps(task: Task) -> Iterator[Step]:
     """Try a task, and yield each step when it is done.
 
     Raises:
-        TaskError: Something is wrong with the task.
+        TaskError: A step failed.
     """
     try:
         yield from _steps(task)
@@ -91,7 +91,7 @@ def model_of(task: Task) -> torch.nn.Module:
     """Build a task's model once.
 
     Raises:
-        TaskError: `model` raised something, or it is no model.
+        TaskError: `model` raised an exception, or returned something other than a model.
     """
     try:
         return _model(task)
@@ -142,16 +142,16 @@ def _try_model(task: Task) -> tuple[torch.nn.Module, Step]:
 
 
 def _try_data(task: Task) -> tuple[Any, Step]:
-    """The data, None where they are missing on this machine."""
+    """Return the data, or None if they are missing on this machine."""
     try:
         data = _call(task, "load", 0, SHARES, _split_seed(task))
     except _Raised as raised:
         if isinstance(raised.cause, _MISTAKES):
             raise
-        said = (
+        warning = (
             f"{raised.explained.message} Ignore this if the data are not on this machine; else correct load."
         )
-        return None, Step("data", WARNING, said)
+        return None, Step("data", WARNING, warning)
     if data is None:
         raise TaskError(f"The method load of the task {task.name!r} returned None.", remedy=_CALLED["load"])
     if _length(data) == 0:
@@ -199,8 +199,8 @@ def _try_train(task: Task, model: torch.nn.Module, data: Any) -> Step:
             remedy="Train the model that is given, not a copy: give the optimiser model.parameters() and a learning "
             "rate above 0, and call its step().",
         )
-    said = f"{examples:,} examples in {took:.1f} s; {len(changed)} of {len(before)} tensors changed."
-    return Step("train", OK, said)
+    summary = f"{examples:,} examples in {took:.1f} s; {len(changed)} of {len(before)} tensors changed."
+    return Step("train", OK, summary)
 
 
 def _try_evaluate(
@@ -208,28 +208,28 @@ def _try_evaluate(
 ) -> tuple[dict[str, float] | None, Step]:
     before = _weights(model)
     try:
-        found = _call(task, "evaluate", model)
+        returned = _call(task, "evaluate", model)
     except _Raised as raised:
         if not _absent(raised.cause, lenient):
             raise
         return None, Step("evaluate", WARNING, f"{raised.explained.message} The test set may be elsewhere.")
     whose = f"The method evaluate of the task {task.name!r}"
-    if not isinstance(found, Mapping):
-        raise TaskError(f"{whose} returned {_kind(found)}.", remedy=_CALLED["evaluate"])
-    for name, value in found.items():
+    if not isinstance(returned, Mapping):
+        raise TaskError(f"{whose} returned {_kind(returned)}.", remedy=_CALLED["evaluate"])
+    for name, value in returned.items():
         if not isinstance(name, str) or not isinstance(value, int | float) or isinstance(value, bool):
             raise TaskError(
                 f"{whose} returned {name!r}: {_kind(value)}.",
                 remedy="Return a dict from str to float. For a tensor or an array, use .item().",
             )
-    metrics = {name: float(value) for name, value in found.items()}
+    metrics = {name: float(value) for name, value in returned.items()}
     shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()) or "no numbers"
     odd = [name for name, value in metrics.items() if not math.isfinite(value)]
     after = _weights(model)
     changed = [name for name in before if not _same(before[name], after[name])]
     if changed:
-        said = f"{shown}; but it changed the model ({_listing(changed)}). Call model.eval() first."
-        return metrics, Step("evaluate", WARNING, said)
+        warning = f"{shown}; but it changed the model ({_listing(changed)}). Call model.eval() first."
+        return metrics, Step("evaluate", WARNING, warning)
     if odd:
         return metrics, Step(
             "evaluate", WARNING, f"{shown}; reports have null for values that are not finite."
@@ -242,54 +242,58 @@ def _try_predictions(
 ) -> Step:
     name = "predictions"
     if getattr(task, "examine", None) is None:
-        said = "the task has no method examine, so reports have only the metrics of evaluate, and no groups."
+        summary = (
+            "the task has no method examine, so reports have only the metrics of evaluate, and no groups."
+        )
         if metrics is not None and not compared(measure(metrics)):
-            return Step(name, WARNING, f"{said} A canary has nothing to compare. {NOTHING}")
-        return Step(name, SKIPPED, said)
+            return Step(name, WARNING, f"{summary} A canary has nothing to compare. {NOTHING}")
+        return Step(name, SKIPPED, summary)
     try:
         held = _call(task, "examine", model)
     except _Raised as raised:
         if not _absent(raised.cause, lenient):
             raise
         return Step(name, WARNING, f"{raised.explained.message} The test set may be elsewhere.")
-    found = count(task.name, metrics or {}, held)
-    said = f"{found.kind}, {found.examples:,} examples, {_groups(found)}"
-    if found.losses is not None and found.losses.unmeasured:
-        return Step(name, WARNING, f"{said}; {found.losses.unmeasured} examples have no finite loss.")
-    if found.regression is not None and found.losses is not None:
-        m, errors = found.losses.measured, found.regression
+    measurement = count(task.name, metrics or {}, held)
+    summary = f"{measurement.kind}, {measurement.examples:,} examples, {_groups(measurement)}"
+    if measurement.losses is not None and measurement.losses.unmeasured:
+        return Step(
+            name, WARNING, f"{summary}; {measurement.losses.unmeasured} examples have no finite loss."
+        )
+    if measurement.regression is not None and measurement.losses is not None:
+        m, errors = measurement.losses.measured, measurement.regression
         spread = math.sqrt(max(m * errors.target_squares - errors.targets**2, 0)) / max(m, 1) / (1 << 20)
         if spread < _LEAST_SPREAD:
             return Step(
                 name,
                 WARNING,
-                f"{said}; the targets have a standard deviation of only {spread:.2g}, and reports round to 0.000001. "
-                "Use a smaller unit.",
+                f"{summary}; the targets have a standard deviation of only {spread:.2g}, and reports round to "
+                "0.000001. Use a smaller unit.",
             )
-    return Step(name, OK, f"{said}.")
+    return Step(name, OK, f"{summary}.")
 
 
 def _model(task: Task) -> torch.nn.Module:
     import torch
 
-    made = _call(task, "model")
-    if not isinstance(made, torch.nn.Module):
+    model = _call(task, "model")
+    if not isinstance(model, torch.nn.Module):
         raise TaskError(
-            f"The method model of the task {task.name!r} returned {_kind(made)}.", remedy=_CALLED["model"]
+            f"The method model of the task {task.name!r} returned {_kind(model)}.", remedy=_CALLED["model"]
         )
-    odd = [name for name, value in made.state_dict().items() if not isinstance(value, torch.Tensor)]
+    odd = [name for name, value in model.state_dict().items() if not isinstance(value, torch.Tensor)]
     if odd:
         raise TaskError(
             f"The model of the task {task.name!r} has state that is not a tensor: {_listing(odd)}.",
             remedy="Keep only tensors in its state_dict(), and remove get_extra_state.",
         )
-    return made
+    return model
 
 
 def _call(task: Task, method: str, *arguments: Any) -> Any:
     try:
         return getattr(task, method)(*arguments)
-    except (Exception, SystemExit) as error:  # the task's own code, which may fail in any way
+    except (Exception, SystemExit) as error:  # The task's own code may fail in any way.
         if isinstance(error, TaskError):
             raise _Raised(error, error) from error
         text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:300]
@@ -302,7 +306,7 @@ def _call(task: Task, method: str, *arguments: Any) -> Any:
 
 
 def _place(task: Task, error: BaseException) -> str:
-    """Where in the task's own code something was raised: file, line and its text."""
+    """Return where the task's own code raised an exception: file, line number and text of the line."""
     frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is `_call`
     if not frames:
         return "in the call itself: check its arguments"
@@ -321,7 +325,7 @@ def _place(task: Task, error: BaseException) -> str:
 
 
 def _about_training(task: Task, raised: _Raised, data: Any, settings: Mapping[str, Any]) -> TaskError:
-    """The same failure of `train`, with the likeliest remedy."""
+    """Return a failure of `train` as an error with the most likely remedy."""
     cause, message = raised.cause, raised.explained.message
     if isinstance(cause, TaskError):
         return cause
@@ -339,12 +343,12 @@ def _about_training(task: Task, raised: _Raised, data: Any, settings: Mapping[st
 
 
 def _absent(error: BaseException, lenient: bool) -> bool:
-    """Whether a method failed since its data are not here. ``lenient``: the contributor's data are not here."""
+    """Return whether a method failed because its data are missing. ``lenient``: the contributor's data are missing."""
     if isinstance(error, KeyError) and (frames := traceback.extract_tb(error.__traceback__)):
         return lenient or Path(frames[-1].filename).name in (
             "os.py",
             "<frozen os>",
-        )  # a variable that is not set
+        )  # An environment variable that is not set.
     return isinstance(error, _ABSENT) or (lenient and not isinstance(error, _MISTAKES))
 
 
@@ -362,15 +366,15 @@ def _remedy_for_nan(data: Any) -> str:
     )
 
 
-def _groups(found: Measurement) -> str:
-    worst = found.worst_group
+def _groups(measurement: Measurement) -> str:
+    worst = measurement.worst_group
     if worst is None:
         return "no groups"
-    return f"{len(found.groups)} groups, the worst is {worst.name}"
+    return f"{len(measurement.groups)} groups, the worst is {worst.name}"
 
 
 def _described(data: Any) -> str:
-    """Shapes of data, as far as they can be seen."""
+    """Return the shapes of data, as far as they are known."""
     parts = vars(data) if hasattr(data, "__dict__") else {}
     if isinstance(data, tuple):
         parts = {str(place): value for place, value in enumerate(data)}
@@ -387,7 +391,7 @@ def _described(data: Any) -> str:
 def _length(data: Any) -> int | None:
     try:
         return len(data)
-    except TypeError:  # some have the method and no length, e.g. a DataLoader of a stream
+    except TypeError:  # Some have the method but no length, e.g. a DataLoader of a stream.
         return None
 
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The coordinator's HTTP interface, from the outside: what the relay, the command line and a node use.
+"""HTTP client of the coordinator's API, for the relay, the command line and the nodes.
 
-Every file that comes through here was hashed before it is handed on; everything else that a coordinator says
-is a claim, to be checked on the chain where it matters. httpx is imported at the first request. Knows nothing
-of the coordinator's inside.
+The client checks the hash of every file. All other data of a coordinator are claims, which the caller must check on the
+chain where they matter. httpx is imported at the first request. This module imports nothing of the coordinator.
 """
 
 from __future__ import annotations
@@ -34,25 +33,25 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
 DEFAULT_TIMEOUT = 30.0
-"""Seconds that the coordinator may take to connect, and between two pieces of an answer."""
+"""Timeout in seconds for connecting, and between two parts of an answer."""
 
 UPLOAD_TIMEOUT = 300.0
-"""Seconds that it may take to check an update."""
+"""Timeout in seconds for the check of an update."""
 
 HEARTBEAT_TIMEOUT = 45.0
-"""Seconds of silence after which an event stream counts as broken; the coordinator speaks more often."""
+"""Timeout in seconds between two messages of an event stream. The coordinator sends heartbeats more often."""
 
 SIGNATURE_LIFETIME = 600
-"""Seconds for which a signed request is good, by the clock on the wall."""
+"""Validity of a signed request in seconds of Unix time."""
 
 ANSWER_SECONDS = 600.0
-"""Seconds after which what was asked for must be there as a whole, however steadily it comes; not for `download`."""
+"""Timeout in seconds for a whole answer, even if its parts arrive steadily. It does not apply to `download`."""
 
 MAX_ANSWER = 128 << 20
-"""Most bytes of an answer that is held in memory. The largest honest ones are manifests."""
+"""Maximum size in bytes of an answer in memory. The largest honest answers are manifests."""
 
 MAX_EVENT = 1 << 20
-"""Most bytes of an event of the stream, and of a line in it."""
+"""Maximum size in bytes of an event of the stream, and of a line in it."""
 
 CHUNK = 1 << 20
 
@@ -63,27 +62,17 @@ REFUSALS = frozenset(
         "invalid-commitment",
     }
 )  # fmt: skip
-"""Codes with which an update is refused: docs/protocol.md section 7, and a commitment that can't be read at
-all."""
+"""Codes with which an update is refused: those of docs/protocol.md section 7, and one for an unreadable commitment."""
 
 _UPLOAD_TYPEHASH = keccak(b"Upload(bytes32 sha256,uint64 deadline)")
 _RUN_TYPEHASH = keccak(b"Run(uint32 rounds,uint32 expect,uint64 deadline)")
 _END_RUN_TYPEHASH = keccak(b"EndRun(bytes16 run,string reason,uint64 deadline)")
 _REPORT_TYPEHASH = keccak(b"Report(uint64 round,bytes32 digest,uint64 deadline)")
-_COMMITMENT_FIELDS = {
-    "contributor": "contributor",
-    "round": "round",
-    "baseStateRoot": "base_state_root",
-    "updateRoot": "update_root",
-    "sumSquares": "sum_squares",
-    "numExamples": "num_examples",
-    "bundleHash": "bundle_hash",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """An answer, all of it."""
+    """A complete answer."""
 
     path: str
     status: int
@@ -93,7 +82,7 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True)
 class CurrentRound:
-    """The round to train for, as the coordinator says."""
+    """The round to train for, according to the coordinator."""
 
     round: int
     """Its number."""
@@ -108,29 +97,29 @@ class CurrentRound:
     momentum_root: bytes
     """Root of the base's momentum tree."""
     commit_deadline: int
-    """Chain time from which no update is taken."""
+    """Chain time from which updates are refused."""
     chain_time: int
     """Chain time of the answer."""
     received: int
-    """Updates accepted so far."""
+    """Number of updates accepted so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run, as the coordinator says."""
+    """A run, according to the coordinator."""
 
     id: str
     """Its identifier."""
     state: str
     """running, done or failed."""
     rounds: int
-    """Rounds asked for."""
+    """Number of rounds requested."""
     completed: int
-    """Rounds anchored."""
+    """Number of rounds anchored."""
     expect: int
-    """Contributors after whose answers a round need not wait any longer."""
+    """Number of contributors after whose updates a round stops waiting."""
     error: str | None
-    """Why it failed."""
+    """Reason of the failure; None if it has not failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,45 +127,33 @@ class Event:
     """One event of the coordinator's log."""
 
     id: int
-    """Its number; numbers grow."""
+    """Number of the event; numbers increase."""
     type: str
-    """What happened, e.g. round-anchored (docs/architecture.md)."""
+    """Type of the event, e.g. round-anchored (docs/architecture.md)."""
     data: dict[str, Any]
-    """Values that belong to it."""
+    """Values of the event."""
 
 
 def commitment_to_wire(commitment: Commitment, signature: bytes) -> str:
-    """Write a signed commitment as the canonical JSON that travels with the update."""
-    values = {
-        "contributor": commitment.contributor,
-        "round": str(commitment.round),
-        "baseStateRoot": "0x" + commitment.base_state_root.hex(),
-        "updateRoot": "0x" + commitment.update_root.hex(),
-        "sumSquares": str(commitment.sum_squares),
-        "numExamples": str(commitment.num_examples),
-        "bundleHash": "0x" + commitment.bundle_hash.hex(),
-        "signature": "0x" + signature.hex(),
-    }
-    return canonical_json(values).decode()
+    """Return a signed commitment as the canonical JSON that is sent with the update."""
+    return canonical_json(commitment.to_json() | {"signature": "0x" + signature.hex()}).decode()
 
 
 def commitment_from_wire(text: str) -> tuple[Commitment, bytes]:
-    """Read what `commitment_to_wire` wrote: the commitment and its signature.
+    """Parse the result of `commitment_to_wire`; return the commitment and its signature.
 
     Raises:
         InputError: code `invalid-commitment`: a field is missing, unknown or malformed.
     """
     try:
         values = parse_json(text.encode())
-        if not isinstance(values, dict) or set(values) != {*_COMMITMENT_FIELDS, "signature"}:
-            raise ValueError(f"it has exactly the fields {', '.join([*_COMMITMENT_FIELDS, 'signature'])}")
-        if not all(isinstance(value, str) for value in values.values()):
-            raise ValueError("all its values are strings")
-        signature = _hex_bytes(values["signature"])
-        commitment = Commitment.from_json({name: values[wire] for wire, name in _COMMITMENT_FIELDS.items()})
+        if not isinstance(values, dict) or not isinstance(values.get("signature"), str):
+            raise ValueError("it is an object with a signature, a string")
+        signature = _hex_bytes(values.pop("signature"))
+        commitment = Commitment.from_json(values)
     except (ValueError, InputError) as error:
         raise InputError(
-            f"The commitment can't be read: {error}.",
+            f"The commitment can't be read: {str(error).rstrip('.')}.",
             remedy="Send it as docs/architecture.md says: canonical JSON, integers as decimal strings.",
             code="invalid-commitment",
         ) from error
@@ -184,25 +161,25 @@ def commitment_from_wire(text: str) -> tuple[Commitment, bytes]:
 
 
 def upload_message(domain: Domain, sha256: str, deadline: int) -> SignableMessage:
-    """What an account signs to publish a report."""
+    """Return the message that an account signs to publish a report."""
     fields = encode(("bytes32", "bytes32", "uint64"), (_UPLOAD_TYPEHASH, bytes.fromhex(sha256), deadline))
     return SignableMessage(b"\x01", domain.separator, keccak(fields))
 
 
 def run_message(domain: Domain, rounds: int, expect: int, deadline: int) -> SignableMessage:
-    """What the coordinator's account signs to start a run."""
+    """Return the message that the coordinator's account signs to start a run."""
     fields = encode(("bytes32", "uint32", "uint32", "uint64"), (_RUN_TYPEHASH, rounds, expect, deadline))
     return SignableMessage(b"\x01", domain.separator, keccak(fields))
 
 
 def end_run_message(domain: Domain, run: str, reason: str, deadline: int) -> SignableMessage:
-    """What the coordinator's account signs to end a run.
+    """Return the message that the coordinator's account signs to end a run.
 
     Args:
         domain: Chain and ledger of the federation.
-        run: Its identifier, 32 digits in hex.
-        reason: Why the run ends. The API shows it.
-        deadline: Unix time on the wall until which it may be handed in.
+        run: Identifier of the run, 32 hex digits.
+        reason: Reason for ending the run, shown by the API.
+        deadline: Unix time until which the request is valid.
     """
     values = (_END_RUN_TYPEHASH, bytes.fromhex(run), keccak(reason.encode()), deadline)
     fields = encode(("bytes32", "bytes16", "bytes32", "uint64"), values)
@@ -210,13 +187,13 @@ def end_run_message(domain: Domain, run: str, reason: str, deadline: int) -> Sig
 
 
 def report_message(domain: Domain, round_number: int, digest: bytes, deadline: int) -> SignableMessage:
-    """What the coordinator's account signs to report on the nodes of a round.
+    """Return the message that the coordinator's account signs to report on the nodes of a round.
 
     Args:
         domain: Chain and ledger of the federation.
         round_number: The round.
         digest: sha256 of the report's canonical JSON without deadline and signature, 32 bytes.
-        deadline: Unix time on the wall until which it may be handed in.
+        deadline: Unix time until which the request is valid.
     """
     values = (_REPORT_TYPEHASH, round_number, digest, deadline)
     fields = encode(("bytes32", "uint64", "bytes32", "uint64"), values)
@@ -234,13 +211,13 @@ def report_digest(content: Mapping[str, Any]) -> bytes:
 def sign_report(
     content: Mapping[str, Any], account: LocalAccount, domain: Domain, *, after: int = 0
 ) -> dict[str, Any]:
-    """Make the signed form of a round report.
+    """Return a round report with deadline and signature.
 
     Args:
-        content: `round`, `complete`, `nodes` and `metrics`, as docs/architecture.md says.
+        content: `round`, `complete`, `nodes` and `metrics`, as in docs/architecture.md.
         account: The coordinator's account.
         domain: Chain and ledger of the federation.
-        after: Deadline of the report that it replaces; its own is not below.
+        after: Deadline of the report to be replaced. The new deadline is not lower.
     """
     deadline = max(int(time.time()) + SIGNATURE_LIFETIME, after)
     message = report_message(domain, content["round"], report_digest(content), deadline)
@@ -249,11 +226,11 @@ def sign_report(
 
 
 def sign_run(rounds: int, expect: int, account: LocalAccount, domain: Domain) -> dict[str, Any]:
-    """Make the signed request that starts a run, once, within `SIGNATURE_LIFETIME` seconds.
+    """Return a signed request that starts a run. It can be used once, within `SIGNATURE_LIFETIME` seconds.
 
     Args:
-        rounds: Rounds to open.
-        expect: Contributors after whose answers a round need not wait any longer.
+        rounds: Number of rounds to open.
+        expect: Number of contributors after whose updates a round stops waiting.
         account: The coordinator's account.
         domain: Chain and ledger of the federation.
     """
@@ -264,14 +241,14 @@ def sign_run(rounds: int, expect: int, account: LocalAccount, domain: Domain) ->
 
 
 class CoordinatorApi:
-    """A coordinator behind a URL. A context manager; safe to share between threads.
+    """Client of a coordinator. A context manager; safe to share between threads.
 
-    Every method raises CoordinatorError when there is no answer (code `coordinator-unreachable`) or a problem
-    (its code).
+    Every method raises CoordinatorError if there is no answer (code `coordinator-unreachable`) or a problem (with its
+    code).
 
     Args:
-        url: Address, e.g. `http://127.0.0.1:8800`.
-        timeout: Seconds for connecting, and between two pieces of an answer.
+        url: URL of the coordinator, e.g. `http://127.0.0.1:8800`.
+        timeout: Timeout in seconds for connecting, and between two parts of an answer.
     """
 
     def __init__(self, url: str, timeout: float = DEFAULT_TIMEOUT) -> None:
@@ -288,7 +265,7 @@ class CoordinatorApi:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; the next call opens new ones."""
+        """Close the connections. The next call opens new ones."""
         client, self._http = self._http, None
         if client is not None:
             client.close()
@@ -296,50 +273,50 @@ class CoordinatorApi:
     # Reading.
 
     def health(self) -> dict[str, Any]:
-        """State of the coordinator's parts; also when one of them is down."""
+        """Return the state of the coordinator's parts, even if one of them is unavailable."""
         response = self._send("GET", "/v1/health")
         return self._object(response)
 
     def date(self) -> str | None:
-        """What its server says that the time is, in the form of HTTP; None if it does not say."""
+        """Return the time of the coordinator's server in the format of HTTP; None if it is not sent."""
         date: str | None = self._send("GET", "/v1/health").headers.get("Date")
         return date
 
     def deployment(self) -> Deployment:
-        """The federation that it coordinates."""
+        """Return the federation that it coordinates."""
         return Deployment.from_json(self.get("/v1/deployment"))
 
     def current_round(self) -> CurrentRound | None:
-        """The round to train for, None if none is open."""
-        found = self._get_or_none("/v1/rounds/current", "no-open-round")
-        if found is None:
+        """Return the round to train for; None if no round is open."""
+        view = self._get_or_none("/v1/rounds/current", "no-open-round")
+        if view is None:
             return None
         try:
             return CurrentRound(
-                round=int(found["round"]),
-                phase=str(found["phase"]),
-                header=_hex_bytes(found["header"]),
-                manifest=str(found["manifest"]),
-                base_state=str(found["baseState"]),
-                momentum_root=_hex_bytes(found["momentumRoot"]),
-                commit_deadline=int(found["commitDeadline"]),
-                chain_time=int(found["chainTime"]),
-                received=int(found["received"]),
+                round=int(view["round"]),
+                phase=str(view["phase"]),
+                header=_hex_bytes(view["header"]),
+                manifest=str(view["manifest"]),
+                base_state=str(view["baseState"]),
+                momentum_root=_hex_bytes(view["momentumRoot"]),
+                commit_deadline=int(view["commitDeadline"]),
+                chain_time=int(view["chainTime"]),
+                received=int(view["received"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise self._nonsense("/v1/rounds/current") from error
 
     def run(self, run_id: str = "current") -> RunView | None:
-        """A run; by default the newest one. None if there is none."""
-        found = self._get_or_none(f"/v1/runs/{run_id}", "unknown-run")
-        return None if found is None else self._run_view(found)
+        """Return a run, by default the newest one; None if there is none."""
+        view = self._get_or_none(f"/v1/runs/{run_id}", "unknown-run")
+        return None if view is None else self._run_view(view)
 
     def get(self, path: str, **parameters: Any) -> dict[str, Any]:
-        """Any JSON object below the coordinator's URL."""
+        """Return any JSON object below the coordinator's URL."""
         return self._object(self._checked(self._send("GET", path, params=parameters)))
 
     def items(self, path: str, **parameters: Any) -> Iterator[dict[str, Any]]:
-        """All items of a list, page by page."""
+        """Yield all items of a list, page by page."""
         cursor: str | None = None
         while True:
             page = self.get(path, **parameters, **({"cursor": cursor} if cursor else {}))
@@ -351,43 +328,43 @@ class CoordinatorApi:
     # Files.
 
     def artifact(self, sha256: str) -> bytes:
-        """A file's bytes. For small files; `download` is for large ones.
+        """Return a file's bytes. For small files; use `download` for large ones.
 
         Raises:
-            ArtifactError: The bytes are not what the name promises.
+            ArtifactError: The bytes do not have the hash in the name.
         """
         data = self._checked(self._send("GET", f"/v1/artifacts/{sha256}")).content
         _require(sha256, hashlib.sha256(data).hexdigest())
         return data
 
     def document(self, keccak256: str) -> bytes:
-        """A file by its keccak (hex without 0x).
+        """Return a file by its keccak (hex without 0x).
 
         Raises:
-            ArtifactError: The bytes are not what the name promises.
+            ArtifactError: The bytes do not have the hash in the name.
         """
         data = self._checked(self._send("GET", f"/v1/artifacts/by-keccak/{keccak256}")).content
         _require(keccak256, keccak(data).hex())
         return data
 
     def download(self, sha256: str, target: Path, size: int) -> Path:
-        """Stream a file to a path; it appears there only when all of it arrived and is right.
+        """Download a file to a path. The file appears there only after all of it has arrived and its hash is right.
 
         Args:
-            sha256: Its name.
-            target: Where it goes.
-            size: Bytes that it has. Whoever sends more does not fill the disk.
+            sha256: Name of the file.
+            target: Path to write.
+            size: Size of the file in bytes. More bytes are not written to the disk.
 
         Raises:
-            ArtifactError: The bytes are not what the name promises, or more.
+            ArtifactError: The bytes do not have the hash in the name, or are too many.
         """
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=".incoming-")
-        digest, left = hashlib.sha256(), size
+        digest, bytes_left = hashlib.sha256(), size
         try:
             with os.fdopen(handle, "wb") as file, self._stream("GET", f"/v1/artifacts/{sha256}") as response:
                 for chunk in response.iter_bytes(CHUNK):
-                    left -= len(chunk)
-                    if left < 0:
+                    bytes_left -= len(chunk)
+                    if bytes_left < 0:
                         raise ArtifactError(
                             f"The coordinator {self.url} sends more than the {size:,} bytes of {sha256}.",
                             remedy="Tell the others, and use another mirror.",
@@ -403,7 +380,7 @@ class CoordinatorApi:
     # Writing.
 
     def submit_update(self, round_number: int, commitment: str, update: bytes | Path) -> None:
-        """Hand in an update: its signed commitment (`commitment_to_wire`) and its file. Again does no harm.
+        """Submit an update: its signed commitment (`commitment_to_wire`) and its file. Repetition is harmless.
 
         Raises:
             UpdateRefused: A check failed; `code` is the reason.
@@ -428,28 +405,29 @@ class CoordinatorApi:
         """Start a run, as the coordinator's account.
 
         Args:
-            rounds: Rounds to open.
-            expect: Contributors after whose answers a round need not wait any longer.
+            rounds: Number of rounds to open.
+            expect: Number of contributors after whose updates a round stops waiting.
             account: The coordinator's account.
             domain: Chain and ledger of the federation.
         """
         return self.send_run(sign_run(rounds, expect, account, domain))
 
     def send_run(self, wish: dict[str, Any]) -> RunView:
-        """Start the run that a request of `sign_run` wishes for.
+        """Start a run with a request of `sign_run`.
 
         Raises:
-            CoordinatorError: ``signature-used``: it did so before, and ``details["run"]`` is that run; or it refuses.
+            CoordinatorError: ``signature-used``: the request was used before, and ``details["run"]`` is its run; or the
+                coordinator refuses.
         """
         answer = self._object(self._checked(self._send("POST", "/v1/runs", json=wish)))
         return RunView(str(answer["id"]), "running", int(wish["rounds"]), 0, int(wish["expect"]), None)
 
     def end_run(self, run: str, reason: str, account: LocalAccount, domain: Domain) -> RunView:
-        """End a run that nobody will go on with, as the coordinator's account. One that is over stays as it is.
+        """End an abandoned run, as the coordinator's account. A run that has ended does not change.
 
         Args:
-            run: Its identifier.
-            reason: Why, at most 300 characters.
+            run: Identifier of the run.
+            reason: Reason, at most 300 characters.
             account: The coordinator's account.
             domain: Chain and ledger of the federation.
         """
@@ -465,7 +443,7 @@ class CoordinatorApi:
         )
 
     def upload_report(self, report: bytes, account: LocalAccount, domain: Domain) -> str:
-        """Publish an evaluation report (JSON), as an account with stake; return its sha256."""
+        """Publish an evaluation report (JSON), as an account with stake. Return its sha256."""
         sha256 = hashlib.sha256(report).hexdigest()
         deadline = int(time.time()) + SIGNATURE_LIFETIME
         signed = account.sign_message(upload_message(domain, sha256, deadline))
@@ -486,7 +464,7 @@ class CoordinatorApi:
         return sha256
 
     def send_canary(self, round_number: int, report: bytes, signature: bytes) -> dict[str, Any]:
-        """Hand in a canary report, signed by the evaluator; return `sha256`, `new` and `fell`."""
+        """Submit a canary report, signed by the evaluator. Return `sha256`, `new` and `fell`."""
         response = self._send(
             "POST",
             f"/v1/rounds/{round_number}/canary",
@@ -496,44 +474,45 @@ class CoordinatorApi:
         return self._object(self._checked(response))
 
     def release_round(self, round_number: int, signature: bytes) -> dict[str, Any]:
-        """Have a withheld round anchored after all, signed by the coordinator."""
+        """Release a withheld round for anchoring, with the coordinator's signature."""
         body = {"signature": "0x" + signature.hex()}
         return self._object(
             self._checked(self._send("POST", f"/v1/rounds/{round_number}/release", json=body))
         )
 
     def send_report(self, report: Mapping[str, Any]) -> None:
-        """Hand in a round report that `sign_report` made; it replaces the one before.
+        """Submit a round report of `sign_report`. It replaces the previous one.
 
         Raises:
-            CoordinatorError: ``report-outdated``: a newer one is there, and ``details["deadline"]`` is its deadline.
+            CoordinatorError: ``report-outdated``: the coordinator has a newer one, and ``details["deadline"]`` is its
+                deadline.
         """
         self._checked(self._send("POST", f"/v1/rounds/{report['round']}/report", json=dict(report)))
 
     def round_report(self, round_number: int) -> dict[str, Any] | None:
-        """What the operator reports of the nodes of a round; None if nothing."""
+        """Return the operator's report on the nodes of a round; None if there is none."""
         return self._get_or_none(f"/v1/rounds/{round_number}/report", "no-report")
 
     # Events.
 
-    def events(self, after: int | None = None, *, patience: float = 60.0) -> Iterator[Event]:
-        """Events as they happen, without end; a broken connection is taken up where it broke.
+    def events(self, after: int | None = None, *, timeout: float = 60.0) -> Iterator[Event]:
+        """Yield events as they happen, endlessly. After a broken connection, continue with the next event.
 
         Args:
-            after: Number of the last event that is known; 0 for all there are; None for new ones only.
-            patience: Seconds for which a coordinator that is unreachable, or whose database is, is tried again.
+            after: Number of the last known event; 0 for all events; None for new events only.
+            timeout: Seconds for which requests are repeated while the coordinator or its database is unavailable.
         """
         import httpx
 
         last = after
-        given_up = time.monotonic() + patience
+        given_up = time.monotonic() + timeout
         while True:
             headers = {} if last is None else {"Last-Event-ID": str(last)}
-            timeout = httpx.Timeout(self.timeout, read=HEARTBEAT_TIMEOUT)
+            limits = httpx.Timeout(self.timeout, read=HEARTBEAT_TIMEOUT)
             try:
-                with self._stream("GET", "/v1/events", headers=headers, timeout=timeout) as response:
+                with self._stream("GET", "/v1/events", headers=headers, timeout=limits) as response:
                     for event in _parse_events(response.iter_bytes()):
-                        given_up = time.monotonic() + patience
+                        given_up = time.monotonic() + timeout
                         if event.type == "hello":
                             last = event.id if last is None else last
                             continue
@@ -546,7 +525,7 @@ class CoordinatorApi:
             time.sleep(0.5)
 
     def newest_event(self) -> int:
-        """Number of the newest event: what comes after it is news."""
+        """Return the number of the newest event."""
         from folkmoot.runtime.deadlines import within
 
         with within(ANSWER_SECONDS), self._stream("GET", "/v1/events") as response:
@@ -554,16 +533,17 @@ class CoordinatorApi:
                 return event.id
         raise self._nonsense("/v1/events")
 
-    # Inside.
+    # Internal methods.
 
     def _client(self) -> httpx.Client:
         import httpx
 
-        from folkmoot.runtime.deadlines import bounded
+        from folkmoot.runtime.deadlines import Transport
 
         if self._http is None:
-            made = httpx.Client(base_url=self.url, timeout=self.timeout, follow_redirects=False)
-            self._http = bounded(made)
+            self._http = httpx.Client(
+                base_url=self.url, timeout=self.timeout, transport=Transport(), follow_redirects=False
+            )
         return self._http
 
     def _send(self, method: str, path: str, **options: Any) -> _Answer:
@@ -575,20 +555,20 @@ class CoordinatorApi:
             except httpx.RemoteProtocolError:
                 if method != "GET":
                     raise
-                return self._exchange(method, path, **options)  # an idle connection had been closed
+                return self._exchange(method, path, **options)  # An idle connection was closed.
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(error) from error
 
     def _exchange(self, method: str, path: str, **options: Any) -> _Answer:
         from folkmoot.runtime.deadlines import within
 
-        # Not for what is sent: a large update takes the time that its line needs.
+        # Not for uploads: a large update may take long on a slow line.
         end = within(ANSWER_SECONDS) if method == "GET" else nullcontext()
         with end, self._client().stream(method, path, **options) as response:
             return self._whole(response)
 
     def _whole(self, response: httpx.Response) -> _Answer:
-        """Read an answer into memory, up to `MAX_ANSWER` bytes of it."""
+        """Read an answer into memory, at most `MAX_ANSWER` bytes."""
         data = bytearray()
         for part in response.iter_bytes():
             data += part
@@ -622,8 +602,8 @@ class CoordinatorApi:
             code, detail = str(problem["code"]), str(problem["detail"])
         except (InputError, KeyError, TypeError) as error:
             unknown = answer.status in services.UNKNOWN_PATH
-            found = services.mistaken(self.url, self.url, services.COORDINATOR) if unknown else None
-            message, remedy = found or (
+            mistake = services.mistaken(self.url, self.url, services.COORDINATOR) if unknown else None
+            message, remedy = mistake or (
                 f"The coordinator {self.url} answered with HTTP {answer.status}.",
                 "Check that the address is that of a Folkmoot coordinator.",
             )
@@ -650,15 +630,15 @@ class CoordinatorApi:
             raise self._nonsense(answer.path)
         return value
 
-    def _run_view(self, found: dict[str, Any]) -> RunView:
+    def _run_view(self, view: dict[str, Any]) -> RunView:
         try:
             return RunView(
-                id=str(found["id"]),
-                state=str(found["state"]),
-                rounds=int(found["rounds"]),
-                completed=int(found["completed"]),
-                expect=int(found["expect"]),
-                error=None if found.get("error") is None else str(found["error"]),
+                id=str(view["id"]),
+                state=str(view["state"]),
+                rounds=int(view["rounds"]),
+                completed=int(view["completed"]),
+                expect=int(view["expect"]),
+                error=None if view.get("error") is None else str(view["error"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise self._nonsense("/v1/runs") from error
@@ -702,10 +682,10 @@ def _parse_events(pieces: Iterable[bytes]) -> Iterator[Event]:
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
-    """The lines of a stream, without their ends: httpx's own `iter_lines` keeps a line in memory however long it is.
+    """Yield the lines of a stream without line ends. Unlike httpx's `iter_lines`, limit the length of a line in memory.
 
     Raises:
-        CoordinatorError: One has more than `MAX_EVENT` bytes, and no end yet.
+        CoordinatorError: A line has more than `MAX_EVENT` bytes.
     """
     line = bytearray()
     for piece in pieces:
@@ -722,12 +702,12 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
 
 def _event_data(text: str) -> dict[str, Any]:
     try:
-        found = parse_json(text.encode())
+        data = parse_json(text.encode())
     except InputError as error:
         raise _no_event() from error
-    if not isinstance(found, dict):
+    if not isinstance(data, dict):
         raise _no_event()
-    return found
+    return data
 
 
 def _no_event() -> CoordinatorError:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All failures that Folkmoot expects, in one tree.
+"""The tree of all expected failures of Folkmoot.
 
 Every error says what failed, why, and what to do next, and has a stable ``code``: the command line prints the message
 and exits with 1, the API puts the code into its problem response. Anything else that is raised is a defect.
 
     FolkmootError
-    ├── InputError              what somebody gave us is wrong
+    ├── InputError              an input is invalid
     │   ├── ManifestError       a manifest or a model that does not fit one
     │   ├── EncodingError       an update that can't be encoded or decoded (NaN, shape, size)
     │   ├── UpdateRefused       an update that fails a check; ``code`` is the reason code of docs/protocol.md section 7
@@ -13,12 +13,12 @@ and exits with 1, the API puts the code into its problem response. Anything else
     │   └── TaskError           an unknown or broken task
     ├── ArtifactError           an artifact is missing or damaged
     ├── ChainError              the chain can't be reached, is the wrong one, or refused
-    │   ├── RpcError            no or a bad answer from the RPC endpoint
+    │   ├── RpcError            no answer or an invalid answer from the RPC endpoint
     │   ├── WrongChainError     another chain id, or no contract at the address
     │   └── ContractRefused     a transaction or call reverted; carries the decoded custom error
     ├── CoordinatorError        the coordinator can't be reached or answered with a problem
     ├── DatabaseError           the database is from another schema, can't be opened, is locked or full
-    ├── StoreError              the artifact store can't be used now; nothing is known of the file
+    ├── StoreError              the artifact store is unavailable now; the file may exist
     ├── LocalError              a local program can't be started (port taken, program missing)
     └── AuditFailure            the audit found something that does not match
 """
@@ -33,13 +33,13 @@ _ENDS = (".", "!", "?", ":", "\N{HORIZONTAL ELLIPSIS}")
 def sentence(text: str) -> str:
     """Return a text with a full stop at its end, so that the next sentence does not run into it.
 
-    A text of several lines is left alone: its last line is a quotation, for example of a log.
+    A text of several lines is returned unchanged: its last line is a quotation, for example of a log.
     """
     if "\n" in text:
         return text
     text = text.strip()
     if text.endswith("..") and not text.endswith("..."):
-        text = text[:-1]  # it quotes another message with its own full stop
+        text = text[:-1]  # The text quotes another message with its own full stop.
     return text if not text or text.rstrip("\"'`)]").endswith(_ENDS) else text + "."
 
 
@@ -47,9 +47,9 @@ class FolkmootError(Exception):
     """Base of all expected failures.
 
     Args:
-        message: What failed and why, one sentence. A full stop is added where it lacks one.
-        remedy: What to do next, one sentence; may be empty where nothing can be done. Likewise.
-        code: Stable identifier, lower case with hyphens. Defaults to the class's own.
+        message: What failed and why, in one sentence. A missing full stop is added.
+        remedy: What to do next, in one sentence; empty if nothing can be done. A missing full stop is added.
+        code: Stable identifier, in lower case with hyphens. Defaults to the code of the class.
         details: Values behind the failure, JSON types only.
     """
 
@@ -74,7 +74,7 @@ class FolkmootError(Exception):
 
 
 class InputError(FolkmootError):
-    """Something that was given to us is wrong."""
+    """An input is invalid."""
 
     default_code = "invalid-input"
 
@@ -104,13 +104,13 @@ class KeystoreError(InputError):
 
 
 class TaskError(InputError):
-    """A task is unknown, or does not keep the task protocol."""
+    """A task is unknown, or violates the task protocol."""
 
     default_code = "task"
 
 
 class ArtifactError(FolkmootError):
-    """An artifact is missing, or its bytes are not the ones that its name promises."""
+    """An artifact is missing, or its bytes do not have the hash in its name."""
 
     default_code = "artifact"
 
@@ -122,7 +122,7 @@ class ChainError(FolkmootError):
 
 
 class RpcError(ChainError):
-    """The RPC endpoint gave no answer, or a bad one."""
+    """The RPC endpoint gave no answer, or an invalid one."""
 
     default_code = "rpc-unreachable"
 
@@ -152,7 +152,7 @@ class DatabaseError(FolkmootError):
 
 
 class StoreError(FolkmootError):
-    """The artifact store can't be used now. Unlike `ArtifactError` it says nothing about a file: ask again later."""
+    """The artifact store is unavailable now. Unlike `ArtifactError`, it says nothing about a file. Try again later."""
 
     default_code = "store-failed"
 

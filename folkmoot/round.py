@@ -9,9 +9,9 @@ states. This module knows no chain, no clock and no folder: bytes come from read
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from eth_abi.abi import encode
@@ -29,7 +29,7 @@ from folkmoot.aggregation.references import (
     references,
 )
 from folkmoot.aggregation.registry import rule, uses
-from folkmoot.aggregation.trajectory import PathUpdate
+from folkmoot.aggregation.trajectory import TrajectoryUpdate
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol import merkle
@@ -93,6 +93,25 @@ class Anchor:
             self.verdict_hash,
             self.artifacts_hash,
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields in the names of the Solidity struct: roots in 0x-hex, the bits of ``delivered`` too."""
+        return {
+            "weights": list(self.weights),
+            "delivered": hex(self.delivered),
+            "aggregateRoot": "0x" + self.aggregate_root.hex(),
+            "stateRoot": "0x" + self.state_root.hex(),
+            "gramRoot": "0x" + self.gram_root.hex(),
+            "verdictHash": "0x" + self.verdict_hash.hex(),
+            "artifactsHash": "0x" + self.artifacts_hash.hex(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Anchor:
+        """Read what ``to_json`` wrote; what strangers wrote does not come here."""
+        names = ("aggregateRoot", "stateRoot", "gramRoot", "verdictHash", "artifactsHash")
+        roots = (bytes.fromhex(value[name][2:]) for name in names)
+        return cls(tuple(value["weights"]), int(value["delivered"], 16), *roots)
 
     @property
     def hash(self) -> bytes:
@@ -385,29 +404,29 @@ def _references(
     lineage: Lineage,
     sample: I64 | None,
 ) -> tuple[Reference | None, Reference | None, tuple[Reference, ...]]:
-    """Compare the references that a rule uses with the delivered updates: root, path, earlier updates.
+    """Compare the references that a rule uses with the delivered updates: root, trajectory, earlier updates.
 
     Raises:
-        InputError: ``mismatch``: the lineage lacks the path's state, or an earlier update has another size.
+        InputError: ``mismatch``: the lineage lacks the trajectory's first state, or an earlier update has another size.
     """
-    guides: dict[ReferenceKind, UpdateReader] = {}
+    single: dict[ReferenceKind, UpdateReader] = {}
     if ReferenceKind.ROOT in used and root is not None:
-        guides[ReferenceKind.ROOT] = root
-    if ReferenceKind.PATH in used and lineage.rounds:
+        single[ReferenceKind.ROOT] = root
+    if ReferenceKind.TRAJECTORY in used and lineage.rounds:
         if lineage.before is None:
-            raise InputError("The lineage lacks the state that the path begins at.", code="mismatch")
-        guides[ReferenceKind.PATH] = PathUpdate(manifest, header.exponents, lineage.before, base)
+            raise InputError("The lineage lacks the state that the trajectory begins at.", code="mismatch")
+        single[ReferenceKind.TRAJECTORY] = TrajectoryUpdate(manifest, header.exponents, lineage.before, base)
     compared = references(
-        manifest, header.exponents, updates, [(guide, header.exponents) for guide in guides.values()]
+        manifest, header.exponents, updates, [(one, header.exponents) for one in single.values()]
     )
-    found = dict(zip(guides, compared, strict=True))
+    products = dict(zip(single, compared, strict=True))
     past = [(update, round_.exponents) for round_ in lineage.rounds for update in round_.updates]
     if any(update.size != manifest.size for update, _ in past):
         raise InputError("An update of an earlier round has not the manifest's size.", code="mismatch")
     earlier = (
         references(manifest, header.exponents, updates, past, sample) if ReferenceKind.EARLIER in used else ()
     )
-    return found.get(ReferenceKind.ROOT), found.get(ReferenceKind.PATH), earlier
+    return products.get(ReferenceKind.ROOT), products.get(ReferenceKind.TRAJECTORY), earlier
 
 
 def _verdicts(
@@ -418,7 +437,7 @@ def _verdicts(
     root: Sequence[bool],
     facts: RoundFacts,
 ) -> Verdicts:
-    """Let the policy's rule weigh the delivered entries; the others, and the coordinator's own, get weight 0."""
+    """Weigh the delivered entries by the policy's rule; the others, and the coordinator's own, get weight 0."""
     results = iter(rule(policy.rule)(facts, policy.parameters))
     verdicts = []
     for index, (entry, summary, own) in enumerate(zip(entries, summaries, root, strict=True)):

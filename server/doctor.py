@@ -21,11 +21,11 @@ from folkmoot.doctor.files import exposed
 from folkmoot.errors import ArtifactError, DatabaseError
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.runtime import keystore
-from server.coordinator import read_genesis
 from server.db import schema
 from server.db.engine import Database
 from server.db.models import Artifact, Round
 from server.db.steps import Step
+from server.genesis import read_genesis
 from server.rounds import queries as services
 from server.settings import Settings
 from server.store import is_bucket

@@ -19,7 +19,8 @@ from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.logs import fields
 from server.chain.indexer import Indexer
 from server.chain.outbox import Outbox, under_way
-from server.coordinator import AWAY, Coordinator, check_chain
+from server.chain.view import AWAY, ChainView
+from server.db.engine import Database
 from server.db.holding import FENCED
 from server.rounds import queries as services
 from server.rounds.engine import Engine
@@ -59,31 +60,44 @@ class Worker:
     """Runs the work of one coordinator in a thread.
 
     Args:
-        coordinator: Its parts.
-        ready: Whether `check_chain` has passed. If not, that comes first, at every look until it does.
+        database: Held by this process while it works.
+        chain: The chain.
+        indexer: Reads the contracts' events.
+        outbox: Sends transactions.
+        engine: Leads the rounds.
+        poll_interval: Seconds between two looks while something is under way.
+        wake: Set by whoever has something new, so that nobody has to wait for the next look.
+        check: Makes sure that the chain is the right one; done first, at every look until it passes. None if it has.
 
     Attributes:
         refusal: Why this coordinator must not go on; the thread has ended then.
         on_refusal: Called when that happens.
     """
 
-    def __init__(self, coordinator: Coordinator, *, ready: bool = True) -> None:
-        self.coordinator = coordinator
-        self.status = Status(ready=ready)
+    def __init__(
+        self,
+        database: Database,
+        chain: ChainView,
+        indexer: Indexer,
+        outbox: Outbox,
+        engine: Engine,
+        poll_interval: float,
+        *,
+        wake: threading.Event,
+        check: Callable[[], None] | None = None,
+    ) -> None:
+        self.status = Status(ready=check is None)
         self.refusal: FolkmootError | None = None
         self.on_refusal: Callable[[], None] = lambda: None
-        self._wake = threading.Event()
+        self._wake = wake
         self._stop = threading.Event()
-        self._indexer = Indexer(coordinator.database, coordinator.node, coordinator.deployment)
-        self._outbox = Outbox(
-            coordinator.database,
-            coordinator.node,
-            coordinator.account,
-            coordinator.deployment.chain_id,
-            coordinator.confirmations,
-            int(coordinator.settings.max_fee_gwei * 10**9),
-        )
-        self._engine = Engine(coordinator, self.wake)
+        self._database = database
+        self._chain = chain
+        self._indexer = indexer
+        self._outbox = outbox
+        self._engine = engine
+        self._poll_interval = poll_interval
+        self._check = check
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
     def start(self) -> None:
@@ -115,11 +129,11 @@ class Worker:
             FolkmootError: A part could not do its work, e.g. because the chain gave no answer: the first that it was.
         """
         try:
-            self.coordinator.database.claim()
+            self._database.claim()
         except DatabaseError as exc:
             raise _as_refusal(exc) from exc
-        if not self.status.ready:
-            self._look_at_chain()
+        if self._check is not None:
+            self._look_at_chain(self._check)
         changed = False
         failures: list[Exception] = []
         parts: tuple[Callable[[], bool], ...] = (self._outbox.tick, self._index, self._engine.tick)
@@ -143,20 +157,19 @@ class Worker:
 
         A round that is anchored and waits for the end of its challenge window can wait, unless the clock is moved.
         """
-        settings = self.coordinator.settings
-        with self.coordinator.database.read() as session:
-            rounds = services.unfinished(session) if settings.time_travel else services.open_round(session)
+        with self._database.read() as session:
+            rounds = services.unfinished(session) if self._chain.time_travel else services.open_round(session)
             busy = bool(rounds) or services.running_run(session) is not None or under_way(session)
-        return settings.poll_interval * (1 if busy else IDLE_FACTOR)
+        return self._poll_interval * (1 if busy else IDLE_FACTOR)
 
-    def _look_at_chain(self) -> None:
+    def _look_at_chain(self, check: Callable[[], None]) -> None:
         try:
-            check_chain(self.coordinator)
+            check()
         except FolkmootError as exc:
             if exc.code in AWAY:
                 raise
             raise Refusal(exc) from exc
-        self.status.ready = True
+        self._check, self.status.ready = None, True
         logger.info("the chain is there, and is the right one", extra=fields("chain-checked"))
 
     def _index(self) -> bool:
@@ -166,12 +179,12 @@ class Worker:
     @property
     def warnings(self) -> list[str]:
         """What the operator should know, though the work goes on; each a sentence."""
-        endpoints = self.coordinator.ledger.rpc.warnings
+        endpoints = self._chain.rpc.warnings
         found = (*endpoints, *self._outbox.warnings, self._outbox.deep_reorg, self._indexer.warning)
         return [warning for warning in found if warning]
 
     def _run(self) -> None:
-        backoff = Backoff(self.coordinator.settings.poll_interval, LONGEST_PAUSE)
+        backoff = Backoff(self._poll_interval, LONGEST_PAUSE)
         while not self._stop.is_set():
             self._wake.clear()
             try:

@@ -32,8 +32,8 @@ from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.lineage import Lineage, PastRound, window
 from folkmoot.aggregation.references import Reference, ReferencedFacts, compared_leaves, references
 from folkmoot.aggregation.registry import PARAMETERS, rule
-from folkmoot.aggregation.trajectory import path_update
-from folkmoot.aggregation.trimmed_sum import check_counted
+from folkmoot.aggregation.trajectory import trajectory_update
+from folkmoot.aggregation.trimmed_sum import check_binary_weights
 from folkmoot.aggregation.weighted_sum import check_weights
 from folkmoot.errors import FolkmootError
 from folkmoot.explain.reputation import next_standing
@@ -144,7 +144,7 @@ def weights(given: Values) -> Values:
         tuple(row[i] for i, row in enumerate(gram)),
         absolute,
         root=reference(given["root"]) if given["root"] else None,
-        path=reference(given["path"]) if given["path"] else None,
+        trajectory=reference(given["trajectory"]) if given["trajectory"] else None,
         earlier=tuple(reference(one) for one in given["earlier"]),
         elements=tuple(elements),
     )
@@ -189,15 +189,15 @@ def lineage_window(given: Values) -> Values:
     return {"rounds": window(int(given["base"]), lambda number: bases[number - 1])}
 
 
-def path(given: Values) -> Values:
-    """Section 8.3, one integer of the path."""
+def trajectory(given: Values) -> Values:
+    """Section 8.3, one integer of the trajectory."""
     manifest = manifest_of(["1"])
     states = []
     for name in ("thetaBefore", "thetaBase"):
         theta = np.zeros(LEAF, dtype=np.int64)
         theta[0] = int(given[name])
         states.append(State(theta, np.zeros_like(theta)))
-    return {"q": int(path_update(manifest, [int(given["exponent"])], *states)[0]) - codec.ZERO}
+    return {"q": int(trajectory_update(manifest, [int(given["exponent"])], *states)[0]) - codec.ZERO}
 
 
 def next_exponent(given: Values) -> Values:
@@ -268,7 +268,7 @@ def tree_proof(given: Values) -> Values:
 
 def weight_sum(given: Values) -> Values:
     """Section 9, what weights a form takes."""
-    check = check_counted if given["form"] == "trimmed" else check_weights
+    check = check_binary_weights if given["form"] == "trimmed" else check_weights
     return {"sum": check(ints(given["weights"]))}
 
 
@@ -394,7 +394,7 @@ FUNCTIONS: dict[str, Callable[[Values], Values]] = {
     "weights": weights,
     "comparedLeaves": compared,
     "compare": compare,
-    "path": path,
+    "trajectory": trajectory,
     "window": lineage_window,
     "weightSum": weight_sum,
     "outerStep": outer_step,
@@ -576,22 +576,22 @@ def weights_cases() -> Group:
         "weights",
         "8",
         "A round of small vectors, one a delivered update. tensors says in which tensor each coordinate lies, elements "
-        "how many coordinates each tensor of the model has (the vectors stand for all of them). root, path and earlier "
-        "are references in the same units; an empty list: there is none. gram is the Gram matrix. numbers are those of "
-        "the verdicts: the intermediate values of the stages.",
+        "how many coordinates each tensor of the model has (the vectors stand for all of them). root, trajectory and "
+        "earlier are references in the same units; an empty list: there is none. gram is the Gram matrix. numbers are "
+        "those of the verdicts: the intermediate values of the stages.",
     )
 
     def add(
         comment: str, name: str, parameters: Sequence[int], vectors: Sequence[Sequence[int]],
         elements: Sequence[int] = (4096,), tensors: Sequence[int] | None = None, *,
-        root: Sequence[int] = (), path: Sequence[int] = (), earlier: Sequence[Sequence[int]] = (),
+        root: Sequence[int] = (), trajectory: Sequence[int] = (), earlier: Sequence[Sequence[int]] = (),
         flags: Sequence[str] = (),
     ) -> None:  # fmt: skip
         gram = [[_product(x, y) for y in vectors] for x in vectors]
         given = {
             "rule": name, "parameters": parameters, "elements": elements,
             "tensors": [0] * len(vectors[0]) if tensors is None else tensors, "vectors": vectors,
-            "root": root, "path": path, "earlier": earlier,
+            "root": root, "trajectory": trajectory, "earlier": earlier,
         }  # fmt: skip
         more: Values = {"gram": gram} if len(vectors) <= 9 else {}
         group.valid(comment, given, flags, **more)
@@ -606,17 +606,17 @@ def weights_cases() -> Group:
             elements = [chance.choice([20, 50, 300, 2600, 70_000]) for _ in range(max(tensors) + 1)]
             mean = [sum(column) // count for column in zip(*vectors, strict=True)]
             root = [q + chance.randint(-15, 15) for q in mean] if number % 3 else []
-            path_ = [q + chance.randint(-30, 30) for q in mean] if number % 4 else []
+            trajectory_ = [q + chance.randint(-30, 30) for q in mean] if number % 4 else []
             earlier = _case_vectors(chance, 2, size) if number % 2 else []
             if number % 5 == 1:
                 earlier.append([2 * q for q in chance.choice(vectors)])
             if number == 7:
                 root = [0] * size
             if number == 9:
-                path_ = [0] * size
+                trajectory_ = [0] * size
             add(
                 f"{name}, drawn {number}", name, _parameters(name, chance, count), vectors, elements, tensors,
-                root=root, path=path_, earlier=earlier,
+                root=root, trajectory=trajectory_, earlier=earlier,
             )  # fmt: skip
     return group
 
@@ -632,8 +632,8 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
         flags=["UnitCap"],
     )
     add("k = 257: the unit is still 2^16 ", "clipped_mean", [], many[:257], flags=["UnitCap"])
-    add("all updates are 0: every weight is 1", "clipped_mean", [], [[0, 0], [0, 0]], flags=["Empty"])
-    add("an update of zeros", "clipped_mean", [], [[0, 0], [3, 4], [30, 40]], flags=["Empty"])
+    add("all updates are 0: every weight is 1", "clipped_mean", [], [[0, 0], [0, 0]], flags=["ZeroUpdate"])
+    add("an update of zeros", "clipped_mean", [], [[0, 0], [3, 4], [30, 40]], flags=["ZeroUpdate"])
     plain = [[60, 10, 0, 4], [60, -9, 5, 0], [58, 0, -12, 3], [61, 3, 8, -11]]
     for size in (160 * 16 - 1, 160 * 16, 31, 32, 300, 50):
         add(
@@ -695,7 +695,15 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
         [[60, 5, 0], [61, -5, 9], [-60, 7, 0], [-60, 0, 7], [58, 9, 30]], [10], root=[9, 0, 0], flags=["Root", "Tie"],
     )  # fmt: skip
     back = [[60, 30], [60, -30], [-60, 30]]
-    add("exactly at the limit of the path", "guided_mean", [], back, [10], path=[1, 0], flags=["Path"])
+    add(
+        "exactly at the threshold of the trajectory",
+        "guided_mean",
+        [],
+        back,
+        [10],
+        trajectory=[1, 0],
+        flags=["Trajectory"],
+    )
     add(
         "geometric_median: the least distance is rounded up", "geometric_median", [],
         [[7, -107], [20, -24], [51, -46], [21, 58], [74, 97], [46, -118], [3, -19]], flags=["Iterated"],
@@ -719,11 +727,17 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
     for size in (50, 64 * 32 - 32, 64 * 32, 500, 100_000):
         for last in ([1, -60, 5, 0], [8, -60, 5, 0], [14, -60, 5, 0]):
             add(
-                f"an unrelated update with {size} coordinates, cosine about {last[0]}/60", "guarded_mean", [],
-                [*noise, last], [size], flags=["Unrelated"],
+                f"an uncorrelated update with {size} coordinates, cosine about {last[0]}/60", "guarded_mean", [],
+                [*noise, last], [size], flags=["Uncorrelated"],
             )  # fmt: skip
-    add("an opposite update is related", "guarded_mean", [], [*noise, [-60, 1, 0, 0]], flags=["Unrelated"])
-    add("of two nobody is unrelated", "guarded_mean", [], [[60, 0], [0, 60]], flags=["Unrelated"])
+    add(
+        "an opposite update is correlated",
+        "guarded_mean",
+        [],
+        [*noise, [-60, 1, 0, 0]],
+        flags=["Uncorrelated"],
+    )
+    add("of two none is uncorrelated", "guarded_mean", [], [[60, 0], [0, 60]], flags=["Uncorrelated"])
     add(
         "a tensor that exactly half of the updates change does not count", "guarded_mean", [],
         [[60, 1, 0], [60, 2, 0], [59, 3, 5], [61, 9, 4]], [50, 4096], [0, 0, 1], flags=["Dimensions"],
@@ -736,12 +750,12 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
     for last in ([-20, 70, 0, 0], [-7, 70, 9, 1], [-60, 20, 30, 3], [0, 70, -9, 20]):
         add(f"outside of the core: {last}", "guarded_mean", [], [*core[:4], last], flags=["Core"])
         add(
-            f"outside of the core with a path: {last}",
+            f"outside of the core with a trajectory: {last}",
             "guided_mean",
             [],
             [*core[:4], last],
-            path=[80, 2, 1, 1],
-            flags=["Core", "Path"],
+            trajectory=[80, 2, 1, 1],
+            flags=["Core", "Trajectory"],
         )
     add(
         "the core's factors are those of the core alone",
@@ -772,39 +786,61 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
         flags=["Majority"],
     )
     settled = [[60, 10, 0, 4], [-40, 30, 5, 0], [-8, -52, 12, 3], [3, 3, -28, 41], [-15, 9, 11, -48]]
-    for path_ in ([7, -3, 9, 12], [80, 2, 1, 1], [-9, 60, 3, 0], [30, 30, -30, -10]):
-        add(f"cosines with the path {path_}", "guided_mean", [], settled, path=path_, flags=["Path"])
-    add("one update and a path", "guided_mean", [], [[60, 1]], path=[50, 2], flags=["Path"])
-    add("one update against the path", "guided_mean", [], [[60, 1]], path=[-50, 2], flags=["Path"])
+    for trajectory_ in ([7, -3, 9, 12], [80, 2, 1, 1], [-9, 60, 3, 0], [30, 30, -30, -10]):
+        add(
+            f"cosines with the trajectory {trajectory_}",
+            "guided_mean",
+            [],
+            settled,
+            trajectory=trajectory_,
+            flags=["Trajectory"],
+        )
+    add("one update and a trajectory", "guided_mean", [], [[60, 1]], trajectory=[50, 2], flags=["Trajectory"])
     add(
-        "two updates, one back on the path",
+        "one update against the trajectory",
+        "guided_mean",
+        [],
+        [[60, 1]],
+        trajectory=[-50, 2],
+        flags=["Trajectory"],
+    )
+    add(
+        "two updates, one against the trajectory",
         "guided_mean",
         [],
         [[60, 1], [-30, 50]],
-        path=[50, 2],
-        flags=["Path"],
+        trajectory=[50, 2],
+        flags=["Trajectory"],
     )
     add(
-        "exactly back on the path",
+        "antiparallel to the trajectory",
         "guided_mean",
         [],
         [[60, 0], [60, 1], [-60, 0]],
-        path=[1, 0],
-        flags=["Path"],
+        trajectory=[1, 0],
+        flags=["Trajectory"],
     )
     add(
-        "a path of zeros still spares the core's outsiders",
+        "a zero trajectory: multipliers outside of the core have their floor",
         "guided_mean",
         [],
         core,
-        path=[0, 0, 0, 0],
-        flags=["Path"],
+        trajectory=[0, 0, 0, 0],
+        flags=["Trajectory"],
     )
     for name in ("fltrust", "root_cosine", "root_guard", "rooted_mean", "root_veto"):
         parameters = [1] if name == "root_veto" else []
         for root in ([50, 0, 3, 1], [-50, 3, 0, 2], [0, 0, 0, 0], [3, 50, 9, 0], [1, 0, 0, 0]):
-            add(f"{name}, root {root}", name, parameters, core, root=root, path=[70, 9, 0, 0], flags=["Root"])
-        add(f"{name} without a root", name, parameters, core, path=[70, 9, 0, 0], flags=["Root"])
+            add(
+                f"{name}, root {root}",
+                name,
+                parameters,
+                core,
+                root=root,
+                trajectory=[70, 9, 0, 0],
+                flags=["Root"],
+            )
+        add(f"{name} without a root", name, parameters, core, trajectory=[70, 9, 0, 0], flags=["Root"])
     add(
         "a short update is lengthened 16 times at most",
         "fltrust",
@@ -929,9 +965,11 @@ def compare_cases() -> Group:
     return group
 
 
-def path_cases() -> Group:
-    """Section 8.3, the path."""
-    group = Group("path", "8.3", "One integer of the path: moved = theta_before - theta_base, s = 26 + e.")
+def trajectory_cases() -> Group:
+    """Section 8.3, the trajectory."""
+    group = Group(
+        "trajectory", "8.3", "One integer of the trajectory: moved = theta_before - theta_base, s = 26 + e."
+    )
     for exponent in (-40, -28, -27, -26, -25, -12, 0, 4):
         s = 26 + exponent
         unit = 1 << max(s, 0)
@@ -1401,16 +1439,16 @@ def round_cases() -> Group:
         [],
         usual,
         earlier=[((-9, -14), [loud]), ((-8, -14), [near("round case 2", 15, 10), usual[4]])],
-        flags=["Replay", "Path"],
+        flags=["Replay", "Trajectory"],
     )
     add(
-        "rooted_mean; path and root",
+        "rooted_mean; trajectory and root",
         "rooted_mean",
         [],
         usual,
         coordinator=0,
         earlier=[((-10, -13), [loud])],
-        flags=["Root", "Path"],
+        flags=["Root", "Trajectory"],
     )
     add(
         "root_veto; the root entry is the last",
@@ -1437,7 +1475,7 @@ def round_cases() -> Group:
         earlier=[((-11, -14), [finer, loud])], flags=["Replay"],
     )  # fmt: skip
     add("one entry", "mean", [], usual[:1])
-    add("an entry of zeros", "clipped_mean", [], [bytes([128]) * 768, *usual[:2]], flags=["Empty"])
+    add("an entry of zeros", "clipped_mean", [], [bytes([128]) * 768, *usual[:2]], flags=["ZeroUpdate"])
     add(
         "nobody but the coordinator delivered",
         "mean",
@@ -1671,7 +1709,7 @@ def cases() -> dict[str, Any]:
         weights_cases(),
         compared_cases(),
         compare_cases(),
-        path_cases(),
+        trajectory_cases(),
         window_cases(),
         weight_sum_cases(),
         outer_step_cases(),

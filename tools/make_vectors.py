@@ -40,7 +40,7 @@ from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.lineage import GENESIS
 from folkmoot.aggregation.references import Reference, ReferencedFacts, compared_leaves, references
 from folkmoot.aggregation.registry import rule
-from folkmoot.aggregation.trajectory import path_update
+from folkmoot.aggregation.trajectory import trajectory_update
 from folkmoot.aggregation.weighted_sum import aggregate_of, sum_lanes
 from folkmoot.errors import EncodingError
 from folkmoot.protocol import codec, commitment, fixed_point, merkle
@@ -510,9 +510,9 @@ def references_section() -> dict[str, Any]:
     assert chosen is not None  # noqa: S101
     return {
         "about": "Section 8.3, for the manifest of section 2. products (by reference, then by update) and squares of "
-        "two references, with the exponents referenceExponents (reference by reference), and three updates. path: "
-        "the path from thetaBefore to thetaBase. compared: the first 20 and the last 5 of the comparedCount leaves "
-        "that are compared in a model of leaves.",
+        "two references, with the exponents referenceExponents (reference by reference), and three updates. "
+        "trajectory: the trajectory from thetaBefore to thetaBase. compared: the first 20 and the last 5 of the "
+        "comparedCount leaves that are compared in a model of leaves.",
         "exponents": text(exponents),
         "updates": hexes(ours),
         "references": hexes(theirs),
@@ -521,7 +521,7 @@ def references_section() -> dict[str, Any]:
         "squares": text(one.square for one in found),
         "thetaBefore": text(before.theta.tolist()),
         "thetaBase": text(base.theta.tolist()),
-        "path": hexed(path_update(manifest, exponents, before, base).tobytes()),
+        "trajectory": hexed(trajectory_update(manifest, exponents, before, base).tobytes()),
         "leaves": "8196",
         "entriesHash": hexed(hashed),
         "compared": text([*chosen[:20].tolist(), *chosen[-5:].tolist()]),
@@ -544,8 +544,8 @@ def weights_case(
         "count": str(len(vectors)),
         "gram": text(product for row in gram for product in row),
         "weights": text(result.weight for result in results),
-        "scores": text(result.numbers["score"] for result in results if "score" in result.numbers),
-        "threshold": str(results[0].numbers.get("threshold", 0)),
+        "scores": text(result.numbers["krumScore"] for result in results if "krumScore" in result.numbers),
+        "threshold": str(results[0].numbers.get("krumThreshold", 0)),
     }
 
 
@@ -586,7 +586,7 @@ def stages_case(
     label: str,
     elements: Sequence[int],
     vectors: Sequence[Sequence[int]],
-    path: Sequence[int] | None = None,
+    trajectory: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """What guided_mean makes of small vectors that stand for updates of a model with these elements."""
 
@@ -596,10 +596,12 @@ def stages_case(
     gram = tuple(tuple(product(x, y) for y in vectors) for x in vectors)
     absolute = tuple((sum(map(abs, vector)), *([0] * (len(elements) - 1))) for vector in vectors)
     compared = None
-    if path is not None:
-        compared = Reference(tuple(product(path, vector) for vector in vectors), product(path, path))
+    if trajectory is not None:
+        compared = Reference(
+            tuple(product(trajectory, vector) for vector in vectors), product(trajectory, trajectory)
+        )
     squares = tuple(row[i] for i, row in enumerate(gram))
-    facts = ReferencedFacts(gram, squares, absolute, path=compared, elements=tuple(elements))
+    facts = ReferencedFacts(gram, squares, absolute, trajectory=compared, elements=tuple(elements))
     results = rule("guided_mean")(facts, ())
     return {
         "about": label,
@@ -607,8 +609,8 @@ def stages_case(
         "count": str(len(vectors)),
         "sumAbsolute": text(value for row in absolute for value in row),
         "gram": text(product for row in gram for product in row),
-        "pathProducts": [] if compared is None else text(compared.products),
-        "pathSquare": "0" if compared is None else str(compared.square),
+        "trajectoryProducts": [] if compared is None else text(compared.products),
+        "trajectorySquare": "0" if compared is None else str(compared.square),
         "weights": text(result.weight for result in results),
         "reasons": [result.reason.value for result in results],
     }
@@ -622,20 +624,24 @@ def stages_section() -> dict[str, Any]:
     noise = [[50, 40, 0, 1], [60, 0, 3, 30], [41, 5, 0, -42], [8, 60, 0, 23], [1, -1, 60, 0]]
     return {
         "about": "Section 8.1: what guided_mean makes of count delivered updates: the elements of each tensor, sum |q| "
-        "(update by update, tensor by tensor), the Gram matrix (row by row), the products with the path (none: there "
-        "is no path) and its square. There are no earlier rounds.",
-        "settledNoPath": stages_case("the first round", (50,), settled),
-        "settledPath": stages_case("cosines with the path scatter around 0", (50,), settled, (7, -3, 9, 12)),
-        "againstPath": stages_case("the last one points back", (50,), agreed, (80, 2, 1, 1)),
-        "noPath": stages_case("the same in the first round: the core leaves it out", (50,), agreed),
-        "zeroPath": stages_case(
+        "(update by update, tensor by tensor), the Gram matrix (row by row), the products with the trajectory "
+        "(none: there is no trajectory) and its square. There are no earlier rounds.",
+        "settledNoTrajectory": stages_case("the first round", (50,), settled),
+        "settledTrajectory": stages_case(
+            "cosines with the trajectory scatter around 0", (50,), settled, (7, -3, 9, 12)
+        ),
+        "againstTrajectory": stages_case(
+            "the last one has a negative cosine with the trajectory", (50,), agreed, (80, 2, 1, 1)
+        ),
+        "noTrajectory": stages_case("the same in the first round: the core excludes it", (50,), agreed),
+        "zeroTrajectory": stages_case(
             "the same where the model has not moved: the core leaves nobody out", (50,), agreed, (0,) * 4
         ),
         "copyLarge": stages_case("the second is a copy in a large model", (4096,), near),
         "copySmall": stages_case("it is none in a small one", (50,), near),
         "copyFrozen": stages_case("nor in one that is large in what nobody changes", (50, 4096), near),
-        "unrelatedLarge": stages_case("the last one is noise in a large model", (4096,), noise),
-        "unrelatedSmall": stages_case("in a small one it may be anybody", (50,), noise),
+        "uncorrelatedLarge": stages_case("the last one is noise in a large model", (4096,), noise),
+        "uncorrelatedSmall": stages_case("in a small one it can't be told from an honest one", (50,), noise),
     }
 
 

@@ -176,7 +176,7 @@ def identifier(name: str) -> str:
 
 def table(found: dict[str, Room], root: str) -> list[str]:
     """Return the lines of the table of a root, the rooms that import least first."""
-    lines = ["| room | what it holds | imports of ours | imports of others |", "| --- | --- | --- | --- |"]
+    lines = ["| package | what it holds | imports of Folkmoot | other imports |", "| --- | --- | --- | --- |"]
     for name in sorted(found, key=lambda name: (depth(found, name), name)):
         room = found[name]
         if name.partition(".")[0] == root:

@@ -226,16 +226,21 @@ def notices(struct: str, texts: dict[str, str]) -> dict[str, str]:
     return found
 
 
-def notice_of(entry: dict[str, Any], texts: dict[str, str]) -> str:
-    """Return the comment above an event, an error or a function in the interfaces; empty if there is none."""
+def comment_of(entry: dict[str, Any], texts: dict[str, str]) -> str:
+    """Return the comment above an event, an error or a function in the interfaces, on one line; empty if none."""
     pattern = re.compile(rf"((?: *///[^\n]*\n)+) *{entry['type']} {re.escape(entry['name'])}\s*\(")
     for name, text in texts.items():
         match = pattern.search(text) if name.startswith("I") or name in _LIBRARIES else None
         if match:
             lines = [line.strip().removeprefix("///").strip() for line in match.group(1).strip().split("\n")]
-            first = " ".join(lines).split(" @")[0].removeprefix("@notice ").strip()
-            return first.split(". ")[0].rstrip(".") + "."
+            return " ".join(lines)
     return ""
+
+
+def notice_of(entry: dict[str, Any], texts: dict[str, str]) -> str:
+    """Return the first sentence of the comment above an event, an error or a function; empty if there is none."""
+    notice = comment_of(entry, texts).split(" @")[0].removeprefix("@notice ").strip()
+    return notice and notice.split(". ")[0].rstrip(".") + "."
 
 
 _LIBRARIES = ("Layout", "MerkleSum", "MerkleTree", "OuterStep", "Openings", "WeightedSum", "GramTree")

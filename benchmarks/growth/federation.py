@@ -41,9 +41,9 @@ from folkmoot.protocol.state import State
 from folkmoot.runtime import keystore
 from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port
 from folkmoot.runtime.units import UNIT
-from server.coordinator import import_genesis
 from server.db import schema
 from server.db.engine import make_engine
+from server.genesis import import_genesis
 from server.settings import Settings
 
 MOST_ENTRIES = 256

@@ -32,12 +32,12 @@ from benchmarks.worlds import manifest_of
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.runtime.processes import Supervisor
-from server.api.gauges import Gauges, database_bytes
+from server.api.gauges import database_bytes
 from server.chain.outbox import REORG_BLOCKS
-from server.coordinator import open_account, open_coordinator
+from server.coordinator import open_coordinator
 from server.db.engine import make_engine
+from server.home import open_account
 from server.settings import load
-from server.worker import Worker
 
 EACH = 100
 """Updates of a round."""
@@ -174,8 +174,8 @@ def _idle(home: Path, found: Measured) -> None:
     """Measure what is done all the time, in this process: no coordinator runs."""
     settings = load(home)
     coordinator = open_coordinator(settings, open_account(settings))
-    worker = Worker(coordinator)
-    gauges = Gauges(coordinator, worker.status)
+    worker = coordinator.make_worker()
+    gauges = coordinator.make_gauges(worker)
     try:
         worker.step()  # reads what the chain has new
         found.step = statistics.median(_seconds(worker.step) for _ in range(7))

@@ -57,15 +57,15 @@ class PeerRun(Run):
         """Let the peer aggregate."""
         return self.peer(self.manifest, self.model, updates)
 
-    def judge(self, honest: F32, root: F32 | None) -> Callable[[F32], float]:
+    def objective(self, honest: F32, root: F32 | None) -> Callable[[F32], float]:
         """The attackers try out the peer's own code: with everything that it remembers, on a copy of it."""
         mean = honest.mean(axis=0)
         whole = max(float(mean @ mean), 1e-12)
         late = self.attack.late
 
-        def judge(sent: F32) -> float:
+        def objective(sent: F32) -> float:
             tried = np.concatenate([honest, sent] if late else [sent, honest])
             moved = self.model - copy.deepcopy(self.peer)(self.manifest, self.model, tried)
             return float(moved @ mean) / whole
 
-        return judge
+        return objective

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cosines in integers: no float, no machine can change one (docs/protocol.md section 8)."""
+"""Cosine similarity in integers, the same on every machine (docs/protocol.md section 8)."""
 
 from __future__ import annotations
 
 from math import isqrt
 
 UNIT = 1 << 16
-"""What stands for 1 in cosines, clip factors and weights."""
+"""The unit of cosines, clip factors, multipliers and weights: they are in 1/UNIT."""
 
 
 def cosine(product: int, square: int, other_square: int) -> int:
-    """Cosine of two vectors in units of 1/UNIT, rounded towards 0; 0 if one of them is 0.
+    """Return the cosine similarity of two vectors in 1/UNIT, rounded towards 0; 0 if one of them is 0.
 
     Args:
-        product: Inner product.
-        square: The first one's product with itself.
-        other_square: The second one's.
+        product: Inner product of both.
+        square: Inner product of the first with itself.
+        other_square: Inner product of the second with itself.
 
     Returns:
         ``sgn(p) * floor(sqrt(floor(2^32 p^2 / (s t))))``, from -UNIT to UNIT.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The form of aggregate that a rule has: what its weights make of the updates (docs/protocol.md section 9).
+"""The form of aggregate of a rule: a function of its weights and the updates (docs/protocol.md section 9).
 
-Nearly every rule has the weighted sum; the trimmed rules have the trimmed sum. The form follows from the
-policy alone, the aggregate from the form and the weights: whoever has these can recompute any leaf alone, as a
-fraud proof has to. This module knows the names of the trimmed rules, not how they weigh.
+The trimmed rules have the trimmed sum, all others the weighted sum. The form follows from the policy alone, the
+aggregate from the form, the weights and the updates. So any leaf can be recomputed alone, as a fraud proof has to.
+This module knows the names of the trimmed rules, not how they weigh.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from folkmoot.aggregation.interface import expect_parameters
 from folkmoot.aggregation.rules import guarded_trimmed_mean, trimmed_mean
-from folkmoot.aggregation.trimmed_sum import check_counted, sum_trimmed, trimmed_at_each_end
+from folkmoot.aggregation.trimmed_sum import check_binary_weights, sum_trimmed, trimmed_at_each_end
 from folkmoot.aggregation.weighted_sum import check_weights, sum_lanes
 from folkmoot.protocol.arrays import U32
 from folkmoot.protocol.updates import UpdateReader
@@ -36,7 +36,7 @@ class Form:
         """
         if self.trim is None:
             return check_weights(weights)
-        count = check_counted(weights)
+        count = check_binary_weights(weights)
         return count - 2 * trimmed_at_each_end(self.trim, count)
 
     def lanes(

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exact Gram matrix of a round's updates, from one pass over their bytes (docs/protocol.md section 8).
+"""The exact Gram matrix of a round's updates, in one pass over their bytes (docs/protocol.md section 8).
 
 The compiled loops multiply bytes. Without numba the machine's BLAS does it in float64, which is exact:
 ``127^2`` times the coordinates of a chunk stays far below 2^53, up to which float64 holds every integer, so no order
-of additions (nor a fused one) can round. This module knows nothing of rules.
+of additions (nor a fused one) can round. This module knows no rules.
 """
 
 from __future__ import annotations

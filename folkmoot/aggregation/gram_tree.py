@@ -236,9 +236,11 @@ def block_matrices(
         for block in range(start, stop, width):
             total: list[int] = []
             for tensor, run_start, run_end in manifest.tensor_ranges(block, min(block + width, stop)):
-                found = products.over(LEAF * (run_start - start), LEAF * (run_end - start))[lower].tolist()
+                run_products = products.over(LEAF * (run_start - start), LEAF * (run_end - start))[
+                    lower
+                ].tolist()
                 scale = 2 * (exponents[tensor] - smallest)
-                scaled = [product << scale for product in found]
+                scaled = [product << scale for product in run_products]
                 total = [a + b for a, b in zip(total, scaled, strict=True)] if total else scaled
             yield tuple(total)
         del rows, products  # before the next ones are read
@@ -354,13 +356,13 @@ def verify_node(
     if level < 0 or height < 0 or not 0 <= index < 1 << height or len(node.path) != size * height:
         return False
     data = matrix_bytes(matrix)
-    found = keccak(_NODE, *node.children, keccak(data)) if level else keccak(_LEAF, data)
+    node_hash = keccak(_NODE, *node.children, keccak(data)) if level else keccak(_LEAF, data)
     for step in range(height):
         sibling, digest = (
             node.path[size * step + HASH_BYTES * part : size * step + HASH_BYTES * (part + 1)]
             for part in (0, 1)
         )
-        pair = (sibling, found) if index & 1 else (found, sibling)
-        found = keccak(_NODE, *pair, digest)
+        pair = (sibling, node_hash) if index & 1 else (node_hash, sibling)
+        node_hash = keccak(_NODE, *pair, digest)
         index >>= 1
-    return found == root
+    return node_hash == root

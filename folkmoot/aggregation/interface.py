@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a rule gets and what it gives.
+"""The interface of a rule: its input `RoundFacts` and its output `Weighted`.
 
 This module knows no rule.
 """
@@ -39,7 +39,7 @@ class RoundFacts:
 
     @cached_property
     def dimensions(self) -> int:
-        """Coordinates of the tensors that more than half of the updates change: of how many a cosine is taken."""
+        """Number of coordinates of the tensors that more than half of the updates change: the dimension of cosines."""
         count = self.count
         moved = [sum(row[b] > 0 for row in self.sum_absolute) for b in range(len(self.elements))]
         return sum(size for size, movers in zip(self.elements, moved, strict=True) if 2 * movers > count)
@@ -68,7 +68,7 @@ class RoundFacts:
 
 @dataclass(frozen=True)
 class Weighted:
-    """What a rule says of one update."""
+    """What a rule decides about one update."""
 
     weight: int
     """Its weight in the aggregate, at least 0."""

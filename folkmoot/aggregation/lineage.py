@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What came before a round: the rounds that its base rests on, as far back as rules look (docs/protocol.md 8.3).
+"""The lineage of a round: the rounds that its base was computed from, as far back as rules use (docs/protocol.md 8.3).
 
-The lineage of a round is its base, the base's base and so on to the genesis; what lies beside it was voided. This
-module knows no chain and no folder: who computes a round finds the files and hands them over.
+The lineage of a round is its base, the base's base and so on to the genesis; other rounds were voided. This module
+knows no chain and no folder: its callers find the files.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class PastRound:
 
 @dataclass(frozen=True, eq=False)
 class Lineage:
-    """What the references of a round are made of. With nothing in it, it is that of a round on the genesis."""
+    """The inputs of a round's references. An empty one is that of a round on the genesis."""
 
     rounds: tuple[PastRound, ...] = ()
     """The last WINDOW rounds of the lineage, the oldest first."""
     before: State | None = None
-    """The state that the oldest of them trained from; may be left out where the rule does not use the path."""
+    """The state that the oldest of them trained from; may be left out where the rule does not use the trajectory."""
 
 
 GENESIS = Lineage()
@@ -49,8 +49,8 @@ def window(base: int, base_of: Callable[[int], int]) -> list[int]:
     Returns:
         Numbers of at most WINDOW rounds, the oldest first.
     """
-    found: list[int] = []
-    while base and len(found) < WINDOW:
-        found.insert(0, base)
+    rounds: list[int] = []
+    while base and len(rounds) < WINDOW:
+        rounds.insert(0, base)
         base = base_of(base)
-    return found
+    return rounds

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Facts about what is no entry of the round: the root-set update, the model's path, updates of earlier rounds.
+"""References: the root-set update, the model's trajectory, and the updates of earlier rounds.
 
-A **reference** is compared with the entries and never summed. The root-set update is the coordinator's own entry,
-trained like any other from the round's base; the path is the difference of two public states; the updates of
-earlier rounds are public files. So everything here can be recomputed from bytes.
+A **reference** is a vector that is compared with the entries and never summed. The root-set update is the coordinator's
+own entry, trained like any other from the round's base. The trajectory is the difference of two public states. The
+updates of earlier rounds are public files. So everybody can recompute all of these from public bytes.
 
-Earlier updates are many, so in a large model they are compared on a sample of its leaves: one of each run of equal
-length, chosen by the hash of all entries. Nobody knows that hash before the last commitment, and who makes the last
-one can only draw again and again: of thousands of leaves no number of draws finds all in the part of a replay that
-was altered.
+There are many earlier updates, so in a large model they are compared on a sample of its leaves: one of each run of
+equal length, chosen by the hash of all entries. Nobody knows that hash before the last commitment. Who makes the last
+one can only draw again by changing it, and no number of draws puts thousands of sampled leaves into the part of a
+replay that was altered.
+
 The products are taken in float32, which is exact: ``127^2`` times 1024 coordinates stays below 2^24, up to which
 float32 holds every integer, so no order of additions (nor a fused one) can round.
 
-This module knows nothing of what a rule makes of them.
+This module does not know how a rule uses them.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class ReferenceKind(StrEnum):
 
     ROOT = "root"
     """The root-set update: the coordinator's own entry."""
-    PATH = "path"
+    TRAJECTORY = "trajectory"
     """What the model moved by in the last rounds."""
     EARLIER = "earlier"
     """The delivered updates of the last rounds."""
@@ -77,12 +78,12 @@ class Reference:
     """The exact products of one reference with the k delivered updates of a round."""
 
     products: tuple[int, ...]
-    """k inner products, in units of ``4^m_min``, m the finer of both exponents in each tensor."""
+    """k inner products, in units of ``4^m_min``, with m the smaller of both exponents of each tensor."""
     square: int
-    """The reference's product with itself, in the same units."""
+    """The reference's inner product with itself, in the same units."""
     own: tuple[int, ...] | None = None
-    """The k updates' products with themselves, as they were compared; None if they were as they are and whole: then
-    these are the Gram matrix's."""
+    """Inner products of the k updates with themselves, in the same units and over the same coordinates. None if the
+    units are the round's and all leaves were compared: then they are the diagonal of the Gram matrix."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ class ReferencedFacts(RoundFacts):
 
     root: Reference | None = None
     """The root-set update, if the coordinator delivered one."""
-    path: Reference | None = None
-    """What the model moved by in the last rounds (``path``), if there were any."""
+    trajectory: Reference | None = None
+    """What the model moved by in the last rounds, if there were any."""
     earlier: tuple[Reference, ...] = ()
     """Updates of earlier rounds, in the order of their rounds and entries."""
 
@@ -104,13 +105,13 @@ def references(
     others: Sequence[tuple[UpdateReader, Sequence[int]]],
     sample: I64 | None = None,
 ) -> tuple[Reference, ...]:
-    """Compare references with the updates of a round.
+    """Compute the inner products of references with the updates of a round.
 
-    Both sides are brought to the finer of their exponents in each tensor, ``m_b = min(e_b, e'_b)``, and clamped there:
-    ``a_ic = clamp(q_ic 2^(e_b - m_b), -127, 127)``, the reference's likewise. For what was clamped when it was encoded
-    is another vector in other units, and a replay must be one in all. With ``m_min`` the smallest m_b the product is
-    ``P_i = sum_b 4^(m_b - m_min) sum_c a_ic a'_c``, and ``S_ii`` and S are those of each side with itself. On a sample
-    all sums are over its coordinates only.
+    Both are converted to the smaller of their exponents in each tensor, ``m_b = min(e_b, e'_b)``, and clamped there:
+    ``a_ic = clamp(q_ic 2^(e_b - m_b), -127, 127)``, the reference's likewise. Encoding clamps, so the
+    same vector in other units can be a different one; with both clamped a replay is found in all units. With
+    ``m_min`` the smallest m_b the product is ``P_i = sum_b 4^(m_b - m_min) sum_c a_ic a'_c``, and ``S_ii`` and S are
+    the products of each with itself. On a sample all sums are over its coordinates only.
 
     Args:
         manifest: The model's layout.
@@ -141,21 +142,21 @@ def references(
             compared = _values(group.readers, begin, begin + len(place), leaves)
             for tensor, first, last in _runs(place):
                 group.add(tensor, ours, compared, slice(LEAF * first, LEAF * last))
-    found: dict[int, Reference] = {}
+    products_of: dict[int, Reference] = {}
     for group in groups.values():
-        found |= group.references(whole=sample is None)
-    return tuple(found[place] for place in range(len(others)))
+        products_of |= group.references(whole=sample is None)
+    return tuple(products_of[place] for place in range(len(others)))
 
 
 class _Group:
     """References with the same exponents, compared with k updates."""
 
-    def __init__(self, here: Sequence[int], there: Sequence[int], updates: int) -> None:
-        finer = [min(pair) for pair in zip(here, there, strict=True)]
+    def __init__(self, ours: Sequence[int], theirs: Sequence[int], updates: int) -> None:
+        finer = [min(pair) for pair in zip(ours, theirs, strict=True)]
         self.places: list[int] = []
         self.readers: list[UpdateReader] = []
-        self._up = [exponent - least for exponent, least in zip(here, finer, strict=True)]
-        self._up_theirs = [exponent - least for exponent, least in zip(there, finer, strict=True)]
+        self._up = [exponent - least for exponent, least in zip(ours, finer, strict=True)]
+        self._up_theirs = [exponent - least for exponent, least in zip(theirs, finer, strict=True)]
         self._shift = [2 * (least - min(finer)) for least in finer]
         self._updates = updates
         self._sums: dict[int, tuple[I64, I64, I64]] = {}  # by tensor: products, squares, own squares
@@ -191,9 +192,9 @@ class _Group:
                 squares[index] += square << shift
             for index, square in enumerate(sums[2].tolist()):
                 own[index] += square << shift
-        kept = None if whole and not any(self._up) and not any(self._up_theirs) else tuple(own)
+        own_squares = None if whole and not any(self._up) and not any(self._up_theirs) else tuple(own)
         return {
-            place: Reference(tuple(row), square, kept)
+            place: Reference(tuple(row), square, own_squares)
             for place, row, square in zip(self.places, products, squares, strict=True)
         }
 

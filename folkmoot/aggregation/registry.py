@@ -59,10 +59,10 @@ _USES: dict[str, frozenset[ReferenceKind]] = {module.NAME: module.USES for modul
 
 
 class Check(Protocol):
-    """What a rule's module may have as ``check``, for parameters of which there are as many as it wants."""
+    """A rule module's optional ``check`` of its parameters, whose number was checked before."""
 
     def __call__(self, parameters: Sequence[int], fewest: int, most: int, /) -> None:
-        """Refuse parameters that can't work with ``fewest`` to ``most`` contributors.
+        """Refuse parameters that are invalid for rounds of ``fewest`` to ``most`` contributors.
 
         Raises:
             InputError: ``impossible-policy``, with the reason.
@@ -105,13 +105,13 @@ def uses(name: str) -> frozenset[ReferenceKind]:
 
 
 def check_policy_rule(policy: Policy) -> None:
-    """Check that the rule of a policy can do what it is there for.
+    """Check that the rule of a policy exists and that its assumptions hold under the policy.
 
-    The chain takes any name and any numbers, so this is the place where people are told.
+    The chain accepts any name and any numbers.
 
     Raises:
-        InputError: ``unknown-rule``, ``wrong-parameters``, or ``impossible-policy`` for a rule that assumes what the
-            policy does not grant.
+        InputError: ``unknown-rule``, ``wrong-parameters``, or ``impossible-policy`` for a rule whose assumptions the
+            policy violates.
     """
     _check(policy.rule, policy.parameters, policy.min_contributors, policy.max_contributors)
 

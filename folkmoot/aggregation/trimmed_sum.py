@@ -2,9 +2,9 @@
 """The second form of aggregate: the coordinate-wise trimmed sum (docs/protocol.md sections 3 and 9).
 
 Source: Yin, Chen, Kannan, Bartlett, ICML 2018, arXiv 1803.01498. Per coordinate the t smallest and the t
-largest of the k counted values are left out, the others are added. Coordinates do not touch each other and
-the order of the updates does not matter: any range of leaves can be recomputed alone. This module knows
-nothing of how it is decided which updates count.
+largest of the k included values are left out, the others are added. Coordinates are independent and the order
+of the updates does not matter, so any range of leaves can be recomputed alone. This module does not know how
+updates are included or excluded.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from folkmoot.protocol.arrays import U8, U32
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.updates import UpdateReader
 
-_CHUNK_BYTES = 1 << 20  # bytes of all counted updates that are in memory at a time
+_CHUNK_BYTES = 1 << 20  # bytes of all included updates that are in memory at a time
 _BITS = 8
 
 
-def trimmed_at_each_end(trim: int, counted: int) -> int:
-    """``t' = min(t, floor((k - 1) / 2))``: how many of k >= 1 values go at each end, so that one is left."""
-    return min(trim, (counted - 1) // 2)
+def trimmed_at_each_end(trim: int, included: int) -> int:
+    """Return ``t' = min(t, floor((k - 1) / 2))``: how many of k >= 1 values are trimmed at each end; one is left."""
+    return min(trim, (included - 1) // 2)
 
 
-def check_counted(weights: Sequence[int]) -> int:
-    """Return k, the number of counted updates: those with the weight 1.
+def check_binary_weights(weights: Sequence[int]) -> int:
+    """Return k, the number of included updates: those with the weight 1.
 
     Raises:
         InputError: ``invalid-weights``: a weight is neither 0 nor 1, or all are 0.
     """
     if any(weight not in (0, 1) for weight in weights) or not any(weights):
         raise InputError(
-            "In a trimmed sum an update counts or does not: a weight is neither 0 nor 1, or all are 0.",
+            "In a trimmed sum each weight is 0 or 1: a weight is neither, or all are 0.",
             code="invalid-weights",
         )
     return sum(weights)
@@ -51,7 +51,7 @@ def sum_trimmed(
 
     Args:
         updates: The updates; None is allowed where the weight is 0.
-        weights: One an update, as ``check_counted`` wants them.
+        weights: One an update, as ``check_binary_weights`` wants them.
         trim: t.
         first: First leaf.
         last: One after the last leaf.
@@ -63,18 +63,18 @@ def sum_trimmed(
         InputError: A weight is neither 0 nor 1, all are 0, or one is 1 where there is no update.
         ArtifactError: An update can't be read.
     """
-    count = check_counted(weights)
-    counted = [
+    count = check_binary_weights(weights)
+    included = [
         update for update, weight in zip(updates, weights, strict=True) if weight and update is not None
     ]
-    if len(counted) != count:
+    if len(included) != count:
         raise InputError("An update that was not delivered has a weight above 0.", code="invalid-weights")
     ends = trimmed_at_each_end(trim, count)
     total = np.zeros((last - first, LEAF), dtype=np.uint32)
     chunk = max(1, _CHUNK_BYTES // (LEAF * count))
     for start in range(first, last, chunk):
         end = min(start + chunk, last)
-        values = np.stack([update.read(start, end).reshape(-1) for update in counted])
+        values = np.stack([update.read(start, end).reshape(-1) for update in included])
         part = total[start - first : end - first].reshape(-1)
         kernels = acceleration.kernels(values.size)
         if kernels is not None:
@@ -87,8 +87,8 @@ def sum_trimmed(
 def _add_trimmed(values: U8, ends: int, total: U32) -> None:
     """Add the middle values of the columns of uint8[k, m] to uint32[m].
 
-    With every value moved into the range from the lowest to the highest middle value, each trimmed one
-    counts as an end of it: the sum is right once these are taken off again.
+    Every value is clamped to the range from the lowest to the highest middle value. Each trimmed value is then an end
+    of that range, and these are subtracted from the sum.
     """
     low = _ranked(values, ends)
     high = _ranked(values, len(values) - 1 - ends)
@@ -98,12 +98,15 @@ def _add_trimmed(values: U8, ends: int, total: U32) -> None:
 
 
 def _ranked(values: U8, rank: int) -> U8:
-    """uint8[m], the value with this rank (from 0) in each column, bit by bit: it has at most ``rank`` below it."""
-    found = np.zeros(values.shape[1], dtype=np.uint8)
+    """Return uint8[m], the value with this rank (from 0) in each column: at most ``rank`` values are below it.
+
+    It is found bit by bit.
+    """
+    ranked = np.zeros(values.shape[1], dtype=np.uint8)
     for bit in reversed(range(_BITS)):
-        tried = found | np.uint8(1 << bit)
-        below = np.zeros(found.shape, dtype=np.uint32)
+        tried = ranked | np.uint8(1 << bit)
+        below = np.zeros(ranked.shape, dtype=np.uint32)
         for row in values:
             below += row < tried
-        found = np.where(below <= rank, tried, found)
-    return found
+        ranked = np.where(below <= rank, tried, ranked)
+    return ranked

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The aggregate: the exact weighted sum of a round's updates (docs/protocol.md sections 3 and 9).
 
-Integer sums do not depend on the order of the summands, and coordinates do not touch each other: any range of
-leaves can be recomputed alone. This module knows nothing of how weights come about.
+Integer sums do not depend on the order of the summands, and coordinates are independent, so any range of leaves can
+be recomputed alone. This module does not know how weights are computed.
 """
 
 from __future__ import annotations
@@ -54,18 +54,18 @@ def sum_lanes(updates: Sequence[UpdateReader | None], weights: Sequence[int], fi
         InputError: A weight is above 0 where there is no update.
         ArtifactError: An update can't be read.
     """
-    counted = []
+    weighted = []
     for update, weight in zip(updates, weights, strict=True):
         if weight == 0:
             continue
         if update is None:
             raise InputError("An update that was not delivered has a weight above 0.", code="invalid-weights")
-        counted.append((update, weight))
+        weighted.append((update, weight))
     total = np.zeros(LEAF * (last - first), dtype=np.uint32)
     kernels = acceleration.kernels(total.size)
     scratch = np.empty_like(total)
-    for start in range(0, len(counted), _TOGETHER):
-        group = counted[start : start + _TOGETHER]
+    for start in range(0, len(weighted), _TOGETHER):
+        group = weighted[start : start + _TOGETHER]
         rows = [update.read(first, last).reshape(-1) for update, _ in group]
         factors = np.zeros(_TOGETHER, dtype=np.uint32)
         factors[: len(group)] = [weight for _, weight in group]

@@ -2,7 +2,7 @@
 """Run an app's code in a separate process, and report its errors.
 
 The child writes its outcome to one JSON file and ends at once, because an app may catch any exception and may have
-running threads. An app that does not end in time is ended, with all processes that it has started.
+running threads. An app that exceeds the time limit is ended with all its processes.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.processes import Supervisor
 
 OUTCOME = "outcome.json"
-"""File with what the child has found."""
+"""File with the child's outcome."""
 
 LIMIT = 1800.0
-"""Seconds that a step takes at most, if nobody says otherwise."""
+"""Default time limit of a step in seconds."""
 
 GRACE = 3.0
-"""Seconds that an app gets to end by itself when it is ended."""
+"""Seconds between the signal to end an app and the kill."""
 
 LOOK = 0.05
-"""Seconds between two looks whether a step has ended."""
+"""Seconds between two checks whether a step has ended."""
 
 LIMIT_OPTION = "--app-wait"
-"""Option of the commands that sets the limit."""
+"""Command-line option that sets the limit."""
 
 
 @dataclass(frozen=True)
 class StepLimit:
-    """How long an app may take for a step, and who is told about it."""
+    """Time limit of an app's step, and the display of its progress."""
 
     seconds: float = LIMIT
     """Seconds after which the app is ended."""
     show: Callable[[str, Path], AbstractContextManager[object]] = lambda doing, log: nullcontext()
-    """Returns what shows a step, in words, and the path of its log while the step runs."""
+    """Returns a context manager that shows a step's description and the path of its log while the step runs."""
 
 
 DOING = {"capture": "reading the app", "training": "one training on partition 0"}
-"""What a step does, for people who wait for it."""
+"""Description of each step, for people who wait for it."""
 
 
 class scratch(tempfile.TemporaryDirectory[str]):  # noqa: N801  used as a function
-    """A scratch folder that stays if an app failed in it: its log is there."""
+    """A scratch folder. It is kept if an app failed in it, because it has the log."""
 
     def __init__(self) -> None:
         super().__init__(prefix="folkmoot-app-")
@@ -66,7 +66,7 @@ class scratch(tempfile.TemporaryDirectory[str]):  # noqa: N801  used as a functi
         return Path(self.name)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        """Remove the folder, unless a message names its log."""
+        """Remove the folder, unless an error message names its log."""
         if isinstance(error, FolkmootError) and self.name in str(error):
             self._finalizer.detach()  # type: ignore[attr-defined]
             return
@@ -82,27 +82,27 @@ def run_apart(
     folder: Path | None = None,
     limit: StepLimit | None = None,
 ) -> dict[str, Any]:
-    """Run a module of ours in a process of its own; its first words are the app's folder and the scratch folder.
+    """Run a module of Folkmoot in a separate process. Its first arguments are the app's folder and the scratch folder.
 
-    The app's output goes to a log in the scratch folder. The process, and those of its session, have ended when this
-    returns or raises, Ctrl-C included. Call it in the main thread, as a `Supervisor`.
+    The app's output goes to a log in the scratch folder. When this function returns or raises, also by Ctrl-C, the
+    process and its session have ended. Call it in the main thread, like a `Supervisor`.
 
     Args:
-        module: What to run.
+        module: Module to run.
         app: The app.
-        scratch: Folder for all that it writes; made if it is not there.
-        words: Further words of its command line.
-        what: The step's name in messages and of its log, a key of `DOING`.
-        folder: Working folder; a new one in the scratch folder if left out, so that what the app writes lies in
-            nobody's way.
-        limit: How long it may take.
+        scratch: Folder for all files that the process writes; created if it does not exist.
+        words: Further arguments of the command line.
+        what: Name of the step in messages and of its log, a key of `DOING`.
+        folder: Working folder; by default a new one in the scratch folder, so that the app's files do not mix with
+            others.
+        limit: Time limit.
 
     Returns:
-        What it found.
+        The outcome of the child.
 
     Raises:
-        FolkmootError: It failed; message, remedy and code are the child's own.
-        TaskError: It ended its process (``app-ended``), or took too long (``app-too-slow``).
+        FolkmootError: The step failed. Message, remedy and code come from the child.
+        TaskError: The app ended its process (``app-ended``), or exceeded the limit (``app-too-slow``).
     """
     limit = limit or StepLimit()
     work = scratch / "work"
@@ -161,15 +161,15 @@ def _too_slow(app: AppFolder, what: str, limit: float, log: Path) -> TaskError:
     )
 
 
-def finish(scratch: Path, found: dict[str, Any]) -> NoReturn:
-    """Write what was found, in the child, and end it."""
-    _end(scratch, {"found": found})
+def finish(scratch: Path, outcome: dict[str, Any]) -> NoReturn:
+    """Write the outcome, in the child, and end the process."""
+    _end(scratch, {"found": outcome})
 
 
 def fail(scratch: Path, error: FolkmootError) -> NoReturn:
-    """Write what went wrong, in the child, and end it."""
-    told = {"message": error.message, "remedy": error.remedy, "code": error.code, "details": error.details}
-    _end(scratch, {"error": told})
+    """Write an error as the outcome, in the child, and end the process."""
+    failure = {"message": error.message, "remedy": error.remedy, "code": error.code, "details": error.details}
+    _end(scratch, {"error": failure})
 
 
 def _end(scratch: Path, outcome: dict[str, Any]) -> NoReturn:
@@ -180,12 +180,12 @@ def _end(scratch: Path, outcome: dict[str, Any]) -> NoReturn:
 
 
 def raised(app: AppFolder, error: BaseException, who: str) -> InputError:
-    """Say what an app's own code raised, and where; the traceback goes to the log.
+    """Return the error for an exception of an app's own code, with file and line. The traceback goes to the log.
 
     Args:
         app: The app.
-        error: What it raised.
-        who: What of the app raised it, for example ``The ServerApp``.
+        error: The exception.
+        who: Component of the app that raised it, for example ``The ServerApp``.
     """
     traceback.print_exception(error)
     if isinstance(error, ModuleNotFoundError) and error.name and not _of_app(app, error.name):
@@ -216,7 +216,7 @@ def raised(app: AppFolder, error: BaseException, who: str) -> InputError:
 
 
 def place(app: AppFolder, error: BaseException) -> str:
-    """Return file and line in the app's folder where an exception passed last; else where it was raised."""
+    """Return file and line of the innermost frame in the app's folder; without one, where the exception was raised."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{_short(app, error.filename)}, line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
@@ -264,19 +264,19 @@ def _missing(app: AppFolder, module: str, who: str) -> InputError:
 
 
 def take_identity() -> None:
-    """Say in this process which task, run and node it is, as Flower does before it calls an app."""
+    """Set task, run and node in this process, as Flower does before it calls an app."""
     from flwr.supercore.task_identity import TaskIdentity
 
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
 
 
 def load_component(app: AppFolder, reference: str, who: str) -> Any:
-    """Import a component of an app, with the app's folder first on the path.
+    """Import a component of an app, with the app's folder first on the import path.
 
-    Of an app that anchors itself, return the component inside: it is read and tried before there is a coordinator.
+    For an app that anchors itself, return the original component, because no coordinator exists yet.
 
     Raises:
-        InputError: It can't be imported, or is not there.
+        InputError: The component can't be imported, or does not exist.
     """
     if str(app.path) not in sys.path:
         sys.path.insert(0, str(app.path))

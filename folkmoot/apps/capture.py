@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read from an app's ServerApp what it would start: its arrays in its own order, its rounds and its settings.
+"""Read the start arguments of an app's ServerApp: its arrays in its own order, its rounds and its settings.
 
-`capture` runs the ServerApp in a process of its own, with `start` of every strategy replaced by one that notes what it
-was given. Nothing is trained and nobody is asked. An app that can't be anchored is recognised there, with the reason.
+`capture` runs the ServerApp in a separate process, in which `start` of every strategy only records its arguments.
+Nothing is trained and no node gets a message. The process also detects apps that can't be anchored, with the reason.
 """
 
 from __future__ import annotations
@@ -28,121 +28,121 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ARRAYS = "arrays.npz"
-"""File with the arrays; ``arr_0`` is the first of the app."""
+"""File with the arrays; ``arr_0`` is the app's first array."""
 MESSAGE = "message.pb"
 """File with the content of the first train message, as Flower serialises it."""
 
 FIRST_NODE = 1
-"""Node id of the first of the nodes that the ServerApp sees."""
+"""Id of the first node that the ServerApp sees."""
 
 OTHERS_RULE = frozenset(
     {"FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "Bulyan", "QFedAvg"}
     | {"FedAvgM", "FedOpt", "FedAdam", "FedYogi", "FedAdagrad"}
 )
-"""Strategies of Flower whose aggregation is another than the policy's rule and the outer step."""
+"""Strategies of Flower whose aggregation is replaced by the policy's rule and the outer step."""
 
 TREES = frozenset({"FedXgbBagging", "FedXgbCyclic"})
 """Strategies of Flower that aggregate trees."""
 
 
 WAITS = 15
-"""An app that asked more often than this which nodes there are, and started nothing, may wait for more of them."""
+"""Number of times that an app may list the nodes without a start. After more, it probably waits for more nodes."""
 
-PATIENCE = 20.0
-"""Seconds after which an app that asks again and again is taken to wait for more nodes."""
+WAIT_TIMEOUT = 20.0
+"""Seconds after which an app that repeatedly lists the nodes is assumed to wait for more nodes."""
 
 
 @dataclass(frozen=True)
 class Captured:
-    """What an app starts from."""
+    """Start arguments of an app."""
 
     app: AppFolder
     """The app."""
     arrays: Mapping[str, NDArray[Any]]
-    """Its initial arrays, by name in its own order."""
+    """Initial arrays, by name, in the app's own order."""
     num_rounds: int
-    """Rounds that it asks for."""
+    """Number of rounds that the app requests."""
     nodes: int
-    """Nodes that it was shown."""
+    """Number of nodes that the app saw."""
     asked: int
-    """Nodes of these that it asks to train in its first round."""
+    """Number of nodes that it selects to train in its first round."""
     strategy: str
-    """Name of its strategy's class."""
+    """Class name of its strategy."""
     base: str
-    """Name of the class of Flower that the strategy builds on."""
+    """Name of Flower's class from which the strategy is derived."""
     own_start: bool
     """Whether the strategy has a `start` of its own."""
     evaluates: bool
-    """Whether it evaluates on the server (`evaluate_fn`)."""
+    """Whether the app evaluates on the server (`evaluate_fn`)."""
     settings: Mapping[str, Any]
-    """Fractions and fewest numbers of nodes of the strategy."""
+    """Fractions and minimum numbers of nodes of the strategy."""
     train_config: Mapping[str, Any]
     """Settings for the app's train function."""
     message_type: str
-    """Type of its first train message."""
+    """Type of the first train message."""
     message: bytes
     """Content of that message, as Flower serialises it."""
     notes: tuple[str, ...]
-    """What is different when the app is anchored, a sentence each."""
+    """One sentence for each change in behaviour when the app is anchored."""
 
 
 def capture(app: AppFolder, scratch: Path, nodes: int, limit: apart.StepLimit | None = None) -> Captured:
-    """Run an app's ServerApp until it would start, in a process of its own.
+    """Run an app's ServerApp in a separate process until it starts its strategy.
 
     Args:
         app: The app.
         scratch: Folder for logs and results.
-        nodes: How many nodes it is shown.
+        nodes: Number of nodes that it sees.
         limit: How long it may take.
 
     Raises:
         InputError: The app can't be anchored, or its own code failed; codes are ``app-...``.
-        TaskError: The app ended the process, or took too long.
+        TaskError: The app ended the process, or exceeded the limit.
     """
     words = [str(nodes), json.dumps(dict(app.overrides))]
-    found = apart.run_apart("folkmoot.apps.capture", app, scratch, words, "capture", limit=limit)
+    outcome = apart.run_apart("folkmoot.apps.capture", app, scratch, words, "capture", limit=limit)
     with np.load(scratch / ARRAYS, allow_pickle=False) as file:
-        arrays = {name: file[f"arr_{number}"] for number, name in enumerate(found.pop("names"))}
+        arrays = {name: file[f"arr_{number}"] for number, name in enumerate(outcome.pop("names"))}
     message = (scratch / MESSAGE).read_bytes()
-    found["notes"] = tuple(found["notes"])
-    captured = Captured(app=app, arrays=arrays, message=message, nodes=nodes, **found)
+    outcome["notes"] = tuple(outcome["notes"])
+    captured = Captured(app=app, arrays=arrays, message=message, nodes=nodes, **outcome)
     _check_enough(captured)
     return captured
 
 
 def _check_enough(captured: Captured) -> None:
-    """Check that the app would not wait for more nodes than there are."""
-    wanted = max(
+    """Check that the app does not wait for more nodes than exist."""
+    required = max(
         [int(captured.settings.get(name, 0)) for name in ("min_available_nodes", "min_train_nodes")] or [0]
     )
-    if wanted > captured.nodes:
+    if required > captured.nodes:
         raise InputError(
-            f"The strategy of the app {captured.app.name} waits for {wanted} nodes, but there are {captured.nodes}.",
-            remedy=f"Start {wanted} nodes (--nodes {wanted}), or lower min_available_nodes and min_train_nodes.",
+            f"The strategy of the app {captured.app.name} waits for {required} nodes, but there are {captured.nodes}.",
+            remedy=f"Start {required} nodes (--nodes {required}), or lower min_available_nodes and min_train_nodes.",
             code="app-nodes",
-            details={"wanted": wanted},
+            details={"wanted": required},
         )
 
 
-# The child
+# The child process
 
 
 class _Examiner:
-    """Runs a ServerApp and writes what it would start.
+    """Runs a ServerApp and writes its start arguments.
 
     Args:
         app: The app.
-        scratch: Folder for what is found.
-        nodes: How many nodes the ServerApp sees.
+        scratch: Folder for the results.
+        nodes: Number of nodes that the ServerApp sees.
     """
 
     def __init__(self, app: AppFolder, scratch: Path, nodes: int) -> None:
         self.app, self.scratch, self.nodes = app, scratch, nodes
         self.counts: list[float] = []
-        """When the app asked which nodes there are."""
+        """Times at which the app listed the nodes."""
 
     def run(self) -> NoReturn:
-        """Run it; the process ends with an outcome."""
+        """Run the ServerApp. The process ends with an outcome."""
         try:
             self._run()
         except InputError as error:
@@ -177,7 +177,7 @@ class _Examiner:
         )
 
     def _replace_starts(self) -> None:
-        """Replace `start` of all strategies that there are, and of those that the app makes while it runs."""
+        """Replace `start` of all existing strategies, and of those that the app defines later."""
         from flwr.serverapp.strategy import Strategy
 
         def replace(cls: Any) -> None:
@@ -188,15 +188,15 @@ class _Examiner:
 
         replace(Strategy)
 
-        def made(cls: Any, /, **more: Any) -> None:
+        def noting(cls: Any, /, **more: Any) -> None:
             super(Strategy, cls).__init_subclass__(**more)  # type: ignore[misc]  # its class, mypy can not know
             if "start" in vars(cls):
                 cls.start = _noting(cls.start, self)
 
-        Strategy.__init_subclass__ = classmethod(made)  # type: ignore[assignment]
+        Strategy.__init_subclass__ = classmethod(noting)  # type: ignore[assignment]
 
     def _refuse_workflows(self) -> None:
-        """Refuse the workflows of Flower's old interface when one is run: they would wait for its nodes for ever."""
+        """Refuse the workflows of Flower's old interface when the app runs one: they wait endlessly for nodes."""
         workflows: Any = sys.modules.get("flwr.server.workflow")
         if workflows is None:
             return
@@ -208,10 +208,10 @@ class _Examiner:
         workflows.DefaultWorkflow.__call__ = run
 
     def counted(self) -> None:
-        """Note that the app counts its nodes; end if it only waits for more of them."""
+        """Record that the app counts its nodes. End the process if it only waits for more of them."""
         now = time.monotonic()
         self.counts.append(now)
-        if len(self.counts) > WAITS and now - self.counts[0] > PATIENCE:
+        if len(self.counts) > WAITS and now - self.counts[0] > WAIT_TIMEOUT:
             apart.fail(
                 self.scratch,
                 InputError(
@@ -222,7 +222,7 @@ class _Examiner:
             )
 
     def _grid(self) -> Any:
-        """A grid that shows nodes and sends nothing."""
+        """Return a grid that has nodes but sends nothing."""
         from flwr.serverapp import Grid
 
         examiner = self
@@ -231,10 +231,10 @@ class _Examiner:
             run: Any = SimpleNamespace(run_id=1)
 
             def set_run(self, run: Any) -> None:
-                """Take no note of the run."""
+                """Ignore the run."""
 
             def get_node_ids(self) -> Iterable[int]:
-                """Return as many nodes as the app may ask for."""
+                """Return the ids of the nodes that the app sees."""
                 examiner.counted()
                 return list(range(FIRST_NODE, FIRST_NODE + examiner.nodes))
 
@@ -253,7 +253,7 @@ class _Examiner:
         return ShownGrid()
 
     def driven(self) -> NoReturn:
-        """The app sends messages by itself: end."""
+        """End the process with an error, because the app sends messages itself."""
         frames = inspect.stack()
         if any("secure_aggregation" in frame.filename for frame in frames):
             apart.fail(self.scratch, _secure(self.app))
@@ -271,14 +271,14 @@ class _Examiner:
         )
 
     def caught(self, strategy: Any, given: Mapping[str, Any]) -> NoReturn:
-        """Note what `start` was given, and end."""
+        """Record the arguments of `start`, and end the process."""
         try:
-            found = self._found(strategy, given)
+            outcome = self._found(strategy, given)
         except InputError as error:
             apart.fail(self.scratch, error)
         except BaseException as error:
             apart.fail(self.scratch, apart.raised(self.app, error, "The app"))
-        apart.finish(self.scratch, found)
+        apart.finish(self.scratch, outcome)
 
     def _found(self, strategy: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         from flwr.app import ConfigRecord
@@ -325,7 +325,7 @@ class _Examiner:
         }
 
     def _messages(self, strategy: Any, record: ArrayRecord, config: Any) -> tuple[list[Any], str]:
-        """Ask the strategy for the messages of its first round; else make one as FedAvg would."""
+        """Return the strategy's messages of its first round, or one like FedAvg's if it fails."""
         from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
         try:
@@ -335,25 +335,25 @@ class _Examiner:
             )
             problem = ""
         except Exception as error:
-            print("configure_train failed before start:", repr(error), file=sys.stderr)  # noqa: T201  the log
+            print("configure_train failed before start:", repr(error), file=sys.stderr)  # noqa: T201  goes to the log
             problem = f"configure_train raised {type(error).__name__} when it was called before start."
             messages = []
         if messages and messages[0].has_content():
             return messages, problem
         content = RecordDict({"arrays": record, "config": ConfigRecord({**dict(config), "server-round": 1})})
-        made = [Message(content, dst_node_id=FIRST_NODE, message_type="train")]
-        return made * self.nodes, problem
+        default = [Message(content, dst_node_id=FIRST_NODE, message_type="train")]
+        return default * self.nodes, problem
 
     def _patient_grid(self, strategy: Any) -> Any:
-        """A grid with as many nodes as the strategy waits for, lest it waits for ever."""
-        wanted = [getattr(strategy, name, 0) for name in ("min_available_nodes", "min_train_nodes")]
-        shown = max([self.nodes, *(value for value in wanted if isinstance(value, int))])
+        """Return a grid with as many nodes as the strategy requires, so that it does not wait endlessly."""
+        minimums = [getattr(strategy, name, 0) for name in ("min_available_nodes", "min_train_nodes")]
+        shown = max([self.nodes, *(value for value in minimums if isinstance(value, int))])
         grid = self._grid()
         grid.get_node_ids = lambda: list(range(FIRST_NODE, FIRST_NODE + shown))
         return grid
 
     def _check_client(self) -> None:
-        """Check that there is a train function, and no mod that masks what it returns."""
+        """Check that the app has a train function, and no mod that masks its result."""
         from flwr.clientapp import ClientApp
 
         client = apart.load_component(self.app, self.app.clientapp, "The ClientApp")
@@ -380,7 +380,7 @@ class _Examiner:
 
 
 def _noting(original: Any, examiner: _Examiner) -> Any:
-    """Return what stands in the place of a `start`: it notes its arguments by name."""
+    """Return a replacement for a `start` that records its arguments by name."""
     if getattr(original, "_noting", False):
         return original
     signature = inspect.signature(original)

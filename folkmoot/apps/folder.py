@@ -21,7 +21,7 @@ PROJECT = "pyproject.toml"
 """File that describes a Flower app."""
 
 MAX_NAME = 64
-"""Characters of a name in a manifest."""
+"""Maximum length in characters of a name in a manifest."""
 
 DISTRIBUTIONS = {
     "PIL": "pillow",
@@ -31,7 +31,7 @@ DISTRIBUTIONS = {
     "skimage": "scikit-image",
     "yaml": "pyyaml",
 }
-"""What is installed for a module of another name."""
+"""Distributions of modules with another name."""
 
 FORKABLE = frozenset(
     {
@@ -51,7 +51,7 @@ FORKABLE = frozenset(
         "transformers",
     }
 )
-"""Libraries that work in a process that is forked after they were imported. TensorFlow, JAX and MLX do not."""
+"""Libraries that work in a process that was forked after their import. TensorFlow, JAX and MLX do not."""
 
 
 @dataclass(frozen=True)
@@ -63,26 +63,26 @@ class AppFolder:
     name: str
     """Name of the project."""
     serverapp: str
-    """Where its ServerApp is, ``module:attribute``."""
+    """Reference to its ServerApp, ``module:attribute``."""
     clientapp: str
-    """Where its ClientApp is."""
+    """Reference to its ClientApp, ``module:attribute``."""
     run_config: Mapping[str, Any]
-    """Its run config: the app's defaults with what was given on the command line, nested keys joined by dots."""
+    """Run config: the app's defaults with the values of the command line. Nested keys are joined by dots."""
     overrides: Mapping[str, Any]
-    """What was given on the command line."""
+    """Values of the command line."""
     dependencies: tuple[str, ...]
-    """What the project depends on, as in its ``pyproject.toml``."""
+    """Dependencies of the project, as in its ``pyproject.toml``."""
 
     @classmethod
     def read(cls, path: Path, run_config: Sequence[str] = ()) -> AppFolder:
-        """Read a folder.
+        """Read the folder of an app.
 
         Args:
             path: The folder.
             run_config: Overrides as Flower's ``--run-config`` takes them: ``key=value`` pairs, or one TOML file.
 
         Raises:
-            InputError: It is not the folder of a Flower app, or it does not know a key of the overrides.
+            InputError: The folder has no Flower app, or the app does not have a key of the overrides.
         """
         path = path.expanduser().resolve()
         document = _document(path)
@@ -93,8 +93,8 @@ class AppFolder:
                 remedy="Give the folder of a Flower app, like the one that `flwr new` makes.",
                 code="no-app",
             )
-        found = app.get("components")
-        components = found if isinstance(found, dict) else {}
+        named = app.get("components")
+        components = named if isinstance(named, dict) else {}
         for kind in ("serverapp", "clientapp"):
             reference = components.get(kind)
             if not isinstance(reference, str) or not all(reference.partition(":")):
@@ -125,31 +125,31 @@ class AppFolder:
         )
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> AppFolder:
-        """Return the same app with other values in its run config; the keys must be the app's."""
+        """Return the same app with other values in its run config. Only keys of the app are allowed."""
         return replace(self, run_config={**self.run_config, **overrides}, overrides=dict(overrides))
 
     def imports(self) -> list[str]:
-        """Return the modules that the app's files import, its own and the standard library's left out; sorted."""
+        """Return the modules that the app's files import, sorted, without its own and the standard library's."""
         own = {path.stem for path in self.path.glob("*.py")} | {
             path.name for path in self.path.iterdir() if path.is_dir()
         }
-        found: set[str] = set()
+        modules: set[str] = set()
         for path in sorted(self.path.rglob("*.py")):
             if not any(part.startswith(".") for part in path.relative_to(self.path).parts):
-                found.update(_imported(path))
+                modules.update(_imported(path))
         left_out = own | set(sys.stdlib_module_names)
-        return sorted(name for name in found if name.partition(".")[0] not in left_out)
+        return sorted(name for name in modules if name.partition(".")[0] not in left_out)
 
     def preloads(self) -> list[str]:
-        """Return the libraries that the app imports and that a node may import once, ahead of all messages."""
+        """Return the libraries of the app that a node may import once, before all messages."""
         names = [name for name in self.imports() if name.partition(".")[0] in FORKABLE]
         return [name for name in names if importlib.util.find_spec(name.partition(".")[0]) is not None]
 
     def missing(self, module: str) -> tuple[list[str], list[str]]:
-        """Say what to install when a module could not be imported.
+        """Return the packages to install after a module could not be imported.
 
         Args:
-            module: The module that is not there.
+            module: Name of the missing module.
 
         Returns:
             The module's own requirement, and those of the project's requirements that are not installed.
@@ -170,7 +170,7 @@ def _document(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads((path / PROJECT).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        inside = sorted(found.parent.name for found in path.glob(f"*/{PROJECT}"))
+        inside = sorted(file.parent.name for file in path.glob(f"*/{PROJECT}"))
         raise InputError(
             f"The folder {path} has no {PROJECT}, so it is not a Flower app.",
             remedy=f"Its folder {inside[0]} has one: give {path / inside[0]}."
@@ -185,7 +185,7 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def toml_pairs(values: Mapping[str, Any]) -> str:
-    """Write settings as Flower's ``--node-config`` and ``--run-config`` take them.
+    """Format settings for Flower's ``--node-config`` and ``--run-config``.
 
     Raises:
         InputError: A string holds both kinds of quotes, or a value is of another type.
@@ -208,14 +208,14 @@ def toml_pairs(values: Mapping[str, Any]) -> str:
 
 
 def read_pairs(texts: Sequence[str], what: str) -> dict[str, Any]:
-    """Read settings as Flower does: ``key=value`` pairs, or one TOML file.
+    """Parse settings as Flower does: ``key=value`` pairs, or one TOML file.
 
     Args:
-        texts: What was given.
-        what: What they are, for messages, for example ``run config``.
+        texts: Values of the option.
+        what: Name of the settings for error messages, for example ``run config``.
 
     Raises:
-        InputError: They can't be read.
+        InputError: The settings can't be parsed.
     """
     import click
     from flwr.common.config import parse_config_args
@@ -223,23 +223,23 @@ def read_pairs(texts: Sequence[str], what: str) -> dict[str, Any]:
     given = [text for text in texts if text.strip()]
     example = f"Write it as Flower does: --{what.replace(' ', '-')} 'number=0.1 name=\"text\"'."
     try:
-        found = dict(parse_config_args(given)) if given else {}
+        pairs = dict(parse_config_args(given)) if given else {}
     except (click.ClickException, ValueError, OSError) as error:
-        said = error.message if isinstance(error, click.ClickException) else str(error)
+        reason = error.message if isinstance(error, click.ClickException) else str(error)
         raise InputError(
-            f"The {what} {' '.join(given)} can't be read: {said}", remedy=example, code="run-config"
+            f"The {what} {' '.join(given)} can't be read: {reason}", remedy=example, code="run-config"
         ) from error
-    if given and not found:
+    if given and not pairs:
         raise InputError(
             f"The {what} {' '.join(given)} has no key=value pair.", remedy=example, code="run-config"
         )
-    return found
+    return pairs
 
 
 def of_partition(values: Mapping[str, Any], partition: int) -> dict[str, Any]:
     """Return a node's configuration with ``{partition}`` in its texts replaced by the node's partition number.
 
-    So one option names a data folder for each node: ``data-path="data/part_{partition}"``.
+    One option can then give each node its own data folder: ``data-path="data/part_{partition}"``.
     """
     return {
         key: value.replace("{partition}", str(partition)) if isinstance(value, str) else value
@@ -277,7 +277,7 @@ def _imported(path: Path) -> Iterator[str]:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, SyntaxError):
-        return  # whoever imports it is told
+        return  # The import itself reports this mistake.
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -286,8 +286,8 @@ def _imported(path: Path) -> Iterator[str]:
 
 
 def _distribution(requirement: str) -> str:
-    found = re.match(r"[A-Za-z0-9._-]+", requirement.strip())
-    return found.group(0) if found else ""
+    match = re.match(r"[A-Za-z0-9._-]+", requirement.strip())
+    return match.group(0) if match else ""
 
 
 def _same(first: str, second: str) -> bool:
@@ -295,12 +295,12 @@ def _same(first: str, second: str) -> bool:
 
 
 def _like(name: str) -> str:
-    """Return a distribution's name as registries compare it."""
+    """Return the normalised name of a distribution, as registries compare it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _installed(requirement: str) -> bool:
-    """Whether a requirement is installed in any version, or not meant for this machine."""
+    """Return whether a requirement is installed in any version, or does not apply to this machine."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make an anchored copy of a Flower app: its files unchanged, and an entry package that wraps its two components.
 
-The copy holds what Flower would put into the app's bundle, and nothing else. Of `pyproject.toml` the components and the
-run config change.
+The copy has only the files that Flower puts into the app's bundle. In `pyproject.toml`, the components and the run
+config change.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
     from flwr.serverapp import ServerApp
 
 ENTRY = "folkmoot_entry"
-"""Package that is added to the copy."""
+"""Name of the package that is added to the copy."""
 
 FOLDER = "anchored-app"
-"""Name of the copy's folder: Flower takes letters, digits and hyphens only."""
+"""Name of the copy's folder. Flower accepts only letters, digits and hyphens."""
 
 COORDINATOR_KEY, RUN_KEY = "folkmoot-coordinator", "folkmoot-run"
-"""Keys that are added to the run config. They reach every node: no secret may be in them."""
+"""Keys that are added to the run config. Every node receives them, so they must not contain a secret."""
 
 OUTPUT = "FOLKMOOT_OUTPUT"
-"""Variable of the SuperLink that names the folder for what ServerApps write."""
+"""Environment variable of the SuperLink with the folder for files that ServerApps write."""
 
 OUTPUT_LINE = "Files that the app writes are in "
-"""What a ServerApp says about that folder, at the start of a line of its log."""
+"""Start of the log line in which a ServerApp names that folder."""
 
 GRACE = 2.0
-"""Seconds that a simulation may take to end by itself when its SuperLink has ended."""
+"""Seconds that a simulation may take to end after its SuperLink has ended."""
 
 _CLIENT = '''# SPDX-License-Identifier: Apache-2.0
 """The ClientApp of {name}, anchored."""
@@ -66,7 +66,7 @@ app = in_output_folder(anchored_server(original.{attribute}))
 
 
 def stage_app(app: AppFolder, target: Path, coordinator: str = "", run: str = "") -> Path:
-    """Copy an app into ``target/anchored-app`` and add what anchors it.
+    """Copy an app into ``target/anchored-app`` and add the entry package that anchors it.
 
     Args:
         app: The app.
@@ -75,10 +75,10 @@ def stage_app(app: AppFolder, target: Path, coordinator: str = "", run: str = ""
         run: The coordinator's run, the default of ``folkmoot-run``; the newest one if empty.
 
     Returns:
-        The copy's folder, to give to ``flwr run``.
+        The copy's folder, for ``flwr run``.
 
     Raises:
-        InputError: As `bundle_of`, or the target can't be written.
+        InputError: As for `bundle_of`, or the target can't be written.
     """
     copy = target / FOLDER
     data = bundle_of(app)
@@ -109,10 +109,10 @@ def stage_app(app: AppFolder, target: Path, coordinator: str = "", run: str = ""
 
 
 def bundle_of(app: AppFolder) -> bytes:
-    """Build the app's own bundle, as ``flwr run`` would, without hidden folders: `.folkmoot` may be one of them.
+    """Return the app's bundle as ``flwr run`` builds it, but without hidden folders such as `.folkmoot`.
 
     Raises:
-        InputError: Flower can't bundle the app, it is an anchored copy, or it holds a key file.
+        InputError: Flower can't bundle the app, it is an anchored copy, or it has a key file.
     """
     import click
     from flwr.cli.build import build_fab_from_files
@@ -126,7 +126,7 @@ def bundle_of(app: AppFolder) -> bytes:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Flower's own use of pathspec
+            warnings.simplefilter("ignore", DeprecationWarning)  # Flower uses pathspec in the same way.
             files = {
                 name: path
                 for name, path in collect_files(app.path).items()
@@ -145,7 +145,7 @@ def bundle_of(app: AppFolder) -> bytes:
 
 
 def _check_no_keys(app: AppFolder, bundle: zipfile.ZipFile) -> None:
-    """Refuse a bundle with a key file in it: it goes to every node."""
+    """Check that a bundle has no key file, because every node receives the bundle."""
     for name in bundle.namelist():
         if not name.endswith(".json"):
             continue
@@ -162,7 +162,7 @@ def _check_no_keys(app: AppFolder, bundle: zipfile.ZipFile) -> None:
 
 
 def _change(document: dict[str, Any], app: AppFolder, keys: Mapping[str, str]) -> None:
-    """Name our components, and put overrides and our keys into the run config."""
+    """Set Folkmoot's components, and add the overrides and Folkmoot's keys to the run config."""
     described = document["tool"]["flwr"]["app"]
     described["components"] = {
         **described["components"],
@@ -186,10 +186,10 @@ def _write_toml(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def in_output_folder(app: ServerApp) -> ServerApp:
-    """Let a ServerApp run in a folder of its own, one a run, so that what it writes is found and not overwritten.
+    """Run a ServerApp in a new folder for each run, so that its files can be found and are not overwritten.
 
-    The folder is in the one that the variable ``FOLKMOOT_OUTPUT`` names, else in ``folkmoot-output`` below the
-    SuperLink's working folder.
+    Its parent is the folder of the variable ``FOLKMOOT_OUTPUT``; by default, ``folkmoot-output`` in the SuperLink's
+    working folder.
     """
     from flwr.app import Context
     from flwr.serverapp import Grid, ServerApp
@@ -214,10 +214,10 @@ def in_output_folder(app: ServerApp) -> ServerApp:
 
 
 def end_with_parent() -> None:
-    """End this process and all of Ray `GRACE` seconds after its parent, which ends with the SuperLink.
+    """End this process and all of Ray's processes `GRACE` seconds after its parent, which ends with the SuperLink.
 
-    Flower's simulation engine would wait for its ServerApp when it is told to end, and the ServerApp for nodes that
-    train no more.
+    Otherwise, Flower's simulation engine waits for its ServerApp, and the ServerApp waits for nodes that no longer
+    train.
     """
     parent = os.getppid()
 
@@ -225,7 +225,9 @@ def end_with_parent() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
         time.sleep(GRACE)
-        if os.getpgrp() == parent:  # Flower's executor leads a group of its own, and all of Ray is in it
+        if (
+            os.getpgrp() == parent
+        ):  # Flower's executor leads its own process group, which includes all of Ray.
             os.killpg(parent, signal.SIGKILL)
         os._exit(1)
 

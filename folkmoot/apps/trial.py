@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Call an app's train function once, on the first partition, as Flower would.
 
-It shows whether the app trains here at all, and by how much one training moves each array: the first exponents come
-from that. The app runs in a process of its own; nothing of it is kept but the arrays and the numbers.
+This checks that the app trains on this machine, and measures how much one training changes each array. The first
+exponents come from these changes. The app runs in a separate process; only the arrays and the numbers are kept.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TRAINED = "trained.npz"
-"""File with the trained arrays; ``arr_0`` is the first of the reply."""
+"""File with the trained arrays; ``arr_0`` is the first array of the reply."""
 
 COUNTER = "num_batches_tracked"
-"""How the names of BatchNorm's counters end: they change, and say nothing about a model."""
+"""Suffix of the names of BatchNorm's counters, which change in every training."""
 
 TRAIN_FUNCTION = "The train function"
-"""Name of this component in messages."""
+"""Name of the component in messages."""
 
 LOW_GUESS = first_exponent(1e-4, 1)
-"""Exponent of a tensor of which nothing is known: low, since the next rounds raise it fast."""
+"""Exponent of a tensor without a measured change. It is low, because the next rounds raise it fast."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What one training gave."""
+    """Result of one training."""
 
     arrays: Mapping[str, NDArray[Any]]
-    """The trained arrays by name."""
+    """Trained arrays by name."""
     metrics: Mapping[str, float]
-    """Numbers that the app returned with them."""
+    """Metrics that the app returned with the arrays."""
     seconds: float
-    """Time that it took, imports and data included."""
+    """Duration in seconds, including imports and data."""
 
 
 def try_training(
@@ -60,38 +60,39 @@ def try_training(
     node_config: Mapping[str, Any] | None = None,
     limit: apart.StepLimit | None = None,
 ) -> Trial:
-    """Call the app's train function once, on partition 0, in a process of its own.
+    """Call the app's train function once, on partition 0, in a separate process.
 
-    It runs in the folder where this command was started, as the nodes do: relative paths of data are the same there.
+    It runs in the current folder, like the nodes, so that relative paths of data work.
 
     Args:
-        captured: The app; its scratch folder must be the one given here.
+        captured: The captured app. It must have used the same scratch folder.
         scratch: Folder for logs and results.
         node_config: Further entries of the node config.
         limit: How long it may take.
 
     Raises:
-        InputError: It failed: ``app-raised``, ``app-dependency``, or ``app-reply`` for a reply without the arrays.
+        InputError: The training failed: ``app-raised``, ``app-dependency``, or ``app-reply`` for a reply without the
+            arrays.
         TaskError: The app ended the process, or took too long.
     """
     (scratch / MESSAGE).write_bytes(captured.message)
     node = {**of_partition(node_config or {}, 0), "partition-id": 0, "num-partitions": captured.nodes}
     words = [json.dumps(node), json.dumps(dict(captured.app.overrides)), captured.message_type]
     began = time.monotonic()
-    found = apart.run_apart(
+    outcome = apart.run_apart(
         "folkmoot.apps.trial", captured.app, scratch, words, "training", Path.cwd(), limit
     )
     with np.load(scratch / TRAINED, allow_pickle=False) as file:
-        arrays = {name: file[f"arr_{number}"] for number, name in enumerate(found["names"])}
-    return Trial(arrays, found["metrics"], time.monotonic() - began)
+        arrays = {name: file[f"arr_{number}"] for number, name in enumerate(outcome["names"])}
+    return Trial(arrays, outcome["metrics"], time.monotonic() - began)
 
 
 def start_of_app(captured: Captured, trial: Trial | None) -> Start:
-    """Compute what a federation on an app starts from.
+    """Return the genesis of a federation with an app.
 
     Args:
-        captured: The app's arrays.
-        trial: One training, from which the first exponents come; without it they are a low guess.
+        captured: The captured app.
+        trial: One training, from which the first exponents come. Without it they are low estimates.
 
     Raises:
         ManifestError: The arrays can't be used.
@@ -108,7 +109,7 @@ def start_of_app(captured: Captured, trial: Trial | None) -> Start:
 
 
 def _calibrated(captured: Captured, trial: Trial, manifest: Manifest) -> tuple[int, ...]:
-    """Take each tensor's exponent from what the training changed it by; the lowest of these where nothing changed."""
+    """Return each tensor's exponent from its change in training; for an unchanged tensor, the lowest of the others."""
     try:
         before = manifest.unflatten(manifest.flatten(captured.arrays), carried=False)
         flat = manifest.flatten({name: _float(array) for name, array in trial.arrays.items()})
@@ -128,14 +129,14 @@ def _calibrated(captured: Captured, trial: Trial, manifest: Manifest) -> tuple[i
         ) from error
     changes = [np.asarray(before[name] - after[name], dtype=np.float32) for name in before]
     unknown = 10**6
-    found = [calibrated_exponent(change, unknown) for change in changes]
-    known = [exponent for exponent in found if exponent != unknown]
+    exponents = [calibrated_exponent(change, unknown) for change in changes]
+    known = [exponent for exponent in exponents if exponent != unknown]
     lowest = min(known, default=LOW_GUESS)
-    return tuple(exponent if exponent != unknown else lowest for exponent in found)
+    return tuple(exponent if exponent != unknown else lowest for exponent in exponents)
 
 
 def unshared(captured: Captured, trial: Trial, manifest: Manifest) -> list[str]:
-    """Say which carried arrays the training changed: each version of the model has them as they were at first."""
+    """Return a note on carried arrays that the training changed. All versions keep their initial values."""
     names = [
         one.name
         for one in manifest.carried
@@ -163,12 +164,12 @@ def _main(arguments: Sequence[str]) -> NoReturn:
     scratch, given = Path(place), json.loads(overrides)
     app = AppFolder.read(Path(folder)).with_overrides(given)
     try:
-        found = _train(app, scratch, json.loads(node), kind)
+        outcome = _train(app, scratch, json.loads(node), kind)
     except InputError as error:
         apart.fail(scratch, error)
     except BaseException as error:
         apart.fail(scratch, apart.raised(app, error, TRAIN_FUNCTION))
-    apart.finish(scratch, found)
+    apart.finish(scratch, outcome)
 
 
 def _train(app: AppFolder, scratch: Path, node: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -189,8 +190,8 @@ def _train(app: AppFolder, scratch: Path, node: Mapping[str, Any], kind: str) ->
     )
     reply = client(message, context)
     if not isinstance(reply, Message) or not reply.has_content():
-        said = reply.error.reason if isinstance(reply, Message) and reply.has_error() else "no message"
-        raise _no_arrays(app, f"returned an error: {said}" if said else "returned an error")
+        reason = reply.error.reason if isinstance(reply, Message) and reply.has_error() else "no message"
+        raise _no_arrays(app, f"returned an error: {reason}" if reason else "returned an error")
     records = reply.content.array_records
     if "arrays" not in records and len(records) != 1:
         raise _no_arrays(app, f"returned {len(records)} ArrayRecords, none of them named 'arrays'")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files a federation has, as its chain commits to them (docs/protocol.md sections 11 and 12).
+"""List the files of a federation to which its chain commits (docs/protocol.md sections 11 and 12).
 
-No source is asked here: what a round's files are is said by its anchor, whose hash the ledger stores.
+The list needs no source: a round's anchor, whose hash the ledger stores, determines its files.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from eth_utils.crypto import keccak
 
 from folkmoot.errors import RpcError
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.ledger.events import Event, ProposalCreated, RoundAnchored, VersionActivated, scan
+from folkmoot.ledger.events import Event, ProposalCreated, RoundAnchored, VersionActivated
+from folkmoot.ledger.scan import scan
 from folkmoot.round import Anchor
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc
 
 REORG_BLOCKS = 64
-"""Blocks that are read again at each look: they may have been replaced."""
+"""Number of newest blocks that each update reads again, because a reorganisation may have replaced them."""
 
 _ACTIVATE = keccak(text="activate(uint64,bytes32)")[:4]
 _NONE = bytes(32)
@@ -29,7 +30,7 @@ _CONTRACTS = ("ledger", "registry", "governor")
 
 @dataclass(frozen=True, slots=True)
 class Anchored:
-    """A round that was anchored."""
+    """An anchored round."""
 
     number: int
     """Its number."""
@@ -40,9 +41,9 @@ class Anchored:
     artifacts_hash: bytes
     """keccak256 of its artifacts file, which names all others."""
     void: bool
-    """Whether it was slashed, or cancelled because its base was: nothing builds on it."""
+    """Whether it was slashed, or cancelled because its base was slashed. No round builds on it."""
     final: bool
-    """Whether it is final, so that it can't become void any more."""
+    """Whether it is final. A final round can't become void."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,62 +54,62 @@ class _Endpoint:
 
 @dataclass
 class Commitments:
-    """What the chain commits to, read bit by bit.
+    """The files to which the chain commits, read incrementally.
 
     Args:
-        rpc: An endpoint. It is believed, except that an anchor must have the hash that the ledger stores.
-        deployment: The addresses.
+        rpc: An endpoint. It is trusted, except that an anchor must have the hash that the ledger stores.
+        deployment: Addresses of the contracts.
     """
 
     rpc: Rpc
     deployment: Deployment
     rounds: dict[int, Anchored] = field(default_factory=dict)
-    """The anchored rounds, by number, ascending."""
+    """Anchored rounds by number, ascending."""
     reports: set[str] = field(default_factory=set)
-    """sha256 of the evaluation reports that proposals and active versions name."""
+    """sha256 of the evaluation reports of proposals and active versions."""
     block: int = -1
-    """Block up to which the chain was read."""
+    """Number of the last block that was read."""
 
     @property
     def ledger(self) -> LedgerReader:
-        """The ledger."""
+        """Reader of the ledger."""
         return LedgerReader(self.rpc, self.deployment.ledger)
 
     def look(self) -> None:
-        """Read what is new.
+        """Read the new blocks.
 
         Raises:
-            RpcError: The endpoint failed, or says of an anchor what the ledger does not store; look again later.
+            RpcError: The endpoint failed, or an anchor differs from the hash in the ledger. Try again later.
         """
         newest = self.rpc.block_number()
         first = max(self.deployment.block, self.block + 1 - REORG_BLOCKS)
-        seen = list(scan(_Endpoint(self.rpc, self.deployment), first, newest, contracts=_CONTRACTS))
-        found = dict(self.rounds)
-        for event in seen:
+        events = list(scan(_Endpoint(self.rpc, self.deployment), first, newest, contracts=_CONTRACTS))
+        rounds = dict(self.rounds)
+        for event in events:
             if isinstance(event, RoundAnchored):
-                found[event.round] = self._anchored(event)
-        for number, known in list(found.items()):
+                rounds[event.round] = self._anchored(event)
+        for number, known in list(rounds.items()):
             if not known.final and not known.void and known is self.rounds.get(number):
                 view = self.ledger.round(number)
-                if view.phase is Phase.OPEN:  # the chain was reorganised, and the anchor is gone
-                    del found[number]
+                if view.phase is Phase.OPEN:  # The chain was reorganised, and the anchor was removed.
+                    del rounds[number]
                 else:
-                    found[number] = _standing(known, view.phase)
-        self.rounds = dict(sorted(found.items()))
-        self.reports |= reports(seen, self.deployment)
+                    rounds[number] = _standing(known, view.phase)
+        self.rounds = dict(sorted(rounds.items()))
+        self.reports |= reports(events, self.deployment)
         self.block = newest
 
     def _anchored(self, event: RoundAnchored) -> Anchored:
         view = self.ledger.round(event.round)
-        said = event.anchor
+        content = event.anchor
         anchor = Anchor(
-            said.weights,
-            said.delivered,
-            said.aggregate_root,
-            said.state_root,
-            said.gram_root,
-            said.verdict_hash,
-            said.artifacts_hash,
+            content.weights,
+            content.delivered,
+            content.aggregate_root,
+            content.state_root,
+            content.gram_root,
+            content.verdict_hash,
+            content.artifacts_hash,
         )
         if anchor.hash != view.anchor_hash:
             raise RpcError(
@@ -117,7 +118,7 @@ class Commitments:
                 code="rpc-inconsistent",
             )
         known = Anchored(
-            event.round, view.entries, said.verdict_hash, said.artifacts_hash, void=False, final=False
+            event.round, view.entries, content.verdict_hash, content.artifacts_hash, void=False, final=False
         )
         return _standing(known, view.phase)
 
@@ -134,16 +135,16 @@ def _standing(known: Anchored, phase: Phase) -> Anchored:
 
 
 def reports(events: Sequence[Event], deployment: Deployment) -> set[str]:
-    """Return the sha256 of every evaluation report that a proposal or an active version names."""
-    found = set()
+    """Return the sha256 of every evaluation report of a proposal or an active version."""
+    hashes = set()
     for event in events:
         if isinstance(event, VersionActivated):
-            found.add(event.report_hash)
+            hashes.add(event.report_hash)
         elif isinstance(event, ProposalCreated):
             for target, data in zip(event.targets, event.calldatas, strict=False):
                 if target == deployment.registry and data[:4] == _ACTIVATE:
                     try:
-                        found.add(bytes(decode(["uint64", "bytes32"], data[4:])[1]))
+                        hashes.add(bytes(decode(["uint64", "bytes32"], data[4:])[1]))
                     except DecodingError:
-                        continue  # whoever proposed it wrote a call that can't be executed
-    return {digest.hex() for digest in found if digest != _NONE}
+                        continue  # The proposal has a call that can't be executed.
+    return {digest.hex() for digest in hashes if digest != _NONE}

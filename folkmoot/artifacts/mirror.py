@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copies the files that a chain commits to into a folder, and says of each that can't be had why.
+"""Copy the files to which a chain commits into a folder, and report why a file is missing.
 
 The folder has the layout of docs/protocol.md section 12. Every byte is hashed before a file gets its name, so a file
-that has its name is whole; what is there already is hashed again once, and fetched anew if it is damaged.
+with its final name is complete. Existing files are hashed once, and fetched again if they are damaged.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,37 +24,38 @@ from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import AGGREGATE
 from folkmoot.protocol.verdict import Artifacts
+from folkmoot.runtime import locks
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.files import sync_folder
 
 UNREACHABLE_LIMIT = 3
-"""Files in a row for which no source gives an answer, after which the rest is not asked for."""
+"""Number of consecutive files without an answer of any source, after which the other files are skipped."""
 
 REPORT_LIMIT = 2**20
-"""Bytes that an evaluation report may have."""
+"""Maximum size in bytes of an evaluation report."""
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A file that could not be had."""
+    """A file that could not be fetched."""
 
     what: str
-    """The file in words, e.g. `the update file of entry 3`."""
+    """Description of the file, e.g. `the update file of entry 3`."""
     file: str
-    """Its sha256, or `by-keccak/` and its keccak256."""
+    """sha256 of the file, or `by-keccak/` and its keccak256."""
     why: str
-    """What the sources said."""
+    """Answers of the sources."""
     round: int | None = None
-    """Round that it belongs to."""
+    """Round of the file, if any."""
     needed: bool = True
-    """Whether an audit needs it: not for void rounds and evaluation reports."""
+    """Whether an audit needs it. It does not need files of void rounds and evaluation reports."""
 
     def __str__(self) -> str:
         where = f" of round {self.round}" if self.round is not None else ""
         return f"{self.what}{where}: {self.why}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return the missing file as JSON values."""
         return {
             "what": self.what,
             "file": self.file,
@@ -67,28 +67,28 @@ class Missing:
 
 @dataclass
 class Copied:
-    """What was done."""
+    """Result of a copy."""
 
     fetched: int = 0
-    """Files that were fetched."""
+    """Number of files that were fetched."""
     kept: int = 0
-    """Files that were there already, and are whole."""
+    """Number of complete files that already existed."""
     bytes: int = 0
-    """Bytes that were fetched."""
+    """Number of bytes that were fetched."""
     rounds: int = 0
-    """Rounds all of whose files are there."""
+    """Number of rounds with all files."""
     missing: list[Missing] = field(default_factory=list)
-    """What could not be had."""
+    """Files that could not be fetched."""
 
 
 class MirrorFolder(FolderSource):
-    """A folder of artifacts that is being filled.
+    """The folder of a mirror, opened for writing.
 
     Args:
-        folder: The folder; made if it is not there.
+        folder: The folder; it is created if it does not exist.
 
     Raises:
-        LocalError: It can't be written.
+        LocalError: The folder can't be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -100,29 +100,29 @@ class MirrorFolder(FolderSource):
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the folder, so that one process fills it, and remove what an earlier one left unfinished.
+        """Lock the folder for this process while the block runs, and remove unfinished files of an earlier process.
 
         Raises:
-            LocalError: Another process holds it.
+            LocalError: Another process has locked it.
         """
-        with _writing(self.folder), (self._incoming / "lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+        with _writing(self.folder), ExitStack() as stack:
+            lock = locks.try_acquire(self._incoming / "lock")
+            if lock is None:
                 raise LocalError(
                     f"Another process is filling the mirror {self.folder}.",
                     remedy="Stop it first, or give another folder by --to.",
                     code="already-running",
-                ) from error
+                )
+            stack.enter_context(lock)
             for leftover in self._incoming.glob("*.part"):
                 leftover.unlink(missing_ok=True)
             yield
 
     def add(self, path: Path, sha256: str) -> int:
-        """Copy a file into the folder; return its size. The copy is hashed on the way.
+        """Copy a file into the folder, and check the hash of the copy. Return its size.
 
         Raises:
-            ArtifactError: The bytes are others than the name promises.
+            ArtifactError: The bytes do not have the hash in the name.
             LocalError: The folder can't be written.
         """
         digest, size = hashlib.sha256(), 0
@@ -141,7 +141,7 @@ class MirrorFolder(FolderSource):
         return size
 
     def add_document(self, keccak256: str, data: bytes) -> str:
-        """Write a document and the link by which it is found; return its sha256.
+        """Write a document and its link by keccak256. Return its sha256.
 
         Raises:
             LocalError: The folder can't be written.
@@ -170,7 +170,7 @@ class MirrorFolder(FolderSource):
             part.unlink(missing_ok=True)
 
     def _place(self, part: Path, target: Path) -> None:
-        """Give a complete, synced file its name."""
+        """Rename a complete, synced file to its final name."""
         target.parent.mkdir(exist_ok=True)
         part.chmod(0o644)
         fault_point("mirror.file-placed.before")
@@ -180,12 +180,12 @@ class MirrorFolder(FolderSource):
 
 
 class Copier:
-    """Fills a folder with what a chain commits to.
+    """Copies the files to which a chain commits into a folder.
 
     Args:
         folder: The folder.
-        source: Where the files come from; never believed.
-        sure: Names of files that are known to be there and whole, so that none is hashed twice; they are added here.
+        source: Source of the files. It is not trusted.
+        sure: Names of files that are known to be complete, so that no file is hashed twice. The copier adds to it.
     """
 
     def __init__(self, folder: MirrorFolder, source: ArtifactSource, sure: set[str] | None = None) -> None:
@@ -198,10 +198,10 @@ class Copier:
         """Copy the genesis, its manifest and its state.
 
         Returns:
-            The manifest: it says how large the files of rounds may be.
+            The manifest, which determines the maximum sizes of the files of rounds.
 
         Raises:
-            ArtifactError: One of the three can't be had: then nothing can.
+            ArtifactError: One of the three can't be fetched. Without them no other file can be copied.
         """
         data = self._document("the genesis file", genesis_hash, 0)
         if data is None:
@@ -225,7 +225,7 @@ class Copier:
         return manifest
 
     def round(self, anchored: Anchored, manifest: Manifest) -> bool:
-        """Copy a round's files; whether all that can be had of it is there."""
+        """Copy a round's files. Return whether no file is missing."""
         before = len(self.copied.missing)
         number, needed = anchored.number, not anchored.void
         data = self._document("the artifacts file", anchored.artifacts_hash, number, needed)
@@ -251,19 +251,19 @@ class Copier:
 
     def _listed(self, artifacts: Artifacts, manifest: Manifest, needed: bool) -> None:
         state, aggregate = manifest.state_file_size, AGGREGATE.leaf_bytes * manifest.leaves
-        wanted = [
+        files = [
             ("the manifest", artifacts.manifest, DOCUMENT_LIMIT),
             ("the base state", artifacts.base_state, state),
         ]
         for index, sha256 in enumerate(artifacts.updates):
             if sha256 is not None:
-                wanted.append((f"the update file of entry {index}", sha256, manifest.size))
-        wanted += [
+                files.append((f"the update file of entry {index}", sha256, manifest.size))
+        files += [
             ("the aggregate", artifacts.aggregate, aggregate),
             ("the state", artifacts.state, state),
             ("the verdicts file", artifacts.verdicts, DOCUMENT_LIMIT),
         ]
-        for what, sha256, limit in wanted:
+        for what, sha256, limit in files:
             self._file(what, sha256, limit, artifacts.round, needed)
 
     def _file(
@@ -280,8 +280,8 @@ class Copier:
             self._sure.add(sha256)
             return path
         try:
-            found = self._source.fetch(sha256, limit)
-            size = self._folder.add(found, sha256)
+            copy = self._source.fetch(sha256, limit)
+            size = self._folder.add(copy, sha256)
         except ArtifactError as error:
             self._refused(what, sha256, error, round_number, needed)
             return None
@@ -342,32 +342,32 @@ class Copier:
 
 @dataclass
 class Mirroring:
-    """A mirror that is being made: what is done, and what is left to do."""
+    """Progress of a mirror: the completed rounds and the remaining ones."""
 
     commitments: Commitments
-    """What the chain commits to."""
+    """Files to which the chain commits."""
     folder: MirrorFolder
-    """Where the files go."""
+    """Folder for the files."""
     source: ArtifactSource
-    """Where they come from."""
+    """Source of the files."""
     rounds: range | None = None
-    """Rounds that are wanted; all if None."""
+    """Rounds to copy; None for all."""
     whole: set[int] = field(default_factory=set)
-    """Rounds that need not be looked at again."""
+    """Rounds that are complete and final."""
     manifest: Manifest | None = None
-    """The manifest, once it is there."""
+    """The manifest; None until it is copied."""
     sure: set[str] = field(default_factory=set)
-    """Names of files that are there and whole."""
+    """Names of complete files in the folder."""
 
     def step(self) -> Iterator[tuple[int, Copied]]:
-        """Look at the chain and copy what is not there, round by round.
+        """Read the chain and copy the missing files, round by round.
 
         Yields:
-            The number of the round that was dealt with, 0 for the genesis and the reports, and what was done for it.
+            The number of the round, or 0 for the genesis and the reports, and the result of its copy.
 
         Raises:
             RpcError: The endpoint failed.
-            ArtifactError: No source gives an answer, or the genesis can't be had.
+            ArtifactError: No source answers, or the genesis can't be fetched.
             LocalError: The folder can't be written.
         """
         self.commitments.look()
@@ -388,7 +388,7 @@ class Mirroring:
 
 
 def _require_readable(error: ArtifactError) -> None:
-    """A file that is not there or damaged is fetched; a folder of our own that can't be read is a failure."""
+    """Raise an error if the own folder can't be read. A missing or damaged file is not an error: it is fetched."""
     if error.code == "artifact-unreachable":
         raise error
 

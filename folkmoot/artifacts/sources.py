@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the files of a federation come from: folders, coordinators, web servers (docs/protocol.md section 12).
+"""Sources of a federation's files: folders, coordinators, web servers (docs/protocol.md section 12).
 
-A source is never trusted. What it hands out has been hashed on the way and is exactly what its name promises,
-or there is an ArtifactError. Which names to ask for, the chain says.
+A source is never trusted. Each file is hashed during the transfer; it has the hash in its name, or an ArtifactError is
+raised. The names of the files come from the chain.
 """
 
 from __future__ import annotations
@@ -23,45 +23,45 @@ if TYPE_CHECKING:
     import httpx
 
 DOCUMENT_LIMIT = 64 * 2**20
-"""Bytes that a JSON document may have: manifest, genesis, verdicts and artifacts files."""
+"""Maximum size in bytes of a JSON document: manifest, genesis, verdicts and artifacts files."""
 
 CHUNK = 2**20
-"""Bytes that are read and hashed at a time."""
+"""Size in bytes of the parts in which files are read and hashed."""
 
 DEFAULT_TIMEOUT = 30.0
-"""Seconds that a coordinator may take to connect, and between two pieces of a file."""
+"""Timeout in seconds for connecting to a coordinator, and between two parts of a file."""
 
 HEAD_TIMEOUTS = 3
-"""Timeouts that may pass until the head of an answer is whole, redirects included, however steadily it trickles."""
+"""Limit for receiving all headers of an answer, redirects included, as a multiple of the timeout."""
 
-DEFAULT_PATIENCE = 120.0
-"""Seconds that one file is waited for where a coordinator is busy or a transfer breaks."""
+DEFAULT_RETRY_TIMEOUT = 120.0
+"""Timeout in seconds for the pauses of one file, while a coordinator is busy or transfers break."""
 
 PAUSE = 1.0
-"""Seconds between two tries, if the coordinator does not ask for more."""
+"""Seconds between two tries, unless the coordinator requests more."""
 
 SLOWEST = 2**13
-"""Bytes a second that a transfer must reach once it has lasted as long as the timeout: no file may take for ever."""
+"""Minimum speed in bytes per second of a transfer that has lasted as long as the timeout."""
 
 REST = 60.0
-"""Seconds for which a source that gave no answer is not asked again, where there are others."""
+"""Seconds for which a source without an answer is skipped, if there are other sources."""
 
 _T = TypeVar("_T")
 
 
 class ArtifactSource(Protocol):
-    """Something that has the files of a federation."""
+    """A source of a federation's files."""
 
     def fetch(self, sha256: str, limit: int) -> Path:
         """Return a local path of the file with this sha256 (64 hex digits).
 
-        The bytes have been hashed when this returns. The path is valid until `discard` or `close`, and must
-        not be written to.
+        The hash has been checked when this returns. The path is valid until `discard` or `close`. The caller must not
+        write to it.
 
         Raises:
-            ArtifactError: code `artifact-missing`; `artifact-damaged` for other bytes than the name
-                promises or more than `limit`; `artifact-unreachable` when the source gave no answer, so that
-                nothing is known about the file.
+            ArtifactError: code `artifact-missing`; `artifact-damaged` for bytes with another hash or
+                more than `limit` bytes; `artifact-unreachable` if the source gave no answer, so that the file may
+                exist.
         """
         ...
 
@@ -69,12 +69,12 @@ class ArtifactSource(Protocol):
         """Return the document with this keccak256 (64 hex digits): a genesis, verdicts or artifacts file.
 
         Raises:
-            ArtifactError: as `fetch`.
+            ArtifactError: As for `fetch`.
         """
         ...
 
     def discard(self, sha256: str) -> None:
-        """Say that a fetched file is not needed any more, so that a copy may be removed."""
+        """Release a fetched file, so that its temporary copy can be removed."""
         ...
 
     def close(self) -> None:
@@ -129,24 +129,24 @@ class FolderSource:
         return data
 
     def discard(self, sha256: str) -> None:
-        """Do nothing: the folder is not ours."""
+        """Do nothing: this process does not own the folder."""
 
     def close(self) -> None:
-        """Do nothing: the folder is not ours."""
+        """Do nothing: this process does not own the folder."""
 
 
 class CoordinatorSource:
     """A coordinator's `/v1/artifacts`, or a web server that serves the folder of a mirror.
 
-    Files are streamed into a temporary folder and hashed on the way. Where the coordinator asks for patience (HTTP
-    429 or 503), or a transfer breaks, it is tried again.
+    Files are streamed into a temporary folder and hashed during the transfer. If the coordinator is busy (HTTP 429 or
+    503), or a transfer breaks, the request is repeated.
 
     Args:
-        url: Address of the coordinator, without `/v1`, or of the folder.
-        timeout: Seconds that it may take to connect, and between two pieces of a file.
-        patience: Seconds that one file may be waited for, all pauses together.
-        transport: Another way to send requests, for tests.
-        sleep: Another way to wait, for tests.
+        url: URL of the coordinator, without `/v1`, or of the folder.
+        timeout: Timeout in seconds for connecting, and between two parts of a file.
+        retry_timeout: Maximum sum in seconds of the pauses for one file.
+        transport: Another transport of httpx, for tests.
+        sleep: Another function that waits, for tests.
         clock: Another clock (seconds), for tests.
     """
 
@@ -155,28 +155,30 @@ class CoordinatorSource:
         url: str,
         timeout: float = DEFAULT_TIMEOUT,
         *,
-        patience: float = DEFAULT_PATIENCE,
+        retry_timeout: float = DEFAULT_RETRY_TIMEOUT,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         import httpx
 
-        from folkmoot.runtime.deadlines import bounded
+        from folkmoot.runtime.deadlines import Transport
 
         self.url = url.rstrip("/")
-        self.patience = patience
+        self.retry_timeout = retry_timeout
         self._timeout = timeout
         self._sleep, self._clock = sleep, clock
-        self._plain = False  # whether it is a web server, not a coordinator: known after its first answer
-        self._client = bounded(httpx.Client(timeout=timeout, transport=transport, follow_redirects=True))
+        self._plain = False  # Whether it is a web server, not a coordinator. None until its first answer.
+        self._client = httpx.Client(
+            timeout=timeout, transport=transport or Transport(), follow_redirects=True
+        )
         self._cache = tempfile.TemporaryDirectory(prefix="folkmoot-mirror-")
 
     def fetch(self, sha256: str, limit: int) -> Path:
         """See `ArtifactSource.fetch`; the path is in the temporary folder."""
         name = _hex32(sha256)
         path = Path(self._cache.name) / name
-        if path.exists():  # it was hashed when it came
+        if path.exists():  # It was hashed during the transfer.
             return path
         part, digest = self._download(name, limit)
         _require_digest(name, digest, self.url)
@@ -214,7 +216,7 @@ class CoordinatorSource:
         self.close()
 
     def _download(self, name: str, limit: int) -> tuple[Path, str]:
-        """Get a file, with patience; return the path of its bytes and their sha256."""
+        """Download a file, with repeated tries. Return the path of its bytes and their sha256."""
         import httpx
 
         waited = 0.0
@@ -229,7 +231,7 @@ class CoordinatorSource:
                 why, pause = str(error) or type(error).__name__, PAUSE
             except OSError as error:
                 raise _unreachable(name, self.url, f"its copy can't be written, {error.strerror}") from error
-            if waited + pause > self.patience:
+            if waited + pause > self.retry_timeout:
                 raise _unreachable(name, self.url, why)
             self._sleep(pause)
             waited += pause
@@ -239,14 +241,14 @@ class CoordinatorSource:
             try:
                 return self._get(f"{self.url}/v1/artifacts/{name}", name, limit)
             except _NotACoordinatorError:
-                pass  # something answers there that knows no /v1: a web server with a folder
+                pass  # The server has no /v1: it is a web server with a folder.
         place = name if name.startswith("by-keccak/") else f"{name[:2]}/{name}"
         try:
-            found = self._get(f"{self.url}/{place}", name, limit)
+            downloaded = self._get(f"{self.url}/{place}", name, limit)
         except _NotACoordinatorError as error:
             raise _missing(name, self.url) from error
         self._plain = True
-        return found
+        return downloaded
 
     def _get(self, address: str, name: str, limit: int) -> tuple[Path, str]:
         import httpx
@@ -268,7 +270,9 @@ class CoordinatorSource:
             if response.status_code != httpx.codes.OK:
                 raise _unreachable(name, self.url, f"HTTP {response.status_code}")
             with part.open("wb") as file:
-                for chunk in response.iter_bytes():  # as they come, so that one who dribbles is noticed
+                for (
+                    chunk
+                ) in response.iter_bytes():  # Parts as they arrive, so that a slow sender is detected.
                     size += len(chunk)
                     if size > limit:
                         raise _too_large(name, limit, self.url)
@@ -281,17 +285,17 @@ class CoordinatorSource:
 
 
 class _NotACoordinatorError(Exception):
-    """Who answers there does not speak the coordinator's language, or has no such file."""
+    """The server is not a coordinator, or does not have the file."""
 
 
 class SeveralSources:
-    """Sources that are asked in their order, until one has the file.
+    """Several sources, asked in order until one has the file.
 
-    One that gave no answer is left in peace for a while, so that it does not cost its patience for every file.
+    A source without an answer is skipped for a while, so that it does not cost its timeout for every file.
 
     Args:
         sources: The sources, the preferred one first.
-        rest: Seconds for which one that gave no answer is not asked.
+        rest: Seconds for which a source without an answer is skipped.
         clock: Another clock (seconds), for tests.
     """
 
@@ -307,7 +311,7 @@ class SeveralSources:
         self._resting: dict[int, tuple[float, ArtifactError]] = {}
 
     def fetch(self, sha256: str, limit: int) -> Path:
-        """See `ArtifactSource.fetch`; the error says what each source said."""
+        """See `ArtifactSource.fetch`. The error has the answer of each source."""
         return self._ask(sha256, lambda source: source.fetch(sha256, limit))
 
     def document(self, keccak256: str) -> bytes:
@@ -315,12 +319,12 @@ class SeveralSources:
         return self._ask(f"by-keccak/{keccak256}", lambda source: source.document(keccak256))
 
     def discard(self, sha256: str) -> None:
-        """Say it to all of them."""
+        """Release the file in all sources."""
         for source in self._sources:
             source.discard(sha256)
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all sources."""
         for source in self._sources:
             source.close()
 
@@ -346,7 +350,7 @@ class SeveralSources:
 
 
 def _nowhere(name: str, errors: Sequence[ArtifactError]) -> ArtifactError:
-    """Say that no source has a file, and what each of them said."""
+    """Return the error that no source has a file, with the answer of each source."""
     if len(errors) == 1:
         return errors[0]
     codes = [error.code for error in errors]
@@ -365,7 +369,7 @@ def _nowhere(name: str, errors: Sequence[ArtifactError]) -> ArtifactError:
 
 
 class _BusyError(Exception):
-    """The coordinator asks to come again: why, and after how many seconds."""
+    """The coordinator is busy: the reason, and the seconds until the next try."""
 
 
 def _pause(retry_after: str | None) -> float:
@@ -391,10 +395,10 @@ def open_source(location: str) -> FolderSource | CoordinatorSource:
 
 
 def open_sources(locations: Sequence[str]) -> ArtifactSource:
-    """Return the source at several locations, which are asked in their order.
+    """Return a source that asks several locations in order.
 
     Raises:
-        ArtifactError: One is a folder that is not there.
+        ArtifactError: A location is a folder that does not exist.
     """
     sources = [open_source(location) for location in locations]
     return sources[0] if len(sources) == 1 else SeveralSources(sources)
@@ -431,12 +435,12 @@ def _missing(name: str, where: str) -> ArtifactError:
     )
 
 
-def _damaged(name: str, where: str, found: str) -> ArtifactError:
+def _damaged(name: str, where: str, digest: str) -> ArtifactError:
     return ArtifactError(
-        f"The file {name} at {where} is not the one that its name promises: {found}.",
+        f"The file {name} at {where} is not the one that its name promises: {digest}.",
         remedy="Get it from another mirror.",
         code="artifact-damaged",
-        details={"file": name, "source": where, "found": found},
+        details={"file": name, "source": where, "found": digest},
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the files that a federation starts from: manifest, first state and genesis file, in a mirror's layout."""
+"""Write the genesis of a federation: manifest, first state and genesis file, in the layout of a mirror."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from folkmoot.runtime.files import write_whole
 
 @dataclass(frozen=True)
 class Start:
-    """A federation's start."""
+    """Contents of a federation's genesis."""
 
     manifest: Manifest
     state: State
     genesis: Genesis
     state_root: bytes
     guessed: str
-    """Empty if the first exponents come from a training; else why that could not be tried."""
+    """Why the first exponents are estimated; empty if they come from a training."""
 
 
 def write(start: Start, folder: Path) -> None:
-    """Write a start in the layout of docs/protocol.md section 12, and its genesis file as ``genesis.json``.
+    """Write a genesis in the layout of docs/protocol.md section 12, and its genesis file as ``genesis.json``.
 
     Raises:
         InputError: The folder can't be written.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audit: read what a chain says, replay it, recompute it, compare everything (docs/protocol.md section 13).
+"""Run the audit: read the chain, replay and recompute it, and compare the results (docs/protocol.md section 13).
 
-`audit` reads like the list in that section. Each step is a function of its own module, takes records and raises
-AuditFailure at the first thing that does not match. Nobody is trusted: not the endpoint, not the mirror, not the
-coordinator, and the deployment file only for the addresses.
+`audit` has the steps of that section. Each step is a function of its own module that takes records and raises
+AuditFailure at the first mismatch. Endpoint, mirror and coordinator are not trusted, and the deployment file only for
+the addresses.
 """
 
 from __future__ import annotations
@@ -42,66 +42,66 @@ from folkmoot.rpc.quorum import split_urls
 from folkmoot.runtime.units import format_amount
 
 RPC_TIMEOUT = 60.0
-"""Seconds that one request may take: some logs are long."""
+"""Timeout in seconds of a request. Some logs are long."""
 
 
 _TOLD: Mapping[type[Event] | type[None], str] = {
     Withheld: "what it had anchored was demanded, and nobody showed it in time",
     Censored: "an update that was delivered on chain was anchored as not delivered",
 }
-"""Why a round was slashed, where that can't be recomputed from its artifacts."""
+"""Reasons of slashings that can't be recomputed from artifacts, by the judge's event."""
 
 
 @dataclass
 class Progress:
-    """What the audit tells while it runs; by default nobody listens."""
+    """Callbacks for the progress of an audit. By default they do nothing."""
 
     step: Callable[[str], None] = lambda what: None
-    """Called with what is checked next."""
+    """Called with a description of the next check."""
     round: Callable[[int, int], None] = lambda done, total: None
-    """Called with the number of rounds that were recomputed, and of all that will be."""
+    """Called with the number of recomputed rounds, and the total number."""
     say: Callable[[str], None] = lambda text: None
-    """Called with what people should know now, and not when hours have passed."""
+    """Called with messages that people should see at once."""
 
 
 @dataclass
 class Summary:
-    """What an audit that found nothing wrong has checked."""
+    """Result of an audit without a failure."""
 
     head: Block
     """The audited block."""
     rounds: Counter[str] = field(default_factory=Counter)
     """Rounds by phase."""
     recomputed: int = 0
-    """Rounds whose outcome was recomputed."""
+    """Number of rounds whose outcome was recomputed."""
     updates: int = 0
-    """Update files that were checked and went into an outcome."""
+    """Number of update files that were checked and used in an outcome."""
     entries: EntryCounts = field(default_factory=EntryCounts)
-    """How entries were believed."""
+    """Number of entries, by how they were verified."""
     hashed: int = 0
-    """Bytes of artifacts that were hashed and recomputed."""
+    """Number of bytes of artifacts that were hashed and recomputed."""
     events: int = 0
-    """Events that were replayed."""
+    """Number of events that were replayed."""
     policies: int = 0
-    """Policies."""
+    """Number of policies."""
     proposals: int = 0
-    """Proposals."""
+    """Number of proposals."""
     votes: int = 0
-    """Votes that were weighed anew."""
+    """Number of votes whose weights were recomputed."""
     rewards: int = 0
     """Tokens claimed as rewards, in units of 1e-18."""
     model_head: int = 0
     """Round whose state the next round trains from."""
     state_root: bytes = b""
-    """Its state root."""
+    """State root of that round."""
     active: tuple[int, bytes] | None = None
     """Active version and hash of its report."""
     journal: Journal | None = None
-    """What was taken from an earlier audit, and written for a later one."""
+    """Journal with results of earlier audits and of this one, if any."""
     seconds: float = 0.0
-    """Time that the audit took."""
+    """Duration of the audit in seconds."""
     notes: list[str] = field(default_factory=list)
-    """What is right and yet worth knowing."""
+    """Remarks that are not failures."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -154,19 +154,19 @@ def audit(
     """Check the whole history of a federation.
 
     Args:
-        rpc_urls: Endpoints; the first is read, the others must say the same.
-        deployment: The addresses.
-        source: The artifacts.
-        from_round: First round that is recomputed. What the chain says is checked for all rounds.
-        journal: File that remembers which rounds were found right: they are not recomputed again as long as the
-            chain says the same of them. All that the chain says is checked anew every time.
-        progress: Told what is going on.
+        rpc_urls: Endpoints. The first is audited, and the others must give the same answers.
+        deployment: Addresses of the contracts.
+        source: Source of the artifacts.
+        from_round: First round to recompute. The data on the chain are checked for all rounds.
+        journal: File with the rounds that were verified. They are not recomputed as long as their data on the chain are
+            the same. The data on the chain are checked every time.
+        progress: Callbacks for the progress.
 
     Raises:
-        AuditFailure: the first thing that does not match.
-        ChainError: an endpoint failed, or serves another chain.
-        ArtifactError: the source gave no answer.
-        InputError: the journal is of another audit, damaged, in use, or can't be written (`audit-journal`).
+        AuditFailure: The first mismatch.
+        ChainError: An endpoint failed, or serves another chain.
+        ArtifactError: The source gave no answer.
+        InputError: The journal is of another audit, damaged, in use, or can't be written (`audit-journal`).
     """
     started = time.monotonic()
     with ExitStack() as stack:
@@ -179,7 +179,7 @@ def audit(
 
 @dataclass(frozen=True)
 class _Run:
-    """How an audit was asked for."""
+    """Options of an audit."""
 
     files: Files
     from_round: int
@@ -246,14 +246,14 @@ def _check(endpoints: Sequence[PinnedRpc], deployment: Deployment, run: _Run) ->
 
 
 def _open(rpc_urls: Sequence[str], stack: ExitStack) -> list[PinnedRpc]:
-    """Open the endpoints, all at the newest block that every one of them has."""
+    """Open the endpoints at the newest block that all of them have."""
     endpoints = [stack.enter_context(Rpc(url, RPC_TIMEOUT)) for url in split_urls(rpc_urls)]
     head = min(rpc.block_number() for rpc in endpoints)
     return [PinnedRpc(rpc, head) for rpc in endpoints]
 
 
 def _read(endpoints: Sequence[PinnedRpc], deployment: Deployment, progress: Progress) -> History:
-    """Read what the endpoints say, and compare it; the first one's history is the one that is audited."""
+    """Read the histories of the endpoints and compare them. Return the first one."""
     histories = []
     for rpc in endpoints:
         step = partial(_step_from, progress, rpc.name)
@@ -268,20 +268,20 @@ def _step_from(progress: Progress, url: str, what: str) -> None:
 
 
 def _check_all(summary: Summary, recomputation: Recomputation, run: _Run, journal: Journal | None) -> None:
-    """Check the rounds one after the other, save those that the journal has; it is told of those that are right."""
+    """Check the rounds in order, except those in the journal. Add verified rounds to the journal."""
     history, ledger = recomputation.history, recomputation.ledger
     facts = facts_of(history, ledger, recomputation.origin) if journal else {}
-    for number, found in ledger.rounds.items():
-        summary.rounds[found.phase.name.lower()] += 1
-        lasting = number >= run.from_round and not found.voided and found.phase != Phase.OPEN
+    for number, replayed in ledger.rounds.items():
+        summary.rounds[replayed.phase.name.lower()] += 1
+        lasting = number >= run.from_round and not replayed.voided and replayed.phase != Phase.OPEN
         known = journal.take(number, facts[number]) if journal and lasting else None
         checked = known
         if number >= run.from_round:
-            checked = known or _check_round(summary, recomputation, found)
+            checked = known or _check_round(summary, recomputation, replayed)
             summary.recomputed += checked.recomputed
             summary.updates += checked.updates
             summary.entries += checked.entries
-        check_entries_hash(history, found)
+        check_entries_hash(history, replayed)
         if journal and lasting and checked and not known:
             journal.note(number, facts[number], checked)
         run.progress.round(number, len(ledger.rounds))
@@ -292,33 +292,37 @@ def _check_all(summary: Summary, recomputation: Recomputation, run: _Run, journa
         summary.notes.append(f"The rounds before round {run.from_round} were not recomputed.")
 
 
-def _check_round(summary: Summary, recomputation: Recomputation, found: Round) -> Checked:
-    """Check header, entries and outcome of a round, as far as its fate lets one."""
-    if found.voided:
-        summary.notes.append(_voided_note(recomputation, found))
+def _check_round(summary: Summary, recomputation: Recomputation, replayed: Round) -> Checked:
+    """Check header, entries and outcome of a round, as far as its phase allows."""
+    if replayed.voided:
+        summary.notes.append(_voided_note(recomputation, replayed))
     else:
-        header = recomputation.check_header(found)
-    entries = check_entries(recomputation.history, found)
-    if found.phase not in (Phase.ANCHORED, Phase.FINAL):
+        header = recomputation.check_header(replayed)
+    entries = check_entries(recomputation.history, replayed)
+    if replayed.phase not in (Phase.ANCHORED, Phase.FINAL):
         return Checked(False, 0, entries)
-    outcome = recomputation.check_outcome(found, header)
+    outcome = recomputation.check_outcome(replayed, header)
     return Checked(True, sum(sha256 is not None for sha256 in outcome.artifacts.updates), entries)
 
 
-def _voided_note(recomputation: Recomputation, found: Round) -> str:
-    """Say what recomputing a void round shows; whatever it shows, the round changed nothing."""
-    if found.phase != Phase.SLASHED:
-        return f"Round {found.number} is void: it was built on a round that was slashed."
-    told = _TOLD.get(type(found.judgment))
-    if told:
-        return f"Round {found.number} was slashed: {told}."
+def _voided_note(recomputation: Recomputation, replayed: Round) -> str:
+    """Return a note on the recomputation of a void round, which has no effect on the model."""
+    if replayed.phase != Phase.SLASHED:
+        return f"Round {replayed.number} is void: it was built on a round that was slashed."
+    reason = _TOLD.get(type(replayed.judgment))
+    if reason:
+        return f"Round {replayed.number} was slashed: {reason}."
     try:
-        recomputation.check_outcome(found, recomputation.check_header(found))
+        recomputation.check_outcome(replayed, recomputation.check_header(replayed))
     except AuditFailure as failure:
-        return f"Round {found.number} was slashed; recomputing it fails as well. {failure.message}"
+        return f"Round {replayed.number} was slashed; recomputing it fails as well. {failure.message}"
     except ArtifactError as error:
-        return f"Round {found.number} was slashed; it could not be recomputed. {error.message}"
+        return f"Round {replayed.number} was slashed; it could not be recomputed. {error.message}"
     who = (
-        "voters" if isinstance(found.judgment, DisputeUpheld) else f"the verifier of policy {found.policy_id}"
+        "voters"
+        if isinstance(replayed.judgment, DisputeUpheld)
+        else f"the verifier of policy {replayed.policy_id}"
     )
-    return f"Warning: round {found.number} was slashed, but its anchor is right: {who} took an honest bond."
+    return (
+        f"Warning: round {replayed.number} was slashed, but its anchor is right: {who} took an honest bond."
+    )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the call data of transactions and proposals with the packaged ABIs."""
+"""Decode the call data of transactions and proposals with the packaged ABIs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Call:
     """A call of a function."""
 
     function: str
-    """Its name."""
+    """Name of the function."""
     arguments: tuple[Any, ...]
-    """Its arguments; addresses checksummed."""
+    """Arguments of the call, with checksummed addresses."""
 
 
 def decode_call(role: str, data: bytes) -> Call | None:
@@ -33,7 +33,7 @@ def decode_call(role: str, data: bytes) -> Call | None:
         data: Selector and arguments.
 
     Returns:
-        The call, or None if the contract has no such function or the arguments are not its own.
+        The call, or None if the contract does not have the function or the arguments are malformed.
     """
     entry = _functions(role).get(data[:4])
     if entry is None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contracts at the addresses are the packaged ones, created with the right arguments.
+"""Check that the contracts at the addresses are the packaged ones, created with the right arguments.
 
-Two independent facts: the code that stands at the address, and the transaction that created it. The code is compared
-with the packaged creation code, of which it is a part, apart from the places that a constructor fills in. The
-transaction says what it filled in, and that everything points at everything else as contracts/README.md says.
+Two independent facts are checked: the code at the address, and the transaction that created it. The code is compared
+with the packaged creation code, of which it is a part except for immutables. The transaction has the constructor
+arguments, which must link the contracts as in contracts/README.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _WORD = bytes(32)
 
 @dataclass(frozen=True)
 class Creation:
-    """What the constructors were told. Amounts in units of 1e-18 tokens, times in seconds."""
+    """Arguments of the constructors. Amounts in units of 1e-18 tokens, times in seconds."""
 
     allocations: tuple[tuple[str, int], ...]
     """Genesis tokens by account."""
@@ -48,21 +48,21 @@ def check_code(history: History) -> Creation | None:
     """Check the code at each address and the transactions that created it.
 
     Returns:
-        What the constructors were told, or None if some contract was created by another contract, so that no
-        transaction shows it.
+        Arguments of the constructors; None if another contract created a contract, so that no transaction shows
+        them.
 
     Raises:
-        AuditFailure: another contract, or wrong arguments.
+        AuditFailure: A contract or an argument differs.
     """
-    for role, found in history.storage.code.items():
+    for role, deployed in history.storage.code.items():
         subject = Subject(check=_CHECK)
         name = packaged.NAMES[role]
-        if not is_runtime_of(bytes.fromhex(packaged.contract(role).bytecode[2:]), found):
+        if not is_runtime_of(bytes.fromhex(packaged.contract(role).bytecode[2:]), deployed):
             raise mismatch(
                 subject,
                 f"the code of the {role} at {getattr(history.deployment, role)}",
                 f"{name} of this release",
-                f"other code (keccak 0x{keccak(found).hex()})",
+                f"other code (keccak 0x{keccak(deployed).hex()})",
                 remedy="This is another contract, or of another release of Folkmoot: audit it with that release.",
             )
     arguments = {role: _creation_arguments(history, role) for role in packaged.NAMES}
@@ -72,7 +72,7 @@ def check_code(history: History) -> Creation | None:
 
 
 def is_runtime_of(creation: bytes, runtime: bytes) -> bool:
-    """Whether code is what a creation code leaves behind, apart from immutables.
+    """Return whether code is the result of a creation code, apart from immutables.
 
     In the creation code an immutable is a PUSH32 of zeros, which the constructor replaces.
 
@@ -99,11 +99,11 @@ def _without_immutables(template: bytes, runtime: bytes) -> bytes:
 
 
 def _creation_arguments(history: History, role: str) -> tuple[Any, ...] | None:
-    """Decode the constructor arguments of a contract; None if it was not created by a transaction of its own."""
+    """Decode the constructor arguments of a contract; return None if it was not created by its own transaction."""
     first = next((event for event in history.events if event.contract == role), None)
     created = history.creations.get(role)
     if created is None:
-        if role not in ("vault", *JUDGES, "arbiter"):  # each other constructor emits something
+        if role not in ("vault", *JUDGES, "arbiter"):  # All other constructors emit events.
             raise mismatch(
                 Subject(check=_CHECK), f"the first event of the {role}", "one of its constructor", None
             )
@@ -148,7 +148,7 @@ def _decode_arguments(subject: Subject, role: str, transaction: Transaction) -> 
 
 
 def _check_arguments(history: History, arguments: Mapping[str, tuple[Any, ...]]) -> None:
-    """Check the arguments of each contract that are known: that it points at the others."""
+    """Check that the known arguments of each contract are the addresses of the others."""
     place = history.deployment
     ledger, token, vault, timelock = place.ledger, place.token, place.vault, place.timelock
     # The first arguments, which are addresses of contracts.
@@ -178,7 +178,7 @@ def _check_arguments(history: History, arguments: Mapping[str, tuple[Any, ...]])
             "timelock", [*proposers, *executors, admin], [place.governor, ZERO_ADDRESS, ZERO_ADDRESS]
         )
     if "arbiter" in arguments:
-        # A judge that is not on this list could take bonds at will.
+        # A judge outside of this list could take any bond.
         of_ledger, judges = arguments["arbiter"]
         ours = [getattr(place, judge) for judge in JUDGES]
         _require_addresses("arbiter", [of_ledger, *judges], [ledger, *ours])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several RPC endpoints: what one says, all must say, or the one that differs is named."""
+"""Compare several RPC endpoints: all must give the same answers, otherwise the differing one is named."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _REMEDY = "One of the endpoints lies or is out of order: ask a third one, best a
 
 
 def compare_histories(urls: Sequence[str], histories: Sequence[History]) -> None:
-    """Compare what endpoints say about the same block.
+    """Compare the histories of endpoints at the same block.
 
-    With three or more, the ones that differ from the majority are named; with two, nobody can say who is right.
+    With three or more, those that differ from the majority are named. With two, it is unknown which one is right.
 
     Args:
-        urls: The endpoints.
-        histories: What each said.
+        urls: URLs of the endpoints.
+        histories: History of each endpoint.
 
     Raises:
-        AuditFailure: an endpoint says something else than the others.
+        AuditFailure: An endpoint differs from the others.
     """
     agreeing = [sum(not any(differences(mine, other)) for other in histories) for mine in histories]
     reference = agreeing.index(max(agreeing))
@@ -40,13 +40,13 @@ def compare_histories(urls: Sequence[str], histories: Sequence[History]) -> None
 
 
 def differences(one: History, other: History) -> Iterator[tuple[str, object, object]]:
-    """Yield what differs between two histories, the most telling first: name, the one's value, the other's."""
+    """Yield the differences of two histories, the most significant first: name and both values."""
     if one.head != other.head:
         yield f"block {one.head.number}", one.head.hash, other.head.hash
     for mine, theirs in zip_longest(one.events, other.events):
         if mine != theirs:
             yield from _event_difference(mine, theirs)
-            return  # what follows is shifted
+            return  # The following events are only shifted.
     if one.times != other.times:
         yield "the block times", one.times, other.times
     for name in Storage.__dataclass_fields__:
@@ -57,7 +57,7 @@ def differences(one: History, other: History) -> Iterator[tuple[str, object, obj
 
 def _event_difference(one: Event | None, other: Event | None) -> Iterator[tuple[str, object, object]]:
     found = one or other
-    assert found is not None  # noqa: S101  # they differ, so one is there
+    assert found is not None  # noqa: S101  # they differ, so one of them exists
     where = f"event {found.log_index} of block {found.block}"
     if one is None or other is None or one.name != other.name:
         yield where, one.name if one else None, other.name if other else None

@@ -2,7 +2,7 @@
 """Replay from the ledger's events which accounts are enrolled. An early end of a commit window waits for them.
 
 The ledger keeps bitmaps by member number (contracts/src/libraries/Enrolment.sol). This module applies the same rules to
-sets of accounts. It knows neither rounds nor stakes: the caller passes what it needs of them.
+sets of accounts. It does not use rounds or stakes: the caller passes the needed values.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_MISSED = 3
 
 
 class LeaveReason(IntEnum):
-    """Why an account is not enrolled any more, as `IRoundLedger.LeaveReason`."""
+    """Why an account is no longer enrolled, as `IRoundLedger.LeaveReason`."""
 
     OWN = 0
     STAKE_TOO_LOW = 1
@@ -31,7 +31,7 @@ class Missable:
     """The properties of a round that decide who missed it."""
 
     number: int
-    """Its number."""
+    """Number of the round."""
     counts: bool
     """Whether it was anchored, is not void, and had a place left."""
     contributors: frozenset[str] | set[str]
@@ -45,7 +45,7 @@ class Roll:
     since: dict[str, int] = field(default_factory=dict)
     """First round that counts an enrolled account."""
     counted: set[str] = field(default_factory=set)
-    """Who counts in the newest round: enrolled before it was opened, and ever since."""
+    """Accounts that count in the newest round: enrolled since before it was opened."""
 
     def opened(self) -> None:
         """Open a round: the accounts that are enrolled now count in it."""
@@ -55,7 +55,7 @@ class Roll:
         """Apply an enrolment.
 
         Raises:
-            AuditFailure: the account is enrolled, or the round is not the next one.
+            AuditFailure: The account is already enrolled, or the round is not the next one.
         """
         require_that(
             event.account not in self.since, subject, "the account", "one that is not enrolled", "enrolled"
@@ -64,10 +64,10 @@ class Roll:
         self.since[event.account] = event.from_
 
     def leave(self, subject: Subject, event: Left) -> LeaveReason:
-        """Take an account off the list; return the reason, which the caller checks.
+        """Remove an account from the list; return the reason, which the caller checks.
 
         Raises:
-            AuditFailure: the account is not enrolled, or there is no such reason.
+            AuditFailure: The account is not enrolled, or the reason is unknown.
         """
         require_that(
             event.account in self.since, subject, "the account", "one that is enrolled", "not enrolled"
@@ -78,11 +78,11 @@ class Roll:
         return LeaveReason(event.reason)
 
     def missed(self, account: str, rounds: Iterable[Missable]) -> int:
-        """Return how many rounds an enrolled account has missed in a row, as far as it matters.
+        """Return how many rounds an enrolled account has missed in a row, at most `MAX_MISSED`.
 
         Args:
             account: The account.
-            rounds: The rounds, the newest first.
+            rounds: Rounds, newest first.
         """
         missed = 0
         for round_ in rounds:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entries: who committed to what, from the transactions that recorded it, and the hash that the ledger keeps of it.
+"""Check the entries of rounds against the transactions that recorded them, and against the ledger's hash.
 
-An event alone proves nothing: here it is held against the call data of its transaction, which holds the contributor's
-signature over the same words.
+An event alone proves nothing. It is checked against the call data of its transaction, which has the contributor's
+signature of the same values.
 """
 
 from __future__ import annotations
@@ -26,40 +26,41 @@ _CHECK = "entries"
 
 @dataclass(frozen=True, slots=True)
 class EntryCounts:
-    """How the entries of a round came to be believed."""
+    """Number of a round's entries, by how they were verified."""
 
     signed: int = 0
-    """By the contributor's signature."""
+    """Verified by the contributor's signature."""
     own: int = 0
-    """By the sender of the contributor's own transaction."""
+    """Verified by the sender of the contributor's own transaction."""
     relied: int = 0
-    """By the ledger alone: recorded through another contract, signed by one, or sent in a way that proves no sender."""
+    """Trusted to the ledger: recorded through another contract, signed by a contract, or sent without a provable
+    sender."""
 
     def __add__(self, other: EntryCounts) -> EntryCounts:
         return EntryCounts(self.signed + other.signed, self.own + other.own, self.relied + other.relied)
 
 
-def check_entries_hash(history: History, found: Round) -> None:
-    """Fold a round's entries and compare with the hash that the ledger keeps.
+def check_entries_hash(history: History, replayed: Round) -> None:
+    """Hash a round's entries and compare the result with the ledger's hash.
 
     Raises:
-        AuditFailure: it is another one.
+        AuditFailure: The hashes differ.
     """
-    stored = history.storage.rounds[found.number].entries_hash
-    subject = Subject(check=_CHECK, round=found.number)
-    require(subject, "the hash of the entries", entries_hash(found.commitments()), stored)
+    stored = history.storage.rounds[replayed.number].entries_hash
+    subject = Subject(check=_CHECK, round=replayed.number)
+    require(subject, "the hash of the entries", entries_hash(replayed.commitments()), stored)
 
 
-def check_entries(history: History, found: Round) -> EntryCounts:
+def check_entries(history: History, replayed: Round) -> EntryCounts:
     """Check a round's entries against the transactions that recorded them.
 
     Raises:
-        AuditFailure: an event that is not what its transaction says, or a bad signature.
+        AuditFailure: An event differs from its transaction, or a signature is invalid.
     """
     domain = Domain(history.deployment.chain_id, history.deployment.ledger)
     counts = EntryCounts()
-    commitments = iter(found.commitments())
-    for events in _transactions(found.commits):
+    commitments = iter(replayed.commitments())
+    for events in _transactions(replayed.commits):
         batch = [next(commitments) for _ in events]
         transaction = history.transaction(events[0].transaction)
         counts += _check_batch(history, domain, transaction, events, batch)
@@ -76,7 +77,7 @@ def _check_batch(
     """Check the entries that one transaction recorded."""
     if (
         transaction.to != history.deployment.ledger
-    ):  # through another contract, whose call data can mean anything
+    ):  # Sent through another contract, whose call data may have any meaning.
         return EntryCounts(relied=len(batch))
     first = Subject(check=_CHECK, round=events[0].round, event=events[0])
     call = decode_call("ledger", transaction.input)
@@ -97,7 +98,7 @@ def _check_batch(
 
 
 def _commitments_of(call: Call | None) -> tuple[list[Any], list[bytes]]:
-    """Return the commitments in a call, and the signatures beside them."""
+    """Return the commitments in a call, and their signatures."""
     if call is not None and call.function == "commitUpdate":
         return [call.arguments[0]], []
     if call is not None and call.function == "commitUpdates":
@@ -111,14 +112,14 @@ def _check_signature(
     try:
         commitment.check_signature(signature, domain)
     except UpdateRefused as error:
-        if history.code_of(commitment.contributor):  # a contract may sign as it likes (ERC-1271)
+        if history.code_of(commitment.contributor):  # A contract may define its own signatures (ERC-1271).
             return EntryCounts(relied=1)
         raise mismatch(subject, "the signature", f"one of {commitment.contributor}", error.message) from error
     return EntryCounts(signed=1)
 
 
 def _require_same(subject: Subject, commitment: Commitment, words: Any) -> None:
-    """Compare an event's commitment with the one in the call data, word by word."""
+    """Compare an event's commitment with the one in the call data, field by field."""
     names = list(Commitment.__dataclass_fields__)
     sent = Commitment(words[0], *words[1:])
     for name, expected, found in zip(names, sent.abi_tuple(), commitment.abi_tuple(), strict=True):

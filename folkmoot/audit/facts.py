@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the verdict on a round depends on, as one digest: while it is the same, the verdict is.
+"""Digest of all facts on which the verdict on a round depends. Equal digests mean equal verdicts.
 
-A round's outcome follows from its own events, from its policy, and from the rounds that its base rests on: their
-states, their exponents, their updates. So its digest has the digest of its base in it, and with that the whole lineage.
-Events stand there with the hashes of their blocks and transactions: if a reorg mines the same words again in another
-block, that is another history, and what was said of the old one is not believed.
+A round's outcome depends on its own events, its policy, and the states, exponents and updates of the rounds in its
+lineage. So its digest includes the digest of its base, and through that the whole lineage. Events are included with the
+hashes of their blocks and transactions: if a reorganisation puts the same event into another block, that is another
+history, and verdicts on the old one are not reused.
 
-The files are not here: the hashes that the events carry name them.
+The files themselves are not included, because the events have their hashes.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from folkmoot.protocol.hashing import canonical_json, sha256_hex
 
 
 def facts_of(history: History, ledger: Ledger, origin: Origin) -> Mapping[int, str]:
-    """Return the digest (sha256, 64 hex digits) of what each round depends on, by its number; 0 is the genesis."""
-    found = {0: _digest({"genesis": history.storage.genesis_hash, "stateRoot": origin.state_root})}
+    """Return the digest (sha256, 64 hex digits) for each round by its number; 0 is the genesis."""
+    digests = {0: _digest({"genesis": history.storage.genesis_hash, "stateRoot": origin.state_root})}
     for number, one in ledger.rounds.items():
-        found[number] = _digest(_facts(history, one, found[one.base]))
-    return found
+        digests[number] = _digest(_facts(history, one, digests[one.base]))
+    return digests
 
 
-def _facts(history: History, found: Round, base: str) -> dict[str, Any]:
-    stored = history.storage.rounds[found.number]
+def _facts(history: History, replayed: Round, base: str) -> dict[str, Any]:
+    stored = history.storage.rounds[replayed.number]
     return {
-        "round": found.number,
+        "round": replayed.number,
         "base": base,
-        "policy": found.policy,
-        "opened": found.opened,
-        "entries": found.commits,
-        "anchored": found.anchored,
-        "cancelled": found.cancelled,
-        "void": found.voided,
+        "policy": replayed.policy,
+        "opened": replayed.opened,
+        "entries": replayed.commits,
+        "anchored": replayed.anchored,
+        "cancelled": replayed.cancelled,
+        "void": replayed.voided,
         "stored": [stored.header_hash, stored.entries_hash, stored.anchor_hash, stored.state_root],
     }
 

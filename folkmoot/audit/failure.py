@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the audit says that two things differ which must be the same.
+"""Build the failures of an audit: two values differ that must be equal.
 
-Every check calls `require` or raises `mismatch`, so that each failure names the round, the contributor, the file and
-the event that it is about, and what was expected and found.
+Every check calls `require` or raises `mismatch`. Each failure then has the round, the contributor, the file and the
+event, and the expected and the actual value.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ REMEDY = (
 
 
 SHORT_DIGITS = 8
-"""Digits of a proposal's number that are shown."""
+"""Number of shown digits of a proposal's id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What a check is about; it is named in the failure."""
+    """Subject of a check, which is named in the failure."""
 
     check: str
     """Step of the audit, e.g. `entries`."""
@@ -54,28 +54,28 @@ class Subject:
         return ", ".join(part for part in parts if part)
 
     def details(self) -> dict[str, Any]:
-        """Return what is set, as JSON values."""
-        found: dict[str, Any] = {"check": self.check}
+        """Return the fields that are set, as JSON values."""
+        details: dict[str, Any] = {"check": self.check}
         for name in ("round", "contributor", "voter", "artifact"):
             if getattr(self, name) is not None:
-                found[name] = getattr(self, name)
+                details[name] = getattr(self, name)
         if self.proposal is not None:
-            found["proposal"] = str(self.proposal)
+            details["proposal"] = str(self.proposal)
         if self.event is not None:
-            found["event"] = self.event.name
-            found["transaction"] = "0x" + self.event.transaction.hex()
-            found["block"] = self.event.block
-        return found
+            details["event"] = self.event.name
+            details["transaction"] = "0x" + self.event.transaction.hex()
+            details["block"] = self.event.block
+        return details
 
 
 def mismatch(subject: Subject, what: str, expected: Any, found: Any, *, remedy: str = REMEDY) -> AuditFailure:
-    """Return the failure that says that something is not what it must be.
+    """Return the failure for a value that differs from the expected one.
 
     Args:
-        subject: What it is about.
-        what: The thing that differs, as the subject of a sentence, e.g. `the weight`.
-        expected: What it must be; bytes are shown in 0x-hex.
-        found: What it is.
+        subject: Subject of the check.
+        what: Name of the value, as the subject of a sentence, e.g. `the weight`.
+        expected: Expected value; bytes are shown in 0x-hex.
+        found: Actual value.
         remedy: What to do next.
     """
     about = str(subject)
@@ -89,27 +89,27 @@ def mismatch(subject: Subject, what: str, expected: Any, found: Any, *, remedy: 
 
 
 def require(subject: Subject, what: str, expected: Any, found: Any) -> None:
-    """Compare.
+    """Check that two values are equal.
 
     Raises:
-        AuditFailure: the two differ.
+        AuditFailure: The values differ.
     """
     if expected != found:
         raise mismatch(subject, what, expected, found)
 
 
 def require_that(holds: bool, subject: Subject, what: str, expected: Any, found: Any) -> None:
-    """Raise unless a condition holds, where it is not plain equality.
+    """Check a condition other than equality.
 
     Raises:
-        AuditFailure: it does not hold.
+        AuditFailure: The condition is false.
     """
     if not holds:
         raise mismatch(subject, what, expected, found)
 
 
 def shown(value: Any) -> str:
-    """Return a value as people read it."""
+    """Return a value as text."""
     if isinstance(value, bytes):
         return "0x" + value.hex()
     if isinstance(value, list | tuple | set | frozenset):
@@ -121,5 +121,5 @@ def shown(value: Any) -> str:
 
 
 def short_id(proposal: int) -> str:
-    """Return the first digits of a proposal's number, as `folkmoot proposals` shows them: the whole has up to 78."""
+    """Return the first digits of a proposal's id, as in `folkmoot proposals`. The full id has up to 78 digits."""
     return str(proposal)[:SHORT_DIGITS]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Artifacts, as the audit sees them: a file that the chain commits to and that is not there is a failure.
+"""Artifacts for the audit. A missing file to which the chain commits is a failure.
 
-That a mirror can't be reached is none: then the audit can't go on, and says so.
+An unreachable mirror is not a failure: the audit then stops with an error.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ _FROM_ELSEWHERE = "artifact-unreachable"
 
 
 class Files:
-    """The files of a federation, hashed, with failures that name who and what they are of.
+    """The files of a federation with checked hashes. Failures name the subject of the file.
 
     Args:
-        source: Where they are.
+        source: Source of the files.
     """
 
     def __init__(self, source: ArtifactSource) -> None:
         self.source = source
         self.hashed = 0
-        """Bytes that were hashed so far."""
+        """Number of bytes that were hashed so far."""
 
     def fetch(self, subject: Subject, what: str, sha256: str, limit: int) -> Path:
         """Return the path of a file.
 
         Args:
-            subject: What it is of.
-            what: The file in words, e.g. `the update file`.
-            sha256: Its name.
-            limit: Bytes that it may have.
+            subject: Subject of the file.
+            what: Description of the file, e.g. `the update file`.
+            sha256: sha256 of the file.
+            limit: Maximum size in bytes.
 
         Raises:
-            AuditFailure: it is missing or damaged.
-            ArtifactError: the source gave no answer.
+            AuditFailure: The file is missing or damaged.
+            ArtifactError: The source gave no answer.
         """
         try:
             path = self.source.fetch(sha256, limit)
@@ -67,8 +67,8 @@ class Files:
         """Return a state; its arrays are views into the file.
 
         Raises:
-            AuditFailure: it is missing, damaged, or no state of the manifest.
-            ArtifactError: the source gave no answer.
+            AuditFailure: The file is missing or damaged, or is not a state of the manifest.
+            ArtifactError: The source gave no answer.
         """
         path = self.fetch(subject, what, sha256, manifest.state_file_size)
         with path.open("rb") as file:
@@ -83,5 +83,5 @@ def _failure(subject: Subject, what: str, expected: str, error: ArtifactError) -
     if error.code == _FROM_ELSEWHERE:
         return error
     at = error.details.get("source", "the mirror")
-    found = f"at {at} {error.details.get('found', 'nothing')}"
-    return mismatch(subject, what, expected, found, remedy=_OTHER_MIRROR)
+    position = f"at {at} {error.details.get('found', 'nothing')}"
+    return mismatch(subject, what, expected, position, remedy=_OTHER_MIRROR)

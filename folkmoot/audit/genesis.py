@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The genesis: its file is the one that the ledger names, and manifest and state are those that it names."""
+"""Check the genesis file against the ledger, and the manifest and the first state against the genesis file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CHECK = "genesis"
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """What the federation started from."""
+    """Genesis of the federation."""
 
     genesis: Genesis
     """The genesis file."""
@@ -28,15 +28,15 @@ class Origin:
     state: State
     """The first state."""
     state_root: bytes
-    """Its root, 32 bytes."""
+    """Root of the first state, 32 bytes."""
 
 
 def check_genesis(history: History, files: Files) -> Origin:
     """Check the genesis file, the manifest and the first state against the chain.
 
     Raises:
-        AuditFailure: one of them is missing or another one.
-        ArtifactError: the source gave no answer.
+        AuditFailure: A file is missing or differs.
+        ArtifactError: The source gave no answer.
     """
     storage = history.storage
     subject = Subject(check=_CHECK, round=0)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The assembly: who proposed what, who voted with which stake, and that nothing was done without a vote.
+"""Check the governance: proposals, votes with their stakes, and that every governed act was voted for.
 
-Three layers. The governor's proposals are replayed under its rules (OpenZeppelin's Governor with a timelock, a quorum
-fraction and a late-quorum extension), with the votes that the folded stakes give. The timelock carries out only
-what such a proposal queued, after its delay. And every act that only governance may do is one that the timelock
-carried out in the same transaction.
+There are three checks. The governor's proposals are replayed under its rules (OpenZeppelin's Governor with a timelock,
+a quorum fraction and a late-quorum extension), with the votes from the replayed stakes. The timelock executes only
+calls that such a proposal queued, after its delay. Every act that only governance may do was executed by the timelock
+in the same transaction.
 """
 
 from __future__ import annotations
@@ -53,25 +53,25 @@ from folkmoot.ledger.texts import text_bytes
 
 _CHECK = "governance"
 _WHOLE = 100
-"""The quorum is in percent."""
+"""Denominator of the quorum, which is in percent."""
 _AGAINST, _FOR, _ABSTAIN = 0, 1, 2
 _NO_PREDECESSOR = bytes(32)
 
 
 @dataclass
 class Settings:
-    """How the assembly works at a moment. Times in seconds, the threshold in units of stake."""
+    """Settings of the governance at a moment. Times in seconds, the threshold in units of stake."""
 
     delay: int = 0
-    """From a proposal to its vote."""
+    """Seconds from a proposal to its vote."""
     period: int = 0
-    """In which votes are taken."""
+    """Length of the vote in seconds."""
     threshold: int = 0
-    """Votes that a proposer must have."""
+    """Minimum votes of a proposer."""
     extension: int = 0
-    """That a vote stays open at least after the quorum is reached."""
+    """Minimum seconds for which a vote stays open after the quorum is reached."""
     timelock_delay: int = 0
-    """From queueing to the earliest execution."""
+    """Seconds from queueing to the earliest execution."""
     quorum: Timeline = field(default_factory=Timeline)
     """Percent of the staked total, by time."""
 
@@ -81,30 +81,30 @@ class Proposal:
     """A proposal, replayed."""
 
     created: ProposalCreated
-    """Its first event."""
+    """Event of its creation."""
     deadline: int
     """End of the vote, a Unix time."""
     tallies: list[int] = field(default_factory=lambda: [0, 0, 0])
     """Votes against, for, and abstaining, in units of stake."""
     voters: set[str] = field(default_factory=set)
-    """Who voted."""
+    """Accounts that have voted."""
     extended: bool = False
-    """Whether the quorum was reached, so that the deadline is settled."""
+    """Whether the quorum was reached, so that the deadline is fixed."""
     eta: int = 0
     """Earliest execution, a Unix time; 0 until queued."""
     executed: set[int] = field(default_factory=set)
-    """Which of its calls the timelock carried out."""
+    """Indices of its calls that the timelock executed."""
     canceled: bool = False
-    """Whether its proposer withdrew it."""
+    """Whether its proposer cancelled it."""
 
     @property
     def snapshot(self) -> int:
-        """Time whose stakes vote."""
+        """Unix time at which stakes count for the vote."""
         return self.created.vote_start
 
     @property
     def description_hash(self) -> bytes:
-        """keccak256 of its text, 32 bytes."""
+        """keccak256 of its description, 32 bytes."""
         return keccak(text_bytes(self.created.description))
 
     def operation(self, governor: str) -> bytes:
@@ -125,29 +125,29 @@ class Proposal:
 
 @dataclass
 class Assembly:
-    """What the governor's and the timelock's events add up to."""
+    """State after the governor's and the timelock's events."""
 
     settings: Settings = field(default_factory=Settings)
-    """As of now."""
+    """Current settings."""
     proposals: dict[int, Proposal] = field(default_factory=dict)
-    """By id."""
+    """Proposals by id."""
     operations: dict[bytes, Proposal] = field(default_factory=dict)
     """Queued proposals by their id in the timelock."""
     votes: int = 0
-    """Votes cast."""
+    """Number of votes."""
     executed: dict[bytes, list[CallExecuted]] = field(default_factory=lambda: defaultdict(list))
-    """Calls that the timelock carried out, by transaction."""
+    """Calls that the timelock executed, by transaction."""
 
 
 def replay_governance(history: History, stakes: Stakes) -> Assembly:
     """Replay proposals, votes and executions.
 
     Raises:
-        AuditFailure: an event that the rules of governor and timelock do not allow, or a vote with another weight
-            than the voter's seasoned stake.
+        AuditFailure: An event violates the rules of governor and timelock, or the weight of a vote differs from the
+            voter's votes (`_votes`).
     """
     assembly = Assembly()
-    extensions: dict[int, int] = {}  # expected from the votes, until the event is seen
+    extensions: dict[int, int] = {}  # Expected from the votes, until the event is read.
     for event in history.events:
         if event.contract == "governor":
             _apply_governor(history, assembly, stakes, extensions, event)
@@ -163,7 +163,7 @@ def check_governance(history: History, assembly: Assembly, stakes: Stakes) -> No
     """Compare the replayed proposals with the governor's tallies, and every governed act with an execution.
 
     Raises:
-        AuditFailure: another tally, or an act without a vote.
+        AuditFailure: A tally differs, or an act was not voted for.
     """
     storage = history.storage
     subject = Subject(check=_CHECK)
@@ -239,9 +239,11 @@ def _create(history: History, assembly: Assembly, stakes: Stakes, event: Proposa
     subject = Subject(check=_CHECK, proposal=event.proposal_id, event=event)
     settings = assembly.settings
     require(subject, "an earlier proposal with this id", None, assembly.proposals.get(event.proposal_id))
-    made = Proposal(event, event.vote_end)
+    proposal = Proposal(event, event.vote_end)
     number = keccak(
-        encode(("address[]", "uint256[]", "bytes[]", "bytes32"), (*made.calls(), made.description_hash))
+        encode(
+            ("address[]", "uint256[]", "bytes[]", "bytes32"), (*proposal.calls(), proposal.description_hash)
+        )
     )
     require(subject, "the id of the proposal", int.from_bytes(number, "big"), event.proposal_id)
     require(subject, "the start of the vote", time + settings.delay, event.vote_start)
@@ -254,7 +256,7 @@ def _create(history: History, assembly: Assembly, stakes: Stakes, event: Proposa
         f"at least {settings.threshold}",
         votes,
     )
-    assembly.proposals[event.proposal_id] = made
+    assembly.proposals[event.proposal_id] = proposal
 
 
 def _vote(
@@ -356,7 +358,7 @@ def _apply_timelock(history: History, assembly: Assembly, event: Event) -> None:
 
 
 def _schedule(history: History, assembly: Assembly, event: CallScheduled) -> None:
-    """Each scheduled call is one of a proposal's; that the proposal had won, its queueing shows."""
+    """Check that a scheduled call belongs to a proposal. Its queueing shows that the proposal was accepted."""
     subject = Subject(check=_CHECK, event=event)
     governor = history.deployment.governor
     proposal = assembly.operations.get(event.id)
@@ -398,7 +400,7 @@ def _require_call(subject: Subject, proposal: Proposal, event: CallScheduled | C
     require(subject, "the data of the call", calldatas[event.index], event.data)
 
 
-# What only governance may do
+# Acts that only governance may do
 
 
 _GOVERNED: Mapping[type[Event], tuple[str, Callable[[Any], tuple[Any, ...]]]] = {
@@ -417,11 +419,11 @@ _GOVERNED: Mapping[type[Event], tuple[str, Callable[[Any], tuple[Any, ...]]]] = 
     DisputeUpheld: ("uphold", lambda e: (e.round,)),
     DisputeDismissed: ("dismiss", lambda e: (e.round,)),
 }
-"""The function that emits an event, and its arguments, by the event."""
+"""Function that emits each type of event, and its arguments from the event."""
 
 
 def _check_governed(history: History, assembly: Assembly) -> None:
-    """Find the executed call behind each act; the constructors' own events need none."""
+    """Check that each act has an executed call. The events of constructors need none."""
     created = _creations(history.events)
     open_calls = {
         transaction: [_read_call(history, event) for event in events]
@@ -432,20 +434,20 @@ def _check_governed(history: History, assembly: Assembly) -> None:
         if rule is None or created.get(event.contract) == event.transaction:
             continue
         function, arguments = rule
-        wanted = (event.contract, Call(function, _comparable(arguments(event))))
+        required = (event.contract, Call(function, _comparable(arguments(event))))
         calls = open_calls.get(event.transaction, [])
-        if wanted not in calls:
+        if required not in calls:
             raise mismatch(
                 Subject(check=_CHECK, event=event),
                 f"the vote behind {function} of the {event.contract}",
                 "an executed proposal",
                 None,
             )
-        calls.remove(wanted)
+        calls.remove(required)
 
 
 def _read_call(history: History, event: CallExecuted) -> tuple[str, Call] | None:
-    """Decode an executed call; None if its target is none of the contracts."""
+    """Decode an executed call; return None if its target is not one of the contracts."""
     role = next((role for role in CONTRACTS if getattr(history.deployment, role) == event.target), None)
     call = decode_call(role, event.data) if role else None
     if role is None or call is None:
@@ -455,7 +457,7 @@ def _read_call(history: History, event: CallExecuted) -> tuple[str, Call] | None
 
 
 def _comparable(value: Any) -> Any:
-    """Bring lists and tuples, and the case of addresses inside of structs, to one form."""
+    """Return a value with lists as tuples and with one case of addresses inside of structs."""
     if isinstance(value, list | tuple):
         return tuple(map(_comparable, value))
     if isinstance(value, str) and value.startswith("0x") and len(value) == 42:
@@ -464,7 +466,7 @@ def _comparable(value: Any) -> Any:
 
 
 def _creations(events: Iterable[Event]) -> dict[str, bytes]:
-    """Return the transaction that created each contract: that of its first event. Judges say nothing at first."""
+    """Return the transaction that created each contract, from its first event. Constructors of judges emit no event."""
     created: dict[str, bytes] = {}
     for event in events:
         if event.contract not in JUDGES:

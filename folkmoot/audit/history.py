@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a chain says about a federation, read once and at one block: events, block times, transactions, storage.
+"""Read the data of a federation from a chain, once and at one block: events, block times, transactions, storage.
 
-Everything is read before anything is recomputed, so that an endpoint which forgets old states can still serve an
-audit that takes hours. What is read here is believed by nobody: the other modules fold the events anew and compare
-them with the storage, with the transactions and with the artifacts.
+All data are read before the recomputation, so that an endpoint that prunes old states can serve an audit of hours. The
+data are not trusted: the other modules replay the events, and compare the results with the storage, the transactions
+and the artifacts.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from folkmoot.ledger.events import (
     Staked,
     VoteCast,
     VoteCastWithParams,
-    scan,
 )
+from folkmoot.ledger.scan import scan
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import PLACE_BITS, Head, LedgerReader, RoundView, Rpc, VaultReader
 
 Progress = Callable[[str], None]
-"""Called with what is being read."""
+"""Called with a description of the data that are read next."""
 
 
 _SILENT = ("vault", *JUDGES, "arbiter")
-"""Contracts whose constructors emit nothing."""
+"""Contracts whose constructors emit no event."""
 
 _NONCES = 64
-"""How many transactions of the deployer are looked at to find the silent contracts."""
+"""Number of the deployer's transactions that are searched for contracts without events."""
 
 _CREATION_BLOCKS = 5_000
-"""In how many blocks after the first contract's the silent ones are looked for."""
+"""Number of blocks from the deployment's first one that are searched for contracts without events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,31 +58,31 @@ class Block:
     number: int
     """Its number."""
     hash: bytes
-    """Its hash, 32 bytes."""
+    """Hash of the block, 32 bytes."""
     timestamp: int
-    """Its Unix time: the clock that the contracts go by."""
+    """Unix time of the block, which is the clock of the contracts."""
 
 
 @dataclass(frozen=True, slots=True)
 class VersionView:
-    """What the registry stores of a version."""
+    """A version in the registry's storage."""
 
     parent: int
-    """Version that it was trained from."""
+    """Version from which it was trained."""
     registered_at: int
-    """Unix time."""
+    """Unix time of its registration."""
     state_root: bytes
-    """32 bytes."""
+    """Root of its state, 32 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProposalView:
-    """What the governor stores of a proposal. Times are Unix times, votes in units of stake."""
+    """A proposal in the governor's storage. Times are Unix times, votes in units of stake."""
 
     snapshot: int
-    """Time whose stakes vote."""
+    """Time at which stakes count for the vote."""
     deadline: int
-    """End of the vote, prolonged by a late quorum."""
+    """End of the vote, extended by a late quorum."""
     eta: int
     """Earliest execution; 0 until queued."""
     against: int
@@ -92,17 +92,17 @@ class ProposalView:
     abstain: int
     """Votes that abstain."""
     quorum: int | None
-    """Votes that a quorum needs at the snapshot; None while that lies in the future."""
+    """Votes that a quorum needs at the snapshot; None while the snapshot is in the future."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """What the contracts store at the audited block. Amounts in units of 1e-18 tokens."""
+    """Storage of the contracts at the audited block. Amounts in units of 1e-18 tokens."""
 
     manifest_hash: bytes
     genesis_hash: bytes
     vault: str
-    """Of the ledger, as the next two."""
+    """Address of the vault in the ledger. The next two are also of the ledger."""
     token: str
     registry: str
     ledger_head: Head
@@ -114,7 +114,7 @@ class Storage:
     policies: Mapping[int, Policy]
     claimable: Mapping[str, int]
     versions: Mapping[int, VersionView]
-    """Registry; a round without a version is left out."""
+    """Versions in the registry by round. Rounds without a version are left out."""
     active: tuple[int, bytes] | None
     """Active version and report hash; None before the first vote."""
     vault_token: str
@@ -122,18 +122,18 @@ class Storage:
     total_staked: int
     stakes: Mapping[str, int]
     frozen: Mapping[str, int]
-    """Unix time before which an account can withdraw nothing."""
+    """Unix time until which an account can't withdraw."""
     unbondings: Mapping[str, tuple[tuple[int, int], ...]]
     """(amount, Unix time of the release), oldest first."""
     votes: Mapping[str, int]
-    """Present votes by delegate."""
+    """Current votes by delegate."""
     vault_balance: int
     total_supply: int
     governor_votes: str
     """Contract whose stakes the governor counts."""
     governor_timelock: str
     min_delay: int
-    """Seconds."""
+    """Minimum delay of the timelock in seconds."""
     proposals: Mapping[int, ProposalView]
     seasoning: int
     """Seconds for which stake must have been there at a snapshot to vote."""
@@ -142,31 +142,31 @@ class Storage:
     past_votes: Mapping[tuple[int, str], int]
     """Votes at the proposal's snapshot, by proposal and voter."""
     roles: Mapping[tuple[str, bytes, str], bool]
-    """Whether an account has a role, by contract, role and account; for every grant that there was."""
+    """Whether an account has a role, by contract, role and account, for every past grant."""
     code: Mapping[str, bytes]
     """Code at each contract's address."""
 
 
 @dataclass(frozen=True)
 class History:
-    """All that the chain says about a federation up to one block."""
+    """All data of a federation on the chain up to one block."""
 
     deployment: Deployment
-    """The addresses."""
+    """Addresses of the contracts."""
     head: Block
-    """The audited block: nothing after it counts."""
+    """The audited block. Later blocks are ignored."""
     events: Sequence[Event]
     """Events of the contracts in log order."""
     times: Mapping[int, int]
     """Unix time of each block that has an event."""
     storage: Storage
-    """What the contracts store at the head."""
+    """Storage of the contracts at the head."""
     transaction: Callable[[bytes], Transaction] = field(repr=False)
-    """Finds a transaction by its hash."""
+    """Returns a transaction by its hash."""
     code_of: Callable[[str], bytes] = field(repr=False)
-    """Finds the code of an account; empty if a key controls it."""
+    """Returns the code of an account; empty if a key controls it."""
     creations: Mapping[str, bytes] = field(default_factory=dict)
-    """Hash of the transaction that created a contract, for each that a transaction of its own created."""
+    """Hash of the transaction that created a contract, for contracts that were not created by other contracts."""
 
     def time(self, event: Event) -> int:
         """Return the Unix time of an event's block."""
@@ -174,7 +174,7 @@ class History:
 
 
 class PinnedRpc(Rpc):
-    """An endpoint that is asked about one block, however the chain goes on.
+    """An endpoint with all requests pinned to one block.
 
     Args:
         rpc: The endpoint, or a quorum of several.
@@ -187,37 +187,37 @@ class PinnedRpc(Rpc):
         self._rpc = rpc
 
     def call(self, method: str, params: list[Any] | None = None) -> Any:
-        """Call a method, as the endpoint does."""
+        """Call a method of the endpoint."""
         return self._rpc.call(method, params)
 
     def code(self, address: str) -> bytes:
-        """Return the code at an address at the block, empty if there is no contract."""
+        """Return the code at an address at the block; empty if there is no contract."""
         return self._data("eth_getCode", [address, hex(self.block)])
 
     def eth_call(self, to: str, data: bytes, block: int | None = None) -> bytes:
-        """Call a contract on the block and return the bytes that it returned."""
+        """Call a contract at the block and return the result as bytes."""
         return super().eth_call(to, data, self.block if block is None else block)
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An endpoint and the addresses: what events are scanned from."""
+    """Endpoint and addresses from which events are scanned."""
 
     rpc: Rpc
     deployment: Deployment
 
 
 def read_history(rpc: PinnedRpc, deployment: Deployment, progress: Progress = lambda what: None) -> History:
-    """Read everything that the chain says about a federation up to the endpoint's block.
+    """Read all data of a federation on the chain up to the endpoint's block.
 
     Args:
-        rpc: Endpoint, pinned to the block.
-        deployment: The addresses.
-        progress: Called with what is being read.
+        rpc: Endpoint pinned to the block.
+        deployment: Addresses of the contracts.
+        progress: Called with a description of the data that are read next.
 
     Raises:
-        RpcError: the endpoint failed, or the chain was reorganised meanwhile.
-        WrongChainError: the chain is another one, or there is no contract at an address.
+        RpcError: The endpoint failed, or the chain was reorganised meanwhile.
+        WrongChainError: The endpoint serves another chain, or there is no contract at an address.
     """
     chain_id = rpc.chain_id()
     if chain_id != deployment.chain_id:
@@ -228,8 +228,8 @@ def read_history(rpc: PinnedRpc, deployment: Deployment, progress: Progress = la
         )
     head = read_block(rpc, rpc.block)
     code = {role: rpc.code(getattr(deployment, role)) for role in CONTRACTS}
-    for role, found in code.items():
-        if not found:
+    for role, deployed in code.items():
+        if not deployed:
             raise WrongChainError(
                 f"There is no contract at {getattr(deployment, role)}, where the deployment has its {role}.",
                 remedy="Check the deployment file; a local chain that was started anew has lost its contracts.",
@@ -238,7 +238,7 @@ def read_history(rpc: PinnedRpc, deployment: Deployment, progress: Progress = la
             )
     progress("events")
     events = tuple(scan(Endpoint(rpc, deployment), deployment.block, head.number))
-    # A full node forgets the state of a block about 128 blocks later (go-ethereum), but no block: so state comes first.
+    # A full node (go-ethereum) prunes states after about 128 blocks, but no blocks, so the state is read first.
     progress("storage")
     storage = _read_storage(rpc, deployment, head, events, code)
     progress("block times")
@@ -250,7 +250,9 @@ def read_history(rpc: PinnedRpc, deployment: Deployment, progress: Progress = la
             code="reorganised",
         )
     creations = _find_creations(rpc, deployment, head, events)
-    newest_code = partial(Rpc.code, rpc)  # asked for in the middle of an audit, when the head's may be gone
+    newest_code = partial(
+        Rpc.code, rpc
+    )  # Read in the middle of an audit, when the head's state may be pruned.
     transaction = partial(read_transaction, rpc)
     return History(deployment, head, events, times, storage, transaction, newest_code, creations)
 
@@ -259,12 +261,12 @@ def read_block(rpc: Rpc, number: int) -> Block:
     """Read a block.
 
     Raises:
-        RpcError: the endpoint failed, or has no such block.
+        RpcError: The endpoint failed, or does not have the block.
     """
     method = "eth_getBlockByNumber"
     answer = rpc.call(method, [hex(number), False])
     try:
-        found = Block(
+        block = Block(
             rpc.quantity(method, answer["number"], PLACE_BITS),
             bytes.fromhex(answer["hash"][2:]),
             rpc.quantity(method, answer["timestamp"], PLACE_BITS),
@@ -275,17 +277,17 @@ def read_block(rpc: Rpc, number: int) -> Block:
             remedy="Wait until the node is in sync, or use another one.",
             code="block-missing",
         ) from error
-    if found.number != number:
-        raise _nonsense(rpc, f"block {found.number} when asked for block {number}")
-    return found
+    if block.number != number:
+        raise _nonsense(rpc, f"block {block.number} when asked for block {number}")
+    return block
 
 
 def read_transaction(rpc: Rpc, hash_: bytes) -> Transaction:
     """Read a transaction.
 
     Raises:
-        RpcError: the endpoint failed, or has no such transaction.
-        AuditFailure: what it sent is another transaction.
+        RpcError: The endpoint failed, or does not have the transaction.
+        AuditFailure: The endpoint returned another transaction.
     """
     answer = rpc.call("eth_getTransactionByHash", ["0x" + hash_.hex()])
     try:
@@ -303,23 +305,25 @@ def _find_creations(
 ) -> dict[str, bytes]:
     """Find the transactions that created the contracts.
 
-    The first event of most is one of their constructor. Those of the vault, the arbiter and the judges emit nothing;
-    their transactions are those of the account that created the governor, from the deployment's first block on. `code`
-    checks all of it.
+    The first event of most contracts comes from the constructor. The constructors of vault, arbiter and judges emit
+    none. Their transactions are those of the account that created the governor, from the deployment's first block on.
+    `code` checks the result.
     """
     first: dict[str, Event] = {}
     for event in events:
         first.setdefault(event.contract, event)
     speaking = [role for role in CONTRACTS if role not in _SILENT and role in first]
-    found = {role: first[role].transaction for role in speaking}
-    if "governor" not in found:
-        return found
+    creations = {role: first[role].transaction for role in speaking}
+    if "governor" not in creations:
+        return creations
     before = read_transaction(rpc, first["governor"].transaction)
     if before.to is not None:
-        return found
+        return creations
     nonces = range(max(0, before.nonce - CONTRACTS.index("governor")), before.nonce + _NONCES)
-    wanted = {predicted_address(before.sender, nonce): nonce for nonce in nonces}
-    missing = {wanted[address]: role for role in _SILENT if (address := getattr(deployment, role)) in wanted}
+    predicted = {predicted_address(before.sender, nonce): nonce for nonce in nonces}
+    missing = {
+        predicted[address]: role for role in _SILENT if (address := getattr(deployment, role)) in predicted
+    }
     number, end = deployment.block, min(head.number, deployment.block + _CREATION_BLOCKS)
     while missing and number <= end:
         answer = rpc.call("eth_getBlockByNumber", [hex(number), True])
@@ -328,19 +332,19 @@ def _find_creations(
                 if str(to_checksum_address(each["from"])) == before.sender:
                     role = missing.pop(int(each["nonce"], 16), None)
                     if role is not None:
-                        found[role] = bytes.fromhex(each["hash"][2:])
+                        creations[role] = bytes.fromhex(each["hash"][2:])
         except (AttributeError, TypeError, KeyError, ValueError) as error:
             raise _nonsense(rpc, f"a block {number} without its transactions") from error
         number += 1
-    return found
+    return creations
 
 
 def _read_times(rpc: Rpc, events: Sequence[Event]) -> dict[int, int]:
-    """Read the time of each block with events; neither blocks, logs nor times may run backwards."""
+    """Read the time of each block with events. Blocks, logs and times must be in ascending order."""
     times: dict[int, int] = {}
     block = Block(-1, b"", 0)
     for before, event in pairwise([None, *events]):
-        assert event is not None  # noqa: S101  # only the first of all pairs begins with None
+        assert event is not None  # noqa: S101  # only the first pair begins with None
         if before is not None and (before.block, before.log_index) >= (event.block, event.log_index):
             raise _nonsense(rpc, f"two events with the place {event.log_index} in block {event.block}")
         if event.block != block.number:
@@ -435,14 +439,14 @@ def _read_storage(
 
 
 def _read_versions(rpc: Rpc, deployment: Deployment, next_round: int) -> dict[int, VersionView]:
-    found = {}
+    versions = {}
     for number in range(next_round):
         try:
             (values,) = rpc.read(deployment.registry, "versions(uint64)", ["(uint64,uint40,bytes32)"], number)
-        except ContractRefused:  # no such version
+        except ContractRefused:  # The version does not exist.
             continue
-        found[number] = VersionView(*values)
-    return found
+        versions[number] = VersionView(*values)
+    return versions
 
 
 def _read_active(rpc: Rpc, deployment: Deployment) -> tuple[int, bytes] | None:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audit's journal: a line for each round that was found right, so that an audit that was stopped goes on there.
+"""The audit's journal: a line for each verified round, so that an interrupted audit can continue.
 
-The first line says what audit it is of; each other one a round, the digest of what the verdict depended on (`facts`),
-and what was counted. A line carries the digest of the line before, so a damaged, missing or exchanged line is found.
-It is on disk before the next round begins; one that a crash left unfinished is cut off. Lines whose facts are not
-those of the chain any more are cut off with all that follow.
+The first line identifies the audit. Each other line has a round, the digest of the facts for its verdict (`facts`), and
+the counts. A line has the digest of the previous line, so that a damaged, missing or exchanged line is detected. It is
+on disk before the next round begins. A line that a crash left incomplete is removed. Lines with facts that differ from
+the chain are removed with all later lines.
 
-A journal is a memory, no proof: its digests find damage, not forgery. Who audits keeps it to themselves, and what an
-audit owes to it says so (`report`).
+A journal is not a proof: its digests detect damage, but not forgery. Auditors must protect it, and the report of an
+audit says which rounds were taken from it (`report`).
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _ANEW = "Give another file by --journal, or remove this one: every round is then
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was counted in a round that was found right."""
+    """Counts of a verified round."""
 
     recomputed: bool
-    """Whether it has an outcome, which was recomputed."""
+    """Whether it has an outcome that was recomputed."""
     updates: int
-    """Update files that went into it."""
+    """Number of update files in the outcome."""
     entries: EntryCounts
-    """How its entries were believed."""
+    """Number of its entries, by how they were verified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +54,19 @@ class Line:
     """A round in a journal."""
 
     round: int
-    """Its number."""
+    """Number of the round."""
     facts: str
-    """Digest of what the verdict depended on."""
+    """Digest of the facts for the verdict."""
     checked: Checked
-    """What was counted."""
+    """Counts of the round."""
     at: str
-    """When it was verified, UTC in ISO 8601."""
+    """Time of the verification, UTC in ISO 8601."""
     place: int
-    """First byte of the line in the file."""
+    """Offset in bytes of the line in the file."""
     previous: str
-    """Digest of the line before."""
+    """Digest of the previous line."""
     digest: str
-    """Its own."""
+    """Digest of the line."""
 
 
 @dataclass
@@ -74,26 +74,26 @@ class Journal:
     """The journal of an audit. Use `opened`."""
 
     block: Block
-    """The audited block, which new lines name."""
+    """The audited block, which is recorded in new lines."""
     kept: list[Line] = field(default_factory=list)
-    """Lines of earlier audits that this one goes by."""
+    """Lines of earlier audits that this audit uses."""
     noted: list[int] = field(default_factory=list)
-    """Rounds that this audit found right."""
+    """Rounds that this audit verified."""
     dropped: list[int] = field(default_factory=list)
-    """Rounds whose lines were cut off, because the chain says something else by now."""
+    """Rounds whose lines were removed, because the data on the chain have changed."""
     _say: Callable[[str], None] = lambda text: None
     _path: Path = Path()
     _file: int = -1
     _unread: deque[Line] = field(default_factory=deque)
-    _last: str = ""  # digest of the last line
+    _last: str = ""  # Digest of the last line.
 
     def take(self, number: int, facts: str) -> Checked | None:
-        """Return what was counted in a round, if the next line is of it and its facts are the same.
+        """Return the counts of a round, if the next line is of this round with the same facts.
 
-        Any other next line is stale, and cut off with all that follow: call this for rounds in ascending order.
+        Any other next line is outdated, and is removed with all later lines. Call this for rounds in ascending order.
 
         Raises:
-            InputError: the file can't be written.
+            InputError: The file can't be written.
         """
         if self._unread and (self._unread[0].round, self._unread[0].facts) != (number, facts):
             self.drop_rest()
@@ -103,10 +103,10 @@ class Journal:
         return self.kept[-1].checked
 
     def drop_rest(self) -> None:
-        """Cut off the lines that were not taken.
+        """Remove the lines that were not taken.
 
         Raises:
-            InputError: the file can't be written.
+            InputError: The file can't be written.
         """
         if not self._unread:
             return
@@ -124,10 +124,10 @@ class Journal:
         self._unread.clear()
 
     def note(self, number: int, facts: str, checked: Checked) -> None:
-        """Write that a round was found right; it is on disk when this returns.
+        """Add a verified round. The line is on disk when this returns.
 
         Raises:
-            InputError: the file can't be written.
+            InputError: The file can't be written.
         """
         body = {
             "round": number,
@@ -152,17 +152,17 @@ class Journal:
 def opened(
     path: Path, history: History, origin: Origin, from_round: int, say: Callable[[str], None]
 ) -> Iterator[Journal]:
-    """Open the journal of an audit, which is made if it is not there; nobody else can open it meanwhile.
+    """Open the journal of an audit, and lock it. It is created if it does not exist.
 
     Args:
-        path: The file.
-        history: What is audited.
-        origin: Its genesis.
+        path: File of the journal.
+        history: The audited history.
+        origin: The genesis.
         from_round: First round that the audit recomputes.
-        say: Told what is cut off.
+        say: Called with a message on removed lines.
 
     Raises:
-        InputError: the file is of another audit or release, is damaged, in use, or can't be read or written
+        InputError: The file is of another audit or release, is damaged, in use, or can't be read or written
             (code `audit-journal`).
     """
     first = canonical_json(_first_line(history, origin, from_round))
@@ -201,7 +201,7 @@ def _first_line(history: History, origin: Origin, from_round: int) -> dict[str, 
 
 
 def _split(data: bytes) -> tuple[list[bytes], bytes]:
-    """Return the finished lines without their ends, and what a crash left of one more."""
+    """Return the complete lines without their ends, and an incomplete line that a crash left."""
     *lines, tail = data.split(b"\n")
     return lines, tail
 
@@ -210,7 +210,7 @@ def _read(path: Path, lines: list[bytes], first: bytes) -> tuple[list[Line], str
     """Read the lines of a journal; return its rounds and the digest of the last line."""
     if lines[0] != first:
         raise _unusable(path, _why_foreign(lines[0], first))
-    found: list[Line] = []
+    rounds: list[Line] = []
     last, place = sha256_hex(first), len(first) + 1
     for number, data in enumerate(lines[1:], start=2):
         try:
@@ -219,11 +219,11 @@ def _read(path: Path, lines: list[bytes], first: bytes) -> tuple[list[Line], str
             raise _unusable(path, f"line {number} is damaged ({error})") from error
         if line.previous != last:
             raise _unusable(path, f"line {number} does not follow from the line before")
-        if found and line.round <= found[-1].round:
-            raise _unusable(path, f"line {number} is of round {line.round}, after round {found[-1].round}")
-        found.append(line)
+        if rounds and line.round <= rounds[-1].round:
+            raise _unusable(path, f"line {number} is of round {line.round}, after round {rounds[-1].round}")
+        rounds.append(line)
         last, place = line.digest, place + len(data) + 1
-    return found, last
+    return rounds, last
 
 
 def _line(data: bytes, place: int) -> Line:
@@ -242,10 +242,10 @@ def _line(data: bytes, place: int) -> Line:
     )
 
 
-def _why_foreign(found: bytes, expected: bytes) -> str:
-    """Say what another first line than ours is of."""
+def _why_foreign(first_line: bytes, expected: bytes) -> str:
+    """Return why a first line differs from the expected one."""
     try:
-        theirs, ours = parse_canonical_json(found), parse_canonical_json(expected)
+        theirs, ours = parse_canonical_json(first_line), parse_canonical_json(expected)
         if theirs["format"] == FORMAT:
             name = next(name for name in ours if theirs.get(name) != ours[name])
             if isinstance(ours[name], dict):
@@ -274,6 +274,7 @@ def _cut(file: int, size: int) -> None:
 
 def _lock(path: Path, file: int) -> None:
     try:
+        # On the journal itself: it can lie anywhere, and no lock file is to lie beside it.
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         raise _unusable(path, "another audit uses it") from error

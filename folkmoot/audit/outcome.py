@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What follows from a round's entries, recomputed from its files and compared with its anchor.
+"""Recompute a round's outcome from its files and compare it with its anchor.
 
-The round's outcome has one implementation, `folkmoot.round.compute_round`. Here it is fed with files that have been
-hashed, one round after the other, and everything that it yields is compared with what the coordinator claimed.
+The outcome of a round has one implementation, `folkmoot.round.compute_round`. This module calls it for one round after
+the other with files whose hashes were checked, and compares the results with the coordinator's claims.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _HEADER = "header"
 _FILES = "updates"
 _VERDICTS = "verdicts"
 _AGGREGATE = "aggregate"
-_OF_LINEAGE = frozenset({ReferenceKind.PATH, ReferenceKind.EARLIER})
+_OF_LINEAGE = frozenset({ReferenceKind.TRAJECTORY, ReferenceKind.EARLIER})
 
 
 @dataclass
 class Recomputation:
-    """Recomputes rounds in their order.
+    """Recomputes rounds in order.
 
-    It keeps one state, the newest: the base of most rounds is the round before. Of the rounds whose
-    updates the next one is compared with it keeps the files, not the bytes.
+    It keeps only the newest state, because the base of most rounds is the previous round. It keeps the files, not the
+    bytes, of rounds with whose updates the next round is compared.
     """
 
     history: History
@@ -53,17 +53,17 @@ class Recomputation:
     origin: Origin
     """The genesis."""
     exponents: dict[int, tuple[int, ...]] = field(init=False)
-    """Exponents of a round that builds on a round, by the number of the latter: of the newest lineage."""
+    """Exponents for the rounds on a base, by the number of the base, in the newest lineage."""
     states: dict[int, str] = field(init=False)
     """sha256 of the state after each round of the newest lineage."""
     newest: tuple[int, State] = field(init=False)
     """The newest state and its round."""
     past: dict[int, PastRound] = field(init=False)
-    """Rounds that the next one may be compared with, their updates checked."""
+    """Rounds with checked updates with which the next round may be compared."""
     held: dict[int, set[str]] = field(init=False)
-    """sha256 of the files that are kept for that, by round."""
+    """sha256 of the files that are kept for the comparison, by round."""
     sure: set[str] = field(init=False)
-    """sha256 of states whose root is known to be the one on the chain."""
+    """sha256 of states that are known to have the root on the chain."""
 
     def __post_init__(self) -> None:
         self.exponents = {0: self.origin.genesis.exponents}
@@ -73,70 +73,70 @@ class Recomputation:
 
     # The header
 
-    def header(self, found: Round) -> RoundHeader:
-        """Return the header that a round must have: everybody can derive it.
+    def header(self, replayed: Round) -> RoundHeader:
+        """Return the header that a round must have, derived from public data.
 
         Raises:
-            AuditFailure: the base's artifacts file is needed and missing.
-            ArtifactError: the source gave no answer.
+            AuditFailure: The base's artifacts file is needed but missing.
+            ArtifactError: The source gave no answer.
         """
         deployment = self.history.deployment
         return RoundHeader(
-            found.number,
+            replayed.number,
             self.origin.manifest.hash,
-            found.base_state_root,
-            found.policy_id,
-            found.policy.bits,
-            derive_seed(deployment.chain_id, deployment.ledger, found.number, found.base_state_root),
-            self._exponents_of(found.base),
+            replayed.base_state_root,
+            replayed.policy_id,
+            replayed.policy.bits,
+            derive_seed(deployment.chain_id, deployment.ledger, replayed.number, replayed.base_state_root),
+            self._exponents_of(replayed.base),
         )
 
-    def check_header(self, found: Round) -> RoundHeader:
+    def check_header(self, replayed: Round) -> RoundHeader:
         """Check a round's header hash.
 
         Raises:
-            AuditFailure: it is the hash of another header; if the header was published, its wrong field is named.
-            ArtifactError: the source gave no answer.
+            AuditFailure: It is the hash of another header. If that header was published, its wrong field is named.
+            ArtifactError: The source gave no answer.
         """
-        header = self.header(found)
-        subject = Subject(check=_HEADER, round=found.number, event=found.opened)
-        if header.hash != found.opened.header_hash:
-            self._name_wrong_field(subject, found, header)
-        require(subject, "the hash of the header", header.hash, found.opened.header_hash)
+        header = self.header(replayed)
+        subject = Subject(check=_HEADER, round=replayed.number, event=replayed.opened)
+        if header.hash != replayed.opened.header_hash:
+            self._name_wrong_field(subject, replayed, header)
+        require(subject, "the hash of the header", header.hash, replayed.opened.header_hash)
         return header
 
     # The outcome
 
-    def check_outcome(self, found: Round, header: RoundHeader) -> RoundOutcome:
-        """Recompute an anchored round and compare everything with its anchor.
+    def check_outcome(self, replayed: Round, header: RoundHeader) -> RoundOutcome:
+        """Recompute an anchored round and compare the results with its anchor.
 
         Raises:
-            AuditFailure: something differs, or a file that the anchor commits to is missing.
-            ArtifactError: the source gave no answer.
+            AuditFailure: A value differs, or a file to which the anchor commits is missing.
+            ArtifactError: The source gave no answer.
         """
-        anchor = found.anchor
-        assert anchor is not None  # noqa: S101  # only anchored rounds come here
-        artifacts = self._artifacts(found, anchor)
-        self._check_listed(found, header, artifacts)
-        entries = found.commitments()
-        updates = self._updates(found, entries, artifacts)
-        outcome = self._compute(found, header, entries, updates)
-        self._compare_deliveries(found, entries, updates, artifacts, outcome)
-        self._compare_verdicts(found, entries, anchor, artifacts, outcome)
-        self._compare_state(found, anchor, artifacts, outcome)
-        self._let_go(found, header, artifacts, updates)
-        self._remember(found, outcome)
-        self.newest = (found.number, outcome.state)
+        anchor = replayed.anchor
+        assert anchor is not None  # noqa: S101  # the round is anchored
+        artifacts = self._artifacts(replayed, anchor)
+        self._check_listed(replayed, header, artifacts)
+        entries = replayed.commitments()
+        updates = self._updates(replayed, entries, artifacts)
+        outcome = self._compute(replayed, header, entries, updates)
+        self._compare_deliveries(replayed, entries, updates, artifacts, outcome)
+        self._compare_verdicts(replayed, entries, anchor, artifacts, outcome)
+        self._compare_state(replayed, anchor, artifacts, outcome)
+        self._let_go(replayed, header, artifacts, updates)
+        self._remember(replayed, outcome)
+        self.newest = (replayed.number, outcome.state)
         return outcome
 
-    # Inside
+    # Internal methods
 
-    def _remember(self, found: Round, outcome: RoundOutcome) -> None:
-        """Keep what rounds on this one need; what is older is read anew if a round is built on it after all."""
+    def _remember(self, replayed: Round, outcome: RoundOutcome) -> None:
+        """Keep the data for rounds with this base. Older data are read again if needed."""
         self.sure.add(outcome.artifacts.state)
-        self.exponents[found.number] = outcome.next_exponents
-        self.states[found.number] = outcome.artifacts.state
-        lineage = window(found.number, self._base_number)
+        self.exponents[replayed.number] = outcome.next_exponents
+        self.states[replayed.number] = outcome.artifacts.state
+        lineage = window(replayed.number, self._base_number)
         needed = {0, self._base_number(lineage[0]), *lineage}
         for number in self.exponents.keys() - needed:
             del self.exponents[number]
@@ -145,39 +145,39 @@ class Recomputation:
         self.sure.intersection_update(self.states.values())
 
     def _exponents_of(self, base: int) -> tuple[int, ...]:
-        if base not in self.exponents:  # not recomputed, because the audit started later
+        if base not in self.exponents:  # Not recomputed, because the audit started at a later round.
             self._learn(base)
         return self.exponents[base]
 
-    def _base(self, found: Round) -> State:
-        """Return the state that a round trained from; its root is checked by whoever computes with it."""
+    def _base(self, replayed: Round) -> State:
+        """Return the state of a round's base. The caller checks its root."""
         number, state = self.newest
-        if number == found.base:
+        if number == replayed.base:
             return state
-        if found.base == 0:
+        if replayed.base == 0:
             return self.origin.state
-        if found.base not in self.states:
-            self._learn(found.base)
-        sha256 = self.states[found.base]
-        subject = Subject(check=_FILES, round=found.base, artifact=sha256)
+        if replayed.base not in self.states:
+            self._learn(replayed.base)
+        sha256 = self.states[replayed.base]
+        subject = Subject(check=_FILES, round=replayed.base, artifact=sha256)
         state = self.files.state(subject, "the state file", sha256, self.origin.manifest)
         if sha256 not in self.sure:
             root = state.root(self.origin.manifest.hash)
-            require(subject, "the root of the state file", found.base_state_root, root)
+            require(subject, "the root of the state file", replayed.base_state_root, root)
             self.sure.add(sha256)
         return state
 
-    def _lineage(self, found: Round) -> Lineage:
-        """Return what came before a round, as far as its rule uses it.
+    def _lineage(self, replayed: Round) -> Lineage:
+        """Return the earlier rounds, as far as a round's rule uses them.
 
         Raises:
-            AuditFailure: a file that an earlier anchor commits to is missing, or is not what it should be.
-            ArtifactError: the source gave no answer.
-            InputError: this release does not know the rule.
+            AuditFailure: A file to which an earlier anchor commits is missing or wrong.
+            ArtifactError: The source gave no answer.
+            InputError: This release does not support the rule.
         """
-        if not uses(found.policy.rule) & _OF_LINEAGE:
+        if not uses(replayed.policy.rule) & _OF_LINEAGE:
             return GENESIS
-        numbers = window(found.base, self._base_number)
+        numbers = window(replayed.base, self._base_number)
         if not numbers:
             return GENESIS
         rounds = tuple(self._past_round(self.ledger.rounds[number]) for number in numbers)
@@ -186,110 +186,110 @@ class Recomputation:
     def _base_number(self, number: int) -> int:
         return self.ledger.rounds[number].base
 
-    def _past_round(self, found: Round) -> PastRound:
-        """Return a round of the lineage; it is read anew if the audit began later, or let it go."""
-        if found.number not in self.past:
-            assert found.anchor is not None  # noqa: S101  # a base is anchored
-            header, artifacts = self.check_header(found), self._artifacts(found, found.anchor)
-            self._check_listed(found, header, artifacts)
-            entries = found.commitments()
-            updates = self._updates(found, entries, artifacts)
+    def _past_round(self, replayed: Round) -> PastRound:
+        """Return a round of the lineage. It is read again if it is not in memory."""
+        if replayed.number not in self.past:
+            assert replayed.anchor is not None  # noqa: S101  # a base is anchored
+            header, artifacts = self.check_header(replayed), self._artifacts(replayed, replayed.anchor)
+            self._check_listed(replayed, header, artifacts)
+            entries = replayed.commitments()
+            updates = self._updates(replayed, entries, artifacts)
             for entry, update, sha256 in zip(entries, updates, artifacts.updates, strict=True):
                 why = _why_refused(update, entry, self.origin.manifest) if update is not None else None
                 subject = Subject(
-                    check=_FILES, round=found.number, contributor=entry.contributor, artifact=sha256
+                    check=_FILES, round=replayed.number, contributor=entry.contributor, artifact=sha256
                 )
                 what = "the update that was committed to"
                 require_that(why is None, subject, "the update file", what, why)
-            self._hold(found, header, artifacts, updates)
-        return self.past[found.number]
+            self._hold(replayed, header, artifacts, updates)
+        return self.past[replayed.number]
 
     def _hold(
         self,
-        found: Round,
+        replayed: Round,
         header: RoundHeader,
         artifacts: Artifacts,
         updates: Sequence[UpdateReader | None],
     ) -> None:
-        """Keep a round's updates, and the state that it trained from: a path may begin there."""
+        """Keep a round's updates and its base state, where a trajectory may begin."""
         delivered = tuple(update for update in updates if update is not None)
-        self.past[found.number] = PastRound(header.exponents, delivered)
-        self.held[found.number] = {artifacts.base_state, *filter(None, artifacts.updates)}
+        self.past[replayed.number] = PastRound(header.exponents, delivered)
+        self.held[replayed.number] = {artifacts.base_state, *filter(None, artifacts.updates)}
 
     def _let_go(
         self,
-        found: Round,
+        replayed: Round,
         header: RoundHeader,
         artifacts: Artifacts,
         updates: Sequence[UpdateReader | None],
     ) -> None:
-        """Keep what a round on this one is compared with, and say of everything else that it is not needed."""
-        self._hold(found, header, artifacts, updates)
-        compared = uses(found.policy.rule) & _OF_LINEAGE
-        wanted = window(found.number, self._base_number) if compared else []
-        gone = {artifacts.aggregate, artifacts.verdicts}
-        for number in self.held.keys() - set(wanted):
-            gone |= self.held.pop(number)
+        """Keep the data with which the next round is compared, and discard all others."""
+        self._hold(replayed, header, artifacts, updates)
+        compared = uses(replayed.policy.rule) & _OF_LINEAGE
+        kept_rounds = window(replayed.number, self._base_number) if compared else []
+        unneeded = {artifacts.aggregate, artifacts.verdicts}
+        for number in self.held.keys() - set(kept_rounds):
+            unneeded |= self.held.pop(number)
             del self.past[number]
         kept = {artifacts.manifest, artifacts.state}.union(*self.held.values())
-        for sha256 in gone - kept:
+        for sha256 in unneeded - kept:
             self.files.source.discard(sha256)
 
     def _learn(self, number: int) -> None:
-        """Take exponents and state of a round from its artifacts file, which the chain commits to."""
-        found = self.ledger.rounds[number]
-        assert found.anchor is not None  # noqa: S101  # a base is anchored
-        artifacts = self._artifacts(found, found.anchor)
+        """Read exponents and state of a round from its artifacts file, to which the chain commits."""
+        replayed = self.ledger.rounds[number]
+        assert replayed.anchor is not None  # noqa: S101  # a base is anchored
+        artifacts = self._artifacts(replayed, replayed.anchor)
         self.exponents[number] = artifacts.next_exponents
         self.states[number] = artifacts.state
 
-    def _artifacts(self, found: Round, anchor: Anchor) -> Artifacts:
-        subject = Subject(check=_FILES, round=found.number, event=found.anchored)
+    def _artifacts(self, replayed: Round, anchor: Anchor) -> Artifacts:
+        subject = Subject(check=_FILES, round=replayed.number, event=replayed.anchored)
         data = self.files.document(subject, "the artifacts file", anchor.artifacts_hash)
         try:
             return Artifacts.from_json(data)
         except ArtifactError as error:
             raise mismatch(subject, "the artifacts file", "an artifacts file", error.message) from error
 
-    def _name_wrong_field(self, subject: Subject, found: Round, header: RoundHeader) -> None:
-        """Raise the failure of a field, if the coordinator published the header that it opened the round with."""
-        anchor = found.anchor
+    def _name_wrong_field(self, subject: Subject, replayed: Round, header: RoundHeader) -> None:
+        """Raise the failure of a wrong field, if the coordinator published the header of the round."""
+        anchor = replayed.anchor
         if anchor is None:
             return
         try:
-            published = RoundHeader.decode(self._artifacts(found, anchor).header)
+            published = RoundHeader.decode(self._artifacts(replayed, anchor).header)
         except InputError:
             return
-        if published.hash == found.opened.header_hash:
+        if published.hash == replayed.opened.header_hash:
             for name in RoundHeader.__dataclass_fields__:
                 what = f"the {name.replace('_', ' ')} in the header"
                 require(subject, what, getattr(header, name), getattr(published, name))
 
-    def _check_listed(self, found: Round, header: RoundHeader, artifacts: Artifacts) -> None:
-        """Check what the artifacts file says before anything is fetched by it."""
-        subject = Subject(check=_FILES, round=found.number, event=found.anchored)
-        if found.base not in self.states:
-            self._learn(found.base)
+    def _check_listed(self, replayed: Round, header: RoundHeader, artifacts: Artifacts) -> None:
+        """Check the contents of the artifacts file before its files are fetched."""
+        subject = Subject(check=_FILES, round=replayed.number, event=replayed.anchored)
+        if replayed.base not in self.states:
+            self._learn(replayed.base)
         for name, expected, listed in (
-            ("round", found.number, artifacts.round),
+            ("round", replayed.number, artifacts.round),
             ("header", header.encoded, artifacts.header),
             ("manifest", self.origin.genesis.manifest, artifacts.manifest),
-            ("base state", self.states[found.base], artifacts.base_state),
-            ("number of updates", len(found.commits), len(artifacts.updates)),
+            ("base state", self.states[replayed.base], artifacts.base_state),
+            ("number of updates", len(replayed.commits), len(artifacts.updates)),
         ):
             require(subject, f"the {name} in the artifacts file", expected, listed)
 
     def _updates(
-        self, found: Round, entries: Sequence[Commitment], artifacts: Artifacts
+        self, replayed: Round, entries: Sequence[Commitment], artifacts: Artifacts
     ) -> list[UpdateReader | None]:
-        """Fetch the listed update files. One that is listed must be there; one that isn't has weight 0."""
+        """Fetch the listed update files. A listed file must exist. An update without a listed file has weight 0."""
         updates: list[UpdateReader | None] = []
         for entry, sha256 in zip(entries, artifacts.updates, strict=True):
             if sha256 is None:
                 updates.append(None)
                 continue
             subject = Subject(
-                check=_FILES, round=found.number, contributor=entry.contributor, artifact=sha256
+                check=_FILES, round=replayed.number, contributor=entry.contributor, artifact=sha256
             )
             path = self.files.fetch(subject, "the update file", sha256, self.origin.manifest.size)
             updates.append(FileUpdate(path))
@@ -297,48 +297,48 @@ class Recomputation:
 
     def _compute(
         self,
-        found: Round,
+        replayed: Round,
         header: RoundHeader,
         entries: Sequence[Commitment],
         updates: Sequence[UpdateReader | None],
     ) -> RoundOutcome:
-        subject = Subject(check=_VERDICTS, round=found.number, event=found.anchored)
+        subject = Subject(check=_VERDICTS, round=replayed.number, event=replayed.anchored)
         try:
             return compute_round(
                 self.origin.manifest,
                 header,
-                found.policy,
-                self._base(found),
+                replayed.policy,
+                self._base(replayed),
                 entries,
                 updates,
-                coordinator=found.opened.coordinator,
-                lineage=self._lineage(found),
+                coordinator=replayed.opened.coordinator,
+                lineage=self._lineage(replayed),
             )
-        except InputError as error:  # no delivered update, or a rule that this release does not know
+        except InputError as error:  # No delivered update, or a rule that this release does not support.
             raise mismatch(subject, "the outcome", "one that can be computed", error.message) from error
 
     def _compare_deliveries(
         self,
-        found: Round,
+        replayed: Round,
         entries: Sequence[Commitment],
         updates: Sequence[UpdateReader | None],
         artifacts: Artifacts,
         outcome: RoundOutcome,
     ) -> None:
-        """A file that is listed must be the update that was committed to."""
+        """Check that each listed file is the committed update."""
         for entry, update, listed, passed in zip(
             entries, updates, artifacts.updates, outcome.artifacts.updates, strict=True
         ):
             if listed != passed:
                 subject = Subject(
-                    check=_FILES, round=found.number, contributor=entry.contributor, artifact=listed
+                    check=_FILES, round=replayed.number, contributor=entry.contributor, artifact=listed
                 )
                 why = _why_refused(update, entry, self.origin.manifest) or "another file with the same update"
                 raise mismatch(subject, "the update file", "the update that was committed to", why)
 
     def _compare_verdicts(
         self,
-        found: Round,
+        replayed: Round,
         entries: Sequence[Commitment],
         anchor: Anchor,
         artifacts: Artifacts,
@@ -346,21 +346,21 @@ class Recomputation:
     ) -> None:
         for entry, expected, claimed in zip(entries, outcome.weights, anchor.weights, strict=True):
             subject = Subject(
-                check=_VERDICTS, round=found.number, contributor=entry.contributor, event=found.anchored
+                check=_VERDICTS, round=replayed.number, contributor=entry.contributor, event=replayed.anchored
             )
             require(subject, "the weight", expected, claimed)
         subject = Subject(
-            check=_VERDICTS, round=found.number, artifact=artifacts.verdicts, event=found.anchored
+            check=_VERDICTS, round=replayed.number, artifact=artifacts.verdicts, event=replayed.anchored
         )
         data = self.files.document(subject, "the verdicts file", anchor.verdict_hash)
         _compare_verdict_files(subject, outcome.verdicts, data)
         require(subject, "the hash of the verdicts file", outcome.anchor.verdict_hash, anchor.verdict_hash)
 
     def _compare_state(
-        self, found: Round, anchor: Anchor, artifacts: Artifacts, outcome: RoundOutcome
+        self, replayed: Round, anchor: Anchor, artifacts: Artifacts, outcome: RoundOutcome
     ) -> None:
         manifest, expected = self.origin.manifest, outcome.artifacts
-        subject = Subject(check=_AGGREGATE, round=found.number, event=found.anchored)
+        subject = Subject(check=_AGGREGATE, round=replayed.number, event=replayed.anchored)
         require(subject, "the root of the aggregate", outcome.aggregate_root, anchor.aggregate_root)
         require(subject, "the aggregate in the artifacts file", expected.aggregate, artifacts.aggregate)
         require(subject, "the state root", outcome.state_root, anchor.state_root)
@@ -372,12 +372,12 @@ class Recomputation:
             ("the state file", artifacts.state, manifest.state_file_size),
         ):
             self.files.fetch(
-                Subject(check=_AGGREGATE, round=found.number, artifact=sha256), what, sha256, limit
+                Subject(check=_AGGREGATE, round=replayed.number, artifact=sha256), what, sha256, limit
             )
         require(
             subject, "the hash of the artifacts file", outcome.anchor.artifacts_hash, anchor.artifacts_hash
         )
-        stored = self.history.storage.rounds[found.number].anchor_hash
+        stored = self.history.storage.rounds[replayed.number].anchor_hash
         require(subject, "the hash of the anchor", outcome.anchor.hash, stored)
 
 
@@ -392,7 +392,10 @@ def _why_refused(update: UpdateReader | None, entry: Commitment, manifest: Manif
 
 
 def _compare_verdict_files(subject: Subject, expected: Verdicts, data: bytes) -> None:
-    """Compare a published verdicts file with the recomputed one; a wrong verdict is named by its contributor."""
+    """Compare a published verdicts file with the recomputed one.
+
+    The failure names the contributor of a wrong verdict.
+    """
     if data == expected.to_json():
         return
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policies: each one in an event is the one that the contract returns, and their numbers have no gap."""
+"""Check the policies: those in events equal those in storage, and their numbers have no gap."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from folkmoot.protocol.policy import NO_VERIFIER, Policy
 
 
 def check_policies(history: History) -> Mapping[int, Policy]:
-    """Compare the policies in events with the stored ones, and return them by number.
+    """Compare the policies in events with the stored ones; return them by number.
 
     Raises:
-        AuditFailure: they differ.
+        AuditFailure: A policy differs.
     """
-    found: dict[int, Policy] = {}
+    policies: dict[int, Policy] = {}
     for event in history.events:
         if not isinstance(event, PolicyAdded):
             continue
         subject = Subject(check="policies", event=event)
-        require(subject, "the number of the policy", len(found) + 1, event.policy_id)
+        require(subject, "the number of the policy", len(policies) + 1, event.policy_id)
         stored = history.storage.policies.get(event.policy_id)
         require(subject, f"policy {event.policy_id}", stored, event.policy)
-        found[event.policy_id] = event.policy
-    require(Subject(check="policies"), "the newest policy", len(found), history.storage.current_policy)
-    return found
+        policies[event.policy_id] = event.policy
+    require(Subject(check="policies"), "the newest policy", len(policies), history.storage.current_policy)
+    return policies
 
 
 def verifier_notes(history: History, policies: Mapping[int, Policy]) -> list[str]:
-    """Return one sentence for each policy whose verifier is not the deployment's arbiter: no failure, no comfort."""
+    """Return one remark for each policy whose verifier is not the deployment's arbiter. This is not a failure."""
     notes = []
     for number, policy in policies.items():
         if policy.verifier == NO_VERIFIER:

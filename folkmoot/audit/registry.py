@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registry: every final round is a version with the right parent and root, and nothing else is one."""
+"""Check the registry: the versions are exactly the final rounds, with the right parents and roots."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _CHECK = "registry"
 
 
 def check_registry(history: History, ledger: Ledger) -> tuple[int, bytes] | None:
-    """Check the lineage of versions and which one is active.
+    """Check the lineage of versions and the active version.
 
-    That an activation was voted for is for `governance` to say.
+    `governance` checks that an activation was voted for.
 
     Returns:
-        The active version and the hash of its report, None before the first vote.
+        The active version and the hash of its report; None before the first vote.
 
     Raises:
-        AuditFailure: a version that is not a final round, or another active version.
+        AuditFailure: A version is not a final round, or the active version differs.
     """
     expected: dict[int, VersionView] = {}
     active: tuple[int, bytes] | None = None
@@ -33,7 +33,7 @@ def check_registry(history: History, ledger: Ledger) -> tuple[int, bytes] | None
         elif isinstance(event, VersionActivated):
             require(subject, "a version that exists", True, event.version in expected)
             active = (event.version, event.report_hash)
-    final = {0, *(number for number, found in ledger.rounds.items() if found.finalized)}
+    final = {0, *(number for number, replayed in ledger.rounds.items() if replayed.finalized)}
     subject = Subject(check=_CHECK)
     require(subject, "the registered versions", final, set(expected))
     for number, version in expected.items():
@@ -48,12 +48,12 @@ def _check_version(ledger: Ledger, subject: Subject, event: VersionRegistered) -
     if event.version == 0:
         parent, root, transaction = 0, ledger.genesis_root, event.transaction
     else:
-        found = ledger.rounds.get(event.version)
-        finalized = found.finalized if found else None
+        replayed = ledger.rounds.get(event.version)
+        finalized = replayed.finalized if replayed else None
         require(subject, "a final round", True, finalized is not None)
-        assert found is not None  # noqa: S101  # just required
-        assert finalized is not None  # noqa: S101  # just required
-        parent, root, transaction = found.base, finalized.state_root, finalized.transaction
+        assert replayed is not None  # noqa: S101  # checked by the previous call
+        assert finalized is not None  # noqa: S101  # checked by the previous call
+        parent, root, transaction = replayed.base, finalized.state_root, finalized.transaction
     require(subject, "the parent of the version", parent, event.parent)
     require(subject, "the state root of the version", root, event.state_root)
     require(subject, "the transaction of the registration", transaction, event.transaction)

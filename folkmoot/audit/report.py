@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an audit prints: a bar while it works, and what it checked when it found nothing wrong."""
+"""Output of an audit: a progress bar, and a summary of the checks."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def rows(summary: Summary) -> dict[str, str]:
 
 
 def of_journal(journal: Journal) -> str:
-    """Say which rounds were verified by which audit: an earlier one, by its journal, or this one."""
+    """Return which rounds an earlier audit verified, according to its journal, and which ones this audit."""
     parts = []
     if journal.kept:
         first, last = journal.kept[0].at[:10], max(line.at for line in journal.kept)[:10]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rewards and the token's supply: what was credited follows from the weights, what was minted was credited.
+"""Check rewards and the token's supply: credits follow from the weights, and only credits were minted.
 
 Amounts are in units of 1e-18 tokens.
 """
@@ -22,13 +22,13 @@ _SUPPLY = "supply"
 
 
 def check_rewards(history: History, ledger: Ledger) -> int:
-    """Check every credit against the weights, every claim against the credits, and what is left to claim.
+    """Check every credit against the weights, every claim against the credits, and the unclaimed rewards.
 
     Returns:
         The sum of all claims.
 
     Raises:
-        AuditFailure: one of them is wrong.
+        AuditFailure: An amount is wrong.
     """
     credited: dict[int, list[RewardCredited]] = defaultdict(list)
     claimable: dict[str, int] = defaultdict(int)
@@ -42,8 +42,8 @@ def check_rewards(history: History, ledger: Ledger) -> int:
             require(subject, "the claimed rewards", claimable[event.account], event.amount)
             claimable[event.account] = 0
             claimed += event.amount
-    for number, found in ledger.rounds.items():
-        _check_round(found, credited.pop(number, []))
+    for number, replayed in ledger.rounds.items():
+        _check_round(replayed, credited.pop(number, []))
     for number, events in credited.items():
         subject = Subject(check=_CHECK, round=number, event=events[0])
         raise mismatch(subject, "the round of the reward", "one that was opened", None)
@@ -56,12 +56,12 @@ def check_rewards(history: History, ledger: Ledger) -> int:
 def expected_rewards(
     reward: int, contributors: Sequence[str], weights: Sequence[int], coordinator: str
 ) -> Mapping[str, int]:
-    """Split a round's reward as ``folkmoot.protocol.rewards`` does; who gets nothing is left out.
+    """Split a round's reward as ``folkmoot.protocol.rewards`` does. Accounts without a reward are left out.
 
     Args:
-        reward: Of the round.
-        contributors: Of its entries, in entry order; an account has one entry a round.
-        weights: One an entry.
+        reward: Reward of the round.
+        contributors: Contributors of its entries, in order. An account has one entry per round.
+        weights: One weight per entry.
         coordinator: Account that opened the round, whose own entry is not paid.
     """
     amounts = payments(reward, weights, [who != coordinator for who in contributors])
@@ -69,10 +69,10 @@ def expected_rewards(
 
 
 def check_supply(history: History, creation: Creation | None, claimed: int) -> None:
-    """Check that every token was allocated at the genesis or claimed as a reward, less what was burnt.
+    """Check that the supply is the sum of genesis tokens and claimed rewards, minus burnt tokens.
 
     Raises:
-        AuditFailure: tokens from nowhere, or another supply than the events add up to.
+        AuditFailure: Tokens have no source, or the supply differs from the sum of the events.
     """
     balances: dict[str, int] = defaultdict(int)
     transfers = [event for event in history.events if isinstance(event, Transfer)]
@@ -107,23 +107,23 @@ def check_supply(history: History, creation: Creation | None, claimed: int) -> N
     require(subject, "the vault's balance", balances[vault], history.storage.vault_balance)
 
 
-def _check_round(found: Round, credited: Sequence[RewardCredited]) -> None:
-    if found.settled is None or found.anchor is None:
+def _check_round(replayed: Round, credited: Sequence[RewardCredited]) -> None:
+    if replayed.settled is None or replayed.anchor is None:
         if credited:
-            subject = Subject(check=_CHECK, round=found.number, event=credited[0])
+            subject = Subject(check=_CHECK, round=replayed.number, event=credited[0])
             raise mismatch(subject, "the reason of the reward", "a settled round", "one that was not settled")
         return
-    contributors = [event.contributor for event in found.commits]
+    contributors = [event.contributor for event in replayed.commits]
     expected = expected_rewards(
-        found.policy.reward, contributors, found.anchor.weights, found.opened.coordinator
+        replayed.policy.reward, contributors, replayed.anchor.weights, replayed.opened.coordinator
     )
     for event in credited:
-        subject = Subject(check=_CHECK, round=found.number, contributor=event.contributor, event=event)
-        require(subject, "the settlement of the reward", found.settled.transaction, event.transaction)
+        subject = Subject(check=_CHECK, round=replayed.number, contributor=event.contributor, event=event)
+        require(subject, "the settlement of the reward", replayed.settled.transaction, event.transaction)
         require(subject, "the reward", expected.get(event.contributor), event.amount)
     paid = [event.contributor for event in credited]
     require(
-        Subject(check=_CHECK, round=found.number, event=found.settled),
+        Subject(check=_CHECK, round=replayed.number, event=replayed.settled),
         "the rewarded contributors",
         list(expected),
         paid,

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Roles of the timelock: they are as the deployment designed them, and changed only by votes.
+"""Check the roles of the timelock: they are those of the deployment's design, and only votes changed them.
 
-Who slashes, mints, registers and judges is fixed in the contracts (`code` checks it), so that no vote can change it.
+The other contracts have no roles. `code` checks who slashes, mints, registers and judges; no vote can change it.
 
-Whether a change was voted for is checked with all other governed acts (`governance`); here the roles are folded,
-compared with what the contracts store, and differences from the design are reported.
+`governance` checks that changes were voted for, as for all governed acts. This module replays the roles, compares them
+with the storage of the contracts, and reports differences from the design.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def designed_roles(deployment: Deployment) -> dict[Role, str]:
 
 
 def check_roles(history: History) -> list[str]:
-    """Fold the roles and compare them with the stored ones and with the design.
+    """Replay the roles, and compare them with the stored ones and with the design.
 
     Returns:
-        One sentence for each role that votes gave or took since.
+        One sentence for each role that a later vote granted or revoked.
 
     Raises:
-        AuditFailure: a constructor gave other roles than the design says, or the contracts store others.
+        AuditFailure: A constructor granted roles outside of the design, or the stored roles differ.
     """
     created: dict[str, bytes] = {}
     for event in history.events:
@@ -60,7 +60,7 @@ def check_roles(history: History) -> list[str]:
                     first.add((event.contract, event.role, event.account))
             case RoleRevoked():
                 held.discard((event.contract, event.role, event.account))
-            case RoleAdminChanged():  # none of the contracts can
+            case RoleAdminChanged():  # None of the contracts can do this.
                 raise mismatch(
                     Subject(check=_CHECK, event=event),
                     "the administrator of a role",

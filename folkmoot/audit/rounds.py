@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The life of every round, replayed from the ledger's events under the ledger's rules.
+"""Replay every round from the ledger's events under the ledger's rules.
 
-`replay` is the ledger once more (contracts/src/RoundLedger.sol): each event is validated against the state that the
-events before it left, then applied. In the end everything that was replayed is compared with what the ledger stores.
+`replay` repeats the rules of the ledger (contracts/src/RoundLedger.sol): each event is validated against the state
+after the previous events, then applied. Finally, all replayed values are compared with the ledger's storage.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ _NO_ROOT = bytes(32)
 CHALLENGER_SHARE = 5_000
 """Share of a slashed bond that goes to the challenger, in 1/10000."""
 MAX_PENDING_ROUNDS = 256
-"""Most anchored rounds that may wait to become final."""
+"""Maximum number of anchored rounds that are not final."""
 
 _JUDGMENTS: Mapping[type[Event], tuple[type[Event], ...]] = {
     RoundSlashed: (FraudProven, GramFraudProven, Withheld, Censored, DisputeUpheld),
     ContributorSlashed: (FaultProven,),
     RoundPostponed: (Demanded, DisputeOpened),
 }
-"""What a judge says in the transaction in which the arbiter has the ledger do something."""
+"""Event of a judge in the same transaction as each act of the arbiter on the ledger."""
 
 
 class CancelReason(IntEnum):
@@ -77,50 +77,50 @@ class CancelReason(IntEnum):
 
 @dataclass
 class Round:
-    """A round as the events tell it."""
+    """A round, from the events."""
 
     number: int
     """Its number."""
     policy_id: int
-    """Number of the policy that it pins."""
+    """Number of its policy."""
     policy: Policy
-    """That policy."""
+    """Its policy."""
     base: int
-    """Round whose state it trains from."""
+    """Round of its base state."""
     base_state_root: bytes
     """State root of that round."""
     opened: RoundOpened
-    """Its first event."""
+    """Event of its opening."""
     opened_at: int
-    """Unix time."""
+    """Unix time of its opening."""
     phase: Phase = Phase.OPEN
-    """Stored phase."""
+    """Phase as stored."""
     commits: list[UpdateCommitted] = field(default_factory=list)
-    """Its entries, in order."""
+    """Events of its entries, in order."""
     contributors: set[str] = field(default_factory=set)
-    """Whose they are."""
+    """Accounts of its entries."""
     closed: CommitsClosed | None = None
-    """The early end of its commit window."""
+    """Event of the early end of its commit window, if any."""
     anchored: RoundAnchored | None = None
-    """Its anchor."""
+    """Event of its anchor, if any."""
     cancelled: CancelReason | None = None
     """Why it was cancelled."""
     postponed: int = 0
-    """Deadline that a judge put in the place of the anchor's, a Unix time; 0 if none did."""
+    """Unix time of the deadline after a judge's postponement; 0 without one."""
     faults: list[ContributorSlashed] = field(default_factory=list)
-    """Contributors who paid for a fault."""
+    """Events of contributors' slashings for faults."""
     slashed: RoundSlashed | None = None
-    """The proof of fraud."""
+    """Event of its slashing, if any."""
     judgment: Event | None = None
-    """What a judge of the deployment's arbiter said when it was slashed."""
+    """Event of the judge at its slashing, if any."""
     settled: RoundSettled | None = None
-    """The settlement of its rewards."""
+    """Event of the settlement of its rewards, if any."""
     finalized: RoundFinalized | None = None
-    """Its finality."""
+    """Event of its finality, if any."""
 
     @property
     def anchor(self) -> Anchor | None:
-        """What the coordinator claimed."""
+        """The coordinator's claims."""
         if self.anchored is None:
             return None
         record = self.anchored.anchor
@@ -136,7 +136,7 @@ class Round:
 
     @property
     def commit_deadline(self) -> int:
-        """Unix time from which no commitment is taken."""
+        """Unix time from which commitments are refused."""
         return (self.closed or self.opened).commit_deadline
 
     @property
@@ -146,16 +146,16 @@ class Round:
 
     @property
     def challenge_deadline(self) -> int:
-        """Unix time from which it may be final; 0 until anchored."""
+        """Unix time from which it may become final; 0 until anchored."""
         return self.postponed or (self.anchored.challenge_deadline if self.anchored else 0)
 
     @property
     def voided(self) -> bool:
-        """Whether it was anchored and then slashed, or cancelled because a round below it was."""
+        """Whether it was anchored and then slashed, or cancelled because of an earlier slashed round."""
         return self.phase == Phase.SLASHED or self.cancelled == CancelReason.BASE_VOIDED
 
     def commitments(self) -> list[Commitment]:
-        """Return the entries as what was committed to."""
+        """Return the entries as commitments."""
         return [
             Commitment(
                 event.contributor,
@@ -172,7 +172,7 @@ class Round:
 
 @dataclass
 class Ledger:
-    """What the ledger's events add up to."""
+    """State of the ledger after its events."""
 
     genesis_root: bytes
     """State root of round 0."""
@@ -181,17 +181,17 @@ class Ledger:
     rounds: dict[int, Round] = field(default_factory=dict)
     """Rounds from 1 on."""
     head: int = 0
-    """Round whose state the next round trains from."""
+    """Base of the next round."""
     pending: int = 0
-    """Anchored rounds that are not final."""
+    """Number of anchored rounds that are not final."""
     policy: int = 0
     """Policy of the next round."""
     coordinator: str = ""
     """Coordinator of the next round."""
     roll: Roll = field(default_factory=Roll)
-    """Who is enrolled."""
+    """List of enrolled accounts."""
     voided: list[int] = field(default_factory=list)
-    """Rounds that were cancelled for a slashed base, until the slashing itself comes."""
+    """Rounds that were cancelled for a slashed base whose slashing event has not been read yet."""
 
     def state_root(self, number: int) -> bytes:
         """Return the state root of an anchored round, or of the genesis."""
@@ -211,13 +211,13 @@ def replay(history: History, policies: Mapping[int, Policy], stakes: Stakes, gen
         genesis_root: State root of the genesis, from its file.
 
     Raises:
-        AuditFailure: an event that the ledger's rules do not allow.
+        AuditFailure: An event violates the ledger's rules.
     """
     created = next(event for event in history.events if event.contract == "ledger")
     ledger = Ledger(genesis_root, history.time(created))
     slashes: list[Slashed] = []
     frozen: dict[str, int] = {}
-    asked: RoundPostponed | None = None  # a postponement whose freezing has not come yet
+    asked: RoundPostponed | None = None  # A postponement whose freezing event has not been read yet.
     for event in history.events:
         if isinstance(event, Slashed):
             slashes.append(event)
@@ -227,7 +227,7 @@ def replay(history: History, policies: Mapping[int, Policy], stakes: Stakes, gen
             _apply(history, ledger, policies, stakes, slashes, event)
     if asked is not None:
         raise _not_frozen(asked)
-    for event in slashes:  # those that nothing explains
+    for event in slashes:  # Cancelled rounds without a slashing.
         raise mismatch(
             Subject(check=_CHECK, event=event),
             "the reason of the slashing",
@@ -243,7 +243,7 @@ def check_rounds(history: History, ledger: Ledger) -> None:
     """Compare the replayed rounds with the stored ones, field by field.
 
     Raises:
-        AuditFailure: they differ.
+        AuditFailure: A field differs.
     """
     storage, subject = history.storage, Subject(check=_CHECK)
     require(subject, "the next round", len(ledger.rounds) + 1, storage.next_round)
@@ -252,7 +252,7 @@ def check_rounds(history: History, ledger: Ledger) -> None:
         for name in RoundView.__dataclass_fields__:
             if (
                 number and name == "entries_hash"
-            ):  # a check of its own, after the one that names the contributor
+            ):  # A separate check, after the one that names the contributor.
                 continue
             require(
                 Subject(check=_CHECK, round=number),
@@ -311,13 +311,13 @@ def _apply(
         case RoundPostponed():
             _postpone(history, _known(ledger, event, event.round), event)
         case RoundSettled():
-            found = _known(ledger, event, event.round)
+            replayed = _known(ledger, event, event.round)
             subject = Subject(check=_CHECK, round=event.round, event=event)
-            require(subject, "the phase", Phase.FINAL.name, found.phase.name)
-            require(subject, "an earlier settlement", None, found.settled)
-            found.settled = event
+            require(subject, "the phase", Phase.FINAL.name, replayed.phase.name)
+            require(subject, "an earlier settlement", None, replayed.settled)
+            replayed.settled = event
         case _:
-            pass  # rewards and roles: other checks
+            pass  # Other modules check rewards and roles.
 
 
 def _open(
@@ -351,18 +351,18 @@ def _open(
     )
 
 
-def _commit(found: Round, stakes: Stakes, event: UpdateCommitted, time: int) -> None:
+def _commit(replayed: Round, stakes: Stakes, event: UpdateCommitted, time: int) -> None:
     subject = Subject(check="entries", round=event.round, contributor=event.contributor, event=event)
-    policy = found.policy
-    require(subject, "the phase", Phase.OPEN.name, found.phase.name)
+    policy = replayed.policy
+    require(subject, "the phase", Phase.OPEN.name, replayed.phase.name)
     require_that(
-        time < found.commit_deadline,
+        time < replayed.commit_deadline,
         subject,
         "the time of the commitment",
-        f"before {found.commit_deadline}",
+        f"before {replayed.commit_deadline}",
         time,
     )
-    require(subject, "the index of the entry", len(found.commits), event.index)
+    require(subject, "the index of the entry", len(replayed.commits), event.index)
     require_that(
         event.index < policy.max_contributors,
         subject,
@@ -371,7 +371,7 @@ def _commit(found: Round, stakes: Stakes, event: UpdateCommitted, time: int) -> 
         event.index + 1,
     )
     require_that(
-        event.contributor not in found.contributors,
+        event.contributor not in replayed.contributors,
         subject,
         "the commitment",
         "the contributor's only one",
@@ -385,12 +385,12 @@ def _commit(found: Round, stakes: Stakes, event: UpdateCommitted, time: int) -> 
         event.sum_squares,
     )
     _require_stake(subject, stakes, event.contributor, policy.min_stake, event)
-    found.commits.append(event)
-    found.contributors.add(event.contributor)
+    replayed.commits.append(event)
+    replayed.contributors.add(event.contributor)
 
 
 def _leave(ledger: Ledger, policies: Mapping[int, Policy], stakes: Stakes, event: Left, time: int) -> None:
-    """An account leaves, or is removed: for want of stake at any time, for being absent while nobody can commit."""
+    """Apply a leave or a removal: for too little stake at any time, for absence only while no round is open."""
     subject = Subject(check=_CHECK, event=event)
     last = ledger.rounds.get(len(ledger.rounds))
     taking = last if last is not None and last.phase == Phase.OPEN and time < last.commit_deadline else None
@@ -409,49 +409,50 @@ def _leave(ledger: Ledger, policies: Mapping[int, Policy], stakes: Stakes, event
     require(subject, f"the rounds that {event.account} missed in a row", MAX_MISSED, missed)
 
 
-def _missable(found: Round) -> Missable:
+def _missable(replayed: Round) -> Missable:
     counts = (
-        found.phase in (Phase.ANCHORED, Phase.FINAL) and len(found.commits) < found.policy.max_contributors
+        replayed.phase in (Phase.ANCHORED, Phase.FINAL)
+        and len(replayed.commits) < replayed.policy.max_contributors
     )
-    return Missable(found.number, counts, found.contributors)
+    return Missable(replayed.number, counts, replayed.contributors)
 
 
-def _close(ledger: Ledger, found: Round, event: CommitsClosed, time: int) -> None:
-    """The early end of a commit window: the round is full, or everybody who counts has committed."""
+def _close(ledger: Ledger, replayed: Round, event: CommitsClosed, time: int) -> None:
+    """Apply the early end of a commit window: the round is full, or all counted accounts have committed."""
     subject = Subject(check=_CHECK, round=event.round, event=event)
-    require(subject, "the phase", Phase.OPEN.name, found.phase.name)
+    require(subject, "the phase", Phase.OPEN.name, replayed.phase.name)
     require_that(
-        time < found.commit_deadline,
+        time < replayed.commit_deadline,
         subject,
         "the time of the closing",
-        f"before {found.commit_deadline}",
+        f"before {replayed.commit_deadline}",
         time,
     )
-    policy, entries, counted = found.policy, len(found.commits), ledger.roll.counted
+    policy, entries, counted = replayed.policy, len(replayed.commits), ledger.roll.counted
     if entries < policy.max_contributors:
         least = policy.min_contributors
         require_that(entries >= least, subject, "the number of entries", f"at least {least}", entries)
         require_that(bool(counted), subject, "the enrolled accounts that count", "at least one", 0)
         require(
-            subject, "the enrolled accounts without a commitment", [], sorted(counted - found.contributors)
+            subject, "the enrolled accounts without a commitment", [], sorted(counted - replayed.contributors)
         )
     require(subject, "the commit deadline", time, event.commit_deadline)
     require(subject, "the anchor deadline", time + policy.anchor_window, event.anchor_deadline)
-    found.closed = event
+    replayed.closed = event
 
 
-def _anchor(ledger: Ledger, found: Round, stakes: Stakes, event: RoundAnchored, time: int) -> None:
+def _anchor(ledger: Ledger, replayed: Round, stakes: Stakes, event: RoundAnchored, time: int) -> None:
     subject = Subject(check=_CHECK, round=event.round, event=event)
-    require(subject, "the phase", Phase.OPEN.name, found.phase.name)
-    opened, policy = found.opened, found.policy
+    require(subject, "the phase", Phase.OPEN.name, replayed.phase.name)
+    opened, policy = replayed.opened, replayed.policy
     require_that(
-        found.commit_deadline <= time < found.anchor_deadline,
+        replayed.commit_deadline <= time < replayed.anchor_deadline,
         subject,
         "the time of the anchor",
-        f"from {found.commit_deadline} and before {found.anchor_deadline}",
+        f"from {replayed.commit_deadline} and before {replayed.anchor_deadline}",
         time,
     )
-    entries = len(found.commits)
+    entries = len(replayed.commits)
     require_that(
         entries >= policy.min_contributors,
         subject,
@@ -464,61 +465,63 @@ def _anchor(ledger: Ledger, found: Round, stakes: Stakes, event: RoundAnchored, 
     require_that(1 <= total <= MAX_WEIGHT_SUM, subject, "the sum of weights", f"1 to {MAX_WEIGHT_SUM}", total)
     _require_stake(subject, stakes, opened.coordinator, policy.bond, event)
     require(subject, "the challenge deadline", time + policy.challenge_window, event.challenge_deadline)
-    found.phase, found.anchored = Phase.ANCHORED, event
+    replayed.phase, replayed.anchored = Phase.ANCHORED, event
     ledger.head = event.round
     ledger.pending += 1
 
 
-def _finalize(ledger: Ledger, found: Round, event: RoundFinalized, time: int) -> None:
+def _finalize(ledger: Ledger, replayed: Round, event: RoundFinalized, time: int) -> None:
     subject = Subject(check=_CHECK, round=event.round, event=event)
-    require(subject, "the phase", Phase.ANCHORED.name, found.phase.name)
+    require(subject, "the phase", Phase.ANCHORED.name, replayed.phase.name)
     require_that(
-        time >= found.challenge_deadline,
+        time >= replayed.challenge_deadline,
         subject,
         "the time of the finality",
-        f"from {found.challenge_deadline}",
+        f"from {replayed.challenge_deadline}",
         time,
     )
-    base = Phase.FINAL if found.base == 0 else ledger.rounds[found.base].phase
-    require(subject, f"the phase of the base, round {found.base}", Phase.FINAL.name, base.name)
+    base = Phase.FINAL if replayed.base == 0 else ledger.rounds[replayed.base].phase
+    require(subject, f"the phase of the base, round {replayed.base}", Phase.FINAL.name, base.name)
     require(subject, "the state root", ledger.state_root(event.round), event.state_root)
-    found.phase, found.finalized = Phase.FINAL, event
+    replayed.phase, replayed.finalized = Phase.FINAL, event
     ledger.pending -= 1
 
 
-def _cancel(ledger: Ledger, found: Round, event: RoundCancelled, time: int) -> None:
+def _cancel(ledger: Ledger, replayed: Round, event: RoundCancelled, time: int) -> None:
     subject = Subject(check=_CHECK, round=event.round, event=event)
     require_that(event.reason in list(CancelReason), subject, "the reason", "0 to 3", event.reason)
     reason = CancelReason(event.reason)
     if reason == CancelReason.BASE_VOIDED:
         require_that(
-            found.phase in (Phase.OPEN, Phase.ANCHORED),
+            replayed.phase in (Phase.OPEN, Phase.ANCHORED),
             subject,
             "the phase",
             "OPEN or ANCHORED",
-            found.phase.name,
+            replayed.phase.name,
         )
         ledger.voided.append(event.round)
     elif reason == CancelReason.EMPTY:
-        require(subject, "the phase", Phase.OPEN.name, found.phase.name)
-        require(subject, "the number of entries", 0, len(found.commits))
-        found.phase = Phase.CANCELLED
+        require(subject, "the phase", Phase.OPEN.name, replayed.phase.name)
+        require(subject, "the number of entries", 0, len(replayed.commits))
+        replayed.phase = Phase.CANCELLED
     else:
-        require(subject, "the phase", Phase.OPEN.name, found.phase.name)
-        enough = len(found.commits) >= found.policy.min_contributors
-        deadline = found.anchor_deadline if enough else found.commit_deadline
+        require(subject, "the phase", Phase.OPEN.name, replayed.phase.name)
+        enough = len(replayed.commits) >= replayed.policy.min_contributors
+        deadline = replayed.anchor_deadline if enough else replayed.commit_deadline
         expected = CancelReason.ANCHOR_LATE if enough else CancelReason.TOO_FEW_UPDATES
         require(subject, "the reason", expected.name, reason.name)
         require_that(time >= deadline, subject, "the time of the cancellation", f"from {deadline}", time)
-        found.phase = Phase.CANCELLED
-    found.cancelled = reason
+        replayed.phase = Phase.CANCELLED
+    replayed.cancelled = reason
 
 
-def _slash(ledger: Ledger, found: Round, stakes: Stakes, slashes: list[Slashed], event: RoundSlashed) -> None:
-    """A proof of fraud: everything from the head down to the round is void, and so is the open round."""
+def _slash(
+    ledger: Ledger, replayed: Round, stakes: Stakes, slashes: list[Slashed], event: RoundSlashed
+) -> None:
+    """Apply a proof of fraud: all rounds from the head down to the round become void, and so does the open round."""
     subject = Subject(check=_CHECK, round=event.round, event=event)
-    require(subject, "the phase", Phase.ANCHORED.name, found.phase.name)
-    require(subject, "the verifier", found.policy.verifier, event.verifier)
+    require(subject, "the phase", Phase.ANCHORED.name, replayed.phase.name)
+    require(subject, "the verifier", replayed.policy.verifier, event.verifier)
     last = ledger.rounds[len(ledger.rounds)]
     expected = [last.number] if last.phase == Phase.OPEN else []
     cursor = ledger.head
@@ -533,53 +536,55 @@ def _slash(ledger: Ledger, found: Round, stakes: Stakes, slashes: list[Slashed],
     for number in expected:
         ledger.pending -= ledger.rounds[number].phase == Phase.ANCHORED
         ledger.rounds[number].phase = Phase.CANCELLED
-    found.phase, found.slashed = Phase.SLASHED, event
-    ledger.head, ledger.voided = found.base, []
-    _match_slash(subject, stakes, slashes, event, found.opened.coordinator, event.bond, found.policy.bond)
+    replayed.phase, replayed.slashed = Phase.SLASHED, event
+    ledger.head, ledger.voided = replayed.base, []
+    _match_slash(
+        subject, stakes, slashes, event, replayed.opened.coordinator, event.bond, replayed.policy.bond
+    )
 
 
 def _fault(
     history: History,
-    found: Round,
+    replayed: Round,
     stakes: Stakes,
     slashes: list[Slashed],
     event: ContributorSlashed,
     time: int,
 ) -> None:
-    """A contributor's fault: it pays the minimum stake, once a round; the round stands."""
+    """Apply a contributor's fault: it loses the minimum stake, once per round. The round stays valid."""
     subject = Subject(check=_CHECK, round=event.round, contributor=event.contributor, event=event)
-    _require_verifier(subject, found)
-    deadline = found.opened_at + history.storage.unbonding_period
+    _require_verifier(subject, replayed)
+    deadline = replayed.opened_at + history.storage.unbonding_period
     require_that(time < deadline, subject, "the time of the report", f"before {deadline}", time)
     require_that(
-        event.contributor in found.contributors,
+        event.contributor in replayed.contributors,
         subject,
         "the contributor",
         "one with a commitment in the round",
         "none",
     )
-    reported = [fault.contributor for fault in found.faults]
+    reported = [fault.contributor for fault in replayed.faults]
     require_that(
         event.contributor not in reported, subject, "the fault", "the contributor's only one", "a second one"
     )
-    _match_slash(subject, stakes, slashes, event, event.contributor, event.taken, found.policy.min_stake)
-    found.faults.append(event)
+    _match_slash(subject, stakes, slashes, event, event.contributor, event.taken, replayed.policy.min_stake)
+    replayed.faults.append(event)
 
 
-def _postpone(history: History, found: Round, event: RoundPostponed) -> None:
-    """A judge needs more time: the round may be final no earlier, and never later than two unbonding times."""
+def _postpone(history: History, replayed: Round, event: RoundPostponed) -> None:
+    """Apply a postponement by a judge. It can't be longer than two unbonding times."""
     subject = Subject(check=_CHECK, round=event.round, event=event)
-    _require_verifier(subject, found)
-    require(subject, "the phase", Phase.ANCHORED.name, found.phase.name)
-    latest = found.opened_at + 2 * history.storage.unbonding_period
+    _require_verifier(subject, replayed)
+    require(subject, "the phase", Phase.ANCHORED.name, replayed.phase.name)
+    latest = replayed.opened_at + 2 * history.storage.unbonding_period
     require_that(
-        found.challenge_deadline < event.challenge_deadline <= latest,
+        replayed.challenge_deadline < event.challenge_deadline <= latest,
         subject,
         "the challenge deadline",
-        f"after {found.challenge_deadline} and at most {latest}",
+        f"after {replayed.challenge_deadline} and at most {latest}",
         event.challenge_deadline,
     )
-    found.postponed = event.challenge_deadline
+    replayed.postponed = event.challenge_deadline
 
 
 def _match_freeze(
@@ -589,12 +594,12 @@ def _match_freeze(
 
     Args:
         ledger: The rounds so far.
-        frozen: Until when stakes are frozen, by account.
-        asked: A postponement whose freezing has not come yet.
+        frozen: Unix times until which stakes are frozen, by account.
+        asked: A postponement whose freezing event has not been read yet.
         event: The next event of the ledger, or the next freezing.
 
     Returns:
-        The postponement whose freezing must come next, if any.
+        The postponement whose freezing event must come next, if any.
     """
     subject = Subject(check=_CHECK, event=event)
     if isinstance(event, Frozen):
@@ -619,8 +624,10 @@ def _not_frozen(asked: RoundPostponed) -> AuditFailure:
     return mismatch(subject, "the freezing of the coordinator's stake", asked.challenge_deadline, None)
 
 
-def _require_verifier(subject: Subject, found: Round) -> None:
-    require_that(found.policy.verifier != NO_VERIFIER, subject, "the verifier of the policy", "one", "none")
+def _require_verifier(subject: Subject, replayed: Round) -> None:
+    require_that(
+        replayed.policy.verifier != NO_VERIFIER, subject, "the verifier of the policy", "one", "none"
+    )
 
 
 def _match_slash(
@@ -632,9 +639,9 @@ def _match_slash(
     amount: int,
     most: int,
 ) -> None:
-    """Find what the vault took: of the account, at most so much, half of it for the challenger.
+    """Match an act with the vault's slashing: of the account, at most the amount, half of it for the challenger.
 
-    Without a challenger all of it was burnt: a vote convicted.
+    If the challenger is zero, a vote convicted, and all of it was burnt.
     """
     taken = next((entry for entry in slashes if entry.transaction == event.transaction), None)
     if taken is None:
@@ -656,7 +663,7 @@ def _match_slash(
 
 
 def _check_judgments(history: History, ledger: Ledger) -> None:
-    """Find, for each act of our arbiter, what one of its judges said about the round in the same transaction."""
+    """Match each act of the deployment's arbiter with a judge's event on the round in the same transaction."""
     spoken = {
         (event.transaction, type(event), getattr(event, "round", 0)): event
         for event in history.events
@@ -670,8 +677,8 @@ def _check_judgments(history: History, ledger: Ledger) -> None:
         if ledger.rounds[number].policy.verifier != history.deployment.arbiter:
             continue
         places = [(event.transaction, kind, number) for kind in kinds]
-        said = next((spoken[place] for place in places if place in spoken), None)
-        if said is None:
+        judgment = next((spoken[place] for place in places if place in spoken), None)
+        if judgment is None:
             raise mismatch(
                 Subject(check=_CHECK, round=number, event=event),
                 "what a judge said",
@@ -679,16 +686,16 @@ def _check_judgments(history: History, ledger: Ledger) -> None:
                 None,
             )
         if isinstance(event, RoundSlashed):
-            ledger.rounds[number].judgment = said
+            ledger.rounds[number].judgment = judgment
 
 
 def _known(ledger: Ledger, event: Event, number: int) -> Round:
-    found = ledger.rounds.get(number)
-    if found is None:
+    replayed = ledger.rounds.get(number)
+    if replayed is None:
         raise mismatch(
             Subject(check=_CHECK, round=number, event=event), "the round", "one that was opened", None
         )
-    return found
+    return replayed
 
 
 def _require_stake(subject: Subject, stakes: Stakes, account: str, least: int, event: Event) -> None:
@@ -696,23 +703,23 @@ def _require_stake(subject: Subject, stakes: Stakes, account: str, least: int, e
     require_that(stake >= least, subject, f"the stake of {account}", f"at least {least}", stake)
 
 
-# What the ledger must store
+# Expected storage of the ledger
 
 
-def _view(found: Round) -> RoundView:
-    anchor = found.anchor
+def _view(replayed: Round) -> RoundView:
+    anchor = replayed.anchor
     return RoundView(
-        policy=found.policy_id,
-        phase=found.phase,
-        entries=len(found.commits),
-        opened_at=found.opened_at,
-        commit_deadline=found.commit_deadline,
-        anchor_deadline=found.anchor_deadline,
-        challenge_deadline=found.challenge_deadline,
-        coordinator=found.opened.coordinator,
-        base=found.base,
-        settled=found.settled is not None,
-        header_hash=found.opened.header_hash,
+        policy=replayed.policy_id,
+        phase=replayed.phase,
+        entries=len(replayed.commits),
+        opened_at=replayed.opened_at,
+        commit_deadline=replayed.commit_deadline,
+        anchor_deadline=replayed.anchor_deadline,
+        challenge_deadline=replayed.challenge_deadline,
+        coordinator=replayed.opened.coordinator,
+        base=replayed.base,
+        settled=replayed.settled is not None,
+        header_hash=replayed.opened.header_hash,
         entries_hash=_NO_ROOT,
         state_root=anchor.state_root if anchor else _NO_ROOT,
         anchor_hash=anchor.hash if anchor else _NO_ROOT,

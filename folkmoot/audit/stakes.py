@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stakes and votes, folded from the vault's events: who had how much at any moment of the history.
+"""Replay stakes and votes from the vault's events, for any moment of the history.
 
-The fold obeys the vault's rules (contracts/src/StakeVault.sol), and its end is compared with what the vault stores and
-owns. The other checks ask it for the stake of a contributor at its commitment, of a coordinator at its anchor, and
+The replay follows the vault's rules (contracts/src/StakeVault.sol). The result is compared with the vault's storage and
+its tokens. Other checks use it for the stake of a contributor at its commitment, of a coordinator at its anchor, and
 for the votes at a proposal's snapshot.
 """
 
@@ -32,30 +32,30 @@ from folkmoot.ledger.events import (
 _CHECK = "stakes"
 
 Position = tuple[int, int]
-"""Place in the history: block and log index."""
+"""Position in the history: block and log index."""
 
 
 def position(event: Event) -> Position:
-    """Return the place of an event in the history."""
+    """Return the position of an event in the history."""
     return event.block, event.log_index
 
 
 @dataclass
 class Timeline:
-    """A number that changes now and then."""
+    """A number with its changes over time."""
 
     moments: list[Position | int] = field(default_factory=list)
-    """When it changed, ascending."""
+    """Moments of changes, ascending."""
     values: list[int] = field(default_factory=list)
-    """What it was from then on."""
+    """Value from each moment on."""
 
     @property
     def last(self) -> int:
-        """The value at the end; 0 if it never changed."""
+        """The final value; 0 if it never changed."""
         return self.values[-1] if self.values else 0
 
     def record(self, moment: Position | int, value: int) -> None:
-        """Add a change; a later one at the same moment replaces it."""
+        """Add a change. A later change at the same moment replaces it."""
         if self.moments and self.moments[-1] == moment:
             self.values[-1] = value
             return
@@ -63,28 +63,28 @@ class Timeline:
         self.values.append(value)
 
     def before(self, moment: Position) -> int:
-        """Return the value just before a place of the history."""
+        """Return the value just before a position of the history."""
         place = bisect.bisect_left(self.moments, moment)
         return self.values[place - 1] if place else 0
 
     def at(self, moment: int) -> int:
-        """Return the value at a time, changes of that second included."""
+        """Return the value at a time, including changes in that second."""
         place = bisect.bisect_right(self.moments, moment)
         return self.values[place - 1] if place else 0
 
 
 @dataclass
 class Stakes:
-    """What the vault's events add up to. Amounts and votes in units of 1e-18 tokens."""
+    """State of the vault after its events. Amounts and votes in units of 1e-18 tokens."""
 
     stakes: dict[str, Timeline] = field(default_factory=lambda: defaultdict(Timeline))
-    """Stake of each account, by place in the history."""
+    """Stake of each account, by position in the history."""
     unbonding: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
-    """Withdrawals under way at the end: amount and Unix time of the release, oldest first."""
+    """Pending withdrawals at the end: amount and Unix time of the release, oldest first."""
     frozen: dict[str, int] = field(default_factory=dict)
-    """Unix time before which an account can withdraw nothing, at the end."""
+    """Unix time until which an account can't withdraw, at the end."""
     delegates: dict[str, str] = field(default_factory=dict)
-    """Who votes with the stake of an account, at the end."""
+    """Account that votes with the stake of an account, at the end."""
     votes: dict[str, Timeline] = field(default_factory=lambda: defaultdict(Timeline))
     """Votes of each delegate, by time."""
     votes_by_place: dict[str, Timeline] = field(default_factory=lambda: defaultdict(Timeline))
@@ -92,7 +92,7 @@ class Stakes:
     total: Timeline = field(default_factory=Timeline)
     """Sum of all stakes, by time."""
     donated: int = 0
-    """Tokens that were sent to the vault outside of staking; they belong to nobody."""
+    """Tokens that were sent to the vault without staking. They belong to nobody."""
 
     def stake_before(self, account: str, event: Event) -> int:
         """Return the stake of an account just before an event."""
@@ -109,32 +109,32 @@ class Stakes:
 
 
 def fold_stakes(history: History) -> Stakes:
-    """Fold the vault's events.
+    """Replay the vault's events.
 
     Raises:
-        AuditFailure: an event that the vault's rules do not allow.
+        AuditFailure: An event violates the vault's rules.
     """
-    found = Stakes()
-    voting: dict[str, int] = defaultdict(int)  # stake of those who delegated to an account
+    stakes = Stakes()
+    voting: dict[str, int] = defaultdict(int)  # Stake that is delegated to an account.
     for events in _transactions(history.events, "vault"):
         touched: set[str] = set()
         for event in events:
-            _apply(history, found, voting, touched, event)
+            _apply(history, stakes, voting, touched, event)
         for delegate in touched - {ZERO_ADDRESS}:
             require(
                 Subject(check=_CHECK, event=events[-1]),
                 f"the votes of {delegate}",
                 voting[delegate],
-                found.votes[delegate].last,
+                stakes.votes[delegate].last,
             )
-    return found
+    return stakes
 
 
 def check_stakes(history: History, stakes: Stakes) -> None:
-    """Compare the end of the fold with what the vault stores, and with the tokens that it owns.
+    """Compare the result of the replay with the vault's storage, and with its tokens.
 
     Raises:
-        AuditFailure: they differ.
+        AuditFailure: A value differs.
     """
     subject, storage = Subject(check=_CHECK), history.storage
     present = {account: line.last for account, line in stakes.stakes.items()}
@@ -166,44 +166,44 @@ def check_stakes(history: History, stakes: Stakes) -> None:
     )
 
 
-def _apply(history: History, found: Stakes, voting: dict[str, int], touched: set[str], event: Event) -> None:
+def _apply(history: History, stakes: Stakes, voting: dict[str, int], touched: set[str], event: Event) -> None:
     time = history.time(event)
     subject = Subject(check=_CHECK, event=event)
 
     def move(account: str, difference: int) -> None:
-        line = found.stakes[account]
+        line = stakes.stakes[account]
         require_that(
             line.last + difference >= 0, subject, f"the stake of {account}", "not below zero", difference
         )
         line.record(position(event), line.last + difference)
-        found.total.record(time, found.total.last + difference)
-        delegate = found.delegates.get(account, ZERO_ADDRESS)
+        stakes.total.record(time, stakes.total.last + difference)
+        delegate = stakes.delegates.get(account, ZERO_ADDRESS)
         voting[delegate] += difference
         touched.add(delegate)
 
     match event:
         case DelegateChanged():
-            before = found.delegates.get(event.delegator, ZERO_ADDRESS)
+            before = stakes.delegates.get(event.delegator, ZERO_ADDRESS)
             require(subject, f"the delegate of {event.delegator}", before, event.from_delegate)
-            stake = found.stakes[event.delegator].last if event.delegator in found.stakes else 0
+            stake = stakes.stakes[event.delegator].last if event.delegator in stakes.stakes else 0
             voting[before] -= stake
             voting[event.to_delegate] += stake
-            found.delegates[event.delegator] = event.to_delegate
+            stakes.delegates[event.delegator] = event.to_delegate
             touched.update((before, event.to_delegate))
         case DelegateVotesChanged():
-            line = found.votes[event.delegate]
+            line = stakes.votes[event.delegate]
             require(subject, f"the previous votes of {event.delegate}", line.last, event.previous_votes)
             line.record(time, event.new_votes)
-            found.votes_by_place[event.delegate].record(position(event), event.new_votes)
+            stakes.votes_by_place[event.delegate].record(position(event), event.new_votes)
             touched.add(event.delegate)
         case Staked():
             move(event.account, event.amount)
         case UnbondingRequested():
             require(subject, "the release", time + history.storage.unbonding_period, event.release_at)
             move(event.account, -event.amount)
-            found.unbonding[event.account].append((event.amount, event.release_at))
+            stakes.unbonding[event.account].append((event.amount, event.release_at))
         case Frozen():
-            before_ = found.frozen.get(event.account, 0)
+            before_ = stakes.frozen.get(event.account, 0)
             require_that(
                 event.until > before_,
                 subject,
@@ -211,9 +211,9 @@ def _apply(history: History, found: Stakes, voting: dict[str, int], touched: set
                 f"later than {before_}",
                 event.until,
             )
-            found.frozen[event.account] = event.until
+            stakes.frozen[event.account] = event.until
         case Withdrawn():
-            until = found.frozen.get(event.account, 0)
+            until = stakes.frozen.get(event.account, 0)
             require_that(
                 time >= until,
                 subject,
@@ -221,22 +221,22 @@ def _apply(history: History, found: Stakes, voting: dict[str, int], touched: set
                 f"from {until}",
                 time,
             )
-            queue = found.unbonding[event.account]
+            queue = stakes.unbonding[event.account]
             released = [amount for amount, release_at in queue if release_at <= time]
             require(subject, f"what is released for {event.account}", sum(released), event.amount)
             del queue[: len(released)]
         case Slashed():
             taken = event.reward + event.burnt
-            staked = min(taken, found.stakes[event.account].last) if event.account in found.stakes else 0
+            staked = min(taken, stakes.stakes[event.account].last) if event.account in stakes.stakes else 0
             if staked:
                 move(event.account, -staked)
-            _slash_unbonding(subject, found.unbonding[event.account], event.account, taken - staked)
+            _slash_unbonding(subject, stakes.unbonding[event.account], event.account, taken - staked)
         case _:
-            pass  # roles and the like: other checks
+            pass  # Other modules check roles and similar events.
 
 
 def _slash_unbonding(subject: Subject, queue: list[tuple[int, int]], account: str, amount: int) -> None:
-    """Take from the youngest withdrawal first, as the vault does."""
+    """Take from the newest withdrawal first, as the vault does."""
     while amount and queue:
         last, release_at = queue.pop()
         part = min(amount, last)
@@ -250,15 +250,15 @@ def _donations(history: History) -> int:
     """Match the token's transfers with the vault's events, transaction by transaction.
 
     Returns:
-        What was sent to the vault without being staked.
+        Sum of the tokens that were sent to the vault without staking.
 
     Raises:
-        AuditFailure: stake that was not paid, or a payment of the vault that no event explains.
+        AuditFailure: Stake was not paid, or a payment of the vault has no event.
     """
     vault, donated = history.deployment.vault, 0
     for events in _transactions(history.events, "vault", "token"):
         paid: Counter[str] = Counter()
-        left = 0
+        unexplained = 0
         for event in events:
             match event:
                 case Transfer():
@@ -266,11 +266,11 @@ def _donations(history: History) -> int:
                         paid[event.from_] += event.value
                         donated += event.value
                     if event.from_ == vault:
-                        left -= event.value
+                        unexplained -= event.value
                 case Withdrawn():
-                    left += event.amount
+                    unexplained += event.amount
                 case Slashed():
-                    left += event.reward + event.burnt
+                    unexplained += event.reward + event.burnt
                 case _:
                     pass
         for event in events:
@@ -285,7 +285,9 @@ def _donations(history: History) -> int:
                 )
                 paid[event.payer] -= event.amount
                 donated -= event.amount
-        require(Subject(check=_CHECK, event=events[-1]), "what left the vault beyond its events", 0, -left)
+        require(
+            Subject(check=_CHECK, event=events[-1]), "what left the vault beyond its events", 0, -unexplained
+        )
     return donated
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transactions that prove themselves: what an endpoint says must have the hash that was asked for.
+"""Verify transactions: the endpoint's answer must have the requested hash.
 
-The transaction is encoded anew from the fields in the answer (EIP-2718, EIP-155), hashed, and its sender recovered from
-its signature. So an endpoint can't put words into anybody's mouth, not even those of a commitment that its contributor
-sent without a further signature.
+The transaction is encoded again from the fields in the answer (EIP-2718, EIP-155) and hashed, and its sender is
+recovered from its signature. So an endpoint can't forge transactions, not even a commitment that its contributor sent
+without a further signature.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _FIELDS: Mapping[int, tuple[str, ...]] = {
         *("accessList", "authorizationList"),
     ),
 }
-"""What is signed in each type of transaction: legacy, EIP-2930, EIP-1559, EIP-7702."""
+"""Signed fields of each type of transaction: legacy, EIP-2930, EIP-1559, EIP-7702."""
 _BYTES = frozenset({"to", "input", "address", "storageKeys"})
 _EIP155 = 35
 
 Item = bytes | list["Item"]
-"""What RLP encodes."""
+"""A value that RLP can encode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +46,29 @@ class Transaction:
     """A transaction."""
 
     hash: bytes
-    """Its hash, 32 bytes."""
+    """Hash of the transaction, 32 bytes."""
     sender: str
     """Account that signed it."""
     to: str | None
     """Account that it called; None if it created a contract."""
     nonce: int
-    """Its number among the sender's."""
+    """Nonce of the sender."""
     input: bytes
-    """Its call data, or the creation code with its arguments."""
+    """Call data, or the creation code with its arguments."""
     proven: bool = True
-    """Whether hash and sender were recomputed; False for types that only some chains have."""
+    """Whether hash and sender were recomputed. False for types that only some chains have."""
 
 
 def read_answer(hash_: bytes, answer: Mapping[str, Any]) -> Transaction:
-    """Read what an endpoint says about a transaction.
+    """Decode an endpoint's answer for a transaction.
 
     Args:
-        hash_: The hash that was asked for, 32 bytes.
+        hash_: The requested hash, 32 bytes.
         answer: The result of `eth_getTransactionByHash`.
 
     Raises:
-        AuditFailure: it is another transaction than the one with this hash, or of another sender.
-        KeyError, TypeError, ValueError: the answer does not have the form of a transaction.
+        AuditFailure: The transaction has another hash, or another sender.
+        KeyError, TypeError, ValueError: The answer is not a transaction.
     """
     kind = _number(answer.get("type") or "0x0")
     sender = str(to_checksum_address(answer["from"]))
@@ -99,10 +99,10 @@ def _prove(hash_: bytes, kind: int, signed: list[Item], answer: Mapping[str, Any
     about = Subject(check=_CHECK)
     v, r, s = _number(answer["v"]), _number(answer["r"]), _number(answer["s"])
     prefix = bytes([kind]) if kind else b""
-    found = keccak(prefix, rlp([*signed, *map(_minimal, (v, r, s))]))
-    if found != hash_:
+    actual = keccak(prefix, rlp([*signed, *map(_minimal, (v, r, s))]))
+    if actual != hash_:
         raise mismatch(
-            about, f"the transaction 0x{hash_.hex()}", hash_, f"a transaction with the hash 0x{found.hex()}"
+            about, f"the transaction 0x{hash_.hex()}", hash_, f"a transaction with the hash 0x{actual.hex()}"
         )
     parity = v
     if kind == 0:

@@ -114,7 +114,7 @@ class Chain:
 
     Attributes:
         w3: The web3 connection.
-        rpc: Plain JSON-RPC to the same endpoint, for `events.scan`.
+        rpc: Plain JSON-RPC to the same endpoint, for `ledger.scan.scan`.
         deployment: The addresses.
         notes: Where transactions are noted before they are sent, so that an interrupted command is not repeated; None
             notes nothing.

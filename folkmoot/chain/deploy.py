@@ -22,7 +22,8 @@ from folkmoot.chain.deploy_plan import Plan
 from folkmoot.errors import ArtifactError, ChainError, InputError, RpcError
 from folkmoot.ledger import packaged
 from folkmoot.ledger.deployment import CONTRACTS, JUDGES, Deployment
-from folkmoot.ledger.events import RoleGranted, RoleRevoked, scan
+from folkmoot.ledger.events import RoleGranted, RoleRevoked
+from folkmoot.ledger.scan import scan
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime.units import UNIT, format_amount

@@ -18,8 +18,9 @@ from folkmoot.chain.client import Chain
 from folkmoot.errors import ContractRefused, InputError
 from folkmoot.ledger import packaged
 from folkmoot.ledger.deployment import CONTRACTS
-from folkmoot.ledger.events import ProposalCreated, VoteCast, scan
+from folkmoot.ledger.events import ProposalCreated, VoteCast
 from folkmoot.ledger.reverts import PROPOSAL_STATES
+from folkmoot.ledger.scan import scan
 from folkmoot.ledger.texts import readable, text_bytes
 from folkmoot.protocol.policy import Policy
 from folkmoot.runtime.units import format_time

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line. Each module holds one group of commands; `main` puts them together."""
+"""The command line. Each module has one group of commands; `main` combines them."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`folkmoot account`: encrypted key files. Knows no chain; what `pending` does is in a module of its own."""
+"""`folkmoot account`: encrypted key files. Uses no chain; `folkmoot.cli.pending` has the command `pending`."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def new(
         password_file=password_file, prompt=ask, text="Password of the new key: "
     )
     with working("Encrypting the key ...", json_):
-        made = keystore.create(out or folder, password)
-    emit({"address": made.address, "path": str(made.path)}, json_, f"{made.address}\n{made.path}")
+        account = keystore.create(out or folder, password)
+    emit({"address": account.address, "path": str(account.path)}, json_, f"{account.address}\n{account.path}")
     note("Back this file up: without it or its password, stake and rewards of the account are lost.", json_)
 
 
@@ -79,10 +79,10 @@ def list_(
     """
     from folkmoot.runtime import keystore
 
-    found = keystore.files_in(folder or keystore_folder())
-    document = {"accounts": [{"address": file.address, "path": str(file.path)} for file in found]}
-    shown = table(["account", "file"], [(file.address, str(file.path)) for file in found])
-    emit(document, json_, shown if found else f"There is no key file in {folder or keystore_folder()}.")
+    files = keystore.files_in(folder or keystore_folder())
+    document = {"accounts": [{"address": file.address, "path": str(file.path)} for file in files]}
+    shown = table(["account", "file"], [(file.address, str(file.path)) for file in files])
+    emit(document, json_, shown if files else f"There is no key file in {folder or keystore_folder()}.")
 
 
 @app.command()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audit as a command."""
+"""The command `folkmoot audit`."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def audit(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Recompute the whole history of a federation, believing nobody.
+    """Recompute the whole history of a federation, without trust in any party.
 
-    Exit status 1 at the first thing that does not match, with the round, the contributor and the file or transaction.
+    Exit status 1 at the first mismatch, with the round, the contributor and the file or transaction.
 
-    With --journal, rounds that the file has are not recomputed as long as the chain says the same of them; their
-    artifacts are not read again. What the chain says is checked anew every time. Whoever can write to that file can
-    forge it: keep it to yourself.
+    With --journal, rounds in that file are not recomputed as long as their data on the chain are the same. Their
+    artifacts are not read again. The data on the chain are checked every time. Whoever can write to the file can forge
+    it, so protect it.
 
     Example: folkmoot audit --rpc https://rpc.example --artifacts https://coordinator.example
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Demanding what a coordinator anchored and does not show: `demand ROUND`, and `demand claim` when its time is up."""
+"""Demand withheld files of an anchored round: `demand ROUND`, and `demand claim` after the response window."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from folkmoot.protocol.manifest import Manifest
 
 ASK = "ask"
-"""Name that `folkmoot demand 7` has inside: a number where a command is expected."""
+"""Internal name of the command `folkmoot demand 7`, which has a number instead of a name."""
 
 
 class Kind(StrEnum):
-    """What can be demanded."""
+    """Kinds of data that can be demanded."""
 
     UPDATE = "update"
     AGGREGATE = "aggregate"
@@ -49,12 +49,12 @@ class Kind(StrEnum):
 
 
 class DemandGroup(TyperGroup):
-    """A group whose first word may be a round instead of a command."""
+    """A group whose first argument may be a round instead of a command."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Take a number for the round of a demand."""
+        """Resolve a number as the round of a demand."""
         return super().resolve_command(ctx, [ASK, *args] if args and args[0].isdigit() else args)
 
 
@@ -101,9 +101,9 @@ def ask(
 ) -> None:
     """Demand a leaf or a small file of an anchored round on the chain, with a deposit.
 
-    Whoever answers in time gets the deposit. If nobody does, `folkmoot demand claim` voids the round.
+    Whoever answers in time gets the deposit. If nobody answers, `folkmoot demand claim` voids the round.
 
-    The word `ask` may be left out.
+    The word `ask` is optional.
 
     Example: folkmoot demand ask 7 --what update --entry 2 --artifacts https://mirror.example
     """
@@ -112,23 +112,23 @@ def ask(
         from folkmoot.fraud.proofs.availability import DataKind, demand_call
         from folkmoot.runtime.units import format_amount, format_time
 
-        wanted = DataKind[what.upper()]
-        _check_options(wanted, entry, leaf, artifacts)
-        purpose = demanding.purpose(round_, wanted, entry, leaf)
-        made = demanding.earlier(chain, account_address(None, keystore), purpose)
-        if made is None:
+        kind = DataKind[what.upper()]
+        _check_options(kind, entry, leaf, artifacts)
+        purpose = demanding.purpose(round_, kind, entry, leaf)
+        demand = demanding.earlier(chain, account_address(None, keystore), purpose)
+        if demand is None:
             with working("Reading the chain ...", json_):
                 case = _case(chain, round_)
-            manifest = _manifest(chain, artifacts or []) if wanted.is_leaf else None
+            manifest = _manifest(chain, artifacts or []) if kind.is_leaf else None
             place = _place(leaf, manifest)
-            call = demand_call(case, manifest, wanted, entry or 0, place)
+            call = demand_call(case, manifest, kind, entry or 0, place)
             account = unlock(keystore, password_file)
             deposit = demanding.deposit_of(chain)
             shown = what.value + (f", entry {entry}" if entry is not None else "")
             note(
                 pairs(
                     {
-                        "demand": f"round {round_}, {shown}" + (f", leaf {place}" if wanted.is_leaf else ""),
+                        "demand": f"round {round_}, {shown}" + (f", leaf {place}" if kind.is_leaf else ""),
                         "deposit": f"{format_amount(deposit)}; it goes to whoever answers in time",
                         "unanswered": "the round is void, and you have the deposit back and half of the bond",
                     }
@@ -138,23 +138,23 @@ def ask(
             if not yes:
                 _confirm()
             with working("Demanding ...", json_):
-                made = demanding.ask(chain, call, account, purpose)
+                demand = demanding.ask(chain, call, account, purpose)
         document = {
-            "demand": made.demand,
+            "demand": demand.demand,
             "round": round_,
             "what": what.value,
             "entry": entry,
-            "leaf": made.place if wanted.is_leaf else None,
-            "answerBy": made.answer_by,
-            "deposit": str(made.deposit),
-            "transaction": made.transaction,
-            "gas": made.gas,
+            "leaf": demand.place if kind.is_leaf else None,
+            "answerBy": demand.answer_by,
+            "deposit": str(demand.deposit),
+            "transaction": demand.transaction,
+            "gas": demand.gas,
         }
         emit(
             document,
             json_,
-            f"Demand {made.demand} can be answered until {format_time(made.answer_by)}. After that:",
-            f"  folkmoot demand claim {made.demand}",
+            f"Demand {demand.demand} can be answered until {format_time(demand.answer_by)}. After that:",
+            f"  folkmoot demand claim {demand.demand}",
         )
 
 
@@ -167,9 +167,9 @@ def claim(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Void the round of a demand that nobody answered in time, or fetch the deposit back if the round is over.
+    """Void the round of a demand that nobody answered in time, or get the deposit back if the round is closed.
 
-    Anybody may; deposit and reward go to whoever demanded.
+    Anybody may send it. Deposit and reward go to the account that demanded.
 
     Example: folkmoot demand claim 3
     """
@@ -186,30 +186,30 @@ def claim(
             "transaction": done.transaction,
             "gas": done.gas,
         }
-        said = (
+        text = (
             f"Round {done.round} is void: nobody answered demand {demand}."
             if done.convicted
             else f"Round {done.round} was over; the deposit of demand {demand} went back."
         )
-        emit(document, json_, said)
+        emit(document, json_, text)
 
 
-def _check_options(wanted: Any, entry: int | None, leaf: int | None, artifacts: list[str] | None) -> None:
+def _check_options(kind: Any, entry: int | None, leaf: int | None, artifacts: list[str] | None) -> None:
     """Check that the options fit together.
 
     Raises:
-        InputError: they do not.
+        InputError: The options contradict each other.
     """
-    name = wanted.name.lower()
+    name = kind.name.lower()
     if (entry is not None) != (name == "update"):
         raise InputError(
             "An update needs --entry, and nothing else has one.", remedy="Entries are numbered from 0."
         )
-    if leaf is not None and not wanted.is_leaf:
+    if leaf is not None and not kind.is_leaf:
         raise InputError(
             f"The {name} file has no leaves: it is demanded as a whole.", remedy="Leave out --leaf."
         )
-    if wanted.is_leaf and not artifacts:
+    if kind.is_leaf and not artifacts:
         raise InputError(
             "A leaf is demanded with the model's layout, which is in the manifest.",
             remedy="Give a mirror or a coordinator by --artifacts.",
@@ -218,18 +218,18 @@ def _check_options(wanted: Any, entry: int | None, leaf: int | None, artifacts: 
 
 
 def _case(chain: Chain, number: int) -> Case:
-    """Return an anchored round as the chain has it.
+    """Return an anchored round from the chain.
 
     Raises:
-        InputError: it is not anchored (`round-not-anchored`).
+        InputError: The round is not anchored (`round-not-anchored`).
     """
     from folkmoot.fraud.contracts.follower import Follower
     from folkmoot.rpc.client import Phase
 
     record = Follower(chain.deployment).read(chain.rpc)
-    told = record.told.get(number)
-    if told is None or told.phase is not Phase.ANCHORED:
-        phase = "not there yet" if told is None else told.phase.name.lower()
+    events = record.told.get(number)
+    if events is None or events.phase is not Phase.ANCHORED:
+        phase = "not there yet" if events is None else events.phase.name.lower()
         raise InputError(
             f"Round {number} is {phase}: data can be demanded of an anchored round only.",
             remedy="`folkmoot status` shows the rounds.",
@@ -259,11 +259,11 @@ def _place(leaf: int | None, manifest: Manifest | None) -> int:
 
 
 def _confirm() -> None:
-    """Ask whether to send.
+    """Ask the user whether to send.
 
     Raises:
-        InputError: there is nobody to ask.
-        Abort: the answer is no.
+        InputError: There is no terminal to ask on.
+        Abort: The answer is no.
     """
     if not sys.stdin.isatty():
         raise InputError(

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from folkmoot.chain.deploy_plan import Plan
 
 DEAD_ENDS = ("deployment-disturbed", "deployment-mismatch")
-"""Failures after which a deployment can't be completed: the next call begins another one."""
+"""Codes of failures after which a deployment can't be completed. The next call begins a new one."""
 
 MANIFEST_LIMIT = 64 * 2**20
-"""Bytes that a manifest may have."""
+"""Maximum size in bytes of a manifest."""
 
 STATE_LIMIT = 16 * 2**30
-"""Bytes that a state file may have."""
+"""Maximum size in bytes of a state file."""
 
 
 def deploy(
@@ -101,11 +101,11 @@ def deploy(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Deploy the contracts and verify every address, role and parameter. The deployer keeps no role.
+    """Deploy the contracts, and verify every address, role and parameter. The deployer keeps no role.
 
-    The arbiter and its judges belong to it: where the policy's verifier is `arbiter`, anybody can prove fraud.
+    This includes the arbiter and its judges. If the policy's verifier is `arbiter`, anybody can prove fraud.
 
-    If it is interrupted, the same command goes on where it stopped, by the plan beside the deployment file.
+    If it is interrupted, the same command continues, using the plan file in the folder of the deployment file.
 
     Example: folkmoot deploy --rpc http://127.0.0.1:8545 --genesis genesis.json --policy policy.json
     --coordinator 0x... --allocate 0x...=1000 --profile demo --out deployment.json
@@ -194,25 +194,25 @@ def deploy(
 
 
 def _is_of(plan: Plan, out: Path) -> bool:
-    """Whether a deployment file is the one that an interrupted call wrote before it told of it."""
+    """Return whether an interrupted call has already written the plan's deployment file."""
     from folkmoot.chain.deploy import addresses_from
     from folkmoot.ledger.deployment import CONTRACTS, Deployment
 
     if not plan.under_way:
         return False
     try:
-        found = Deployment.load(out)
+        deployment = Deployment.load(out)
     except InputError:
         return False
     planned = addresses_from(plan.asked["deployer"], plan.nonce)
-    return all(getattr(found, role) == planned[role] for role in CONTRACTS)
+    return all(getattr(deployment, role) == planned[role] for role in CONTRACTS)
 
 
 def governance_of(profile: str, changes: dict[str, int]) -> Governance:
     """Return the options of a profile with some changed.
 
     Raises:
-        InputError: there is no such profile, or a value is impossible.
+        InputError: The profile is unknown, or a value is impossible.
     """
     from folkmoot.chain.deploy import PROFILES
 
@@ -232,7 +232,7 @@ def allocations_of(texts: list[str]) -> dict[str, int]:
     """Return the genesis tokens by account, in units of 1e-18.
 
     Raises:
-        InputError: an entry is malformed, or an account comes twice.
+        InputError: An entry is malformed, or an account is repeated.
     """
     allocations: dict[str, int] = {}
     for text in texts:
@@ -246,14 +246,14 @@ def allocations_of(texts: list[str]) -> dict[str, int]:
 
 
 def genesis_roots(path: Path, artifacts: Path) -> GenesisRoots:
-    """Read a genesis file with its manifest and state, and return the hashes that go on the chain.
+    """Read a genesis file with its manifest and state; return the hashes for the chain.
 
     Args:
         path: The genesis file.
         artifacts: Folder with manifest and state, in the layout of docs/protocol.md section 12.
 
     Raises:
-        ArtifactError: a file is missing or damaged.
+        ArtifactError: A file is missing or damaged.
     """
     from folkmoot.artifacts.sources import FolderSource
     from folkmoot.chain.deploy import GenesisRoots

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`folkmoot doctor`: what is wrong with a deployment, as far as anybody can see from outside."""
+"""`folkmoot doctor`: check a deployment from outside."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from folkmoot.doctor import Line
 
 MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "skipped": "-"}
-"""What stands before a line, by the check's state."""
+"""Mark before a line, by the state of the check."""
 
 Rounds = Annotated[
     int,
@@ -50,7 +50,7 @@ RootCertificates = Annotated[
 ]
 
 Insecure = Annotated[
-    bool, typer.Option("--insecure", help="It is spoken to without TLS, also on another machine.")
+    bool, typer.Option("--insecure", help="Connect to the SuperLink without TLS, also on another machine.")
 ]
 
 
@@ -81,7 +81,7 @@ def doctor(
     rounds: Rounds = 10,
     json_: Json = False,
 ) -> None:
-    """Check a deployment from outside and say what is wrong. Exit status 1 if a check failed.
+    """Check a deployment from outside, and report problems. Exit status 1 if a check failed.
 
     Changes nothing and needs no password.
 
@@ -111,7 +111,7 @@ def doctor(
 
 
 def show(lines: Sequence[Line], as_json: bool) -> None:
-    """Print what checks found.
+    """Print the findings of checks.
 
     Raises:
         typer.Exit: With status 1, if a check failed.

@@ -74,8 +74,8 @@ def export_csv(
     """
     from folkmoot.export import csv_file
 
-    found = _read(coordinator, artifacts, rpc, deployment, json_)
-    _file(to, csv_file.written(found), found, json_)
+    record = _read(coordinator, artifacts, rpc, deployment, json_)
+    _file(to, csv_file.written(record), record, json_)
 
 
 def export_html(
@@ -86,14 +86,14 @@ def export_html(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     json_: Json = False,
 ) -> None:
-    """Write one HTML file with charts of all metrics and a table of all rounds. It opens without a network.
+    """Write one HTML file with charts of all metrics and a table of all rounds. It needs no network.
 
     Example: folkmoot export html --artifacts mirror/ --rpc URL --deployment deployment.json --to run.html
     """
     from folkmoot.export import html_page
 
-    found = _read(coordinator, artifacts, rpc, deployment, json_)
-    _file(to, html_page.written(found), found, json_)
+    record = _read(coordinator, artifacts, rpc, deployment, json_)
+    _file(to, html_page.written(record), record, json_)
 
 
 def export_tensorboard(
@@ -112,13 +112,13 @@ def export_tensorboard(
     """
     from folkmoot.export import tensorboard
 
-    found = _read(coordinator, artifacts, rpc, deployment, json_)
-    path, added = tensorboard.export(found, to)
-    document = {**_about(found), "file": str(path), "added": added}
+    record = _read(coordinator, artifacts, rpc, deployment, json_)
+    path, added = tensorboard.export(record, to)
+    document = {**_about(record), "file": str(path), "added": added}
     emit(
         document,
         json_,
-        f"{added} new values of {len(found.rounds)} rounds are in {to}. To look at them: tensorboard --logdir {to}",
+        f"{added} new values of {len(record.rounds)} rounds are in {to}. To look at them: tensorboard --logdir {to}",
     )
 
 
@@ -143,10 +143,10 @@ def export_mlflow(
     """
     from folkmoot.export import mlflow_run
 
-    found = _read(coordinator, artifacts, rpc, deployment, json_)
-    run, added = mlflow_run.export(found, to, experiment)
-    document = {**_about(found), "run": run, "experiment": experiment, "added": added}
-    emit(document, json_, f"{added} new values of {len(found.rounds)} rounds are in the run {run} at {to}.")
+    record = _read(coordinator, artifacts, rpc, deployment, json_)
+    run, added = mlflow_run.export(record, to, experiment)
+    document = {**_about(record), "run": run, "experiment": experiment, "added": added}
+    emit(document, json_, f"{added} new values of {len(record.rounds)} rounds are in the run {run} at {to}.")
 
 
 def _read(
@@ -156,10 +156,10 @@ def _read(
     deployment: Path,
     as_json: bool,
 ) -> FederationRecord:
-    """Read the rounds from where the options say.
+    """Read the rounds from the source in the options.
 
     Raises:
-        InputError: They name no source, or two.
+        InputError: The options give no source, or two.
     """
     if artifacts and not rpc:
         raise InputError(
@@ -169,22 +169,22 @@ def _read(
         )
     with working("Reading rounds ...", as_json):
         if artifacts and rpc:
-            found = _from_ledger(artifacts, rpc, deployment)
+            record = _from_ledger(artifacts, rpc, deployment)
         elif coordinator:
             from folkmoot.coordinator_api import CoordinatorApi
             from folkmoot.export import coordinator as from_coordinator
 
             with CoordinatorApi(coordinator) as api:
-                found = from_coordinator.read(api)
+                record = from_coordinator.read(api)
         else:
             raise InputError(
                 "There is no source for the rounds.",
                 remedy="Give --coordinator URL, or --artifacts with --rpc and --deployment.",
                 code="source-missing",
             )
-    for warning in found.warnings:
+    for warning in record.warnings:
         note(f"warning: {warning}", as_json)
-    return found
+    return record
 
 
 def _from_ledger(artifacts: list[str], rpc: list[str], deployment: Path) -> FederationRecord:
@@ -199,16 +199,16 @@ def _from_ledger(artifacts: list[str], rpc: list[str], deployment: Path) -> Fede
             source.close()
 
 
-def _about(found: FederationRecord) -> dict[str, Any]:
-    """What every format's result says."""
-    return {"source": found.source, "rounds": len(found.rounds), "warnings": list(found.warnings)}
+def _about(record: FederationRecord) -> dict[str, Any]:
+    """Return the fields that the results of all formats have."""
+    return {"source": record.source, "rounds": len(record.rounds), "warnings": list(record.warnings)}
 
 
-def _file(to: Path, data: bytes, found: FederationRecord, as_json: bool) -> None:
-    """Write a file as a whole.
+def _file(to: Path, data: bytes, record: FederationRecord, as_json: bool) -> None:
+    """Replace a file atomically.
 
     Raises:
-        InputError: It can't be written.
+        InputError: The file can't be written.
     """
     from folkmoot.runtime.files import write_whole
 
@@ -220,5 +220,5 @@ def _file(to: Path, data: bytes, found: FederationRecord, as_json: bool) -> None
             remedy="Check that its folder exists and can be written, and that the disk has room.",
             code="export-unwritable",
         ) from error
-    document = {**_about(found), "file": str(to), "bytes": len(data)}
-    emit(document, as_json, f"{len(found.rounds)} rounds are in {to} ({len(data):,} bytes).")
+    document = {**_about(record), "file": str(to), "bytes": len(data)}
+    emit(document, as_json, f"{len(record.rounds)} rounds are in {to} ({len(data):,} bytes).")

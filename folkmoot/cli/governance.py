@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proposals and votes: propose, vote, queue, execute, and the list of them."""
+"""Proposals and votes: propose, vote, queue, execute, and list proposals."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from folkmoot.chain.governance import Call, Proposal
 
 REPORT_LIMIT = 2**20
-"""Bytes that an evaluation report may have."""
+"""Maximum size in bytes of an evaluation report."""
 
 
 class Choice(StrEnum):
-    """What one can vote."""
+    """Choices of a vote."""
 
     FOR = "for"
     AGAINST = "against"
@@ -90,7 +90,7 @@ def propose(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Propose a version, a policy or a coordinator to those who have stake.
+    """Propose a version, a policy or a coordinator to the stakers.
 
     Example: folkmoot propose --version 3 --report report.json --title "Release version 3"
     """
@@ -102,7 +102,7 @@ def propose(
     if report is not None and version is None:
         raise typer.BadParameter("--report goes with --version")
     content = _report(report)
-    told = {} if content is None else reports.for_voters(content)
+    summary = {} if content is None else reports.for_voters(content)
     report_hash = bytes(32) if content is None else hashlib.sha256(content).digest()
     with sending(rpc, deployment, confirmations, json_) as chain:
         call = _call(chain, version, report_hash, policy, coordinator)
@@ -116,15 +116,13 @@ def propose(
         description = "\n\n".join(part for part in (headline, text) if part)
         account = unlock(keystore, password_file)
         if content is not None and publish is not None:
-            with working(
-                "Publishing the report ...", json_
-            ):  # before there is anything to vote on, or not at all
+            with working("Publishing the report ...", json_):  # Before the proposal exists, or not at all.
                 _publish(chain, account, content, publish)
         with working("Proposing ...", json_):
             number, receipt = governance.propose(chain, account, [call], description)
-            made = governance.find(chain, str(number))
+            proposal = governance.find(chain, str(number))
         document = {
-            "proposal": made.to_json(chain),
+            "proposal": proposal.to_json(chain),
             **sent(chain, receipt),
             "reportHash": "0x" + report_hash.hex() if report else None,
             "warning": warning,
@@ -132,10 +130,10 @@ def propose(
         emit(
             document,
             json_,
-            f"Proposal {made.short}: {what}.",
-            f"The vote is open from {format_time(made.snapshot)} to {format_time(made.deadline)}: "
-            f"folkmoot vote {made.short} for",
-            *([pairs(told)] if told else []),
+            f"Proposal {proposal.short}: {what}.",
+            f"The vote is open from {format_time(proposal.snapshot)} to {format_time(proposal.deadline)}: "
+            f"folkmoot vote {proposal.short} for",
+            *([pairs(summary)] if summary else []),
         )
     if report is not None and publish is None:
         note("Publish the report, so that voters can read it: the chain has only its hash.", json_)
@@ -152,7 +150,7 @@ def vote(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Vote with the stake that you had when the vote began. A vote can't be changed.
+    """Vote with the stake that you had at the start of the vote. A vote can't be changed.
 
     Example: folkmoot vote 12345678 for --reason "better on the common test set"
     """
@@ -160,25 +158,25 @@ def vote(
     from folkmoot.runtime.units import format_amount
 
     with sending(rpc, deployment, confirmations, json_) as chain:
-        found = governance.find(chain, proposal)
-        note_warnings(chain, [found], json_)
+        current = governance.find(chain, proposal)
+        note_warnings(chain, [current], json_)
         account = unlock(keystore, password_file)
         with working("Voting ...", json_):
-            receipt = governance.vote(chain, account, found, choice.value, reason)
-            weight = governance.votes_at_snapshot(chain, account.address, found)
-            found = governance.find(chain, str(found.id))
+            receipt = governance.vote(chain, account, current, choice.value, reason)
+            weight = governance.votes_at_snapshot(chain, account.address, current)
+            current = governance.find(chain, str(current.id))
         document = {
             "account": account.address,
             "vote": choice.value,
             "weight": str(weight),
             **sent(chain, receipt),
-            "proposal": found.to_json(chain),
+            "proposal": current.to_json(chain),
         }
         emit(
             document,
             json_,
-            f"{account.address} voted {choice.value} with {format_amount(weight)} on {found.short}: {found.title}",
-            _tally(found),
+            f"{account.address} voted {choice.value} with {format_amount(weight)} on {current.short}: {current.title}",
+            _tally(current),
         )
 
 
@@ -191,7 +189,7 @@ def queue(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Put a proposal that was accepted into the timelock. Anybody may.
+    """Put an accepted proposal into the timelock. Anybody may send it.
 
     Example: folkmoot queue 12345678
     """
@@ -199,20 +197,20 @@ def queue(
     from folkmoot.runtime.units import format_time
 
     with sending(rpc, deployment, confirmations, json_) as chain:
-        found = governance.find(chain, proposal)
-        purpose = governance.purpose("queue", found)
+        current = governance.find(chain, proposal)
+        purpose = governance.purpose("queue", current)
         receipt = chain.earlier("governor", account_address(None, keystore), purpose, once=True)
         if receipt is None:
-            _require_state(found, "succeeded", chain.now())
+            _require_state(current, "succeeded", chain.now())
             account = unlock(keystore, password_file)
             with working("Queueing ...", json_):
-                receipt = governance.queue(chain, account, found)
-        found = governance.find(chain, str(found.id))
+                receipt = governance.queue(chain, account, current)
+        current = governance.find(chain, str(current.id))
         emit(
-            {"proposal": found.to_json(chain), **sent(chain, receipt)},
+            {"proposal": current.to_json(chain), **sent(chain, receipt)},
             json_,
-            f"Queued {found.short}: {found.title}",
-            f"It can be executed from {format_time(found.eta)}: folkmoot execute {found.short}",
+            f"Queued {current.short}: {current.title}",
+            f"It can be executed from {format_time(current.eta)}: folkmoot execute {current.short}",
         )
 
 
@@ -225,27 +223,27 @@ def execute(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Carry out a queued proposal once its time in the timelock is over. Anybody may.
+    """Execute a queued proposal after its time in the timelock. Anybody may send it.
 
     Example: folkmoot execute 12345678
     """
     from folkmoot.chain import governance
 
     with sending(rpc, deployment, confirmations, json_) as chain:
-        found = governance.find(chain, proposal)
-        purpose = governance.purpose("execute", found)
+        current = governance.find(chain, proposal)
+        purpose = governance.purpose("execute", current)
         receipt = chain.earlier("governor", account_address(None, keystore), purpose, once=True)
         if receipt is None:
-            _require_state(found, "queued", chain.now())
+            _require_state(current, "queued", chain.now())
             account = unlock(keystore, password_file)
             with working("Executing ...", json_):
-                receipt = governance.execute(chain, account, found)
-        found = governance.find(chain, str(found.id))
-        done = [governance.describe(chain, call)["text"] for call in found.calls]
+                receipt = governance.execute(chain, account, current)
+        current = governance.find(chain, str(current.id))
+        done = [governance.describe(chain, call)["text"] for call in current.calls]
         emit(
-            {"proposal": found.to_json(chain), **sent(chain, receipt)},
+            {"proposal": current.to_json(chain), **sent(chain, receipt)},
             json_,
-            f"Executed {found.short}: {found.title}",
+            f"Executed {current.short}: {current.title}",
             *(f"Done: {text}." for text in done),
         )
 
@@ -278,10 +276,10 @@ def proposals(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     json_: Json = False,
 ) -> None:
-    """List proposals with their states, tallies and deadlines, the newest first.
+    """List proposals with their states, tallies and deadlines, newest first.
 
-    One in full also shows what its evaluation report says (worst class, worst-group gap), if the file is given or its
-    coordinator known; a file counts only if it has the hash that the proposal carries.
+    A single proposal is shown with the main numbers of its evaluation report (worst class, worst-group gap), if the
+    file or the coordinator is given. The file must have the hash in the proposal.
 
     Example: folkmoot proposals --open
     """
@@ -293,21 +291,21 @@ def proposals(
         if proposal is not None:
             _show_one(chain, governance.find(chain, proposal), report, coordinator, json_)
             return
-        found = governance.proposals(chain)
+        listed = governance.proposals(chain)
         if open_:
-            found = [each for each in found if each.state in governance.OPEN_STATES]
-        document = {"proposals": [each.to_json(chain) for each in found]}
+            listed = [each for each in listed if each.state in governance.OPEN_STATES]
+        document = {"proposals": [each.to_json(chain) for each in listed]}
         now = chain.now()
-        note_warnings(chain, found, json_)
-    rows = [proposal_row(each, now) for each in found]
+        note_warnings(chain, listed, json_)
+    rows = [proposal_row(each, now) for each in listed]
     emit(document, json_, table(PROPOSAL_HEADERS, rows) if rows else "There are no proposals.")
 
 
-def note_warnings(chain: Chain, found: list[Proposal], as_json: bool) -> None:
-    """Tell people of proposals that carry a policy which can't work. With `--json` it is in the actions."""
+def note_warnings(chain: Chain, proposals: list[Proposal], as_json: bool) -> None:
+    """Print a warning for proposals of a policy that can't work. With `--json` the warning is in the actions."""
     from folkmoot.chain import governance
 
-    for each in found:
+    for each in proposals:
         for warning in governance.warnings(chain, each):
             note(f"Warning: the policy of proposal {each.short} can't work. {warning}", as_json)
 
@@ -335,7 +333,7 @@ def proposal_row(proposal: Proposal, now: int) -> tuple[str, ...]:
 
 
 def next_step(proposal: Proposal, now: int) -> str:
-    """Say what happens to a proposal next, and when.
+    """Return the next step of a proposal, and its time.
 
     Args:
         proposal: The proposal.
@@ -360,15 +358,15 @@ def next_step(proposal: Proposal, now: int) -> str:
 
 
 def _show_one(
-    chain: Chain, found: Proposal, report: Path | None, coordinator: str | None, as_json: bool
+    chain: Chain, proposal: Proposal, report: Path | None, coordinator: str | None, as_json: bool
 ) -> None:
     from folkmoot.chain import governance
     from folkmoot.ledger.texts import readable
     from folkmoot.runtime.units import format_amount, format_time
 
     names = {value: name for name, value in governance.SUPPORT.items()}
-    votes = governance.votes_on(chain, found)
-    document = found.to_json(chain)
+    votes = governance.votes_on(chain, proposal)
+    document = proposal.to_json(chain)
     document["ballots"] = [
         {
             "voter": cast.voter,
@@ -378,19 +376,19 @@ def _show_one(
         }
         for cast in votes
     ]
-    note_warnings(chain, [found], as_json)
+    note_warnings(chain, [proposal], as_json)
     now = chain.now()
     lines = {
-        "proposal": str(found.id),
-        "proposer": found.proposer,
-        "state": found.state,
-        "next": next_step(found, now),
-        "would": "; ".join(governance.describe(chain, call)["text"] for call in found.calls),
-        "vote": f"{format_time(found.snapshot)} to {format_time(found.deadline)}",
-        "executable": format_time(found.eta) if found.eta else "-",
-        "tally": _tally(found),
+        "proposal": str(proposal.id),
+        "proposer": proposal.proposer,
+        "state": proposal.state,
+        "next": next_step(proposal, now),
+        "would": "; ".join(governance.describe(chain, call)["text"] for call in proposal.calls),
+        "vote": f"{format_time(proposal.snapshot)} to {format_time(proposal.deadline)}",
+        "executable": format_time(proposal.eta) if proposal.eta else "-",
+        "tally": _tally(proposal),
     }
-    content = _report_of(chain, found, report, coordinator, as_json)
+    content = _report_of(chain, proposal, report, coordinator, as_json)
     if content is not None:
         lines |= reports.for_voters(content)
         document["report"] = content.decode(errors="replace")
@@ -401,7 +399,7 @@ def _show_one(
     emit(
         {"proposal": document},
         as_json,
-        readable(found.description),
+        readable(proposal.description),
         "",
         pairs(lines),
         *([table(("voter", "vote", "weight", "reason"), rows)] if rows else []),
@@ -416,7 +414,7 @@ def _call(
     from folkmoot.runtime.units import parse_address
 
     if version is not None:
-        chain.version(version)  # a proposal for a version that is not there could only fail
+        chain.version(version)  # A proposal for a missing version would always fail.
         return governance.activation(chain, version, report_hash)
     if policy is not None:
         return governance.policy_change(chain, policy_file.load(policy))
@@ -424,7 +422,7 @@ def _call(
 
 
 def _bond_warning(chain: Chain, path: Path | None, gas_price: str) -> str | None:
-    """Say what is wrong with the bond of a policy that is proposed, if anything is."""
+    """Return a warning about the bond of a proposed policy; empty if there is none."""
     from folkmoot.aggregation import policy_file
     from folkmoot.ledger.bonds import bond_warning
     from folkmoot.runtime.units import parse_amount
@@ -435,51 +433,51 @@ def _bond_warning(chain: Chain, path: Path | None, gas_price: str) -> str | None
 
 
 def _report_of(
-    chain: Chain, found: Proposal, report: Path | None, coordinator: str | None, as_json: bool
+    chain: Chain, proposal: Proposal, report: Path | None, coordinator: str | None, as_json: bool
 ) -> bytes | None:
-    """Return the report that a proposal carries the hash of, if it can be had.
+    """Return the report whose hash is in a proposal; None if it is not available.
 
     Raises:
-        InputError: `report-differs`: the file that was given is another one.
+        InputError: The given file has another hash (`report-differs`).
     """
     from folkmoot.chain import governance
     from folkmoot.coordinator_api import CoordinatorApi
 
-    described = (governance.describe(chain, call) for call in found.calls)
+    described = (governance.describe(chain, call) for call in proposal.calls)
     named = (str(one.get("reportHash", ""))[2:] for one in described)
-    wanted = next((digest for digest in named if digest.strip("0")), None)
+    expected = next((digest for digest in named if digest.strip("0")), None)
     content = _report(report)
     if content is not None:
         digest = hashlib.sha256(content).hexdigest()
-        if digest != wanted:
+        if digest != expected:
             raise InputError(
-                f"The report {report} has the sha256 {digest}, and the proposal names {wanted or 'no report'}.",
+                f"The report {report} has the sha256 {digest}, and the proposal names {expected or 'no report'}.",
                 remedy="Do not trust it; ask the proposer for the file.",
                 code="report-differs",
             )
         return content
-    if wanted is None or coordinator is None:
+    if expected is None or coordinator is None:
         return None
     try:
         with CoordinatorApi(coordinator) as api:
-            return api.artifact(wanted)
+            return api.artifact(expected)
     except FolkmootError as error:
         note(f"The report could not be fetched: {error}", as_json)
         return None
 
 
 def _require_about(chain: Chain, content: bytes, version: int) -> None:
-    """Check that a report in Folkmoot's own format is about the version that is proposed.
+    """Check that a report in Folkmoot's own format is about the proposed version.
 
     Raises:
-        InputError: `report-differs`: it is about another state.
+        InputError: The report is about another state (`report-differs`).
     """
     from folkmoot.evaluation import Report
 
     try:
         state_root = Report.from_bytes(content).state_root
     except InputError:
-        return  # in a format of its own: the voters read it
+        return  # A report in another format is for the voters to read.
     expected = "0x" + chain.version(version).state_root.hex()
     if state_root != expected:
         raise InputError(
@@ -519,10 +517,10 @@ def _report(report: Path | None) -> bytes | None:
 
 
 def _require_state(proposal: Proposal, needed: str, now: int) -> None:
-    """Check that a proposal is where an act needs it, and say in words why it is not.
+    """Check that a proposal is in the state that an action needs.
 
     Raises:
-        InputError: it is elsewhere, or its time has not come.
+        InputError: The proposal is in another state, or its time has not come.
     """
     from folkmoot.runtime.units import format_duration, format_time
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 LOOKS = 4.0
-"""Pictures a second."""
+"""Refreshes of the display per second."""
 
 NOTEWORTHY = frozenset(
     {
@@ -37,13 +37,13 @@ NOTEWORTHY = frozenset(
         *("dispute-opened", "dispute-decided", "run-failed"),
     }
 )
-"""Events whose line stays on a terminal too; the picture shows the others."""
+"""Events whose lines are also printed on a terminal. The display shows the others."""
 
 MOST_ROUNDS, LEAST_ROUNDS = 10, 2
-"""Rounds in the picture, as far as the terminal is high enough; older ones stay above it."""
+"""Maximum and minimum number of rounds in the display. Older rounds stay above it."""
 
 LEAST_NODES = 4
-"""Nodes in the picture on the lowest terminal."""
+"""Minimum number of nodes in the display."""
 
 _COLOURS = {"answered": "cyan", "committed": "cyan", "refused": "red", "failed": "red", "training": "yellow"}
 _PHASES = {
@@ -60,10 +60,10 @@ class View:
     """Shows a run while its block runs.
 
     Args:
-        progress: What is shown.
-        console: Where; standard output if left out.
-        quiet: Show nothing at all, for `--json`.
-        rounds: Whether rounds are shown; the caller shows them otherwise.
+        progress: State of the run to show.
+        console: Console for the output; by default standard output.
+        quiet: Whether to show nothing, for `--json`.
+        rounds: Whether to show rounds. Otherwise the caller shows them.
     """
 
     def __init__(
@@ -80,9 +80,9 @@ class View:
         self._rounds = rounds
         self._live: Live | None = None
         self._scrolled = 0
-        """Newest round that has gone out of the picture."""
+        """Newest round that was moved out of the display."""
         self._told: dict[int, str] = {}
-        """What was said of a round's metrics, by round."""
+        """Text printed on a round's metrics, by round."""
 
     def __enter__(self) -> Self:
         if self._quiet:
@@ -114,16 +114,16 @@ class View:
 
     @property
     def live(self) -> bool:
-        """Whether there is a picture."""
+        """Whether there is a live display."""
         return self._live is not None
 
     def event(self, kind: str, data: Mapping[str, Any], line: str = "") -> None:
-        """Take an event, as `RunProgress.see` does.
+        """Process an event, as `RunProgress.see` does.
 
         Args:
-            kind: Its type.
-            data: Its values.
-            line: What is said of it where there is no live picture; on one only if it is noteworthy.
+            kind: Type of the event.
+            data: Values of the event.
+            line: Text to print without a live display; with one, only if the event is noteworthy.
         """
         self.progress.see(kind, data)
         if self._quiet or self._console is None:
@@ -136,7 +136,7 @@ class View:
             self._scroll()
 
     def say(self, text: str) -> None:
-        """Print a line, above the picture if there is one."""
+        """Print a line, above the display if there is one."""
         if not self._quiet and self._console is not None:
             self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
@@ -147,14 +147,14 @@ class View:
         line = self.progress.rounds.get(number) if isinstance(number, int) else None
         if line is None or not line.metrics:
             return
-        said = measures.said(line.metrics) or ", ".join(
+        text = measures.said(line.metrics) or ", ".join(
             f"{name} {measures.shown(name, value)}" for name, value in sorted(line.metrics.items())[:3]
         )
-        if said != self._told.get(line.number):
-            self._told[line.number] = said
-            self.say(f"round {line.number}: {said}")
+        if text != self._told.get(line.number):
+            self._told[line.number] = text
+            self.say(f"round {line.number}: {text}")
 
-    # The picture.
+    # The live display.
 
     def _picture(self) -> RenderableType:
         from rich.console import Group
@@ -175,44 +175,48 @@ class View:
             parts.append(headline if ended else Spinner("dots", headline))
             return Group(*parts)
 
-    def _headline(self, left: TimeLeft) -> str:
+    def _headline(self, time_left: TimeLeft) -> str:
         progress, current = self.progress, self.progress.current
-        said = [f"{progress.completed} of {progress.total} rounds"]
+        parts = [f"{progress.completed} of {progress.total} rounds"]
         if progress.activity in ("done", "interrupted"):
-            return f"{said[0]}, {progress.activity}"
+            return f"{parts[0]}, {progress.activity}"
         if progress.activity:
-            said.append(progress.activity)
+            parts.append(progress.activity)
         elif current is None:
-            said.append("waiting for the first round")
+            parts.append("waiting for the first round")
         else:
-            said.append(f"round {current.number}: {_PHASES[current.phase]}")
-        if left.window is not None:
-            said.append(f"takes updates for {format_duration(int(left.window))} at most")
-        if left.run is not None and left.run >= 1 and progress.completed < progress.total:
-            said.append(f"about {format_duration(int(left.run))} left")
-        return ", ".join(said)
+            parts.append(f"round {current.number}: {_PHASES[current.phase]}")
+        if time_left.window is not None:
+            parts.append(f"takes updates for {format_duration(int(time_left.window))} at most")
+        if time_left.run is not None and time_left.run >= 1 and progress.completed < progress.total:
+            parts.append(f"about {format_duration(int(time_left.run))} left")
+        return ", ".join(parts)
 
     def _room(self) -> int:
-        """Nodes that have a place in the picture."""
-        assert self._console is not None  # noqa: S101  it is there as long as the picture is
+        """Return the number of nodes that fit into the display."""
+        assert self._console is not None  # noqa: S101  it exists while the display does
         return max(LEAST_NODES, self._console.height - LEAST_ROUNDS - 7)
 
     def _in_picture(self) -> list[RoundLine]:
-        assert self._console is not None  # noqa: S101  it is there as long as the picture is
+        assert self._console is not None  # noqa: S101  it exists while the display does
         room = self._console.height - min(len(self.progress.shown()), self._room()) - 6
         count = max(LEAST_ROUNDS, min(MOST_ROUNDS, room))
         known = sorted(self.progress.rounds.values(), key=lambda line: line.number)
         return [line for line in known if line.number > self._scrolled][-count:]
 
     def _scroll(self) -> None:
-        """Print the rounds that have no place in the picture any more above it."""
-        assert self._console is not None  # noqa: S101  it is there as long as the picture is
+        """Print rounds that no longer fit into the display above it."""
+        assert self._console is not None  # noqa: S101  it exists while the display does
         with self.progress.lock:
             kept = self._in_picture()
             first = kept[0].number if kept else 0
-            gone = [line for line in self.progress.rounds.values() if self._scrolled < line.number < first]
-            self._scrolled = max(self._scrolled, *(line.number for line in gone)) if gone else self._scrolled
-        for line in sorted(gone, key=lambda line: line.number):
+            scrolled = [
+                line for line in self.progress.rounds.values() if self._scrolled < line.number < first
+            ]
+            self._scrolled = (
+                max(self._scrolled, *(line.number for line in scrolled)) if scrolled else self._scrolled
+            )
+        for line in sorted(scrolled, key=lambda line: line.number):
             cells = [cell for cell in _round_cells(line) if cell]
             self.say(f"round {cells[0]}: {', '.join(cells[1:])}")
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Load a command's module when the command is called, or when its help is shown.
 
-A `CommandTable` holds the name of each command, the place of its function, and its panel in ``folkmoot --help``. Each
-part of Folkmoot adds its commands to the table; none of their modules is imported for that.
+A `CommandTable` has the name of each command, the reference to its function, and its panel in ``folkmoot --help``. Each
+part of Folkmoot adds its commands to the table without importing their modules.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 TYPER_SUGGESTS = not hasattr(click.exceptions, "NoSuchCommand")
-"""Whether typer is to suggest similar commands: a click that has this error does so itself."""
+"""Whether typer must suggest similar commands. A click version with this error does so itself."""
 
 
 class Panel(StrEnum):
@@ -35,7 +35,10 @@ class Panel(StrEnum):
 
 @dataclass(frozen=True)
 class _Reference:
-    """Where a command is: ``module:function``. The function of a group takes nothing and returns a `typer.Typer`."""
+    """Reference to a command, ``module:function``.
+
+    The function of a group has no arguments and returns a `typer.Typer`.
+    """
 
     target: str
     panel: Panel
@@ -46,10 +49,10 @@ class _Reference:
         module, _, function = self.target.partition(":")
         loaded = getattr(import_module(module), function)
         if self.group:
-            made = typer.main.get_group(loaded())
-            made.name, made.rich_help_panel = name, self.panel.value
-            made.suggest_commands = TYPER_SUGGESTS
-            return made
+            command = typer.main.get_group(loaded())
+            command.name, command.rich_help_panel = name, self.panel.value
+            command.suggest_commands = TYPER_SUGGESTS
+            return command
         holder = typer.Typer(add_completion=False)
         holder.command(name, hidden=self.hidden, rich_help_panel=self.panel.value)(loaded)
         return typer.main.get_command(holder)
@@ -87,8 +90,8 @@ class CommandTable(UserDict[str, click.Command]):
         """Return a command.
 
         Raises:
-            KeyError: there is no such command, or its module can't be imported. Then a warning says so, and the
-                command is removed from the table.
+            KeyError: The command is unknown, or its module can't be imported. In the second case a warning is printed
+                and the command is removed from the table.
         """
         if name not in self.data:
             try:
@@ -110,7 +113,7 @@ class CommandTable(UserDict[str, click.Command]):
 
 
 class LazyGroup(TyperGroup):
-    """Group of commands that are loaded when looked up. A subclass sets the table."""
+    """Group of commands that are loaded at the first lookup. A subclass sets the table."""
 
     table: CommandTable
 
@@ -119,12 +122,12 @@ class LazyGroup(TyperGroup):
         self.commands = self.table
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command, or None if there is none or it can't be loaded."""
+        """Return a command; None if it is unknown or can't be loaded."""
         try:
             return self.table[cmd_name]
         except KeyError:
             return None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all commands; loads none."""
+        """Return the names of all commands without loading them."""
         return list(self.table)

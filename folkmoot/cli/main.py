@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `folkmoot`: puts the groups of commands together and turns failures into one line and an exit status.
+"""The command `folkmoot`: combine the groups of commands, and turn failures into a line and an exit status.
 
-Exit status: 0 done, 1 it failed, 2 the command line is wrong, 130 interrupted. Imports no command: the table holds
-their names, and `folkmoot.cli.loading` imports a command's module when it is called. Client, server and devnet add
+Exit status: 0 success, 1 failure, 2 invalid command line, 130 interrupted. This module imports no command: the table
+has their names, and `folkmoot.cli.loading` imports a command's module when it is called. Client, server and devnet add
 their commands through the entry points `folkmoot.commands`.
 """
 
@@ -23,10 +23,10 @@ from folkmoot.cli.loading import TYPER_SUGGESTS, CommandTable, LazyGroup, Panel
 from folkmoot.errors import FolkmootError
 
 ENTRY_POINTS = "folkmoot.commands"
-"""Group of the entry points; each is a function that takes the `CommandTable` and adds commands."""
+"""Group of the entry points. Each is a function that adds commands to a `CommandTable`."""
 
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+"""Exit status after Ctrl-C, as in shells."""
 
 
 def command_table() -> CommandTable:
@@ -55,7 +55,7 @@ def command_table() -> CommandTable:
         try:
             register = point.load()
         except ImportError as error:
-            # One part that can't be loaded must not take the others away, and must not go unnoticed.
+            # A part that can't be loaded must not disable the others, and must be reported.
             print(f"warning: the commands of {point.name} are missing: {error}", file=sys.stderr)
             continue
         register(table)
@@ -91,13 +91,13 @@ def build() -> typer.Typer:
             False, "--version", help="Print the version and exit.", is_eager=True, callback=show_version
         ),
     ) -> None:
-        """Take the options that come before a command."""
+        """Handle the options before a command."""
 
     return app
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command line and return its exit status; everything that it has to say has then been printed."""
+    """Run a command line and return its exit status. All output has been printed when this returns."""
     as_json = "--json" in arguments
     try:
         command = typer.main.get_command(build())
@@ -115,7 +115,7 @@ def run(arguments: Sequence[str]) -> int:
         output.fail(error, as_json)
         return 1
     except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing more can be written, not even at exit.
+        # The reader of the output has closed the pipe. Nothing more can be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Get what the display of a run needs besides events: the metrics of new models, and the time left in a window.
+"""Get data for the display of a run besides events: the metrics of new models, and the time left in a window.
 
-Models are measured by `folkmoot task evaluate --watch` in a process of its own: this one never loads a model.
+`folkmoot task evaluate --watch` measures the models in a separate process. This process never loads a model.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from folkmoot.coordinator_api import CoordinatorApi, Event
 
 ASK_SECONDS = 1.0
-"""Seconds between two looks at a round's report."""
+"""Seconds between two requests for a round's report."""
 
-PATIENCE = 20.0
-"""Seconds that the measurement of the last model may take once the run is over."""
+MEASURE_TIMEOUT = 20.0
+"""Timeout in seconds for the measurement of the last model after the run has ended."""
 
 
 def completed(api: CoordinatorApi, event: Event) -> Mapping[str, Any]:
-    """An event's values, with what the coordinator says beside it.
+    """Return an event's values with further data of the coordinator.
 
-    Of `round-opened` also `secondsLeft`, for which the round takes updates; of `round-reported` also `nodes`, as the
-    report has them. What can't be had now is left out.
+    For `round-opened`, add `secondsLeft` until the round takes no more updates; for `round-reported`, add `nodes` of
+    the report. Data that are not available now are left out.
     """
     number = event.data.get("round")
     try:
@@ -48,9 +48,11 @@ def completed(api: CoordinatorApi, event: Event) -> Mapping[str, Any]:
 
 @contextmanager
 def asking(view: View, url: str) -> Iterator[None]:
-    """Ask every second what the operator reports of the nodes while the block runs: no event says who was asked.
+    """Poll the operator's report on the nodes every second while the block runs.
 
-    Only where there is a live picture, and as long as the coordinator knows reports.
+    No event has the nodes that were asked.
+
+    This needs a live display, and a coordinator that supports reports.
     """
     over = threading.Event()
 
@@ -83,17 +85,17 @@ def asking(view: View, url: str) -> Iterator[None]:
 
 
 class Meter:
-    """Measures each newly anchored model; one without a task measures nothing.
+    """Measures each newly anchored model; without a process, measures nothing.
 
     Args:
-        process: `folkmoot task evaluate --watch`, None to measure nothing.
+        process: Process of `folkmoot task evaluate --watch`; None to measure nothing.
     """
 
     def __init__(self, process: subprocess.Popen[str] | None = None) -> None:
         self.tell: Callable[[dict[str, Any]], None] = lambda _measured: None
-        """Is told `round` and `metrics`, in a thread of its own."""
+        """Called with `round` and `metrics`, in a separate thread."""
         self.say: Callable[[str], None] = lambda _text: None
-        """Is told why nothing is measured any more."""
+        """Called with the reason when measuring has stopped."""
         self._process = process
         self._newest = 0
         self._changed = threading.Condition()
@@ -104,9 +106,9 @@ class Meter:
             self._reader.start()
 
     def wait_for(self, number: int) -> None:
-        """Wait until a round is measured, the process has ended, or the timeout is over."""
+        """Wait until a round is measured, the process has ended, or the timeout has expired."""
         with self._changed:
-            self._changed.wait_for(lambda: self._over or self._newest >= number, PATIENCE)
+            self._changed.wait_for(lambda: self._over or self._newest >= number, MEASURE_TIMEOUT)
 
     def close(self) -> None:
         """End the process."""
@@ -122,21 +124,21 @@ class Meter:
         self._reader.join()
 
     def _read(self) -> None:
-        assert self._process is not None  # noqa: S101  else this thread was not started
+        assert self._process is not None  # noqa: S101  otherwise this thread was not started
         assert self._process.stdout is not None  # noqa: S101  it was opened with a pipe
-        said = ""
+        last_line = ""
         with self._process.stdout as lines:
             for line in lines:
                 measured = _measured(line)
                 if measured is None:
-                    said = line.strip() or said
+                    last_line = line.strip() or last_line
                     continue
                 self.tell(measured)
                 with self._changed:
                     self._newest = max(self._newest, measured["round"])
                     self._changed.notify_all()
         if not self._closing:
-            self.say(f"The evaluation has ended, so new models are not measured. {said}".strip())
+            self.say(f"The evaluation has ended, so new models are not measured. {last_line}".strip())
         with self._changed:
             self._over = True
             self._changed.notify_all()
@@ -147,7 +149,7 @@ def measuring(task: str, coordinator: str) -> Iterator[Meter]:
     """Measure each model that is anchored while the block runs.
 
     Args:
-        task: Name of a task, as `folkmoot task evaluate` takes it; empty to measure nothing.
+        task: Name of a task, as for `folkmoot task evaluate`; empty to measure nothing.
         coordinator: URL of the coordinator.
 
     Raises:
@@ -174,7 +176,7 @@ def measuring(task: str, coordinator: str) -> Iterator[Meter]:
 
 def _measured(line: str) -> dict[str, Any] | None:
     try:
-        found = json.loads(line)
-        return {"round": int(found["version"]), "metrics": {"server": dict(found["metrics"])}}
+        measured = json.loads(line)
+        return {"round": int(measured["version"]), "metrics": {"server": dict(measured["metrics"])}}
     except (ValueError, KeyError, TypeError):
         return None

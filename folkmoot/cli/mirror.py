@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copying a federation's public files as a command."""
+"""The command `folkmoot mirror`: copy a federation's public files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from folkmoot.artifacts.mirror import Copied, Mirroring
 
 LONGEST_PAUSE = 300.0
-"""Seconds between two tries at most, while neither chain nor sources answer."""
+"""Longest pause in seconds between two tries, while neither chain nor sources answer."""
 
 
 def mirror(
@@ -46,14 +46,14 @@ def mirror(
     ] = 10.0,
     json_: Json = False,
 ) -> None:
-    """Copy every public file of a federation, as the chain commits to them; each is hashed.
+    """Copy all public files of a federation, and check each against its hash on the chain.
 
-    What is there already stays, so an interrupted copy goes on where it was. `audit`, `watch` and `why` take the
-    folder; so does any web server. Exit status 1 if a file that an audit needs could not be had.
+    Existing files are kept, so an interrupted copy can continue. `audit`, `watch` and `why` accept the folder, and any
+    web server can serve it. Exit status 1 if a file that an audit needs is missing.
 
     Example: folkmoot mirror --from https://coordinator.example --to mirror/ --follow
     """
-    wanted = parse_rounds(rounds)
+    selected = parse_rounds(rounds)
     require_web3()
     from folkmoot.artifacts.inventory import Commitments
     from folkmoot.artifacts.mirror import MirrorFolder, Mirroring
@@ -69,7 +69,7 @@ def mirror(
             check_deployment(endpoint, addresses)
             folder = MirrorFolder(to)
             with folder.held():
-                mirroring = Mirroring(Commitments(endpoint, addresses), folder, source, wanted)
+                mirroring = Mirroring(Commitments(endpoint, addresses), folder, source, selected)
                 if follow:
                     _follow(mirroring, pause, json_)
                 else:
@@ -79,10 +79,10 @@ def mirror(
 
 
 def parse_rounds(text: str | None) -> range | None:
-    """Return the rounds that `A..B` or `A` means; None for all.
+    """Return the rounds of `A..B` or `A`; None for all.
 
     Raises:
-        InputError: It is neither.
+        InputError: The text is neither.
     """
     if text is None:
         return None
@@ -136,36 +136,36 @@ def _once(mirroring: Mirroring, as_json: bool) -> None:
 
 
 def _follow(mirroring: Mirroring, pause: float, as_json: bool) -> None:
-    """Copy for ever. Neither a chain nor a source that is away ends it."""
-    told: set[str] = set()
+    """Copy endlessly, even while the chain or the sources are unavailable."""
+    reported: set[str] = set()
     backoff = Backoff(pause, max(pause, LONGEST_PAUSE))
     while True:
         try:
             for number, done in mirroring.step():
-                _tell(number, done, as_json, told)
+                _tell(number, done, as_json, reported)
             backoff.reset()
             wait = pause
         except (RpcError, ArtifactError) as error:
-            if str(error) not in told:
+            if str(error) not in reported:
                 note(f"{error} Trying again.", False)
-                told.add(str(error))
+                reported.add(str(error))
             wait = backoff.next()
         time.sleep(wait)
 
 
-def _tell(number: int, done: Copied, as_json: bool, told: set[str] | None = None) -> None:
-    """Say what was done for a round; while following, each line of what is missing once."""
+def _tell(number: int, done: Copied, as_json: bool, reported: set[str] | None = None) -> None:
+    """Print the result for a round. While following, print each missing file once."""
     for each in done.missing:
         line = str(each)
-        if told is None or line not in told:
+        if reported is None or line not in reported:
             note(f"missing: {line}" if each.needed else f"not there, and not needed: {line}", as_json)
-        if told is not None:
-            told.add(line)
+        if reported is not None:
+            reported.add(line)
     if not done.fetched:
         return
     what = f"round {number}" if number else "genesis and reports"
     document: dict[str, Any] = {"round": number, "fetched": done.fetched, "bytes": done.bytes}
-    if told is not None and as_json:
+    if reported is not None and as_json:
         sys.stdout.write(json.dumps(document) + "\n")
         sys.stdout.flush()
     else:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that many commands share, and what they stand for: a chain, an account.
+"""Options that many commands share, and the chain or account that they select.
 
 Nothing here imports web3 or eth-account before a command needs it.
 """
@@ -29,7 +29,7 @@ DEFAULT_RPC = "http://127.0.0.1:8545"
 """Endpoint of a local node."""
 
 GAS_PRICE_DEFAULT = "1"
-"""Tokens that 1,000,000 gas are assumed to cost."""
+"""Assumed price in tokens of 1,000,000 gas."""
 
 GasPriceInTokens = Annotated[
     str,
@@ -149,64 +149,64 @@ DEPLOYMENT_DEFAULT = Path("deployment.json")
 
 
 def step_limit(app_wait: float, as_json: bool) -> StepLimit:
-    """Return how long an app may take; it is shown on standard error, unless there is ``--json``."""
+    """Return the time limit of an app's steps, with a display on standard error unless ``--json`` is given."""
     return StepLimit(app_wait, lambda doing, log: nullcontext() if as_json else waiting(doing, log))
 
 
 def keystore_folder() -> Path:
-    """Return the folder in which this user's key files are kept."""
+    """Return the folder of this user's key files."""
     from platformdirs import user_data_path
 
     return user_data_path("folkmoot") / "keys"
 
 
 def keystore_file(path: Path | None) -> Path:
-    """Return the key file that an option means.
+    """Return the key file for an option.
 
     Args:
-        path: A key file, a folder with just one, or None for this user's folder.
+        path: A key file, a folder with exactly one, or None for this user's folder.
 
     Raises:
-        KeystoreError: there is none, or more than one to choose from.
+        KeystoreError: There is no key file, or more than one.
     """
     from folkmoot.runtime import keystore
 
     place = path if path is not None else keystore_folder()
     if path is not None and not path.is_dir():
         return path
-    found = keystore.files_in(place)
-    if not found:
+    files = keystore.files_in(place)
+    if not files:
         raise KeystoreError(
             f"There is no key file in {place}.",
             remedy="Create one with `folkmoot account new`, or give --keystore (or FOLKMOOT_KEYSTORE).",
             code="keystore-missing",
         )
-    if len(found) > 1:
+    if len(files) > 1:
         raise KeystoreError(
-            f"There are {len(found)} key files in {place}: {', '.join(file.address for file in found)}.",
+            f"There are {len(files)} key files in {place}: {', '.join(file.address for file in files)}.",
             remedy="Choose one with --keystore (or FOLKMOOT_KEYSTORE).",
             code="keystore-ambiguous",
         )
-    return found[0].path
+    return files[0].path
 
 
 def node_folder(account: str, ledger: str) -> Path:
-    """Return the default folder of a contributor's node: one for each account and ledger."""
+    """Return the default folder of a contributor's node, separate for each account and ledger."""
     from platformdirs import user_data_path
 
     return user_data_path("folkmoot") / "nodes" / f"{account[2:10]}-{ledger[2:10]}".lower()
 
 
 def unlock(path: Path | None, password_file: Path | None) -> LocalAccount:
-    """Open the key file that the options mean and return its account.
+    """Decrypt the key file of the options; return its account.
 
     Raises:
-        KeystoreError: no key file, no password, or a wrong one.
+        KeystoreError: The key file or the password is missing, or the password is wrong.
     """
     from folkmoot.runtime import keystore
 
     file = keystore_file(path)
-    address = keystore.address_of(file)  # before anybody types a password for a file that is not there
+    address = keystore.address_of(file)  # Before the user types a password for a missing file.
     password = keystore.read_password(
         password_file=password_file, prompt=prompt_password, text=f"Password of {address}: "
     )
@@ -217,7 +217,7 @@ def prompt_password(text: str) -> str:
     """Ask for a password on the terminal.
 
     Raises:
-        KeystoreError: there is no terminal.
+        KeystoreError: There is no terminal.
     """
     if not sys.stdin.isatty():
         raise KeystoreError(
@@ -232,11 +232,11 @@ def prompt_password(text: str) -> str:
 
 @contextmanager
 def connected(rpc: str | Sequence[str], deployment: Path) -> Iterator[Chain]:
-    """Connect to the federation that the options mean, for as long as the block runs.
+    """Connect to the federation of the options while the block runs.
 
     Raises:
-        InputError: the deployment file is missing or malformed.
-        ChainError: the endpoint fails or serves another chain.
+        InputError: The deployment file is missing or malformed.
+        ChainError: The endpoint fails or serves another chain.
     """
     from folkmoot.ledger.deployment import Deployment
 
@@ -253,10 +253,10 @@ def connected(rpc: str | Sequence[str], deployment: Path) -> Iterator[Chain]:
 
 @contextmanager
 def sending(rpc: Sequence[str], deployment: Path, confirmations: int, as_json: bool) -> Iterator[Chain]:
-    """Connect, as `connected`, for a command that sends transactions and tells what came of them inside the block.
+    """Connect like `connected`, for a command that sends transactions and reports their results inside the block.
 
-    What it sends is noted until the block is through: a call that was killed before that is taken up by the next one
-    (`folkmoot.chain.transactions.journal`). It is waited for until so many blocks hold it.
+    Sent transactions are recorded until the block has ended, so that the next call can resume a killed one
+    (`folkmoot.chain.transactions.journal`). Each transaction is awaited until it has so many confirmations.
     """
     with connected(rpc, deployment) as chain, noted(confirmations, as_json) as notes:
         chain.notes = notes
@@ -265,7 +265,7 @@ def sending(rpc: Sequence[str], deployment: Path, confirmations: int, as_json: b
 
 @contextmanager
 def noted(confirmations: int, as_json: bool) -> Iterator[TransactionJournal]:
-    """Keep notes of what is sent, until the block has told its user what came of it."""
+    """Record sent transactions until the block has reported their results to the user."""
     from folkmoot.chain.transactions.journal import TransactionJournal
 
     notes = TransactionJournal.of_user(lambda text: note(text, as_json), confirmations)
@@ -278,9 +278,9 @@ def noted(confirmations: int, as_json: bool) -> Iterator[TransactionJournal]:
 
 
 def sent(chain: Chain, receipt: TxReceipt) -> dict[str, Any]:
-    """Return what the JSON document of a command says of its transaction.
+    """Return the fields of a transaction for the JSON document of a command.
 
-    `earlier` is whether an interrupted call had sent it, so that this one sent nothing.
+    `earlier` is true if an interrupted call had sent it, so that this call sent nothing.
     """
     transaction = receipt["transactionHash"].to_0x_hex()
     return {
@@ -295,7 +295,7 @@ def require_web3() -> None:
     """Check that web3 is installed.
 
     Raises:
-        FolkmootError: it is not; the remedy says how to get it.
+        FolkmootError: web3 is not installed. The remedy says how to install it.
     """
     from importlib.util import find_spec
 
@@ -308,11 +308,11 @@ def require_web3() -> None:
 
 
 def account_address(text: str | None, keystore: Path | None) -> str:
-    """Return the account that an argument names, else that of the key file; no password is needed.
+    """Return the account of an argument, or of the key file if the argument is missing. No password is needed.
 
     Raises:
-        InputError: the text is no address.
-        KeystoreError: there is no text and no key file.
+        InputError: The text is not an address.
+        KeystoreError: There is no text and no key file.
     """
     from folkmoot.runtime import keystore as keys
     from folkmoot.runtime.units import parse_address
@@ -324,7 +324,7 @@ def parse_allocation(text: str) -> tuple[str, int]:
     """Return address and amount (units of 1e-18 tokens) of `ADDRESS=AMOUNT`.
 
     Raises:
-        InputError: it is malformed.
+        InputError: The text is malformed.
     """
     from folkmoot.runtime.units import parse_address, parse_amount
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What commands print: text for people, one JSON document for machines.
+"""Output of commands: text for people, one JSON document for machines.
 
-Everything that is printed goes through here; rich is imported only when something is printed for people.
+All output goes through this module. rich is imported only for output for people.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LONG = 10.0
-"""Seconds after which people may want to look into a log."""
+"""Seconds after which the path of the log is shown."""
 
 LOOKS = 4.0
-"""Pictures a second."""
+"""Refreshes of the display per second."""
 
 
 def emit(document: Mapping[str, Any], as_json: bool, *renderables: Any) -> None:
     """Print a result.
 
     Args:
-        document: The result for machines; printed as JSON on standard output if `as_json`.
+        document: Result for machines, printed as JSON on standard output if `as_json`.
         as_json: Whether `--json` was given.
-        renderables: The result for people: strings (printed as they are) and rich objects.
+        renderables: Result for people: strings (printed unchanged) and rich objects.
     """
     if as_json:
         print(json.dumps(document, indent=2, ensure_ascii=False))
@@ -66,9 +66,9 @@ def fail(error: FolkmootError, as_json: bool) -> None:
 
 
 def printable(text: str) -> str:
-    """Return a text without the characters that a terminal would act on.
+    """Return a text without control characters of terminals.
 
-    Titles, reasons and messages come from strangers, by the chain or by a coordinator.
+    Titles, reasons and messages are untrusted: they come from the chain or a coordinator.
     """
     return "".join(
         char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text
@@ -81,23 +81,23 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for header in headers:
-        made.add_column(header, overflow="fold")
+        table.add_column(header, overflow="fold")
     for row in rows:
-        made.add_row(*(Text(printable(cell)) for cell in row))
-    return made
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    return table
 
 
 def pairs(values: Mapping[str, str]) -> str:
-    """Return names and values, one a line, the values under each other."""
+    """Return a table of names and values, one pair per line."""
     width = max((len(name) for name in values), default=0)
     return "\n".join(f"{name.ljust(width)}  {value}" for name, value in values.items())
 
 
 @contextmanager
 def working(text: str, as_json: bool) -> Iterator[None]:
-    """Show that something takes its time while the block runs; nothing with `--json` or without a terminal."""
+    """Show a text while the block runs; show nothing with `--json` or without a terminal."""
     if as_json or not sys.stderr.isatty():
         yield
         return
@@ -107,12 +107,12 @@ def working(text: str, as_json: bool) -> Iterator[None]:
 
 @contextmanager
 def waiting(text: str, log: Path, console: Console | None = None) -> Iterator[None]:
-    """Show on a terminal for how long something has been running, and soon where its log is, while the block runs.
+    """Show on a terminal how long a step has been running, and later the path of its log, while the block runs.
 
     Args:
-        text: What it is.
-        log: Its log, shown after `LONG` seconds.
-        console: The terminal, standard error if left out; anything else shows nothing.
+        text: Description of the step.
+        log: Path of its log, shown after `LONG` seconds.
+        console: The terminal; by default standard error. Nothing is shown on other consoles.
     """
     console = console or _console(stderr=True)
     if not console.is_terminal or console.is_dumb_terminal:
@@ -128,8 +128,8 @@ def waiting(text: str, log: Path, console: Console | None = None) -> Iterator[No
 
     def picture() -> Spinner:
         seconds = time.monotonic() - began
-        said = f"{text}  {format_duration(int(seconds))}" + (f"\n  log: {log}" if seconds >= LONG else "")
-        spinner.update(text=Text(printable(said), overflow="fold"))
+        shown = f"{text}  {format_duration(int(seconds))}" + (f"\n  log: {log}" if seconds >= LONG else "")
+        spinner.update(text=Text(printable(shown), overflow="fold"))
         return spinner
 
     with Live(console=console, get_renderable=picture, refresh_per_second=LOOKS, transient=True):

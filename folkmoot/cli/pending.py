@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`folkmoot account pending`: what interrupted commands left behind, and the way out of it."""
+"""`folkmoot account pending`: show and remove pending transactions of interrupted commands."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from folkmoot.chain.transactions.status import TxLookup
 
 LEAST = 8
-"""Characters of a hash, with 0x, that must be given at least."""
+"""Minimum length in characters of a hash prefix, with 0x."""
 
 SHOWN = 18
-"""Characters of a hash that are shown to people; as many tell it from others."""
+"""Length in characters of the shown prefix of a hash."""
 
 WORDS = {
     "mined": "mined: the same command tells it",
@@ -44,7 +44,7 @@ WORDS = {
     "elsewhere": "on another chain",
     "damaged": "this file can't be read",
 }
-"""What became of it, in words."""
+"""Description of a transaction's status."""
 
 
 def pending(
@@ -72,9 +72,9 @@ def pending(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """List what interrupted commands sent, or were about to, and what became of it.
+    """List the transactions of interrupted commands, sent or prepared, with their status.
 
-    Calling the same command again is the usual way on; --forget is for what you do not want any more.
+    Usually, call the same command again to resume. Use --forget for a transaction that you no longer want.
 
     Example: folkmoot account pending --forget 0x1234abcd
     """
@@ -86,34 +86,34 @@ def pending(
     if notes is not None:
         kept = TransactionJournal(notes, kept.say, confirmations)
     try:
-        left = kept.left()
+        leftovers = kept.left()
         if forget is None:
-            _show(connect_web3(rpc), left, json_)
+            _show(connect_web3(rpc), leftovers, json_)
         else:
-            _forget(connect_web3(rpc), kept, _chosen(left, forget), keystore, password_file, json_)
+            _forget(connect_web3(rpc), kept, _chosen(leftovers, forget), keystore, password_file, json_)
     finally:
         kept.close()
 
 
 def _look(w3: Web3, notes: list[PendingTx | None], as_json: bool) -> list[TxLookup | None]:
-    """Return what became of transactions; None for those of which this chain can't say."""
+    """Return the status of transactions; None for those of another chain."""
     from folkmoot.chain.client import chain_errors, endpoint_of
     from folkmoot.chain.transactions.status import look
 
     with working("Asking the chain ...", as_json), chain_errors("the chain", endpoint_of(w3)):
-        here = w3.eth.chain_id if notes else 0
+        chain_id = w3.eth.chain_id if notes else 0
         return [
-            look(w3, noted) if noted is not None and noted.intent.chain_id == here else None
+            look(w3, noted) if noted is not None and noted.intent.chain_id == chain_id else None
             for noted in notes
         ]
 
 
-def _show(w3: Web3, left: list[Leftover], as_json: bool) -> None:
+def _show(w3: Web3, leftovers: list[Leftover], as_json: bool) -> None:
     from folkmoot.runtime.units import format_time
 
     documents, rows = [], []
-    for one, seen in zip(left, _look(w3, [one.note for one in left], as_json), strict=True):
-        state = "elsewhere" if seen is None else seen.fate.value
+    for one, lookup in zip(leftovers, _look(w3, [one.note for one in leftovers], as_json), strict=True):
+        state = "elsewhere" if lookup is None else lookup.fate.value
         if one.note is None:
             state = "damaged"
         document: dict[str, Any] = {"file": one.name, "since": one.since, "state": state}
@@ -131,19 +131,19 @@ def _show(w3: Web3, left: list[Leftover], as_json: bool) -> None:
             }
         documents.append(document)
         rows.append((what[:60], nonce, shown, format_time(one.since), WORDS[state]))
-    found = table(["what", "nonce", "transaction", "since", "state"], rows)
-    emit({"pending": documents}, as_json, found if rows else "Nothing was left behind.")
+    rows_table = table(["what", "nonce", "transaction", "since", "state"], rows)
+    emit({"pending": documents}, as_json, rows_table if rows else "Nothing was left behind.")
 
 
-def _chosen(left: list[Leftover], text: str) -> Leftover:
-    """Return the one that a hash means, or the name of a file that can't be read.
+def _chosen(leftovers: list[Leftover], text: str) -> Leftover:
+    """Return the entry for a hash prefix, or for the name of an unreadable file.
 
     Raises:
-        InputError: ``note-unknown``: none, or more than one.
+        InputError: No entry matches, or more than one (``note-unknown``).
     """
-    found = [
+    matching = [
         one
-        for one in left
+        for one in leftovers
         if one.name == text
         or (
             one.note is not None
@@ -151,13 +151,13 @@ def _chosen(left: list[Leftover], text: str) -> Leftover:
             and any(form.startswith(text.lower()) for form in one.note.forms)
         )
     ]
-    if len(found) != 1:
+    if len(matching) != 1:
         raise InputError(
-            f"{text!r} is the hash of {len(found) or 'nothing'} that interrupted commands left behind.",
+            f"{text!r} is the hash of {len(matching) or 'nothing'} that interrupted commands left behind.",
             remedy="`folkmoot account pending` lists them; give the whole hash.",
             code="note-unknown",
         )
-    return found[0]
+    return matching[0]
 
 
 def _forget(
@@ -168,12 +168,12 @@ def _forget(
     password_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Forget one, and cancel it first if it may still be mined.
+    """Forget an entry, and first cancel its transaction if it may still be mined.
 
     Raises:
-        InputError: ``other-chain``, ``other-account``: this endpoint, or this key, is not its own; ``note-unknown``:
-            the command that sent it has ended meanwhile.
-        ChainError: it may still be mined.
+        InputError: The entry belongs to another chain (``other-chain``) or account (``other-account``), or the command
+            that sent it has ended meanwhile (``note-unknown``).
+        ChainError: The transaction may still be mined.
     """
     from folkmoot.chain.client import CONFIRM_TIMEOUT, chain_errors, endpoint_of
     from folkmoot.chain.transactions.cancel import FREE, cancel, require_deep
@@ -184,29 +184,29 @@ def _forget(
         emit({"file": one.name, "state": "damaged", "cancelled": None}, as_json, "Forgotten.")
         return
     intent = one.note.intent
-    noted = notes.find(intent)  # waits for whoever sends for the account at the moment
+    noted = notes.find(intent)  # Waits for another process that sends for the account.
     if noted is None:
         raise InputError(
             "The command that sent it has told its result meanwhile.",
             remedy="Nothing is left to do.",
             code="note-unknown",
         )
-    (seen,) = _look(w3, [noted], as_json)
-    if seen is None:
+    (lookup,) = _look(w3, [noted], as_json)
+    if lookup is None:
         raise InputError(
             f"It was signed for chain {intent.chain_id}, and this endpoint serves another one.",
             remedy="Give an endpoint of that chain (--rpc), to see whether it can still be mined.",
             code="other-chain",
         )
     document: dict[str, Any] = {"transaction": noted.forms[-1], "nonce": noted.nonce, "cancelled": None}
-    if seen.fate not in FREE:
+    if lookup.fate not in FREE:
         with chain_errors("the chain", endpoint_of(w3)):
-            require_deep(w3, notes, noted, seen)
+            require_deep(w3, notes, noted, lookup)
         notes.forget(noted)
-        said = "Forgotten: its nonce is used. The same command acts anew."
-        if seen.fate is TxStatus.MINED:
-            said = "Forgotten: it was mined and told by nobody. The same command does it once more."
-        emit({**document, "state": seen.fate.value}, as_json, said)
+        text = "Forgotten: its nonce is used. The same command acts anew."
+        if lookup.fate is TxStatus.MINED:
+            text = "Forgotten: it was mined and told by nobody. The same command does it once more."
+        emit({**document, "state": lookup.fate.value}, as_json, text)
         return
     account = unlock(keystore, password_file)
     if account.address != intent.sender:
@@ -216,7 +216,7 @@ def _forget(
             code="other-account",
         )
     with working("Cancelling ...", as_json), chain_errors("the cancellation", endpoint_of(w3)):
-        done = cancel(w3, notes, noted, seen, account, CONFIRM_TIMEOUT)
+        done = cancel(w3, notes, noted, lookup, account, CONFIRM_TIMEOUT)
     notes.forget(noted)
     transaction, block = done.receipt["transactionHash"].to_0x_hex(), done.receipt["blockNumber"]
     document |= {
@@ -225,9 +225,9 @@ def _forget(
         "block": block,
         "filled": done.filled,
     }
-    said = (
+    text = (
         f"Forgotten, but not cancelled: it was mined meanwhile, in block {block}."
         if done.in_vain
         else f"Cancelled and forgotten: the empty transaction {transaction} in block {block} has its nonce."
     )
-    emit(document, as_json, said)
+    emit(document, as_json, text)

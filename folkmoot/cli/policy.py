@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`folkmoot policy`: a policy file to start from, for a deployment or a proposal."""
+"""`folkmoot policy`: write a first policy file for a deployment or a proposal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from folkmoot.protocol.policy import Policy
 
 ARBITER = "arbiter"
-"""As `folkmoot.protocol.policy.ARBITER`, which is not imported for a help text."""
+"""Equal to `folkmoot.protocol.policy.ARBITER`, which is not imported for a help text."""
 
 
 def policy(
@@ -53,7 +53,7 @@ def policy(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the policy file.")] = False,
     json_: Json = False,
 ) -> None:
-    """Write a policy file that fits a model and a kind of chain. Read it, change it, then deploy or propose it.
+    """Write a policy file for a model and a kind of chain. Read it and change it, then deploy or propose it.
 
     Example: folkmoot policy --genesis genesis/ --profile l2 --rule guided_mean --out policy.json
     """
@@ -70,7 +70,7 @@ def policy(
             code="file-exists",
         )
     name, parameters = parse_rule(rule)
-    made = suggest(
+    suggested = suggest(
         genesis,
         profile,
         name,
@@ -81,8 +81,8 @@ def policy(
         min_contributors=min_contributors,
         verifier=parse_verifier(verifier),
     )
-    warning = bond_warning(made, parse_amount(gas_price))
-    document = policy_file.to_json(made)
+    warning = bond_warning(suggested, parse_amount(gas_price))
+    document = policy_file.to_json(suggested)
     write_whole(out, (json.dumps(document, indent=2) + "\n").encode())
     shown = {key: str(value) for key, value in document.items()}
     emit(
@@ -104,22 +104,22 @@ def suggest(
     min_contributors: int | None = None,
     verifier: str = ARBITER,
 ) -> Policy:
-    """Return a policy for a model: the windows of a profile, and a cap on the mean square of an update.
+    """Return a policy for a model, with the windows of a profile and a cap on the mean square of an update.
 
     Args:
         genesis: Genesis folder.
         profile: `demo`, `l2` or `l1`.
         rule: Name of the rule.
-        parameters: Its parameters.
-        min_stake: Of a contributor, in units of 1e-18 tokens, as are the next two.
-        bond: Of the coordinator.
-        reward: Of a round.
-        min_contributors: Fewest commitments of a round; None for as few as the rule works with, at least 2.
-        verifier: Who may void a round: an address, or `arbiter` for the arbiter of the deployment to come.
+        parameters: Parameters of the rule.
+        min_stake: Minimum stake of a contributor, in units of 1e-18 tokens.
+        bond: Bond of the coordinator, in units of 1e-18 tokens.
+        reward: Reward of a round, in units of 1e-18 tokens.
+        min_contributors: Minimum number of commitments of a round; None for the rule's minimum, at least 2.
+        verifier: Account that may void a round: an address, or `arbiter` for the arbiter of the future deployment.
 
     Raises:
-        InputError: there is no such profile or rule, a value is out of range, or the rule can't work.
-        ArtifactError: the genesis is missing or damaged.
+        InputError: The profile or rule is unknown, a value is out of range, or the rule can't work.
+        ArtifactError: The genesis is missing or damaged.
     """
     from folkmoot.aggregation.registry import check_policy_rule, fewest_contributors
     from folkmoot.chain.deploy import PROFILES
@@ -133,7 +133,7 @@ def suggest(
         )
     fewest = fewest_contributors(rule, parameters) if min_contributors is None else min_contributors
     windows = PROFILES[profile].windows
-    made = Policy(
+    policy = Policy(
         rule=rule,
         parameters=parameters,
         max_sum_squares=MEAN_SQUARE_CAP * _elements(genesis),
@@ -150,15 +150,15 @@ def suggest(
         reward=reward,
         verifier=verifier,
     )
-    check_policy_rule(made)
-    return made
+    check_policy_rule(policy)
+    return policy
 
 
 def parse_verifier(text: str) -> str:
     """Return a policy's verifier from `arbiter`, `none` or an address.
 
     Raises:
-        InputError: it is none of these.
+        InputError: The text is none of these.
     """
     from folkmoot.protocol.policy import NO_VERIFIER
     from folkmoot.runtime.units import parse_address
@@ -172,17 +172,17 @@ def parse_rule(text: str) -> tuple[str, tuple[int, ...]]:
     """Return a rule's name and parameters from `name` or `name:1,2`.
 
     Raises:
-        InputError: a parameter is no number.
+        InputError: A parameter is not a number.
     """
     name, _, rest = text.partition(":")
     parts = [part for part in rest.split(",") if part]
     if not name or not all(part.isdigit() for part in parts):
-        raise InputError(f"{text!r} is no rule.", remedy="Write a name and numbers, e.g. multi_krum:1,0.")
+        raise InputError(f"{text!r} is not a rule.", remedy="Write a name and numbers, e.g. multi_krum:1,0.")
     return name, tuple(int(part) for part in parts)
 
 
 def _elements(genesis: Path) -> int:
-    """Number of weights of the model whose genesis is in a folder."""
+    """Return the number of weights of the model whose genesis is in a folder."""
     from folkmoot.artifacts.sources import FolderSource
     from folkmoot.cli.deploy import MANIFEST_LIMIT
     from folkmoot.errors import ArtifactError

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Track the progress of a run: rounds with loss and accuracy, the state of each node, the time left. Prints nothing.
 
-Takes the coordinator's events (docs/architecture.md), the reports of the relay, and measurements. `folkmoot.cli.live`
-shows it. Several threads may use it.
+The input is the coordinator's events (docs/architecture.md), the reports of the relay, and measurements.
+`folkmoot.cli.live` shows the progress. Several threads may use it.
 """
 
 from __future__ import annotations
@@ -16,70 +16,71 @@ from typing import Any
 from folkmoot.evaluation import app_metrics as measures
 
 LOOKED_AT = 5
-"""Rounds whose mean says how long the next ones take; the first one only as long as there is no other."""
+"""Number of recent rounds whose mean duration predicts the next ones. The first round counts only if it is the only
+one."""
 
 STATES = {"waiting": 0, "training": 1, "failed": 2, "refused": 2, "answered": 3, "committed": 4, "weighed": 5}
-"""What a node does, and how far in a round that is: what comes late does not move it back."""
+"""States of a node with their order in a round. A late event does not move a node back."""
 
 
 @dataclass
 class Node:
-    """A node, or a contributor of which no node is known yet."""
+    """A node, or a contributor whose node is not known yet."""
 
     name: str
-    """What it is called on the screen."""
+    """Display name."""
     account: str = ""
-    """Its account, empty until it is known."""
+    """Account of the node; empty until it is known."""
     number: int | None = None
-    """Flower's number of it, None until it is known."""
+    """Flower's id of the node; None until it is known."""
     state: str = "waiting"
-    """One of `STATES`, in the round that is under way."""
+    """One of `STATES`, in the current round."""
     detail: str = ""
-    """More about that: bytes, seconds, or why."""
+    """Details of the state: bytes, seconds, or a reason."""
     weight: int | None = None
-    """Weight in the newest round that was computed."""
+    """Weight in the newest computed round."""
     share: float | None = None
-    """The same as a part of the round's largest weight."""
+    """Weight as a part of the round's largest weight."""
     reason: str = ""
-    """Code of the verdict on it."""
+    """Code of the verdict on its update."""
 
 
 @dataclass
 class RoundLine:
-    """A round."""
+    """A round of the display."""
 
     number: int
     opened: float | None = None
-    """When it was seen to open, by the clock; None if that was before anybody looked."""
+    """Clock time at which it was seen to open; None if it was already open."""
     phase: str = "open"
     """open, committed, anchored, final, cancelled or slashed."""
     seconds: float | None = None
-    """How long it took, until it was anchored."""
+    """Seconds until it was anchored."""
     entries: int = 0
-    """Commitments on the chain."""
+    """Number of commitments on the chain."""
     accepted: int | None = None
-    """Entries with a weight above 0; None until it is computed."""
+    """Number of entries with a weight above 0; None until it is computed."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """As `measures.flat` gives them."""
+    """Metrics in the form of `measures.flat`."""
 
 
 @dataclass(frozen=True)
 class TimeLeft:
-    """Seconds that are left, None where nobody can say."""
+    """Remaining seconds; None if unknown."""
 
     run: float | None
-    """Until the last round is anchored, if the next ones take as long as the last ones."""
+    """Estimated seconds until the last round is anchored."""
     window: float | None
-    """Until the round takes no more updates."""
+    """Seconds until the round takes no more updates."""
 
 
 class RunProgress:
-    """A run, as it is known.
+    """Known state of a run.
 
     Args:
-        rounds: Rounds that were asked for.
-        completed: Rounds that were done before anybody looked.
-        names: What contributors are called, by account; all are shown from the beginning.
+        rounds: Number of requested rounds.
+        completed: Number of rounds that were completed before.
+        names: Display names of contributors by account. All of them are shown from the beginning.
         clock: Another clock (seconds), for tests.
     """
 
@@ -96,22 +97,23 @@ class RunProgress:
         self.nodes: list[Node] = []
         self.current: RoundLine | None = None
         self.activity = ""
-        """What is done now, in words; empty while the round's phase says it."""
+        """Description of the current activity; empty while the round's phase describes it."""
         self._clock = clock
         self._window_end: float | None = None
         self._last_anchor: float | None = None
         self._asked: dict[int, list[int]] = {}
-        """Nodes that were asked in a round before it was seen to open."""
+        """Nodes that were asked in a round before its opening was seen."""
         self._names = dict(names or {})
         for account, name in self._names.items():
             self.nodes.append(Node(name, account))
 
     def see(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Take an event. What is unknown or makes no sense changes nothing: strangers wrote it.
+        """Process an event. Unknown or invalid events are ignored, because their source is untrusted.
 
         Args:
-            kind: Its type, `node-asked` and `node-refused` (from the relay), or `round-measured` (round, metrics).
-            data: Its values.
+            kind: Type of the event, `node-asked` or `node-refused` (from the relay), or `round-measured` (round,
+                metrics).
+            data: Values of the event.
         """
         handle = getattr(self, "_" + kind.replace("-", "_"), None)
         if handle is None or kind not in _KINDS:
@@ -123,11 +125,11 @@ class RunProgress:
             return
 
     def left(self) -> TimeLeft:
-        """How long it may take."""
+        """Return the estimated remaining time."""
         with self.lock:
             now = self._clock()
             all_took = [line.seconds for line in self.rounds.values() if line.seconds is not None]
-            took = (all_took[1:] or all_took)[-LOOKED_AT:]  # in the first one Flower starts
+            took = (all_took[1:] or all_took)[-LOOKED_AT:]  # The first round includes the start of Flower.
             run = None
             if took:
                 started = self._last_anchor
@@ -145,10 +147,10 @@ class RunProgress:
             return TimeLeft(run, max(0.0, window - now) if window is not None and is_open else None)
 
     def shown(self) -> list[Node]:
-        """The nodes as people are to see them.
+        """Return the nodes for the display.
 
-        Where contributors have names, a node whose contributor is not known yet has no line of its own: as many of
-        those who have not been heard of train, if at least as many nodes were asked.
+        If contributors have names, a node without a known contributor has no line. Instead, contributors without an
+        event are shown as training if enough nodes were asked.
         """
         with self.lock:
             silent = [node for node in self.nodes if node.number is None and node.state == "waiting"]
@@ -184,7 +186,7 @@ class RunProgress:
             )
 
     def _update_refused(self, data: Mapping[str, Any]) -> None:
-        # Anybody may send something bad: without a signature it says nothing about a node, and it makes none known.
+        # Anybody may send an invalid update. Without a valid signature it says nothing about a node, and adds none.
         known = next((node for node in self.nodes if node.account == data["contributor"]), None)
         if known is not None and self._is_current(data) and data.get("authenticated", True):
             self._set(known, "refused", str(data["reason"]))
@@ -232,7 +234,7 @@ class RunProgress:
 
     def _node_asked(self, data: Mapping[str, Any]) -> None:
         asked = [int(number) for number in data["nodes"]]
-        if not self._is_current(data):  # the relay may be heard before the coordinator
+        if not self._is_current(data):  # The relay's event may arrive before the coordinator's.
             self._asked = {int(data["round"]): asked}
             return
         for number in asked:
@@ -241,8 +243,8 @@ class RunProgress:
     def _node_answered(self, data: Mapping[str, Any]) -> None:
         if self._is_current(data):
             seconds = data.get("seconds")
-            said = f"{seconds:.1f} s" if isinstance(seconds, int | float) else ""
-            self._set(self._reported(data), "answered", said)
+            duration = f"{seconds:.1f} s" if isinstance(seconds, int | float) else ""
+            self._set(self._reported(data), "answered", duration)
 
     def _node_failed(self, data: Mapping[str, Any]) -> None:
         if data.get("state") == "refused":
@@ -257,17 +259,17 @@ class RunProgress:
             self._set(self._reported(data), "refused", str(data.get("code") or ""))
 
     def _round_measured(self, data: Mapping[str, Any]) -> None:
-        found = measures.flat(data.get("metrics"))
-        if found:
-            self._line(data).metrics.update(found)
+        metrics = measures.flat(data.get("metrics"))
+        if metrics:
+            self._line(data).metrics.update(metrics)
 
     def _round_reported(self, data: Mapping[str, Any]) -> None:
         self._round_measured(data)
         for node in data.get("nodes") or () if self._is_current(data) else ():
-            told = {**node, "round": data["round"], "nodes": [node["node"]]}
-            self.see(f"node-{node['state']}", told)
+            event = {**node, "round": data["round"], "nodes": [node["node"]]}
+            self.see(f"node-{node['state']}", event)
 
-    # Inside.
+    # Internal methods.
 
     def _line(self, data: Mapping[str, Any]) -> RoundLine:
         number = int(data["round"])
@@ -281,11 +283,11 @@ class RunProgress:
         return self._of(str(account) if account else None, int(number) if number is not None else None)
 
     def _of(self, account: str | None, number: int | None = None) -> Node:
-        """The node with an account or a number. Who has been known by one of them becomes known by both."""
+        """Return the node with an account or a number. A node known by one of them gets the other, too."""
         by_account = next((node for node in self.nodes if account and node.account == account), None)
         by_number = next((node for node in self.nodes if number is not None and node.number == number), None)
         if by_account is not None and by_number is not None and by_account is not by_number:
-            self.nodes.remove(by_number)  # one and the same
+            self.nodes.remove(by_number)  # Both are the same node.
         node = by_account or by_number
         if node is None:
             node = Node(f"node {str(number)[:6]}…" if number is not None else "")
@@ -298,7 +300,7 @@ class RunProgress:
         return node
 
     def _set(self, node: Node, state: str, detail: str) -> None:
-        """Move a node on."""
+        """Move a node to a later state."""
         if STATES[state] < STATES[node.state]:
             return
         if state != node.state or detail:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation reports for people: the lines and tables of `task evaluate`, and what a voter sees of one.
+"""Evaluation reports for people: the lines and tables of `task evaluate`, and the summary for voters.
 
-Knows reports, not where they come from.
+This module does not depend on the source of the reports.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def summary(measured: Measurement) -> dict[str, str]:
-    """Return the task's own numbers, losses and errors, the worst class and the worst-group gap as names and values."""
+    """Return the task's metrics, losses and errors, the worst class and the worst-group gap, as names and values."""
     lines = {
         name: "no number" if value is None else f"{value:.4f}" for name, value in measured.metrics.items()
     }
@@ -71,7 +71,7 @@ def _loss_lines(measured: Measurement) -> dict[str, str]:
 
 
 def tables(measured: Measurement) -> list[Any]:
-    """Return the table of classes, and that of groups where these are not the classes."""
+    """Return the table of classes, and the table of groups if the groups are not the classes."""
     shown = []
     if measured.classes:
         rows = [
@@ -106,7 +106,7 @@ def tables(measured: Measurement) -> list[Any]:
 
 
 def for_voters(data: bytes) -> dict[str, str]:
-    """Return what a voter sees of a report file; of one in another format, that it is in another format."""
+    """Return the summary of a report file for voters. For another format, the summary says so."""
     from folkmoot.evaluation import Report
 
     try:

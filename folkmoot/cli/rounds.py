@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What anybody may do with a round that its coordinator leaves lying: cancel it, or make it final and settle it."""
+"""Actions of anybody on a round that its coordinator abandoned: cancel it, or make it final and settle it."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def cancel(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Cancel a round that nobody anchored in time, so that the next one can open. Anybody may.
+    """Cancel a round that was not anchored in time, so that the next one can open. Anybody may send it.
 
-    A round with too few entries can be cancelled from the end of its commit window on, any other from its anchor
-    deadline on. Its contributors lose nothing.
+    A round with too few entries can be cancelled after its commit window, any other round after its anchor deadline.
+    Its contributors lose nothing.
 
     Example: folkmoot cancel 12
     """
@@ -103,7 +103,7 @@ def finalize(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Make a round final whose challenge window is over, and have its rewards credited. Anybody may.
+    """Finalize a round after its challenge window, and credit its rewards. Anybody may send it.
 
     Example: folkmoot finalize 11
     """
@@ -132,7 +132,7 @@ def finalize(
 
 
 def _require_finalizable(chain: Chain, number: int) -> bool:
-    """Check that something is left to do that can be done now; whether that begins with making the round final.
+    """Check that a round can be finalized or settled now. Return whether it must be finalized first.
 
     Raises:
         InputError: `round-unknown`, `round-settled`, `round-not-anchored`, `too-early` or `base-not-final`.
@@ -177,8 +177,9 @@ def _known(chain: Chain, number: int) -> RoundView:
 
 
 def _settlement(chain: Chain, number: int) -> tuple[list[tuple[str, bytes]], tuple[Any, ...]]:
-    """Return what settling a round needs, from the events: its entries and its anchor."""
-    from folkmoot.ledger.events import RoundAnchored, RoundOpened, UpdateCommitted, scan
+    """Return a round's entries and anchor from the events, as settling needs them."""
+    from folkmoot.ledger.events import RoundAnchored, RoundOpened, UpdateCommitted
+    from folkmoot.ledger.scan import scan
     from folkmoot.protocol.commitment import Commitment
     from folkmoot.round import Anchor
 
@@ -213,14 +214,14 @@ def _settlement(chain: Chain, number: int) -> tuple[list[tuple[str, bytes]], tup
         )
         for commit in commits
     ]
-    said = anchors[-1]
+    anchored = anchors[-1]
     anchor = Anchor(
-        said.weights,
-        said.delivered,
-        said.aggregate_root,
-        said.state_root,
-        said.gram_root,
-        said.verdict_hash,
-        said.artifacts_hash,
+        anchored.weights,
+        anchored.delivered,
+        anchored.aggregate_root,
+        anchored.state_root,
+        anchored.gram_root,
+        anchored.verdict_hash,
+        anchored.artifacts_hash,
     )
     return entries, anchor.abi_tuple()

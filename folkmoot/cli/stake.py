@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stake, rewards and balances of one account. Knows the vault, the token and the ledger's rewards."""
+"""Commands for the stake, rewards and balances of an account."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from folkmoot.chain.client import Chain
 
 PERMIT_LIFETIME = 3_600
-"""Seconds for which the permission to take the staked tokens is valid."""
+"""Validity in seconds of the permit to transfer the staked tokens."""
 
 
 def stake(
@@ -43,7 +43,7 @@ def stake(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Stake tokens: they vote, they let you contribute, and a proven fault costs them.
+    """Stake tokens. Stake gives votes and lets you contribute. A proven fault costs it.
 
     Example: folkmoot stake 250 --keystore ada.json
     """
@@ -76,9 +76,9 @@ def unstake(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Start to withdraw stake. It loses its votes at once; you can withdraw it after the unbonding time.
+    """Start to withdraw stake. It loses its votes at once. You can withdraw it after the unbonding time.
 
-    An enrolled account also leaves if its stake is then below the policy's minimum, because it can no longer commit.
+    An enrolled account whose stake falls below the policy's minimum also leaves, because it can no longer commit.
 
     Example: folkmoot unstake 100
     """
@@ -92,19 +92,23 @@ def unstake(
             function = chain.vault.functions.requestUnbond(units)
             receipt = chain.send(function, account, purpose=f"unstake {'all' if asked is None else asked}")
             begun = chain.event_of(receipt, "vault", "UnbondingRequested")
-            left = _leave_without_stake(chain, account)
+            was_enrolled = _leave_without_stake(chain, account)
         emit(
             {
                 "account": account.address,
                 **sent(chain, receipt),
                 "unbonding": str(begun["amount"]),
                 "releaseAt": begun["releaseAt"],
-                "left": left,
+                "left": was_enrolled,
             },
             json_,
             f"{format_amount(begun['amount'])} can be withdrawn from {format_time(begun['releaseAt'])}; until then it "
             "can still be slashed."
-            + (f" {account.address} is no longer enrolled: its stake is too low to commit." if left else ""),
+            + (
+                f" {account.address} is no longer enrolled: its stake is too low to commit."
+                if was_enrolled
+                else ""
+            ),
         )
 
 
@@ -116,7 +120,7 @@ def enrol(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Enrol: make each round wait for your update until its commit window ends.
+    """Enrol: each round then waits for your update until its commit window ends.
 
     Enrolment counts from the next round on, and needs the policy's minimum stake. A round does not wait if all its
     places are taken. Before a long absence run `folkmoot leave`, or each round will last for its whole commit window.
@@ -163,7 +167,10 @@ def leave(
 
 
 def _leave_without_stake(chain: Chain, account: LocalAccount) -> bool:
-    """Take an account off the list of enrolled accounts if its stake is too low; return whether it was on the list."""
+    """Remove an account from the list of enrolled accounts if its stake is too low.
+
+    Return whether it was on the list.
+    """
     from folkmoot.errors import ContractRefused
 
     ledger = chain.ledger_reader
@@ -176,7 +183,7 @@ def _leave_without_stake(chain: Chain, account: LocalAccount) -> bool:
     try:
         chain.send(chain.ledger.functions.leave(), account, purpose=purpose, once=True)
     except ContractRefused as error:
-        if error.details.get("error") != "RoundLedgerNotEnrolled":  # somebody else removed it
+        if error.details.get("error") != "RoundLedgerNotEnrolled":  # Somebody else removed it.
             raise
     return True
 
@@ -189,7 +196,7 @@ def withdraw(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Pay out all stake that is released.
+    """Pay out all released stake.
 
     Example: folkmoot withdraw
     """
@@ -218,7 +225,7 @@ def claim(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Pay out the rewards of settled rounds. Anybody may send it; the tokens go to the account itself.
+    """Pay out the rewards of settled rounds. Anybody may send it. The tokens go to the account itself.
 
     Example: folkmoot claim
     """
@@ -253,7 +260,7 @@ def delegate(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Let somebody else vote with your stake, on proposals made from now on. The stake stays yours.
+    """Delegate the votes of your stake for future proposals. The stake stays yours.
 
     Example: folkmoot delegate self
     """
@@ -323,17 +330,17 @@ def balance(
 
 
 def stake_with_permit(chain: Chain, account: LocalAccount, amount: int, purpose: str = "") -> TxReceipt:
-    """Stake an amount (units of 1e-18 tokens) in one transaction, by a signed permission (EIP-2612).
+    """Stake an amount (units of 1e-18 tokens) in one transaction, with a signed permit (EIP-2612).
 
     Args:
         chain: The contracts.
-        account: Whose tokens.
-        amount: How many.
-        purpose: What for, as `Chain.send`; the amount if empty.
+        account: Owner of the tokens.
+        amount: Amount in units of 1e-18 tokens.
+        purpose: Purpose, as for `Chain.send`; the amount if empty.
 
     Raises:
-        ContractRefused: the account has not enough tokens.
-        RpcError: the endpoint failed.
+        ContractRefused: The account does not have enough tokens.
+        RpcError: The endpoint failed.
     """
     deadline = chain.now() + PERMIT_LIFETIME
     domain = {

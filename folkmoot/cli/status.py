@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a federation stands, and the clock of a local chain."""
+"""Commands for the status of a federation, and for the clock of a local chain."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def advance(
     rpc: RpcUrl = RPC_DEFAULT,
     json_: Json = False,
 ) -> None:
-    """Move the clock of a local chain forward. Refused on every chain but a local Anvil.
+    """Move the clock of a local chain forward. Only a local Anvil is accepted.
 
     Example: folkmoot advance 600
     """
@@ -115,7 +115,7 @@ def advance(
 
 
 def _round(chain: Chain, number: int) -> dict[str, Any]:
-    """Return the youngest round, which may be the genesis, as JSON."""
+    """Return the newest round, which may be the genesis, as JSON."""
     view, phase = chain.round(number), chain.phase(number)
     return {
         "round": number,
@@ -144,8 +144,8 @@ def _round_text(current: dict[str, Any], now: int) -> str:
     text = f"{current['round']} {current['phase']}, {current['entries']} updates"
     if deadline is None:
         return text
-    left = deadline - now
-    return f"{text}, {what} {'in ' + format_duration(left) if left > 0 else 'over'}".replace(
+    seconds_left = deadline - now
+    return f"{text}, {what} {'in ' + format_duration(seconds_left) if seconds_left > 0 else 'over'}".replace(
         "until in", "for another"
     )
 
@@ -163,7 +163,7 @@ def _left(until: int, now: int) -> str:
 
 
 def _canary(coordinator: str | None, number: int, as_json: bool) -> dict[str, Any] | None:
-    """Return what the coordinator says of the canary in a round; None if it can't be asked or there is none."""
+    """Return the coordinator's canary result of a round; None if it is not available."""
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.errors import CoordinatorError
 
@@ -171,27 +171,27 @@ def _canary(coordinator: str | None, number: int, as_json: bool) -> dict[str, An
         return None
     try:
         with CoordinatorApi(coordinator) as api:
-            found = api.get(f"/v1/rounds/{number}")
+            view = api.get(f"/v1/rounds/{number}")
     except CoordinatorError as error:
         note(str(error), as_json)
         return None
-    said: dict[str, Any] | None = found.get("canary")
-    return None if said is None else {**said, "withheld": found.get("step") == "withheld"}
+    canary: dict[str, Any] | None = view.get("canary")
+    return None if canary is None else {**canary, "withheld": view.get("step") == "withheld"}
 
 
-def _canary_text(said: dict[str, Any], number: int) -> str:
-    told = {
+def _canary_text(canary: dict[str, Any], number: int) -> str:
+    text = {
         "waiting": "its report on the round is awaited",
         "passed": "alive",
         "missing": "no report came in time",
-        "fell": " ".join(["The model fell.", *said.get("findings", [])]),
-    }.get(str(said.get("verdict")), "unknown")
-    if said.get("withheld"):
+        "fell": " ".join(["The model fell.", *canary.get("findings", [])]),
+    }.get(str(canary.get("verdict")), "unknown")
+    if canary.get("withheld"):
         return (
-            f"{told} The round is withheld; after its anchor deadline it is cancelled. To anchor it all the same: "
+            f"{text} The round is withheld; after its anchor deadline it is cancelled. To anchor it all the same: "
             f"folkmoot coordinator release-round {number}"
         )
-    return told
+    return text
 
 
 def _policy_text(policy: Policy) -> str:

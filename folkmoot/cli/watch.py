@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checking rounds as they come: `watch` does it by itself, `challenge` one by hand."""
+"""Check anchored rounds: `watch` checks all rounds automatically, `challenge` checks one round."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ Mirrors = Annotated[
 ]
 
 MIRROR_TIMEOUT = 15.0
-"""Seconds that a mirror may take to connect, and between two pieces of a file."""
-MIRROR_PATIENCE = 15.0
-"""Seconds that a mirror's pauses may take for one file, before the next one is asked."""
+"""Timeout in seconds for connecting to a mirror, and between two parts of a file."""
+MIRROR_RETRY_TIMEOUT = 15.0
+"""Maximum sum in seconds of a mirror's pauses for one file, before the next mirror is asked."""
 
 
 def challenge(
@@ -73,7 +73,7 @@ def challenge(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Recompute a round and, if its anchor is wrong, prove it on the chain.
+    """Recompute a round. If its anchor is wrong, prove it on the chain.
 
     Exit status 1 if there is nothing to prove (the error's code is `nothing-to-prove`, `not-provable`, `withheld` or
     `window-over`).
@@ -141,14 +141,14 @@ def challenge(
 def _told_earlier(
     endpoint: Rpc, record: Record, number: int, keystore: Path | None, confirmations: int, as_json: bool
 ) -> bool:
-    """Tell of the proof that an interrupted call sent, if there is one; return whether there is."""
+    """Report the proof that an interrupted call sent. Return whether there is one."""
     from folkmoot.fraud.contracts.challenge import earlier
 
-    told = record.told.get(number)
-    if told is None or told.case is None:
+    events = record.told.get(number)
+    if events is None or events.case is None:
         return False
     with suppress(KeystoreError), noted(confirmations, as_json) as notes:
-        receipt = earlier(endpoint, told.case, account_address(None, keystore), notes)
+        receipt = earlier(endpoint, events.case, account_address(None, keystore), notes)
         if receipt is not None:
             _tell_proven({"round": number}, receipt, as_json)
             return True
@@ -157,8 +157,8 @@ def _told_earlier(
 
 def _tell_proven(document: dict[str, Any], receipt: TxReceipt, as_json: bool) -> None:
     transaction, gas = receipt["transactionHash"].to_0x_hex(), receipt["gasUsed"]
-    said = f"Round {document['round']} is void: transaction {transaction}, {gas:,} gas."
-    emit({**document, "transaction": transaction, "gasUsed": gas}, as_json, said)
+    text = f"Round {document['round']} is void: transaction {transaction}, {gas:,} gas."
+    emit({**document, "transaction": transaction, "gasUsed": gas}, as_json, text)
 
 
 def watch(
@@ -219,10 +219,10 @@ def watch(
         bool, typer.Option("--json", help="Print one JSON object a line, as --log-format json.")
     ] = False,
 ) -> None:
-    """Recompute every round as it is anchored, and prove on the chain what is wrong.
+    """Recompute every round when it is anchored, and prove errors on the chain.
 
-    Needs the chain and any mirror, not the coordinator. With --once the exit status is 0 if all is right, 3 if a
-    round is wrong, 4 if one could not be checked.
+    Needs the chain and any mirror, not the coordinator. With --once, the exit status is 0 if all rounds are right, 3 if
+    a round is wrong, 4 if a round could not be checked.
 
     Example: folkmoot watch --rpc https://rpc.example --artifacts https://mirror.example --keystore watcher.json
     """
@@ -237,11 +237,9 @@ def watch(
     addresses = Deployment.load(deployment)
     account = unlock(keystore, password_file) if keystore is not None else None
     folder = state if state is not None else _default_folder() / addresses.ledger
-    log = Log(
-        as_json=json_ or logs.chosen(log_format) == "json",
-        stream=sys.stdout,
-        hidden=secrets_of(*rpc, *artifacts),
-    )
+    log_format = logs.chosen("json" if json_ else log_format)
+    logs.setup(log_format, hidden=secrets_of(*rpc, *artifacts), stream=sys.stdout)
+    log = Log()
     with held(folder):
         numbers = Metrics()
         watcher = Watcher(
@@ -281,16 +279,18 @@ def _default_folder() -> Path:
 
 
 def _opened(locations: list[str]) -> dict[str, ArtifactSource]:
-    """Open sources; a folder that is not there (yet) is no reason to stop watching."""
+    """Open sources. Skip a folder that does not exist (yet)."""
     from folkmoot.artifacts.sources import CoordinatorSource, FolderSource
 
-    found: dict[str, ArtifactSource] = {}
+    sources: dict[str, ArtifactSource] = {}
     for location in locations:
         if location.startswith(("http://", "https://")):
-            found[location] = CoordinatorSource(location, MIRROR_TIMEOUT, patience=MIRROR_PATIENCE)
+            sources[location] = CoordinatorSource(
+                location, MIRROR_TIMEOUT, retry_timeout=MIRROR_RETRY_TIMEOUT
+            )
         else:
-            found[location] = FolderSource(Path(location).expanduser())
-    return found
+            sources[location] = FolderSource(Path(location).expanduser())
+    return sources
 
 
 def _mirrors(locations: list[str], as_json: bool) -> ArtifactSource:
@@ -303,13 +303,13 @@ def _case(record: Record, number: int) -> Case:
     """Return the case of a round that can be challenged.
 
     Raises:
-        ChallengeFailed: there is none.
+        ChallengeFailed: The round can't be challenged.
     """
     from folkmoot.fraud.contracts.challenge import ChallengeFailed, window_over
     from folkmoot.rpc.client import Phase
 
-    told = record.told.get(number)
-    phase = told.phase if told is not None else Phase.NONE
+    events = record.told.get(number)
+    phase = events.phase if events is not None else Phase.NONE
     if phase == Phase.ANCHORED:
         return record.cases[number]
     if phase == Phase.FINAL:
@@ -338,7 +338,7 @@ def _examined(source: ArtifactSource, endpoint: Any, case: Case, record: Record)
 
 
 def _require_provable(finding: Finding) -> None:
-    """Say why nothing can be proven, if so.
+    """Check that a finding can be proven.
 
     Raises:
         ChallengeFailed: ``nothing-to-prove``, ``withheld`` or ``not-provable``.
@@ -376,11 +376,11 @@ def _lines(finding: Finding) -> list[str]:
 
 
 def _ask(number: int) -> None:
-    """Ask whether to send.
+    """Ask the user whether to send.
 
     Raises:
-        ChallengeFailed: there is nobody to ask.
-        Abort: the answer is no.
+        ChallengeFailed: There is no terminal to ask on.
+        Abort: The answer is no.
     """
     from folkmoot.fraud.contracts.challenge import ChallengeFailed
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why an update got its weight and its reward. Reads verdicts; judges nothing."""
+"""The command `folkmoot why`: explain the weight and the reward of an update from its verdict."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from folkmoot.explain.from_chain import LedgerRound
 
 SHOWN_REFUSALS = 3
-"""Refusals that are shown without --round, the newest."""
+"""Number of newest refusals that are shown without --round."""
 
 
 def why(
@@ -66,7 +66,7 @@ def why(
     last: Annotated[int, typer.Option(min=1, metavar="K", help="Rounds in the table.")] = 10,
     json_: Json = False,
 ) -> None:
-    """Say why updates got their weights and rewards, with the numbers and the formulas.
+    """Explain the weights and rewards of updates, with the numbers and the formulas.
 
     Example: folkmoot why 0x... --round 7 --rpc https://rpc.example --coordinator https://coordinator.example
     """
@@ -86,7 +86,7 @@ def why(
     emit(document, json_, *_shown(document, round_, last))
 
 
-# Where it comes from. Both return the same document; verdicts newest first.
+# Sources. Both return the same document, with the newest verdicts first.
 
 
 def _from_chain(
@@ -105,19 +105,19 @@ def _from_chain(
         source = open_source(artifacts)
         try:
             rounds = ledger_rounds(chain)
-            found = judgements(chain, source, rounds, who)
+            judged = judgements(chain, source, rounds, who)
         finally:
             source.close()
-        wanted = [each for each in found if number is None or each.part.round == number]
+        chosen = [each for each in judged if number is None or each.part.round == number]
         refused = _refusals(who, number, coordinator) if coordinator else []
-        if not wanted and not refused:
+        if not chosen and not refused:
             raise _nothing(who, number, rounds, chain, asked=coordinator is not None)
     return {
         "account": who,
         "checked": True,
         "source": artifacts,
-        "reputation": reputation(parts_of(found)).to_json(),
-        "verdicts": [each.to_json() for each in reversed(wanted)],
+        "reputation": reputation(parts_of(judged)).to_json(),
+        "verdicts": [each.to_json() for each in reversed(chosen)],
         "refused": refused,
     }
 
@@ -155,28 +155,28 @@ def _from_coordinator(who: str, number: int | None, url: str) -> dict[str, Any]:
 
 
 def _refusals(who: str, number: int | None, url: str) -> list[dict[str, Any]]:
-    """Answers in the account's name that the coordinator refused, newest first."""
+    """Return the account's updates that the coordinator refused, newest first."""
     from folkmoot.coordinator_api import CoordinatorApi
 
     with CoordinatorApi(url) as api:
         try:
             if number is None:
-                found = list(api.get(f"/v1/contributors/{who}")["refused"])
+                refusals = list(api.get(f"/v1/contributors/{who}")["refused"])
             else:
-                found = list(reversed(api.get(f"/v1/rounds/{number}/updates/{who}")["refusals"]))
+                refusals = list(reversed(api.get(f"/v1/rounds/{number}/updates/{who}")["refusals"]))
         except FolkmootError as error:
             if error.code in ("unknown-contributor", "unknown-update", "round-unknown"):
-                return []  # a coordinator knows the rounds that it led; the chain knows all
+                return []  # A coordinator has only the rounds that it led; the chain has all of them.
             raise
         except (KeyError, TypeError) as error:
             raise _nonsense(api.url) from error
-        return [_object(api, each) for each in found]
+        return [_object(api, each) for each in refusals]
 
 
 def _nothing(
     who: str, number: int | None, rounds: dict[int, LedgerRound], chain: Chain, *, asked: bool
 ) -> InputError:
-    """What there is to say where there is no verdict."""
+    """Return the error for a missing verdict."""
     from folkmoot.runtime.units import format_duration
 
     hint = "" if asked else "What was refused on arrival only the coordinator knows: give --coordinator."
@@ -188,23 +188,24 @@ def _nothing(
         return InputError(
             f"{who} has no entry in any anchored round.", remedy=hint, code="unknown-contributor"
         )
-    found = rounds.get(number)
-    if found is None:
+    view = rounds.get(number)
+    if view is None:
         newest = max(rounds, default=0)
         text = f"There is no round {number}; " + (
             f"the newest is {newest}." if newest else "none was opened yet."
         )
         return InputError(text, remedy="`folkmoot status` shows the newest.", code="round-unknown")
-    entry = "has an entry in it" if who in found.contributors else "has no entry in it"
-    if found.void:
+    entry = "has an entry in it" if who in view.contributors else "has no entry in it"
+    if view.void:
         return InputError(
-            f"Round {number} was {found.void}: nothing counted and nobody was paid. {who} {entry}.",
+            f"Round {number} was {view.void}: nothing counted and nobody was paid. {who} {entry}.",
             remedy="Rounds that follow are not touched by it.",
             code="round-void",
         )
-    if found.anchor is None:
-        left = found.anchor_deadline - chain.timestamp()
-        due = f"due in at most {format_duration(left)}" if left > 0 else "late: anybody may cancel the round"
+    if view.anchor is None:
+        seconds_left = view.anchor_deadline - chain.timestamp()
+        late = "late: anybody may cancel the round"
+        due = f"due in at most {format_duration(seconds_left)}" if seconds_left > 0 else late
         return InputError(
             f"Round {number} is not anchored yet, so it has no verdicts; {who} {entry}. The anchor is {due}.",
             remedy="Ask again after the anchor.",
@@ -226,7 +227,7 @@ def _nonsense(url: str) -> CoordinatorError:
     )
 
 
-# What is shown. A coordinator may send anything, so that a missing field is its fault, not ours.
+# Output. A coordinator may send anything, so a missing field is its error.
 
 
 def _shown(document: dict[str, Any], number: int | None, last: int) -> list[Any]:

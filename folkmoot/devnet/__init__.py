@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Local programs: a chain, and processes that are started and ended together. Starts programs, imports neither half."""
+"""A federation on one machine: a local chain, and processes that start and end together."""

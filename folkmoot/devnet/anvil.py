@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A local Ethereum chain: finds Anvil, starts it, waits until it answers, ends it.
+"""A local Ethereum chain: find Anvil, start it, wait until it answers, end it.
 
-For demos, drills and tests. Knows nothing of Folkmoot's contracts.
+For demos, drills and tests. Does not depend on Folkmoot's contracts.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ ANVIL_VARIABLE = "FOLKMOOT_ANVIL"
 """Environment variable with the path of the program."""
 
 KEPT_STATES = 128
-"""Newest blocks whose state can be read: as many as a full node of a public network keeps (go-ethereum's default).
+"""Number of newest blocks whose state can be read: the default of a full node (go-ethereum).
 
-Left alone, Anvil writes up to 3,600 states of each chain to `~/.foundry` and never removes them: gigabytes.
+By default, Anvil writes up to 3,600 states of each chain to `~/.foundry` and never removes them: gigabytes.
 """
 
 
 def find_anvil() -> Path:
-    """Return the path of the Anvil program: `FOLKMOOT_ANVIL`, then `node_modules` upwards from here, then PATH.
+    """Return the path of Anvil: from `FOLKMOOT_ANVIL`, `node_modules` of this or a parent folder, or PATH.
 
     Raises:
-        LocalError: there is none, or the variable names no program.
+        LocalError: Anvil was not found, or the variable does not name a program.
     """
     named = os.environ.get(ANVIL_VARIABLE)
     if named:
@@ -53,9 +53,9 @@ def find_anvil() -> Path:
         for folder in (start, *start.parents):
             if os.access(folder / inside, os.X_OK):
                 return folder / inside
-    found = shutil.which("anvil")
-    if found:
-        return Path(found)
+    program = shutil.which("anvil")
+    if program:
+        return Path(program)
     raise LocalError(
         "Anvil, the local chain, is not installed.",
         remedy=f"Run `make install`, or set {ANVIL_VARIABLE} to the program.",
@@ -77,13 +77,13 @@ def anvil_command(
 
     Args:
         port: TCP port.
-        host: Interface, the loopback one if left out.
-        block_time: Seconds between blocks; None mines a block for each transaction at once.
-        mixed: With a block time, also mine a block for each transaction at once, so that nobody waits and the
-            chain's clock goes on.
-        state: File that the chain's state is loaded from if it is there, and saved to at the end.
-        chain_id: Chain id, for tests of what must be refused elsewhere.
-        kept_states: Newest blocks whose state can be read.
+        host: Address to listen on; the loopback address by default.
+        block_time: Seconds between blocks. With None, each transaction is mined at once.
+        mixed: With a block time, also mine each transaction at once, so that nobody waits and the chain's clock
+            advances.
+        state: File from which the chain's state is loaded if it exists, and to which it is saved at the end.
+        chain_id: Chain id, for tests of checks that refuse other chains.
+        kept_states: Number of newest blocks whose state can be read.
 
     Raises:
         LocalError: Anvil is not installed.
@@ -94,7 +94,7 @@ def anvil_command(
         *("--port", str(port)),
         *("--chain-id", str(chain_id)),
         *("--accounts", "1"),
-        "--enable-tx-gas-limit",  # the cap of EIP-7825, which main networks have
+        "--enable-tx-gas-limit",  # The cap of EIP-7825, as on main networks.
         *("--prune-history", str(kept_states)),
     ]
     if block_time is not None:
@@ -102,33 +102,34 @@ def anvil_command(
     if state is not None:
         command += ["--state", str(state)]
         if (last := _last_time(state)) >= time.time():
-            # Its clock was moved on. Anvil forgets that, and would make blocks that are older than those before.
+            # The chain's clock was advanced. Anvil does not save that, and would mine blocks older than the previous
+            # ones.
             command += ["--timestamp", str(last + 1)]
     return command
 
 
 def _last_time(state: Path) -> int:
-    """Unix time of the newest block of a saved chain; 0 if there is none. Reads the file's head only."""
+    """Return the Unix time of the newest block of a saved chain, or 0. Read only the beginning of the file."""
     try:
         with state.open("rb") as file:
             head = file.read(4096)
     except FileNotFoundError:
         return 0
-    found = re.match(rb'\{"block":\{[^{}]*"timestamp":"(0x[0-9a-f]+)"', head)
-    return int(found[1], 16) if found else 0
+    match = re.match(rb'\{"block":\{[^{}]*"timestamp":"(0x[0-9a-f]+)"', head)
+    return int(match[1], 16) if match else 0
 
 
 class Anvil:
     """A running local chain; a context manager.
 
     Args:
-        port: Port to listen on; a free one if left out.
-        block_time: Seconds between blocks; None mines a block for each transaction at once.
-        state: File that the chain's state is loaded from and saved to.
-        log: File for its output; a temporary one if left out.
-        timeout: Seconds that it may take until it answers.
-        chain_id: Chain id, for tests of what must be refused elsewhere.
-        kept_states: Newest blocks whose state can be read.
+        port: Port to listen on; by default a free one.
+        block_time: Seconds between blocks. With None, each transaction is mined at once.
+        state: File for loading and saving the chain's state.
+        log: File for its output; by default a temporary one.
+        timeout: Timeout in seconds for its first answer.
+        chain_id: Chain id, for tests of checks that refuse other chains.
+        kept_states: Number of newest blocks whose state can be read.
     """
 
     def __init__(
@@ -155,7 +156,7 @@ class Anvil:
 
     @property
     def url(self) -> str:
-        """HTTP address of its JSON-RPC endpoint."""
+        """URL of its JSON-RPC endpoint."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -167,7 +168,7 @@ class Anvil:
 
     @property
     def pid(self) -> int | None:
-        """Process id, None while it does not run."""
+        """Process id; None while it does not run."""
         return self._child.pid if self._child else None
 
     def __enter__(self) -> Self:
@@ -180,7 +181,7 @@ class Anvil:
         self.stop()
 
     def start(self) -> None:
-        """Start it and wait until it answers.
+        """Start Anvil and wait until it answers.
 
         Raises:
             LocalError: Anvil is missing, the port is taken, or it does not answer in time.
@@ -207,7 +208,7 @@ class Anvil:
             raise
 
     def stop(self) -> None:
-        """End it: SIGTERM first, then SIGKILL. May be called again."""
+        """End Anvil: SIGTERM first, then SIGKILL. It may be called again."""
         child, self._child = self._child, None
         if child is not None:
             child.stop()
@@ -221,7 +222,7 @@ class Anvil:
         """Call a JSON-RPC method.
 
         Raises:
-            RpcError: it gave no answer or an error.
+            RpcError: Anvil gave no answer, or an error.
         """
         return self.rpc.call(method, list(params))
 
@@ -230,15 +231,15 @@ class Anvil:
         fund(self.rpc, address, wei)
 
     def advance(self, seconds: int) -> int:
-        """Move the chain's clock forward and mine a block; return the new Unix time."""
+        """Advance the chain's clock and mine a block; return the new Unix time."""
         return advance(self.rpc, seconds)
 
     def snapshot(self) -> str:
-        """Remember the state of the chain; `revert` with the result goes back to it, once."""
+        """Save the state of the chain; return a snapshot for one call of `revert`."""
         return str(self.call("evm_snapshot"))
 
     def revert(self, snapshot: str) -> None:
-        """Go back to a snapshot."""
+        """Restore the state of a snapshot."""
         self.call("evm_revert", snapshot)
 
     def _await_answer(self, child: Child) -> None:

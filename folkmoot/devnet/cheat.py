@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`folkmoot demo --cheat`: what becomes of a coordinator that lies, on one machine, told as it happens.
+"""`folkmoot demo --cheat`: show on one machine how a lying coordinator is caught.
 
-Some honest rounds, one with a lie, then what the watcher does about it by itself: nobody helps it. It is a process like
-any other, with an account that has no role and no stake. What is shown is read from the chain, from the watcher's own
-lines and from the public API; this module imports neither half.
+The demo runs some honest rounds and one with a lie. Then the watcher acts without help: it is a separate process, with
+an account that has no role and no stake. The output is read from the chain, from the watcher's own lines and from the
+public API. This module imports neither `server` nor `client`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CENSOR = "censor"
 WEIGHTS = "weights"
 WITHHOLD = "withhold"
 FALSE_NORM = "false-norm"
-"""What the contributor does with whom the coordinator is in league for `norm`."""
+"""Attack of the colluding contributor, for the cheat `norm`."""
 
 CHEATS: Mapping[str, str] = {
     "sum": "raises one coordinate of the aggregate, and makes the state and all files fit",
@@ -50,16 +50,16 @@ CHEATS: Mapping[str, str] = {
     CENSOR: "takes no update from one contributor, and would say that it did not arrive",
     DOUBLE_ANCHOR: "anchors a second outcome for a round that has one",
 }
-"""What the coordinator does, by the name of the cheat."""
+"""Description of the coordinator's lie, by the name of the cheat."""
 
 DEFAULT_RULE = next(field.default for field in fields(Plan) if field.name == "rule")
-"""Rule of a local federation if none is chosen."""
+"""Default rule of a local federation."""
 
 MIRRORS_SECONDS = PROFILES[PROFILE].windows.challenge // 4
-"""Seconds on the chain that a watcher gives to mirrors before it demands what is missing."""
+"""Seconds of chain time that a watcher waits for mirrors before it demands missing files."""
 
 CATCH_SECONDS = 120.0
-"""Seconds on the wall in which the watcher must have proven the lie."""
+"""Timeout in seconds of real time for the watcher's proof of the lie."""
 
 
 def check_cheat(cheat: str) -> None:
@@ -77,15 +77,15 @@ def check_cheat(cheat: str) -> None:
 
 
 def staged(plan: Plan, cheat: str, honest: int) -> Plan:
-    """Return the plan of a federation in which the coordinator lies after some honest rounds.
+    """Return the plan of a federation whose coordinator lies after some honest rounds.
 
     Args:
         plan: The federation.
         cheat: The lie.
-        honest: Honest rounds before it.
+        honest: Number of honest rounds before the lie.
 
     Raises:
-        InputError: there is no such cheat, or nobody is left to be the coordinator's friend.
+        InputError: The cheat is unknown, or there are too few contributors for a colluding one.
     """
     check_cheat(cheat)
     if cheat == WEIGHTS and plan.rule == DEFAULT_RULE:
@@ -100,50 +100,50 @@ def staged(plan: Plan, cheat: str, honest: int) -> Plan:
     attackers = dict(plan.attackers)
     if cheat == "norm" and FALSE_NORM not in attackers.values():
         attackers[plan.contributors] = FALSE_NORM
-    told = "" if cheat == DOUBLE_ANCHOR else f"{cheat}@{honest + 1}"
-    return replace(plan, attackers=attackers, watched=True, cheat=told)
+    conduct = "" if cheat == DOUBLE_ANCHOR else f"{cheat}@{honest + 1}"
+    return replace(plan, attackers=attackers, watched=True, cheat=conduct)
 
 
 @dataclass(frozen=True)
 class Balance:
-    """What people have, in units of 1e-18 tokens."""
+    """Balances in units of 1e-18 tokens."""
 
     stake: int
     """The coordinator's stake."""
     watcher: int
     """The watcher's tokens."""
     supply: int
-    """All tokens there are."""
+    """Total supply of tokens."""
     head: int
-    """Round that the next one builds on."""
+    """Round on which the next one builds."""
 
 
 class CheatDemo(Demo):
-    """Tells the story of a lie.
+    """Runs and shows a lie of the coordinator.
 
     Args:
         plan: The federation, from `staged`.
         cheat: The lie.
-        honest: Honest rounds before it.
+        honest: Number of honest rounds before the lie.
         console: Where to print.
-        keep: Whether everything stays up at the end, until Ctrl-C.
+        keep: Whether all processes continue at the end, until Ctrl-C.
     """
 
     def __init__(self, plan: Plan, cheat: str, honest: int, console: Console, *, keep: bool = False) -> None:
         super().__init__(plan, honest + 2, console, keep=keep)
         self.cheat = cheat
         self.honest = honest
-        self._heard = 0  # lines of the watcher's log that were shown
+        self._heard = 0  # Number of lines of the watcher's log that were shown.
         self._said: set[str] = set()
         self._stream: Iterator[Event] = iter(())
         self._current: RoundProgress | None = None
         self._began = 0.0
 
     def run(self) -> dict[str, Any]:
-        """Tell the whole story; return a summary.
+        """Run the whole demo; return a summary.
 
         Raises:
-            FolkmootError: a part failed, or nobody caught the lie; every process is ended.
+            FolkmootError: A part failed, or nobody proved the lie. All processes have ended.
         """
         with Supervisor(self.plan.logs) as supervisor:
             federation = LocalFederation(self.plan, supervisor)
@@ -155,8 +155,8 @@ class CheatDemo(Demo):
             )
             api = CoordinatorApi(federation.api_url)
             self._stream = self._events(federation, api)
-            told = self._twice if self.cheat == DOUBLE_ANCHOR else self._lie
-            outcome = told(federation, self.honest + 1)
+            tell = self._twice if self.cheat == DOUBLE_ANCHOR else self._lie
+            outcome = tell(federation, self.honest + 1)
             audit = self._audit(federation)
             api.close()
             summary = self._end(federation, outcome, audit)
@@ -164,7 +164,7 @@ class CheatDemo(Demo):
                 self._stay(supervisor, federation)
         return summary
 
-    # The story
+    # The demo
 
     def _intro(self) -> str:
         return (
@@ -174,7 +174,7 @@ class CheatDemo(Demo):
         )
 
     def _lie(self, federation: LocalFederation, number: int) -> dict[str, Any]:
-        # Honest rounds change no stake; read later, the lie might be on the chain already.
+        # Honest rounds change no stake. A later read might come after the lie.
         before = replace(self._balance(federation), head=self.honest)
         federation.start_training(self.honest + 1)
         self._follow(self.honest)
@@ -231,23 +231,23 @@ class CheatDemo(Demo):
         error = str(refusal.details.get("error", ""))
         return {"round": number, "caught": True, "refused": error, "before": before, "after": after}
 
-    # What happens
+    # Events
 
     def _follow(self, number: int, until: str = "rewards-settled") -> Event:
-        """Tell of rounds until something happened to one; return that event."""
+        """Show rounds until a given event of a round; return that event."""
         with self.console.status(f"round {number}: contributors train") as status:
             for event in self._stream:
                 if event.type == "round-opened":
                     self._current = RoundProgress(int(event.data["round"]))
                 self._note(event, self._current, status.update)
-                if number != self.honest + 1:  # what it says of the lie comes after the lie
+                if number != self.honest + 1:  # Show the watcher's lines on the lie after the lie.
                     self._hear()
                 if event.type == until and int(event.data["round"]) == number:
                     return event
         raise LocalError("The coordinator's events ended.", code="demo")
 
     def _force(self, federation: LocalFederation, number: int, refused: Event) -> None:
-        """Let the contributor that is left out put its whole update on the chain."""
+        """Make the censored contributor put its whole update on the chain."""
         from folkmoot.rpc.client import LedgerReader, Rpc
 
         account = str(refused.data["contributor"])
@@ -276,7 +276,7 @@ class CheatDemo(Demo):
             self._advance(federation, ledger.round(number).commit_deadline)
 
     def _note(self, event: Event, current: RoundProgress | None, say: Callable[[str], None]) -> None:
-        """Take in one event of a round, as the coordinator tells it."""
+        """Store one event of the coordinator on a round."""
         data = event.data
         match event.type:
             case "round-opened" if current:
@@ -296,7 +296,7 @@ class CheatDemo(Demo):
                 current.gas["anchor"] = int(data.get("gas") or 0)
                 current.seconds = time.monotonic() - self._began
                 current.metrics = self._metrics(current.number)
-                self.told.append(current)
+                self.progresses.append(current)
                 self._show(current)
                 say(f"round {current.number}: the challenge window runs")
             case "run-failed" if "slashed" not in str(data.get("error")):
@@ -307,7 +307,7 @@ class CheatDemo(Demo):
                 pass
 
     def _caught(self, federation: LocalFederation, number: int) -> None:
-        """Wait until the round is void; move the local clock where a demand waits for its answer."""
+        """Wait until the round is void. While a demand waits for its answer, advance the local clock."""
         from folkmoot.rpc.client import LedgerReader, Phase, Rpc
 
         end = time.monotonic() + CATCH_SECONDS
@@ -327,7 +327,7 @@ class CheatDemo(Demo):
                     )
                 answer_by = self._demanded(federation, number) if self.cheat == WITHHOLD else 0
                 if answer_by > waited:
-                    time.sleep(3)  # an honest coordinator would have answered by now
+                    time.sleep(3)  # An honest coordinator would have answered before.
                     self._advance(federation, answer_by)
                     waited = answer_by
                 elif self.cheat == WITHHOLD and not waited:
@@ -343,23 +343,23 @@ class CheatDemo(Demo):
             time.sleep(0.2)
 
     def _demanded(self, federation: LocalFederation, number: int) -> int:
-        """Unix time until which the newest demand about a round can be answered; 0 if there is none."""
+        """Return the Unix time until which the newest demand of a round can be answered; 0 if there is none."""
         from folkmoot.ledger.events import Demanded
 
-        found = [
+        times = [
             event
             for event in self._chain_events(federation, "data_availability")
             if isinstance(event, Demanded)
         ]
-        return max((event.answer_by for event in found if event.round == number), default=0)
+        return max((event.answer_by for event in times if event.round == number), default=0)
 
     def _slash(
         self, federation: LocalFederation, number: int, before: Balance, after: Balance
     ) -> dict[str, Any]:
         from folkmoot.ledger.events import Slashed
 
-        found = [event for event in self._chain_events(federation, "vault") if isinstance(event, Slashed)]
-        slashed = next(event for event in found if event.account == self.addresses["coordinator"])
+        slashings = [event for event in self._chain_events(federation, "vault") if isinstance(event, Slashed)]
+        slashed = next(event for event in slashings if event.account == self.addresses["coordinator"])
         self.console.rule("[bold]The slash")
         table = Table.grid(padding=(0, 2))
         for left, right in (
@@ -380,7 +380,7 @@ class CheatDemo(Demo):
             ("head", f"round {before.head} before the lie, round {after.head} now: round {number} is void"),
         ):
             table.add_row(Text(left, style="dim"), right)
-        for event in found:
+        for event in slashings:
             if event.account in self.names:
                 lost = format_amount(event.burnt + event.reward)
                 table.add_row(
@@ -410,10 +410,10 @@ class CheatDemo(Demo):
         self.console.print(Text(f"Try the others: {command_name()} demo --cheat {'|'.join(CHEATS)}"))
         return summary
 
-    # Reading
+    # Reading logs and chain
 
     def _hear(self) -> str:
-        """Show what the watcher has said since; return its events, one after the other."""
+        """Show the watcher's new lines; yield its events in order."""
         log = self.plan.logs / f"{WATCHER}.log"
         lines = log.read_text(errors="replace").splitlines(keepends=True) if log.exists() else []
         heard = []
@@ -422,16 +422,16 @@ class CheatDemo(Demo):
                 break
             self._heard += 1
             try:
-                said = json.loads(line)
+                event = json.loads(line)
             except ValueError:
                 continue
-            heard.append(str(said.get("event")))
-            # Where a file was looked for, with its hash, is for the log.
-            text = str(said.get("text")).partition(" The file ")[0]
-            if said.get("event") in ("started", "stopped") or text in self._said:
+            heard.append(str(event.get("event")))
+            # The sources and hashes of missing files are only in the log.
+            text = str(event.get("text")).partition(" The file ")[0]
+            if event.get("event") in ("started", "stopped") or text in self._said:
                 continue
             self._said.add(text)
-            style = "green" if said["event"] in ("right", "proven") else "yellow"
+            style = "green" if event["event"] in ("right", "proven") else "yellow"
             self.console.print(f"  [dim]watcher:[/] [{style}]{escape(text)}[/]")
         return " ".join(heard)
 
@@ -456,31 +456,31 @@ class CheatDemo(Demo):
             chain.close()
 
     def _chain_events(self, federation: LocalFederation, contract: str) -> list[ChainEvent]:
-        from folkmoot.ledger.events import scan
+        from folkmoot.ledger.scan import scan
 
         with self._chain(federation) as chain:
             return list(scan(chain, chain.deployment.block, chain.block_number(), contracts=(contract,)))
 
     def _anchor_again(self, federation: LocalFederation, number: int) -> ContractRefused:
-        """Send a second anchor from the coordinator's account; return the refusal."""
+        """Send a second anchor from the coordinator's account; return the contract's error."""
         from folkmoot.ledger.events import RoundAnchored
         from folkmoot.runtime import keystore
 
         password = self.plan.password_file.read_text().strip()
         account = keystore.load(self.plan.keystore("coordinator"), password)
-        made = [
+        sent = [
             event.anchor
             for event in self._chain_events(federation, "ledger")
             if isinstance(event, RoundAnchored) and event.round == number
         ][-1]
         other = (
-            list(made.weights),
-            made.delivered,
-            made.aggregate_root,
-            made.aggregate_root,  # any other state root
-            made.gram_root,
-            made.verdict_hash,
-            made.artifacts_hash,
+            list(sent.weights),
+            sent.delivered,
+            sent.aggregate_root,
+            sent.aggregate_root,  # Any other state root.
+            sent.gram_root,
+            sent.verdict_hash,
+            sent.artifacts_hash,
         )
         with self._chain(federation) as chain:
             try:

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DEMO_ATTACK = "sign-flip:2"
-"""What the last contributor of a demo does: it sends minus twice its update."""
+"""Attack of the last contributor of a demo: it sends minus twice its update."""
 
 DEMO_ROUNDS, DEMO_HONEST = 5, 2
-"""Rounds of a demo, and honest ones before a lie."""
+"""Number of rounds of a demo, and of honest rounds before a lie."""
 
 DEFAULT_HOME = Path(".folkmoot") / "local"
 """Folder of `folkmoot up`."""
@@ -84,7 +84,7 @@ def run(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Train a Flower app, unchanged, as an audited federation on this machine.
+    """Train an unchanged Flower app as an audited federation on this machine.
 
     Reads the arrays, the rounds and the settings from the app's ServerApp, and runs the app's train function once, on
     partition 0. Then starts a local chain, the contracts, a coordinator, a SuperLink and the nodes, and trains the app
@@ -158,12 +158,12 @@ def demo(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Watch strangers train a model together, a poisoner lose, a vote release it, and an audit recompute all of it.
+    """Show a whole federation: training, a poisoned update, a vote on the release, and an audit of all rounds.
 
     Starts a local chain, the contracts, a coordinator, a Flower SuperLink and the contributors, on free ports of
     this machine, and ends them all. Takes two to three minutes on two cores.
 
-    With --cheat it is the coordinator that lies, and a watcher that proves it on the chain.
+    With --cheat, the coordinator lies, and a watcher proves it on the chain.
 
     Example: folkmoot demo --rounds 3 --keep
 
@@ -210,7 +210,7 @@ def up(
     superlink_port: Annotated[int, typer.Option(help="Port of the SuperLink.")] = 8000,
     json_: Json = False,
 ) -> None:
-    """Start a local federation that stays up until Ctrl-C, and goes on where it was when started again.
+    """Start a local federation that runs until Ctrl-C. A later start continues where it stopped.
 
     Example: folkmoot up --contributors 5 --task mnist
     """
@@ -266,9 +266,9 @@ def prepare(
     home: Annotated[Path, typer.Option(help="Folder to make.")] = DEFAULT_HOME,
     json_: Json = False,
 ) -> None:
-    """Make a federation on a running local chain: keys, genesis, contracts, stakes, the coordinator's folder.
+    """Create a federation on a running local chain: keys, genesis, contracts, stakes, the coordinator's folder.
 
-    Starts nothing. What `up` and the compose file do first.
+    Starts no process. `up` and the compose file do this first.
 
     Example: folkmoot prepare --rpc http://127.0.0.1:8545 --home ./federation
     """
@@ -280,8 +280,8 @@ def prepare(
     if plan.deployment_file.exists():
         emit({"home": str(plan.home), "made": False}, json_, f"{plan.home} holds a federation already.")
         return
-    made = make(plan, rpc)
-    document = {"home": str(plan.home), "made": True, "accounts": made.addresses}
+    federation = make(plan, rpc)
+    document = {"home": str(plan.home), "made": True, "accounts": federation.addresses}
     emit(document, json_, f"Made a federation with {contributors} contributors in {plan.home}.")
 
 
@@ -295,7 +295,7 @@ def chain(
     verbose: Annotated[bool, typer.Option("--verbose", help="Log each block and each request.")] = False,
     json_: Json = False,
 ) -> None:
-    """Run a local chain (Anvil) in the foreground. Its accounts and its money are worth nothing.
+    """Run a local chain (Anvil) in the foreground. Its coins have no value.
 
     Example: folkmoot chain --state chain.json
     """
@@ -314,7 +314,7 @@ def chain(
         f"Local chain {LOCAL_CHAIN_ID} at {url}. Ctrl-C ends it.",
     )
     sys.stdout.flush()
-    os.execv(command[0], command)  # noqa: S606  our own program, no shell
+    os.execv(command[0], command)  # noqa: S606  Folkmoot's own program, no shell
 
 
 def fund(
@@ -322,7 +322,7 @@ def fund(
     rpc: RpcUrl = RPC_DEFAULT,
     json_: Json = False,
 ) -> None:
-    """Give an account of a local chain 10,000 coins to pay its gas with. Refused on every chain but a local Anvil.
+    """Give an account of a local chain 10,000 coins for gas. Only a local Anvil is accepted.
 
     Example: folkmoot fund 0x70997970C51812dc3A010C7d01b50e0d17dc79C8
     """
@@ -337,7 +337,7 @@ def fund(
 
 
 def _console(as_json: bool) -> Console:
-    """Return where the story is told; a log file has no width, so lines may be as long as the tables need."""
+    """Return the console for the output. In a log file, lines may be as long as the tables need."""
     from rich.console import Console
 
     console = Console(stderr=as_json)
@@ -347,10 +347,10 @@ def _console(as_json: bool) -> Console:
 
 
 def parse_attacks(texts: list[str] | None, default: dict[int, str]) -> dict[int, str]:
-    """Return the drill of each attacking contributor.
+    """Return the attack of each attacking contributor.
 
     Raises:
-        InputError: an option is malformed.
+        InputError: An option is malformed.
     """
     if texts is None:
         return default

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`folkmoot demo`: the whole story on one machine, told as it happens.
+"""`folkmoot demo`: show a whole federation on one machine.
 
-It starts a local federation, follows the coordinator's public events while strangers train and one of them poisons,
-has the result voted on, and ends with an audit. What it shows comes from the public API and from the same
-commands that a person types; it imports neither half.
+The demo starts a local federation, follows the coordinator's public events while contributors train and one of them
+poisons, puts the result to a vote, and ends with an audit. Its output comes from the public API and from the commands
+that a person types. This module imports neither `server` nor `client`.
 """
 
 from __future__ import annotations
@@ -34,41 +34,41 @@ from folkmoot.runtime.processes import Supervisor
 from folkmoot.runtime.units import format_amount
 
 NAMES = ("Ada", "Ben", "Cleo", "Dora", "Emil", "Fay", "Gus", "Hana", "Ivo", "Jana")
-"""What the contributors are called on the screen, in order."""
+"""Display names of the contributors, in order."""
 
 ROOT_TITLE = "root set"
-"""What the coordinator's own node is called there."""
+"""Display name of the coordinator's own node."""
 
 STALL_SECONDS = 120.0
-"""Seconds without any event after which the demo gives up."""
+"""Timeout in seconds for the next event."""
 
 
 @dataclass
 class RoundProgress:
-    """What was learned of one round."""
+    """Data of one round."""
 
     number: int
     received: dict[str, int] = field(default_factory=dict)
-    """Bytes of the update by account."""
+    """Size in bytes of the update, by account."""
     refused: dict[str, str] = field(default_factory=dict)
-    """Reason code by account."""
+    """Reason code of the refusal, by account."""
     committed: set[str] = field(default_factory=set)
     """Accounts with a commitment on the chain."""
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     rewards: dict[str, int] = field(default_factory=dict)
     gas: dict[str, int] = field(default_factory=dict)
-    """Gas by step."""
+    """Gas used, by step."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Metrics of the new model on the common test set."""
     seconds: float = 0.0
 
 
 class Demo:
-    """Tells the story.
+    """Runs and shows the demo.
 
     Args:
         plan: The federation.
-        rounds: Rounds to train.
+        rounds: Number of rounds to train.
         console: Where to print.
         keep: Whether everything stays up at the end, until Ctrl-C.
     """
@@ -80,14 +80,14 @@ class Demo:
         self.keep = keep
         self.names: dict[str, str] = {}
         self.addresses: dict[str, str] = {}
-        self.told: list[RoundProgress] = []
+        self.progresses: list[RoundProgress] = []
         self.started = time.monotonic()
 
     def run(self) -> dict[str, Any]:
         """Tell the whole story; return a summary.
 
         Raises:
-            FolkmootError: a part failed; every process is ended.
+            FolkmootError: A part failed. All processes have ended.
         """
         with Supervisor(self.plan.logs) as supervisor:
             federation = LocalFederation(self.plan, supervisor)
@@ -169,15 +169,15 @@ class Demo:
                         current.seconds = time.monotonic() - began
                         progress.activity = f"round {current.number}: evaluating the new model"
                         current.metrics = self._metrics(current.number)
-                        self.told.append(current)
+                        self.progresses.append(current)
                         self._show(current)
                         progress.activity = ""
                     case "round-finalized":
                         self._round(int(data["round"])).gas["finalize"] = int(data.get("gas") or 0)
                     case "rewards-settled":
-                        told = self._round(int(data["round"]))
-                        told.gas["settle"] = int(data.get("gas") or 0)
-                        told.rewards = {account: int(amount) for account, amount in data["amounts"].items()}
+                        shown = self._round(int(data["round"]))
+                        shown.gas["settle"] = int(data.get("gas") or 0)
+                        shown.rewards = {account: int(amount) for account, amount in data["amounts"].items()}
                     case "round-cancelled":
                         self.console.print(
                             f"  round {data['round']} was cancelled: {escape(str(data.get('reason')))}"
@@ -191,9 +191,9 @@ class Demo:
         api.close()
 
     def _release(self, federation: LocalFederation) -> dict[str, Any]:
-        """Propose, vote, queue and execute by the commands that people type."""
+        """Propose, vote, queue and execute with the commands that people type."""
         self.console.rule("[bold]The vote")
-        version = self.told[-1].number
+        version = self.progresses[-1].number
         report = self.plan.home / "report.json"
         evaluated = self._command(
             federation,
@@ -231,33 +231,39 @@ class Demo:
     def _summary(
         self, federation: LocalFederation, prepared: Prepared, release: dict[str, Any], audit: dict[str, Any]
     ) -> dict[str, Any]:
-        last = self.told[-1]
+        last = self.progresses[-1]
         seconds = time.monotonic() - self.started
-        per_update = [t.gas.get("commit", 0) / max(1, len(t.committed)) for t in self.told]
+        per_update = [t.gas.get("commit", 0) / max(1, len(t.committed)) for t in self.progresses]
         attackers = [self._title(number) for number in self.plan.attackers]
-        # Weight by contributor and round; an update that was refused on arrival has none.
+        # Weight by contributor and round. An update that was refused on arrival has no weight.
         weights = [
             (self._name(verdict), int(verdict["weight"]))
-            for t in self.told
+            for t in self.progresses
             for verdict in t.verdicts
             if verdict["reason"] != "root"
         ]
-        for told in self.told:
-            refused = told.refused.keys() & self.names.keys() - told.received.keys()
+        for progress in self.progresses:
+            refused = progress.refused.keys() & self.names.keys() - progress.received.keys()
             weights += [(self.names[one], 0) for one in refused if self.names[one] != ROOT_TITLE]
         of_attackers = [weight for name, weight in weights if name in attackers]
-        paid = sum(_share(verdict, told) for told in self.told for verdict in self._of(told, attackers))
+        paid = sum(
+            _share(verdict, progress)
+            for progress in self.progresses
+            for verdict in self._of(progress, attackers)
+        )
         given, kept = len(of_attackers), sum(1 for weight in of_attackers if weight)
         honest = sum(1 for name, weight in weights if not weight and name not in attackers)
         summary = {
             "seconds": round(seconds, 1),
-            "rounds": len(self.told),
+            "rounds": len(self.progresses),
             "metrics": last.metrics,
             "attackerUpdates": given,
             "attackerUpdatesAccepted": kept,
             "attackersPay": round(paid / given, 3) if given else None,
             "honestUpdatesLeftOut": honest,
-            "rootUpdates": sum(verdict["reason"] == "root" for t in self.told for verdict in t.verdicts),
+            "rootUpdates": sum(
+                verdict["reason"] == "root" for t in self.progresses for verdict in t.verdicts
+            ),
             "gasPerUpdateCommitted": round(sum(per_update) / len(per_update)),
             "activeVersion": release["version"],
             "audit": audit,
@@ -301,9 +307,9 @@ class Demo:
             self.console.print(Text(f"  {hint}"))
         return summary
 
-    def _of(self, told: RoundProgress, attackers: Sequence[str]) -> list[dict[str, Any]]:
-        """Verdicts of a round on some contributors."""
-        return [verdict for verdict in told.verdicts if self._name(verdict) in attackers]
+    def _of(self, progress: RoundProgress, attackers: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the verdicts of a round on some contributors."""
+        return [verdict for verdict in progress.verdicts if self._name(verdict) in attackers]
 
     def _stay(self, supervisor: Supervisor, federation: LocalFederation) -> None:
         self.console.print(
@@ -313,29 +319,30 @@ class Demo:
         )
         supervisor.watch(lambda: False)
 
-    # Showing
+    # Output
 
-    def _show(self, told: RoundProgress) -> None:
-        metrics = _metric_text(told.metrics)
+    def _show(self, progress: RoundProgress) -> None:
+        metrics = _metric_text(progress.metrics)
         self.console.print(
-            f"\n[bold]round {told.number}[/]  {metrics}  "
-            f"[dim]{told.seconds:.1f} s · gas: commit {told.gas.get('commit', 0):,}, anchor {told.gas['anchor']:,}[/]"
+            f"\n[bold]round {progress.number}[/]  {metrics}  "
+            f"[dim]{progress.seconds:.1f} s · gas: commit {progress.gas.get('commit', 0):,}, "
+            f"anchor {progress.gas['anchor']:,}[/]"
         )
         table = Table(box=None, padding=(0, 2), header_style="dim")
         for column in ("contributor", "update", "committed", "weight", "verdict"):
             table.add_column(column, justify="right" if column in ("update", "weight") else "left")
-        by_account = {str(verdict["contributor"]): verdict for verdict in told.verdicts}
+        by_account = {str(verdict["contributor"]): verdict for verdict in progress.verdicts}
         for account, name in self.names.items():
             verdict = by_account.get(account)
-            size = f"{told.received[account] / 1024:.0f} KiB" if account in told.received else "-"
-            if account in told.refused and account not in told.received:
-                table.add_row(name, "-", "no", "", f"[red]refused on arrival: {told.refused[account]}[/]")
+            size = f"{progress.received[account] / 1024:.0f} KiB" if account in progress.received else "-"
+            if account in progress.refused and account not in progress.received:
+                table.add_row(name, "-", "no", "", f"[red]refused on arrival: {progress.refused[account]}[/]")
             elif verdict is None:
                 table.add_row(name, size, "no", "", "[yellow]did not take part[/]")
             elif verdict["reason"] == "root":
                 table.add_row(name, size, "yes", "", "[cyan]root, compared and never summed[/]")
             else:
-                share = _share(verdict, told)
+                share = _share(verdict, progress)
                 style = "green" if share >= 0.5 else "yellow" if share else "red"
                 reason = f"[{style}]{verdict['reason']}[/]{_numbers(verdict, share)}"
                 table.add_row(name, size, "yes", f"[{style}]{share:.0%}[/]", reason)
@@ -351,16 +358,16 @@ class Demo:
         return self.names.get(str(verdict["contributor"]), "")
 
     def _round(self, number: int) -> RoundProgress:
-        for told in self.told:
-            if told.number == number:
-                return told
+        for progress in self.progresses:
+            if progress.number == number:
+                return progress
         raise LocalError(f"Round {number} was settled before it was anchored.", code="demo")
 
-    # Doing
+    # Actions
 
     def _events(self, federation: LocalFederation, api: CoordinatorApi) -> Iterator[Event]:
         last = time.monotonic()
-        for event in api.events(patience=STALL_SECONDS):
+        for event in api.events(timeout=STALL_SECONDS):
             federation.supervisor.check()
             if event.type not in ("heartbeat", ""):
                 last = time.monotonic()
@@ -387,17 +394,17 @@ class Demo:
         )
 
     def _metrics(self, number: int) -> dict[str, float]:
-        """Wait for the evaluator's line about a version."""
+        """Wait for the evaluator's line on a version; return its metrics."""
         log = self.plan.logs / "evaluator.log"
         end = time.monotonic() + 60
         while time.monotonic() < end:
             for line in log.read_text(errors="replace").splitlines():
                 try:
-                    found = json.loads(line)
+                    measured = json.loads(line)
                 except ValueError:
                     continue
-                if isinstance(found, dict) and found.get("version") == number:
-                    metrics = found["metrics"].items()
+                if isinstance(measured, dict) and measured.get("version") == number:
+                    metrics = measured["metrics"].items()
                     return {str(key): float(value) for key, value in metrics if value is not None}
             time.sleep(0.05)
         raise LocalError(
@@ -408,7 +415,7 @@ class Demo:
         return ("--keystore", self.plan.keystore(name), "--password-file", self.plan.password_file)
 
     def _command(self, federation: LocalFederation, *words: str | Path, who: str = "") -> dict[str, Any]:
-        """Run a command as a person would, show it, and return its JSON."""
+        """Show and run a command as a person would type it; return its JSON."""
         hidden = {str(self.plan.password_file), "--password-file"}
         shown = " ".join(_short(str(word), self.plan.home) for word in words if str(word) not in hidden)
         with self.console.status(f"folkmoot {words[0]}"):
@@ -420,7 +427,7 @@ class Demo:
         return result
 
     def _advance(self, federation: LocalFederation, time_: int) -> None:
-        """Move the local chain's clock past a time that real voters would wait for."""
+        """Advance the local chain's clock past a time for which real voters would wait."""
         from folkmoot.rpc.client import Rpc
 
         rpc = Rpc(federation.rpc_url)
@@ -456,26 +463,26 @@ def _metric_text(metrics: dict[str, float]) -> str:
 
 
 def _numbers(verdict: dict[str, Any], share: float) -> str:
-    """Why an update counts little, in a few words."""
+    """Return a short reason for the low weight of an update."""
     numbers = verdict.get("numbers") or {}
-    said = ""
-    if "score" in numbers and not share:
-        ratio = int(numbers["score"]) / max(1, int(numbers["threshold"]))
-        said = f"its score is {ratio:.2f} times the worst one kept"
-    elif "pathCosine" in numbers and share < 0.5:
-        said = f"cosine with the model's path {int(numbers['pathCosine']) / UNIT:.2f}"
-    elif "company" in numbers and share < 0.5:
-        said = f"cosine with the majority's core {int(numbers['company']) / UNIT:.2f}"
-    return f" [dim]({said})[/]" if said else ""
+    reason = ""
+    if "krumScore" in numbers and not share:
+        ratio = int(numbers["krumScore"]) / max(1, int(numbers["krumThreshold"]))
+        reason = f"its Krum score is {ratio:.2f} times the largest selected one"
+    elif "trajectoryCosine" in numbers and share < 0.5:
+        reason = f"cosine with the model's trajectory {int(numbers['trajectoryCosine']) / UNIT:.2f}"
+    elif "coreSimilarity" in numbers and share < 0.5:
+        reason = f"cosine with the majority's core {int(numbers['coreSimilarity']) / UNIT:.2f}"
+    return f" [dim]({reason})[/]" if reason else ""
 
 
-def _share(verdict: dict[str, Any], told: RoundProgress) -> float:
-    """How much of the round's largest weight an update got: what it is paid of an equal share."""
-    return int(verdict["weight"]) / max(1, *(int(one["weight"]) for one in told.verdicts))
+def _share(verdict: dict[str, Any], progress: RoundProgress) -> float:
+    """Return an update's weight as a part of the round's largest weight, which is its part of an equal reward."""
+    return int(verdict["weight"]) / max(1, *(int(one["weight"]) for one in progress.verdicts))
 
 
-def _round_gas(told: RoundProgress) -> int:
-    return sum(told.gas.values())
+def _round_gas(progress: RoundProgress) -> int:
+    return sum(progress.gas.values())
 
 
 def _result_line(command: str | Path, result: dict[str, Any]) -> str:
@@ -505,7 +512,7 @@ def _result_line(command: str | Path, result: dict[str, Any]) -> str:
 
 
 def _deed(drill: str) -> str:
-    """What a drill does, after the name of who does it."""
+    """Return a description of an attack, to follow the name of the attacker."""
     kind, _, scale = drill.partition(":")
     if kind != "sign-flip":
         return f"cheats ({drill})"
@@ -513,7 +520,7 @@ def _deed(drill: str) -> str:
 
 
 def command_name() -> str:
-    """How a person in this folder calls the command."""
+    """Return the command as a person in this folder types it."""
     name = "folkmoot.exe" if os.name == "nt" else "folkmoot"
     if any(Path(folder, name).exists() for folder in os.environ.get("PATH", "").split(os.pathsep)):
         return "folkmoot"

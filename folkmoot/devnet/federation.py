@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole federation on one machine: keys, genesis, contracts, stakes, and the processes of every role.
 
-`prepare` makes it on a chain, once; `LocalFederation` runs it. Every part is the program that a real federation
-runs, started as a process of its own; this module imports neither half.
+`prepare` creates it once on a chain; `LocalFederation` runs it. Every part is the program of a real federation, started
+as a separate process. This module imports neither `server` nor `client`.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ if TYPE_CHECKING:
     from folkmoot.ledger.deployment import Deployment
 
 SCRYPT_WORK = 2**12
-"""Work factor of the key files of a local federation: their keys are worth nothing, and many are opened at a start."""
+"""Work factor of the key files of a local federation. It is low because the keys have no value and many are opened at
+start."""
 
 PROFILE = "demo"
-"""Windows and times of a local federation."""
+"""Profile with the windows and times of a local federation."""
 
 COORDINATOR_STAKE: int = 500 * UNIT
 CONTRIBUTOR_STAKE = 100 * UNIT
@@ -48,9 +49,9 @@ REWARD = 100 * UNIT
 WATCHER = "watcher"
 """Name of the watcher's account and process."""
 WATCHER_ALLOCATION = 100 * UNIT
-"""For deposits of demands and disputes; a watcher needs no stake."""
-PATIENCE = 4.0
-"""Seconds on the wall for which a round waits for the watcher before its window is skipped."""
+"""Tokens of the watcher for deposits of demands and disputes. It needs no stake."""
+WATCHER_TIMEOUT = 4.0
+"""Timeout in seconds of real time for the watcher, after which a round's window is skipped."""
 
 ROOTS = ("good", "biased")
 """Root sets of the shipped tasks."""
@@ -59,51 +60,51 @@ GENESIS_FILE = "genesis.json"
 """Name of the genesis file in its folder."""
 
 Say = Callable[[str], None]
-"""Is told, in a few words, what is done next."""
+"""Called with a short description of each step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a local federation is made of."""
+    """Configuration of a local federation."""
 
     home: Path
-    """Folder that holds all of it."""
+    """Folder of the federation."""
     task: str = "mnist"
     """Task: a shipped one, or ``package.module:object``; not used with an app."""
     contributors: int = 5
     """Number of contributors."""
     attackers: Mapping[int, str] = field(default_factory=dict)
-    """Drill that a contributor (counted from 1) carries out, e.g. ``{5: "sign-flip"}``."""
+    """Attacks by number of the contributor, from 1, e.g. ``{5: "sign-flip"}``."""
     rule: str = "guided_mean"
     """Aggregation rule."""
     parameters: tuple[int, ...] = ()
-    """Its parameters."""
+    """Parameters of the rule."""
     root: str = ""
-    """Root set that a node with the coordinator's account holds: ``good``, ``biased``, or none."""
+    """Root set of a node with the coordinator's account: ``good``, ``biased``, or empty for none."""
     watched: bool = False
-    """Whether there is an account for a watcher, and stake enough to lose a bond and go on."""
+    """Whether there is an account for a watcher, and enough stake to continue after the loss of a bond."""
     cheat: str = ""
-    """Lie that the coordinator tells, ``KIND@ROUND``; none if empty."""
+    """Lie of the coordinator, ``KIND@ROUND``; empty for none."""
     app: Path | None = None
-    """Folder of the Flower app that is trained in the place of a task."""
+    """Folder of the Flower app that is trained instead of a task."""
     run_config: tuple[str, ...] = ()
     """Overrides for the app's run config."""
     node_config: tuple[str, ...] = ()
-    """Further entries of every node's config."""
+    """Further entries of every node's configuration."""
     app_wait: float = LIMIT
-    """Seconds that the app may take for each step of its trial."""
+    """Time limit in seconds for each step of the app's trial."""
     asked: int = 0
-    """Contributors that are asked in a round, where the app asks fewer than all."""
+    """Number of contributors per round, if the app selects fewer than all; otherwise 0."""
     simulation: bool = False
-    """Whether Flower's simulation engine trains the app, in the place of SuperNodes."""
+    """Whether Flower's simulation engine trains the app instead of SuperNodes."""
     commit_window: int = 0
-    """Fewest seconds of a round's commit window; the profile's if that is longer."""
+    """Minimum length of the commit window in seconds. The profile's window is used if it is longer."""
 
     def __post_init__(self) -> None:
         """Check the numbers.
 
         Raises:
-            InputError: fewer than one contributor, or an attacker that is none of them.
+            InputError: There is no contributor, or an attacker is not a contributor.
         """
         if not 1 <= self.contributors <= 64:
             raise InputError(
@@ -123,17 +124,17 @@ class Plan:
 
     @property
     def deployment_file(self) -> Path:
-        """Addresses of the contracts."""
+        """Path of the file with the contracts' addresses."""
         return self.home / "deployment.json"
 
     @property
     def genesis(self) -> Path:
-        """Folder with the genesis artifacts."""
+        """Path of the folder with the genesis artifacts."""
         return self.home / "genesis"
 
     @property
     def layout(self) -> Path:
-        """Manifest that was made from the app."""
+        """Path of the manifest of the app."""
         name = str(json.loads((self.genesis / GENESIS_FILE).read_text(encoding="utf-8"))["manifest"])
         return self.genesis / name[:2] / name
 
@@ -159,12 +160,12 @@ class Plan:
 
     @property
     def entries(self) -> int:
-        """Updates that a round has if nobody is missing: one a contributor, and the root update."""
+        """Number of updates of a complete round: one per contributor, and the root update."""
         return (self.asked or self.contributors) + bool(self.root)
 
     @property
     def output(self) -> Path:
-        """Folder of what the app's ServerApp writes."""
+        """Folder for files of the app's ServerApp."""
         return self.home / "output"
 
     @property
@@ -174,14 +175,14 @@ class Plan:
 
     @property
     def subject(self) -> list[str | Path]:
-        """What is trained, as the commands take it: ``--task`` or ``--app`` with its run config."""
+        """Options of the commands for the task or app: ``--task``, or ``--app`` with its run config."""
         if self.app is None:
             return ["--task", self.task]
         return ["--app", self.app, *_repeated("--run-config", self.run_config)]
 
     @property
     def coordinator_stake(self) -> int:
-        """What the coordinator stakes: a bond, or two if one may be lost."""
+        """Stake of the coordinator: one bond, or two if it may lose one."""
         return COORDINATOR_STAKE * (2 if self.watched else 1)
 
     def names(self) -> list[str]:
@@ -194,38 +195,38 @@ class Plan:
         return self.home / "keys"
 
     def keystore(self, name: str) -> Path:
-        """Key file of the coordinator or a contributor."""
+        """Return the key file of the coordinator or a contributor."""
         return self.keys / f"{name}.json"
 
     @property
     def node_homes(self) -> Path:
-        """Folder of all nodes' folders."""
+        """Parent of all nodes' folders."""
         return self.home / "nodes"
 
     def node_home(self, name: str) -> Path:
-        """Folder of a contributor's node."""
+        """Return the folder of a contributor's node."""
         return self.node_homes / name
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What `prepare` made."""
+    """Result of `prepare`."""
 
     deployment: Deployment
-    """Addresses."""
+    """Addresses of the contracts."""
     addresses: dict[str, str]
     """Account by name: `coordinator`, `contributor-1`, ..."""
     report: Report
-    """What was deployed, its gas, and what was read back."""
+    """Report on the deployment: contracts, gas, and values read from the chain."""
 
 
 def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
-    """Make keys, genesis, contracts and stakes on a local chain, and the coordinator's folder.
+    """Create keys, genesis, contracts and stakes on a local chain, and the coordinator's folder.
 
     Raises:
-        InputError: the folder already holds a federation.
-        LocalError: the chain is not a local one, or a program failed.
-        ChainError: a transaction failed.
+        InputError: The folder already has a federation.
+        LocalError: The chain is not a local one, or a program failed.
+        ChainError: A transaction failed.
     """
     from folkmoot.aggregation.registry import fewest_contributors
     from folkmoot.chain.client import Chain, connect_web3
@@ -274,7 +275,7 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     if plan.watched:
         allocations[accounts[WATCHER].address] = WATCHER_ALLOCATION
     allocations |= {accounts[name].address: CONTRIBUTOR_ALLOCATION for name in plan.names()}
-    # A key of its own, forgotten afterwards: whoever deploys holds no role.
+    # A temporary key: the deployer keeps no role.
     deployer = _throwaway(rpc)
     report = deploy_and_report(
         connect_web3(rpc_url),
@@ -306,19 +307,19 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
 
 
 class LocalFederation:
-    """The running processes of a federation: chain, coordinator, SuperLink, one SuperNode a contributor or root set.
+    """The processes of a federation: chain, coordinator, SuperLink, and a SuperNode per contributor or root set.
 
     A context manager around a `Supervisor`: leaving the block ends every process.
 
     Args:
-        plan: What to run.
-        api_port: Port of the coordinator's API, a free one if left out.
-        chain_port: Port of the chain, a free one if left out.
-        superlink_port: Port of the SuperLink, a free one if left out.
+        plan: The federation.
+        api_port: Port of the coordinator's API; by default a free one.
+        chain_port: Port of the chain; by default a free one.
+        superlink_port: Port of the SuperLink; by default a free one.
     """
 
     host = "127.0.0.1"
-    """Address that chain and coordinator listen on."""
+    """Address on which chain and coordinator listen."""
 
     def __init__(
         self,
@@ -337,12 +338,12 @@ class LocalFederation:
 
     @property
     def rpc_url(self) -> str:
-        """JSON-RPC endpoint."""
+        """URL of the JSON-RPC endpoint."""
         return f"http://127.0.0.1:{self.chain_port}"
 
     @property
     def api_url(self) -> str:
-        """The coordinator's API."""
+        """URL of the coordinator's API."""
         return f"http://127.0.0.1:{self.api_port}"
 
     @property
@@ -351,7 +352,7 @@ class LocalFederation:
         return f"127.0.0.1:{self.superlink_port}"
 
     def start_chain(self) -> None:
-        """Start Anvil; its state is kept in the federation's folder."""
+        """Start Anvil. Its state is saved in the federation's folder."""
         from folkmoot.errors import RpcError
         from folkmoot.rpc.client import Rpc
 
@@ -371,7 +372,7 @@ class LocalFederation:
             self.supervisor.start("chain", command, ready=answers, timeout=30)
 
     def start_superlink(self) -> None:
-        """Start the SuperLink. It needs nothing of the others, so it may start up while they are made."""
+        """Start the SuperLink. It does not need the other processes, so it can start before them."""
         simulated = simulation.superlink_environment(self.plan) if self.plan.simulation else {}
         self.supervisor.start(
             "superlink",
@@ -408,7 +409,7 @@ class LocalFederation:
                 "FOLKMOOT_COORDINATOR_CONDUCT": f"folkmoot.devnet.lies:{self.plan.cheat}"
                 if self.plan.cheat
                 else "",
-                "FOLKMOOT_COORDINATOR_TIME_TRAVEL_AFTER": str(PATIENCE if self.plan.watched else 0),
+                "FOLKMOOT_COORDINATOR_TIME_TRAVEL_AFTER": str(WATCHER_TIMEOUT if self.plan.watched else 0),
             },
             ready=healthy,
             timeout=90,
@@ -417,9 +418,9 @@ class LocalFederation:
         api.close()
 
     def start_nodes(self) -> None:
-        """Start one `folkmoot join` a contributor, and one for the root set, all at once.
+        """Start one `folkmoot join` per contributor, and one for the root set, all at the same time.
 
-        With Flower's simulation engine start what signs for the nodes that it makes.
+        With Flower's simulation engine, start the signer agents for its nodes instead.
         """
         if self.plan.simulation:
             self.supervisor.start(
@@ -455,7 +456,7 @@ class LocalFederation:
         )
 
     def start_watcher(self) -> None:
-        """Start a `folkmoot watch` that challenges by itself, with an account of its own."""
+        """Start `folkmoot watch` with its own account. It challenges automatically."""
         self.supervisor.start(
             WATCHER,
             [
@@ -469,7 +470,7 @@ class LocalFederation:
         )
 
     def start_training(self, rounds: int) -> None:
-        """Start `folkmoot train`; its end is no failure if it succeeded."""
+        """Start `folkmoot train`. A successful end is not a failure."""
         self.supervisor.start(
             "train",
             [
@@ -491,29 +492,30 @@ class LocalFederation:
         )
 
     def environment(self, name: str) -> dict[str, str]:
-        """Return the environment of a process: a Flower folder of its own, one thread, no telemetry."""
+        """Return the environment of a process: its own Flower folder, one thread, no telemetry."""
         flower = self.plan.home / "flower" / name
         flower.mkdir(parents=True, exist_ok=True)
         return {
             **{key: value for key, value in os.environ.items() if not key.startswith("FOLKMOOT_PASSWORD")},
-            # Flower starts its helpers by name; ours are beside this interpreter, active environment or not.
+            # Flower starts its helpers by name. They are in the folder of this interpreter, even without an active
+            # environment.
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "FLWR_HOME": str(flower),
             "FLWR_TELEMETRY_ENABLED": "0",
-            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.25",  # of the SuperLink, which starts a relay a run
-            # Many processes share few cores: threads of each would only wait for each other.
+            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.25",  # The SuperLink starts one relay per run.
+            # Many processes share few cores, so more threads would only wait for each other.
             "OMP_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
         }
 
 
 def _repeated(option: str, values: Sequence[str]) -> list[str]:
-    """An option with each of its values."""
+    """Return an option repeated with each of its values."""
     return [word for value in values for word in (option, value)]
 
 
 def program(name: str) -> str:
-    """Return the path of a program that is installed beside this interpreter."""
+    """Return the path of a program in the folder of this interpreter."""
     beside = Path(sys.executable).with_name(name)
     return str(beside) if beside.exists() else name
 

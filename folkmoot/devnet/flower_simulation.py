@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`folkmoot run --simulation`: Flower's simulation engine (Ray) in the place of SuperNodes.
+"""`folkmoot run --simulation`: Flower's simulation engine (Ray) instead of SuperNodes.
 
-Ray's workers train; the keys stay in one process, `folkmoot signers`. It imports neither Ray nor either half.
+Ray's workers train; the keys stay in one process, `folkmoot signers`. This module imports neither Ray nor `server` nor
+`client`.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
     from folkmoot.devnet.federation import Plan
 
 RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
-"""Variables for Ray: no telemetry, and every node's lines in the log."""
+"""Environment variables for Ray: no telemetry, and the lines of all nodes in the log."""
 
 
 def check_simulation(node_config: Sequence[str] | None) -> None:
-    """Check that Flower's simulation engine is installed and can do what is asked for.
+    """Check that Flower's simulation engine is installed and supports the options.
 
     Raises:
-        InputError: Ray is not installed, or nodes are to have a config.
+        InputError: Ray is not installed, or a node configuration is given.
     """
     if find_spec("ray") is None:
         raise InputError(
@@ -42,7 +43,7 @@ def check_simulation(node_config: Sequence[str] | None) -> None:
 
 
 def superlink_environment(plan: Plan) -> dict[str, str]:
-    """Return the variables that the SuperLink hands on to simulated nodes."""
+    """Return the environment variables that the SuperLink passes on to simulated nodes."""
     return {HOMES: str(plan.node_homes), **RAY}
 
 
@@ -57,5 +58,5 @@ def signers_command(plan: Plan, rpc_url: str, api_url: str) -> list[str]:
 
 
 def signs(plan: Plan) -> bool:
-    """Whether the signer agents of all contributors are there."""
+    """Return whether the signer agents of all contributors are running."""
     return all((plan.node_home(name) / SOCKET_FILE).exists() for name in plan.names())

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lies on demand, so that everybody can see what becomes of a coordinator that tells one. For demonstrations only.
+"""A coordinator that lies on demand. For demonstrations only.
 
 The coordinator's setting `conduct` (`folkmoot.devnet.lies:KIND@ROUND`) makes it lie in one round, and is refused on
-every chain but a local Anvil. A lie about the outcome alters it just before it is kept and anchored, and publishes
-files that fit it, so that only recomputing finds it.
+every chain but a local Anvil. A lie about the outcome changes it before it is stored and anchored, and publishes
+matching files, so that only recomputation detects it.
 """
 
 from __future__ import annotations
@@ -31,51 +31,51 @@ from folkmoot.protocol.verdict import Reason, Verdicts
 from folkmoot.round import NO_GRAM_ROOT, RoundOutcome, compute_leaves
 
 PLACE = 5
-"""Coordinate that a lie about a sum or a step is told at: in the first leaf of the first tensor."""
+"""Coordinate that a lie about a sum or a step changes, in the first leaf of the first tensor."""
 SHIFT = 1 << 20
-"""By how much a lie about the step moves theta: 1/64 of 1."""
+"""Change of theta by a lie about the outer step: 1/64."""
 
 
 class Kind(StrEnum):
-    """The lies that this coordinator can tell."""
+    """Kinds of lies."""
 
     SUM = "sum"
-    """One coordinate of the aggregate is raised; the state follows from that."""
+    """One coordinate of the aggregate is raised. The state is computed from it."""
     WEIGHTS = "weights"
-    """One update is left out, or counts twice where no Gram matrix is anchored; everything follows from that."""
+    """One update is left out, or counts twice if no Gram matrix is anchored. The outcome is computed from that."""
     OUTER_STEP = "outer-step"
     """One coordinate of theta is shifted."""
     NORM = "norm"
-    """An update counts whose sum of squares is not the committed one."""
+    """An update with a false sum of squares is accepted."""
     CENSOR = "censor"
-    """The update of whoever sends first is not taken, whatever it does; it is anchored as not delivered."""
+    """The update of the round's first contributor is refused, and anchored as not delivered."""
     WITHHOLD = "withhold"
-    """The updates of the round are not shown to anybody, and demands are not answered."""
+    """The updates of the round are not published, and demands are not answered."""
 
 
 @dataclass(frozen=True)
 class Lie:
-    """A coordinator's behaviour (`server.conduct.Conduct`) that lies once, in one round."""
+    """Conduct of a coordinator (`server.conduct.Conduct`) that lies in one round."""
 
     kind: Kind
-    """Which lie."""
+    """Kind of the lie."""
     round: int
-    """The round in which it is told."""
+    """Round of the lie."""
 
     def overlooks(self, number: int, refusal: UpdateRefused) -> bool:
-        """Pass over a false norm: the coordinator is in league with whoever claims it."""
+        """Return whether to accept an update with a false norm, from a colluding contributor."""
         return refusal.code == str(Reason.WRONG_NORM) and self._tells(number, Kind.NORM)
 
     def censors(self, number: int) -> bool:
-        """Whether the round's first contributor is refused."""
+        """Return whether to refuse the round's first contributor."""
         return self._tells(number, Kind.CENSOR)
 
     def withholds(self, number: int) -> bool:
-        """Whether the round's updates are kept from others."""
+        """Return whether to withhold the round's updates."""
         return self._tells(number, Kind.WITHHOLD)
 
     def delays(self, number: int) -> bool:
-        """Leave the round of the lie open, so that watchers have their time."""
+        """Return whether to delay the round of the lie, so that watchers have time."""
         return number == self.round
 
     def publish(
@@ -87,9 +87,9 @@ class Lie:
         updates: list[UpdateReader | None],
         outcome: RoundOutcome,
     ) -> tuple[RoundOutcome, bytes] | None:
-        """Return what is told of a round instead of its outcome, with files that fit; None if that is the truth."""
+        """Return a false outcome of a round with matching files; None to publish the true one."""
         if header.round != self.round or self.kind in (Kind.WITHHOLD, Kind.CENSOR):
-            return None  # of these two, the outcome follows from what is counted
+            return None  # The outcome is true for the counted updates.
         weights = list(outcome.weights)
         delivered = outcome.anchor.delivered
         names = list(outcome.artifacts.updates)
@@ -119,10 +119,10 @@ class Lie:
 
 
 def conduct(text: str) -> Lie:
-    """Read ``KIND@ROUND``; the coordinator's setting `conduct` names this module and the text.
+    """Parse ``KIND@ROUND``. The coordinator's setting `conduct` has the name of this module and this text.
 
     Raises:
-        InputError: `unknown-cheat`: it is no ``KIND@ROUND``.
+        InputError: The text is not ``KIND@ROUND`` (`unknown-cheat`).
     """
     kind, _, number = text.partition("@")
     if kind not in set(Kind) or not number.isdigit() or int(number) < 1:
@@ -137,7 +137,7 @@ def conduct(text: str) -> Lie:
 def _stepped(
     manifest: Manifest, header: RoundHeader, policy: Policy, base: State, lanes: U32, weights: list[int]
 ) -> State:
-    """The state that follows from an aggregate."""
+    """Return the state that follows from an aggregate."""
     divisor = form_of(policy.rule, policy.parameters).divisor(weights)
     exponents = np.array(header.exponents, dtype=np.int64)[manifest.tensor_of_leaf]
     aggregate = aggregate_of(lanes, divisor)
@@ -155,7 +155,7 @@ def _sealed(
     lanes: U32,
     state: State,
 ) -> tuple[RoundOutcome, bytes]:
-    """Put the lie into every file, and the files' hashes into the anchor."""
+    """Write the lie into every file, and the files' hashes into the anchor."""
     verdicts = Verdicts(
         outcome.verdicts.round,
         outcome.verdicts.rule,
@@ -186,7 +186,7 @@ def _sealed(
         verdict_hash=keccak(verdicts_file),
         artifacts_hash=keccak(artifacts_file),
     )
-    said = replace(
+    lie = replace(
         outcome,
         anchor=anchor,
         verdicts=verdicts,
@@ -195,4 +195,4 @@ def _sealed(
         artifacts_file=artifacts_file,
         state=state,
     )
-    return said, rows.tobytes()
+    return lie, rows.tobytes()

@@ -48,31 +48,31 @@ CAPTURE = "app"
 """Name of the folder with the captured arrays and settings, and their logs."""
 
 TRAININGS = 4
-"""Length of the commit window, in trainings of all nodes one after the other on this machine."""
+"""Length of the commit window, as a multiple of the time in which all nodes train one after the other."""
 
 LAST_WORDS = 120.0
-"""Seconds that the ServerApp may take after the last round, to evaluate and to save its model."""
+"""Timeout in seconds for the ServerApp's evaluation and saving after the last round."""
 
 LOOK = 0.5
-"""Seconds between two looks for events once `folkmoot train` has ended."""
+"""Seconds between two polls for events after `folkmoot train` has ended."""
 
 
 @dataclass
 class RoundSummary:
-    """What is known of one round."""
+    """Data of one round."""
 
     number: int
     began: float
     weights: dict[str, int] = field(default_factory=dict)
     """Weight by account."""
     reasons: dict[str, str] = field(default_factory=dict)
-    """Reason by account, of the updates with weight 0."""
+    """Reasons by account, of the updates with weight 0."""
     seconds: float = 0.0
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     """The app's metrics by source: train, evaluate, server."""
 
     def weigh(self, verdicts: Sequence[Mapping[str, Any]]) -> None:
-        """Take the weights of all updates, and the reasons of those that count for nothing."""
+        """Store the weights of all updates, and the reasons of those with weight 0."""
         self.weights = {str(one["contributor"]): int(one["weight"]) for one in verdicts}
         self.reasons = {
             str(one["contributor"]): str(one["reason"]) for one in verdicts if not int(one["weight"])
@@ -80,7 +80,7 @@ class RoundSummary:
 
 
 def given_again(plan: Plan) -> str:
-    """Return the app's folder and the options that an app was run with, as a shell takes them."""
+    """Return the app's folder and options of this run, quoted for a shell."""
     words = [str(plan.app), "--nodes", str(plan.contributors)]
     for option, values in (("--run-config", plan.run_config), ("--node-config", plan.node_config)):
         for value in values:
@@ -91,11 +91,11 @@ def given_again(plan: Plan) -> str:
 
 
 class AppRun:
-    """Runs an app.
+    """Runs an app as a local federation.
 
     Args:
         plan: The federation; `plan.app` is the app.
-        rounds: Number of rounds; the app's if None.
+        rounds: Number of rounds; None for the app's own number.
         console: Where to print.
         keep: Whether everything stays up at the end, until Ctrl-C.
     """
@@ -106,15 +106,15 @@ class AppRun:
         self.console = console
         self.keep = keep
         self.names: dict[str, str] = {}
-        self.told: list[RoundSummary] = []
+        self.summaries: list[RoundSummary] = []
         self.started = time.monotonic()
 
     def run(self) -> dict[str, Any]:
-        """Run it to the end; return a summary.
+        """Run the app to the end; return a summary.
 
         Raises:
             InputError: The app can't be anchored, or fails.
-            FolkmootError: A part failed; every process is ended.
+            FolkmootError: A part failed. All processes have ended.
         """
         captured, trial = self._read()
         with Supervisor(self.plan.logs) as supervisor:
@@ -129,10 +129,10 @@ class AppRun:
                 supervisor.watch(lambda: False)
         return summary
 
-    # Before anything is started
+    # Before any process is started
 
     def _read(self) -> tuple[Captured, Trial]:
-        """Capture the app, train once, and write what the federation starts from."""
+        """Capture the app, train once, and write the genesis."""
         plan = self.plan
         if plan.app is None:
             raise InputError("There is no app to run.", remedy="Give the folder of a Flower app.")
@@ -143,7 +143,7 @@ class AppRun:
                 code="home-not-empty",
             )
         app = AppFolder.read(plan.app, plan.run_config)
-        bundle_of(app)  # `flwr run` would refuse it only when chain and nodes are there
+        bundle_of(app)  # `flwr run` would refuse it only after the chain and the nodes have been started.
         node = read_pairs(plan.node_config, "node config")
         scratch = plan.home / CAPTURE
         limit = StepLimit(plan.app_wait, lambda doing, log: waiting(doing, log, self.console))
@@ -186,7 +186,7 @@ class AppRun:
         self._done(f"{self.plan.contributors} {coming}; logs in {self.plan.logs}")
 
     def _train(self, federation: LocalFederation) -> None:
-        """Show a line a round, until all are final and the ServerApp has ended."""
+        """Show one line per round, until all rounds are final and the ServerApp has ended."""
         federation.start_training(self.rounds)
         settled, done = 0, False
         refused: set[tuple[int, str]] = set()
@@ -196,31 +196,31 @@ class AppRun:
             for event in self._events(federation):
                 data = event.data
                 view.event(event.type, data)
-                told = self._round(data.get("round"))
+                summary = self._round(data.get("round"))
                 match event.type:
                     case "round-opened":
-                        self.told.append(RoundSummary(int(data["round"]), time.monotonic()))
+                        self.summaries.append(RoundSummary(int(data["round"]), time.monotonic()))
                         progress.activity = ""
                     case "update-refused":
                         refused.add((data["round"], data["contributor"]))
                         self._say(data, f"{self._name(data)} refused, {data['reason']}: {data['detail']}")
                     case "node-failed" if (data["round"], data.get("account")) not in refused:
-                        said = explained(data["state"], data["code"], data["detail"])
-                        self._say(data, f"{self._name(data)} {said}")
-                    case "round-computed" if told:
-                        told.weigh(data["verdicts"])
-                    case "round-anchored" if told:
-                        told.seconds = time.monotonic() - told.began
-                        self._show(told)
-                    case "round-reported" if told:
-                        self._measured(told, data.get("metrics") or {})
+                        reason = explained(data["state"], data["code"], data["detail"])
+                        self._say(data, f"{self._name(data)} {reason}")
+                    case "round-computed" if summary:
+                        summary.weigh(data["verdicts"])
+                    case "round-anchored" if summary:
+                        summary.seconds = time.monotonic() - summary.began
+                        self._show(summary)
+                    case "round-reported" if summary:
+                        self._measured(summary, data.get("metrics") or {})
                     case "round-cancelled":
                         self._say(data, f"cancelled. {data.get('reason', '')}")
-                        self.told = [one for one in self.told if one.number != data["round"]]
+                        self.summaries = [one for one in self.summaries if one.number != data["round"]]
                     case "rewards-settled":
                         settled += 1
                     case "run-failed":
-                        self._await_train(federation)  # it knows the reason, if it ended the run itself
+                        self._await_train(federation)  # `folkmoot train` has the reason if it ended the run.
                         raise LocalError(
                             f"The run failed. {data.get('error', '')}".strip(),
                             remedy=f"Read the logs in {self.plan.logs}.",
@@ -234,20 +234,22 @@ class AppRun:
                 if done and settled >= self.rounds:
                     break
             self._await_train(federation)
-        # The ServerApp measures the last model when the run is over.
+        # The ServerApp measures the last model after the run has ended.
         with CoordinatorApi(federation.api_url) as api:
-            for told in self.told:
-                with suppress(CoordinatorError):  # there is no report
-                    self._measured(told, api.get(f"/v1/rounds/{told.number}/report").get("metrics") or {})
+            for summary in self.summaries:
+                with suppress(CoordinatorError):  # There is no report.
+                    self._measured(
+                        summary, api.get(f"/v1/rounds/{summary.number}/report").get("metrics") or {}
+                    )
 
     def _events(self, federation: LocalFederation) -> Iterator[Event]:
-        """Yield the coordinator's events, and watch the processes, because there may be no event for a long time."""
+        """Yield the coordinator's events. Meanwhile check the processes, because events may be rare."""
         heard: Queue[Event | FolkmootError] = Queue()
 
         def listen() -> None:
             try:
                 with CoordinatorApi(federation.api_url) as api:
-                    for event in api.events(0, patience=LAST_WORDS):
+                    for event in api.events(0, timeout=LAST_WORDS):
                         heard.put(event)
             except FolkmootError as error:
                 heard.put(error)
@@ -264,10 +266,10 @@ class AppRun:
             yield event
 
     def _check_train(self, federation: LocalFederation) -> bool:
-        """Whether `folkmoot train` has ended well.
+        """Return whether `folkmoot train` has ended successfully.
 
         Raises:
-            LocalError: It has failed; message and remedy are its own.
+            LocalError: It has failed; the message and the remedy come from it.
         """
         train = next(child for child in federation.supervisor.children if child.name == "train")
         status = train.process.poll()
@@ -280,7 +282,7 @@ class AppRun:
             raise LocalError(
                 f"folkmoot train ended with status {status}.", remedy=f"Read {train.log}.", code="run-failed"
             ) from None
-        # Its own remedy is to go on with the run, and that ends here.
+        # Its own remedy is to continue the run, which is not possible any more.
         raise LocalError(
             str(error["message"]),
             remedy=f"Correct it, and start `folkmoot run` again. The ServerApp's log is {self.plan.app_log}. The other "
@@ -300,7 +302,7 @@ class AppRun:
     def _model(self, federation: LocalFederation) -> Path:
         """Fetch the last round's model file."""
         path = self.plan.home / MODEL_FILE
-        url = f"{federation.api_url}/v1/models/{self.told[-1].number}/download"
+        url = f"{federation.api_url}/v1/models/{self.summaries[-1].number}/download"
         try:
             answer = httpx.get(url, timeout=60).raise_for_status()
         except httpx.HTTPError as error:
@@ -332,22 +334,24 @@ class AppRun:
         return {
             "app": captured.app.name,
             "strategy": captured.strategy,
-            "rounds": len(self.told),
+            "rounds": len(self.summaries),
             "nodes": self.plan.contributors,
             "trainSeconds": round(trial.seconds, 1),
-            "metrics": {told.number: told.metrics for told in self.told},
+            "metrics": {summary.number: summary.metrics for summary in self.summaries},
             "weights": {
-                told.number: {self.names.get(account, account): w for account, w in told.weights.items()}
-                for told in self.told
+                summary.number: {
+                    self.names.get(account, account): w for account, w in summary.weights.items()
+                }
+                for summary in self.summaries
             },
             "reasons": {
-                told.number: {
-                    self.names.get(account, account): reason for account, reason in told.reasons.items()
+                summary.number: {
+                    self.names.get(account, account): reason for account, reason in summary.reasons.items()
                 }
-                for told in self.told
-                if told.reasons
+                for summary in self.summaries
+                if summary.reasons
             },
-            "roundSeconds": [round(told.seconds, 1) for told in self.told],
+            "roundSeconds": [round(summary.seconds, 1) for summary in self.summaries],
             "seconds": round(time.monotonic() - self.started, 1),
             "model": str(model),
             "output": output,
@@ -369,7 +373,7 @@ class AppRun:
             lines = [
                 f"export FOLKMOOT_RPC={federation.rpc_url} FOLKMOOT_DEPLOYMENT={self.plan.deployment_file}",
                 f"{command} status",
-                f"{command} why ACCOUNT --round {self.told[-1].number} --coordinator {federation.api_url}",
+                f"{command} why ACCOUNT --round {self.summaries[-1].number} --coordinator {federation.api_url}",
             ]
             self.console.print(
                 f"\nStill running: page {federation.api_url}, API {federation.api_url}/v1/docs. Ctrl-C ends it."
@@ -388,28 +392,28 @@ class AppRun:
             )
         self.console.print(f"  logs: {home / 'logs'}", markup=False, highlight=False, soft_wrap=True)
 
-    # Showing
+    # Output
 
-    def _show(self, told: RoundSummary) -> None:
-        largest = max(1, *told.weights.values()) if told.weights else 1
-        shares = " ".join(f"{weight / largest:.0%}" for weight in told.weights.values())
+    def _show(self, summary: RoundSummary) -> None:
+        largest = max(1, *summary.weights.values()) if summary.weights else 1
+        shares = " ".join(f"{weight / largest:.0%}" for weight in summary.weights.values())
         self.console.print(
-            f"round {told.number} ({len(self.told)} of {self.rounds})  {len(told.weights)} updates, weights {shares}  "
-            f"{told.seconds:.1f} s",
+            f"round {summary.number} ({len(self.summaries)} of {self.rounds})  {len(summary.weights)} updates, "
+            f"weights {shares}  {summary.seconds:.1f} s",
             highlight=False,
         )
-        for account, reason in told.reasons.items():
+        for account, reason in summary.reasons.items():
             name = self.names.get(account, account)
             self._say(
-                {"round": told.number}, f"{name} counts for nothing ({reason}). {words_of(reason).summary}"
+                {"round": summary.number}, f"{name} counts for nothing ({reason}). {words_of(reason).summary}"
             )
 
-    def _measured(self, told: RoundSummary, metrics: Mapping[str, Mapping[str, float] | None]) -> None:
+    def _measured(self, summary: RoundSummary, metrics: Mapping[str, Mapping[str, float] | None]) -> None:
         """Show the app's new metrics."""
-        for kind, found in metrics.items():
-            if found and told.metrics.get(kind) != found:
-                told.metrics[kind] = dict(found)
-                self.console.print(f"  round {told.number}, {kind}: {_numbers(found)}", highlight=False)
+        for kind, values in metrics.items():
+            if values and summary.metrics.get(kind) != values:
+                summary.metrics[kind] = dict(values)
+                self.console.print(f"  round {summary.number}, {kind}: {_numbers(values)}", highlight=False)
 
     def _say(self, data: Mapping[str, Any], text: str) -> None:
         self.console.print(f"  round {data['round']}: {escape(text)}", style="yellow", highlight=False)
@@ -419,7 +423,7 @@ class AppRun:
         return self.names.get(str(account), f"node {data.get('node', '?')}")
 
     def _round(self, number: Any) -> RoundSummary | None:
-        return next((told for told in self.told if told.number == number), None)
+        return next((summary for summary in self.summaries if summary.number == number), None)
 
     def _done(self, text: str) -> None:
         self.console.print(f"  [green]✓[/] {escape(text)}", highlight=False, soft_wrap=True)

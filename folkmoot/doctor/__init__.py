@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Says what is wrong with a deployment, and what to do about it: small checks, each with a name.
+"""Check a deployment, and say what is wrong and what to do: small checks, each with a name.
 
-Here are the checks that anybody can make who has the deployment file: of the chain, of a coordinator's API and of a
-SuperLink, and of what a contributor needs. Those of a coordinator's own folder are the coordinator's
-(`server.doctor`). Nothing here changes anything.
+This package has the checks that need only the deployment file: of the chain, of a coordinator's API, of a SuperLink,
+and of a contributor's machine. `server.doctor` has the checks of a coordinator's own folder. No check changes anything.
 """
 
 from folkmoot.doctor.chain import chain_checks

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of the chain: the endpoint, the contracts, the coordinator's bond and its money for gas.
+"""Checks of the chain: the endpoint, the contracts, the coordinator's bond and its coins for gas.
 
-Reads by plain JSON-RPC; needs no web3, no key and no coordinator.
+Uses plain JSON-RPC. Needs no web3, no key and no coordinator.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
 from folkmoot.runtime.units import format_amount
 
 MANY_PENDING = 200
-"""Anchored rounds that may wait to become final before somebody should look: at 256 no round can be opened."""
+"""Number of anchored, not final rounds from which the check warns. With 256, no round can be opened."""
 
 _VITAL: Mapping[tuple[str, str], str] = {
     ("timelock", "PROPOSER_ROLE"): "nothing that is voted can be carried out",
 }
-"""Roles without which the federation does not work as it should, and what happens then."""
+"""Roles that the federation needs, and the effect if one is missing."""
 
 
 def chain_checks(rpc: Rpc, deployment: Path, *, account: str | None = None, rounds: int = 10) -> list[Check]:
@@ -39,8 +39,8 @@ def chain_checks(rpc: Rpc, deployment: Path, *, account: str | None = None, roun
     Args:
         rpc: The endpoint.
         deployment: The deployment file.
-        account: The account that is meant to coordinate; None if that is not known.
-        rounds: Rounds for which the coordinator's account should have money.
+        account: Account of the intended coordinator; None if unknown.
+        rounds: Number of rounds for which the coordinator's account should have coins for gas.
     """
     chain = _Chain(rpc, deployment, account, rounds)
     contracts = ("contracts",)
@@ -63,7 +63,7 @@ def chain_checks(rpc: Rpc, deployment: Path, *, account: str | None = None, roun
 
 
 class _Chain:
-    """Looks at one chain; what two checks need is read once."""
+    """Reads one chain. Values that several checks need are read once."""
 
     def __init__(self, rpc: Rpc, path: Path, account: str | None, rounds: int) -> None:
         self._rpc = rpc
@@ -94,13 +94,13 @@ class _Chain:
         return ok(f"{self._rpc.name} is at block {self._rpc.block_number()}.")
 
     def chain_id(self) -> Finding:
-        found, wanted = self._rpc.chain_id(), self._deployment.chain_id
-        if found != wanted:
+        served, expected = self._rpc.chain_id(), self._deployment.chain_id
+        if served != expected:
             return failed(
-                f"{self._rpc.name} serves chain {found}; the deployment is on chain {wanted}.",
+                f"{self._rpc.name} serves chain {served}; the deployment is on chain {expected}.",
                 "Give the endpoint of the deployment's chain, or the deployment file of this chain.",
             )
-        return ok(f"It is chain {found}.")
+        return ok(f"It is chain {served}.")
 
     def clock(self) -> Finding:
         if self._rpc.chain_id() == LOCAL_CHAIN_ID:
@@ -120,13 +120,13 @@ class _Chain:
         )
 
     def endpoints(self) -> Finding:
-        """Tell of single endpoints: what the other checks read came from a majority of them."""
+        """Check the single endpoints. The other checks use the answer of a majority of them."""
         hosts = Counter(urlsplit(one.rpc.url).hostname for one in self._rpc.endpoints)
         shared = [f"{count} of them are at {host}" for host, count in hosts.items() if count > 1]
-        told = [*self._rpc.warnings, *(f"{text}: they may fall or lie together." for text in shared)]
-        if told:
+        warnings = [*self._rpc.warnings, *(f"{text}: they may fall or lie together." for text in shared)]
+        if warnings:
             return warning(
-                " ".join(told), "Use endpoints of different operators, one of your own among them."
+                " ".join(warnings), "Use endpoints of different operators, one of your own among them."
             )
         return ok(f"All {len(self._rpc.endpoints)} answer, and say the same.")
 
@@ -153,13 +153,13 @@ class _Chain:
         return ok(f"All {len(packaged.NAMES)} have the code of this release.")
 
     def genesis(self) -> Finding:
-        found = "0x" + self._ledger.genesis_hash().hex()
-        if found != self._deployment.genesis_hash:
+        actual = "0x" + self._ledger.genesis_hash().hex()
+        if actual != self._deployment.genesis_hash:
             return failed(
-                f"The ledger's genesis is {found}, the file's {self._deployment.genesis_hash}.",
+                f"The ledger's genesis is {actual}, the file's {self._deployment.genesis_hash}.",
                 "The file belongs to another federation; get the right one.",
             )
-        return ok(f"The ledger has the file's genesis {found[:12]}….")
+        return ok(f"The ledger has the file's genesis {actual[:12]}….")
 
     def appointed(self) -> Finding:
         if self._account not in (None, self._coordinator):
@@ -200,16 +200,16 @@ class _Chain:
         return warning(text, remedy) if waiting >= MANY_PENDING else ok(text)
 
     def verifier(self) -> Finding:
-        found, arbiter = self._policy.verifier, self._deployment.arbiter
-        if found == arbiter:
+        verifier, arbiter = self._policy.verifier, self._deployment.arbiter
+        if verifier == arbiter:
             return ok("The policy names the deployment's arbiter: what is proven wrong is void.")
         remedy = "Propose a policy whose verifier is the word arbiter (`folkmoot propose`)."
-        if found == NO_VERIFIER:
+        if verifier == NO_VERIFIER:
             return warning(
                 "The policy names no verifier: a wrong round can be found, and nobody can void it.", remedy
             )
         return warning(
-            f"The policy names {found}, not the deployment's arbiter: it voids rounds by rules of its own.",
+            f"The policy names {verifier}, not the deployment's arbiter: it voids rounds by rules of its own.",
             remedy,
         )
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a check is, and how a list of them is run.
+"""Checks, and a function that runs a list of them.
 
-One that fails must not keep the others from being made, apart from those that would only fail for the same reason:
-a check names the others that it needs, and is left out if one of them failed. Knows nothing of what is checked.
+A failed check does not stop the others, except those that need it: each check names the checks that it needs, and is
+skipped if one of them failed. This module does not depend on the subject of the checks.
 """
 
 from __future__ import annotations
@@ -16,77 +16,83 @@ from folkmoot.errors import FolkmootError
 
 
 class State(StrEnum):
-    """What came of a check."""
+    """Result of a check."""
 
     OK = "ok"
-    """All is well."""
+    """No problem."""
     WARNING = "warning"
-    """It works, and should be looked after."""
+    """It works, but needs attention."""
     FAILED = "failed"
-    """It does not work, or soon will not."""
+    """It does not work, or will soon stop working."""
     SKIPPED = "skipped"
-    """It was not made: a check that it needs failed."""
+    """The check was skipped because a check that it needs failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found."""
+    """Finding of a check."""
 
     state: State
-    """What came of it."""
+    """Result of the check."""
     text: str
-    """What was seen, in a sentence."""
+    """Observation, in one sentence."""
     remedy: str = ""
-    """What to do, if something is wrong."""
+    """What to do about a problem; empty if there is none."""
 
 
 def ok(text: str) -> Finding:
-    """All is well."""
+    """Return a finding without a problem."""
     return Finding(State.OK, text)
 
 
 def warning(text: str, remedy: str) -> Finding:
-    """It works, and should be looked after."""
+    """Return a finding that needs attention."""
     return Finding(State.WARNING, text, remedy)
 
 
 def failed(text: str, remedy: str) -> Finding:
-    """It does not work."""
+    """Return a finding of a failure."""
     return Finding(State.FAILED, text, remedy)
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing to look at."""
+    """A check."""
 
     name: str
-    """A few words, unique in a list."""
+    """Short name, unique in a list."""
     run: Callable[[], Finding]
-    """Looks. A FolkmootError that it raises is a failure, with its message and remedy."""
+    """Function that runs the check. A FolkmootError that it raises is a failed check with its message and remedy."""
     needs: tuple[str, ...] = ()
-    """Names of earlier checks of the list without which this one says nothing."""
+    """Names of earlier checks that must not have failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A check that was made or left out, and what it found."""
+    """A check that was run or skipped, and its finding."""
 
     name: str
     """The check's name."""
     finding: Finding
-    """What it found."""
+    """Finding of the check."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as one JSON object."""
-        found = self.finding
-        return {"check": self.name, "state": str(found.state), "text": found.text, "remedy": found.remedy}
+        """Return the line as one JSON object."""
+        finding = self.finding
+        return {
+            "check": self.name,
+            "state": str(finding.state),
+            "text": finding.text,
+            "remedy": finding.remedy,
+        }
 
 
 def examine(checks: Iterable[Check]) -> list[Line]:
-    """Make all checks in their order.
+    """Run all checks in order; yield a line for each.
 
     Args:
-        checks: The list. What a check needs stands before it; what is not in the list is taken to be well.
+        checks: The checks. Each comes after the checks that it needs. Needed checks that are not in the list count as
+            passed.
     """
     lines: list[Line] = []
     broken: set[str] = set()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what a contributor needs before `folkmoot join`: key, stake, coins, folder. Needs no password."""
+"""Checks of a contributor before `folkmoot join`: key, stake, coins, folder. Needs no password."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from folkmoot.runtime import keystore
 from folkmoot.runtime.units import format_amount
 
 FREE_BYTES = 1 << 28
-"""Least free bytes of the disk, beyond the updates that a node keeps: logs, Flower's files."""
+"""Minimum free bytes of the disk for logs and Flower's files, in addition to the updates that a node keeps."""
 
 OWN_GAS = 250_000
-"""Gas for what a contributor may have to send itself: a commitment, an unbonding, a withdrawal (docs/gas.md)."""
+"""Gas for transactions that a contributor may have to send: a commitment, an unbonding, a withdrawal (docs/gas.md)."""
 
 
 def contributor_checks(
@@ -35,14 +35,14 @@ def contributor_checks(
     home: Callable[[str, str], Path],
     api: CoordinatorApi | None = None,
 ) -> list[Check]:
-    """Return the checks of a contributor's own side; they stand after `chain_checks` and `api_checks`.
+    """Return the checks of a contributor's machine and account. They come after `chain_checks` and `api_checks`.
 
     Args:
         rpc: The endpoint.
         deployment: The deployment file.
-        key: Finds the key file.
-        home: Finds the node's folder by account and ledger; it need not be there.
-        api: The coordinator; None if it is not asked.
+        key: Function that returns the path of the key file.
+        home: Function that returns the node's folder for an account and a ledger. The folder need not exist.
+        api: Client of the coordinator; None to skip it.
     """
     mine = _Contributor(rpc, deployment, key, home, api)
     chain = ("your key", "contracts")
@@ -72,7 +72,7 @@ class _Contributor:
         self._key = key
         self._find_home = home
         self._api = api
-        self._manifest: Manifest | None = None  # once the coordinator has shown the right one
+        self._manifest: Manifest | None = None  # After the coordinator has shown the right one.
 
     @cached_property
     def _deployment(self) -> Deployment:
@@ -93,26 +93,26 @@ class _Contributor:
         ledger = LedgerReader(self._rpc, self._deployment.ledger)
         least = ledger.policy(ledger.current_policy()).min_stake
         stake = VaultReader(self._rpc, self._deployment.vault).stake_of(self._account)
-        said = f"{self._account} has {format_amount(stake)} at stake; the policy asks for {format_amount(least)}."
+        text = f"{self._account} has {format_amount(stake)} at stake; the policy asks for {format_amount(least)}."
         if stake < least:
             missing = format_amount(least - stake)
             return failed(
-                f"{said} Its updates are refused (stake-too-low).",
+                f"{text} Its updates are refused (stake-too-low).",
                 f"Stake {missing} more with `folkmoot stake`, or `folkmoot join --stake {missing.split()[0]}`.",
             )
-        return ok(said)
+        return ok(text)
 
     def coins(self) -> Finding:
         balance = costs.balance_of(self._rpc, self._account)
         price = costs.gas_price(self._rpc)
-        said = f"{balance / costs.COIN:.6g} coins for gas."
+        text = f"{balance / costs.COIN:.6g} coins for gas."
         if balance < OWN_GAS * price:
             return warning(
-                f"{said} None are needed while the coordinator commits for you; if it leaves you out, you can neither "
+                f"{text} None are needed while the coordinator commits for you; if it leaves you out, you can neither "
                 "commit by yourself nor take your stake out.",
                 f"Send about {OWN_GAS * price / costs.COIN:.6g} coins of the chain to {self._account}.",
             )
-        return ok(said)
+        return ok(text)
 
     def model(self, api: CoordinatorApi) -> Finding:
         ledger = LedgerReader(self._rpc, self._deployment.ledger)
@@ -134,28 +134,29 @@ class _Contributor:
             return failed(f"{home} can't be written to.", f"Run: chown -R $USER {home}, or give --home.")
         if not (home / CONTRIBUTOR_FILE).exists():
             return ok(f"{home} can be written to.")
-        found = Contributor.load(home)
-        if (found.chain_id, found.ledger) != (self._deployment.chain_id, self._deployment.ledger):
+        contributor = Contributor.load(home)
+        if (contributor.chain_id, contributor.ledger) != (self._deployment.chain_id, self._deployment.ledger):
             return failed(
-                f"{home} is of a node of another federation: ledger {found.ledger} on chain {found.chain_id}.",
+                f"{home} is the folder of a node of another federation: ledger {contributor.ledger} on chain "
+                f"{contributor.chain_id}.",
                 "Give each federation a folder of its own (--home).",
             )
-        if found.account != self._account:
+        if contributor.account != self._account:
             return failed(
-                f"{home} is of the node of {found.account}; your key is that of {self._account}.",
+                f"{home} is of the node of {contributor.account}; your key is that of {self._account}.",
                 "Give each account a folder of its own (--home), or the key that belongs to it (--keystore).",
             )
-        if self._api is not None and found.coordinator.rstrip("/") != self._api.url:
+        if self._api is not None and contributor.coordinator.rstrip("/") != self._api.url:
             return warning(
-                f"The node of {home} last joined at {found.coordinator}, not {self._api.url}.",
+                f"The node of {home} last joined at {contributor.coordinator}, not {self._api.url}.",
                 "If the coordinator moved, that is right, and `folkmoot join` notes it.",
             )
-        return ok(f"{home} is of this account and federation; it joined with the task {found.task}.")
+        return ok(f"{home} is of this account and federation; it joined with the task {contributor.task}.")
 
     def disk(self) -> Finding:
         place = next(path for path in (self._home, *self._home.parents) if path.exists())
         free, need = shutil.disk_usage(place).free, FREE_BYTES
         if self._manifest is not None:
             need += KEEP_UPDATES * self._manifest.size + self._manifest.state_file_size
-        said = f"{free / 1e9:,.1f} GB are free under {place}; a node takes up to {need / 1e9:,.1f} GB."
-        return ok(said) if free >= need else failed(said, "Make room, or give --home on a larger disk.")
+        text = f"{free / 1e9:,.1f} GB are free under {place}; a node takes up to {need / 1e9:,.1f} GB."
+        return ok(text) if free >= need else failed(text, "Make room, or give --home on a larger disk.")

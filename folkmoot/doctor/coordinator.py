@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of a coordinator by its public API. Knows nothing of its inside."""
+"""Checks of a coordinator through its public API."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from folkmoot.ledger.deployment import Deployment
 from folkmoot.runtime.superlink import is_loopback
 
 LAG_BLOCKS = 20
-"""Blocks whose events a coordinator may not know yet without anybody minding."""
+"""Number of newest blocks whose events a coordinator may not have read yet."""
 
 
 def api_checks(api: CoordinatorApi, deployment: Path) -> list[Check]:
     """Return the checks of a coordinator's API.
 
     Args:
-        api: The coordinator.
-        deployment: The deployment file that it should coordinate.
+        api: Client of the coordinator.
+        deployment: Deployment file of the federation that it should serve.
     """
     coordinator = _Coordinator(api, deployment)
     return [
@@ -48,14 +48,14 @@ class _Coordinator:
         if is_loopback(host):
             return ok("Its API is on this machine and spoken to without TLS.")
         return warning(
-            f"{self._api.url} is spoken to without TLS: others on the way can read and change what is said.",
+            f"The connection to {self._api.url} has no TLS: others in the network can read and change its data.",
             "Files are hashed and updates signed, so a change is noticed; for the rest put a server with a certificate "
             "before it (docs/operators.md), and use https://.",
         )
 
     def reachable(self) -> Finding:
-        found = self._api.get("/v1/deployment")
-        return ok(f"{self._api.url} coordinates the ledger {found.get('ledger')}.")
+        served = self._api.get("/v1/deployment")
+        return ok(f"{self._api.url} coordinates the ledger {served.get('ledger')}.")
 
     def deployment(self) -> Finding:
         theirs, ours = self._api.deployment().to_json(), Deployment.load(self._path).to_json()
@@ -73,22 +73,22 @@ class _Coordinator:
         return tls.clock(self._api.date(), "The coordinator", why)
 
     def health(self) -> Finding:
-        found = self._api.health()
-        down = [part for part in ("database", "store", "chain") if not found.get(part)]
+        health = self._api.health()
+        down = [part for part in ("database", "store", "chain") if not health.get(part)]
         if down:
             return failed(
                 f"The coordinator can't use its {' and '.join(down)}.",
                 "Its operator sees more in its log, and with `folkmoot coordinator doctor`.",
             )
-        if found.get("error"):
-            return failed(f"The coordinator's last look failed: {found['error']}", "Its log says more.")
-        told = found.get("warnings")
-        if told:
-            return warning(f"The coordinator warns: {' '.join(map(str, told))}", "Its log says more.")
-        lag = int(found.get("chainLag") or 0)
+        if health.get("error"):
+            return failed(f"The coordinator's last look failed: {health['error']}", "Its log says more.")
+        warnings = health.get("warnings")
+        if warnings:
+            return warning(f"The coordinator warns: {' '.join(map(str, warnings))}", "Its log says more.")
+        lag = int(health.get("chainLag") or 0)
         if lag > LAG_BLOCKS:
             return warning(
                 f"The coordinator is {lag} blocks behind its chain.",
                 "It catches up after a while; if not, look at its log and its endpoint.",
             )
-        return ok(f"Release {found.get('version')}, {lag} blocks behind.")
+        return ok(f"Release {health.get('version')}, {lag} blocks behind.")

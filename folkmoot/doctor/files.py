@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a file on this machine is for its owner only."""
+"""Check that only its owner can read a file on this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ READABLE_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def exposed(path: Path) -> Finding | None:
-    """Return a warning if others than its owner may read or change a file.
+    """Return a warning if users other than its owner may read or change a file.
 
     Raises:
         OSError: there is no such file.

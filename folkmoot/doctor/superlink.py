@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of a SuperLink from outside: the way to it, its certificate, its health, its clock."""
+"""Checks of a SuperLink from outside: its connection, certificate, health and clock."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _SuperLink:
             if is_loopback(place.host):
                 return ok("It is on this machine and spoken to without TLS.")
             return warning(
-                f"{place.address} is spoken to without TLS: others on the way can read and change what is sent.",
+                f"The connection to {place.address} has no TLS: others in the network can read and change its data.",
                 "Updates are signed and the base is checked, so a change is noticed; for the rest give the SuperLink a "
                 "certificate, and leave --insecure away.",
             )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of servers that are spoken to over the net: certificates, clocks. Knows nothing of what they serve."""
+"""Checks of the certificates and clocks of servers."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from email.utils import parsedate_to_datetime
 from folkmoot.doctor.check import Finding, failed, ok, warning
 
 TIMEOUT = 10.0
-"""Seconds that a server may take to answer."""
+"""Timeout in seconds for a server's answer."""
 
 DAYS_LEFT = 14
-"""Days before its end from which a certificate should be looked after."""
+"""Days before the expiry of a certificate from which the check warns."""
 
 CLOCK_SECONDS = 60.0
-"""How far a server's clock may be from this machine's before somebody should look."""
+"""Maximum difference in seconds between a server's clock and this machine's clock without a warning."""
 
 _EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 
 
 def certificate(host: str, port: int, context: ssl.SSLContext) -> Finding:
-    """Look at the certificate of a server as those see it who are to trust it.
+    """Check the certificate of a server with a given trust.
 
     Args:
-        host: Name or number of the machine.
-        port: Where it listens.
-        context: What its certificate is checked with.
+        host: Host name or IP address.
+        port: TCP port.
+        context: TLS context with the trusted certificates.
 
     Raises:
-        OSError: nothing listens there.
+        OSError: No server listens on the port.
     """
     where = f"{host}:{port}"
     try:
@@ -58,10 +58,10 @@ def certificate(host: str, port: int, context: ssl.SSLContext) -> Finding:
             "Check that the server speaks TLS on that port, or use http:// or --insecure if it has none.",
         )
     end = ssl.cert_time_to_seconds(str(shown["notAfter"]))
-    left, day = (end - time.time()) / 86_400, time.strftime("%Y-%m-%d", time.gmtime(end))
-    if left < DAYS_LEFT:
+    days_left, day = (end - time.time()) / 86_400, time.strftime("%Y-%m-%d", time.gmtime(end))
+    if days_left < DAYS_LEFT:
         return warning(
-            f"The certificate of {where} ends on {day}, in {math.floor(left)} days; then nobody gets through.",
+            f"The certificate of {where} ends on {day}, in {math.floor(days_left)} days; then nobody gets through.",
             "Its operator renews it now, and finds out why that did not happen by itself.",
         )
     return ok(f"The certificate of {where} is trusted, and good until {day}.")
@@ -71,15 +71,15 @@ def clock(date: str | None, who: str, why: str) -> Finding:
     """Compare a server's clock with this machine's.
 
     Args:
-        date: The `Date` of an HTTP answer that came just now.
-        who: The server in words, to begin a sentence.
-        why: Why that matters, to end one.
+        date: The `Date` header of an HTTP answer that has just arrived.
+        who: Description of the server, as the beginning of a sentence.
+        why: Why the difference matters, as the end of a sentence.
     """
     try:
-        told = parsedate_to_datetime(date or "").timestamp()
+        server_time = parsedate_to_datetime(date or "").timestamp()
     except ValueError:
         return ok(f"{who} does not say what time it is.")
-    apart = told - time.time()
+    apart = server_time - time.time()
     if abs(apart) > CLOCK_SECONDS:
         return warning(
             f"{who} is {abs(apart):.0f} seconds {'ahead of' if apart > 0 else 'behind'} this machine: {why}.",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation reports: what a model does on held-out examples, by class, by group, by loss and under triggers.
+"""Evaluation reports: measurements of a model on held-out examples, by class, by group, by loss and with triggers.
 
 The format is section 11.1 of docs/protocol.md. A task gives labels, numbers or losses; every number of a report
-follows from these by counting and by exact sums. Ratios are rounded once, so that equal predictions make equal bytes.
+follows from these by counting and by exact sums. Ratios are rounded once, so that equal predictions give equal bytes.
 """
 
 from folkmoot.evaluation.losses import Losses, Regression

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The canary: whether a model that was computed and not yet anchored fell behind the one that it builds on.
+"""The canary: check whether a computed, not yet anchored model is worse than its base.
 
-An evaluator measures both and signs what it found; the coordinator withholds a round whose model fell
-(docs/protocol.md section 11.2). Predictions are floats and differ between machines in the last bit, so nobody
-is slashed for them; but what follows from the counts of a report is exact. It knows nothing of tasks, rounds'
-steps or the chain.
+An evaluator measures both models and signs the result. The coordinator withholds a round whose model is worse
+(docs/protocol.md section 11.2). Predictions are floats and differ between machines in the last bit, so nobody is
+slashed for them. The verdict is computed exactly from the counts of a report. This module does not depend on tasks,
+the steps of rounds or the chain.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from folkmoot.protocol.hashing import canonical_json, keccak, parse_canonical_js
 FORMAT = "folkmoot/canary/2"
 
 NOISE = 2
-"""Standard errors by which a fall must exceed what is allowed before it is believed."""
+"""Number of standard errors by which a loss of quality must exceed the limit."""
 
 NOTHING = "Give the task examine, or an accuracy or a loss in what its evaluate returns."
-"""What to do about a task with nothing to compare."""
+"""Remedy for a task without a value to compare."""
 
 _CANARY_TYPEHASH = keccak(b"Canary(uint64 round,bytes32 stateRoot,bytes32 report)")
 _RELEASE_TYPEHASH = keccak(b"Release(uint64 round,bytes32 stateRoot)")
@@ -40,24 +40,25 @@ _RELEASE_TYPEHASH = keccak(b"Release(uint64 round,bytes32 stateRoot)")
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model may lose against its base. Shares are from 0 to 1, rises at least 0.
+    """Limits for a model against its base. Shares are from 0 to 1, rises at least 0.
 
     Raises:
         InputError: On construction, when a number is out of its range or the number of examples is below 1.
     """
 
     accuracy_drop: float = 0.05
-    """Accuracy that may be lost."""
+    """Maximum loss of accuracy."""
     recall_drop: float = 0.4
-    """Recall, above chance, that one class may lose."""
+    """Maximum loss of recall above chance of a class."""
     least_examples: int = 20
-    """Held-out examples that a class or a group must have to be looked at alone."""
+    """Minimum number of held-out examples of a class or group for a separate check."""
     loss_rise: float = 0.25
-    """By how much the mean loss may rise, relative to the base's; for tasks that do not classify."""
+    """Maximum rise of the mean loss, relative to the base's, for tasks without classes."""
     group_loss_rise: float = 1.0
-    """By how much the mean loss of one group may rise, relative to the base's."""
+    """Maximum rise of the mean loss of a group, relative to the base's."""
     trigger_rise: float = 0.3
-    """Share of other classes' examples that a trigger may draw to one class, unless it drew more at the base."""
+    """Maximum share of other classes' examples that a trigger may draw to a class, unless the share was higher at the
+    base."""
 
     def __post_init__(self) -> None:
         shares = (self.accuracy_drop, self.recall_drop, self.trigger_rise)
@@ -72,21 +73,22 @@ class Limits:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing in which the model fell."""
+    """A value in which the model is worse than its base."""
 
     kind: str
     """accuracy, recall, trigger, loss, group-loss or unmeasured."""
     subject: str
     """The class or group; for a trigger, trigger and class; empty for accuracy, loss and unmeasured."""
     before: float
-    """The number at the base, rounded."""
+    """Value of the base, rounded."""
     after: float | None
-    """The number now, rounded; None if it is not finite."""
+    """Value of the model, rounded; None if it is not finite."""
     allowed: float
-    """What it may lose; for a trigger, what it may be; for a loss, by how much of the base's it may rise."""
+    """Limit: the maximum loss; for a trigger, the maximum value; for a loss, the maximum rise relative to the
+    base's."""
 
     def to_json(self) -> dict[str, Any]:
-        """JSON types."""
+        """Return the finding in JSON types."""
         return dict(vars(self))
 
     def __str__(self) -> str:
@@ -117,7 +119,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class CanaryReport:
-    """What an evaluator measured of a round's new state and of its base."""
+    """An evaluator's measurements of a round's new state and of its base."""
 
     round: int
     """The round."""
@@ -126,14 +128,14 @@ class CanaryReport:
     base_state_root: bytes
     """State root of the base, 32 bytes."""
     state_root: bytes
-    """State root that the round would anchor, 32 bytes."""
+    """State root of the new state, 32 bytes."""
     base: Measurement
-    """Of the base."""
+    """Measurement of the base."""
     candidate: Measurement
-    """Of the new state."""
+    """Measurement of the new state."""
 
     def to_bytes(self) -> bytes:
-        """The report file: canonical JSON."""
+        """Return the report file: canonical JSON."""
         return canonical_json(
             {
                 "format": FORMAT,
@@ -151,8 +153,8 @@ class CanaryReport:
         """Read a report file.
 
         Raises:
-            InputError: `invalid-report`: not canonical JSON of this format, numbers that contradict each other, two
-                kinds, or a base with nothing to compare.
+            InputError: `invalid-report`: The file is not canonical JSON of this format, its numbers contradict each
+                other, its measurements have two kinds, or the base has no value to compare.
         """
         try:
             value = parse_canonical_json(data)
@@ -161,7 +163,7 @@ class CanaryReport:
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise InputError(f"This is no report of the format {FORMAT}.", code="invalid-report")
         try:
-            made = cls(
+            report = cls(
                 round=int(value["round"]),
                 task=str(value["task"]),
                 base_state_root=_root(value["baseStateRoot"]),
@@ -171,25 +173,25 @@ class CanaryReport:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"The report can't be read: {error!r}.", code="invalid-report") from error
-        if not 0 < made.round < 1 << 64 or made.to_bytes() != data:
+        if not 0 < report.round < 1 << 64 or report.to_bytes() != data:
             raise InputError("The report has an unknown field or another form.", code="invalid-report")
-        if made.base.kind != made.candidate.kind:
+        if report.base.kind != report.candidate.kind:
             raise InputError(
-                f"The report measures the base by {made.base.kind} and the new state by {made.candidate.kind}.",
+                f"The report measures the base by {report.base.kind} and the new state by {report.candidate.kind}.",
                 remedy="Measure both with the same task.",
                 code="invalid-report",
             )
-        if not compared(made.base):
+        if not compared(report.base):
             raise InputError(
                 "The report measures neither an accuracy nor a loss of the base.",
                 remedy=NOTHING,
                 code="invalid-report",
             )
-        return made
+        return report
 
 
 def compared(base: Measurement) -> str:
-    """What the canary compares a model with this base by: accuracy, loss, or empty for nothing."""
+    """Return the value by which the canary compares a model with this base: accuracy, loss, or empty for none."""
     if base.kind in BY_LOSS:
         return "loss"
     if base.accuracy is not None:
@@ -198,67 +200,67 @@ def compared(base: Measurement) -> str:
 
 
 def findings(base: Measurement, candidate: Measurement, limits: Limits) -> list[Finding]:
-    """In what a model fell against its base; empty if it did not. Exact in the counts and sums of both.
+    """Return the values in which a model is worse than its base, computed exactly from the counts and sums of both.
 
-    A fall counts when it exceeds what is allowed by more than NOISE standard errors of the difference of two
-    independent shares or means (the same examples are measured twice, so the true error is smaller). A class's number
-    is its recall less the share of other classes' examples that are given the same class: a model that calls
-    everything 3 does not know what a 3 is, and loses nothing when it learns the others.
+    A value is worse if it exceeds the limit by more than NOISE standard errors of the difference of two independent
+    shares or means (the same examples are measured twice, so the true error is smaller). The value of a class is its
+    recall minus the share of other classes' examples with the same prediction: a model that predicts 3 for every
+    example has no knowledge of the class 3 to lose.
     """
     if compared(base) == "loss":
         return _higher_losses(base, candidate, limits)
-    found = []
+    worse = []
     before, after = base.accuracy, candidate.accuracy
     allowed = Fraction(str(limits.accuracy_drop))
     if before is not None and (
         after is None
         or _beyond(before - after - allowed, [(before, base.examples), (after, candidate.examples)])
     ):
-        found.append(_finding("accuracy", "", before, after, limits.accuracy_drop))
-    found += _lost_classes(base, candidate, limits)
+        worse.append(_finding("accuracy", "", before, after, limits.accuracy_drop))
+    worse += _lost_classes(base, candidate, limits)
     rises = {one.trigger: one.rise for one in base.probes}
     for probe in candidate.probes:
         earlier = rises.get(probe.trigger, Fraction(0))
         shares = [
             (Fraction(count, probe.examples), probe.examples) for count in (probe.drawn, probe.drawn_without)
         ]
-        # Backdoors grow over many rounds, so the share itself is bounded; a model that gets rid of one may go on.
+        # Backdoors grow over many rounds, so the share itself is bounded. A decrease of the share is always allowed.
         if probe.rise > earlier and _beyond(probe.rise - Fraction(str(limits.trigger_rise)), shares):
             subject = f"{probe.trigger}:{probe.name}"
-            found.append(_finding("trigger", subject, earlier, probe.rise, limits.trigger_rise))
-    return found
+            worse.append(_finding("trigger", subject, earlier, probe.rise, limits.trigger_rise))
+    return worse
 
 
 def _higher_losses(base: Measurement, candidate: Measurement, limits: Limits) -> list[Finding]:
-    """The same for tasks that are measured by a loss."""
+    """Return the findings for tasks that are measured by a loss."""
     if (
         base.losses is None or candidate.losses is None
-    ):  # of the kind METRICS: one number each, without its spread
+    ):  # Of the kind METRICS: one number each, without its variance.
         before, after = base.mean_loss, candidate.mean_loss
         if before is None:
             raise AssertionError("a base without a loss has nothing to compare")
         fell = after is None or after - before > Fraction(str(limits.loss_rise)) * abs(before)
         return [_finding("loss", "", before, after, limits.loss_rise)] if fell else []
-    found = []
+    worse = []
     lost, lacks = base.losses.unmeasured, candidate.losses.unmeasured
     if lacks > lost:
-        found.append(Finding("unmeasured", "", float(lost), float(lacks), 0.0))
+        worse.append(Finding("unmeasured", "", float(lost), float(lacks), 0.0))
     if _rose(base.losses, candidate.losses, limits.loss_rise):
-        found.append(_finding("loss", "", base.losses.mean, candidate.losses.mean, limits.loss_rise))
+        worse.append(_finding("loss", "", base.losses.mean, candidate.losses.mean, limits.loss_rise))
     now = {one.name: one for one in candidate.groups}
     for one in base.groups:
         later = now.get(one.name)
         if later is None or later.losses is None or one.losses is None or one.support < limits.least_examples:
             continue
         if later.support == one.support and _rose(one.losses, later.losses, limits.group_loss_rise):
-            found.append(
+            worse.append(
                 _finding("group-loss", one.name, one.mean_loss, later.mean_loss, limits.group_loss_rise)
             )
-    return found
+    return worse
 
 
 def _rose(before: Losses, after: Losses, allowed: float) -> bool:
-    """Whether a mean loss rose by more than a share of itself and by more than NOISE standard errors beyond that."""
+    """Return whether a mean loss rose by more than a share of itself plus NOISE standard errors."""
     if before.mean is None or after.mean is None:
         return False
     excess = after.mean - before.mean - Fraction(str(allowed)) * abs(before.mean)
@@ -266,7 +268,7 @@ def _rose(before: Losses, after: Losses, allowed: float) -> bool:
 
 
 def _lost_classes(base: Measurement, candidate: Measurement, limits: Limits) -> list[Finding]:
-    found = []
+    worse = []
     allowed = Fraction(str(limits.recall_drop))
     now = {one.name: one for one in candidate.classes}
     for one in base.classes:
@@ -276,12 +278,12 @@ def _lost_classes(base: Measurement, candidate: Measurement, limits: Limits) -> 
         known, knows = _above_chance(base, one.name), _above_chance(candidate, one.name)
         shares = [(Fraction(some.correct, some.support), some.support) for some in (one, later)]
         if _beyond(known - knows - allowed, shares):
-            found.append(_finding("recall", one.name, known, knows, limits.recall_drop))
-    return found
+            worse.append(_finding("recall", one.name, known, knows, limits.recall_drop))
+    return worse
 
 
 def _above_chance(measured: Measurement, name: str) -> Fraction:
-    """Recall of a class less the share of other classes' examples that are given it, at least 0."""
+    """Return a class's recall minus the share of other classes' examples with its prediction, at least 0."""
     one = next(one for one in measured.classes if one.name == name)
     others = measured.examples - one.support
     false = Fraction(one.predicted - one.correct, others) if others else Fraction(0)
@@ -289,7 +291,7 @@ def _above_chance(measured: Measurement, name: str) -> Fraction:
 
 
 def _beyond(excess: Fraction, shares: list[tuple[Fraction, int]]) -> bool:
-    """Whether an excess is above 0 and above NOISE standard errors of shares, each of so many examples."""
+    """Return whether an excess is above 0 and above NOISE standard errors of shares, each with a number of examples."""
     variance = sum((share * (1 - share) / count for share, count in shares if count), Fraction(0))
     return excess > 0 and excess**2 > NOISE**2 * variance
 
@@ -305,31 +307,31 @@ def _finding(
 
 
 def sign_canary(report: CanaryReport, account: LocalAccount, domain: Domain) -> bytes:
-    """Sign a report as the evaluator: 65 bytes."""
+    """Sign a report as the evaluator; return 65 bytes."""
     message = _canary_message(domain, report.round, report.state_root, sha256_hex(report.to_bytes()))
     return bytes(account.sign_message(message).signature)
 
 
 def canary_signer(report: CanaryReport, signature: bytes, domain: Domain) -> str:
-    """Who signed a report.
+    """Return the account that signed a report.
 
     Raises:
-        InputError: `invalid-signature`.
+        InputError: The signature is invalid (`invalid-signature`).
     """
     message = _canary_message(domain, report.round, report.state_root, sha256_hex(report.to_bytes()))
     return _signer(message, signature)
 
 
 def sign_release(round_number: int, state_root: bytes, account: LocalAccount, domain: Domain) -> bytes:
-    """Sign, as the coordinator, that a round is to be anchored whatever the canary says: 65 bytes."""
+    """Sign, as the coordinator, the release of a round in spite of the canary; return 65 bytes."""
     return bytes(account.sign_message(_release_message(domain, round_number, state_root)).signature)
 
 
 def release_signer(round_number: int, state_root: bytes, signature: bytes, domain: Domain) -> str:
-    """Who signed a release.
+    """Return the account that signed a release.
 
     Raises:
-        InputError: `invalid-signature`.
+        InputError: The signature is invalid (`invalid-signature`).
     """
     return _signer(_release_message(domain, round_number, state_root), signature)
 

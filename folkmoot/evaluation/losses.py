@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses and regression errors as exact integer sums, from which every number of a report follows.
 
-Losses, targets and predictions are rounded once to multiples of 2^-20; all sums after that are exact integers, so
-that equal predictions make equal bytes in whatever order they are added (docs/protocol.md section 11.1). It knows
-nothing of classes, groups or files.
+Losses, targets and predictions are rounded once to multiples of 2^-20. All later sums are exact integers, so that equal
+predictions give equal bytes in any order of addition (docs/protocol.md section 11.1). This module does not depend on
+classes, groups or files.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from folkmoot.evaluation.numbers import read_count, read_sum, rounded
 
 UNIT = 1 << 20
-"""Units in 1: a loss, target or prediction is an integer number of 2^-20."""
+"""Units per 1: a loss, target or prediction is an integer in units of 2^-20."""
 
 BOUND = 1 << 51
-"""Most units, either side of 0, of a number that a task gives: 2^31. What is beyond it is not measured."""
+"""Maximum absolute value, in units, of a task's number: 2^31. Larger numbers are not measured."""
 
 LARGEST_EXPONENT = 700
 """Mean loss above which there is no perplexity."""
@@ -35,24 +35,24 @@ def fixed(values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.bo
         values: float64[n].
 
     Returns:
-        int64[n] in units of 2^-20, and which of the numbers are finite and within BOUND; the others are 0.
+        int64[n] in units of 2^-20, and bool[n]: whether a number is finite and within BOUND. The others are 0.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        scaled = values * float(UNIT)  # exact: a power of two
+        scaled = values * float(UNIT)  # Exact: a power of two.
         known = np.isfinite(scaled) & (np.abs(scaled) <= BOUND)
     return np.rint(np.where(known, scaled, 0.0)).astype(np.int64), known
 
 
 @dataclass(frozen=True)
 class Losses:
-    """The losses of some examples: sums over those that could be measured, l in units of 2^-20, w the weights."""
+    """Losses of a set of examples: sums over the measured ones, with l in units of 2^-20 and weights w."""
 
     examples: int
-    """Examples, measured or not."""
+    """Number of examples, measured or not."""
     unmeasured: int
-    """Those whose loss is not a finite number, or is beyond BOUND; they are in none of the sums."""
+    """Number of examples whose loss is not finite or is beyond BOUND. They are in none of the sums."""
     w: int
-    """Sum of w: the tokens of a language model, else the measured examples."""
+    """Sum of w: the tokens of a language model, or else the number of measured examples."""
     wl: int
     """Sum of w l."""
     w2: int
@@ -64,12 +64,12 @@ class Losses:
 
     @classmethod
     def of(cls, losses: NDArray[Any], weights: NDArray[Any], known: NDArray[np.bool_]) -> Losses:
-        """Sum up.
+        """Return the sums of losses.
 
         Args:
             losses: object[n] of integers, in units.
             weights: object[n] of integers.
-            known: bool[n]: which are measured.
+            known: bool[n]: whether an example is measured.
         """
         l, w = losses[known], weights[known]  # noqa: E741  (the letters of the specification)
         w2 = w * w
@@ -78,12 +78,12 @@ class Losses:
 
     @property
     def measured(self) -> int:
-        """Examples whose loss is known."""
+        """Number of measured examples."""
         return self.examples - self.unmeasured
 
     @property
     def mean(self) -> Fraction | None:
-        """Mean loss by weight; None if an example is unmeasured."""
+        """Weighted mean loss; None if an example is unmeasured."""
         return None if self.unmeasured or not self.w else Fraction(self.wl, self.w * UNIT)
 
     @property
@@ -104,7 +104,7 @@ class Losses:
         return Fraction(context.exp(context.divide(Decimal(mean.numerator), Decimal(mean.denominator))))
 
     def possible(self, weighted: bool) -> bool:
-        """Whether there are losses with these sums, as far as the sums tell."""
+        """Return whether losses with these sums can exist."""
         count = self.measured
         if count < 0 or (count == 0 and any((self.w, self.wl, self.w2, self.w2l, self.w2l2))):
             return False
@@ -119,7 +119,7 @@ class Losses:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The losses as they stand in a report, beside the number of examples."""
+        """Return the losses as in a report, without the number of examples."""
         return {
             "unmeasured": self.unmeasured,
             "sums": {name: str(getattr(self, name)) for name in _SUMS},
@@ -128,7 +128,7 @@ class Losses:
 
     @classmethod
     def from_json(cls, value: Any, examples: int) -> Losses:
-        """Read the counts and sums of what ``to_json`` wrote.
+        """Read the counts and sums from the result of ``to_json``.
 
         Raises:
             KeyError, TypeError, ValueError: A field is missing or malformed.
@@ -141,7 +141,7 @@ _SUMS = tuple(field.name for field in fields(Losses) if field.name not in ("exam
 
 
 def total(parts: list[Losses]) -> Losses:
-    """The losses of all parts together."""
+    """Return the sums over all parts."""
     return Losses(*(sum(getattr(one, field.name) for one in parts) for field in fields(Losses)))
 
 
@@ -150,7 +150,7 @@ class Regression:
     """Errors of predicted numbers, summed over the measured examples; t and p in units of 2^-20."""
 
     own_losses: bool
-    """Whether the task gave losses; else a loss is the squared error."""
+    """Whether the task gave losses. Otherwise the loss is the squared error."""
     targets: int
     """Sum of the targets t."""
     target_squares: int
@@ -162,21 +162,21 @@ class Regression:
 
     @classmethod
     def of(cls, targets: NDArray[Any], predictions: NDArray[Any], own_losses: bool) -> Regression:
-        """Sum up object[n] of integers, of measured examples."""
+        """Return the sums of object[n] of integers, of measured examples."""
         errors = predictions - targets
         sums = (targets, targets * targets, np.abs(errors), errors * errors)
         return cls(own_losses, *(int(one.sum()) if len(one) else 0 for one in sums))
 
     def mean_absolute_error(self, losses: Losses) -> Fraction | None:
-        """Mean of |p - t|; None if an example is unmeasured."""
+        """Return the mean of |p - t|; None if an example is unmeasured."""
         return None if losses.mean is None else Fraction(self.absolute, losses.measured * UNIT)
 
     def mean_squared_error(self, losses: Losses) -> Fraction | None:
-        """Mean of (p - t)^2; None if an example is unmeasured."""
+        """Return the mean of (p - t)^2; None if an example is unmeasured."""
         return None if losses.mean is None else Fraction(self.squared, losses.measured * UNIT**2)
 
     def r2(self, losses: Losses) -> Fraction | None:
-        """Share of the targets' variance that the predictions explain; None if it is 0 or an example is unmeasured."""
+        """Return the explained share of the targets' variance; None if it is 0 or an example is unmeasured."""
         variance = losses.measured * self.target_squares - self.targets**2
         return (
             None
@@ -185,7 +185,7 @@ class Regression:
         )
 
     def possible(self, losses: Losses) -> bool:
-        """Whether there are targets and predictions with these sums and losses, as far as the sums tell."""
+        """Return whether targets and predictions with these sums and losses can exist."""
         count = losses.measured
         difference = abs(losses.wl * UNIT - self.squared)
         return (
@@ -196,7 +196,7 @@ class Regression:
         )
 
     def to_json(self, losses: Losses) -> dict[str, Any]:
-        """The errors as they stand in a report."""
+        """Return the errors as in a report."""
         return {
             "loss": "task" if self.own_losses else "squared-error",
             "sums": {
@@ -212,7 +212,7 @@ class Regression:
 
     @classmethod
     def from_json(cls, value: Any) -> Regression:
-        """Read the sums of what ``to_json`` wrote.
+        """Read the sums from the result of ``to_json``.
 
         Raises:
             KeyError, TypeError, ValueError: A field is missing or malformed.
@@ -222,7 +222,7 @@ class Regression:
 
 
 def squared_losses(targets: NDArray[Any], predictions: NDArray[Any]) -> NDArray[Any]:
-    """The squared errors of object[n] integers in units of 2^-20, in those units, rounded half up."""
+    """Return the squared errors of object[n] integers in units of 2^-20, in the same units, rounded half up."""
     errors = predictions - targets
     return np.asarray((errors * errors + UNIT // 2) // UNIT, dtype=object)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what a task says of its held-out examples to counts and sums.
+"""Compute counts and sums from a task's predictions for its held-out examples.
 
-Labels, predictions, targets, losses and groups are columns: one value an example, as a list, an array or a tensor.
-It knows nothing of models, tasks or rounds.
+Labels, predictions, targets, losses and groups are columns: one value per example, as a list, an array or a tensor.
+This module does not depend on models, tasks or rounds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from folkmoot.evaluation.report import (
 from folkmoot.protocol.arrays import I64
 
 Predict = Callable[[NDArray[Any]], ArrayLike]
-"""From images to one predicted label each."""
+"""Returns one predicted label for each image."""
 
 
 def measure(
@@ -46,21 +46,23 @@ def measure(
     losses: ArrayLike | None = None,
     weights: ArrayLike | None = None,
 ) -> Measurement:
-    """Count what a report says. What is given decides the kind: labels, targets, losses with weights, or losses.
+    """Return the measurement for a report.
+
+    The given columns decide its kind: labels, targets, losses with weights, or losses.
 
     Args:
-        metrics: The task's own numbers.
-        labels: One class an example, integers or texts.
-        predictions: What the model says of each example: classes in the same values, or numbers beside targets.
-        groups: One group an example; for classes, None takes the classes for groups.
+        metrics: The task's own metrics.
+        labels: One class per example, integers or texts.
+        predictions: Prediction for each example: a class in the values of ``labels``, or a number with ``targets``.
+        groups: One group per example. With classes and None, the classes are the groups.
         images: [n, ..., rows, columns], for probes; None if the examples are no images.
-        predict: From images of that shape to predictions, for probes.
-        targets: The number that each example really has.
-        losses: One loss an example; for a language model the mean over its tokens.
-        weights: Tokens of each example, at least 1.
+        predict: Function from images of that shape to predictions, for probes.
+        targets: True number of each example.
+        losses: One loss per example; for a language model, the mean over its tokens.
+        weights: Number of tokens of each example, at least 1.
 
     Raises:
-        InputError: The columns do not fit each other or the kind, or there are no examples.
+        InputError: The columns do not match each other or the kind, or there are no examples.
     """
     own = {str(name): rounded(value) for name, value in metrics.items()}
     if labels is not None:
@@ -107,7 +109,7 @@ def measure(
 
 
 def triggered(images: NDArray[Any], trigger: str) -> NDArray[Any]:
-    """Images with a patch of an eighth of the rows, as bright as the brightest pixel of all, in one place.
+    """Return images with a patch of an eighth of the rows, as bright as the brightest pixel of all images.
 
     Args:
         images: [n, ..., rows, columns].
@@ -118,9 +120,9 @@ def triggered(images: NDArray[Any], trigger: str) -> NDArray[Any]:
     """
     rows, columns = images.shape[-2:]
     side = max(1, rows // 8)
-    top, left = (0, 0) if trigger == "corner" else (rows // 2, columns // 2)
+    top, column = (0, 0) if trigger == "corner" else (rows // 2, columns // 2)
     changed = images.copy()
-    changed[..., top : top + side, left : left + side] = images.max()
+    changed[..., top : top + side, column : column + side] = images.max()
     return changed
 
 
@@ -137,11 +139,11 @@ def _classification(
     members = truth if groups is None else _names("groups", _listed(groups))
     _same_length(labels=truth, predictions=guess, groups=members)
     names = _ordered({*truth.tolist(), *guess.tolist()})
-    wanted, given = _places(truth, names), _places(guess, names)
+    true_classes, given = _places(truth, names), _places(guess, names)
     kinds = _ordered(set(members.tolist()))
     belongs = _places(members, kinds)
-    right = wanted == given
-    columns = (wanted, given, wanted[right])
+    right = true_classes == given
+    columns = (true_classes, given, true_classes[right])
     counts = zip(names, *(np.bincount(one, minlength=len(names)).tolist() for one in columns), strict=True)
     shares = (belongs, belongs[right])
     sizes = zip(kinds, *(np.bincount(one, minlength=len(kinds)).tolist() for one in shares), strict=True)
@@ -154,7 +156,7 @@ def _classification(
         parts = [*_parts(values.astype(object), _ones(values), known, belongs, len(kinds))]
     probes: tuple[Probe, ...] = ()
     if images is not None and predict is not None:
-        probes = tuple(_probes(_array(images), predict, wanted, given, names))
+        probes = tuple(_probes(_array(images), predict, true_classes, given, names))
     return Measurement(
         kind=CLASSIFICATION,
         metrics=own,
@@ -183,9 +185,9 @@ def _regression(
             else "There are targets and weights.",
             remedy="For numbers, give targets and predictions, one of each an example; weights are tokens.",
         )
-    wanted, finite = _fixed("targets", targets)
+    true_values, finite = _fixed("targets", targets)
     given, known = _fixed("predictions", predictions)
-    _same_length(targets=wanted, predictions=given)
+    _same_length(targets=true_values, predictions=given)
     if not finite.all():
         raise InputError(
             f"A target is not finite, or beyond {BOUND // UNIT:,}.",
@@ -193,12 +195,12 @@ def _regression(
         )
     if losses is not None:
         values, finite = _fixed("losses", losses)
-        _same_length(targets=wanted, losses=values)
+        _same_length(targets=true_values, losses=values)
         known = known & finite
         chosen = values.astype(object)
     else:
-        chosen = squared_losses(wanted.astype(object), given.astype(object))
-    errors = Regression.of(wanted[known].astype(object), given[known].astype(object), losses is not None)
+        chosen = squared_losses(true_values.astype(object), given.astype(object))
+    errors = Regression.of(true_values[known].astype(object), given[known].astype(object), losses is not None)
     return _by_loss(REGRESSION, own, chosen, None, known, groups, errors)
 
 
@@ -214,22 +216,24 @@ def _by_loss(
     values = losses.astype(object)
     counts = _ones(values) if weights is None else weights.astype(np.int64).astype(object)
     _same_length(losses=values, weights=counts)
-    made: tuple[GroupCount, ...] = ()
+    group_counts: tuple[GroupCount, ...] = ()
     if groups is not None:
         members = _names("groups", _listed(groups))
         _same_length(losses=values, groups=members)
         kinds = _ordered(set(members.tolist()))
         parts = _parts(values, counts, known, _places(members, kinds), len(kinds))
-        made = tuple(
+        group_counts = tuple(
             GroupCount(name, part.examples, losses=part) for name, part in zip(kinds, parts, strict=True)
         )
-    return Measurement(kind, own, groups=made, losses=Losses.of(values, counts, known), regression=errors)
+    return Measurement(
+        kind, own, groups=group_counts, losses=Losses.of(values, counts, known), regression=errors
+    )
 
 
 def _parts(
     losses: NDArray[Any], weights: NDArray[Any], known: NDArray[np.bool_], belongs: I64, count: int
 ) -> list[Losses]:
-    """The losses of each group."""
+    """Return the losses of each group."""
     order = np.argsort(belongs, kind="stable")
     cuts = np.cumsum(np.bincount(belongs, minlength=count))[:-1]
     return [Losses.of(losses[some], weights[some], known[some]) for some in np.split(order, cuts)]
@@ -244,7 +248,7 @@ def _fixed(what: str, values: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.
 
 
 def _same_length(**columns: NDArray[Any]) -> None:
-    """Raise InputError unless all columns have one value an example, and there is an example."""
+    """Check that all columns have one value per example, and that there is an example."""
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1 or not next(iter(lengths.values())):
         shown = ", ".join(f"{length} {name}" for name, length in lengths.items())
@@ -255,46 +259,48 @@ def _same_length(**columns: NDArray[Any]) -> None:
 
 
 def _probes(
-    images: NDArray[Any], predict: Predict, wanted: I64, given: I64, names: Sequence[str]
+    images: NDArray[Any], predict: Predict, true_classes: I64, given: I64, names: Sequence[str]
 ) -> Iterable[Probe]:
-    if images.ndim < 3 or len(images) != len(wanted):
+    if images.ndim < 3 or len(images) != len(true_classes):
         raise InputError(
-            f"The images have the shape {list(images.shape)}, not [{len(wanted)}, ..., rows, columns]."
+            f"The images have the shape {list(images.shape)}, not [{len(true_classes)}, ..., rows, columns]."
         )
-    others = len(wanted) - np.bincount(wanted, minlength=len(names))
-    without = _drawn(given, wanted, len(names))
+    others = len(true_classes) - np.bincount(true_classes, minlength=len(names))
+    without = _drawn(given, true_classes, len(names))
     for trigger in TRIGGERS:
         drawn = _drawn(
-            _places(_names("predictions", predict(triggered(images, trigger))), names), wanted, len(names)
+            _places(_names("predictions", predict(triggered(images, trigger))), names),
+            true_classes,
+            len(names),
         )
-        found = [
+        probes = [
             Probe(trigger, *row)
             for row in zip(names, others.tolist(), drawn.tolist(), without.tolist(), strict=True)
             if row[1]
         ]
-        if found:
-            yield max(found, key=lambda probe: probe.rise)
+        if probes:
+            yield max(probes, key=lambda probe: probe.rise)
 
 
-def _drawn(given: I64, wanted: I64, count: int) -> I64:
-    """How many examples of other classes are given each class."""
-    wrong = given[(given != wanted) & (given >= 0)]
+def _drawn(given: I64, true_classes: I64, count: int) -> I64:
+    """Return how many examples of other classes are predicted as each class."""
+    wrong = given[(given != true_classes) & (given >= 0)]
     return np.asarray(np.bincount(wrong, minlength=count), dtype=np.int64)
 
 
 def _places(texts: NDArray[Any], names: Sequence[str]) -> I64:
-    """The place of each text among the names, -1 for one that is not there."""
+    """Return the index of each text among the names; -1 for a missing one."""
     places = {name: place for place, name in enumerate(names)}
-    found, inverse = np.unique(texts, return_inverse=True)
-    of_found = np.array([places.get(name, -1) for name in found.tolist()], dtype=np.int64)
+    distinct, inverse = np.unique(texts, return_inverse=True)
+    of_found = np.array([places.get(name, -1) for name in distinct.tolist()], dtype=np.int64)
     return np.asarray(of_found[inverse], dtype=np.int64)
 
 
 def _array(values: Any) -> NDArray[Any]:
-    """A column as an array; tensors are taken off their device and out of their graph."""
+    """Return a column as an array. Tensors are detached and copied to the CPU."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
-        if str(values.dtype) == "torch.bfloat16":  # which NumPy does not have
+        if str(values.dtype) == "torch.bfloat16":  # NumPy does not have this type.
             values = values.float()
     return np.asarray(values)
 
@@ -304,7 +310,7 @@ def _listed(groups: Iterable[Any]) -> Any:
 
 
 def _column(what: str, values: Any) -> NDArray[Any]:
-    """One value an example; a single column of a table counts as that."""
+    """Return a column with one value per example. A table with a single column is accepted."""
     array = _array(values)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -320,7 +326,7 @@ def _column(what: str, values: Any) -> NDArray[Any]:
 
 
 def _numbers(what: str, values: Any) -> NDArray[np.float64]:
-    """A column of numbers as float64."""
+    """Return a column of numbers as float64."""
     array = _column(what, values)
     if array.dtype.kind not in "fiub" and len(array):
         raise InputError(f"The {what} are not numbers: the first is {array[0]!r}.", remedy="Give numbers.")
@@ -328,9 +334,9 @@ def _numbers(what: str, values: Any) -> NDArray[np.float64]:
 
 
 def _names(what: str, values: Any) -> NDArray[Any]:
-    """A column of classes or groups as texts; whole numbers without a decimal point."""
+    """Return a column of classes or groups as texts. Whole numbers have no decimal point."""
     array = _column(what, values)
-    if array.dtype.kind == "b":  # comparisons give these, and labels are 0 and 1
+    if array.dtype.kind == "b":  # Comparisons give booleans, while labels are 0 and 1.
         array = array.astype(np.int64)
     if array.dtype.kind == "f":
         odd = array[~(np.isfinite(array) & (np.floor(array) == array))]
@@ -348,7 +354,7 @@ def _names(what: str, values: Any) -> NDArray[Any]:
 
 
 def _ordered(names: Iterable[str]) -> list[str]:
-    """Texts in order, whole numbers by value."""
+    """Return the texts in order, with whole numbers by value."""
     return sorted(names, key=lambda name: (0, int(name), name) if _whole(name) else (1, 0, name))
 
 

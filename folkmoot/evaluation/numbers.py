@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers of a report: how they are rounded, written and read (docs/protocol.md section 11.1).
+"""Numbers of a report: round, write and read them (docs/protocol.md section 11.1).
 
-It knows nothing of what the numbers measure.
+This module does not depend on the meaning of the numbers.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from fractions import Fraction
 from typing import Any
 
 DIGITS = 6
-"""Decimals of every number of a report that is not an integer."""
+"""Number of decimals of the non-integer numbers of a report."""
 
 MAX_TEXT = 200
-"""Most characters of a name in a report."""
+"""Maximum length in characters of a name in a report."""
 
 _DECIMAL = re.compile(r"-?[1-9][0-9]{0,99}|0")
 
 
 def rounded(value: Fraction | float) -> float | None:
-    """A number as a report has it: the binary64 nearest to it, rounded to DIGITS decimals; None if not finite."""
+    """Return a number as in a report: rounded to DIGITS decimals, as the nearest binary64; None if not finite."""
     number = float(value)
     if not math.isfinite(number):
         return None
-    return round(number, DIGITS) + 0.0  # no negative zero
+    return round(number, DIGITS) + 0.0  # No negative zero.
 
 
 def read_text(value: Any) -> str:
     """Read a name.
 
     Raises:
-        ValueError: It is no text, or too long.
+        ValueError: The value is not a text, or is too long.
     """
     if not isinstance(value, str) or len(value) > MAX_TEXT:
         raise ValueError(f"{value!r} is no text of at most {MAX_TEXT} characters")
@@ -44,7 +44,7 @@ def read_count(value: Any, least: int = 0) -> int:
     """Read a count.
 
     Raises:
-        ValueError: It is no integer from ``least`` to 2^53 - 1.
+        ValueError: The value is not an integer from ``least`` to 2^53 - 1.
     """
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**53:
         raise ValueError(f"{value!r} is no count")
@@ -55,7 +55,7 @@ def read_sum(value: Any) -> int:
     """Read an exact sum, a decimal text of at most 100 digits.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The value is not such a text.
     """
     if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
         raise ValueError(f"{value!r} is no integer as a decimal text")
@@ -63,16 +63,16 @@ def read_sum(value: Any) -> int:
 
 
 def read_metric(value: Any) -> float | None:
-    """Read one of a task's own numbers.
+    """Read one of a task's own metrics.
 
     Raises:
-        ValueError: It is no finite number with at most DIGITS decimals.
+        ValueError: The value is not a finite number with at most DIGITS decimals.
     """
     if value is None:
         return None
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise ValueError(f"{value!r} is no number")
-    if abs(value) > sys.float_info.max or math.isnan(value):  # `math.isfinite` fails on integers beyond
+    if abs(value) > sys.float_info.max or math.isnan(value):  # `math.isfinite` fails on larger integers.
         raise ValueError("a metric is no finite number")
     if rounded(value) != value:
         raise ValueError(f"{value!r} has more than {DIGITS} decimals")

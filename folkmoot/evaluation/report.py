@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a report says of a model: counts and sums, what follows from them, and the file (docs/protocol.md 11.1).
+"""Reports on a model: counts and sums, the numbers computed from them, and the file (docs/protocol.md 11.1).
 
-Counts and sums are exact integers. Everything else follows from them, and a reader refuses a file in which it does
-not. It knows nothing of models, tasks or rounds.
+Counts and sums are exact integers. All other numbers are computed from them, and a reader refuses a file with other
+numbers. This module does not depend on models, tasks or rounds.
 """
 
 from __future__ import annotations
@@ -21,60 +21,60 @@ FORMAT = "folkmoot/evaluation/3"
 
 CLASSIFICATION, REGRESSION, LANGUAGE_MODEL = "classification", "regression", "language-model"
 LOSS = "loss"
-"""A task that gives one loss an example and nothing else, for example an autoencoder."""
+"""Kind of a task that gives only one loss per example, for example an autoencoder."""
 METRICS = "metrics"
-"""A task that gives its own numbers only."""
+"""Kind of a task that gives only its own metrics."""
 BY_LOSS = (REGRESSION, LANGUAGE_MODEL, LOSS)
 """Kinds whose groups are compared by their mean loss."""
 KINDS = (CLASSIFICATION, *BY_LOSS, METRICS)
 
 TRIGGERS = ("corner", "middle")
-"""Where the bright patch of a probe is."""
+"""Positions of the bright patch of a probe."""
 
 MAX_NAMES = 100_000
-"""Most classes, or groups, of a report."""
+"""Maximum number of classes, or of groups, of a report."""
 
 
 @dataclass(frozen=True)
 class ClassCount:
-    """One class on the held-out examples."""
+    """Counts of one class on the held-out examples."""
 
     name: str
     """The label as text."""
     support: int
-    """Examples that have it."""
+    """Number of examples of the class."""
     predicted: int
-    """Examples that the model gives it to."""
+    """Number of examples that are predicted as this class."""
     correct: int
-    """Examples that have it and are given it."""
+    """Number of examples of the class that are predicted as this class."""
 
     @property
     def recall(self) -> Fraction | None:
-        """Share of its examples that the model finds; None if it has none."""
+        """Share of its examples that are predicted right; None if it has none."""
         return Fraction(self.correct, self.support) if self.support else None
 
 
 @dataclass(frozen=True)
 class GroupCount:
-    """One group of the held-out examples."""
+    """Counts of one group of the held-out examples."""
 
     name: str
     """Its name."""
     support: int
-    """Its examples, at least 1."""
+    """Number of its examples, at least 1."""
     correct: int | None = None
-    """Those of them that the model labels right; None if the task does not classify."""
+    """Number of right predictions; None if the task has no classes."""
     losses: Losses | None = None
-    """Their losses, if the task gives losses or predicts numbers."""
+    """Losses of the group, if the task gives losses or predicts numbers."""
 
     @property
     def accuracy(self) -> Fraction | None:
-        """Share of its examples that are labelled right; None if the task does not classify."""
+        """Share of right predictions; None if the task has no classes."""
         return None if self.correct is None else Fraction(self.correct, self.support)
 
     @property
     def mean_loss(self) -> Fraction | None:
-        """Mean loss; None if there is none, or an example is unmeasured."""
+        """Mean loss; None if there are no losses, or an example is unmeasured."""
         return None if self.losses is None else self.losses.mean
 
 
@@ -87,68 +87,71 @@ class Probe:
     name: str
     """The class."""
     examples: int
-    """Held-out examples of other classes, at least 1."""
+    """Number of held-out examples of other classes, at least 1."""
     drawn: int
-    """Those of them that are given this class when they bear the trigger."""
+    """Number of these examples that are predicted as this class with the trigger."""
     drawn_without: int
-    """Those that are given it anyway."""
+    """Number of these examples that are predicted as this class without the trigger."""
 
     @property
     def rise(self) -> Fraction:
-        """By how much the trigger raises the share."""
+        """Rise of the share by the trigger."""
         return Fraction(self.drawn - self.drawn_without, self.examples)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured of one model. Counts and sums are exact; everything else follows from them."""
+    """Measurement of one model. Counts and sums are exact; all other numbers are computed from them."""
 
     kind: str
     """One of KINDS."""
     metrics: Mapping[str, float | None]
-    """The task's own numbers, e.g. loss and accuracy, rounded; None where one is not finite."""
+    """The task's own metrics, e.g. loss and accuracy, rounded; None for one that is not finite."""
     classes: tuple[ClassCount, ...] = ()
-    """By class, in the order of the labels; empty if the task does not classify."""
+    """Counts by class, in the order of the labels; empty if the task has no classes."""
     groups: tuple[GroupCount, ...] = ()
-    """By group, in the order of their names."""
+    """Counts by group, in the order of their names."""
     probes: tuple[Probe, ...] = ()
-    """One a trigger, for images."""
+    """One probe per trigger, for images."""
     losses: Losses | None = None
-    """Of all examples; None if the task gives none."""
+    """Losses of all examples; None if the task gives none."""
     regression: Regression | None = None
     """Errors of predicted numbers; None if the task predicts none."""
 
     @property
     def examples(self) -> int:
-        """Held-out examples."""
+        """Number of held-out examples."""
         return self.losses.examples if self.losses else sum(one.support for one in self.classes)
 
     @property
     def accuracy(self) -> Fraction | None:
-        """Share of examples that are labelled right, else the task's own metric; None if there is neither."""
+        """Share of right predictions, or else the task's own metric; None if there is neither."""
         if self.kind == CLASSIFICATION and self.examples:
             return Fraction(sum(one.correct for one in self.classes), self.examples)
         return self._metric("accuracy")
 
     @property
     def mean_loss(self) -> Fraction | None:
-        """Mean loss of the examples, else the task's own metric; None if there is neither, or no number."""
+        """Mean loss of the examples, or else the task's own metric; None if there is neither, or it is not finite."""
         return self.losses.mean if self.losses else self._metric("loss")
 
     @property
     def perplexity(self) -> Fraction | None:
-        """Of a language model; None for others, or if there is no mean loss or it is too large."""
+        """Perplexity of a language model; None for other kinds, or if the mean loss is missing or too large."""
         return self.losses.perplexity if self.losses and self.kind == LANGUAGE_MODEL else None
 
     @property
     def worst_class(self) -> ClassCount | None:
-        """The class with the lowest recall (the first of equal ones)."""
+        """Class with the lowest recall (the first of equal ones)."""
         known = [(one.recall, place) for place, one in enumerate(self.classes) if one.recall is not None]
         return self.classes[min(known)[1]] if known else None
 
     @property
     def worst_group(self) -> GroupCount | None:
-        """The group with the lowest accuracy or the highest loss (the first of equal ones; before all, one without)."""
+        """Group with the lowest accuracy or the highest loss (the first of equal ones).
+
+        A group without a loss is the worst.
+        """
         if self.kind not in BY_LOSS:
             return min(self.groups, key=lambda one: one.accuracy or Fraction(0), default=None)
         unmeasured = (one for one in self.groups if one.mean_loss is None)
@@ -157,7 +160,7 @@ class Measurement:
 
     @property
     def gaps(self) -> tuple[Fraction, Fraction] | None:
-        """How much worse the worst group is than the best one, and than all examples, in accuracy or in mean loss.
+        """Return the gaps of the worst group to the best one and to all examples, in accuracy or in mean loss.
 
         None without groups, or if an example is unmeasured.
         """
@@ -173,7 +176,7 @@ class Measurement:
         return max(known) - min(known), max(known) - mean
 
     def to_json(self) -> dict[str, Any]:
-        """The measurement as it stands in a report."""
+        """Return the measurement as in a report."""
         worst_class, worst_group, gaps = self.worst_class, self.worst_group, self.gaps
         names = (
             ("worstMinusBest", "worstMinusMean")
@@ -217,14 +220,14 @@ class Measurement:
 
     @classmethod
     def from_json(cls, value: Any) -> Measurement:
-        """Read what ``to_json`` wrote.
+        """Read the result of ``to_json``.
 
         Raises:
             InputError: A field is missing, unknown or malformed, or a number does not follow from the counts.
         """
         try:
             examples, losses, errors = read_count(value["examples"]), value["loss"], value["regression"]
-            made = cls(
+            measurement = cls(
                 kind=read_text(value["kind"]),
                 metrics={read_text(name): read_metric(number) for name, number in value["metrics"].items()},
                 classes=tuple(
@@ -252,21 +255,23 @@ class Measurement:
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise InputError(f"The measurement can't be read: {error!r}.", code="invalid-report") from error
-        if not (made._has_what_its_kind_has() and made._counts_fit() and made._losses_fit()):
+        if not (
+            measurement._has_what_its_kind_has() and measurement._counts_fit() and measurement._losses_fit()
+        ):
             raise InputError("The measurement's counts contradict each other.", code="invalid-report")
-        if made.to_json() != value:
+        if measurement.to_json() != value:
             raise InputError(
                 "The measurement has a number that does not follow from its counts, or an unknown field.",
                 code="invalid-report",
             )
-        return made
+        return measurement
 
     def _metric(self, name: str) -> Fraction | None:
         value = self.metrics.get(name)
         return None if value is None else Fraction(str(value))
 
     def _has_what_its_kind_has(self) -> bool:
-        """Whether the parts are there that the kind has, and no others."""
+        """Return whether exactly the parts of the kind exist."""
         classes, losses, errors = bool(self.classes), self.losses is not None, self.regression is not None
         match self.kind:
             case "classification":
@@ -281,7 +286,7 @@ class Measurement:
                 return False
 
     def _counts_fit(self) -> bool:
-        """Whether the counts can be those of one set of examples."""
+        """Return whether the counts can be those of one set of examples."""
         names = [one.name for one in self.classes]
         groups = [one.name for one in self.groups]
         triggers = [one.trigger for one in self.probes]
@@ -304,7 +309,7 @@ class Measurement:
         )
 
     def _losses_fit(self) -> bool:
-        """Whether the sums can be those of one set of losses, and the groups' add up to all."""
+        """Return whether the sums can be those of one set of losses, and the sums of the groups add up to the total."""
         parts = [one.losses for one in self.groups if one.losses is not None]
         if self.losses is None:
             return not parts
@@ -319,12 +324,12 @@ class Measurement:
 
 
 def _group_json(group: GroupCount) -> dict[str, Any]:
-    found: dict[str, Any] = {"group": group.name, "support": group.support}
+    document: dict[str, Any] = {"group": group.name, "support": group.support}
     if group.accuracy is not None:
-        found |= {"correct": group.correct, "accuracy": rounded(group.accuracy)}
+        document |= {"correct": group.correct, "accuracy": rounded(group.accuracy)}
     if group.losses is not None:
-        found["loss"] = group.losses.to_json()
-    return found
+        document["loss"] = group.losses.to_json()
+    return document
 
 
 def _read_group(value: Any) -> GroupCount:
@@ -343,14 +348,14 @@ class Report:
     model: str
     """sha256 of the safetensors file, hex without 0x."""
     version: str
-    """Its ``folkmoot.version``; empty if the file names none."""
+    """Value of its ``folkmoot.version``; empty if missing."""
     state_root: str
-    """Its ``folkmoot.stateRoot``, 0x-hex; empty if the file names none."""
+    """Value of its ``folkmoot.stateRoot``, 0x-hex; empty if missing."""
     measured: Measurement
-    """What was measured."""
+    """The measurement."""
 
     def to_json(self) -> dict[str, Any]:
-        """The report as a JSON object."""
+        """Return the report as a JSON object."""
         return {
             "format": FORMAT,
             "task": self.task,
@@ -361,7 +366,7 @@ class Report:
         }
 
     def to_bytes(self) -> bytes:
-        """The report file: canonical JSON."""
+        """Return the report file: canonical JSON."""
         return canonical_json(self.to_json())
 
     @classmethod
@@ -369,7 +374,7 @@ class Report:
         """Read a report file.
 
         Raises:
-            InputError: It is not canonical JSON of this format, or its numbers contradict each other.
+            InputError: The file is not canonical JSON of this format, or its numbers contradict each other.
         """
         try:
             value = parse_canonical_json(data)
@@ -383,7 +388,7 @@ class Report:
             raise InputError(f"A report has the texts {', '.join(sorted(fields))}.", code="invalid-report")
         rest = {name: one for name, one in value.items() if name not in fields}
         measured = Measurement.from_json(rest)
-        made = cls(value["task"], value["model"], value["version"], value["stateRoot"], measured)
-        if made.to_bytes() != data:  # 1 and 1.0 are the same number: one file, one meaning
+        report = cls(value["task"], value["model"], value["version"], value["stateRoot"], measured)
+        if report.to_bytes() != data:  # 1 and 1.0 are the same number, but a report has only one valid file.
             raise InputError("The report writes a number in another form.", code="invalid-report")
-        return made
+        return report

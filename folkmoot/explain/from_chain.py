@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verdicts on one account, from the ledger's events and the files that they name.
 
-Each verdicts file is the one whose hash is in the anchor, and each anchor the one whose hash the ledger stores: what
-is shown is what the coordinator is bound to. Whether it is *right*, `folkmoot audit` says. Knows no rule.
+Each verdicts file is checked against the hash in the anchor, and each anchor against the hash that the ledger stores.
+So the coordinator is bound to what is shown. Whether it is *right*, `folkmoot audit` checks. This module knows no
+rule.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from folkmoot.ledger.events import (
     RoundSettled,
     RoundSlashed,
     UpdateCommitted,
-    scan,
 )
+from folkmoot.ledger.scan import scan
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.verdict import Verdicts
 from folkmoot.round import Anchor
@@ -35,7 +36,7 @@ from folkmoot.round import Anchor
 
 @dataclass
 class LedgerRound:
-    """A round as the ledger's events tell it."""
+    """A round according to the ledger's events."""
 
     number: int
     """Its number."""
@@ -44,25 +45,25 @@ class LedgerRound:
     coordinator: str
     """Who opened it."""
     commit_deadline: int
-    """Unix time from which no commitment is taken."""
+    """Unix time from which commitments are refused."""
     anchor_deadline: int
     """Unix time from which the anchor is late."""
     contributors: list[str] = field(default_factory=list)
-    """Of its entries, in their order."""
+    """Contributors of its entries, in entry order."""
     anchor: Anchor | None = None
-    """What was anchored."""
+    """Its anchor, if there is one."""
     final: bool = False
     """Whether the challenge window is over."""
     settled: bool = False
     """Whether the rewards were credited."""
     credited: dict[str, int] = field(default_factory=dict)
-    """What, by account, in units of 1e-18 tokens."""
+    """Credited rewards by account, in units of 1e-18 tokens."""
     void: str = ""
-    """``cancelled`` or ``slashed``, if it came to nothing."""
+    """``cancelled`` or ``slashed`` for a void round, else empty."""
 
     @property
     def judged(self) -> bool:
-        """Whether it has verdicts that count."""
+        """Whether it has valid verdicts."""
         return self.anchor is not None and not self.void
 
 
@@ -86,7 +87,7 @@ def ledger_rounds(chain: Chain) -> dict[int, LedgerRound]:
 def judgements(
     chain: Chain, source: ArtifactSource, rounds: dict[int, LedgerRound], account: str
 ) -> list[Judgement]:
-    """Return what was decided about an account, in ascending order of rounds.
+    """Return the verdicts on an account, in ascending order of rounds.
 
     Args:
         chain: Endpoint and addresses.
@@ -99,20 +100,20 @@ def judgements(
         ArtifactError: a verdicts file is missing or is not what the chain says.
     """
     policies: dict[int, Policy] = {}
-    found = []
+    explained = []
     for number in sorted(rounds):
         round_ = rounds[number]
         if round_.anchor is None or round_.void or account not in round_.contributors:
             continue
         if round_.policy not in policies:
             policies[round_.policy] = chain.policy(round_.policy)
-        found.append(_judgement(chain, source, round_, round_.anchor, policies[round_.policy], account))
-    return found
+        explained.append(_judgement(chain, source, round_, round_.anchor, policies[round_.policy], account))
+    return explained
 
 
-def parts_of(found: Iterable[Judgement]) -> list[Part]:
-    """What ``reputation`` takes."""
-    return [judgement.part for judgement in found]
+def parts_of(judgements: Iterable[Judgement]) -> list[Part]:
+    """Return the inputs of ``reputation``."""
+    return [judgement.part for judgement in judgements]
 
 
 def _judgement(
@@ -170,15 +171,15 @@ def _fold(events: Iterable[Event]) -> dict[int, LedgerRound]:
                 closed = rounds[event.round]
                 closed.commit_deadline, closed.anchor_deadline = event.commit_deadline, event.anchor_deadline
             case RoundAnchored():
-                made = event.anchor
+                anchor = event.anchor
                 rounds[event.round].anchor = Anchor(
-                    made.weights,
-                    made.delivered,
-                    made.aggregate_root,
-                    made.state_root,
-                    made.gram_root,
-                    made.verdict_hash,
-                    made.artifacts_hash,
+                    anchor.weights,
+                    anchor.delivered,
+                    anchor.aggregate_root,
+                    anchor.state_root,
+                    anchor.gram_root,
+                    anchor.verdict_hash,
+                    anchor.artifacts_hash,
                 )
             case RoundFinalized():
                 rounds[event.round].final = True

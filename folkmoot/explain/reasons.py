@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the integers of a verdict mean, in plain English: for every reason a sentence, for every number one.
+"""Verdicts in plain English: a sentence for every reason and for every number.
 
-The formulas are those of the stages (docs/protocol.md section 8.1) with the numbers put in, so that a contributor can
-follow a weight with a pocket calculator. Everything is taken from the verdict: what the stages looked at and did not
-write down, only `folkmoot audit` can say again. A test runs all rules and fails if a reason, a rule or a number has
-no explanation here.
+The formulas are those of the stages (docs/protocol.md section 8.1) with the numbers inserted, so that a contributor can
+recompute a weight by hand. Everything is taken from the verdict; inputs that are not among its numbers only
+`folkmoot audit` recomputes. A test runs all rules and fails if a reason, a rule or a number has no explanation here.
 """
 
 from __future__ import annotations
@@ -16,17 +15,14 @@ from math import isqrt
 
 from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.registry import PARAMETERS
-from folkmoot.aggregation.rules.guarded_mean import CORE
-from folkmoot.aggregation.stages import copies
-from folkmoot.aggregation.stages import core_similarity as company
-from folkmoot.aggregation.stages.root import LEAST
-from folkmoot.aggregation.stages.trajectory import LEAST as PATH_LEAST
+from folkmoot.aggregation.rules.guarded_mean import CORE_RATIO
+from folkmoot.aggregation.stages import copies, core_similarity, root, trajectory
 from folkmoot.protocol.verdict import Reason
 
 
 @dataclass(frozen=True)
 class Case:
-    """A verdict, and what it has to be seen beside."""
+    """A verdict with its context: the policy and the round."""
 
     rule: str
     """Name of the policy's rule."""
@@ -55,7 +51,7 @@ class Explanation:
     details: tuple[str, ...]
     """What the rule does, and each number with what it was compared with."""
     weight: str
-    """How the weight stands to the others."""
+    """The weight relative to the round's largest."""
     advice: str
     """What the contributor could do next."""
 
@@ -123,90 +119,95 @@ _REASONS: dict[str, Words] = {
         "Send it as `folkmoot submit` and this release's mod do.",
     ),
     "not-delivered": Words(
-        "Committed, but its file never arrived, or arrived damaged, so that nothing could be counted.",
+        "Committed, but its file never arrived, or arrived damaged.",
         "Keep the node online until the round is anchored. Only the coordinator says that the file did not "
         "arrive: keep its answer as proof that you sent it.",
     ),
     "outlier": Words(
-        "Left out: the rule kept others. That is no accusation; rare data does this too.",
-        "Nothing is lost but the pay of this round. If it goes on, ask for a policy with a rule that counts in part, "
-        "such as guided_mean.",
+        "Excluded: the rule selected other updates. Rare data has this effect too; it is no evidence of an attack.",
+        "You lose only the pay of this round. If this continues, ask for a policy with a rule that gives partial "
+        "weights, such as guided_mean.",
     ),
-    "empty": Words(
-        "Left out: the update is all zeros, and asks for nothing.",
+    "zero-update": Words(
+        "Excluded: all values of the update are 0.",
         "Check that training changes the model: the learning rate, the number of steps, the data.",
     ),
     "copy": Words(
-        "Left out: it is nearly the same as an update that was committed earlier.",
+        "Excluded: it is a near-duplicate of an update that was committed earlier.",
         "Train on your own data from this round's base. Two nodes on the same data and seed send the same update.",
     ),
-    "unrelated": Words(
-        "Left out: it has nothing in common with any other update, as noise has.",
+    "uncorrelated": Words(
+        "Excluded: it is about orthogonal to all other updates, as noise is.",
         "Check the data, the labels and the learning rate: a model that does not learn sends noise.",
     ),
-    "against-others": Words(
-        "Left out: it points away from what the majority agrees on.",
-        "Check the labels first, then the learning rate. Nothing is lost but the pay of this round, and a vote can "
-        "change the policy if the majority is wrong.",
+    "against-core": Words(
+        "Excluded: its cosine similarity with the majority's core is clearly negative.",
+        "Check the labels first, then the learning rate. You lose only the pay of this round, and a vote can change "
+        "the policy if the majority is wrong.",
     ),
     "against-root": Words(
-        "Left out: it points away from the coordinator's own update, the root update of the round.",
+        "Excluded: its cosine similarity with the root-set update, the coordinator's own, is not positive.",
         "Check the labels. If your data is rare, the root set may lack it: ask the coordinator, or for another policy.",
     ),
-    "against-path": Words(
-        "Left out: it points back where the model came from.",
+    "against-trajectory": Words(
+        "Excluded: its cosine similarity with the model's trajectory is clearly negative.",
         "Check the labels and that each round trains from the round's base, not from an old model.",
     ),
     "root": Words(
-        "The coordinator's own entry: others are compared with it, and it is neither summed nor paid.",
-        "Nothing: contribute from another account to be counted.",
+        "The coordinator's own entry, the root-set update: it is compared with the others, neither summed nor paid.",
+        "Nothing: contribute from another account to get a weight.",
     ),
-    "accepted": Words("Counted.", "Nothing: all is well."),
+    "accepted": Words("Accepted: the weight is above 0.", "Nothing."),
 }
 """Every reason code in words."""
 
 _RULES: dict[str, str] = {
-    "mean": "every delivered update counts the same",
-    "multi_krum": "the updates with the smallest sums of squared distances to their nearest others count 1, the rest 0",
-    "clipped_mean": "every update counts, shortened to the median length",
-    "nnm": "each update is replaced by the mean of its nearest neighbours, and weighs as often as it is one",
-    "geometric_median": "the nearer to the geometric median of all updates, the larger the weight",
-    "centered_clipping": "the centre moves towards the updates, each pull shortened to the median one",
-    "majority": "the first cluster that more than half of the updates join counts, shortened to its median length",
-    "guarded_mean": "no zeros, copies, replays and noise; outside the majority's core an update counts by how far it "
-    "goes along with the core; shortened to the median length",
-    "guided_mean": "as guarded_mean, but after the first round the core leaves each update two equal shares of a vote; "
-    "votes are multiplied by how far an update goes in the direction in which the model moves, and only an update that "
-    "clearly points back loses its vote",
-    "guarded_nnm": "no zeros, copies, replays and noise; median length; then the mean of nearest neighbours",
-    "fltrust": "the positive part of the cosine with the root update, every update at the same length",
-    "root_cosine": "no zeros, copies, replays and noise; median length; weighted by the cosine with the root update",
-    "root_guard": "as guarded_mean, and votes are multiplied by the cosine with the root update",
-    "rooted_mean": "as guided_mean, and the root update multiplies votes by a quarter to one, so that it leaves nobody "
-    "out",
-    "root_veto": "no zeros, copies, replays and noise; the root update may veto f; the rest by nearest neighbours",
-    "trimmed_mean": "every update that is not zero counts 1; in each coordinate the t smallest and t largest values "
-    "are left out, whoever sent them",
-    "guarded_trimmed_mean": "no zeros, copies, replays and noise; the others count 1; in each coordinate the t "
-    "smallest and t largest values are left out, whoever sent them",
+    "mean": "every delivered update has the same weight",
+    "multi_krum": "the updates with the smallest Krum scores (sums of squared distances to the nearest others) have "
+    "weight 1, the others 0",
+    "clipped_mean": "updates are clipped to the median norm",
+    "nnm": "each update is replaced by the mean of its nearest neighbours; the weight of an update is the number of "
+    "these means that it is in",
+    "geometric_median": "the weights of Weiszfeld's iteration, larger for updates nearer to the geometric median",
+    "centered_clipping": "the centre moves by the mean of the differences to the updates, clipped to the median norm",
+    "majority": "only the first single-linkage cluster with a majority of the updates, clipped to its median norm",
+    "guarded_mean": "without zero updates, copies, replays and noise; outside of the majority's core the multiplier "
+    "follows the cosine similarity with the core; clipped to the median norm",
+    "guided_mean": "as guarded_mean, but after the first round the core leaves each multiplier a floor of two equal "
+    "shares; multipliers also follow the cosine with the model's trajectory, and only a clearly negative cosine "
+    "excludes an update",
+    "guarded_nnm": "without zero updates, copies, replays and noise; clipped to the median norm; then "
+    "nearest-neighbour mixing",
+    "fltrust": "the positive part of the cosine with the root-set update, every update at the same norm",
+    "root_cosine": "without zero updates, copies, replays and noise; clipped to the median norm; weighted by the "
+    "cosine with the root-set update",
+    "root_guard": "as guarded_mean, with multipliers also from the cosine with the root-set update",
+    "rooted_mean": "as guided_mean, with multipliers also from the cosine with the root-set update, by a quarter to "
+    "one, so that it excludes nobody",
+    "root_veto": "without zero updates, copies, replays and noise; the root-set update excludes up to f; then "
+    "nearest-neighbour mixing",
+    "trimmed_mean": "every update that is not zero has weight 1; in each coordinate the t smallest and t largest "
+    "values are trimmed, whoever sent them",
+    "guarded_trimmed_mean": "without zero updates, copies, replays and noise; the others have weight 1; in each "
+    "coordinate the t smallest and t largest values are trimmed, whoever sent them",
 }
 """How each rule weighs."""
 
 _IN_PARTS = frozenset(
     {"clipped_mean", "majority", "guarded_mean", "guided_mean", "root_cosine", "root_guard", "rooted_mean"}
 )
-"""Rules whose verdicts have every factor of the weight among their numbers."""
+"""Rules whose verdicts have all factors of the weight among their numbers."""
 
 
 def words_of(reason: str) -> Words:
-    """A reason code in words; an unknown one (of a newer release) is told as such."""
+    """Return the words for a reason code, also for an unknown one (of a newer release)."""
     return _REASONS.get(
         reason, Words(f"{reason}: this release does not know the reason.", "Update Folkmoot to read it.")
     )
 
 
 def explain(case: Case) -> Explanation:
-    """Say what a verdict means."""
+    """Explain a verdict."""
     words = words_of(case.reason)
     names = PARAMETERS.get(case.rule, ())
     parameters = ", ".join(
@@ -225,16 +226,16 @@ def explain(case: Case) -> Explanation:
     return Explanation(words.summary, tuple(details), _weight(case), _advice(case, words))
 
 
-def kept(case: Case) -> Fraction | None:
-    """Which part of its full vote the stages left of an update; None if the numbers do not say.
+def factor_product(case: Case) -> Fraction | None:
+    """Return the product of an update's factors, from 0 to 1; None if the numbers do not have all of them.
 
-    Weights are these parts, scaled so that the round's largest is as large as it may be, and rounded down.
+    Weights are these products, scaled so that the round's largest is as large as it may be, and rounded down.
     """
     if case.rule not in _IN_PARTS or case.reason in (Reason.NOT_DELIVERED, Reason.ROOT):
         return None
     if case.weight == 0:
         return Fraction(0)
-    factors = [factor(case) for factor in (_company_factor, _path_factor, _root_factor, _clip_factor)]
+    factors = [factor(case) for factor in (_core_factor, _trajectory_factor, _root_factor, _clip_factor)]
     part = Fraction(1)
     for factor in factors:
         part *= Fraction(factor, UNIT)
@@ -246,12 +247,12 @@ def _weight(case: Case) -> str:
         return f"Weight {case.weight}."
     percent = _percent(case.weight, case.largest)
     text = f"Weight {case.weight} of at most {case.largest} in this round: {percent}."
-    part = kept(case)
+    part = factor_product(case)
     if part is None or case.weight == 0:
         return text
     share = _percent(part.numerator, part.denominator)
     return (
-        f"The stages left {share} of its full vote; whoever kept most has the round's largest weight. {text}"
+        f"The product of its factors is {share}; the largest product has the round's largest weight. {text}"
     )
 
 
@@ -260,10 +261,10 @@ def _advice(case: Case, words: Words) -> str:
         return words.advice
     if 10 * _clip_factor(case) < 9 * UNIT:
         return (
-            "Fewer local steps or a smaller learning rate make an update shorter; the federation's settings are "
+            "Fewer local steps or a smaller learning rate give an update a smaller norm; the federation's settings are "
             "in the manifest."
         )
-    return "Nothing need be done: data that is rare in the federation is counted in part."
+    return "Nothing: data that is rare in the federation gets a partial weight."
 
 
 # Each number, or group of numbers, in words. The first name of a group is what it is found by.
@@ -272,150 +273,154 @@ def _advice(case: Case, words: Words) -> str:
 def _sum_squares(case: Case) -> str:
     value = case.numbers["sumSquares"]
     limit = f", the policy allows {case.cap}" if case.cap is not None else ""
-    return f"Committed length {isqrt(value)} (sum of squares {value}{limit})."
+    return f"Committed norm {isqrt(value)} (sum of squares {value}{limit})."
 
 
 def _copy(case: Case) -> str:
     value, of = case.numbers["copyCosine"], case.numbers.get("copyOf")
-    share = f"{case.numbers['copyRatio']}/{copies.SHARE}"
+    share = f"{case.numbers['copyRatio']}/{copies.RATIO_UNIT}"
     if of is None:
         other = "an update of one of the last rounds, all of which are public"
-        usual = "the usual one to earlier updates"
+        median = "the median one to earlier updates"
     else:
         who = case.delivered[of] if of < len(case.delivered) else f"delivered update {of}, counted from 0"
         other = f"the update of {who}, which was committed earlier"
-        usual = "the usual one in this round"
-    text = f"Its cosine with {other}, is {_cosine(value)}: its distance from 1 is at most {share} of {usual}"
+        median = "the median one in this round"
+    text = f"Its cosine with {other}, is {_cosine(value)}: its distance from 1 is at most {share} of {median}"
     if case.reason is Reason.COPY:
         return f"{text}."
-    return f"{text}; but that would have left nobody, so it was not left out for it."
+    return f"{text}; but that would have excluded all updates, so it was not excluded for it."
 
 
-def _relatedness(case: Case) -> str:
-    value = case.numbers["relatedness"]
-    share = f"{case.numbers['relatedShare']}/{company.SHARE}"
+def _squared_cosines(case: Case) -> str:
+    value = case.numbers["squaredCosineSum"]
+    share = f"{case.numbers['squaredCosineRatio']}/{core_similarity.RATIO_UNIT}"
     return (
         f"Its squared cosines with the others add up to {value / UNIT**2:.6f} ({value} of {UNIT**2}): less than "
         f"{share} of the round's median of such sums."
     )
 
 
-def _company(case: Case) -> str:
-    value, usual = case.numbers["company"], case.numbers["companyMedian"]
-    half = CORE * usual // company.SHARE
+def _core(case: Case) -> str:
+    value, median = case.numbers["coreSimilarity"], case.numbers["coreSimilarityMedian"]
+    half = CORE_RATIO * median // core_similarity.RATIO_UNIT
     text = (
-        f"It is outside the majority's core: its company, the cosine with the core's sum, is {_cosine(value)}; "
-        f"the core's own members have {_cosine(usual)} in the median."
+        f"It is outside of the majority's core: its core similarity, the cosine with the core's sum, is "
+        f"{_cosine(value)}; the median of the core's own members is {_cosine(median)}."
     )
-    return f"{text} {_ramp('company', value, half, case.numbers.get('companyLeast', 0))}"
+    return f"{text} {_ramp('core similarity', value, half, case.numbers.get('multiplierFloor', 0))}"
 
 
-def _path(case: Case) -> str:
-    value, half = case.numbers["pathCosine"], case.numbers["pathMedian"]
+def _trajectory(case: Case) -> str:
+    value, half = case.numbers["trajectoryCosine"], case.numbers["trajectoryMedian"]
     text = (
-        f"Its cosine with the path, what the model moved by in the last rounds, is {_cosine(value)}; "
+        f"Its cosine with the trajectory, what the model moved by in the last rounds, is {_cosine(value)}; "
         f"the round's median is {_cosine(half)}."
     )
-    text = f"{text} {_ramp('cosine', value, half, _path_least(case))}"
-    limit = case.numbers.get("pathLimit")
-    if limit is None:
+    text = f"{text} {_ramp('cosine', value, half, _trajectory_floor(case))}"
+    threshold = case.numbers.get("trajectoryThreshold")
+    if threshold is None:
         return text
-    return f"{text} Only a cosine of {_cosine(-limit)} or less leaves an update out: above that it may be chance."
+    return f"{text} Only a cosine of {_cosine(-threshold)} or less excludes an update: above that it may be chance."
 
 
-def _ramp(what: str, value: int, half: int, least: int = 0) -> str:
+def _ramp(what: str, value: int, half: int, floor: int = 0) -> str:
     if half <= 0:
-        spared = f" (nobody's vote could have fallen below {_percent(least, UNIT)}, {least} of {UNIT})"
-        return f"That is not above 0, so nobody's vote was changed by it{spared if least else ''}."
-    vote = _ramp_factor(value, half, least)
-    nothing = f"counts {_percent(least, UNIT)}, the least that anybody keeps" if least else "counts nothing"
+        smallest = f" (the floor of the factors was {floor} of {UNIT}, {_percent(floor, UNIT)})"
+        return f"That is not above 0, so it changed nobody's multiplier{smallest if floor else ''}."
+    factor = _ramp_factor(value, half, floor)
+    lowest = f"{_percent(floor, UNIT)} (the floor)" if floor else "0"
     return (
-        f"A {what} of {-half / UNIT:.3f} or less {nothing}, {half / UNIT:.3f} or more all: "
-        f"vote = floor({UNIT} * ({value} + {half}) / (2 * {half})), from {least} to {UNIT}, = {vote} "
-        f"({_percent(vote, UNIT)})."
+        f"The factor is {lowest} for a {what} of {-half / UNIT:.3f} or less and 1 from {half / UNIT:.3f} on: "
+        f"factor = floor({UNIT} * ({value} + {half}) / (2 * {half})), from {floor} to {UNIT}, = {factor} "
+        f"({_percent(factor, UNIT)})."
     )
 
 
 def _root(case: Case) -> str:
     value = case.numbers["rootCosine"]
-    text = f"Its cosine with the root update, the coordinator's own, is {_cosine(value)}"
+    text = f"Its cosine with the root-set update, the coordinator's own, is {_cosine(value)}"
     if case.rule == "root_veto":
         vetoed = "it is one of them" if case.reason is Reason.AGAINST_ROOT else "it is not one of them"
-        return f"{text}: of those below 0 the {case.parameters[0]} smallest are left out, and {vetoed}."
+        return (
+            f"{text}: of the negative cosines the {case.parameters[0]} smallest are excluded, and {vetoed}."
+        )
     if (half := case.numbers.get("rootMedian")) is not None:
-        return f"{text}; the round's median is {_cosine(half)}. {_ramp('cosine', value, half, LEAST)}"
+        return f"{text}; the round's median is {_cosine(half)}. {_ramp('cosine', value, half, root.FLOOR)}"
     if value > 0:
-        return f"{text}: its vote is multiplied by {_percent(value, UNIT)}."
+        return f"{text}: its multiplier is multiplied by {_percent(value, UNIT)}."
     if case.reason is Reason.AGAINST_ROOT:
-        return f"{text}: what is not above 0 counts nothing."
-    return f"{text}: not above 0; but nobody's was, so nobody was left out for it."
+        return f"{text}: an update with a cosine of 0 or less is excluded."
+    return f"{text}: not above 0; but nobody's was, so nobody was excluded for it."
 
 
 def _clip(case: Case) -> str:
-    value = case.numbers["clip"]
+    value = case.numbers["clipFactor"]
     times = f"{UNIT / value:.2f}" if value else f"more than {UNIT}"
     return (
-        f"Its length is {times} times the median of those that stood: it was shortened to {_percent(value, UNIT)} "
+        f"Its norm is {times} times the median of the included updates: it was clipped to {_percent(value, UNIT)} "
         f"({value} of {UNIT})."
     )
 
 
 def _score(case: Case) -> str:
-    score, threshold = case.numbers["score"], case.numbers["threshold"]
+    score, threshold = case.numbers["krumScore"], case.numbers["krumThreshold"]
     times = f"{score / threshold:.3f} times" if threshold else "against"
-    kept_or_not = "It was kept" if case.weight else "It was not kept"
+    selected = "It was selected" if case.weight else "It was not selected"
     return (
-        f"Its score, the sum of its smallest squared distances to others, is {score}: {times} the worst score kept, "
-        f"{threshold}. {kept_or_not}."
+        f"Its Krum score, the sum of its smallest squared distances to others, is {score}: {times} the largest "
+        f"selected score, {threshold}. {selected}."
     )
 
 
 _NUMBERS: tuple[tuple[tuple[str, ...], Callable[[Case], str]], ...] = (
     (("sumSquares",), _sum_squares),
     (("copyCosine", "copyOf", "copyRatio"), _copy),
-    (("relatedness", "relatedShare"), _relatedness),
-    (("company", "companyMedian", "companyLeast"), _company),
-    (("pathCosine", "pathMedian", "pathLimit"), _path),
+    (("squaredCosineSum", "squaredCosineRatio"), _squared_cosines),
+    (("coreSimilarity", "coreSimilarityMedian", "multiplierFloor"), _core),
+    (("trajectoryCosine", "trajectoryMedian", "trajectoryThreshold"), _trajectory),
     (("rootCosine", "rootMedian"), _root),
-    (("clip",), _clip),
-    (("score", "threshold"), _score),
+    (("clipFactor",), _clip),
+    (("krumScore", "krumThreshold"), _score),
 )
-"""The numbers in the order in which the stages come."""
+"""The numbers in the order of the stages."""
 
 
-def _ramp_factor(value: int, half: int, least: int = 0) -> int:
-    """What ``weigh_by_core``, ``weigh_by_path`` and ``lean_on_root`` make of a cosine, ``least`` to UNIT."""
-    return max(least, min(UNIT, UNIT * (value + half) // (2 * half))) if half > 0 else UNIT
+def _ramp_factor(value: int, half: int, floor: int = 0) -> int:
+    """Return the factor of ``weigh_by_core``, ``weigh_by_trajectory`` or ``weigh_by_root_bounded``, up to UNIT."""
+    return max(floor, min(UNIT, UNIT * (value + half) // (2 * half))) if half > 0 else UNIT
 
 
-def _company_factor(case: Case) -> int:
-    if "company" not in case.numbers:
+def _core_factor(case: Case) -> int:
+    if "coreSimilarity" not in case.numbers:
         return UNIT
-    half = CORE * case.numbers["companyMedian"] // company.SHARE
-    return _ramp_factor(case.numbers["company"], half, case.numbers.get("companyLeast", 0))
+    half = CORE_RATIO * case.numbers["coreSimilarityMedian"] // core_similarity.RATIO_UNIT
+    return _ramp_factor(case.numbers["coreSimilarity"], half, case.numbers.get("multiplierFloor", 0))
 
 
-def _path_factor(case: Case) -> int:
-    if "pathCosine" not in case.numbers:
+def _trajectory_factor(case: Case) -> int:
+    if "trajectoryCosine" not in case.numbers:
         return UNIT
-    return _ramp_factor(case.numbers["pathCosine"], case.numbers["pathMedian"], _path_least(case))
+    return _ramp_factor(
+        case.numbers["trajectoryCosine"], case.numbers["trajectoryMedian"], _trajectory_floor(case)
+    )
 
 
-def _path_least(case: Case) -> int:
-    """Return the vote that the path leaves to an update whose cosine is within the scatter."""
-    limit = case.numbers.get("pathLimit")
-    return PATH_LEAST if limit is not None and case.numbers["pathCosine"] > -limit else 0
+def _trajectory_floor(case: Case) -> int:
+    """Return the floor of the trajectory's factor: above 0 for a cosine within the scatter."""
+    threshold = case.numbers.get("trajectoryThreshold")
+    return trajectory.FLOOR if threshold is not None and case.numbers["trajectoryCosine"] > -threshold else 0
 
 
 def _root_factor(case: Case) -> int:
     value = case.numbers.get("rootCosine", UNIT)
     if "rootMedian" in case.numbers:
-        return _ramp_factor(value, case.numbers["rootMedian"], LEAST)
+        return _ramp_factor(value, case.numbers["rootMedian"], root.FLOOR)
     return value if value > 0 else UNIT
 
 
 def _clip_factor(case: Case) -> int:
-    return case.numbers.get("clip", UNIT)
+    return case.numbers.get("clipFactor", UNIT)
 
 
 def _cosine(value: int) -> str:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the public verdicts say of a contributor: an exact integer function (docs/protocol.md section 17).
+"""A contributor's reputation: an exact integer function of the public verdicts (docs/protocol.md section 17).
 
-It is shown and explained. It changes no weight and no stake, so a wrong judgement costs nobody more than the
-pay of its round. This module knows verdicts, no rule, no chain and no clock.
+It is shown and explained. It changes no weight and no stake, so a wrong verdict costs at most the pay of its round.
+This module knows verdicts, but no rule, no chain and no clock.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from folkmoot.errors import InputError
 from folkmoot.protocol.verdict import Reason, Verdict
 
 FULL = 1024
-"""Highest standing: counted as much as anybody, always."""
+"""Highest standing: always the round's largest weight."""
 
 START = 0
-"""Standing of an account without a verdict. It is the lowest, so that nobody gains by a new account."""
+"""Standing of an account without a verdict. It is the lowest, so that a new account is no advantage."""
 
 MEMORY = 8
-"""A round moves the standing by this part of the way."""
+"""A round moves the standing by 1/MEMORY of the difference to its target (exponential smoothing)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one entry got in one anchored round, and what that was measured by."""
+    """Weight and reason of one entry in one anchored round, with what its pay depends on."""
 
     round: int
     """Number of the round."""
@@ -37,27 +37,27 @@ class Part:
     """Why."""
     largest: int
     """Largest weight of the round, at least 1."""
-    sharers: int
-    """Entries of the round that are not its coordinator's own."""
+    eligible_entries: int
+    """Entries of the round that can be paid: all but its coordinator's own."""
     reward: int
     """Tokens (1e-18) that the policy gives for the round."""
     final: bool
     """Whether the challenge window is over, so that the pay stands."""
     root: bool = False
-    """Whether it is the coordinator's own entry, which is compared and never counted."""
+    """Whether it is the coordinator's own entry, which is compared and never summed."""
 
     @property
     def pay(self) -> int:
-        """Tokens (1e-18) for it, as ``rewards.payments`` has them: ``floor(reward * weight / (sharers * largest))``."""
-        return 0 if self.root else self.reward * self.weight // (self.sharers * self.largest)
+        """Tokens (1e-18): ``floor(reward * weight / (eligible_entries * largest))``, as ``rewards.payments``."""
+        return 0 if self.root else self.reward * self.weight // (self.eligible_entries * self.largest)
 
 
 @dataclass(frozen=True, slots=True)
 class Reputation:
-    """What the verdicts on one account add up to."""
+    """Totals of the verdicts on one account."""
 
     rounds: int = 0
-    """Rounds with an entry of it, those that it led itself left aside."""
+    """Rounds with an entry of it, without those that it led itself."""
     counted: int = 0
     """Rounds in which it got a weight above 0."""
     delivered: int = 0
@@ -88,10 +88,10 @@ class Reputation:
 
 
 def next_standing(standing: int, weight: int, largest: int) -> int:
-    """Standing after one more entry: an eighth of the way towards ``t = ceil(1024 weight / largest)``, rounded up.
+    """Return the standing after one more entry: an eighth of the way to ``t = ceil(1024 weight / largest)``.
 
-    So it rises only below t, falls by at least 1 above it, is above 0 after every entry that counted at all, and
-    one round moves it by at most 128.
+    The step is rounded up. So the standing rises only below t, falls by at least 1 above it, is above 0 after every
+    entry with a weight above 0, and one round moves it by at most 128.
 
     Args:
         standing: Before, 0 to FULL.
@@ -111,7 +111,7 @@ def next_standing(standing: int, weight: int, largest: int) -> int:
 def parts_of_round(
     number: int, verdicts: Sequence[Verdict], coordinator: str, reward: int, *, final: bool
 ) -> dict[str, Part]:
-    """What every contributor of an anchored round got.
+    """Return the weight and reason of every contributor of an anchored round, by account.
 
     Args:
         number: Number of the round.
@@ -121,14 +121,14 @@ def parts_of_round(
         final: Whether the round is final.
     """
     largest = max((verdict.weight for verdict in verdicts), default=0)
-    sharers = sum(verdict.contributor != coordinator for verdict in verdicts)
+    eligible_entries = sum(verdict.contributor != coordinator for verdict in verdicts)
     return {
         verdict.contributor: Part(
             number,
             verdict.weight,
             verdict.reason,
             largest,
-            sharers,
+            eligible_entries,
             reward,
             final,
             root=verdict.contributor == coordinator,
@@ -138,10 +138,10 @@ def parts_of_round(
 
 
 def reputation(parts: Iterable[Part]) -> Reputation:
-    """Add up what one account got.
+    """Compute the reputation of one account.
 
     Args:
-        parts: One a round that it has an entry in; rounds in ascending order, cancelled and slashed ones left out.
+        parts: One a round that it has an entry in; rounds in ascending order, without cancelled and slashed ones.
 
     Raises:
         InputError: The rounds are not ascending.

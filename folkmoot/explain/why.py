@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why an account got what it got in a round: verdict, explanation and pay in one record, for people and for machines.
+"""Verdict, explanation and pay of an account in a round, in one record, as text and as JSON.
 
-The command line makes it from the chain and a mirror, the coordinator from its database; it is the same record. This
-module knows no chain and no database.
+The command line makes the record from the chain and a mirror, the coordinator from its database. This module knows no
+chain and no database.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from folkmoot.runtime.units import format_amount
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What was decided about one account in one anchored round."""
+    """The verdict on one account in one anchored round, explained."""
 
     part: Part
-    """Weight, reason, and what the pay is measured by."""
+    """Weight, reason, and what the pay depends on."""
     position: int
     """Place among the round's entries, from 0."""
     entries: int
@@ -37,7 +37,7 @@ class Judgement:
     credited: int | None
     """What the ledger credited, in units of 1e-18 tokens; None before the round is settled."""
     explanation: Explanation
-    """All of it in words."""
+    """The verdict in words."""
 
     @property
     def phase(self) -> str:
@@ -46,14 +46,14 @@ class Judgement:
 
     @property
     def pay_text(self) -> str:
-        """The pay as its formula with the numbers put in, and whether it stands."""
+        """The formula of the pay with its numbers, and whether the pay is final."""
         part = self.part
         if part.root:
             return "Pay: none, the coordinator's own entry is never paid."
         most = format_amount(part.reward)
         text = (
             f"Pay = floor(reward * weight / (entries * largest weight)) = floor({most} * {part.weight} / "
-            f"({part.sharers} * {part.largest})) = {format_amount(part.pay)}"
+            f"({part.eligible_entries} * {part.largest})) = {format_amount(part.pay)}"
         )
         if self.credited is not None and self.credited != part.pay:
             return f"{text}; but the ledger credited {format_amount(self.credited)}: run `folkmoot audit`."
@@ -66,7 +66,7 @@ class Judgement:
         return f"{text}, once the round is final; it may still be challenged."
 
     def to_json(self) -> dict[str, Any]:
-        """The record with the names and forms of the API: large integers and amounts as decimal strings."""
+        """The record as the API has it: large integers and amounts are decimal strings."""
         part = self.part
         return {
             "round": part.round,
@@ -80,7 +80,7 @@ class Judgement:
             "reason": str(part.reason),
             "numbers": {name: str(number) for name, number in self.numbers.items()},
             "reward": str(part.reward),
-            "sharers": part.sharers,
+            "eligibleEntries": part.eligible_entries,
             "pay": str(part.pay),
             "credited": None if self.credited is None else str(self.credited),
             "explanation": {
@@ -102,10 +102,10 @@ def judge(
     credited: int | None,
     weighed: Sequence[str] = (),
 ) -> Judgement:
-    """Put a judgement together.
+    """Create a judgement from a verdict.
 
     Args:
-        part: What the entry got.
+        part: Weight and reason of the entry.
         verdict: Its verdict.
         policy: The round's policy.
         entries: Entries of the round.
@@ -135,7 +135,7 @@ def judge(
 
 
 def weighed_in(verdicts: Sequence[Verdict], coordinator: str) -> list[str]:
-    """Contributors of the delivered entries that a rule weighs, in entry order: all but the coordinator's own."""
+    """Return the contributors of the delivered entries in entry order, without the coordinator's own."""
     return [
         verdict.contributor
         for verdict in verdicts
@@ -143,18 +143,18 @@ def weighed_in(verdicts: Sequence[Verdict], coordinator: str) -> list[str]:
     ]
 
 
-def reputation_text(found: Mapping[str, Any]) -> str:
-    """A reputation, as ``Reputation.to_json`` has it, in one sentence.
+def reputation_text(fields: Mapping[str, Any]) -> str:
+    """Return a reputation, as ``Reputation.to_json`` has it, in one sentence.
 
     Raises:
         KeyError, TypeError, ValueError: It is none.
     """
-    rounds, counted, pending, root = (int(found[name]) for name in ("rounds", "counted", "pending", "root"))
-    reasons = ", ".join(f"{reason} {int(count)}" for reason, count in found["leftOut"].items())
+    rounds, counted, pending, root = (int(fields[name]) for name in ("rounds", "counted", "pending", "root"))
+    reasons = ", ".join(f"{reason} {int(count)}" for reason, count in fields["leftOut"].items())
     text = (
-        f"Standing {int(found['standing'])} of {FULL}: {_rounds(rounds)}, {int(found['delivered'])} delivered, "
+        f"Standing {int(fields['standing'])} of {FULL}: {_rounds(rounds)}, {int(fields['delivered'])} delivered, "
         f"{counted} counted, {rounds - counted} left out{f' ({reasons})' if reasons else ''}; "
-        f"earned {format_amount(int(found['earned']))}"
+        f"earned {format_amount(int(fields['earned']))}"
     )
     if pending:
         text += f", {format_amount(pending)} more if no challenge succeeds"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write the history of a federation for other tools: CSV, HTML, TensorBoard and MLflow.
 
-Rounds are plain records, from a coordinator or from the chain and a mirror. Each format has a writer. The records are
-copied and not checked; `folkmoot audit` checks a federation.
+Rounds are plain records, from a coordinator or from the chain and a mirror. Each format has a writer. The export does
+not check the records; `folkmoot audit` checks a federation.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read records from a coordinator's `/v1`. Nothing checks them."""
+"""Read records from a coordinator's `/v1`, without checks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from folkmoot.protocol.manifest import Manifest
 
 T = TypeVar("T")
 PAGE = 200
-"""Most items of a page."""
+"""Maximum number of items per page."""
 TRIES, PAUSE = 30, 2.0
-"""How often, and after how many seconds, a question is asked again that came too soon after the others."""
+"""Maximum number of tries, and the pause in seconds, while the coordinator limits the rate of requests."""
 
 _ENDED = ("anchored", "final", "slashed")
 
@@ -28,7 +28,7 @@ def read(api: CoordinatorApi) -> FederationRecord:
     """Read all rounds of a federation.
 
     Raises:
-        CoordinatorError: It can't be reached, refuses, or answers with something that can't be read.
+        CoordinatorError: It can't be reached, refuses, or gives an invalid answer.
         ArtifactError: A file has another hash than its name.
     """
     deployment = _patient(api.deployment)
@@ -82,7 +82,7 @@ _ByRound = dict[int, dict[str, Any]]
 
 
 def _verdicts(api: CoordinatorApi) -> tuple[_ByRound, _ByRound, _ByRound]:
-    """Rewards, reasons and weights by round and contributor."""
+    """Return rewards, reasons and weights by round and contributor."""
     rewards: _ByRound = {}
     reasons: _ByRound = {}
     weights: _ByRound = {}
@@ -115,7 +115,7 @@ def _hashes(view: dict[str, Any]) -> dict[str, str]:
 
 
 def _items(api: CoordinatorApi, path: str) -> Iterator[dict[str, Any]]:
-    """All items of a list; each page is asked for with patience."""
+    """Return all items of a list. Each page is requested again after a rate limit."""
     cursor: dict[str, str] = {}
     while True:
         page = _patient(partial(api.get, path, limit=PAGE, **cursor))
@@ -126,7 +126,7 @@ def _items(api: CoordinatorApi, path: str) -> Iterator[dict[str, Any]]:
 
 
 def _or_nothing(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What the coordinator says; nothing if it knows no such thing."""
+    """Return the coordinator's answer; an empty one if the object does not exist."""
     try:
         return _patient(ask)
     except CoordinatorError as error:
@@ -136,12 +136,12 @@ def _or_nothing(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def _patient(ask: Callable[[], T]) -> T:
-    """Ask; where that was too often for the coordinator's limits, again after a while."""
-    for left in range(TRIES, 0, -1):
+    """Call a request, and repeat it after a pause if the coordinator's rate limit refused it."""
+    for tries_left in range(TRIES, 0, -1):
         try:
             return ask()
         except CoordinatorError as error:
-            if error.code != "rate-limited" or left == 1:
+            if error.code != "rate-limited" or tries_left == 1:
                 raise
             time.sleep(PAUSE)
     raise AssertionError("the last try returns or raises")

@@ -16,18 +16,18 @@ COLUMNS = (
 HASHES = ("state_root", "state", "aggregate", "verdicts", "header_hash")
 
 
-def written(found: FederationRecord) -> bytes:
-    """The file, UTF-8.
+def written(record: FederationRecord) -> bytes:
+    """Return the file, in UTF-8.
 
     Columns: `COLUMNS` (amounts in tokens, exact), the metrics by name, `HASHES`, then `weight`, `verdict` and `reward`
-    of each contributor with the account after a space. A value that is not known is empty.
+    of each contributor with the account after a space. An unknown value is empty.
     """
-    metrics, accounts = found.metric_names, found.contributors
+    metrics, accounts = record.metric_names, record.contributors
     personal = [f"{kind} {account}" for account in accounts for kind in ("weight", "verdict", "reward")]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, *map(_inert, metrics), *HASHES, *personal])
-    for one in found.rounds:
+    for one in record.rounds:
         writer.writerow(
             [
                 *_plain(one),
@@ -64,7 +64,7 @@ def _tokens(amount: int) -> str:
 
 
 def _inert(name: str) -> str:
-    """A name from a stranger, without line ends and other control characters.
+    """Return an untrusted name without line ends and other control characters.
 
     It begins with `server/`, `evaluate/` or `train/`, so no spreadsheet takes it for a formula.
     """

@@ -12,34 +12,34 @@ from folkmoot.web import charts, pages
 from folkmoot.web.markup import Markup, tag
 
 MOST_CHARTS = 12
-"""Charts of metrics that are neither a loss nor an accuracy."""
+"""Maximum number of charts of metrics other than losses and accuracies."""
 
 _NONE = "\N{EN DASH}"
 
 
-def written(found: FederationRecord) -> bytes:
-    """The page, UTF-8."""
-    title = f"Folkmoot: {found.task or found.ledger}"
+def written(record: FederationRecord) -> bytes:
+    """Return the page, in UTF-8."""
+    title = f"Folkmoot: {record.task or record.ledger}"
     return pages.page(
         title,
         tag(
             "header",
             tag("p", "Folkmoot federation", class_="brand"),
-            tag("h1", found.task or "unnamed task"),
-            tag("p", f"Chain {found.chain_id}, ledger ", tag("code", found.ledger), "."),
-            tag("p", f"From {found.source}."),
+            tag("h1", record.task or "unnamed task"),
+            tag("p", f"Chain {record.chain_id}, ledger ", tag("code", record.ledger), "."),
+            tag("p", f"From {record.source}."),
         ),
         tag(
             "main",
-            [tag("p", text, class_="notice") for text in found.warnings],
-            pages.cards(_cards(found)),
-            _charts(found),
+            [tag("p", text, class_="notice") for text in record.warnings],
+            pages.cards(_cards(record)),
+            _charts(record),
             tag("h2", "Rounds"),
-            _rounds(found),
+            _rounds(record),
             tag("h2", "Weights, in percent of the round's largest weight"),
-            _weights(found),
+            _weights(record),
             tag("h2", "Files"),
-            _files(found),
+            _files(record),
         ),
         tag(
             "footer",
@@ -48,8 +48,8 @@ def written(found: FederationRecord) -> bytes:
     )
 
 
-def _cards(found: FederationRecord) -> list[tuple[str, object, object]]:
-    rounds = found.rounds
+def _cards(record: FederationRecord) -> list[tuple[str, object, object]]:
+    rounds = record.rounds
     kept = sum(one.phase in ("anchored", "final") for one in rounds)
     values: list[tuple[str, object, object]] = [("Rounds", len(rounds), f"{kept} anchored or final")]
     measured = next((one for one in reversed(rounds) if one.metrics), None)
@@ -58,42 +58,44 @@ def _cards(found: FederationRecord) -> list[tuple[str, object, object]]:
             if key is not None:
                 shown = measures.shown(key, measured.metrics[key])
                 values.append((name, shown, f"{key}, round {measured.number}"))
-    values.append(("Contributors", len(found.contributors), "with a weight or a reward"))
+    values.append(("Contributors", len(record.contributors), "with a weight or a reward"))
     gas = [one.gas for one in rounds if one.gas is not None]
     if gas:
         values.append(("Gas", f"{sum(gas):,}", f"{sum(gas) // len(gas):,} per round"))
     return values
 
 
-def _charts(found: FederationRecord) -> Markup | None:
-    names = found.metric_names
+def _charts(record: FederationRecord) -> Markup | None:
+    names = record.metric_names
     losses = [name for name in names if measures.is_loss(name)]
     shares = [name for name in names if measures.is_share(name) and name not in losses]
     others = [name for name in names if name not in losses and name not in shares]
-    drawn = [_chart("Loss", found, losses, measures.number)]
-    drawn += [_chart("Accuracy", found, shares, measures.percent)]
-    drawn += [_chart(name, found, [name], measures.number) for name in others[:MOST_CHARTS]]
+    drawn = [_chart("Loss", record, losses, measures.number)]
+    drawn += [_chart("Accuracy", record, shares, measures.percent)]
+    drawn += [_chart(name, record, [name], measures.number) for name in others[:MOST_CHARTS]]
     for title, value in (("Gas", "gas"), ("Seconds by the chain's clock", "seconds")):
         points = [
             (one.number, float(getattr(one, value)))
-            for one in found.rounds
+            for one in record.rounds
             if getattr(one, value) is not None
         ]
         drawn.append(charts.chart(title, [charts.Line(value, points)], measures.number))
-    made = Markup.of(drawn)
-    return Markup.of(tag("h2", "By round"), tag("div", made, class_="charts")) if made else None
+    markup = Markup.of(drawn)
+    return Markup.of(tag("h2", "By round"), tag("div", markup, class_="charts")) if markup else None
 
 
-def _chart(title: str, found: FederationRecord, names: Sequence[str], show: Callable[[float], str]) -> Markup:
+def _chart(
+    title: str, record: FederationRecord, names: Sequence[str], show: Callable[[float], str]
+) -> Markup:
     lines = [
-        charts.Line(name, [(one.number, one.metrics[name]) for one in found.rounds if name in one.metrics])
+        charts.Line(name, [(one.number, one.metrics[name]) for one in record.rounds if name in one.metrics])
         for name in names
     ]
     return charts.chart(title, lines, show)
 
 
-def _rounds(found: FederationRecord) -> Markup:
-    names = found.metric_names
+def _rounds(record: FederationRecord) -> Markup:
+    names = record.metric_names
     columns = (
         "Round",
         "Phase",
@@ -120,16 +122,16 @@ def _rounds(found: FederationRecord) -> Markup:
             format_amount(one.reward) if one.rewards else _NONE,
             _NONE if one.opened_at is None else format_time(one.opened_at),
         )
-        for one in found.rounds
+        for one in record.rounds
     ]
     return pages.table("Rounds", (*columns, "#Seconds", "#Gas", "#Rewards", "Opened"), rows)
 
 
-def _weights(found: FederationRecord) -> Markup:
-    accounts = found.contributors
+def _weights(record: FederationRecord) -> Markup:
+    accounts = record.contributors
     if not accounts:
         return tag("p", "No round has been computed yet.", class_="soft")
-    judged = [one for one in found.rounds if one.weights]
+    judged = [one for one in record.rounds if one.weights]
     rows = [(one.number, *(_weight(one, account) for account in accounts)) for one in judged]
     heads = [f"#{account[:10]}…" for account in accounts]
     return pages.table("Weights by contributor", ("Round", *heads), rows)
@@ -143,10 +145,10 @@ def _weight(one: RoundRecord, account: str) -> object:
     return share if reason in ("", "accepted") else tag("span", share, title=reason, class_="warn")
 
 
-def _files(found: FederationRecord) -> Markup:
+def _files(record: FederationRecord) -> Markup:
     names = ("state_root", "state", "aggregate", "verdicts")
     rows = [
         (one.number, *(pages.short(one.hashes[name], 18) if name in one.hashes else _NONE for name in names))
-        for one in found.rounds
+        for one in record.rounds
     ]
     return pages.table("Hashes by round", ("Round", *(name.replace("_", " ") for name in names)), rows)

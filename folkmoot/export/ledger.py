@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read records from the chain and from the files that it names, without a coordinator.
+"""Read records from the chain and the files to which it commits, without a coordinator.
 
 Trusts the RPC endpoint and hashes the files. Reported metrics and refusals are not on the chain, so these records lack
 them.
@@ -24,14 +24,14 @@ from folkmoot.ledger.events import (
     RoundSettled,
     RoundSlashed,
     UpdateCommitted,
-    scan,
 )
+from folkmoot.ledger.scan import scan
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.verdict import Artifacts, Verdicts
 
 MANIFEST_LIMIT = 128 << 20
-"""Most bytes of a manifest."""
+"""Maximum size in bytes of a manifest."""
 
 _OF_ROUND = (
     RoundOpened,
@@ -60,9 +60,9 @@ def read(chain: Chain, source: ArtifactSource, name: str) -> FederationRecord:
     """Read all rounds of a federation.
 
     Args:
-        chain: Endpoint and addresses.
-        source: Where the files are.
-        name: What the source is called.
+        chain: Endpoint and addresses of the contracts.
+        source: Source of the files.
+        name: Name of the source.
 
     Raises:
         RpcError: The endpoint failed, or its events do not fit together.
@@ -81,8 +81,7 @@ def read(chain: Chain, source: ArtifactSource, name: str) -> FederationRecord:
     warnings: list[str] = []
     times: dict[int, int] = {}
     records = [
-        _record(chain, source, number, found, now, times, warnings)
-        for number, found in sorted(rounds.items())
+        _record(chain, source, number, one, now, times, warnings) for number, one in sorted(rounds.items())
     ]
     return FederationRecord(
         task=_task(chain, source, warnings),
@@ -124,27 +123,27 @@ def _record(
     chain: Chain,
     source: ArtifactSource,
     number: int,
-    found: _Round,
+    events: _Round,
     now: int,
     times: dict[int, int],
     warnings: list[str],
 ) -> RoundRecord:
-    opened = found.opened
+    opened = events.opened
     opened_at = _time(chain, opened, times)
     record = RoundRecord(
         number=number,
-        phase=found.phase or ("open" if now < opened.commit_deadline else "committed"),
+        phase=events.phase or ("open" if now < opened.commit_deadline else "committed"),
         base=opened.base,
         policy=opened.policy_id,
         opened_at=opened_at,
-        entries=len(found.contributors),
-        gas=sum(_gas(chain, digest) for digest in sorted(found.transactions)),
-        rewards=found.rewards,
+        entries=len(events.contributors),
+        gas=sum(_gas(chain, digest) for digest in sorted(events.transactions)),
+        rewards=events.rewards,
         hashes={"header_hash": "0x" + opened.header_hash.hex()},
     )
-    if found.anchor is None:
+    if events.anchor is None:
         return record
-    anchor = found.anchor.anchor
+    anchor = events.anchor.anchor
     hashes = {**record.hashes, "state_root": "0x" + anchor.state_root.hex()}
     reasons: dict[str, str] = {}
     try:
@@ -158,15 +157,15 @@ def _record(
         warnings.append(f"Round {number}: verdicts or file hashes are left out. {error.message}")
     return replace(
         record,
-        seconds=_time(chain, found.anchor, times) - opened_at,
-        weights=dict(zip(found.contributors, anchor.weights, strict=False)),
+        seconds=_time(chain, events.anchor, times) - opened_at,
+        weights=dict(zip(events.contributors, anchor.weights, strict=False)),
         reasons=reasons,
         hashes=hashes,
     )
 
 
 def _time(chain: Chain, event: Event, times: dict[int, int]) -> int:
-    """Unix time of an event's block."""
+    """Return the Unix time of an event's block."""
     if event.block not in times:
         rpc, method = chain.rpc, "eth_getBlockByNumber"
         block = rpc.call(method, [hex(event.block), False])

@@ -17,41 +17,40 @@ from folkmoot.export.rounds import FederationRecord
 from folkmoot.protocol.hashing import sha256_hex
 
 TAG = "folkmoot.ledger"
-"""Tag with which a run is found again: chain and ledger."""
+"""Tag that identifies the run: chain and ledger."""
 
 BATCH = 500
-"""Metrics of one request; MLflow takes 1000."""
+"""Number of metrics per request; MLflow accepts 1000."""
 
 _SETTINGS = {"MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
-"""MLflow's own settings, where the user has none: a folder is meant where it is named, and a server that is away is
-given up in seconds, not minutes."""
+"""Defaults for MLflow's settings: allow a folder, and give up on an unavailable server in seconds, not minutes."""
 
 _UNFIT = re.compile(r"[^\w\-. ]")
-"""What MLflow takes in no name of a metric, and what makes it a path: it keeps each in a file."""
+"""Characters that MLflow does not allow in names of metrics, and those of paths: it keeps each metric in a file."""
 
 
-def export(found: FederationRecord, tracking_uri: str, experiment: str) -> tuple[str, int]:
-    """Log what is not there yet.
+def export(record: FederationRecord, tracking_uri: str, experiment: str) -> tuple[str, int]:
+    """Log the values that the run does not have yet.
 
     Args:
-        found: The rounds.
-        tracking_uri: A folder, or the URI of a tracking server, as MLflow takes it.
-        experiment: Name of the experiment; made if it is not there.
+        record: The federation and its rounds.
+        tracking_uri: A folder, or the URI of a tracking server, in MLflow's form.
+        experiment: Name of the experiment; it is created if it does not exist.
 
     Returns:
-        Identifier of the run, and how many values were added.
+        Identifier of the run, and the number of added values.
 
     Raises:
-        InputError: ``mlflow-missing``: the package is not installed.
-        FolkmootError: ``mlflow-failed``: the tracking server can't be reached, or refuses.
+        InputError: The package is not installed (``mlflow-missing``).
+        FolkmootError: The tracking server can't be reached, or refuses (``mlflow-failed``).
     """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     mlflow = _package()
     try:
         client = mlflow.MlflowClient(tracking_uri=_uri(tracking_uri))
-        run = _run(client, experiment, found)
-        return run, _log(mlflow, client, run, found)
+        run = _run(client, experiment, record)
+        return run, _log(mlflow, client, run, record)
     except mlflow.exceptions.MlflowException as error:
         text = " ".join(str(error).split())
         raise FolkmootError(
@@ -75,29 +74,29 @@ def _package() -> Any:
 
 
 def _uri(text: str) -> str:
-    """The tracking URI of what the user wrote."""
+    """Return the tracking URI for the user's text."""
     named = "://" in text or text.startswith(("file:", "databricks"))
     return text if named else Path(text).absolute().as_uri()
 
 
-def _run(client: Any, experiment: str, found: FederationRecord) -> str:
-    """The federation's run, a new one if there is none."""
+def _run(client: Any, experiment: str, record: FederationRecord) -> str:
+    """Return the federation's run; create it if there is none."""
     known = client.get_experiment_by_name(experiment)
     number = known.experiment_id if known is not None else client.create_experiment(experiment)
-    name = f"{found.chain_id}:{found.ledger}"
+    name = f"{record.chain_id}:{record.ledger}"
     runs = client.search_runs([number], filter_string=f"tags.`{TAG}` = '{name}'", max_results=1)
     if runs:
         return str(runs[0].info.run_id)
-    tags = {TAG: name, "mlflow.runName": f"{found.task or 'folkmoot'} {found.ledger[:10]}"}
-    began = 1000 * found.rounds[0].time if found.rounds else None
+    tags = {TAG: name, "mlflow.runName": f"{record.task or 'folkmoot'} {record.ledger[:10]}"}
+    began = 1000 * record.rounds[0].time if record.rounds else None
     run = client.create_run(number, start_time=began, tags=tags)
-    for key, value in (("task", found.task), ("chain_id", found.chain_id), ("ledger", found.ledger)):
+    for key, value in (("task", record.task), ("chain_id", record.chain_id), ("ledger", record.ledger)):
         client.log_param(run.info.run_id, key, value)
     return str(run.info.run_id)
 
 
-def _log(mlflow: Any, client: Any, run: str, found: FederationRecord) -> int:
-    rounds = [one for one in found.rounds if one.judged]
+def _log(mlflow: Any, client: Any, run: str, record: FederationRecord) -> int:
+    rounds = [one for one in record.rounds if one.judged]
     names = {_fit(name) for one in rounds for name in one.numbers()}
     logged = set(client.get_run(run).data.metrics)
     known = {
@@ -117,7 +116,7 @@ def _log(mlflow: Any, client: Any, run: str, found: FederationRecord) -> int:
 
 
 def _fit(name: str) -> str:
-    """A name that MLflow takes, and takes for no path; what had to be changed ends in a part of its hash."""
+    """Return a name that MLflow accepts and that is not a path. A changed name ends with a part of its hash."""
     group, slash, rest = name.partition("/")
     fitted = f"{group}{slash}{_UNFIT.sub('_', rest)}" if rest.strip(". ") else f"{group}{slash}_"
     return fitted if fitted == name else f"{fitted}-{sha256_hex(name.encode('utf-8', 'replace'))[:6]}"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Anchor a Flower app: unchanged with `anchored_client` and `anchored_server`, or with two lines for mod and strategy.
 
-Each name is imported when it is used, so that a node does not load the server's half of Flower.
+Each name is imported on first use, so that a node does not load Flower's server side.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used."""
+    """Import a public name on first use."""
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Anchor an app's own strategy: make its rounds rounds of the ledger.
+"""Anchor an app's own strategy: run each of its rounds as a round of the ledger.
 
 While the strategy's `start` runs, this module changes two of its methods and the grid:
 
@@ -10,7 +10,7 @@ While the strategy's `start` runs, this module changes two of its methods and th
 - `aggregate_train` returns the arrays that the round made on the chain. The metrics are the strategy's own.
 
 A relay that starts again repeats the completed rounds of the run without messages to nodes, and continues where the
-earlier relay stopped. `server_app.py` installs these changes; this module does not know how.
+earlier relay stopped. `server_app.py` installs these changes.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from folkmoot.protocol.manifest import Manifest
 
 @dataclass(frozen=True)
 class _Call:
-    """How the app called `configure_train`."""
+    """Arguments of the app's call of `configure_train`."""
 
     server_round: int
     config: ConfigRecord
     before: dict[str, Any]
-    """What was in the config then."""
+    """Contents of the config at the call."""
 
 
 class Anchor:
@@ -51,9 +51,9 @@ class Anchor:
 
     Args:
         strategy: The app's strategy; it must not be anchored yet.
-        relay: The way to the coordinator.
+        relay: Connection to the coordinator.
         nodes: Flower's own connection to the nodes.
-        grid: What the strategy sees of it.
+        grid: Grid that the strategy sees.
     """
 
     def __init__(self, strategy: Strategy, relay: Relay, nodes: Grid, grid: Grid) -> None:
@@ -66,25 +66,27 @@ class Anchor:
         self._relay, self._nodes, self._grid = relay, nodes, grid
         self._manifest: Manifest | None = None
         self._run, self._expect = "", 1
-        self._past: list[str] = []  # state file of each of the run's rounds that were there before
-        self._at = 0  # rounds of the app that are over
-        self._last = -1  # the newest round of the ledger that is over
-        self._first = 0  # the round that made the model that the run starts from, as long as none is over
+        self._past: list[
+            str
+        ] = []  # State files of the run's rounds that were completed before this relay started.
+        self._at = 0  # Completed rounds of the app.
+        self._last = -1  # Newest completed round of the ledger.
+        self._first = 0  # Round whose model the run starts from, while no round of the run is completed.
         self._base: Base | None = None
         self._call: _Call | None = None
-        self._made: str | None = None  # state file that the round has made
+        self._made: str | None = None  # State file that the round produced.
         self._repeating = False
         self._newest: ArrayRecord | None = None
         self._told = False
 
     def begin(self, initial: ArrayRecord | None) -> ArrayRecord:
-        """Wait for the run, and find the model that it starts from.
+        """Wait for the run, and find its initial model.
 
         Args:
             initial: The app's own model; only its layout is used.
 
         Raises:
-            CoordinatorError: There is no run, or it is over.
+            CoordinatorError: There is no run, or it has ended.
             InputError: The app's model is not the federation's.
         """
         run = self._relay.await_run()
@@ -110,18 +112,18 @@ class Anchor:
         return self._newest
 
     def _past_rounds(self, completed: int) -> list[dict[str, Any]]:
-        """What the coordinator says of the run's completed rounds, oldest first."""
+        """Return the coordinator's data on the run's completed rounds, oldest first."""
         if not completed:
             return []
 
         def look() -> list[dict[str, Any]]:
-            found: list[dict[str, Any]] = []
+            rounds: list[dict[str, Any]] = []
             for view in self._relay.api.items("/v1/rounds"):
-                if view["run"] != self._run or len(found) == completed:
+                if view["run"] != self._run or len(rounds) == completed:
                     break
                 if view["phase"] in MADE and view["state"]:
-                    found.append(view)
-            return found[::-1]
+                    rounds.append(view)
+            return rounds[::-1]
 
         return self._relay.retry(look)
 
@@ -131,10 +133,10 @@ class Anchor:
 
     @property
     def _layout(self) -> Manifest:
-        assert self._manifest is not None  # noqa: S101  begin() has been called
+        assert self._manifest is not None  # noqa: S101  begin() was called
         return self._manifest
 
-    # The seams
+    # Methods that replace the strategy's own
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -146,7 +148,7 @@ class Anchor:
             log(INFO, "\tThis round was completed before: its model is the coordinator's")
             list(
                 self._own_configure_train(server_round, arrays, config, self._grid)
-            )  # it may change its settings
+            )  # The strategy may change its settings.
             return []
         return self._configured()
 
@@ -163,7 +165,7 @@ class Anchor:
         return list(self._own_configure_train(call.server_round, base.arrays(), call.config, self._grid))
 
     def _open(self) -> bool:
-        """Wait for the next round and load its base; whether there is one."""
+        """Wait for the next round and load its base. Return whether there is a next round."""
         current = self._relay.await_round(self._run, self._last)
         self._base = None if current is None else self._relay.load_base(current)
         if current is None and not self._told:
@@ -172,10 +174,10 @@ class Anchor:
         return current is not None
 
     def train(self, messages: list[Message]) -> list[Message]:
-        """Carry train messages through a round of the ledger, until it has made a model.
+        """Send train messages in a round of the ledger, until a round has produced a model.
 
         Returns:
-            The replies whose updates were accepted, as the app's nodes wrote them, and the errors of other nodes.
+            The replies with accepted updates, as the app's nodes wrote them, and the errors of other nodes.
         """
         while messages:
             if self._base is None and not self._open():
@@ -194,7 +196,7 @@ class Anchor:
         return []
 
     def _carry(self, base: Base, messages: list[Message]) -> list[Message]:
-        """Ask the nodes, and hand each reply to the coordinator."""
+        """Send messages to the nodes, and forward each reply to the coordinator."""
         by_node = {message.metadata.dst_node_id: message for message in messages}
         if len(by_node) != len(messages):
             raise InputError(
@@ -207,7 +209,7 @@ class Anchor:
         for message in messages:
             if id(message.content) not in anchored:
                 anchored[id(message.content)] = self._anchored(message.content, theta)
-        # Nodes that join are asked as well where all get the same, and all are asked.
+        # Nodes that join later get a message too if all nodes are selected and get the same message.
         alike = messages[0] if len(anchored) == 1 else None
         joining = alike is not None and getattr(self._strategy, "fraction_train", None) == 1
 
@@ -222,7 +224,7 @@ class Anchor:
 
         report = RoundReport(base.current.round)
         self._relay.reports.append(report)
-        said: list[Message] = []
+        replies: list[Message] = []
         carried = self._relay.replies(
             base,
             self._nodes,
@@ -234,58 +236,61 @@ class Anchor:
         for reply in carried:
             if self._relay.deliver(reply, report):
                 self._restore(reply, base)
-                said.append(reply)
+                replies.append(reply)
             elif reply.has_error():
-                said.append(plain_error(reply))
+                replies.append(plain_error(reply))
         log(INFO, "\t%d of %d updates accepted", len(report.accepted), report.asked)
-        return said
+        return replies
 
     def _anchored(self, content: RecordDict, theta: ArrayRecord) -> RecordDict:
-        """The app's records with theta in the place of its arrays, and the round."""
+        """Return the app's records with theta instead of its arrays, and with the round."""
         key = self._arrays_key(content)
-        made = RecordDict(
+        anchored = RecordDict(
             {
                 (records.THETA if name == key else name): (theta if name == key else record)
                 for name, record in content.items()
             }
         )
-        made[records.ROUND] = self._relay.round_record(self._nodes, key)
-        return made
+        anchored[records.ROUND] = self._relay.round_record(self._nodes, key)
+        return anchored
 
     def _arrays_key(self, content: RecordDict) -> str:
-        found = list(content.array_records)
+        names = list(content.array_records)
         named = getattr(self._strategy, "arrayrecord_key", records.ARRAYS)
-        if named in found:
+        if named in names:
             return str(named)
-        if len(found) == 1:
-            return found[0]
+        if len(names) == 1:
+            return names[0]
         raise InputError(
-            f"The app's train message has the array records {', '.join(found) or '(none)'}. None of them is the model.",
+            f"The app's train message has the array records {', '.join(names) or '(none)'}. None of them is the model.",
             remedy=f"Send the model as the ArrayRecord {named!r}.",
             code="unsupported-app",
         )
 
     def _restore(self, reply: Message, base: Base) -> None:
-        """Give a reply the content that the app's node wrote, as far as it left the node."""
+        """Replace a reply's content by what the app's node wrote, as far as it was sent."""
         content, restored = reply.content, RecordDict()
         if self._overridden("aggregate_train"):
             data = records.update_of(content.array_records[records.UPDATE])
             key = getattr(self._strategy, "arrayrecord_key", records.ARRAYS)
             restored[key] = _trained(base, data)
-        said: dict[str, MetricRecord | ConfigRecord] = {**content.metric_records, **content.config_records}
-        for name, record in said.items():
+        own_records: dict[str, MetricRecord | ConfigRecord] = {
+            **content.metric_records,
+            **content.config_records,
+        }
+        for name, record in own_records.items():
             if name != records.COMMITMENT:
                 restored.setdefault(name, record)
         reply.content = restored
 
     def _overridden(self, method: str) -> bool:
-        """Whether the app wrote this method itself."""
+        """Return whether the app defines this method itself."""
         return not getattr(type(self._strategy), method).__module__.startswith("flwr.")
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Return the arrays that the round made, and the strategy's own metrics."""
+        """Return the arrays that the round produced, and the strategy's own metrics."""
         listed, metrics = list(replies), None
         if self._repeating:
             self._made = self._past[self._at]
@@ -293,21 +298,23 @@ class Anchor:
             metrics = self._metrics(server_round, listed)
             report_metrics(self._last, train=metrics)
         else:
-            return self._newest, None  # nothing was trained
+            return self._newest, None  # No node has trained.
         self._at += 1
         self._newest = self._arrays(self._made)
         return self._newest, metrics
 
     def _metrics(self, server_round: int, replies: list[Message]) -> MetricRecord | None:
-        """Ask the strategy for its metrics. What a node says must not stop everybody: a failure is logged."""
+        """Return the strategy's metrics. A failure is logged, so that one node's metrics can't stop the run."""
         try:
             if self._overridden("aggregate_train") or not hasattr(self._strategy, "train_metrics_aggr_fn"):
                 return self._own_aggregate_train(server_round, replies)[1]
             key = self._strategy.weighted_by_key
-            said = [
+            contents = [
                 reply.content for reply in replies if not reply.has_error() and _weighs(reply.content, key)
             ]
-            metrics: MetricRecord | None = self._strategy.train_metrics_aggr_fn(said, key) if said else None
+            metrics: MetricRecord | None = (
+                self._strategy.train_metrics_aggr_fn(contents, key) if contents else None
+            )
             return metrics
         except Exception as error:
             log(
@@ -322,13 +329,13 @@ class Anchor:
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Let the strategy write its messages, unless the round was completed before."""
+        """Return the strategy's messages, or none if the round was completed before this relay started."""
         if self._repeating:
             return []
         return self._own_configure_evaluate(server_round, arrays, config, self._grid)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Let the strategy aggregate what nodes measured, unless the round was completed before."""
+        """Return the strategy's metrics, or None if the round was completed before this relay started."""
         if self._repeating:
             return None
         metrics = self._own_aggregate_evaluate(server_round, replies)
@@ -338,7 +345,7 @@ class Anchor:
     def evaluated(
         self, evaluate: Callable[[int, ArrayRecord], MetricRecord | None]
     ) -> Callable[[int, ArrayRecord], MetricRecord | None]:
-        """The app's own evaluation at the server, which logs what it measured."""
+        """Return the app's own evaluation at the server, with its result logged."""
 
         def evaluate_and_report(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
             metrics = evaluate(server_round, arrays)
@@ -350,20 +357,20 @@ class Anchor:
 
 
 def plain_error(reply: Message) -> Message:
-    """An error reply whose words are one line: strategies log them, and a node must not write log lines of its own."""
+    """Return an error reply with a one-line reason. Strategies log it, and a node must not add log lines."""
     reply.error = Error(reply.error.code, plain(reply.error.reason or ""))
     return reply
 
 
 def _weighs(content: RecordDict, key: str) -> bool:
-    """Whether a reply has what Flower's means of metrics need."""
-    found = list(content.metric_records.values())
-    value = found[0].get(key) if len(found) == 1 else None
+    """Return whether a reply has the metrics that Flower's weighted mean needs."""
+    metric_records = list(content.metric_records.values())
+    value = metric_records[0].get(key) if len(metric_records) == 1 else None
     return isinstance(value, int | float) and bool(np.isfinite(value)) and value > 0
 
 
 def _trained(base: Base, data: bytes) -> ArrayRecord:
-    """The arrays that a node arrived at, as far as its update says: base minus update."""
+    """Return the arrays that a node trained, from its update: base minus update."""
     manifest, exponents = base.manifest, RoundHeader.decode(base.current.header).exponents
     steps = np.repeat(
         np.exp2(np.array(exponents, np.float64)), [LEAF * count for count in manifest.leaf_counts]

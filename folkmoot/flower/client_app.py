@@ -3,8 +3,8 @@
 
     app = anchored_client(somebodys_app)
 
-What the app puts into its reply beside its arrays, metric and config records, goes to the relay, as it does without
-Folkmoot; the arrays stay on the node, and the signed update goes in their place.
+The metric and config records of the app's reply go to the relay, as without Folkmoot. The arrays stay on the node; the
+signed update is sent instead of them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ LEGACY = (
 def anchored_client(
     app: ClientApp, *, contributor: Contributor | None = None, signer: Signer | None = None
 ) -> ClientApp:
-    """Anchor an app's client half. An app that is anchored already is returned as it is.
+    """Anchor an app's client side. An app that is already anchored is returned unchanged.
 
     Args:
         app: The app, with its own mods.
-        contributor: Who contributes; as the node's ``folkmoot-home`` says if left out.
-        signer: Who signs; the signer agent of the contributor's folder if left out.
+        contributor: The contributor; by default the one of the node's ``folkmoot-home``.
+        signer: The signer; by default the signer agent of the contributor's folder.
     """
     if isinstance(app, AnchoredClientApp):
         return app
@@ -49,7 +49,7 @@ class AnchoredClientApp(ClientApp):
 
     @property
     def original(self) -> ClientApp:
-        """The app that is anchored."""
+        """The original app."""
         return self._app
 
     def __call__(self, message: Message, context: Context) -> Message:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contributor's folder as the code in the bundle sees it: `contributor.json` and the kept updates.
+"""The contributor's folder as the code in the bundle sees it: `contributor.json` and the stored updates.
 
-Only facts that may be public on this machine are here. The key is not: it stays in the signer agent, which
-this module does not know. It travels in the app bundle.
+The folder has only data that other processes of this machine may read. The key stays in the signer agent, which this
+module does not use. This module is part of the app bundle.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from eth_utils.address import is_address, to_checksum_address
 
 from folkmoot.errors import InputError
 from folkmoot.flower.records import HOME
+from folkmoot.protocol.commitment import Commitment
 from folkmoot.runtime.files import write_whole
 
 CONTRIBUTOR_FILE = "contributor.json"
@@ -26,10 +27,10 @@ UPDATES_FOLDER = "updates"
 LOG_FILE = Path("logs", "supernode.log")
 """Where `folkmoot join` keeps the log of the SuperNode, below the contributor's folder."""
 KEEP_UPDATES = 3
-"""How many rounds' updates a node keeps, so that a lost one can be sent again."""
+"""Number of rounds whose updates a node keeps, so that a lost update can be sent again."""
 
 HOMES = "FOLKMOOT_HOMES"
-"""Variable that names the folder with the folders of simulated nodes; a node with a folder of its own ignores it."""
+"""Environment variable with the parent of the folders of simulated nodes. A node with its own folder ignores it."""
 
 PARTITION = "partition-id"
 """Key of the node config that Flower's simulation engine sets, from 0."""
@@ -39,12 +40,12 @@ _DRAFT = ".draft"
 
 @dataclass(frozen=True)
 class Contributor:
-    """Who contributes, to which federation, with what data."""
+    """A contributor: account, federation and data."""
 
     home: Path
     """The contributor's folder."""
     rpc: str
-    """RPC endpoint that the contributor trusts: the chain is read there, never through the coordinator."""
+    """RPC endpoint that the contributor trusts. The chain is read from it, never through the coordinator."""
     coordinator: str
     """URL of the coordinator."""
     deployment: Mapping[str, Any]
@@ -54,13 +55,14 @@ class Contributor:
     task: str
     """Name of the task or ``package.module:object``."""
     partition: int
-    """Which share of a shipped task's data is ours."""
+    """Number of the node's share of a shipped task's data, from 0."""
     partitions: int
-    """How many shares there are."""
+    """Number of shares."""
     attack: str = ""
-    """For drills: how to poison our own updates, ``sign-flip`` or ``sign-flip:SCALE``. Empty: not at all."""
+    """Attack with this node's own updates, for drills: ``sign-flip``, ``sign-flip:SCALE`` or ``false-norm``. Empty:
+    none."""
     root: str = ""
-    """Of the coordinator's own node: which root set it trains on. Empty: a contributor."""
+    """Root set on which the coordinator's own node trains. Empty for a contributor."""
 
     @property
     def chain_id(self) -> int:
@@ -74,7 +76,7 @@ class Contributor:
 
     @property
     def socket(self) -> Path:
-        """Where the signer agent listens."""
+        """Path of the signer agent's socket."""
         return self.home / SOCKET_FILE
 
     @property
@@ -99,7 +101,7 @@ class Contributor:
 
     @classmethod
     def load(cls, home: Path) -> Contributor:
-        """Read ``contributor.json`` of a folder.
+        """Load ``contributor.json`` of a folder.
 
         Raises:
             InputError: The file is missing or malformed.
@@ -135,10 +137,10 @@ class Contributor:
 
     @classmethod
     def of_node(cls, node_config: Mapping[str, Any]) -> Contributor:
-        """Find the contributor of a Flower node by its ``folkmoot-home``, or of a simulated one by its partition.
+        """Load the contributor of a Flower node from its ``folkmoot-home``, or of a simulated node by its partition.
 
         Raises:
-            InputError: The node has none, or its file is missing or malformed.
+            InputError: The node has no folder, or its file is missing or malformed.
         """
         home = node_config.get(HOME)
         homes, partition = os.environ.get(HOMES), node_config.get(PARTITION)
@@ -154,72 +156,73 @@ class Contributor:
 
 
 def simulated_home(homes: Path, partition: int) -> Path:
-    """Return the folder of the node that Flower's simulation engine gives this partition, from 0."""
+    """Return the folder of the simulated node with this partition number, from 0."""
     return homes / f"contributor-{partition + 1}"
 
 
 @dataclass(frozen=True)
 class KeptUpdate:
-    """An update that was signed, as it was sent."""
+    """A signed update, as it was sent."""
 
     header_hash: str
-    """Hash of the round's header, hex: an update is for one header only."""
+    """Hash of the round's header, hex. An update is valid for one header only."""
     commitment: str
     """The signed commitment as JSON."""
     data: bytes
     """The update file."""
     said: bytes = b""
-    """What else of the app's reply left the node, packed (`records.pack`)."""
+    """Records of the app's reply that were sent with the update, packed (`records.pack`)."""
 
 
 @dataclass(frozen=True)
 class DraftUpdate:
-    """An update that was trained and encoded, and is not known to be signed."""
+    """A trained and encoded update that may not be signed yet."""
 
     header_hash: str
     """Hash of the round's header, hex."""
-    commitment: Mapping[str, Any]
-    """The commitment that is to be signed, as `Commitment.to_json` gives it."""
+    commitment: Commitment
+    """The commitment to be signed."""
     data: bytes
     """The update file."""
     said: bytes = b""
-    """What else of the app's reply may leave the node, packed (`records.pack`)."""
+    """Records of the app's reply that may be sent with the update, packed (`records.pack`)."""
 
 
 def draft_update(home: Path, round_id: int, draft: DraftUpdate) -> None:
-    """Keep an update before it is signed.
+    """Store an update before it is signed.
 
-    A signature can't be taken back, and another update of the round would not be signed any more. So what is signed
-    must be on disk first: training again need not give the same bits. The bytes are written before their
-    description, so that a description always has its bytes.
+    A signature is final, and no other update of the round can be signed after it. So the update must be on disk first:
+    a repeated training may give other bits. The update file is written before its description, so that a description
+    always has its file.
     """
     folder = home / UPDATES_FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     write_whole(folder / f"{round_id}.update", draft.data)
     described = {
         "headerHash": draft.header_hash,
-        "commitment": dict(draft.commitment),
+        "commitment": draft.commitment.to_json(),
         "said": draft.said.hex(),
     }
     write_whole(folder / f"{round_id}{_DRAFT}", json.dumps(described).encode())
 
 
 def drafted_update(home: Path, round_id: int) -> DraftUpdate | None:
-    """Return the update of a round that was kept before it was signed, if it is still there and whole."""
+    """Return the draft update of a round; None if it is missing or damaged."""
     folder = home / UPDATES_FOLDER
     try:
         described = json.loads((folder / f"{round_id}{_DRAFT}").read_text(encoding="utf-8"))
         data = (folder / f"{round_id}.update").read_bytes()
-        said = bytes.fromhex(described["said"])
-        return DraftUpdate(str(described["headerHash"]), dict(described["commitment"]), data, said)
-    except (OSError, ValueError, KeyError, TypeError):
+        reply = bytes.fromhex(described["said"])
+        commitment = Commitment.from_json(described["commitment"])
+        return DraftUpdate(str(described["headerHash"]), commitment, data, reply)
+    except (OSError, ValueError, KeyError, TypeError, InputError):
         return None
 
 
 def keep_update(home: Path, round_id: int, update: KeptUpdate) -> None:
-    """Keep a signed update, and forget its draft and those of old rounds.
+    """Store a signed update, and remove its draft and the updates of old rounds.
 
-    The bytes are written before their description, so that a description always has its bytes.
+    The update file is written before its description, so that a description always has its file.
     """
     folder = home / UPDATES_FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -237,12 +240,12 @@ def keep_update(home: Path, round_id: int, update: KeptUpdate) -> None:
 
 
 def kept_update(home: Path, round_id: int) -> KeptUpdate | None:
-    """Return the update that was signed in a round, if it is still there and whole."""
+    """Return the signed update of a round; None if it is missing or damaged."""
     folder = home / UPDATES_FOLDER
     try:
         described = json.loads((folder / f"{round_id}.json").read_text(encoding="utf-8"))
         data = (folder / f"{round_id}.update").read_bytes()
-        said = bytes.fromhex(described["said"])
-        return KeptUpdate(str(described["headerHash"]), str(described["commitment"]), data, said)
+        reply = bytes.fromhex(described["said"])
+        return KeptUpdate(str(described["headerHash"]), str(described["commitment"]), data, reply)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -4,11 +4,10 @@
     from folkmoot.flower import folkmoot_mod
     app = ClientApp(mods=[folkmoot_mod()])
 
-Before training it checks all that the coordinator says against the chain, which it reads by itself; after
-training it encodes what changed, has it signed and replies with that instead of the weights. The app sees
-the train message that Flower would send, with its arrays in its own order and dtypes. The mod never sees a key. What it
-says to the coordinator when something fails is a code and nothing about this machine or its data; the
-details go to the node's own log.
+Before training, it checks the coordinator's data against the chain, which it reads itself. After training, it encodes
+the change, has it signed, and replies with the update instead of the weights. The app sees the train message that
+Flower would send, with its arrays in its own order and dtypes. The mod never has access to a key. After a failure it
+sends the coordinator a code without details of this machine or its data; the details go to the node's own log.
 """
 
 from __future__ import annotations
@@ -63,36 +62,37 @@ if TYPE_CHECKING:
     from folkmoot.rpc.client import RoundView
 
 MAX_CONFIGS = 64 << 10
-"""Most bytes of config records that leave the node with an update: settings, and no weights or data."""
+"""Maximum size in bytes of the config records that are sent with an update: enough for settings, not for weights or
+data."""
 
 MOST_COUNTERS = 8
-"""An array that is carried and has at most so many values may change in training without a word: a counter."""
+"""Training may change a carried array with at most this many values without a warning: it is a counter."""
 
 MAX_EXAMPLES = 2**32 - 1
-"""A number of examples is a uint32."""
+"""Maximum number of examples, a uint32."""
 
 CHAIN_TIMEOUT = 120.0
-"""Seconds for which a node waits for its own RPC endpoint: a restart of it should cost nobody a round."""
+"""Timeout in seconds for the node's own RPC endpoint. It covers a restart of the endpoint, so that no round is lost."""
 
 _UNTRAINED = (
     "Nothing was trained. If it happens again, tell the coordinator's operator and the other contributors."
 )
-"""Remedy for a round that differs from the one on the chain."""
+"""Remedy for a round that differs from the round on the chain."""
 
 _AWAY = frozenset({"rpc-unreachable", "rpc-behind", "rpc-no-quorum"})
-"""Failures of an endpoint that pass."""
+"""Codes of temporary failures of an endpoint."""
 
 T = TypeVar("T")
 
 
 class RefusedError(FolkmootError):
-    """A train message that this node does not follow; its message may be told to the coordinator."""
+    """This node refuses a train message. The error's message may be sent to the coordinator."""
 
     default_code = "refused"
 
 
 Claim = Callable[[Contributor, Commitment], Commitment]
-"""Changes what a contributor says about its update, before it is signed."""
+"""Changes the claims of a contributor's commitment before it is signed."""
 
 
 def folkmoot_mod(
@@ -103,15 +103,15 @@ def folkmoot_mod(
     configs: bool = False,
     show_round: bool = False,
 ) -> Mod:
-    """Build the mod.
+    """Return the mod.
 
     Args:
-        contributor: Who contributes; as the node's ``folkmoot-home`` says if left out.
-        signer: Who signs; the signer agent of the contributor's folder if left out.
-        claim: For drills: tells something else about the update than what is true.
-        configs: Let the config records of the app's reply leave the node too, `MAX_CONFIGS` bytes of them at most;
-            without it only the metric records do.
-        show_round: Leave the record ``folkmoot.round`` in the message that the app sees.
+        contributor: The contributor; by default the one of the node's ``folkmoot-home``.
+        signer: The signer; by default the signer agent of the contributor's folder.
+        claim: For drills: makes a false claim about the update.
+        configs: Whether to send the config records of the app's reply too, at most `MAX_CONFIGS` bytes. Otherwise only
+            its metric records are sent.
+        show_round: Whether the app sees the record ``folkmoot.round`` in its message.
 
     Returns:
         A mod for `ClientApp(mods=[...])`. It must be the first, so that no other mod sees the signed reply.
@@ -136,7 +136,7 @@ def folkmoot_mod(
 
 @dataclass(frozen=True)
 class _Options:
-    """What `folkmoot_mod` was given."""
+    """Arguments of `folkmoot_mod`."""
 
     contributor: Contributor | None
     signer: Signer | None
@@ -156,7 +156,7 @@ def _anchored(
     contributor: Contributor,
     options: _Options,
 ) -> Message:
-    said, header, manifest, start, cap = _checked_round(message, contributor)
+    round_message, header, manifest, start, cap = _checked_round(message, contributor)
     kept = kept_update(contributor.home, header.round)
     if kept is not None and kept.header_hash == header.hash.hex():
         log(INFO, "Round %d: sending again the update that was signed already", header.round)
@@ -166,22 +166,24 @@ def _anchored(
     draft = drafted_update(contributor.home, header.round)
     if draft is not None and draft.header_hash == header.hash.hex():
         log(INFO, "Round %d: going on with the update that was trained already", header.round)
-        commitment = Commitment.from_json(draft.commitment)
+        commitment = draft.commitment
     else:
         arrays = manifest.unflatten(start, dtypes=True)
-        start = manifest.flatten(arrays)  # of half precision: what the app sees, rounded
-        message.content = _ordinary(message.content, arrays, said.arrays_key, show_round=options.show_round)
+        start = manifest.flatten(arrays)  # Half precision: the rounded values that the app sees.
+        message.content = _ordinary(
+            message.content, arrays, round_message.arrays_key, show_round=options.show_round
+        )
         trained = _train(message, context, call_next, contributor)
         if trained.has_error():
             return trained
         content = trained.content
-        update = _encode(content, said.arrays_key, start, header, manifest, signer.account, cap)
-        commitment = _commitment(update, header, signer.account, content, said)
+        update = _encode(content, round_message.arrays_key, start, header, manifest, signer.account, cap)
+        commitment = _commitment(update, header, signer.account, content, round_message)
         if options.claim is not None:
             commitment = options.claim(contributor, commitment)
         fault_point("node.trained")
         leaving = records.pack(_leaving(content, configs=options.configs))
-        draft = DraftUpdate(header.hash.hex(), commitment.to_json(), update.data, leaving)
+        draft = DraftUpdate(header.hash.hex(), commitment, update.data, leaving)
         draft_update(contributor.home, header.round, draft)
         fault_point("node.drafted")
     _check_in_time(header.round, contributor)
@@ -198,7 +200,7 @@ def _anchored(
 def _ordinary(
     content: RecordDict, arrays: Mapping[str, NDArray[Any]], arrays_key: str, *, show_round: bool
 ) -> RecordDict:
-    """The message as Flower would send it: the app's own records, its arrays in the place of theta."""
+    """Return the message as Flower would send it: the app's own records, with its arrays instead of theta."""
     ordinary = RecordDict()
     for name, record in content.items():
         if name == records.THETA:
@@ -209,7 +211,7 @@ def _ordinary(
 
 
 def _leaving(content: RecordDict, *, configs: bool) -> RecordDict:
-    """What of the app's reply leaves the node beside the signed update."""
+    """Return the records of the app's reply that are sent with the signed update."""
     leaving = RecordDict(dict(content.metric_records))
     settings = RecordDict(dict(content.config_records)) if configs else RecordDict()
     size = len(records.pack(settings))
@@ -226,7 +228,11 @@ def _leaving(content: RecordDict, *, configs: bool) -> RecordDict:
 
 
 def _commitment(
-    update: EncodedUpdate, header: RoundHeader, account: str, trained: RecordDict, said: records.RoundMessage
+    update: EncodedUpdate,
+    header: RoundHeader,
+    account: str,
+    trained: RecordDict,
+    round_message: records.RoundMessage,
 ) -> Commitment:
     return Commitment(
         contributor=account,
@@ -235,15 +241,15 @@ def _commitment(
         update_root=update.root,
         sum_squares=update.sum_squares,
         num_examples=_examples(trained),
-        bundle_hash=_verified_bundle(said.bundle_hash),
+        bundle_hash=_verified_bundle(round_message.bundle_hash),
     )
 
 
 def _check_in_time(round_id: int, contributor: Contributor) -> None:
-    """Look once more whether the round still takes commitments: training may have outlasted its window.
+    """Check again that the round still takes commitments: training may have lasted longer than its window.
 
     Raises:
-        RefusedError: It does not.
+        RefusedError: The round takes no more commitments.
     """
     with open_rpc(contributor.rpc) as rpc:
         ledger = LedgerReader(rpc, contributor.ledger)
@@ -259,10 +265,10 @@ def _check_in_time(round_id: int, contributor: Contributor) -> None:
 def _train(
     message: Message, context: Context, call_next: ClientAppCallable, contributor: Contributor
 ) -> Message:
-    """Call the app. Flower would tell the server an exception's text, which may hold private data.
+    """Call the app. Replace an exception, whose text Flower would send to the server and which may hold private data.
 
     Raises:
-        RefusedError: The app raised. Its message names the exception's type only; the rest stays on this machine.
+        RefusedError: The app raised an exception. The message names only its type; the rest stays on this machine.
     """
     try:
         return call_next(message, context)
@@ -270,23 +276,23 @@ def _train(
         raise
     except Exception as error:
         log(ERROR, "The app failed", exc_info=error)
-        said = sentence(plain(f"{type(error).__name__}: {error}")) if str(error) else ""
+        reason = sentence(plain(f"{type(error).__name__}: {error}")) if str(error) else ""
         raise RefusedError(
             f"training raised {type(error).__name__}.",
-            remedy=f"{said} The traceback is in {contributor.log}.",
+            remedy=f"{reason} The traceback is in {contributor.log}.",
             code="training-failed",
         ) from error
 
 
-def _reply(message: Message, data: bytes, commitment: str, said: bytes) -> Message:
-    """Answer with the update, the commitment and the records of the app that may leave the node."""
+def _reply(message: Message, data: bytes, commitment: str, own_records: bytes) -> Message:
+    """Return a reply with the update, the commitment and the app's records that may be sent."""
     reply = RecordDict(
         {
             records.UPDATE: records.update_record(data),
             records.COMMITMENT: _config({"commitment": commitment}),
         }
     )
-    for name, record in records.unpack(said).items():
+    for name, record in records.unpack(own_records).items():
         reply.setdefault(name, record)
     return Message(reply, reply_to=message)
 
@@ -303,10 +309,10 @@ def _config(values: Mapping[str, Any]) -> Any:
 def _checked_round(
     message: Message, contributor: Contributor
 ) -> tuple[records.RoundMessage, RoundHeader, Manifest, F32, int]:
-    """Check what the coordinator says against the chain; return the round, the base's weights and the policy's cap.
+    """Check the coordinator's data against the chain; return the round, the base's weights and the policy's cap.
 
     Raises:
-        RefusedError: Something does not match.
+        RefusedError: A value does not match.
     """
     content = message.content
     if records.ROUND not in content.config_records or records.THETA not in content.array_records:
@@ -316,29 +322,29 @@ def _checked_round(
             code="not-anchored",
         )
     try:
-        said = records.RoundMessage.from_record(content.config_records[records.ROUND])
-        header = RoundHeader.decode(said.header)
-        manifest = Manifest.from_json(said.manifest)
+        round_message = records.RoundMessage.from_record(content.config_records[records.ROUND])
+        header = RoundHeader.decode(round_message.header)
+        manifest = Manifest.from_json(round_message.manifest)
         theta = records.theta_of(content.array_records[records.THETA], manifest.size)
     except InputError as error:
         raise RefusedError(error.message, remedy=_UNTRAINED, code="malformed-round") from error
-    view, base_root, cap = _read_chain(lambda: _chain_view(said, header, contributor))
-    _check_header(said, header, manifest, view, contributor)
-    root = state_root(manifest.hash, state_tree(THETA, theta).root, said.momentum_root)
+    view, base_root, cap = _read_chain(lambda: _chain_view(round_message, header, contributor))
+    _check_header(round_message, header, manifest, view, contributor)
+    root = state_root(manifest.hash, state_tree(THETA, theta).root, round_message.momentum_root)
     if root != header.base_state_root or root != base_root:
         raise RefusedError(
             f"the base model has the state root {root.hex()}, the round needs {base_root.hex()}.",
             remedy="Nothing was trained. Another coordinator or mirror may have the right one.",
             code="wrong-base",
         )
-    return said, header, manifest, to_float32(theta), cap
+    return round_message, header, manifest, to_float32(theta), cap
 
 
 def _read_chain(look: Callable[[], T]) -> T:
-    """Read the chain, and try again while the endpoint is away.
+    """Read the chain, and try again while the endpoint is unavailable.
 
     Raises:
-        RpcError: The endpoint was away until the timeout, or the failure does not pass.
+        RpcError: The endpoint was unavailable until the timeout, or the failure is permanent.
     """
     return retry(
         look,
@@ -350,12 +356,16 @@ def _read_chain(look: Callable[[], T]) -> T:
 
 
 def _chain_view(
-    said: records.RoundMessage, header: RoundHeader, contributor: Contributor
+    round_message: records.RoundMessage, header: RoundHeader, contributor: Contributor
 ) -> tuple[RoundView, bytes, int]:
     """Read the round, its base's state root and its policy's cap from the contributor's own RPC endpoint."""
-    if said.chain_id != contributor.chain_id or said.ledger.lower() != contributor.ledger.lower():
+    if (
+        round_message.chain_id != contributor.chain_id
+        or round_message.ledger.lower() != contributor.ledger.lower()
+    ):
         raise RefusedError(
-            f"the round is on chain {said.chain_id}, ledger {said.ledger}; this node has joined another.",
+            f"the round is on chain {round_message.chain_id}, ledger {round_message.ledger}; "
+            "this node has joined another.",
             remedy="Join that federation in a folder of its own.",
             code="wrong-chain",
         )
@@ -367,16 +377,16 @@ def _chain_view(
                 code="wrong-chain",
             )
         ledger = LedgerReader(rpc, contributor.ledger)
-        view = ledger.round(said.round)
+        view = ledger.round(round_message.round)
         if view.phase is Phase.NONE:
             raise RefusedError(
-                f"the ledger has no round {said.round}.",
+                f"the ledger has no round {round_message.round}.",
                 remedy="Nothing was trained; the coordinator is ahead of the chain, or lies.",
                 code="unknown-round",
             )
-        if ledger.phase(said.round) is not Phase.OPEN:
+        if ledger.phase(round_message.round) is not Phase.OPEN:
             raise RefusedError(
-                f"round {said.round} takes no commitments any more.",
+                f"round {round_message.round} takes no commitments any more.",
                 remedy="The next round comes by itself.",
                 code="round-closed",
             )
@@ -384,13 +394,13 @@ def _chain_view(
 
 
 def _check_header(
-    said: records.RoundMessage,
+    round_message: records.RoundMessage,
     header: RoundHeader,
     manifest: Manifest,
     view: RoundView,
     contributor: Contributor,
 ) -> None:
-    if keccak(said.header) != view.header_hash or header.round != said.round:
+    if keccak(round_message.header) != view.header_hash or header.round != round_message.round:
         raise RefusedError(
             "the round's header is not the one on the chain.", remedy=_UNTRAINED, code="wrong-header"
         )
@@ -398,7 +408,7 @@ def _check_header(
         raise RefusedError(
             "the manifest is not the one of the header.", remedy=_UNTRAINED, code="wrong-manifest"
         )
-    # The header is on the chain, but its author is the coordinator: what can be derived must be as derived.
+    # The header is on the chain, but the coordinator wrote it: check each value that can be derived.
     seed = derive_seed(contributor.chain_id, contributor.ledger, header.round, header.base_state_root)
     if header.seed != seed or header.policy_id != view.policy or header.bits != BITS:
         raise RefusedError(
@@ -420,7 +430,7 @@ def _encode(
     account: str,
     cap: int,
 ) -> EncodedUpdate:
-    """Encode what the app replied with, fitted to the policy's cap on the sum of squares."""
+    """Encode the arrays of the app's reply, scaled to the policy's cap on the sum of squares."""
     trained = content.array_records.get(arrays_key)
     if trained is None:
         if len(content.array_records) != 1:
@@ -448,7 +458,7 @@ def _encode(
 
 
 def _shortened(update: EncodedUpdate, manifest: Manifest) -> str:
-    """Say which share of the update was clamped, and why."""
+    """Return a log line on the share of the update that was clamped, and the reason."""
     share = (
         f"{100 * update.clamped / manifest.elements:.2f}% of the coordinates were clamped to ±{update.bound}"
     )
@@ -461,13 +471,13 @@ def _shortened(update: EncodedUpdate, manifest: Manifest) -> str:
 
 
 def _check_carried(values: Mapping[str, NDArray[Any]], manifest: Manifest) -> None:
-    """Look what training did to the carried arrays, which no update holds.
+    """Check how training changed the carried arrays, which are not part of an update.
 
-    Counters change, like the number of batches that a BatchNorm has seen, and so do states of generators; that is
-    well. A larger array that changes was meant to be trained.
+    Counters, such as a BatchNorm's number of batches, and states of generators may change. A change of a larger array
+    means that the app trains it.
 
     Raises:
-        RefusedError: One has another shape, or a larger one has changed.
+        RefusedError: An array has another shape, or a larger array has changed.
     """
     for buffer in manifest.carried:
         if buffer.name not in values:
@@ -491,7 +501,7 @@ def _check_carried(values: Mapping[str, NDArray[Any]], manifest: Manifest) -> No
 
 
 def _examples(content: RecordDict) -> int:
-    """Find the number of examples that the app reports, 0 if it does not. It never sets a weight."""
+    """Return the number of examples that the app reports, or 0. It never affects a weight."""
     for metrics in content.metric_records.values():
         value = metrics.get(records.NUM_EXAMPLES)
         if isinstance(value, int | float) and np.isfinite(value):
@@ -502,8 +512,8 @@ def _examples(content: RecordDict) -> int:
 def _verified_bundle(claimed: bytes) -> bytes:
     """Return the claimed bundle hash if the running app was unpacked from that bundle, else zero.
 
-    Flower unpacks a bundle, after checking its files, to a folder that carries the first digits of its
-    hash, and loads the app from there.
+    Flower checks a bundle's files, unpacks it to a folder with the first digits of its hash in the name, and loads the
+    app from there.
     """
     if len(claimed) != len(NO_BUNDLE):
         return NO_BUNDLE
@@ -518,14 +528,14 @@ def _verified_bundle(claimed: bytes) -> bytes:
 
 
 def _client_module_in(folder: Path) -> bool:
-    """Whether the ClientApp of the bundle in this folder was imported from this folder."""
+    """Return whether the ClientApp of the bundle in this folder was imported from this folder."""
     try:
         document = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
         name = str(document["tool"]["flwr"]["app"]["components"]["clientapp"]).partition(":")[0]
     except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError):
         return False
     if os.environ.get(HOMES) and name not in sys.modules:
-        # Ray's workers get the ClientApp pickled: they import the modules that it refers to, and not its own.
+        # Ray's workers get the ClientApp pickled: they import the modules that it refers to, but not its own module.
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     module = sys.modules.get(name)

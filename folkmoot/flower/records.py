@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names and forms of what travels in Flower messages; the mod and the strategy share them.
+"""Names and formats of the records in Flower messages, shared by the mod and the strategy.
 
-This module knows the shapes of records only: no chain, no coordinator, no key. It travels in the app bundle.
+This module only defines records: it uses no chain, coordinator or key. It is part of the app bundle.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ CONFIG = "config"
 METRICS = "metrics"
 NUM_EXAMPLES = "num-examples"
 OTHER_RELEASE = "Use the same release of Folkmoot for the coordinator and the nodes."
-"""What to do about a record that has another form than this release gives it."""
+"""Remedy for a record in the format of another release."""
 _NPY = b"\x93NUMPY\x01\x00"
-"""What a file of NumPy's format 1.0 begins with: the one that Flower writes (numpy.lib.format)."""
+"""First bytes of a file in NumPy's format 1.0, which Flower writes (numpy.lib.format)."""
 HOME = "folkmoot-home"
 """Key of the node configuration that names the contributor's folder."""
 COORDINATOR = "folkmoot-coordinator"
@@ -38,7 +38,7 @@ RUN = "folkmoot-run"
 
 @dataclass(frozen=True)
 class RoundMessage:
-    """What the coordinator says about a round. Nothing of it is to be believed unchecked."""
+    """The coordinator's data on a round. Every value must be checked."""
 
     round: int
     """Number of the round."""
@@ -47,18 +47,18 @@ class RoundMessage:
     manifest: bytes
     """Manifest, canonical JSON."""
     momentum_root: bytes
-    """Root of the base's momentum: with theta's root it gives the base state root."""
+    """Root of the base's momentum. With theta's root it gives the base state root."""
     chain_id: int
-    """Chain that the round is on."""
+    """Id of the round's chain."""
     ledger: str
     """Address of the RoundLedger."""
     bundle_hash: bytes
-    """sha256 of the app bundle of the run, 32 bytes; empty if the relay does not know it."""
+    """sha256 of the run's app bundle, 32 bytes; empty if unknown to the relay."""
     arrays_key: str = ARRAYS
-    """Where the app looks for its arrays in a message."""
+    """Name of the record with the app's arrays in a message."""
 
     def to_record(self) -> ConfigRecord:
-        """Write as the record ``folkmoot.round``."""
+        """Return the message as the record ``folkmoot.round``."""
         return ConfigRecord(
             {
                 "round": self.round,
@@ -79,7 +79,7 @@ class RoundMessage:
         Raises:
             InputError: A field is missing or has another type.
         """
-        wanted: dict[str, type] = {
+        types: dict[str, type] = {
             "round": int,
             "header": bytes,
             "manifest": bytes,
@@ -89,23 +89,23 @@ class RoundMessage:
             "bundle-hash": bytes,
             "arrays-key": str,
         }
-        for name, kind in wanted.items():
+        for name, kind in types.items():
             if not isinstance(record.get(name), kind):
                 raise InputError(
                     f"The round message has no {name} of type {kind.__name__}.", remedy=OTHER_RELEASE
                 )
-        return cls(*(cast(Any, record[name]) for name in wanted))
+        return cls(*(cast(Any, record[name]) for name in types))
 
 
 def pack(content: RecordDict) -> bytes:
-    """Write records as bytes, to keep them in a file."""
+    """Encode records as bytes, to store them in a file."""
     from flwr.common.serde import recorddict_to_proto
 
     return cast(bytes, recorddict_to_proto(content).SerializeToString())
 
 
 def unpack(data: bytes) -> RecordDict:
-    """Read what `pack` wrote."""
+    """Decode the result of `pack`."""
     from flwr.common.serde import recorddict_from_proto
     from flwr.proto.recorddict_pb2 import RecordDict as Packed
 
@@ -113,7 +113,7 @@ def unpack(data: bytes) -> RecordDict:
 
 
 def theta_record(theta: I64) -> ArrayRecord:
-    """Write a base's theta, int64[256 n], as the record ``folkmoot.theta``."""
+    """Return a base's theta, int64[256 n], as the record ``folkmoot.theta``."""
     return ArrayRecord({"theta": Array(theta)})
 
 
@@ -122,10 +122,10 @@ def theta_of(record: ArrayRecord, size: int) -> I64:
 
     Args:
         record: The record.
-        size: Number of coordinates that the manifest gives.
+        size: Number of coordinates in the manifest.
 
     Raises:
-        InputError: It is not one int64 vector of that size.
+        InputError: The record is not one int64 vector of that size.
     """
     array = record.get("theta")
     values = None if array is None or len(record) != 1 else _vector(array, "int64")
@@ -133,11 +133,11 @@ def theta_of(record: ArrayRecord, size: int) -> I64:
         raise InputError(
             f"The base model is not one int64 vector of {size} coordinates.", remedy=OTHER_RELEASE
         )
-    return values.astype(np.int64)  # what is left of the message is read-only
+    return values.astype(np.int64)  # The arrays of a message are read-only.
 
 
 def update_record(data: bytes) -> ArrayRecord:
-    """Write an update file as the record ``folkmoot.update``."""
+    """Return an update file as the record ``folkmoot.update``."""
     return ArrayRecord({"update": Array(np.frombuffer(data, dtype=np.uint8))})
 
 
@@ -145,7 +145,7 @@ def update_of(record: ArrayRecord) -> bytes:
     """Read the record ``folkmoot.update``.
 
     Raises:
-        InputError: It is not one vector of bytes.
+        InputError: The record is not one vector of bytes.
     """
     array = record.get("update")
     values = None if array is None or len(record) != 1 else _vector(array, "uint8")
@@ -155,10 +155,10 @@ def update_of(record: ArrayRecord) -> bytes:
 
 
 def _vector(array: Array, dtype: str) -> NDArray[Any] | None:
-    """A view of a vector's values, or None if it is none of this type.
+    """Return a view of a vector's values; None if the array is not a vector of this type.
 
-    Not by ``array.numpy()``: that one believes the header inside the bytes, which may contradict the record and
-    declare more than all memory, evaluates it as a Python literal, and fails in many ways.
+    Does not use ``array.numpy()``, which trusts the header inside the bytes. That header may contradict the record,
+    declare more than the available memory, is evaluated as a Python literal, and fails in many ways.
     """
     kind = np.dtype(dtype).newbyteorder("<")
     data = array.data

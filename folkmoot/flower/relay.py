@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connect the relay to the coordinator and to the nodes: send rounds out, take signed updates in.
+"""Connect the relay to the coordinator and the nodes: send rounds to nodes, and signed updates to the coordinator.
 
-`FolkmootStrategy` and an anchored app (`anchor.py`) share it. It aggregates nothing, holds no key and keeps nothing
-that would be lost with it: started again in the middle of a round, it asks the nodes again, and they send the same
-updates. It does not know the chain.
+`FolkmootStrategy` and an anchored app (`anchor.py`) use this module. The relay aggregates nothing, holds no key and has
+no state that could be lost: after a restart in the middle of a round it asks the nodes again, and they send the same
+updates. It does not use the chain.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from folkmoot.runtime.fault_points import fault_point
 UNREACHABLE = "coordinator-unreachable"
 OPEN = "open"
 PULL_BYTES = 64 << 20
-"""How many bytes of replies may be in memory at once (but always at least one reply)."""
+"""Maximum size in bytes of the replies in memory at once (but always at least one reply)."""
 
 MIN_TTL = 30.0
-"""Seconds that a train message lives at least."""
+"""Minimum lifetime in seconds of a train message."""
 
 MADE = frozenset({"anchored", "final"})
-"""Phases of a round that has made a model."""
+"""Phases of a round that has produced a model."""
 VOID = frozenset({"cancelled", "slashed"})
-"""Phases of a round that never will."""
+"""Phases of a round that will not produce a model."""
 
 _FLOWERS = {
     ErrorCode.LOAD_CLIENT_APP_EXCEPTION: ("app-not-loaded", "The node can't import the app."),
@@ -59,47 +59,47 @@ _FLOWERS = {
     ErrorCode.INVALID_FAB: ("app-not-loaded", "The node refused this run's app bundle."),
     ErrorCode.CLIENT_APP_CRASHED: ("node-crashed", "The node's process ended before it answered."),
 }
-"""Code and words for Flower's own errors: their texts may quote a node's private data, and reports are public. Another
-error is the mod's, and its reason begins with a code of ours."""
+"""Codes and texts for Flower's own errors, whose original texts may quote a node's private data: reports are public.
+Other errors come from the mod, and their reasons begin with a code of Folkmoot."""
 
 _T = TypeVar("_T")
 
 
 @dataclass
 class Pacing:
-    """How often the relay looks, in seconds."""
+    """Seconds between polls of the relay."""
 
     replies: float = 0.1
-    """For replies of nodes."""
+    """Polls for replies of nodes."""
     coordinator: float = 0.25
-    """For the next round, and whether this one still takes updates."""
+    """Polls for the next round, and whether the current round still takes updates."""
     nodes: float = 1.0
-    """For nodes that have joined, or whose answers got lost."""
+    """Polls for nodes that have joined, or whose replies got lost."""
     first_pause: float = 0.25
-    """After the first failed request to the coordinator; doubled at each further one."""
+    """Pause after the first failed request to the coordinator; doubled after each further failure."""
     longest_pause: float = 10.0
     """Longest pause between two requests."""
     silence: float = 30.0
-    """Least time until a node that is there and says nothing is asked again; doubled each time."""
+    """Minimum time until a connected, silent node is asked again; doubled each time."""
 
 
 @dataclass
 class RoundReport:
-    """What came of one round at this relay."""
+    """Result of one round at this relay."""
 
     round: int
     """Number of the round on the ledger."""
     asked: int = 0
-    """Nodes that were asked."""
+    """Number of nodes that were asked."""
     accepted: list[str] = field(default_factory=list)
-    """Accounts whose update the coordinator accepted."""
+    """Accounts whose updates the coordinator accepted."""
     refused: list[tuple[int, str]] = field(default_factory=list)
-    """Nodes without an accepted update, and why."""
+    """Nodes without an accepted update, and the reasons."""
 
 
 @dataclass
 class Base:
-    """The base model of a round, as it is sent."""
+    """The base model of a round, as it is sent to nodes."""
 
     current: CurrentRound
     manifest: Manifest
@@ -107,27 +107,27 @@ class Base:
     theta: I64
 
     def arrays(self) -> ArrayRecord:
-        """The base as ordinary arrays, in the model's order and dtypes."""
+        """Return the base as ordinary arrays, in the model's order and dtypes."""
         return arrays_of(self.theta, self.manifest)
 
 
 def arrays_of(theta: I64, manifest: Manifest) -> ArrayRecord:
-    """Write a state's theta, int64[256 n], as the arrays that an app knows, in the model's order and dtypes."""
+    """Return a state's theta, int64[256 n], as an app's arrays, in the model's order and dtypes."""
     named = manifest.unflatten(to_float32(theta), dtypes=True)
     return ArrayRecord({name: Array(array) for name, array in named.items()})
 
 
 class Relay:
-    """Carries rounds between a coordinator and the nodes of a SuperLink.
+    """Transfers rounds between a coordinator and the nodes of a SuperLink.
 
     Args:
         coordinator: URL of the coordinator.
-        run_id: The coordinator's run to carry; the newest one if empty.
-        pacing: How often to look.
+        run_id: The coordinator's run; the newest one if empty.
+        pacing: Seconds between polls.
         api: Another client of the coordinator, for tests.
 
     Raises:
-        InputError: No coordinator is named (`no-coordinator`).
+        InputError: The URL of the coordinator is missing (`no-coordinator`).
     """
 
     def __init__(
@@ -158,10 +158,10 @@ class Relay:
     # The coordinator
 
     def retry(self, ask: Callable[[], _T]) -> _T:
-        """Ask the coordinator, and try again while it can't be reached.
+        """Send a request to the coordinator, and try again while it can't be reached.
 
         Raises:
-            CoordinatorError: It answered with a problem, or stayed away until the timeout.
+            CoordinatorError: It answered with a problem, or was unavailable until the timeout.
         """
         return retry(
             ask,
@@ -172,13 +172,13 @@ class Relay:
         )
 
     def await_run(self) -> RunView:
-        """Wait for the run to carry.
+        """Wait for the run.
 
         Raises:
-            CoordinatorError: There was none until the timeout.
+            CoordinatorError: There was no run until the timeout.
         """
         end = time.monotonic() + self.timeout
-        told = False
+        logged = False
         while True:
             run = self.retry(lambda: self.api.run(self.run_id or "current"))
             if run is not None and (self.run_id or run.state == "running"):
@@ -189,13 +189,13 @@ class Relay:
                     remedy="Start one with `folkmoot train`.",
                     code="no-run",
                 )
-            if not told:
+            if not logged:
                 log(INFO, "Waiting for the coordinator to start a run")
-                told = True
+                logged = True
             time.sleep(self.pacing.coordinator)
 
     def await_round(self, run_id: str, last: int) -> CurrentRound | None:
-        """Wait for a round after `last` that takes updates; None when the run is over.
+        """Wait for a round after `last` that takes updates, and return it; None if the run has ended.
 
         Raises:
             CoordinatorError: The run failed.
@@ -209,10 +209,10 @@ class Relay:
             time.sleep(self.pacing.coordinator)
 
     def running(self, run_id: str) -> RunView:
-        """A run that has not failed.
+        """Return a run that has not failed.
 
         Raises:
-            CoordinatorError: It has.
+            CoordinatorError: The run has failed.
         """
         run = self.retry(lambda: self.api.run(run_id))
         if run is None or run.state == "failed":
@@ -224,10 +224,10 @@ class Relay:
         return run
 
     def await_end(self, run_id: str, number: int) -> str | None:
-        """Wait until a round is anchored or void; the state file that it made.
+        """Wait until a round is anchored or void. Return the state file that it produced, if any.
 
         Raises:
-            CoordinatorError: The run failed before.
+            CoordinatorError: The run failed before the round ended.
         """
         while True:
             view = self.retry(lambda: self.api.get(f"/v1/rounds/{number}"))
@@ -239,7 +239,7 @@ class Relay:
             time.sleep(self.pacing.coordinator)
 
     def still_open(self, round_id: int) -> bool:
-        """Whether a round takes updates, as far as is known: a coordinator that is away will be back."""
+        """Return whether a round takes updates. Assume so while the coordinator is unavailable."""
         try:
             current = self.api.current_round()
         except CoordinatorError as error:
@@ -251,20 +251,23 @@ class Relay:
     # Models
 
     def load_base(self, current: CurrentRound) -> Base:
-        """Fetch manifest and base state; hashed on the way, and checked against the chain by every node."""
+        """Fetch manifest and base state.
+
+        Their hashes are checked here, and every node checks them against the chain.
+        """
         data = self.retry(lambda: self.api.artifact(current.manifest))
         manifest = Manifest.from_json(data)
         self.base = Base(current, manifest, data, self.fetch_theta(current.base_state, manifest))
         return self.base
 
     def manifest(self) -> Manifest:
-        """Fetch the federation's manifest, also when no round is open."""
+        """Fetch the federation's manifest. This works without an open round."""
         genesis = self.retry(lambda: self.api.document(self.deployment().genesis_hash.removeprefix("0x")))
         digest = str(json.loads(genesis)["manifest"])
         return Manifest.from_json(self.retry(lambda: self.api.artifact(digest)))
 
     def fetch_theta(self, sha256: str, manifest: Manifest) -> I64:
-        """Fetch the weights of a state file, int64[256 n]; of the one that was fetched last, only once."""
+        """Fetch the weights of a state file, int64[256 n]. The last result is cached."""
         if self._fetched is not None and self._fetched[0] == sha256:
             return self._fetched[1]
         with TemporaryDirectory(prefix="folkmoot-base-") as folder:
@@ -274,7 +277,7 @@ class Relay:
         return self._fetched[1]
 
     def deployment(self) -> Deployment:
-        """The federation's deployment, asked for once."""
+        """Return the federation's deployment. It is fetched once."""
         if self._deployment is None:
             self._deployment = self.retry(self.api.deployment)
         return self._deployment
@@ -282,11 +285,11 @@ class Relay:
     # Messages
 
     def round_record(self, grid: Grid, arrays_key: str = records.ARRAYS) -> ConfigRecord:
-        """What nodes are told of the round whose base was loaded last.
+        """Return the record for nodes of the round whose base was loaded last.
 
         Args:
             grid: Connection to the nodes.
-            arrays_key: Where the app looks for its arrays.
+            arrays_key: Name of the record with the app's arrays.
         """
         base, deployment = cast(Base, self.base), self.deployment()
         return records.RoundMessage(
@@ -301,15 +304,15 @@ class Relay:
         ).to_record()
 
     def message(self, content: RecordDict, node: int, kind: str = "train", group: str = "") -> Message:
-        """A train message for a node that lives as long as the round takes updates."""
+        """Return a message for a node. Its lifetime ends when the round takes no more updates."""
         current = cast(Base, self.base).current
-        left = float(current.commit_deadline - current.chain_time)
+        seconds_left = float(current.commit_deadline - current.chain_time)
         return Message(
             content=content,
             message_type=kind,
             dst_node_id=node,
             group_id=group or str(current.round),
-            ttl=max(left, MIN_TTL),
+            ttl=max(seconds_left, MIN_TTL),
         )
 
     def replies(
@@ -322,22 +325,22 @@ class Relay:
         joining: bool,
         expected: int = 1,
     ) -> Iterator[Message]:
-        """Ask nodes and yield their replies as they come, until the coordinator says that the round is closed.
+        """Send messages to nodes and yield their replies, until the coordinator has closed the round.
 
-        Also when all have answered: somebody may still join, or come back.
+        It continues even if all nodes have replied, because nodes may still join or reconnect.
 
         Args:
             base: The round's base.
             grid: Connection to the nodes.
-            first: The messages to begin with.
-            write: Writes the messages for nodes that are asked later.
-            joining: Whether nodes are asked that join in the middle of the round.
-            expected: Nodes that have to be asked before the round can be complete; others may still be starting.
+            first: The first messages.
+            write: Returns the messages for nodes that are asked later.
+            joining: Whether to ask nodes that join in the middle of the round.
+            expected: Minimum number of asked nodes for a complete round; some may still be starting.
         """
         fault_point("relay.round-loaded")
         current = base.current
         window = float(current.commit_deadline - current.chain_time)
-        self._progress = reports.Progress(current.round, expected=expected, patience=window / 3)
+        self._progress = reports.Progress(current.round, expected=expected, timeout=window / 3)
         asking = Asking(
             grid,
             write,
@@ -359,13 +362,16 @@ class Relay:
                 next_look = now + self.pacing.coordinator
                 if not self.still_open(current.round):
                     if asking.owed:
-                        said = "\tRound %d is closed; %d nodes have not answered in time"
-                        log(WARNING, said, current.round, asking.owed)
+                        text = "\tRound %d is closed; %d nodes have not answered in time"
+                        log(WARNING, text, current.round, asking.owed)
                     return
-            time.sleep(self.pacing.replies)  # Flower's Grid has no call that waits for a reply
+            time.sleep(self.pacing.replies)  # Flower's Grid has no call that waits for a reply.
 
     def deliver(self, reply: Message, report: RoundReport) -> bool:
-        """Hand a reply to the coordinator; whether its update was accepted. If not, the report says why."""
+        """Submit a reply to the coordinator.
+
+        Return whether the update was accepted; if not, the report has the reason.
+        """
         node = reply.metadata.src_node_id
         report.asked += 1
         if reply.has_error():
@@ -387,7 +393,7 @@ class Relay:
         except KeyError:
             self._no_update(report, node, "not-anchored", "the node does not use folkmoot's mod")
         except (UpdateRefused, InputError) as error:
-            if account is None:  # it never came before the coordinator
+            if account is None:  # The update never reached the coordinator.
                 self._no_update(report, node, error.code, error.message)
             else:
                 self._refused(report, node, account, error)
@@ -403,49 +409,49 @@ class Relay:
         return False
 
     def _no_update(self, report: RoundReport, node: int, code: str, detail: str) -> None:
-        """Note that a node sent no update that could be handed in."""
+        """Record that a node sent no update that could be submitted."""
         report.refused.append((node, f"{code}: {detail}"))
         log(WARNING, "\tNode %d: %s", node, reports.plain(report.refused[-1][1]))
         self._progress.failed(node, code, detail)
 
     def _refused(self, report: RoundReport, node: int, account: str | None, error: FolkmootError) -> None:
-        """Note that the coordinator refused a node's update."""
+        """Record that the coordinator refused a node's update."""
         report.refused.append((node, f"{error.code}: {error.message}"))
         log(ERROR, "\tNode %d: %s", node, reports.plain(report.refused[-1][1]))
         self._progress.refused(node, account, error.code, error.message)
 
 
 def passing(error: FolkmootError) -> bool:
-    """Whether it may help to ask again: no connection, or a server that is starting, stopping or busy."""
+    """Return whether a retry may help: no connection, or a server that is starting, stopping or busy."""
     status = error.details.get("status")
     asked = isinstance(error, CoordinatorError)
     return asked and (error.code == UNREACHABLE or status in (429, 502, 503, 504))
 
 
 def report_metrics(number: int, **metrics: MetricRecord | None) -> None:
-    """Log what was measured: `train` in a round, `evaluate` and `server` of the model that a round made."""
-    found = {kind: reports.numbers(metrics.get(kind)) for kind in ("train", "evaluate", "server")}
-    if any(found.values()):
-        reports.emit(reports.METRICS, round=number, **found)
+    """Log metrics: `train` for a round, `evaluate` and `server` for the model that a round produced."""
+    measured = {kind: reports.numbers(metrics.get(kind)) for kind in ("train", "evaluate", "server")}
+    if any(measured.values()):
+        reports.emit(reports.METRICS, round=number, **measured)
 
 
 def check_layout(arrays: ArrayRecord, manifest: Manifest) -> None:
-    """Check that an app's model has the layout of the manifest, and the same order.
+    """Check that an app's model has the layout of the manifest, in the same order.
 
     Raises:
-        InputError: It has not.
+        InputError: The layout or the order is another one.
     """
-    wanted: dict[str, tuple[int, ...]] = {entry.name: entry.shape for entry in manifest.arrays}
+    shapes: dict[str, tuple[int, ...]] = {entry.name: entry.shape for entry in manifest.arrays}
     given = {name: tuple(array.shape) for name, array in arrays.items()}
     remedy = "Use the model that the genesis was made from, or start a new federation for this model."
-    if given != wanted:
-        differing = sorted(name for name in {*given, *wanted} if given.get(name) != wanted.get(name))
+    if given != shapes:
+        differing = sorted(name for name in {*given, *shapes} if given.get(name) != shapes.get(name))
         raise InputError(
             f"The app's model is not the one on the ledger: {', '.join(differing[:5])} differ.",
             remedy=remedy,
             code="wrong-model",
         )
-    for ours, theirs in zip(wanted, given, strict=True):
+    for ours, theirs in zip(shapes, given, strict=True):
         if ours != theirs:
             raise InputError(
                 f"The app's model has {theirs!r} where the one on the ledger has {ours!r}: the order differs.",
@@ -455,10 +461,10 @@ def check_layout(arrays: ArrayRecord, manifest: Manifest) -> None:
 
 
 def _read_theta(path: Path, manifest: Manifest) -> I64:
-    """Read theta of a state file; the momentum is not needed here.
+    """Read theta from a state file, without the momentum.
 
     Raises:
-        InputError: It is no state file of this manifest.
+        InputError: The file is not a state file of this manifest.
     """
     with path.open("rb") as file:
         magic, theta = file.read(4), file.read(8 * manifest.size)
@@ -473,7 +479,7 @@ def _read_theta(path: Path, manifest: Manifest) -> I64:
 
 
 def _bundle_hash(grid: Grid) -> bytes:
-    """Return the sha256 of the bundle that this run distributes, empty if Flower does not say."""
+    """Return the sha256 of the bundle that this run distributes; empty if Flower does not provide it."""
     try:
         digest = bytes.fromhex(cast(Any, grid.run).fab_hash)
     except (AttributeError, TypeError, ValueError):
@@ -482,7 +488,7 @@ def _bundle_hash(grid: Grid) -> bytes:
 
 
 def _contributor_of(commitment: str) -> str | None:
-    """Find whose commitment it is; None if it can't be read: the coordinator will say why."""
+    """Return the account of a commitment; None if it can't be read. The coordinator reports the reason."""
     from folkmoot.coordinator_api import commitment_from_wire
 
     try:
@@ -492,6 +498,6 @@ def _contributor_of(commitment: str) -> str | None:
 
 
 def _reason_of(reply: Message) -> tuple[str, str]:
-    """Read why a node sent no update: the mod's code and words, or what Flower says of its process."""
+    """Return why a node sent no update: the mod's code and text, or Flower's error of its process."""
     known = _FLOWERS.get(reply.error.code)
     return known if known is not None else reports.split_reason(reply.error.reason or "")

@@ -3,7 +3,7 @@
 
 The relay holds no key, and every node sees its run config, so it can't sign anything. It logs one line per event.
 `folkmoot train` reads the run's log and signs a report for the coordinator. This module also has the remedies for
-failures. It is part of the app bundle and knows neither chain nor coordinator.
+failures. It is part of the app bundle and uses neither chain nor coordinator.
 
     folkmoot-report {"code":"training-failed","detail":"training raised ValueError","kind":"failed","node":7,"round":3}
 """
@@ -33,13 +33,13 @@ ASKED, ANSWERED, REFUSED, FAILED, COMPLETE, METRICS = (
 """Kinds of events. `refused`: the coordinator refused a node's update. `failed`: the node sent no update."""
 
 MOST_DETAIL = 200
-"""Characters of a text that a node sent which are shown and kept."""
+"""Maximum length in characters of a node's text that is shown and stored."""
 
 MOST_METRICS = 64
-"""Metrics of one kind that are kept."""
+"""Maximum number of stored metrics of one kind."""
 
 _LINE = re.compile(rf"^(?:[A-Z]+\s*:\s*)?{MARK} (\{{.*\}})\s*$")
-"""Only at the beginning of a line: a node must not be able to write one by its own words."""
+"""Matches only at the beginning of a line, so that a node's text can't imitate an event."""
 _CODE = re.compile(r"^[a-z][a-z0-9-]{0,31}$")
 
 _OPTIONAL: tuple[type, ...] = (str, type(None))
@@ -105,12 +105,12 @@ def emit(kind: str, **fields: Any) -> None:
 
 
 def parse(line: str) -> Report | None:
-    """Read a line of a run's log; None if it is no event of a round."""
-    found = _LINE.match(line)
-    if found is None:
+    """Parse a line of a run's log; return None if it is not an event of a round."""
+    match = _LINE.match(line)
+    if match is None:
         return None
     try:
-        values = parse_json(found.group(1).encode("utf-8", "replace"))
+        values = parse_json(match.group(1).encode("utf-8", "replace"))
     except InputError:
         return None
     kind = values.pop("kind", None)
@@ -120,17 +120,17 @@ def parse(line: str) -> Report | None:
 
 
 def _fits(kind: str, values: Mapping[str, Any]) -> bool:
-    wanted = _FIELDS.get(kind)
+    types = _FIELDS.get(kind)
     return (
-        wanted is not None
-        and values.keys() == wanted.keys()
-        and all(isinstance(values[name], kinds) for name, kinds in wanted.items())
+        types is not None
+        and values.keys() == types.keys()
+        and all(isinstance(values[name], kinds) for name, kinds in types.items())
         and all(isinstance(node, int) for node in values.get("nodes", ()))
     )
 
 
 def plain(text: str) -> str:
-    """Return a text of a stranger as one line of printable characters, cut to `MOST_DETAIL`."""
+    """Return an untrusted text as one line of printable characters, cut to `MOST_DETAIL`."""
     words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return words if len(words) <= MOST_DETAIL else words[: MOST_DETAIL - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
@@ -154,12 +154,12 @@ def numbers(metrics: Mapping[str, Any] | None) -> dict[str, float] | None:
 
 
 def remedy(code: str) -> str:
-    """Return the remedy for a node's failure, for the operator."""
+    """Return the operator's remedy for a node's failure."""
     return REMEDIES.get(code, _OTHERWISE)
 
 
 def explained(state: str, code: str, detail: str) -> str:
-    """Return why a node has no accepted update and what to do, as sentences."""
+    """Return sentences on why a node has no accepted update, and what to do."""
     what = "was refused" if state == REFUSED else "failed"
     return f"{what} ({code}). {sentence(detail[:1].upper() + detail[1:])} {remedy(code)}"
 
@@ -169,20 +169,20 @@ class Progress:
 
     Args:
         round_id: Number of the round on the ledger.
-        expected: Nodes that have to be asked before the round can be complete; others may still be starting.
-        patience: Seconds after which it is complete without them.
+        expected: Minimum number of asked nodes for a complete round; some may still be starting.
+        timeout: Seconds after which the round is complete without them.
     """
 
-    def __init__(self, round_id: int, *, expected: int = 1, patience: float = 0.0) -> None:
+    def __init__(self, round_id: int, *, expected: int = 1, timeout: float = 0.0) -> None:
         self._round = round_id
         self._expected = expected
-        self._end = time.monotonic() + patience
+        self._end = time.monotonic() + timeout
         self._state: dict[int, str] = {}
         self._since: dict[int, float] = {}
         self._told_complete = False
 
     def asked(self, nodes: Iterable[int]) -> None:
-        """Nodes were asked, for the first time or again; an answer that was accepted stays."""
+        """Record that nodes were asked, for the first time or again. An accepted reply stays accepted."""
         listed = [node for node in nodes if self._state.get(node) != ANSWERED]
         self._state.update(dict.fromkeys(listed, ASKED))
         for node in listed:
@@ -192,23 +192,23 @@ class Progress:
             emit(ASKED, round=self._round, nodes=listed)
 
     def answered(self, node: int, account: str) -> None:
-        """The coordinator has accepted the update of a node."""
+        """Record that the coordinator has accepted the update of a node."""
         self._state[node] = ANSWERED
         seconds = round(time.monotonic() - self._since.get(node, time.monotonic()), 1)
         emit(ANSWERED, round=self._round, node=node, account=account, seconds=seconds)
 
     def refused(self, node: int, account: str | None, code: str, detail: str) -> None:
-        """The coordinator has refused the update of a node."""
+        """Record that the coordinator has refused the update of a node."""
         self._state[node] = REFUSED
         emit(REFUSED, round=self._round, node=node, account=account, code=code, detail=detail)
 
     def failed(self, node: int, code: str, detail: str) -> None:
-        """A node sends no update: it says so, or it is gone."""
+        """Record that a node sends no update: it reported a failure, or is disconnected."""
         self._state[node] = FAILED
         emit(FAILED, round=self._round, node=node, code=code, detail=detail)
 
     def look(self) -> None:
-        """Say that the round is complete, once all that were asked have answered, been refused or failed."""
+        """Log once that the round is complete: each asked node has an accepted, refused or failed update."""
         states = list(self._state.values())
         if self._told_complete or not states or ASKED in states:
             return

@@ -3,8 +3,8 @@
 
     app = anchored_server(somebodys_app)
 
-The run config names the coordinator (`folkmoot-coordinator`) and its run (`folkmoot-run`). The app's main function
-runs with a grid that lets train messages pass only in anchored rounds. `anchor.py` has the anchored strategy.
+The run config has the coordinator's URL (`folkmoot-coordinator`) and its run (`folkmoot-run`). The app's main function
+runs with a grid that sends train messages only in anchored rounds. `anchor.py` has the anchored strategy.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ REFUSED = {
     "FedXgbBagging": TREES,
     "FedXgbCyclic": TREES,
 }
-"""Strategies of Flower that can't be anchored, and why."""
+"""Strategies of Flower that can't be anchored, and the reasons."""
 
 _NO_REPLY = Error(
     ErrorCode.REPLY_MESSAGE_UNAVAILABLE, "The node's update did not come in time, or was refused."
@@ -47,7 +47,7 @@ AVERAGES = frozenset({"FedAvg", "FedProx"})
 
 
 def anchored_server(app: ServerApp) -> ServerApp:
-    """Anchor an app's server half. The app's own strategy chooses nodes and settings and aggregates the metrics.
+    """Anchor an app's server side. The app's own strategy chooses nodes and settings, and aggregates the metrics.
 
     Args:
         app: The app. Its run config names the coordinator (`folkmoot-coordinator`) and its run (`folkmoot-run`).
@@ -59,11 +59,11 @@ def anchored_server(app: ServerApp) -> ServerApp:
 
 
 class AnchoredServerApp(ServerApp):
-    """Runs an app's own main function, with its strategy anchored.
+    """Runs an app's own main function with an anchored strategy.
 
     Args:
         app: The app.
-        pacing: How often to look.
+        pacing: Seconds between polls.
     """
 
     def __init__(self, app: ServerApp, pacing: Pacing | None = None) -> None:
@@ -73,14 +73,14 @@ class AnchoredServerApp(ServerApp):
 
     @property
     def original(self) -> ServerApp:
-        """The app that is anchored."""
+        """The original app."""
         return self._app
 
     def __call__(self, grid: Grid, context: Context) -> None:
         """Run the app.
 
         Raises:
-            InputError: The app can't be anchored (`unsupported-app`), or no coordinator is named.
+            InputError: The app can't be anchored (`unsupported-app`), or the coordinator's URL is missing.
         """
         if self._app._main is None:
             raise unsupported(
@@ -107,15 +107,15 @@ class AnchoredServerApp(ServerApp):
 
 
 def unsupported(what: str, remedy: str) -> InputError:
-    """The refusal of an app that can't be anchored."""
+    """Return the error for an app that can't be anchored."""
     return InputError(f"{what}.", remedy=remedy, code="unsupported-app")
 
 
 def check_strategy(strategy: Strategy) -> None:
-    """Refuse a strategy that can't be anchored, and say what of it is not used.
+    """Check that a strategy can be anchored, and log which of its parts are not used.
 
     Raises:
-        InputError: code `unsupported-app`.
+        InputError: The strategy can't be anchored (code `unsupported-app`).
     """
     kind = type(strategy)
     for base in kind.__mro__:
@@ -138,23 +138,23 @@ def check_strategy(strategy: Strategy) -> None:
 
 
 class AnchoredGrid(Grid):
-    """The nodes as an anchored app sees them: train messages pass in anchored rounds only.
+    """The grid that an anchored app sees: it sends train messages only in anchored rounds.
 
     Args:
-        grid: Flower's own.
-        relay: The way to the coordinator.
+        grid: Flower's own grid.
+        relay: Connection to the coordinator.
     """
 
     def __init__(self, grid: Grid, relay: Relay) -> None:
         self.started = False
         self._grid, self._relay = grid, relay
         self._anchor: Anchor | None = None
-        self._kept: dict[str, Message] = {}  # replies to train messages
+        self._kept: dict[str, Message] = {}  # Replies to train messages.
         self._count = 0
 
     @contextmanager
     def anchoring(self, strategy: Strategy) -> Iterator[Anchor]:
-        """Anchor a strategy for as long as the block runs."""
+        """Anchor a strategy while the block runs."""
         if self.started:
             raise unsupported(
                 "The app's main function starts a second strategy",
@@ -197,15 +197,18 @@ class AnchoredGrid(Grid):
         self._grid.set_run(run)
 
     def create_message(self, *args: Any, **kwargs: Any) -> Message:
-        """Make a message."""
+        """Create a message."""
         return self._grid.create_message(*args, **kwargs)
 
     def get_node_ids(self) -> Iterable[int]:
-        """Nodes that are there."""
+        """Return the ids of the connected nodes."""
         return self._grid.get_node_ids()
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Send messages. Train messages go through their round here; their replies are there at once."""
+        """Send messages.
+
+        For train messages this call runs their round, so that their replies are available when it returns.
+        """
         listed = list(messages)
         train = [message for message in listed if _is_train(message)]
         numbers = iter(list(self._grid.push_messages([m for m in listed if not _is_train(m)])))
@@ -232,13 +235,13 @@ class AnchoredGrid(Grid):
         return [*kept, *(self._pulled(others) if others else [])]
 
     def _pulled(self, numbers: list[str]) -> list[Message]:
-        found = self._grid.pull_messages(numbers)
-        return [plain_error(reply) if reply.has_error() else reply for reply in found]
+        replies = self._grid.pull_messages(numbers)
+        return [plain_error(reply) if reply.has_error() else reply for reply in replies]
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Send messages and wait for the replies: of train messages until the round is anchored."""
+        """Send messages and wait for the replies. For train messages, wait until the round is anchored."""
         listed = list(messages)
         replies = self._trained([message for message in listed if _is_train(message)])
         others = [message for message in listed if not _is_train(message)]
@@ -266,7 +269,7 @@ def _is_train(message: Message) -> bool:
     return message.metadata.message_type.partition(".")[0] == "train"
 
 
-# Catching a strategy
+# Replacing the strategy's start
 
 
 @contextmanager
@@ -301,13 +304,13 @@ def _with_subclasses(kind: type[Strategy]) -> Iterator[type[Strategy]]:
 
 
 def _anchoring(own: Callable[..., Any], grid: AnchoredGrid) -> Callable[..., Any]:
-    """A `start` that anchors the strategy and calls its own."""
+    """Return a `start` that anchors the strategy and calls its own `start`."""
     signature = inspect.signature(own)
 
     @functools.wraps(own)
     def start(strategy: Strategy, *args: Any, **kwargs: Any) -> Any:
         if isinstance(getattr(strategy.configure_train, "__self__", None), Anchor):
-            return own(strategy, *args, **kwargs)  # a start that calls the one of its parent
+            return own(strategy, *args, **kwargs)  # A start that calls its parent's start.
         bound = signature.bind(strategy, *args, **kwargs)
         bound.apply_defaults()
         given = bound.arguments

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Getting a commitment signed: the protocol that the mod uses, and its two forms.
+"""Signers of commitments: the interface that the mod uses, and its two implementations.
 
-`AgentSigner` asks the signer agent over a Unix socket and never sees the key: this is what a node uses.
-`LocalSigner` holds an account in this process: for tests and for programs that own their key anyway. The
-agent itself is `client/signer.py` and does not travel in the app bundle; this module does.
+`AgentSigner`, which nodes use, sends requests to the signer agent over a Unix socket and has no access to the key.
+`LocalSigner` holds an account in this process, for tests and for programs that have the key anyway. The agent itself
+is `client/signer.py`, which is not part of the app bundle. This module is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MESSAGE_TYPE = "Commitment"
 MAX_MESSAGE = 16_384
-"""Largest request or answer in bytes."""
+"""Maximum size in bytes of a request or an answer."""
 
 _TIMEOUT = 30.0
 
@@ -33,14 +33,14 @@ class SignerError(FolkmootError):
 
 
 class Signer(Protocol):
-    """Whoever signs commitments for one account."""
+    """A signer of commitments for one account."""
 
     @property
     def account(self) -> str:
         """The account, checksummed."""
 
     def sign(self, commitment: Commitment, domain: Domain) -> bytes:
-        """Sign a commitment; return 65 bytes.
+        """Sign a commitment; return the signature of 65 bytes.
 
         Raises:
             SignerError: The signer refuses or can't be reached.
@@ -48,10 +48,10 @@ class Signer(Protocol):
 
 
 class LocalSigner:
-    """Signs with an account that this process holds; at most one commitment a round.
+    """Signs with an account in this process; at most one commitment per round.
 
     Args:
-        account: An account of eth-account.
+        account: The account, from eth-account.
     """
 
     def __init__(self, account: LocalAccount) -> None:
@@ -67,7 +67,7 @@ class LocalSigner:
         """Sign a commitment.
 
         Raises:
-            SignerError: Another one was signed in this round.
+            SignerError: Another commitment was signed in this round.
         """
         digest = commitment.digest(domain)
         if self._signed.setdefault((domain.separator, commitment.round), digest) != digest:
@@ -76,10 +76,10 @@ class LocalSigner:
 
 
 class AgentSigner:
-    """Asks the signer agent of a contributor's folder.
+    """Requests signatures from the signer agent of a contributor's folder.
 
     Args:
-        path: The agent's socket, or a link to it.
+        path: Path of the agent's socket, or of a link to it.
         account: The account that the agent signs for.
     """
 
@@ -93,10 +93,10 @@ class AgentSigner:
         return self._account
 
     def sign(self, commitment: Commitment, domain: Domain) -> bytes:
-        """Have a commitment signed.
+        """Request a signature for a commitment.
 
         Raises:
-            SignerError: The agent refuses, does not run or answers nonsense.
+            SignerError: The agent refuses, does not run, or gives an invalid answer.
         """
         request = {
             "type": MESSAGE_TYPE,
@@ -122,7 +122,7 @@ class AgentSigner:
         return signature
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        # A long path does not fit a socket address; the agent then leaves a link to a short one.
+        # A long path does not fit into a socket address. The agent then writes a link to a short path.
         path = self._path.resolve()
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -160,7 +160,7 @@ def read_line(connection: socket.socket) -> bytes:
 
 
 def already_signed(round_id: int) -> SignerError:
-    """Say that another commitment of this round was signed."""
+    """Return the error that another commitment of this round was signed."""
     return SignerError(
         f"Another commitment of round {round_id} was signed already; two would be a provable fault.",
         remedy="Nothing to do: the first one counts.",

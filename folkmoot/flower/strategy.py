@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The strategy that anchors a Flower `ServerApp`; it takes the place of `FedAvg`.
+"""The strategy that anchors a Flower `ServerApp`; it replaces `FedAvg`.
 
     strategy = FolkmootStrategy(coordinator="http://127.0.0.1:8800")
     strategy.start(grid=grid, initial_arrays=ArrayRecord(model.state_dict()), num_rounds=10)
 
-For those who like to see it; `folkmoot.flower.anchored_server` anchors an app as it is. It carries rounds from the
-coordinator to the nodes and their signed updates back (`relay.py`), and aggregates nothing.
+Use it to anchor an app explicitly; `folkmoot.flower.anchored_server` anchors an unchanged app. The strategy sends
+rounds from the coordinator to the nodes and their signed updates back (`relay.py`). It aggregates nothing.
 """
 
 from __future__ import annotations
@@ -34,33 +34,33 @@ Metrics = Callable[[list[RecordDict], str], MetricRecord]
 
 
 class FolkmootStrategy(Strategy):
-    """Carries rounds between a coordinator and the nodes of a SuperLink.
+    """Transfers rounds between a coordinator and the nodes of a SuperLink.
 
-    Arguments that FedAvg has too mean what they mean there, and have defaults of their own.
+    Arguments that FedAvg has too have the same meaning, but other defaults.
 
     Args:
         coordinator: URL of the coordinator.
-        run_id: The coordinator's run to carry; the newest one if empty.
-        fraction_train: Share of the nodes that are asked in a round. With 1, all are asked at once, and those that
-            join in the middle of a round as they come.
-        fraction_evaluate: Share of the nodes that are asked to evaluate each new base. 0 asks none, and
-            saves a process start a node and round.
-        min_train_nodes: Fewest nodes that are asked, where a sample is.
-        min_evaluate_nodes: Fewest nodes that are asked to evaluate, if any is.
-        min_available_nodes: Nodes to wait for before a sample is taken, for a third of the window at most: a round
-            must not be lost because somebody has left.
-        weighted_by_key: Which metric weighs the mean of the others. Empty: each node counts the same, because
-            numbers of examples are only claims. It never weighs an update.
-        arrayrecord_key: Where the app looks for its arrays.
-        configrecord_key: Where the app looks for its settings.
-        train_metrics_aggr_fn: Aggregates the metrics of training; the mean if left out.
-        evaluate_metrics_aggr_fn: Aggregates the metrics of evaluation; the mean if left out.
+        run_id: The coordinator's run; the newest one if empty.
+        fraction_train: Share of the nodes that are asked in a round. With 1, all nodes are asked at once, and nodes
+            that join in the middle of a round are asked when they join.
+        fraction_evaluate: Share of the nodes that are asked to evaluate each new base. With 0 no node is asked, which
+            saves one process start for each node and round.
+        min_train_nodes: Minimum number of nodes in a sample for training.
+        min_evaluate_nodes: Minimum number of nodes in a sample for evaluation.
+        min_available_nodes: Number of nodes to wait for before a sample is taken. The wait lasts at most a third of the
+            window, so that a round is not lost because a node has left.
+        weighted_by_key: Metric that weights the mean of the others. If empty, each node has the same weight, because
+            numbers of examples are only claims. It never weights an update.
+        arrayrecord_key: Name of the record with the app's arrays.
+        configrecord_key: Name of the record with the app's settings.
+        train_metrics_aggr_fn: Function that aggregates the metrics of training; by default the mean.
+        evaluate_metrics_aggr_fn: Function that aggregates the metrics of evaluation; by default the mean.
         proximal_mu: Sent as the setting `proximal-mu`, as FedProx does, unless it is None.
-        pacing: How often to look.
+        pacing: Seconds between polls.
         api: Another client of the coordinator, for tests.
 
     Raises:
-        InputError: No coordinator is named, or a share is out of range.
+        InputError: The coordinator's URL is missing, or a share is out of range.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class FolkmootStrategy(Strategy):
         self.reports = self._relay.reports
 
     def summary(self) -> None:
-        """Log what the strategy is set to."""
+        """Log the strategy's settings."""
         log(INFO, "\t├──> Coordinator: %s, run %s", self._relay.api.url, self._relay.run_id or "(newest)")
         log(
             INFO,
@@ -125,23 +125,23 @@ class FolkmootStrategy(Strategy):
         evaluate_config: ConfigRecord | None = None,
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
     ) -> Result:
-        """Carry rounds until the coordinator's run is over, or `num_rounds` of them.
+        """Run at most `num_rounds` rounds, until the coordinator's run has ended.
 
         Args:
             grid: Connection to the nodes.
-            initial_arrays: A model of the same layout, or nothing. Its weights are not used: the model to
+            initial_arrays: A model of the same layout, or an empty record. Its weights are not used: the model to
                 train is the head on the chain.
-            num_rounds: Most rounds to carry. A cancelled round does not count.
-            timeout: Seconds without any answer of the coordinator, or without a run, after which to give up.
+            num_rounds: Maximum number of rounds. A cancelled round does not count.
+            timeout: Timeout in seconds for an answer of the coordinator, and for a run.
             train_config: Settings for the app's train function.
             evaluate_config: Settings for the app's evaluate function.
-            evaluate_fn: Called with each new base, numbered by the round that made it.
+            evaluate_fn: Called with each new base and the number of the round that produced it.
 
         Returns:
-            Metrics by round, and the last base that was seen.
+            Metrics by round, and the last base that was received.
 
         Raises:
-            CoordinatorError: The run failed, or the coordinator stayed away longer than `timeout`.
+            CoordinatorError: The run failed, or the coordinator was unavailable for longer than `timeout`.
             InputError: The layout of `initial_arrays` is not the manifest's.
         """
         self._relay.timeout = timeout
@@ -201,7 +201,7 @@ class FolkmootStrategy(Strategy):
         result: Result,
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None,
     ) -> None:
-        """Fetch the model that the last round made, if the run is over and the coordinator shows it."""
+        """Fetch the model of the last round, if the run has ended and the coordinator has it."""
         relay = self._relay
         run = relay.retry(lambda: relay.api.run(run_id))
         if run is None or run.state != "done" or relay.base is None:
@@ -224,11 +224,11 @@ class FolkmootStrategy(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Build the train messages of the round for a sample of the nodes.
+        """Return the train messages of the round for a sample of the nodes.
 
         Args:
             server_round: Number of the round on the ledger.
-            arrays: Not used: the base is the coordinator's.
+            arrays: Not used: the base comes from the coordinator.
             config: Settings for the app; `server-round` is added.
             grid: Connection to the nodes.
         """
@@ -242,8 +242,8 @@ class FolkmootStrategy(Strategy):
                 )
             relay.load_base(current)
         nodes = list(grid.get_node_ids()) if self.fraction_train == 1 else self._await_nodes(grid)
-        wanted = min(len(nodes), max(int(len(nodes) * self.fraction_train), self.min_train_nodes))
-        return self._messages(random.sample(nodes, wanted), config, grid)
+        count = min(len(nodes), max(int(len(nodes) * self.fraction_train), self.min_train_nodes))
+        return self._messages(random.sample(nodes, count), config, grid)
 
     def _messages(self, nodes: list[int], config: ConfigRecord, grid: Grid) -> list[Message]:
         base = cast(Base, self._relay.base)
@@ -262,20 +262,20 @@ class FolkmootStrategy(Strategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Hand replies to the coordinator, one by one; aggregation is its affair, and nobody's float sum.
+        """Submit replies to the coordinator one by one. The coordinator aggregates them, in integers.
 
         Returns:
             No arrays, and the metrics of the accepted replies, aggregated.
         """
         report = RoundReport(server_round)
         self.reports.append(report)
-        said = [
+        contents = [
             RecordDict(dict(reply.content.metric_records))
             for reply in replies
             if self._relay.deliver(reply, report)
         ]
         log(INFO, "\t%d of %d updates accepted", len(report.accepted), report.asked)
-        return None, _aggregated(self.train_metrics_aggr_fn, said, self.weighted_by_key)
+        return None, _aggregated(self.train_metrics_aggr_fn, contents, self.weighted_by_key)
 
     def _train(self, base: Base, grid: Grid, config: ConfigRecord) -> MetricRecord | None:
         return self.aggregate_train(base.current.round, self._replies(base, grid, config))[1]
@@ -291,17 +291,17 @@ class FolkmootStrategy(Strategy):
         )
 
     def _await_nodes(self, grid: Grid) -> list[int]:
-        """Wait for nodes to take a sample of; after a third of the round's window, take those that are there."""
+        """Wait for enough nodes for a sample, at most a third of the round's window. Return the connected nodes."""
         current = cast(Base, self._relay.base).current
         end = time.monotonic() + (current.commit_deadline - current.chain_time) / 3
-        told = 0.0
+        next_log = 0.0
         while True:
             nodes = list(grid.get_node_ids())
             if len(nodes) >= max(self.min_available_nodes, self.min_train_nodes) or time.monotonic() >= end:
                 return nodes
-            if time.monotonic() >= told:
+            if time.monotonic() >= next_log:
                 log(INFO, "Waiting for nodes: %d of %d", len(nodes), self.min_available_nodes)
-                told = time.monotonic() + 10
+                next_log = time.monotonic() + 10
             time.sleep(self.pacing.coordinator)
 
     # Evaluation
@@ -309,7 +309,7 @@ class FolkmootStrategy(Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Build evaluate messages with ordinary arrays for a sample of the nodes."""
+        """Return evaluate messages with ordinary arrays for a sample of the nodes."""
         if self.fraction_evaluate == 0:
             return []
         nodes = list(grid.get_node_ids())
@@ -321,20 +321,20 @@ class FolkmootStrategy(Strategy):
                 self.configrecord_key: ConfigRecord({**config, "server-round": server_round}),
             }
         )
-        wanted = max(1, int(len(nodes) * self.fraction_evaluate), self.min_evaluate_nodes)
-        chosen = random.sample(nodes, min(len(nodes), wanted))
+        count = max(1, int(len(nodes) * self.fraction_evaluate), self.min_evaluate_nodes)
+        chosen = random.sample(nodes, min(len(nodes), count))
         return [Message(content=content, message_type="evaluate", dst_node_id=node) for node in chosen]
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Aggregate the metrics of the nodes that evaluated."""
-        said: list[RecordDict] = []
+        contents: list[RecordDict] = []
         for reply in replies:
             if reply.has_error():
                 words = reports.plain(reply.error.reason or "")
                 log(WARNING, "\tNode %d: %s", reply.metadata.src_node_id, words)
             else:
-                said.append(reply.content)
-        return _aggregated(self.evaluate_metrics_aggr_fn, said, self.weighted_by_key)
+                contents.append(reply.content)
+        return _aggregated(self.evaluate_metrics_aggr_fn, contents, self.weighted_by_key)
 
     def _evaluate(
         self,
@@ -364,15 +364,15 @@ class FolkmootStrategy(Strategy):
         report_metrics(made_by, evaluate=mean)
 
 
-def mean_metrics(said: list[RecordDict], weighted_by_key: str = "") -> MetricRecord:
-    """Average the finite numbers among the metrics of several replies, each over the replies that have it.
+def mean_metrics(replies: list[RecordDict], weighted_by_key: str = "") -> MetricRecord:
+    """Return the mean of each finite metric, over the replies that have it.
 
     Args:
-        said: What the nodes replied.
-        weighted_by_key: Which metric weighs the others; empty if each node counts the same.
+        replies: Records of the nodes' replies.
+        weighted_by_key: Metric that weights the others. If empty, each node has the same weight.
     """
     sums: dict[str, tuple[float, float]] = {}
-    for content in said:
+    for content in replies:
         numbers = {
             name: float(value)
             for record in content.metric_records.values()
@@ -386,8 +386,8 @@ def mean_metrics(said: list[RecordDict], weighted_by_key: str = "") -> MetricRec
     return MetricRecord({name: total / weights for name, (total, weights) in sums.items() if weights})
 
 
-def _aggregated(aggregate: Metrics, said: list[RecordDict], weighted_by_key: str) -> MetricRecord | None:
-    metrics = aggregate(said, weighted_by_key) if said else None
+def _aggregated(aggregate: Metrics, replies: list[RecordDict], weighted_by_key: str) -> MetricRecord | None:
+    metrics = aggregate(replies, weighted_by_key) if replies else None
     return metrics or None
 
 

@@ -1,127 +1,254 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The events of all contracts as typed records, in the order in which the chain has them.
+"""The events of all contracts as typed records; written by `tools/generate_events.py`, do not edit.
 
-Decodes with the packaged ABIs over plain JSON-RPC; knows no web3.
+A uint40 is a Unix time. Amounts, bonds and rewards are in units of 1e-18 tokens.
 """
+# ruff: noqa: D205, D209  # a summary is as long as the contract's comment
 
 from __future__ import annotations
 
-import functools
-import re
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
-
-from eth_utils.address import to_checksum_address
-from eth_utils.crypto import keccak
-
-from folkmoot.errors import RpcError
-from folkmoot.ledger import packaged
-from folkmoot.ledger.deployment import CONTRACTS, Deployment
-from folkmoot.ledger.texts import decode
+from folkmoot.ledger.event import Event as Event
+from folkmoot.ledger.event import record
 from folkmoot.protocol.policy import Policy
-from folkmoot.rpc.client import Rpc
-
-BLOCK_STEP = 2_000
-"""Blocks that the first request asks for: what public endpoints answer. It grows while they go on answering."""
-
-MAX_BLOCK_STEP = 200_000
-"""Most blocks that one request asks for."""
-
-MANY_LOGS = 5_000
-"""Logs of an answer from which the next request asks for fewer blocks: an answer is held as a whole, several times over
-while it is decoded, and a long history would come in few of them."""
-
-_E = TypeVar("_E", bound="type[Event]")
-
-EVENTS: dict[str, type[Event]] = {}
-"""Record class of each event, by its name in Solidity."""
 
 
-class Source(Protocol):
-    """What events are read from: an endpoint and the addresses. `client.Chain` is one."""
-
-    @property
-    def rpc(self) -> Rpc:
-        """Endpoint to ask."""
-
-    @property
-    def deployment(self) -> Deployment:
-        """Addresses of the contracts."""
-
-
-def _record(cls: _E) -> _E:
-    EVENTS[cls.__name__] = cls
-    return cls
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """What every event has: its place on the chain."""
-
-    contract: str
-    """Contract that emitted it, one of `deployment.CONTRACTS`."""
-    block: int
-    """Number of its block."""
-    block_hash: bytes
-    """Hash of its block, 32 bytes."""
-    transaction: bytes
-    """Hash of its transaction, 32 bytes."""
-    log_index: int
-    """Its place among the logs of its block."""
-
-    @property
-    def name(self) -> str:
-        """Name of the event in Solidity."""
-        return type(self).__name__
-
-
-@dataclass(frozen=True, slots=True)
+@record
 class AnchorRecord:
-    """What a coordinator claimed about a round (`IRoundLedger.Anchor`)."""
+    """`IRoundLedger.Anchor`."""
 
     weights: tuple[int, ...]
     """One weight an entry, in the order of the entries."""
     delivered: int
-    """One bit an entry, the lowest for the first: whether its update arrived."""
+    """One bit an entry, the lowest for the first: whether its update arrived as it was committed to."""
     aggregate_root: bytes
-    """Root of the aggregate's tree."""
+    """Root of the aggregate's Merkle tree."""
     state_root: bytes
     """State root after the outer step."""
     gram_root: bytes
-    """Root of the Gram tree, or zeros."""
+    """Root of the tree over the leaves' partial Gram matrices, where the policy's rule can be proven by it
+    (docs/protocol.md, section 3); zero elsewhere."""
     verdict_hash: bytes
     """keccak256 of the verdicts file."""
     artifacts_hash: bytes
-    """keccak256 of the artifacts file."""
+    """keccak256 of the artifacts file, which lists the sha256 of every public file of the round."""
+
+
+# MootToken
+
+
+@record
+class Approval(Event):
+    """OpenZeppelin's `Approval(address,address,uint256)`."""
+
+    owner: str
+    spender: str
+    value: int
+
+
+@record
+class DelegateChanged(Event):
+    """OpenZeppelin's `DelegateChanged(address,address,address)`."""
+
+    delegator: str
+    from_delegate: str
+    to_delegate: str
+
+
+@record
+class DelegateVotesChanged(Event):
+    """OpenZeppelin's `DelegateVotesChanged(address,uint256,uint256)`."""
+
+    delegate: str
+    previous_votes: int
+    new_votes: int
+
+
+@record
+class EIP712DomainChanged(Event):
+    """OpenZeppelin's `EIP712DomainChanged()`."""
+
+
+@record
+class Transfer(Event):
+    """OpenZeppelin's `Transfer(address,address,uint256)`."""
+
+    from_: str
+    to: str
+    value: int
+
+
+# StakeVault
+
+
+@record
+class Frozen(Event):
+    """Emitted when withdrawals of `account` have to wait for longer than before."""
+
+    account: str
+    until: int  # uint40
+
+
+@record
+class Slashed(Event):
+    """Emitted when stake was slashed: `reward` went to `beneficiary`, `burnt` was burnt."""
+
+    account: str
+    beneficiary: str
+    reward: int
+    burnt: int
+
+
+@record
+class Staked(Event):
+    """Emitted when `account` gains stake."""
+
+    account: str
+    payer: str
+    amount: int
+
+
+@record
+class UnbondingRequested(Event):
+    """Emitted when `account` starts to take stake out."""
+
+    account: str
+    amount: int
+    release_at: int  # uint40
+
+
+@record
+class Withdrawn(Event):
+    """Emitted when released stake was paid out."""
+
+    account: str
+    amount: int
+
+
+# ModelRegistry
+
+
+@record
+class VersionActivated(Event):
+    """Emitted when a vote made a version active."""
+
+    version: int
+    report_hash: bytes
+
+
+@record
+class VersionRegistered(Event):
+    """Emitted when a round became final, and for the genesis at deployment."""
+
+    version: int
+    parent: int
+    state_root: bytes
 
 
 # RoundLedger
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyAdded(Event):
-    """Governance added a policy; new rounds pin it from then on."""
+@record
+class CommitsClosed(Event):
+    """Emitted when the coordinator ends a commit window early; the two deadlines are the new ones."""
 
-    policy_id: int
-    policy: Policy
+    round: int
+    commit_deadline: int  # uint40
+    anchor_deadline: int  # uint40
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
+class ContributorSlashed(Event):
+    """Emitted when a fault of a contributor was proven; `taken` is what could be taken.
+
+    The round stands.
+    """
+
+    round: int
+    contributor: str
+    challenger: str
+    taken: int
+
+
+@record
 class CoordinatorAppointed(Event):
-    """A coordinator was appointed."""
+    """Emitted when the coordinator is appointed (also at deployment, with `previous` zero)."""
 
     previous: str
     coordinator: str
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
+class Enrolled(Event):
+    """Emitted when an account enrols; `from_` is the first round that waits for it."""
+
+    account: str
+    from_: int
+
+
+@record
+class Left(Event):
+    """Emitted when an account is not enrolled any more.
+
+    No round waits for it from then on.
+    """
+
+    account: str
+    reason: int  # enum IRoundLedger.LeaveReason
+
+
+@record
+class PolicyAdded(Event):
+    """Emitted when governance adds a policy; new rounds pin it from then on."""
+
+    policy_id: int
+    policy: Policy
+
+
+@record
+class RewardClaimed(Event):
+    """Emitted when an account takes its rewards."""
+
+    account: str
+    amount: int
+
+
+@record
+class RewardCredited(Event):
+    """Emitted for each contributor with a reward above zero when a round is settled."""
+
+    round: int
+    contributor: str
+    amount: int
+
+
+@record
+class RoundAnchored(Event):
+    """Emitted when the coordinator anchors a round."""
+
+    round: int
+    anchor: AnchorRecord
+    challenge_deadline: int  # uint40
+
+
+@record
+class RoundCancelled(Event):
+    """Emitted when a round is cancelled; the head stays where it was."""
+
+    round: int
+    reason: int  # enum IRoundLedger.CancelReason
+
+
+@record
+class RoundFinalized(Event):
+    """Emitted when a round becomes final: its state is a candidate version."""
+
+    round: int
+    state_root: bytes
+
+
+@record
 class RoundOpened(Event):
-    """A round opened. Deadlines are Unix times."""
+    """Emitted when a round opens."""
 
     round: int
     policy_id: int
@@ -129,14 +256,44 @@ class RoundOpened(Event):
     base: int
     base_state_root: bytes
     header_hash: bytes
-    commit_deadline: int
-    anchor_deadline: int
+    commit_deadline: int  # uint40
+    anchor_deadline: int  # uint40
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
+class RoundPostponed(Event):
+    """Emitted when a round can become final only later than it could before."""
+
+    round: int
+    challenge_deadline: int  # uint40
+
+
+@record
+class RoundSettled(Event):
+    """Emitted when the rewards of a final round were credited."""
+
+    round: int
+
+
+@record
+class RoundSlashed(Event):
+    """Emitted when a verifier proved fraud.
+
+    The rounds that build on it follow as cancelled; the head is the round's base again. `bond` is what could be taken.
+    """
+
+    round: int
+    verifier: str
+    challenger: str
+    bond: int
+
+
+@record
 class UpdateCommitted(Event):
-    """A commitment was recorded; `index` counts the entries of the round from 0."""
+    """Emitted for every recorded commitment.
+
+    `index` counts the entries of the round from 0.
+    """
 
     round: int
     contributor: str
@@ -147,283 +304,104 @@ class UpdateCommitted(Event):
     bundle_hash: bytes
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Enrolled(Event):
-    """An account enrolled; `from_` is the first round that waits for it."""
+# TimelockController
 
-    account: str
-    from_: int
 
+@record
+class CallExecuted(Event):
+    """OpenZeppelin's `CallExecuted(bytes32,uint256,address,uint256,bytes)`."""
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Left(Event):
-    """An account is not enrolled any more; `reason` is the value of `IRoundLedger.LeaveReason`."""
-
-    account: str
-    reason: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommitsClosed(Event):
-    """The coordinator ended a commit window early; the two deadlines are the new ones, Unix times."""
-
-    round: int
-    commit_deadline: int
-    anchor_deadline: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundAnchored(Event):
-    """The coordinator anchored a round. The deadline is a Unix time."""
-
-    round: int
-    anchor: AnchorRecord
-    challenge_deadline: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundFinalized(Event):
-    """A round became final: its state is a candidate version."""
-
-    round: int
-    state_root: bytes
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundCancelled(Event):
-    """A round was cancelled; `reason` is the value of `IRoundLedger.CancelReason`."""
-
-    round: int
-    reason: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundSlashed(Event):
-    """A verifier proved fraud; `bond` is what was taken, in units of 1e-18 tokens."""
-
-    round: int
-    verifier: str
-    challenger: str
-    bond: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContributorSlashed(Event):
-    """A fault of a contributor was proven; `taken` is in units of 1e-18 tokens. The round stands."""
-
-    round: int
-    contributor: str
-    challenger: str
-    taken: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundPostponed(Event):
-    """A round becomes final no earlier than this deadline, a Unix time."""
-
-    round: int
-    challenge_deadline: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundSettled(Event):
-    """The rewards of a round were credited."""
-
-    round: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RewardCredited(Event):
-    """A contributor was credited a reward, in units of 1e-18 tokens."""
-
-    round: int
-    contributor: str
-    amount: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RewardClaimed(Event):
-    """An account took its rewards, in units of 1e-18 tokens."""
-
-    account: str
-    amount: int
-
-
-# ModelRegistry
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionRegistered(Event):
-    """A final round became a version."""
-
-    version: int
-    parent: int
-    state_root: bytes
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionActivated(Event):
-    """A vote made a version active; `report_hash` is the sha256 of the evaluation report, zero if none."""
-
-    version: int
-    report_hash: bytes
-
-
-# StakeVault. Amounts are in units of 1e-18 tokens.
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Staked(Event):
-    """An account gained stake."""
-
-    account: str
-    payer: str
-    amount: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnbondingRequested(Event):
-    """An account started to take stake out; `release_at` is a Unix time."""
-
-    account: str
-    amount: int
-    release_at: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Withdrawn(Event):
-    """Released stake was paid out."""
-
-    account: str
-    amount: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slashed(Event):
-    """Stake was slashed: `reward` went to the beneficiary, `burnt` was burnt."""
-
-    account: str
-    beneficiary: str
-    reward: int
-    burnt: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frozen(Event):
-    """An account can withdraw nothing before `until`, a Unix time."""
-
-    account: str
-    until: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DelegateChanged(Event):
-    """An account gave its votes to another delegate (vault: votes that count; token: votes that don't)."""
-
-    delegator: str
-    from_delegate: str
-    to_delegate: str
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DelegateVotesChanged(Event):
-    """The votes of a delegate changed."""
-
-    delegate: str
-    previous_votes: int
-    new_votes: int
-
-
-# MootToken
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transfer(Event):
-    """Tokens moved; minted from, or burnt to, the zero address."""
-
-    from_: str
-    to: str
+    id: bytes
+    index: int
+    target: str
     value: int
+    data: bytes
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approval(Event):
-    """An allowance was set."""
+@record
+class CallSalt(Event):
+    """OpenZeppelin's `CallSalt(bytes32,bytes32)`."""
 
-    owner: str
-    spender: str
+    id: bytes
+    salt: bytes
+
+
+@record
+class CallScheduled(Event):
+    """OpenZeppelin's `CallScheduled(bytes32,uint256,address,uint256,bytes,bytes32,uint256)`."""
+
+    id: bytes
+    index: int
+    target: str
     value: int
+    data: bytes
+    predecessor: bytes
+    delay: int
 
 
-# Roles of all contracts that have any
+@record
+class Cancelled(Event):
+    """OpenZeppelin's `Cancelled(bytes32)`."""
+
+    id: bytes
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoleGranted(Event):
-    """An account got a role."""
+@record
+class MinDelayChange(Event):
+    """OpenZeppelin's `MinDelayChange(uint256,uint256)`."""
 
-    role: bytes
-    account: str
-    sender: str
+    old_duration: int
+    new_duration: int
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoleRevoked(Event):
-    """An account lost a role."""
-
-    role: bytes
-    account: str
-    sender: str
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RoleAdminChanged(Event):
-    """A role got another administrator."""
+    """OpenZeppelin's `RoleAdminChanged(bytes32,bytes32,bytes32)`."""
 
     role: bytes
     previous_admin_role: bytes
     new_admin_role: bytes
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EIP712DomainChanged(Event):
-    """The signing domain of a contract changed."""
+@record
+class RoleGranted(Event):
+    """OpenZeppelin's `RoleGranted(bytes32,address,address)`."""
+
+    role: bytes
+    account: str
+    sender: str
 
 
-# MootGovernor. Times are Unix times, votes and weights are in units of stake.
+@record
+class RoleRevoked(Event):
+    """OpenZeppelin's `RoleRevoked(bytes32,address,address)`."""
+
+    role: bytes
+    account: str
+    sender: str
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
+# MootGovernor
+
+
+@record
+class LateQuorumVoteExtensionSet(Event):
+    """OpenZeppelin's `LateQuorumVoteExtensionSet(uint64,uint64)`."""
+
+    old_vote_extension: int
+    new_vote_extension: int
+
+
+@record
+class ProposalCanceled(Event):
+    """OpenZeppelin's `ProposalCanceled(uint256)`."""
+
+    proposal_id: int
+
+
+@record
 class ProposalCreated(Event):
-    """A proposal was made; votes are taken after `vote_start` until `vote_end`."""
+    """OpenZeppelin's `ProposalCreated(uint256,address,address[],uint256[],string[],bytes[],uint256,uint256,string)`."""
 
     proposal_id: int
     proposer: str
@@ -436,44 +414,56 @@ class ProposalCreated(Event):
     description: str
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProposalQueued(Event):
-    """A proposal waits in the timelock until `eta_seconds`, a Unix time."""
-
-    proposal_id: int
-    eta_seconds: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ProposalExecuted(Event):
-    """A proposal was carried out."""
+    """OpenZeppelin's `ProposalExecuted(uint256)`."""
 
     proposal_id: int
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProposalCanceled(Event):
-    """A proposal was withdrawn."""
-
-    proposal_id: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ProposalExtended(Event):
-    """A late quorum prolonged a vote."""
+    """OpenZeppelin's `ProposalExtended(uint256,uint64)`."""
 
     proposal_id: int
     extended_deadline: int
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
+class ProposalQueued(Event):
+    """OpenZeppelin's `ProposalQueued(uint256,uint256)`."""
+
+    proposal_id: int
+    eta_seconds: int
+
+
+@record
+class ProposalThresholdSet(Event):
+    """OpenZeppelin's `ProposalThresholdSet(uint256,uint256)`."""
+
+    old_proposal_threshold: int
+    new_proposal_threshold: int
+
+
+@record
+class QuorumNumeratorUpdated(Event):
+    """OpenZeppelin's `QuorumNumeratorUpdated(uint256,uint256)`."""
+
+    old_quorum_numerator: int
+    new_quorum_numerator: int
+
+
+@record
+class TimelockChange(Event):
+    """OpenZeppelin's `TimelockChange(address,address)`."""
+
+    old_timelock: str
+    new_timelock: str
+
+
+@record
 class VoteCast(Event):
-    """A vote: `support` is 0 against, 1 for, 2 abstain."""
+    """OpenZeppelin's `VoteCast(address,uint256,uint8,uint256,string)`."""
 
     voter: str
     proposal_id: int
@@ -482,10 +472,9 @@ class VoteCast(Event):
     reason: str
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class VoteCastWithParams(Event):
-    """A vote with parameters; this governor takes none, so there are no such events."""
+    """OpenZeppelin's `VoteCastWithParams(address,uint256,uint8,uint256,string,bytes)`."""
 
     voter: str
     proposal_id: int
@@ -495,169 +484,70 @@ class VoteCastWithParams(Event):
     params: bytes
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LateQuorumVoteExtensionSet(Event):
-    """The extension of a late quorum changed, in seconds."""
-
-    old_vote_extension: int
-    new_vote_extension: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProposalThresholdSet(Event):
-    """The stake that a proposer needs changed."""
-
-    old_proposal_threshold: int
-    new_proposal_threshold: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuorumNumeratorUpdated(Event):
-    """The quorum changed, in percent."""
-
-    old_quorum_numerator: int
-    new_quorum_numerator: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimelockChange(Event):
-    """The governor got another timelock."""
-
-    old_timelock: str
-    new_timelock: str
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class VotingDelaySet(Event):
-    """The voting delay changed, in seconds."""
+    """OpenZeppelin's `VotingDelaySet(uint256,uint256)`."""
 
     old_voting_delay: int
     new_voting_delay: int
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class VotingPeriodSet(Event):
-    """The voting period changed, in seconds."""
+    """OpenZeppelin's `VotingPeriodSet(uint256,uint256)`."""
 
     old_voting_period: int
     new_voting_period: int
 
 
-# TimelockController
+# FraudProofs
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallScheduled(Event):
-    """A call waits in the timelock for `delay` seconds."""
-
-    id: bytes
-    index: int
-    target: str
-    value: int
-    data: bytes
-    predecessor: bytes
-    delay: int
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallSalt(Event):
-    """The salt of a scheduled operation."""
-
-    id: bytes
-    salt: bytes
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallExecuted(Event):
-    """A scheduled call was carried out."""
-
-    id: bytes
-    index: int
-    target: str
-    value: int
-    data: bytes
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cancelled(Event):
-    """A scheduled operation was cancelled."""
-
-    id: bytes
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MinDelayChange(Event):
-    """The timelock's delay changed, in seconds."""
-
-    old_duration: int
-    new_duration: int
-
-
-# The judges: FraudProofs, GramProofs, ContributorFaults, DataAvailability, Disputes
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class FraudProven(Event):
-    """An anchor was proven wrong; `lie` is the value of `IFraudProofs.Lie`, `place` the leaf, entry or field."""
+    """Emitted when a proof holds, beside what the ledger and the vault emit."""
 
     round: int
     challenger: str
-    lie: int
+    lie: int  # enum IFraudProofs.Lie
     place: int
+    """Leaf, entry or field that is wrong, as the lie's function says."""
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
+# GramProofs
+
+
+@record
 class GramFraudProven(Event):
-    """A weight or the Gram tree was proven wrong; `lie` is the value of `IGramProofs.Lie`, `place` entry or index."""
+    """Emitted when a proof holds, beside what arbiter, ledger and vault emit."""
 
     round: int
     challenger: str
-    lie: int
+    lie: int  # enum IGramProofs.Lie
     place: int
+    """Entry (Weight) or index within its level (Leaf, Node)."""
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
+# ContributorFaults
+
+
+@record
 class FaultProven(Event):
-    """A contributor was proven at fault; `kind` is the value of `IContributorFaults.Kind`."""
+    """Emitted when a proof holds, beside what the ledger and the vault emit."""
 
     round: int
     contributor: str
     challenger: str
-    kind: int
+    kind: int  # enum IContributorFaults.Kind
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demanded(Event):
-    """Somebody demands data; `what` is the value of `IDataAvailability.What`, `answer_by` a Unix time."""
-
-    demand: int
-    round: int
-    demander: str
-    what: int
-    entry: int
-    place: int
-    answer_by: int
+# DataAvailability
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Answered(Event):
-    """What was demanded: a leaf and its siblings, or a file."""
+    """Emitted with what was demanded: the leaf or file, and the siblings of a leaf one after the other, from the lowest
+    up (48 bytes each for an update, 32 for everything else)."""
 
     demand: int
     answerer: str
@@ -665,29 +555,21 @@ class Answered(Event):
     siblings: bytes
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Withheld(Event):
-    """Nobody answered in time; the round is void."""
+@record
+class Censored(Event):
+    """Emitted when a delivered update was anchored as not delivered, beside what the ledger and the vault emit."""
 
-    demand: int
     round: int
-    demander: str
+    contributor: str
+    entry: int
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Returned(Event):
-    """The deposit of a demand went back because the round is over."""
-
-    demand: int
-    demander: str
-
-
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Delivered(Event):
-    """A contributor delivered one part of its update on chain; `missing` parts are still to come."""
+    """Emitted with the bytes of one part of an update.
+
+    `missing` parts are still to come.
+    """
 
     round: int
     contributor: str
@@ -697,179 +579,70 @@ class Delivered(Event):
     values: bytes
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Censored(Event):
-    """An update that was delivered on chain was anchored as not delivered; the round is void."""
+@record
+class Demanded(Event):
+    """Emitted for each demand."""
 
+    demand: int
     round: int
-    contributor: str
+    demander: str
+    what: int  # enum IDataAvailability.What
     entry: int
+    """Number of the entry of which a leaf is demanded; zero for everything else."""
+    place: int
+    answer_by: int  # uint40
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DisputeOpened(Event):
-    """Somebody disputes a round before the voters, until `decide_by`, a Unix time."""
+@record
+class Returned(Event):
+    """Emitted when a deposit went back because the round is over."""
 
+    demand: int
+    demander: str
+
+
+@record
+class Withheld(Event):
+    """Emitted when nobody answered in time, beside what the ledger and the vault emit."""
+
+    demand: int
     round: int
-    challenger: str
-    decide_by: int
-    reason: str
+    demander: str
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DisputeUpheld(Event):
-    """A vote upheld a dispute; the round is void."""
-
-    round: int
-    challenger: str
+# Disputes
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class DisputeDismissed(Event):
-    """A vote dismissed a dispute; of the deposit, in units of 1e-18 tokens, `burnt` was burnt."""
+    """Emitted when a vote dismissed it: half of the deposit went to the coordinator, half was burnt."""
 
     round: int
     challenger: str
     burnt: int
 
 
-@_record
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
+class DisputeOpened(Event):
+    """Emitted when a dispute opens, with what the challenger has to say."""
+
+    round: int
+    challenger: str
+    decide_by: int  # uint40
+    reason: str
+
+
+@record
 class DisputeReturned(Event):
-    """Nobody decided a dispute; the deposit went back."""
+    """Emitted when the deposit went back without a decision."""
 
     round: int
     challenger: str
 
 
-def scan(
-    source: Source,
-    from_block: int,
-    to_block: int,
-    *,
-    step: int = BLOCK_STEP,
-    contracts: Sequence[str] = CONTRACTS,
-) -> Iterator[Event]:
-    """Yield the events of the contracts in log order, both blocks included.
+@record
+class DisputeUpheld(Event):
+    """Emitted when a vote upheld it, beside what the ledger and the vault emit."""
 
-    Args:
-        source: Endpoint and addresses.
-        from_block: First block.
-        to_block: Last block; nothing is yielded if it is before the first.
-        step: Blocks that the first request asks for. It doubles after every answer, up to `MAX_BLOCK_STEP`, as long
-            as answers stay below `MANY_LOGS`; it is halved where the endpoint finds an answer too large, and does not
-            grow beyond that again.
-        contracts: Contracts (`ledger`, ...) whose events are wanted; all if left out.
-
-    Raises:
-        RpcError: the endpoint failed, or its logs do not fit the contracts.
-    """
-    roles = {getattr(source.deployment, role): role for role in contracts}
-    first, ceiling = from_block, MAX_BLOCK_STEP
-    while first <= to_block:
-        last = min(first + step - 1, to_block)
-        query = {"address": list(roles), "fromBlock": hex(first), "toBlock": hex(last)}
-        try:
-            logs = source.rpc.call("eth_getLogs", [query])
-            if not isinstance(logs, list):
-                raise source.rpc.nonsense("eth_getLogs", logs)
-        except RpcError as error:
-            if error.code != "rpc-error" or step == 1:
-                raise
-            step = ceiling = max(1, step // 2)
-            continue
-        found = [event for log in logs if (event := decode_log(log, roles)) is not None]
-        yield from sorted(found, key=lambda event: (event.block, event.log_index))
-        first = last + 1
-        step = min(2 * step, ceiling, max(1, step * MANY_LOGS // max(1, len(logs))))
-
-
-def decode_log(log: Mapping[str, Any], roles: Mapping[str, str]) -> Event | None:
-    """Decode one log as JSON-RPC has it.
-
-    Args:
-        log: The log, values in 0x-hex.
-        roles: Contract (`ledger`, ...) by checksummed address.
-
-    Returns:
-        The event, or None for a log of another contract or of no known event.
-
-    Raises:
-        RpcError: the log does not have the form of its event.
-    """
-    try:
-        role = roles.get(to_checksum_address(log["address"]))
-        topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
-        entry = _catalogue().get((role or "", topics[0] if topics else b""))
-        if role is None or entry is None:
-            return None
-        values = _values(entry, topics[1:], bytes.fromhex(log["data"][2:]))
-        return EVENTS[entry["name"]](
-            contract=role,
-            block=int(log["blockNumber"], 16),
-            block_hash=_hash(log["blockHash"]),
-            transaction=_hash(log["transactionHash"]),
-            log_index=int(log["logIndex"], 16),
-            **values,
-        )
-    except Exception as error:  # whatever an endpoint sends must not look like a defect of ours
-        raise RpcError(
-            f"The RPC endpoint sent a log that does not have the form of its event: {error}.",
-            remedy="Check that the deployment file belongs to this chain, or use another endpoint.",
-            code="bad-log",
-        ) from error
-
-
-@functools.lru_cache(maxsize=64)
-def _hash(text: str) -> bytes:
-    """Read a hash; the many logs of one transaction share it, in long histories that is much of their memory."""
-    return bytes.fromhex(text[2:])
-
-
-@functools.cache
-def _catalogue() -> dict[tuple[str, bytes], dict[str, Any]]:
-    """Return the ABI entry of every event, by contract and first topic."""
-    return {
-        (role, keccak(text=packaged.signature_of(entry))): entry
-        for role in packaged.NAMES
-        for entry in packaged.contract(role).abi
-        if entry["type"] == "event"
-    }
-
-
-def _values(entry: dict[str, Any], topics: list[bytes], data: bytes) -> dict[str, Any]:
-    indexed = [parameter for parameter in entry["inputs"] if parameter["indexed"]]
-    plain = [parameter for parameter in entry["inputs"] if not parameter["indexed"]]
-    found = dict(
-        zip((p["name"] for p in plain), decode([packaged.type_of(p) for p in plain], data), strict=True)
-    )
-    for parameter, topic in zip(indexed, topics, strict=True):
-        (found[parameter["name"]],) = decode([packaged.type_of(parameter)], topic)
-    return {
-        _field(parameter["name"]): _typed(parameter, found[parameter["name"]])
-        for parameter in entry["inputs"]
-    }
-
-
-def _typed(parameter: dict[str, Any], value: Any) -> Any:
-    kind = parameter["type"]
-    if kind == "address":
-        return sys.intern(str(to_checksum_address(value)))
-    if kind == "address[]":
-        return tuple(to_checksum_address(item) for item in value)
-    if kind.endswith("[]"):
-        return tuple(value)
-    if kind == "tuple" and parameter["internalType"].endswith(".Policy"):
-        return Policy.from_abi(value)
-    if kind == "tuple" and parameter["internalType"].endswith(".Anchor"):
-        return AnchorRecord(tuple(value[0]), *value[1:])
-    return value
-
-
-def _field(name: str) -> str:
-    snake = re.sub(r"(?<=[a-z0-9])([A-Z])", lambda match: "_" + match[1].lower(), name)
-    return "from_" if snake == "from" else snake
+    round: int
+    challenger: str

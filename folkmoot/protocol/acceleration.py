@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decides whether a piece of work runs in compiled loops (numba) or in numpy. Both give the same bytes.
+"""Choice between compiled loops (numba) and numpy for a piece of work. Both give the same bytes.
 
 Loading numba costs about a second, and compiling its loops for the first time some more, so a process that
 handles small models never loads it: the compiled loops come in once the slow ones have had a fair amount of
 work. numba is the optional extra ``folkmoot[fast]``; without it everything works, only slower.
 
-This module knows nothing of what the loops compute.
+This module does not know what the loops compute.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MINIMUM_WORK = 4 << 10
 
 
 class _Choice:
-    """State of the choice in this process: it changes how fast results come, never which."""
+    """State of the choice in this process: it changes the speed of results, never the results."""
 
     def __init__(self) -> None:
         self.work_done = 0

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -46,6 +46,9 @@ NO_BUNDLE = bytes(HASH_BYTES)
 _DOMAIN_TYPEHASH = keccak(
     b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 )
+_JSON_NAMES = (
+    "contributor", "round", "baseStateRoot", "updateRoot", "sumSquares", "numExamples", "bundleHash"
+)  # fmt: skip
 _ADDRESS = re.compile("0x[0-9a-fA-F]{40}")
 _HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 
@@ -168,13 +171,17 @@ class Commitment:
         if signer != self.contributor:
             raise _refuse(f"The signature is of {signer}, the commitment of {self.contributor}.")
 
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values: hashes in 0x-hex, the sum of squares as a decimal string."""
-        values = asdict(self)
-        for name in ("base_state_root", "update_root", "bundle_hash"):
-            values[name] = "0x" + values[name].hex()
-        values["sum_squares"] = str(self.sum_squares)
-        return values
+    def to_json(self) -> dict[str, str]:
+        """The fields in the names of the wire: hashes in 0x-hex, integers as decimal strings."""
+        return {
+            "contributor": self.contributor,
+            "round": str(self.round),
+            "baseStateRoot": "0x" + self.base_state_root.hex(),
+            "updateRoot": "0x" + self.update_root.hex(),
+            "sumSquares": str(self.sum_squares),
+            "numExamples": str(self.num_examples),
+            "bundleHash": "0x" + self.bundle_hash.hex(),
+        }
 
     @classmethod
     def from_json(cls, value: Any) -> Commitment:
@@ -183,20 +190,21 @@ class Commitment:
         Raises:
             InputError: A field is missing, unknown or malformed.
         """
-        names = set(cls.__dataclass_fields__)
-        if not isinstance(value, dict) or set(value) != names:
-            raise InputError(f"A commitment has exactly the fields {', '.join(sorted(names))}.")
+        if not isinstance(value, dict) or set(value) != set(_JSON_NAMES):
+            raise InputError(f"A commitment has exactly the fields {', '.join(_JSON_NAMES)}.")
+        if not all(isinstance(field, str) for field in value.values()):
+            raise InputError("All fields of a commitment are strings.")
         try:
             return cls(
                 contributor=value["contributor"],
                 round=int(value["round"]),
-                base_state_root=bytes.fromhex(value["base_state_root"].removeprefix("0x")),
-                update_root=bytes.fromhex(value["update_root"].removeprefix("0x")),
-                sum_squares=int(value["sum_squares"]),
-                num_examples=int(value["num_examples"]),
-                bundle_hash=bytes.fromhex(value["bundle_hash"].removeprefix("0x")),
+                base_state_root=bytes.fromhex(value["baseStateRoot"].removeprefix("0x")),
+                update_root=bytes.fromhex(value["updateRoot"].removeprefix("0x")),
+                sum_squares=int(value["sumSquares"]),
+                num_examples=int(value["numExamples"]),
+                bundle_hash=bytes.fromhex(value["bundleHash"].removeprefix("0x")),
             )
-        except (TypeError, ValueError, OverflowError, AttributeError) as error:  # int() of infinity overflows
+        except ValueError as error:
             raise InputError(f"The commitment can't be read: {error}") from error
 
     def _message(self, domain: Domain) -> SignableMessage:

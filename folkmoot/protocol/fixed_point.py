@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The numbers of the global state: int64 with 26 fractional bits (docs/protocol.md section 1).
 
-This module knows nothing of tensors: it sees plain vectors.
+This module knows no tensors: it uses plain vectors.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The genesis file: manifest, first state and first exponents of a federation (docs/protocol.md section 11).
 
-This module knows nothing of where files are kept.
+This module does not know where files are stored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from folkmoot.protocol.state import State
 
 FORMAT = "folkmoot/genesis/1"
 TRAVEL = 0.2
-"""Share of the way of all local steps that a weight is expected to travel (its root mean square)."""
+"""Expected root mean square change of a weight, as a share of the sum of all local steps."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The round header: all that everybody knows of a round before training (docs/protocol.md section 4).
 
-This module knows formats only; whether a header is the right one for a round is for ``folkmoot.audit`` to
-say.
+This module knows formats only; ``folkmoot.audit`` checks whether a header is the right one for a round.
 """
 
 from __future__ import annotations

@@ -236,11 +236,11 @@ def _count_below(row: U8, tried: U8, below: U16) -> None:
 
 
 @_compiled
-def _keep(below: U16, rank: np.uint16, tried: U8, found: U8) -> None:
+def _keep(below: U16, rank: np.uint16, tried: U8, ranked: U8) -> None:
     """Keep what was tried where at most ``rank`` values are below it."""
-    for place in range(found.shape[0]):
+    for place in range(ranked.shape[0]):
         if below[place] <= rank:
-            found[place] = tried[place]
+            ranked[place] = tried[place]
 
 
 @_compiled
@@ -263,16 +263,16 @@ def add_trimmed(values: U8, ends: int, total: U32) -> None:
     below = np.empty(_STRIP, dtype=np.uint16)
     for first in range(0, values.shape[1], _STRIP):
         size = min(_STRIP, values.shape[1] - first)
-        for found, rank in ((low, ends), (high, count - 1 - ends)):
-            found[:] = 0
+        for ranked, rank in ((low, ends), (high, count - 1 - ends)):
+            ranked[:] = 0
             for shift in range(8):
                 bit = np.uint8(128 >> shift)
                 for place in range(size):
-                    tried[place] = found[place] | bit
+                    tried[place] = ranked[place] | bit
                 below[:] = 0
                 for i in range(count):
                     _count_below(values[i, first : first + size], tried[:size], below[:size])
-                _keep(below[:size], np.uint16(rank), tried[:size], found[:size])
+                _keep(below[:size], np.uint16(rank), tried[:size], ranked[:size])
         for i in range(count):
             _add_clamped(
                 values[i, first : first + size], low[:size], high[:size], total[first : first + size]

@@ -2,8 +2,8 @@
 """The outer step, in integers (docs/protocol.md section 9).
 
 Nesterov momentum on the aggregate, as DiLoCo's outer optimizer (Douillard et al. 2023, arXiv 2311.08105);
-with momentum 0 and rate 1024 it is FedAvg (McMahan et al. 2017, arXiv 1602.05629). Coordinates do not touch
-each other, so any range of leaves can be recomputed alone. This module knows nothing of rules, files or
+with momentum 0 and rate 1024 it is FedAvg (McMahan et al. 2017, arXiv 1602.05629). Coordinates are independent,
+so any range of leaves can be recomputed alone. This module knows nothing of rules, files or
 chains.
 """
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a round pays: ``floor(reward * w_i / (n * max_j w_j))``, exactly as the ledger's ``settle`` does.
+"""The rewards of a round: ``floor(reward * w_i / (n * max_j w_j))``, exactly as the ledger's ``settle`` does.
 
 n counts the entries that are not the coordinator's own; those are never paid. Nobody gets more than an equal
-share, ``reward / n``, and what an entry does not get goes to nobody: who has others left out earns nothing by
-it. This module knows weights and amounts only, no chain and no rule.
+share, ``reward / n``, and what an entry does not get is not minted, so that excluding others earns nothing. This module
+knows weights and amounts, but no chain and no rule.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def payments(reward: int, weights: Sequence[int], paid: Sequence[bool] | None = 
         at most the reward; the largest weight gets that, if its entry is paid.
     """
     counted = [True] * len(weights) if paid is None else paid
-    whole = max(weights) * sum(counted)
+    divisor = max(weights) * sum(counted)
     return [
-        reward * weight // whole if counts else 0 for weight, counts in zip(weights, counted, strict=True)
+        reward * weight // divisor if counts else 0 for weight, counts in zip(weights, counted, strict=True)
     ]

@@ -2,7 +2,7 @@
 """The global state: the model and its outer momentum as integers (docs/protocol.md sections 1, 3, 11 and 14).
 
 A state has a root (what the chain knows), a file (what is published) and a float32 model (what people use);
-each is a function of the integers alone. This module knows nothing of how a state came about.
+each is a function of the integers alone. This module does not know how a state was computed.
 """
 
 from __future__ import annotations

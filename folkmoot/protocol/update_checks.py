@@ -2,8 +2,7 @@
 """The checks of an update that need only bytes, commitment, header and policy (docs/protocol.md section 7).
 
 What depends on the chain or the clock (is the round open, is there enough stake, is there another commitment)
-is for the caller. Each check raises ``UpdateRefused`` with the reason code; nothing here accuses anybody of
-more than that.
+is for the caller. Each check raises ``UpdateRefused`` with the reason code.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _CHUNK = 4096  # leaves hashed at a time: 1 MiB
 
 @dataclass(frozen=True)
 class UpdateSummary:
-    """What one pass over an update's bytes tells."""
+    """Root, sums and digest of an update, from one pass over its bytes."""
 
     root: bytes
     """Root of the update tree, 32 bytes."""
@@ -94,7 +93,7 @@ def summarize(update: UpdateReader, manifest: Manifest) -> UpdateSummary:
 
 
 def tensor_sums(absolute: U64, squares: U64, largest: I64, manifest: Manifest) -> tuple[TensorSums, ...]:
-    """Bring what is known of each leaf together by tensor.
+    """Sum what is known of each leaf by tensor.
 
     Args:
         absolute: uint64[n], ``sum |q|`` of each leaf.
@@ -207,7 +206,7 @@ def check_arrival(
         domain: The ledger that signatures are for.
 
     Returns:
-        What the update's bytes tell.
+        The summary of the update's bytes.
 
     Raises:
         UpdateRefused: With the code of the first check that fails.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the bytes of an update come from: a small protocol, and its two forms, memory and file.
+"""Readers of the bytes of an update: an interface with two implementations, memory and file.
 
-Whoever reads updates reads them by ranges of leaves, so nobody has to hold a whole update, or all of them, in
-memory. This module knows nothing of what the bytes mean.
+Updates are read by ranges of leaves, so that no whole update has to be in memory. This module does not know what the
+bytes mean.
 """
 
 from __future__ import annotations
@@ -95,10 +95,10 @@ class FileUpdate:
         try:
             with self._path.open("rb") as file:  # np.fromfile takes one and a half times as long
                 file.seek(LEAF * first)
-                found = file.readinto(values.data)
+                count = file.readinto(values.data)
         except OSError as error:
             raise ArtifactError(f"The update file {self._path} can't be read: {error.strerror}.") from error
-        if found != values.size:
+        if count != values.size:
             raise ArtifactError(f"The update file {self._path} became shorter while it was read.")
         return values
 

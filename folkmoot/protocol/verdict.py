@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Verdicts and the two files that publish a round (docs/protocol.md sections 7 and 11).
 
-A verdict says what weight an entry got, why, and with which numbers; all of it can be recomputed. This module
-knows the words and the formats, not how a weight comes about.
+A verdict has the weight of an entry, the reason and the numbers behind it; everybody can recompute all of it. This
+module knows the reason codes and the formats, not how a weight is computed.
 """
 
 from __future__ import annotations
@@ -50,25 +50,25 @@ class Reason(StrEnum):
     ROUND_FULL = "round-full"
     """The round has as many commitments as its policy takes."""
     NOT_DELIVERED = "not-delivered"
-    """An entry whose file never arrived, or arrived damaged."""
+    """The file of the entry did not arrive, or arrived damaged."""
     OUTLIER = "outlier"
-    """An entry that the rule left out."""
-    EMPTY = "empty"
-    """An entry of zeros, where the rule counts none."""
+    """The rule excluded the entry for its distance from the others."""
+    ZERO_UPDATE = "zero-update"
+    """The update is a zero vector."""
     COPY = "copy"
-    """An entry that is nearly the same as one that was committed earlier, in this round or before."""
-    UNRELATED = "unrelated"
-    """An entry that has nothing in common with any other, as noise has."""
-    AGAINST_OTHERS = "against-others"
-    """An entry that points away from most others."""
+    """The update is a near-duplicate of one that was committed earlier, in this round or before."""
+    UNCORRELATED = "uncorrelated"
+    """The update is about orthogonal to all others, as noise is."""
+    AGAINST_CORE = "against-core"
+    """The update's cosine with the majority's core is clearly negative."""
     AGAINST_ROOT = "against-root"
-    """An entry that points away from the root-set update."""
-    AGAINST_PATH = "against-path"
-    """An entry that points back where the model came from."""
+    """The update's cosine with the root-set update is not positive."""
+    AGAINST_TRAJECTORY = "against-trajectory"
+    """The update's cosine with the model's trajectory is clearly negative."""
     ROOT = "root"
-    """The coordinator's own entry: the root-set update, which is compared and never summed."""
+    """The coordinator's own entry, the root-set update: it is compared and never summed."""
     ACCEPTED = "accepted"
-    """An entry with a weight above 0."""
+    """The weight is above 0."""
 
 
 @dataclass(frozen=True)

@@ -216,11 +216,11 @@ class Rpc:
         """Send a request and return status and body, which is bounded in size."""
         import httpx
 
-        from folkmoot.runtime.deadlines import bounded
+        from folkmoot.runtime.deadlines import Transport
 
         with self._opening:
             if self._http is None:
-                self._http = bounded(httpx.Client(timeout=self.timeout))
+                self._http = httpx.Client(timeout=self.timeout, transport=Transport())
             client = self._http
         data = bytearray()
         with client.stream("POST", self.url, json=body) as response:

@@ -2,8 +2,9 @@
 """An end for a whole HTTP exchange, however steadily it goes on.
 
 httpx bounds each read and each write; one who sends a byte of a header every few seconds, or takes one of a request,
-can hold a caller for days. Here every read and write of a client gets what is left of the time in `within`. Not bounded
-is the look-up of a name, which the system's resolver ends. Travels in the Flower App Bundle.
+can hold a caller for days. Here every read and write of a client gets what is left of the time in `within`, if the
+client sends through a `Transport`. Not bounded is the look-up of a name, which the system's resolver ends. Travels in
+the Flower App Bundle.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 import httpcore
 import httpx
@@ -26,7 +28,7 @@ _now = threading.local()
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Let what clients of `bounded` do in this thread fail with a timeout (of httpx) once these seconds are over."""
+    """Let clients with a `Transport` fail in this thread, with a timeout of httpx, once these seconds are over."""
     before = getattr(_now, "end", float("inf"))
     _now.end = min(before, time.monotonic() + seconds)
     try:
@@ -35,17 +37,85 @@ def within(seconds: float) -> Iterator[None]:
         _now.end = before
 
 
-def bounded(client: httpx.Client) -> httpx.Client:
-    """Make a client heed `within`, and return it.
+class Transport(httpx.BaseTransport):
+    """What an `httpx.Client` sends through so that it heeds `within`.
 
-    httpx has no public way to give a client's connection pools a network backend, httpcore has: so this looks into the
-    former's transports, those for proxies included. `tests/unit/runtime/test_deadlines.py` tells if that changes.
+    It has what httpx's own transport has: the same numbers of connections, the environment's proxies (HTTP_PROXY,
+    HTTPS_PROXY, ALL_PROXY, NO_PROXY) and SSL_CERT_FILE. It differs in the network backend, which only httpcore lets one
+    choose.
+
+    Args:
+        verify: Certificates to trust; those that httpx trusts if left out.
     """
-    for transport in (client._transport, *client._mounts.values()):
-        pool = getattr(transport, "_pool", None)
-        if isinstance(pool, httpcore.ConnectionPool):
-            pool._network_backend = _Backend(pool._network_backend)
-    return client
+
+    def __init__(self, verify: ssl.SSLContext | None = None) -> None:
+        context = verify or httpx.create_ssl_context()
+        self._direct = _pool(context, None)
+        proxies = {scheme: getproxies().get(scheme) for scheme in ("http", "https", "all")}
+        self._proxied = {scheme: _pool(context, proxy) for scheme, proxy in proxies.items() if proxy}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and return the answer, whose body is not read yet."""
+        url, pool = request.url, self._direct
+        if not proxy_bypass(url.host):
+            pool = self._proxied.get(url.scheme) or self._proxied.get("all") or pool
+        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        with _errors_of_httpx():
+            answer = pool.handle_request(
+                httpcore.Request(
+                    request.method,
+                    target,
+                    headers=request.headers.raw,
+                    content=request.stream,
+                    extensions=request.extensions,
+                )
+            )
+        return httpx.Response(
+            answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions
+        )
+
+    def close(self) -> None:
+        """Close all connections."""
+        for pool in (self._direct, *self._proxied.values()):
+            pool.close()
+
+
+def _pool(context: ssl.SSLContext, proxy: str | None) -> httpcore.ConnectionPool:
+    through = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}") if proxy else None
+    return httpcore.ConnectionPool(
+        ssl_context=context,
+        proxy=httpcore.Proxy(str(through.url), auth=through.raw_auth) if through else None,
+        max_connections=100,
+        max_keepalive_connections=20,
+        keepalive_expiry=5.0,
+        network_backend=_Backend(),
+    )
+
+
+@contextmanager
+def _errors_of_httpx() -> Iterator[None]:
+    try:
+        yield
+    except (
+        httpcore.TimeoutException,
+        httpcore.NetworkError,
+        httpcore.ProtocolError,
+        httpcore.ProxyError,
+        httpcore.UnsupportedProtocol,
+    ) as error:
+        raise getattr(httpx, type(error).__name__)(str(error)) from error  # the two name them alike
+
+
+class _Body(httpx.SyncByteStream):
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _errors_of_httpx():
+            yield from self._answer.iter_stream()
+
+    def close(self) -> None:
+        self._answer.close()
 
 
 def _left(timeout: float | None, over: type[httpcore.TimeoutException]) -> float | None:
@@ -57,10 +127,7 @@ def _left(timeout: float | None, over: type[httpcore.TimeoutException]) -> float
     return left if timeout is None else min(timeout, left)
 
 
-class _Backend(httpcore.NetworkBackend):
-    def __init__(self, inner: httpcore.NetworkBackend) -> None:
-        self._inner = inner
-
+class _Backend(httpcore.SyncBackend):
     def connect_tcp(
         self,
         host: str,
@@ -70,16 +137,7 @@ class _Backend(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         left = _left(timeout, httpcore.ConnectTimeout)
-        return _Stream(self._inner.connect_tcp(host, port, left, local_address, socket_options))
-
-    def connect_unix_socket(
-        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
-    ) -> httpcore.NetworkStream:
-        left = _left(timeout, httpcore.ConnectTimeout)
-        return _Stream(self._inner.connect_unix_socket(path, left, socket_options))
-
-    def sleep(self, seconds: float) -> None:
-        self._inner.sleep(seconds)
+        return _Stream(super().connect_tcp(host, port, left, local_address, socket_options))
 
 
 class _Stream(httpcore.NetworkStream):

@@ -3,7 +3,8 @@
 
 A line has `time`, `level`, `event` (a stable name) and `text`; what it is about stands beside it as fields, under the
 same names everywhere: `round`, `account`, `transaction`, `purpose`, `code`. Secrets that ended up in a message (the key
-in an endpoint's URL, the password in a database's) are taken out. Decides nothing about what is logged.
+in an endpoint's URL, the password in a database's) are taken out. Decides nothing about what is logged. The standard
+library's logging, not structlog: that takes 80 ms to import, which Flower's nodes would pay for each message.
 """
 
 from __future__ import annotations

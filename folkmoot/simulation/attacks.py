@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The attacks of a drill: what malicious contributors train on, and what they send.
+"""The attacks of a drill: the data that malicious contributors train on, and the updates that they send.
 
-Attackers here know everything that could ever be known: the round's honest updates, the rule, the root-set
-update. Real ones know less. Nothing here runs on a node (a node's own attack is ``client.drill``).
+The attackers are omniscient: they know the round's honest updates, the rule and the root-set update. Real ones know
+less. Nothing here runs on a node (a node's own attack is ``client.drill``).
 
-This module knows vectors of floats; nothing of bytes, trees or weights.
+This module uses vectors of floats; it knows no bytes, trees or weights.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import F32
 
 GOOD_ROUNDS = 10
-"""Rounds in which ``late-good`` behaves well."""
+"""Rounds in which ``late-good`` sends honest updates."""
 
 
-class Judge(Protocol):
-    """Says what would come of what the attackers consider to send."""
+class Objective(Protocol):
+    """The attackers' objective: the effect of candidate updates on the aggregate."""
 
     def __call__(self, sent: F32, /) -> float:
-        """Progress of the aggregate along the honest mean, 1 if it is the honest mean itself.
+        """Return the projection of the aggregate on the honest mean, 1 for the honest mean itself.
 
         Args:
             sent: float32[f, d], the attackers' updates.
@@ -36,28 +36,28 @@ class Judge(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What the attackers of one round see. An update is start minus end, as everywhere."""
+    """What the attackers know in one round. An update is start minus end, as everywhere."""
 
     honest: F32
     """float32[h, d], the honest updates of this round."""
     own: F32
-    """float32[f, d], what the attackers' own training gave (on spoiled data, where the attack spoils it)."""
+    """float32[f, d], the updates of the attackers' own training (on poisoned data, if the attack poisons it)."""
     earlier: F32 | None
-    """float32[f, d], what the attackers' training gave in the round before; None in the first."""
+    """float32[f, d], the updates of the attackers' training in the round before; None in the first."""
     sent: F32 | None
     """float32[f, d], what the attackers sent in the round before; None in the first."""
     last_aggregate: F32 | None
     """float32[d], the last round's aggregate, which is public; None in the first."""
     root: F32 | None
     """float32[d], the root-set update, where the federation has one."""
-    path: F32 | None
+    trajectory: F32 | None
     """float32[d], what the model moved by in the last rounds, which is public; None in the first."""
     rng: np.random.Generator
     """The attackers' source of randomness."""
     strength: float
-    """The attack's strength; what it means is the attack's business."""
-    judge: Judge
-    """Tries something out against the rule in use."""
+    """The attack's strength; its meaning depends on the attack."""
+    objective: Objective
+    """Effect of candidate updates under the rule in use."""
     number: int = 0
     """The round, from 0 on."""
 
@@ -80,7 +80,7 @@ class Scene:
     def noise(self) -> F32:
         """float32[f, d], independent directions of length 1."""
         raw = self.rng.standard_normal(self.own.shape).astype(np.float32)
-        # Padding carries no update; where nobody's update is ever different from 0, noise would stand out.
+        # No noise where all honest updates are 0, as in the padding: it would be easy to detect there.
         raw *= np.any(self.own != 0, axis=0) | np.any(self.honest != 0, axis=0)
         return np.asarray(raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12), np.float32)
 
@@ -99,9 +99,9 @@ class Attack:
     name: str
     """Name on the command line."""
     about: str
-    """One line for people."""
+    """One line of description."""
     send: Send
-    """From the scene to float32[f, d], the attackers' updates."""
+    """Maps the scene to float32[f, d], the attackers' updates."""
     strength: float = 1.0
     """Default strength."""
     data: str = ""
@@ -138,7 +138,7 @@ def _ipm(scene: Scene) -> F32:
 
 
 def _furthest(scene: Scene, inside: Callable[[F32], bool]) -> F32:
-    """The vector ``mean - g * std`` with the largest g that is still inside, found by halving."""
+    """Return ``mean - g * std`` with the largest g for which the test holds, by bisection."""
     deviation = scene.honest.std(axis=0)
     low, high = 0.0, 50.0
     for _ in range(20):
@@ -192,7 +192,7 @@ def _sybil(scene: Scene) -> F32:
 
 
 def _disguised(sent: F32, scene: Scene, share: float) -> F32:
-    """Add to each attacker's update independent noise of a share of the update's length."""
+    """Add independent noise to each attacker's update, with a share of the update's norm."""
     lengths = np.linalg.norm(sent, axis=1, keepdims=True)
     return np.asarray(sent + scene.noise * np.float32(share) * lengths, dtype=np.float32)
 
@@ -224,17 +224,17 @@ def _flip_flop(scene: Scene) -> F32:
 
 
 def _worst(scene: Scene, candidates: Sequence[F32]) -> F32:
-    """The candidate that sets the model back most, as the rule in use would take it."""
-    progress = [scene.judge(candidate) for candidate in candidates]
+    """Return the candidate with the smallest objective under the rule in use."""
+    progress = [scene.objective(candidate) for candidate in candidates]
     return candidates[int(np.argmin(progress))]
 
 
 _NOISE_SHARES = (0.0, 0.7, 1.5)
-"""Noise with which the adaptive attacks try to pass for strangers, as shares of an update's length."""
+"""Norms of the noise with which the adaptive attacks avoid detection as copies, as shares of an update's norm."""
 
 
 def _adaptive(scene: Scene) -> F32:
-    """Search over direction, strength and disguise against the rule in use."""
+    """Search over direction, strength and noise for the smallest objective under the rule in use."""
     mean, deviation = scene.mean, scene.honest.std(axis=0)
     bases = [scene.alike(np.float32(-s) * mean) for s in (0.3, 1.0, 3.0)]
     bases += [scene.alike(mean + np.float32(z) * deviation * np.sign(-mean)) for z in (0.5, 1.5)]
@@ -243,13 +243,13 @@ def _adaptive(scene: Scene) -> F32:
 
 
 def _adaptive_root(scene: Scene) -> F32:
-    """Keep a chosen cosine with what the rule may look at, and spend the rest against the honest mean."""
-    guides = [scene.mean if scene.root is None else scene.root]
-    guides += [] if scene.path is None else [scene.path]
+    """Keep a chosen cosine with a reference of the rule, and move against the honest mean orthogonally to it."""
+    directions = [scene.mean if scene.root is None else scene.root]
+    directions += [] if scene.trajectory is None else [scene.trajectory]
     candidates = []
-    for guide in guides:
-        along = _unit(guide)
-        harm = -scene.mean if guide is not scene.mean else -scene.honest.std(axis=0) * np.sign(scene.mean)
+    for direction in directions:
+        along = _unit(direction)
+        harm = -scene.mean if direction is not scene.mean else -scene.honest.std(axis=0) * np.sign(scene.mean)
         across = _unit(np.asarray(harm - np.float32(harm @ along) * along, dtype=np.float32))
         candidates += [
             _disguised(
@@ -296,7 +296,7 @@ ATTACKS: dict[str, Attack] = {
         Attack("wrong-round", "a signed update for the round before", _own, claim="round"),
         Attack("wrong-base", "a signed update from the base before", _stale, claim="base"),
         Attack("adaptive", "strength, direction and disguise searched against the rule in use", _adaptive),
-        Attack("adaptive-root", "keeps a searched cosine with root update or path", _adaptive_root),
+        Attack("adaptive-root", "keeps a searched cosine with root update or trajectory", _adaptive_root),
         Attack("backdoor-corner", "trigger: a corner patch", _own, data="corner", goal="backdoor"),
         Attack("backdoor-live", "trigger: a patch in the middle", _own, data="live", goal="backdoor"),
         Attack("backdoor-boosted", "corner patch, boosted", _own, 3.0, "corner", goal="backdoor"),

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A drill with the real contracts in it: a local Anvil, a deployment, stakes, and every round on the ledger.
+"""A drill on the real contracts: a local Anvil, a deployment, stakes, and every round on the ledger.
 
-Each contributor is an account with a stake. What it sends is a signed commitment; the checks of a coordinator
-decide what goes on chain in one batch, and who was refused tries to record its commitment alone, so that the
-contract has to refuse it as well. Rounds are computed as a coordinator computes them, anchored, made final and
-settled; what came of stakes and rewards is read back from the chain. The chain's clock is moved, nobody waits.
+Each contributor is an account with a stake and sends signed commitments. The coordinator's checks select those that are
+recorded in one batch. A contributor that was refused tries to record its commitment itself, so that the contract has to
+refuse it as well. Rounds are computed as a coordinator computes them, anchored, finalized and settled. Stakes and
+rewards are read back from the chain. The chain's clock is moved instead of waiting.
 
-It knows nothing of the command line.
+This module knows no command line.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from eth_account.signers.local import LocalAccount
 from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.lineage import Lineage, PastRound
 from folkmoot.aggregation.registry import check_policy_rule, fewest_contributors
-from folkmoot.aggregation.trajectory import WINDOW, path_update
+from folkmoot.aggregation.trajectory import WINDOW, trajectory_update
 from folkmoot.chain.client import Chain, connect_web3
 from folkmoot.chain.deploy import FIRST_POLICY, PROFILES, GenesisRoots, deploy_and_report
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError, ContractRefused, InputError, UpdateRefused
-from folkmoot.ledger.events import RewardCredited, scan
+from folkmoot.ledger.events import RewardCredited
+from folkmoot.ledger.scan import scan
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment, Domain
@@ -44,7 +45,7 @@ from folkmoot.runtime.units import UNIT
 from folkmoot.simulation.federation import REWARD, Outcome, Plan, Run, Workload
 
 STAKE = 100 * UNIT
-"""Stake of each contributor, and the least that the policy asks for."""
+"""Stake of each contributor, and the policy's minimum."""
 
 BOND = 500 * UNIT
 """Bond of the coordinator."""
@@ -56,12 +57,12 @@ _PROFILE = PROFILES["demo"]
 _MOST_CONTRIBUTORS = 256  # a batch of commitments has to fit into one transaction
 
 Say = Callable[[str], None]
-"""Is told, in a few words, what was done."""
+"""Receives a short text after each step."""
 
 
 @dataclass(frozen=True)
 class Holding:
-    """What a contributor has on the chain, in units of 1e-18 tokens."""
+    """Stake and rewards of a contributor on the chain, in units of 1e-18 tokens."""
 
     number: int
     """The contributor, from 1, in the order of entries."""
@@ -93,7 +94,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class ChainReport:
-    """What the chain says after a drill."""
+    """State of the chain after a drill."""
 
     rounds: int
     """Final and settled rounds."""
@@ -275,7 +276,7 @@ class ChainRun(Run):
         return _Sent(commitment, commitment.sign(account, self.domain), MemoryUpdate(encoded.data))
 
     def _refuse(self, header: RoundHeader, sent: Sequence[_Sent]) -> dict[int, Reason]:
-        """Check what arrived; who is refused tries the ledger, which must refuse it too."""
+        """Check the updates; offer the refused ones to the ledger, which must refuse them too."""
         refused: dict[int, Reason] = {}
         for place, one in enumerate(sent):
             try:
@@ -290,8 +291,8 @@ class ChainRun(Run):
                 )
             except UpdateRefused as error:
                 refused[place] = Reason(error.code)
-                said = self._try_alone(header, place, one)
-                self.refusals.append(Refusal(header.round, place + 1, error.code, said))
+                custom_error = self._try_alone(header, place, one)
+                self.refusals.append(Refusal(header.round, place + 1, error.code, custom_error))
         return refused
 
     def _try_alone(self, header: RoundHeader, place: int, one: _Sent) -> str:
@@ -347,7 +348,7 @@ class ChainRun(Run):
         refused: dict[int, Reason],
         outcome: RoundOutcome,
     ) -> None:
-        """Remember what the next round and the outcome need."""
+        """Store what the next round and the outcome need."""
         verdicts = {verdict.contributor: verdict for verdict in outcome.verdicts.verdicts}
         results = []
         for place, account in enumerate(self.accounts):
@@ -369,12 +370,14 @@ class ChainRun(Run):
         self.state = outcome.state
         self.roots.append(outcome.state_root)
         self.exponents = outcome.next_exponents
-        self.path = MemoryUpdate(path_update(self.manifest, self.exponents, self.states[0], self.state))
+        self.trajectory = MemoryUpdate(
+            trajectory_update(self.manifest, self.exponents, self.states[0], self.state)
+        )
 
     def _calibrated(self) -> tuple[int, ...]:
         """First exponents as `folkmoot task init` finds them: from one training, on the first share.
 
-        A policy has a norm cap, which a bad guess could let no honest update pass.
+        With a bad guess no honest update might pass the policy's norm cap.
         """
         work, flat = self.workload, self.model
         rng = np.random.default_rng([self.plan.seed, 3])
@@ -428,11 +431,11 @@ class ChainRun(Run):
         return chain, gas
 
     def _send(self, step: str, function: str, *arguments: Any) -> None:
-        """Send a transaction of the coordinator, and note its gas."""
+        """Send a transaction of the coordinator, and record its gas."""
         call = getattr(self.chain.ledger.functions, function)(*arguments)
         self.gas[step].append(int(self.chain.send(call, self.coordinator)["gasUsed"]))
 
-    # What came of it
+    # Results
 
     def report(self) -> ChainReport:
         """Read everything back from the chain, and check that it adds up.
@@ -473,7 +476,7 @@ class ChainRun(Run):
                 credited[event.contributor] = credited.get(event.contributor, 0) + event.amount
         claimable = {one.account: one.claimable for one in report.holdings}
         supply = int(chain.read(chain.token.functions.totalSupply()))
-        for what, found, expected in (
+        for what, actual, expected in (
             ("honest stake lost", report.honest_stake_lost, 0),
             ("the vault's total", chain.total_staked(), staked),
             ("the vault's tokens", chain.balance_of(chain.deployment.vault), staked),
@@ -483,8 +486,8 @@ class ChainRun(Run):
             ("what can be claimed", claimable, self.expected),
             ("what the coordinator can claim", chain.claimable(self.coordinator.address), 0),
         ):
-            if found != expected:
-                raise _wrong(f"{what} is {found}, not {expected}")
+            if actual != expected:
+                raise _wrong(f"{what} is {actual}, not {expected}")
 
 
 def run_on_chain(

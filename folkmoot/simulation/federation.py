@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A federation in one process, with attackers in it: the real codec, checks, rules, sums and outer step.
 
-Left out are only what no attack of a drill touches: the chain, signatures, and the state's trees. A drill is
-a function of its plan. It knows nothing of the command line, and reads no file: data comes with the workload.
+Not simulated is what no attack of a drill touches: the chain, signatures, and the state's trees. A drill is a function
+of its plan. This module knows no command line and reads no file: the workload has the data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.lineage import PastRound
 from folkmoot.aggregation.references import Reference, ReferencedFacts, ReferenceKind, references
 from folkmoot.aggregation.registry import rule, uses
-from folkmoot.aggregation.trajectory import WINDOW, path_update
+from folkmoot.aggregation.trajectory import WINDOW, trajectory_update
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol.arrays import F32, F64, I64
@@ -49,7 +49,7 @@ REWARD = 10 * 10**18
 """Tokens (1e-18) for a round, as in the demo."""
 
 LAST_ROUNDS = 3
-"""Accuracy and backdoor of a drill are the mean of these."""
+"""Number of last rounds over which accuracy and backdoor of a drill are averaged."""
 
 _FIRST_EXPONENT = -12
 _ROOT_ACCOUNT = "0x" + "00" * 19 + "01"
@@ -71,7 +71,7 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """What a drill trains. The caller brings it, so that this library needs no data sets."""
+    """Model and data of a drill, from the caller, so that this library needs no data sets."""
 
     name: str
     """Name for people."""
@@ -82,7 +82,7 @@ class Workload:
     root: Examples
     """The coordinator's own examples, of every class."""
     test: Examples
-    """Nobody's."""
+    """Test examples, which no contributor has."""
     split: Callable[[int, int], Sequence[I64]]
     """From contributors and seed to the places of each contributor's examples in ``train``."""
     image: tuple[int, int]
@@ -120,7 +120,7 @@ class Plan:
     root: str = "none"
     """One of ROOTS."""
     seed: int = 0
-    """Decides everything that is random."""
+    """Seed of all randomness."""
     rare: tuple[int, int] | None = None
     """A class that only some honest contributors hold, and how many; the workload's split must be so."""
 
@@ -149,7 +149,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a drill found. Shares are from 0 to 1."""
+    """Results of a drill. Shares are from 0 to 1."""
 
     accuracy: float
     """On the test set, mean of the last rounds."""
@@ -160,12 +160,12 @@ class Outcome:
     honest_dropped: float
     """Share of the honest updates with weight 0."""
     worst_honest_dropped: float
-    """The same for the contributor that it befell most."""
+    """The largest such share of one contributor."""
     honest_weight_lost: float
     """How much less than an equal part of the weight the honest contributors had together."""
     attacker_reward: float | None
     """Mean over attackers and rounds of what a round pays, relative to the honest mean. Where honest contributors
-    earn little it can be above 1, though nobody gains by that: see ``attacker_pay``."""
+    earn little it can be above 1, although no attacker gains by that: see ``attacker_pay``."""
     attacker_pay: float | None
     """The same relative to an equal share of the reward, the most that a round pays anybody: at most 1."""
     honest_reward_spread: float
@@ -201,9 +201,9 @@ class Run:
     """A drill in progress; ``run`` does all of it."""
 
     workload: Workload
-    """What is trained."""
+    """Model and data."""
     plan: Plan
-    """What is tried."""
+    """The plan."""
 
     def __post_init__(self) -> None:
         plan = self.plan
@@ -235,10 +235,10 @@ class Run:
         self.backdoors: list[float] = []
         self.earlier_own: F32 | None = None
         self.earlier_sent: F32 | None = None
-        self.model = self.state.to_float32()  # what the next round trains from
+        self.model = self.state.to_float32()  # the base of the next round
         self.models: list[F32] = []  # the last bases, the oldest first
         self.states: list[State] = []  # the same, exactly
-        self.path: MemoryUpdate | None = None
+        self.trajectory: MemoryUpdate | None = None
         self.past: list[PastRound] = []  # the rounds of the lineage, the oldest first
         self.last_aggregate: F32 | None = None
 
@@ -276,7 +276,7 @@ class Run:
                 self.models[0] - flat if self.models else None,
                 self.attack_rng,
                 self.strength,
-                self.judge(honest, root),
+                self.objective(honest, root),
                 number,
             )
             self.earlier_own, self.earlier_sent = own, np.asarray(self.attack.send(seen), dtype=np.float32)
@@ -289,7 +289,7 @@ class Run:
         self._test()
 
     def aggregate(self, number: int, updates: F32, root: F32 | None) -> F32:
-        """Encode, check, weigh, sum, step: what comes of a round. Whoever aggregates otherwise replaces it.
+        """Compute a round: encode, check, weigh, sum, step. Override it for another aggregation.
 
         Args:
             number: The round, from 0 on.
@@ -304,11 +304,11 @@ class Run:
         delivered = [one for one in arrived if not isinstance(one, Reason)]
         readers, summaries = [reader for reader, _ in delivered], [summary for _, summary in delivered]
         root_reader = self._root_reader(number, flat, root)
-        facts = self._facts(readers, summaries, root_reader, self.path)
-        judged = self.rule(facts, self.plan.parameters)
-        weights = [result.weight for result in judged]
+        facts = self._facts(readers, summaries, root_reader, self.trajectory)
+        weighted = self.rule(facts, self.plan.parameters)
+        weights = [result.weight for result in weighted]
         total = self.form.divisor(weights)
-        verdicts = iter(judged)
+        verdicts = iter(weighted)
         results = [Weighted(0, one) if isinstance(one, Reason) else next(verdicts) for one in arrived]
         self.results.append(results)
         self.weights.append([result.weight for result in results])
@@ -326,7 +326,9 @@ class Run:
             self.exponents,
             [s.tensors for s, weight in zip(summaries, weights, strict=True) if weight],
         )
-        self.path = MemoryUpdate(path_update(self.manifest, self.exponents, self.states[0], self.state))
+        self.trajectory = MemoryUpdate(
+            trajectory_update(self.manifest, self.exponents, self.states[0], self.state)
+        )
         return self.state.to_float32()
 
     def _train(self, model: dict[str, F32], flat: F32) -> F32:
@@ -389,7 +391,7 @@ class Run:
     def _deliver(
         self, number: int, flat: F32, updates: F32
     ) -> list[tuple[MemoryUpdate, UpdateSummary] | Reason]:
-        """Encode and check every update: its bytes and what they tell, or why it was refused."""
+        """Encode and check every update; return its bytes with their summary, or the reason of the refusal."""
         header = self.header(number)
         arrived: list[tuple[MemoryUpdate, UpdateSummary] | Reason] = []
         for place, update in enumerate(updates):
@@ -409,7 +411,7 @@ class Run:
         )
 
     def base_root(self, number: int) -> bytes:
-        """What stands here for the state root of a round's base: no attack of a drill touches that tree."""
+        """Return a substitute for the state root of a round's base: no attack of a drill touches that tree."""
         return keccak(b"base", self.plan.seed.to_bytes(8, "big"), number.to_bytes(8, "big"))
 
     def claim(self, place: int, number: int) -> tuple[int, bytes]:
@@ -473,28 +475,28 @@ class Run:
         readers: list[MemoryUpdate],
         summaries: list[UpdateSummary],
         root: MemoryUpdate | None,
-        path: MemoryUpdate | None,
+        trajectory: MemoryUpdate | None,
     ) -> ReferencedFacts:
         used = uses(self.plan.rule)
-        root, path = (
+        root, trajectory = (
             root if ReferenceKind.ROOT in used else None,
-            path if ReferenceKind.PATH in used else None,
+            trajectory if ReferenceKind.TRAJECTORY in used else None,
         )
-        guides = [(one, self.exponents) for one in (root, path) if one is not None]
+        vectors = [(one, self.exponents) for one in (root, trajectory) if one is not None]
         earlier = [(update, past.exponents) for past in self.past for update in past.updates]
-        others = [*guides, *(earlier if ReferenceKind.EARLIER in used else ())]
+        others = [*vectors, *(earlier if ReferenceKind.EARLIER in used else ())]
         compared = list(references(self.manifest, self.exponents, readers, others))
         return ReferencedFacts(
             gram_matrix(self.manifest, self.exponents, readers),
             tuple(summary.sum_squares for summary in summaries),
             tuple(summary.sum_absolute for summary in summaries),
             root=None if root is None else compared.pop(0),
-            path=None if path is None else compared.pop(0),
+            trajectory=None if trajectory is None else compared.pop(0),
             earlier=tuple(compared),
             elements=tuple(tensor.elements for tensor in self.manifest.tensors),
         )
 
-    # What the attackers can try out
+    # The attackers' objective
 
     def _sizes(self) -> F64:
         """float64[d]: ``2^(e_b - e_min)`` of each coordinate."""
@@ -509,32 +511,32 @@ class Run:
         sizes = self._sizes()
         return np.asarray(np.clip(np.rint(updates * scale), -QMAX, QMAX) * sizes, dtype=np.float64)
 
-    def judge(self, honest: F32, root: F32 | None) -> Callable[[F32], float]:
-        """Build the attackers' own model of the round: the facts of what they would send, and what follows.
+    def objective(self, honest: F32, root: F32 | None) -> Callable[[F32], float]:
+        """Build the attackers' objective: the rule's aggregate of the honest and the candidate updates.
 
         Args:
             honest: float32[h, d], the honest updates.
             root: float32[d], the root-set update, if there is one.
 
         Returns:
-            A ``Judge`` as the attacks take it. Whoever replaces ``aggregate`` replaces this as well.
+            An ``Objective``. Override it together with ``aggregate``.
         """
-        path = self.path
+        trajectory = self.trajectory
         late = self.attack.late
         fixed = self._quantized(honest)
         inner = fixed @ fixed.T
         along = inner.mean(axis=0)  # products with the honest mean
-        whole = max(float(along.mean()), 1e-12)
+        square = max(float(along.mean()), 1e-12)
         mean = fixed.mean(axis=0)
-        guides: dict[str, F64] = {}
+        vectors: dict[str, F64] = {}
         if root is not None:
-            guides["root"] = self._quantized(root[None])[0]
-        if path is not None:
-            integers = path.read(0, self.manifest.leaves).reshape(-1).astype(np.float64) - ZERO
-            guides["path"] = integers * self._sizes()
-        guided = {name: fixed @ guide for name, guide in guides.items()}
+            vectors["root"] = self._quantized(root[None])[0]
+        if trajectory is not None:
+            integers = trajectory.read(0, self.manifest.leaves).reshape(-1).astype(np.float64) - ZERO
+            vectors["trajectory"] = integers * self._sizes()
+        vector_products = {name: fixed @ vector for name, vector in vectors.items()}
 
-        def judge(sent: F32) -> float:
+        def objective(sent: F32) -> float:
             tried = self._quantized(sent)
             across = fixed @ tried.T
             own = tried @ tried.T
@@ -542,29 +544,29 @@ class Run:
             gram = np.block(blocks)
             parts = [along, across.mean(axis=0)]
             known: dict[str, Reference] = {}
-            for name, guide in guides.items():
-                products = [guided[name], tried @ guide]
+            for name, vector in vectors.items():
+                products = [vector_products[name], tried @ vector]
                 joined = np.concatenate(products if late else products[::-1])
-                known[name] = Reference(tuple(int(value) for value in joined), int(guide @ guide))
+                known[name] = Reference(tuple(int(value) for value in joined), int(vector @ vector))
             facts = ReferencedFacts(
                 tuple(tuple(int(value) for value in row) for row in gram),
                 tuple(int(value) for value in np.diag(gram)),
                 ((1,),) * len(gram),
                 root=known.get("root"),
-                path=known.get("path"),
+                trajectory=known.get("trajectory"),
                 elements=(self.manifest.elements,),
             )
             weights = [result.weight for result in self.rule(facts, self.plan.parameters)]
-            if self.form.trim is not None:  # no product of the updates tells what is trimmed where
+            if self.form.trim is not None:  # the inner products do not determine what is trimmed
                 everybody = np.concatenate([fixed, tried] if late else [tried, fixed])
-                return float(self._formed(everybody, weights) @ mean) / whole
+                return float(self._formed(everybody, weights) @ mean) / square
             progress = np.array(weights, dtype=np.float64) @ np.concatenate(parts if late else parts[::-1])
-            return float(progress) / sum(weights) / whole
+            return float(progress) / sum(weights) / square
 
-        return judge
+        return objective
 
     def _formed(self, quantized: F64, weights: list[int]) -> F64:
-        """float64[d]: the mean that the form of aggregate makes of quantized updates, in their units."""
+        """Return float64[d]: the aggregate of quantized updates in the rule's form, in their units."""
         sizes = self._sizes()
         readers = [MemoryUpdate((row / sizes + ZERO).astype(np.uint8)) for row in quantized]
         total = self.form.divisor(weights)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many drills: rules by attacks by seeds, kept in a file as they come, and the table that they make.
 
-The file has one JSON object a line: a plan and its outcome. A grid that was interrupted goes on where it was;
-a line that was cut off is run again. This module knows nothing of how a drill works.
+The file has one JSON object a line: a plan and its outcome. An interrupted grid
+continues where it was; a truncated last line is run again. This module does not know how a drill works.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Cell:
     workload: str
     """Name of the workload."""
     plan: Plan
-    """What was tried."""
+    """The plan."""
     values: dict[str, Any]
     """The outcome, as JSON types."""
 
@@ -41,7 +41,7 @@ def rule_text(plan: Plan) -> str:
 
 
 def load(path: Path) -> list[Cell]:
-    """Read what a grid has so far; nothing if the file is not there. A damaged last line is left out.
+    """Read what a grid has so far; nothing if the file is not there. A damaged last line is skipped.
 
     Raises:
         InputError: ``not-a-grid``: another line can't be read.

@@ -3,7 +3,7 @@
 
 One hidden layer, ReLU, softmax, plain SGD; all contributors' weights in one array each, so that a drill of 20
 contributors and 25 rounds takes seconds on one core. Floats live only here, as in any contributor's training.
-This module knows nothing of rounds, attacks or encodings.
+This module knows no rounds, attacks or encodings.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a contributor trains on: the shipped tasks, and how to name one's own.
+"""Tasks on which contributors train: the shipped tasks, and the lookup of custom ones.
 
-A task is an object with the members of :class:`Task`. The shipped ones are found by name; one's own is named
-as ``package.module:object``, importable where the node runs. Listing the names imports no machine learning
+A task is an object with the members of :class:`Task`. A shipped task is found by its name, a custom task as
+``package.module:object``, which must be importable where the node runs. Listing the names imports no machine learning
 library.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Column = Sequence[Any] | NDArray[Any] | torch.Tensor
-    """One value an example."""
+    """A column of values, one per example."""
 
 SHIPPED = {
     "mnist": "folkmoot.tasks.mnist:task",
@@ -38,8 +38,8 @@ class Data:
     """The examples of one contributor, in memory.
 
     Attributes:
-        inputs: One row an example.
-        labels: One integer class an example, or one number that is to be predicted.
+        inputs: One row per example.
+        labels: One integer class per example, or one number to be predicted.
     """
 
     inputs: torch.Tensor
@@ -52,23 +52,24 @@ class Data:
 
 @dataclass(frozen=True, eq=False)
 class HeldOutPredictions:
-    """What a model says of a task's held-out examples. Every number of a report is counted from it.
+    """Predictions of a model for a task's held-out examples. All numbers of a report are computed from them.
 
-    What is given decides the kind of the report: labels and predictions for classes, targets and predictions for
-    numbers, losses and weights for a language model, losses alone for anything else. Every column has one value an
-    example and may be a list, an array or a tensor.
+    The given columns decide the kind of the report: labels and predictions for classes, targets and predictions for
+    numbers, losses and weights for a language model, losses alone for anything else. Every column has one value per
+    example, and may be a list, an array or a tensor.
 
     Attributes:
         labels: The class of each example, whole numbers or texts.
-        predictions: The class that the model gives it, in the same values; beside targets, the number.
+        predictions: The predicted class of each example, in the values of ``labels``; with ``targets``, the predicted
+            number.
         groups: The group of each example (a hospital, an age band), for the worst-group gap; without it, the
             classes are the groups, if there are classes.
-        images: The examples as an array [n, ..., rows, columns], if they are images: they are shown to the model once
-            more with each trigger (docs/protocol.md section 11.1).
-        predict: From images of that shape to one class each; goes with ``images``.
-        targets: The number that each example really has, of a task that predicts numbers.
-        losses: The loss of each example; of a language model the mean negative log-likelihood of its tokens.
-        weights: Tokens of each example.
+        images: The examples as an array [n, ..., rows, columns], if they are images. They are also predicted with each
+            trigger (docs/protocol.md section 11.1).
+        predict: Function from images of that shape to one class each; required with ``images``.
+        targets: The true number of each example, for a task that predicts numbers.
+        losses: The loss of each example; for a language model, the mean negative log-likelihood of its tokens.
+        weights: Number of tokens of each example.
     """
 
     labels: Column | None = None
@@ -83,35 +84,35 @@ class HeldOutPredictions:
 
 @runtime_checkable
 class Task(Protocol):
-    """What Folkmoot asks of a task. ``data`` is whatever ``load`` returns; nobody else looks into it.
+    """Interface of a task. ``data`` is what ``load`` returns; only the task itself uses its contents.
 
     A task may also have ``examine(model) -> HeldOutPredictions``. Then reports have recalls by class or errors, and
-    the worst-group gap, and the canary sees a class or a group that is lost. Three lines are enough::
+    the worst-group gap, and the canary detects the loss of a class or a group. Three lines are enough::
 
         def examine(self, model: torch.nn.Module) -> HeldOutPredictions:
             inputs, labels, hospitals = self.test_set()
             return HeldOutPredictions(labels, model(inputs).argmax(dim=1), hospitals)
 
-    And it may have ``root(kind) -> data``: examples for the coordinator's own node (``folkmoot.tasks.root``). Without
-    it that node trains on what ``load`` gives there.
+    It may also have ``root(kind) -> data``: examples for the coordinator's own node (``folkmoot.tasks.root``). Without
+    it, that node trains on the data that ``load`` returns there.
     """
 
     @property
     def name(self) -> str:
-        """Name that the manifest carries, 1 to 64 characters."""
+        """Name in the manifest, 1 to 64 characters."""
 
     @property
     def training(self) -> dict[str, Any]:
-        """Settings that all contributors share; they become part of the manifest."""
+        """Settings of all contributors. They become part of the manifest."""
 
     def model(self) -> torch.nn.Module:
-        """Build the initial model, the same at every call."""
+        """Return the initial model. Every call must return equal weights."""
 
     def load(self, partition: int, partitions: int, seed: int) -> Any:
-        """Load the contributor's own data; a task with real private data ignores the arguments."""
+        """Load the contributor's own data. A task with real private data ignores the arguments."""
 
     def train(self, model: torch.nn.Module, data: Any, settings: dict[str, Any]) -> int:
-        """Train the model in place and return the number of examples that were trained on."""
+        """Train the model in place; return the number of training examples."""
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
         """Measure the model on the task's common test set."""
@@ -123,33 +124,33 @@ def names() -> list[str]:
 
 
 def load_task(reference: str) -> Task:
-    """Find a task by its name or as ``package.module:object``, which may be in the current folder.
+    """Load a task by its name, or as ``package.module:object``, which may be in the current folder.
 
     Raises:
-        TaskError: If there is no such task, it can't be imported or it lacks a member.
+        TaskError: If there is no such task, it can't be imported, or it lacks a member.
     """
     if reference not in SHIPPED:
         naming.check_spelling(reference, names())
         naming.make_importable()
     module_name, _, attribute = SHIPPED.get(reference, reference).partition(":")
     try:
-        module = found = import_module(module_name)
+        module = task = import_module(module_name)
     except Exception as error:
         raise naming.not_importable(reference, error) from error
     try:
         for part in attribute.split("."):
-            found = getattr(found, part)
+            task = getattr(task, part)
     except AttributeError as error:
         raise naming.no_such_object(reference, module_name, attribute, dir(module)) from error
-    if isinstance(found, type):
-        found = found()
-    missing = [member for member in _MEMBERS if not hasattr(found, member)]
+    if isinstance(task, type):
+        task = task()
+    missing = [member for member in _MEMBERS if not hasattr(task, member)]
     if missing:
         raise TaskError(
             f"{reference!r} is not a task: it has no {', '.join(missing)}.",
             remedy="A task has the members of folkmoot.tasks.Task.",
         )
-    return cast(Task, found)
+    return cast(Task, task)
 
 
 _MEMBERS = ("name", "training", "model", "load", "train", "evaluate")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Diabetes: 442 patients, 10 measurements, how far the disease went in a year (Efron et al., 2004). A regression.
+"""Diabetes: 442 patients, 10 measurements, progression of the disease in a year (Efron et al., 2004). A regression.
 
-The groups of a report are the two sexes, which the data set codes as 1 and 2 and does not name.
+The groups of a report are the two sexes, which the data set codes as 1 and 2 without naming them.
 """
 
 from __future__ import annotations

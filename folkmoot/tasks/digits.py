@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small digits: scikit-learn's 1,797 images of 8x8 pixels. The quickest task, for tests and first tries."""
+"""Small digits: scikit-learn's 1,797 images of 8x8 pixels. The fastest task, for tests and first tries."""
 
 from __future__ import annotations
 

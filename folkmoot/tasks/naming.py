@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find a custom task by its name, ``module:object``, in the current folder or among the installed modules.
 
-Says the right spelling where somebody named a file, forgot the object or mistyped. It imports no task by itself.
+The errors suggest the right spelling after a file name, a missing object or a typo. This module imports no task.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ OBJECT = "task"
 
 
 def make_importable() -> None:
-    """Let modules of the current folder be imported, as `python -m` does. Does nothing if they can be already."""
-    here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
+    """Make modules of the current folder importable, as `python -m` does. Do nothing if they already are."""
+    folder = str(Path.cwd())
+    if folder not in sys.path and "" not in sys.path:
+        sys.path.insert(0, folder)
 
 
 def check_spelling(reference: str, shipped: list[str]) -> None:
-    """Check that a task of one's own is named as ``module:object``.
+    """Check that a custom task is named as ``module:object``.
 
     Args:
-        reference: What was given.
+        reference: Name of the task, as the user gave it.
         shipped: Names of the shipped tasks.
 
     Raises:
-        TaskError: It is not; the remedy has the right spelling.
+        TaskError: The name has another form. The remedy has the right spelling.
     """
     name, _, attribute = reference.partition(":")
     if name.endswith(".py") or "/" in name or "\\" in name:
@@ -56,7 +56,7 @@ def check_spelling(reference: str, shipped: list[str]) -> None:
 
 
 def not_importable(reference: str, error: BaseException) -> TaskError:
-    """Return the error for a task whose module can't be imported, with the place of a mistake in it."""
+    """Return the error for a task whose module can't be imported, with the file and line of the mistake."""
     module = reference.partition(":")[0]
     if isinstance(error, ModuleNotFoundError) and error.name and module.split(".")[0] == error.name:
         near = difflib.get_close_matches(module, [path.stem for path in Path().glob("*.py")], n=1)
@@ -71,9 +71,9 @@ def not_importable(reference: str, error: BaseException) -> TaskError:
             remedy="Install the packages that it needs (for shipped tasks: folkmoot[tasks]), and check the spelling.",
         )
     place = f"{error.filename}, line {error.lineno}" if isinstance(error, SyntaxError) else _place(error)
-    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    reason = error.msg if isinstance(error, SyntaxError) else str(error)
     return TaskError(
-        f"Task {reference!r} can't be imported: {type(error).__name__}: {said}.",
+        f"Task {reference!r} can't be imported: {type(error).__name__}: {reason}.",
         remedy=f"Correct {place}." if place else "Correct the module.",
     )
 
@@ -86,7 +86,7 @@ def no_such_object(reference: str, module: str, attribute: str, there: list[str]
 
 
 def object_in(file: Path) -> str:
-    """Return the name of the task in a file: `task` if there is one, else its last object with a name, in order."""
+    """Return the name of the task object in a file: `task` if it exists, otherwise the last object with a `name`."""
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError):
@@ -102,7 +102,7 @@ def object_in(file: Path) -> str:
 
 
 def _a_file(reference: str, path: Path, attribute: str) -> TaskError:
-    """Return the error for a task that is named by its file."""
+    """Return the error for a task that was named by its file."""
     if not path.is_file():
         module = ".".join(part for part in path.with_suffix("").parts if part not in (path.anchor, ".", ".."))
         return TaskError(
@@ -122,7 +122,7 @@ def _a_file(reference: str, path: Path, attribute: str) -> TaskError:
 
 
 def _place(error: BaseException) -> str:
-    """Return file and line of the innermost place of an exception that is not in an import machinery."""
+    """Return file and line of the innermost frame of an exception outside Python's import system."""
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename
     ]

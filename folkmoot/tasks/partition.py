@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Splitting one public data set into the private shares of simulated contributors.
+"""Split one public data set into the private shares of simulated contributors.
 
-Real contributors bring their own data and need none of this. The shipped tasks use it so that several nodes
-on one or more machines hold disjoint shares without talking to each other: the split is a pure function of
-labels, number of shares and seed. It knows nothing of models, Flower or the chain.
+Real contributors have their own data and do not need this module. The shipped tasks use it so that several nodes on one
+or more machines hold disjoint shares without communication: the split is a pure function of labels, number of shares
+and seed. This module does not use models, Flower or the chain.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from folkmoot.errors import TaskError
 MINIMUM_EXAMPLES = 8
 
 ROOT_EXAMPLES = 10
-"""Examples of each class that the shipped tasks set aside as a root set."""
+"""Number of examples of each class in a root set of the shipped tasks."""
 
 ROOTS = ("good", "biased")
-"""Root sets of the shipped tasks: one with every class, one with the first half of them, for trying."""
+"""Root sets of the shipped tasks: one with every class, and one with the first half of the classes, for experiments."""
 
 
 def dirichlet(
@@ -32,14 +32,14 @@ def dirichlet(
     Every example is in exactly one share. A share below ``minimum`` takes examples from the largest ones.
 
     Args:
-        labels: One class label an example.
+        labels: One class label per example.
         partitions: Number of shares.
         seed: The same seed gives the same shares everywhere.
-        alpha: Concentration; small means that a share has few classes, large that all shares look alike.
-        minimum: Fewest examples of a share.
+        alpha: Concentration. With a small value each share has few classes; with a large value all shares are similar.
+        minimum: Minimum number of examples of a share.
 
     Returns:
-        For each share the sorted indices of its examples.
+        The sorted indices of the examples of each share.
 
     Raises:
         TaskError: If there are not enough examples for so many shares.
@@ -67,17 +67,17 @@ def dirichlet(
 def rare(
     labels: NDArray[Any], partitions: int, seed: int, label: int, holders: int
 ) -> list[NDArray[np.int64]]:
-    """Split like :func:`dirichlet`, but give the examples of one class to the first shares alone, in equal parts.
+    """Split like :func:`dirichlet`, but give the examples of one class only to the first shares, in equal parts.
 
     Args:
-        labels: One class label an example.
+        labels: One class label per example.
         partitions: Number of shares.
         seed: The same seed gives the same shares everywhere.
         label: The rare class.
         holders: Number of shares that have it.
 
     Returns:
-        For each share the sorted indices of its examples.
+        The sorted indices of the examples of each share.
 
     Raises:
         TaskError: If there are too few examples of the class or of the others, or fewer shares than holders.
@@ -100,14 +100,14 @@ def rare(
 def set_aside(
     labels: NDArray[Any], indices: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Take a root set out of the training examples: the first ROOT_EXAMPLES of each class.
+    """Separate a root set from the training examples: the first ROOT_EXAMPLES of each class.
 
     Args:
-        labels: One class label an example of the whole data set.
-        indices: Of the training examples.
+        labels: One class label per example of the whole data set.
+        indices: Indices of the training examples.
 
     Returns:
-        Indices of the root set, class by class, and of what is left for the contributors, in their order.
+        Indices of the root set, class by class, and of the remaining examples, in their order.
     """
     classes = np.unique(labels[indices])
     root = np.concatenate([indices[labels[indices] == one][:ROOT_EXAMPLES] for one in classes])
@@ -118,8 +118,8 @@ def root_set(labels: NDArray[Any], indices: NDArray[np.int64], kind: str) -> NDA
     """Return the indices of the root set of a kind.
 
     Args:
-        labels: One class label an example of the whole data set.
-        indices: Of the training examples.
+        labels: One class label per example of the whole data set.
+        indices: Indices of the training examples.
         kind: One of ROOTS.
 
     Raises:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A root set: what the coordinator's own node trains on, and the digest that commits to it.
+"""Root sets: the training data of the coordinator's own node, and the digest that commits to them.
 
-The update that comes of it is compared with the others and never summed (docs/protocol.md section 8). A shipped task
-has root sets of its own, and so has any task with ``root(kind) -> data``; the node of any other task trains on what
-its ``load`` gives. It knows nothing of Flower, rounds or the chain.
+The resulting update is compared with the others and never summed (docs/protocol.md section 8). The shipped tasks and
+all tasks with ``root(kind) -> data`` have root sets. For any other task, the coordinator's node trains on the data of
+its ``load``. This module does not use Flower, rounds or the chain.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from folkmoot.tasks import Data, Task
 from folkmoot.tasks.partition import ROOTS
 
 SETTING = "root_digest"
-"""Name of the digest among the manifest's training settings, which the genesis hash binds."""
+"""Key of the digest in the manifest's training settings, to which the genesis hash commits."""
 
 GOOD = "good"
-"""The root set that a task has for real use."""
+"""Name of the root set for production use."""
 
 
 def load(task: Task, kind: str, seed: int) -> Any:
@@ -28,8 +28,8 @@ def load(task: Task, kind: str, seed: int) -> Any:
 
     Args:
         task: The task.
-        kind: One of ROOTS. A task without root sets takes it from its ``load`` and has only the good one.
-        seed: Goes to its ``load``.
+        kind: One of ROOTS. A task without root sets has only ``good``, which is the data of its ``load``.
+        seed: Seed for the task's ``load``.
 
     Raises:
         TaskError: The task has no such root set.
@@ -45,40 +45,40 @@ def load(task: Task, kind: str, seed: int) -> Any:
 
 
 def has_sets(task: Task) -> bool:
-    """Whether a task has root sets of its own."""
+    """Return whether a task has root sets."""
     return callable(getattr(task, "root", None))
 
 
 def digest(task: Task, kind: str) -> str:
-    """SHA-256, in hex, of the root set of a task that has one: the inputs' float32, then the labels' int64.
+    """Return the SHA-256, in hex, of a task's root set: the inputs as float32, then the labels as int64.
 
-    Labels that are numbers to predict are float32. All are in C order and little-endian.
+    Labels that are numbers to predict are float32. All values are in C order and little-endian.
 
     Raises:
-        TaskError: The task has no such root set, or it is not ``Data``.
+        TaskError: The task has no such root set, or the root set is not ``Data``.
     """
-    found = load(task, kind, 0) if has_sets(task) else None
-    if not isinstance(found, Data):
+    data = load(task, kind, 0) if has_sets(task) else None
+    if not isinstance(data, Data):
         raise TaskError(
             f"The task {task.name!r} has no root set whose digest Folkmoot could take.",
             remedy="Give the sha256 of your root data's file.",
             code="no-root-set",
         )
-    taken = hashlib.sha256(found.inputs.numpy().astype("<f4").tobytes())
-    labels = found.labels.numpy()
+    taken = hashlib.sha256(data.inputs.numpy().astype("<f4").tobytes())
+    labels = data.labels.numpy()
     taken.update(labels.astype("<f4" if labels.dtype.kind == "f" else "<i8").tobytes())
     return taken.hexdigest()
 
 
 def parse_digest(task: Task, text: str) -> str:
-    """Return a digest that was given, or that of the root set that was named.
+    """Return a given digest, or the digest of a root set given by name.
 
     Args:
         task: The task.
         text: One of ROOTS, or 64 hex digits.
 
     Raises:
-        InputError: It is neither.
+        InputError: The text is neither.
         TaskError: The task has no such root set.
     """
     if text in ROOTS:
@@ -94,7 +94,7 @@ def parse_digest(task: Task, text: str) -> str:
 def check(task: Task, kind: str, training: dict[str, Any]) -> None:
     """Check that a root set is the one that the federation committed to.
 
-    Where the federation committed to none, or the task has no root sets of its own, nobody can check it here.
+    Do nothing if the federation did not commit to a root set, or the task has no root sets.
 
     Args:
         task: The task.
@@ -102,17 +102,17 @@ def check(task: Task, kind: str, training: dict[str, Any]) -> None:
         training: The manifest's training settings.
 
     Raises:
-        TaskError: It is another, or the task has no such root set.
+        TaskError: The root set differs, or the task has no such root set.
     """
     committed = training.get(SETTING)
     if not has_sets(task):
         if kind != GOOD:
             load(task, kind, 0)
         return
-    found = digest(task, kind)
-    if committed is not None and found != committed:
+    actual = digest(task, kind)
+    if committed is not None and actual != committed:
         raise TaskError(
-            f"The root set {kind!r} of the task {task.name!r} has the digest {found}, the federation's is "
+            f"The root set {kind!r} of the task {task.name!r} has the digest {actual}, the federation's is "
             f"committed to as {committed}.",
             remedy="Use the root set that the genesis names, in the version of the task that it was made with.",
             code="wrong-root-set",

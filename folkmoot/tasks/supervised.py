@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop and the tests that the shipped tasks share.
+"""The training loop and the measurements of the shipped tasks.
 
-It knows tensors and settings, nothing of Flower, rounds or the chain. Torch runs on one thread: several nodes
-often share one machine, and small models gain nothing from more.
+This module uses tensors and settings, but not Flower, rounds or the chain. Torch runs on one thread: several nodes
+often share one machine, and small models do not train faster with more threads.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def seeded(build: Callable[[], torch.nn.Module], seed: int) -> torch.nn.Module:
-    """Build a model whose initial weights depend on the seed only; the caller's random state is kept."""
+    """Return a model whose initial weights depend only on the seed. The caller's random state does not change."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -37,14 +37,14 @@ def train(
     """Run ``local_steps`` steps of SGD on random batches.
 
     Args:
-        model: Trained in place.
+        model: Model, trained in place.
         data: The contributor's examples.
         settings: ``local_steps``, ``batch_size``, ``learning_rate``; optional ``momentum``, ``weight_decay``,
             ``seed``.
-        loss_of: From the model's outputs and the labels to the mean loss; by default the cross-entropy.
+        loss_of: Function from the model's outputs and the labels to the mean loss; by default the cross-entropy.
 
     Returns:
-        The number of examples of the data (not of the steps), which is what a contributor reports.
+        The number of examples of the data (not of the steps), as a contributor reports it.
 
     Raises:
         TaskError: If a setting is missing or impossible.
@@ -83,7 +83,7 @@ def train(
             at += size
             loss = loss_of(model(data.inputs[batch]), data.labels[batch])
             gradients = torch.autograd.grad(loss, parameters)
-            # The same as torch.optim.SGD, whose first use imports the whole compiler: a second a message.
+            # Equal to torch.optim.SGD, whose first use imports the whole compiler, which takes a second per message.
             with torch.no_grad():
                 for parameter, velocity, gradient in zip(parameters, velocities, gradients, strict=True):
                     velocity.mul_(momentum).add_(gradient).add_(parameter, alpha=decay)
@@ -110,12 +110,12 @@ def examine(
     groups: NDArray[Any] | None = None,
     image: tuple[int, int] | None = None,
 ) -> HeldOutPredictions:
-    """Return what a model says of a test set.
+    """Return a model's predictions for a test set.
 
     Args:
-        model: Changed to evaluation mode.
+        model: Model; it is set to evaluation mode.
         data: The test set.
-        groups: One group an example; None takes the classes.
+        groups: One group per example; with None, the classes are the groups.
         image: Rows and columns of an example, if it is an image of one channel.
     """
     import torch
@@ -126,8 +126,8 @@ def examine(
     def predict(inputs: NDArray[np.float32]) -> NDArray[np.int64]:
         with torch.no_grad():
             shaped = torch.from_numpy(inputs).reshape(-1, *data.inputs.shape[1:])
-            found: NDArray[np.int64] = model(shaped).argmax(dim=1).numpy()
-            return found
+            classes: NDArray[np.int64] = model(shaped).argmax(dim=1).numpy()
+            return classes
 
     inputs = data.inputs.numpy()
     if image is None:
@@ -137,7 +137,7 @@ def examine(
 
 
 def squared_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of outputs [n, 1] against targets [n]."""
+    """Return the mean squared error of outputs [n, 1] against targets [n]."""
     import torch
 
     return torch.nn.functional.mse_loss(outputs[:, 0], targets)
@@ -150,5 +150,5 @@ def predicted(model: torch.nn.Module, data: Data) -> NDArray[np.float64]:
     torch.set_num_threads(1)
     model.eval()
     with torch.no_grad():
-        found: NDArray[np.float64] = model(data.inputs)[:, 0].double().numpy()
-        return found
+        numbers: NDArray[np.float64] = model(data.inputs)[:, 0].double().numpy()
+        return numbers

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tasks on scikit-learn's small built-in tables: one class for labels, one for numbers to predict.
+"""Tasks on scikit-learn's small built-in tables: one class for classification, one for regression.
 
-It knows nothing of Flower, rounds or the chain.
+This module does not use Flower, rounds or the chain.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ _SPLIT_SEED = 2025
 
 @dataclass(frozen=True, kw_only=True)
 class _Table:
-    """A table that scikit-learn ships, and its split.
+    """A table of scikit-learn and its split.
 
     Attributes:
         name: Name of the task.
         loader: Function of ``sklearn.datasets`` that reads the table.
-        hidden: Width of the one hidden layer.
-        scale: Every column is divided by this; 0 means that each is standardised by its own mean and
-            deviation.
-        training: Settings that all contributors share.
+        hidden: Width of the hidden layer.
+        scale: Divisor of every column. With 0, each column is standardised by its own mean and standard deviation.
+        training: Training settings of all contributors.
     """
 
     name: str
@@ -42,24 +41,24 @@ class _Table:
     training: dict[str, Any] = field(hash=False)
 
     def load(self, partition: int, partitions: int, seed: int) -> Data:
-        """Return one contributor's share of the four fifths that are for training, less the root set."""
+        """Return one contributor's share of the four fifths for training, without the root set."""
         strata = self._strata()
         _, indices = set_aside(strata, self._split()[1])
         return self._tensors(indices[share_of(strata[indices], partition, partitions, seed)])
 
     def root(self, kind: str) -> Data:
-        """Return the examples that the coordinator may hold: 10 of each class, or of the first half of them."""
+        """Return the examples of a root set: 10 of each class, or only of the first half of the classes."""
         return self._tensors(root_set(self._strata(), self._split()[1], kind))
 
     def _strata(self) -> NDArray[np.int64]:
-        """Return the class of each example, by which the examples are split among contributors."""
+        """Return the class of each example for the split among contributors."""
         raise NotImplementedError
 
     def _tensors(self, indices: NDArray[np.int64]) -> Data:
         raise NotImplementedError
 
     def _network(self, inputs: int, outputs: int) -> torch.nn.Module:
-        """Build a network with one hidden layer."""
+        """Return a network with one hidden layer."""
         from torch import nn
 
         return supervised.seeded(
@@ -73,7 +72,7 @@ class _Table:
         return order[: len(order) // 5], order[len(order) // 5 :]
 
     def _table(self) -> tuple[NDArray[np.float32], NDArray[Any]]:
-        """Read the scaled columns, and the labels or numbers to predict as they are in the table."""
+        """Read the scaled columns, and the unscaled labels or numbers to predict."""
         try:
             from sklearn import datasets
         except ImportError as error:
@@ -82,7 +81,7 @@ class _Table:
                 remedy="Install folkmoot[tasks].",
             ) from error
         inputs, labels = getattr(datasets, self.loader)(return_X_y=True)
-        # Column statistics of a public table; with private tables they would have to be agreed on.
+        # Column statistics of a public table. Contributors with private tables would have to agree on them.
         scaled = (
             inputs / self.scale
             if self.scale
@@ -93,18 +92,19 @@ class _Table:
 
 @dataclass(frozen=True, kw_only=True)
 class TabularTask(_Table):
-    """A classification task on such a table.
+    """A classification task on a table of scikit-learn.
 
     Attributes:
         image: Rows and columns, if an example is an image.
-        quarters: A column and its name: its quarters are the groups of a report. Else the classes are.
+        quarters: A column and its name: the quarters of its values are the groups of a report. Without it, the classes
+            are.
     """
 
     image: tuple[int, int] | None = None
     quarters: tuple[int, str] | None = None
 
     def model(self) -> torch.nn.Module:
-        """Build the network, with one output a class."""
+        """Return the network, with one output per class."""
         inputs, labels = self._table()
         return self._network(inputs.shape[1], int(labels.max()) + 1)
 
@@ -113,12 +113,12 @@ class TabularTask(_Table):
         return supervised.train(model, data, settings)
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
-        """Loss and accuracy on the common fifth."""
+        """Return loss and accuracy on the common test fifth."""
         test, _ = self._split()
         return supervised.evaluate(model, self._tensors(test))
 
     def examine(self, model: torch.nn.Module) -> HeldOutPredictions:
-        """Predictions for the common fifth, with their groups."""
+        """Return predictions for the common test fifth, with their groups."""
         test, _ = self._split()
         return supervised.examine(model, self._tensors(test), self._groups(test), self.image)
 
@@ -141,18 +141,18 @@ class TabularTask(_Table):
 
 @dataclass(frozen=True, kw_only=True)
 class TabularRegression(_Table):
-    """A regression task on such a table. The network predicts the standardised target.
+    """A regression task on a table of scikit-learn. The network predicts the standardised target.
 
-    In the place of classes, the quarters of the target decide who has which examples.
+    The quarters of the target are used instead of classes to split the examples among contributors.
 
     Attributes:
-        coded: A column with two values and its name: its values are the groups of a report, as 1 and 2.
+        coded: A column with two values, and its name. Its values are the groups of a report, as 1 and 2.
     """
 
     coded: tuple[int, str]
 
     def model(self) -> torch.nn.Module:
-        """Build the network, with one output."""
+        """Return the network, with one output."""
         return self._network(self._table()[0].shape[1], 1)
 
     def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
@@ -160,23 +160,23 @@ class TabularRegression(_Table):
         return supervised.train(model, data, settings, supervised.squared_error)
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
-        """Mean squared error of the standardised target (loss), and mean absolute error of the target itself (mae)."""
+        """Return loss (mean squared error, standardised target) and mae (mean absolute error, in the target's unit)."""
         held = self._held(model)
         errors = np.asarray(held.predictions) - np.asarray(held.targets)
         deviation = float(self._table()[1].std())
         return {"loss": float((errors**2).mean()) / deviation**2, "mae": float(np.abs(errors).mean())}
 
     def examine(self, model: torch.nn.Module) -> HeldOutPredictions:
-        """Predictions for the common fifth, in the target's own unit, with their groups."""
+        """Return predictions for the common test fifth, in the target's own unit, with their groups."""
         return self._held(model)
 
     def _held(self, model: torch.nn.Module) -> HeldOutPredictions:
         test, _ = self._split()
         inputs, targets = self._table()
-        found = supervised.predicted(model, self._tensors(test)) * targets.std() + targets.mean()
+        predictions = supervised.predicted(model, self._tensors(test)) * targets.std() + targets.mean()
         column, name = self.coded
         groups = np.array([f"{name} {1 + int(value > 0)}" for value in inputs[test, column].tolist()])
-        return HeldOutPredictions(targets=targets[test], predictions=found, groups=groups)
+        return HeldOutPredictions(targets=targets[test], predictions=predictions, groups=groups)
 
     def _strata(self) -> NDArray[np.int64]:
         return _quarters(self._table()[1])
@@ -190,5 +190,5 @@ class TabularRegression(_Table):
 
 
 def _quarters(values: NDArray[Any]) -> NDArray[np.int64]:
-    """The quarter, 0 to 3, in which each of some numbers is."""
+    """Return the quarter, 0 to 3, of each number."""
     return np.searchsorted(np.quantile(values, (0.25, 0.5, 0.75)), values).astype(np.int64)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTML pages and SVG charts from untrusted values, without scripts. Knows no federation."""
+"""HTML pages and SVG charts from untrusted values, without scripts."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draw line charts as SVG: values by round, one line per metric.
 
-Colours come from the page's style sheet (`folkmoot.web.pages`) by class, so that a chart follows light and dark. Lines
-differ by their dashes too, and the last values stand beside the chart in words. Knows nothing of federations.
+Colours come from the page's style sheet (`folkmoot.web.pages`) by class, so that a chart supports light and dark modes.
+Lines also differ by their dashes, and the last values are shown as text next to the chart.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from folkmoot.web.markup import Markup, tag
 
 WIDTH, HEIGHT = 480, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 30
-"""Space for the numbers of the axes."""
+"""Margins for the numbers of the axes, in units of the SVG."""
 
 LINES = 4
-"""Lines that can be told apart in one chart."""
+"""Maximum number of distinguishable lines in a chart."""
 
 POINTS = 400
-"""Most points of a line: a run of ten thousand rounds is drawn thinner."""
+"""Maximum number of points of a line. Longer runs are thinned out."""
 
 DOTS = 40
-"""Most points that are drawn as dots."""
+"""Maximum number of points that are drawn as dots."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,18 @@ class Line:
     """One line of a chart."""
 
     name: str
-    """What it shows."""
+    """Name of the line."""
     points: Sequence[tuple[int, float]]
-    """Round and value, by ascending round; values are finite."""
+    """Pairs of round and finite value, by ascending round."""
 
 
 def chart(title: str, lines: Sequence[Line], show: Callable[[float], str]) -> Markup:
-    """A chart with its legend.
+    """Return a chart with its legend.
 
     Args:
-        title: What it shows, in a word or two.
-        lines: At most `LINES` are drawn; those without points are left out.
-        show: Writes a value as people read it.
+        title: Short title.
+        lines: Lines, of which at most `LINES` with points are drawn.
+        show: Function that formats a value for people.
 
     Returns:
         A `figure`; empty if no line has a point.
@@ -82,7 +82,7 @@ def chart(title: str, lines: Sequence[Line], show: Callable[[float], str]) -> Ma
 
 
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
-    """Round numbers from below `low` to above `high`, at least two."""
+    """Return at least two round numbers, from below `low` to above `high`."""
     if high <= low:
         room = abs(low) / 2 or 1.0
         low, high = low - room, high + room
@@ -94,7 +94,7 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
 
 
 def round_ticks(first: int, last: int, most: int = 8) -> list[int]:
-    """Numbers of rounds for the axis: whole, and at most `most` and one."""
+    """Return at most `most` + 1 numbers of rounds for the axis."""
     step = max(1, math.ceil((last - first + 1) / most))
     step = min(nice * 10**power for nice in (1, 2, 5) for power in range(12) if nice * 10**power >= step)
     begin = first if step == 1 else math.ceil(first / step) * step
@@ -102,7 +102,7 @@ def round_ticks(first: int, last: int, most: int = 8) -> list[int]:
 
 
 class _Scale:
-    """Values to places on an axis."""
+    """Maps values to positions on an axis."""
 
     def __init__(self, low: float, high: float, start: float, end: float) -> None:
         self._low, self._start = low, start
@@ -126,7 +126,7 @@ def _thinned(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]
 def _across_line(y: float, text: str) -> Markup:
     return Markup.of(
         tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"),
-        " ",  # between the numbers where nothing is drawn
+        " ",  # In the margin, where nothing else is drawn.
         tag("text", text, x=LEFT - 8, y=y + 4, text_anchor="end"),
     )
 

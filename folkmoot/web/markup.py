@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build HTML and SVG from untrusted text: escape everything except `Markup`.
 
-A page is put together from `tag`s. What is not `Markup` becomes text, so a value that somebody forgot to escape can't
-become an element. Knows nothing of federations, and needs the standard library alone.
+A page is built from `tag`s. Every value other than `Markup` is escaped to text, so untrusted text can't become an
+element. This module needs only the standard library.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ from typing import Self
 _VOID = frozenset({"br", "hr", "img", "input", "link", "meta"})
 _NAME = re.compile("[a-zA-Z][a-zA-Z0-9-]*")
 _ADDRESS = re.compile(r"(?:https?://|/(?!/)|\?|#|[A-Za-z0-9._-]+$)")
-"""What a link may begin with: another site by its scheme, or a place on this one. No `javascript:`, no `data:`."""
+"""Allowed beginnings of a link: the scheme of another site, or a path on this site. No `javascript:`, no `data:`."""
 
 
 class Markup(str):
-    """Text that is HTML or SVG already."""
+    """Trusted HTML or SVG text."""
 
     __slots__ = ()
 
     @classmethod
     def of(cls, *children: object) -> Self:
-        """Join children: `Markup` as it is, iterables one by one, None as nothing, all else as escaped text."""
+        """Join children: `Markup` unchanged, iterables one by one, None as nothing, other values as escaped text."""
         return cls("".join(_written(children)))
 
 
 def visible(text: str) -> str:
-    """A text without control characters, marks that change its direction, and lone surrogates."""
+    """Return a text without control characters, marks of text direction, and lone surrogates."""
     return "".join(
         char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text
     )
 
 
 def tag(name: str, /, *children: object, **attributes: object) -> Markup:
-    """An element.
+    """Return an element.
 
     Args:
         name: Name of the element.
-        children: As `Markup.of` takes them.
-        attributes: By name; `_` stands for `-`, and one at the end is dropped (`class_`). True gives an attribute
-            without a value, None and False none.
+        children: Children, as for `Markup.of`.
+        attributes: Attributes by name. `_` means `-`, and a final `_` is dropped (`class_`). True gives an attribute
+            without a value; None and False give none.
 
     Raises:
-        ValueError: A name is not one, or a link leads to something other than a page.
+        ValueError: A name is invalid, or a link does not lead to a page.
     """
     written = [_named(name)]
     for key, value in attributes.items():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build a whole HTML page: its head, its style sheet, and parts that several pages share.
 
-One file without scripts and without anything from another address: it works under a strict Content-Security-Policy,
-in a text browser, and from a disk. Knows nothing of federations.
+A page is one file without scripts and without resources of other addresses. It works under a strict
+Content-Security-Policy, in a text browser, and from a disk.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ footer{margin-top:2.5rem;padding-bottom:2rem;color:var(--soft);font-size:.85rem}
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
 _ALONE = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; base-uri 'none'; form-action 'none'"
-"""What the page says itself, where it is opened from a disk."""
+"""Content-Security-Policy inside the page, for a page that is opened from a disk."""
 
 POLICY = f"{_ALONE}; frame-ancestors 'none'"
 """The page's Content-Security-Policy: its own style sheet, its icon, and nothing else."""
@@ -94,12 +94,12 @@ _ICON = (
 
 
 def page(title: str, *body: object, reload: int | None = None) -> bytes:
-    """A page in UTF-8.
+    """Return a page in UTF-8.
 
     Args:
-        title: What the browser calls it.
+        title: Title in the browser.
         body: `header`, `main` and `footer`.
-        reload: Seconds after which it loads itself again; None for never.
+        reload: Seconds after which the page reloads; None for never.
     """
     head = tag(
         "head",
@@ -117,7 +117,7 @@ def page(title: str, *body: object, reload: int | None = None) -> bytes:
 
 
 def cards(values: Iterable[tuple[str, object, object]]) -> Markup:
-    """The most important values: name, value, and a remark below it (None for none)."""
+    """Return the cards of the most important values: name, value, and a remark or None."""
     return tag(
         "dl",
         [
@@ -129,11 +129,11 @@ def cards(values: Iterable[tuple[str, object, object]]) -> Markup:
 
 
 def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
-    """A table whose first column names the rows.
+    """Return a table whose first column has the names of the rows.
 
     Args:
-        caption: What it holds, for those who hear it.
-        columns: Headings. One that begins with `#` stands over numbers, one with `"` over long texts.
+        caption: Description of the table, for screen readers.
+        columns: Headings. `#` at the beginning marks a column of numbers, `"` a column of long texts.
         rows: Cells, as many as there are columns.
     """
     classes = [{"#": "number", '"': "text"}.get(column[:1]) for column in columns]
@@ -146,13 +146,13 @@ def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
         first, *rest = zip(row, classes, strict=True)
         cells = [tag("td", cell, class_=kind) for cell, kind in rest]
         lines.append(tag("tr", tag("th", first[0], scope="row"), cells))
-    made = tag("table", tag("thead", tag("tr", heads)), tag("tbody", lines))
-    # A table that is wider than the screen is scrolled, by keyboard too.
-    return tag("div", made, class_="wide", role="region", aria_label=caption, tabindex=0)
+    element = tag("table", tag("thead", tag("tr", heads)), tag("tbody", lines))
+    # A table wider than the screen can be scrolled, also by keyboard.
+    return tag("div", element, class_="wide", role="region", aria_label=caption, tabindex=0)
 
 
 def bar(share: float) -> Markup:
-    """A bar for a share between 0 and 1; the number stands beside it, so that nobody needs to see it."""
+    """Return a bar for a share between 0 and 1. It is decorative: the number is next to it."""
     width = max(0.0, min(1.0, share)) * 72
     return tag(
         "svg",
@@ -165,5 +165,5 @@ def bar(share: float) -> Markup:
 
 
 def short(name: str, keep: int = 10) -> Markup:
-    """A long hash or address, cut; the whole stands in its title."""
+    """Return a shortened hash or address, with the full one in its title."""
     return tag("code", name) if len(name) <= keep + 1 else tag("code", name[:keep] + "…", title=name)

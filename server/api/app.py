@@ -20,7 +20,7 @@ from server.api.gauges import Gauges
 from server.api.limits import Limits
 from server.api.observed import Observed
 from server.api.overview import Looker
-from server.api.parts import AppState, EventHub
+from server.api.parts import AppState
 from server.api.routes import (
     artifacts,
     canary,
@@ -39,8 +39,6 @@ from server.api.routes import (
     updates,
 )
 from server.api.schemas import ProblemView
-from server.coordinator import Coordinator
-from server.worker import Worker
 
 _ROUTERS = (
     index,
@@ -75,28 +73,26 @@ _DESCRIPTION = "\n".join(
 )
 
 
-def create_app(coordinator: Coordinator, worker: Worker) -> FastAPI:
+def create_app(here: AppState, gauges: Gauges) -> FastAPI:
     """Make the application. The worker is started and stopped by whoever made it."""
-    hub = EventHub(coordinator.database)
-    gauges = Gauges(coordinator, worker.status)
-    coordinator.metrics.registry.register(gauges)
+    here.metrics.registry.register(gauges)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.parts = parts = AppState.of(coordinator, worker, hub)
-        app.state.looker = Looker(parts)
-        looking = asyncio.create_task(hub.run())
+        app.state.parts = here
+        app.state.looker = Looker(here)
+        looking = asyncio.create_task(here.hub.run())
         gauges.start()
         try:
             yield
         finally:
-            hub.close()
+            here.hub.close()
             await run_in_threadpool(gauges.stop)
             await looking
 
     app = interface(lifespan)
-    app.state.hub = hub
-    app.add_middleware(Limits, settings=coordinator.settings)
+    app.state.hub = here.hub
+    app.add_middleware(Limits, settings=here.settings)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=["*"],
@@ -105,9 +101,7 @@ def create_app(coordinator: Coordinator, worker: Worker) -> FastAPI:
         expose_headers=["ETag", "Retry-After"],
     )
     app.add_middleware(problems.Defects)
-    app.add_middleware(
-        Observed, metrics=coordinator.metrics, log=coordinator.settings.access_log
-    )  # the outermost
+    app.add_middleware(Observed, metrics=here.metrics, log=here.settings.access_log)  # the outermost
     return app
 
 

@@ -2,10 +2,13 @@
 """What a connection may cost before, between and after requests.
 
 uvicorn has no limit for a client that sends its head byte by byte, that never reads its answer, or that opens a
-thousand connections. Here each client has a number of connections, all of them together too; a head has to be whole in
-time, and who takes nothing of an answer for as long is cut off. If all connections are taken, one that is at no request
-gives way to a new one. Who is answered in the middle of a request is read on for a while, so that the answer arrives.
-This module knows nothing of what is asked.
+thousand connections: `limit_concurrency` counts all clients together, `timeout_keep_alive` ends with the first byte of
+a request, `h11_max_incomplete_event_size` bounds bytes and no time, and ASGI middleware sees a request once its head is
+whole. So this is a subclass of uvicorn's protocol, whose attributes may change with any release: pyproject.toml names
+the releases that were tried, and `tests/integration/test_hostile_load.py` tries them. Here each client has a number of
+connections, all of them together too; a head has to be whole in time, and who takes nothing of an answer for as long is
+cut off. If all connections are taken, one that is at no request gives way to a new one. Who is answered in the middle
+of a request is read on for a while, so that the answer arrives. This module knows nothing of what is asked.
 """
 
 from __future__ import annotations

@@ -12,10 +12,11 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -26,11 +27,12 @@ from folkmoot.errors import FolkmootError
 from folkmoot.ledger.costs import COIN, balance_of, gas_price, rounds_affordable
 from folkmoot.runtime.logs import fields
 from folkmoot.runtime.units import UNIT
-from server.coordinator import Coordinator
+from server.chain.view import ChainView
 from server.db.models import Artifact, Round, Run, Transaction, Update
 from server.db.steps import Step
 from server.rounds import queries as services
 from server.rounds.answers import open_demands
+from server.storage import Storage
 from server.worker import Status
 
 logger = logging.getLogger(__name__)
@@ -128,12 +130,21 @@ class Gauges(Collector):
     """The numbers of one coordinator.
 
     Args:
-        coordinator: Its parts.
+        storage: Database and store.
+        chain: The chain.
+        address: Its account.
+        folders: Those whose disks may fill up, by name.
         status: How its worker's work goes.
     """
 
-    def __init__(self, coordinator: Coordinator, status: Status) -> None:
-        self._coordinator = coordinator
+    def __init__(
+        self, storage: Storage, chain: ChainView, address: str, folders: Mapping[str, Path], status: Status
+    ) -> None:
+        self._database = storage.database
+        self._store = storage.store
+        self._chain = chain
+        self._address = address
+        self._folders = folders
         self._status = status
         self._look = _Look()
         self._looked_at = 0.0
@@ -152,12 +163,12 @@ class Gauges(Collector):
 
     def look(self, *, everything: bool = True) -> None:
         """Read the numbers; those that change slowly only if asked to."""
-        self._read("database", self._database)
-        self._read("chain", self._chain)
+        self._read("database", self._read_database)
+        self._read("chain", self._read_chain)
         if everything:
-            self._read("database size", self._database_size)
-            self._read("store", self._store)
-            self._read("account", self._account)
+            self._read("database size", self._read_database_size)
+            self._read("store", self._read_store)
+            self._read("account", self._read_account)
         self._looked_at = time.time()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -167,7 +178,7 @@ class Gauges(Collector):
         now.set("folkmoot_worker_failing", self._status.error is not None)
         now.set("folkmoot_worker_success_timestamp_seconds", self._status.succeeded_time)
         now.set("folkmoot_indexed_block", self._status.indexed_block)
-        for endpoint in self._coordinator.ledger.rpc.endpoints:
+        for endpoint in self._chain.rpc.endpoints:
             now.set("folkmoot_rpc_up", endpoint.up, endpoint.name)
             now.set("folkmoot_rpc_failures", endpoint.failed, endpoint.name)
             now.set("folkmoot_rpc_disagreements", endpoint.disagreed, endpoint.name)
@@ -213,8 +224,8 @@ class Gauges(Collector):
 
     # The parts.
 
-    def _database(self, numbers: Numbers) -> None:
-        with self._coordinator.database.read() as session:
+    def _read_database(self, numbers: Numbers) -> None:
+        with self._database.read() as session:
             started = time.monotonic()
             session.execute(text("SELECT 1"))
             numbers.set("folkmoot_database_latency_seconds", time.monotonic() - started)
@@ -224,14 +235,14 @@ class Gauges(Collector):
             numbers.set("folkmoot_run_rounds_left", _left(run))
             numbers.set("folkmoot_demands_open", len(open_demands(session)))
 
-    def _chain(self, numbers: Numbers) -> None:
-        latest = self._coordinator.node.latest()
-        now = self._coordinator.now()
+    def _read_chain(self, numbers: Numbers) -> None:
+        latest = self._chain.node.latest()
+        now = self._chain.now()
         indexed = self._status.indexed_block
         numbers.set("folkmoot_chain_block", latest.number)
         numbers.set("folkmoot_chain_lag_blocks", max(0, latest.number - indexed))
         numbers.set("folkmoot_chain_lag_seconds", self._lag(indexed, latest.number, latest.timestamp))
-        with self._coordinator.database.read() as session:
+        with self._database.read() as session:
             numbers.set("folkmoot_round_overdue_seconds", max([0, *overdue(session, now)]))
             left = [int(event.arguments["answerBy"]) - now for event in open_demands(session)]
         if left:
@@ -239,45 +250,41 @@ class Gauges(Collector):
 
     def _lag(self, indexed: int, newest: int, timestamp: int) -> float:
         if indexed < newest:
-            block = self._coordinator.node.block(max(0, indexed))
+            block = self._chain.node.block(max(0, indexed))
             timestamp = block.timestamp if block is not None else timestamp
-        elif self._coordinator.local:
+        elif self._chain.local:
             return 0.0  # Anvil makes blocks on demand: an old one is no sign of anything
         return max(0.0, time.time() - timestamp)
 
-    def _account(self, numbers: Numbers) -> None:
-        coordinator = self._coordinator
-        ledger, address = coordinator.ledger, coordinator.account.address
-        policy = coordinator.policy(ledger.current_policy())
-        with coordinator.database.read() as session:
+    def _read_account(self, numbers: Numbers) -> None:
+        ledger, address = self._chain.ledger, self._address
+        policy = self._chain.policy(ledger.current_policy())
+        with self._database.read() as session:
             gas = services.round_gas(session, policy)
-        balance = balance_of(coordinator.node.rpc, address)
-        price = gas_price(coordinator.node.rpc)
+        balance = balance_of(self._chain.rpc, address)
+        price = gas_price(self._chain.rpc)
         numbers.set("folkmoot_head_version", ledger.head().round)
         numbers.set("folkmoot_coordinator_appointed", ledger.coordinator() == address)
-        numbers.set("folkmoot_bond_tokens", coordinator.vault.stake_of(address) / UNIT)
+        numbers.set("folkmoot_bond_tokens", self._chain.vault.stake_of(address) / UNIT)
         numbers.set("folkmoot_bond_minimum_tokens", policy.bond / UNIT)
         numbers.set("folkmoot_account_balance_coins", balance / COIN)
         numbers.set("folkmoot_account_rounds", rounds_affordable(balance, gas, price))
         numbers.set("folkmoot_round_gas", gas)
 
-    def _store(self, numbers: Numbers) -> None:
-        coordinator = self._coordinator
-        with coordinator.database.read() as session:
+    def _read_store(self, numbers: Numbers) -> None:
+        with self._database.read() as session:
             count, size = session.execute(select(func.count(), func.sum(Artifact.size))).one()
-        numbers.set("folkmoot_store_writable", coordinator.store.problem() is None)
+        numbers.set("folkmoot_store_writable", self._store.problem() is None)
         numbers.set("folkmoot_store_files", count)
         numbers.set("folkmoot_store_bytes", float(size or 0))
-        # Of a bucket, what can fill up here is the folder with copies.
-        folders = {"home": coordinator.settings.home, "store": coordinator.settings.store_folder}
-        for name, folder in folders.items():
+        for name, folder in self._folders.items():
             if folder.is_dir():
                 usage = shutil.disk_usage(folder)
                 numbers.set("folkmoot_disk_free_bytes", usage.free, name)
                 numbers.set("folkmoot_disk_size_bytes", usage.total, name)
 
-    def _database_size(self, numbers: Numbers) -> None:
-        with self._coordinator.database.read() as session:
+    def _read_database_size(self, numbers: Numbers) -> None:
+        with self._database.read() as session:
             numbers.set("folkmoot_database_bytes", database_bytes(session))
 
 

@@ -4,6 +4,9 @@
 A client is an IPv4 address or a /64 of IPv6, because a /64 is what one subscriber gets. What an account may write is
 counted where its signature is checked: here nobody has a name yet, and a flood in somebody's name must not cost that
 somebody anything. What a connection may cost before it is a request is the matter of `server.api.connections`.
+
+The library `limits` (5.8) would take the place of `Buckets` alone, and bound no memory: its storage keeps every address
+that comes, with a lock each, counts windows instead of tokens, and looks through all of them on the wall clock.
 """
 
 from __future__ import annotations

@@ -100,18 +100,17 @@ def overview(here: AppState) -> Overview:
     Raises:
         DatabaseError: The database does not answer.
     """
-    coordinator = here.coordinator
-    with coordinator.database.read() as session:
+    with here.database.read() as session:
         weighed = select(Entry.round).where(Entry.weight.is_not(None)).order_by(Entry.round.desc())
         judged = session.scalar(weighed.limit(1))
         shares = [] if judged is None else _shares(session, judged)
         metrics = reported(session)
         contributors = session.scalar(select(func.count()).where(Account.staked)) or 0
     return Overview(
-        task=coordinator.manifest.task,
-        chain_id=coordinator.deployment.chain_id,
-        ledger=coordinator.deployment.ledger,
-        rpc=coordinator.settings.rpc_url if _LOCAL.fullmatch(coordinator.settings.rpc_url) else None,
+        task=here.federation.manifest.task,
+        chain_id=here.federation.deployment.chain_id,
+        ledger=here.federation.deployment.ledger,
+        rpc=here.settings.rpc_url if _LOCAL.fullmatch(here.settings.rpc_url) else None,
         health=health.health(here, Response()),
         run=_run(here),
         rounds=rounds.rounds(here, Window(ROUNDS)).items,

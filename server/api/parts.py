@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated
 
 from anyio import CapacityLimiter
@@ -18,10 +19,17 @@ from starlette.concurrency import run_in_threadpool
 from folkmoot.errors import DatabaseError
 from server.api.limits import Buckets, Slots, client_of
 from server.api.problems import Problem
-from server.coordinator import Coordinator
+from server.api.verdict_queries import VerdictQueries
+from server.chain.view import ChainView
+from server.conduct import Conduct
 from server.db import events
 from server.db.engine import Database
+from server.federation import Federation
 from server.intake.intake import Intake
+from server.rounds.canary import Canary
+from server.settings import Settings
+from server.storage import Storage
+from server.telemetry.metrics import Metrics
 from server.worker import Worker
 
 POLL_SECONDS = 0.25
@@ -88,61 +96,45 @@ class EventHub:
             return events.newest(session)
 
 
-@dataclass(frozen=True, slots=True)
-class RoundTotals:
-    """What the entries of a judged round have in common."""
-
-    largest: int
-    """Largest weight."""
-    entries: int
-    """Number of entries."""
-    sharers: int
-    """Entries that are not the coordinator's own."""
-    coordinator: str
-    """Account that opened the round."""
-
-
 @dataclass
 class AppState:
     """What the routes work with."""
 
-    coordinator: Coordinator
-    worker: Worker
+    settings: Settings
+    federation: Federation
+    chain: ChainView
+    storage: Storage
+    conduct: Conduct
+    metrics: Metrics
     intake: Intake
-    hub: EventHub
-    receiving: CapacityLimiter
-    """Threads for what is checked of an update before its bytes are read: reads have others, and can't take these."""
-    checking: CapacityLimiter
-    """Threads for the checks of an update's bytes."""
-    writes: Buckets
-    """By account, for what bears its signature."""
-    uploads: Slots
-    """Updates under way, by account."""
-    unsigned: Slots
-    """Updates under way that bear no good signature: files of commitments that are on the chain."""
-    streams: Slots
-    """Event streams, by client."""
+    canary: Canary
+    worker: Worker
     models: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a model file is made, so that it is made once."""
-    totals: dict[tuple[int, str], RoundTotals] = field(default_factory=dict)
-    """By round and verdicts file, which fixes them: reputations need those of every round, at every request."""
 
-    @classmethod
-    def of(cls, coordinator: Coordinator, worker: Worker, hub: EventHub) -> AppState:
-        """Put them together, inside the event loop."""
-        settings = coordinator.settings
-        return cls(
-            coordinator,
-            worker,
-            Intake(coordinator),
-            hub,
-            receiving=CapacityLimiter(4 * settings.uploads),
-            checking=CapacityLimiter(settings.uploads),
-            writes=Buckets(settings.account_writes_per_minute / 60, settings.account_burst),
-            uploads=Slots(settings.connections, UPLOADS_PER_ACCOUNT),
-            unsigned=Slots(settings.uploads, settings.uploads),
-            streams=Slots(settings.streams, settings.streams_per_client),
-        )
+    def __post_init__(self) -> None:
+        found = self.settings
+        self.judged = VerdictQueries(self.chain.policy)
+        self.database, self.store = self.storage.database, self.storage.store
+        self.hub = EventHub(self.database)
+        self.writes = Buckets(found.account_writes_per_minute / 60, found.account_burst)
+        """By account, for what bears its signature."""
+        self.uploads = Slots(found.connections, UPLOADS_PER_ACCOUNT)
+        """Updates under way, by account."""
+        self.unsigned = Slots(found.uploads, found.uploads)
+        """Updates under way that bear no good signature: files of commitments that are on the chain."""
+        self.streams = Slots(found.streams, found.streams_per_client)
+        """Event streams, by client."""
+
+    @cached_property  # of an event loop, so made inside it
+    def receiving(self) -> CapacityLimiter:
+        """Threads for what is checked of an update before its bytes are read: reads have others."""
+        return CapacityLimiter(4 * self.settings.uploads)
+
+    @cached_property
+    def checking(self) -> CapacityLimiter:
+        """Threads for the checks of an update's bytes."""
+        return CapacityLimiter(self.settings.uploads)
 
     def count_write(self, account: str, cost: float = 1) -> None:
         """Count something that bears an account's signature, and nothing else: nobody pays for a forgery.
@@ -185,7 +177,7 @@ def _address(
 
 async def _stream_slot(request: Request) -> AsyncIterator[None]:
     parts = _parts(request)
-    client = client_of(request.scope, parts.coordinator.settings)
+    client = client_of(request.scope, parts.settings)
     with parts.streams.held(client, "event streams"):
         yield
 

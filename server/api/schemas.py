@@ -173,8 +173,8 @@ class VerdictView(View):
     """The integers behind the verdict."""
     reward: str
     """Most tokens that the policy gives for the round."""
-    sharers: int
-    """Entries that share it: all but the coordinator's own."""
+    eligible_entries: int
+    """Entries that can be paid: all but the coordinator's own."""
     pay: str
     """Tokens for this entry."""
     credited: str | None

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Row, Select, select
 from sqlalchemy.orm import Session
 
 from folkmoot.explain.reputation import Part
 from folkmoot.explain.why import Judgement, judge, weighed_in
+from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.verdict import Reason, Verdict
-from server.api.parts import AppState, RoundTotals
 from server.db.models import ChainEvent, Entry, Round
 from server.db.steps import PHASES, Step
 
@@ -28,63 +29,100 @@ def own_entries(address: str) -> Select[Entry, Round]:
     return query.where(Round.step.in_(JUDGED), Entry.contributor == address)
 
 
-def judgements(here: AppState, session: Session, rows: Sequence[Row[Entry, Round]]) -> list[Judgement]:
-    """Explain entries that were found with `own_entries`, all of one account, in their order."""
-    if not rows:
-        return []
-    address = rows[0][0].contributor
-    totals = _totals(here, session, {round_.number: round_.verdicts_sha256 or "" for _, round_ in rows})
-    amounts = _credited(session, address, list(totals))
-    found = []
-    for entry, round_ in rows:
-        verdict, shared = _verdict(entry), totals[round_.number]
-        weighed: list[str] = []
-        if "copyOf" in verdict.numbers:
-            query = select(Entry).where(Entry.round == entry.round).order_by(Entry.position)
-            weighed = weighed_in([_verdict(other) for other in session.scalars(query)], shared.coordinator)
-        policy = here.coordinator.policy(round_.policy_id)
-        part = _part(verdict, shared, round_.number, round_.step, policy.reward)
-        found.append(
-            judge(
-                part,
-                verdict,
-                policy,
-                entries=shared.entries,
-                credited=amounts.get(round_.number),
-                weighed=weighed,
+@dataclass(frozen=True, slots=True)
+class RoundTotals:
+    """What the entries of a judged round have in common."""
+
+    largest: int
+    """Largest weight."""
+    entries: int
+    """Number of entries."""
+    eligible_entries: int
+    """Entries that are not the coordinator's own."""
+    coordinator: str
+    """Account that opened the round."""
+
+
+class VerdictQueries:
+    """Explains verdicts, and remembers what the entries of a round have in common.
+
+    Args:
+        policy: Gives a policy by its number.
+    """
+
+    def __init__(self, policy: Callable[[int], Policy]) -> None:
+        self._policy = policy
+        self._totals: dict[tuple[int, str], RoundTotals] = {}
+        """By round and verdicts file, which fixes them: reputations need those of every round, at every request."""
+
+    def judgements(self, session: Session, rows: Sequence[Row[Entry, Round]]) -> list[Judgement]:
+        """Explain entries that were found with `own_entries`, all of one account, in their order."""
+        if not rows:
+            return []
+        address = rows[0][0].contributor
+        totals = self._known_totals(
+            session, {round_.number: round_.verdicts_sha256 or "" for _, round_ in rows}
+        )
+        amounts = _credited(session, address, list(totals))
+        found = []
+        for entry, round_ in rows:
+            verdict, shared = _verdict(entry), totals[round_.number]
+            weighed: list[str] = []
+            if "copyOf" in verdict.numbers:
+                query = select(Entry).where(Entry.round == entry.round).order_by(Entry.position)
+                weighed = weighed_in(
+                    [_verdict(other) for other in session.scalars(query)], shared.coordinator
+                )
+            policy = self._policy(round_.policy_id)
+            part = _part(verdict, shared, round_.number, round_.step, policy.reward)
+            found.append(
+                judge(
+                    part,
+                    verdict,
+                    policy,
+                    entries=shared.entries,
+                    credited=amounts.get(round_.number),
+                    weighed=weighed,
+                )
             )
-        )
-    return found
+        return found
 
+    def parts_of(self, session: Session, address: str) -> list[Part]:
+        """What an account got in all judged rounds, oldest first."""
+        query = (
+            select(
+                Entry.position,
+                Entry.weight,
+                Entry.reason,
+                Round.number,
+                Round.step,
+                Round.policy_id,
+                Round.verdicts_sha256,
+            )
+            .join(Round, Round.number == Entry.round)
+            .where(Round.step.in_(JUDGED), Entry.contributor == address)
+            .order_by(Entry.round)
+        )
+        rows = session.execute(query).all()
+        totals = self._known_totals(session, {number: digest or "" for _, _, _, number, _, _, digest in rows})
+        return [
+            _part(
+                Verdict(position, address, weight or 0, _reason(reason)),
+                totals[number],
+                number,
+                step,
+                self._policy(policy_id).reward,
+            )
+            for position, weight, reason, number, step, policy_id, _ in rows
+        ]
 
-def parts_of(here: AppState, session: Session, address: str) -> list[Part]:
-    """What an account got in all judged rounds, oldest first."""
-    query = (
-        select(
-            Entry.position,
-            Entry.weight,
-            Entry.reason,
-            Round.number,
-            Round.step,
-            Round.policy_id,
-            Round.verdicts_sha256,
-        )
-        .join(Round, Round.number == Entry.round)
-        .where(Round.step.in_(JUDGED), Entry.contributor == address)
-        .order_by(Entry.round)
-    )
-    rows = session.execute(query).all()
-    totals = _totals(here, session, {number: digest or "" for _, _, _, number, _, _, digest in rows})
-    return [
-        _part(
-            Verdict(position, address, weight or 0, _reason(reason)),
-            totals[number],
-            number,
-            step,
-            here.coordinator.policy(policy_id).reward,
-        )
-        for position, weight, reason, number, step, policy_id, _ in rows
-    ]
+    def _known_totals(self, session: Session, verdicts: dict[int, str]) -> dict[int, RoundTotals]:
+        """What rounds have in common, by number, from their numbers and verdicts files."""
+        missing = [number for number, digest in verdicts.items() if (number, digest) not in self._totals]
+        for start in range(0, len(missing), AT_ONCE):
+            for number, found in _counted(session, missing[start : start + AT_ONCE]).items():
+                self._totals[number, verdicts[number]] = found
+        return {number: self._totals[number, digest] for number, digest in verdicts.items()}
 
 
 def credited(session: Session, address: str, numbers: Sequence[int]) -> dict[int, int]:
@@ -97,15 +135,6 @@ def credited(session: Session, address: str, numbers: Sequence[int]) -> dict[int
         )
     )
     return {int(subject): int(arguments["amount"]) for subject, arguments in events}
-
-
-def _totals(here: AppState, session: Session, verdicts: dict[int, str]) -> dict[int, RoundTotals]:
-    """What rounds have in common, by number, from their numbers and verdicts files."""
-    missing = [number for number, digest in verdicts.items() if (number, digest) not in here.totals]
-    for start in range(0, len(missing), AT_ONCE):
-        for number, found in _counted(session, missing[start : start + AT_ONCE]).items():
-            here.totals[number, verdicts[number]] = found
-    return {number: here.totals[number, digest] for number, digest in verdicts.items()}
 
 
 def _counted(session: Session, numbers: Sequence[int]) -> dict[int, RoundTotals]:
@@ -151,7 +180,7 @@ def _part(verdict: Verdict, shared: RoundTotals, number: int, step: str, reward:
         verdict.weight,
         verdict.reason,
         shared.largest,
-        shared.sharers,
+        shared.eligible_entries,
         reward,
         final=PHASES[Step(step)] == "final",
         root=verdict.contributor == shared.coordinator,

@@ -86,6 +86,19 @@ def find(session: Session, purpose: str) -> Transaction | None:
     return session.scalar(select(Transaction).where(Transaction.purpose == purpose))
 
 
+def is_pending(transaction: Transaction | None) -> bool:
+    """Whether a transaction is on its way: neither confirmed nor failed."""
+    return transaction is not None and transaction.state not in ("confirmed", "failed")
+
+
+def told(transaction: Transaction | None) -> dict[str, Any]:
+    """What an event says of the transaction behind it: hash and gas, None where somebody else sent it."""
+    return {
+        "transaction": transaction.hash if transaction else None,
+        "gas": transaction.gas_used if transaction else None,
+    }
+
+
 def under_way(session: Session) -> bool:
     """Whether a transaction has not been settled yet."""
     query = select(Transaction.id).where(Transaction.state.in_(("queued", "signed", "mined"))).limit(1)
@@ -161,7 +174,7 @@ class Outbox:
     def _tell(self) -> None:
         for warning in self._said:
             if warning not in self.warnings:
-                logger.warning("%s", warning)
+                logger.warning("%s", warning, extra=logs.fields("outbox-waits"))
         self.warnings = tuple(self._said)
 
     def _rows(self, *states: str) -> list[Transaction]:
@@ -377,7 +390,8 @@ class Outbox:
             f"{row.block_number} with transaction {row.purpose}, which counted as settled. What was lost is sent "
             "again. Set `confirmations` higher, compare RPC endpoints, and run `folkmoot audit`."
         )
-        logger.error("%s", self.deep_reorg)
+        about = logs.fields("deep-reorg", block=row.block_number, purpose=row.purpose, transaction=row.hash)
+        logger.error("%s", self.deep_reorg, extra=about)
         forms = self._forms(row)
         if self._settled_by_any(row, forms, latest):
             return  # the new chain has it too
@@ -412,9 +426,8 @@ class Outbox:
             if new is None or find(session, purpose) is not None:
                 return
         own = self._account.address
-        logger.warning(
-            "nothing has nonce %d any more, and nonce %d waits for it: filling it", nonce, waiting[0].nonce
-        )
+        text = "nothing has nonce %d any more, and nonce %d waits for it: filling it"
+        logger.warning(text, nonce, waiting[0].nonce, extra=logs.fields("nonce-filled", purpose=purpose))
         signed = self._signed(latest, nonce, to_bytes(hexstr=HexStr(own)), b"", FILL_GAS, new)
         with self._database.write("nonce-filled") as session:
             row = Transaction(

@@ -64,9 +64,9 @@ def init(
     from folkmoot.ledger.deployment import DEPLOYMENT_FILE, Deployment
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime import keystore as keys
-    from server.coordinator import import_genesis
     from server.db import schema
     from server.db.engine import make_engine
+    from server.genesis import import_genesis
     from server.settings import FILE_NAME, Settings
 
     if (home / FILE_NAME).exists():
@@ -153,7 +153,7 @@ def restore(
     """
     from folkmoot.artifacts.sources import open_sources
     from folkmoot.runtime import keystore as keys
-    from server.coordinator import only_process
+    from server.home import only_process
     from server.restore.restore import restore as run
     from server.settings import FILE_NAME, load
 
@@ -256,9 +256,9 @@ def migrate(home: Home = DEFAULT_HOME, json_: Json = False) -> None:
 
     Example: folkmoot coordinator migrate --home .folkmoot/coordinator
     """
-    from server.coordinator import only_process
     from server.db import schema
     from server.db.engine import Database
+    from server.home import only_process
     from server.settings import load
 
     settings = load(home)
@@ -464,11 +464,11 @@ def serve(
 
     from folkmoot.runtime import logs
     from folkmoot.runtime.urls import secrets_of
-    from server import coordinator as parts
-    from server.api.app import create_app
+    from server.chain.view import AWAY
+    from server.coordinator import connect_with_retry
+    from server.home import only_process, open_account
     from server.rounds.runs import check_entitled
     from server.settings import load
-    from server.worker import Worker
 
     settings = load(
         home,
@@ -481,9 +481,9 @@ def serve(
     )
     secrets = secrets_of(settings.rpc_url, settings.database_url)
     logs.setup(logs.chosen(settings.log_format), hidden=secrets)
-    with parts.only_process(home):
+    with only_process(home):
         prompt = getpass.getpass if sys.stdin.isatty() else None
-        account = parts.open_account(settings, prompt)
+        account = open_account(settings, prompt)
         signal.signal(signal.SIGTERM, _leave)  # the web server passes it on after it has closed
         told = ""
 
@@ -494,23 +494,24 @@ def serve(
             told = away.message
             time.sleep(seconds)  # nothing is served yet; a signal ends it
 
-        coordinator = parts.connect_with_retry(settings, account, wait)
+        coordinator = connect_with_retry(settings, account, wait)
         try:
             listener = listen(settings.host, settings.port)
             ready = True
             try:
-                parts.check_chain(coordinator)
-                check_entitled(coordinator, coordinator.ledger.policy(coordinator.ledger.current_policy()))
+                coordinator.check_chain()
+                ledger = coordinator.chain.ledger
+                check_entitled(coordinator.chain, account.address, ledger.policy(ledger.current_policy()))
             except FolkmootError as exc:
-                if exc.code in parts.AWAY:
+                if exc.code in AWAY:
                     ready = False
                     note(f"warning: the chain is waited for. {exc}", False)
                 elif exc.code in ("bond-too-low", "not-coordinator"):
                     note(f"warning: no round can be opened for now. {exc}", False)
                 else:
                     raise
-            worker = Worker(coordinator, ready=ready)
-            server = http_server(create_app(coordinator, worker), settings)
+            worker = coordinator.make_worker(ready=ready)
+            server = http_server(coordinator.make_app(worker), settings)
             worker.on_refusal = lambda: setattr(server, "should_exit", True)
             # What is here stays until the end: to look through all of it for garbage would hold up answers for 0.1 s.
             gc.collect()

@@ -358,7 +358,7 @@ class _Follower(threading.Thread):
 
         try:
             with CoordinatorApi(self._coordinator) as api:
-                for event in api.events(self._last, patience=300):
+                for event in api.events(self._last, timeout=300):
                     self.show(event.type, event.data if self._as_json else completed(api, event), event)
                     if event.type == "round-anchored":
                         self.anchored = int(event.data["round"])

@@ -13,17 +13,17 @@ ends, and not before.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 from pathlib import Path
-from typing import IO
 
+from filelock import AcquireReturnProxy, FileLock
 from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from folkmoot.errors import DatabaseError
+from folkmoot.runtime import locks
 from server.db.failures import UNREACHABLE, named
 from server.db.models import Fence
 
@@ -39,7 +39,7 @@ class Hold:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._connection: Connection | None = None
-        self._file: IO[str] | None = None
+        self._file: AcquireReturnProxy[FileLock] | None = None
         self._epoch: int | None = None  # PostgreSQL: that of the fence when the hold was taken
 
     def take(self) -> None:
@@ -71,7 +71,7 @@ class Hold:
     def release(self) -> None:
         """Give the hold back."""
         if self._file is not None:
-            self._file.close()
+            self._file.lock.release()
             self._file = None
         self._drop_connection()
         self._epoch = None
@@ -79,19 +79,15 @@ class Hold:
     def _take_file(self, path: Path) -> None:
         # A file of its own: to close any handle of the database's own file would end SQLite's locks on it.
         try:
-            file = path.open("a")
+            self._file = locks.try_acquire(path)
         except OSError as exc:
             raise DatabaseError(
                 f"The database {self._where} can't be used: {path}: {exc.strerror}.",
                 remedy="Check that its folder is there and can be written.",
                 code=UNREACHABLE,
             ) from exc
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            file.close()
-            raise self._in_use() from exc
-        self._file = file
+        if self._file is None:
+            raise self._in_use()
 
     def _take_lock(self) -> None:
         with named(self._engine.url):

@@ -24,13 +24,17 @@ from folkmoot.protocol.update_checks import check_bytes, check_claim
 from folkmoot.protocol.updates import FileUpdate
 from folkmoot.protocol.verdict import Reason
 from folkmoot.runtime.units import format_amount
-from server.coordinator import Coordinator
+from server.chain.view import ChainView
+from server.conduct import Conduct
 from server.db import events
+from server.db.engine import Database
 from server.db.models import Account, Artifact, Entry, Refusal, Round, Update
 from server.db.steps import Step
+from server.federation import Federation
 from server.rounds import queries as rounds
-from server.rounds.json_codec import commitment_json
+from server.storage import file_row
 from server.store import Stored, Writer
+from server.telemetry.metrics import Metrics
 
 KEPT_REFUSALS = 10
 """Equal refusals (round, claimed contributor, reason) that are kept: a flood is not worth more."""
@@ -59,11 +63,27 @@ class Intake:
     """Takes in the updates of one coordinator.
 
     Args:
-        coordinator: Its parts.
+        database: Where updates and refusals go.
+        chain: Asked for policies, stakes and the time.
+        federation: The federation.
+        conduct: Asked what is overlooked, and who is censored.
+        metrics: Counts refusals of which no row is kept.
     """
 
-    def __init__(self, coordinator: Coordinator) -> None:
-        self._coordinator = coordinator
+    def __init__(
+        self,
+        database: Database,
+        chain: ChainView,
+        federation: Federation,
+        conduct: Conduct,
+        metrics: Metrics,
+    ) -> None:
+        self._database = database
+        self._chain = chain
+        self._manifest = federation.manifest
+        self._domain = federation.domain
+        self._conduct = conduct
+        self._metrics = metrics
         self._censored: dict[int, str] = {}
 
     def begin(self, number: int, commitment: Commitment, signature: bytes) -> Arrival:
@@ -73,7 +93,7 @@ class Intake:
             UpdateRefused: With the code of the first check that fails, up to `round-full`.
         """
         self._censor(number, commitment.contributor)
-        with self._coordinator.database.read() as session:
+        with self._database.read() as session:
             round_ = session.get(Round, number)
             if round_ is None or round_.step == Step.OPENING:
                 raise _refused(
@@ -87,26 +107,26 @@ class Intake:
             session.expunge_all()
         if round_.commit_deadline is None:
             raise AssertionError(f"round {number} is open without a deadline")
-        header, policy = RoundHeader.decode(round_.header), self._coordinator.policy(round_.policy_id)
+        header, policy = RoundHeader.decode(round_.header), self._chain.policy(round_.policy_id)
         # A commitment that is on the chain needs no signature; its contributor sent it, or the chain checked.
         claim = None if late else signature
-        check_claim(commitment, claim, header=header, policy=policy, domain=self._coordinator.domain)
+        check_claim(commitment, claim, header=header, policy=policy, domain=self._domain)
         authenticated = not late or self._signed(commitment, signature)
         arrival = Arrival(
             number, commitment, signature, header, policy, round_.commit_deadline, late, authenticated
         )
         if not late:
-            if self._coordinator.now() >= round_.commit_deadline:
+            if self._chain.now() >= round_.commit_deadline:
                 raise _closed(round_)
             self._check_stake(arrival)
-            with self._coordinator.database.read() as session:
+            with self._database.read() as session:
                 self._is_new(session, arrival)
         return arrival
 
     @property
     def size(self) -> int:
         """Bytes of an update of this federation."""
-        return self._coordinator.manifest.size
+        return self._manifest.size
 
     def finish(self, arrival: Arrival, writer: Writer) -> bool:
         """Check an update whose bytes have arrived, and take it in.
@@ -121,11 +141,11 @@ class Intake:
         if writer.size != self.size:
             raise self.wrong_size(writer.size)
         try:
-            check_bytes(FileUpdate(writer.path), arrival.commitment, self._coordinator.manifest)
+            check_bytes(FileUpdate(writer.path), arrival.commitment, self._manifest)
         except UpdateRefused as refusal:
-            if not self._coordinator.conduct.overlooks(arrival.round, refusal):
+            if not self._conduct.overlooks(arrival.round, refusal):
                 raise
-        with self._coordinator.database.read() as session:
+        with self._database.read() as session:
             if not self._is_new(session, arrival):
                 return False
         stored = writer.keep()
@@ -152,14 +172,14 @@ class Intake:
             Whether it was kept. It is not for a round that there is not, nor for an account that never staked.
         """
         authenticated = self._signed(commitment, signature)
-        with self._coordinator.database.read() as session:
+        with self._database.read() as session:
             if session.get(Round, number) is None or not self._is_known(session, commitment.contributor):
                 return False
-        with self._coordinator.database.write("update-refused") as session:
+        with self._database.write("update-refused") as session:
             same = select(func.count()).where(Refusal.round == number, Refusal.authenticated == authenticated)
             equal = same.where(Refusal.contributor == commitment.contributor, Refusal.reason == refusal.code)
             if (session.scalar(equal) or 0) >= KEPT_REFUSALS:
-                self._coordinator.metrics.refused.labels(refusal.code).inc()
+                self._metrics.refused.labels(refusal.code).inc()
                 return False
             if not authenticated and (session.scalar(same) or 0) >= KEPT_FORGERIES:
                 return False
@@ -181,7 +201,7 @@ class Intake:
         Raises:
             UpdateRefused: `round-full`, which is not true.
         """
-        if not self._coordinator.conduct.censors(number):
+        if not self._conduct.censors(number):
             return
         if self._censored.setdefault(number, contributor) == contributor:
             raise _refused(
@@ -190,7 +210,7 @@ class Intake:
 
     def _signed(self, commitment: Commitment, signature: bytes) -> bool:
         try:
-            commitment.check_signature(signature, self._coordinator.domain)
+            commitment.check_signature(signature, self._domain)
         except UpdateRefused:
             return False
         return True
@@ -202,7 +222,7 @@ class Intake:
 
     def _check_stake(self, arrival: Arrival) -> None:
         contributor, needed = arrival.commitment.contributor, arrival.policy.min_stake
-        stake = self._coordinator.vault.stake_of(contributor)
+        stake = self._chain.vault.stake_of(contributor)
         if stake < needed:
             raise _refused(
                 Reason.STAKE_TOO_LOW,
@@ -214,7 +234,7 @@ class Intake:
 
     def _accept(self, arrival: Arrival, stored: Stored) -> bool:
         commitment = arrival.commitment
-        with self._coordinator.database.write("update-accepted") as session:
+        with self._database.write("update-accepted") as session:
             if not self._is_new(session, arrival):
                 return False
             if arrival.late:
@@ -227,7 +247,7 @@ class Intake:
                     Update(
                         round=arrival.round,
                         contributor=commitment.contributor,
-                        commitment=commitment_json(commitment),
+                        commitment=commitment.to_json(),
                         commitment_hash="0x" + commitment.struct_hash.hex(),
                         signature="0x" + arrival.signature.hex(),
                         sha256=stored.sha256,
@@ -292,15 +312,7 @@ class Intake:
 
     def _tell(self, session: Session, arrival: Arrival, stored: Stored) -> None:
         if session.get(Artifact, stored.sha256) is None:
-            session.add(
-                Artifact(
-                    sha256=stored.sha256,
-                    kind="update",
-                    size=stored.size,
-                    round=arrival.round,
-                    public_from=arrival.deadline,
-                )
-            )
+            session.add(file_row(stored, "update", of=arrival.round, public_from=arrival.deadline))
         data = {"round": arrival.round, "contributor": arrival.commitment.contributor, "bytes": stored.size}
         events.append(session, "update-received", data)
 

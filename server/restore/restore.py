@@ -41,7 +41,7 @@ from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime.fault_points import fault_point
 from server.chain.indexer import Indexer
 from server.chain.node import RpcNode
-from server.coordinator import confirmations_of
+from server.chain.view import confirmations_of
 from server.db import schema
 from server.db.engine import Database
 from server.db.models import Artifact, Round, Run, Transaction, Update
@@ -282,7 +282,7 @@ def _lineage(ledger: Ledger, rule: str) -> set[int]:
     """Rounds whose files the next round, under this rule, rests on."""
     if not ledger.head:
         return set()
-    if not uses(rule) & {ReferenceKind.PATH, ReferenceKind.EARLIER}:
+    if not uses(rule) & {ReferenceKind.TRAJECTORY, ReferenceKind.EARLIER}:
         return {ledger.head}
     return set(window(ledger.head, lambda number: ledger.rounds[number].base))
 

@@ -28,7 +28,7 @@ from server.chain.node import Node
 from server.db.models import Artifact, Entry, Round, Transaction, Update
 from server.db.steps import Step
 from server.restore.files import RoundFiles
-from server.rounds.json_codec import anchor_json, commitment_json
+from server.rounds.outcome import numbers_json
 
 _NO_ROOT = bytes(32)
 
@@ -112,7 +112,7 @@ class Rows:
             entries_hash="0x" + self.history.storage.rounds[found.number].entries_hash.hex()
             if kept
             else None,
-            anchor=anchor_json(anchor) if anchor is not None else None,
+            anchor=anchor.to_json() if anchor is not None else None,
             recomputed=0,
             error=error,
         )
@@ -163,15 +163,13 @@ class Rows:
                     round=found.number,
                     position=position,
                     contributor=commitment.contributor,
-                    commitment=commitment_json(commitment),
+                    commitment=commitment.to_json(),
                     commitment_hash="0x" + commitment.struct_hash.hex(),
                     transaction_hash="0x" + event.transaction.hex(),
                     sha256=files.artifacts.updates[position] if files is not None else None,
                     weight=weight,
                     reason=str(verdict.reason) if verdict is not None else None,
-                    numbers={name: str(number) for name, number in verdict.numbers.items()}
-                    if verdict is not None
-                    else None,
+                    numbers=numbers_json(verdict) if verdict is not None else None,
                 )
             )
 
@@ -258,7 +256,7 @@ class Rows:
                 Update(
                     round=found.number,
                     contributor=commitment.contributor,
-                    commitment=commitment_json(commitment),
+                    commitment=commitment.to_json(),
                     commitment_hash="0x" + commitment.struct_hash.hex(),
                     signature="0x" + (signatures[place].hex() if signatures else ""),
                     sha256=sha256,

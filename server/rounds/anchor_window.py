@@ -13,15 +13,15 @@ from folkmoot.errors import FolkmootError
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import Phase, RoundView
 from server.chain import outbox
-from server.chain.calls import encode_call
-from server.coordinator import Coordinator
+from server.chain.view import ChainView
 from server.db import events
+from server.db.engine import Database
 from server.db.models import Entry, Round, Transaction
 from server.db.steps import Step
 from server.rounds import queries as services
-from server.rounds.deliveries import take_deliveries
+from server.rounds.deliveries import Deliveries
 from server.rounds.enrolment import removable
-from server.rounds.outcome import Outcome, compute, record
+from server.rounds.outcome import Outcome, numbers_json, record
 from server.rounds.phase import StepHandler
 
 SPENT_ATTEMPTS = 3
@@ -34,12 +34,31 @@ class AnchorWindow(StepHandler):
     """Computes the outcome of a round and anchors it.
 
     Args:
-        coordinator: Its parts.
+        database: Where rounds and entries are.
+        chain: The chain.
+        deliveries: Takes in the updates that are on the chain.
+        compute: Computes a round by a policy, and puts its files into the store.
+        delivery_share: Part of the anchor window in which files may still arrive.
+        canary: Whether an outcome waits for the canary before it is anchored.
         wake: Called when a computation in another thread is done.
     """
 
-    def __init__(self, coordinator: Coordinator, wake: Callable[[], None]) -> None:
-        super().__init__(coordinator)
+    def __init__(
+        self,
+        database: Database,
+        chain: ChainView,
+        deliveries: Deliveries,
+        compute: Callable[[int, Policy], Outcome],
+        *,
+        delivery_share: float,
+        canary: bool,
+        wake: Callable[[], None],
+    ) -> None:
+        super().__init__(database, chain)
+        self._deliveries = deliveries
+        self._compute = compute
+        self._delivery_share = delivery_share
+        self._canary = canary
         self._wake = wake
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
         self._computations: dict[int, Future[Outcome]] = {}
@@ -53,25 +72,25 @@ class AnchorWindow(StepHandler):
         """Take the step `delivery`; whether something changed."""
         if round_.commit_deadline is None or round_.anchor_deadline is None:
             raise AssertionError(f"round {round_.number} has no deadlines")
-        take_deliveries(self._coordinator, round_)
+        self._deliveries.take(round_)
         with self._database.read() as session:
             query = select(Entry.position).where(Entry.round == round_.number, Entry.sha256.is_(None))
             missing = session.scalars(query).first() is not None
         since = self._delivery_since.setdefault(round_.number, time.monotonic())
         window = round_.anchor_deadline - round_.commit_deadline
-        until = round_.commit_deadline + int(window * self._coordinator.settings.delivery_share)
-        hurried = self._time_travel and time.monotonic() - since >= TIME_TRAVEL_DELIVERY_SECONDS
-        if missing and not hurried and self._coordinator.now() < until:
+        until = round_.commit_deadline + int(window * self._delivery_share)
+        hurried = self._chain.time_travel and time.monotonic() - since >= TIME_TRAVEL_DELIVERY_SECONDS
+        if missing and not hurried and self._chain.now() < until:
             return False
         return self._step("delivery-over", round_, Step.COMPUTING)
 
     def compute(self, round_: Round) -> bool:
         """Take the step `computing`; whether something changed."""
-        if round_.anchor_deadline is not None and self._coordinator.now() >= round_.anchor_deadline:
+        if round_.anchor_deadline is not None and self._chain.now() >= round_.anchor_deadline:
             return self._step("round-late", round_, Step.CANCELLING, error="The anchor window is over.")
         running = self._computations.get(round_.number)
         if running is None:
-            policy = self._coordinator.policy(round_.policy_id)
+            policy = self._chain.policy(round_.policy_id)
             future = self._pool.submit(self._compute, round_.number, policy)
             future.add_done_callback(lambda _: self._wake())
             self._computations[round_.number] = future
@@ -87,7 +106,7 @@ class AnchorWindow(StepHandler):
         with self._database.write("outcome-recorded") as session:
             stored = session.get_one(Round, round_.number)
             record(session, stored, outcome)
-            if self._coordinator.settings.canary:
+            if self._canary:
                 kept = stored.canary or {}
                 if kept.get("stateRoot") != "0x" + outcome.anchor.state_root.hex():
                     kept = {"stateRoot": "0x" + outcome.anchor.state_root.hex(), "verdict": "waiting"}
@@ -95,27 +114,32 @@ class AnchorWindow(StepHandler):
                 stored.step = Step.PROBING
             else:
                 self._send_anchor(session, stored)
-            told = {"round": round_.number, "verdicts": outcome.verdicts}
+            verdicts = [
+                {
+                    "contributor": verdict.contributor,
+                    "weight": verdict.weight,
+                    "reason": str(verdict.reason),
+                    "numbers": numbers_json(verdict),
+                }
+                for verdict in outcome.verdicts
+            ]
+            told = {"round": round_.number, "verdicts": verdicts}
             events.append(
                 session, "round-computed", told, key=f"round-computed:{round_.number}:{stored.recomputed}"
             )
         return True
 
-    def _compute(self, number: int, policy: Policy) -> Outcome:
-        with self._coordinator.metrics.aggregation.time():
-            return compute(self._coordinator, number, policy)
-
     def anchor(self, round_: Round, view: RoundView) -> bool:
         """Take the step `anchoring`; whether something changed."""
         transaction = self._transaction(f"anchor:{round_.number}")
         if view.phase in (Phase.ANCHORED, Phase.FINAL):
-            if transaction is not None and transaction.state not in ("confirmed", "failed"):
+            if outbox.is_pending(transaction):
                 return False
             return self._anchored(round_, view, transaction)
         if transaction is None or transaction.state != "failed":
             return False
         reason = (transaction.error or {}).get("message", "")
-        if round_.anchor_deadline is not None and self._coordinator.now() >= round_.anchor_deadline:
+        if round_.anchor_deadline is not None and self._chain.now() >= round_.anchor_deadline:
             return self._step(
                 "round-late", round_, Step.CANCELLING, error=f"The anchor came too late. {reason}"
             )
@@ -130,8 +154,7 @@ class AnchorWindow(StepHandler):
             if not spent:
                 # Nothing was lost: what forbids the anchor (a bond, say) may be put right before the
                 # deadline.
-                ledger = self._coordinator.deployment.ledger
-                outbox.enqueue(session, transaction.purpose, round_.number, ledger, transaction.data)
+                outbox.enqueue(session, transaction.purpose, round_.number, transaction.to, transaction.data)
         return False
 
     def _anchored(self, round_: Round, view: RoundView, transaction: Transaction | None) -> bool:
@@ -139,9 +162,8 @@ class AnchorWindow(StepHandler):
             absent = removable(session, self._ledger, round_.number)
         with self._database.write("round-anchored") as session:
             for account in absent:  # before the next opening, which follows in the order of the nonces
-                call = encode_call("ledger", "remove", account)
                 purpose = f"remove:{round_.number}:{account}"
-                outbox.enqueue(session, purpose, round_.number, self._coordinator.deployment.ledger, call)
+                self._send(session, purpose, round_.number, "remove", account)
             stored = session.get_one(Round, round_.number)
             stored.step = Step.ANCHORED
             stored.challenge_deadline = view.challenge_deadline
@@ -154,8 +176,7 @@ class AnchorWindow(StepHandler):
                 "round": round_.number,
                 "stateRoot": "0x" + view.state_root.hex(),
                 "challengeDeadline": view.challenge_deadline,
-                "transaction": transaction.hash if transaction else None,
-                "gas": transaction.gas_used if transaction else None,
+                **outbox.told(transaction),
             }
             events.append(session, "round-anchored", data, key=f"round-anchored:{round_.number}")
         return True

@@ -19,10 +19,13 @@ from folkmoot.protocol.verdict import Artifacts
 from server.chain import outbox
 from server.chain.calls import encode_call
 from server.chain.indexer import by_name
-from server.coordinator import Coordinator
+from server.chain.view import ChainView
+from server.conduct import Conduct
 from server.db import events
 from server.db.models import ChainEvent
+from server.federation import Federation
 from server.rounds.phase import StepHandler
+from server.storage import Storage
 
 RETRY_SECONDS = 5.0
 """Seconds on the wall until an answer that failed is tried again."""
@@ -43,11 +46,18 @@ class Answers(StepHandler):
     """Answers demands.
 
     Args:
-        coordinator: Its parts.
+        storage: Where events and files are.
+        chain: The chain.
+        federation: The federation.
+        conduct: Asked whether a round's data is kept back.
     """
 
-    def __init__(self, coordinator: Coordinator) -> None:
-        super().__init__(coordinator)
+    def __init__(self, storage: Storage, chain: ChainView, federation: Federation, conduct: Conduct) -> None:
+        super().__init__(storage.database, chain)
+        self._store = storage.store
+        self._manifest = federation.manifest
+        self._contract = federation.deployment.data_availability
+        self._conduct = conduct
         self._tried: dict[int, float] = {}
 
     def answer(self) -> bool:
@@ -68,19 +78,18 @@ class Answers(StepHandler):
             return False
         if time.monotonic() - self._tried.get(demand, -RETRY_SECONDS) < RETRY_SECONDS:
             return False
-        if self._coordinator.conduct.withholds(number):
+        if self._conduct.withholds(number):
             return False
         self._tried[demand] = time.monotonic()
-        if self._coordinator.now() >= int(event.arguments["answerBy"]):
+        if self._chain.now() >= int(event.arguments["answerBy"]):
             return False
         try:
             call = self._call(event, demand, number)
         except FolkmootError as error:
             return self._tell(demand, number, error)
-        to = self._coordinator.deployment.data_availability
         data = encode_call("data_availability", call.function, *call.arguments)
         with self._database.write("answer-queued") as session:
-            return outbox.enqueue(session, purpose, number, to, data)
+            return outbox.enqueue(session, purpose, number, self._contract, data)
 
     def _call(self, event: ChainEvent, demand: int, number: int) -> Call:
         arguments = event.arguments
@@ -90,18 +99,17 @@ class Answers(StepHandler):
             anchor = anchored[-1].arguments["anchor"] if anchored else None
         if anchor is None:
             raise ArtifactError(f"Nothing is known of the anchor of round {number}.", code="event-unknown")
-        store = self._coordinator.store
-        document = store.read(store.by_keccak(str(anchor["artifactsHash"]).removeprefix("0x")))
-        files = Files(Artifacts.from_json(document), store.path)
+        document = self._store.read(self._store.by_keccak(str(anchor["artifactsHash"]).removeprefix("0x")))
+        files = Files(Artifacts.from_json(document), self._store.path)
         if what is DataKind.VERDICTS:
-            document = store.read(store.by_keccak(str(anchor["verdictHash"]).removeprefix("0x")))
+            document = self._store.read(self._store.by_keccak(str(anchor["verdictHash"]).removeprefix("0x")))
         return answer_call(
             demand,
             what,
             int(arguments["entry"]),
             int(arguments["place"]),
             files,
-            self._coordinator.manifest,
+            self._manifest,
             document,
         )
 

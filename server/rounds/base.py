@@ -13,7 +13,8 @@ from folkmoot.protocol.header import BITS, RoundHeader, derive_seed
 from folkmoot.protocol.state import State
 from folkmoot.protocol.verdict import Artifacts
 from server.chain.indexer import by_name
-from server.coordinator import Coordinator
+from server.federation import Federation
+from server.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -29,35 +30,35 @@ class BaseState:
     """Exponents of a round on this base."""
 
 
-def artifacts_of(coordinator: Coordinator, round_number: int) -> Artifacts | None:
+def artifacts_of(storage: Storage, round_number: int) -> Artifacts | None:
     """The artifacts file that a round's anchor names; none if there is no anchor (as far as is known).
 
     Raises:
         ArtifactError: It is not in the store, or damaged.
     """
-    with coordinator.database.read() as session:
+    with storage.database.read() as session:
         anchored = by_name(session, "RoundAnchored", str(round_number))
         if not anchored:
             return None
         digest = str(anchored[-1].arguments["anchor"]["artifactsHash"]).removeprefix("0x")
-    return Artifacts.from_json(coordinator.store.read(coordinator.store.by_keccak(digest)))
+    return Artifacts.from_json(storage.store.read(storage.store.by_keccak(digest)))
 
 
-def read_base(coordinator: Coordinator, round_number: int, state_root: bytes) -> BaseState:
+def read_base(storage: Storage, federation: Federation, round_number: int, state_root: bytes) -> BaseState:
     """The files and roots of a round's outcome, checked against its state root.
 
     Raises:
         ArtifactError: A file is missing or damaged, or has another root.
     """
     if round_number == 0:
-        sha256, exponents = coordinator.genesis.state, coordinator.genesis.exponents
+        sha256, exponents = federation.genesis.state, federation.genesis.exponents
     else:
-        document = artifacts_of(coordinator, round_number)
+        document = artifacts_of(storage, round_number)
         if document is None:
             raise ArtifactError(f"Nothing is known of the anchor of round {round_number}, the chain's head.")
         sha256, exponents = document.state, document.next_exponents
-    state = State.from_bytes(coordinator.store.read(sha256), coordinator.manifest)
-    if state.root(coordinator.manifest.hash) != state_root:
+    state = State.from_bytes(storage.store.read(sha256), federation.manifest)
+    if state.root(federation.manifest.hash) != state_root:
         raise ArtifactError(
             f"The state file {sha256} of round {round_number} has not the state root that the chain has.",
             remedy="Replace it from a mirror.",
@@ -66,12 +67,12 @@ def read_base(coordinator: Coordinator, round_number: int, state_root: bytes) ->
     return BaseState(round_number, state_root, state.momentum_tree().root, sha256, exponents)
 
 
-def make_header(coordinator: Coordinator, round_number: int, base: BaseState, policy_id: int) -> RoundHeader:
+def make_header(federation: Federation, round_number: int, base: BaseState, policy_id: int) -> RoundHeader:
     """The header of a round (docs/protocol.md section 4)."""
-    chain_id, ledger = coordinator.deployment.chain_id, coordinator.deployment.ledger
+    chain_id, ledger = federation.deployment.chain_id, federation.deployment.ledger
     return RoundHeader(
         round=round_number,
-        manifest_hash=coordinator.manifest.hash,
+        manifest_hash=federation.manifest.hash,
         base_state_root=base.state_root,
         policy_id=policy_id,
         bits=BITS,

@@ -7,16 +7,18 @@ import time
 
 from sqlalchemy import select
 
+from folkmoot.round import Anchor
 from folkmoot.rpc.client import Phase, RoundView
 from server.chain import outbox
 from server.chain.indexer import by_name
-from server.coordinator import Coordinator
+from server.chain.view import ChainView
+from server.conduct import Conduct
 from server.db import events
+from server.db.engine import Database
 from server.db.models import Entry, Round, Transaction
 from server.db.steps import Step
 from server.rounds import queries as services
 from server.rounds.answers import open_demands
-from server.rounds.json_codec import anchor_of
 from server.rounds.phase import StepHandler
 
 
@@ -24,11 +26,16 @@ class ChallengeWindow(StepHandler):
     """Waits for challenges, makes the round final and has its rewards credited.
 
     Args:
-        coordinator: Its parts.
+        database: Where rounds and entries are.
+        chain: The chain.
+        conduct: Asked whether a round's clock is left alone.
+        travel_after: Seconds on the wall that watchers have before the clock is moved to the window's end.
     """
 
-    def __init__(self, coordinator: Coordinator) -> None:
-        super().__init__(coordinator)
+    def __init__(self, database: Database, chain: ChainView, conduct: Conduct, travel_after: float) -> None:
+        super().__init__(database, chain)
+        self._conduct = conduct
+        self._travel_after = travel_after
         self._anchored_since: dict[int, float] = {}
 
     def await_challenges(self, round_: Round, view: RoundView) -> bool:
@@ -40,12 +47,12 @@ class ChallengeWindow(StepHandler):
             with self._database.write("deadline-moved") as session:
                 session.get_one(Round, round_.number).challenge_deadline = deadline
             return True
-        if self._coordinator.now() < deadline:
-            if self._time_travel and self._may_travel(round_.number):
+        if self._chain.now() < deadline:
+            if self._chain.time_travel and self._may_travel(round_.number):
                 with self._database.read() as session:
                     free = services.open_round(session) is None and not open_demands(session)
                 if free:
-                    self._coordinator.node.move_clock(deadline)
+                    self._chain.node.move_clock(deadline)
                     return True
             return False
         if self._ledger.round(view.base).phase is not Phase.FINAL:
@@ -57,17 +64,13 @@ class ChallengeWindow(StepHandler):
 
     def _may_travel(self, number: int) -> bool:
         """Whether watchers have had their time; a round that the conduct delays is never skipped past them."""
-        settings = self._coordinator.settings
         since = self._anchored_since.setdefault(number, time.monotonic())
-        return (
-            time.monotonic() - since >= settings.time_travel_after
-            and not self._coordinator.conduct.delays(number)
-        )
+        return time.monotonic() - since >= self._travel_after and not self._conduct.delays(number)
 
     def finalize(self, round_: Round, view: RoundView) -> bool:
         """Take the step `finalizing`; whether something changed."""
         transaction = self._transaction(f"finalize:{round_.number}")
-        if transaction is not None and transaction.state not in ("confirmed", "failed"):
+        if outbox.is_pending(transaction):
             return False
         if view.phase is not Phase.FINAL:
             self._step("finalize-refused", round_, Step.ANCHORED)
@@ -79,29 +82,28 @@ class ChallengeWindow(StepHandler):
             data = {
                 "round": round_.number,
                 "stateRoot": "0x" + view.state_root.hex(),
-                "transaction": transaction.hash if transaction else None,
-                "gas": transaction.gas_used if transaction else None,
+                **outbox.told(transaction),
             }
             events.append(session, "round-finalized", data, key=f"round-finalized:{round_.number}")
             query = select(Entry).where(Entry.round == round_.number).order_by(Entry.position)
             entries = [(e.contributor, bytes.fromhex(e.commitment_hash[2:])) for e in session.scalars(query)]
             session.get_one(Round, round_.number).step = Step.SETTLING
             self._enqueue(
-                session, round_.number, "settle", round_.number, entries, anchor_of(anchor).abi_tuple()
+                session, round_.number, "settle", round_.number, entries, Anchor.from_json(anchor).abi_tuple()
             )
         return True
 
     def settle(self, round_: Round, view: RoundView) -> bool:
         """Take the step `settling`; whether something changed."""
         transaction = self._transaction(f"settle:{round_.number}")
-        if transaction is not None and transaction.state not in ("confirmed", "failed"):
+        if outbox.is_pending(transaction):
             return False
         if not view.settled:
             if transaction is None or transaction.state == "failed":
                 self._settle_again(round_, view, transaction)
             return False
         ours = transaction is not None and transaction.state == "confirmed"
-        if not ours and not self._coordinator.settled_round(round_.number).settled:
+        if not ours and not self._chain.settled_round(round_.number).settled:
             return False  # a stranger's transaction, which a reorg may take yet
         with self._database.write("round-settled") as session:
             credited = by_name(session, "RewardCredited", str(round_.number))
@@ -110,8 +112,7 @@ class ChallengeWindow(StepHandler):
             data = {
                 "round": round_.number,
                 "amounts": amounts,
-                "transaction": transaction.hash if transaction else None,
-                "gas": transaction.gas_used if transaction else None,
+                **outbox.told(transaction),
             }
             events.append(session, "rewards-settled", data, key=f"rewards-settled:{round_.number}")
         return True

@@ -5,22 +5,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from eth_utils.crypto import keccak
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.rpc.client import RoundView
 from folkmoot.runtime.logs import fields
 from server.chain import outbox
-from server.chain.calls import encode_call
-from server.coordinator import Coordinator
+from server.chain.view import ChainView
+from server.conduct import Conduct
 from server.db import events
+from server.db.engine import Database
 from server.db.models import Artifact, Entry, Round, Transaction, Update
 from server.db.steps import Step
 from server.rounds import queries as services
 from server.rounds import reported
-from server.rounds.json_codec import commitment_json, commitment_of
 from server.rounds.phase import StepHandler
 
 logger = logging.getLogger(__name__)
@@ -45,11 +47,40 @@ _OUTDONE = "round-full"
 """Reason of updates that stood, and found all places taken on the chain."""
 
 
-class CommitWindow(StepHandler):
-    """Takes commitments to the chain."""
+@dataclass(frozen=True)
+class _Seen:
+    """Who is in a round by now, as far as the database knows."""
 
-    def __init__(self, coordinator: Coordinator) -> None:
-        super().__init__(coordinator)
+    on_chain: set[str]
+    """Contributors with a commitment on the chain."""
+    pending: list[Update]
+    """Updates whose commitments are to be sent, in the order of their arrival."""
+    outdone: list[Update]
+    """Updates whose places others took on the chain."""
+    claims: set[str]
+    """Contributors whose updates stand and are not on the chain yet."""
+    complete: bool
+    """Whether the operator expects nobody else."""
+    everyone: bool
+    """Whether everybody who is expected has answered, by signed answers."""
+    may_skip: bool
+    """The same, refusals counted that anybody may have caused: enough to move a local clock."""
+
+
+class CommitWindow(StepHandler):
+    """Takes commitments to the chain.
+
+    Args:
+        database: Where rounds and updates are.
+        chain: The chain.
+        conduct: Asked whether somebody is censored.
+        margin: Seconds before the end of the window in which commitments are sent, whoever is still expected.
+    """
+
+    def __init__(self, database: Database, chain: ChainView, conduct: Conduct, margin: int) -> None:
+        super().__init__(database, chain)
+        self._conduct = conduct
+        self._margin = margin
         self._one_by_one: set[int] = set()
 
     def collect(self, round_: Round, view: RoundView) -> bool:
@@ -58,60 +89,71 @@ class CommitWindow(StepHandler):
             raise AssertionError(f"round {round_.number} collects without a deadline")
         if self._follow_deadline(round_, view):
             return True
-        now = self._coordinator.now()
+        now = self._chain.now()
         batches = self._batches(round_.number)
         if any(batch.state == "failed" for batch in batches):
             self._repair(round_, [batch for batch in batches if batch.state == "failed"])
             return True
         changed = self._tell_committed(round_, batches)
-        closing = self._transaction(f"close:{round_.number}")
-        is_closing = closing is not None and closing.state not in ("confirmed", "failed")
+        is_closing = outbox.is_pending(self._transaction(f"close:{round_.number}"))
         under_way = is_closing or any(batch.state != "confirmed" for batch in batches)
-        with self._database.read() as session:
-            on_chain = {commitment.contributor for commitment, _ in services.recorded(session, round_)}
-            pending = [
-                update
-                for update in services.accepted(session, round_.number)
-                # A reorg may take the contributor's own transaction; then ours takes its place.
-                if update.batch is None or (update.batch == "own" and update.contributor not in on_chain)
-            ]
-            claims = {update.contributor for update in services.accepted(session, round_.number)} - on_chain
-            outdone = _outdone(session, round_.number, on_chain)
-            # The operator's word shortens waiting; it excludes nobody who answers before the window ends.
-            complete = reported.is_complete(session, round_.number)
-            enough = max(1, round_.expect)
-            everyone = complete or len(services.answered(session, round_, forgeable=False)) >= enough
-            may_skip = complete or len(services.answered(session, round_, forgeable=True)) >= enough
-            session.expunge_all()
-        places = self._coordinator.policy(view.policy).max_contributors - view.entries
+        seen = self._look(round_)
+        pending, on_chain = seen.pending, seen.on_chain
+        places = self._chain.policy(view.policy).max_contributors - view.entries
         if len(on_chain) == view.entries:  # else it is not known who has a place
-            pending += outdone[: max(0, places - len(claims))]
+            pending = [*pending, *seen.outdone[: max(0, places - len(seen.claims))]]
         wanted = {update.contributor for update in pending} - on_chain
-        margin = min(self._coordinator.settings.commit_margin, (round_.commit_deadline - view.opened_at) // 3)
+        margin = min(self._margin, (round_.commit_deadline - view.opened_at) // 3)
         if now < round_.commit_deadline:
             full = len(wanted) >= places  # nobody else can come in, and a place is sure only on the chain
             ending = now >= round_.commit_deadline - margin
-            due = everyone or full or ending or (may_skip and self._time_travel)
+            due = seen.everyone or full or ending or (seen.may_skip and self._chain.time_travel)
             # Who has a place can be told only if all commitments of the chain are known here.
             told = len(wanted) <= places or len(on_chain) == view.entries
             if pending and due and told and not under_way and not round_.error:
                 self._send_batch(round_, pending, on_chain, places)
                 return True
             # Whoever is censored on demand has the time that it has on a chain whose clock nobody moves.
-            censors = self._coordinator.conduct.censors(round_.number)
-            if self._time_travel and may_skip and not pending and not under_way and not censors:
-                self._coordinator.node.move_clock(round_.commit_deadline)
+            censors = self._conduct.censors(round_.number)
+            if self._chain.time_travel and seen.may_skip and not pending and not under_way and not censors:
+                self._chain.node.move_clock(round_.commit_deadline)
                 return True
-            if complete and not view.entries and not claims and not under_way:
+            if seen.complete and not view.entries and not seen.claims and not under_way:
                 return self._end_empty(round_) or changed
-            full = view.entries >= self._coordinator.policy(view.policy).max_contributors
-            done = everyone and round_.expect > 0 and not pending
+            full = view.entries >= self._chain.policy(view.policy).max_contributors
+            done = seen.everyone and round_.expect > 0 and not pending
             if (done or full) and not under_way and not round_.error and not censors:
                 return self._end_window(round_.number) or changed
             return changed
         if under_way or not self._sealed(round_.commit_deadline):
             return changed
         return self._close(round_, view, pending) or changed
+
+    def _look(self, round_: Round) -> _Seen:
+        """Read who is in a round by now."""
+        with self._database.read() as session:
+            on_chain = {commitment.contributor for commitment, _ in services.recorded(session, round_)}
+            accepted = services.accepted(session, round_.number)
+            pending = [
+                update
+                for update in accepted
+                # A reorg may take the contributor's own transaction; then ours takes its place.
+                if update.batch is None or (update.batch == "own" and update.contributor not in on_chain)
+            ]
+            # The operator's word shortens waiting; it excludes nobody who answers before the window ends.
+            complete = reported.is_complete(session, round_.number)
+            enough = max(1, round_.expect)
+            seen = _Seen(
+                on_chain,
+                pending,
+                outdone=_outdone(session, round_.number, on_chain),
+                claims={update.contributor for update in accepted} - on_chain,
+                complete=complete,
+                everyone=complete or len(services.answered(session, round_, forgeable=False)) >= enough,
+                may_skip=complete or len(services.answered(session, round_, forgeable=True)) >= enough,
+            )
+            session.expunge_all()
+        return seen
 
     def _end_empty(self, round_: Round) -> bool:
         """Give up a round in which nobody is expected any more, and nothing was accepted or committed.
@@ -121,9 +163,7 @@ class CommitWindow(StepHandler):
         with self._database.write("empty-queued") as session:
             if services.contributors(session, round_):
                 return False  # one has come since
-            data = encode_call("ledger", "cancelEmpty", round_.number)
-            ledger = self._coordinator.deployment.ledger
-            return outbox.enqueue(session, f"cancel:{round_.number}", round_.number, ledger, data)
+            return self._send(session, f"cancel:{round_.number}", round_.number, "cancelEmpty", round_.number)
 
     def _end_window(self, number: int) -> bool:
         """End the commit window, if the ledger lets us: everybody who is enrolled and counts has committed.
@@ -133,16 +173,13 @@ class CommitWindow(StepHandler):
         if not self._ledger.can_close(number):
             return False
         with self._database.write("close-queued") as session:
-            data = encode_call("ledger", "closeCommits", number)
-            return outbox.enqueue(
-                session, f"close:{number}", number, self._coordinator.deployment.ledger, data
-            )
+            return self._send(session, f"close:{number}", number, "closeCommits", number)
 
     def _follow_deadline(self, round_: Round, view: RoundView) -> bool:
         """Take over the deadlines that the chain has now, once no reorg changes them any more."""
         if round_.commit_deadline == view.commit_deadline:
             return False
-        settled = self._coordinator.settled_round(round_.number)
+        settled = self._chain.settled_round(round_.number)
         if settled.commit_deadline != view.commit_deadline:
             return False
         with self._database.write("window-moved") as session:
@@ -156,8 +193,7 @@ class CommitWindow(StepHandler):
                 "round": round_.number,
                 "commitDeadline": settled.commit_deadline,
                 "anchorDeadline": settled.anchor_deadline,
-                "transaction": closing.hash if closing else None,
-                "gas": closing.gas_used if closing else None,
+                **outbox.told(closing),
             }
             key = f"window-closed:{round_.number}:{settled.commit_deadline}"
             events.append(session, "window-closed", data, key=key)
@@ -165,9 +201,9 @@ class CommitWindow(StepHandler):
 
     def _sealed(self, deadline: int) -> bool:
         """Whether the chain is past a time even without its newest blocks, which a reorg may take."""
-        if self._coordinator.local:
+        if self._chain.local:
             return True
-        block = self._coordinator.node.block(self._coordinator.settled_block())
+        block = self._chain.node.block(self._chain.settled_block())
         return block is not None and block.timestamp >= deadline
 
     def _batches(self, number: int) -> list[Transaction]:
@@ -199,10 +235,10 @@ class CommitWindow(StepHandler):
                 return
             digest = keccak(b"".join(bytes.fromhex(update.commitment_hash[2:]) for update in chosen)).hex()
             purpose = f"commit:{round_.number}:{digest}"
-            commitments = [commitment_of(update.commitment).abi_tuple() for update in chosen]
+            commitments = [Commitment.from_json(update.commitment).abi_tuple() for update in chosen]
             signatures = [bytes.fromhex(update.signature[2:]) for update in chosen]
-            data = encode_call("ledger", "commitUpdates", round_.number, commitments, signatures)
-            outbox.enqueue(session, purpose, round_.number, self._coordinator.deployment.ledger, data)
+            number = round_.number
+            self._send(session, purpose, number, "commitUpdates", number, commitments, signatures)
             for update in chosen:
                 stored = session.get_one(Update, update.id)
                 stored.batch, stored.dropped = purpose, None
@@ -272,7 +308,7 @@ class CommitWindow(StepHandler):
         with self._database.write("entries-fixed") as session:
             found = services.recorded(session, round_)
             commitments = [commitment for commitment, _ in found]
-            if len(found) != view.entries or services.folded(commitments) != view.entries_hash:
+            if len(found) != view.entries or entries_hash(commitments) != view.entries_hash:
                 return False  # the events are not all read yet
             on_chain = {commitment.contributor for commitment in commitments}
             for update in pending:
@@ -295,7 +331,7 @@ class CommitWindow(StepHandler):
                         round=round_.number,
                         position=position,
                         contributor=commitment.contributor,
-                        commitment=commitment_json(commitment),
+                        commitment=commitment.to_json(),
                         commitment_hash=commitment_hash,
                         transaction_hash=event.transaction_hash,
                         sha256=delivered.sha256 if delivered else None,
@@ -313,7 +349,7 @@ class CommitWindow(StepHandler):
             stored_round = session.get_one(Round, round_.number)
             stored_round.entries = view.entries
             stored_round.entries_hash = "0x" + view.entries_hash.hex()
-            policy = self._coordinator.policy(view.policy)
+            policy = self._chain.policy(view.policy)
             if view.entries < policy.min_contributors or round_.error:
                 stored_round.step = Step.CANCELLING
                 if not round_.error:

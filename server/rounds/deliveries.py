@@ -10,40 +10,47 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from server.chain.indexer import by_name
-from server.coordinator import Coordinator
+from server.conduct import Conduct
 from server.db.models import Artifact, Entry, Round
+from server.storage import Storage, file_row
 
 
-def take_deliveries(coordinator: Coordinator, round_: Round) -> bool:
-    """Take in the updates of a round that are on the chain and did not arrive otherwise; whether there were some.
+class Deliveries:
+    """Takes in updates from the chain.
 
-    The contract has checked bytes, padding and root; what is wrong beyond that, the computation of the round finds.
+    Args:
+        storage: Where entries and files go.
+        size: Bytes of an update of this federation.
+        conduct: Asked whether somebody is censored.
     """
-    if coordinator.conduct.censors(round_.number):
-        return False
-    with coordinator.database.read() as session:
-        missing = select(Entry).where(Entry.round == round_.number, Entry.sha256.is_(None))
-        found = [
-            (entry.position, data)
-            for entry in session.scalars(missing)
-            if (data := _assembled(session, entry)) is not None and len(data) == coordinator.manifest.size
-        ]
-    for position, data in found:
-        stored = coordinator.store.put(data)
-        with coordinator.database.write("delivery-taken") as session:
-            session.get_one(Entry, (round_.number, position)).sha256 = stored.sha256
-            if session.get(Artifact, stored.sha256) is None:
-                public = round_.commit_deadline or 0
-                session.add(
-                    Artifact(
-                        sha256=stored.sha256,
-                        kind="update",
-                        size=stored.size,
-                        round=round_.number,
-                        public_from=public,
-                    )
-                )
-    return bool(found)
+
+    def __init__(self, storage: Storage, size: int, conduct: Conduct) -> None:
+        self._storage = storage
+        self._size = size
+        self._conduct = conduct
+
+    def take(self, round_: Round) -> bool:
+        """Take in the updates of a round that are on the chain and did not arrive otherwise; whether there were some.
+
+        The contract has checked bytes, padding and root; what is wrong beyond that, the computation of the round finds.
+        """
+        if self._conduct.censors(round_.number):
+            return False
+        with self._storage.database.read() as session:
+            missing = select(Entry).where(Entry.round == round_.number, Entry.sha256.is_(None))
+            found = [
+                (entry.position, data)
+                for entry in session.scalars(missing)
+                if (data := _assembled(session, entry)) is not None and len(data) == self._size
+            ]
+        for position, data in found:
+            stored = self._storage.store.put(data)
+            with self._storage.database.write("delivery-taken") as session:
+                session.get_one(Entry, (round_.number, position)).sha256 = stored.sha256
+                if session.get(Artifact, stored.sha256) is None:
+                    public = round_.commit_deadline or 0
+                    session.add(file_row(stored, "update", of=round_.number, public_from=public))
+        return bool(found)
 
 
 def _assembled(session: Session, entry: Entry) -> bytes | None:

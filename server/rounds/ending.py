@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from folkmoot.rpc.client import Phase, RoundView
 from server.chain import outbox
-from server.chain.calls import encode_call
+from server.chain.view import ChainView
 from server.db import events
+from server.db.engine import Database
 from server.db.models import Round
 from server.db.steps import Step
 from server.rounds import queries as services
@@ -15,7 +16,19 @@ from server.rounds.phase import StepHandler
 
 
 class Ending(StepHandler):
-    """Cancels rounds, and takes note of those that the chain has ended."""
+    """Cancels rounds, and takes note of those that the chain has ended.
+
+    Args:
+        database: Where rounds and runs are.
+        chain: The chain.
+        address: This coordinator's account.
+        cancelled_limit: Cancelled rounds in a row after which a run has failed.
+    """
+
+    def __init__(self, database: Database, chain: ChainView, address: str, cancelled_limit: int) -> None:
+        super().__init__(database, chain)
+        self._address = address
+        self._cancelled_limit = cancelled_limit
 
     def cancel(self, round_: Round, view: RoundView) -> bool:
         """Take the step `cancelling`; whether something changed."""
@@ -26,27 +39,26 @@ class Ending(StepHandler):
                 "with this one's artifacts and a mirror that has them.",
             )
         transaction = self._transaction(f"cancel:{round_.number}")
-        if transaction is not None and transaction.state not in ("confirmed", "failed"):
+        if outbox.is_pending(transaction):
             return False
-        now = self._coordinator.now()
+        now = self._chain.now()
         late = now >= view.anchor_deadline
         few = (
             now >= view.commit_deadline
-            and view.entries < self._coordinator.policy(round_.policy_id).min_contributors
+            and view.entries < self._chain.policy(round_.policy_id).min_contributors
         )
-        ours = view.coordinator == self._coordinator.account.address
+        ours = view.coordinator == self._address
         if not late and not few and not (ours and view.phase is Phase.OPEN and view.entries == 0):
             return False  # the window still runs: only one's own empty round, or a late anchor, may go
-        data = encode_call("ledger", "cancel" if late or few else "cancelEmpty", round_.number)
+        function = "cancel" if late or few else "cancelEmpty"
         with self._database.write("cancel-queued") as session:
-            ledger = self._coordinator.deployment.ledger
-            outbox.enqueue(session, f"cancel:{round_.number}", round_.number, ledger, data)
+            self._send(session, f"cancel:{round_.number}", round_.number, function, round_.number)
         return transaction is None
 
     def end(self, round_: Round, step: Step) -> bool:
         """The chain has ended the round, by our transaction or by somebody else's."""
         transaction = self._transaction(f"cancel:{round_.number}")
-        if transaction is not None and transaction.state not in ("confirmed", "failed"):
+        if outbox.is_pending(transaction):
             return False
         with self._database.write("round-ended") as session:
             stored = session.get_one(Round, round_.number)
@@ -54,13 +66,12 @@ class Ending(StepHandler):
             if step is Step.CANCELLED:
                 if stored.error is None and transaction is not None and transaction.state == "confirmed":
                     # Ours, and early: nobody had sent an update, and nobody else was expected.
-                    needed = self._coordinator.policy(round_.policy_id).min_contributors
+                    needed = self._chain.policy(round_.policy_id).min_contributors
                     stored.error = reported.too_few(session, round_.number, 0, needed)
                 data = {
                     "round": round_.number,
                     "reason": stored.error or "The round was cancelled by somebody else.",
-                    "transaction": transaction.hash if transaction else None,
-                    "gas": transaction.gas_used if transaction else None,
+                    **outbox.told(transaction),
                 }
                 events.append(session, "round-cancelled", data, key=f"round-cancelled:{round_.number}")
             run = services.running_run(session)
@@ -71,7 +82,7 @@ class Ending(StepHandler):
                 services.fail_run(
                     session, run, f"Round {round_.number} was slashed: its anchor was proven wrong."
                 )
-            elif run.cancelled >= self._coordinator.settings.cancelled_limit:
+            elif run.cancelled >= self._cancelled_limit:
                 why = stored.error or ""
                 services.fail_run(
                     session, run, f"{run.cancelled} rounds in a row were cancelled. {why}".strip()

@@ -18,20 +18,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import Phase
-from server.coordinator import Coordinator
+from server.chain.view import ChainView
+from server.conduct import Conduct
 from server.db.models import Round
 from server.db.steps import Step
+from server.federation import Federation
 from server.rounds import queries as services
 from server.rounds.anchor_window import AnchorWindow
 from server.rounds.answers import Answers
 from server.rounds.challenge_window import ChallengeWindow
 from server.rounds.commit_window import CommitWindow
+from server.rounds.deliveries import Deliveries
 from server.rounds.ending import Ending
 from server.rounds.opening import Opening
+from server.rounds.outcome import Outcome
+from server.rounds.outcome import compute as compute_outcome
 from server.rounds.probe import Probe
 from server.rounds.runs import Runs
-from server.telemetry.metrics import StepClock
+from server.settings import Settings
+from server.storage import Storage
+from server.telemetry.metrics import Metrics, StepClock
 
 _ENDS = {Phase.SLASHED: Step.SLASHED, Phase.CANCELLED: Step.CANCELLED}
 """Phases in which the chain has ended a round, and the step that follows."""
@@ -40,25 +48,54 @@ _ENDS = {Phase.SLASHED: Step.SLASHED, Phase.CANCELLED: Step.CANCELLED}
 class Engine:
     """Leads the rounds of one coordinator; each phase has a module of its own.
 
+    This is where each phase gets what it works with.
+
     Args:
-        coordinator: Its parts.
+        settings: The coordinator's settings.
+        federation: The federation.
+        chain: The chain.
+        storage: Database and store.
+        conduct: How the coordinator behaves where it could lie.
+        metrics: Told how long steps and computations take.
         wake: Called when a computation in another thread is done, so that nobody has to wait for the next
             look.
     """
 
-    def __init__(self, coordinator: Coordinator, wake: Callable[[], None] = lambda: None) -> None:
-        self._coordinator = coordinator
-        self._database = coordinator.database
-        self._ledger = coordinator.ledger
-        self._opening = Opening(coordinator)
-        self._commit_window = CommitWindow(coordinator)
-        self._anchor_window = AnchorWindow(coordinator, wake)
-        self._probe = Probe(coordinator)
-        self._challenge_window = ChallengeWindow(coordinator)
-        self._ending = Ending(coordinator)
-        self._answers = Answers(coordinator)
-        self._runs = Runs(coordinator)
-        self._clock = StepClock(coordinator.metrics)
+    def __init__(
+        self,
+        settings: Settings,
+        federation: Federation,
+        chain: ChainView,
+        storage: Storage,
+        conduct: Conduct,
+        metrics: Metrics,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        database, manifest = storage.database, federation.manifest
+
+        def compute(number: int, policy: Policy) -> Outcome:
+            with metrics.aggregation.time():
+                return compute_outcome(storage, manifest, conduct, number, policy)
+
+        self._database = database
+        self._chain = chain
+        self._opening = Opening(database, chain)
+        self._commit_window = CommitWindow(database, chain, conduct, settings.commit_margin)
+        self._anchor_window = AnchorWindow(
+            database,
+            chain,
+            Deliveries(storage, manifest.size, conduct),
+            compute,
+            delivery_share=settings.delivery_share,
+            canary=settings.canary,
+            wake=wake,
+        )
+        self._probe = Probe(database, chain, settings.canary_share if settings.canary else None)
+        self._challenge_window = ChallengeWindow(database, chain, conduct, settings.time_travel_after)
+        self._ending = Ending(database, chain, federation.coordinator, settings.cancelled_limit)
+        self._answers = Answers(storage, chain, federation, conduct)
+        self._runs = Runs(storage, chain, federation)
+        self._clock = StepClock(metrics)
 
     def close(self) -> None:
         """Wait for a computation that is under way; its result is not used."""
@@ -89,9 +126,9 @@ class Engine:
         self._clock.saw(number, step)
         if step is Step.OPENING:
             return self._opening.open(round_)
-        view = self._ledger.round(number)
+        view = self._chain.ledger.round(number)
         if view.phase in _ENDS:
-            if self._coordinator.settled_round(number).phase is not view.phase:
+            if self._chain.settled_round(number).phase is not view.phase:
                 return (
                     False  # a reorg may take it yet, and a round that was ended here is not looked at again
                 )

@@ -11,76 +11,86 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from folkmoot.aggregation.lineage import Lineage, PastRound, window
 from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.errors import ArtifactError
 from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import FileUpdate
 from folkmoot.protocol.verdict import Artifacts
 from server.chain.indexer import by_name
-from server.coordinator import Coordinator
+from server.db.engine import Database
 from server.rounds.base import artifacts_of
+from server.storage import Storage
 
 
-def read_lineage(coordinator: Coordinator, base: int, used: frozenset[ReferenceKind]) -> Lineage:
+def read_lineage(storage: Storage, manifest: Manifest, base: int, used: frozenset[ReferenceKind]) -> Lineage:
     """Open what the rule of a round on a base uses. The bytes are checked; they stay in their files.
 
     Args:
-        coordinator: The parts.
+        storage: Where events and files are.
+        manifest: The federation's.
         base: Number of the round's base; 0 is the genesis.
         used: The kinds of references that are needed.
 
     Raises:
         ArtifactError: A file is missing or damaged; the message says of which round, and what to do.
     """
-    if not used & {ReferenceKind.PATH, ReferenceKind.EARLIER}:
+    if not used & {ReferenceKind.TRAJECTORY, ReferenceKind.EARLIER}:
         return Lineage()
-    numbers = window(base, lambda number: _base_of(coordinator, number))
-    found = {number: _artifacts(coordinator, number) for number in numbers}
+    numbers = window(base, lambda number: opening(storage.database, number).base)
+    found = {number: _artifacts(storage, number) for number in numbers}
     updates = {
         number: [name for name in artifacts.updates if name is not None]
         if ReferenceKind.EARLIER in used
         else []
         for number, artifacts in found.items()
     }
-    state = found[numbers[0]].base_state if ReferenceKind.PATH in used and numbers else None
+    state = found[numbers[0]].base_state if ReferenceKind.TRAJECTORY in used and numbers else None
     for number, names in updates.items():  # what is missing is known before anything is hashed
         for name in names:
             with _named(number, f"update file {name}"):
-                coordinator.store.path(name)
+                storage.store.path(name)
     before = None
     if state is not None:
         with _named(numbers[0], f"base state file {state}"):
-            before = State.from_bytes(_mapped(coordinator.store.verified(state)), coordinator.manifest)
+            before = State.from_bytes(_mapped(storage.store.verified(state)), manifest)
     rounds = []
     for number, names in updates.items():
         readers = []
         for name in names:
             with _named(number, f"update file {name}"):
-                readers.append(FileUpdate(coordinator.store.verified(name)))
+                readers.append(FileUpdate(storage.store.verified(name)))
         rounds.append(PastRound(RoundHeader.decode(found[number].header).exponents, tuple(readers)))
     return Lineage(tuple(rounds), before)
 
 
-def opening(coordinator: Coordinator, number: int) -> dict[str, Any]:
-    """The arguments of the event that opened a round: coordinator, base and more.
+@dataclass(frozen=True)
+class Opened:
+    """What the chain says of a round's opening."""
+
+    coordinator: str
+    """Account that opened it."""
+    base: int
+    """Round that it rests on; 0 is the genesis."""
+
+
+def opening(database: Database, number: int) -> Opened:
+    """Read who opened a round, and on what, from the event.
 
     Raises:
         ArtifactError: The event is not known.
     """
-    with coordinator.database.read() as session:
+    with database.read() as session:
         opened = by_name(session, "RoundOpened", str(number))
         if not opened:
             raise _unknown(f"the opening of round {number}")
-        return opened[-1].arguments
-
-
-def _base_of(coordinator: Coordinator, number: int) -> int:
-    return int(opening(coordinator, number)["base"])
+        arguments = opened[-1].arguments
+        return Opened(arguments["coordinator"], int(arguments["base"]))
 
 
 def _unknown(what: str) -> ArtifactError:
@@ -91,9 +101,9 @@ def _unknown(what: str) -> ArtifactError:
     )
 
 
-def _artifacts(coordinator: Coordinator, number: int) -> Artifacts:
+def _artifacts(storage: Storage, number: int) -> Artifacts:
     with _named(number, "artifacts file"):
-        artifacts = artifacts_of(coordinator, number)
+        artifacts = artifacts_of(storage, number)
     if artifacts is None:
         raise _unknown(f"the anchor of round {number}")
     return artifacts

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from server.chain import outbox
 from server.db import events
 from server.db.models import Round, Transaction
 from server.db.steps import Step
@@ -16,7 +17,7 @@ class Opening(StepHandler):
     def open(self, round_: Round) -> bool:
         """Take the step `opening`; whether something changed."""
         transaction = self._transaction(f"open:{round_.number}")
-        if transaction is None or transaction.state not in ("confirmed", "failed"):
+        if transaction is None or outbox.is_pending(transaction):
             return False
         view = self._ledger.round(round_.number)
         header_hash = "0x" + view.header_hash.hex()
@@ -41,8 +42,7 @@ class Opening(StepHandler):
                 "headerHash": header_hash,
                 "commitDeadline": view.commit_deadline,
                 "anchorDeadline": view.anchor_deadline,
-                "transaction": transaction.hash,
-                "gas": transaction.gas_used,
+                **outbox.told(transaction),
             }
             events.append(session, "round-opened", data, key=f"round-opened:{round_.number}")
         return True

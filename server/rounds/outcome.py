@@ -1,42 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Computing a round and keeping what comes out, so that the same bytes are there however often it is done.
 
-The arithmetic is `folkmoot.round.compute_round`'s; here files are opened for it, and its results are put into
-the store and the database. Updates are read from their files range by range.
+What goes in is `server.rounds.inputs`'; the arithmetic is `folkmoot.round.compute_round`'s. Here its results are put
+into the store and the database.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from folkmoot.aggregation.registry import uses
-from folkmoot.errors import ArtifactError
-from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import Policy
-from folkmoot.protocol.state import State
-from folkmoot.protocol.updates import FileUpdate, UpdateReader
+from folkmoot.protocol.verdict import Verdict
 from folkmoot.round import Anchor, RoundOutcome, compute_round
 from folkmoot.runtime.fault_points import fault_point
-from server.coordinator import Coordinator
-from server.db.models import Artifact, Entry, Round
-from server.rounds.json_codec import anchor_json, commitment_of
-from server.rounds.lineage import opening, read_lineage
-from server.store import Stored
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A file of the outcome."""
-
-    kind: str
-    stored: Stored
-    keccak: str | None = None
+from server.conduct import Conduct
+from server.db.models import Entry, Round
+from server.rounds.inputs import RoundInputs, gather
+from server.storage import Storage, file_row
+from server.store import Store, Stored, Writer
 
 
 @dataclass(frozen=True)
@@ -44,105 +29,99 @@ class Outcome:
     """A computed round whose files are in the store."""
 
     anchor: Anchor
-    verdicts: list[dict[str, Any]]
-    """One an entry: contributor, weight, reason, numbers (decimal strings)."""
-    files: dict[str, Kept]
-    """By kind: aggregate, state, verdicts, artifacts."""
+    verdicts: tuple[Verdict, ...]
+    """One an entry, in entry order."""
+    aggregate: Stored
+    state: Stored
+    verdicts_file: Stored
+    artifacts_file: Stored
 
 
-def compute(coordinator: Coordinator, number: int, policy: Policy) -> Outcome:
+def compute(storage: Storage, manifest: Manifest, conduct: Conduct, number: int, policy: Policy) -> Outcome:
     """Compute a round from the entries in the database and the files in the store.
 
     Raises:
         InputError: Nobody but the coordinator delivered an update (`no-updates`).
         ArtifactError: The base state, or a file of an earlier round that the rule needs, is missing or damaged.
     """
-    with coordinator.database.read() as session:
-        round_ = session.get_one(Round, number)
-        query = select(Entry).where(Entry.round == number).order_by(Entry.position)
-        entries = list(session.scalars(query))
-        session.expunge_all()
-    header = RoundHeader.decode(round_.header)
-    lineage = read_lineage(coordinator, round_.base, uses(policy.rule))
-    base = State.from_bytes(coordinator.store.read(round_.base_state_sha256), coordinator.manifest)
-    store = coordinator.store
-    with ExitStack() as stack:
-        updates = [_reader(coordinator, entry) for entry in entries]
-        aggregate = stack.enter_context(store.writer())
+    inputs = gather(storage, manifest, policy, number)
+    with storage.store.writer() as aggregate:
         outcome = compute_round(
-            coordinator.manifest,
-            header,
-            policy,
-            base,
-            [commitment_of(entry.commitment) for entry in entries],
-            updates,
-            coordinator=opening(coordinator, number)["coordinator"],
-            lineage=lineage,
+            inputs.manifest,
+            inputs.header,
+            inputs.policy,
+            inputs.base,
+            inputs.commitments,
+            inputs.updates,
+            coordinator=inputs.coordinator,
+            lineage=inputs.lineage,
             aggregate_sink=aggregate,
         )
-        other = coordinator.conduct.publish(coordinator.manifest, header, policy, base, updates, outcome)
-        if other is None:
-            files = {"aggregate": Kept("aggregate", aggregate.keep())}
-        else:
-            outcome, files = other[0], {"aggregate": Kept("aggregate", store.put(other[1]))}
-    files["state"] = Kept("state", _put(coordinator, outcome.state.chunks()))
-    for kind, data, digest in (
-        ("verdicts", outcome.verdicts_file, outcome.anchor.verdict_hash.hex()),
-        ("artifacts", outcome.artifacts_file, outcome.anchor.artifacts_hash.hex()),
-    ):
-        stored = store.put(data)
-        store.link(digest, stored.sha256)
-        files[kind] = Kept(kind, stored, digest)
+        outcome, stored = _published(storage.store, conduct, inputs, outcome, aggregate)
+    return keep(storage.store, outcome, stored)
+
+
+def keep(store: Store, outcome: RoundOutcome, aggregate: Stored) -> Outcome:
+    """Put the files of an outcome into the store, beside its aggregate."""
+    kept = Outcome(
+        outcome.anchor,
+        outcome.verdicts.verdicts,
+        aggregate=aggregate,
+        state=_put(store, outcome.state.chunks()),
+        verdicts_file=_named(store, outcome.verdicts_file, outcome.anchor.verdict_hash),
+        artifacts_file=_named(store, outcome.artifacts_file, outcome.anchor.artifacts_hash),
+    )
     fault_point("coordinator.outcome-computed")
-    return Outcome(outcome.anchor, _verdicts(outcome), files)
+    return kept
 
 
 def record(session: Session, round_: Round, outcome: Outcome) -> None:
     """Write a computed round into the database."""
-    for kept in outcome.files.values():
-        session.merge(
-            Artifact(
-                sha256=kept.stored.sha256,
-                keccak=kept.keccak,
-                kind=kept.kind,
-                size=kept.stored.size,
-                round=round_.number,
-                public_from=0,
-            )
-        )
-    round_.anchor = anchor_json(outcome.anchor)
-    round_.aggregate_sha256 = outcome.files["aggregate"].stored.sha256
-    round_.state_sha256 = outcome.files["state"].stored.sha256
-    round_.verdicts_sha256 = outcome.files["verdicts"].stored.sha256
-    round_.artifacts_sha256 = outcome.files["artifacts"].stored.sha256
-    for position, verdict in enumerate(outcome.verdicts):
-        entry = session.get_one(Entry, (round_.number, position))
-        entry.weight, entry.reason, entry.numbers = verdict["weight"], verdict["reason"], verdict["numbers"]
+    anchor, number = outcome.anchor, round_.number
+    for row in (
+        file_row(outcome.aggregate, "aggregate", of=number),
+        file_row(outcome.state, "state", of=number),
+        file_row(outcome.verdicts_file, "verdicts", of=number, keccak=anchor.verdict_hash.hex()),
+        file_row(outcome.artifacts_file, "artifacts", of=number, keccak=anchor.artifacts_hash.hex()),
+    ):
+        session.merge(row)
+    round_.anchor = anchor.to_json()
+    round_.aggregate_sha256 = outcome.aggregate.sha256
+    round_.state_sha256 = outcome.state.sha256
+    round_.verdicts_sha256 = outcome.verdicts_file.sha256
+    round_.artifacts_sha256 = outcome.artifacts_file.sha256
+    for verdict in outcome.verdicts:
+        entry = session.get_one(Entry, (number, verdict.index))
+        entry.weight, entry.reason = verdict.weight, str(verdict.reason)
+        entry.numbers = numbers_json(verdict)
 
 
-def _reader(coordinator: Coordinator, entry: Entry) -> UpdateReader | None:
-    if entry.sha256 is None:
-        return None
-    try:
-        return FileUpdate(coordinator.store.path(entry.sha256))
-    except ArtifactError:
-        return None  # lost after it was accepted: it counts as not delivered, and the verdict says so
+def numbers_json(verdict: Verdict) -> dict[str, str]:
+    """The integers behind a verdict as rows and events have them: decimal strings."""
+    return {name: str(number) for name, number in verdict.numbers.items()}
 
 
-def _put(coordinator: Coordinator, chunks: Iterable[bytes]) -> Stored:
-    with coordinator.store.writer() as writer:
+def _published(
+    store: Store, conduct: Conduct, inputs: RoundInputs, outcome: RoundOutcome, aggregate: Writer
+) -> tuple[RoundOutcome, Stored]:
+    """What is anchored, with its aggregate file: what was computed, unless the conduct says otherwise."""
+    other = conduct.publish(
+        inputs.manifest, inputs.header, inputs.policy, inputs.base, inputs.updates, outcome
+    )
+    if other is None:
+        return outcome, aggregate.keep()
+    return other[0], store.put(other[1])
+
+
+def _named(store: Store, data: bytes, digest: bytes) -> Stored:
+    """Put a file into the store that the anchor names by its keccak."""
+    stored = store.put(data)
+    store.link(digest.hex(), stored.sha256)
+    return stored
+
+
+def _put(store: Store, chunks: Iterable[bytes]) -> Stored:
+    with store.writer() as writer:
         for chunk in chunks:
             writer.write(chunk)
         return writer.keep()
-
-
-def _verdicts(outcome: RoundOutcome) -> list[dict[str, Any]]:
-    return [
-        {
-            "contributor": verdict.contributor,
-            "weight": verdict.weight,
-            "reason": str(verdict.reason),
-            "numbers": {name: str(number) for name, number in verdict.numbers.items()},
-        }
-        for verdict in outcome.verdicts.verdicts
-    ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every phase of a round has at hand: the coordinator's parts, the outbox, and small steps.
+"""What every phase of a round has at hand: the database, the chain, the outbox, and small steps.
 
 A phase holds nothing that could not be computed again: what must outlive the process is in the database. It
 knows nothing of the other phases; the engine says which one is at work.
@@ -12,13 +12,14 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from folkmoot.round import Anchor
 from folkmoot.runtime.logs import fields
 from server.chain import outbox
 from server.chain.calls import encode_call
-from server.coordinator import Coordinator
+from server.chain.view import ChainView
+from server.db.engine import Database
 from server.db.models import Round, Transaction
 from server.db.steps import Step
-from server.rounds.json_codec import anchor_of
 
 logger = logging.getLogger(__name__)
 
@@ -27,17 +28,14 @@ class StepHandler:
     """Base of the phases.
 
     Args:
-        coordinator: Its parts.
+        database: Where rounds and transactions are.
+        chain: The chain.
     """
 
-    def __init__(self, coordinator: Coordinator) -> None:
-        self._coordinator = coordinator
-        self._database = coordinator.database
-        self._ledger = coordinator.ledger
-
-    @property
-    def _time_travel(self) -> bool:
-        return self._coordinator.settings.time_travel and self._coordinator.local
+    def __init__(self, database: Database, chain: ChainView) -> None:
+        self._database = database
+        self._chain = chain
+        self._ledger = chain.ledger
 
     def _transaction(self, purpose: str) -> Transaction | None:
         with self._database.read() as session:
@@ -46,15 +44,20 @@ class StepHandler:
             return found
 
     def _enqueue(self, session: Session, number: int, function: str, *arguments: Any) -> bool:
+        return self._send(session, f"{function}:{number}", number, function, *arguments)
+
+    def _send(self, session: Session, purpose: str, number: int, function: str, *arguments: Any) -> bool:
+        """Have a call of the ledger sent; False if one of this purpose is under way."""
         data = encode_call("ledger", function, *arguments)
-        ledger = self._coordinator.deployment.ledger
-        return outbox.enqueue(session, f"{function}:{number}", number, ledger, data)
+        return outbox.enqueue(session, purpose, number, self._ledger.address, data)
 
     def _send_anchor(self, session: Session, stored: Round) -> None:
         """Take a computed round's outcome to the chain."""
         if stored.anchor is None:
             raise AssertionError(f"round {stored.number} has no outcome to anchor")
-        self._enqueue(session, stored.number, "anchor", stored.number, anchor_of(stored.anchor).abi_tuple())
+        self._enqueue(
+            session, stored.number, "anchor", stored.number, Anchor.from_json(stored.anchor).abi_tuple()
+        )
         stored.step = Step.ANCHORING
 
     def _step(self, name: str, round_: Round, step: Step, *, error: str | None = None) -> bool:

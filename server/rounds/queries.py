@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from folkmoot.ledger import costs
-from folkmoot.protocol.commitment import Commitment, fold_entry
+from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.policy import Policy
 from server.chain.indexer import by_name
 from server.db import events
@@ -56,14 +55,6 @@ def recorded(
         )
         found.append((commitment, event))
     return found
-
-
-def folded(commitments: Sequence[Commitment]) -> bytes:
-    """The rolling hash of entries."""
-    value = bytes(32)
-    for commitment in commitments:
-        value = fold_entry(value, commitment.contributor, commitment.struct_hash)
-    return value
 
 
 def accepted(session: Session, round_number: int) -> list[Update]:

@@ -11,36 +11,16 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-from eth_account import Account
-from eth_keys.exceptions import BadSignature
-from eth_utils.exceptions import ValidationError
 from sqlalchemy.orm import Session
 
-from folkmoot.coordinator_api import report_digest, report_message
 from folkmoot.errors import InputError
 from folkmoot.flower.reports import ANSWERED, ASKED, FAILED, REFUSED, explained
-from folkmoot.protocol.commitment import Domain
 from server.db import events
 from server.db.models import Round, RoundReport
 from server.db.steps import Step
 
 MOST_REASONS = 3
 """Different reasons that are told of one round."""
-
-
-def author(domain: Domain, content: dict[str, Any], deadline: int, signature: bytes) -> str:
-    """Return the account that signed a report.
-
-    Raises:
-        InputError: It is no signature, or the content has no canonical form.
-    """
-    try:
-        message = report_message(domain, content["round"], report_digest(content), deadline)
-        return str(Account.recover_message(message, signature=signature))
-    except (BadSignature, ValidationError, ValueError) as error:
-        raise InputError(
-            f"The signature is not valid: {error}.", remedy="Sign it again.", code="not-authorised"
-        ) from error
 
 
 def keep(session: Session, content: dict[str, Any], deadline: int) -> None:

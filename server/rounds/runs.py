@@ -6,19 +6,30 @@ from __future__ import annotations
 from folkmoot.errors import ArtifactError, DatabaseError, FolkmootError, RpcError, StoreError
 from folkmoot.protocol.policy import Policy
 from folkmoot.runtime.units import format_amount
-from server.chain import outbox
-from server.chain.calls import encode_call
-from server.coordinator import Coordinator
+from server.chain.view import ChainView
 from server.db import events
 from server.db.models import Round, Run
 from server.db.steps import Step
+from server.federation import Federation
 from server.rounds import queries as services
 from server.rounds.base import make_header, read_base
 from server.rounds.phase import StepHandler
+from server.storage import Storage
 
 
 class Runs(StepHandler):
-    """Plans the next round of the run that is under way."""
+    """Plans the next round of the run that is under way.
+
+    Args:
+        storage: Where runs, rounds and states are.
+        chain: The chain.
+        federation: The federation.
+    """
+
+    def __init__(self, storage: Storage, chain: ChainView, federation: Federation) -> None:
+        super().__init__(storage.database, chain)
+        self._storage = storage
+        self._federation = federation
 
     def advance(self) -> bool:
         """Open the next round or end the run, if it is time; whether something changed."""
@@ -26,7 +37,7 @@ class Runs(StepHandler):
             run = services.running_run(session)
             if run is None or services.open_round(session) is not None:
                 return False
-            waiting = self._time_travel and bool(services.unfinished(session))
+            waiting = self._chain.time_travel and bool(services.unfinished(session))
             session.expunge(run)
         if waiting:
             return False  # moving the clock for the old round would close the new one
@@ -47,15 +58,14 @@ class Runs(StepHandler):
 
     def _plan(self, run: Run) -> bool:
         """Write down the next round, with the transaction that opens it."""
-        coordinator = self._coordinator
         number, head, policy_id = (
             self._ledger.next_round(),
             self._ledger.head(),
             self._ledger.current_policy(),
         )
-        check_entitled(coordinator, self._coordinator.policy(policy_id))
-        base = read_base(coordinator, head.round, head.state_root)
-        header = make_header(coordinator, number, base, policy_id)
+        check_entitled(self._chain, self._federation.coordinator, self._chain.policy(policy_id))
+        base = read_base(self._storage, self._federation, head.round, head.state_root)
+        header = make_header(self._federation, number, base, policy_id)
         with self._database.write("round-planned") as session:
             session.add(
                 Round(
@@ -75,26 +85,26 @@ class Runs(StepHandler):
                     recomputed=0,
                 )
             )
-            data = encode_call("ledger", "openRound", number, base.state_root, header.hash)
-            outbox.enqueue(session, f"open:{number}", number, coordinator.deployment.ledger, data)
+            opening = ("openRound", number, base.state_root, header.hash)
+            self._send(session, f"open:{number}", number, *opening)
         return True
 
 
-def check_entitled(coordinator: Coordinator, policy: Policy) -> None:
-    """Make sure that this account may open and anchor rounds.
+def check_entitled(chain: ChainView, address: str, policy: Policy) -> None:
+    """Make sure that an account may open and anchor rounds.
 
     Raises:
         FolkmootError: Another account is the coordinator (`not-coordinator`), or the stake is below the bond
             (`bond-too-low`).
     """
-    address, appointed = coordinator.account.address, coordinator.ledger.coordinator()
+    appointed = chain.ledger.coordinator()
     if appointed != address:
         raise FolkmootError(
             f"The ledger's coordinator is {appointed}, and this one is {address}.",
             remedy="Use the keystore of the appointed account, or appoint this one by a vote.",
             code="not-coordinator",
         )
-    stake = coordinator.vault.stake_of(address)
+    stake = chain.vault.stake_of(address)
     if stake < policy.bond:
         raise FolkmootError(
             f"The coordinator's bond is {format_amount(policy.bond)}; {address} has {format_amount(stake)} at stake.",

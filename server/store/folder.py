@@ -135,7 +135,9 @@ def _unfinished(folder: Path) -> tuple[int, Path]:
     """Make a file and lock it; return its descriptor and its path."""
     while True:
         descriptor, name = tempfile.mkstemp(dir=folder)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(
+            descriptor, fcntl.LOCK_EX
+        )  # on the file itself, by its descriptor: it is about to get another name
         if os.fstat(descriptor).st_nlink:
             return descriptor, Path(name)
         os.close(descriptor)  # it was cleared away before it was locked

@@ -15,7 +15,8 @@ from sqlalchemy import select
 
 from folkmoot.audit.calls import decode_call
 from folkmoot.chain.client import Chain
-from folkmoot.ledger.events import RewardCredited, UpdateCommitted, scan
+from folkmoot.ledger.events import RewardCredited, UpdateCommitted
+from folkmoot.ledger.scan import scan
 from folkmoot.rpc.client import Phase
 from server.db.engine import Database
 from server.db.models import Artifact, Entry, LogEntry, Round, Run, Transaction, Update

@@ -27,11 +27,12 @@ from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.state import State
 from folkmoot.runtime.keystore import create
-from server.api.app import create_app
 from server.commands.main import http_server, listen
-from server.coordinator import Coordinator, import_genesis, open_account, open_coordinator
+from server.coordinator import Coordinator, open_coordinator
 from server.db import schema
 from server.db.engine import make_engine
+from server.genesis import import_genesis
+from server.home import open_account
 from server.settings import Settings
 from server.worker import Worker
 from tests import factories
@@ -163,7 +164,7 @@ class Running:
     @property
     def domain(self) -> Domain:
         """Chain and ledger."""
-        return self.coordinator.domain
+        return self.coordinator.federation.domain
 
 
 @contextmanager
@@ -179,9 +180,9 @@ def running(
 def serving(found: Settings, world: factories.Federation) -> Iterator[Running]:
     """Run a coordinator that has its folder."""
     coordinator = open_coordinator(found, open_account(found))
-    worker = Worker(coordinator)
+    worker = coordinator.make_worker()
     listener = listen("127.0.0.1", 0)
-    server = http_server(create_app(coordinator, worker), found)
+    server = http_server(coordinator.make_app(worker), found)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     worker.start()
     thread.start()

@@ -16,7 +16,8 @@ from folkmoot.fraud.contracts import demands as demanding
 from folkmoot.fraud.contracts.follower import Follower
 from folkmoot.fraud.proofs.availability import DataKind, Status, delivery_calls, demand_call
 from folkmoot.fraud.proofs.case import Case
-from folkmoot.ledger.events import Answered, Slashed, scan
+from folkmoot.ledger.events import Answered, Slashed
+from folkmoot.ledger.scan import scan
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.rpc.client import Phase
@@ -70,14 +71,14 @@ def answers(world: factories.Federation) -> list[Answered]:
 
 def sent(here: Running) -> list[str]:
     """States of the coordinator's answers."""
-    with here.coordinator.database.read() as session:
+    with here.coordinator.storage.database.read() as session:
         found = select(Transaction.state).where(Transaction.purpose.startswith("answer:"))
         return list(session.scalars(found))
 
 
 def kinds(here: Running) -> list[str]:
     """Types of the coordinator's events so far."""
-    with here.coordinator.database.read() as session:
+    with here.coordinator.storage.database.read() as session:
         return [event.type for event in events.after(session, 0)]
 
 
@@ -186,7 +187,7 @@ def test_a_file_that_is_lost_is_said_and_put_back_in_time(
 ) -> None:
     with running(tmp_path / "home", world, time_travel_after=3600) as here:
         data = play(here)
-        place = here.coordinator.store.path(sha256_hex(data))
+        place = here.coordinator.storage.store.path(sha256_hex(data))
         place.unlink()
         demand = ask(world, "newcomer", DataKind.UPDATE, 1)
         until(lambda: "demand-unanswerable" in kinds(here), what="the complaint")

@@ -314,7 +314,7 @@ def test_updates_of_a_round_are_listed_before_what_was_refused(api: Api) -> None
 )
 def test_longer_page_asks_no_more_queries(api: Api, path: str) -> None:
     path = path.format(ada=factories.account("ada").address)
-    engine = api.here.coordinator.database.engine
+    engine = api.here.coordinator.storage.database.engine
     asked = 0
 
     def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:

@@ -58,8 +58,8 @@ def outcome_of(world: World, number: int) -> RoundOutcome:
 
 def test_rounds_are_weighed_by_what_came_before(history: World) -> None:
     first, last = outcome_of(history, 1).verdicts.verdicts, outcome_of(history, ROUNDS).verdicts.verdicts
-    assert not any("pathCosine" in verdict.numbers for verdict in first)
-    assert all(verdict.numbers["pathCosine"] > 0 for verdict in last)
+    assert not any("trajectoryCosine" in verdict.numbers for verdict in first)
+    assert all(verdict.numbers["trajectoryCosine"] > 0 for verdict in last)
     own = outcome_of(history, 5).verdicts.verdicts[1]
     assert (own.contributor, own.weight, own.reason) == (
         history.federation.coordinator.address,

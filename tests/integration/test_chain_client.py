@@ -25,8 +25,8 @@ from folkmoot.ledger.events import (
     PolicyAdded,
     Staked,
     VersionRegistered,
-    scan,
 )
+from folkmoot.ledger.scan import scan
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc, VaultReader
 from folkmoot.runtime.processes import free_port
 from folkmoot.runtime.units import UNIT

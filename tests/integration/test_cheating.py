@@ -16,14 +16,17 @@ from folkmoot.artifacts.sources import CoordinatorSource
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.devnet.lies import Kind, Lie, conduct
 from folkmoot.errors import InputError, UpdateRefused
-from folkmoot.fraud.watcher.journal import Journal, Log
+from folkmoot.fraud.watcher.journal import Journal
 from folkmoot.fraud.watcher.watch import Options, Watcher
-from folkmoot.ledger.events import Slashed, scan
+from folkmoot.ledger.events import Slashed
+from folkmoot.ledger.scan import scan
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.rpc.client import Phase, Rpc
+from server.chain.view import require_anvil
 from server.conduct import Conduct
-from server.coordinator import _require_stage, open_account, open_coordinator
+from server.coordinator import open_coordinator
+from server.home import open_account
 from tests import factories
 from tests.integration.coordinator_world import (
     Running,
@@ -36,6 +39,7 @@ from tests.integration.coordinator_world import (
     until,
 )
 from tests.integration.test_answers import deliver
+from tests.logged import log_to
 
 FEDERATION = {"verifier": ARBITER, "momentum": 922}
 
@@ -51,9 +55,9 @@ def watch_of(tmp_path: Path) -> Iterator[Callable[[factories.Federation, Running
             place = world.deployment
             journal = Journal.open(tmp_path / "watch", place.chain_id, place.ledger)
             source = CoordinatorSource(here.api.url)
-            log, options = Log(stream=said), Options(world["newcomer"])
+            log, options = log_to(said, "text"), Options(world["newcomer"])
             opened.append(Watcher([world.anvil.url], place, {here.api.url: source}, journal, log, options))
-        opened[0].log = Log(stream=said)
+        opened[0].log = log_to(said, "text")
         assert opened[0].look()
         return said.getvalue()
 
@@ -181,7 +185,7 @@ def test_nobody_can_cheat_on_demand_but_on_a_local_anvil(world: factories.Federa
     account = open_account(settings)
     open_coordinator(settings, account).close()
     with Rpc(world.anvil.url) as rpc, pytest.raises(InputError) as elsewhere:
-        _require_stage(replace(world.deployment, chain_id=10), rpc)
+        require_anvil(10, rpc)
     assert elsewhere.value.code == "conduct-not-local"
     for name, code in (
         ("folkmoot.devnet.lies:theft@1", "unknown-cheat"),

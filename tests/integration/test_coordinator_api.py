@@ -79,7 +79,7 @@ def test_defect_shows_no_trace(here: Running, monkeypatch: pytest.MonkeyPatch) -
     def broken() -> None:
         raise KeyError("secret")
 
-    monkeypatch.setattr(here.coordinator.ledger, "current_policy", broken)
+    monkeypatch.setattr(here.coordinator.chain.ledger, "current_policy", broken)
     answer = here.api._client().get("/v1/policies")
     assert answer.status_code == 500
     assert answer.json()["code"] == "defect"
@@ -142,7 +142,7 @@ def test_report_needs_stake_and_a_signature(here: Running) -> None:
 
 def test_event_stream_is_taken_up_where_it_broke(here: Running) -> None:
     def tell(number: int) -> None:
-        with here.coordinator.database.write() as session:
+        with here.coordinator.storage.database.write() as session:
             events.append(session, "test", {"number": number})
 
     start = here.api.newest_event()

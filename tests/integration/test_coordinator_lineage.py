@@ -72,11 +72,11 @@ def test_rounds_look_back_and_an_audit_agrees(here: Running) -> None:
         own = found.pop(world.coordinator.address)
         assert (own["weight"], own["reason"]) == (0, "root")
         assert all(verdict["weight"] for verdict in found.values())
-        looked_back = ["pathCosine" in verdict["numbers"] for verdict in found.values()]  # type: ignore[operator]
+        looked_back = ["trajectoryCosine" in verdict["numbers"] for verdict in found.values()]  # type: ignore[operator]
         assert looked_back == [number > 1] * 3
     assert world.chain.claimable(world.coordinator.address) == 0
     assert world.chain.claimable(world["ada"].address) > 0
-    source = FolderSource(Path(here.coordinator.store.location))
+    source = FolderSource(Path(here.coordinator.storage.store.location))
     assert audit([world.anvil.url], world.deployment, source).recomputed == 3
 
 
@@ -87,7 +87,7 @@ def test_a_round_waits_for_a_file_of_an_earlier_one(here: Running) -> None:
     first = play(here, 1)
     until(lambda: api.get("/v1/rounds/1")["step"] == "settled", what="the first round's end")
     name = sha256_hex(first[1].data)
-    place = here.coordinator.store.path(name)
+    place = here.coordinator.storage.store.path(name)
     kept = place.read_bytes()
     place.unlink()
     play(here, 2)
@@ -96,7 +96,7 @@ def test_a_round_waits_for_a_file_of_an_earlier_one(here: Running) -> None:
     assert "of round 1" in error
     assert "from a mirror" in error
     assert api.get("/v1/rounds/2")["step"] == "computing"
-    source = FolderSource(Path(here.coordinator.store.location))
+    source = FolderSource(Path(here.coordinator.storage.store.location))
     with pytest.raises(AuditFailure, match=name):
         audit([here.world.anvil.url], here.world.deployment, source)
     place.write_bytes(bytes(len(kept)))

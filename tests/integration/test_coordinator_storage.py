@@ -20,7 +20,8 @@ from sqlalchemy import text
 from folkmoot.artifacts.sources import CoordinatorSource
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import CoordinatorError, DatabaseError, StoreError
-from server.coordinator import open_account, open_coordinator
+from server.coordinator import open_coordinator
+from server.home import open_account
 from server.rounds import runs
 from server.store import s3 as s3_module
 from server.store.s3 import S3Store
@@ -66,8 +67,8 @@ def test_a_run_waits_for_a_base_that_is_damaged_and_goes_on_when_it_is_repaired(
     world: factories.Federation, tmp_path: Path
 ) -> None:
     with running(tmp_path / "home", world) as here:
-        store = here.coordinator.store
-        state = here.coordinator.genesis.state
+        store = here.coordinator.storage.store
+        state = here.coordinator.federation.genesis.state
         good = store.read(state)
         store.path(state).write_bytes(good[:100])
         start(here, 1, 2)
@@ -92,7 +93,7 @@ def test_round_in_a_bucket_survives_its_absence(
         line = Line(server.port)
         settings = {"store": "s3://federation/ours", "store_endpoint": line.url, "store_region": s3.REGION}
         with running(tmp_path / "home", world, **settings) as here:
-            store = here.coordinator.store
+            store = here.coordinator.storage.store
             assert isinstance(store, S3Store)
             start(here, 1, 2)
             _, header, state = open_round(here.api, 1)
@@ -148,7 +149,7 @@ def test_truncated_and_lost_files_are_named_and_come_back_from_a_mirror(
             here.api.submit_update(1, signed.wire, signed.data)
         until(lambda: step_of(here, 1) == "settled", what="settlement")
         view = here.api.get("/v1/rounds/1")
-        store = here.coordinator.store
+        store = here.coordinator.storage.store
     shutil.copytree(store.location, mirror)
 
     def repair(*options: str, fails: int = 0) -> dict[str, Any]:
@@ -203,7 +204,7 @@ def test_round_on_postgresql_survives_a_restart_of_the_server(
             assert here.api.get("/v1/rounds/1")["weights"] == [1, 1], "no update was lost"
             until(lambda: here.api.health()["status"] == "ok", what="health")
             kinds = []
-            with contextlib.closing(here.api.events(0, patience=5)) as stream:
+            with contextlib.closing(here.api.events(0, timeout=5)) as stream:
                 for event in stream:
                     kinds.append(event.type)
                     if event.type == "run-done":
@@ -222,7 +223,7 @@ def test_a_coordinator_that_lost_the_database_unawares_writes_nothing_and_ends(
             start(old, 1, 2)
             _, header, state = open_round(old.api, 1)
             signed = [train(old.world, name, header, state) for name in ("ada", "ben")]
-            with old.coordinator.database.read() as session:
+            with old.coordinator.storage.database.read() as session:
                 session.execute(
                     text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
                 )

@@ -134,9 +134,9 @@ def test_a_coordinator_that_is_well_passes_every_check_from_inside_and_from_outs
 def test_a_missing_or_damaged_file_of_an_open_round_is_named(
     here: Running, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with here.coordinator.database.read() as session:
+    with here.coordinator.storage.database.read() as session:
         name = session.scalars(select(Update.sha256)).one()
-    path = here.coordinator.store.path(name)
+    path = here.coordinator.storage.store.path(name)
     whole = path.read_bytes()
     for break_it in (path.unlink, lambda: path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])):
         break_it()
@@ -504,7 +504,7 @@ def test_a_round_that_was_anchored_without_its_report_is_told(
 ) -> None:
     folder = here.coordinator.settings.home
     write_settings(folder, canary=True)
-    with here.coordinator.database.write("run-failed") as session:
+    with here.coordinator.storage.database.write("run-failed") as session:
         session.scalars(select(Round)).one().canary = {"verdict": "missing"}
     found = diagnose(capsys, folder, here.api.url)[1]
     assert found["evaluator"]["state"] == "warning"

@@ -16,7 +16,8 @@ from folkmoot.audit.audit import audit
 from folkmoot.errors import AuditFailure, ContractRefused, UpdateRefused
 from folkmoot.explain.from_chain import ledger_rounds
 from folkmoot.fraud.contracts.follower import Follower
-from folkmoot.ledger.events import CommitsClosed, Event, Left, scan
+from folkmoot.ledger.events import CommitsClosed, Event, Left
+from folkmoot.ledger.scan import scan
 from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.rpc.client import Phase
 from tests import factories

@@ -122,7 +122,7 @@ def get(here: Running, path: str = "/", **headers: str) -> httpx.Response:
 
 def kept(here: Running, number: int, metrics: Any) -> None:
     """A report as the database has it, whoever let it in."""
-    with here.coordinator.database.write() as session:
+    with here.coordinator.storage.database.write() as session:
         document = {"round": number, "complete": True, "nodes": [], "metrics": metrics}
         made = RoundReport(
             round=number, complete=True, document=document, deadline=0, received_at=datetime.now(UTC)
@@ -266,8 +266,8 @@ def test_the_page_stands_while_the_chain_is_away(here: Running, monkeypatch: pyt
         raise RpcError("The endpoint is away.")
 
     kept(here, 2, {"server": {"loss": 1.0, "accuracy": 0.8}})
-    monkeypatch.setattr(type(here.coordinator.node), "call", away)
-    monkeypatch.setattr(type(here.coordinator.node), "latest", away)
+    monkeypatch.setattr(type(here.coordinator.chain.node), "call", away)
+    monkeypatch.setattr(type(here.coordinator.chain.node), "latest", away)
     page = read(get(here).text)
     assert "The chain does not answer" in page.text
     assert "degraded" in page.text

@@ -90,7 +90,7 @@ def test_numbers_tell_what_a_round_did_and_the_log_tells_it_by_round_and_account
     until(
         lambda: number(scraped(here), "folkmoot_rounds", step="settled") == 1, what="a look at the database"
     )
-    with here.coordinator.database.read() as session:
+    with here.coordinator.storage.database.read() as session:
         gas = session.scalar(select(func.sum(Transaction.gas_used)))
     # One round: the mean is it.
     until(lambda: number(scraped(here), "folkmoot_round_gas") == gas, what="a look at the account")
@@ -143,7 +143,9 @@ def test_a_chain_that_is_gone_leaves_no_number_that_looks_fine(
     here: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     until(lambda: ("folkmoot_chain_lag_seconds", frozenset()) in scraped(here), what="the first look")
-    monkeypatch.setattr(here.coordinator.node.rpc, "url", "http://127.0.0.1:9/v2/alcht_0123456789abcdef")
+    monkeypatch.setattr(
+        here.coordinator.chain.node.rpc, "url", "http://127.0.0.1:9/v2/alcht_0123456789abcdef"
+    )
     until(lambda: number(scraped(here), "folkmoot_part_up", part="chain") == 0, what="a look without a chain")
     until(lambda: number(scraped(here), "folkmoot_worker_failing") == 1, what="the worker's failure")
     seen = scraped(here)
@@ -171,12 +173,12 @@ def test_a_scrape_asks_neither_database_nor_chain_however_large_they_are(
             asked.append(statement)
 
     monkeypatch.setattr(Rpc, "call", counted)
-    event.listen(here.coordinator.database.engine, "before_cursor_execute", query)
+    event.listen(here.coordinator.storage.database.engine, "before_cursor_execute", query)
     text = generate_latest(here.coordinator.metrics.registry)
     assert b"folkmoot_store_files" in text
     assert b"folkmoot_account_rounds" in text
     assert asked == []
-    with here.coordinator.database.read() as session:
+    with here.coordinator.storage.database.read() as session:
         session.scalar(select(func.count()).select_from(Round))
     assert asked[-1].startswith("SELECT count"), "the listener does hear this thread"
 

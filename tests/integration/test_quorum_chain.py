@@ -16,7 +16,7 @@ from folkmoot.chain.client import Chain
 from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ContractRefused, RpcError
-from folkmoot.ledger.events import scan
+from folkmoot.ledger.scan import scan
 from folkmoot.rpc.client import Rpc
 from folkmoot.rpc.quorum import Quorum, open_rpc
 from folkmoot.runtime.units import UNIT

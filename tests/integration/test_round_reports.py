@@ -142,7 +142,7 @@ def test_a_real_chain_cancels_an_empty_round_at_once(world: factories.Federation
             until(
                 lambda n=number: here.api.get(f"/v1/rounds/{n}")["step"] == "cancelled", what="cancellation"
             )
-            assert here.coordinator.now() < current.commit_deadline
+            assert here.coordinator.chain.now() < current.commit_deadline
         run = until(
             lambda: (run := here.api.run()) and run.state == "failed" and run, what="the run's failure"
         )

@@ -373,7 +373,7 @@ def test_a_replayed_update_costs_its_sender_stake_once(world: World, tmp_path: P
     seen = Watched(world, tmp_path / "watch")
     assert seen.look() == 0  # the coordinator did nothing wrong
     ben = factories.account("ben").address
-    assert [(line["round"], line["contributor"]) for line in seen.said("replay")] == [(number, ben)]
+    assert [(line["round"], line["account"]) for line in seen.said("replay")] == [(number, ben)]
     assert len(seen.said("fault-proven")) == 1
     assert won(world) == factories.policy().min_stake // 2
     assert world.federation.chain.stake_of(ben) == factories.STAKE - factories.policy().min_stake
@@ -455,8 +455,8 @@ def test_mirrors_over_http_that_hang_or_serve_a_folder(world: World, tmp_path: P
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        hanging = CoordinatorSource(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.3, patience=0)
-        serving = CoordinatorSource(f"http://127.0.0.1:{server.server_port}", 2, patience=0)
+        hanging = CoordinatorSource(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.3, retry_timeout=0)
+        serving = CoordinatorSource(f"http://127.0.0.1:{server.server_port}", 2, retry_timeout=0)
         seen = Watched(world, tmp_path / "watch", mirrors={"hanging": hanging, "serving": serving})
         assert seen.look() == 3
         assert [line["round"] for line in seen.said("right")] == [1, 2]
@@ -599,7 +599,7 @@ def test_what_was_let_go_of_is_missed_by_nothing(chain: Anvil, tmp_path: Path) -
     again = Watched(world, tmp_path / "watch")
     assert again.look() == 0
     assert [line["round"] for line in again.said("right")] == [number] == [newest + 1]
-    assert [(line["round"], line["contributor"]) for line in again.said("replay")] == [
+    assert [(line["round"], line["account"]) for line in again.said("replay")] == [
         (number, factories.account("ben").address)
     ]
     assert len(again.said("fault-proven")) == 1

@@ -166,19 +166,19 @@ def test_accepted(ask: Ask) -> None:
     assert "Checked: every verdicts file has the hash that its round's anchor on the chain names" in text
 
 
-def test_against_others(ask: Ask) -> None:
+def test_against_core(ask: Ask) -> None:
     (verdict,) = ask("emil", "--round", "1")["verdicts"]
-    assert (verdict["reason"], verdict["weight"], verdict["pay"]) == ("against-others", 0, "0")
-    assert int(verdict["numbers"]["company"]) < -int(verdict["numbers"]["companyMedian"])
+    assert (verdict["reason"], verdict["weight"], verdict["pay"]) == ("against-core", 0, "0")
+    assert int(verdict["numbers"]["coreSimilarity"]) < -int(verdict["numbers"]["coreSimilarityMedian"])
     text = ask.text("emil", "--round", "1")
-    assert "points away from what the majority agrees on" in text
-    assert f"({verdict['numbers']['company']} of 65536)" in text
+    assert "cosine similarity with the majority's core is clearly negative" in text
+    assert f"({verdict['numbers']['coreSimilarity']} of 65536)" in text
     assert "What you could do: Check the labels first" in text
 
 
 def test_copy_names_the_original_in_a_round_with_a_root_update(ask: Ask) -> None:
     (verdict,) = ask("emil", "--round", "2")["verdicts"]
-    assert (verdict["reason"], verdict["sharers"], verdict["entries"]) == ("copy", 6, 7)
+    assert (verdict["reason"], verdict["eligibleEntries"], verdict["entries"]) == ("copy", 6, 7)
     assert f"with the update of {ask.here.world['ada'].address}, which was committed earlier" in ask.text(
         "emil", "--round", "2"
     )
@@ -204,7 +204,7 @@ def test_the_coordinators_own_entry(ask: Ask) -> None:
 
 def test_all_rounds_in_a_table_with_totals(ask: Ask) -> None:
     text = ask.text("emil")
-    assert "2 rounds, 2 delivered, 0 counted, 2 left out (against-others 1, copy 1); earned 0 MOOT" in text
+    assert "2 rounds, 2 delivered, 0 counted, 2 left out (against-core 1, copy 1); earned 0 MOOT" in text
     rows = [
         line.split() for line in text.splitlines() if "0/65536" in line and "MOOT" in line and "final" in line
     ]
@@ -234,19 +234,19 @@ def test_what_is_not_checked_is_said(ask: Ask) -> None:
 
 
 def test_a_mirror_and_the_chain_need_no_coordinator(ask: Ask) -> None:
-    store = ask.here.coordinator.store.location
+    store = ask.here.coordinator.storage.store.location
     found = ask("emil", "--artifacts", store, coordinator=False)
-    assert [verdict["reason"] for verdict in found["verdicts"]] == ["copy", "against-others"]
+    assert [verdict["reason"] for verdict in found["verdicts"]] == ["copy", "against-core"]
     assert found["refused"] == []
 
 
 def test_a_mirror_that_lies_is_found_out(ask: Ask, tmp_path: Path) -> None:
     mirror = tmp_path / "mirror"
-    shutil.copytree(ask.here.coordinator.store.location, mirror)
+    shutil.copytree(ask.here.coordinator.storage.store.location, mirror)
     view = ask.here.api.get("/v1/rounds/1")
     file = mirror / view["verdicts"][:2] / view["verdicts"]
     file.chmod(0o600)
-    file.write_bytes(file.read_bytes().replace(b"against-others", b"accepted"))
+    file.write_bytes(file.read_bytes().replace(b"against-core", b"accepted"))
     error = ask("emil", "--artifacts", str(mirror), coordinator=False, fails=1)
     assert error["code"] == "artifact-damaged"
 

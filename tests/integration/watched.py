@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from folkmoot.artifacts.sources import ArtifactSource, FolderSource
-from folkmoot.fraud.watcher.journal import Journal, Log
+from folkmoot.fraud.watcher.journal import Journal
 from folkmoot.fraud.watcher.watch import Options, Watcher
 from tests import factories
 from tests.integration.audit_world import World
 from tests.integration.fraud_world import CHALLENGER
+from tests.logged import log_to
 
 opened: list[Watcher] = []
 
@@ -46,7 +47,7 @@ class Watched:
             deployment,
             mirrors or {"folder": FolderSource(world.folder.path)},
             Journal.open(folder, deployment.chain_id, deployment.ledger),
-            Log(as_json=True, stream=self.stream),
+            log_to(self.stream),
             Options(account, **options),
             clock=lambda: self.now,
             timeout=2.0,

@@ -197,8 +197,8 @@ def references(
     return products, squares
 
 
-def path(before: int, base: int, exponent: int) -> int:
-    """One integer of the path: the quotient in units of 2^exponent, rounded half up."""
+def trajectory(before: int, base: int, exponent: int) -> int:
+    """One integer of the trajectory: the quotient in units of 2^exponent, rounded half up."""
     exact = Fraction(before - base) / Fraction(2) ** (26 + exponent)
     return min(max(math.floor(exact + Fraction(1, 2)), -127), 127)
 

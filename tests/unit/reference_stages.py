@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``guided_mean`` once more, written from docs/protocol.md section 8 alone, for the test vectors.
 
-It leaves out replays: the vectors have no earlier rounds.
+Without replays: the vectors have no earlier rounds.
 """
 
 from __future__ import annotations
@@ -30,45 +30,45 @@ def guided_mean(
     gram: list[list[int]],
     elements: Sequence[int],
     absolute: Sequence[Sequence[int]],
-    path: tuple[Sequence[int], int] | None,
+    trajectory: tuple[Sequence[int], int] | None,
 ) -> tuple[list[int], list[str]]:
     """Weights and reasons of the entries."""
     count = len(gram)
-    reasons = ["empty" if gram[i][i] == 0 else "accepted" for i in range(count)]
+    reasons = ["zero-update" if gram[i][i] == 0 else "accepted" for i in range(count)]
     d = sum(size for b, size in enumerate(elements) if 2 * sum(row[b] > 0 for row in absolute) > count)
     c = [[cosine(gram[i][j], gram[i][i], gram[j][j]) for j in range(count)] for i in range(count)]
 
-    def leave_out(gone: list[int], reason: str) -> None:
-        if set(gone) != set(standing()):
-            for i in gone:
+    def exclude(excluded: list[int], reason: str) -> None:
+        if set(excluded) != set(included()):
+            for i in excluded:
                 reasons[i] = reason
 
-    def standing() -> list[int]:
+    def included() -> list[int]:
         return [i for i in range(count) if reasons[i] == "accepted"]
 
     # copies(160)
-    now = standing()
+    now = included()
     if len(now) > 1:
         r = max(1, min(160, d // 16))
         m = median([c[i][j] for i, j in combinations(now, 2)])
         t = U - r * (U - max(m, 0)) // 1024 if len(now) > 2 else U
-        gone: list[int] = []
+        excluded: list[int] = []
         for i in now:
-            if any(j < i and j not in gone and c[i][j] >= t for j in now):
-                gone.append(i)
-        leave_out(gone, "copy")
-    # unrelated(64)
-    now = standing()
+            if any(j < i and j not in excluded and c[i][j] >= t for j in now):
+                excluded.append(i)
+        exclude(excluded, "copy")
+    # uncorrelated(64)
+    now = included()
     a = len(now)
     if a >= 3:
         sums = {i: sum(c[i][j] ** 2 for j in now if j != i) for i in now}
         m, s = median(list(sums.values())), min(64, max((a - 1) ** 2, d // 32))
         if s * m * d >= 1024 * (a - 1) * U * U:
-            leave_out([i for i in now if 1024 * sums[i] < s * m], "unrelated")
+            exclude([i for i in now if 1024 * sums[i] < s * m], "uncorrelated")
     # weigh_by_core(1024, g)
-    now = standing()
+    now = included()
     a = len(now)
-    votes, g = dict.fromkeys(now, U), 0 if path is None else 2
+    multipliers, g = dict.fromkeys(now, U), 0 if trajectory is None else 2
     core = _majority(now, c)
     if 2 <= len(core) < a:
         usual = median([gram[i][i] for i in core])
@@ -81,27 +81,27 @@ def guided_mean(
         h = max(0, median([y[i] for i in core]))
         if h:
             for i in set(now) - set(core):
-                votes[i] = max(min(U, g * U // a), min(U, U * (y[i] + h) // (2 * h)))
-        leave_out([i for i in now if votes[i] == 0], "against-others")
-        now = standing()
+                multipliers[i] = max(min(U, g * U // a), min(U, U * (y[i] + h) // (2 * h)))
+        exclude([i for i in now if multipliers[i] == 0], "against-core")
+        now = included()
         a = len(now)
-    # weigh_by_path
-    if path is not None and path[1] > 0:
-        z = {i: cosine(path[0][i], gram[i][i], path[1]) for i in now}
+    # weigh_by_trajectory
+    if trajectory is not None and trajectory[1] > 0:
+        z = {i: cosine(trajectory[0][i], gram[i][i], trajectory[1]) for i in now}
         h = max(0, median(list(z.values())))
         if h:
             limit = h
             if a > 1:
                 limit = max(h, 4 * median([abs(one - h) for one in z.values()]) * (a + 3) // (a - 1))
-            leave_out([i for i in now if z[i] <= -limit], "against-path")
-            for i in standing():
-                votes[i] *= max(2**13, min(U, U * (z[i] + h) // (2 * h)))
+            exclude([i for i in now if z[i] <= -limit], "against-trajectory")
+            for i in included():
+                multipliers[i] *= max(2**13, min(U, U * (z[i] + h) // (2 * h)))
     # clip, End
-    now = standing()
+    now = included()
     m = median([gram[i][i] for i in now])
     x = [0] * count
     for i in now:
-        x[i] = votes[i] * min(U, isqrt(2**32 * m // gram[i][i]))
+        x[i] = multipliers[i] * min(U, isqrt(2**32 * m // gram[i][i]))
     weights = [value * min(U, 16843009 // count) // max(x) for value in x]
     return weights, [
         "outlier" if reasons[i] == "accepted" and not weights[i] else reasons[i] for i in range(count)

@@ -38,7 +38,7 @@ from folkmoot.flower import records
 from folkmoot.fraud.contracts import challenge, judges
 from folkmoot.ledger import costs
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
-from folkmoot.ledger.events import scan
+from folkmoot.ledger.scan import scan
 from folkmoot.protocol.codec import decode_update
 from folkmoot.protocol.commitment import NO_BUNDLE, Commitment
 from folkmoot.protocol.genesis import Genesis
@@ -246,7 +246,7 @@ DECODERS = [
     Decoder(
         "verdicts",
         Verdicts.from_json,
-        Verdicts(4, "mean", (1,), (Verdict(0, ALICE, 1, Reason.ACCEPTED, {"score": 5}),)).to_json(),
+        Verdicts(4, "mean", (1,), (Verdict(0, ALICE, 1, Reason.ACCEPTED, {"krumScore": 5}),)).to_json(),
     ),
     Decoder(
         "artifacts",

@@ -25,7 +25,7 @@ from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.merkle import aggregate_leaves, aggregate_root
 from folkmoot.protocol.updates import FileUpdate, MemoryUpdate, UpdateReader
 from folkmoot.protocol.verdict import Artifacts, Reason, Verdicts
-from folkmoot.round import RoundOutcome, compute_leaves, compute_round
+from folkmoot.round import Anchor, RoundOutcome, compute_leaves, compute_round
 from tests.unit import reference, worlds
 from tests.unit.worlds import MANIFEST, NAMES, World
 
@@ -119,6 +119,12 @@ def test_a_round_under_other_rules_anchors_none(name: str) -> None:
     outcome = where.outcome(honest(where))
     assert outcome.gram_tree is None
     assert outcome.anchor.gram_root == bytes(32)
+
+
+def test_an_anchor_reads_back_from_json() -> None:
+    where = world(KRUM)
+    anchor = where.outcome(honest(where)).anchor
+    assert Anchor.from_json(json.loads(json.dumps(anchor.to_json()))) == anchor
 
 
 def test_files_are_what_the_anchor_binds(tmp_path: Path) -> None:

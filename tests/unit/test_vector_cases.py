@@ -84,7 +84,7 @@ def test_multi_krum() -> None:
         gram = [sum(a * b for a, b in zip(x, y, strict=True)) for x in vectors for y in vectors]
         weights, scores = reference.multi_krum(gram, len(vectors), *ints(given["parameters"]))
         assert weights == ints(expected["weights"])
-        assert [str(score) for score in scores] == [numbers["score"] for numbers in expected["numbers"]]
+        assert [str(score) for score in scores] == [numbers["krumScore"] for numbers in expected["numbers"]]
 
 
 def test_compared_leaves() -> None:
@@ -113,10 +113,10 @@ def test_products_with_references() -> None:
         assert (products, squares) == (ints(expected["products"]), [int(expected["square"])])
 
 
-def test_path() -> None:
-    for given, expected in valid("path"):
+def test_trajectory() -> None:
+    for given, expected in valid("trajectory"):
         names = ("thetaBefore", "thetaBase", "exponent")
-        assert reference.path(*(int(given[name]) for name in names)) == int(expected["q"])
+        assert reference.trajectory(*(int(given[name]) for name in names)) == int(expected["q"])
 
 
 def test_encode() -> None:

@@ -357,7 +357,7 @@ def test_references() -> None:
     assert squares == ints(section["squares"])
 
 
-def test_path() -> None:
+def test_trajectory() -> None:
     section = VECTORS["references"]
     counts = ints(VECTORS["manifest"]["leafCounts"])
     places = [
@@ -366,9 +366,11 @@ def test_path() -> None:
         for _ in range(256 * count)
     ]
     before, base = ints(section["thetaBefore"]), ints(section["thetaBase"])
-    path = raw(section["path"])
-    assert list(path) == [128 + reference.path(*one) for one in zip(before, base, places, strict=True)]
-    assert len(set(path)) > 100, "not all of it is clamped"
+    trajectory = raw(section["trajectory"])
+    assert list(trajectory) == [
+        128 + reference.trajectory(*one) for one in zip(before, base, places, strict=True)
+    ]
+    assert len(set(trajectory)) > 100, "not all of it is clamped"
 
 
 def test_compared_leaves() -> None:
@@ -402,10 +404,10 @@ def test_stages(case: str) -> None:
         values = ints(section[name])
         return [values[size * i : size * (i + 1)] for i in range(count)]
 
-    products = ints(section["pathProducts"])
-    path = (products, int(section["pathSquare"])) if products else None
+    products = ints(section["trajectoryProducts"])
+    trajectory = (products, int(section["trajectorySquare"])) if products else None
     found = reference_stages.guided_mean(
-        rows("gram", count), elements, rows("sumAbsolute", len(elements)), path
+        rows("gram", count), elements, rows("sumAbsolute", len(elements)), trajectory
     )
     assert found == (ints(section["weights"]), section["reasons"])
 

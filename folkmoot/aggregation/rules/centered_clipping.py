@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``centered_clipping``: move from 0 towards the updates, each pull shortened to the median one.
+"""``centered_clipping``: iterate a centre by the mean of the differences to the updates, clipped to the median norm.
 
 Source: Karimireddy, He, Jaggi (ICML 2021, arXiv 2012.10333), with the radius taken from the round (the median
 distance), since no constant fits every federation, and without the momentum of contributors. Each iterate is
-a combination of the updates, so the iteration runs on its integer coefficients. Assumes about a tenth of
-attackers in theory. It can't stop attacks aimed at its centre (Oezfatura et al. 2022, arXiv 2208.09894), nor a
-third of sign flippers on data that is split unevenly.
+a linear combination of the updates, so the iteration runs on its integer coefficients. The first centre is 0. Assumes
+about a tenth of attackers in theory. It can't stop attacks aimed at its centre (Oezfatura et al. 2022, arXiv
+2208.09894), nor a third of sign flippers on data that is split unevenly.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from math import isqrt
 from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.interface import Gram, RoundFacts, Weighted, expect_parameters
 from folkmoot.aggregation.references import ReferenceKind
-from folkmoot.aggregation.stages.ballot import Ballot, lower_median
+from folkmoot.aggregation.stages.weighting_state import WeightingState, lower_median
 
 NAME = "centered_clipping"
 PARAMETERS: tuple[str, ...] = ()
 USES: frozenset[ReferenceKind] = frozenset()
 
 STEPS = 3
-"""Steps from 0."""
+"""Iterations from the centre 0."""
 
 
 def coefficients(gram: Gram, steps: int = STEPS) -> list[int]:
-    """Coefficients of the updates after some steps, in 1/UNIT; at least 0, their sum at most UNIT.
+    """Return the coefficients of the updates after some steps, in 1/UNIT: each at least 0, the sum at most UNIT.
 
     With the coefficients ``a`` (all 0 at first) and ``D_i = 2^32 G_ii - 2^17 (G a)_i + a G a``, the squared
     distance of update i from the centre times 2^32: ``r_i = floor(sqrt(D_i))``, R their lower median,
@@ -39,17 +39,18 @@ def coefficients(gram: Gram, steps: int = STEPS) -> list[int]:
     if count == 0:
         return values
     for _ in range(steps):
-        pulls = [sum(value * product for value, product in zip(values, row, strict=True)) for row in gram]
-        square = sum(value * pull for value, pull in zip(values, pulls, strict=True))
-        lengths = [
-            isqrt(max(0, UNIT * UNIT * row[i] - 2 * UNIT * pulls[i] + square)) for i, row in enumerate(gram)
+        products = [sum(value * product for value, product in zip(values, row, strict=True)) for row in gram]
+        square = sum(value * product for value, product in zip(values, products, strict=True))
+        distances = [
+            isqrt(max(0, UNIT * UNIT * row[i] - 2 * UNIT * products[i] + square))
+            for i, row in enumerate(gram)
         ]
-        usual = lower_median(lengths)
-        shares = [min(UNIT, UNIT * usual // max(length, 1)) for length in lengths]
-        whole = sum(shares)
+        radius = lower_median(distances)
+        factors = [min(UNIT, UNIT * radius // max(distance, 1)) for distance in distances]
+        total = sum(factors)
         values = [
-            (value * (count * UNIT - whole) + share * UNIT) // (count * UNIT)
-            for value, share in zip(values, shares, strict=True)
+            (value * (count * UNIT - total) + factor * UNIT) // (count * UNIT)
+            for value, factor in zip(values, factors, strict=True)
         ]
     return values
 
@@ -57,8 +58,10 @@ def coefficients(gram: Gram, steps: int = STEPS) -> list[int]:
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:
     """Weigh by the coefficients of the last centre. Arguments, results and errors as ``interface.Rule``."""
     expect_parameters(NAME, parameters, PARAMETERS)
-    ballot = Ballot.of(facts)
-    standing = ballot.standing
+    state = WeightingState.of(facts)
+    included = state.included
     gram = facts.gram
-    values = iter(coefficients(tuple(tuple(gram[i][j] for j in standing) for i in standing)))
-    return ballot.counted([next(values) if vote > 0 else 0 for vote in ballot.votes]).results()
+    values = iter(coefficients(tuple(tuple(gram[i][j] for j in included) for i in included)))
+    return state.with_multipliers(
+        [next(values) if multiplier > 0 else 0 for multiplier in state.multipliers]
+    ).results()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``clipped_mean``: the mean of updates that are shortened to the round's median length.
+"""``clipped_mean``: the mean of the updates, clipped to the round's median norm.
 
 One stage, ``clip``: its module has the source and the limits.
 """
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
 from folkmoot.aggregation.references import ReferenceKind
-from folkmoot.aggregation.stages.ballot import Ballot
 from folkmoot.aggregation.stages.clipping import clip
+from folkmoot.aggregation.stages.weighting_state import WeightingState
 
 NAME = "clipped_mean"
 PARAMETERS: tuple[str, ...] = ()
@@ -21,4 +21,4 @@ USES: frozenset[ReferenceKind] = frozenset()
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:
     """Weigh by the clip factors alone. Arguments, results and errors as ``interface.Rule``."""
     expect_parameters(NAME, parameters, PARAMETERS)
-    return clip(Ballot.of(facts)).results()
+    return clip(WeightingState.of(facts)).results()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``fltrust``: every update at the same length, weighted by the positive part of its cosine with the root.
+"""``fltrust``: every update at the same norm, weighted by the positive part of its cosine with the root-set update.
 
 Source: Cao, Fang, Liu, Gong (NDSS 2021, arXiv 2012.13995). Assumes a representative root set, and then any f.
-It can't stop attackers who know the root-set update and keep a cosine with it, and it lengthens short updates
-(at most 16 times), noise too. Without a root-set update it is ``guarded_mean``.
+It can't stop attackers who know the root-set update and keep a cosine with it, and it scales up updates
+with a small norm (at most 16 times), noise too. Without a root-set update it is ``guarded_mean``.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from math import isqrt
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
 from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.rules import guarded_mean
-from folkmoot.aggregation.stages.ballot import Ballot, lower_median
 from folkmoot.aggregation.stages.root import root_of, weigh_by_root
+from folkmoot.aggregation.stages.weighting_state import WeightingState, lower_median
 
 NAME = "fltrust"
 PARAMETERS: tuple[str, ...] = ()
 USES: frozenset[ReferenceKind] = frozenset({ReferenceKind.ROOT, ReferenceKind.EARLIER})
 
 
-_LONGEST = 1 << 20  # 16 times
+_MAX_FACTOR = 1 << 20  # 16 UNIT
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:
@@ -33,12 +33,12 @@ def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:
     ``interface.Rule``.
     """
     expect_parameters(NAME, parameters, PARAMETERS)
-    ballot = Ballot.of(facts)
-    standing = ballot.standing
-    if root_of(ballot) is None or not standing:
+    state = WeightingState.of(facts)
+    included = state.included
+    if root_of(state) is None or not included:
         return guarded_mean.weigh(facts, ())
-    usual = lower_median([facts.gram[i][i] for i in standing])
+    median = lower_median([facts.gram[i][i] for i in included])
     factors = [0] * facts.count
-    for i in standing:
-        factors[i] = min(_LONGEST, isqrt((usual << 32) // facts.gram[i][i]))
-    return replace(weigh_by_root(ballot), factors=tuple(factors)).results()
+    for i in included:
+        factors[i] = min(_MAX_FACTOR, isqrt((median << 32) // facts.gram[i][i]))
+    return replace(weigh_by_root(state), clip_factors=tuple(factors)).results()

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``guarded_nnm``: ``nnm`` among the updates that are no copy and no noise, shortened to the median length.
+"""``guarded_nnm``: ``nnm`` without copies and noise, clipped to the median norm.
 
-Stages: ``copies``, ``unrelated``, ``clip``, ``mix``. Sources and limits are those of its stages; the pipeline
-without a root set that was measured before ours. Assumes at most ``f < n / 2`` attackers. It mutes
-contributors with rare data, and noise-disguised sign flips still cost it accuracy.
+Stages: ``copies``, ``uncorrelated``, ``clip``, ``mix``. Sources and limits are those of its stages. Assumes at most
+``f < n / 2`` attackers. It gives little weight to rare data, and sign flips hidden in noise still cost it accuracy.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ USES: frozenset[ReferenceKind] = frozenset({ReferenceKind.EARLIER})
 
 
 def check(parameters: Sequence[int], fewest: int, _: int, /) -> None:
-    """Refuse f that is unknown or no minority. Arguments and errors as ``rules.Check``."""
+    """Refuse f = 0 and f that is no minority. Arguments and errors as ``rules.Check``."""
     expect_minority(NAME, parameters[0], fewest)
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:
-    """Weigh by the stages; what was left out before ``mix`` is taken off f.
+    """Weigh by the stages; f is lowered by the number of updates that were excluded before ``mix``.
 
     Arguments, results and errors as ``interface.Rule``.
     """
     expect_parameters(NAME, parameters, PARAMETERS)
-    ballot = clip(admit(facts))
-    return mix(ballot, max(0, parameters[0] - (facts.count - len(ballot.standing)))).results()
+    state = clip(admit(facts))
+    return mix(state, max(0, parameters[0] - (facts.count - len(state.included)))).results()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``majority``: the mean of the first cluster that more than half join, shortened to its median length.
+"""``majority``: the mean of the first single-linkage cluster with a majority, clipped to its median norm.
 
 Stages: ``keep_majority``, ``clip``: their modules have the sources and the limits.
 """
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
 from folkmoot.aggregation.references import ReferenceKind
-from folkmoot.aggregation.stages.ballot import Ballot
 from folkmoot.aggregation.stages.clipping import clip
 from folkmoot.aggregation.stages.majority import keep_majority
+from folkmoot.aggregation.stages.weighting_state import WeightingState
 
 NAME = "majority"
 PARAMETERS: tuple[str, ...] = ()
@@ -20,6 +20,6 @@ USES: frozenset[ReferenceKind] = frozenset()
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:
-    """Keep the majority, shortened to its median length. Arguments, results and errors as ``interface.Rule``."""
+    """Weigh by the stages. Arguments, results and errors as ``interface.Rule``."""
     expect_parameters(NAME, parameters, PARAMETERS)
-    return clip(keep_majority(Ballot.of(facts))).results()
+    return clip(keep_majority(WeightingState.of(facts))).results()

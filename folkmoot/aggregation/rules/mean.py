@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``mean``: every delivered update counts the same.
+"""``mean``: every delivered update has the same weight.
 
 Source: FedAvg with equal weights (McMahan et al. 2017, arXiv 1602.05629); the number of examples that a
-contributor reports never sets a weight, because nobody can check it.
+contributor reports never sets a weight, because it can't be verified.
 Assumes no attacker at all (f = 0). It can't stop a single contributor that sends a wrong update; only the
 format does: one update moves a coordinate by at most ``127 * 2^e / n``, and the policy's cap bounds its norm.
 """

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``multi_krum``: keep the updates that have the closest neighbours.
+"""``multi_krum``: keep the updates with the smallest distances to their nearest neighbours.
 
 Source: Blanchard, El Mhamdi, Guerraoui, Stainer, "Machine Learning with Adversaries: Byzantine Tolerant
-Gradient Descent" (NeurIPS 2017, arXiv 1703.02757). Distances are exact integers, so a tie is a tie
+Gradient Descent" (NeurIPS 2017, arXiv 1703.02757). Distances are exact integers, so ties are the same
 everywhere. Assumes at most f attackers among ``n >= 2 f + 3`` delivered updates, and honest updates that
-resemble each other. It can't stop attackers that stay within the spread of the honest ones ("A Little Is
-Enough", Baruch et al. 2019, arXiv 1902.06635), nor f + 1 that send nearly the same update; and it always
-leaves out ``n - m`` updates, attackers or not: a contributor whose data is rare is left out most often. An
-outlier is therefore no fault and is never slashed.
+are near each other. It can't stop attackers that stay within the spread of the honest ones ("A Little Is
+Enough", Baruch et al. 2019, arXiv 1902.06635), nor f + 1 that send near-duplicates; and it always
+excludes ``n - m`` updates, honest or not: contributors with rare data most often. An outlier is therefore no fault
+and is never slashed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ USES: frozenset[ReferenceKind] = frozenset()
 
 
 def check(parameters: Sequence[int], fewest: int, most: int, /) -> None:
-    """Refuse f that is unknown or no minority, and m that no round can have.
+    """Refuse f = 0, f that is no minority, and m that no round can have.
 
     Krum's own assumption is n >= 2f + 3; f is lowered for a smaller round, so that is no reason to refuse. Arguments
     and errors as ``rules.Check``.
@@ -52,7 +52,7 @@ def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:
         parameters: ``f`` (attackers to withstand) and ``m`` (updates to select).
 
     Returns:
-        One result an update with the numbers ``score`` and ``threshold`` (the largest selected score).
+        One result an update with the numbers ``krumScore`` and ``krumThreshold`` (the largest selected score).
 
     Raises:
         InputError: ``invalid-policy``: there are not two parameters.
@@ -74,7 +74,7 @@ def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:
         Weighted(
             1 if i in chosen else 0,
             Reason.ACCEPTED if i in chosen else Reason.OUTLIER,
-            {"score": score, "threshold": threshold},
+            {"krumScore": score, "krumThreshold": threshold},
         )
         for i, score in enumerate(scores)
     ]

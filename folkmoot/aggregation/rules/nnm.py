@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``nnm``: the mean of updates that were mixed with their nearest neighbours.
+"""``nnm``: the mean after nearest-neighbour mixing.
 
 One stage, ``mix``: its module has the source and the limits.
 """
@@ -16,8 +16,8 @@ from folkmoot.aggregation.interface import (
     expect_selectable,
 )
 from folkmoot.aggregation.references import ReferenceKind
-from folkmoot.aggregation.stages.ballot import Ballot
 from folkmoot.aggregation.stages.mixing import mix
+from folkmoot.aggregation.stages.weighting_state import WeightingState
 
 NAME = "nnm"
 PARAMETERS = ("f", "m")
@@ -25,7 +25,7 @@ USES: frozenset[ReferenceKind] = frozenset()
 
 
 def check(parameters: Sequence[int], fewest: int, most: int, /) -> None:
-    """Refuse f that is unknown or no minority, and m that no round can have.
+    """Refuse f = 0, f that is no minority, and m that no round can have.
 
     Arguments and errors as ``rules.Check``.
     """
@@ -34,7 +34,7 @@ def check(parameters: Sequence[int], fewest: int, most: int, /) -> None:
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:
-    """Weigh by the votes of the mixed updates. Arguments, results and errors as ``interface.Rule``."""
+    """Weigh by the stage. Arguments, results and errors as ``interface.Rule``."""
     expect_parameters(NAME, parameters, PARAMETERS)
     attackers, selected = parameters
-    return mix(Ballot.of(facts), attackers, selected).results()
+    return mix(WeightingState.of(facts), attackers, selected).results()

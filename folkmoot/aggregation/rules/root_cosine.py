@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``root_cosine`` (P8): no copies, no noise, median length, weighted by the cosine with the root-set update.
+"""``root_cosine`` (P8): without copies and noise, clipped to the median norm, weighted by the root cosine.
 
-Stages: ``copies``, ``unrelated``, ``clip``, ``weigh_by_root``. Assumes a representative root set. It starves
-honest contributors whose cosine is not positive (late in training that is common), breaks with a root set that
-lacks classes, and falls to attackers who know the root-set update: they take most of the weight by a high
-cosine and harm with the rest. Without a root-set update it is ``guarded_mean``.
+Stages: ``copies``, ``uncorrelated``, ``clip``, ``weigh_by_root``. Assumes a representative root set. It excludes
+honest contributors whose cosine is not positive (late in training that is common) and fails with a root set that
+lacks classes. It can't stop attackers who know the root-set update: they get most of the weight by a high cosine with
+it, and do harm orthogonally to it. Without a root-set update it is ``guarded_mean``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ USES: frozenset[ReferenceKind] = frozenset({ReferenceKind.ROOT, ReferenceKind.EA
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:
     """Weigh by the stages. Arguments, results and errors as ``interface.Rule``."""
     expect_parameters(NAME, parameters, PARAMETERS)
-    ballot = clip(guarded_mean.admit(facts))
-    if root_of(ballot) is None:
+    state = clip(guarded_mean.admit(facts))
+    if root_of(state) is None:
         return guarded_mean.weigh(facts, ())
-    return weigh_by_root(ballot).results()
+    return weigh_by_root(state).results()

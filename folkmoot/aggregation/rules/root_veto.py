@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``root_veto`` (P9): the root set may veto f updates, nearest-neighbour mixing does the rest.
+"""``root_veto`` (P9): the root set excludes up to f updates, then nearest-neighbour mixing.
 
-Stages: ``copies``, ``unrelated``, ``clip``, ``veto_by_root``, ``mix``, each mixed update weighted by its cosine
-with the root-set update. Assumes at most f attackers; a root set that lacks classes can cost at most f updates
-and the root weights. It mutes contributors with rare data as all mixing does. Without a root-set update it is
-``guarded_nnm``.
+Stages: ``copies``, ``uncorrelated``, ``clip``, ``veto_by_root``, ``mix``, each mixed update weighted by its
+cosine with the root-set update. Assumes at most f attackers. A root set that lacks classes excludes at most f updates
+and distorts the weights of the others. It gives little weight to rare data, as all mixing does. Without a root-set
+update it is ``guarded_nnm``.
 """
 
 from __future__ import annotations
@@ -26,31 +26,34 @@ USES: frozenset[ReferenceKind] = frozenset({ReferenceKind.ROOT, ReferenceKind.EA
 
 
 def check(parameters: Sequence[int], fewest: int, _: int, /) -> None:
-    """Refuse f that is unknown or no minority. Arguments and errors as ``rules.Check``."""
+    """Refuse f = 0 and f that is no minority. Arguments and errors as ``rules.Check``."""
     expect_minority(NAME, parameters[0], fewest)
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:
     """Weigh by the stages. Arguments, results and errors as ``interface.Rule``.
 
-    The mixed update i is the sum of the shortened updates of its neighbourhood; it votes for them with
-    ``max(0, cosine)`` of that sum and the root-set update, with 1 each where no cosine is positive.
+    The mixed update i is the sum of the clipped updates of its neighbourhood. It adds ``max(0, cosine)`` of that sum
+    and the root-set update to the multipliers of its members, or 1 where no cosine is positive.
     """
     expect_parameters(NAME, parameters, PARAMETERS)
-    ballot = clip(admit(facts))
-    root = root_of(ballot)
+    state = clip(admit(facts))
+    root = root_of(state)
     if root is None:
         return guarded_nnm.weigh(facts, parameters)
-    ballot = veto_by_root(ballot, parameters[0])
-    gone = facts.count - len(ballot.standing)
-    groups = neighbourhoods(ballot, max(0, parameters[0] - gone))
-    squares = mixed_gram(ballot.shortened, groups)
-    trust = [
-        max(0, cosine(sum(ballot.factors[j] * root.products[j] for j in group), squares[i][i], root.square))
+    state = veto_by_root(state, parameters[0])
+    excluded = facts.count - len(state.included)
+    groups = neighbourhoods(state, max(0, parameters[0] - excluded))
+    squares = mixed_gram(state.clipped_gram, groups)
+    mixed_weights = [
+        max(
+            0,
+            cosine(sum(state.clip_factors[j] * root.products[j] for j in group), squares[i][i], root.square),
+        )
         for i, group in enumerate(groups)
     ]
-    votes = [0] * facts.count
-    for group, weight in zip(groups, trust if any(trust) else [1] * len(groups), strict=True):
+    multipliers = [0] * facts.count
+    for group, weight in zip(groups, mixed_weights if any(mixed_weights) else [1] * len(groups), strict=True):
         for j in group:
-            votes[j] += weight
-    return ballot.counted(votes).results()
+            multipliers[j] += weight
+    return state.with_multipliers(multipliers).results()

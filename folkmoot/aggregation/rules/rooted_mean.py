@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``rooted_mean``: ``guided_mean``, and a root set moves the votes by a factor of four at most.
+"""``rooted_mean``: ``guided_mean``, with weights also from the root cosine, by a factor of four at most.
 
-Stages: ``copies``, ``unrelated``, ``weigh_by_core``, ``weigh_by_path``, ``lean_on_root``, ``clip``. One rule for
-every federation: without a root-set update it is ``guided_mean``; a good root set makes attackers count less; a bad
-one can't leave anybody out, nor count one update four times as much as the rules without it would. Assumes what
-``guided_mean`` does, and of the root set nothing. It can't stop attackers who please core, path and root set at once.
-The bound is ours, chosen on the drills of docs/robustness.md.
+Stages: ``copies``, ``uncorrelated``, ``weigh_by_core``, ``weigh_by_trajectory``, ``weigh_by_root_bounded``, ``clip``.
+Without a root-set update it is ``guided_mean``. A good root set lowers the weight of attackers. A bad one excludes
+nobody and changes relative weights by a factor of at most four. Assumes what ``guided_mean`` does, and nothing of the
+root set. It can't stop attackers with a high cosine with core, trajectory and root-set update at once. The bound is
+ours, chosen by the simulations of docs/robustness.md.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from collections.abc import Sequence
 
 from folkmoot.aggregation.interface import RoundFacts, Weighted, expect_parameters
 from folkmoot.aggregation.references import ReferenceKind
-from folkmoot.aggregation.rules.guided_mean import guide
+from folkmoot.aggregation.rules.guided_mean import weigh_by_references
 from folkmoot.aggregation.stages.clipping import clip
-from folkmoot.aggregation.stages.root import lean_on_root
+from folkmoot.aggregation.stages.root import weigh_by_root_bounded
 
 NAME = "rooted_mean"
 PARAMETERS: tuple[str, ...] = ()
-USES: frozenset[ReferenceKind] = frozenset({ReferenceKind.EARLIER, ReferenceKind.PATH, ReferenceKind.ROOT})
+USES: frozenset[ReferenceKind] = frozenset(
+    {ReferenceKind.EARLIER, ReferenceKind.TRAJECTORY, ReferenceKind.ROOT}
+)
 
 
 def weigh(facts: RoundFacts, parameters: Sequence[int], /) -> list[Weighted]:
     """Weigh by the stages. Arguments, results and errors as ``interface.Rule``."""
     expect_parameters(NAME, parameters, PARAMETERS)
-    return clip(lean_on_root(guide(facts))).results()
+    return clip(weigh_by_root_bounded(weigh_by_references(facts))).results()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps that rules are composed of: each takes the votes so far and returns them changed.
+"""The stages that rules are composed of: each maps a `WeightingState` to a new one.
 
 Stages know no rule and no policy.
 """

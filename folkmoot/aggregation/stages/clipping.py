@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage ``clip``: shorten every update to the round's median length.
+"""Stage ``clip``: scale every update with a norm above the round's median norm down to it.
 
 Source: norm bounding (Sun et al. 2019, arXiv 1911.07963) with the bound taken from the round, as in FLAME
 (Nguyen et al., USENIX Security 2022, arXiv 2101.02281). Assumes that fewer than half of the contributors
-boost their updates. It caps how much one update can do and stops boosting; it can't stop an update of
-ordinary length in a bad direction (sign flip, ALIE, IPM, an unboosted backdoor).
+boost their updates. It bounds the effect of one update and stops boosting. It can't stop an update of
+ordinary norm in a harmful direction (sign flip, ALIE, IPM, an unboosted backdoor).
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ from dataclasses import replace
 from math import isqrt
 
 from folkmoot.aggregation.cosines import UNIT
-from folkmoot.aggregation.stages.ballot import Ballot, lower_median
+from folkmoot.aggregation.stages.weighting_state import WeightingState, lower_median
 
 
-def clip(ballot: Ballot) -> Ballot:
-    """Set the factor of each standing update to ``min(1, sqrt(M / G_ii))`` in 1/UNIT, rounded down.
+def clip(state: WeightingState) -> WeightingState:
+    """Set the clip factor of each included update to ``min(1, sqrt(M / G_ii))`` in 1/UNIT, rounded down.
 
-    M is the lower median of the standing updates' ``G_ii``. Adds the number ``clip`` to what is shortened.
+    M is the lower median of the included updates' ``G_ii`` (squared norms). Adds the number ``clipFactor`` to the
+    updates whose factor is below UNIT.
     """
-    gram = ballot.facts.gram
-    standing = ballot.standing
-    if not standing:
-        return ballot
-    usual = lower_median([gram[i][i] for i in standing])
-    factors = list(ballot.factors)
-    for i in standing:
-        factors[i] = min(UNIT, isqrt((usual << 32) // gram[i][i]))
-    shortened = {i: factors[i] for i in standing if factors[i] < UNIT}
-    return replace(ballot, factors=tuple(factors)).noted("clip", shortened)
+    gram = state.facts.gram
+    included = state.included
+    if not included:
+        return state
+    median = lower_median([gram[i][i] for i in included])
+    factors = list(state.clip_factors)
+    for i in included:
+        factors[i] = min(UNIT, isqrt((median << 32) // gram[i][i]))
+    clipped = {i: factors[i] for i in included if factors[i] < UNIT}
+    return replace(state, clip_factors=tuple(factors)).with_numbers("clipFactor", clipped)

@@ -1,122 +1,122 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stages that ask how an update stands to the others: ``leave_out_unrelated`` and ``weigh_by_core``.
+"""Stages that compare updates with each other: ``exclude_uncorrelated`` and ``weigh_by_core``.
 
-``leave_out_unrelated``: noise is orthogonal to everything; what was trained on related data is not, in one
-direction or the other. An update whose squared cosines add up to much less than those of the others is left
-out. Noise in d dimensions has cosines of about ``1 / sqrt(d)``: in a model of some hundred coordinates it looks like
-anybody else, and nobody is left out. It can't stop noise that is added to somebody's update or to a public aggregate.
+``exclude_uncorrelated``: noise is about orthogonal to every update. An update that was trained on related data is not;
+its cosines may be positive or negative. An update whose sum of squared cosines is much smaller than the median sum is
+excluded. Noise in d dimensions has cosines of about ``1 / sqrt(d)``: in a model of some hundred coordinates it can't be
+told from honest updates, and nobody is excluded. The stage can't stop noise that is added to somebody's update or to a
+public aggregate.
 
-``weigh_by_core``: the first cluster that more than half of the updates join (``majority``) is a
-reference that no root set is needed for. FLAME drops everybody else, up to half of the honest contributors in
-every round. Here everybody else is compared with the core's sum and counts by how far it goes along with it:
-nothing if it points away by a good part of what the core's own members agree. Who trains on rare data is
-about orthogonal to the core and keeps about half. A majority of few says little (of five updates three are the
-core, and often they are there by chance): where another stage judges after it, everybody keeps ``spared`` equal
-shares of a vote, which is much among five and little among twenty. The combination is ours; no source proves it.
-Assumes ``f < n / 2``, and honest updates that are chained by higher cosines than those that reach an attacker. It
-can't stop attackers who stay about orthogonal to the honest sum, or inside the honest cloud (backdoors, small
-ALIE): docs/robustness.md has the figures.
+``weigh_by_core``: the **core** is the first single-linkage cluster with a majority (``majority``). It is a reference
+without a root set. FLAME drops all other updates, up to half of the honest ones in every round. Here an update outside
+of the core is weighted by its **core similarity**, its cosine with the sum of the core: the multiplier is 0 if that is
+as far below 0 as the core's own median is above it. An update from rare data is about orthogonal to the core and keeps
+about half. In a small round the core says little (of five updates three are the core, often by chance): where another
+stage weighs after this one, multipliers have a floor of ``floor_shares`` equal shares, which is much with five updates
+and little with twenty. The combination is ours; no source proves it. Assumes ``f < n / 2``, and that honest updates are
+linked by cosines higher than those between an honest update and an attacker's. It can't stop attackers who stay about
+orthogonal to the honest sum, or among the honest updates (backdoors, small ALIE): docs/robustness.md has the figures.
 """
 
 from __future__ import annotations
 
 from folkmoot.aggregation.cosines import UNIT, cosine
-from folkmoot.aggregation.stages.ballot import Ballot, lower_median
 from folkmoot.aggregation.stages.clipping import clip
 from folkmoot.aggregation.stages.majority import keep_majority
+from folkmoot.aggregation.stages.weighting_state import WeightingState, lower_median
 from folkmoot.protocol.verdict import Reason
 
-SHARE = 1024
-"""Thresholds of these stages are in 1/SHARE."""
+RATIO_UNIT = 1024
+"""Ratios of these stages are in 1/RATIO_UNIT."""
 
-COORDINATES_A_SHARE = 32
-"""Coordinates for each 1/SHARE of the threshold for noise: with 2,048 the rules' 64/1024 is used whole. The more
-coordinates there are, the nearer to 0 are the cosines of noise, so the surer is the judgement. Measured over 1,500
-rounds each, with updates that share a fifth of their squares: in 2,048 coordinates noise passes in 1.2 % of the rounds
-of five updates and 0.1 % of those of ten; in 4,096 in none."""
+COORDINATES_PER_RATIO_UNIT = 32
+"""Coordinates for each 1/RATIO_UNIT of the threshold for noise: with 2,048 the rules' 64/1024 is used whole. With more
+coordinates the cosines of noise are nearer to 0, so the test has more power. Measured over 1,500 rounds each, with
+updates that share a fifth of their squares: in 2,048 coordinates noise passes in 1.2 % of the rounds of five updates
+and 0.1 % of those of ten; in 4,096 in none."""
 
 
-def leave_out_unrelated(ballot: Ballot, share: int) -> Ballot:
-    """Leave out each update with ``sum_j C_ij^2 < share * median of those sums`` over the other standing ones.
+def exclude_uncorrelated(state: WeightingState, ratio: int) -> WeightingState:
+    """Exclude each update with ``sum_j C_ij^2 < ratio * median of those sums`` over the other included ones.
 
     Args:
-        ballot: The ballot.
-        share: In 1/SHARE. Of a standing updates in d coordinates at most ``(a - 1)^2`` or ``floor(d /
-            COORDINATES_A_SHARE)`` is used, whichever is larger: a sum of few squares is small by chance.
+        state: The state.
+        ratio: In 1/RATIO_UNIT. Of a included updates in d coordinates at most ``(a - 1)^2`` or ``floor(d /
+            COORDINATES_PER_RATIO_UNIT)`` is used, whichever is larger: a sum of few squares is small by chance.
 
     Returns:
-        The ballot with the numbers ``relatedness`` (the sum in 1/UNIT^2) and ``relatedShare`` (the share that was used,
-        in 1/SHARE) of those that it leaves out. Nothing changes if noise itself would pass: it has a sum of about
-        ``(a - 1) / d`` in d coordinates (``RoundFacts.dimensions``).
+        The state with the reason ``uncorrelated`` and the numbers ``squaredCosineSum`` (1/UNIT^2) and
+        ``squaredCosineRatio`` (the ratio that was used, in 1/RATIO_UNIT) of the excluded updates. Nothing changes if
+        noise itself would pass: its sum is about ``(a - 1) / d`` in d coordinates (``RoundFacts.dimensions``).
     """
-    standing = ballot.standing
-    if len(standing) < 3:
-        return ballot
-    cosines = ballot.cosines
-    sums = {i: sum(cosines[i][j] ** 2 for j in standing if j != i) for i in standing}
-    others = len(standing) - 1
-    share = min(share, max(others * others, ballot.facts.dimensions // COORDINATES_A_SHARE))
-    limit = share * lower_median(list(sums.values()))
-    if limit * ballot.facts.dimensions < SHARE * others * UNIT * UNIT:
-        return ballot
-    strangers = {i: value for i, value in sums.items() if SHARE * value < limit}
+    included = state.included
+    if len(included) < 3:
+        return state
+    cosines = state.cosines
+    sums = {i: sum(cosines[i][j] ** 2 for j in included if j != i) for i in included}
+    others = len(included) - 1
+    ratio = min(ratio, max(others * others, state.facts.dimensions // COORDINATES_PER_RATIO_UNIT))
+    threshold = ratio * lower_median(list(sums.values()))
+    if threshold * state.facts.dimensions < RATIO_UNIT * others * UNIT * UNIT:
+        return state
+    uncorrelated = {i: value for i, value in sums.items() if RATIO_UNIT * value < threshold}
     return (
-        ballot.without(dict.fromkeys(strangers, Reason.UNRELATED))
-        .noted("relatedness", strangers)
-        .noted("relatedShare", dict.fromkeys(strangers, share))
+        state.exclude(dict.fromkeys(uncorrelated, Reason.UNCORRELATED))
+        .with_numbers("squaredCosineSum", uncorrelated)
+        .with_numbers("squaredCosineRatio", dict.fromkeys(uncorrelated, ratio))
     )
 
 
-def weigh_by_core(ballot: Ballot, share: int, spared: int = 0) -> Ballot:
-    """Count those outside of the majority's core by how far they go along with it.
+def weigh_by_core(state: WeightingState, ratio: int, floor_shares: int = 0) -> WeightingState:
+    """Set the multipliers of updates outside of the majority's core by their core similarity.
 
     The core K is what ``keep_majority`` keeps; ``c_i`` are the factors that ``clip`` gives to K alone.
     ``P_i = sum_(j in K, j != i) c_j G_ij`` and ``S_i = sum_(a, b in K, a, b != i) c_a c_b G_ab``; the core
     similarity of i is ``s_i = cosine(P_i, G_ii, S_i)``, and m the lower median of those of the core's members, at
     least 0.
-    A member of the core counts UNIT; so does everybody if ``h = floor(share m / SHARE)`` is 0. Else one outside
-    counts ``floor(UNIT * (s_i + h) / (2 h))``, at least 0 and at most UNIT: nothing from ``-h`` down,
-    half if it is orthogonal to the core, all from ``h`` up; but at least ``min(UNIT, floor(spared UNIT / a))``
-    with a = the number of standing updates.
+    The multiplier is UNIT for a member of the core, and for all if ``h = floor(ratio m / RATIO_UNIT)`` is 0. Else it
+    is ``floor(UNIT * (s_i + h) / (2 h))`` outside of the core, at least 0 and at most UNIT: 0 up to ``-h``, a half for
+    an update that is orthogonal to the core, UNIT from ``h`` on; but at least the floor
+    ``min(UNIT, floor(floor_shares UNIT / a))`` with a = the number of included updates.
 
     Args:
-        ballot: The ballot; factors are not changed.
-        share: In 1/SHARE.
-        spared: How many equal shares of a vote nobody can lose here; 0 lets votes fall to 0.
+        state: The state; clip factors are not changed.
+        ratio: In 1/RATIO_UNIT.
+        floor_shares: The floor of the multipliers in equal shares, UNIT / a each; 0 lets multipliers fall to 0.
 
     Returns:
-        The ballot with the votes in 1/UNIT, the reason ``against-others`` for a vote of 0, and the numbers
-        ``company`` and ``companyMedian`` (1/UNIT) of everybody outside of the core, with ``companyLeast`` (1/UNIT)
-        where votes have a least value.
+        The state with the multipliers in 1/UNIT, the reason ``against-core`` for a multiplier of 0, and the numbers
+        ``coreSimilarity`` and ``coreSimilarityMedian`` (1/UNIT) of all updates outside of the core, with
+        ``multiplierFloor`` (1/UNIT) if it is above 0.
     """
-    standing = ballot.standing
-    kept = keep_majority(ballot)
-    core = kept.standing
+    included = state.included
+    kept = keep_majority(state)
+    core = kept.included
     members = set(core)
-    if len(core) < 2 or len(core) == len(standing):
-        return ballot
-    gram = ballot.facts.gram
-    factors = clip(kept).factors
-    pull = {i: sum(factors[j] * gram[i][j] for j in core) for i in standing}
-    whole = sum(factors[i] * pull[i] for i in core)
-    company = {}
-    for i in standing:
+    if len(core) < 2 or len(core) == len(included):
+        return state
+    gram = state.facts.gram
+    factors = clip(kept).clip_factors
+    products = {i: sum(factors[j] * gram[i][j] for j in core) for i in included}
+    core_square = sum(factors[i] * products[i] for i in core)
+    similarity = {}
+    for i in included:
         own = factors[i] if i in members else 0
-        product = pull[i] - own * gram[i][i]
-        square = whole - 2 * own * pull[i] + own * own * gram[i][i]
-        company[i] = cosine(product, gram[i][i], square)
-    usual = max(0, lower_median([company[i] for i in core]))
-    half = share * usual // SHARE
-    outside = [i for i in standing if i not in members]
-    votes = dict.fromkeys(standing, UNIT)
-    least = min(UNIT, spared * UNIT // len(standing))
+        product = products[i] - own * gram[i][i]
+        square = core_square - 2 * own * products[i] + own * own * gram[i][i]
+        similarity[i] = cosine(product, gram[i][i], square)
+    median = max(0, lower_median([similarity[i] for i in core]))
+    half = ratio * median // RATIO_UNIT
+    outside = [i for i in included if i not in members]
+    multipliers = dict.fromkeys(included, UNIT)
+    floor = min(UNIT, floor_shares * UNIT // len(included))
     if half > 0:
         for i in outside:
-            votes[i] = max(least, min(UNIT, UNIT * (company[i] + half) // (2 * half)))
+            multipliers[i] = max(floor, min(UNIT, UNIT * (similarity[i] + half) // (2 * half)))
     return (
-        ballot.without({i: Reason.AGAINST_OTHERS for i, vote in votes.items() if vote == 0})
-        .counted([votes.get(i, 0) for i in range(ballot.facts.count)])
-        .noted("company", {i: company[i] for i in outside})
-        .noted("companyMedian", dict.fromkeys(outside, usual))
-        .noted("companyLeast", dict.fromkeys(outside if least else (), least))
+        state.exclude({i: Reason.AGAINST_CORE for i, value in multipliers.items() if value == 0})
+        .with_multipliers([multipliers.get(i, 0) for i in range(state.facts.count)])
+        .with_numbers("coreSimilarity", {i: similarity[i] for i in outside})
+        .with_numbers("coreSimilarityMedian", dict.fromkeys(outside, median))
+        .with_numbers("multiplierFloor", dict.fromkeys(outside if floor else (), floor))
     )

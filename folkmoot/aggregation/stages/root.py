@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stages that use the root-set update: ``weigh_by_root``, ``lean_on_root`` and ``veto_by_root``.
+"""Stages that use the root-set update: ``weigh_by_root``, ``weigh_by_root_bounded`` and ``veto_by_root``.
 
 Source: FLTrust (Cao, Fang, Liu, Gong, NDSS 2021, arXiv 2012.13995): the coordinator trains one update on a
-small root set, and an update counts by the positive part of its cosine with it. The root set is committed to
-and its update is an artifact, so the cosines are facts. Assumes that the root set represents what the model is
-for; then any number of attackers can be withstood. A root set that lacks classes mutes those who hold them,
-and a coordinator that chooses it badly steers the model. Late in training honest cosines are small and some
-negative, so root weights starve honest contributors. Two forms are bounded: with ``veto_by_root`` at most f lose
-their vote, with ``lean_on_root`` (ours) nobody loses more than three quarters of it, however bad the root set is.
+small root set, and an update is weighted by the positive part of its cosine with it. The root-set update is committed
+to and published like any other, so the cosines can be recomputed. Assumes that the root set represents what the model
+is for; then any number of attackers can be withstood. A root set that lacks classes takes the weight of those who hold
+them, and a coordinator that chooses it badly steers the model. Late in training honest cosines are small and some
+negative, so these weights exclude honest contributors. Two stages are bounded: ``veto_by_root`` excludes at most f
+updates, and ``weigh_by_root_bounded`` (ours) takes at most three quarters of a multiplier, however bad the root set is.
 
 Without a root-set update in the facts the stages change nothing.
 """
@@ -16,85 +16,92 @@ from __future__ import annotations
 
 from folkmoot.aggregation.cosines import UNIT, cosine
 from folkmoot.aggregation.references import Reference, ReferencedFacts
-from folkmoot.aggregation.stages.ballot import Ballot, lower_median
+from folkmoot.aggregation.stages.weighting_state import WeightingState, lower_median
 from folkmoot.protocol.verdict import Reason
 
-SHARE = 1024
-"""Cosine thresholds of the veto are in 1/SHARE."""
+RATIO_UNIT = 1024
+"""Cosine thresholds of the veto are in 1/RATIO_UNIT."""
 
-LEAST = UNIT // 4
-"""What the root-set update leaves of every vote in the stage ``lean_on_root``."""
+FLOOR = UNIT // 4
+"""Smallest factor of the stage ``weigh_by_root_bounded``, in 1/UNIT."""
 
 
-def root_of(ballot: Ballot) -> Reference | None:
-    """The root-set update of the round, if there is a usable one (it is not zero)."""
-    facts = ballot.facts
+def root_of(state: WeightingState) -> Reference | None:
+    """Return the round's root-set update if there is a usable one (not a zero vector)."""
+    facts = state.facts
     if not isinstance(facts, ReferencedFacts) or facts.root is None or facts.root.square == 0:
         return None
     return facts.root
 
 
-def root_cosines(ballot: Ballot, root: Reference) -> dict[int, int]:
-    """Cosine of each standing update with the root-set update, in 1/UNIT."""
-    gram = ballot.facts.gram
-    return {i: cosine(root.products[i], gram[i][i], root.square) for i in ballot.standing}
+def root_cosines(state: WeightingState, root: Reference) -> dict[int, int]:
+    """Return each included update's cosine with the root-set update, in 1/UNIT."""
+    gram = state.facts.gram
+    return {i: cosine(root.products[i], gram[i][i], root.square) for i in state.included}
 
 
-def weigh_by_root(ballot: Ballot) -> Ballot:
-    """Multiply votes by ``max(0, cosine)``; without any positive one nothing changes.
+def weigh_by_root(state: WeightingState) -> WeightingState:
+    """Multiply multipliers by ``max(0, cosine)``; change nothing if no cosine is positive.
 
-    Adds the number ``rootCosine``. An update that loses its vote has the reason ``against-root``.
+    Adds the number ``rootCosine``. An update whose multiplier falls to 0 has the reason ``against-root``.
     """
-    root = root_of(ballot)
+    root = root_of(state)
     if root is None:
-        return ballot
-    cosines = root_cosines(ballot, root)
-    ballot = ballot.noted("rootCosine", cosines)
-    ballot = ballot.without({i: Reason.AGAINST_ROOT for i, value in cosines.items() if value <= 0})
-    votes = [vote * max(0, cosines.get(i, 0)) for i, vote in enumerate(ballot.votes)]
-    return ballot.counted(votes)
+        return state
+    cosines = root_cosines(state, root)
+    state = state.with_numbers("rootCosine", cosines)
+    state = state.exclude({i: Reason.AGAINST_ROOT for i, value in cosines.items() if value <= 0})
+    multipliers = [multiplier * max(0, cosines.get(i, 0)) for i, multiplier in enumerate(state.multipliers)]
+    return state.with_multipliers(multipliers)
 
 
-def lean_on_root(ballot: Ballot) -> Ballot:
-    """Multiply votes by a ramp of the cosine with the root-set update that never falls below LEAST.
+def weigh_by_root_bounded(state: WeightingState) -> WeightingState:
+    """Multiply multipliers by a clamped linear function of the cosine with the root-set update, at least FLOOR.
 
-    With ``z_i`` the cosines of the standing updates and h their lower median, at least 0: nothing changes if h = 0.
-    Else the factor is ``floor(UNIT (z_i + h) / (2 h))``, at least LEAST and at most UNIT. A root set that lacks
-    classes so costs those who hold them three quarters of a vote at most, and leaves nobody out.
+    With ``z_i`` the cosines of the included updates and h their lower median, at least 0: nothing changes if h = 0.
+    Else the factor is ``floor(UNIT (z_i + h) / (2 h))``, at least FLOOR and at most UNIT. So a root set that lacks
+    classes takes at most three quarters of the multiplier of those who hold them, and excludes nobody.
 
     Returns:
-        The ballot with the numbers ``rootCosine`` and ``rootMedian`` (1/UNIT).
+        The state with the numbers ``rootCosine`` and ``rootMedian`` (1/UNIT).
     """
-    root = root_of(ballot)
-    if root is None or not ballot.standing:
-        return ballot
-    cosines = root_cosines(ballot, root)
-    half = max(0, lower_median(list(cosines.values())))
-    ballot = ballot.noted("rootCosine", cosines).noted("rootMedian", dict.fromkeys(cosines, half))
-    if half == 0:
-        return ballot
-    factors = {i: max(LEAST, min(UNIT, UNIT * (value + half) // (2 * half))) for i, value in cosines.items()}
-    return ballot.counted([vote * factors.get(i, 0) for i, vote in enumerate(ballot.votes)])
+    root = root_of(state)
+    if root is None or not state.included:
+        return state
+    cosines = root_cosines(state, root)
+    median = max(0, lower_median(list(cosines.values())))
+    state = state.with_numbers("rootCosine", cosines).with_numbers(
+        "rootMedian", dict.fromkeys(cosines, median)
+    )
+    if median == 0:
+        return state
+    factors = {
+        i: max(FLOOR, min(UNIT, UNIT * (value + median) // (2 * median))) for i, value in cosines.items()
+    }
+    return state.with_multipliers(
+        [multiplier * factors.get(i, 0) for i, multiplier in enumerate(state.multipliers)]
+    )
 
 
-def veto_by_root(ballot: Ballot, attackers: int, depth: int = 0) -> Ballot:
-    """Leave out the updates with a cosine below ``-depth``, worst first (ties: the later entry), at most f.
+def veto_by_root(state: WeightingState, attackers: int, depth: int = 0) -> WeightingState:
+    """Exclude the updates with a cosine below ``-depth``, smallest first (ties: the later entry), at most f.
 
     Args:
-        ballot: The ballot.
+        state: The state.
         attackers: f.
-        depth: In 1/SHARE.
+        depth: In 1/RATIO_UNIT.
 
     Returns:
-        The ballot with the number ``rootCosine``.
+        The state with the number ``rootCosine``.
     """
-    root = root_of(ballot)
+    root = root_of(state)
     if root is None:
-        return ballot
-    cosines = root_cosines(ballot, root)
+        return state
+    cosines = root_cosines(state, root)
     against = sorted(
-        (i for i, value in cosines.items() if SHARE * value < -depth << 16), key=lambda i: (cosines[i], -i)
+        (i for i, value in cosines.items() if RATIO_UNIT * value < -depth << 16),
+        key=lambda i: (cosines[i], -i),
     )
-    return ballot.noted("rootCosine", cosines).without(
+    return state.with_numbers("rootCosine", cosines).exclude(
         dict.fromkeys(against[:attackers], Reason.AGAINST_ROOT)
     )

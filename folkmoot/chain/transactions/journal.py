@@ -14,16 +14,17 @@ is said here.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO
+
+from filelock import AcquireReturnProxy, FileLock
 
 from folkmoot.errors import LocalError
+from folkmoot.runtime import locks
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.files import sync_folder, write_whole
 
@@ -93,7 +94,7 @@ class TransactionJournal:
         self.folder = folder
         self.say = say
         self.depth = depth
-        self._locks: dict[str, TextIO] = {}
+        self._locks: dict[str, AcquireReturnProxy[FileLock]] = {}
         self._untold: dict[str, PendingTx] = {}
         self._earlier: set[str] = set()
         self._of_user = False
@@ -239,7 +240,7 @@ class TransactionJournal:
         """Let others send. What was not told stays noted."""
         self._untold.clear()
         for lock in self._locks.values():
-            lock.close()
+            lock.lock.release()
         self._locks.clear()
 
     def _remove(self, intent: Intent) -> None:
@@ -261,12 +262,10 @@ class TransactionJournal:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = (self.folder / name).open("a")
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            lock = locks.try_acquire(self.folder / name)
+            if lock is None:
                 self.say(f"Another command sends for {intent.sender} at the moment: waiting for it.")
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                lock = locks.acquire(self.folder / name)
         except OSError as error:
             raise self._unwritable(error) from error
         self._locks[name] = lock

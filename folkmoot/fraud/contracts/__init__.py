@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disputes on the chain: the rounds to look at, demands for data, challenges, and what judges decided."""
+"""Disputes on the chain: rounds to check, demands for data, challenges, and decisions of judges."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a proof to a transaction: who judges it, what it costs, what it wins, and what came of it."""
+"""Send a proof: find its judge, its cost and its reward, and return the result of the transaction."""
 
 from __future__ import annotations
 
@@ -31,38 +31,38 @@ if TYPE_CHECKING:
     from web3.types import TxReceipt
 
 CHALLENGER_SHARE = 2
-"""A challenger gets the slashed bond divided by this; the rest is burnt."""
+"""Divisor of the slashed bond for the challenger's share. The rest is burnt."""
 
 NOBODY = "0x000000000000000000000000000000000000dEaD"
-"""Who is asked for in estimates, where nobody would send."""
+"""Sender in gas estimates without an account."""
 
 
 class ChallengeFailed(FolkmootError):
-    """A challenge can't be made; ``code`` says why."""
+    """A challenge can't be made. ``code`` has the reason."""
 
     default_code = "not-provable"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a challenge costs and wins."""
+    """Cost and reward of a challenge."""
 
     judge: str
-    """Contract that takes the proof."""
+    """Address of the contract that checks the proof."""
     gas: int
-    """Gas that the endpoint estimates."""
+    """Gas, as estimated by the endpoint."""
     price: int
-    """Wei a unit of gas: the base fee and the tip that the endpoint suggests."""
+    """Price in wei per unit of gas: the base fee and the tip that the endpoint suggests."""
     wins: int
-    """Half of the bond, as far as the coordinator still has it; units of 1e-18 tokens."""
+    """Reward in units of 1e-18 tokens: half of the bond, as far as the coordinator still has it."""
 
     @property
     def wei(self) -> int:
-        """What the transaction costs, in wei of native coins."""
+        """Cost of the transaction in wei."""
         return self.gas * self.price
 
     def pays(self, token_value: float) -> bool:
-        """Whether it wins more than it costs, if a token is worth ``token_value`` native coins."""
+        """Return whether the reward exceeds the cost, if a token is worth ``token_value`` native coins."""
         return self.wins * token_value > self.wei
 
     def to_json(self) -> dict[str, Any]:
@@ -77,35 +77,35 @@ class Cost:
 
 
 def judges(rpc: Rpc, verifier: str) -> list[str]:
-    """Return the contracts whose word counts: the judges of the arbiter that a policy names as its verifier.
+    """Return the contracts that may void a round: the judges of the arbiter that is a policy's verifier.
 
-    Which of them takes a proof, an estimate of the gas shows.
+    A gas estimate shows which of them accepts a proof.
 
     Raises:
-        RpcError: the endpoint failed.
+        RpcError: The endpoint failed.
     """
     try:
-        (found,) = rpc.read(verifier, "judges()", ["address[]"])
+        (addresses,) = rpc.read(verifier, "judges()", ["address[]"])
     except (ContractRefused, RpcError) as error:
         if isinstance(error, RpcError) and error.code != "wrong-contract":
             raise
-        return [verifier]  # no arbiter of ours: it may take proofs itself
-    return [str(to_checksum_address(judge)) for judge in found]
+        return [verifier]  # Not Folkmoot's arbiter: it may check proofs itself.
+    return [str(to_checksum_address(judge)) for judge in addresses]
 
 
 def cost_of(rpc: Rpc, deployment: Deployment, case: Case, proof: Proof, sender: str) -> Cost:
-    """Ask an endpoint what a proof costs, which also tries it.
+    """Return the cost of a proof. The gas estimate also executes the proof.
 
     Args:
         rpc: Endpoint.
-        deployment: The addresses.
+        deployment: Addresses of the contracts.
         case: The round.
-        proof: What is sent.
-        sender: Account that would send it.
+        proof: The proof.
+        sender: Account that sends it.
 
     Raises:
         ChallengeFailed: ``window-over``, ``already-void``, ``not-provable``, ``no-verifier`` or ``too-much-gas``.
-        RpcError: the endpoint failed.
+        RpcError: The endpoint failed.
     """
     if case.policy.verifier == NO_VERIFIER:
         raise ChallengeFailed(
@@ -133,33 +133,33 @@ def cost_of(rpc: Rpc, deployment: Deployment, case: Case, proof: Proof, sender: 
 
 
 def cheapest(rpc: Rpc, deployment: Deployment, finding: Finding, sender: str) -> tuple[Proof, Cost]:
-    """Return the cheapest proof of what is wrong, with its cost.
+    """Return the cheapest proof of an error, with its cost.
 
     Args:
         rpc: Endpoint.
-        deployment: The addresses.
-        finding: What was found.
-        sender: Account that would send it.
+        deployment: Addresses of the contracts.
+        finding: Result of the examination.
+        sender: Account that sends it.
 
     Raises:
-        ChallengeFailed: no judge takes any of them.
-        RpcError: the endpoint failed.
+        ChallengeFailed: No judge accepts a proof.
+        RpcError: The endpoint failed.
     """
-    found: list[tuple[Proof, Cost]] = []
+    accepted: list[tuple[Proof, Cost]] = []
     refusal: ChallengeFailed | None = None
     for suspicion in finding.suspicions:
         proof = prove(finding, suspicion)
         try:
-            found.append((proof, cost_of(rpc, deployment, finding.case, proof, sender)))
+            accepted.append((proof, cost_of(rpc, deployment, finding.case, proof, sender)))
         except ChallengeFailed as error:
             refusal = refusal or error
-    if found:
-        return min(found, key=lambda one: one[1].gas)
+    if accepted:
+        return min(accepted, key=lambda one: one[1].gas)
     raise refusal or ChallengeFailed("Nothing is wrong that can be proven.", code="nothing-to-prove")
 
 
 def purpose(case: Case) -> str:
-    """Return what the proof against a round's anchor is noted as (`folkmoot.chain.transactions.journal`)."""
+    """Return the journal's name for the proof against a round's anchor (`folkmoot.chain.transactions.journal`)."""
     return f"prove round {case.round} wrong, anchor {case.anchor.hash.hex()}"
 
 
@@ -176,14 +176,14 @@ def challenge(
     Args:
         rpc_url: Endpoint.
         case: The round.
-        cost: Who judges.
-        proof: What is sent.
-        account: Who sends.
-        notes: Where it is noted before it is sent.
+        cost: Cost, with the judge.
+        proof: The proof.
+        account: Account that sends it.
+        notes: Journal in which the transaction is recorded before it is sent.
 
     Raises:
-        ChallengeFailed: ``already-void`` or ``window-over``: somebody or the clock was faster.
-        ChainError: it could not be sent, or was not mined in time.
+        ChallengeFailed: The round is already void, or its window is over (``already-void``, ``window-over``).
+        ChainError: It could not be sent, or was not mined in time.
     """
     return transact(
         rpc_url,
@@ -202,7 +202,7 @@ def earlier(rpc: Rpc, case: Case, sender: str, notes: TransactionJournal) -> TxR
     """Return the receipt of a proof against a round's anchor that an interrupted call sent; None if there is none.
 
     Raises:
-        ChainError: the endpoint failed, or the proof is on its way and was not mined in time.
+        ChainError: The endpoint failed, or the proof was not mined in time.
     """
     if case.policy.verifier == NO_VERIFIER:
         return None
@@ -226,28 +226,28 @@ def transact(
     once: bool = False,
     harmless: bool = False,
 ) -> TxReceipt:
-    """Call a function of a contract, by its name in Solidity, and wait until that is mined.
+    """Send a call of a contract's function and wait until it is mined.
 
     Args:
         rpc_url: Endpoint.
-        account: Who signs and pays.
-        contract: Its name.
-        address: Its address.
-        function: The function's name.
-        arguments: Its arguments.
+        account: Account that signs and pays.
+        contract: Name of the contract in Solidity.
+        address: Address of the contract.
+        function: Name of the function.
+        arguments: Arguments of the function.
         notes: Where it is noted before it is sent; None notes nothing.
         purpose: As for `Chain.send`.
         once: As for `Chain.send`.
-        harmless: Whether it does no harm to do it twice: then it is not noted, only waited for with the others.
+        harmless: Whether a repetition is harmless. Then it is not recorded, but awaited with the others.
 
     Raises:
-        ChallengeFailed: as `challenge`.
-        ChainError: it could not be sent, was refused, or was not mined in time.
+        ChallengeFailed: As for `challenge`.
+        ChainError: It could not be sent, was refused, or was not mined in time.
     """
     with connection(rpc_url) as w3:
-        made = w3.eth.contract(to_checksum_address(address), abi=proofs.packaged_contract(contract)["abi"])
+        handle = w3.eth.contract(to_checksum_address(address), abi=proofs.packaged_contract(contract)["abi"])
         with chain_errors(function, rpc_url):
-            call = made.get_function_by_name(function)(*arguments)
+            call = handle.get_function_by_name(function)(*arguments)
         try:
             return send(w3, call, account, notes=notes, purpose=purpose, once=once, harmless=harmless)
         except ContractRefused as error:
@@ -256,13 +256,13 @@ def transact(
 
 @contextmanager
 def connection(rpc_url: str) -> Iterator[Web3]:
-    """Connect for as long as the block runs: a watcher runs for years, and sends once in a while."""
+    """Connect while the block runs. A watcher runs for years and rarely sends."""
     with requests.Session() as session, open_rpc(rpc_url) as rpc:
         yield web3_over(rpc, session)
 
 
 def explained(error: ContractRefused) -> ContractRefused | ChallengeFailed:
-    """Return what a refusal means for a challenger."""
+    """Return the error for a challenger from a contract's error."""
     name = _name(error)
     if name in ("JudgeNotAnchored", "RoundLedgerWrongPhase", "RoundLedgerTooLate"):
         return ChallengeFailed(
@@ -291,7 +291,7 @@ def _price(rpc: Rpc) -> int:
 
 
 def _name(error: ContractRefused) -> str:
-    """Return the name of a refusal's custom error; empty if nobody knows it."""
+    """Return the name of a custom error; empty if unknown."""
     data = str(error.details.get("data") or "0x")
     try:
         raw = bytes.fromhex(data.removeprefix("0x"))
@@ -301,7 +301,7 @@ def _name(error: ContractRefused) -> str:
 
 
 def _refused(rpc: Rpc, deployment: Deployment, case: Case, refusal: ContractRefused | None) -> FolkmootError:
-    """Say why no judge takes a proof."""
+    """Return why no judge accepts a proof."""
     stored = LedgerReader(rpc, deployment.ledger).round(case.round)
     if stored.phase in (Phase.SLASHED, Phase.CANCELLED):
         return ChallengeFailed(
@@ -320,7 +320,7 @@ def _refused(rpc: Rpc, deployment: Deployment, case: Case, refusal: ContractRefu
 
 
 def window_over(case: Case) -> ChallengeFailed:
-    """Return the failure for a round whose challenge window is over."""
+    """Return the error for a round whose challenge window is over."""
     return ChallengeFailed(
         f"The challenge window of round {case.round} is over: nothing can be proven against it any more.",
         remedy="Show the others what `folkmoot audit` says, and vote.",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Demanding data on the chain, and closing a demand whose time is up or whose round is over."""
+"""Demand data on the chain, and close a demand whose time has expired or whose round is closed."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settled:
-    """What became of a demand."""
+    """Result of closing a demand."""
 
     convicted: bool
-    """Whether the round is void because nobody answered; else the deposit was given back."""
+    """Whether the round is void because nobody answered. Otherwise the deposit was returned."""
     round: int
     """Its round."""
     transaction: str
     """Hash of the transaction."""
     gas: int
-    """Gas that it took."""
+    """Gas used by the transaction."""
 
 
 def deposit_of(chain: Chain) -> int:
-    """Return what a demand costs until it is answered, units of 1e-18 tokens."""
+    """Return the deposit of a demand in units of 1e-18 tokens."""
     return int(chain.read(chain.data_availability.functions.deposit()))
 
 
 def purpose(round_: int, what: DataKind, entry: int | None, leaf: int | None) -> str:
-    """Return what a demand is noted as, so that an interrupted call's is found (`folkmoot.chain.transactions.journal`).
+    """Return the journal's name for a demand (`folkmoot.chain.transactions.journal`).
 
     Args:
         round_: The round.
-        what: What is demanded.
-        entry: Of which entry, None for what has none.
-        leaf: Which leaf, None for one by chance or for what has none.
+        what: Kind of the demanded data.
+        entry: Number of the entry; None for data without one.
+        leaf: Index of the leaf; None for a random one, or for data without one.
     """
     return f"demand of round {round_}: {what.name.lower()}, entry {entry}, leaf {leaf}"
 
@@ -54,7 +54,7 @@ def earlier(chain: Chain, sender: str, purpose: str) -> Asked | None:
     """Return the demand that an interrupted call made for the same purpose; None if there is none.
 
     Raises:
-        ChainError: The endpoint failed, or the demand is on its way and was not mined in time.
+        ChainError: The endpoint failed, or the demand was not mined in time.
     """
     receipt = chain.earlier("data_availability", sender, purpose)
     if receipt is None:
@@ -66,13 +66,13 @@ def ask(chain: Chain, call: Call, account: LocalAccount, purpose: str = "") -> A
     """Send a demand, with the deposit.
 
     Args:
-        chain: The federation.
+        chain: Client of the federation's chain.
         call: The demand, from `availability.demand_call`.
-        account: Who demands.
-        purpose: What it is noted as, if the chain client notes anything.
+        account: Account that demands.
+        purpose: Name in the journal, if the chain client has one.
 
     Raises:
-        InputError: ``balance-too-low``: the account has not the tokens of the deposit.
+        InputError: The account does not have enough tokens for the deposit (``balance-too-low``).
         ChallengeFailed: The round can't be challenged any more.
         ChainError: The contract refuses, or the endpoint failed.
     """
@@ -89,10 +89,11 @@ def ask(chain: Chain, call: Call, account: LocalAccount, purpose: str = "") -> A
 
 
 def settle(chain: Chain, demand: int, account: LocalAccount) -> Settled:
-    """Close a demand: void the round if nobody answered in time, or fetch the deposit back if the round is over.
+    """Close a demand: void the round if nobody answered in time, or get the deposit back if the round is closed.
 
     Raises:
-        InputError: ``demand-unknown``, ``demand-closed``, or ``too-early``: it can still be answered.
+        InputError: The demand is unknown or closed, or can still be answered (``demand-unknown``, ``demand-closed``,
+            ``too-early``).
         ChainError: The contract refuses, or the endpoint failed.
     """
     functions, purpose = chain.data_availability.functions, f"close demand {demand}"

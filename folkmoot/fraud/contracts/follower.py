@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Follows what the chain says about rounds, block by block, and lets go of what is over.
+"""Follow the rounds on the chain, block by block, and drop rounds that are no longer needed.
 
-Events are held against what the ledger stores, so that an endpoint can't change an entry or an anchor on the way. The
-newest blocks are read anew each time: what was reorganised away is forgotten. What lies deeper is read once. A round
-that is over there, and that none rests on which is not, goes to `folkmoot.fraud.contracts.pruned`, if there is one.
+Events are checked against the ledger's storage, so that an endpoint can't change an entry or an anchor. The newest
+blocks are read again each time, because of reorganisations. Older blocks are read once. A closed round in older blocks
+is moved to `folkmoot.fraud.contracts.pruned`, if enabled, unless an open round depends on it.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from folkmoot.ledger.events import (
     RoundOpened,
     RoundSlashed,
     UpdateCommitted,
-    scan,
 )
+from folkmoot.ledger.scan import scan
 from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.protocol.policy import Policy
 from folkmoot.round import Anchor
 from folkmoot.rpc.client import LedgerReader, Phase, RoundView, Rpc
 
 REORG_DEPTH = 64
-"""Newest blocks that are read anew each time."""
+"""Number of newest blocks that are read again each time."""
 
 MOST_EVENTS = 5_000
-"""Events after which a long reading lets go of what is over: a whole history need not fit into memory."""
+"""Number of events after which a long read drops closed rounds, so that a whole history need not fit into memory."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class _Source:
 
 
 class Follower:
-    """Follows one federation on one chain, whichever endpoint it is asked through.
+    """Follows one federation on one chain, through any endpoint.
 
     Args:
         deployment: The addresses.
-        past: Takes the rounds that are over; None keeps all.
-        wanted: Tells which rounds must be kept although they are over.
+        past: Store for closed rounds; None to keep all rounds in memory.
+        wanted: Function that returns closed rounds which must be kept.
     """
 
     def __init__(
@@ -67,45 +67,45 @@ class Follower:
         self.deployment = deployment
         self._past = past
         self._wanted = wanted
-        self._told: dict[int, RoundEvents] = {}
+        self._rounds: dict[int, RoundEvents] = {}
         self._policies: dict[int, Policy] = {}
-        self._next = deployment.block  # first block that is read anew
-        self._upto: tuple[int, bytes] | None = None  # a block below that, and its hash
-        self._checked: set[str] = set()  # endpoints whose chain is the deployment's
-        self._cases: dict[RoundAnchored, tuple[Case, bytes]] = {}  # with the hash of the entries
+        self._next = deployment.block  # First block that is read again.
+        self._upto: tuple[int, bytes] | None = None  # An older block, and its hash.
+        self._checked: set[str] = set()  # Endpoints that serve the deployment's chain.
+        self._cases: dict[RoundAnchored, tuple[Case, bytes]] = {}  # With the hash of the entries.
 
     @property
     def held(self) -> int:
-        """Rounds and entries that are held in memory, of blocks that are not read anew."""
-        return sum(1 + len(one.commits) for one in self._told.values())
+        """Number of rounds and entries in memory from blocks that are not read again."""
+        return sum(1 + len(one.commits) for one in self._rounds.values())
 
     def read(self, rpc: Rpc) -> Record:
-        """Read what is new, and return what the chain says now.
+        """Read new blocks, and return the current record.
 
         Args:
             rpc: Any endpoint of the chain.
 
         Raises:
-            RpcError: the endpoint failed, or contradicts itself.
-            WrongChainError: it serves another chain.
-            LocalError: what is over could not be put away.
+            RpcError: The endpoint failed, or contradicts itself.
+            WrongChainError: The endpoint serves another chain.
+            LocalError: Closed rounds could not be stored.
         """
         if rpc.url not in self._checked:
             check_deployment(rpc, self.deployment)
             self._checked.add(rpc.url)
         head = rpc.block_number()
         if self._upto is None or not _has(rpc, head, *self._upto):
-            # The first look, or another chain than we saw: a long reorg, or a reset local chain.
+            # The first read, or another chain: a long reorganisation, or a reset local chain.
             self._begin(rpc, head)
         fresh = self._read_on(rpc, head - REORG_DEPTH, head)
         self._let_go()
-        told = {number: one.copy() for number, one in self._told.items()}
+        rounds = {number: one.copy() for number, one in self._rounds.items()}
         policies = dict(self._policies)
-        self._fold(fresh, told, policies)
+        self._fold(fresh, rounds, policies)
         ledger = LedgerReader(rpc, self.deployment.ledger)
         time = rpc.latest_timestamp()
         cases: dict[int, Case] = {}
-        for number, one in told.items():
+        for number, one in rounds.items():
             if one.anchored is None:
                 continue
             if one.anchored not in self._cases:
@@ -117,14 +117,14 @@ class Follower:
                 one.case, one.phase = _held_against(ledger.round(number), one.case, entries)
             if one.phase in (Phase.ANCHORED, Phase.FINAL):
                 cases[number] = one.case
-        current = {one.anchored for one in told.values()}
-        for gone in self._cases.keys() - current:
-            del self._cases[gone]
-        return Record(head, time, cases, told, self._past)
+        current = {one.anchored for one in rounds.values()}
+        for dropped in self._cases.keys() - current:
+            del self._cases[dropped]
+        return Record(head, time, cases, rounds, self._past)
 
     def _begin(self, rpc: Rpc, head: int) -> None:
-        """Begin where the rounds begin that were not let go of; at the deployment, if that was another chain."""
-        self._told, self._policies, self._next, self._upto = {}, {}, self.deployment.block, None
+        """Set the first block: that of the oldest round not dropped, or the deployment's if the chain has changed."""
+        self._rounds, self._policies, self._next, self._upto = {}, {}, self.deployment.block, None
         place = self._past.place if self._past is not None else None
         if self._past is None or place is None:
             return
@@ -134,9 +134,9 @@ class Follower:
             self._past.forget()
 
     def _read_on(self, rpc: Rpc, settled: int, head: int) -> list[Event]:
-        """Read on to the head, up to a block for good; return the events above it.
+        """Read blocks up to the head. Store those up to a settled block; return the events above it.
 
-        Each block counts as a whole, as soon as it was read: what fails in a long reading goes on there.
+        Each block is stored completely, so that a failed long read continues after it.
         """
         fresh: list[Event] = []
         events = scan(_Source(rpc, self.deployment), self._next, head, contracts=("ledger",))
@@ -147,9 +147,9 @@ class Follower:
                 fresh += found
                 continue
             try:
-                self._fold(found, self._told, self._policies)
+                self._fold(found, self._rounds, self._policies)
             except Exception:
-                self._upto = None  # half of a block was taken in: the next look begins anew
+                self._upto = None  # Only a part of a block was processed: the next read starts again.
                 raise
             self._next, self._upto = block + 1, (block, found[0].block_hash)
             count += len(found)
@@ -161,47 +161,47 @@ class Follower:
         return fresh
 
     def _let_go(self) -> None:
-        """Put away what is over, first in the file and then here."""
+        """Move closed rounds to the file, then remove them from memory."""
         if self._past is None or self._upto is None:
             return
         block, hash_ = self._upto
         kept = self._kept()
-        over = [_over(number, one) for number, one in self._told.items() if number not in kept]
+        over = [_over(number, one) for number, one in self._rounds.items() if number not in kept]
         if not over:
             return
-        since = min((self._told[number].opened.block for number in kept), default=block + 1)
+        since = min((self._rounds[number].opened.block for number in kept), default=block + 1)
         self._past.let_go(over, Checkpoint(block, hash_, since))
         for one in over:
-            del self._told[one.number]
+            del self._rounds[one.number]
 
     def _kept(self) -> set[int]:
-        """Return the rounds that can still matter: what is not over, what is wanted, the newest, and their lineages.
+        """Return the rounds to keep: open ones, requested ones, the newest, and their lineages.
 
-        A round is examined with its base, and with as much of what came before as a rule looks back, and one more,
-        whose state the oldest of them trained from.
+        The examination of a round needs its base, as many earlier rounds as a rule uses, and the base of the oldest
+        of them.
         """
-        told = self._told
-        kept = {number for number, one in told.items() if one.phase in (Phase.OPEN, Phase.ANCHORED)}
-        kept |= told.keys() & set(self._wanted())
-        kept |= set(sorted(told)[-1:])
-        # The head, on which the next round builds.
-        kept |= set(sorted(n for n, one in told.items() if one.phase in (Phase.ANCHORED, Phase.FINAL))[-1:])
+        rounds = self._rounds
+        kept = {number for number, one in rounds.items() if one.phase in (Phase.OPEN, Phase.ANCHORED)}
+        kept |= rounds.keys() & set(self._wanted())
+        kept |= set(sorted(rounds)[-1:])
+        # The head, which is the base of the next round.
+        kept |= set(sorted(n for n, one in rounds.items() if one.phase in (Phase.ANCHORED, Phase.FINAL))[-1:])
         for number in list(kept):
-            base = told[number].opened.base
+            base = rounds[number].opened.base
             for _ in range(WINDOW + 1):
-                if base not in told:
+                if base not in rounds:
                     break
                 kept.add(base)
-                base = told[base].opened.base
+                base = rounds[base].opened.base
         return kept
 
     def _fold(
-        self, events: Iterable[Event], told: dict[int, RoundEvents], policies: dict[int, Policy]
+        self, events: Iterable[Event], rounds: dict[int, RoundEvents], policies: dict[int, Policy]
     ) -> None:
-        """Take in events."""
+        """Apply events to rounds and policies."""
         for event in events:
             number = getattr(event, "round", None)
-            if number is not None and number not in told and not isinstance(event, RoundOpened):
+            if number is not None and number not in rounds and not isinstance(event, RoundOpened):
                 if self._past is not None and number in self._past:
                     continue
                 raise _contradiction(f"its events of round {number} do not begin with the opening")
@@ -210,26 +210,26 @@ class Follower:
                     policies[event.policy_id] = event.policy
                 case RoundOpened():
                     if self._past is None or event.round not in self._past:
-                        told[event.round] = RoundEvents(event)
+                        rounds[event.round] = RoundEvents(event)
                 case UpdateCommitted():
-                    told[event.round].commits.append(event)
+                    rounds[event.round].commits.append(event)
                 case CommitsClosed():
-                    told[event.round].closed = event
+                    rounds[event.round].closed = event
                 case RoundAnchored():
-                    told[event.round].anchored = event
-                    told[event.round].phase = Phase.ANCHORED
+                    rounds[event.round].anchored = event
+                    rounds[event.round].phase = Phase.ANCHORED
                 case RoundFinalized():
-                    told[event.round].phase = Phase.FINAL
+                    rounds[event.round].phase = Phase.FINAL
                 case RoundCancelled():
-                    told[event.round].phase = Phase.CANCELLED
+                    rounds[event.round].phase = Phase.CANCELLED
                 case RoundSlashed():
-                    told[event.round].phase = Phase.SLASHED
-                    told[event.round].slashed = event
+                    rounds[event.round].phase = Phase.SLASHED
+                    rounds[event.round].slashed = event
                 case _:
                     pass
 
     def _old_policy(self, ledger: LedgerReader, number: int) -> Policy:
-        """Return a policy that was added before the first block that was read."""
+        """Return a policy that was added before the first read block."""
         if self._past is None or self._past.place is None:
             raise _contradiction(f"it has no event of policy {number}, which a round pins")
         self._policies[number] = ledger.policy(number)
@@ -237,7 +237,7 @@ class Follower:
 
 
 def commits_of(rpc: Rpc, deployment: Deployment, record: Record, number: int) -> list[UpdateCommitted]:
-    """Return the entries of a round, which are read again if it was let go of.
+    """Return the entries of a round. Those of a dropped round are read again.
 
     Raises:
         RpcError: the endpoint failed.
@@ -249,27 +249,27 @@ def commits_of(rpc: Rpc, deployment: Deployment, record: Record, number: int) ->
     return [event for event in events if isinstance(event, UpdateCommitted) and event.round == number]
 
 
-def _over(number: int, told: RoundEvents) -> FinishedRound:
-    opened, commits = told.opened, told.commits
+def _over(number: int, events: RoundEvents) -> FinishedRound:
+    opened, commits = events.opened, events.commits
     last = commits[-1].block if commits else opened.block
     roots = tuple(event.update_root for event in commits)
     return FinishedRound(number, opened.base_state_root, opened.block, last, roots)
 
 
-def _case(deployment: Deployment, number: int, told: RoundEvents, policy: Policy) -> Case:
-    """Make the case of an anchored round."""
-    assert told.anchored is not None  # noqa: S101  # the caller looked
-    made = told.anchored.anchor
+def _case(deployment: Deployment, number: int, events: RoundEvents, policy: Policy) -> Case:
+    """Return the case of an anchored round."""
+    assert events.anchored is not None  # noqa: S101  # the caller has checked
+    fields = events.anchored.anchor
     anchor = Anchor(
-        made.weights,
-        made.delivered,
-        made.aggregate_root,
-        made.state_root,
-        made.gram_root,
-        made.verdict_hash,
-        made.artifacts_hash,
+        fields.weights,
+        fields.delivered,
+        fields.aggregate_root,
+        fields.state_root,
+        fields.gram_root,
+        fields.verdict_hash,
+        fields.artifacts_hash,
     )
-    opened = told.opened
+    opened = events.opened
     entries = tuple(
         Commitment(
             event.contributor,
@@ -280,7 +280,7 @@ def _case(deployment: Deployment, number: int, told: RoundEvents, policy: Policy
             event.num_examples,
             event.bundle_hash,
         )
-        for event in told.commits
+        for event in events.commits
     )
     return Case(
         deployment.chain_id,
@@ -294,21 +294,21 @@ def _case(deployment: Deployment, number: int, told: RoundEvents, policy: Policy
         opened.header_hash,
         entries,
         anchor,
-        told.anchored.challenge_deadline,
+        events.anchored.challenge_deadline,
     )
 
 
 def _held_against(stored: RoundView, case: Case, entries: bytes) -> tuple[Case, Phase]:
-    """Hold a case against what the ledger stores; return it with the present deadline, and the present phase."""
-    told = (case.header_hash, case.anchor.hash, entries, case.base, case.policy_id)
+    """Check a case against the ledger's storage. Return it with the current deadline, and the current phase."""
+    claimed = (case.header_hash, case.anchor.hash, entries, case.base, case.policy_id)
     held = (stored.header_hash, stored.anchor_hash, stored.entries_hash, stored.base, stored.policy)
-    if told != held or len(case.anchor.weights) != len(case.entries):
+    if claimed != held or len(case.anchor.weights) != len(case.entries):
         raise _contradiction(f"its events of round {case.round} are not what the ledger stores")
     return replace(case, challenge_deadline=stored.challenge_deadline), stored.phase
 
 
 def _has(rpc: Rpc, head: int, block: int, hash_: bytes) -> bool:
-    """Whether a chain has a block."""
+    """Return whether a chain has a block."""
     return head >= block and _hash(rpc, block) == hash_
 
 

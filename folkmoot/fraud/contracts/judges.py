@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a watcher can do where no leaf refutes a lie: demand bytes, open a dispute, show a censored delivery.
+"""Actions of a watcher without a proof: demand data, open a dispute, prove a censored delivery.
 
-The contracts are found among the judges of the arbiter that a round's policy names, by what they answer. Each
-function here is one call (contracts/src/interfaces/IDataAvailability.sol, IDisputes.sol, IContributorFaults.sol).
+The contracts are the judges of the arbiter in a round's policy, identified by their answers. Each function of this
+module is one call (contracts/src/interfaces/IDataAvailability.sol, IDisputes.sol, IContributorFaults.sol).
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from web3.types import TxReceipt
 
 MOST_DEMANDS = 4
-"""Demands that one account may make about a round (`DataAvailability.MAX_A_CALLER`)."""
+"""Maximum number of demands of an account about a round (`DataAvailability.MAX_A_CALLER`)."""
 
 MOST_REASON = 500
-"""Characters of a dispute's reason."""
+"""Maximum length in characters of a dispute's reason."""
 
 _AVAILABILITY, _DISPUTES, _FAULTS = "DataAvailability", "Disputes", "ContributorFaults"
 _DEMAND_TYPE = "(uint64,uint40,uint8,uint8,bool,uint8,address,uint64,bytes32)"
@@ -54,45 +54,45 @@ _WHAT = {
 
 @dataclass(frozen=True)
 class Asked:
-    """A demand that was made."""
+    """A demand that was sent."""
 
     demand: int
     """Its number."""
     entry: int
-    """Entry of what was demanded, 0 where it has none."""
+    """Entry of the demanded data; 0 if it has none."""
     place: int
-    """Leaf of what was demanded, 0 where it has none."""
+    """Leaf of the demanded data; 0 if it has none."""
     answer_by: int
     """Unix time until which it can be answered."""
     deposit: int
-    """What it cost until it is answered, units of 1e-18 tokens."""
+    """Deposit in units of 1e-18 tokens."""
     transaction: str
     """Hash of its transaction."""
     gas: int
-    """Gas that it took."""
+    """Gas used by the transaction."""
 
 
 @dataclass(frozen=True)
 class Judges:
-    """The judges of a round, by what they are for; None where the arbiter has none."""
+    """Addresses of a round's judges by task; None if the arbiter has none."""
 
     availability: str | None = None
-    """Takes demands."""
+    """Judge for demands."""
     disputes: str | None = None
-    """Takes disputes."""
+    """Judge for disputes."""
     faults: str | None = None
-    """Takes proofs against contributors."""
+    """Judge for proofs against contributors."""
 
 
 def find_judges(rpc: Rpc, policy: Policy) -> Judges:
-    """Find the judges of a policy's rounds; none where it names no verifier.
+    """Return the judges of a policy's rounds; none if it has no verifier.
 
     Raises:
         RpcError: the endpoint failed.
     """
     if policy.verifier == NO_VERIFIER:
         return Judges()
-    found: dict[str, str] = {}
+    by_task: dict[str, str] = {}
     asked = (
         ("availability", "answerWindow()"),
         ("disputes", "decisionWindow()"),
@@ -108,15 +108,15 @@ def find_judges(rpc: Rpc, policy: Policy) -> Judges:
                 if error.code == "wrong-contract":
                     continue
                 raise
-            found.setdefault(role, judge)
-    return Judges(**found)
+            by_task.setdefault(role, judge)
+    return Judges(**by_task)
 
 
 # Demands
 
 
 def demandable(finding: Finding) -> Demand | None:
-    """Return the first thing that is missing and can be demanded: of this round, not of its base."""
+    """Return the first missing data that can be demanded: of this round, not of its base."""
     case = finding.case
     return next(
         (
@@ -128,11 +128,11 @@ def demandable(finding: Finding) -> Demand | None:
     )
 
 
-def call_of(finding: Finding, wanted: Demand) -> Call:
-    """Return the demand of a missing file, or of one leaf of what is missing: which, nobody can foresee."""
+def call_of(finding: Finding, missing: Demand) -> Call:
+    """Return the demand for a missing file, or for an unpredictable leaf of a missing tree."""
     manifest = finding.material.manifest
     place = secrets.randbelow(manifest.leaves)
-    return demand_call(finding.case, manifest, _WHAT[wanted.what], wanted.entry or 0, place)
+    return demand_call(finding.case, manifest, _WHAT[missing.what], missing.entry or 0, place)
 
 
 def demand(
@@ -149,15 +149,15 @@ def demand(
     Args:
         rpc: Endpoint.
         deployment: The addresses.
-        judge: Contract that takes demands.
+        judge: Contract for demands.
         call: The demand.
-        account: Who demands.
-        notes: Where it is noted before it is sent; None notes nothing.
-        purpose: As for `Chain.send`. What an interrupted call demanded for the same purpose is returned instead.
+        account: Account that demands.
+        notes: Journal in which the transaction is recorded before it is sent; None for none.
+        purpose: As for `Chain.send`. A demand that an interrupted call sent for the same purpose is returned instead.
 
     Raises:
-        ChainError: it could not be sent, or was refused.
-        ChallengeFailed: the round can't be challenged any more.
+        ChainError: It could not be sent, or was refused.
+        ChallengeFailed: The round can't be challenged any more.
     """
     deposit = _allow(rpc, deployment, judge, account, notes)
     receipt = transact(
@@ -174,10 +174,10 @@ def demand(
 
 
 def asked(rpc: Rpc, judge: str, receipt: TxReceipt, deposit: int) -> Asked:
-    """Return the demand that a transaction made.
+    """Return the demand of a transaction.
 
     Raises:
-        RpcError: the endpoint failed, or its receipt has no such event.
+        RpcError: The endpoint failed, or its receipt has no such event.
     """
     for log in receipt["logs"]:
         if log["address"].lower() == judge.lower() and bytes(log["topics"][0]) == _topic("Demanded"):
@@ -193,17 +193,17 @@ def asked(rpc: Rpc, judge: str, receipt: TxReceipt, deposit: int) -> Asked:
 
 
 def status_of(rpc: Rpc, judge: str, number: int) -> tuple[Status, int]:
-    """Return where a demand stands, and the Unix time until which it can be answered."""
+    """Return the status of a demand, and the Unix time until which it can be answered."""
     question = "demands(uint256)"
-    (found,) = rpc.read(judge, question, [_DEMAND_TYPE], number)
+    (answered,) = rpc.read(judge, question, [_DEMAND_TYPE], number)
     try:
-        return Status(found[3]), int(found[1])
+        return Status(answered[3]), int(answered[1])
     except ValueError as error:
         raise wrong_contract(judge, question) from error
 
 
 def answer(rpc: Rpc, judge: str, number: int, from_block: int) -> bytes:
-    """Return the bytes with which a demand was answered; empty if the endpoint has no such event."""
+    """Return the bytes of the answer to a demand; empty if the endpoint has no such event."""
     query = {
         "address": judge,
         "fromBlock": hex(from_block),
@@ -222,17 +222,17 @@ def answer(rpc: Rpc, judge: str, number: int, from_block: int) -> bytes:
 
 
 def demands_of(rpc: Rpc, judge: str, round_: int, demander: str, from_block: int) -> list[int]:
-    """Return the numbers of the demands that an account made about a round, as the chain has them.
+    """Return the numbers of an account's demands about a round, from the chain.
 
     Args:
         rpc: Endpoint.
-        judge: Contract that takes demands.
+        judge: Contract for demands.
         round_: The round.
         demander: The account.
         from_block: Block of the round's anchor, or an earlier one.
 
     Raises:
-        RpcError: The endpoint failed, or its logs are none.
+        RpcError: The endpoint failed, or its logs are malformed.
     """
     topics = ["0x" + _topic("Demanded").hex(), None, f"0x{round_:064x}", f"0x{int(demander, 16):064x}"]
     query = {"address": judge, "fromBlock": hex(from_block), "toBlock": "latest", "topics": topics}
@@ -252,7 +252,7 @@ def prove_withheld(
 
 
 def release(rpc: Rpc, judge: str, number: int, account: LocalAccount, notes: TransactionJournal) -> None:
-    """Take the deposit back of a demand whose round is over."""
+    """Get the deposit of a demand back whose round is closed."""
     _send(rpc, account, notes, _AVAILABILITY, judge, "release", number, purpose=f"{number}")
 
 
@@ -260,7 +260,7 @@ def release(rpc: Rpc, judge: str, number: int, account: LocalAccount, notes: Tra
 
 
 def censored(rpc: Rpc, judge: str, case: Case) -> int | None:
-    """Return the first entry that was delivered on the chain and anchored as not delivered."""
+    """Return the first entry that was delivered on the chain but anchored as not delivered."""
     for index, entry in enumerate(case.entries):
         if case.delivered(index):
             continue
@@ -299,10 +299,10 @@ def dispute(
     account: LocalAccount,
     notes: TransactionJournal,
 ) -> str | None:
-    """Open the dispute about a round; return the transaction's hash, None if there was one already.
+    """Open the dispute about a round; return the transaction's hash, or None if it already exists.
 
     Raises:
-        ChainError: it could not be sent, or was refused.
+        ChainError: It could not be sent, or was refused.
     """
     ((_, _, status),) = rpc.read(judge, "disputes(uint64)", ["(address,uint40,uint8)"], case.round)
     if status:
@@ -316,7 +316,7 @@ def dispute(
 def prove_false_tree(
     rpc: Rpc, judge: str, finding: Finding, entry: int, account: LocalAccount, notes: TransactionJournal
 ) -> str:
-    """Take stake from a contributor whose update tree is none; return the transaction's hash."""
+    """Slash a contributor for an invalid update tree; return the transaction's hash."""
     number, _, layout, document = finding.case.brought(finding.material.manifest)
     entries, fault = unopened(finding.case.entries), proofs.fault_of(finding, entry)
     arguments = (number, layout, document, entries, fault)
@@ -333,11 +333,11 @@ def prove_replay(
     account: LocalAccount,
     notes: TransactionJournal,
 ) -> str:
-    """Take stake from a contributor that sent an earlier round's update; return the transaction's hash.
+    """Slash a contributor for a replayed update of an earlier round; return the transaction's hash.
 
     Args:
         rpc: Endpoint.
-        judge: Contract that takes proofs against contributors.
+        judge: Contract for proofs against contributors.
         replay: The copy, and where its original is.
         copies: All entries of the copy's round.
         originals: All entries of the earlier round.

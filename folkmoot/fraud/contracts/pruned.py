@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a watcher let go of: of rounds that are over only what may still matter, in a file, so that no memory grows.
+"""File of the rounds that a watcher has dropped, with the data that may still matter, so that memory does not grow.
 
-That is the root of every update, by which a replay of it is known whatever its age, and where on the chain the rest can
-be read again. The file also says from which block on a chain has to be read for all rounds that were not let go of,
-and by which block one sees that it is the chain that was read. Losing it costs a full reading and nothing else.
-Knows no endpoint; one file holds what one endpoint said, as a liar's word must not count for another one.
+These data are the roots of all updates, to detect replays of any age, and the blocks from which a round can be read
+again. The file also has the first block to read for all other rounds, and the hash of a block that identifies the
+chain. If the file is lost, the watcher only has to read the chain again. One file belongs to one endpoint, so that a
+lying endpoint does not affect others.
 """
 
 from __future__ import annotations
@@ -30,42 +30,42 @@ _TABLES = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where to go on."""
+    """Position from which to continue."""
 
     block: int
-    """Newest block that was read when rounds were let go of the last time."""
+    """Newest block that was read when rounds were dropped the last time."""
     hash: bytes
-    """Its hash, 32 bytes: if the chain has another one there, nothing of the file holds."""
+    """Hash of that block, 32 bytes. If the chain has another hash, the file is invalid."""
     since: int
-    """First block that has to be read."""
+    """First block to read."""
 
 
 @dataclass(frozen=True)
 class FinishedRound:
-    """A round that is over, as it is let go of."""
+    """A closed round to be dropped."""
 
     number: int
-    """Its number."""
+    """Number of the round."""
     base_state_root: bytes
-    """Root of the state that it trained from, 32 bytes."""
+    """Root of its base state, 32 bytes."""
     first: int
     """Block of its opening."""
     last: int
-    """Block of its last entry; that of the opening without any."""
+    """Block of its last entry; without entries, the block of its opening."""
     roots: tuple[bytes, ...]
     """Roots of its updates, 32 bytes each, in entry order."""
 
 
 @dataclass(frozen=True)
 class CommitmentRef:
-    """Where an update was committed to."""
+    """Round and entry of a commitment to an update."""
 
     round: int
-    """The round."""
+    """Number of the round."""
     entry: int
     """Number of the entry."""
     base_state_root: bytes
-    """Root of the state that the round trained from, 32 bytes."""
+    """Root of the round's base state, 32 bytes."""
 
 
 class PrunedRounds:
@@ -77,7 +77,7 @@ class PrunedRounds:
 
     @classmethod
     def open(cls, path: Path, owner: str) -> PrunedRounds:
-        """Open a file, which is made if needed.
+        """Open a file; it is created if it does not exist.
 
         Args:
             path: The file.
@@ -90,15 +90,15 @@ class PrunedRounds:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _unusable(path, error.strerror or str(error)) from error
-        with _told(path):
+        with _reported(path):
             # The watcher looks from one thread at a time, which need not be the one that made it.
-            made = cls(path, sqlite3.connect(path, check_same_thread=False))
+            pruned = cls(path, sqlite3.connect(path, check_same_thread=False))
         try:
-            made._prepare(owner)
+            pruned._prepare(owner)
         except LocalError:
-            made.close()
+            pruned.close()
             raise
-        return made
+        return pruned
 
     def _prepare(self, owner: str) -> None:
         with self._write() as connection:
@@ -120,36 +120,36 @@ class PrunedRounds:
 
     @property
     def place(self) -> Checkpoint | None:
-        """Where to go on; None if nothing was let go of."""
-        with _told(self._path):
+        """Return the position from which to continue; None if no round was dropped."""
+        with _reported(self._path):
             block, hash_, since = self._connection.execute("SELECT block, hash, since FROM place").fetchone()
         return None if block is None else Checkpoint(block, hash_, since)
 
     def __contains__(self, number: int) -> bool:
-        """Whether a round was let go of."""
-        with _told(self._path):
-            found = self._connection.execute("SELECT 1 FROM rounds WHERE number = ?", (number,)).fetchone()
-        return found is not None
+        """Return whether a round was dropped."""
+        with _reported(self._path):
+            row = self._connection.execute("SELECT 1 FROM rounds WHERE number = ?", (number,)).fetchone()
+        return row is not None
 
     def blocks(self, number: int) -> tuple[int, int]:
-        """Return the first and the last block with the opening and the entries of a round that was let go of."""
+        """Return the first and the last block with the opening and the entries of a dropped round."""
         query = "SELECT first, last FROM rounds WHERE number = ?"
-        with _told(self._path):
+        with _reported(self._path):
             first, last = self._connection.execute(query, (number,)).fetchone()
         return first, last
 
     def first(self, root: bytes) -> CommitmentRef | None:
-        """Return where an update was committed to first, among the rounds that were let go of."""
+        """Return the first commitment to an update in dropped rounds."""
         query = "SELECT round, entry, base FROM updates JOIN rounds ON number = round WHERE root = ?"
-        with _told(self._path):
-            found = self._connection.execute(query, (root,)).fetchone()
-        return None if found is None else CommitmentRef(*found)
+        with _reported(self._path):
+            row = self._connection.execute(query, (root,)).fetchone()
+        return None if row is None else CommitmentRef(*row)
 
     def let_go(self, rounds: Iterable[FinishedRound], place: Checkpoint) -> None:
-        """Take rounds that are over, and note where to go on: both or none.
+        """Store closed rounds and the position from which to continue, in one transaction.
 
         Raises:
-            LocalError: ``watch-state``: it can't be written; nothing of it was.
+            LocalError: The file can't be written (``watch-state``). Nothing was stored.
         """
         earliest = (
             "INSERT INTO updates VALUES (?, ?, ?) ON CONFLICT (root) DO UPDATE SET round = excluded.round, "
@@ -167,7 +167,7 @@ class PrunedRounds:
             )
 
     def forget(self) -> None:
-        """Forget everything: it was another chain."""
+        """Remove all data, because they belong to another chain."""
         with self._write() as connection:
             connection.execute("DELETE FROM updates")
             connection.execute("DELETE FROM rounds")
@@ -175,14 +175,14 @@ class PrunedRounds:
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        with _told(self._path), self._connection as connection:
+        with _reported(self._path), self._connection as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield connection
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Say in our own words what SQLite says."""
+def _reported(path: Path) -> Iterator[None]:
+    """Convert errors of SQLite."""
     try:
         yield
     except sqlite3.Error as error:
@@ -192,6 +192,6 @@ def _told(path: Path) -> Iterator[None]:
 def _unusable(path: Path, why: str) -> LocalError:
     return LocalError(
         f"The watcher's file {path} can't be used: {why}.",
-        remedy="Check the disk, or remove the file: it is only a memory.",
+        remedy="Check the disk, or remove the file: the watcher then reads the chain again.",
         code="watch-state",
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the chain says about rounds at one block: cases to examine, and what became of the others. Pure data."""
+"""Record of the rounds on the chain at one block: cases to examine, and the state of the others. Pure data."""
 
 from __future__ import annotations
 
@@ -14,67 +14,67 @@ from folkmoot.rpc.client import Phase
 
 @dataclass
 class RoundEvents:
-    """A round as the ledger's events tell it."""
+    """A round, from the ledger's events."""
 
     opened: RoundOpened
-    """Its opening."""
+    """Event of its opening."""
     commits: list[UpdateCommitted] = field(default_factory=list)
-    """Its entries."""
+    """Events of its entries."""
     closed: CommitsClosed | None = None
-    """The early end of its commit window."""
+    """Event of the early end of its commit window, if any."""
     anchored: RoundAnchored | None = None
-    """Its anchor."""
+    """Event of its anchor, if any."""
     slashed: RoundSlashed | None = None
-    """The proof that it was wrong."""
+    """Event of its slashing, if any."""
     phase: Phase = Phase.OPEN
-    """Where it stands, as the ledger stores it."""
+    """Phase in the ledger's storage."""
     case: Case | None = None
-    """Its case, once it is anchored, whatever became of it."""
+    """Case of the round; None until it is anchored."""
 
     def copy(self) -> RoundEvents:
-        """Return one that takes further events without changing this one."""
+        """Return a copy for further events."""
         return replace(self, commits=list(self.commits))
 
 
 @dataclass(frozen=True)
 class Record:
-    """What the chain says at one block."""
+    """Rounds on the chain at one block."""
 
     block: int
     """Number of the block."""
     time: int
-    """Its Unix time: the clock of the deadlines."""
+    """Unix time of the block, with which deadlines are compared."""
     cases: Mapping[int, Case]
-    """Anchored rounds, by number, the void ones left out."""
+    """Anchored rounds by number, without void ones."""
     told: Mapping[int, RoundEvents]
-    """All rounds that were not let go of, the newest always."""
+    """Events of all rounds that were not dropped, by number, always with the newest round."""
     past: PrunedRounds | None = None
-    """The others, where some are let go of."""
+    """Dropped rounds; None if rounds are never dropped."""
 
     def anchored_at(self, number: int) -> int:
-        """Return the Unix time of an anchor: its first deadline less the policy's window."""
-        told = self.told[number]
-        if told.anchored is None or told.case is None:
+        """Return the Unix time of an anchor: its first deadline minus the policy's window."""
+        events = self.told[number]
+        if events.anchored is None or events.case is None:
             return self.time
-        return told.anchored.challenge_deadline - told.case.policy.challenge_window
+        return events.anchored.challenge_deadline - events.case.policy.challenge_window
 
     def asking_until(self, case: Case) -> int:
         """Return the Unix time until which data of an anchored round can be demanded, and the round disputed.
 
-        As `DataAvailability` and `Disputes` have it: what postpones a round's end gives little more time for this.
+        The rule is that of `DataAvailability` and `Disputes`: a postponed round gets little more time for demands.
         """
-        told = self.told[case.round]
-        latest = (told.closed or told.opened).anchor_deadline + case.policy.challenge_window
+        events = self.told[case.round]
+        latest = (events.closed or events.opened).anchor_deadline + case.policy.challenge_window
         return min(case.challenge_deadline, latest)
 
     def opened_at(self, case: Case) -> int:
-        """Return the Unix time of a round's opening, of a round that was not let go of."""
+        """Return the Unix time of the opening of a round that was not dropped."""
         return self.told[case.round].opened.commit_deadline - case.policy.commit_window
 
     def waiting(self) -> list[Case]:
-        """Return the rounds that can still be challenged, in their order.
+        """Return the rounds that can still be challenged, in order.
 
-        That is until somebody finalizes them, which nobody can before the deadline.
+        A round can be challenged until somebody finalizes it, which is not possible before the deadline.
         """
         return [
             case for number, case in sorted(self.cases.items()) if self.told[number].phase == Phase.ANCHORED
@@ -83,7 +83,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Replay:
-    """An update that is, to the bit, one of an earlier round on another base."""
+    """An update with the same bytes as an update of an earlier round with another base."""
 
     round: int
     """Round of the copy."""
@@ -96,15 +96,15 @@ class Replay:
 
 
 def replays(record: Record) -> list[Replay]:
-    """Find the updates of rounds that can still be challenged that were committed to before on another base.
+    """Find replayed updates in rounds that can still be challenged: committed earlier on another base.
 
-    Of rounds of any age; what was committed to first is no replay.
+    The earlier round may have any age. The first commitment is not a replay.
     """
     first: dict[bytes, CommitmentRef] = {}
     for number, one in sorted(record.told.items()):
         for entry, commit in enumerate(one.commits):
             first.setdefault(commit.update_root, CommitmentRef(number, entry, one.opened.base_state_root))
-    found = []
+    replayed = []
     for case in record.waiting():
         for entry, commit in enumerate(record.told[case.round].commits):
             earlier = first[commit.update_root]
@@ -112,5 +112,5 @@ def replays(record: Record) -> list[Replay]:
             if older is not None and older.round < earlier.round:
                 earlier = older
             if earlier.round < case.round and earlier.base_state_root != case.base_state_root:
-                found.append(Replay(case.round, entry, earlier.round, earlier.entry))
-    return found
+                replayed.append(Replay(case.round, entry, earlier.round, earlier.entry))
+    return replayed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Functions of bytes: what is wrong with an anchor, the one leaf that shows it, and the call data of the proof.
+"""Find errors in an anchor, the leaf that proves an error, and the call data of the proof.
 
-Knows no endpoint, no account and no clock.
+These are pure functions of records and files, without endpoint, account or clock.
 """

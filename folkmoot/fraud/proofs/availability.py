@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Demands for data that was anchored, and answers to them (contracts/src/interfaces/IDataAvailability.sol).
+"""Demands for anchored data, and answers to them (contracts/src/interfaces/IDataAvailability.sol).
 
-Anybody may demand a leaf or a small file of a round that can be challenged; whoever has it answers on the chain, and if
-nobody does in time, the round is void. The calls are made here from records and files; sending them is in `demanding`.
+Anybody may demand a leaf or a small file of a round that can be challenged. Whoever has it can answer on the chain. If
+nobody answers in time, the round is void. This module builds the calls from records and files;
+`folkmoot.fraud.contracts` sends them.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from folkmoot.protocol.updates import FileUpdate, MemoryUpdate
 from folkmoot.protocol.verdict import Artifacts
 
 PART_DEPTH = 6
-"""A part of a delivery has two to this power leaves (`DataAvailability.PART_DEPTH`)."""
-_NODE_BYTES = 48  # of a sibling in a path of an update's tree
+"""Binary logarithm of the number of leaves in a part of a delivery (`DataAvailability.PART_DEPTH`)."""
+_NODE_BYTES = 48  # Size of a sibling in a path of an update's tree.
 
 
 class DataKind(IntEnum):
-    """What can be demanded, by the numbers of the contract."""
+    """Kinds of demanded data, with the numbers of the contract."""
 
     UPDATE = 0
     """A leaf of a delivered update."""
@@ -53,23 +54,23 @@ class DataKind(IntEnum):
 
     @property
     def is_leaf(self) -> bool:
-        """Whether it is a leaf of a tree, not a file."""
+        """Whether it is a leaf of a tree, and not a file."""
         return self < DataKind.HEADER
 
 
 class Status(IntEnum):
-    """Where a demand stands, by the numbers of the contract."""
+    """Status of a demand, with the numbers of the contract."""
 
     NONE = 0
-    """There is no such demand."""
+    """The demand does not exist."""
     OPEN = 1
-    """It can be answered, or its time is up."""
+    """It is not answered yet, and its time may have expired."""
     ANSWERED = 2
-    """It was answered; the deposit went to whoever did."""
+    """It was answered. The deposit went to the account that answered."""
     CONVICTED = 3
     """It was not answered, and the round is void."""
     RETURNED = 4
-    """The deposit went back because the round was over."""
+    """The deposit was returned because the round was closed."""
 
 
 @dataclass(frozen=True)
@@ -77,36 +78,36 @@ class Call:
     """A call of the contract."""
 
     function: str
-    """Its function."""
+    """Name of the function."""
     arguments: tuple[Any, ...]
-    """Its arguments, as eth_abi encodes them."""
+    """Arguments in the form of eth_abi."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """Where the files of a round are."""
+    """Files of a round."""
 
     artifacts: Artifacts
-    """The artifacts file that the anchor names."""
+    """Artifacts file of the anchor."""
     path: Callable[[str], Path]
-    """Find a file by its sha256. Raises ArtifactError."""
+    """Returns the path of a file by its sha256. Raises ArtifactError."""
 
 
 def demand_call(
     case: Case, manifest: Manifest | None, what: DataKind, entry: int = 0, place: int = 0
 ) -> Call:
-    """Make a demand.
+    """Return the call of a demand.
 
     Args:
         case: The anchored round.
         manifest: The model's layout; only leaves need it.
-        what: What is demanded.
-        entry: Of which entry, for an update.
-        place: Which leaf.
+        what: Kind of the demanded data.
+        entry: Number of the entry, for an update.
+        place: Index of the leaf.
 
     Raises:
-        InputError: ``no-such-place``: there is no such entry or leaf; ``not-delivered``: the anchor itself says that
-            the update did not arrive.
+        InputError: The entry or leaf does not exist (``no-such-place``), or according to the anchor the update was not
+            delivered (``not-delivered``).
     """
     anchor = case.anchor.abi_tuple()
     if not what.is_leaf:
@@ -146,19 +147,19 @@ def answer_call(
     manifest: Manifest,
     document: bytes = b"",
 ) -> Call:
-    """Make the answer to a demand.
+    """Return the call that answers a demand.
 
     Args:
-        demand: Its number.
-        what: What is demanded.
-        entry: Of which entry, for an update.
-        place: Which leaf.
+        demand: Number of the demand.
+        what: Kind of the demanded data.
+        entry: Number of the entry, for an update.
+        place: Index of the leaf.
         files: The round's files.
         manifest: The model's layout.
-        document: The file itself, where the verdicts or the artifacts file is demanded.
+        document: Contents of the file, if the verdicts or the artifacts file is demanded.
 
     Raises:
-        ArtifactError: A file is missing, or has another size than it must have.
+        ArtifactError: A file is missing, or has a wrong size.
     """
     artifacts = files.artifacts
     match what:
@@ -191,7 +192,7 @@ def answer_call(
 
 
 def delivery_calls(round_: int, data: bytes, manifest: Manifest) -> list[Call]:
-    """Make the calls that deliver an update on the chain, part by part.
+    """Return the calls that deliver an update on the chain, part by part.
 
     Args:
         round_: Number of the round.
@@ -199,7 +200,7 @@ def delivery_calls(round_: int, data: bytes, manifest: Manifest) -> list[Call]:
         manifest: The model's layout.
 
     Raises:
-        InputError: The bytes are no update of this model.
+        InputError: The bytes are not an update of this model.
     """
     if len(data) != manifest.size:
         raise InputError(f"The update has {len(data)} bytes; one of this model has {manifest.size}.")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a coordinator claimed about a round, and the words for what can be wrong with it. Pure data."""
+"""Records of a coordinator's claims about a round, and of errors in them. Pure data."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from folkmoot.round import Anchor
 
 
 class Kind(StrEnum):
-    """What a proof proves. A new kind needs a finder in `examine` and a builder in `proof.BUILDERS`."""
+    """Kinds of proofs. A new kind needs a function in `examine` that finds it, and a builder in `proof.BUILDERS`."""
 
     HEADER = "header"
-    """The round was opened with another round's header, or with one that is none."""
+    """The round was opened with another round's header, or with an invalid header."""
     WEIGHT = "weight"
-    """An entry has a weight that no rule gives."""
+    """An entry has a weight that no rule can give."""
     RULE = "rule"
-    """An entry has another weight than the policy's rule gives it: `mean`, or `multi_krum` of up to 32 updates."""
+    """An entry's weight differs from the policy's rule: `mean`, or `multi_krum` of up to 32 updates."""
     GRAM_ROOT = "gram-root"
-    """There is no Gram root where there must be one, or one where there must be none."""
+    """A required Gram root is missing, or there is a Gram root that must not exist."""
     GRAM_LEAF = "gram-leaf"
     """A product of two updates in a leaf of the Gram tree is false."""
     GRAM_NODE = "gram-node"
     """A node of the Gram tree is not the sum of its children."""
     UPDATE = "update"
-    """An update counts that is none: a wrong norm, a byte that no coordinate has, padding that is not zero."""
+    """An invalid update has a weight: a wrong norm, an invalid byte, or padding that is not zero."""
     AGGREGATE = "aggregate"
     """A leaf of the aggregate is not the sum of the updates' leaves."""
     OUTER_STEP = "outer-step"
@@ -40,11 +40,11 @@ class Kind(StrEnum):
 
 
 class Committed(Protocol):
-    """What is known of a commitment wherever it comes from: an event, or a file."""
+    """Fields of a commitment, from an event or a file."""
 
     @property
     def contributor(self) -> str:
-        """Its account."""
+        """Account of the contributor."""
 
     @property
     def update_root(self) -> bytes:
@@ -52,11 +52,11 @@ class Committed(Protocol):
 
     @property
     def sum_squares(self) -> int:
-        """Sum of ``q^2``, as it was said."""
+        """Claimed sum of ``q^2``."""
 
     @property
     def num_examples(self) -> int:
-        """Number of examples, as it was said."""
+        """Claimed number of examples."""
 
     @property
     def bundle_hash(self) -> bytes:
@@ -65,7 +65,7 @@ class Committed(Protocol):
 
 @dataclass(frozen=True)
 class Case:
-    """An anchored round, as the chain has it."""
+    """An anchored round, as recorded on the chain."""
 
     chain_id: int
     """EIP-155 id of the chain."""
@@ -76,24 +76,24 @@ class Case:
     policy_id: int
     """Number of its policy."""
     policy: Policy
-    """That policy."""
+    """The policy."""
     coordinator: str
-    """Who opened it."""
+    """Account of the coordinator that opened it."""
     base: int
     """Round whose state it trained from; 0 is the genesis."""
     base_state_root: bytes
     """State root of that round, 32 bytes."""
     header_hash: bytes
-    """What it was opened with, 32 bytes."""
+    """Hash of the header with which it was opened, 32 bytes."""
     entries: tuple[Commitment, ...]
-    """Its commitments, in order."""
+    """Commitments of the round, in order."""
     anchor: Anchor
-    """What is claimed."""
+    """The coordinator's claims."""
     challenge_deadline: int
-    """Unix time from which anybody may finalize the round; then nothing can be proven any more."""
+    """Unix time from which anybody may finalize the round. After that, nothing can be proven."""
 
     def header(self, manifest_hash: bytes, exponents: tuple[int, ...]) -> RoundHeader:
-        """Return the header that the round must have, with the exponents that its base left."""
+        """Return the header that the round must have, with the exponents of its base."""
         return RoundHeader(
             self.round,
             manifest_hash,
@@ -105,42 +105,42 @@ class Case:
         )
 
     def brought(self, manifest: Manifest) -> tuple[Any, ...]:
-        """Return what a judge asks for about a round in most calls, as `IJudge.Case`."""
+        """Return the round as `IJudge.Case`, an argument of most calls of judges."""
         return self.round, self.anchor.abi_tuple(), manifest.layout, keccak(manifest.to_json())
 
     def delivered(self, entry: int) -> bool:
-        """Whether the anchor says that an entry's update arrived."""
+        """Return whether an entry's update was delivered, according to the anchor."""
         return bool(self.anchor.delivered >> entry & 1)
 
 
 def unopened(commits: Iterable[Committed]) -> list[tuple[Any, ...]]:
-    """Return entries as `IJudge.Entry`, without a leaf of their updates."""
+    """Return entries as `IJudge.Entry`, without leaves of their updates."""
     return [
         (
-            made.contributor,
-            made.update_root,
-            made.sum_squares,
-            made.num_examples,
-            made.bundle_hash,
+            commitment.contributor,
+            commitment.update_root,
+            commitment.sum_squares,
+            commitment.num_examples,
+            commitment.bundle_hash,
             b"",
             0,
             0,
             b"",
         )
-        for made in commits
+        for commitment in commits
     ]
 
 
 @dataclass(frozen=True)
 class Suspicion:
-    """Something that is wrong and that a proof shows."""
+    """An error that can be proven."""
 
     kind: Kind
-    """What a proof of it proves."""
+    """Kind of its proof."""
     place: int
-    """The first leaf or the entry that is wrong; 0 for a header."""
+    """First wrong leaf, or wrong entry; 0 for a header."""
     text: str
-    """The same in words: one sentence."""
+    """Description in one sentence."""
     places: tuple[int, ...] = ()
     """All wrong leaves or entries, at most `examine.MOST_PLACES`."""
 
@@ -151,18 +151,18 @@ class Suspicion:
 
 @dataclass(frozen=True)
 class Demand:
-    """Bytes that the chain commits to and nobody publishes: no leaf refutes what can't be seen."""
+    """Missing data to which the chain commits. Without the data no error can be proven."""
 
     what: str
     """`artifacts`, `header`, `base-state`, `update`, `aggregate`, `state` or `earlier`."""
     text: str
-    """What is missing, in one sentence."""
+    """Description of the missing data, in one sentence."""
     entry: int | None = None
     """Number of the entry, for an update."""
     root: bytes = b""
-    """Root of the tree whose leaves should be demanded; empty for a document."""
+    """Root of the tree whose leaves can be demanded; empty for a document."""
     unsure: bool = False
-    """Whether a mirror gave no answer, so that another try may find it."""
+    """Whether a mirror gave no answer, so that another try may succeed."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -171,17 +171,17 @@ class Demand:
 
 @dataclass(frozen=True)
 class Dispute:
-    """Something that is wrong and that no contract can see so far: a matter for a vote."""
+    """An error that no contract can check, so that a vote must decide."""
 
     what: str
     """`weight`, `exponents`, `delivered`, `aggregate`, `state`, `verdicts`, `artifacts`, `outcome` or
     `gram-root`."""
     text: str
-    """What differs, in one sentence."""
+    """Description of the difference, in one sentence."""
     expected: str
-    """What it must be."""
+    """Expected value."""
     found: str
-    """What was anchored."""
+    """Anchored value."""
     entry: int | None = None
     """Number of the entry."""
 

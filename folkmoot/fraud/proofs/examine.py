@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find what is wrong with an anchor, from the round's record and the files that are published about it.
+"""Find errors in an anchor, from the round's record and its published files.
 
-First the round is computed as `folkmoot.round` does it. If the anchor is what comes out, it is right, and that was
-all. If not, everything that the anchor claims is held against its own premises, as the contracts do it: the weights
-against the record, the aggregate against the anchored weights, the state against the anchored aggregate. Each
-difference is a suspicion that a proof shows, a demand for bytes that nobody publishes, or a dispute that no contract
-can see. This module knows no chain, no clock and no folder.
+First the round is computed with `folkmoot.round`. If the anchor equals the result, it is right, and the examination
+ends. Otherwise every claim of the anchor is checked against its own premises, as in the contracts: the weights against
+the record, the aggregate against the anchored weights, the state against the anchored aggregate. Each difference is a
+suspicion that can be proven, a demand for withheld data, or a dispute that no contract can check. This module uses no
+chain, clock or folder.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ from folkmoot.protocol.updates import UpdateReader
 from folkmoot.round import NO_GRAM_ROOT, compute_round
 
 MOST_PLACES = 1000
-"""Most wrong leaves that are named; the first is enough for a proof."""
+"""Maximum number of listed wrong leaves. The first one is enough for a proof."""
 
 HEADER_TYPES = ("uint64", "bytes32", "bytes32", "uint32", "uint8", "bytes32", "bytes")
 """ABI types of a RoundHeader's fields."""
 
 EQUAL_WEIGHTS = ("mean", "multi_krum", "trimmed_mean", "guarded_trimmed_mean")
-"""Rules whose weights are 0 or 1, as FraudProofs has them."""
+"""Rules with weights 0 or 1, as in FraudProofs."""
 _MAX_WEIGHT = 1 << 16
-_CHUNK_BYTES = 1 << 20  # bytes of all updates that are read in one step
-_CHECKED = 4096  # leaves of an update that are checked at a time
+_CHUNK_BYTES = 1 << 20  # Bytes of all updates that are read in one step.
+_CHECKED = 4096  # Leaves of an update that are checked at a time.
 
 
 def examine(material: Material) -> Finding:
-    """Examine an anchored round.
+    """Examine an anchored round; return the finding.
 
     Args:
         material: The record and the files.
 
     Raises:
-        ArtifactError: A file changed or vanished while it was read.
+        ArtifactError: A file was changed or removed during the examination.
     """
     finding = Finding(material, TreeCache(material.updates), demands=list(material.missing))
     _check_header(finding)
@@ -71,7 +71,7 @@ def examine(material: Material) -> Finding:
     _check_rule(finding)
     _check_sums(finding)
     _dispute(finding)
-    finding.outcome = None  # nobody builds on it, and its state is large
+    finding.outcome = None  # No round uses it as a base, and its state is large.
     return finding
 
 
@@ -84,7 +84,7 @@ def _check_header(finding: Finding) -> None:
     if material.exponents is not None:
         try:
             expected = case.header(material.manifest.hash, material.exponents)
-        except InputError as error:  # exponents of the base that no header can have
+        except InputError as error:  # Exponents of the base that are invalid in a header.
             text = f"The exponents that round {case.base} left are none: {error.message}"
             finding.disputes.append(Dispute("exponents", text, "exponents", str(list(material.exponents))))
     if expected is not None and expected.hash == case.header_hash:
@@ -104,18 +104,18 @@ def _check_header(finding: Finding) -> None:
         return
     try:
         finding.header = RoundHeader.decode(published)
-    except InputError as error:  # its hash is what the ledger has, so that nothing else can be shown for it
+    except InputError as error:  # It has the hash in the ledger, so no other header can be shown.
         text = f"The header of round {case.round} is none. {error.message}"
         finding.suspicions.append(Suspicion(Kind.HEADER, 0, text, (0,)))
         return
     if expected is not None:
         text = f"Round {case.round} was opened with other exponents than those that round {case.base} left."
-        found = str(list(finding.header.exponents))
-        finding.disputes.append(Dispute("exponents", text, str(list(expected.exponents)), found))
+        exponents_text = str(list(finding.header.exponents))
+        finding.disputes.append(Dispute("exponents", text, str(list(expected.exponents)), exponents_text))
 
 
 def wrong_header_field(case: Case, manifest: Manifest, header: bytes) -> str:
-    """Name what a contract finds wrong with a header's bytes; empty if nothing, or if it can't read them."""
+    """Return the field of a header that a contract finds wrong; empty if none, or if it can't read the bytes."""
     try:
         fields: tuple[Any, ...] = decode(HEADER_TYPES, header)
     except (DecodingError, ValueError, OverflowError):
@@ -138,7 +138,7 @@ def wrong_header_field(case: Case, manifest: Manifest, header: bytes) -> str:
 
 
 def _check_listed(finding: Finding) -> None:
-    """The artifacts file and the anchor say of the same entries that they arrived."""
+    """Check that the artifacts file and the anchor list the same delivered entries."""
     artifacts, case = finding.material.artifacts, finding.case
     if artifacts is None:
         return
@@ -159,7 +159,7 @@ def _check_listed(finding: Finding) -> None:
 
 
 def _compute(finding: Finding) -> None:
-    """Compute the round as everybody does, if everything for that is there."""
+    """Compute the round with `folkmoot.round`, if all data are available."""
     material, case = finding.material, finding.case
     arrived = [update if case.delivered(i) else None for i, update in enumerate(material.updates)]
     incomplete = any(case.delivered(i) and update is None for i, update in enumerate(material.updates))
@@ -176,16 +176,16 @@ def _compute(finding: Finding) -> None:
             coordinator=case.coordinator,
             lineage=material.lineage,
         )
-    except InputError as error:  # nobody delivered, or a rule that this release does not know
+    except InputError as error:  # No update was delivered, or this release does not support the rule.
         text = f"The outcome of round {case.round} can't be computed. {error.message}"
         finding.disputes.append(Dispute("outcome", text, "one that can be computed", error.code))
 
 
-# What the contracts can see
+# Checks that the contracts can repeat
 
 
 def _check_weights(finding: Finding) -> None:
-    """Find weights that FraudProofs.proveWeight refutes."""
+    """Find weights that FraudProofs.proveWeight can disprove."""
     case = finding.case
     most = 1 if case.policy.rule in EQUAL_WEIGHTS else _MAX_WEIGHT
     wrong: list[int] = []
@@ -208,7 +208,7 @@ def _check_weights(finding: Finding) -> None:
 
 
 def _check_updates(finding: Finding) -> None:
-    """Hold the bytes of the updates that arrived against what was committed to."""
+    """Check the delivered updates against their commitments."""
     case = finding.case
     faulty: list[tuple[int, str]] = []
     for index, entry in enumerate(case.entries):
@@ -240,7 +240,7 @@ def _fault_in_words(finding: Finding, index: int, truth: int, claimed: int) -> s
 
 
 def faulty_leaf(finding: Finding, index: int) -> int | None:
-    """Return the first leaf of an update with a byte 0x00, or with padding that is not 0x80."""
+    """Return the first leaf of an update with a byte 0x00, or with padding other than 0x80."""
     update, manifest = finding.material.updates[index], finding.material.manifest
     if update is None:
         return None
@@ -258,13 +258,13 @@ def faulty_leaf(finding: Finding, index: int) -> int | None:
 
 
 def _check_rule(finding: Finding) -> None:
-    """Find weights, and a Gram root, that GramProofs refutes."""
+    """Find weights and a Gram root that GramProofs can disprove."""
     case = finding.case
     if not gram.is_judged(case.policy.rule):
         return
     try:
         must = _krum(finding) if case.policy.rule == multi_krum.NAME else gram.mean_weights(case)
-    except InputError:  # parameters that the rule does not have
+    except InputError:  # Invalid parameters of the rule.
         return
     if must is None:
         return
@@ -281,16 +281,16 @@ def _check_rule(finding: Finding) -> None:
 
 
 def _krum(finding: Finding) -> list[int] | None:
-    """Hold the Gram root against the updates; return the weights that follow from the matrix that it stands for."""
+    """Check the Gram root against the updates; return the weights that follow from its matrix."""
     case, root = finding.case, finding.case.anchor.gram_root
     count = len(gram.members_of(case))
-    wanted = has_tree(case.policy.rule, count)
-    if wanted == (root == NO_GRAM_ROOT):
-        why = "has none, and must have one" if wanted else "has one, and must have none"
+    expects_root = has_tree(case.policy.rule, count)
+    if expects_root == (root == NO_GRAM_ROOT):
+        why = "has none, and must have one" if expects_root else "has one, and must have none"
         text = f"The anchor of round {case.round} is wrong about its Gram root: it {why}."
         finding.suspicions.append(Suspicion(Kind.GRAM_ROOT, 0, text, (0,)))
         return None
-    truth = _true_gram(finding) if wanted else None
+    truth = _true_gram(finding) if expects_root else None
     if truth is None:
         return None
     if truth.tree.root == root:
@@ -298,7 +298,7 @@ def _krum(finding: Finding) -> list[int] | None:
         return gram.krum_weights(case, truth.tree.matrix)
     document = finding.material.document
     finding.gram_root = gram.open_root(truth, root, document)
-    if finding.gram_root is None:  # a tree that nobody shows: a matter for a vote
+    if finding.gram_root is None:  # Nobody publishes the tree: a vote must decide.
         return None
     finding.gram_lie = gram.find_lie(truth, finding.gram_root, document)
     if finding.gram_lie is not None:
@@ -316,7 +316,7 @@ def _gram_suspicion(case: Case, lie: gram.Lie) -> Suspicion:
 
 
 def _true_gram(finding: Finding) -> gram.Truth | None:
-    """Return the Gram tree of the entries that the anchor counts as delivered, if all of it is there."""
+    """Return the Gram tree of the entries with delivered updates, if all their data are available."""
     material, case, header, outcome = finding.material, finding.case, finding.header, finding.outcome
     members = gram.members_of(case)
     readers = [update for update in (material.updates[index] for index in members) if update is not None]
@@ -325,18 +325,18 @@ def _true_gram(finding: Finding) -> gram.Truth | None:
     tree = outcome.gram_tree if outcome is not None else None
     if outcome is None or tree is None or outcome.anchor.delivered != case.anchor.delivered:
         if any(faulty_leaf(finding, index) is not None for index in members):
-            return None  # bytes that stand for no integers
+            return None  # Invalid bytes.
         tree = gram_tree(material.manifest, header.exponents, readers)
     return gram.Truth(material.manifest, header.exponents, readers, tree)
 
 
 def _check_sums(finding: Finding) -> None:
-    """Compute aggregate and state from the anchored weights, and hold them against the anchored roots."""
+    """Compute aggregate and state from the anchored weights, and compare them with the anchored roots."""
     case, material = finding.case, finding.material
     try:
         form = form_of(case.policy.rule, case.policy.parameters)
         divisor = form.divisor(case.anchor.weights)
-    except InputError:  # weights that `_check_weights` refutes, or a policy that nobody can follow
+    except InputError:  # Weights that `_check_weights` disproves, or an impossible policy.
         return
     if all(material.updates[i] is not None for i, weight in enumerate(case.anchor.weights) if weight):
         lanes = _summed(form, material.updates, case.anchor.weights)
@@ -347,7 +347,7 @@ def _check_sums(finding: Finding) -> None:
         )
         if truth.root != case.anchor.aggregate_root:
             _compare_aggregate(finding, truth)
-            return  # the state is taken from the anchored aggregate, which has its own proof
+            return  # The state is checked against the anchored aggregate, which has its own proof.
         finding.aggregate_tree = truth
     elif _publish_aggregate(finding):
         lanes = _published(finding)
@@ -359,14 +359,14 @@ def _check_sums(finding: Finding) -> None:
 
 def _published(finding: Finding) -> Callable[[int, int], U32]:
     rows = finding.aggregate_rows
-    assert rows is not None  # noqa: S101  # it was just published
+    assert rows is not None  # noqa: S101  # it was just loaded
     return lambda first, last: merkle.aggregate_lanes(rows[first:last])
 
 
 def _summed(
     form: Form, updates: Sequence[UpdateReader | None], weights: Sequence[int]
 ) -> Callable[[int, int], U32]:
-    """Return what gives the lanes of a range of leaves, about a mebibyte of all updates in memory at a time."""
+    """Return a function that sums the lanes of a range of leaves, with about 1 MiB of updates in memory."""
     chunk = max(1, _CHUNK_BYTES // (LEAF * max(1, len(updates))))
 
     def lanes(first: int, last: int) -> U32:
@@ -377,7 +377,7 @@ def _summed(
 
 
 def _publish_aggregate(finding: Finding) -> bool:
-    """Get the published aggregate and its tree; whether it is the anchored one."""
+    """Load the published aggregate and its tree. Return whether it has the anchored root."""
     case, manifest = finding.case, finding.material.manifest
     if finding.material.artifacts is None:
         return False
@@ -404,7 +404,7 @@ def _publish_aggregate(finding: Finding) -> bool:
 def _compare_aggregate(finding: Finding, truth: Tree) -> None:
     if not _publish_aggregate(finding):
         return
-    assert finding.aggregate_tree is not None  # noqa: S101  # that is what was published
+    assert finding.aggregate_tree is not None  # noqa: S101  # it was loaded
     places = differing(truth, finding.aggregate_tree)
     what = f"of the aggregate of round {finding.case.round}"
     text = f"{_leaves(places, what)} not what the anchored weights make of the updates."
@@ -412,7 +412,7 @@ def _compare_aggregate(finding: Finding, truth: Tree) -> None:
 
 
 def _compare_state(finding: Finding, lanes: Callable[[int, int], U32], divisor: int) -> None:
-    """Hold the outer step of the base against the anchored state."""
+    """Compare the outer step of the base with the anchored state."""
     case, manifest = finding.case, finding.material.manifest
     theta, momentum = _step(finding, lanes, divisor)
     if merkle.state_root(manifest.hash, theta.root, momentum.root) == case.anchor.state_root:
@@ -451,7 +451,7 @@ def _compare_state(finding: Finding, lanes: Callable[[int, int], U32], divisor: 
 def _step(finding: Finding, lanes: Callable[[int, int], U32], divisor: int) -> tuple[Tree, Tree]:
     """Return the trees of theta and momentum after the round."""
     header, base, policy = finding.header, finding.material.base, finding.case.policy
-    assert header is not None and base is not None  # noqa: S101, PT018  # the caller looked
+    assert header is not None and base is not None  # noqa: S101, PT018  # the caller has checked
     manifest = finding.material.manifest
     exponents = np.array(header.exponents, dtype=np.int64)
     hashes = {kind: np.empty((manifest.leaves, HASH_BYTES), dtype=np.uint8) for kind in (THETA, MOMENTUM)}
@@ -477,21 +477,21 @@ def _state_rows(values: I64) -> Callable[[int, int], U8]:
     return lambda first, last: merkle.state_leaves(values[LEAF * first : LEAF * last])
 
 
-# What only people can judge
+# Errors that only a vote can judge
 
 
 def _dispute(finding: Finding) -> None:
-    """Say where the anchor differs from the computed one, if nothing of it can be proven."""
+    """Record where the anchor differs from the computed one, if no difference can be proven."""
     outcome, case = finding.outcome, finding.case
     if outcome is None or any(suspicion.kind not in BY_RULE for suspicion in finding.suspicions):
         return
-    found = finding.fallback if finding.suspicions else finding.disputes
+    disputes = finding.fallback if finding.suspicions else finding.disputes
     truth, anchor = outcome.anchor, case.anchor
     for verdict, weight in zip(outcome.verdicts.verdicts, anchor.weights, strict=True):
         if verdict.weight != weight:
             text = f"The rule {case.policy.rule} gives entry {verdict.index} ({verdict.contributor}) another weight."
             expected = f"{verdict.weight} ({verdict.reason})"
-            found.append(Dispute("weight", text, expected, str(weight), verdict.index))
+            disputes.append(Dispute("weight", text, expected, str(weight), verdict.index))
     if truth.weights == anchor.weights:
         for what, mine, theirs in (
             ("aggregate", truth.aggregate_root, anchor.aggregate_root),
@@ -499,7 +499,7 @@ def _dispute(finding: Finding) -> None:
         ):
             if mine != theirs:
                 text = f"The {what} of round {case.round} is another one than everybody computes."
-                found.append(Dispute(what, text, "0x" + mine.hex(), "0x" + theirs.hex()))
+                disputes.append(Dispute(what, text, "0x" + mine.hex(), "0x" + theirs.hex()))
     for what, name, mine, theirs in (
         ("delivered", "list of deliveries", _word(truth.delivered), _word(anchor.delivered)),
         ("gram-root", "Gram root", truth.gram_root, anchor.gram_root),
@@ -508,10 +508,10 @@ def _dispute(finding: Finding) -> None:
     ):
         if mine != theirs:
             text = f"The anchor of round {case.round} has another {name} than everybody computes."
-            found.append(Dispute(what, text, "0x" + mine.hex(), "0x" + theirs.hex()))
+            disputes.append(Dispute(what, text, "0x" + mine.hex(), "0x" + theirs.hex()))
 
 
-# Small things
+# Helpers
 
 
 def _word(number: int) -> bytes:
@@ -519,7 +519,7 @@ def _word(number: int) -> bytes:
 
 
 def unsure(error: ArtifactError) -> bool:
-    """Whether a source gave no answer, so that nothing is known about a file."""
+    """Return whether a source gave no answer, so that the file may exist."""
     return error.code == "artifact-unreachable"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an examination starts from and what it leaves: material, and the finding that proofs are made of. Pure data."""
+"""Input and result of an examination: the material, and the finding from which proofs are built. Pure data."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from folkmoot.protocol.verdict import Artifacts
 from folkmoot.round import RoundOutcome
 
 BY_RULE = frozenset({Kind.RULE, Kind.GRAM_ROOT, Kind.GRAM_LEAF, Kind.GRAM_NODE})
-"""What is proven from the rule; without a judge for that, people vote on it."""
+"""Kinds that need a judge of rules. Without one, a vote decides."""
 
 
 @dataclass(frozen=True, eq=False)
 class StateRows:
-    """A state file as it is: its values need not be a state of the manifest."""
+    """Values of a state file, which need not be a valid state of the manifest."""
 
     theta: I64
     """int64[256 k]."""
@@ -43,54 +43,54 @@ class StateRows:
 
 @dataclass
 class Material:
-    """What is known about a round: the record, and the files that were found. All bytes have been hashed."""
+    """Known data of a round: the record and the available files. The hashes of all bytes were checked."""
 
     case: Case
-    """The record."""
+    """Record of the round."""
     manifest: Manifest
     """The model's layout."""
     artifacts: Artifacts | None
     """The artifacts file that the anchor names."""
     exponents: tuple[int, ...] | None
-    """The exponents that the base left."""
+    """Exponents after the base."""
     base: State | None
-    """The state that the round trained from; its root is the recorded one."""
+    """State of the base, with the recorded root."""
     lineage: Lineage | None
-    """What came before, as far as the rule uses it."""
+    """Earlier rounds, as far as the rule uses them."""
     updates: list[UpdateReader | None]
-    """One an entry: the file that the artifacts file lists, if it was found."""
+    """One file per entry: the file in the artifacts file, if available."""
     aggregate: Callable[[], U8]
-    """Fetch the published aggregate: uint8[k, 1024]. Raises ArtifactError."""
+    """Loads the published aggregate: uint8[k, 1024]. Raises ArtifactError."""
     state: Callable[[], StateRows]
-    """Fetch the published state. Raises ArtifactError."""
+    """Loads the published state. Raises ArtifactError."""
     missing: list[Demand] = field(default_factory=list)
-    """What was not found."""
+    """Missing data."""
     document: gram.Document = lambda keccak256: None
-    """Fetch a document that no round must have, by its keccak256: None if nobody shows it."""
+    """Loads an optional document by its keccak256; None if nobody publishes it."""
 
 
 @dataclass
 class Finding:
-    """What an examination found, with all that proofs of it are made of."""
+    """Result of an examination, with all data for proofs."""
 
     material: Material
-    """What was examined."""
+    """The examined material."""
     trees: TreeCache
     """Trees of the updates."""
     suspicions: list[Suspicion] = field(default_factory=list)
-    """What a proof shows; any of them is enough to void the round."""
+    """Errors that can be proven. Each is enough to void the round."""
     demands: list[Demand] = field(default_factory=list)
-    """What is withheld."""
+    """Withheld data."""
     disputes: list[Dispute] = field(default_factory=list)
-    """What is wrong and can't be proven."""
+    """Errors that can't be proven."""
     fallback: list[Dispute] = field(default_factory=list)
-    """What to vote on if the round has no judge for the suspicions, which are all `BY_RULE`."""
+    """Disputes for a vote if the round has no judge for the suspicions, which are all `BY_RULE`."""
     outcome: RoundOutcome | None = None
-    """What comes out of the round, if that is what was anchored."""
+    """The computed outcome, if it equals the anchor."""
     header: RoundHeader | None = None
-    """The header that the round was opened with, if it is one."""
+    """Header with which the round was opened, if it is valid."""
     header_bytes: bytes = b""
-    """The bytes whose hash the round was opened with; empty if unknown."""
+    """Bytes of the header with which the round was opened; empty if unknown."""
     aggregate_rows: U8 | None = None
     """Published aggregate with the anchored root, uint8[k, 1024]."""
     aggregate_tree: Tree | None = None
@@ -98,27 +98,27 @@ class Finding:
     theta_tree: Tree | None = None
     """Tree of the published theta, if the published state has the anchored root."""
     momentum_tree: Tree | None = None
-    """The same of the momentum."""
+    """Tree of the published momentum, if the published state has the anchored root."""
     gram_root: gram.Opened | None = None
     """The root of the anchored Gram tree, if it is known."""
     gram_lie: gram.Lie | None = None
-    """Where the anchored Gram tree is false, if it is shown."""
+    """Error in the anchored Gram tree, if the tree is published."""
 
     @property
     def right(self) -> bool:
-        """Whether the anchor is what everybody computes."""
+        """Whether the anchor equals the computed outcome."""
         return not (self.suspicions or self.demands or self.disputes)
 
     @property
     def case(self) -> Case:
-        """The record."""
+        """Record of the round."""
         return self.material.case
 
     @cached_property
     def base_trees(self) -> tuple[Tree, Tree]:
-        """Trees of theta and momentum of the base; only where there is one."""
+        """Trees of theta and momentum of the base. The base must be available."""
         base = self.material.base
-        assert base is not None  # noqa: S101  # a step was computed from it
+        assert base is not None  # noqa: S101  # an outer step was computed from it
         return base.theta_tree(), base.momentum_tree()
 
     def to_json(self) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What GramProofs judges: the weights that a rule must give, and where a false Gram tree is false.
+"""Checks for GramProofs: the weights that a rule must give, and the error in a false Gram tree.
 
-The true tree is computed from the updates. Of a false one nothing is in any file that a round must have; but a node is
-the document whose keccak is its hash, so whoever shows the tree shows it by keccak, like other documents. Then the
-search goes down from the root along what differs, and ends at a sum or a product that is wrong. Knows no chain.
+The true tree is computed from the updates. A false tree is not in the required files of a round. Its nodes are
+documents with the keccak of their hash, so it can be published like other documents. The search then follows differing
+nodes from the root down to a wrong sum or a wrong product. This module uses no chain.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from folkmoot.protocol.merkle import EMPTY
 from folkmoot.protocol.updates import UpdateReader
 
 Document = Callable[[bytes], bytes | None]
-"""From a keccak256 to the bytes that have it; None if nobody shows them."""
+"""Returns the bytes with a keccak256; None if nobody publishes them."""
 
 _LEAF, _NODE = b"\x12", b"\x13"
 _NODE_BYTES = 1 + 3 * HASH_BYTES
 
 
 def members_of(case: Case) -> list[int]:
-    """Return the entries that a rule weighs, as the anchor has them: delivered, and not the coordinator's own."""
+    """Return the entries that a rule weighs: those delivered according to the anchor, without the coordinator's own."""
     return [
         index
         for index, entry in enumerate(case.entries)
@@ -46,42 +46,42 @@ def members_of(case: Case) -> list[int]:
 
 
 def mean_weights(case: Case) -> list[int]:
-    """Return the weights that `mean` gives, one an entry."""
+    """Return the weights that `mean` gives, one per entry."""
     members = set(members_of(case))
     return [int(index in members) for index in range(len(case.entries))]
 
 
 def krum_weights(case: Case, matrix: Triangle) -> list[int]:
-    """Return the weights that `multi_krum` gives on a matrix of the members, one an entry.
+    """Return the weights that `multi_krum` gives for a matrix of the members, one per entry.
 
     Raises:
-        InputError: The policy's parameters are none of this rule.
+        InputError: The policy's parameters are invalid for this rule.
     """
     members = members_of(case)
     nothing = RoundFacts(square(matrix, len(members)), (), (), elements=())
     weights = [0] * len(case.entries)
-    for index, found in zip(members, multi_krum.weigh(nothing, case.policy.parameters), strict=True):
-        weights[index] = found.weight
+    for index, weight in zip(members, multi_krum.weigh(nothing, case.policy.parameters), strict=True):
+        weights[index] = weight.weight
     return weights
 
 
 def is_judged(rule: str) -> bool:
-    """Whether GramProofs judges rounds of this rule."""
+    """Return whether GramProofs judges rounds of this rule."""
     return rule in (mean.NAME, multi_krum.NAME)
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A node of a Gram tree, open."""
+    """An opened node of a Gram tree."""
 
     level: int
-    """Its level, 0 for a leaf."""
+    """Level of the node, 0 for a leaf."""
     index: int
-    """Its place within the level."""
+    """Index within the level."""
     node: GramNode
-    """Children and path. Behind the last block the first child is the leaf's hash."""
+    """Children and path. After the last block, the first child is the leaf's hash."""
     matrix: bytes
-    """Its matrix, of whatever size was hashed."""
+    """Matrix of the node, of the size that was hashed."""
 
     def abi_tuple(self) -> tuple[bytes, bytes, bytes, bytes]:
         """The fields of `IGramProofs.GramOpening`."""
@@ -89,33 +89,33 @@ class Opened:
 
 
 NOTHING = Opened(0, 0, GramNode((EMPTY, EMPTY), b""), b"")
-"""What is brought where nothing is read."""
+"""Placeholder for an opening that the contract does not read."""
 
 
 @dataclass(frozen=True)
 class Lie:
-    """A place where a Gram tree is false."""
+    """An error in a Gram tree."""
 
     node: Opened
-    """The leaf with a false product, or the node that is no sum."""
+    """The leaf with a false product, or the node that is not the sum of its children."""
     children: tuple[Opened, ...]
-    """The node's children; none for a leaf."""
+    """Children of the node; none for a leaf."""
     pair: tuple[int, int]
-    """Which entry of the matrix, a >= b; (0, 0) where the size is wrong or the place must be empty."""
+    """Wrong entry of the matrix, a >= b; (0, 0) if the size is wrong or the node must be empty."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What the updates give."""
+    """The true Gram tree of the updates."""
 
     manifest: Manifest
     """The model's layout."""
     exponents: tuple[int, ...]
-    """The round's, one a tensor."""
+    """Exponents of the round, one per tensor."""
     updates: Sequence[UpdateReader]
-    """Those of the members."""
+    """Updates of the members."""
     tree: GramTree
-    """Their tree."""
+    """Gram tree of these updates."""
 
     def root(self) -> Opened:
         """The true root."""
@@ -123,7 +123,7 @@ class Truth:
         return Opened(tree.depth, 0, tree.node(tree.depth, 0), matrix_bytes(tree.matrix))
 
     def matrix(self, level: int, index: int) -> Triangle:
-        """Compute the true matrix of a node, from the updates."""
+        """Return the true matrix of a node, computed from the updates."""
         total = (0,) * len(self.tree.matrix)
         for part in block_matrices(
             self.manifest, self.exponents, self.updates, index << level, (index + 1) << level
@@ -145,20 +145,20 @@ class Truth:
 
 
 def open_root(truth: Truth, root: bytes, document: Document) -> Opened | None:
-    """Open the root of a tree that somebody shows; None if nobody does."""
+    """Open the root of a published tree; return None if nobody publishes it."""
     return _open(truth, root, truth.tree.depth, 0, b"", document)
 
 
 def find_lie(truth: Truth, root: Opened, document: Document) -> Lie | None:
-    """Find where a tree whose root is not the true one is false.
+    """Return the error in a tree with a false root.
 
     Args:
-        truth: What the updates give.
-        root: The false tree's root, from `open_root`.
-        document: Finds the rest of the tree. Only what differs from the truth is asked for.
+        truth: The true Gram tree of the updates.
+        root: Root of the false tree, from `open_root`.
+        document: Function that returns the other nodes. Only differing nodes are requested.
 
     Returns:
-        None if somebody shows less than what is needed.
+        The error; None if not all needed nodes are published.
 
     Raises:
         ArtifactError: An update can't be read.
@@ -185,7 +185,7 @@ def find_lie(truth: Truth, root: Opened, document: Document) -> Lie | None:
         wrong = _differing(_triangle(at.matrix), tuple(map(sum, zip(*matrices, strict=True))))
         if wrong is not None:
             return Lie(at, tuple(children), wrong)
-        # Its sum is right and it is false: so is one of its children.
+        # Its sum is right but its value is false, so one of its children is false.
         at = next(
             child
             for child, hash_ in zip(children, at.node.children, strict=True)
@@ -200,7 +200,7 @@ def find_lie(truth: Truth, root: Opened, document: Document) -> Lie | None:
 def _open(
     truth: Truth, hash_: bytes, level: int, index: int, path: bytes, document: Document
 ) -> Opened | None:
-    """Open a node: from the updates where it is true, else as it is shown."""
+    """Open a node: from the updates if it is true, otherwise from the published document."""
     if hash_ == truth.hash(level, index):
         children = truth.tree.node(level, index).children
         return Opened(level, index, GramNode(children, path), matrix_bytes(truth.matrix(level, index)))
@@ -211,9 +211,9 @@ def _open(
         return Opened(0, index, GramNode((EMPTY, EMPTY), path), data[1:]) if data[:1] == _LEAF else None
     if data[:1] != _NODE or len(data) != _NODE_BYTES:
         return None
-    left, right, digest = (data[1 + HASH_BYTES * part :][:HASH_BYTES] for part in range(3))
+    left_hash, right, digest = (data[1 + HASH_BYTES * part :][:HASH_BYTES] for part in range(3))
     matrix = document(digest)
-    return Opened(level, index, GramNode((left, right), path), matrix) if matrix is not None else None
+    return Opened(level, index, GramNode((left_hash, right), path), matrix) if matrix is not None else None
 
 
 def _triangle(data: bytes) -> Triangle:
@@ -224,7 +224,7 @@ def _triangle(data: bytes) -> Triangle:
 
 
 def triangle_of(opened: Opened, count: int) -> Triangle | None:
-    """Return the matrix of a node; None if it is none of so many updates."""
+    """Return the matrix of a node; None if its size does not match the number of updates."""
     size = ENTRY_BYTES * count * (count + 1) // 2
     return _triangle(opened.matrix) if len(opened.matrix) == size else None
 

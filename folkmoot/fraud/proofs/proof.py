@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The call data of proofs, from what an examination found (contracts/src/interfaces/IFraudProofs.sol, IGramProofs.sol).
+"""Build the call data of proofs from a finding (contracts/src/interfaces/IFraudProofs.sol, IGramProofs.sol).
 
-One builder a kind, in `BUILDERS`: it takes a finding and a place and returns the arguments of the contract's function.
-A builder for a new kind of proof is a function here, a kind in `case.Kind` and what finds it in `examine`.
+`BUILDERS` has one builder per kind: it takes a finding and a place, and returns the arguments of the contract's
+function. A new kind of proof needs a builder in this module, a kind in `case.Kind`, and a check in `examine`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.merkle import SumTree, Tree
 
 CONTRACT, OF_RULES = "FraudProofs", "GramProofs"
-"""The contracts whose functions these are: `contract_of` says which."""
+"""Contracts that check proofs; see `contract_of`."""
 _NOTHING = (bytes(32), 0, 0)
 _BASE_GAS = 21_000
 _ZERO_GAS, _BYTE_GAS = 4, 16  # of a byte of call data (EIP-2028)
@@ -47,31 +47,31 @@ class Proof:
     """A call that voids a round."""
 
     kind: Kind
-    """What it proves."""
+    """Kind of the proof."""
     round: int
     """Number of the round."""
     place: int
-    """Leaf or entry."""
+    """Number of the leaf or the entry."""
     function: str
-    """Function of the contract."""
+    """Name of the contract's function."""
     arguments: tuple[Any, ...]
     """Its arguments, as eth_abi encodes them."""
 
     @property
     def contract(self) -> str:
-        """Contract that takes it, by its name in Solidity."""
+        """Name in Solidity of the contract that checks it."""
         return contract_of(self.kind)
 
     @functools.cached_property
     def data(self) -> bytes:
-        """Selector and arguments."""
+        """Call data: selector and arguments."""
         entry = _function(self.contract, self.function)
         types = [packaged.type_of(parameter) for parameter in entry["inputs"]]
         return keccak(packaged.signature_of(entry).encode())[:4] + encode(types, self.arguments)
 
     @property
     def least_gas(self) -> int:
-        """Gas that the transaction takes at the very least: for its call data alone. An endpoint knows the rest."""
+        """Lower bound of the transaction's gas, from its call data alone. An endpoint can estimate the total."""
         zeros = self.data.count(0)
         others = len(self.data) - zeros
         return _BASE_GAS + max(
@@ -83,13 +83,13 @@ def prove(finding: Finding, suspicion: Suspicion, place: int | None = None) -> P
     """Build the proof of a suspicion.
 
     Args:
-        finding: What the examination found.
-        suspicion: One of its suspicions.
-        place: Another leaf or entry than the first wrong one.
+        finding: Result of the examination.
+        suspicion: A suspicion of the finding.
+        place: Leaf or entry to prove; None for the first wrong one.
 
     Raises:
-        InputError: ``no-such-place``: there is no such leaf or entry.
-        ArtifactError: A file changed or vanished.
+        InputError: The leaf or entry does not exist (``no-such-place``).
+        ArtifactError: A file was changed or removed.
     """
     chosen = suspicion.place if place is None else place
     manifest, case = finding.material.manifest, finding.case
@@ -112,7 +112,7 @@ def prove(finding: Finding, suspicion: Suspicion, place: int | None = None) -> P
 
 
 Call = tuple[str, tuple[Any, ...]]
-"""Function, and its arguments after the case."""
+"""Name of a function, and its arguments after the case."""
 
 
 def _header(finding: Finding, place: int) -> Call:
@@ -128,10 +128,10 @@ def _update(finding: Finding, place: int) -> Call:
 
 
 def fault_of(finding: Finding, place: int) -> tuple[Any, ...]:
-    """Return the place of an entry's update where something is wrong, as `IJudge.Fault`.
+    """Return the opening of a wrong place of an entry's update, as `IJudge.Fault`.
 
     Raises:
-        InputError: there is no update of the entry.
+        InputError: The entry has no update.
     """
     tree = finding.trees.tree(place)
     if tree is None:
@@ -141,11 +141,11 @@ def fault_of(finding: Finding, place: int) -> tuple[Any, ...]:
         leaf = 0
     if leaf is not None:
         update = finding.material.updates[place]
-        assert update is not None  # noqa: S101  # it has a tree
+        assert update is not None  # noqa: S101  # the update has a tree
         values = update.read(leaf, leaf + 1).tobytes()
         node = tree.levels[0].node(leaf)
         return (place, 0, leaf, node, sum_siblings(tree, leaf), values, _NOTHING, _NOTHING)
-    # The root says something else than the commitment.
+    # The root differs from the commitment.
     return (place, len(tree.levels) - 1, 0, tree.levels[-1].node(0), b"", b"", *_children(tree))
 
 
@@ -160,7 +160,7 @@ def _outer_step(finding: Finding, place: int) -> Call:
     theta, momentum, aggregate = nothing, nothing, nothing
     base = finding.material.base
     if place < finding.material.manifest.leaves:
-        assert base is not None  # noqa: S101  # a step was computed from it
+        assert base is not None  # noqa: S101  # an outer step was computed from it
         theta_tree, momentum_tree = finding.base_trees
         theta = _state_leaf(base.theta, theta_tree, place)
         momentum = _state_leaf(base.momentum, momentum_tree, place)
@@ -190,7 +190,7 @@ def _gram_root(finding: Finding, place: int) -> Call:
 def _gram_leaf(finding: Finding, place: int) -> Call:
     lie = _lie(finding, place)
     leaves = finding.material.manifest.leaves
-    nothing = (bytes(32), 0, 0, bytes(32), b"", b"", b"")  # is read behind the last block
+    nothing = (bytes(32), 0, 0, bytes(32), b"", b"", b"")  # This is read after the last block.
     updates: tuple[tuple[Any, ...], ...] = (nothing, nothing)
     if place < block_count(leaves):
         members = members_of(finding.case)
@@ -208,7 +208,7 @@ def _gram_node(finding: Finding, place: int) -> Call:
 
 
 def _lie(finding: Finding, place: int) -> Lie:
-    """Return where the Gram tree is false: a search finds one such place."""
+    """Return the error in the Gram tree. The search finds one."""
     lie = finding.gram_lie
     assert lie is not None  # noqa: S101  # a suspicion of this kind comes with it
     if lie.node.index != place:
@@ -221,7 +221,7 @@ def _lie(finding: Finding, place: int) -> Lie:
 
 def _update_block(finding: Finding, entry: int, place: int) -> tuple[Any, ...]:
     """Return a block of an entry's update, as `IGramProofs.Update`."""
-    made, update, tree = (
+    commitment, update, tree = (
         finding.case.entries[entry],
         finding.material.updates[entry],
         finding.trees.tree(entry),
@@ -230,7 +230,13 @@ def _update_block(finding: Finding, entry: int, place: int) -> tuple[Any, ...]:
         raise InputError(f"The update of entry {entry} is not there.", code="update-missing")
     block = update_block(update, tree, place)
     rest = (block.leaves, block.sums, block.siblings)
-    return (made.update_root, made.sum_squares, made.num_examples, made.bundle_hash, *rest)
+    return (
+        commitment.update_root,
+        commitment.sum_squares,
+        commitment.num_examples,
+        commitment.bundle_hash,
+        *rest,
+    )
 
 
 BUILDERS: dict[Kind, Callable[[Finding, int], Call]] = {
@@ -244,11 +250,11 @@ BUILDERS: dict[Kind, Callable[[Finding, int], Call]] = {
     Kind.GRAM_LEAF: _gram_leaf,
     Kind.GRAM_NODE: _gram_node,
 }
-"""How the arguments of each kind of proof are made."""
+"""Builder of the arguments for each kind of proof."""
 
 
 def contract_of(kind: Kind) -> str:
-    """Return the name of the contract that takes a kind of proof."""
+    """Return the name of the contract that checks a kind of proof."""
     return OF_RULES if kind in BY_RULE else CONTRACT
 
 
@@ -256,9 +262,9 @@ def contract_of(kind: Kind) -> str:
 
 
 def opened_at(finding: Finding, place: int) -> list[tuple[Any, ...]]:
-    """Return all entries as `IJudge.Entry`; those that count with their leaf at a place, if a leaf is there."""
+    """Return all entries as `IJudge.Entry`. Entries with a weight have their leaf at a place, if it exists."""
     case, manifest = finding.case, finding.material.manifest
-    found = unopened(case.entries)
+    opened = unopened(case.entries)
     for index, weight in enumerate(case.anchor.weights):
         if not weight or place >= manifest.leaves:
             continue
@@ -267,12 +273,12 @@ def opened_at(finding: Finding, place: int) -> list[tuple[Any, ...]]:
             raise InputError(f"The update of entry {index} is not there.", code="update-missing")
         _, absolute, squares = tree.levels[0].node(place)
         leaf = update.read(place, place + 1).tobytes()
-        found[index] = (*found[index][:5], leaf, absolute, squares, sum_siblings(tree, place))
-    return found
+        opened[index] = (*opened[index][:5], leaf, absolute, squares, sum_siblings(tree, place))
+    return opened
 
 
 def committed_of(finding: Finding) -> list[tuple[str, bytes]]:
-    """Return all entries as the ledger keeps them, as `IRoundLedger.Entry`."""
+    """Return all entries as the ledger stores them, as `IRoundLedger.Entry`."""
     return [(entry.contributor, entry.struct_hash) for entry in finding.case.entries]
 
 
@@ -294,7 +300,7 @@ def _hints(finding: Finding, place: int) -> bytes:
 
 
 def _aggregate_leaf(finding: Finding, place: int) -> bytes:
-    """Return the anchored aggregate's leaf: the published one, or what the updates give, whose root is the same."""
+    """Return a leaf of the anchored aggregate, published or computed from the updates."""
     if finding.aggregate_rows is not None:
         published: bytes = finding.aggregate_rows[place].tobytes()
         return published
@@ -319,7 +325,7 @@ def _opening(tree: Tree, place: int) -> tuple[bytes, tuple[bytes, ...]]:
 
 
 def _children(tree: SumTree) -> tuple[merkle.SumNode, merkle.SumNode]:
-    """Return the children of the root of a tree with more than one leaf: never is one of them empty."""
+    """Return the children of the root of a tree with more than one leaf. None of them is empty."""
     below = tree.levels[-2]
     return below.node(0), below.node(1)
 
@@ -338,8 +344,8 @@ def _function(contract: str, name: str) -> dict[str, Any]:
 def packaged_contract(name: str = CONTRACT) -> dict[str, Any]:
     """Return a compiled contract that the package ships, by its name in Solidity: `abi`, `bytecode` and more."""
     text = (files("folkmoot.ledger") / "abi" / f"{name}.json").read_text(encoding="utf-8")
-    found: dict[str, Any] = json.loads(text)
-    return found
+    contract: dict[str, Any] = json.loads(text)
+    return contract
 
 
 @functools.cache

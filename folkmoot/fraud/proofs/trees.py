@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trees that proofs take paths from, over bytes as they are: a lie need not be well-formed.
+"""Hash trees for the paths of proofs, over raw bytes, because false data need not be well-formed.
 
-An update's tree is built even where a byte stands for no integer, and a plain tree may have more leaves than the
-model, up to the places that its depth has. Bytes pass through in chunks; what stays is 48 bytes a leaf and twice that
-for the levels above. Knows no round.
+An update's tree is built even if bytes are invalid. A plain tree may have more leaves than the model, up to the number
+that its depth allows. The bytes are read in parts; a tree takes about 96 bytes of memory per leaf.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from folkmoot.protocol.hashing import HASH_BYTES
 from folkmoot.protocol.merkle import SumLevel, SumTree, Tree, TreeKind
 from folkmoot.protocol.updates import UpdateReader
 
-_CHUNK = 4096  # leaves hashed at a time
+_CHUNK = 4096  # Leaves that are hashed at a time.
 _NODE_BYTES = 48
 CACHE_BYTES = 512 * 2**20
-"""Bytes of update trees that are kept for proofs; the ones that were used longest ago are built again."""
+"""Maximum size in bytes of cached update trees. The least recently used ones are built again when needed."""
 
 
 def raw_update_tree(update: UpdateReader) -> SumTree | None:
-    """Build the tree of an update's bytes; None if they are not whole leaves.
+    """Return the tree of an update's bytes; None if they are not whole leaves.
 
     Raises:
         ArtifactError: The bytes can't be read.
@@ -49,12 +48,12 @@ def raw_update_tree(update: UpdateReader) -> SumTree | None:
 
 
 def plain_tree(kind: TreeKind, leaves: int, rows: Callable[[int, int], U8]) -> Tree:
-    """Build a tree over leaves that come in chunks.
+    """Return a tree over leaves that are read in parts.
 
     Args:
-        kind: How it is hashed.
+        kind: Hashing of the tree.
         leaves: Number of leaves.
-        rows: From first and last leaf (exclusive) to uint8[last - first, kind.leaf_bytes].
+        rows: Function from first and last leaf (exclusive) to uint8[last - first, kind.leaf_bytes].
     """
     hashes = np.empty((leaves, HASH_BYTES), dtype=np.uint8)
     for first in range(0, leaves, _CHUNK):
@@ -64,14 +63,14 @@ def plain_tree(kind: TreeKind, leaves: int, rows: Callable[[int, int], U8]) -> T
 
 
 def differing(mine: Tree, theirs: Tree) -> list[int]:
-    """Find the places whose leaves differ; those that only one tree has count as different from empty ones."""
+    """Return the indices of differing leaves. A leaf that only one tree has counts as different from an empty leaf."""
     common = min(mine.leaves, theirs.leaves)
-    found = np.flatnonzero((mine.levels[0][:common] != theirs.levels[0][:common]).any(axis=1)).tolist()
-    return [*found, *range(common, max(mine.leaves, theirs.leaves))]
+    places = np.flatnonzero((mine.levels[0][:common] != theirs.levels[0][:common]).any(axis=1)).tolist()
+    return [*places, *range(common, max(mine.leaves, theirs.leaves))]
 
 
 def sum_siblings(tree: SumTree, index: int) -> bytes:
-    """Siblings of a leaf's path as the contracts read them: 48 bytes each, from the lowest up."""
+    """Return the siblings of a leaf's path as the contracts read them: 48 bytes each, from the lowest level up."""
     return b"".join(
         hash_ + absolute.to_bytes(8, "big") + square.to_bytes(8, "big")
         for hash_, absolute, square in tree.proof(index)
@@ -79,11 +78,11 @@ def sum_siblings(tree: SumTree, index: int) -> bytes:
 
 
 class TreeCache:
-    """Trees of a round's updates, built when they are asked for.
+    """Trees of a round's updates, built on first use.
 
     Args:
-        updates: One an entry.
-        limit: Bytes that are kept.
+        updates: One update per entry.
+        limit: Maximum size of the cache in bytes.
     """
 
     def __init__(self, updates: list[UpdateReader | None], limit: int = CACHE_BYTES) -> None:

@@ -274,7 +274,7 @@ class Escalation:
             if judge is not None and account is not None:
                 transaction = judges.prove_false_tree(rpc, judge, finding, entry, account, self.notes)
                 text = f"{who} lost stake for its update of round {number} (transaction {transaction})."
-                self.log("fault-proven", text, round=number, contributor=who, transaction=transaction)
+                self.log("fault-proven", text, round=number, account=who, transaction=transaction)
         except (ContractRefused, ChallengeFailed) as error:  # somebody was faster
             self.log("fault-failed", f"Round {number}: {error.message}", round=number, code=error.code)
         self.blamed(number)
@@ -330,10 +330,10 @@ class Escalation:
         if judge is None or entry.sum_squares < judges.least_replay(rpc, judge):
             return
         text = f"{entry.contributor} sent the update of round {replay.earlier} again in round {replay.round}."
-        self.log("replay", text, round=replay.round, contributor=entry.contributor)
+        self.log("replay", text, round=replay.round, account=entry.contributor)
         if account is None:
             return
         originals = commits_of(rpc, self.deployment, record, replay.earlier)
         transaction = judges.prove_replay(rpc, judge, replay, case.entries, originals, account, self.notes)
         said = f"{entry.contributor} lost stake for that (transaction {transaction})."
-        self.log("fault-proven", said, round=replay.round, contributor=entry.contributor)
+        self.log("fault-proven", said, round=replay.round, account=entry.contributor)

@@ -7,23 +7,22 @@ docs/protocol.md section 12, the last states that were right. Losing it costs a 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from folkmoot.errors import InputError, LocalError
 from folkmoot.protocol.hashing import keccak
+from folkmoot.runtime import locks
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.files import sync_folder, write_whole
-from folkmoot.runtime.logs import Formatter, fields
+from folkmoot.runtime.logs import fields
 
 FORMAT = "folkmoot/watch/1"
 KEPT_STATES = 2
@@ -62,18 +61,16 @@ def held(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("a")
+        lock = locks.try_acquire(folder / "lock")
     except OSError as error:
         raise _unusable(folder, error.strerror or str(error)) from error
+    if lock is None:
+        raise LocalError(
+            f"Another watcher uses the folder {folder}.",
+            remedy="Stop it first, or give this one a folder of its own by --state.",
+            code="already-running",
+        )
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LocalError(
-                f"Another watcher uses the folder {folder}.",
-                remedy="Stop it first, or give this one a folder of its own by --state.",
-                code="already-running",
-            ) from error
         yield
 
 
@@ -225,6 +222,7 @@ class Journal:
         fault_point("watcher.journal-written.after")
 
 
+_logger = logging.getLogger("folkmoot.watch")
 _LEVELS = {
     "wrong": logging.ERROR,
     "disputed": logging.ERROR,
@@ -242,20 +240,14 @@ _LEVELS = {
 
 
 class Log:
-    """Says what happens, one line each: for people, or one JSON object for machines (`folkmoot.runtime.logs`).
+    """Says what happens: one record of the process's log each, in the form of `folkmoot.runtime.logs`.
 
     Args:
-        as_json: Whether lines are JSON.
-        stream: Where to; standard output if left out.
-        hidden: Secrets that must not be written.
+        logger: Where to.
     """
 
-    def __init__(
-        self, *, as_json: bool = False, stream: TextIO | None = None, hidden: Iterable[str] = ()
-    ) -> None:
-        self._json = as_json
-        self._stream = stream
-        self._formatter = Formatter("json" if as_json else "text", hidden)
+    def __init__(self, logger: logging.Logger = _logger) -> None:
+        self._logger = logger
 
     def __call__(self, event: str, text: str, **values: Any) -> None:
         """Say something.
@@ -263,15 +255,9 @@ class Log:
         Args:
             event: What happened, a stable name.
             text: The same for people.
-            values: What it is about, JSON types; people find it in the text.
+            values: What it is about, JSON types.
         """
-        about = fields(event, **values if self._json else {})
-        level = _LEVELS.get(event, logging.INFO)
-        record = logging.LogRecord("folkmoot.watch", level, "", 0, text, None, None)
-        record.__dict__.update(about)
-        stream = self._stream or sys.stdout
-        stream.write(self._formatter.format(record) + "\n")
-        stream.flush()
+        self._logger.log(_LEVELS.get(event, logging.INFO), "%s", text, extra=fields(event, **values))
 
 
 def _unusable(folder: Path, why: str) -> InputError:

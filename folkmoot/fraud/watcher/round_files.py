@@ -33,7 +33,7 @@ from folkmoot.protocol.update_checks import check_bytes
 from folkmoot.protocol.updates import FileUpdate, UpdateReader
 from folkmoot.protocol.verdict import Artifacts
 
-_OF_LINEAGE = frozenset({ReferenceKind.PATH, ReferenceKind.EARLIER})
+_OF_LINEAGE = frozenset({ReferenceKind.TRAJECTORY, ReferenceKind.EARLIER})
 
 
 @dataclass
@@ -241,9 +241,9 @@ class RoundFiles:
         if first is None or len(past) != len(numbers):
             return None
         _, name = self._left_by(first.base, cases, missing)
-        before = self._state(first, name, missing) if name and ReferenceKind.PATH in used else None
+        before = self._state(first, name, missing) if name and ReferenceKind.TRAJECTORY in used else None
         rounds = [round_ for round_ in past if round_ is not None]
-        if len(rounds) != len(numbers) or (ReferenceKind.PATH in used and before is None):
+        if len(rounds) != len(numbers) or (ReferenceKind.TRAJECTORY in used and before is None):
             return None
         return Lineage(tuple(rounds), before)
 

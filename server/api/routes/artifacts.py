@@ -5,15 +5,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
 from anyio import create_task_group
-from eth_account import Account
-from eth_keys.exceptions import BadSignature
 from eth_utils.address import is_address, to_checksum_address
-from eth_utils.exceptions import ValidationError
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import FileResponse, Response
 from starlette.concurrency import run_in_threadpool
@@ -27,13 +23,13 @@ from folkmoot.protocol.hashing import parse_json
 from server.api.parts import REPORT_COST, AppState, Here, Keccak, Sha256
 from server.api.problems import MEDIA_TYPE, PROBLEM, WRITES, Problem
 from server.api.schemas import StoredView
-from server.coordinator import Coordinator
+from server.api.signatures import check_deadline, signer_of
 from server.db.models import Artifact
+from server.storage import file_row
+from server.store import Store
 
 router = APIRouter(tags=["artifacts"])
 
-MAX_SIGNATURE_LIFETIME = 3600
-"""Seconds for which a signed request may be good."""
 FILE: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file.", "content": {"application/octet-stream": {}, "application/json": {}}},
     206: {
@@ -58,7 +54,7 @@ def artifact(here: Here, request: Request, sha256: Sha256) -> Response:
 @router.get("/v1/artifacts/by-keccak/{keccak}", response_class=FileResponse, responses=FILE)
 def by_keccak(here: Here, request: Request, keccak: Keccak) -> Response:
     """A genesis, verdicts or artifacts file by its keccak256, which is on the chain."""
-    return _public(here, request, here.coordinator.store.by_keccak(keccak.removeprefix("0x")))
+    return _public(here, request, here.store.by_keccak(keccak.removeprefix("0x")))
 
 
 @router.post(
@@ -86,7 +82,6 @@ async def upload(
 
 
 def _store_report(here: AppState, body: bytes, proof: str) -> StoredView:
-    coordinator = here.coordinator
     try:
         claim = parse_json(base64.urlsafe_b64decode(proof + "=" * (-len(proof) % 4)))
         account, deadline = str(claim["account"]), int(claim["deadline"])
@@ -102,49 +97,29 @@ def _store_report(here: AppState, body: bytes, proof: str) -> StoredView:
     except InputError as exc:
         raise Problem(422, "invalid-report", "The report is not JSON.", "Send a JSON document.") from exc
     sha256 = hashlib.sha256(body).hexdigest()
-    try:
-        if len(signature) != 65:
-            raise ValueError("it has not 65 bytes")
-        signer = Account.recover_message(
-            upload_message(coordinator.domain, sha256, deadline), signature=signature
-        )
-    except (BadSignature, ValidationError, ValueError) as exc:
-        raise Problem(403, "not-authorised", f"The signature is not valid: {exc}.", "Sign it again.") from exc
+    signer = signer_of(upload_message(here.federation.domain, sha256, deadline), signature)
     if signer != to_checksum_address(account):
         raise Problem(
             403, "not-authorised", f"The signature is of {signer}, not of {account}.", "Sign it again."
         )
-    if coordinator.vault.stake_of(signer) == 0:
+    if here.chain.vault.stake_of(signer) == 0:
         raise Problem(403, "no-stake", f"{signer} has no stake.", "Stake with `folkmoot stake`.")
     here.count_write(signer, REPORT_COST)
-    stored = coordinator.store.put(body)
-    with coordinator.database.write("report-kept") as session:
+    stored = here.store.put(body)
+    with here.database.write("report-kept") as session:
         if session.get(Artifact, stored.sha256) is None:
-            session.add(Artifact(sha256=stored.sha256, kind="report", size=stored.size, public_from=0))
+            session.add(file_row(stored, "report"))
     return StoredView(sha256=stored.sha256)
 
 
-def check_deadline(deadline: int) -> None:
-    """Make sure that a signed request is neither too old nor good for ever."""
-    now = int(time.time())
-    if not now <= deadline <= now + MAX_SIGNATURE_LIFETIME:
-        raise Problem(
-            403,
-            "signature-expired",
-            f"The signature's deadline {deadline} is not within the next {MAX_SIGNATURE_LIFETIME} seconds.",
-            "Sign again; check the clock.",
-        )
-
-
 def _public(here: AppState, request: Request, sha256: str) -> Response:
-    coordinator = here.coordinator
-    with coordinator.database.read() as session:
+    with here.database.read() as session:
         row = session.get(Artifact, sha256)
         session.expunge_all()
-    hidden = row is not None and row.kind == "update" and coordinator.conduct.withholds(row.round or 0)
+    hidden = row is not None and row.kind == "update" and here.conduct.withholds(row.round or 0)
     if row is None or hidden:
         raise ArtifactError(f"There is no artifact {sha256}.", code="artifact-unknown")
-    if row.public_from and coordinator.now() < row.public_from:
+    if row.public_from and here.chain.now() < row.public_from:
         raise Problem(
             404,
             "artifact-embargoed",
@@ -152,18 +127,16 @@ def _public(here: AppState, request: Request, sha256: str) -> Response:
             "Ask again after that time.",
             publicFrom=row.public_from,
         )
-    return file_response(coordinator, request, sha256, row.kind, None)
+    return file_response(here.store, request, sha256, row.kind, None)
 
 
-def file_response(
-    coordinator: Coordinator, request: Request, sha256: str, kind: str, filename: str | None
-) -> Response:
+def file_response(store: Store, request: Request, sha256: str, kind: str, filename: str | None) -> Response:
     """A file of the store; its name is its ETag, and it never changes."""
     headers = {"ETag": f'"{sha256}"', "Cache-Control": "public, max-age=31536000, immutable"}
     if f'"{sha256}"' in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     media_type = "application/json" if kind in _JSON else "application/octet-stream"
-    path = coordinator.store.path(sha256)
+    path = store.path(sha256)
     return _FileOrPart(path, headers=headers, media_type=media_type, filename=filename)
 
 

@@ -12,7 +12,6 @@ from server.api.parts import Here, RoundNumber
 from server.api.problems import WRITES
 from server.api.routes.rounds import canary_view, known
 from server.api.schemas import CanaryTakenView, CanaryView, ReleaseRequest
-from server.rounds import probe
 
 router = APIRouter(tags=["canary"])
 
@@ -40,7 +39,7 @@ async def report(
     """Hand in the evaluator's report on a computed round. The first one counts; again does no harm."""
     body = await request.body()
     signature = bytes.fromhex(folkmoot_canary[2:])
-    told = await run_in_threadpool(probe.take_report, here.coordinator, round_number, body, signature)
+    told = await run_in_threadpool(here.canary.take, round_number, body, signature)
     here.worker.wake()
     return CanaryTakenView(sha256=told.sha256, new=told.new, fell=told.fell)
 
@@ -48,10 +47,10 @@ async def report(
 @router.post("/v1/rounds/{round_number}/release", status_code=202, responses=WRITES)
 def release(here: Here, round_number: RoundNumber, wish: ReleaseRequest) -> CanaryView:
     """Have a withheld round anchored after all, as the coordinator."""
-    probe.release(here.coordinator, round_number, bytes.fromhex(wish.signature[2:]))
+    here.canary.release(round_number, bytes.fromhex(wish.signature[2:]))
     here.worker.wake()
-    with here.coordinator.database.read() as session:
-        found = canary_view(here, known(session, round_number))
+    with here.database.read() as session:
+        found = canary_view(here.canary, known(session, round_number))
     if found is None:
         raise AssertionError("a released round has a canary")
     return found

@@ -9,9 +9,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from folkmoot.explain.reputation import reputation
+from folkmoot.rpc.client import VaultReader
 from server.api import verdict_queries as judged
 from server.api.pages import PageWindow, encode
-from server.api.parts import Address, AppState, Here
+from server.api.parts import Address, Here
 from server.api.problems import Problem
 from server.api.routes.updates import refusal_view
 from server.api.schemas import (
@@ -33,7 +34,7 @@ MAX_ADDRESS = 2**160 - 1
 @router.get("/v1/contributors")
 def contributors(here: Here, window: PageWindow) -> Page[ContributorView]:
     """All accounts that ever staked, by address."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         query = (
             select(Account.address).where(Account.staked).order_by(Account.address).limit(window.limit + 1)
         )
@@ -42,14 +43,14 @@ def contributors(here: Here, window: PageWindow) -> Page[ContributorView]:
         found = session.scalars(query).all()
         part = list(found[: window.limit])
         cursor = encode(int(part[-1], 16)) if len(found) > window.limit else None
-        return Page(items=_views(here, session, part), next_cursor=cursor)
+        return Page(items=_views(here.chain.vault, session, part), next_cursor=cursor)
 
 
 @router.get("/v1/contributors/{address}")
 def contributor(here: Here, address: Address) -> ContributorDetailView:
     """One account, with its latest rounds and refusals."""
-    with here.coordinator.database.read() as session:
-        (view,) = _views(here, session, [address])
+    with here.database.read() as session:
+        (view,) = _views(here.chain.vault, session, [address])
         refusals = session.scalars(
             select(Refusal).where(Refusal.contributor == address).order_by(Refusal.id.desc()).limit(SHOWN)
         ).all()
@@ -71,9 +72,9 @@ def contributor(here: Here, address: Address) -> ContributorDetailView:
         ]
         return ContributorDetailView(
             **view.model_dump(),
-            claimable=str(here.coordinator.ledger.claimable(address)),
+            claimable=str(here.chain.ledger.claimable(address)),
             reputation=ReputationView.model_validate(
-                reputation(judged.parts_of(here, session, address)).to_json()
+                reputation(here.judged.parts_of(session, address)).to_json()
             ),
             history=history,
             refused=[refusal_view(refusal) for refusal in refusals],
@@ -83,7 +84,7 @@ def contributor(here: Here, address: Address) -> ContributorDetailView:
 @router.get("/v1/contributors/{address}/verdicts")
 def verdicts(here: Here, address: Address, window: PageWindow) -> Page[VerdictView]:
     """Every verdict on an account in words and numbers, newest first; the cursor is a round's number."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         query = judged.own_entries(address).order_by(Entry.round.desc()).limit(window.limit + 1)
         if (after := window.key()) is not None:
             query = query.where(Entry.round < after)
@@ -91,15 +92,15 @@ def verdicts(here: Here, address: Address, window: PageWindow) -> Page[VerdictVi
         part = rows[: window.limit]
         cursor = encode(part[-1][0].round) if len(rows) > window.limit else None
         items = [
-            VerdictView.model_validate(found.to_json()) for found in judged.judgements(here, session, part)
+            VerdictView.model_validate(found.to_json()) for found in here.judged.judgements(session, part)
         ]
         return Page(items=items, next_cursor=cursor)
 
 
-def _views(here: AppState, session: Session, addresses: list[str]) -> list[ContributorView]:
+def _views(vault: VaultReader, session: Session, addresses: list[str]) -> list[ContributorView]:
     if not addresses:
         return []
-    members = here.coordinator.vault.members(addresses)
+    members = vault.members(addresses)
     kept = session.scalars(select(Account).where(Account.address.in_(addresses)))
     rewards = {row.address: row.rewards for row in kept}
 

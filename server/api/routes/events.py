@@ -31,7 +31,7 @@ async def stream(
     events come; 0 gives all. A comment every 15 seconds says that the stream is alive. Types and data:
     docs/architecture.md.
     """
-    database = here.coordinator.database
+    database = here.database
 
     def newest() -> int:
         with database.read() as session:

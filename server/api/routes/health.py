@@ -41,15 +41,15 @@ def clock_warning(now: float, newest: Block) -> str | None:
 @router.get("/v1/health", responses={503: {"model": HealthView, "description": "A part is down."}})
 def health(here: Here, response: Response) -> HealthView:
     """State of database, store and chain; 503 when one of them is down."""
-    coordinator, status = here.coordinator, here.worker.status
+    status = here.worker.status
     latest, now = None, None
     warnings = here.worker.warnings
     with suppress(ChainError):
-        newest = coordinator.node.latest()
-        latest, now = newest.number, coordinator.now()
-        skew = None if coordinator.local else clock_warning(time.time(), newest)
+        newest = here.chain.node.latest()
+        latest, now = newest.number, here.chain.now()
+        skew = None if here.chain.local else clock_warning(time.time(), newest)
         warnings += [skew] if skew else []
-    database, store = coordinator.database.problem(), coordinator.store.problem()
+    database, store = here.database.problem(), here.store.problem()
     fine = database is None and store is None and latest is not None and status.ready
     if not fine:
         response.status_code = 503
@@ -62,7 +62,7 @@ def health(here: Here, response: Response) -> HealthView:
         latest_block=latest,
         chain_lag=None if latest is None else max(0, latest - status.indexed_block),
         chain_time=now,
-        coordinator=coordinator.account.address,
+        coordinator=here.federation.coordinator,
         error=status.error or next((str(found) for found in (database, store) if found), None),
         warnings=warnings,
         version=version("folkmoot"),

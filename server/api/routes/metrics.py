@@ -14,4 +14,4 @@ router = APIRouter(tags=["metrics"])
 @router.get("/metrics", response_class=Response)
 def metrics(here: Here) -> Response:
     """Prometheus text format."""
-    return Response(generate_latest(here.coordinator.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(here.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -18,8 +18,9 @@ from server.api.problems import Problem
 from server.api.routes.artifacts import FILE, file_response
 from server.api.schemas import Page, VersionView
 from server.chain.indexer import by_name
-from server.coordinator import Coordinator
 from server.db.models import Artifact, ChainEvent, Round
+from server.federation import Federation
+from server.storage import Storage, file_row
 
 router = APIRouter(tags=["models"])
 
@@ -27,21 +28,21 @@ router = APIRouter(tags=["models"])
 @router.get("/v1/models")
 def models(here: Here, window: PageWindow) -> Page[VersionView]:
     """All versions, oldest first. Version 0 is the initial model."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         query = select(ChainEvent).where(ChainEvent.name == "VersionRegistered")
         if (after := window.key()) is not None:
             query = query.where(ChainEvent.id > after)
         found = session.scalars(query.order_by(ChainEvent.id).limit(window.limit + 1)).all()
         part = found[: window.limit]
         cursor = encode(part[-1].id) if len(found) > window.limit else None
-        return Page(items=_views(here, session, part), next_cursor=cursor)
+        return Page(items=_views(session, here.federation.genesis.state, part), next_cursor=cursor)
 
 
 @router.get("/v1/models/active")
 def active(here: Here) -> VersionView:
     """The version that the assembly made active; 404 `no-active-version` before the first vote."""
-    with here.coordinator.database.read() as session:
-        (view,) = _views(here, session, [_registered(session, _active(session))])
+    with here.database.read() as session:
+        (view,) = _views(session, here.federation.genesis.state, [_registered(session, _active(session))])
         return view
 
 
@@ -51,7 +52,7 @@ async def download_active(here: Here, request: Request) -> Response:
     """The active version as a safetensors file."""
 
     def number() -> int:
-        with here.coordinator.database.read() as session:
+        with here.database.read() as session:
             return _active(session)
 
     return await _download(here, request, await run_in_threadpool(number))
@@ -60,8 +61,8 @@ async def download_active(here: Here, request: Request) -> Response:
 @router.get("/v1/models/{round_number}")
 def model(here: Here, round_number: RoundNumber) -> VersionView:
     """One version."""
-    with here.coordinator.database.read() as session:
-        (view,) = _views(here, session, [_registered(session, round_number)])
+    with here.database.read() as session:
+        (view,) = _views(session, here.federation.genesis.state, [_registered(session, round_number)])
         return view
 
 
@@ -74,40 +75,39 @@ async def download(here: Here, request: Request, round_number: RoundNumber) -> R
 
 async def _download(here: AppState, request: Request, number: int) -> Response:
     async with here.models:
-        sha256 = await run_in_threadpool(_safetensors, here.coordinator, number)
+        sha256 = await run_in_threadpool(_safetensors, here.storage, here.federation, number)
     name = f"folkmoot-{number}.safetensors"
-    return await run_in_threadpool(file_response, here.coordinator, request, sha256, "model", name)
+    return await run_in_threadpool(file_response, here.store, request, sha256, "model", name)
 
 
-def _safetensors(coordinator: Coordinator, number: int) -> str:
+def _safetensors(storage: Storage, federation: Federation, number: int) -> str:
     """sha256 of the model file; made and kept on the first call."""
-    with coordinator.database.read() as session:
+    with storage.database.read() as session:
         query = select(Artifact.sha256).where(Artifact.kind == "model", Artifact.round == number)
         made = session.scalars(query).first()
-        if made is not None and coordinator.store.has(made):
+        if made is not None and storage.store.has(made):
             return made
-        state = _states(coordinator, session, [number]).get(number)
+        state = _states(session, federation.genesis.state, [number]).get(number)
         if state is None:
             raise Problem(404, "unknown-version", f"There is no version {number}.", "See /v1/models.")
         round_ = session.get(Round, number)
     root = bytes.fromhex(round_.anchor["stateRoot"][2:]) if round_ and round_.anchor else None
-    loaded = State.from_bytes(coordinator.store.read(state), coordinator.manifest)
-    stored = coordinator.store.put(loaded.to_safetensors(coordinator.manifest, number, root))
-    with coordinator.database.write("model-kept") as session:
-        row = Artifact(sha256=stored.sha256, kind="model", size=stored.size, round=number, public_from=0)
-        session.merge(row)
+    loaded = State.from_bytes(storage.store.read(state), federation.manifest)
+    stored = storage.store.put(loaded.to_safetensors(federation.manifest, number, root))
+    with storage.database.write("model-kept") as session:
+        session.merge(file_row(stored, "model", of=number))
     return stored.sha256
 
 
-def _states(coordinator: Coordinator, session: Session, numbers: Sequence[int]) -> dict[int, str]:
-    """sha256 of the states of those versions that the chain has an anchor of, by number."""
+def _states(session: Session, initial: str, numbers: Sequence[int]) -> dict[int, str]:
+    """sha256 of the states of those versions that the chain has an anchor of, by number; `initial` is the genesis's."""
     anchored = select(ChainEvent.subject).where(
         ChainEvent.name == "RoundAnchored", ChainEvent.subject.in_([str(number) for number in numbers])
     )
     known = [int(subject) for subject in session.scalars(anchored)]
     rounds = session.execute(select(Round.number, Round.state_sha256).where(Round.number.in_(known)))
     found = {number: state for number, state in rounds if state is not None}
-    return found | {number: coordinator.genesis.state for number in numbers if number == 0}
+    return found | {number: initial for number in numbers if number == 0}
 
 
 def _active(session: Session) -> int:
@@ -129,9 +129,9 @@ def _registered(session: Session, number: int) -> ChainEvent:
     return found[-1]
 
 
-def _views(here: AppState, session: Session, events: Sequence[ChainEvent]) -> list[VersionView]:
+def _views(session: Session, initial: str, events: Sequence[ChainEvent]) -> list[VersionView]:
     numbers = [int(event.arguments["version"]) for event in events]
-    states = _states(here.coordinator, session, numbers)
+    states = _states(session, initial, numbers)
     # By vote, so there are few.
     activated = by_name(session, "VersionActivated")
     reports = {int(item.arguments["version"]): item.arguments["reportHash"] for item in activated}

@@ -22,7 +22,7 @@ router = APIRouter(tags=["proposals"])
 @router.get("/v1/proposals")
 def proposals(here: Here, window: PageWindow) -> Page[ProposalView]:
     """All proposals, newest first."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         part, cursor = window.of(by_name(session, "ProposalCreated")[::-1])
         session.expunge_all()
     return Page(items=[_view(here, event) for event in part], next_cursor=cursor)
@@ -33,7 +33,7 @@ def proposal(
     here: Here, proposal_id: Annotated[str, Path(pattern="^[0-9]{1,78}$", description="Its number.")]
 ) -> ProposalDetailView:
     """One proposal, with its votes."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         found = by_name(session, "ProposalCreated", proposal_id)
         votes = [
             *by_name(session, "VoteCast", proposal_id),
@@ -55,9 +55,8 @@ def proposal(
 
 
 def _read(here: AppState, function: str, number: int) -> tuple[Any, ...]:
-    coordinator = here.coordinator
     data = encode_call("governor", function, number)
-    answer = coordinator.node.call(coordinator.account.address, coordinator.deployment.governor, data)
+    answer = here.chain.node.call(here.federation.coordinator, here.federation.deployment.governor, data)
     return decode_result("governor", function, answer)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from folkmoot.coordinator_api import report_digest, report_message
 from server.api.parts import Here, RoundNumber
 from server.api.problems import WRITES, Problem
-from server.api.routes.artifacts import check_deadline
 from server.api.routes.rounds import known
 from server.api.schemas import ReportContent, ReportRequest, ReportTakenView, ReportView
+from server.api.signatures import check_deadline, require_coordinator
 from server.db.models import RoundReport
 from server.rounds import reported
 
@@ -19,7 +20,6 @@ router = APIRouter(tags=["rounds"])
 @router.post("/v1/rounds/{round_number}/report", status_code=202, responses=WRITES)
 def report(here: Here, round_number: RoundNumber, wish: ReportRequest) -> ReportTakenView:
     """Report on the nodes of a round, as the coordinator. The newest report replaces the one before."""
-    coordinator = here.coordinator
     if wish.round != round_number:
         raise Problem(
             422,
@@ -28,16 +28,10 @@ def report(here: Here, round_number: RoundNumber, wish: ReportRequest) -> Report
             "Post it to the path of its own round.",
         )
     content = ReportContent(**wish.model_dump(exclude={"deadline", "signature"})).model_dump(by_alias=True)
-    signer = reported.author(coordinator.domain, content, wish.deadline, bytes.fromhex(wish.signature[2:]))
-    if signer != coordinator.account.address:
-        raise Problem(
-            403,
-            "not-authorised",
-            f"The signature is of {signer}; only the coordinator {coordinator.account.address} may report.",
-            "Use the coordinator's keystore.",
-        )
+    message = report_message(here.federation.domain, round_number, report_digest(content), wish.deadline)
+    require_coordinator(message, wish.signature, here.federation.coordinator, "report")
     check_deadline(wish.deadline)
-    with coordinator.database.write("round-reported") as session:
+    with here.database.write("round-reported") as session:
         reported.keep(session, content, wish.deadline)
     here.worker.wake()
     return ReportTakenView(round=round_number)
@@ -46,7 +40,7 @@ def report(here: Here, round_number: RoundNumber, wish: ReportRequest) -> Report
 @router.get("/v1/rounds/{round_number}/report")
 def newest(here: Here, round_number: RoundNumber) -> ReportView:
     """Return the newest report on a round; 404 `no-report` if there is none."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         known(session, round_number)
         found = session.get(RoundReport, round_number)
         if found is None:

@@ -12,13 +12,13 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from server.api.pages import PageWindow, encode
-from server.api.parts import AppState, Here, RoundNumber
+from server.api.parts import Here, RoundNumber
 from server.api.problems import Problem
 from server.api.schemas import CanaryView, CurrentRoundView, Page, RoundView
 from server.db.models import Refusal, Round, Transaction, Update
 from server.db.steps import PHASES, Step
 from server.rounds import queries as services
-from server.rounds.probe import evaluator_of, report_deadline
+from server.rounds.canary import Canary
 
 router = APIRouter(tags=["rounds"])
 
@@ -26,20 +26,20 @@ router = APIRouter(tags=["rounds"])
 @router.get("/v1/rounds")
 def rounds(here: Here, window: PageWindow) -> Page[RoundView]:
     """Rounds, newest first."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         query = select(Round).order_by(Round.number.desc()).limit(window.limit + 1)
         if (after := window.key()) is not None:
             query = query.where(Round.number < after)
         found = list(session.scalars(query))
         part = found[: window.limit]
         cursor = encode(part[-1].number) if len(found) > window.limit else None
-        return Page(items=_views(here, session, part), next_cursor=cursor)
+        return Page(items=_views(here.canary, session, part), next_cursor=cursor)
 
 
 @router.get("/v1/rounds/current")
 def current(here: Here) -> CurrentRoundView:
     """The round to train for; 404 `no-open-round` if none takes updates now."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         found = services.open_round(session)
         if (
             found is None
@@ -51,11 +51,11 @@ def current(here: Here) -> CurrentRoundView:
             round=found.number,
             phase=PHASES[Step(found.step)],
             header="0x" + found.header.hex(),
-            manifest=here.coordinator.genesis.manifest,
+            manifest=here.federation.genesis.manifest,
             base_state=found.base_state_sha256,
             momentum_root=found.base_momentum_root,
             commit_deadline=found.commit_deadline,
-            chain_time=here.coordinator.now(),
+            chain_time=here.chain.now(),
             received=_Counted.of(session, [found.number]).received.get(found.number, 0),
         )
 
@@ -63,8 +63,8 @@ def current(here: Here) -> CurrentRoundView:
 @router.get("/v1/rounds/{round_number}")
 def one(here: Here, round_number: RoundNumber) -> RoundView:
     """One round."""
-    with here.coordinator.database.read() as session:
-        (view,) = _views(here, session, [known(session, round_number)])
+    with here.database.read() as session:
+        (view,) = _views(here.canary, session, [known(session, round_number)])
         return view
 
 
@@ -76,7 +76,7 @@ def known(session: Session, number: int) -> Round:
     return found
 
 
-def canary_view(here: AppState, round_: Round) -> CanaryView | None:
+def canary_view(canary: Canary, round_: Round) -> CanaryView | None:
     """What the canary said of a round, None if there is none."""
     said = round_.canary
     if said is None:
@@ -84,11 +84,11 @@ def canary_view(here: AppState, round_: Round) -> CanaryView | None:
     return CanaryView(
         verdict=said["verdict"],
         released=bool(said.get("released")),
-        evaluator=said.get("evaluator") or evaluator_of(here.coordinator),
+        evaluator=said.get("evaluator") or canary.evaluator,
         report=said.get("report"),
         signature=said.get("signature"),
         findings=said.get("findings", []),
-        report_deadline=report_deadline(here.coordinator.settings, round_),
+        report_deadline=canary.deadline(round_),
     )
 
 
@@ -127,12 +127,12 @@ class _Counted:
         )
 
 
-def _views(here: AppState, session: Session, rounds: Sequence[Round]) -> list[RoundView]:
+def _views(canary: Canary, session: Session, rounds: Sequence[Round]) -> list[RoundView]:
     found = _Counted.of(session, [round_.number for round_ in rounds])
-    return [_view(here, round_, found) for round_ in rounds]
+    return [_view(canary, round_, found) for round_ in rounds]
 
 
-def _view(here: AppState, round_: Round, counted: _Counted) -> RoundView:
+def _view(canary: Canary, round_: Round, counted: _Counted) -> RoundView:
     anchor = round_.anchor or {}
     return RoundView(
         round=round_.number,
@@ -165,7 +165,7 @@ def _view(here: AppState, round_: Round, counted: _Counted) -> RoundView:
         state=round_.state_sha256,
         verdicts=round_.verdicts_sha256,
         artifacts=round_.artifacts_sha256,
-        canary=canary_view(here, round_),
+        canary=canary_view(canary, round_),
         gas=str(counted.gas.get(round_.number, 0)),
         transactions=counted.transactions.get(round_.number, {}),
         error=round_.error,

@@ -7,20 +7,16 @@ import uuid
 from datetime import UTC, datetime
 from typing import Annotated
 
-from eth_account import Account
-from eth_account.messages import SignableMessage
-from eth_keys.exceptions import BadSignature
-from eth_utils.exceptions import ValidationError
 from fastapi import APIRouter, Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from folkmoot.coordinator_api import end_run_message, run_message
 from folkmoot.errors import FolkmootError
-from server.api.parts import AppState, Here
+from server.api.parts import Here
 from server.api.problems import WRITES, Problem
-from server.api.routes.artifacts import check_deadline
 from server.api.schemas import EndRunRequest, RunIdView, RunRequest, RunView
+from server.api.signatures import check_deadline, require_coordinator
 from server.db import events
 from server.db.models import Run
 from server.rounds import queries as services
@@ -34,21 +30,21 @@ RunIdentifier = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Ident
 @router.post("/v1/runs", status_code=201, responses=WRITES)
 def start(here: Here, wish: RunRequest) -> RunIdView:
     """Start a run. One at a time; a signature is good once."""
-    coordinator = here.coordinator
-    message = run_message(coordinator.domain, wish.rounds, wish.expect, wish.deadline)
-    _require_coordinator(here, message, wish.signature)
-    with coordinator.database.read() as session:
+    message = run_message(here.federation.domain, wish.rounds, wish.expect, wish.deadline)
+    require_coordinator(message, wish.signature, here.federation.coordinator, "start and end runs")
+    with here.database.read() as session:
         _require_unused(
             session, wish
         )  # also when it is too old: whoever sends it again learns what came of it
     check_deadline(wish.deadline)
     try:
-        check_entitled(coordinator, coordinator.ledger.policy(coordinator.ledger.current_policy()))
+        policy = here.chain.ledger.policy(here.chain.ledger.current_policy())
+        check_entitled(here.chain, here.federation.coordinator, policy)
     except FolkmootError as exc:
         if exc.code in ("bond-too-low", "not-coordinator"):
             raise Problem(409, exc.code, exc.message, exc.remedy, **exc.details) from exc
         raise
-    with coordinator.database.write("run-started") as session:
+    with here.database.write("run-started") as session:
         running = services.running_run(session)
         if running is not None:
             raise Problem(
@@ -80,36 +76,16 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
 @router.post("/v1/runs/{run_id}/end", responses=WRITES)
 def end(here: Here, run_id: RunIdentifier, wish: EndRunRequest) -> RunView:
     """End a run before its last round. The open round still ends normally. A run that has ended stays as it is."""
-    message = end_run_message(here.coordinator.domain, run_id, wish.reason, wish.deadline)
-    _require_coordinator(here, message, wish.signature)
+    message = end_run_message(here.federation.domain, run_id, wish.reason, wish.deadline)
+    require_coordinator(message, wish.signature, here.federation.coordinator, "start and end runs")
     check_deadline(wish.deadline)
-    with here.coordinator.database.write("run-ended") as session:
+    with here.database.write("run-ended") as session:
         run = session.get(Run, run_id)
         if run is None:
             raise Problem(404, "unknown-run", f"There is no run {run_id}.")
         if run.state == "running":
             services.fail_run(session, run, f"The operator ended it: {wish.reason}")
         return _view(run)
-
-
-def _require_coordinator(here: AppState, message: SignableMessage, signature: str) -> None:
-    """Make sure that the coordinator's account signed.
-
-    Raises:
-        Problem: Another one did, or nobody.
-    """
-    ours = here.coordinator.account.address
-    try:
-        signer = Account.recover_message(message, signature=bytes.fromhex(signature[2:]))
-    except (BadSignature, ValidationError, ValueError) as exc:
-        raise Problem(403, "not-authorised", f"The signature is not valid: {exc}.", "Sign again.") from exc
-    if signer != ours:
-        raise Problem(
-            403,
-            "not-authorised",
-            f"The signature is of {signer}; only the coordinator {ours} may start and end runs.",
-            "Use the coordinator's keystore.",
-        )
 
 
 def _require_unused(session: Session, wish: RunRequest) -> None:
@@ -129,7 +105,7 @@ def _require_unused(session: Session, wish: RunRequest) -> None:
 @router.get("/v1/runs/current")
 def current(here: Here) -> RunView:
     """The newest run, also if it is over."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         run = session.scalar(select(Run).order_by(Run.created_at.desc()).limit(1))
         if run is None:
             raise Problem(404, "unknown-run", "There was no run yet.", "Start one: `folkmoot train`.")
@@ -139,7 +115,7 @@ def current(here: Here) -> RunView:
 @router.get("/v1/runs/{run_id}")
 def one(here: Here, run_id: RunIdentifier) -> RunView:
     """One run."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         run = session.get(Run, run_id)
         if run is None:
             raise Problem(404, "unknown-run", f"There is no run {run_id}.")

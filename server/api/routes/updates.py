@@ -31,6 +31,7 @@ from server.api.schemas import (
     UpdateView,
     VerdictView,
 )
+from server.chain.view import ChainView
 from server.db.models import Entry, Refusal, Round, Transaction, Update
 from server.db.steps import PHASES, Step
 from server.intake.intake import Arrival
@@ -97,7 +98,7 @@ async def submit(
 
 async def _receive(request: Request, here: AppState, arrival: Arrival) -> bool:
     intake = here.intake
-    with here.coordinator.store.writer() as writer:
+    with here.store.writer() as writer:
         try:
             async for chunk in request.stream():
                 if writer.size + len(chunk) > intake.size:
@@ -137,9 +138,9 @@ def _base64url(text: str) -> str:
 @router.get("/v1/rounds/{round_number}/updates")
 def updates(here: Here, round_number: RoundNumber, window: PageWindow) -> Page[UpdateView]:
     """Updates of a round in the order of its entries, then refused answers."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         round_ = known(session, round_number)
-        found = _listed(here, session, round_, window.start, window.limit + 1)
+        found = _listed(here.chain, session, round_, window.start, window.limit + 1)
         cursor = encode(window.start + window.limit - 1) if len(found) > window.limit else None
         return Page(items=found[: window.limit], next_cursor=cursor)
 
@@ -147,7 +148,7 @@ def updates(here: Here, round_number: RoundNumber, window: PageWindow) -> Page[U
 @router.get("/v1/rounds/{round_number}/updates/{address}")
 def update(here: Here, round_number: RoundNumber, address: Address) -> UpdateDetailView:
     """What became of one contributor's update, with all refusals under its name."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         round_ = known(session, round_number)
         query = select(Refusal).where(Refusal.round == round_number, Refusal.contributor == address)
         refusals = list(session.scalars(query.order_by(Refusal.id).limit(LISTED_REFUSALS)))
@@ -158,7 +159,7 @@ def update(here: Here, round_number: RoundNumber, address: Address) -> UpdateDet
         if entry is not None:
             view = _entry(entry, received)
         elif received is not None:
-            (view,) = _received(here, session, round_, [received])
+            (view,) = _received(here.chain, session, round_, [received])
         elif refusals:
             view = _refused(refusals[-1])
         else:
@@ -172,7 +173,7 @@ def update(here: Here, round_number: RoundNumber, address: Address) -> UpdateDet
 )
 def verdict(here: Here, round_number: RoundNumber, address: Address) -> VerdictView:
     """Why one contributor's entry got its weight and its pay; 404 or 409 with the reason where there is no verdict."""
-    with here.coordinator.database.read() as session:
+    with here.database.read() as session:
         round_ = known(session, round_number)
         phase = PHASES[Step(round_.step)]
         if phase in ("cancelled", "slashed"):
@@ -186,7 +187,7 @@ def verdict(here: Here, round_number: RoundNumber, address: Address) -> VerdictV
             text = f"{address} has no entry in round {round_number}."
             remedy = f"See /v1/rounds/{round_number}/updates/{address} for what was refused."
             raise Problem(404, "unknown-update", text, remedy)
-        (found,) = judged.judgements(here, session, rows)
+        (found,) = here.judged.judgements(session, rows)
         return VerdictView.model_validate(found.to_json())
 
 
@@ -207,7 +208,7 @@ def _standing(number: int) -> Select[Update]:
     return select(Update).where(Update.round == number, Update.dropped.is_(None))
 
 
-def _listed(here: AppState, session: Session, round_: Round, start: int, limit: int) -> list[UpdateView]:
+def _listed(chain: ChainView, session: Session, round_: Round, start: int, limit: int) -> list[UpdateView]:
     """Part of what a round has: entries by position, then updates that are no entries (yet), then refusals."""
     number, views = round_.number, list[UpdateView]()
     entries = session.scalar(select(func.count()).where(Entry.round == number)) or 0
@@ -224,7 +225,7 @@ def _listed(here: AppState, session: Session, round_: Round, start: int, limit: 
     waiting = _standing(number).where(Update.contributor.not_in(recorded))
     place = start + len(views) - entries
     part_waiting = session.scalars(waiting.order_by(Update.id).offset(place).limit(limit - len(views))).all()
-    views += _received(here, session, round_, part_waiting)
+    views += _received(chain, session, round_, part_waiting)
     if len(views) == limit:
         return views
     place = start + len(views) - entries
@@ -236,7 +237,9 @@ def _listed(here: AppState, session: Session, round_: Round, start: int, limit: 
     return views
 
 
-def _received(here: AppState, session: Session, round_: Round, updates: Sequence[Update]) -> list[UpdateView]:
+def _received(
+    chain: ChainView, session: Session, round_: Round, updates: Sequence[Update]
+) -> list[UpdateView]:
     """Updates that are no entries, with the transactions that took them to the chain."""
     if not updates:
         return []  # and the chain is not asked for the time
@@ -245,7 +248,7 @@ def _received(here: AppState, session: Session, round_: Round, updates: Sequence
         Transaction.purpose.in_(purposes), Transaction.state.in_(("mined", "confirmed"))
     )
     recorded: dict[str, str | None] = {row[0]: row[1] for row in session.execute(sent)}
-    public = round_.commit_deadline is not None and here.coordinator.now() >= round_.commit_deadline
+    public = round_.commit_deadline is not None and chain.now() >= round_.commit_deadline
     return [_waiting(update, recorded.get(update.batch or ""), public) for update in updates]
 
 

@@ -14,7 +14,7 @@ from folkmoot.aggregation import references as reference
 from folkmoot.aggregation.cosines import UNIT, cosine
 from folkmoot.aggregation.lineage import GENESIS, Lineage, PastRound, window
 from folkmoot.aggregation.references import COMPARED_LEAVES, compared_leaves, references
-from folkmoot.aggregation.trajectory import WINDOW, path_update
+from folkmoot.aggregation.trajectory import WINDOW, trajectory_update
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.protocol.arrays import I64, U8
 from folkmoot.protocol.codec import encode_update
@@ -161,21 +161,21 @@ def test_a_lineage_that_lacks_something_is_refused() -> None:
 
 
 @pytest.mark.parametrize("rounds", [1, 3, WINDOW, WINDOW + 2])
-def test_the_path_begins_where_the_window_does(rounds: int) -> None:
+def test_the_trajectory_begins_where_the_window_does(rounds: int) -> None:
     where = world("guided_mean")
     states = [where.state, *(where.play(entries(where, seed=number)).state for number in range(rounds))]
     pairs = entries(where, seed=99)
     verdicts = where.outcome(pairs).verdicts.verdicts
     before = states[max(0, rounds - WINDOW)]
-    moved = MemoryUpdate(path_update(MANIFEST, where.exponents, before, where.state))
+    moved = MemoryUpdate(trajectory_update(MANIFEST, where.exponents, before, where.state))
     readers = [update for _, update in pairs if update is not None]
-    (path,) = references(MANIFEST, where.exponents, readers, [(moved, where.exponents)])
-    assert path.square > 0
-    for verdict, product in zip(verdicts, path.products, strict=True):
-        assert (verdict.numbers["pathCosine"] > 0) == (product > 0)
-    assert len({v.numbers["pathMedian"] for v in verdicts}) == 1
+    (trajectory,) = references(MANIFEST, where.exponents, readers, [(moved, where.exponents)])
+    assert trajectory.square > 0
+    for verdict, product in zip(verdicts, trajectory.products, strict=True):
+        assert (verdict.numbers["trajectoryCosine"] > 0) == (product > 0)
+    assert len({v.numbers["trajectoryMedian"] for v in verdicts}) == 1
     first = world("guided_mean").outcome(entries(world("guided_mean"))).verdicts.verdicts
-    assert not any("pathCosine" in verdict.numbers for verdict in first), "on the genesis there is none"
+    assert not any("trajectoryCosine" in verdict.numbers for verdict in first), "on the genesis there is none"
 
 
 @pytest.mark.parametrize("back", range(1, WINDOW + 2))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stages near convergence: what leaves an update out has to be more than few coordinates and noise give."""
+"""The stages near convergence: an update is excluded only for more than chance in few coordinates explains."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.references import Reference, ReferencedFacts
 from folkmoot.aggregation.rules.guided_mean import weigh
-from folkmoot.aggregation.stages import trajectory as path
-from folkmoot.aggregation.stages.ballot import Ballot, lower_median
-from folkmoot.aggregation.stages.copies import leave_out_copies
-from folkmoot.aggregation.stages.core_similarity import leave_out_unrelated
-from folkmoot.aggregation.stages.trajectory import LEAST, weigh_by_path
+from folkmoot.aggregation.stages import trajectory as stage
+from folkmoot.aggregation.stages.copies import exclude_copies
+from folkmoot.aggregation.stages.core_similarity import exclude_uncorrelated
+from folkmoot.aggregation.stages.trajectory import FLOOR, weigh_by_trajectory
+from folkmoot.aggregation.stages.weighting_state import WeightingState, lower_median
 from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.verdict import Reason
 
@@ -30,70 +30,84 @@ def facts_of(vectors: I64, elements: tuple[int, ...], other: I64 | None = None) 
         tuple(tuple(int(value) for value in row) for row in gram),
         tuple(int(value) for value in np.diag(gram)),
         tuple((int(row.sum()), *[0] * (len(elements) - 1)) for row in np.abs(vectors)),
-        path=None if other is None else Reference(tuple(int(v) for v in vectors @ other), int(other @ other)),
+        trajectory=None
+        if other is None
+        else Reference(tuple(int(v) for v in vectors @ other), int(other @ other)),
         elements=elements,
     )
 
 
-def on_path(cosines: list[float]) -> Ballot:
-    """A ballot of updates at right angles to each other that have these cosines with the path."""
+def with_trajectory(cosines: list[float]) -> WeightingState:
+    """Return the state of orthogonal updates that have these cosines with the trajectory."""
     count = len(cosines)
     gram = tuple(tuple(SQUARE if i == j else 0 for j in range(count)) for i in range(count))
     reference = Reference(tuple(int(value * SQUARE) for value in cosines), SQUARE)
     ones = (1,) * count
-    return Ballot.of(ReferencedFacts(gram, ones, tuple((1,) for _ in ones), path=reference, elements=(9,)))
+    return WeightingState.of(
+        ReferencedFacts(gram, ones, tuple((1,) for _ in ones), trajectory=reference, elements=(9,))
+    )
 
 
-def factors(cosines: list[float]) -> list[int]:
-    return list(weigh_by_path(on_path(cosines)).votes)
+def multipliers_of(cosines: list[float]) -> list[int]:
+    return list(weigh_by_trajectory(with_trajectory(cosines)).multipliers)
 
 
-def test_who_points_back_by_no_more_than_the_others_scatter_keeps_an_eighth() -> None:
-    assert factors([0.05, -0.2, 0.2, 0.1, -0.02])[1] == LEAST
+def test_a_negative_cosine_within_the_scatter_keeps_an_eighth() -> None:
+    assert multipliers_of([0.05, -0.2, 0.2, 0.1, -0.02])[1] == FLOOR
 
 
-def test_who_points_back_by_more_than_the_others_scatter_loses_all() -> None:
-    ballot = weigh_by_path(on_path([0.30, -0.9, 0.35, 0.32, 0.31]))
-    assert ballot.votes[1] == 0
-    assert ballot.reasons[1] is Reason.AGAINST_PATH
-    assert min(ballot.votes[:1] + ballot.votes[2:]) > UNIT // 2
+def test_a_negative_cosine_beyond_the_scatter_excludes() -> None:
+    state = weigh_by_trajectory(with_trajectory([0.30, -0.9, 0.35, 0.32, 0.31]))
+    assert state.multipliers[1] == 0
+    assert state.reasons[1] is Reason.AGAINST_TRAJECTORY
+    assert min(state.multipliers[:1] + state.multipliers[2:]) > UNIT // 2
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=20))
-def test_a_vote_on_the_path_is_the_formula(cosines: list[float]) -> None:
-    ballot = weigh_by_path(on_path(cosines))
+def test_the_multiplier_is_the_formula(cosines: list[float]) -> None:
+    state = weigh_by_trajectory(with_trajectory(cosines))
     count = len(cosines)
-    values = [numbers["pathCosine"] for numbers in ballot.numbers]
+    values = [numbers["trajectoryCosine"] for numbers in state.numbers]
     half = lower_median(values)
     if half <= 0:
-        assert set(ballot.votes) == {1}
+        assert set(state.multipliers) == {1}
         return
     spread = lower_median([abs(value - half) for value in values])
     limit = max(half, 4 * spread * (count + 3) // (count - 1)) if count > 1 else half
-    for value, vote, reason, numbers in zip(
-        values, ballot.votes, ballot.reasons, ballot.numbers, strict=True
+    for value, multiplier, reason, numbers in zip(
+        values, state.multipliers, state.reasons, state.numbers, strict=True
     ):
-        assert numbers["pathLimit"] == limit
-        assert (vote == 0) == (value <= -limit) == (reason is Reason.AGAINST_PATH)
-        assert vote in (0, LEAST) or LEAST < vote <= UNIT
-        assert vote >= min(UNIT, UNIT * (value + half) // (2 * half))
+        assert numbers["trajectoryThreshold"] == limit
+        assert (multiplier == 0) == (value <= -limit) == (reason is Reason.AGAINST_TRAJECTORY)
+        assert multiplier in (0, FLOOR) or FLOOR < multiplier <= UNIT
+        assert multiplier >= min(UNIT, UNIT * (value + half) // (2 * half))
 
 
 def test_few_values_need_more_evidence() -> None:
     """The same cosines, once and four times over: 4 (5 + 3) / 4 median deviations are 8, 4 (20 + 3) / 19 not 5."""
     cosines = [0.1, 0.1, 0.1, 0.14, -0.3]
-    few, many = weigh_by_path(on_path(cosines)), weigh_by_path(on_path(cosines * 4))
-    assert few.numbers[0]["pathLimit"] == many.numbers[0]["pathLimit"] == few.numbers[0]["pathMedian"]
+    few, many = (
+        weigh_by_trajectory(with_trajectory(cosines)),
+        weigh_by_trajectory(with_trajectory(cosines * 4)),
+    )
+    assert (
+        few.numbers[0]["trajectoryThreshold"]
+        == many.numbers[0]["trajectoryThreshold"]
+        == few.numbers[0]["trajectoryMedian"]
+    )
     cosines = [0.06, 0.14, 0.1, 0.14, -0.3]
-    few, many = weigh_by_path(on_path(cosines)), weigh_by_path(on_path(cosines * 4))
-    assert few.votes[4] == LEAST
-    assert many.votes[4] == 0
+    few, many = (
+        weigh_by_trajectory(with_trajectory(cosines)),
+        weigh_by_trajectory(with_trajectory(cosines * 4)),
+    )
+    assert few.multipliers[4] == FLOOR
+    assert many.multipliers[4] == 0
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_one_or_two_updates_have_no_scatter(count: int) -> None:
-    assert path._scatter([7] * count, 7) == 0
+    assert stage._deviation_threshold([7] * count, 7) == 0
 
 
 def crowd(near: float) -> I64:
@@ -104,7 +118,7 @@ def crowd(near: float) -> I64:
 
 
 @pytest.mark.parametrize(
-    ("elements", "near", "found"),
+    ("elements", "near", "excluded"),
     [
         ((9,), 0.002, False),
         ((9,), 0.0005, True),  # the smallest ratio is 1/1024
@@ -116,11 +130,11 @@ def crowd(near: float) -> I64:
     ],
 )
 def test_copies_have_to_be_nearer_where_there_are_few_coordinates(
-    elements: tuple[int, ...], near: float, found: bool
+    elements: tuple[int, ...], near: float, excluded: bool
 ) -> None:
-    ballot = leave_out_copies(Ballot.of(facts_of(crowd(near), elements)), 160)
-    assert (ballot.reasons[1] is Reason.COPY) is found
-    assert ballot.reasons[0] is Reason.ACCEPTED
+    state = exclude_copies(WeightingState.of(facts_of(crowd(near), elements)), 160)
+    assert (state.reasons[1] is Reason.COPY) is excluded
+    assert state.reasons[0] is Reason.ACCEPTED
 
 
 def test_the_dimensions_are_what_more_than_half_of_the_updates_change() -> None:
@@ -129,19 +143,25 @@ def test_the_dimensions_are_what_more_than_half_of_the_updates_change() -> None:
     assert RoundFacts(square, (1,) * 4, sums, elements=(3, 50, 700)).dimensions == 3
 
 
-@pytest.mark.parametrize(("dimensions", "found"), [(60, False), (40_000, True)])
-def test_noise_is_found_only_where_it_differs_from_anybody(dimensions: int, found: bool) -> None:
+@pytest.mark.parametrize(("dimensions", "excluded"), [(60, False), (40_000, True)])
+def test_noise_is_excluded_only_in_enough_dimensions(dimensions: int, excluded: bool) -> None:
     rng = np.random.default_rng(0)
     vectors = np.rint(rng.normal(0, 40, (5, 4096)) + rng.normal(0, 24, 4096)).astype(np.int64)
     vectors[3] = np.rint(rng.normal(0, 40, 4096))
-    ballot = leave_out_unrelated(Ballot.of(facts_of(vectors, (dimensions,))), 64)
-    assert [reason is Reason.UNRELATED for reason in ballot.reasons] == [False, False, False, found, False]
+    state = exclude_uncorrelated(WeightingState.of(facts_of(vectors, (dimensions,))), 64)
+    assert [reason is Reason.UNCORRELATED for reason in state.reasons] == [
+        False,
+        False,
+        False,
+        excluded,
+        False,
+    ]
 
 
 @settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**32), size=st.integers(2, 40), count=st.integers(3, 9))
-def test_nobody_is_left_out_of_a_model_that_stands_still(seed: int, size: int, count: int) -> None:
-    """At a fixed point of the mean the updates add up to nothing: the core says nothing of those outside of it."""
+def test_nobody_is_excluded_at_a_fixed_point(seed: int, size: int, count: int) -> None:
+    """At a fixed point of the mean the updates add up to 0, so the core is no evidence about those outside of it."""
     rng = np.random.default_rng(seed)
     vectors = rng.normal(0, 1, (count, size))
     vectors -= vectors.mean(axis=0)

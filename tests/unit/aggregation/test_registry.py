@@ -38,11 +38,11 @@ def test_multi_krum_is_the_references(vectors: list[tuple[int, int]], f: int, m:
     flat = [product for row in facts.gram for product in row]
     weights, scores = reference.multi_krum(flat, len(vectors), f, m)
     assert [result.weight for result in results] == weights
-    assert [result.numbers["score"] for result in results] == scores
+    assert [result.numbers["krumScore"] for result in results] == scores
     assert sum(weights) >= 1
     for result in results:
         assert result.reason == (Reason.ACCEPTED if result.weight else Reason.OUTLIER)
-        assert result.weight == 0 or result.numbers["score"] <= result.numbers["threshold"]
+        assert result.weight == 0 or result.numbers["krumScore"] <= result.numbers["krumThreshold"]
 
 
 @given(VECTORS)
@@ -126,7 +126,7 @@ def test_fewest_contributors_of_what_never_works() -> None:
 
 def test_what_rules_use() -> None:
     assert uses("mean") == uses("multi_krum") == frozenset()
-    assert uses("guided_mean") == {ReferenceKind.PATH, ReferenceKind.EARLIER}
+    assert uses("guided_mean") == {ReferenceKind.TRAJECTORY, ReferenceKind.EARLIER}
     assert uses("fltrust") == {ReferenceKind.ROOT, ReferenceKind.EARLIER}
     with pytest.raises(InputError):
         uses("median")
@@ -145,7 +145,7 @@ def test_a_rule_uses_what_it_says_and_nothing_else(name: str) -> None:
 
     known = {
         ReferenceKind.ROOT: {"root": compared(vectors[0] + vectors[1] - 2 * vectors[5])},
-        ReferenceKind.PATH: {"path": compared(vectors[2] - vectors[3] + vectors[4])},
+        ReferenceKind.TRAJECTORY: {"trajectory": compared(vectors[2] - vectors[3] + vectors[4])},
         ReferenceKind.EARLIER: {"earlier": (compared(vectors[6]),)},
     }
 

@@ -19,8 +19,8 @@ from folkmoot.aggregation.cosines import UNIT, cosine
 from folkmoot.aggregation.interface import RoundFacts, Weighted
 from folkmoot.aggregation.references import Reference, ReferencedFacts, references
 from folkmoot.aggregation.rules import centered_clipping, geometric_median
-from folkmoot.aggregation.stages import ballot, clipping
-from folkmoot.aggregation.trajectory import path_update
+from folkmoot.aggregation.stages import clipping, weighting_state
+from folkmoot.aggregation.trajectory import trajectory_update
 from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.fixed_point import STATE_BOUND
@@ -47,7 +47,7 @@ def facts_of(
     root: I64 | None = None,
     earlier: Sequence[I64] = (),
     scale: int = 1,
-    path: I64 | None = None,
+    trajectory: I64 | None = None,
 ) -> ReferencedFacts:
     values = [[int(value) * scale for value in row] for row in vectors]
     gram = (vectors @ vectors.T) * scale * scale
@@ -60,7 +60,7 @@ def facts_of(
         tuple(sum(value * value for value in row) for row in values),
         tuple((sum(map(abs, row)),) for row in values),
         root=None if root is None else compare(root),
-        path=None if path is None else compare(path),
+        trajectory=None if trajectory is None else compare(trajectory),
         earlier=tuple(compare(other) for other in earlier),
         elements=(vectors.shape[1],),
     )
@@ -114,7 +114,7 @@ def test_weights_are_always_in_range(
         vectors,
         vectors[-1] if rooted else None,
         [vectors[0]] if past else (),
-        path=vectors[0] if past else None,
+        trajectory=vectors[0] if past else None,
     )
     results = weigh(name, facts, attackers)
     assert len(results) == len(vectors)
@@ -136,12 +136,12 @@ def test_the_order_of_entries_changes_nothing_but_ties(
     root = honest(seed + 1, 1, 128)[0]
     places = list(range(count))
     order.shuffle(places)  # type: ignore[attr-defined]
-    facts = facts_of(vectors, root, path=root)
-    cosines = ballot.Ballot.of(facts).cosines
+    facts = facts_of(vectors, root, trajectory=root)
+    cosines = weighting_state.WeightingState.of(facts).cosines
     pairs = [cosines[i][j] for i, j in itertools.combinations(range(count), 2)]
     assume(len(set(pairs)) == len(pairs))  # of equal ones the earlier entry goes first
     plain = weights(name, facts, count // 4)
-    shuffled = facts_of(vectors[places], root, path=root)
+    shuffled = facts_of(vectors[places], root, trajectory=root)
     assert weights(name, shuffled, count // 4) == [plain[place] for place in places]
 
 
@@ -151,7 +151,10 @@ def test_the_order_of_entries_changes_nothing_but_ties(
 def test_a_common_factor_changes_nothing(name: str, seed: int, scale: int) -> None:
     vectors = honest(seed, 8, 128)
     root = honest(seed + 1, 1, 128)[0]
-    scaled, plain = facts_of(vectors, root, scale=scale, path=root), facts_of(vectors, root, path=root)
+    scaled, plain = (
+        facts_of(vectors, root, scale=scale, trajectory=root),
+        facts_of(vectors, root, trajectory=root),
+    )
     assert weights(name, scaled, 2) == weights(name, plain, 2)
 
 
@@ -181,7 +184,7 @@ def test_a_root_rule_without_a_root_is_the_rule_that_needs_none(
 ) -> None:
     vectors = honest(1)
     vectors[8] //= -2
-    facts = facts_of(vectors, root, path=honest(1)[0])
+    facts = facts_of(vectors, root, trajectory=honest(1)[0])
     assert weights(name, facts) == weights(other, facts)
 
 
@@ -197,13 +200,13 @@ def test_a_wrong_number_of_parameters_is_refused(name: str) -> None:
 RECOMMENDED = "guided_mean"
 
 
-def path_of(seed: int) -> I64:
+def trajectory_of(seed: int) -> I64:
     """Where the model went: along what the honest updates of this seed share."""
     return honest(seed).sum(axis=0) // 10
 
 
 def judged(seed: int, vectors: I64, earlier: Sequence[I64] = ()) -> list[Weighted]:
-    return weigh(RECOMMENDED, facts_of(vectors, earlier=earlier, path=path_of(seed)))
+    return weigh(RECOMMENDED, facts_of(vectors, earlier=earlier, trajectory=trajectory_of(seed)))
 
 
 def noisy(vector: I64, rng: np.random.Generator, share: float) -> I64:
@@ -225,7 +228,7 @@ FREELOADERS: dict[str, Callable[[I64, np.random.Generator], I64]] = {
 @pytest.mark.parametrize("kind", sorted(FREELOADERS))
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**16))
-def test_who_did_not_work_earns_nothing(kind: str, seed: int) -> None:
+def test_a_freeloader_earns_nothing(kind: str, seed: int) -> None:
     others = honest(seed)
     freeloader = FREELOADERS[kind](others, np.random.default_rng(seed + 1))
     *rest, last = judged(seed, np.concatenate([others, freeloader[None]]))
@@ -290,19 +293,19 @@ def test_the_earliest_of_two_copies_is_the_one_that_counts() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**16))
-def test_a_third_that_flips_signs_has_next_to_nothing_to_say(seed: int) -> None:
+def test_a_third_that_flips_signs_has_a_fiftieth_of_the_weight(seed: int) -> None:
     vectors = honest(seed, 20)
     vectors[:6] *= -1
     results = judged(seed, vectors)
     given_weights = [result.weight for result in results]
     assert sum(given_weights[:6]) < sum(given_weights) / 50
     assert {result.reason for result in results if result.weight == 0} <= {
-        Reason.AGAINST_OTHERS,
-        Reason.AGAINST_PATH,
+        Reason.AGAINST_CORE,
+        Reason.AGAINST_TRAJECTORY,
     }
 
 
-def test_noise_disguised_sybils_against_the_path_have_nothing_to_say() -> None:
+def test_noise_disguised_sybils_against_the_trajectory_have_weight_0() -> None:
     vectors = honest(7, 20)
     harm = -vectors[6:].sum(axis=0) // 4
     for i in range(6):
@@ -312,21 +315,23 @@ def test_noise_disguised_sybils_against_the_path_have_nothing_to_say() -> None:
     assert all(result.weight > 0 for result in results[6:])
 
 
-def test_without_a_path_the_guided_mean_is_the_guarded_one() -> None:
+def test_without_a_trajectory_the_guided_mean_is_the_guarded_one() -> None:
     facts = facts_of(with_a_flipped_one(5))
     assert weights("guided_mean", facts) == weights("guarded_mean", facts)
     assert weights("guided_mean", facts)[0] == 0
 
 
-def test_where_the_model_stands_still_the_core_leaves_nobody_out() -> None:
-    assert_spares_the_flipped_one(facts_of(with_a_flipped_one(5), path=np.zeros(4096, dtype=np.int64)))
+def test_with_a_zero_trajectory_the_core_excludes_nobody() -> None:
+    assert_floor_of_the_flipped_one(
+        facts_of(with_a_flipped_one(5), trajectory=np.zeros(4096, dtype=np.int64))
+    )
 
 
-def assert_spares_the_flipped_one(facts: RoundFacts) -> None:
-    """The core alone leaves the first of five two fifths of a vote where the guarded mean leaves none."""
+def assert_floor_of_the_flipped_one(facts: RoundFacts) -> None:
+    """The multiplier of the first of five has a floor of two fifths, and is 0 under the guarded mean."""
     guided, guarded = weigh("guided_mean", facts), weigh("guarded_mean", facts)
-    assert (guarded[0].weight, guarded[0].reason) == (0, Reason.AGAINST_OTHERS)
-    assert guided[0].numbers["companyLeast"] == 2 * 65536 // 5
+    assert (guarded[0].weight, guarded[0].reason) == (0, Reason.AGAINST_CORE)
+    assert guided[0].numbers["multiplierFloor"] == 2 * 65536 // 5
     assert 0.3 < guided[0].weight / max(one.weight for one in guided) <= 0.4
 
 
@@ -336,44 +341,46 @@ def with_a_flipped_one(count: int) -> I64:
     return vectors
 
 
-def test_a_path_that_the_median_does_not_go_along_with_judges_nobody() -> None:
+def test_a_trajectory_with_a_negative_median_cosine_excludes_nobody() -> None:
     vectors = with_a_flipped_one(5)
-    assert_spares_the_flipped_one(facts_of(vectors, path=-vectors[1:].sum(axis=0) // 4))
+    assert_floor_of_the_flipped_one(facts_of(vectors, trajectory=-vectors[1:].sum(axis=0) // 4))
 
 
 @pytest.mark.parametrize("count", [5, 20])
-def test_the_core_alone_leaves_nobody_out_where_there_is_a_path(count: int) -> None:
+def test_with_a_trajectory_the_core_alone_excludes_nobody(count: int) -> None:
     vectors = honest(1, count)
     agreed, gone = vectors[1:].mean(axis=0), np.random.default_rng(5).normal(0, 24, vectors.shape[1])
-    path = np.rint(agreed + gone).astype(np.int64)
-    vectors[0] = np.rint(gone - 1.5 * agreed)  # against the others, but not against the path
-    first = weigh("guided_mean", facts_of(vectors, path=path))[0]
+    trajectory = np.rint(agreed + gone).astype(np.int64)
+    vectors[0] = np.rint(gone - 1.5 * agreed)  # against the core, but not against the trajectory
+    first = weigh("guided_mean", facts_of(vectors, trajectory=trajectory))[0]
     assert first.reason is Reason.ACCEPTED
-    assert first.numbers["companyLeast"] == 2 * 65536 // count
-    assert first.numbers["company"] < -first.numbers["companyMedian"]
+    assert first.numbers["multiplierFloor"] == 2 * 65536 // count
+    assert first.numbers["coreSimilarity"] < -first.numbers["coreSimilarityMedian"]
     alone = weigh("guarded_mean", facts_of(vectors))[0]
-    assert (alone.weight, alone.reason) == (0, Reason.AGAINST_OTHERS)
-    assert "companyLeast" not in alone.numbers
+    assert (alone.weight, alone.reason) == (0, Reason.AGAINST_CORE)
+    assert "multiplierFloor" not in alone.numbers
 
 
-def test_a_root_set_leaves_nobody_out_and_moves_votes_by_a_factor_of_four_at_most() -> None:
-    vectors, path = honest(3), path_of(3)
-    without = weights("guided_mean", facts_of(vectors, path=path))
-    for root in (vectors[0], vectors[0] - vectors[1], -path, 127 * np.eye(4096, dtype=np.int64)[7]):
-        with_root = weights("rooted_mean", facts_of(vectors, root, path=path))
+def test_a_root_set_excludes_nobody_and_changes_weights_by_a_factor_of_four_at_most() -> None:
+    vectors, trajectory = honest(3), trajectory_of(3)
+    without = weights("guided_mean", facts_of(vectors, trajectory=trajectory))
+    for root in (vectors[0], vectors[0] - vectors[1], -trajectory, 127 * np.eye(4096, dtype=np.int64)[7]):
+        with_root = weights("rooted_mean", facts_of(vectors, root, trajectory=trajectory))
         changes = [Fraction(now, before) for now, before in zip(with_root, without, strict=True)]
         assert max(changes) <= 4 * min(changes) * Fraction(1001, 1000)
         assert min(with_root) > 0
-    pulled = weights("rooted_mean", facts_of(vectors, vectors[0] - vectors[1] + path, path=path))
+    pulled = weights(
+        "rooted_mean", facts_of(vectors, vectors[0] - vectors[1] + trajectory, trajectory=trajectory)
+    )
     assert Fraction(pulled[1], without[1]) < Fraction(pulled[0], without[0]) / 2
 
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**16))
 def test_honest_updates_of_a_class_that_the_root_set_lacks_still_count(seed: int) -> None:
-    vectors, path = honest(seed), path_of(seed)
+    vectors, trajectory = honest(seed), trajectory_of(seed)
     lacking = np.rint(vectors[:7].mean(axis=0) - vectors[7:].mean(axis=0)).astype(np.int64)
-    results = weigh("rooted_mean", facts_of(vectors, lacking, path=path))
+    results = weigh("rooted_mean", facts_of(vectors, lacking, trajectory=trajectory))
     assert all(result.weight > 0 for result in results)
     assert all(result.numbers["rootCosine"] < 0 < result.numbers["rootMedian"] for result in results[7:])
 
@@ -389,10 +396,12 @@ def test_cosine(product: int, square: int, other: int, expected: int) -> None:
     assert cosine(product, square, other) == expected
 
 
-def test_clip_factors_are_the_ratio_to_the_lower_median_length() -> None:
+def test_clip_factors_are_the_ratio_of_the_lower_median_norm() -> None:
     vectors = np.diag([1, 2, 4, 8]).astype(np.int64)
     assert weights("clipped_mean", facts_of(vectors)) == [65536, 65536, 32768, 16384]
-    assert clipping.clip(ballot.Ballot.of(facts_of(vectors))).numbers[3] == {"clip": 16384}
+    assert clipping.clip(weighting_state.WeightingState.of(facts_of(vectors))).numbers[3] == {
+        "clipFactor": 16384
+    }
 
 
 def test_mixing_counts_neighbourhoods() -> None:
@@ -402,8 +411,8 @@ def test_mixing_counts_neighbourhoods() -> None:
 
 @pytest.mark.parametrize("selected", [1, 3, 6, 7])
 @pytest.mark.parametrize("seed", range(5))
-def test_only_the_selected_mixed_updates_vote(seed: int, selected: int) -> None:
-    """Compare with vectors: the mixed updates (sums of groups of one size) with the smallest Multi-Krum scores vote."""
+def test_only_the_selected_mixed_updates_are_averaged(seed: int, selected: int) -> None:
+    """Compare with vectors: averaged are the mixed updates (sums of groups of one size) with the smallest scores."""
     count, attackers = 7, 2
     vectors = np.random.default_rng(seed).integers(-50, 50, (count, 3))
     nearest = [
@@ -413,11 +422,11 @@ def test_only_the_selected_mixed_updates_vote(seed: int, selected: int) -> None:
     mixed = np.array([vectors[group].sum(axis=0) for group in nearest])
     distances = ((mixed[:, None] - mixed[None]) ** 2).sum(axis=2)
     scores = np.sort(distances, axis=1)[:, 1 : count - attackers - 1].sum(axis=1)
-    votes = np.bincount(
+    counts = np.bincount(
         np.concatenate([nearest[i] for i in np.argsort(scores, kind="stable")[:selected]]), minlength=count
     )
     found = [result.weight for result in rules.rule("nnm")(facts_of(vectors), (attackers, selected))]
-    assert found == [int(vote) * 65536 // int(votes.max()) for vote in votes]
+    assert found == [int(times) * 65536 // int(counts.max()) for times in counts]
 
 
 def test_the_geometric_median_of_a_line_is_near_its_middle() -> None:
@@ -488,11 +497,11 @@ def test_a_path_is_the_difference_of_two_states_in_units_of_the_round(exponents:
         theta[512:517] = [STATE_BOUND, -STATE_BOUND, 0, 1, -1]
         states.append(State(theta, np.zeros_like(theta)))
     states[1].theta[512:514] *= -1
-    found = path_update(manifest, exponents, *states)
+    found = trajectory_update(manifest, exponents, *states)
     for place in (*range(520), 700):
         exponent = exponents[0 if place < 512 else 1]
         moved = int(states[0].theta[place]) - int(states[1].theta[place])
         exact = Fraction(moved) / Fraction(2) ** (26 + exponent)
         assert int(found[place]) - 128 == max(-127, min(127, floor(exact + Fraction(1, 2))))
     with pytest.raises(InputError, match="exponent"):
-        path_update(manifest, (1,), *states)
+        trajectory_update(manifest, (1,), *states)

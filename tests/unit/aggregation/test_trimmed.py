@@ -21,7 +21,7 @@ def test_an_update_of_zeros_does_not_count(name: str) -> None:
     vectors[2] = 0
     results = rule(name)(facts_of(vectors), [1])
     assert [result.weight for result in results] == [1, 1, 0, 1, 1, 1]
-    assert results[2].reason is Reason.EMPTY
+    assert results[2].reason is Reason.ZERO_UPDATE
 
 
 def test_only_the_guarded_one_leaves_copies_out() -> None:

@@ -34,7 +34,9 @@ def coordinator(answer: httpx.Response | Exception) -> CoordinatorSource:
             raise answer
         return answer
 
-    return CoordinatorSource("http://coordinator.test/", patience=0, transport=httpx.MockTransport(handle))
+    return CoordinatorSource(
+        "http://coordinator.test/", retry_timeout=0, transport=httpx.MockTransport(handle)
+    )
 
 
 def test_a_folder_hands_out_a_file_by_sha256_and_a_document_by_keccak(folder: Path) -> None:

@@ -93,7 +93,13 @@ class Play(Script):
         fields = {
             "round": number,
             "anchor": AnchorRecord(
-                weights, 2 ** len(weights) - 1, b"\3" * 32, root(number), bytes(32), b"\4" * 32, b"\5" * 32
+                weights=weights,
+                delivered=2 ** len(weights) - 1,
+                aggregate_root=b"\3" * 32,
+                state_root=root(number),
+                gram_root=bytes(32),
+                verdict_hash=b"\4" * 32,
+                artifacts_hash=b"\5" * 32,
             ),
             "challenge_deadline": self.now + 200,
         }

@@ -74,14 +74,14 @@ def test_the_list_names_attacks_and_rules(capsys: pytest.CaptureFixture[str]) ->
     ("options", "message"),
     [
         (["--attack", "nuke"], "no attack 'nuke'"),
-        (["--rule", "multi_krum:x"], "is no rule"),
+        (["--rule", "multi_krum:x"], "is not a rule"),
         (["--rule", "mean@huge"], "no root set"),
         (["--malicious", "20"], "no drill"),
-        (["--task", "cats"], "can't be drilled"),
+        (["--task", "cats"], "has no data for drills"),
         (["--rule", "multi_krum", "--task", "digits"], "takes the parameters f, m"),
-        (["--grid", "--chain"], "no chain in it"),
-        (["--rare", "nine"], "is no rare class"),
-        (["--rare", "9:2x"], "is no rare class"),
+        (["--grid", "--chain"], "can't use a chain"),
+        (["--rare", "nine"], "is not a rare class"),
+        (["--rare", "9:2x"], "is not a rare class"),
         (["--rare", "9:0"], "can't be held by 0"),
         (["--rare", "9:15"], "can't be held by 15 of 14 honest"),
         (["--rare", "11:2", "--task", "digits"], "0 examples of the class 11"),
@@ -101,5 +101,5 @@ def test_the_data_is_cut_without_overlap() -> None:
     assert data.train.inputs.min() >= 0
     assert data.train.inputs.max() <= 1
     assert sum(len(share) for share in data.split(12, 0)) == len(data.train.labels)
-    with pytest.raises(TaskError, match="can't be drilled"):
+    with pytest.raises(TaskError, match="has no data for drills"):
         workload("cats")

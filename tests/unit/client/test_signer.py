@@ -117,7 +117,7 @@ def ask(agent: SignerAgent, request: bytes) -> dict[str, Any]:
         ({"type": None}, "wrong-type"),
         ({"commitment": {"round": 1}}, "malformed-request"),
         ({"commitment": None}, "malformed-request"),
-        ({"commitment": {**COMMITMENT.to_json(), "round": -1}}, "malformed-request"),
+        ({"commitment": {**COMMITMENT.to_json(), "round": "-1"}}, "malformed-request"),
         ({"commitment": {**COMMITMENT.to_json(), "extra": 1}}, "malformed-request"),
     ],
 )

@@ -15,7 +15,7 @@ from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.references import Reference, ReferencedFacts
 from folkmoot.coordinator_api import REFUSALS
-from folkmoot.explain.reasons import Case, Explanation, explain, kept, words_of
+from folkmoot.explain.reasons import Case, Explanation, explain, factor_product, words_of
 from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.verdict import Reason
 
@@ -31,7 +31,7 @@ def parameters_of(name: str) -> tuple[int, ...]:
 
 @cache
 def crowd(seed: int, kinds: tuple[str, ...]) -> ReferencedFacts:
-    """Facts of honest updates and of one of each kind, with root, path and an earlier update."""
+    """Facts of honest updates and of one of each kind, with root, trajectory and an earlier update."""
     rng = np.random.default_rng(seed)
     size = 1024
     shared, gone = rng.normal(0, 12, (2, size))
@@ -59,7 +59,7 @@ def crowd(seed: int, kinds: tuple[str, ...]) -> ReferencedFacts:
         tuple(int(row[index]) for index, row in enumerate(gram)),
         tuple((int(row.sum()),) for row in np.abs(vectors)),
         root=compared(np.rint(shared + rng.normal(0, 24, size)).astype(np.int64)),
-        path=compared(np.rint(shared + gone).astype(np.int64)),
+        trajectory=compared(np.rint(shared + gone).astype(np.int64)),
         earlier=(compared(before.astype(np.int64)),),
         elements=(size,),
     )
@@ -137,7 +137,7 @@ def test_all_kinds_of_verdicts_are_met_by_the_walk() -> None:
 def test_the_parts_that_are_told_are_the_weights(name: str, seed: int) -> None:
     """Who follows the formulas with the numbers of all verdicts comes to the weights, but for rounding."""
     found = cases(name, seed)
-    parts = [kept(case) for case in found]
+    parts = [factor_product(case) for case in found]
     assert None not in parts
     most = max(part for part in parts if part is not None)
     for case, part in zip(found, parts, strict=True):
@@ -147,51 +147,53 @@ def test_the_parts_that_are_told_are_the_weights(name: str, seed: int) -> None:
 
 def test_rules_whose_numbers_do_not_say_all_tell_no_part() -> None:
     for name in ("mean", "multi_krum", "nnm", "geometric_median", "fltrust"):
-        assert {kept(case) for case in cases(name, 1, ())} == {None}
+        assert {factor_product(case) for case in cases(name, 1, ())} == {None}
 
 
-def test_a_rare_update_is_told_its_vote() -> None:
-    numbers = {"sumSquares": 2500, "company": 1966, "companyMedian": 26870, "clip": 36044}
+def test_a_rare_update_is_told_its_factors() -> None:
+    numbers = {"sumSquares": 2500, "coreSimilarity": 1966, "coreSimilarityMedian": 26870, "clipFactor": 36044}
     case = Case("guarded_mean", (), 19342, Reason.ACCEPTED, numbers, UNIT, 10_000)
     said = explain(case)
-    assert said.summary == "Counted."
-    (length, company, clip) = said.details[1:]
-    assert length == "Committed length 50 (sum of squares 2500, the policy allows 10000)."
-    assert "0.030 (1966 of 65536)" in company
-    assert "0.410 (26870 of 65536)" in company
-    assert "-0.410 or less counts nothing, 0.410 or more all" in company
-    vote = UNIT * (1966 + 26870) // (2 * 26870)
-    assert company.endswith(f"= {vote} (53.7 %).")
-    assert clip.startswith("Its length is 1.82 times the median")
-    assert "shortened to 55.0 %" in clip
-    assert said.weight.startswith("The stages left 29.5 % of its full vote")
+    assert said.summary == "Accepted: the weight is above 0."
+    (norm, core, clip) = said.details[1:]
+    assert norm == "Committed norm 50 (sum of squares 2500, the policy allows 10000)."
+    assert "0.030 (1966 of 65536)" in core
+    assert "0.410 (26870 of 65536)" in core
+    assert "The factor is 0 for a core similarity of -0.410 or less and 1 from 0.410 on" in core
+    factor = UNIT * (1966 + 26870) // (2 * 26870)
+    assert core.endswith(f"= {factor} (53.7 %).")
+    assert clip.startswith("Its norm is 1.82 times the median")
+    assert "clipped to 55.0 %" in clip
+    assert said.weight.startswith("The product of its factors is 29.5 %")
     assert said.weight.endswith("Weight 19342 of at most 65536 in this round: 29.5 %.")
     assert "Fewer local steps" in said.advice
 
 
-def test_what_would_have_left_nobody_is_told_as_such() -> None:
+def test_a_stage_that_would_have_excluded_all_is_told_as_such() -> None:
     copy = Case("guarded_mean", (), 5, Reason.ACCEPTED, {"copyCosine": UNIT, "copyRatio": 40}, 5)
-    assert "left nobody" in explain(copy).details[1]
+    assert "excluded all updates" in explain(copy).details[1]
     root = Case("root_guard", (), 5, Reason.ACCEPTED, {"rootCosine": -3}, 5)
     assert "nobody's was" in explain(root).details[1]
-    path = Case("guided_mean", (), 5, Reason.ACCEPTED, {"pathCosine": -3, "pathMedian": 0}, 5)
-    assert "nobody's vote was changed" in explain(path).details[1]
-    assert kept(path) == 1
-    leaning = Case("rooted_mean", (), 5, Reason.ACCEPTED, {"rootCosine": -3, "rootMedian": 0}, 5)
-    assert "nobody's vote was changed" in explain(leaning).details[1]
-    assert kept(leaning) == 1
+    trajectory = Case(
+        "guided_mean", (), 5, Reason.ACCEPTED, {"trajectoryCosine": -3, "trajectoryMedian": 0}, 5
+    )
+    assert "it changed nobody's multiplier" in explain(trajectory).details[1]
+    assert factor_product(trajectory) == 1
+    bounded = Case("rooted_mean", (), 5, Reason.ACCEPTED, {"rootCosine": -3, "rootMedian": 0}, 5)
+    assert "it changed nobody's multiplier" in explain(bounded).details[1]
+    assert factor_product(bounded) == 1
 
 
-def test_who_is_spared_is_told_what_nobody_loses() -> None:
-    numbers = {"company": -26870, "companyMedian": 26870, "companyLeast": 26214}
+def test_a_factor_at_its_floor_is_told_the_floor() -> None:
+    numbers = {"coreSimilarity": -26870, "coreSimilarityMedian": 26870, "multiplierFloor": 26214}
     case = Case("guided_mean", (), 26214, Reason.ACCEPTED, numbers, UNIT)
     said = explain(case)
-    assert "-0.410 or less counts 40.0 %, the least that anybody keeps" in said.details[1]
+    assert "40.0 % (the floor) for a core similarity of -0.410 or less" in said.details[1]
     assert said.details[1].endswith("from 26214 to 65536, = 26214 (40.0 %).")
-    assert kept(case) == Fraction(26214, UNIT)
+    assert factor_product(case) == Fraction(26214, UNIT)
     root = Case("rooted_mean", (), 1, Reason.ACCEPTED, {"rootCosine": -500, "rootMedian": 400}, 4)
     assert explain(root).details[1].endswith("from 16384 to 65536, = 16384 (25.0 %).")
-    assert kept(root) == Fraction(1, 4)
+    assert factor_product(root) == Fraction(1, 4)
 
 
 def test_others_are_named_where_they_are_known() -> None:

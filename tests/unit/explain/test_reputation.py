@@ -169,7 +169,7 @@ def test_rounds_out_of_order_are_refused() -> None:
 # Through the real rules
 
 
-def facts_of(vectors: I64, *, earlier: Sequence[I64] = (), path: I64 | None = None) -> ReferencedFacts:
+def facts_of(vectors: I64, *, earlier: Sequence[I64] = (), trajectory: I64 | None = None) -> ReferencedFacts:
     def compared(other: I64) -> Reference:
         return Reference(tuple(int(value) for value in vectors @ other), int(other @ other))
 
@@ -178,7 +178,7 @@ def facts_of(vectors: I64, *, earlier: Sequence[I64] = (), path: I64 | None = No
         tuple(tuple(int(value) for value in row) for row in gram),
         tuple(int(row[index]) for index, row in enumerate(gram)),
         tuple((int(row.sum()),) for row in np.abs(vectors)),
-        path=None if path is None else compared(path),
+        trajectory=None if trajectory is None else compared(trajectory),
         earlier=tuple(compared(other) for other in earlier),
         elements=(vectors.shape[1],),
     )
@@ -212,7 +212,7 @@ def test_what_is_no_work_earns_exactly_nothing(name: str, seed: int, count: int,
         "noise": np.random.default_rng(seed + 2).integers(-40, 41, victim.size),
     }
     kind = data.draw(st.sampled_from(sorted(lazy)))
-    facts = facts_of(np.vstack([updates, lazy[kind]]), earlier=[before], path=shared)
+    facts = facts_of(np.vstack([updates, lazy[kind]]), earlier=[before], trajectory=shared)
     results = rule(name)(facts, ())
     assert paid(results)[-1] == results[-1].weight == 0, kind
     assert all(paid(results)[:-1]), "the others are paid"
@@ -226,7 +226,7 @@ def test_what_is_no_work_earns_exactly_nothing(name: str, seed: int, count: int,
 def test_a_scaled_copy_earns_nothing(name: str, seed: int, scale: int) -> None:
     updates, shared = trained(seed, 6)
     small = updates // 5
-    results = rule(name)(facts_of(np.vstack([small, scale * small[2]]), path=shared), ())
+    results = rule(name)(facts_of(np.vstack([small, scale * small[2]]), trajectory=shared), ())
     assert (results[-1].weight, results[-1].reason) == (0, Reason.COPY)
 
 
@@ -238,7 +238,7 @@ def test_rare_data_is_paid_in_part_and_keeps_a_standing(name: str) -> None:
         updates, shared = trained(number, 7)
         rng = np.random.default_rng(number + 100)
         rare = np.rint(0.4 * shared + rng.normal(0, 24, shared.size)).astype(np.int64)
-        results = rule(name)(facts_of(np.vstack([updates, rare]), path=shared), ())
+        results = rule(name)(facts_of(np.vstack([updates, rare]), trajectory=shared), ())
         weights.append(results[-1].weight)
         standing = next_standing(standing, weights[-1], max(result.weight for result in results))
         assert paid(results)[-1] > 0
@@ -255,7 +255,7 @@ def test_templar_108_zeros_then_noise_never_earn(name: str) -> None:
         updates, shared = trained(number, 6)
         noise = np.random.default_rng(number).integers(-60, 61, updates.shape[1])
         lazy = np.zeros_like(noise) if number <= 6 else noise
-        results = rule(name)(facts_of(np.vstack([updates, lazy]), path=shared), ())
+        results = rule(name)(facts_of(np.vstack([updates, lazy]), trajectory=shared), ())
         largest = max(result.weight for result in results)
         before = standing
         standing = next_standing(standing, results[-1].weight, largest)

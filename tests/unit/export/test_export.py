@@ -33,7 +33,7 @@ def round_(number: int, **more: object) -> RoundRecord:
         refused=1,
         gas=500_000,
         weights={ADA: 1024, BEN: 512},
-        reasons={ADA: "accepted", BEN: "against-others"},
+        reasons={ADA: "accepted", BEN: "against-core"},
         rewards={ADA: 2 * 10**18, BEN: 10**18 + 1},
         metrics={"server/loss": 2.0 / number, "server/accuracy": 0.25},
         hashes={"state_root": "0x" + "ab" * 32},
@@ -54,7 +54,7 @@ def test_csv_has_a_line_a_round() -> None:
     assert [line["round"] for line in lines] == ["1", "2", "3"]
     first, second, last = lines
     assert (first["phase"], first["accepted"], first["gas"]) == ("final", "2", "500000")
-    assert (first[f"weight {BEN}"], first[f"verdict {BEN}"]) == ("512", "against-others")
+    assert (first[f"weight {BEN}"], first[f"verdict {BEN}"]) == ("512", "against-core")
     assert (first["reward"], first[f"reward {BEN}"]) == ("3.000000000000000001", "1.000000000000000001")
     assert (first["server/loss"], second["server/accuracy"]) == ("2.0", "")
     assert set(last.values()) == {"3", "open", "0", "2", "1", ""}

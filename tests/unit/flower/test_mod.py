@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -365,6 +366,17 @@ def test_what_was_trained_is_signed_after_a_restart_and_not_trained_again(world:
     kept = kept_update(contributor.home, 1)
     assert kept is not None
     assert kept.data == data
+
+
+def test_a_draft_whose_commitment_can_not_be_read_counts_as_none(world: World, join: Join) -> None:
+    contributor, first, second = join(world), App(), App()
+    folkmoot_mod(signer=DeadSigner())(train_message(world), context(contributor), first)
+    (draft,) = contributor.home.glob("updates/*.draft*")
+    described = json.loads(draft.read_text())
+    described["commitment"] = {"base_state_root": "0x"}
+    draft.write_text(json.dumps(described))
+    assert not run(contributor, train_message(world), second).has_error()
+    assert len(second.seen) == 1, "trained again"
 
 
 def test_an_update_that_comes_too_late_is_not_signed_and_its_contributor_is_told(

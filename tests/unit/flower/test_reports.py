@@ -92,7 +92,7 @@ def test_numbers_of_metrics() -> None:
 
 def test_a_round_is_complete_when_all_have_spoken(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    progress = Progress(4, expected=3, patience=1000)
+    progress = Progress(4, expected=3, timeout=1000)
     progress.look()
     progress.asked([1, 2])
     progress.answered(1, "0xa")
@@ -119,7 +119,7 @@ def test_a_round_is_complete_when_all_have_spoken(caplog: pytest.LogCaptureFixtu
 
 def test_nobody_waits_for_ever_for_nodes_that_never_came(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    progress = Progress(4, expected=3, patience=-1)
+    progress = Progress(4, expected=3, timeout=-1)
     progress.look()
     progress.asked([1])
     progress.answered(1, "0xa")

@@ -19,10 +19,11 @@ from folkmoot.fraud.contracts.follower import REORG_DEPTH, Follower, commits_of
 from folkmoot.fraud.contracts.pruned import PrunedRounds
 from folkmoot.fraud.contracts.record import Record, Replay, replays
 from folkmoot.fraud.watcher import endpoints
-from folkmoot.fraud.watcher.journal import Checked, Journal, Log
+from folkmoot.fraud.watcher.journal import Checked, Journal
 from folkmoot.fraud.watcher.watch import Watcher
 from folkmoot.rpc.client import LedgerReader, Phase
 from tests import factories
+from tests.logged import log_to
 from tests.scripted_ledger import BLOCKS, ScriptedLedger, ScriptedRpc, hash_of
 
 EACH = 4
@@ -237,7 +238,7 @@ class Failing(ScriptedRpc):
 def test_what_fails_in_a_long_reading_goes_on_and_counts_nothing_twice(
     ledger: ScriptedLedger, past: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("folkmoot.ledger.events.MAX_BLOCK_STEP", 300)
+    monkeypatch.setattr("folkmoot.ledger.scan.MAX_BLOCK_STEP", 300)
     play(ledger, 160)
     failing = Failing(ledger)
     following = Follower(ledger.deployment)
@@ -293,7 +294,7 @@ def watching(
 
     def start() -> Watcher:
         journal = Journal.open(tmp_path / "watch", place.chain_id, place.ledger)
-        started.append(Watcher(["http://scripted"], place, {}, journal, Log(stream=io.StringIO())))
+        started.append(Watcher(["http://scripted"], place, {}, journal, log_to(io.StringIO())))
         return started[-1]
 
     yield start

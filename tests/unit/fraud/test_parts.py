@@ -14,11 +14,12 @@ from prometheus_client import generate_latest
 from folkmoot.errors import InputError, LocalError
 from folkmoot.fraud.contracts.challenge import Cost
 from folkmoot.fraud.proofs.trees import TreeCache, differing, plain_tree, raw_update_tree, sum_siblings
-from folkmoot.fraud.watcher.journal import KEPT_STATES, Checked, Journal, Log, held
+from folkmoot.fraud.watcher.journal import KEPT_STATES, Checked, Journal, held
 from folkmoot.fraud.watcher.metrics import Metrics, serve
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.merkle import AGGREGATE, update_tree, verify_update
 from folkmoot.protocol.updates import MemoryUpdate
+from tests.logged import log_to
 
 LEDGER = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 
@@ -62,9 +63,9 @@ def test_the_journal_of_another_federation_and_a_file_in_the_way_are_refused(tmp
 
 def test_lines_are_for_people_or_machines() -> None:
     people, machines = io.StringIO(), io.StringIO()
-    for stream, as_json in ((people, False), (machines, True)):
-        Log(as_json=as_json, stream=stream)("wrong", "Leaf 3\x1b[31m\nis wrong", round=4)
-    assert people.getvalue().endswith("Z error wrong: Leaf 3�[31m�is wrong\n")
+    for stream, log_format in ((people, "text"), (machines, "json")):
+        log_to(stream, log_format)("wrong", "Leaf 3\x1b[31m\nis wrong", round=4)
+    assert people.getvalue().endswith("Z error wrong: Leaf 3�[31m�is wrong [round=4]\n")
     line = json.loads(machines.getvalue())
     assert (line["level"], line["event"], line["round"]) == ("error", "wrong", 4)
 

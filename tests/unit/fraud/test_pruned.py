@@ -77,4 +77,4 @@ def test_a_file_that_is_damaged_or_of_others_is_refused(tmp_path: Path) -> None:
         with pytest.raises(LocalError, match=why) as caught:
             PrunedRounds.open(tmp_path / name, "me")
         assert caught.value.code == "watch-state"
-        assert "only a memory" in caught.value.remedy
+        assert "reads the chain again" in caught.value.remedy

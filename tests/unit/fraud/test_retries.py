@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from folkmoot.fraud.watcher.journal import Log
 from folkmoot.fraud.watcher.metrics import Metrics
 from folkmoot.fraud.watcher.retries import FIRST_PAUSE, KINDS, LONGEST_PAUSE, Retries, Task
+from tests.logged import log_to
 
 TASK = Task("blame", 7)
 
@@ -29,7 +29,7 @@ class Tried:
 
     def __init__(self) -> None:
         self.clock, self.stream, self.metrics = Clock(), io.StringIO(), Metrics()
-        self.retries = Retries(self.clock, Log(as_json=True, stream=self.stream), self.metrics)
+        self.retries = Retries(self.clock, log_to(self.stream), self.metrics)
 
     def pause(self, left: float | None = None) -> float:
         """Fail, and return how long it is waited: the clock is there then."""

@@ -97,8 +97,8 @@ def test_json_reads_back() -> None:
         None,
         value | {"extra": 1},
         value | {"round": "x"},
-        value | {"update_root": 5},
-        value | {"update_root": "0xzz"},
+        value | {"updateRoot": 5},
+        value | {"updateRoot": "0xzz"},
     ):
         with pytest.raises(InputError):
             Commitment.from_json(bad)

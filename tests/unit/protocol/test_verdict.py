@@ -16,7 +16,7 @@ VERDICTS = Verdicts(
     "multi_krum",
     (1, 0),
     (
-        Verdict(0, ALICE, 1, Reason.ACCEPTED, {"sumSquares": 10**30, "score": 5}),
+        Verdict(0, ALICE, 1, Reason.ACCEPTED, {"sumSquares": 10**30, "krumScore": 5}),
         Verdict(1, worlds.account("bob").address, 0, Reason.NOT_DELIVERED, {"sumSquares": 1}),
     ),
 )

@@ -19,7 +19,7 @@ from folkmoot.artifacts.sources import CoordinatorSource
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import ArtifactError, CoordinatorError
 from folkmoot.runtime.certificates import Authority
-from folkmoot.runtime.deadlines import bounded, within
+from folkmoot.runtime.deadlines import Transport, within
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
 
@@ -68,8 +68,12 @@ def answer(connection: socket.socket, over: threading.Event) -> None:
     connection.sendall(HEAD + b"Connection: close\r\n\r\nok")
 
 
+def hang_up(connection: socket.socket, over: threading.Event) -> None:
+    connection.recv(65536)
+
+
 def test_a_header_that_trickles_ends_with_the_time() -> None:
-    with server(trickle) as port, bounded(httpx.Client(timeout=5)) as client:
+    with server(trickle) as port, httpx.Client(timeout=5, transport=Transport()) as client:
         begun = time.monotonic()
         with within(0.5), pytest.raises(httpx.ReadTimeout):
             client.get(f"http://127.0.0.1:{port}")
@@ -77,7 +81,7 @@ def test_a_header_that_trickles_ends_with_the_time() -> None:
 
 
 def test_a_request_that_is_sipped_ends_with_the_time() -> None:
-    with server(sip) as port, bounded(httpx.Client(timeout=5)) as client:
+    with server(sip) as port, httpx.Client(timeout=5, transport=Transport()) as client:
         begun = time.monotonic()
         with within(0.5), pytest.raises(httpx.WriteTimeout):
             client.post(f"http://127.0.0.1:{port}", content=bytes(64 << 20))
@@ -89,7 +93,7 @@ def test_a_handshake_that_never_ends_does(tmp_path: Path) -> None:
         while not over.wait(0.1):
             connection.sendall(b"\x16\x03\x01\x40\x00" if connection.recv(1) else b"\0")
 
-    with server(silent) as port, bounded(httpx.Client(timeout=5)) as client:
+    with server(silent) as port, httpx.Client(timeout=5, transport=Transport()) as client:
         begun = time.monotonic()
         with within(0.5), pytest.raises(httpx.HTTPError):
             client.get(f"https://127.0.0.1:{port}")
@@ -97,14 +101,14 @@ def test_a_handshake_that_never_ends_does(tmp_path: Path) -> None:
 
 
 def test_time_that_is_over_sends_nothing() -> None:
-    with server(answer) as port, bounded(httpx.Client(timeout=5)) as client:
+    with server(answer) as port, httpx.Client(timeout=5, transport=Transport()) as client:
         assert client.get(f"http://127.0.0.1:{port}").text == "ok"
         with within(0), pytest.raises(httpx.TimeoutException):
             client.get(f"http://127.0.0.1:{port}")
 
 
 def test_the_inner_bound_cannot_lengthen_the_outer_one() -> None:
-    with server(trickle) as port, bounded(httpx.Client(timeout=5)) as client:
+    with server(trickle) as port, httpx.Client(timeout=5, transport=Transport()) as client:
         begun = time.monotonic()
         with within(0.3), within(60), pytest.raises(httpx.ReadTimeout):
             client.get(f"http://127.0.0.1:{port}")
@@ -112,17 +116,50 @@ def test_the_inner_bound_cannot_lengthen_the_outer_one() -> None:
 
 
 def test_what_is_quick_is_as_before_and_proxies_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    with server(answer) as port, bounded(httpx.Client(timeout=5)) as client:
+    with server(answer) as port, httpx.Client(timeout=5, transport=Transport()) as client:
         with within(5):
             assert client.get(f"http://127.0.0.1:{port}").text == "ok"
         assert client.get(f"http://127.0.0.1:{port}").text == "ok", "without a bound"
     with server(trickle) as port:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
-        with bounded(httpx.Client(timeout=5)) as client:
+        with httpx.Client(timeout=5, transport=Transport()) as client:
             begun = time.monotonic()
             with within(0.5), pytest.raises(httpx.ReadTimeout):
                 client.get("http://chain.example/")
             assert time.monotonic() - begun < 3
+
+
+def test_the_environment_says_which_hosts_a_proxy_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    heads: list[bytes] = []
+
+    def note(connection: socket.socket, over: threading.Event) -> None:
+        heads.append(connection.recv(65536))
+        connection.sendall(HEAD + b"Connection: close\r\n\r\nok")
+
+    with server(note) as proxy, server(answer) as port:
+        monkeypatch.setenv("ALL_PROXY", f"ada:secret@127.0.0.1:{proxy}")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1,.example.org")
+        with httpx.Client(timeout=5, transport=Transport()) as client:
+            assert client.get(f"http://127.0.0.1:{port}").text == "ok"
+            assert heads == []
+            assert client.get("http://chain.example/path").text == "ok"
+    assert heads[0].startswith(b"GET http://chain.example/path HTTP/1.1")
+    assert b"Proxy-Authorization: Basic YWRhOnNlY3JldA==" in heads[0]
+
+
+def test_failures_are_those_of_httpx() -> None:
+    with socket.socket() as unused, httpx.Client(timeout=5, transport=Transport()) as client:
+        unused.bind(("127.0.0.1", 0))
+        with pytest.raises(httpx.ConnectError):
+            client.get(f"http://127.0.0.1:{unused.getsockname()[1]}")
+        with pytest.raises(httpx.UnsupportedProtocol):
+            client.get("ftp://127.0.0.1/")
+    with (
+        server(hang_up) as port,
+        httpx.Client(timeout=5, transport=Transport()) as client,
+        pytest.raises(httpx.RemoteProtocolError),
+    ):
+        client.get(f"http://127.0.0.1:{port}")
 
 
 def test_tls_works_through_it(tmp_path: Path) -> None:
@@ -137,14 +174,14 @@ def test_tls_works_through_it(tmp_path: Path) -> None:
             answer(safe, over)
 
     verify = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
-    with server(secret) as port, bounded(httpx.Client(timeout=5, verify=verify)) as client, within(5):
+    with server(secret) as port, httpx.Client(timeout=5, transport=Transport(verify)) as client, within(5):
         assert client.get(f"https://127.0.0.1:{port}").text == "ok"
 
 
 def test_a_mirror_whose_head_trickles_is_given_up() -> None:
     with server(trickle) as port:
         begun = time.monotonic()
-        source = CoordinatorSource(f"http://127.0.0.1:{port}", 0.3, patience=0.0)
+        source = CoordinatorSource(f"http://127.0.0.1:{port}", 0.3, retry_timeout=0.0)
         with source, pytest.raises(ArtifactError) as error:
             source.fetch("ab" * 32, 100)
         assert error.value.code == "artifact-unreachable"

@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,17 +17,6 @@ from folkmoot.runtime.urls import secrets_of, without_secrets
 PROVIDER = "http://user:pass%20word@127.0.0.1:9/v2/alcht_0123456789abcdef?token=0123456789abcdef"
 
 
-@pytest.fixture
-def _root() -> Iterator[None]:
-    """Put the process's logging back."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
-
-
 def written(log_format: str, text: str, *arguments: object, **about: object) -> str:
     stream = io.StringIO()
     logs.setup(log_format, hidden=secrets_of(PROVIDER), stream=stream)
@@ -37,7 +25,6 @@ def written(log_format: str, text: str, *arguments: object, **about: object) -> 
     return stream.getvalue()
 
 
-@pytest.mark.usefixtures("_root")
 def test_a_line_for_machines_has_time_level_event_text_and_what_it_is_about() -> None:
     line = json.loads(written("json", "refused %s", "it", round=7, account="0xA", code=None))
     assert line.pop("time").endswith("Z")
@@ -51,7 +38,6 @@ def test_a_line_for_machines_has_time_level_event_text_and_what_it_is_about() ->
     }
 
 
-@pytest.mark.usefixtures("_root")
 def test_a_line_for_people_says_the_rest_once_and_stays_one_line() -> None:
     line = written("text", "round 7:\x1b[31m\n2026 error forged", round=7, account="0xA")
     assert line.endswith("Z warning update-refused: round 7:�[31m�2026 error forged [account=0xA]\n")
@@ -59,7 +45,6 @@ def test_a_line_for_people_says_the_rest_once_and_stays_one_line() -> None:
     assert " warning server.somewhere: plain\n" in written("text", "plain")
 
 
-@pytest.mark.usefixtures("_root")
 @pytest.mark.parametrize("log_format", logs.FORMATS)
 def test_a_secret_of_an_endpoint_is_in_no_line_and_no_error(log_format: str) -> None:
     line = written(log_format, "asking %s", PROVIDER, url=PROVIDER)
@@ -75,7 +60,6 @@ def test_a_secret_of_an_endpoint_is_in_no_line_and_no_error(log_format: str) -> 
     )
 
 
-@pytest.mark.usefixtures("_root")
 def test_a_defect_brings_its_trace_into_the_one_line() -> None:
     stream = io.StringIO()
     logs.setup("json", stream=stream)

@@ -101,6 +101,41 @@ def test_every_schema_keeps_the_rows_of_every_other_as_far_as_it_can(engine: Eng
     assert schema.differences(engine) == []
 
 
+def test_verdicts_have_the_names_of_their_release(engine: Engine) -> None:
+    schema.upgrade(engine)
+    fill(engine)
+    entries = Base.metadata.tables["entries"]
+    row = {column.name: value(column) for column in entries.columns}
+    now = [
+        ("against-core", {"sumSquares": "9", "coreSimilarity": "-5", "coreSimilarityMedian": "7"}),
+        ("accepted", {"sumSquares": "9", "trajectoryCosine": "1", "clipFactor": "6"}),
+        ("zero-update", {"sumSquares": "0"}),
+        (None, None),
+    ]
+    old = [
+        ("against-others", {"sumSquares": "9", "company": "-5", "companyMedian": "7"}),
+        ("accepted", {"sumSquares": "9", "pathCosine": "1", "clip": "6"}),
+        ("empty", {"sumSquares": "0"}),
+        (None, None),
+    ]
+    with engine.begin() as connection:
+        connection.execute(entries.delete())
+        for position, (reason, numbers) in enumerate(now):
+            connection.execute(
+                entries.insert().values({**row, "position": position, "reason": reason, "numbers": numbers})
+            )
+
+    def stored() -> list[tuple[str | None, dict[str, str] | None]]:
+        with engine.connect() as connection:
+            query = select(entries.c.reason, entries.c.numbers).order_by(entries.c.position)
+            return [(reason, numbers) for reason, numbers in connection.execute(query)]
+
+    command.downgrade(schema._config(engine), "0007")
+    assert stored() == old
+    schema.upgrade(engine)
+    assert stored() == now
+
+
 class Crash(Exception):
     """The process ends."""
 

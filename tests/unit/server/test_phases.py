@@ -17,23 +17,26 @@ from sqlalchemy import select
 
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
-from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import Phase, RoundView, Rpc
 from server.api.routes.health import clock_warning
 from server.chain import outbox
 from server.chain.calls import encode_call
 from server.chain.node import Block
+from server.chain.view import ChainView
 from server.coordinator import Coordinator
 from server.db import schema
 from server.db.engine import Database
 from server.db.models import Artifact, ChainEvent, LogEntry, Round, Run, Transaction, Update
 from server.db.steps import Step
+from server.federation import Federation
 from server.rounds.engine import Engine
-from server.rounds.json_codec import commitment_json
 from server.settings import Settings
-from server.worker import IDLE_FACTOR, Worker
+from server.storage import Storage
+from server.worker import IDLE_FACTOR
 from tests import factories
+from tests.unit import worlds
 from tests.unit.server.scripted_node import ACCOUNT, ScriptedNode
 
 ADDRESSES = {name: "0x" + f"{number:02x}" * 20 for number, name in enumerate(CONTRACTS, 1)}
@@ -69,6 +72,7 @@ class _Node(ScriptedNode):
 class _Ledger:
     """A ledger with one round."""
 
+    address: str = ADDRESSES["ledger"]
     newest: RoundView = VIEW
     deep: RoundView = VIEW
     asked: int | None = None
@@ -118,7 +122,10 @@ class _Scene:
     coordinator: Coordinator
 
     def tick(self) -> bool:
-        engine = Engine(self.coordinator)
+        parts = self.coordinator
+        engine = Engine(
+            parts.settings, parts.federation, parts.chain, parts.storage, parts.conduct, parts.metrics
+        )
         try:
             return engine.tick()
         finally:
@@ -150,17 +157,10 @@ def scene(tmp_path: Path) -> Iterator[_Scene]:
     node, ledger = _Node(), _Ledger()
     coordinator = Coordinator(
         settings=Settings(home=tmp_path, rpc_url="http://node.invalid", keystore=Path("key.json")),
-        deployment=DEPLOYMENT,
-        domain=Domain(1, ADDRESSES["ledger"]),
-        database=database,
-        store=cast(Any, None),
-        node=cast(Any, node),
-        ledger=cast(Any, ledger),
-        vault=cast(Any, None),
         account=ACCOUNT,
-        genesis=cast(Any, None),
-        manifest=cast(Any, None),
-        confirmations=3,
+        federation=Federation(DEPLOYMENT, cast(Any, None), worlds.MANIFEST, ACCOUNT.address),
+        chain=ChainView(1, cast(Any, node), cast(Any, ledger), cast(Any, None), confirmations=3),
+        storage=Storage(database, cast(Any, None)),
     )
     for _ in range(9):
         node.mine()
@@ -281,7 +281,7 @@ def _update(contributor: str) -> Update:
     return Update(
         round=1,
         contributor=commitment.contributor,
-        commitment=commitment_json(commitment),
+        commitment=commitment.to_json(),
         commitment_hash="0x" + commitment.struct_hash.hex(),
         signature="0x" + "11" * 65,
         sha256="00" * 32,
@@ -371,21 +371,21 @@ def _dropped(scene: _Scene, update: int) -> str | None:
 def test_a_policy_is_remembered_once_no_reorg_can_take_its_number(scene: _Scene) -> None:
     newest = scene.node.latest().number
     scene.ledger.voted_at = newest
-    first = scene.coordinator.policy(1)
+    first = scene.coordinator.chain.policy(1)
     scene.ledger.rules = factories.policy(reward=first.reward + 1)
-    assert scene.coordinator.policy(1) == scene.ledger.rules, "another vote took its number"
-    for _ in range(scene.coordinator.confirmations):
+    assert scene.coordinator.chain.policy(1) == scene.ledger.rules, "another vote took its number"
+    for _ in range(scene.coordinator.chain.confirmations):
         scene.node.mine()
-    assert scene.coordinator.policy(1) == scene.ledger.rules
+    assert scene.coordinator.chain.policy(1) == scene.ledger.rules
     asked = scene.ledger.policies_asked
-    assert scene.coordinator.policy(1) == scene.ledger.rules
+    assert scene.coordinator.chain.policy(1) == scene.ledger.rules
     assert scene.ledger.policies_asked == asked, "from memory"
 
 
 def test_a_transaction_at_the_ceiling_of_fees_is_a_warning(scene: _Scene) -> None:
     scene.node.base_fee = 501 * 10**9
     scene.add(transaction("anchor:1", "queued"))
-    worker = Worker(scene.coordinator)
+    worker = scene.coordinator.make_worker()
     try:
         worker.step()
         (warning,) = worker.warnings
@@ -410,7 +410,7 @@ def test_a_transaction_at_the_ceiling_of_fees_is_a_warning(scene: _Scene) -> Non
 )
 def test_an_idle_worker_looks_less_often(scene: _Scene, rows: tuple[Any, ...], idle: bool) -> None:
     scene.add(*rows)
-    worker = Worker(scene.coordinator)
+    worker = scene.coordinator.make_worker()
     try:
         assert worker.pause == scene.coordinator.settings.poll_interval * (IDLE_FACTOR if idle else 1)
     finally:
@@ -428,7 +428,7 @@ def test_a_clock_that_is_an_hour_wrong_is_a_warning(apart: int, cause: str | Non
 def test_each_part_of_the_worker_has_its_turn(scene: _Scene) -> None:
     """A node that takes no transaction keeps neither events nor rounds waiting."""
     scene.add(round_at(Step.OPENING), transaction("open:1", "confirmed"), transaction("else", "queued"))
-    worker = Worker(scene.coordinator)
+    worker = scene.coordinator.make_worker()
 
     def refuse(method: str) -> None:
         if method == "estimate":

@@ -127,15 +127,15 @@ def test_the_attackers_model_of_the_round_is_the_round(
 
     def send(scene: Scene) -> Any:
         sent = plain(scene)
-        seen.append((scene.judge(sent), scene))
+        seen.append((scene.objective(sent), scene))
         return sent
 
     drill.attack = replace(drill.attack, send=send)
     for number in range(4):  # until the exponents fit, updates are cut and the model of them is coarse
         drill.round(number)
-    (judged, scene), moved = seen[-1], drill.last_aggregate
+    (progress, scene), moved = seen[-1], drill.last_aggregate
     assert moved is not None
-    assert judged == pytest.approx(float(moved @ scene.mean / (scene.mean @ scene.mean)), abs=0.05)
+    assert progress == pytest.approx(float(moved @ scene.mean / (scene.mean @ scene.mean)), abs=0.05)
 
 
 def test_a_trigger_is_a_bright_patch(workload: Workload) -> None:

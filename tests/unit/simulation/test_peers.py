@@ -104,17 +104,17 @@ def test_attackers_try_out_the_peers_own_aggregate(workload: Workload, name: str
 
     def send(scene: Scene) -> F32:
         sent = plain(scene)
-        scene.judge(sent * 2)  # trying leaves nothing behind
-        seen.append((scene.judge(sent), scene))
+        scene.objective(sent * 2)  # trying leaves nothing behind
+        seen.append((scene.objective(sent), scene))
         return sent
 
     run.attack = replace(run.attack, send=send)
     for number in range(3):
         run.round(number)
-        judged, scene = seen[-1]
+        progress, scene = seen[-1]
         moved = run.last_aggregate
         assert moved is not None
-        assert judged == pytest.approx(float(moved @ scene.mean / (scene.mean @ scene.mean)), abs=1e-4)
+        assert progress == pytest.approx(float(moved @ scene.mean / (scene.mean @ scene.mean)), abs=1e-4)
 
 
 def test_strategies_are_told_the_attackers() -> None:

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who signed a request, and whether its signature still counts."""
+
+from __future__ import annotations
+
+import time
+
+from eth_account import Account
+from eth_account.messages import SignableMessage
+from eth_keys.exceptions import BadSignature
+from eth_utils.exceptions import ValidationError
+
+from server.api.problems import Problem
+
+MAX_SIGNATURE_LIFETIME = 3600
+"""Seconds that the deadline of a signed request may lie ahead."""
+
+
+def signer_of(message: SignableMessage, signature: bytes) -> str:
+    """Return the account that signed a message.
+
+    Raises:
+        Problem: 403 `not-authorised`: it is no signature.
+    """
+    try:
+        if len(signature) != 65:
+            raise ValueError("it has not 65 bytes")
+        return str(Account.recover_message(message, signature=signature))
+    except (BadSignature, ValidationError, ValueError) as exc:
+        raise Problem(403, "not-authorised", f"The signature is not valid: {exc}.", "Sign again.") from exc
+
+
+def require_coordinator(message: SignableMessage, signature: str, ours: str, deed: str) -> None:
+    """Make sure that the coordinator's account signed.
+
+    Args:
+        message: What is signed.
+        signature: 0x and 130 hex digits.
+        ours: The coordinator's account.
+        deed: What only the coordinator may do, as a verb.
+
+    Raises:
+        Problem: 403 `not-authorised`: another account did, or nobody.
+    """
+    signer = signer_of(message, bytes.fromhex(signature[2:]))
+    if signer != ours:
+        raise Problem(
+            403,
+            "not-authorised",
+            f"The signature is of {signer}; only the coordinator {ours} may {deed}.",
+            "Use the coordinator's keystore.",
+        )
+
+
+def check_deadline(deadline: int) -> None:
+    """Make sure that a signed request is neither too old nor good for ever."""
+    now = int(time.time())
+    if not now <= deadline <= now + MAX_SIGNATURE_LIFETIME:
+        raise Problem(
+            403,
+            "signature-expired",
+            f"The signature's deadline {deadline} is not within the next {MAX_SIGNATURE_LIFETIME} seconds.",
+            "Sign again; check the clock.",
+        )
