@@ -6,7 +6,7 @@ import { AccessControl } from "@openzeppelin/contracts/access/AccessControl.sol"
 import { IModelRegistry } from "./interfaces/IModelRegistry.sol";
 import { RoundId } from "./libraries/Types.sol";
 
-/// @title The lineage of model versions, and which one is active.
+/// @title The lineage of model versions, and the active version.
 contract ModelRegistry is IModelRegistry, AccessControl {
     /// @notice Role that may register versions: the ledger.
     bytes32 public constant LEDGER_ROLE = keccak256("LEDGER_ROLE");

@@ -29,9 +29,9 @@ contract StakeVault is IStakeVault, Votes, AccessControl {
 
     /// @notice Role that may slash: the ledger.
     bytes32 public constant SLASHER_ROLE = keccak256("SLASHER_ROLE");
-    /// @notice Most withdrawals that an account may have under way. Bounds the loops of withdrawing and slashing.
+    /// @notice Maximum number of pending withdrawals of an account. Bounds the loops of withdrawing and slashing.
     uint256 public constant MAX_UNBONDINGS = 16;
-    /// @notice The whole, in which the share of a beneficiary is counted.
+    /// @notice Denominator of the share of a beneficiary.
     uint256 public constant SHARE_DENOMINATOR = 10_000;
 
     /// @inheritdoc IStakeVault

@@ -4,18 +4,18 @@ pragma solidity 0.8.37;
 import { RoundId } from "../libraries/Types.sol";
 import { IRoundLedger } from "./IRoundLedger.sol";
 
-/// @title The verifier that a policy names: it lets a fixed list of judges speak to the ledger.
+/// @title The verifier of a policy: it forwards the decisions of a fixed list of judges to the ledger.
 /// @notice A judge finds the arbiter as the `verifier` of its round's policy. New judges come with a new arbiter and a
 /// new policy, by a vote; rounds that are under way keep the judges that they were opened with.
 /// @dev Warning: each judge on the list can take the bond of any round whose policy names this arbiter. The list can't
 /// be changed; whoever votes for a policy votes for the code of its judges.
 interface IArbiter {
-    /// @notice Thrown when an account that is no judge gives a verdict.
+    /// @notice Thrown when an account other than a judge gives a verdict.
     error ArbiterNotJudge(address caller);
-    /// @notice Thrown at deployment: no judge, more than there may be, or one that is zero or twice on the list.
+    /// @notice Thrown at deployment for an empty or too long list of judges, a zero address, or a repeated judge.
     error ArbiterInvalidJudges(uint256 place);
 
-    /// @notice The ledger that is spoken to.
+    /// @notice The ledger to which decisions are forwarded.
     function ledger() external view returns (IRoundLedger);
 
     /// @notice All judges.
