@@ -465,7 +465,7 @@ def test_what_votes_changed_is_followed(world: World) -> None:
     assert chain.coordinator() == newcomer
     notes = audited(world).notes
     assert f"A vote gave this: {outsider} has MINTER_ROLE of the token." in notes
-    assert f"A vote took this away: {place.ledger} has MINTER_ROLE of the token." in notes
+    assert f"A vote revoked this role: {place.ledger} has MINTER_ROLE of the token." in notes
 
 
 def test_a_late_quorum_prolongs_the_vote(world: World) -> None:

@@ -183,7 +183,7 @@ def test_changed_roles_are_reported() -> None:
     stored["token", minter, BEN] = True
     gave, took = check_roles(script.history(roles=stored))
     assert gave == f"A vote gave this: {BEN} has MINTER_ROLE of the token."
-    assert took == f"A vote took this away: {DEPLOYMENT.ledger} has MINTER_ROLE of the token."
+    assert took == f"A vote revoked this role: {DEPLOYMENT.ledger} has MINTER_ROLE of the token."
     stored["token", minter, BEN] = False
     with pytest.raises(AuditFailure, match=f"hether {BEN} has MINTER_ROLE"):
         check_roles(script.history(roles=stored))
