@@ -517,10 +517,10 @@ def canary(
         evaluator = Evaluator(loaded, api, account)
         note(f"{account.address} watches {coordinator}; Ctrl-C ends it.", json_)
         for line in evaluator.run():
-            typer.echo(json.dumps(line) if json_ else _told(line))
+            typer.echo(json.dumps(line) if json_ else _result_line(line))
 
 
-def _told(line: dict[str, Any]) -> str:
+def _result_line(line: dict[str, Any]) -> str:
     """Return one line of text about a round."""
     if "error" in line:
         return f"Round {line['round']} was not measured: {line['error']}"

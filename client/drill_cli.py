@@ -52,14 +52,15 @@ def drill(
     rule: Annotated[
         str, typer.Option(help="Rule with its parameters; @good or @biased adds a root set.")
     ] = "guided_mean",
-    contributors: Annotated[int, typer.Option(min=2, max=256, help="All contributors.")] = 20,
-    malicious: Annotated[int, typer.Option(min=0, help="Attackers among them.")] = 6,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds.")] = 25,
-    strength: Annotated[float | None, typer.Option(help="Of the attack. Default: its own.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides everything random.")] = 0,
+    contributors: Annotated[int, typer.Option(min=2, max=256, help="Number of contributors.")] = 20,
+    malicious: Annotated[int, typer.Option(min=0, help="Number of attackers among them.")] = 6,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 25,
+    strength: Annotated[float | None, typer.Option(help="Strength of the attack. Default: its own.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random choices.")] = 0,
     task: Annotated[str, typer.Option(help="mnist or digits.")] = "mnist",
     rare: Annotated[
-        str, typer.Option(metavar="CLASS:HOLDERS", help="Only so many honest contributors hold the class.")
+        str,
+        typer.Option(metavar="CLASS:HOLDERS", help="Only this number of honest contributors has the class."),
     ] = "",
     chain: Annotated[
         bool, typer.Option("--chain", help="With the real contracts on a local chain: stakes, rewards, gas.")

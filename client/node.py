@@ -112,7 +112,7 @@ def check_chain(rpc: Rpc, deployment: Deployment) -> None:
         if not rpc.code(address):
             raise WrongChainError(
                 f"There is no contract at {address}, where the deployment has its {role}.",
-                remedy="Check --deployment; a local chain that was started anew has lost its contracts.",
+                remedy="Check --deployment. A local chain that was restarted has lost its contracts.",
                 code="contract-missing",
             )
 
@@ -269,7 +269,7 @@ def parse_partition(text: str) -> tuple[int, int]:
     if first.isdigit() and second.isdigit() and int(first) < int(second):
         return int(first), int(second)
     raise InputError(
-        f"{text!r} is no partition.", remedy="Write i/n, counted from 0: the first of five is 0/5."
+        f"{text!r} is not a partition.", remedy="Write i/n, counted from 0: the first of five is 0/5."
     )
 
 
@@ -354,7 +354,7 @@ def run_node(
                 port = options.port or free_port()
                 log = NodeLog(logs / f"{SUPERNODE}.log")
                 node = _start_supernode(contributor, options, supervisor, port)
-                supervisor.watch(partial(_has_word, node, log), timeout=LET_IN)
+                supervisor.watch(partial(_has_answer, node, log), timeout=LET_IN)
                 if not node.alive and (refused := refusal(log.text(), options.superlink, options.key)):
                     raise refused
                 on_event(
@@ -382,7 +382,7 @@ def _await_end(
     supervisor.watch(lambda: watcher.look(on_event) or not node.alive)
 
 
-def _has_word(node: Child, log: NodeLog) -> bool:
+def _has_answer(node: Child, log: NodeLog) -> bool:
     """Return whether the SuperLink has admitted the SuperNode, or the SuperNode has ended."""
     return CONNECTED in log.text() or not node.alive
 
@@ -451,25 +451,25 @@ class NodeWatcher:
         if self._under_way and time.monotonic() >= self._next:
             self._next = time.monotonic() + FOLLOW_PAUSE
             for number in list(self._under_way):
-                fate = self._fate(number)
+                fate = self._event_of(number)
                 if fate is not None:
                     self._under_way.remove(number)
                     on_event({"round": number, **fate})
         return False
 
-    def _fate(self, number: int) -> dict[str, object] | None:
+    def _event_of(self, number: int) -> dict[str, object] | None:
         """Return the event for a round's update; None as long as its status is unknown."""
         try:
             view = self._api.get(f"/v1/rounds/{number}/updates/{self._account}")
         except CoordinatorError as error:
             if error.code == "unknown-update":
-                return self._unseen(number)
+                return self._event_of_unknown(number)
             return None  # The coordinator does not answer, or lags behind. The next call asks again.
         if view["status"] != "refused":
             return {"event": "received"}
         return {"event": "refused", "code": view["reason"], "detail": f"{view['reason']}: {view['detail']}"}
 
-    def _unseen(self, number: int) -> dict[str, object] | None:
+    def _event_of_unknown(self, number: int) -> dict[str, object] | None:
         try:
             if self._api.get(f"/v1/rounds/{number}")["phase"] in ("opening", "open"):
                 return None  # The update may still be in transit.

@@ -28,15 +28,20 @@ from folkmoot.cli.output import note
 
 
 def signers(
-    coordinator: Annotated[str, typer.Option(metavar="URL", help="The coordinator.")],
+    coordinator: Annotated[str, typer.Option(metavar="URL", help="URL of the coordinator.")],
     app: Annotated[Path, typer.Option(metavar="FOLDER", help="Flower app that is trained.")],
     homes: Annotated[
         Path,
-        typer.Option(metavar="FOLDER", help="Gets one node's folder a contributor, contributor-1 and on."),
+        typer.Option(metavar="FOLDER", help="Parent of the nodes' folders contributor-1, contributor-2, ..."),
     ],
-    keys: Annotated[Path, typer.Option(metavar="FOLDER", help="Key files contributor-1.json and on.")],
+    keys: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER", help="Folder of the key files contributor-1.json, contributor-2.json, ..."
+        ),
+    ],
     nodes: Annotated[int, typer.Option(min=1, max=64, help="Number of contributors.")],
-    log: Annotated[Path, typer.Option(metavar="FILE", help="Log that has what the simulated nodes say.")],
+    log: Annotated[Path, typer.Option(metavar="FILE", help="Log file of the simulated nodes.")],
     layout: Annotated[Path, typer.Option(metavar="FILE", help="Manifest that was made from the app.")],
     run_config: RunConfig = None,
     rpc: RpcUrl = RPC_DEFAULT,

@@ -36,9 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="client.supernode", description=__doc__)
     parser.add_argument("--port", type=int, required=True, help="port of the node's own Runtime API")
     parser.add_argument(
-        "--pause", type=float, default=DEFAULT_PAUSE, help="seconds between looks for messages during a run"
+        "--pause",
+        type=float,
+        default=DEFAULT_PAUSE,
+        help="seconds between two polls for messages during a run",
     )
-    parser.add_argument("--preload", action="append", default=[], help="module that tasks find imported")
+    parser.add_argument(
+        "--preload", action="append", default=[], help="module to import before the first task"
+    )
     parser.add_argument(
         "--no-fork", action="store_true", help="start a Python for every message, as Flower does"
     )

@@ -252,7 +252,10 @@ def task_evaluate(
     coordinator: Annotated[
         str | None,
         typer.Option(
-            "--coordinator", envvar="FOLKMOOT_COORDINATOR", metavar="URL", help="Fetch it from here."
+            "--coordinator",
+            envvar="FOLKMOOT_COORDINATOR",
+            metavar="URL",
+            help="Coordinator from which to fetch the model.",
         ),
     ] = None,
     version: Annotated[str, typer.Option(help="Number of the version, or `active`.")] = "active",

@@ -169,7 +169,7 @@ def _try_train(task: Task, model: torch.nn.Module, data: Any) -> Step:
     try:
         examples = _call(task, "train", model, data, settings)
     except _Raised as raised:
-        raise _Raised(raised.cause, _about_training(task, raised, data, settings)) from raised.cause
+        raise _Raised(raised.cause, _training_error(task, raised, data, settings)) from raised.cause
     took = time.monotonic() - began
     whose = f"The method train of the task {task.name!r}"
     if not isinstance(examples, int) or isinstance(examples, bool) or examples < 1:
@@ -210,7 +210,7 @@ def _try_evaluate(
     try:
         returned = _call(task, "evaluate", model)
     except _Raised as raised:
-        if not _absent(raised.cause, lenient):
+        if not _is_missing(raised.cause, lenient):
             raise
         return None, Step("evaluate", WARNING, f"{raised.explained.message} The test set may be elsewhere.")
     whose = f"The method evaluate of the task {task.name!r}"
@@ -251,7 +251,7 @@ def _try_predictions(
     try:
         held = _call(task, "examine", model)
     except _Raised as raised:
-        if not _absent(raised.cause, lenient):
+        if not _is_missing(raised.cause, lenient):
             raise
         return Step(name, WARNING, f"{raised.explained.message} The test set may be elsewhere.")
     measurement = count(task.name, metrics or {}, held)
@@ -324,7 +324,7 @@ def _place(task: Task, error: BaseException) -> str:
     return f"{shown}, line {frame.lineno}: `{frame.line}`" if frame.line else f"{shown}, line {frame.lineno}"
 
 
-def _about_training(task: Task, raised: _Raised, data: Any, settings: Mapping[str, Any]) -> TaskError:
+def _training_error(task: Task, raised: _Raised, data: Any, settings: Mapping[str, Any]) -> TaskError:
     """Return a failure of `train` as an error with the most likely remedy."""
     cause, message = raised.cause, raised.explained.message
     if isinstance(cause, TaskError):
@@ -342,7 +342,7 @@ def _about_training(task: Task, raised: _Raised, data: Any, settings: Mapping[st
     return TaskError(message, remedy=remedy)
 
 
-def _absent(error: BaseException, lenient: bool) -> bool:
+def _is_missing(error: BaseException, lenient: bool) -> bool:
     """Return whether a method failed because its data are missing. ``lenient``: the contributor's data are missing."""
     if isinstance(error, KeyError) and (frames := traceback.extract_tb(error.__traceback__)):
         return lenient or Path(frames[-1].filename).name in (

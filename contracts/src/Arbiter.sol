@@ -5,9 +5,9 @@ import { IArbiter } from "./interfaces/IArbiter.sol";
 import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
 import { RoundId } from "./libraries/Types.sol";
 
-/// @title The verifier that a policy names: it lets a fixed list of judges speak to the ledger.
+/// @title The verifier of a policy: it forwards the decisions of a fixed list of judges to the ledger.
 contract Arbiter is IArbiter {
-    /// @notice Most judges.
+    /// @notice Maximum number of judges.
     uint256 public constant MAX_JUDGES = 16;
 
     /// @inheritdoc IArbiter

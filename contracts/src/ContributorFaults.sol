@@ -8,9 +8,9 @@ import { Layout } from "./libraries/Layout.sol";
 import { Signatures } from "./libraries/Signatures.sol";
 import { RoundId } from "./libraries/Types.sol";
 
-/// @title What a contributor pays for: two commitments for one round, a tree that does not add up, a replay.
+/// @title Faults of contributors: two commitments for one round, an invalid update tree, a replay.
 contract ContributorFaults is IContributorFaults, Judge {
-    /// @notice Least sum of squares of an update of which an exact copy is a replay. Smaller ones can be equal by chance.
+    /// @notice Minimum sum of squares for a replay. Smaller updates can be equal by chance.
     uint64 public constant MIN_REPLAY_SQUARES = 256;
 
     /// @param ledger_ The ledger whose rounds are judged.

@@ -16,7 +16,7 @@ import { Openings } from "./libraries/Openings.sol";
 import { RoundId } from "./libraries/Types.sol";
 import { WeightedSum } from "./libraries/WeightedSum.sol";
 
-/// @title What was anchored must be shown, and what was delivered must be counted as delivered.
+/// @title Anchored data must be published on demand, and delivered updates must be counted as delivered.
 // Two mappings with keys of a type of ours implement functions of the interface, which slither does not see.
 // slither-disable-next-line unimplemented-functions
 contract DataAvailability is IDataAvailability, Judge {
@@ -31,11 +31,11 @@ contract DataAvailability is IDataAvailability, Judge {
         bytes32 root;
     }
 
-    /// @notice Most open demands of strangers about one round.
+    /// @notice Maximum number of open demands about a round from accounts that are not its contributors.
     uint256 public constant MAX_OPEN = 16;
-    /// @notice Most demands of one account about one round, open or not.
+    /// @notice Maximum number of demands of one account about one round, open or not.
     uint256 public constant MAX_A_CALLER = 4;
-    /// @notice Most entries of a round whose verdicts file can be demanded: a transaction has to hold it.
+    /// @notice Maximum number of entries of a round whose verdicts file can be demanded. It must fit a transaction.
     uint256 public constant MAX_VERDICTS = 128;
     /// @notice A part of a delivery has 2^PART_DEPTH leaves: 16 KiB.
     uint256 public constant PART_DEPTH = 6;

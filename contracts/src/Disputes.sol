@@ -12,7 +12,7 @@ import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
 import { IStakeVault } from "./interfaces/IStakeVault.sol";
 import { RoundId } from "./libraries/Types.sol";
 
-/// @title What no contract can compute goes before the voters.
+/// @title Disputes about values that no contract can compute, decided by a vote.
 contract Disputes is IDisputes {
     using SafeERC20 for IERC20;
 
@@ -32,7 +32,7 @@ contract Disputes is IDisputes {
     /// @param ledger_ The ledger whose rounds are disputed.
     /// @param token_ Token of the deposits; it must be burnable by its holder.
     /// @param vault Vault of the ledger: a decision must fit into its unbonding time.
-    /// @param governance_ Who decides: the timelock.
+    /// @param governance_ Account that decides: the timelock.
     /// @param deposit_ Tokens of a deposit.
     /// @param decisionWindow_ Seconds that a round waits for a vote.
     constructor(

@@ -16,7 +16,7 @@ import { WeightedSum } from "./libraries/WeightedSum.sol";
 
 /// @title Proofs that an anchor is wrong, by one leaf.
 contract FraudProofs is IFraudProofs, Judge {
-    /// @dev What the proofs need of a round.
+    /// @dev Data of a round that the proofs need.
     struct Facts {
         RoundId round;
         IRoundLedger.Round stored;
@@ -28,7 +28,7 @@ contract FraudProofs is IFraudProofs, Judge {
         Layout.Place place;
     }
 
-    /// @dev Largest weight that any rule gives.
+    /// @dev Maximum weight under any rule.
     uint256 private constant MAX_WEIGHT = 1 << 16;
     /// @dev Bytes of a leaf of theta or momentum.
     uint256 private constant STATE_LEAF_BYTES = 8 * Layout.LEAF;

@@ -15,9 +15,9 @@ import { Openings } from "./libraries/Openings.sol";
 import { OuterStep } from "./libraries/OuterStep.sol";
 import { RoundId } from "./libraries/Types.sol";
 
-/// @title Proofs that weights are not those that the policy's rule yields.
+/// @title Proofs that weights differ from those of the policy's rule.
 contract GramProofs is IGramProofs, Judge {
-    /// @dev What the proofs need of a round.
+    /// @dev Data of a round that the proofs need.
     struct Facts {
         RoundId round;
         IRoundLedger.Round stored;

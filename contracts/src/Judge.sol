@@ -10,7 +10,7 @@ import { MerkleSum } from "./libraries/MerkleSum.sol";
 import { Openings } from "./libraries/Openings.sol";
 import { RoundId } from "./libraries/Types.sol";
 
-/// @title What judges have in common: what is brought is compared with what is recorded.
+/// @title Base of the judges: compares the arguments of a proof with the records of the ledger.
 abstract contract Judge is IJudge {
     /// @dev Stands for the sums of what is no leaf: more than a node can claim.
     uint256 private constant INVALID = type(uint256).max;

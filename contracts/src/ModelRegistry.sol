@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 import { IModelRegistry } from "./interfaces/IModelRegistry.sol";
 import { RoundId } from "./libraries/Types.sol";
 
-/// @title The lineage of model versions, and which one is active.
+/// @title The lineage of model versions, and the active version.
 contract ModelRegistry is IModelRegistry {
     /// @inheritdoc IModelRegistry
     address public immutable override ledger;

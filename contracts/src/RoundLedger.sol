@@ -39,9 +39,9 @@ contract RoundLedger is IRoundLedger, EIP712 {
 
     /// @notice Largest sum of weights: 255 times it still fits a 32-bit lane.
     uint256 public constant MAX_WEIGHT_SUM = WeightedSum.MAX_WEIGHT_SUM;
-    /// @notice Most anchored rounds that may wait to become final. Bounds the walk of a fraud report.
+    /// @notice Maximum number of anchored rounds that are not final. Bounds the walk of a fraud report.
     uint16 public constant MAX_PENDING_ROUNDS = 256;
-    /// @notice Rounds that an enrolled account may miss in a row, without which anybody can remove it.
+    /// @notice Number of rounds missed in a row after which anybody can remove an enrolled account.
     uint256 public constant MAX_MISSED = 3;
 
     /// @inheritdoc IRoundLedger

@@ -26,11 +26,11 @@ contract StakeVault is IStakeVault, Votes {
         uint40 frozenUntil;
     }
 
-    /// @notice Most withdrawals that an account may have under way. Bounds the loops of withdrawing and slashing.
+    /// @notice Maximum number of pending withdrawals of an account. Bounds the loops of withdrawing and slashing.
     uint256 public constant MAX_UNBONDINGS = 16;
     /// @notice Share of slashed stake that goes to a beneficiary, in 1/SHARE_DENOMINATOR. The rest is burnt.
     uint256 public constant CHALLENGER_SHARE = 5_000;
-    /// @notice The whole, in which the share of a beneficiary is counted.
+    /// @notice Denominator of the share of a beneficiary.
     uint256 public constant SHARE_DENOMINATOR = 10_000;
 
     /// @inheritdoc IStakeVault

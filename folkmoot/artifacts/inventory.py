@@ -114,7 +114,7 @@ class Commitments:
         if anchor.hash != view.anchor_hash:
             raise RpcError(
                 f"The endpoint {self.rpc.name} reports another anchor of round {event.round} than the ledger stores.",
-                remedy="It may be in the middle of a reorganisation: try again; if it stays so, use another endpoint.",
+                remedy="It may be in the middle of a reorganisation: try again. If this repeats, use another endpoint.",
                 code="rpc-inconsistent",
             )
         known = Anchored(

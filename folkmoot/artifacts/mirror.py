@@ -133,7 +133,9 @@ class MirrorFolder(FolderSource):
                     size += file.write(chunk)
             if digest.hexdigest() != sha256:
                 raise ArtifactError(
-                    f"The file {sha256} changed while it was copied.", code="artifact-damaged"
+                    f"The file {sha256} changed while it was copied.",
+                    remedy="Run the command again.",
+                    code="artifact-damaged",
                 )
             file.flush()
             os.fsync(file.fileno())
@@ -213,7 +215,10 @@ class Copier:
         try:
             manifest = Manifest.from_json(path.read_bytes())
         except ManifestError as error:
-            raise ArtifactError(f"The genesis names a manifest that is none. {error.message}") from error
+            raise ArtifactError(
+                f"The manifest of the genesis is invalid. {error.message}",
+                remedy="Ask whoever started the federation for the right genesis files.",
+            ) from error
         if manifest.hash != manifest_hash:
             raise ArtifactError(
                 "The genesis names another manifest than the ledger.",
@@ -235,12 +240,14 @@ class Copier:
             try:
                 artifacts = Artifacts.from_json(data)
             except ArtifactError as error:
-                self._miss("the artifacts file", name, error.message, number, needed)
+                self._add_missing("the artifacts file", name, error.message, number, needed)
             else:
                 if artifacts.round == number and len(artifacts.updates) == anchored.entries:
                     self._listed(artifacts, manifest, needed)
                 else:
-                    self._miss("the artifacts file", name, "it is that of another round", number, needed)
+                    self._add_missing(
+                        "the artifacts file", name, "it is that of another round", number, needed
+                    )
         whole = len(self.copied.missing) == before
         self.copied.rounds += whole
         return whole
@@ -317,17 +324,17 @@ class Copier:
     def _refused(
         self, what: str, file: str, error: ArtifactError, round_number: int | None, needed: bool
     ) -> None:
-        self._miss(what, file, error.message, round_number, needed)
+        self._add_missing(what, file, error.message, round_number, needed)
         self._silent = self._silent + 1 if error.code == "artifact-unreachable" else 0
         if self._silent >= UNREACHABLE_LIMIT:
             raise ArtifactError(
                 f"No source gave an answer for {self._silent} files in a row. {error.message}",
-                remedy="Try again later (what is here stays), or give another --from.",
+                remedy="Try again later (existing files are kept), or give another --from.",
                 code="artifact-unreachable",
                 details={"missing": [each.to_json() for each in self.copied.missing]},
             ) from error
 
-    def _miss(self, what: str, file: str, why: str, round_number: int | None, needed: bool) -> None:
+    def _add_missing(self, what: str, file: str, why: str, round_number: int | None, needed: bool) -> None:
         self.copied.missing.append(Missing(what, file, why, round_number, needed))
 
     def _nothing(self) -> ArtifactError:
@@ -400,6 +407,6 @@ def _writing(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise LocalError(
             f"The mirror {folder} can't be written: {error.strerror or error}.",
-            remedy="Check the disk and the rights of the folder; what is there already stays.",
+            remedy="Check the disk and the permissions of the folder. Existing files are kept.",
             code="mirror-unwritable",
         ) from error

@@ -346,17 +346,17 @@ class SeveralSources:
                 continue
             self._resting.pop(number, None)
             return answer
-        raise _nowhere(name, errors)
+        raise _not_available(name, errors)
 
 
-def _nowhere(name: str, errors: Sequence[ArtifactError]) -> ArtifactError:
+def _not_available(name: str, errors: Sequence[ArtifactError]) -> ArtifactError:
     """Return the error that no source has a file, with the answer of each source."""
     if len(errors) == 1:
         return errors[0]
     codes = [error.code for error in errors]
     order = ("artifact-unreachable", "artifact-damaged", "artifact-missing")
     return ArtifactError(
-        f"The file {name} can't be had from any of {len(errors)} sources. "
+        f"The file {name} is not available from any of {len(errors)} sources. "
         + " ".join(error.message for error in errors),
         remedy="Ask another mirror for it.",
         code=next((code for code in order if code in codes), "artifact-missing"),
@@ -411,7 +411,11 @@ def _is_hex32(text: str) -> bool:
 def _hex32(text: str) -> str:
     name = text.lower().removeprefix("0x")
     if not _is_hex32(name):
-        raise ArtifactError(f"{text!r} is not the hash of a file.", code="artifact-missing")
+        raise ArtifactError(
+            f"{text!r} is not the hash of a file.",
+            remedy="Give 64 hexadecimal digits, with or without 0x.",
+            code="artifact-missing",
+        )
     return name
 
 

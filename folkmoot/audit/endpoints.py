@@ -11,7 +11,7 @@ from folkmoot.audit.history import History, Storage
 from folkmoot.ledger.events import Event
 
 _CHECK = "endpoints"
-_REMEDY = "One of the endpoints lies or is out of order: ask a third one, best a node of your own."
+_REMEDY = "One of the endpoints is lying or faulty: add a third one, preferably your own node."
 
 
 def compare_histories(urls: Sequence[str], histories: Sequence[History]) -> None:

@@ -232,7 +232,7 @@ def read_history(rpc: PinnedRpc, deployment: Deployment, progress: Progress = la
         if not deployed:
             raise WrongChainError(
                 f"There is no contract at {getattr(deployment, role)}, where the deployment has its {role}.",
-                remedy="Check the deployment file; a local chain that was started anew has lost its contracts.",
+                remedy="Check the deployment file. A local chain that was restarted has lost its contracts.",
                 code="contract-missing",
                 details={"role": role, "address": getattr(deployment, role)},
             )
@@ -485,6 +485,6 @@ def _read_proposal(rpc: Rpc, deployment: Deployment, head: Block, proposal: int)
 def _nonsense(rpc: Rpc, what: str) -> RpcError:
     return RpcError(
         f"The RPC endpoint {rpc.name} sent {what}.",
-        remedy="Run the audit again; if it stays so, use another endpoint.",
+        remedy="Run the audit again. If this repeats, use another endpoint.",
         code="rpc-inconsistent",
     )

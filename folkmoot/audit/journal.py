@@ -34,7 +34,7 @@ from folkmoot.runtime.files import sync_folder
 
 FORMAT = "folkmoot/audit-journal/1"
 
-_ANEW = "Give another file by --journal, or remove this one: every round is then verified anew."
+_ANEW = "Give another file with --journal, or remove this one: every round is then verified again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Journal:
         first = self._unread[0].round
         self._say(
             f"The chain says something else of round {first} than when the journal was written (a reorg, a slash, or "
-            f"another endpoint): its {len(self._unread)} lines from there on are cut off, and the rounds verified anew."
+            f"another endpoint): its {len(self._unread)} lines from there on are removed and verified again."
         )
         self._last = self._unread[0].previous
         self.dropped += [line.round for line in self._unread]

@@ -124,7 +124,7 @@ class Recomputation:
         self._compare_deliveries(replayed, entries, updates, artifacts, outcome)
         self._compare_verdicts(replayed, entries, anchor, artifacts, outcome)
         self._compare_state(replayed, anchor, artifacts, outcome)
-        self._let_go(replayed, header, artifacts, updates)
+        self._release_unneeded(replayed, header, artifacts, updates)
         self._remember(replayed, outcome)
         self.newest = (replayed.number, outcome.state)
         return outcome
@@ -146,7 +146,7 @@ class Recomputation:
 
     def _exponents_of(self, base: int) -> tuple[int, ...]:
         if base not in self.exponents:  # Not recomputed, because the audit started at a later round.
-            self._learn(base)
+            self._read_lineage(base)
         return self.exponents[base]
 
     def _base(self, replayed: Round) -> State:
@@ -157,7 +157,7 @@ class Recomputation:
         if replayed.base == 0:
             return self.origin.state
         if replayed.base not in self.states:
-            self._learn(replayed.base)
+            self._read_lineage(replayed.base)
         sha256 = self.states[replayed.base]
         subject = Subject(check=_FILES, round=replayed.base, artifact=sha256)
         state = self.files.state(subject, "the state file", sha256, self.origin.manifest)
@@ -216,7 +216,7 @@ class Recomputation:
         self.past[replayed.number] = PastRound(header.exponents, delivered)
         self.held[replayed.number] = {artifacts.base_state, *filter(None, artifacts.updates)}
 
-    def _let_go(
+    def _release_unneeded(
         self,
         replayed: Round,
         header: RoundHeader,
@@ -235,7 +235,7 @@ class Recomputation:
         for sha256 in unneeded - kept:
             self.files.source.discard(sha256)
 
-    def _learn(self, number: int) -> None:
+    def _read_lineage(self, number: int) -> None:
         """Read exponents and state of a round from its artifacts file, to which the chain commits."""
         replayed = self.ledger.rounds[number]
         assert replayed.anchor is not None  # noqa: S101  # a base is anchored
@@ -269,7 +269,7 @@ class Recomputation:
         """Check the contents of the artifacts file before its files are fetched."""
         subject = Subject(check=_FILES, round=replayed.number, event=replayed.anchored)
         if replayed.base not in self.states:
-            self._learn(replayed.base)
+            self._read_lineage(replayed.base)
         for name, expected, listed in (
             ("round", replayed.number, artifacts.round),
             ("header", header.encoded, artifacts.header),

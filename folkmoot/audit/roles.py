@@ -74,7 +74,7 @@ def check_roles(history: History) -> list[str]:
     require(subject, "the roles that the deployment gave", _named(set(design), design), _named(first, design))
     for role, has in history.storage.roles.items():
         require(subject, f"whether {_name(role, design)}", role in held, has)
-    taken = [f"A vote took this away: {_name(role, design)}." for role in sorted(set(design) - held)]
+    taken = [f"A vote revoked this role: {_name(role, design)}." for role in sorted(set(design) - held)]
     return [f"A vote gave this: {_name(role, design)}." for role in sorted(held - set(design))] + taken
 
 

@@ -13,7 +13,7 @@ from folkmoot.cli.output import emit, note, table, working
 from folkmoot.cli.pending import pending
 
 app = typer.Typer(
-    help="Create and list encrypted key files; see what interrupted commands left behind.",
+    help="Create and list encrypted key files; show pending transactions of interrupted commands.",
     no_args_is_help=True,
 )
 app.command()(pending)

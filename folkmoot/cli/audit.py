@@ -26,14 +26,14 @@ def audit(
         typer.Option(
             envvar="FOLKMOOT_RPC",
             metavar="URL",
-            help="JSON-RPC endpoint. Give several, and they must all say the same.",
+            help="JSON-RPC endpoint. Give several to compare them: all must give the same answers.",
         ),
     ] = RPC_DEFAULT,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     from_round: Annotated[
         int,
         typer.Option(
-            min=1, metavar="N", help="First round to recompute; earlier ones are taken from the chain."
+            min=1, metavar="N", help="First round to recompute. Earlier rounds are read from the chain only."
         ),
     ] = 1,
     journal: Annotated[
@@ -41,7 +41,7 @@ def audit(
         typer.Option(
             dir_okay=False,
             metavar="FILE",
-            help="Remember in this file which rounds were found right; an audit that was stopped goes on there.",
+            help="Store verified rounds in this file, so that an interrupted audit can continue.",
         ),
     ] = None,
     json_: Json = False,

@@ -63,7 +63,7 @@ def commands() -> typer.Typer:
     group = typer.Typer(
         name="demand",
         cls=DemandGroup,
-        help="Demand what was anchored and is not shown: folkmoot demand ROUND --what update --entry 2.",
+        help="Demand withheld files of an anchored round: folkmoot demand ROUND --what update --entry 2.",
         no_args_is_help=True,
     )
     group.command(ASK)(ask)
@@ -73,13 +73,13 @@ def commands() -> typer.Typer:
 
 def ask(
     round_: Annotated[int, typer.Argument(metavar="ROUND", min=1, help="Number of the round.")],
-    what: Annotated[Kind, typer.Option(help="What is demanded.")],
+    what: Annotated[Kind, typer.Option(help="Kind of data to demand.")],
     entry: Annotated[
         int | None, typer.Option(min=0, metavar="I", help="Entry of the update.", show_default=False)
     ] = None,
     leaf: Annotated[
         int | None,
-        typer.Option(min=0, metavar="J", help="Leaf. Default: one by chance, which nobody can foresee."),
+        typer.Option(min=0, metavar="J", help="Leaf. Default: an unpredictable random one."),
     ] = None,
     artifacts: Annotated[
         list[str] | None,

@@ -63,19 +63,17 @@ def deploy(
         "deployment.json"
     ),
     profile: Annotated[
-        str, typer.Option(help="Times of the assembly: demo (minutes), l2 or l1 (days).")
+        str, typer.Option(help="Times of the governance: demo (minutes), l2 or l1 (days).")
     ] = "l2",
     voting_delay: Annotated[
         int | None, typer.Option(min=0, help="Seconds from a proposal to its vote.")
     ] = None,
-    voting_period: Annotated[
-        int | None, typer.Option(min=1, help="Seconds in which votes are taken.")
-    ] = None,
+    voting_period: Annotated[int | None, typer.Option(min=1, help="Length of a vote in seconds.")] = None,
     vote_extension: Annotated[
-        int | None, typer.Option(min=0, help="Seconds that a vote goes on after a late quorum.")
+        int | None, typer.Option(min=0, help="Seconds for which a vote stays open after a late quorum.")
     ] = None,
     quorum: Annotated[
-        int | None, typer.Option(min=0, max=100, help="Percent of all stake that must vote.")
+        int | None, typer.Option(min=0, max=100, help="Quorum of a vote, in percent of all stake.")
     ] = None,
     threshold: Annotated[str | None, typer.Option(help="Stake in tokens that a proposer needs.")] = None,
     timelock_delay: Annotated[
@@ -85,17 +83,15 @@ def deploy(
         int | None, typer.Option(min=1, help="Seconds until stake can be withdrawn.")
     ] = None,
     demand_deposit: Annotated[
-        str | None, typer.Option(help="Tokens that a demand for data costs until it is answered.")
+        str | None, typer.Option(help="Deposit of a demand for data, in tokens.")
     ] = None,
-    dispute_deposit: Annotated[
-        str | None, typer.Option(help="Tokens that a dispute costs until it is decided.")
-    ] = None,
+    dispute_deposit: Annotated[str | None, typer.Option(help="Deposit of a dispute, in tokens.")] = None,
     gas_price: GasPriceInTokens = GAS_PRICE_DEFAULT,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the deployment file.")] = False,
     afresh: Annotated[
         bool,
         typer.Option(
-            "--afresh", help="Leave the contracts of an interrupted deployment, and deploy new ones."
+            "--afresh", help="Ignore the contracts of an interrupted deployment, and deploy new ones."
         ),
     ] = False,
     confirmations: Confirmations = 1,

@@ -114,7 +114,7 @@ def export_tensorboard(
 
     record = _read(coordinator, artifacts, rpc, deployment, json_)
     path, added = tensorboard.export(record, to)
-    document = {**_about(record), "file": str(path), "added": added}
+    document = {**_result_fields(record), "file": str(path), "added": added}
     emit(
         document,
         json_,
@@ -145,7 +145,7 @@ def export_mlflow(
 
     record = _read(coordinator, artifacts, rpc, deployment, json_)
     run, added = mlflow_run.export(record, to, experiment)
-    document = {**_about(record), "run": run, "experiment": experiment, "added": added}
+    document = {**_result_fields(record), "run": run, "experiment": experiment, "added": added}
     emit(document, json_, f"{added} new values of {len(record.rounds)} rounds are in the run {run} at {to}.")
 
 
@@ -199,7 +199,7 @@ def _from_ledger(artifacts: list[str], rpc: list[str], deployment: Path) -> Fede
             source.close()
 
 
-def _about(record: FederationRecord) -> dict[str, Any]:
+def _result_fields(record: FederationRecord) -> dict[str, Any]:
     """Return the fields that the results of all formats have."""
     return {"source": record.source, "rounds": len(record.rounds), "warnings": list(record.warnings)}
 
@@ -220,5 +220,5 @@ def _file(to: Path, data: bytes, record: FederationRecord, as_json: bool) -> Non
             remedy="Check that its folder exists and can be written, and that the disk has room.",
             code="export-unwritable",
         ) from error
-    document = {**_about(record), "file": str(to), "bytes": len(data)}
+    document = {**_result_fields(record), "file": str(to), "bytes": len(data)}
     emit(document, as_json, f"{len(record.rounds)} rounds are in {to} ({len(data):,} bytes).")

@@ -254,7 +254,7 @@ def proposals(
         typer.Argument(metavar="[ID]", help="Show one in full, with its votes.", show_default=False),
     ] = None,
     open_: Annotated[
-        bool, typer.Option("--open", help="Only those that can still come to something.")
+        bool, typer.Option("--open", help="Only those that can still be accepted or executed.")
     ] = False,
     report: Annotated[
         Path | None,

@@ -32,17 +32,20 @@ def mirror(
             help="Coordinator, web server with a mirror, or folder. Give several: they are tried in order.",
         ),
     ],
-    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="The mirror; made if it is not there.")],
+    to: Annotated[
+        Path,
+        typer.Option("--to", metavar="FOLDER", help="Folder of the mirror; created if it does not exist."),
+    ],
     rpc: RpcUrl = RPC_DEFAULT,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Stay, and copy new rounds as they are anchored.")
+        bool, typer.Option("--follow", help="Continue, and copy new rounds when they are anchored.")
     ] = False,
     rounds: Annotated[
         str | None, typer.Option(metavar="A..B", help="Only these rounds, both included.", show_default=False)
     ] = None,
     pause: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="Time between two looks with --follow.")
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Seconds between two polls with --follow.")
     ] = 10.0,
     json_: Json = False,
 ) -> None:
@@ -101,7 +104,7 @@ def _once(mirroring: Mirroring, as_json: bool) -> None:
 
     total = Copied()
     for number, done in mirroring.step():
-        _tell(number, done, as_json)
+        _print_copied(number, done, as_json)
         _add(total, done)
     document = {
         "folder": str(mirroring.folder.folder),
@@ -115,8 +118,8 @@ def _once(mirroring: Mirroring, as_json: bool) -> None:
     needed = [each for each in total.missing if each.needed]
     if needed:
         raise ArtifactError(
-            f"{len(needed)} files could not be had, the first: {needed[0]}",
-            remedy="Run it again with another --from beside this one: what is there stays.",
+            f"{len(needed)} files are missing, the first: {needed[0]}",
+            remedy="Run it again with one more --from. Existing files are kept.",
             code="mirror-incomplete",
             details=document,
         )
@@ -142,7 +145,7 @@ def _follow(mirroring: Mirroring, pause: float, as_json: bool) -> None:
     while True:
         try:
             for number, done in mirroring.step():
-                _tell(number, done, as_json, reported)
+                _print_copied(number, done, as_json, reported)
             backoff.reset()
             wait = pause
         except (RpcError, ArtifactError) as error:
@@ -153,12 +156,12 @@ def _follow(mirroring: Mirroring, pause: float, as_json: bool) -> None:
         time.sleep(wait)
 
 
-def _tell(number: int, done: Copied, as_json: bool, reported: set[str] | None = None) -> None:
+def _print_copied(number: int, done: Copied, as_json: bool, reported: set[str] | None = None) -> None:
     """Print the result for a round. While following, print each missing file once."""
     for each in done.missing:
         line = str(each)
         if reported is None or line not in reported:
-            note(f"missing: {line}" if each.needed else f"not there, and not needed: {line}", as_json)
+            note(f"missing: {line}" if each.needed else f"missing, and not needed: {line}", as_json)
         if reported is not None:
             reported.add(line)
     if not done.fetched:

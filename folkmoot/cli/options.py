@@ -48,7 +48,7 @@ RpcUrl = Annotated[
         "--rpc",
         envvar="FOLKMOOT_RPC",
         metavar="URL",
-        help="JSON-RPC endpoint of the chain. Give several, or with commas: what a majority of them says is believed.",
+        help="JSON-RPC endpoint of the chain. Give several, repeated or with commas, to use the answer of a majority.",
     ),
 ]
 
@@ -129,7 +129,7 @@ Confirmations = Annotated[
         min=1,
         max=1000,
         metavar="N",
-        help="Wait until so many blocks, its own included, hold what is sent; what a reorg takes is sent again.",
+        help="Wait until a transaction has this number of confirmations. After a reorganisation it is sent again.",
     ),
 ]
 
@@ -331,7 +331,7 @@ def parse_allocation(text: str) -> tuple[str, int]:
     address, separator, amount = text.partition("=")
     if not separator:
         raise InputError(
-            f"{text!r} is no allocation.",
+            f"{text!r} is not an allocation.",
             remedy="Write ADDRESS=AMOUNT, e.g. 0x...=1000.",
             code="invalid-allocation",
         )

@@ -35,11 +35,11 @@ SHOWN = 18
 
 WORDS = {
     "mined": "mined: the same command tells it",
-    "failed": "failed on the chain: the same command acts anew",
+    "failed": "failed on the chain: the same command sends it again",
     "underway": "on its way: the same command waits for it",
     "absent": "not known to this node: the same command sends it",
     "gap": "waits for others before it",
-    "lost": "another transaction had its nonce: the same command acts anew",
+    "lost": "another transaction used its nonce: the same command sends it again",
     "unclear": "its nonce is used; this node can't say by what",
     "elsewhere": "on another chain",
     "damaged": "this file can't be read",
@@ -203,7 +203,7 @@ def _forget(
         with chain_errors("the chain", endpoint_of(w3)):
             require_deep(w3, notes, noted, lookup)
         notes.forget(noted)
-        text = "Forgotten: its nonce is used. The same command acts anew."
+        text = "Forgotten: its nonce is used. The same command sends a new transaction."
         if lookup.fate is TxStatus.MINED:
             text = "Forgotten: it was mined and told by nobody. The same command does it once more."
         emit({**document, "state": lookup.fate.value}, as_json, text)

@@ -23,7 +23,7 @@ def status(
             "--coordinator",
             envvar="FOLKMOOT_COORDINATOR",
             metavar="URL",
-            help="Also say what the coordinator's canary found.",
+            help="Also show the result of the coordinator's canary.",
             show_default=False,
         ),
     ] = None,
@@ -97,7 +97,7 @@ def status(
 
 
 def advance(
-    seconds: Annotated[int, typer.Argument(min=1, help="How far.")],
+    seconds: Annotated[int, typer.Argument(min=1, help="Seconds to advance.")],
     rpc: RpcUrl = RPC_DEFAULT,
     json_: Json = False,
 ) -> None:

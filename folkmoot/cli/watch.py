@@ -93,7 +93,7 @@ def challenge(
     with open_rpc(rpc) as endpoint:
         with working("Reading the chain ...", json_):
             record = Follower(addresses).read(endpoint)
-        if not dry_run and _told_earlier(endpoint, record, round_, keystore, confirmations, json_):
+        if not dry_run and _report_earlier_proof(endpoint, record, round_, keystore, confirmations, json_):
             return
         case = _case(record, round_)
         source = _mirrors(artifacts, json_)
@@ -135,10 +135,10 @@ def challenge(
         with noted(confirmations, json_) as notes:
             with working("Proving ...", json_):
                 receipt = send(endpoint.url, case, cost, proof, account, notes)
-            _tell_proven(document, receipt, json_)
+            _print_proven(document, receipt, json_)
 
 
-def _told_earlier(
+def _report_earlier_proof(
     endpoint: Rpc, record: Record, number: int, keystore: Path | None, confirmations: int, as_json: bool
 ) -> bool:
     """Report the proof that an interrupted call sent. Return whether there is one."""
@@ -150,12 +150,12 @@ def _told_earlier(
     with suppress(KeystoreError), noted(confirmations, as_json) as notes:
         receipt = earlier(endpoint, events.case, account_address(None, keystore), notes)
         if receipt is not None:
-            _tell_proven({"round": number}, receipt, as_json)
+            _print_proven({"round": number}, receipt, as_json)
             return True
     return False
 
 
-def _tell_proven(document: dict[str, Any], receipt: TxReceipt, as_json: bool) -> None:
+def _print_proven(document: dict[str, Any], receipt: TxReceipt, as_json: bool) -> None:
     transaction, gas = receipt["transactionHash"].to_0x_hex(), receipt["gasUsed"]
     text = f"Round {document['round']} is void: transaction {transaction}, {gas:,} gas."
     emit({**document, "transaction": transaction, "gasUsed": gas}, as_json, text)
@@ -168,7 +168,7 @@ def watch(
         typer.Option(
             envvar="FOLKMOOT_RPC",
             metavar="URL",
-            help="JSON-RPC endpoint. Give several: a majority is believed; without one, the first that answers.",
+            help="JSON-RPC endpoint. Give several to use the answer of a majority, else the first one.",
         ),
     ] = RPC_DEFAULT,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
@@ -185,11 +185,16 @@ def watch(
     state: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="The watcher's memory. Default: in this user's data.", show_default=False
+            metavar="FOLDER",
+            help="Folder for the watcher's state. Default: in this user's data folder.",
+            show_default=False,
         ),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="Look once, then exit: 0, 3 or 4.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Between two looks.")] = 15.0,
+    once: Annotated[bool, typer.Option("--once", help="Check once, then exit with 0, 3 or 4.")] = False,
+    pause: Annotated[
+        float,
+        typer.Option("--pause", "--every", min=0.1, metavar="SECONDS", help="Seconds between two polls."),
+    ] = 15.0,
     metrics: Annotated[
         int | None,
         typer.Option(
@@ -201,12 +206,12 @@ def watch(
         typer.Option(
             min=0,
             metavar="COINS",
-            help="What a token is worth in native coins; then a challenge that costs more than it wins is left out.",
+            help="Value of a token in native coins. Challenges that cost more than their reward are then not sent.",
             show_default=False,
         ),
     ] = None,
     always: Annotated[
-        bool, typer.Option("--always", help="Challenge where it costs more than it wins.")
+        bool, typer.Option("--always", help="Challenge even if it costs more than its reward.")
     ] = False,
     deposits: Annotated[
         bool,
@@ -216,7 +221,7 @@ def watch(
     ] = True,
     log_format: LogFormat = None,
     json_: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object a line, as --log-format json.")
+        bool, typer.Option("--json", help="Print one JSON object per line, as --log-format json.")
     ] = False,
 ) -> None:
     """Recompute every round when it is anchored, and prove errors on the chain.
@@ -262,7 +267,7 @@ def watch(
             ledger=addresses.ledger,
         )
         try:
-            status = run(watcher, once=once, every=every, wait=stop.wait)
+            status = run(watcher, once=once, every=pause, wait=stop.wait)
         finally:
             watcher.close()
             if server is not None:
@@ -357,7 +362,7 @@ def _require_provable(finding: Finding) -> None:
         )
     if finding.demands:
         raise ChallengeFailed(
-            f"Round {number} can't be checked: files that it commits to are not there. {text}",
+            f"Round {number} can't be checked: files to which it commits are missing. {text}",
             remedy="Try other mirrors; if none has them, demand them on the chain.",
             code="withheld",
             details=details,

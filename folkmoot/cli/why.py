@@ -42,7 +42,7 @@ def why(
         typer.Option(
             envvar="FOLKMOOT_COORDINATOR",
             metavar="URL",
-            help="Coordinator. It alone knows what was refused on arrival.",
+            help="Coordinator. Only it has the updates that it refused on arrival.",
         ),
     ] = None,
     artifacts: Annotated[
@@ -50,7 +50,7 @@ def why(
         typer.Option(
             envvar="FOLKMOOT_ARTIFACTS",
             metavar="FOLDER_OR_URL",
-            help="Where the verdicts files are. Default: the coordinator.",
+            help="Mirror with the verdicts files. Default: the coordinator.",
         ),
     ] = None,
     rpc: Annotated[
@@ -58,7 +58,7 @@ def why(
         typer.Option(
             envvar="FOLKMOOT_RPC",
             metavar="URL",
-            help="JSON-RPC endpoint of the chain, or several. Without one the coordinator is believed, which is said.",
+            help="JSON-RPC endpoint of the chain, or several. Without one the coordinator is trusted.",
         ),
     ] = None,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
@@ -73,7 +73,7 @@ def why(
     who = account_address(account, keystore)
     if coordinator is None and (not rpc or artifacts is None):
         raise InputError(
-            "It is not said where the verdicts are.",
+            "The source of the verdicts is missing.",
             remedy="Give --coordinator, or --rpc with --artifacts.",
             code="source-missing",
         )

@@ -43,7 +43,7 @@ def find_anvil() -> Path:
         if os.access(named, os.X_OK) and Path(named).is_file():
             return Path(named)
         raise LocalError(
-            f"{ANVIL_VARIABLE} names {named}, which is no program.",
+            f"{ANVIL_VARIABLE} names {named}, which is not a program.",
             remedy="Correct the variable or unset it.",
             code="anvil-missing",
         )
@@ -256,7 +256,7 @@ class Anvil:
                         raise LocalError(
                             f"The local chain did not answer in {self.timeout:g} seconds. Its log ends with:\n"
                             f"{child.tail()}\n",
-                            remedy="Try again; if it stays so, start Anvil by hand and look.",
+                            remedy="Try again. If this repeats, start Anvil by hand and read its output.",
                             code="local-not-ready",
                         ) from None
                     time.sleep(0.05)

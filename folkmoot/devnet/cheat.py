@@ -23,7 +23,7 @@ from rich.text import Text
 from folkmoot.aggregation.gram_tree import MAX_UPDATES, RULES, has_tree
 from folkmoot.chain.deploy import PROFILES
 from folkmoot.coordinator_api import CoordinatorApi, Event
-from folkmoot.devnet.demo import Demo, RoundProgress, command_name
+from folkmoot.devnet.demo import AGAIN, REPORT, Demo, RoundProgress, command_name
 from folkmoot.devnet.federation import PROFILE, WATCHER, LocalFederation, Plan
 from folkmoot.errors import ContractRefused, InputError, LocalError
 from folkmoot.ledger.deployment import Deployment
@@ -226,7 +226,7 @@ class CheatDemo(Demo):
         before = self._balance(federation)
         self._follow(number)
         self._follow(number + 1)
-        self._hear()
+        self._read_watcher()
         after = self._balance(federation)
         error = str(refusal.details.get("error", ""))
         return {"round": number, "caught": True, "refused": error, "before": before, "after": after}
@@ -241,10 +241,10 @@ class CheatDemo(Demo):
                     self._current = RoundProgress(int(event.data["round"]))
                 self._note(event, self._current, status.update)
                 if number != self.honest + 1:  # Show the watcher's lines on the lie after the lie.
-                    self._hear()
+                    self._read_watcher()
                 if event.type == until and int(event.data["round"]) == number:
                     return event
-        raise LocalError("The coordinator's events ended.", code="demo")
+        raise LocalError("The coordinator's events ended.", remedy=AGAIN, code="demo")
 
     def _force(self, federation: LocalFederation, number: int, refused: Event) -> None:
         """Make the censored contributor put its whole update on the chain."""
@@ -272,7 +272,9 @@ class CheatDemo(Demo):
             if not federation.supervisor.watch(
                 lambda: ledger.round(number).entries >= self.plan.entries, timeout=CATCH_SECONDS
             ):
-                raise LocalError(f"Not all commitments of round {number} came.", code="demo-stalled")
+                raise LocalError(
+                    f"Commitments of round {number} are missing.", remedy=AGAIN, code="demo-stalled"
+                )
             self._advance(federation, ledger.round(number).commit_deadline)
 
     def _note(self, event: Event, current: RoundProgress | None, say: Callable[[str], None]) -> None:
@@ -300,9 +302,11 @@ class CheatDemo(Demo):
                 self._show(current)
                 say(f"round {current.number}: the challenge window runs")
             case "run-failed" if "slashed" not in str(data.get("error")):
-                raise LocalError(f"The run failed. {data.get('error', '')}", code="run-failed")
+                raise LocalError(f"The run failed. {data.get('error', '')}", remedy=AGAIN, code="run-failed")
             case "round-cancelled":
-                raise LocalError(f"Round {data['round']} was cancelled. {data.get('reason')}", code="demo")
+                raise LocalError(
+                    f"Round {data['round']} was cancelled. {data.get('reason')}", remedy=AGAIN, code="demo"
+                )
             case _:
                 pass
 
@@ -315,7 +319,7 @@ class CheatDemo(Demo):
         with self.console.status("the watcher works"), Rpc(federation.rpc_url) as rpc:
             ledger = LedgerReader(rpc, Deployment.load(self.plan.deployment_file).ledger)
             while True:
-                self._hear()
+                self._read_watcher()
                 view = ledger.round(number)
                 if view.phase is Phase.SLASHED:
                     break
@@ -332,14 +336,14 @@ class CheatDemo(Demo):
                     waited = answer_by
                 elif self.cheat == WITHHOLD and not waited:
                     waited = 1
-                    self._hear()
+                    self._read_watcher()
                     self.console.print(
                         "\n  A watcher gives mirrors a quarter of the window before it demands anything:"
                     )
                     self._advance(federation, rpc.latest_timestamp() + MIRRORS_SECONDS)
                 time.sleep(0.2)
         deadline = time.monotonic() + 5
-        while time.monotonic() < deadline and "proven" not in self._hear():
+        while time.monotonic() < deadline and "proven" not in self._read_watcher():
             time.sleep(0.2)
 
     def _demanded(self, federation: LocalFederation, number: int) -> int:
@@ -412,7 +416,7 @@ class CheatDemo(Demo):
 
     # Reading logs and chain
 
-    def _hear(self) -> str:
+    def _read_watcher(self) -> str:
         """Show the watcher's new lines; yield its events in order."""
         log = self.plan.logs / f"{WATCHER}.log"
         lines = log.read_text(errors="replace").splitlines(keepends=True) if log.exists() else []
@@ -487,4 +491,6 @@ class CheatDemo(Demo):
                 chain.send(chain.ledger.functions.anchor(number, other), account)
             except ContractRefused as refusal:
                 return refusal
-        raise LocalError(f"The ledger took a second anchor of round {number}.", code="demo-not-caught")
+        raise LocalError(
+            f"The ledger accepted a second anchor of round {number}.", remedy=REPORT, code="demo-not-caught"
+        )

@@ -40,7 +40,7 @@ Attack = Annotated[
     typer.Option(
         "--attack",
         metavar="NUMBER=DRILL",
-        help="Make a contributor (from 1) a poisoner, e.g. 5=sign-flip; may be repeated; 'none' for nobody.",
+        help="Make a contributor (from 1) an attacker, e.g. 5=sign-flip; may be repeated; 'none' for nobody.",
         show_default=False,
     ),
 ]
@@ -51,7 +51,7 @@ Root = Annotated[
     str,
     typer.Option(
         metavar="good|biased",
-        help="Also start a node of the coordinator's with a root set, which root_guard and others compare with.",
+        help="Also start the coordinator's node with a root set, which root_guard and other rules use.",
     ),
 ]
 
@@ -131,7 +131,7 @@ def demo(
     rounds: Annotated[
         int | None,
         typer.Option(
-            help="Rounds to train: 5; with --cheat, honest ones before the lie: 2.",
+            help="Number of rounds (5); with --cheat, of honest rounds before the lie (2).",
             min=1,
             max=1000,
             show_default=False,
@@ -146,7 +146,7 @@ def demo(
         str,
         typer.Option(
             metavar="sum|weights|outer-step|norm|withhold|censor|double-anchor",
-            help="Let the coordinator lie in one round, and show how it is slashed.",
+            help="Make the coordinator lie in one round, and show how it is slashed.",
         ),
     ] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
@@ -204,7 +204,7 @@ def up(
     attack: Attack = None,
     rule: Rule = "guided_mean",
     root: Root = "",
-    home: Annotated[Path, typer.Option(help="Folder that keeps all of it between starts.")] = DEFAULT_HOME,
+    home: Annotated[Path, typer.Option(help="Folder of the federation, kept between starts.")] = DEFAULT_HOME,
     api_port: Annotated[int, typer.Option(help="Port of the coordinator's API.")] = 8800,
     chain_port: Annotated[int, typer.Option(help="Port of the local chain.")] = 8545,
     superlink_port: Annotated[int, typer.Option(help="Port of the SuperLink.")] = 8000,
@@ -251,7 +251,7 @@ def up(
             f"  folkmoot train --rounds 3 --expect {plan.entries} --coordinator {federation.api_url} "
             f"--superlink {federation.superlink} \\\n"
             f"      --keystore {plan.keystore('coordinator')} --password-file {plan.password_file}\n\n"
-            "Ctrl-C ends it; the next start goes on where it was.",
+            "Ctrl-C ends it; the next start continues from there.",
         )
         sys.stdout.flush()
         supervisor.watch(lambda: False)
@@ -263,7 +263,7 @@ def prepare(
     task: Task = "digits",
     rule: Rule = "guided_mean",
     root: Root = "",
-    home: Annotated[Path, typer.Option(help="Folder to make.")] = DEFAULT_HOME,
+    home: Annotated[Path, typer.Option(help="Folder to create.")] = DEFAULT_HOME,
     json_: Json = False,
 ) -> None:
     """Create a federation on a running local chain: keys, genesis, contracts, stakes, the coordinator's folder.
@@ -286,10 +286,11 @@ def prepare(
 
 
 def chain(
-    host: Annotated[str, typer.Option(help="Interface.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port.")] = 8545,
     state: Annotated[
-        Path | None, typer.Option(help="File that keeps the chain between starts.", show_default=False)
+        Path | None,
+        typer.Option(help="File that keeps the chain's state between starts.", show_default=False),
     ] = None,
     block_time: Annotated[float, typer.Option(help="Seconds between blocks without transactions.")] = 1.0,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log each block and each request.")] = False,
@@ -361,7 +362,7 @@ def parse_attacks(texts: list[str] | None, default: dict[int, str]) -> dict[int,
         number, separator, drill = text.partition("=")
         if not separator or not number.isdigit() or not drill:
             raise InputError(
-                f"{text!r} is no attack.", remedy="Write NUMBER=DRILL, e.g. 5=sign-flip, or none."
+                f"{text!r} is not an attack.", remedy="Write NUMBER=DRILL, e.g. 5=sign-flip, or none."
             )
         attacks[int(number)] = drill
     return attacks

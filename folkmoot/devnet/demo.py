@@ -39,6 +39,12 @@ NAMES = ("Ada", "Ben", "Cleo", "Dora", "Emil", "Fay", "Gus", "Hana", "Ivo", "Jan
 ROOT_TITLE = "root set"
 """Display name of the coordinator's own node."""
 
+AGAIN = "Run the demo again; if it fails again, read the logs with --keep."
+"""Remedy for a demo that failed."""
+
+REPORT = "This is a defect of Folkmoot: report it to its maintainers."
+"""Remedy for a result that can't happen."""
+
 STALL_SECONDS = 120.0
 """Timeout in seconds for the next event."""
 
@@ -103,7 +109,9 @@ class Demo:
     # The story
 
     def _intro(self) -> str:
-        attackers = ", ".join(f"{self._title(n)} {_deed(what)}" for n, what in self.plan.attackers.items())
+        attackers = ", ".join(
+            f"{self._title(n)} {_attack_text(what)}" for n, what in self.plan.attackers.items()
+        )
         return (
             f"{self.plan.contributors} strangers train [bold]{self.plan.task}[/] for {self.rounds} rounds. "
             + (f"But {attackers}. " if attackers else "")
@@ -183,7 +191,9 @@ class Demo:
                             f"  round {data['round']} was cancelled: {escape(str(data.get('reason')))}"
                         )
                     case "run-failed":
-                        raise LocalError(f"The run failed. {data.get('error', '')}", code="run-failed")
+                        raise LocalError(
+                            f"The run failed. {data.get('error', '')}", remedy=AGAIN, code="run-failed"
+                        )
                     case _:
                         pass
                 if event.type == "rewards-settled" and int(data["round"]) == self.rounds:
@@ -361,7 +371,7 @@ class Demo:
         for progress in self.progresses:
             if progress.number == number:
                 return progress
-        raise LocalError(f"Round {number} was settled before it was anchored.", code="demo")
+        raise LocalError(f"Round {number} was settled before it was anchored.", remedy=REPORT, code="demo")
 
     # Actions
 
@@ -511,7 +521,7 @@ def _result_line(command: str | Path, result: dict[str, Any]) -> str:
             return ""
 
 
-def _deed(drill: str) -> str:
+def _attack_text(drill: str) -> str:
     """Return a description of an attack, to follow the name of the attacker."""
     kind, _, scale = drill.partition(":")
     if kind != "sign-flip":

@@ -463,7 +463,7 @@ class LocalFederation:
                 *folkmoot_command("watch", "--rpc", self.rpc_url, "--artifacts", self.api_url),
                 *("--deployment", self.plan.deployment_file, "--state", self.plan.home / WATCHER),
                 *("--keystore", self.plan.keystore(WATCHER), "--password-file", self.plan.password_file),
-                *("--every", "0.5", "--json"),
+                *("--pause", "0.5", "--json"),
             ],
             environment=self.environment(WATCHER),
             wave="nodes",

@@ -125,9 +125,7 @@ class _Chain:
         shared = [f"{count} of them are at {host}" for host, count in hosts.items() if count > 1]
         warnings = [*self._rpc.warnings, *(f"{text}: they may fall or lie together." for text in shared)]
         if warnings:
-            return warning(
-                " ".join(warnings), "Use endpoints of different operators, one of your own among them."
-            )
+            return warning(" ".join(warnings), "Use endpoints of different operators, one of which you run.")
         return ok(f"All {len(self._rpc.endpoints)} answer, and say the same.")
 
     def contracts(self) -> Finding:
@@ -142,7 +140,7 @@ class _Chain:
         if missing:
             return failed(
                 f"There is no contract where these should be: {', '.join(missing)}.",
-                "Check the deployment file; a local chain that was started anew has no contracts: deploy again.",
+                "Check the deployment file. A local chain that was restarted has no contracts: deploy again.",
             )
         if other:
             return failed(

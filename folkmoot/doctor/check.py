@@ -99,7 +99,7 @@ def examine(checks: Iterable[Check]) -> list[Line]:
     for check in checks:
         missing = [name for name in check.needs if name in broken]
         if missing:
-            finding = Finding(State.SKIPPED, f"Not looked at: it needs the check {missing[0]!r}.")
+            finding = Finding(State.SKIPPED, f"Skipped, because it needs the check {missing[0]!r}.")
         else:
             finding = _run(check)
         if finding.state in (State.FAILED, State.SKIPPED):

@@ -129,7 +129,7 @@ class _Contributor:
     def folder(self) -> Finding:
         home = self._home
         if not home.exists():
-            return ok(f"{home} is not there yet; `folkmoot join` makes it.")
+            return ok(f"{home} does not exist yet; `folkmoot join` creates it.")
         if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
             return failed(f"{home} can't be written to.", f"Run: chown -R $USER {home}, or give --home.")
         if not (home / CONTRIBUTOR_FILE).exists():

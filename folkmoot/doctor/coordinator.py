@@ -46,7 +46,7 @@ class _Coordinator:
         if place.scheme == "https":
             return tls.certificate(host, place.port or 443, httpx.create_ssl_context())
         if is_loopback(host):
-            return ok("Its API is on this machine and spoken to without TLS.")
+            return ok("Its API is on this machine, and the connection has no TLS.")
         return warning(
             f"The connection to {self._api.url} has no TLS: others in the network can read and change its data.",
             "Files are hashed and updates signed, so a change is noticed; for the rest put a server with a certificate "
@@ -89,6 +89,6 @@ class _Coordinator:
         if lag > LAG_BLOCKS:
             return warning(
                 f"The coordinator is {lag} blocks behind its chain.",
-                "It catches up after a while; if not, look at its log and its endpoint.",
+                "It should catch up; if it does not, check its log and its endpoint.",
             )
         return ok(f"Release {health.get('version')}, {lag} blocks behind.")

@@ -31,7 +31,7 @@ class _SuperLink:
         if place.insecure:
             place.check()
             if is_loopback(place.host):
-                return ok("It is on this machine and spoken to without TLS.")
+                return ok("It is on this machine, and the connection has no TLS.")
             return warning(
                 f"The connection to {place.address} has no TLS: others in the network can read and change its data.",
                 "Updates are signed and the base is checked, so a change is noticed; for the rest give the SuperLink a "
@@ -56,7 +56,7 @@ class _SuperLink:
         if answer.status_code != httpx.codes.OK:
             return warning(
                 f"{place.address} answers /health with HTTP {answer.status_code}.",
-                "Check that it is a SuperLink of the Flower release that Folkmoot needs, and look at its log.",
+                "Check that it is a SuperLink of the Flower release that Folkmoot needs, and read its log.",
             )
         return ok(f"{place.address} says that it is well.")
 

@@ -62,7 +62,7 @@ def certificate(host: str, port: int, context: ssl.SSLContext) -> Finding:
     if days_left < DAYS_LEFT:
         return warning(
             f"The certificate of {where} ends on {day}, in {math.floor(days_left)} days; then nobody gets through.",
-            "Its operator renews it now, and finds out why that did not happen by itself.",
+            "Its operator must renew it, and check why it was not renewed automatically.",
         )
     return ok(f"The certificate of {where} is trusted, and good until {day}.")
 

@@ -31,6 +31,9 @@ FORMAT = "folkmoot/canary/2"
 NOISE = 2
 """Number of standard errors by which a loss of quality must exceed the limit."""
 
+INVALID = "Send a report of `folkmoot canary`, in the same release as the coordinator."
+"""Remedy for an invalid report."""
+
 NOTHING = "Give the task examine, or an accuracy or a loss in what its evaluate returns."
 """Remedy for a task without a value to compare."""
 
@@ -159,9 +162,11 @@ class CanaryReport:
         try:
             value = parse_canonical_json(data)
         except InputError as error:
-            raise InputError(error.message, code="invalid-report") from error
+            raise InputError(error.message, remedy=INVALID, code="invalid-report") from error
         if not isinstance(value, dict) or value.get("format") != FORMAT:
-            raise InputError(f"This is no report of the format {FORMAT}.", code="invalid-report")
+            raise InputError(
+                f"This is not a report of the format {FORMAT}.", remedy=INVALID, code="invalid-report"
+            )
         try:
             report = cls(
                 round=int(value["round"]),
@@ -172,9 +177,13 @@ class CanaryReport:
                 candidate=Measurement.from_json(value["candidate"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"The report can't be read: {error!r}.", code="invalid-report") from error
+            raise InputError(
+                f"The report can't be read: {error!r}.", remedy=INVALID, code="invalid-report"
+            ) from error
         if not 0 < report.round < 1 << 64 or report.to_bytes() != data:
-            raise InputError("The report has an unknown field or another form.", code="invalid-report")
+            raise InputError(
+                "The report has an unknown field or another form.", remedy=INVALID, code="invalid-report"
+            )
         if report.base.kind != report.candidate.kind:
             raise InputError(
                 f"The report measures the base by {report.base.kind} and the new state by {report.candidate.kind}.",
@@ -362,7 +371,7 @@ def _signer(message: SignableMessage, signature: bytes) -> str:
 
 def _root(value: Any) -> bytes:
     if not isinstance(value, str) or not value.startswith("0x"):
-        raise ValueError(f"{value!r} is no root")
+        raise ValueError(f"{value!r} is not a root")
     root = bytes.fromhex(value[2:])
     if len(root) != 32:
         raise ValueError(f"{value!r} has not 32 bytes")

@@ -263,7 +263,8 @@ def _probes(
 ) -> Iterable[Probe]:
     if images.ndim < 3 or len(images) != len(true_classes):
         raise InputError(
-            f"The images have the shape {list(images.shape)}, not [{len(true_classes)}, ..., rows, columns]."
+            f"The images have the shape {list(images.shape)}, not [{len(true_classes)}, ..., rows, columns].",
+            remedy="Return the images in the order of the labels, with rows and columns as the last two dimensions.",
         )
     others = len(true_classes) - np.bincount(true_classes, minlength=len(names))
     without = _drawn(given, true_classes, len(names))

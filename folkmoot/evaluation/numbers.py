@@ -36,7 +36,7 @@ def read_text(value: Any) -> str:
         ValueError: The value is not a text, or is too long.
     """
     if not isinstance(value, str) or len(value) > MAX_TEXT:
-        raise ValueError(f"{value!r} is no text of at most {MAX_TEXT} characters")
+        raise ValueError(f"{value!r} is not a text of at most {MAX_TEXT} characters")
     return value
 
 
@@ -47,7 +47,7 @@ def read_count(value: Any, least: int = 0) -> int:
         ValueError: The value is not an integer from ``least`` to 2^53 - 1.
     """
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**53:
-        raise ValueError(f"{value!r} is no count")
+        raise ValueError(f"{value!r} is not a count")
     return value
 
 
@@ -58,7 +58,7 @@ def read_sum(value: Any) -> int:
         ValueError: The value is not such a text.
     """
     if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
-        raise ValueError(f"{value!r} is no integer as a decimal text")
+        raise ValueError(f"{value!r} is not an integer as a decimal text")
     return int(value)
 
 
@@ -71,9 +71,9 @@ def read_metric(value: Any) -> float | None:
     if value is None:
         return None
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{value!r} is not a number")
     if abs(value) > sys.float_info.max or math.isnan(value):  # `math.isfinite` fails on larger integers.
-        raise ValueError("a metric is no finite number")
+        raise ValueError("a metric is not a finite number")
     if rounded(value) != value:
         raise ValueError(f"{value!r} has more than {DIGITS} decimals")
     return float(value)

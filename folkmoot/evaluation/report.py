@@ -31,6 +31,9 @@ KINDS = (CLASSIFICATION, *BY_LOSS, METRICS)
 TRIGGERS = ("corner", "middle")
 """Positions of the bright patch of a probe."""
 
+INVALID = "Make the report again with `folkmoot task evaluate`, in the same release."
+"""Remedy for an invalid report."""
+
 MAX_NAMES = 100_000
 """Maximum number of classes, or of groups, of a report."""
 
@@ -254,14 +257,19 @@ class Measurement:
                 regression=None if errors is None else Regression.from_json(errors),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise InputError(f"The measurement can't be read: {error!r}.", code="invalid-report") from error
+            raise InputError(
+                f"The measurement can't be read: {error!r}.", remedy=INVALID, code="invalid-report"
+            ) from error
         if not (
             measurement._has_what_its_kind_has() and measurement._counts_fit() and measurement._losses_fit()
         ):
-            raise InputError("The measurement's counts contradict each other.", code="invalid-report")
+            raise InputError(
+                "The measurement's counts contradict each other.", remedy=INVALID, code="invalid-report"
+            )
         if measurement.to_json() != value:
             raise InputError(
                 "The measurement has a number that does not follow from its counts, or an unknown field.",
+                remedy=INVALID,
                 code="invalid-report",
             )
         return measurement
@@ -379,16 +387,22 @@ class Report:
         try:
             value = parse_canonical_json(data)
         except InputError as error:
-            raise InputError(error.message, code="invalid-report") from error
+            raise InputError(error.message, remedy=INVALID, code="invalid-report") from error
         if not isinstance(value, dict) or value.get("format") != FORMAT:
-            raise InputError(f"This is no report of the format {FORMAT}.", code="invalid-report")
+            raise InputError(
+                f"This is not a report of the format {FORMAT}.", remedy=INVALID, code="invalid-report"
+            )
         fields = {"format", "task", "model", "version", "stateRoot"}
         head = [value.get(name) for name in sorted(fields)]
         if not all(isinstance(one, str) for one in head):
-            raise InputError(f"A report has the texts {', '.join(sorted(fields))}.", code="invalid-report")
+            raise InputError(
+                f"A report has the texts {', '.join(sorted(fields))}.", remedy=INVALID, code="invalid-report"
+            )
         rest = {name: one for name, one in value.items() if name not in fields}
         measured = Measurement.from_json(rest)
         report = cls(value["task"], value["model"], value["version"], value["stateRoot"], measured)
         if report.to_bytes() != data:  # 1 and 1.0 are the same number, but a report has only one valid file.
-            raise InputError("The report writes a number in another form.", code="invalid-report")
+            raise InputError(
+                "The report writes a number in another form.", remedy=INVALID, code="invalid-report"
+            )
         return report

@@ -31,9 +31,11 @@ def read(api: CoordinatorApi) -> FederationRecord:
         CoordinatorError: It can't be reached, refuses, or gives an invalid answer.
         ArtifactError: A file has another hash than its name.
     """
-    deployment = _patient(api.deployment)
-    genesis = Genesis.from_json(_patient(lambda: api.document(deployment.genesis_hash.removeprefix("0x"))))
-    manifest = Manifest.from_json(_patient(lambda: api.artifact(genesis.manifest)))
+    deployment = _with_retries(api.deployment)
+    genesis = Genesis.from_json(
+        _with_retries(lambda: api.document(deployment.genesis_hash.removeprefix("0x")))
+    )
+    manifest = Manifest.from_json(_with_retries(lambda: api.artifact(genesis.manifest)))
     rewards, reasons, weights = _verdicts(api)
     records = []
     policies: dict[int, dict[str, Any]] = {}
@@ -41,8 +43,8 @@ def read(api: CoordinatorApi) -> FederationRecord:
         try:
             number, policy = int(view["round"]), int(view["policy"])
             if policy not in policies:
-                policies[policy] = _patient(partial(api.get, f"/v1/policies/{policy}"))
-            report = _or_nothing(partial(api.get, f"/v1/rounds/{number}/report"))
+                policies[policy] = _with_retries(partial(api.get, f"/v1/policies/{policy}"))
+            report = _or_empty(partial(api.get, f"/v1/rounds/{number}/report"))
             states = [str(node["state"]) for node in report.get("nodes", [])]
             records.append(
                 RoundRecord(
@@ -118,24 +120,24 @@ def _items(api: CoordinatorApi, path: str) -> Iterator[dict[str, Any]]:
     """Return all items of a list. Each page is requested again after a rate limit."""
     cursor: dict[str, str] = {}
     while True:
-        page = _patient(partial(api.get, path, limit=PAGE, **cursor))
+        page = _with_retries(partial(api.get, path, limit=PAGE, **cursor))
         yield from page["items"]
         if not page.get("nextCursor"):
             return
         cursor = {"cursor": str(page["nextCursor"])}
 
 
-def _or_nothing(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _or_empty(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return the coordinator's answer; an empty one if the object does not exist."""
     try:
-        return _patient(ask)
+        return _with_retries(ask)
     except CoordinatorError as error:
         if error.code in ("no-report", "unknown-path", "round-unknown"):
             return {}
         raise
 
 
-def _patient(ask: Callable[[], T]) -> T:
+def _with_retries(ask: Callable[[], T]) -> T:
     """Call a request, and repeat it after a pause if the coordinator's rate limit refused it."""
     for tries_left in range(TRIES, 0, -1):
         try:

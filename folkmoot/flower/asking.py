@@ -123,7 +123,7 @@ class Asking:
         again = self._lost.keys() & present | self._silent(present)
         joined = {node for node in present if node not in self._asked} if joining else set()
         self._lost = {node: since for node, since in self._lost.items() if node not in again}
-        for node in [node for node, since in self._lost.items() if self._gone(since)]:
+        for node in [node for node, since in self._lost.items() if self._is_gone(since)]:
             self._lost[node] = math.inf  # Reported once. If the node returns, it is asked again.
             self._progress.failed(node, "node-lost", "The connection to the node ended before it answered.")
         if joined:
@@ -131,7 +131,7 @@ class Asking:
         if again or joined:
             self.ask(self._write(sorted(again | joined)))
 
-    def _gone(self, since: float) -> bool:
+    def _is_gone(self, since: float) -> bool:
         """Return whether a node has been disconnected for too long to wait for it."""
         return time.monotonic() - since > max(self._timeout, self._least_silence)
 

@@ -170,7 +170,7 @@ def _anchored(
     else:
         arrays = manifest.unflatten(start, dtypes=True)
         start = manifest.flatten(arrays)  # Half precision: the rounded values that the app sees.
-        message.content = _ordinary(
+        message.content = _plain_message(
             message.content, arrays, round_message.arrays_key, show_round=options.show_round
         )
         trained = _train(message, context, call_next, contributor)
@@ -182,7 +182,7 @@ def _anchored(
         if options.claim is not None:
             commitment = options.claim(contributor, commitment)
         fault_point("node.trained")
-        leaving = records.pack(_leaving(content, configs=options.configs))
+        leaving = records.pack(_sent_records(content, configs=options.configs))
         draft = DraftUpdate(header.hash.hex(), commitment, update.data, leaving)
         draft_update(contributor.home, header.round, draft)
         fault_point("node.drafted")
@@ -197,7 +197,7 @@ def _anchored(
     return _reply(message, kept.data, signed, kept.said)
 
 
-def _ordinary(
+def _plain_message(
     content: RecordDict, arrays: Mapping[str, NDArray[Any]], arrays_key: str, *, show_round: bool
 ) -> RecordDict:
     """Return the message as Flower would send it: the app's own records, with its arrays instead of theta."""
@@ -210,7 +210,7 @@ def _ordinary(
     return ordinary
 
 
-def _leaving(content: RecordDict, *, configs: bool) -> RecordDict:
+def _sent_records(content: RecordDict, *, configs: bool) -> RecordDict:
     """Return the records of the app's reply that are sent with the signed update."""
     leaving = RecordDict(dict(content.metric_records))
     settings = RecordDict(dict(content.config_records)) if configs else RecordDict()

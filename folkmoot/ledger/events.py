@@ -17,9 +17,9 @@ class AnchorRecord:
     """`IRoundLedger.Anchor`."""
 
     weights: tuple[int, ...]
-    """One weight an entry, in the order of the entries."""
+    """One weight per entry, in the order of the entries."""
     delivered: int
-    """One bit an entry, the lowest for the first: whether its update arrived as it was committed to."""
+    """One bit per entry, the lowest for the first: whether the committed update was delivered."""
     aggregate_root: bytes
     """Root of the aggregate's Merkle tree."""
     state_root: bytes
@@ -624,7 +624,7 @@ class DisputeDismissed(Event):
 
 @record
 class DisputeOpened(Event):
-    """Emitted when a dispute opens, with what the challenger has to say."""
+    """Emitted when a dispute opens, with the challenger's reason."""
 
     round: int
     challenger: str

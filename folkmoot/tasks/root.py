@@ -85,7 +85,7 @@ def parse_digest(task: Task, text: str) -> str:
         return digest(task, text)
     if not re.fullmatch("(0x)?[0-9a-fA-F]{64}", text):
         raise InputError(
-            f"{text!r} is no SHA-256.",
+            f"{text!r} is not a SHA-256.",
             remedy=f"Give the 64 hex digits that `sha256sum` prints, or {' or '.join(ROOTS)} for a shipped task's.",
         )
     return text.removeprefix("0x").lower()

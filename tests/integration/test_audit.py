@@ -465,7 +465,7 @@ def test_what_votes_changed_is_followed(world: World) -> None:
     assert chain.coordinator() == newcomer
     notes = audited(world).notes
     assert f"A vote gave this: {outsider} has CANCELLER_ROLE of the timelock." in notes
-    assert f"A vote took this away: {place.governor} has CANCELLER_ROLE of the timelock." in notes
+    assert f"A vote revoked this role: {place.governor} has CANCELLER_ROLE of the timelock." in notes
 
 
 def test_votes_weigh_the_least_of_seasoned_past_and_present_stake(world: World) -> None:

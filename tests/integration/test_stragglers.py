@@ -114,7 +114,7 @@ def test_a_round_needs_the_policys_minimum_and_tells_stragglers(
     late, lost = told(node("dora", dora)), told(node("cleo", cleo))
     assert (late["event"], late["code"]) == ("refused", "round-closed")
     assert lost["event"] == "missed"
-    assert "never got the update" in lost["detail"]
+    assert "has not received the update" in lost["detail"]
 
     _, header, state = open_round(here.api, 2)
     for name in ("ada", "dora", "emil"):

@@ -4,17 +4,17 @@ pragma solidity 0.8.37;
 import { RoundId } from "../libraries/Types.sol";
 import { IRoundLedger } from "./IRoundLedger.sol";
 
-/// @title The verifier that a policy names: it lets a fixed list of judges speak to the ledger.
+/// @title The verifier of all policies: it forwards the decisions of a fixed list of judges to the ledger.
 /// @notice A judge finds the arbiter as the `verifier` of its round's policy, which is the same for all policies.
 /// @dev Warning: each judge on the list can take the bond of any round. Neither the list nor the arbiter can be changed,
 /// by a vote or otherwise: new judges need a new deployment.
 interface IArbiter {
-    /// @notice Thrown when an account that is no judge gives a verdict.
+    /// @notice Thrown when an account other than a judge gives a verdict.
     error ArbiterNotJudge(address caller);
-    /// @notice Thrown at deployment: no judge, more than there may be, or one that is zero or twice on the list.
+    /// @notice Thrown at deployment for an empty or too long list of judges, a zero address, or a repeated judge.
     error ArbiterInvalidJudges(uint256 place);
 
-    /// @notice The ledger that is spoken to.
+    /// @notice The ledger to which decisions are forwarded.
     function ledger() external view returns (IRoundLedger);
 
     /// @notice All judges.

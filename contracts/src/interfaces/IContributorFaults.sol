@@ -5,8 +5,8 @@ import { RoundId } from "../libraries/Types.sol";
 import { IJudge } from "./IJudge.sol";
 import { IRoundLedger } from "./IRoundLedger.sol";
 
-/// @title What a contributor pays for: two commitments for one round, a tree that does not add up, a replay.
-/// @notice Each is a fact that signatures and hashes show. How an update looks, however odd, is none: suspicion costs
+/// @title Faults of contributors: two commitments for one round, an invalid update tree, a replay.
+/// @notice Each is a fact that signatures and hashes prove. An unusual update is not a fault: suspicion costs
 /// weight (the policy's rule), never stake. Whoever proves a fault gets half of the policy's minimum stake, the rest is
 /// burnt; the round stands, and one round costs a contributor that much once at most.
 /// @dev Stateless. Warning: as with all proofs, the reward goes to whoever's transaction is included first.
@@ -21,7 +21,7 @@ interface IContributorFaults is IJudge {
     /// @notice Emitted when a proof holds, beside what the ledger and the vault emit.
     event FaultProven(RoundId indexed round, address indexed contributor, address indexed challenger, Kind kind);
 
-    /// @notice Thrown when what is brought shows no fault.
+    /// @notice Thrown when the arguments prove no fault.
     error ContributorFaultsNoFault(Kind kind);
     /// @notice Thrown when a signature is not the contributor's.
     error ContributorFaultsInvalidSignature(address contributor, bytes32 digest);
@@ -38,7 +38,7 @@ interface IContributorFaults is IJudge {
         bytes calldata secondSignature
     ) external;
 
-    /// @notice Prove that a committed update tree is none: a byte that no coordinate has, padding that is not zero, sums
+    /// @notice Prove that a committed update tree is invalid: an invalid byte, padding that is not zero, sums
     /// that do not add up, or another sum of squares than the committed one. Whatever the entry's weight.
     /// @param layout Elements of each tensor, a big-endian uint64 each.
     /// @param manifestDocument keccak256 of the manifest file.

@@ -7,7 +7,7 @@ import { RoundId } from "../libraries/Types.sol";
 import { IJudge } from "./IJudge.sol";
 import { IRoundLedger } from "./IRoundLedger.sol";
 
-/// @title What was anchored must be shown, and what was delivered must be counted as delivered.
+/// @title Anchored data must be published on demand, and delivered updates must be counted as delivered.
 /// @notice **Demands.** While a round may be challenged, anybody may demand, with a deposit, one leaf of a delivered
 /// update, of the aggregate or of the new state, or a small file. Whoever answers on chain in time gets the deposit. If
 /// nobody does, the round is void, the coordinator pays, and the demander has the deposit back and half of the bond.
@@ -34,7 +34,7 @@ import { IRoundLedger } from "./IRoundLedger.sol";
 /// before it anchors.
 /// Warning: the answer to a demand is public, and so are delivered updates, as all updates are after their round.
 interface IDataAvailability is IJudge {
-    /// @notice What is demanded.
+    /// @notice Kinds of demanded data.
     enum What {
         Update,
         Aggregate,
@@ -45,7 +45,7 @@ interface IDataAvailability is IJudge {
         Artifacts
     }
 
-    /// @notice Where a demand stands. `Convicted` and `Returned`: the deposit went back to the demander.
+    /// @notice Status of a demand. `Convicted` and `Returned`: the deposit went back to the demander.
     enum Status {
         None,
         Open,
@@ -56,19 +56,19 @@ interface IDataAvailability is IJudge {
 
     /// @notice One demand.
     struct Demand {
-        /// @notice Round that it is about.
+        /// @notice Round of the demanded data.
         RoundId round;
         /// @notice Unix time until which it can be answered.
         uint40 answerBy;
-        /// @notice What is demanded.
+        /// @notice Kind of the demanded data.
         What what;
-        /// @notice Where it stands.
+        /// @notice Status of the demand.
         Status status;
-        /// @notice Whether it takes one of the strangers' places.
+        /// @notice Whether it counts among the open demands of accounts that are not contributors of the round.
         bool stranger;
         /// @notice Depth of the tree; zero for a file.
         uint8 depth;
-        /// @notice Who demands.
+        /// @notice Account that demands.
         address demander;
         /// @notice Index of the leaf; zero for a file.
         uint64 place;
@@ -127,7 +127,7 @@ interface IDataAvailability is IJudge {
     error DataAvailabilityNotDemandable(What what);
     /// @notice Thrown when a leaf of an update is demanded that the anchor says did not arrive.
     error DataAvailabilityNotDelivered(uint256 entry);
-    /// @notice Thrown when a demand does not stand where the call needs it.
+    /// @notice Thrown when a demand does not have the status that the call needs.
     error DataAvailabilityWrongStatus(uint256 demand, Status current);
     /// @notice Thrown when an answer comes too late, or a conviction too early.
     error DataAvailabilityWrongTime(uint256 demand, uint256 time, uint256 answerBy);

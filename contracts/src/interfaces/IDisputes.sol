@@ -6,8 +6,8 @@ import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { RoundId } from "../libraries/Types.sol";
 import { IRoundLedger } from "./IRoundLedger.sol";
 
-/// @title What no contract can compute goes before the voters.
-/// @notice For rules whose weights are too dear to evaluate on chain. A challenger opens a dispute with a deposit; the
+/// @title Disputes about values that no contract can compute, decided by a vote.
+/// @notice For rules whose weights are too costly to compute on chain. A challenger opens a dispute with a deposit; the
 /// round can't become final, and the coordinator's stake can't leave, until a vote has decided or the time is up. Anybody
 /// can recompute the weights from public data, so voters decide about a fact.
 /// @dev Who could do harm to whom, and what stops it:
@@ -18,7 +18,7 @@ import { IRoundLedger } from "./IRoundLedger.sol";
 ///   round, not about the reason given.
 /// - *A captured vote.* It can burn the bond of a coordinator, and gains nothing: what a vote convicts of is burnt whole.
 interface IDisputes {
-    /// @notice Where a dispute stands. `Returned`: nobody decided; the deposit went back.
+    /// @notice Status of a dispute. `Returned`: nobody decided; the deposit went back.
     enum Status {
         None,
         Open,
@@ -29,15 +29,15 @@ interface IDisputes {
 
     /// @notice The dispute about a round.
     struct Dispute {
-        /// @notice Who opened it.
+        /// @notice Account that opened it.
         address challenger;
         /// @notice Unix time until which the round waits for a vote.
         uint40 decideBy;
-        /// @notice Where it stands.
+        /// @notice Status of the dispute.
         Status status;
     }
 
-    /// @notice Emitted when a dispute opens, with what the challenger has to say.
+    /// @notice Emitted when a dispute opens, with the challenger's reason.
     event DisputeOpened(RoundId indexed round, address indexed challenger, uint40 decideBy, string reason);
     /// @notice Emitted when a vote upheld it, beside what the ledger and the vault emit.
     event DisputeUpheld(RoundId indexed round, address indexed challenger);
@@ -46,11 +46,11 @@ interface IDisputes {
     /// @notice Emitted when the deposit went back without a decision.
     event DisputeReturned(RoundId indexed round, address indexed challenger);
 
-    /// @notice Thrown when the round waits for no challenge: not anchored, or over.
+    /// @notice Thrown when the round can't be challenged: it is not anchored, or closed.
     error DisputesNotAnchored(RoundId round, IRoundLedger.Phase phase);
     /// @notice Thrown when a dispute comes after the regular challenge window.
     error DisputesTooLate(RoundId round, uint256 time, uint256 deadline);
-    /// @notice Thrown when the dispute does not stand where the call needs it. A round is disputed once.
+    /// @notice Thrown when the dispute does not have the status that the call needs. A round is disputed once.
     error DisputesWrongStatus(RoundId round, Status current);
     /// @notice Thrown when somebody other than the timelock decides.
     error DisputesNotGovernance(address caller, address governance);
@@ -65,7 +65,7 @@ interface IDisputes {
     /// @notice Token of the deposits.
     function token() external view returns (IERC20);
 
-    /// @notice Who decides: the timelock, by an executed vote.
+    /// @notice Account that decides: the timelock, by an executed vote.
     function governance() external view returns (address);
 
     /// @notice Tokens that a dispute costs until it is decided.

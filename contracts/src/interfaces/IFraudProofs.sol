@@ -13,7 +13,7 @@ import { IJudge } from "./IJudge.sol";
 /// Warning: the reward goes to whoever's transaction is included first, and a proof can be copied from the public
 /// mempool. Send it privately where that matters; the round is void either way.
 interface IFraudProofs is IJudge {
-    /// @notice What an outer step starts from and what came out, at one leaf.
+    /// @notice Input and result of an outer step, at one leaf.
     struct Step {
         /// @notice The encoded RoundHeader.
         bytes header;
@@ -29,7 +29,7 @@ interface IFraudProofs is IJudge {
         Opening nextMomentum;
     }
 
-    /// @notice What was wrong.
+    /// @notice Kinds of errors.
     enum Lie {
         Aggregate,
         OuterStep,
@@ -66,7 +66,7 @@ interface IFraudProofs is IJudge {
     /// @dev It takes the anchored aggregate for granted: if that is wrong, `proveAggregate` is the way.
     function proveOuterStep(Case calldata case_, uint256 place, Step calldata step) external;
 
-    /// @notice Prove that an update with a weight above 0 is none: a byte that no coordinate has, padding that is not
+    /// @notice Prove that an update with a weight above 0 is invalid: an invalid byte, padding that is not
     /// zero, or sums that do not add up. The coordinator sees every byte before it gives a weight.
     /// @param entries All of the round, in order, without leaves.
     function proveUpdate(Case calldata case_, Entry[] calldata entries, Fault calldata fault) external;

@@ -5,7 +5,7 @@ import { RoundId } from "../libraries/Types.sol";
 import { IJudge } from "./IJudge.sol";
 import { IRoundLedger } from "./IRoundLedger.sol";
 
-/// @title Proofs that weights are not those that the policy's rule yields.
+/// @title Proofs that weights differ from those of the policy's rule.
 /// @notice For `mean` they follow from what was delivered. For `multi_krum` of 1 to 32 updates they follow from the Gram
 /// matrix, which the anchor commits to by the root of a tree: either the rule yields other weights on that matrix, or
 /// the matrix is false, and then one block of products, or one sum of two matrices, is.
@@ -30,7 +30,7 @@ interface IGramProofs is IJudge {
         bytes32 updateRoot;
         /// @notice Sum of squares that it committed to.
         uint64 sumSquares;
-        /// @notice Number of examples, as it said.
+        /// @notice Claimed number of examples.
         uint32 numExamples;
         /// @notice Hash of the bundle that ran.
         bytes32 bundleHash;
@@ -43,7 +43,7 @@ interface IGramProofs is IJudge {
         bytes siblings;
     }
 
-    /// @notice Two updates whose product is looked at.
+    /// @notice Two updates and their product.
     struct Pair {
         /// @notice Number of the one among the updates that the rule weighs.
         uint256 a;
@@ -71,7 +71,7 @@ interface IGramProofs is IJudge {
         GramOpening[2] children;
     }
 
-    /// @notice What was wrong.
+    /// @notice Kinds of errors.
     enum Lie {
         Weight,
         Root,
@@ -89,7 +89,7 @@ interface IGramProofs is IJudge {
     error GramProofsRule(bytes32 rule);
     /// @notice Thrown when the rule has so many updates to weigh, or so many parameters, that it can't be evaluated.
     error GramProofsCount(uint256 given, uint256 most);
-    /// @notice Thrown when an exponent is outside of its range: `proveHeader` is the way.
+    /// @notice Thrown when an exponent is outside of its range. Use `proveHeader`.
     error GramProofsExponent(int256 exponent);
 
     /// @notice Prove, under `mean`, that an entry has another weight than 1 (it was delivered and is not the coordinator's own)

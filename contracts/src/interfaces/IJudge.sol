@@ -5,16 +5,16 @@ import { MerkleSum } from "../libraries/MerkleSum.sol";
 import { RoundId } from "../libraries/Types.sol";
 import { IRoundLedger } from "./IRoundLedger.sol";
 
-/// @title What judges have in common: how a round is brought before one.
-/// @notice A judge believes nothing that is brought: entries, anchor, header and layout are bound by hashes that the
+/// @title Common types of the judges: how a proof presents a round.
+/// @notice A judge trusts no argument: entries, anchor, header and layout are checked against hashes that the
 /// ledger stores. What follows from a verdict goes through the arbiter that the round's policy names as its verifier, so
 /// judges are replaced with the policy, and a round keeps those that it was opened with.
 interface IJudge {
-    /// @notice What every proof about an anchor starts from.
+    /// @notice The round, in every proof about an anchor.
     struct Case {
         /// @notice The anchored round.
         RoundId round;
-        /// @notice Its anchor, as the event has it.
+        /// @notice Its anchor, as in the event.
         IRoundLedger.Anchor anchor;
         /// @notice Elements of each tensor, a big-endian uint64 each.
         bytes layout;
@@ -30,7 +30,7 @@ interface IJudge {
         bytes32 updateRoot;
         /// @notice Sum of squares that it committed to.
         uint64 sumSquares;
-        /// @notice Number of examples, as it said.
+        /// @notice Claimed number of examples.
         uint32 numExamples;
         /// @notice Hash of the bundle that ran.
         bytes32 bundleHash;
@@ -60,7 +60,7 @@ interface IJudge {
         bytes32[] siblings;
     }
 
-    /// @notice A place in an update tree where something is wrong.
+    /// @notice An error in an update tree.
     struct Fault {
         /// @notice Number of the entry.
         uint256 entry;
@@ -79,15 +79,15 @@ interface IJudge {
         MerkleSum.Node right;
     }
 
-    /// @notice Thrown when the round waits for no challenge: not anchored, or over.
+    /// @notice Thrown when the round can't be challenged: it is not anchored, or closed.
     error JudgeNotAnchored(RoundId round, IRoundLedger.Phase phase);
-    /// @notice Thrown when what is brought is not what the ledger recorded.
+    /// @notice Thrown when an argument differs from the ledger's records.
     error JudgeRecordMismatch(bytes32 given, bytes32 recorded);
     /// @notice Thrown when a path does not lead to the root that was committed to.
     error JudgeWrongPath(bytes32 given, bytes32 committed);
-    /// @notice Thrown when an entry, leaf or node that does not exist is named.
+    /// @notice Thrown when an entry, leaf or node does not exist.
     error JudgeOutOfRange(uint256 given, uint256 count);
-    /// @notice Thrown when a value has another number of bytes than the protocol's.
+    /// @notice Thrown when the length of a value differs from the protocol's.
     error JudgeSize(uint256 given, uint256 required);
 
     /// @notice The ledger whose rounds are judged.

@@ -3,13 +3,13 @@ pragma solidity 0.8.37;
 
 import { RoundId } from "../libraries/Types.sol";
 
-/// @title The lineage of model versions, and which one is active.
+/// @title The lineage of model versions, and the active version.
 /// @notice Every final round is a candidate version with the round's number. A version becomes active only by an
 /// executed vote; an earlier version can be made active again in the same way.
 interface IModelRegistry {
     /// @notice A version of the model.
     struct Version {
-        /// @notice Version that it was trained from.
+        /// @notice Version from which it was trained.
         RoundId parent;
         /// @notice Unix time of the registration; zero if there is no such version.
         uint40 registeredAt;

@@ -5,11 +5,11 @@ import { PolicyId, RoundId } from "../libraries/Types.sol";
 
 /// @title The record of training: policies, rounds, commitments, anchors, finality and rewards.
 /// @notice A round goes Open -> (commit window ends) Committed -> Anchored -> (challenge window ends) Final, or it ends
-/// as Cancelled or Slashed. Training moves the head forward round by round; what is released is the ModelRegistry's
-/// matter and needs a vote.
+/// as Cancelled or Slashed. Training moves the head forward round by round. The ModelRegistry stores the released
+/// version, which needs a vote.
 /// @dev The formats behind every hash are fixed in docs/protocol.md. EIP-712 domain: name "Folkmoot", version "1".
 interface IRoundLedger {
-    /// @notice Where a round stands. `Committed` is never stored: it is `Open` with the commit window over.
+    /// @notice Phase of a round. `Committed` is never stored: it is `Open` with the commit window over.
     enum Phase {
         None,
         Open,
@@ -28,7 +28,7 @@ interface IRoundLedger {
         Empty
     }
 
-    /// @notice Why an account is not enrolled any more.
+    /// @notice Why an account is no longer enrolled.
     enum LeaveReason {
         Own,
         StakeTooLow,
@@ -43,9 +43,9 @@ interface IRoundLedger {
         uint32[] parameters;
         /// @notice Largest sum of squares (in units of the encoded integers) that an update may have.
         uint64 maxSumSquares;
-        /// @notice Fewest commitments with which a round can be anchored; with fewer anybody may cancel it.
+        /// @notice Minimum number of commitments of an anchored round. With fewer, anybody may cancel it.
         uint16 minContributors;
-        /// @notice Most commitments that a round takes. Bounds every loop of this contract.
+        /// @notice Maximum number of commitments of a round. Bounds every loop of this contract.
         uint16 maxContributors;
         /// @notice Bits of one encoded coordinate. 8 for now.
         uint8 bits;
@@ -73,7 +73,7 @@ interface IRoundLedger {
         address verifier;
     }
 
-    /// @notice What no policy of a ledger may go beyond. Fixed at deployment: a vote can't make rounds so short that
+    /// @notice Limits of all policies of a ledger. They are fixed at deployment: a vote can't make rounds so short that
     /// nobody can check them, nor mint without limit.
     struct Bounds {
         /// @notice Largest reward of a round.
@@ -84,9 +84,9 @@ interface IRoundLedger {
         uint32 minChallengeWindow;
     }
 
-    /// @notice What the ledger stores of a round.
+    /// @notice A round in the ledger's storage.
     struct Round {
-        /// @notice Policy that the round pins.
+        /// @notice Policy of the round.
         PolicyId policy;
         /// @notice Stored phase; `phase()` derives `Committed`.
         Phase phase;
@@ -102,7 +102,7 @@ interface IRoundLedger {
         uint40 challengeDeadline;
         /// @notice Account that opened the round and whose bond answers for it.
         address coordinator;
-        /// @notice Round whose state this round trains from.
+        /// @notice Round of the base state.
         RoundId base;
         /// @notice Whether the rewards were settled.
         bool settled;
@@ -116,25 +116,25 @@ interface IRoundLedger {
         bytes32 anchorHash;
     }
 
-    /// @notice What a contributor signs.
+    /// @notice The message that a contributor signs.
     struct Commitment {
         /// @notice Account that commits; the signer, or a contract that accepts the signature by ERC-1271.
         address contributor;
         /// @notice Round that the update is for.
         RoundId round;
-        /// @notice State root that the contributor trained from.
+        /// @notice State root of the base.
         bytes32 baseStateRoot;
         /// @notice Root of the update's Merkle-sum tree.
         bytes32 updateRoot;
         /// @notice Sum of squares of the update's integers, as the tree binds it.
         uint64 sumSquares;
-        /// @notice Number of examples trained on, as the contributor says. Never sets a weight.
+        /// @notice Claimed number of training examples. It never affects a weight.
         uint32 numExamples;
         /// @notice sha256 of the Flower App Bundle that ran, zero if none.
         bytes32 bundleHash;
     }
 
-    /// @notice One recorded commitment, as the settlement needs it.
+    /// @notice A recorded commitment, for the settlement.
     struct Entry {
         /// @notice Account that committed.
         address contributor;
@@ -142,11 +142,11 @@ interface IRoundLedger {
         bytes32 commitmentHash;
     }
 
-    /// @notice What the coordinator claims about a round.
+    /// @notice The coordinator's claims about a round.
     struct Anchor {
-        /// @notice One weight an entry, in the order of the entries.
+        /// @notice One weight per entry, in the order of the entries.
         uint32[] weights;
-        /// @notice One bit an entry, the lowest for the first: whether its update arrived as it was committed to.
+        /// @notice One bit per entry, the lowest for the first: whether the committed update was delivered.
         uint256 delivered;
         /// @notice Root of the aggregate's Merkle tree.
         bytes32 aggregateRoot;
@@ -226,7 +226,7 @@ interface IRoundLedger {
     error RoundLedgerUnexpectedRound(RoundId expected, RoundId next);
     /// @notice Thrown when a commitment is for another round than the one it is handed in for.
     error RoundLedgerRoundMismatch(RoundId given, RoundId required);
-    /// @notice Thrown when a round is to be opened while the one before is still open.
+    /// @notice Thrown when a round is to be opened while the previous one is still open.
     error RoundLedgerRoundStillOpen(RoundId round);
     /// @notice Thrown when too many anchored rounds wait to become final; finalize first.
     error RoundLedgerTooManyPending(uint256 pending, uint256 max);
@@ -260,7 +260,7 @@ interface IRoundLedger {
     error RoundLedgerNobodyEnrolled(RoundId round);
     /// @notice Thrown when an enrolled account enrols.
     error RoundLedgerAlreadyEnrolled(address account);
-    /// @notice Thrown when an account is not enrolled that has to be.
+    /// @notice Thrown when an account must be enrolled but is not.
     error RoundLedgerNotEnrolled(address account);
     /// @notice Thrown when an enrolled account is to be removed that has the stake and has not missed enough rounds.
     error RoundLedgerNotAbsent(address account, uint256 missed, uint256 required);
@@ -308,16 +308,16 @@ interface IRoundLedger {
     /// @param headerHash keccak256 of the round header (docs/protocol.md).
     function openRound(RoundId expected, bytes32 baseStateRoot, bytes32 headerHash) external;
 
-    /// @notice Record a batch of signed commitments. Anybody may send it: the signatures speak.
-    /// @dev Passes over accounts that have committed in the round, so nobody makes a batch fail by committing first. Reverts
-    /// as a whole when another entry is bad, with the error that names it.
+    /// @notice Record a batch of signed commitments. Anybody may send it, because the signatures are checked.
+    /// @dev Skips accounts that have committed in the round, so nobody makes a batch fail by committing first. Reverts as
+    /// a whole when another entry is bad, with the error that names it.
     /// Warning: a contributor can make a batch fail by taking its stake out just before. It can do so once a round; drop it
     /// and send the rest. Warning: a contributor that is a contract is called to
     /// check its signature and can waste gas; simulate first.
     /// Warning: whoever signs two commitments for one round lets others choose which one counts.
     function commitUpdates(RoundId round, Commitment[] calldata commitments, bytes[] calldata signatures) external;
 
-    /// @notice Record one's own commitment without anybody's help.
+    /// @notice Record the caller's own commitment.
     function commitUpdate(Commitment calldata commitment) external;
 
     /// @notice Enrol the caller: from the next round on no coordinator can end a commit window early before the caller has
@@ -326,12 +326,12 @@ interface IRoundLedger {
     /// Warning: whoever is enrolled and absent lets each round last for its whole commit window, until it is removed.
     function enrol() external;
 
-    /// @notice Take the caller off the list of the enrolled. It does not count in the open round any more either, and
+    /// @notice Remove the caller from the enrolled accounts. It does not count in the open round any more either, and
     /// enrolling again does not change that.
     /// @dev Warning: who is not enrolled can find a commit window closed before it has committed.
     function leave() external;
 
-    /// @notice Take an enrolled account off the list that can't commit or does not.
+    /// @notice Remove an enrolled account that can't commit, or that misses rounds.
     /// @dev Anybody. Either its stake is below the minimum: of the open round's policy if a commit window runs, else of
     /// the current policy. Or it is absent: since it enrolled, and since it last committed, three rounds were anchored
     /// in which a place was left for it; all of these ran for their whole window. Rounds that are cancelled or void, and
@@ -415,10 +415,10 @@ interface IRoundLedger {
     /// @notice A policy; reverts if there is none.
     function policies(PolicyId policyId) external view returns (Policy memory);
 
-    /// @notice Policy that the next round pins.
+    /// @notice Policy of the next round.
     function currentPolicy() external view returns (PolicyId);
 
-    /// @notice Round whose state the next round trains from, and its state root.
+    /// @notice Head: the base of the next round, and its state root.
     function head() external view returns (RoundId round, bytes32 stateRoot);
 
     /// @notice Number of anchored rounds that are not final yet.

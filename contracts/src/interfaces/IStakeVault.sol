@@ -4,13 +4,13 @@ pragma solidity 0.8.37;
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
 /// @title Stakes of contributors, coordinators and voters.
-/// @notice Stake is voting power (one unit a token unit, self-delegated on the first stake), the ticket to contribute,
-/// and what a proven fault costs.
+/// @notice Stake is voting power (one vote per token unit, self-delegated on the first stake). It is required to
+/// contribute, and it is slashed for a proven fault.
 /// @dev Clock: timestamps (ERC-6372). Unbonding stake neither votes nor counts as stake, but can still be slashed.
 interface IStakeVault {
-    /// @notice One withdrawal under way.
+    /// @notice A pending withdrawal.
     struct Unbonding {
-        /// @notice Tokens that leave.
+        /// @notice Amount of tokens.
         uint128 amount;
         /// @notice Unix time from which they can be withdrawn.
         uint40 releaseAt;
@@ -35,7 +35,7 @@ interface IStakeVault {
     error StakeVaultTooManyUnbondings(address account, uint256 max);
     /// @notice Thrown when nothing is released yet; `nextReleaseAt` is zero if nothing is under way.
     error StakeVaultNothingReleased(address account, uint256 nextReleaseAt);
-    /// @notice Thrown on a withdrawal of an account of which something is being judged.
+    /// @notice Thrown on a withdrawal of an account while one of its rounds is being judged.
     error StakeVaultFrozen(address account, uint256 until);
     /// @notice Thrown when somebody other than the ledger slashes or freezes.
     error StakeVaultNotLedger(address caller, address ledger);
@@ -64,16 +64,16 @@ interface IStakeVault {
     /// @dev Only the ledger, which no vote can replace. Half of what was taken goes to `beneficiary`, and the rest is
     /// burnt, so that nobody gets a whole bond back by reporting itself. Without a beneficiary (zero) all of it is burnt.
     /// Takes the youngest withdrawal first.
-    /// @return taken What could be taken.
+    /// @return taken Amount that was taken.
     function slash(address account, uint256 amount, address beneficiary) external returns (uint256 taken);
 
-    /// @notice Let no withdrawal of `account` out before `until`. An earlier time than the present one changes nothing.
+    /// @notice Block all withdrawals of `account` before `until`. An earlier time than the present one changes nothing.
     /// @dev Only the ledger. What is unbonding can be slashed until it is withdrawn, so holding the withdrawal is enough:
     /// unbonding can be asked for meanwhile, and its time runs. The ledger bounds the time (`IRoundLedger.postpone`).
     /// Warning: all withdrawals of the account wait, those of stake that it never needed for a round included.
     function freeze(address account, uint40 until) external;
 
-    /// @notice Unix time before which `account` can't withdraw; zero or past: no hindrance.
+    /// @notice Unix time before which `account` can't withdraw; zero or in the past if it can.
     function frozenUntil(address account) external view returns (uint40);
 
     /// @notice The only account that slashes and freezes.

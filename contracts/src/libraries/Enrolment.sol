@@ -9,9 +9,9 @@ import { RoundId } from "./Types.sol";
 library Enrolment {
     /// @dev One bit a member, by its number, in words of 256.
     struct Roll {
-        /// @dev Who is enrolled now.
+        /// @dev Accounts that are enrolled now.
         mapping(uint256 wordIndex => uint256) enrolled;
-        /// @dev Who enrolled while a round was open. They don't count in it, also if they had been enrolled before.
+        /// @dev Accounts that enrolled while a round was open. They don't count in it, even if enrolled before.
         mapping(RoundId round => mapping(uint256 wordIndex => uint256)) late;
         /// @dev First round in which an enrolled account counts; zero if it is not enrolled.
         mapping(address account => RoundId) from;
@@ -31,14 +31,14 @@ library Enrolment {
         if (RoundId.unwrap(open) != 0) roll.late[open][wordIndex] |= mask;
     }
 
-    /// @notice Take an enrolled member off the list.
+    /// @notice Remove an enrolled member from the list.
     function take(Roll storage roll, address account, uint256 memberId) internal {
         (uint256 wordIndex, uint256 mask) = place(memberId);
         roll.from[account] = RoundId.wrap(0);
         roll.enrolled[wordIndex] &= ~mask;
     }
 
-    /// @notice Who counts in a round and has not committed.
+    /// @notice Members that count in a round and have not committed.
     /// @param committed The round's bitmap of commitments.
     /// @return counted Whether anybody counts in the round.
     /// @return wordIndex First word in which members are missing.

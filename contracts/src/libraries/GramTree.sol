@@ -8,16 +8,16 @@ pragma solidity 0.8.37;
 library GramTree {
     /// @notice Levels of the update trees that a block covers, or all of them if there are fewer.
     uint256 internal constant BLOCK_LEVELS = 4;
-    /// @notice Most updates of which there is a tree.
+    /// @notice Maximum number of updates in a tree.
     uint256 internal constant MAX_UPDATES = 32;
     /// @notice Bytes of an entry.
     uint256 internal constant ENTRY_BYTES = 24;
     /// @notice Bytes a level of a path: the sibling's hash, and keccak256 of the matrix of the node above.
     uint256 internal constant STEP_BYTES = 64;
 
-    /// @notice Thrown when a path has another length than the tree is deep.
+    /// @notice Thrown when the length of a path differs from the depth of the tree.
     error GramTreePathLength(uint256 given, uint256 required);
-    /// @notice Thrown when an index has no place in a tree of this depth.
+    /// @notice Thrown when an index is out of range for a tree of this depth.
     error GramTreeIndexOutOfRange(uint256 index, uint256 depth);
 
     /// @notice Bytes of the matrix of so many updates.

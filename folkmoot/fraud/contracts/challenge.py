@@ -314,7 +314,7 @@ def _refused(rpc: Rpc, deployment: Deployment, case: Case, refusal: ContractRefu
     why = f"{_name(refusal) or refusal.message}" if refusal is not None else "no judge"
     return ChallengeFailed(
         f"No contract takes the proof of round {case.round} ({why}).",
-        remedy="The policy's verifier is no contract of this release; show the others what you found, and vote.",
+        remedy="The policy's verifier is not a contract of this release. Show the others what you found, and vote.",
         code="not-provable",
     )
 

@@ -98,7 +98,7 @@ class Follower:
             # The first read, or another chain: a long reorganisation, or a reset local chain.
             self._begin(rpc, head)
         fresh = self._read_on(rpc, head - REORG_DEPTH, head)
-        self._let_go()
+        self._drop_closed()
         rounds = {number: one.copy() for number, one in self._rounds.items()}
         policies = dict(self._policies)
         self._fold(fresh, rounds, policies)
@@ -114,7 +114,7 @@ class Follower:
                 self._cases[one.anchored] = case, entries_hash(case.entries)
             one.case, entries = self._cases[one.anchored]
             if one.phase == Phase.ANCHORED:
-                one.case, one.phase = _held_against(ledger.round(number), one.case, entries)
+                one.case, one.phase = _checked_case(ledger.round(number), one.case, entries)
             if one.phase in (Phase.ANCHORED, Phase.FINAL):
                 cases[number] = one.case
         current = {one.anchored for one in rounds.values()}
@@ -154,13 +154,13 @@ class Follower:
             self._next, self._upto = block + 1, (block, found[0].block_hash)
             count += len(found)
             if count >= MOST_EVENTS:
-                self._let_go()
+                self._drop_closed()
                 count = 0
         if settled >= self._next:
             self._next, self._upto = settled + 1, (settled, _hash(rpc, settled))
         return fresh
 
-    def _let_go(self) -> None:
+    def _drop_closed(self) -> None:
         """Move closed rounds to the file, then remove them from memory."""
         if self._past is None or self._upto is None:
             return
@@ -298,7 +298,7 @@ def _case(deployment: Deployment, number: int, events: RoundEvents, policy: Poli
     )
 
 
-def _held_against(stored: RoundView, case: Case, entries: bytes) -> tuple[Case, Phase]:
+def _checked_case(stored: RoundView, case: Case, entries: bytes) -> tuple[Case, Phase]:
     """Check a case against the ledger's storage. Return it with the current deadline, and the current phase."""
     claimed = (case.header_hash, case.anchor.hash, entries, case.base, case.policy_id)
     held = (stored.header_hash, stored.anchor_hash, stored.entries_hash, stored.base, stored.policy)

@@ -31,6 +31,7 @@ from folkmoot.protocol.verdict import Artifacts
 
 PART_DEPTH = 6
 """Binary logarithm of the number of leaves in a part of a delivery (`DataAvailability.PART_DEPTH`)."""
+_OWN_UPDATE = "Give the folder of the node that made this update with --home."
 _NODE_BYTES = 48  # Size of a sibling in a path of an update's tree.
 
 
@@ -113,7 +114,11 @@ def demand_call(
     if not what.is_leaf:
         return Call("demandFile", (case.round, anchor, int(what)))
     if manifest is None:
-        raise InputError("A leaf can only be demanded by who has the manifest.", code="no-such-place")
+        raise InputError(
+            "The demand of a leaf needs the manifest.",
+            remedy="Give a mirror that has it with --artifacts.",
+            code="no-such-place",
+        )
     if not 0 <= place < manifest.leaves:
         raise InputError(
             f"There is no leaf {place}: the model has {manifest.leaves}.",
@@ -166,7 +171,11 @@ def answer_call(
         case DataKind.UPDATE:
             name = artifacts.updates[entry] if entry < len(artifacts.updates) else None
             if name is None:
-                raise ArtifactError(f"No file is listed for entry {entry}.", code="artifact-missing")
+                raise ArtifactError(
+                    f"The artifacts file lists no file for entry {entry}.",
+                    remedy="Restore the update from a mirror before the demand expires.",
+                    code="artifact-missing",
+                )
             update = FileUpdate(files.path(name))
             tree = raw_update_tree(update)
             if tree is None or place >= tree.leaves:
@@ -203,10 +212,12 @@ def delivery_calls(round_: int, data: bytes, manifest: Manifest) -> list[Call]:
         InputError: The bytes are not an update of this model.
     """
     if len(data) != manifest.size:
-        raise InputError(f"The update has {len(data)} bytes; one of this model has {manifest.size}.")
+        raise InputError(
+            f"The update has {len(data)} bytes; one of this model has {manifest.size}.", remedy=_OWN_UPDATE
+        )
     tree = raw_update_tree(MemoryUpdate(data))
     if tree is None:
-        raise InputError("The bytes are no whole leaves.")
+        raise InputError("The update does not consist of whole leaves.", remedy=_OWN_UPDATE)
     level = min(PART_DEPTH, manifest.depth)
     size = LEAF << level
     layout, document = manifest.layout, keccak(manifest.to_json())
@@ -233,4 +244,8 @@ def _rows(path: Path, name: str, manifest: Manifest) -> U8:
 
 
 def _other(name: str) -> ArtifactError:
-    return ArtifactError(f"The file {name} has another size than it must have.", code="artifact-damaged")
+    return ArtifactError(
+        f"The file {name} has a wrong size.",
+        remedy="Restore it from a mirror.",
+        code="artifact-damaged",
+    )

@@ -36,6 +36,8 @@ from folkmoot.protocol.merkle import SumTree, Tree
 
 CONTRACT, OF_RULES = "FraudProofs", "GramProofs"
 """Contracts that check proofs; see `contract_of`."""
+_FIRST = "Leave out --place to prove the first wrong place."
+_MIRROR = "Give a mirror that has it with --artifacts."
 _NOTHING = (bytes(32), 0, 0)
 _BASE_GAS = 21_000
 _ZERO_GAS, _BYTE_GAS = 4, 16  # of a byte of call data (EIP-2028)
@@ -105,6 +107,7 @@ def prove(finding: Finding, suspicion: Suspicion, place: int | None = None) -> P
     if not 0 <= chosen < most:
         raise InputError(
             f"There is no place {chosen}: a proof of the kind {suspicion.kind} has {most} in this round.",
+            remedy=_FIRST,
             code="no-such-place",
         )
     function, arguments = BUILDERS[suspicion.kind](finding, chosen)
@@ -135,7 +138,7 @@ def fault_of(finding: Finding, place: int) -> tuple[Any, ...]:
     """
     tree = finding.trees.tree(place)
     if tree is None:
-        raise InputError(f"There is no update of entry {place}.", code="no-such-place")
+        raise InputError(f"There is no update of entry {place}.", remedy=_FIRST, code="no-such-place")
     leaf = faulty_leaf(finding, place)
     if leaf is None and tree.leaves == 1:
         leaf = 0
@@ -214,6 +217,7 @@ def _lie(finding: Finding, place: int) -> Lie:
     if lie.node.index != place:
         raise InputError(
             f"The Gram tree is known to be false at place {lie.node.index}, not at {place}.",
+            remedy=_FIRST,
             code="no-such-place",
         )
     return lie
@@ -227,7 +231,7 @@ def _update_block(finding: Finding, entry: int, place: int) -> tuple[Any, ...]:
         finding.trees.tree(entry),
     )
     if update is None or tree is None:
-        raise InputError(f"The update of entry {entry} is not there.", code="update-missing")
+        raise InputError(f"The update of entry {entry} is missing.", remedy=_MIRROR, code="update-missing")
     block = update_block(update, tree, place)
     rest = (block.leaves, block.sums, block.siblings)
     return (
@@ -270,7 +274,9 @@ def opened_at(finding: Finding, place: int) -> list[tuple[Any, ...]]:
             continue
         tree, update = finding.trees.tree(index), finding.material.updates[index]
         if tree is None or update is None:
-            raise InputError(f"The update of entry {index} is not there.", code="update-missing")
+            raise InputError(
+                f"The update of entry {index} is missing.", remedy=_MIRROR, code="update-missing"
+            )
         _, absolute, squares = tree.levels[0].node(place)
         leaf = update.read(place, place + 1).tobytes()
         opened[index] = (*opened[index][:5], leaf, absolute, squares, sum_siblings(tree, place))
@@ -319,7 +325,9 @@ def _state_leaf(values: I64, tree: Tree, place: int) -> tuple[bytes, tuple[bytes
 def _opening(tree: Tree, place: int) -> tuple[bytes, tuple[bytes, ...]]:
     if place >= tree.leaves:
         raise InputError(
-            f"There is nothing at place {place}: it is empty, as it must be.", code="no-such-place"
+            f"There is nothing at place {place}: it is empty, as it must be.",
+            remedy=_FIRST,
+            code="no-such-place",
         )
     return bytes(tree.levels[0][place]), tree.proof(place)
 

@@ -185,7 +185,7 @@ def test_changed_roles_are_reported() -> None:
     stored["timelock", proposer, BEN] = True
     gave, took = check_roles(script.history(roles=stored))
     assert gave == f"A vote gave this: {BEN} has PROPOSER_ROLE of the timelock."
-    assert took == f"A vote took this away: {DEPLOYMENT.governor} has PROPOSER_ROLE of the timelock."
+    assert took == f"A vote revoked this role: {DEPLOYMENT.governor} has PROPOSER_ROLE of the timelock."
     stored["timelock", proposer, BEN] = False
     with pytest.raises(AuditFailure, match=f"hether {BEN} has PROPOSER_ROLE"):
         check_roles(script.history(roles=stored))

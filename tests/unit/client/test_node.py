@@ -108,7 +108,7 @@ def test_partitions(text: str, expected: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("text", ["", "1", "5/5", "-1/5", "1/0", "a/b", "1/2/3", "1.0/2"])
 def test_partitions_that_are_none(text: str) -> None:
-    with pytest.raises(InputError, match="no partition"):
+    with pytest.raises(InputError, match="not a partition"):
         node.parse_partition(text)
 
 
