@@ -19,7 +19,7 @@ LOCKED ?= 1
 DIAGRAMS := tools/site/node_modules/.installed
 
 # How many tests run side by side; those of a file share servers, so a file stays together. 0: one after the other, as
-# slow ones always do, which keep all cores busy by themselves.
+# those of whole federations always do, which keep all cores busy by themselves.
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
@@ -83,8 +83,11 @@ test-all: check test-python test-slow coverage fuzz-contracts contracts-check ##
 test-python: install
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ARGS)
 
+FEDERATIONS := tests/e2e tests/chaos
+
 test-slow: install
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow $(FEDERATIONS:%=--ignore=%) $(ARGS)
+	@$(BIN)/python -m pytest -m slow $(FEDERATIONS) $(ARGS)
 
 test-properties: install ## The property tests, with new random examples each time
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m hypothesis --hypothesis-profile fresh $(ARGS)

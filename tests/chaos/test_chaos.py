@@ -25,6 +25,7 @@ POINTS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_round_goes_through_kills_a_reorg_and_an_outage(tmp_path: Path) -> None:
     points = ("coordinator.update-accepted.before", "coordinator.transaction-sent")
