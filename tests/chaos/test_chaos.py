@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Short forms of `make chaos`: one round for `make test`, a longer one with a reference for `make test-all`."""
+"""Short forms of `make chaos`, for `make test-all`."""
 
 from __future__ import annotations
 
