@@ -127,6 +127,7 @@ lint: install
 	@git ls-files -z | xargs -0 $(BIN)/codespell || (echo "Remedy: $(BIN)/codespell --write-changes FILE, or ignore-words-list in pyproject.toml" && exit 1)
 	@$(BIN)/python tools/check_words.py
 	@$(BIN)/python tools/lock.py --check
+	@$(BIN)/python tools/contract_cases.py --check
 	@cd contracts && ../$(FORGE) fmt --check || (echo "Remedy: make fix" && exit 1)
 
 types: install
