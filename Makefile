@@ -9,14 +9,21 @@ SETUP := $(VENV)/.installed
 TOOLCHAIN := node_modules/.installed
 VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 SITE := $(VENV)/.installed-docs
+RELEASE := $(VENV)/.installed-release
+LOCK := deploy/lock
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# The packages are those of deploy/lock, by hash, which the tests passed with; torch is a range (tools/lock.py says why).
+# LOCKED=0: the newest releases that pyproject.toml admits, as a user's `pip install` takes them.
+LOCKED ?= 1
 DIAGRAMS := tools/site/node_modules/.installed
 
 # How many tests run side by side; those of a file share servers, so a file stays together. 0: one after the other, as
-# slow ones always do, which keep all cores busy by themselves.
+# those of whole federations always do, which keep all cores busy by themselves.
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-all test-python test-slow test-properties test-contracts fuzz-contracts coverage chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness dist docs clean
+.PHONY: help install lock demo up test test-all test-python test-slow test-properties test-contracts fuzz-contracts coverage chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness dist docs clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,12 +33,15 @@ help: ## Show this list
 install: $(SETUP) $(TOOLCHAIN) ## Install everything into .venv and node_modules
 
 # pip, not uv: the plain client of a plain venv is what everybody has. The bootstrap refuses an old Python by name.
-$(SETUP): pyproject.toml
+$(SETUP): pyproject.toml $(LOCK)/everything.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Folkmoot needs Python 3.11 or newer, and $(PYTHON) is {sys.version.split()[0]}. Try: make PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the Python packages (about two minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]' --group dev
+	@$(PIP) --upgrade 'pip>=25.1'
+ifeq ($(LOCKED),1)
+	@$(PIP) --require-hashes --requirement $(LOCK)/everything.txt
+endif
+	@$(PIP) --editable '.[all]' --group dev
 	@touch $@
 
 $(TOOLCHAIN): $(SETUP) package.json package-lock.json tools/node_toolchain.py
@@ -39,15 +49,22 @@ $(TOOLCHAIN): $(SETUP) package.json package-lock.json tools/node_toolchain.py
 	@$(BIN)/python tools/node_toolchain.py
 	@touch $@
 
-$(SITE): $(SETUP)
+$(SITE): $(SETUP) $(LOCK)/docs.txt
 	@echo "Installing MkDocs ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
+	@$(PIP) --require-hashes --requirement $(LOCK)/docs.txt
+	@touch $@
+
+$(RELEASE): $(SETUP) $(LOCK)/release.txt
+	@$(PIP) --require-hashes --requirement $(LOCK)/release.txt
 	@touch $@
 
 $(DIAGRAMS): $(SETUP) tools/site/package.json tools/site/package-lock.json
 	@echo "Installing Mermaid ..."
 	@$(BIN)/python tools/node_toolchain.py tools/site
 	@touch $@
+
+lock: install ## Write deploy/lock after a change of pyproject.toml; with the newest releases: make lock ARGS=--upgrade
+	@$(BIN)/python tools/lock.py $(ARGS)
 
 ##@ Run
 
@@ -66,8 +83,11 @@ test-all: check test-python test-slow coverage fuzz-contracts contracts-check ##
 test-python: install
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ARGS)
 
+FEDERATIONS := tests/e2e tests/chaos
+
 test-slow: install
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow $(FEDERATIONS:%=--ignore=%) $(ARGS)
+	@$(BIN)/python -m pytest -m slow $(FEDERATIONS) $(ARGS)
 
 test-properties: install ## The property tests, with new random examples each time
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m hypothesis --hypothesis-profile fresh $(ARGS)
@@ -106,6 +126,8 @@ lint: install
 	@$(BIN)/lint-imports --no-cache
 	@git ls-files -z | xargs -0 $(BIN)/codespell || (echo "Remedy: $(BIN)/codespell --write-changes FILE, or ignore-words-list in pyproject.toml" && exit 1)
 	@$(BIN)/python tools/check_words.py
+	@$(BIN)/python tools/lock.py --check
+	@$(BIN)/python tools/contract_cases.py --check
 	@cd contracts && ../$(FORGE) fmt --check || (echo "Remedy: make fix" && exit 1)
 
 types: install
@@ -138,17 +160,20 @@ bench: install ## Speed of codec, hashing and aggregation beside memcpy and sha2
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 bench-robustness: install ## Our rules beside Flower's and byzfl's own code, under attack (hours; goes on where it was)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@$(PIP) --editable '.[bench]'
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.robustness $(ARGS)
 
-dist: install ## Build what a release has, into dist: wheel, sdist, contracts, vectors and their digests
+dist: install $(RELEASE) ## Build what a release has, into dist: wheel, sdist, contracts, vectors, SBOMs and their digests
 	@rm -rf dist
 	@$(BIN)/python -m build --outdir dist .
 	@git archive --prefix=folkmoot-contracts-$(VERSION)/ --output=dist/folkmoot-contracts-$(VERSION).tar.gz HEAD \
 		LICENSE contracts/src contracts/foundry.toml contracts/snapshots/storage folkmoot/ledger/abi
 	@git archive --prefix=folkmoot-vectors-$(VERSION)/ --output=dist/folkmoot-vectors-$(VERSION).tar.gz HEAD \
 		LICENSE docs/protocol.md tests/vectors
-	@cd dist && sha256sum -- *.whl *.tar.gz > SHA256SUMS && cat SHA256SUMS
+	@for role in node watcher coordinator; do \
+		{ cat $(LOCK)/$$role.txt; test $$role != node || echo torch; } | $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml \
+			--output-reproducible --output-file dist/folkmoot-$$role-$(VERSION).cdx.json - || exit 1; done
+	@cd dist && sha256sum -- *.whl *.tar.gz *.cdx.json > SHA256SUMS && cat SHA256SUMS
 
 docs: $(SITE) $(DIAGRAMS) ## Build the documentation site in site/, or serve it: make docs ARGS=serve
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs $(or $(ARGS),build --strict)

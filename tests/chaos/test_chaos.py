@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Short forms of `make chaos`: one round for `make test`, a longer one with a reference for `make test-all`."""
+"""Short forms of `make chaos`, for `make test-all`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ POINTS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_round_goes_through_kills_a_reorg_and_an_outage(tmp_path: Path) -> None:
     points = ("coordinator.update-accepted.before", "coordinator.transaction-sent")

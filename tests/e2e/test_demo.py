@@ -34,8 +34,8 @@ def processes_of(home: Path) -> list[str]:
 @pytest.mark.timeout(400)
 def test_strangers_train_a_poisoner_loses_a_vote_releases_and_the_audit_is_clean(tmp_path: Path) -> None:
     home = tmp_path / "demo"
-    words = ("--home", home, "--task", "digits", "--rounds", "2", "--attack", "5=sign-flip:3", "--json")
-    words += ("--root", "good", "--rule", "root_guard")
+    words = ("--home", home, "--task", "digits", "--rounds", "2", "--contributors", "3", "--json")
+    words += ("--attack", "3=sign-flip:3", "--root", "good", "--rule", "root_guard")
     done = subprocess.run([*DEMO, *map(str, words)], capture_output=True, text=True, check=False, timeout=380)
 
     assert done.returncode == 0, done.stderr
@@ -50,6 +50,7 @@ def test_strangers_train_a_poisoner_loses_a_vote_releases_and_the_audit_is_clean
     assert processes_of(home) == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_an_interrupt_leaves_no_process_behind(tmp_path: Path) -> None:
     home = tmp_path / "demo"

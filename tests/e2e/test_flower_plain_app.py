@@ -24,7 +24,7 @@ from tests.unit.flower.world import CHAIN_ID, LEDGER, World, account
 PLAIN = Path(__file__).parent / "plain_app"
 NAMES = ("ada", "ben")
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")

@@ -82,6 +82,7 @@ def test_the_root_set_update_is_an_entry_that_nobody_is_paid_for(anvil: Anvil) -
     assert 0 < max(one.claimable for one in report.holdings) <= 2 * REWARD // 5  # six entries, five are paid
 
 
+@pytest.mark.slow
 def test_a_drill_on_the_chain_is_a_function_of_its_plan(anvil: Anvil) -> None:
     snapshot = anvil.snapshot()
     first = played(anvil, replace(SMALL, rounds=1))

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from fnmatch import fnmatch
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,6 +60,12 @@ def test_no_other_distribution_shadows_our_packages(name: str) -> None:
     assert spec is not None
     assert spec.origin is not None
     assert Path(spec.origin).is_relative_to(ROOT), packages_distributions().get(name)
+
+
+def test_the_wheel_leaves_no_module_out() -> None:
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    modules = tracked(*(f"{package}/*.py" for package in wheel["packages"]))
+    assert [path for path in modules for pattern in wheel["exclude"] if fnmatch(path.name, pattern)] == []
 
 
 def test_the_front_page_names_commands_that_exist() -> None:

@@ -47,6 +47,7 @@ def test_steady_training_is_as_in_floats(name: str) -> None:
 FASTER = Course(0.03, rounds=6, schedule={3: 5.0})
 
 
+@pytest.mark.slow
 def test_a_larger_rate_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = SUBJECTS["embedding, SGD"]
     course = replace(FASTER, rate=subject.rates[0], schedule={3: 40.0})
@@ -160,6 +161,7 @@ def test_tables_bring_seeds_together() -> None:
     assert "not in: b at 0.1 (steady)." in summary(table)
 
 
+@pytest.mark.slow
 def test_the_program_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
