@@ -95,3 +95,16 @@ def test_only_the_service_that_signs_has_the_authoritys_key() -> None:
         if any(volume.startswith("authority:") for volume in service.get("volumes", []))
     ]
     assert having == ["secrets"]
+
+
+def test_every_service_has_the_image_of_its_role() -> None:
+    targets = re.findall(r"^FROM \S+ AS (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    for name, service in SERVICES.items():
+        if "build" not in service:
+            continue
+        target = service["build"]["target"]
+        assert target in targets
+        assert service["image"] == f"folkmoot-{target}:local"
+        role = name.partition("-")[0]
+        expected = {"contributor": "node", "audit": "watcher", "chain": "trial", "setup": "trial"}
+        assert target == expected.get(role, "coordinator"), name
