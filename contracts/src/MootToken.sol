@@ -20,6 +20,7 @@ contract MootToken is IMootToken, ERC20, ERC20Burnable, ERC20Permit, ERC20Votes 
     /// @param minter_ The only account that mints, for ever: the ledger, at its predicted address.
     /// @param genesis Tokens that exist from the start.
     constructor(address minter_, Allocation[] memory genesis) ERC20("Moot", "MOOT") ERC20Permit("Moot") {
+        if (minter_ == address(0)) revert MootTokenZeroAddress();
         minter = minter_;
         for (uint256 i = 0; i < genesis.length; ++i) {
             _mint(genesis[i].account, genesis[i].amount);

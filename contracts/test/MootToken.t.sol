@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { MootToken } from "../src/MootToken.sol";
 import { IMootToken } from "../src/interfaces/IMootToken.sol";
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { IERC20Errors } from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
@@ -19,6 +20,11 @@ contract MootTokenTest is Deployment {
         vm.warp(START + 77);
         vm.assertEq(uint256(token.clock()), START + 77, "clock");
         vm.assertEq(token.CLOCK_MODE(), "mode=timestamp", "mode");
+    }
+
+    function test_constructor_failsWithoutAMinter() public {
+        vm.expectRevert(abi.encodeWithSelector(IMootToken.MootTokenZeroAddress.selector));
+        new MootToken(address(0), new IMootToken.Allocation[](0));
     }
 
     function test_mint_isForTheMinter() public {

@@ -181,6 +181,7 @@ REMEDIES = {
     "when it can be executed.",
     "FailedCall": "What the proposal calls fails; `folkmoot proposals` shows what it would do.",
     # Tokens, votes, roles
+    "MootTokenZeroAddress": "Give the address of the ledger.",
     "MootTokenNotMinter": "Only the ledger mints, for rewards (`folkmoot claim`); no vote can change that.",
     "ERC20InsufficientBalance": "Get more tokens, or give a smaller amount; `folkmoot balance` shows what there is.",
     "ERC20InsufficientAllowance": "Approve the amount for the vault first; `folkmoot stake` does both.",

@@ -14,6 +14,8 @@ interface IMootToken {
         uint256 amount;
     }
 
+    /// @notice Thrown at deployment when the minter is zero.
+    error MootTokenZeroAddress();
     /// @notice Thrown when somebody other than the minter mints.
     error MootTokenNotMinter(address caller, address minter);
 
