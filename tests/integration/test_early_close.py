@@ -26,7 +26,7 @@ from tests.integration.coordinator_world import Running, Signed, open_round, run
 E = TypeVar("E", bound=Event)
 WINDOW = 600
 FEDERATION = {"commit_window": WINDOW}
-ENROLLED_SLOT = 10
+ENROLLED_SLOT = 9
 """Of `_roll.enrolled` in the ledger: contracts/snapshots/storage/RoundLedger.txt."""
 
 
@@ -165,7 +165,7 @@ def test_join_enrols_who_can_pay_and_says_what_it_means(
     world: factories.Federation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def joins(name: str, *, wanted: bool = True) -> str:
-        _enrol([world.anvil.url], world.deployment, world[name], False, wanted=wanted)
+        _enrol([world.anvil.url], world.deployment, world[name], False, enrol=wanted)
         return capsys.readouterr().err
 
     ledger = world.chain.ledger_reader

@@ -177,7 +177,7 @@ def test_a_chain_with_block_time_mines_by_the_clock() -> None:
 
 def test_a_named_anvil_that_is_no_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FOLKMOOT_ANVIL", str(tmp_path))
-    with pytest.raises(LocalError, match="which is no program"):
+    with pytest.raises(LocalError, match="which is not a program"):
         find_anvil()
 
 

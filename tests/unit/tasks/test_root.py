@@ -71,7 +71,7 @@ def test_a_digest_is_of_inputs_and_labels() -> None:
     assert root.parse_digest(task, "good") == root.digest(task, "good")
     assert root.parse_digest(task, "0x" + "AB" * 32) == "ab" * 32
     for text in ("best", "ab" * 31, "zz" * 32):
-        with pytest.raises(InputError, match="no SHA-256"):
+        with pytest.raises(InputError, match="not a SHA-256"):
             root.parse_digest(task, text)
     with pytest.raises(TaskError, match="no root set whose digest"):
         root.parse_digest(own_task(), "good")
@@ -108,7 +108,7 @@ def test_the_commands_commit_to_a_root_set_and_check_it(
     assert run(["task", "check", "--task", "digits", "--manifest", str(path), "--root", "biased"]) == 1
     assert "committed to as" in capsys.readouterr().err
     assert run([*init[:-3], "--root-digest", "12"]) == 1
-    assert "no SHA-256" in capsys.readouterr().err
+    assert "not a SHA-256" in capsys.readouterr().err
     with pytest.raises(LocalError, match="committed to as"):
         node.check_task_apart("digits", manifest, "biased")
 
