@@ -351,6 +351,18 @@ def test_an_answer_on_the_chain_is_read(world: World, tmp_path: Path) -> None:
     assert phase(world, number) == Phase.SLASHED
 
 
+def uphold(world: World, number: int) -> None:
+    """Decide as the timelock does after a vote."""
+    anvil, timelock = world.federation.anvil, world.federation.deployment.timelock
+    judge = find_judges(anvil.rpc, world.policies[0]).disputes
+    anvil.fund(timelock)
+    anvil.call("anvil_impersonateAccount", timelock)
+    data = world.federation.chain.disputes.encode_abi("uphold", [number])
+    call = {"from": timelock, "to": judge, "data": data, "gas": hex(1_000_000)}
+    anvil.call("eth_sendTransaction", call)
+    anvil.call("anvil_stopImpersonatingAccount", timelock)
+
+
 def test_a_dispute_is_opened_once_and_can_be_upheld(world: World, tmp_path: Path) -> None:
     number = world.play(NAMES, lies.lie_verdicts)
     assert Watched(world, tmp_path / "without", deposits=False).look() == 3
@@ -366,6 +378,14 @@ def test_a_dispute_is_opened_once_and_can_be_upheld(world: World, tmp_path: Path
     assert other.look() == 3  # somebody opened it already
     assert other.said("dispute-opened") == []
     assert phase(world, number) == Phase.ANCHORED
+    bonded = world.federation.chain.stake_of(world.federation.coordinator.address)
+    uphold(world, number)
+    assert phase(world, number) == Phase.SLASHED
+    taken = bonded - world.federation.chain.stake_of(world.federation.coordinator.address)
+    assert taken == factories.policy().bond
+    assert won(world) == 0  # the deposit is back, and nobody is paid
+    assert again.look() == 3
+    assert ["a vote upheld the dispute" in line["text"] for line in again.said("void")] == [True]
 
 
 def test_a_replayed_update_costs_its_sender_stake_once(world: World, tmp_path: Path) -> None:
@@ -507,7 +527,7 @@ def test_a_restarted_watcher_goes_on_and_recomputes_nothing_twice(world: World, 
     assert outcome is not None
     world.folder.place(outcome.artifacts.state).unlink()  # the watcher kept the last good state itself
     again = Watched(world, tmp_path / "watch")
-    assert again.look() == 0
+    assert again.look() == 3
     assert [line["round"] for line in again.said("right")] == [second]
     assert Watched(world, tmp_path / "watch").look() == 0
 
@@ -597,7 +617,7 @@ def test_what_was_let_go_of_is_missed_by_nothing(chain: Anvil, tmp_path: Path) -
     )
     number = lies.play_replay(world, NAMES)
     again = Watched(world, tmp_path / "watch")
-    assert again.look() == 0
+    assert again.look() == 3
     assert [line["round"] for line in again.said("right")] == [number] == [newest + 1]
     assert [(line["round"], line["account"]) for line in again.said("replay")] == [
         (number, factories.account("ben").address)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from folkmoot.artifacts.sources import ArtifactSource
+from folkmoot.chain.deploy import ZERO_ADDRESS
 from folkmoot.chain.transactions.journal import TransactionJournal
 from folkmoot.errors import (
     ChainError,
@@ -171,7 +172,11 @@ class Watcher:
                 continue
             if told.slashed is not None:
                 who = told.slashed.challenger
-                text = f"Round {number} is void: {who} proved that it was wrong."
+                text = (
+                    f"Round {number} is void: a vote upheld the dispute, and the bond is burnt."
+                    if who == ZERO_ADDRESS
+                    else f"Round {number} is void: {who} proved that it was wrong."
+                )
                 self.log("void", text, round=number, challenger=who)
                 # Our own proof is news to us if we were killed before it was in the journal.
                 ours = self.options.account is not None and who == self.options.account.address
