@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from folkmoot.runtime.units import UNIT
-from tests.e2e.test_demo import DEMO, processes_of
+from tests.e2e.test_demo import DEMO, left_behind
 
 
 def tell(cheat: str, home: Path) -> tuple[dict[str, object], str]:
@@ -36,7 +36,7 @@ def tell(cheat: str, home: Path) -> tuple[dict[str, object], str]:
     done = subprocess.run([*DEMO, *map(str, words)], capture_output=True, text=True, check=False, timeout=380)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert processes_of(home) == []
+    assert left_behind(home) == []
     summary: dict[str, object] = json.loads(done.stdout)
     return summary, done.stderr
 

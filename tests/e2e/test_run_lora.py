@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from folkmoot.protocol.manifest import Manifest
-from tests.e2e.test_demo import processes_of
+from tests.e2e.test_demo import left_behind
 from tests.e2e.test_run_app import run
 
 LORA = Path(__file__).parent / "lora_app"
@@ -62,4 +62,4 @@ def test_adapters_of_a_frozen_transformer_are_trained_and_audited(tmp_path: Path
         first = dict(zip(ADAPTERS, file.values(), strict=True))
     assert all(first[name].any() == name.endswith("A") for name in ADAPTERS)
     assert not any(np.allclose(model[name], first[name], atol=1e-4) for name in ADAPTERS), "each was trained"
-    assert processes_of(home) == []
+    assert left_behind(home) == []

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests import apps
-from tests.e2e.test_demo import processes_of
+from tests.e2e.test_demo import left_behind, processes_of
 
 APP = Path(__file__).resolve().parents[2] / "examples" / "digits-pytorch"
 
@@ -41,8 +41,8 @@ def test_an_example_is_simulated_and_its_history_audits(tmp_path: Path, ray: Pat
     done = subprocess.run(
         [sys.executable, "-m", "folkmoot", *words], capture_output=True, text=True, check=False, timeout=560
     )
-    assert processes_of(home) == []
-    assert processes_of(ray) == []
+    assert left_behind(home) == []
+    assert left_behind(ray) == []
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert (summary["rounds"], summary["nodes"]) == (2, 3)
