@@ -58,8 +58,8 @@ def find_anvil() -> Path:
         return Path(program)
     raise LocalError(
         "Anvil, the local chain, is not installed.",
-        remedy="In a clone of the repository, run `make install`. Elsewhere, run `npm install @foundry-rs/anvil` in this "
-        f"folder, install Foundry (https://getfoundry.sh), or set {ANVIL_VARIABLE} to the program.",
+        remedy="In a clone of the repository, run `make install`. Elsewhere, run `npm install @foundry-rs/anvil` in "
+        f"this folder, install Foundry (https://getfoundry.sh), or set {ANVIL_VARIABLE} to the program.",
         code="anvil-missing",
     )
 
