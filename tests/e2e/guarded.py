@@ -94,7 +94,7 @@ class Guarded(LocalFederation):
         )
 
     @contextmanager
-    def round(self, expect: int, seconds: float = 120) -> Iterator[None]:
+    def round(self, expect: int, seconds: float = 120) -> Iterator[Child]:
         """Train one round, which need not wait for more answers than these; it must end well."""
         training = self.supervisor.start(
             "train",
@@ -107,7 +107,7 @@ class Guarded(LocalFederation):
             environment=self.environment("train"),
             expected_to_end=True,
         )
-        yield
+        yield training
         until(lambda: not training.alive, seconds)
         assert training.process.returncode == 0, training.tail()
         self.supervisor.stop_one("train")
