@@ -328,9 +328,9 @@ def vote(chain: Chain, account: LocalAccount, proposal: Proposal, choice: str, r
     function = chain.governor.functions
     if chain.now() > proposal.snapshot and not votes_at_snapshot(chain, account.address, proposal):
         raise InputError(
-            f"{account.address} had no votes when the vote on this proposal began.",
-            remedy="Only stake that was there at the proposal's snapshot, your own or delegated to you, votes. "
-            "Stake now to vote on later proposals.",
+            f"{account.address} has no votes on this proposal.",
+            remedy="Stake votes, your own or delegated to you, if it was there for the seasoning time before the "
+            "proposal's snapshot and is there now. Stake now to vote on later proposals.",
             code="no-votes",
         )
     call = function.castVote(proposal.id, SUPPORT[choice])

@@ -82,6 +82,9 @@ def deploy(
     unbonding: Annotated[
         int | None, typer.Option(min=1, help="Seconds until stake can be withdrawn.")
     ] = None,
+    seasoning: Annotated[
+        int | None, typer.Option(min=0, help="Seconds for which stake must have been there to vote.")
+    ] = None,
     demand_deposit: Annotated[
         str | None, typer.Option(help="Deposit of a demand for data, in tokens.")
     ] = None,
@@ -128,6 +131,7 @@ def deploy(
         "threshold": None if threshold is None else parse_amount(threshold),
         "timelock_delay": timelock_delay,
         "unbonding": unbonding,
+        "seasoning": seasoning,
         "demand_deposit": None if demand_deposit is None else parse_amount(demand_deposit),
         "dispute_deposit": None if dispute_deposit is None else parse_amount(dispute_deposit),
     }

@@ -150,7 +150,7 @@ def vote(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Vote with the stake that you had at the start of the vote. A vote can't be changed.
+    """Vote with the stake that you had before and at the start of the vote, and still have. A vote can't be changed.
 
     Example: folkmoot vote 12345678 for --reason "better on the common test set"
     """

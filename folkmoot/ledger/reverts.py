@@ -56,7 +56,7 @@ REMEDIES = {
     "RoundLedgerNotCoordinator": "Only the appointed coordinator may do this: check the key, or vote for another.",
     "RoundLedgerInvalidPolicy": "Correct the field that the error names and propose the policy again. "
     "`windows`: commit, anchor and challenge window together may not exceed the unbonding time. `reward`, "
-    "`commitWindow`, `challengeWindow` and `verifier` also have bounds that the deployment fixed (`folkmoot policy`).",
+    "`commitWindow`, `challengeWindow` and `verifier` also have bounds that the deployment fixed (docs/contracts.md).",
     "RoundLedgerUnknownPolicy": "Policies are numbered from 1; `folkmoot status` shows the current one.",
     "RoundLedgerUnexpectedRound": "Another round was opened meanwhile; read the next number and open again.",
     "RoundLedgerWrongBase": "The head moved; start again from the present head.",
@@ -156,7 +156,7 @@ REMEDIES = {
     "GovernorAlreadyQueuedProposal": "Nothing is left to do: execute it once its delay is over.",
     "GovernorDisabledDeposit": "Send nothing to the governor; the timelock holds what governance owns.",
     "GovernorInsufficientProposerVotes": "Stake more with `folkmoot stake`, or have more stake delegated to you. "
-    "Stake counts from the second after it was staked.",
+    "Stake counts once it has been there for the governor's seasoning time.",
     "GovernorInvalidProposalLength": "Give one value and one call for each target.",
     "GovernorInvalidQuorumFraction": "The quorum is a share of at most 100 percent.",
     "GovernorInvalidSignature": "Sign the vote with the voter's own key.",

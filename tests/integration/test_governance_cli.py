@@ -563,7 +563,7 @@ def test_deploying_from_files(anvil: Anvil, keystore: MakeKey, password_file: Pa
         *("deploy", "--rpc", anvil.url, "--keystore", str(keystore("deployer"))),
         *("--password-file", str(password_file), "--genesis", str(tmp_path / "genesis.json")),
         *("--policy", str(tmp_path / "policy.json"), "--coordinator", ada, "--allocate", f"{ada}=1000"),
-        *("--profile", "demo", "--quorum", "30", "--out", str(out), "--json"),
+        *("--profile", "demo", "--quorum", "30", "--seasoning", "60", "--out", str(out), "--json"),
     ]
     done = _process(*words)
     assert done.returncode == 0, done.stderr + done.stdout
@@ -571,6 +571,8 @@ def test_deploying_from_files(anvil: Anvil, keystore: MakeKey, password_file: Pa
     assert Deployment.load(out).to_json() == document["deployment"]
     assert document["deployment"]["genesisHash"] == "0x" + genesis.hash.hex()
     assert document["governance"]["quorum_percent"] == 30
+    assert document["governance"]["seasoning"] == 60
+    assert "the seasoning of votes is 60" in document["verified"]
     assert document["deployer"] == deployer.address
     assert "what the deployer holds is no role" in document["verified"]
     assert document["warning"].startswith("The policy has no verifier")
