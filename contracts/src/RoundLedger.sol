@@ -179,7 +179,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
         for (uint256 i = 0; i < commitments.length; ++i) {
             Commitment calldata commitment = Commitments.at(commitments, i);
             (uint256 stake, uint256 memberId) = _memberAt(stakes, memberIds, i);
-            if (_isRecorded(intake, memberId)) continue;
+            if (_loadRecorded(intake, memberId)) continue;
             // `_membersOf` has checked the width.
             address contributor = address(uint160(Commitments.word(commitment, 0)));
             bytes32 commitmentHash = Commitments.hash(commitment);
@@ -197,7 +197,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
         }
         Intake memory intake = _startIntake(commitment.round);
         (uint256 stake, uint32 memberId) = _member(msg.sender);
-        if (_isRecorded(intake, memberId)) revert RoundLedgerAlreadyCommitted(commitment.round, msg.sender);
+        if (_loadRecorded(intake, memberId)) revert RoundLedgerAlreadyCommitted(commitment.round, msg.sender);
         _record(intake, commitment, msg.sender, Commitments.hash(commitment), stake, memberId);
         _endIntake(intake);
     }
@@ -615,7 +615,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
         uint256 memberId
     ) private {
         _requireAcceptable(intake, commitment, stake);
-        // `_isRecorded` has brought the member's word into memory.
+        // `_loadRecorded` has brought the member's word into memory.
         intake.word |= Enrolment.bit(memberId);
         uint256 index = intake.entries;
         _emitCommitted(commitment, index);
@@ -626,9 +626,9 @@ contract RoundLedger is IRoundLedger, EIP712 {
         intake.entriesHash = Commitments.append(intake.entriesHash, contributor, commitmentHash);
     }
 
-    /// @dev Whether the member has committed. The word of the last member stays in memory: neighbours cost no storage
-    /// access.
-    function _isRecorded(Intake memory intake, uint256 memberId) private returns (bool) {
+    /// @dev Bring the member's word of the bitmap into memory, and return whether the member has committed. The word of
+    /// the last member stays in memory: neighbours cost no storage access.
+    function _loadRecorded(Intake memory intake, uint256 memberId) private returns (bool) {
         uint256 wordIndex = memberId >> 8;
         if (wordIndex != intake.wordIndex) {
             RoundId id = _roundOf(intake);
