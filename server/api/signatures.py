@@ -20,18 +20,18 @@ def signer_of(message: SignableMessage, signature: bytes) -> str:
     """Return the account that signed a message.
 
     Raises:
-        Problem: 403 `not-authorised`: it is no signature.
+        Problem: 403 `not-authorised`: The signature is malformed.
     """
     try:
         if len(signature) != 65:
-            raise ValueError("it has not 65 bytes")
+            raise ValueError("it does not have 65 bytes")
         return str(Account.recover_message(message, signature=signature))
     except (BadSignature, ValidationError, ValueError) as exc:
         raise Problem(403, "not-authorised", f"The signature is not valid: {exc}.", "Sign again.") from exc
 
 
 def require_coordinator(message: SignableMessage, signature: str, ours: str, deed: str) -> None:
-    """Make sure that the coordinator's account signed.
+    """Check that the coordinator's account signed.
 
     Args:
         message: What is signed.
@@ -40,7 +40,7 @@ def require_coordinator(message: SignableMessage, signature: str, ours: str, dee
         deed: What only the coordinator may do, as a verb.
 
     Raises:
-        Problem: 403 `not-authorised`: another account did, or nobody.
+        Problem: 403 `not-authorised`: The signature is malformed or of another account.
     """
     signer = signer_of(message, bytes.fromhex(signature[2:]))
     if signer != ours:
@@ -53,7 +53,7 @@ def require_coordinator(message: SignableMessage, signature: str, ours: str, dee
 
 
 def check_deadline(deadline: int) -> None:
-    """Make sure that a signed request is neither too old nor good for ever."""
+    """Check that the deadline of a signed request is ahead, by at most MAX_SIGNATURE_LIFETIME seconds."""
     now = int(time.time())
     if not now <= deadline <= now + MAX_SIGNATURE_LIFETIME:
         raise Problem(
