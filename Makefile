@@ -128,6 +128,7 @@ lint: install
 	@$(BIN)/python tools/check_words.py
 	@$(BIN)/python tools/lock.py --check
 	@$(BIN)/python tools/contract_cases.py --check
+	@$(BIN)/python tools/economics_table.py --check
 	@cd contracts && ../$(FORGE) fmt --check || (echo "Remedy: make fix" && exit 1)
 
 types: install

@@ -106,7 +106,8 @@ def join(
     no_enrol: Annotated[
         bool,
         typer.Option(
-            "--no-enrol", help="Do not enrol. Commit windows may then end before this node has committed."
+            "--no-enrol",
+            help="Do not enrol: for an account that you enrol elsewhere. Without enrolment no round takes an update.",
         ),
     ] = False,
     no_fork: Annotated[
@@ -130,7 +131,8 @@ def join(
 
     Give --task, or --app with the folder of the Flower app that the federation trains.
 
-    Enrols the account, so that rounds wait for its update, unless you give --no-enrol.
+    Enrols the account with all its unlocked stake, unless you give --no-enrol: rounds take updates of enrolled accounts
+    only, and wait for them. The coordinator's account, with --root, needs no enrolment.
 
     Example: folkmoot join --coordinator https://moot.example --superlink moot.example:8000 --task mnist
 
@@ -203,7 +205,7 @@ def join(
     account = unlock(keystore, password_file)
     if stake is not None and (lacking or confirmations > 1):
         _stake(rpc, addresses, account, stake, confirmations, json_, there=not lacking)
-    if not root:  # The coordinator waits for its own root update without enrolment.
+    if not root:  # The coordinator commits its root update without enrolment.
         _enrol(rpc, addresses, account, json_, enrol=not no_enrol)
     folder = (home or node_folder(address, addresses.ledger)).resolve()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -278,48 +280,74 @@ def _stake(
 def _enrol(
     rpc: Sequence[str], deployment: Deployment, account: LocalAccount, as_json: bool, *, enrol: bool
 ) -> None:
-    """Enrol an account that can pay for it, and print whether rounds wait for it. Print a failure and continue."""
+    """Enrol an account that can pay for it with all its unlocked stake, and say what that means for the next round.
+
+    Print a failure and continue: the account may be enrolled while the node runs.
+    """
     from folkmoot.errors import FolkmootError
-    from folkmoot.rpc.client import LedgerReader
+    from folkmoot.ledger.stakes import chance_text, next_quota
+    from folkmoot.rpc.client import LedgerReader, VaultReader
     from folkmoot.rpc.quorum import open_rpc
+    from folkmoot.runtime.units import format_amount
 
     address = account.address
-    lacking = "is not enrolled: a commit window may end before its update is committed."
     with open_rpc(rpc) as endpoint:
-        if LedgerReader(endpoint, deployment.ledger).enrolled(address):
-            text = "is enrolled: each round waits for its update, until the commit window ends."
-            note(f"{address} {text} Before a long absence, run `folkmoot leave`.", as_json)
+        ledger, vault = LedgerReader(endpoint, deployment.ledger), VaultReader(endpoint, deployment.vault)
+
+        def enrolled() -> int:
+            return vault.members([address])[address].enrolled if ledger.enrolled(address) else 0
+
+        def say_enrolled(since: str) -> None:
+            amount, quota = enrolled(), next_quota(ledger, vault)
+            if amount < quota:
+                text = (
+                    "There is a crowd: more stake is enrolled than a round has places. The chance of a place in the "
+                    f"next round is {chance_text(amount, quota)}. The node trains only in rounds in which it has one."
+                )
+            else:
+                text = "Each round waits for its update, until the commit window ends."
+            note(
+                f"{address} {since} with {format_amount(amount)}. {text} Before a long absence, run `folkmoot leave`.",
+                as_json,
+            )
+
+        before, least = enrolled(), ledger.policy(ledger.current_policy()).min_stake
+        if before >= least:
+            say_enrolled("is enrolled")
             return
+        lacking = "is not enrolled: no round takes an update of it."
+        if before:
+            lacking = (
+                f"is enrolled with {format_amount(before)}, and the policy asks for {format_amount(least)}: no round "
+                "takes an update of it."
+            )
         method = "eth_getBalance"
         coins = endpoint.quantity(method, endpoint.call(method, [address, "latest"]))
-    if not enrol:
-        note(f"{address} {lacking} To enrol, run `folkmoot enrol`.", as_json)
-        return
-    if coins == 0:
-        note(
-            f"{address} {lacking} Send it some of the chain's native coin, then run `folkmoot enrol`.",
-            as_json,
-        )
-        return
-    try:
-        from folkmoot.cli.options import require_web3
-
-        require_web3()
-        from folkmoot.chain.client import Chain
-
-        chain = Chain.connect(rpc, deployment)
+        if not enrol:
+            note(f"{address} {lacking} To enrol, run `folkmoot enrol`.", as_json)
+            return
+        if coins == 0:
+            note(
+                f"{address} {lacking} Send it some of the chain's native coin, then run `folkmoot enrol`.",
+                as_json,
+            )
+            return
         try:
-            chain.send(chain.ledger.functions.enrol(), account)
-        finally:
-            chain.close()
-    except FolkmootError as error:
-        note(f"{address} {lacking} Enrolment failed. {error} To try again, run `folkmoot enrol`.", as_json)
-        return
-    note(
-        f"{address} is now enrolled: from the next round on, each round waits for its update, until the commit window "
-        "ends. Before a long absence, run `folkmoot leave`.",
-        as_json,
-    )
+            from folkmoot.cli.options import require_web3
+
+            require_web3()
+            from folkmoot.chain.client import Chain
+
+            chain = Chain.connect(rpc, deployment)
+            try:
+                chain.send(chain.ledger.functions.enrol(chain.unlocked_of(address)), account)
+            finally:
+                chain.close()
+        except FolkmootError as error:
+            text = "To try again, run `folkmoot enrol`."
+            note(f"{address} {lacking} Enrolment failed. {error} {text}", as_json)
+            return
+        say_enrolled("is now enrolled, from the next round on,")
 
 
 def _log(event: dict[str, object], account: str) -> None:
@@ -348,6 +376,8 @@ def _log(event: dict[str, object], account: str) -> None:
             f"{values['detail']} This node takes part in the next round without your help. If this happens in each "
             "round, use a faster connection or fewer training steps, or submit the update with `folkmoot submit`."
         )
+    elif kind == "no-place":
+        text = f"No update: {values['detail']}"
     elif "round" in values:
         level = logging.WARNING
         text = (
@@ -381,8 +411,8 @@ def submit(
 ) -> None:
     """Commit an update with your own transaction and upload its file, without Flower.
 
-    Use it if the coordinator leaves you out. The chain takes commitments from every account with enough stake. If the
-    coordinator then refuses the file, everybody can see that on the chain.
+    Use it if the coordinator leaves you out. The chain takes commitments from every account with a place in the round.
+    If the coordinator then refuses the file, everybody can see that on the chain.
 
     Example: folkmoot submit 7 --home node --coordinator https://moot.example
     """

@@ -67,6 +67,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 LET_IN = 15.0
 """Timeout in seconds for the SuperLink's first answer to a SuperNode."""
 
+NO_PLACE = "No place: "
+"""How the line begins that the mod logs where a round takes no update of the account."""
+
 FOLLOW_PAUSE = 2.0
 """Seconds between two requests for the status of an update."""
 
@@ -333,7 +336,8 @@ def run_node(
         contributor: Configuration of the contributor; its folder must exist.
         account: The unlocked account.
         options: Options for starting the SuperNode.
-        on_event: Called with ``{"event": "joined" | "left" | "update" | "received" | "missed" | "refused", ...}``.
+        on_event: Called with the event's fields and ``event``: "joined", "left", "update", "received", "missed",
+            "refused" or "no-place".
 
     Raises:
         LocalError: The folder is in use, the SuperNode can't be started, or its SuperLink does not admit it.
@@ -448,6 +452,8 @@ class NodeWatcher:
             for line in text.decode(errors="replace").splitlines():
                 if "Refused" in line:
                     on_event({"event": "refused", "detail": line.partition("Refused")[2].lstrip(": ")})
+                elif NO_PLACE in line:
+                    on_event({"event": "no-place", "detail": line.partition(NO_PLACE)[2]})
         if self._under_way and time.monotonic() >= self._next:
             self._next = time.monotonic() + FOLLOW_PAUSE
             for number in list(self._under_way):

@@ -29,6 +29,7 @@ from folkmoot.aggregation.references import (
     references,
 )
 from folkmoot.aggregation.registry import rule, uses
+from folkmoot.aggregation.shares import copies_of
 from folkmoot.aggregation.trajectory import TrajectoryUpdate
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.errors import InputError, UpdateRefused
@@ -256,18 +257,24 @@ def compute_round(
     _check_belonging(manifest, header, policy, base, entries, updates)
     summaries = [_delivered(update, entry, manifest) for update, entry in zip(updates, entries, strict=True)]
     root = [entry.contributor == checksum_address(coordinator) for entry in entries]
-    delivered = [
+    copies = copies_of(
+        [
+            entry.update_root if summary is not None and not own else None
+            for entry, summary, own in zip(entries, summaries, root, strict=True)
+        ]
+    )
+    weighed = [
         (update, summary)
-        for update, summary, own in zip(updates, summaries, root, strict=True)
-        if update is not None and summary is not None and not own
+        for index, (update, summary, own) in enumerate(zip(updates, summaries, root, strict=True))
+        if update is not None and summary is not None and not own and index not in copies
     ]
-    if not delivered:
+    if not weighed:
         raise InputError(
             f"No update of round {header.round} was delivered.",
             remedy="Cancel the round, or fetch the missing files.",
             code="no-updates",
         )
-    readers = [update for update, _ in delivered]
+    readers = [update for update, _ in weighed]
     known = _references(
         manifest,
         header,
@@ -284,12 +291,12 @@ def compute_round(
     elements = tuple(tensor.elements for tensor in manifest.tensors)
     facts = ReferencedFacts(
         gram_matrix(manifest, header.exponents, readers) if products is None else products.gram,
-        tuple(summary.sum_squares for _, summary in delivered),
-        tuple(summary.sum_absolute for _, summary in delivered),
+        tuple(summary.sum_squares for _, summary in weighed),
+        tuple(summary.sum_absolute for _, summary in weighed),
         *known,
         elements=elements,
     )
-    verdicts = _verdicts(header, policy, entries, summaries, root, facts)
+    verdicts = _verdicts(header, policy, entries, summaries, root, copies, facts)
     weights = tuple(verdict.weight for verdict in verdicts.verdicts)
     exponents = next_exponents(
         header.exponents,
@@ -435,9 +442,10 @@ def _verdicts(
     entries: Sequence[Commitment],
     summaries: Sequence[UpdateSummary | None],
     root: Sequence[bool],
+    copies: Mapping[int, int],
     facts: RoundFacts,
 ) -> Verdicts:
-    """Weigh the delivered entries by the policy's rule; the others, and the coordinator's own, get weight 0."""
+    """Weigh the delivered entries by the policy's rule; the others, the coordinator's own and copies get weight 0."""
     results = iter(rule(policy.rule)(facts, policy.parameters))
     verdicts = []
     for index, (entry, summary, own) in enumerate(zip(entries, summaries, root, strict=True)):
@@ -445,6 +453,9 @@ def _verdicts(
         weight, reason = 0, Reason.NOT_DELIVERED
         if summary is not None and own:
             reason = Reason.ROOT
+        elif index in copies:
+            reason = Reason.COPY
+            numbers["copyOfEntry"] = copies[index]
         elif summary is not None:
             result = next(results)
             weight, reason = result.weight, result.reason

@@ -83,7 +83,7 @@ def session_federation(anvil_process: Anvil) -> Iterator[factories.Federation]:
 
 @pytest.fixture
 def federation(session_federation: factories.Federation, anvil: Anvil) -> factories.Federation:
-    """A deployment on Anvil with a bonded coordinator and five staked contributors."""
+    """A deployment on Anvil with a coordinator that has stake and five enrolled contributors."""
     return session_federation
 
 

@@ -103,7 +103,7 @@ class Federation:
     coordinator: LocalAccount
     """Bonded with `BOND`."""
     contributors: dict[str, LocalAccount]
-    """By name, each with `STAKE`."""
+    """By name, each with `STAKE`, all of it enrolled."""
 
     def __getitem__(self, name: str) -> LocalAccount:
         """Return the account of a name."""
@@ -116,6 +116,11 @@ def stake(chain: Chain, who: LocalAccount, amount: int) -> None:
     chain.send(chain.vault.functions.stake(who.address, amount), who)
 
 
+def enrol(chain: Chain, who: LocalAccount, amount: int) -> None:
+    """Enrol an account with an amount of its stake, in units of 1e-18 tokens."""
+    chain.send(chain.ledger.functions.enrol(amount), who)
+
+
 def federation(
     anvil: Anvil,
     *,
@@ -123,7 +128,7 @@ def federation(
     first_policy: Policy | None = None,
     governance: Governance = GOVERNANCE,
 ) -> Federation:
-    """Deploy the contracts on a local chain, fund and stake everybody, and return it all.
+    """Deploy the contracts on a local chain, fund and stake everybody, enrol the contributors, and return it all.
 
     The accounts `outsider` and `deployer` have native coins but neither tokens nor stake; `newcomer` has tokens only.
     """
@@ -147,5 +152,6 @@ def federation(
     stake(chain, coordinator, BOND)
     for who in people.values():
         stake(chain, who, STAKE)
-    anvil.advance(1)  # stake votes from the second after it was staked
+        enrol(chain, who, STAKE)
+    anvil.advance(1)  # stake votes, and enrolment counts, from the second after
     return Federation(anvil, chain, deployment, account("deployer"), coordinator, people)

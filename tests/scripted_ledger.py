@@ -97,6 +97,7 @@ class ScriptedLedger:
             coordinator,
             base,
             False,
+            0,
             header,
             bytes(32),
             bytes(32),

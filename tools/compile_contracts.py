@@ -25,6 +25,8 @@ CONTRACTS = {
     "StakeVault": "contracts/src/StakeVault.sol",
     "ModelRegistry": "contracts/src/ModelRegistry.sol",
     "RoundLedger": "contracts/src/RoundLedger.sol",
+    "PolicyLimits": "contracts/src/PolicyLimits.sol",
+    "MemberList": "contracts/src/MemberList.sol",
     "FraudProofs": "contracts/src/FraudProofs.sol",
     "GramProofs": "contracts/src/GramProofs.sol",
     "ContributorFaults": "contracts/src/ContributorFaults.sol",

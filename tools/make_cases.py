@@ -32,6 +32,7 @@ from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.lineage import Lineage, PastRound, window
 from folkmoot.aggregation.references import Reference, ReferencedFacts, compared_leaves, references
 from folkmoot.aggregation.registry import PARAMETERS, rule
+from folkmoot.aggregation.shares import copies_of
 from folkmoot.aggregation.trajectory import trajectory_update
 from folkmoot.aggregation.trimmed_sum import check_binary_weights
 from folkmoot.aggregation.weighted_sum import check_weights
@@ -154,6 +155,16 @@ def weights(given: Values) -> Values:
         "reasons": [one.reason.value for one in results],
         "numbers": [one.numbers for one in results],
     }
+
+
+def shares(given: Values) -> Values:
+    """Section 8, which entries are weighed."""
+    roots = [
+        raw(root) if int(given["delivered"]) >> i & 1 and contributor != given["coordinator"] else None
+        for i, (contributor, root) in enumerate(zip(given["contributors"], given["roots"], strict=True))
+    ]
+    copies = copies_of(roots)
+    return {"weighed": sum((root is not None and i not in copies) << i for i, root in enumerate(roots))}
 
 
 def compared(given: Values) -> Values:
@@ -402,6 +413,7 @@ FUNCTIONS: dict[str, Callable[[Values], Values]] = {
     "payments": pay,
     "standing": standing,
     "round": whole_round,
+    "shares": shares,
 }
 """How the library computes the result of a case, by the group's name."""
 
@@ -1433,6 +1445,31 @@ def round_cases() -> Group:
         flags=["Exponents", "NegativeShift"],
     )
     add("guarded_mean; a copy", "guarded_mean", [], [*usual, usual[2]], flags=["Copy"])
+    add("mean; copies share one share", "mean", [], [*usual[:3], usual[1], loud, usual[1]], flags=["Copy"])
+    add(
+        "mean; of three copies one is the coordinator's own, one was not delivered",
+        "mean",
+        [],
+        [usual[0], usual[1], usual[0], usual[0], usual[1]],
+        missing=[2],
+        coordinator=0,
+        flags=["Copy", "Root", "NotDelivered"],
+    )
+    add("multi_krum; copies are not weighed", "multi_krum", [1, 0], [loud, *usual, loud], flags=["Copy"])
+    add(
+        "trimmed_mean; copies are not among the values",
+        "trimmed_mean",
+        [1],
+        [loud, loud, *usual[:3], loud],
+        flags=["Copy", "Trimmed"],
+    )
+    add(
+        "clipped_mean; all are zero and copies",
+        "clipped_mean",
+        [],
+        [bytes([128]) * 768] * 3,
+        flags=["Copy", "ZeroUpdate"],
+    )
     add(
         "guided_mean; a replay in other units",
         "guided_mean",
@@ -1486,6 +1523,42 @@ def round_cases() -> Group:
         flags=["Root"],
         valid=False,
     )
+    return group
+
+
+def shares_cases() -> Group:
+    """Section 8."""
+    group = Group(
+        "shares",
+        "8",
+        "Which entries a rule weighs: weighed and delivered have one bit an entry, the lowest for the first.",
+    )
+    people = [Account.from_key(keccak(f"folkmoot vector contributor {i}".encode())).address for i in range(5)]
+    a, b, c = (keccak(b"root " + name) for name in (b"a", b"b", b"c"))
+
+    def add(
+        comment: str, roots: Sequence[bytes], weighed: int, delivered: int = 31, coordinator: int = 4
+    ) -> None:
+        given = {
+            "coordinator": people[coordinator],
+            "delivered": delivered,
+            "contributors": people[: len(roots)],
+            "roots": roots,
+        }
+        group.valid(comment, given, ["Copy"] if len(set(roots)) < len(roots) else [], weighed=weighed)
+
+    add("no copies", [a, b, c], 0b111, 0b111)
+    add("one entry", [a], 0b1, 0b1)
+    add("all are copies of the first", [a, a, a, a], 0b1, 0b1111)
+    add("two groups", [a, b, a, b], 0b11, 0b1111)
+    add("a copy that is not next to the first", [a, b, c, a], 0b111, 0b1111)
+    add("the first was not delivered: the second counts", [a, a, b], 0b110, 0b110)
+    add("the first two were not delivered: the third counts", [a, a, a, a], 0b100, 0b1100)
+    add("a copy that was not delivered", [a, a, b], 0b101, 0b101)
+    add("the coordinator's own is the first: the next one counts", [a, a, a], 0b10, 0b111, coordinator=0)
+    add("the coordinator's own copies", [a, b, a], 0b11, 0b111, coordinator=2)
+    add("the coordinator's own is between two copies", [a, a, a], 0b1, 0b111, coordinator=1)
+    add("nothing was delivered", [a, a, b], 0, 0)
     return group
 
 
@@ -1716,6 +1789,7 @@ def cases() -> dict[str, Any]:
         exponent_cases(),
         *pay_cases(),
         round_cases(),
+        shares_cases(),
     ]
     number = 0
     written = []

@@ -43,7 +43,7 @@ from folkmoot.aggregation.registry import rule
 from folkmoot.aggregation.trajectory import trajectory_update
 from folkmoot.aggregation.weighted_sum import aggregate_of, sum_lanes
 from folkmoot.errors import EncodingError
-from folkmoot.protocol import codec, commitment, fixed_point, merkle
+from folkmoot.protocol import codec, commitment, fixed_point, merkle, places
 from folkmoot.protocol import exponents as next_round
 from folkmoot.protocol import outer_step as optimizer
 from folkmoot.protocol.commitment import Commitment, Domain
@@ -330,6 +330,54 @@ def commitment_section() -> dict[str, Any]:
             entry.sign(Account.from_key(key), domain) for entry, key in zip(entries, KEYS, strict=True)
         ),
         "entriesHashes": hexes(folded),
+    }
+
+
+def places_section() -> dict[str, Any]:
+    """Section 6.2."""
+    quotas = [
+        # Enrolled stake at the basis, entries of the policy, minimum stake, enrolled stake at the opening.
+        (0, 2, 1, 0),
+        (30, 4, 10, 30),
+        (31, 4, 10, 30),
+        (30, 4, 10, 31),
+        (10, 1, 10, 0),
+        (11, 1, 10, 0),
+        (11, 2, 10, 99),
+        (0, 2, 10, 11),
+        (12_700 * 10**18 + 1, 128, 100 * 10**18, 0),
+        ((1 << 94) - 1, 256, 1, 1),
+        ((1 << 94) - 1, 1, 1, 1),
+    ]
+    seed = places.seed_of(stream("block", 32))
+    accounts = [entry.contributor for entry in vector_commitments()] + [
+        "0x" + keccak(f"folkmoot vector place {i}".encode())[-20:].hex() for i in range(13)
+    ]
+    lots = [places.lot_of(seed, account) for account in accounts]
+    quota = 10**20
+    # Just enough, and just too little, for the lot of each account; then a half, a quota, nothing at all.
+    enrolled = [lot * quota // (1 << 96) + 1 for lot in lots[:4]]
+    enrolled += [lot * quota // (1 << 96) for lot in lots[4:8]]
+    enrolled += [quota // 2] * 4 + [quota, quota - 1, 0, (1 << 96) - 1]
+    return {
+        "about": "Section 6.2. quotas[i] is that of totals[i] at the basis, maxContributors[i], minStakes[i] and "
+        "nows[i] at the opening. seed is that of blockHash. places[i] is 1 if accounts[i] has a place with enrolled[i] "
+        "under quota and seed, else 0; lots[i] is its lot. Under quota 0 all have one.",
+        "totals": text(one[0] for one in quotas),
+        "maxContributors": text(one[1] for one in quotas),
+        "minStakes": text(one[2] for one in quotas),
+        "nows": text(one[3] for one in quotas),
+        "quotas": text(places.quota_of(*one) for one in quotas),
+        "blockHash": hexed(stream("block", 32)),
+        "seed": str(seed),
+        "quota": str(quota),
+        "accounts": accounts,
+        "enrolled": text(enrolled),
+        "lots": text(lots),
+        "places": text(
+            int(places.has_place(quota, seed, account, stake))
+            for account, stake in zip(accounts, enrolled, strict=True)
+        ),
     }
 
 
@@ -942,6 +990,7 @@ def vectors() -> dict[str, Any]:
         "state": state_section(),
         "header": header_section(),
         "commitment": commitment_section(),
+        "places": places_section(),
         "rounding": rounding_section(),
         "encoding": encoding_section(),
         "fitting": fitting_section(),

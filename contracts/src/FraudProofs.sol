@@ -11,6 +11,7 @@ import { MerkleSum } from "./libraries/MerkleSum.sol";
 import { MerkleTree } from "./libraries/MerkleTree.sol";
 import { Openings } from "./libraries/Openings.sol";
 import { OuterStep } from "./libraries/OuterStep.sol";
+import { Shares } from "./libraries/Shares.sol";
 import { PolicyId, RoundId } from "./libraries/Types.sol";
 import { WeightedSum } from "./libraries/WeightedSum.sol";
 
@@ -110,11 +111,9 @@ contract FraudProofs is IFraudProofs, Judge {
         _requireIndex(entry, entries.length);
         uint256 weight = case_.anchor.weights[entry];
         bytes32 rule = facts.policy.rule;
-        // Entries are at most 256, so the bit is there.
-        bool countsNothing =
-            entries[entry].contributor == facts.stored.coordinator || (case_.anchor.delivered >> entry) & 1 == 0;
         uint256 most = rule == MEAN || rule == MULTI_KRUM || _isTrimmed(facts) ? 1 : MAX_WEIGHT;
-        _report(facts, Lie.Weight, entry, weight > (countsNothing ? 0 : most));
+        if (!Shares.isWeighed(facts.stored.coordinator, case_.anchor.delivered, entries, entry)) most = 0;
+        _report(facts, Lie.Weight, entry, weight > most);
     }
 
     /// @inheritdoc IFraudProofs

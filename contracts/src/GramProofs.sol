@@ -5,7 +5,6 @@ import { Judge } from "./Judge.sol";
 import { IArbiter } from "./interfaces/IArbiter.sol";
 import { IGramProofs } from "./interfaces/IGramProofs.sol";
 import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
-import { Commitments } from "./libraries/Commitments.sol";
 import { GramBlocks } from "./libraries/GramBlocks.sol";
 import { GramTree } from "./libraries/GramTree.sol";
 import { Krum } from "./libraries/Krum.sol";
@@ -13,6 +12,7 @@ import { Layout } from "./libraries/Layout.sol";
 import { MerkleSum } from "./libraries/MerkleSum.sol";
 import { Openings } from "./libraries/Openings.sol";
 import { OuterStep } from "./libraries/OuterStep.sol";
+import { Shares } from "./libraries/Shares.sol";
 import { RoundId } from "./libraries/Types.sol";
 
 /// @title Proofs that weights differ from those of the policy's rule.
@@ -22,7 +22,7 @@ contract GramProofs is IGramProofs, Judge {
         RoundId round;
         IRoundLedger.Round stored;
         IRoundLedger.Policy policy;
-        /// @dev The entries that the rule weighs, in order: delivered, and not the coordinator's own.
+        /// @dev The entries that the rule weighs, in order, the first 33 if there are more. Empty under `mean`.
         uint256[] members;
         /// @dev Leaves and depth of the updates' trees.
         uint256 leaves;
@@ -43,21 +43,18 @@ contract GramProofs is IGramProofs, Judge {
     // The proofs.
 
     /// @inheritdoc IGramProofs
-    function proveMean(Case calldata case_, IRoundLedger.Entry[] calldata entries, uint256 entry) external {
+    function proveMean(Case calldata case_, Entry[] calldata entries, uint256 entry) external {
         Facts memory facts = _open(case_, entries, MEAN);
         _requireIndex(entry, entries.length);
-        (, bool isMember) = _numberOf(facts, entry);
-        _report(facts, Lie.Weight, entry, case_.anchor.weights[entry] != (isMember ? 1 : 0));
+        bool isWeighed = Shares.isWeighed(facts.stored.coordinator, case_.anchor.delivered, entries, entry);
+        _report(facts, Lie.Weight, entry, case_.anchor.weights[entry] != (isWeighed ? 1 : 0));
     }
 
     /// @inheritdoc IGramProofs
-    function proveKrum(
-        Case calldata case_,
-        IRoundLedger.Entry[] calldata entries,
-        uint256 entry,
-        GramOpening calldata root
-    ) external {
-        Facts memory facts = _open(case_, entries, MULTI_KRUM);
+    function proveKrum(Case calldata case_, Entry[] calldata entries, uint256 entry, GramOpening calldata root)
+        external
+    {
+        Facts memory facts = _openKrum(case_, entries);
         _requireIndex(entry, entries.length);
         _requireCount(facts);
         uint32[] memory parameters = facts.policy.parameters;
@@ -72,22 +69,21 @@ contract GramProofs is IGramProofs, Judge {
     }
 
     /// @inheritdoc IGramProofs
-    function proveGramRoot(Case calldata case_, IRoundLedger.Entry[] calldata entries) external {
-        Facts memory facts = _open(case_, entries, MULTI_KRUM);
-        uint256 count = facts.members.length;
-        bool wanted = count > 0 && count <= GramTree.MAX_UPDATES;
+    function proveGramRoot(Case calldata case_, Entry[] calldata entries) external {
+        Facts memory facts = _openKrum(case_, entries);
+        bool wanted = facts.members.length > 0;
         _report(facts, Lie.Root, 0, wanted == (case_.anchor.gramRoot == bytes32(0)));
     }
 
     /// @inheritdoc IGramProofs
     function proveGramLeaf(
         Case calldata case_,
-        IRoundLedger.Entry[] calldata entries,
+        Entry[] calldata entries,
         uint256 place,
         GramOpening calldata claimed,
         Pair calldata pair
     ) external {
-        Facts memory facts = _open(case_, entries, MULTI_KRUM);
+        Facts memory facts = _openKrum(case_, entries);
         _requireCount(facts);
         bool isBlock = place < facts.blocks;
         bytes32 hash = isBlock ? _hashOf(claimed, 0) : claimed.left;
@@ -102,8 +98,8 @@ contract GramProofs is IGramProofs, Judge {
     }
 
     /// @inheritdoc IGramProofs
-    function proveGramNode(Case calldata case_, IRoundLedger.Entry[] calldata entries, Sum calldata sum) external {
-        Facts memory facts = _open(case_, entries, MULTI_KRUM);
+    function proveGramNode(Case calldata case_, Entry[] calldata entries, Sum calldata sum) external {
+        Facts memory facts = _openKrum(case_, entries);
         _requireCount(facts);
         uint256 top = _gramDepth(facts);
         if (sum.level == 0 || sum.level > top) revert JudgeOutOfRange(sum.level, top + 1);
@@ -123,7 +119,7 @@ contract GramProofs is IGramProofs, Judge {
 
     // What is brought against what is recorded.
 
-    function _open(Case calldata case_, IRoundLedger.Entry[] calldata entries, bytes32 rule)
+    function _open(Case calldata case_, Entry[] calldata entries, bytes32 rule)
         private
         view
         returns (Facts memory facts)
@@ -134,7 +130,11 @@ contract GramProofs is IGramProofs, Judge {
         if (facts.policy.rule != rule) revert GramProofsRule(facts.policy.rule);
         _requireAnchor(case_.anchor, facts.stored);
         _requireLayout(case_.layout, case_.manifestDocument);
-        _requireRecord(Commitments.hashEntries(entries), facts.stored.entriesHash);
+        _requireEntries(case_.round, facts.stored, _baseStateRoot(facts.stored), entries);
+    }
+
+    function _openKrum(Case calldata case_, Entry[] calldata entries) private view returns (Facts memory facts) {
+        facts = _open(case_, entries, MULTI_KRUM);
         // The place of a leaf is of no interest here.
         // slither-disable-next-line unused-return
         (facts.leaves, facts.depth,) = Layout.find(case_.layout, 0);
@@ -143,16 +143,16 @@ contract GramProofs is IGramProofs, Judge {
         facts.members = _members(facts.stored.coordinator, case_.anchor.delivered, entries);
     }
 
-    function _members(address coordinator, uint256 delivered, IRoundLedger.Entry[] calldata entries)
+    function _members(address coordinator, uint256 delivered, Entry[] calldata entries)
         private
         pure
         returns (uint256[] memory members)
     {
         members = new uint256[](entries.length);
         uint256 count = 0;
-        for (uint256 i = 0; i < entries.length; ++i) {
-            // Entries are at most 256, so the bit is there.
-            if ((delivered >> i) & 1 == 1 && entries[i].contributor != coordinator) members[count++] = i;
+        // More than a tree can have are as good as one more.
+        for (uint256 i = 0; i < entries.length && count <= GramTree.MAX_UPDATES; ++i) {
+            if (Shares.isWeighed(coordinator, delivered, entries, i)) members[count++] = i;
         }
         assembly ("memory-safe") {
             // Cut to what is used.
@@ -207,12 +207,12 @@ contract GramProofs is IGramProofs, Judge {
     function _product(
         Facts memory facts,
         bytes calldata layout,
-        IRoundLedger.Entry[] calldata entries,
+        Entry[] calldata entries,
         uint256 place,
         Pair calldata pair
-    ) private view returns (int256 product) {
-        _requireBlock(facts, entries[facts.members[pair.a]], pair.updates[0], place);
-        _requireBlock(facts, entries[facts.members[pair.b]], pair.updates[1], place);
+    ) private pure returns (int256 product) {
+        _requireBlock(facts, entries[facts.members[pair.a]].updateRoot, pair.updates[0], place);
+        _requireBlock(facts, entries[facts.members[pair.b]].updateRoot, pair.updates[1], place);
         (bytes memory exponents, int256 lowest) = _exponents(facts, layout.length / Layout.TENSOR_BYTES, pair.header);
         uint256 first = place << facts.blockLevels;
         uint256 last = first + _leavesOf(facts, place);
@@ -250,27 +250,11 @@ contract GramProofs is IGramProofs, Judge {
     }
 
     /// @dev The leaves are those of a block of the update that was committed to.
-    function _requireBlock(Facts memory facts, IRoundLedger.Entry calldata entry, Update calldata update, uint256 place)
-        private
-        view
-    {
-        bytes32 commitment = keccak256(
-            abi.encode(
-                Commitments.TYPEHASH,
-                entry.contributor,
-                RoundId.unwrap(facts.round),
-                ledger.rounds(facts.stored.base).stateRoot,
-                update.updateRoot,
-                update.sumSquares,
-                update.numExamples,
-                update.bundleHash
-            )
-        );
-        _requireRecord(commitment, entry.commitmentHash);
+    function _requireBlock(Facts memory facts, bytes32 updateRoot, Update calldata update, uint256 place) private pure {
         MerkleSum.Node memory node =
             GramBlocks.top(update.leaves, update.sums, facts.blockLevels, _leavesOf(facts, place));
         bytes32 root = Openings.climb(node, place, update.siblings, _gramDepth(facts)).hash;
-        _requirePath(root, update.updateRoot);
+        _requirePath(root, updateRoot);
     }
 
     /// @dev Leaves of the model in a block that there is.
@@ -289,8 +273,8 @@ contract GramProofs is IGramProofs, Judge {
     }
 
     function _requireCount(Facts memory facts) private pure {
-        uint256 count = facts.members.length;
-        if (count == 0 || count > GramTree.MAX_UPDATES) revert GramProofsCount(count, GramTree.MAX_UPDATES);
+        // There are never more than GramTree.MAX_UPDATES: no policy of the rule allows more contributors.
+        if (facts.members.length == 0) revert GramProofsCount(0, GramTree.MAX_UPDATES);
     }
 
     function _requirePair(Facts memory facts, uint256 a, uint256 b) private pure {

@@ -4,22 +4,25 @@ pragma solidity 0.8.37;
 import { EIP712 } from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import { MessageHashUtils } from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 
+import { IAdmission } from "./interfaces/IAdmission.sol";
+import { PolicyLimits } from "./PolicyLimits.sol";
 import { IModelRegistry } from "./interfaces/IModelRegistry.sol";
 import { IMootToken } from "./interfaces/IMootToken.sol";
+import { IPolicyLimits } from "./interfaces/IPolicyLimits.sol";
 import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
 import { IStakeVault } from "./interfaces/IStakeVault.sol";
 import { Commitments } from "./libraries/Commitments.sol";
 import { Enrolment } from "./libraries/Enrolment.sol";
-import { Policies } from "./libraries/Policies.sol";
+import { Places } from "./libraries/Places.sol";
 import { Signatures } from "./libraries/Signatures.sol";
 import { PolicyId, RoundId } from "./libraries/Types.sol";
 import { WeightedSum } from "./libraries/WeightedSum.sol";
 
 /// @title The record of training: policies, rounds, commitments, anchors, finality and rewards.
-/// @dev Two facts keep the fall-back after a fraud simple, and every function preserves them: each `Anchored` round is
-/// the head or one of its ancestors, and the base of the open round is the head. What a fraud report voids is thus the
-/// chain from the head down to the reported round, plus the open round; it is cancelled there and then, and nothing
-/// half-void is left that could become final later.
+/// @dev The rounds that stand are a list: the genesis has position 0, and each anchor appends one. An anchored round
+/// stands if its position is below the length of the list and the list has it there. A fraud report cuts the list off at
+/// the reported round, which voids all rounds on top of it at once, in whatever number. The base of the open round is the
+/// head, the last of the list.
 contract RoundLedger is IRoundLedger, EIP712 {
     using Enrolment for Enrolment.Roll;
 
@@ -28,9 +31,13 @@ contract RoundLedger is IRoundLedger, EIP712 {
     struct Intake {
         uint256 round;
         uint256 entries;
+        uint256 places;
         uint256 maxContributors;
         uint256 maxSumSquares;
         uint256 minStake;
+        uint256 enrolledBy;
+        address coordinator;
+        Places.Draw draw;
         bytes32 baseStateRoot;
         bytes32 entriesHash;
         uint256 wordIndex;
@@ -39,8 +46,10 @@ contract RoundLedger is IRoundLedger, EIP712 {
 
     /// @notice Largest sum of weights: 255 times it still fits a 32-bit lane.
     uint256 public constant MAX_WEIGHT_SUM = WeightedSum.MAX_WEIGHT_SUM;
-    /// @notice Maximum number of anchored rounds that are not final. Bounds the walk of a fraud report.
+    /// @notice Maximum number of anchored rounds that are not final: what the list of standing rounds remembers.
     uint16 public constant MAX_PENDING_ROUNDS = 256;
+    /// @dev Gas for an answer of the admission contract: enough for a proof that is verified on chain before.
+    uint256 private constant ADMISSION_GAS = 200_000;
     /// @notice Number of rounds missed in a row after which anybody can remove an enrolled account.
     uint256 public constant MAX_MISSED = 3;
 
@@ -53,11 +62,9 @@ contract RoundLedger is IRoundLedger, EIP712 {
     /// @inheritdoc IRoundLedger
     address public immutable override verifier;
     /// @inheritdoc IRoundLedger
-    uint128 public immutable override maxReward;
+    IPolicyLimits public immutable override limits;
     /// @inheritdoc IRoundLedger
-    uint32 public immutable override minCommitWindow;
-    /// @inheritdoc IRoundLedger
-    uint32 public immutable override minChallengeWindow;
+    IAdmission public immutable override admission;
     /// @notice Vault whose stakes count.
     IStakeVault public immutable vault;
     /// @notice Token that rewards are minted in.
@@ -68,7 +75,10 @@ contract RoundLedger is IRoundLedger, EIP712 {
     RoundId private _head;
     RoundId private _nextRound;
     PolicyId private _currentPolicy;
-    uint16 private _pending;
+    /// @dev Number of rounds that stand, the genesis included: the position of the next anchored round.
+    uint24 private _length;
+    /// @dev Number of rounds that are final, the genesis included. They are the first of those that stand.
+    uint24 private _finals;
     address private _coordinator;
     mapping(PolicyId policyId => Policy) private _policies;
     mapping(RoundId round => Round) private _rounds;
@@ -78,9 +88,12 @@ contract RoundLedger is IRoundLedger, EIP712 {
     /// @dev Like `_committed`: of whom a fault was reported.
     mapping(RoundId round => mapping(uint256 wordIndex => uint256)) private _faulted;
     Enrolment.Roll private _roll;
+    /// @dev Rounds that stand and are not final, by position modulo MAX_PENDING_ROUNDS.
+    mapping(uint256 place => RoundId) private _standing;
+    mapping(RoundId round => Places.Draw) private _draws;
 
     /// @param governance_ Who adds policies and appoints coordinators: the timelock.
-    /// @param vault_ Vault whose stakes count; this contract must be its slasher.
+    /// @param vault_ Vault whose stakes count; this contract must be its ledger.
     /// @param token_ Token of the rewards; this contract must be its minter.
     /// @param registry_ Registry of versions, whose version 0 is the genesis; this contract must be its ledger.
     /// @param firstCoordinator Coordinator until governance appoints another.
@@ -88,6 +101,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
     /// @param genesisHash_ Hash of the genesis file, which names the manifest, the initial state and the exponents.
     /// @param firstPolicy Policy until governance adds another. Its verifier is that of all policies.
     /// @param bounds What no later policy may go beyond.
+    /// @param admission_ Who may enrol; zero in an open federation, where everybody may who has the stake.
     constructor(
         address governance_,
         IStakeVault vault_,
@@ -97,7 +111,8 @@ contract RoundLedger is IRoundLedger, EIP712 {
         bytes32 manifestHash_,
         bytes32 genesisHash_,
         Policy memory firstPolicy,
-        Bounds memory bounds
+        Bounds memory bounds,
+        IAdmission admission_
     ) EIP712("Folkmoot", "1") {
         if (manifestHash_ == bytes32(0) || genesisHash_ == bytes32(0)) {
             revert RoundLedgerZeroRoot();
@@ -110,14 +125,14 @@ contract RoundLedger is IRoundLedger, EIP712 {
         genesisHash = genesisHash_;
         governance = governance_;
         verifier = firstPolicy.verifier;
-        maxReward = bounds.maxReward;
-        minCommitWindow = bounds.minCommitWindow;
-        minChallengeWindow = bounds.minChallengeWindow;
+        admission = admission_;
+        limits = new PolicyLimits(bounds, firstPolicy.verifier, vault_.unbondingPeriod());
 
         Round storage genesis = _rounds[RoundId.wrap(0)];
         genesis.phase = Phase.Final;
         genesis.openedAt = uint40(block.timestamp);
         genesis.stateRoot = registry_.versions(RoundId.wrap(0)).stateRoot;
+        (_length, _finals) = (1, 1);
         _nextRound = RoundId.wrap(1);
         _addPolicy(firstPolicy);
         _appointCoordinator(firstCoordinator);
@@ -143,17 +158,17 @@ contract RoundLedger is IRoundLedger, EIP712 {
     function openRound(RoundId expected, bytes32 baseStateRoot, bytes32 headerHash) external {
         RoundId id = _nextRound;
         RoundId base = _head;
-        if (msg.sender != _coordinator) revert RoundLedgerNotCoordinator(msg.sender, _coordinator);
+        _requireCoordinator(_coordinator);
         if (expected != id) revert RoundLedgerUnexpectedRound(expected, id);
         RoundId previous = _lastRound();
         if (_rounds[previous].phase == Phase.Open) revert RoundLedgerRoundStillOpen(previous);
-        if (_pending >= MAX_PENDING_ROUNDS) revert RoundLedgerTooManyPending(_pending, MAX_PENDING_ROUNDS);
+        uint256 pending = pendingRounds();
+        if (pending >= MAX_PENDING_ROUNDS) revert RoundLedgerTooManyPending(pending, MAX_PENDING_ROUNDS);
         if (headerHash == bytes32(0)) revert RoundLedgerZeroRoot();
         bytes32 required = _rounds[base].stateRoot;
         if (baseStateRoot != required) revert RoundLedgerWrongBase(baseStateRoot, required);
         PolicyId policyId = _currentPolicy;
         Policy storage policy = _policies[policyId];
-        _requireBond(msg.sender, policy.bond);
 
         _nextRound = RoundId.wrap(RoundId.unwrap(id) + 1);
         Round storage round = _rounds[id];
@@ -166,6 +181,8 @@ contract RoundLedger is IRoundLedger, EIP712 {
         round.base = base;
         round.headerHash = headerHash;
         _emitOpened(id, round, required);
+        _drawPlaces(id, policy);
+        vault.lockBond(msg.sender, policy.bond);
     }
 
     /// @inheritdoc IRoundLedger
@@ -173,19 +190,19 @@ contract RoundLedger is IRoundLedger, EIP712 {
         if (signatures.length != commitments.length) {
             revert RoundLedgerLengthMismatch(signatures.length, commitments.length);
         }
-        (uint256[] memory stakes, uint32[] memory memberIds) = _membersOf(commitments);
+        IStakeVault.Member[] memory members = _membersOf(commitments);
         Intake memory intake = _startIntake(round);
         bytes32 domain = _domainSeparatorV4();
         for (uint256 i = 0; i < commitments.length; ++i) {
             Commitment calldata commitment = Commitments.at(commitments, i);
-            (uint256 stake, uint256 memberId) = _memberAt(stakes, memberIds, i);
-            if (_loadRecorded(intake, memberId)) continue;
-            // `_membersOf` has checked the width.
+            IStakeVault.Member memory member = members[i];
+            if (_loadRecorded(intake, member.id)) continue;
+            // `_membersOf` has checked the width, and made the list as long as that of the commitments.
             address contributor = address(uint160(Commitments.word(commitment, 0)));
             bytes32 commitmentHash = Commitments.hash(commitment);
             bytes32 digest = MessageHashUtils.toTypedDataHash(domain, commitmentHash);
             if (!Signatures.isBy(contributor, digest, signatures[i])) revert RoundLedgerInvalidSignature(contributor);
-            _record(intake, commitment, contributor, commitmentHash, stake, memberId);
+            _record(intake, commitment, contributor, commitmentHash, member);
         }
         _endIntake(intake);
     }
@@ -196,59 +213,70 @@ contract RoundLedger is IRoundLedger, EIP712 {
             revert RoundLedgerNotContributor(msg.sender, commitment.contributor);
         }
         Intake memory intake = _startIntake(commitment.round);
-        (uint256 stake, uint32 memberId) = _member(msg.sender);
-        if (_loadRecorded(intake, memberId)) revert RoundLedgerAlreadyCommitted(commitment.round, msg.sender);
-        _record(intake, commitment, msg.sender, Commitments.hash(commitment), stake, memberId);
+        IStakeVault.Member memory member = _member(msg.sender);
+        if (_loadRecorded(intake, member.id)) revert RoundLedgerAlreadyCommitted(commitment.round, msg.sender);
+        _record(intake, commitment, msg.sender, Commitments.hash(commitment), member);
         _endIntake(intake);
     }
 
     /// @inheritdoc IRoundLedger
-    function enrol() external {
-        (uint256 stake, uint32 memberId) = _member(msg.sender);
+    function enrol(uint256 amount) external {
         uint256 required = _policies[_currentPolicy].minStake;
-        if (stake < required) revert RoundLedgerStakeTooLow(msg.sender, stake, required);
-        if (RoundId.unwrap(_roll.from[msg.sender]) != 0) revert RoundLedgerAlreadyEnrolled(msg.sender);
+        if (amount < required) revert RoundLedgerStakeTooLow(msg.sender, amount, required);
+        (bool answered, bool admitted) = _askAdmission(msg.sender);
+        if (!answered || !admitted) revert RoundLedgerNotAdmitted(msg.sender, address(admission));
 
-        RoundId from = _nextRound;
-        RoundId last = _lastRound();
+        emit Enrolled(msg.sender, amount);
+        bool isMore = amount > _member(msg.sender).enrolled;
+        uint24 memberId = vault.enrol(msg.sender, amount);
+        _roll.add(memberId);
+        if (!isMore) return;
+        // Too late for a round that is opened in this second, and for one that is open.
+        _roll.addLate(memberId, block.timestamp);
+        Round storage last = _rounds[_lastRound()];
         // An enum is compared, no balance that somebody could shift by one.
         // slither-disable-next-line incorrect-equality
-        RoundId open = _rounds[last].phase == Phase.Open ? last : RoundId.wrap(0);
-        _roll.add(msg.sender, memberId, from, open);
-        emit Enrolled(msg.sender, from);
+        if (last.phase == Phase.Open && last.openedAt < block.timestamp) _roll.addLate(memberId, last.openedAt);
     }
 
     /// @inheritdoc IRoundLedger
     function leave() external {
-        (, uint32 memberId) = _member(msg.sender);
-        _leave(msg.sender, memberId, LeaveReason.Own);
+        _leave(msg.sender, _member(msg.sender), LeaveReason.Own);
     }
 
     /// @inheritdoc IRoundLedger
     function remove(address account) external {
-        (uint256 stake, uint32 memberId) = _member(account);
+        IStakeVault.Member memory member = _member(account);
         RoundId last = _lastRound();
         bool taking = phase(last) == Phase.Open;
-        if (stake < _policies[taking ? _rounds[last].policy : _currentPolicy].minStake) {
-            _leave(account, memberId, LeaveReason.StakeTooLow);
+        if (member.enrolled < _policies[taking ? _rounds[last].policy : _currentPolicy].minStake) {
+            _leave(account, member, LeaveReason.StakeTooLow);
             return;
         }
         if (taking) revert RoundLedgerRoundStillOpen(last);
-        uint256 missed = _countMissed(account, memberId, last);
+        (bool answered, bool admitted) = _askAdmission(account);
+        if (answered && !admitted) {
+            _leave(account, member, LeaveReason.NotAdmitted);
+            return;
+        }
+        uint256 missed = _countMissed(account, member, last);
         if (missed < MAX_MISSED) revert RoundLedgerNotAbsent(account, missed, MAX_MISSED);
-        _leave(account, memberId, LeaveReason.Absent);
+        _leave(account, member, LeaveReason.Absent);
     }
 
     /// @inheritdoc IRoundLedger
     function closeCommits(RoundId id) external {
         Round storage round = _rounds[id];
         _requirePhase(id, Phase.Open);
-        if (msg.sender != round.coordinator) revert RoundLedgerNotCoordinator(msg.sender, round.coordinator);
+        _requireCoordinator(round.coordinator);
         Policy storage policy = _policies[round.policy];
-        if (round.entries < policy.maxContributors) {
+        uint256 places = _placesOf(id, policy.maxContributors);
+        if (round.entries < places) {
             uint16 min = policy.minContributors;
             if (round.entries < min) revert RoundLedgerTooFewUpdates(id, round.entries, min);
-            (bool counted, uint256 wordIndex, uint256 missing) = _roll.findMissing(_committed[id], id);
+            // Who was not drawn can't commit, and the bitmaps do not say who that is.
+            if (_draws[id].quota > 0) revert RoundLedgerPlacesLeft(id, round.entries, places);
+            (bool counted, uint256 wordIndex, uint256 missing) = _roll.findMissing(_committed[id], round.openedAt);
             if (!counted) revert RoundLedgerNobodyEnrolled(id);
             if (missing != 0) revert RoundLedgerMembersMissing(id, wordIndex, missing);
         }
@@ -260,21 +288,25 @@ contract RoundLedger is IRoundLedger, EIP712 {
     }
 
     /// @inheritdoc IRoundLedger
-    function anchor(RoundId id, Anchor calldata anchor_) external {
+    function anchor(RoundId id, bytes32 entriesHash, Anchor calldata anchor_) external {
         Round storage round = _rounds[id];
         Policy storage policy = _policies[round.policy];
         _requireAnchorable(id, round, policy.minContributors);
+        _requireRecorded(entriesHash, round.entriesHash);
         bytes memory encoded = _requireSound(anchor_, round.entries);
-        _requireBond(msg.sender, policy.bond);
 
         uint40 challengeDeadline = uint40(block.timestamp) + policy.challengeWindow;
+        uint24 position = _length;
         round.phase = Phase.Anchored;
         round.challengeDeadline = challengeDeadline;
+        round.position = position;
         round.stateRoot = anchor_.stateRoot;
         round.anchorHash = keccak256(encoded);
         _head = id;
-        ++_pending;
+        _length = position + 1;
+        _standing[_place(position)] = id;
         _emitAnchored(id, encoded, challengeDeadline);
+        vault.noteBasis();
     }
 
     /// @inheritdoc IRoundLedger
@@ -288,20 +320,21 @@ contract RoundLedger is IRoundLedger, EIP712 {
         if (_rounds[base].phase != Phase.Final) revert RoundLedgerBaseNotFinal(id, base);
 
         round.phase = Phase.Final;
-        --_pending;
+        ++_finals;
         emit RoundFinalized(id, round.stateRoot);
         registry.register(id, base, round.stateRoot);
+        _unlockBond(round);
     }
 
     /// @inheritdoc IRoundLedger
     function cancel(RoundId id) external {
         Round storage round = _rounds[id];
-        if (round.phase != Phase.Open) revert RoundLedgerWrongPhase(id, round.phase, Phase.Open);
+        _requireOpen(id, round, Phase.Open);
         if (block.timestamp < round.commitDeadline) revert RoundLedgerNotCancellable(id);
         if (round.entries < _policies[round.policy].minContributors) {
-            _cancel(id, CancelReason.TooFewUpdates);
+            _cancel(id, round, CancelReason.TooFewUpdates);
         } else if (block.timestamp >= round.anchorDeadline) {
-            _cancel(id, CancelReason.AnchorLate);
+            _cancel(id, round, CancelReason.AnchorLate);
         } else {
             revert RoundLedgerNotCancellable(id);
         }
@@ -310,10 +343,18 @@ contract RoundLedger is IRoundLedger, EIP712 {
     /// @inheritdoc IRoundLedger
     function cancelEmpty(RoundId id) external {
         Round storage round = _rounds[id];
-        if (round.phase != Phase.Open) revert RoundLedgerWrongPhase(id, round.phase, Phase.Open);
-        if (msg.sender != round.coordinator) revert RoundLedgerNotCoordinator(msg.sender, round.coordinator);
+        _requireOpen(id, round, Phase.Open);
+        _requireCoordinator(round.coordinator);
         if (round.entries > 0) revert RoundLedgerNotEmpty(id, round.entries);
-        _cancel(id, CancelReason.Empty);
+        _cancel(id, round, CancelReason.Empty);
+    }
+
+    /// @inheritdoc IRoundLedger
+    function releaseVoid(RoundId id) external {
+        Round storage round = _rounds[id];
+        // Only a void round is stored in another phase than it has, but for an open one.
+        if (round.phase != Phase.Anchored || _stands(id, round)) revert RoundLedgerNotVoid(id, phase(id));
+        _cancel(id, round, CancelReason.BaseVoided);
     }
 
     /// @inheritdoc IRoundLedger
@@ -322,15 +363,20 @@ contract RoundLedger is IRoundLedger, EIP712 {
         Policy storage policy = _requireVerifier(round);
         _requirePhase(id, Phase.Anchored);
 
-        _voidDescendants(id);
         round.phase = Phase.Slashed;
-        --_pending;
+        // The last of the list is the head again.
+        _length = round.position;
         _head = round.base;
-        // The vault says how much of the bond was left to take, so the event follows the call. The vault calls only the
-        // token, and neither calls anybody else.
-        // slither-disable-next-line reentrancy-events
-        uint256 taken = vault.slash(round.coordinator, policy.bond, challenger);
-        emit RoundSlashed(id, msg.sender, challenger, taken);
+        emit RoundSlashed(id, msg.sender, challenger, policy.bond);
+        RoundId last = _lastRound();
+        Round storage open = _rounds[last];
+        // An enum is compared, no balance that somebody could shift by one.
+        // slither-disable-next-line incorrect-equality
+        if (open.phase == Phase.Open) _cancel(last, open, CancelReason.BaseVoided);
+        _unlockBond(round);
+        // The whole bond is there: it was locked until this moment.
+        // slither-disable-next-line unused-return
+        vault.slash(round.coordinator, policy.bond, challenger);
     }
 
     /// @inheritdoc IRoundLedger
@@ -340,8 +386,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
         if (challenger == address(0)) revert RoundLedgerZeroAddress();
         uint256 deadline = uint256(round.openedAt) + vault.unbondingPeriod();
         if (block.timestamp >= deadline) revert RoundLedgerTooLate(id, block.timestamp, deadline);
-        (, uint32 memberId) = _member(contributor);
-        (uint256 wordIndex, uint256 bit) = (memberId >> 8, Enrolment.bit(memberId));
+        (uint256 wordIndex, uint256 bit) = Enrolment.place(_member(contributor).id);
         if (_committed[id][wordIndex] & bit == 0) revert RoundLedgerNotCommitted(id, contributor);
         uint256 word = _faulted[id][wordIndex];
         if (word & bit != 0) revert RoundLedgerAlreadyReported(id, contributor);
@@ -364,7 +409,6 @@ contract RoundLedger is IRoundLedger, EIP712 {
 
         round.challengeDeadline = until;
         emit RoundPostponed(id, until);
-        vault.freeze(round.coordinator, until);
     }
 
     // Rewards.
@@ -397,12 +441,13 @@ contract RoundLedger is IRoundLedger, EIP712 {
     function phase(RoundId id) public view returns (Phase) {
         Round storage round = _rounds[id];
         if (round.phase == Phase.Open && block.timestamp >= round.commitDeadline) return Phase.Committed;
-        return round.phase;
+        return _storedPhase(id, round);
     }
 
     /// @inheritdoc IRoundLedger
-    function rounds(RoundId id) external view returns (Round memory) {
-        return _rounds[id];
+    function rounds(RoundId id) external view returns (Round memory round) {
+        round = _rounds[id];
+        round.phase = _storedPhase(id, _rounds[id]);
     }
 
     /// @inheritdoc IRoundLedger
@@ -422,8 +467,8 @@ contract RoundLedger is IRoundLedger, EIP712 {
     }
 
     /// @inheritdoc IRoundLedger
-    function pendingRounds() external view returns (uint16) {
-        return _pending;
+    function pendingRounds() public view returns (uint256) {
+        return _length - _finals;
     }
 
     /// @inheritdoc IRoundLedger
@@ -437,19 +482,36 @@ contract RoundLedger is IRoundLedger, EIP712 {
     }
 
     /// @inheritdoc IRoundLedger
-    function hasCommitted(RoundId round, address contributor) external view returns (bool) {
-        (, uint32 memberId) = _member(contributor);
-        return _committed[round][memberId >> 8] & Enrolment.bit(memberId) != 0;
+    function hasCommitted(RoundId round, address contributor) public view returns (bool) {
+        (uint256 wordIndex, uint256 bit) = Enrolment.place(_member(contributor).id);
+        return _committed[round][wordIndex] & bit != 0;
     }
 
     /// @inheritdoc IRoundLedger
-    function enrolledFrom(address account) external view returns (RoundId) {
-        return _roll.from[account];
+    function isEnrolled(address account) public view returns (bool) {
+        return _isEnrolled(_member(account).id);
     }
 
     /// @inheritdoc IRoundLedger
     function counts(RoundId round, address account) external view returns (bool) {
-        return _roll.counts(account, round);
+        return isEnrolled(account) && _member(account).since < _rounds[round].openedAt;
+    }
+
+    /// @inheritdoc IRoundLedger
+    function hasPlace(RoundId id, address account) external view returns (bool) {
+        Round storage round = _rounds[id];
+        IStakeVault.Member memory member = _member(account);
+        uint256 minStake = _policies[round.policy].minStake;
+        if (round.openedAt == 0) return false;
+        if (account == round.coordinator) return member.stake >= minStake;
+        Places.Draw memory drawn = _draws[id];
+        return member.since < (drawn.quota > 0 ? drawn.at : round.openedAt) && member.enrolled >= minStake
+            && Places.has(drawn, account, member.enrolled);
+    }
+
+    /// @inheritdoc IRoundLedger
+    function draws(RoundId round) external view returns (Places.Draw memory) {
+        return _draws[round];
     }
 
     /// @inheritdoc IRoundLedger
@@ -457,11 +519,11 @@ contract RoundLedger is IRoundLedger, EIP712 {
         if (phase(id) != Phase.Open) return false;
         Round storage round = _rounds[id];
         Policy storage policy = _policies[round.policy];
-        if (round.entries >= policy.maxContributors) return true;
-        if (round.entries < policy.minContributors) return false;
+        if (round.entries >= _placesOf(id, policy.maxContributors)) return true;
+        if (round.entries < policy.minContributors || _draws[id].quota > 0) return false;
         // Where members are missing does not matter.
         // slither-disable-next-line unused-return
-        (bool counted,, uint256 missing) = _roll.findMissing(_committed[id], id);
+        (bool counted,, uint256 missing) = _roll.findMissing(_committed[id], round.openedAt);
         return counted && missing == 0;
     }
 
@@ -483,9 +545,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
     // Inside.
 
     function _addPolicy(Policy memory policy) private returns (PolicyId policyId) {
-        Policies.validate(policy, vault.unbondingPeriod());
-        Bounds memory bounds = Bounds(maxReward, minCommitWindow, minChallengeWindow);
-        Policies.validateBounds(policy, bounds, verifier);
+        limits.check(policy);
         policyId = PolicyId.wrap(PolicyId.unwrap(_currentPolicy) + 1);
         _policies[policyId] = policy;
         _currentPolicy = policyId;
@@ -503,30 +563,81 @@ contract RoundLedger is IRoundLedger, EIP712 {
         return RoundId.wrap(RoundId.unwrap(_nextRound) - 1);
     }
 
-    function _leave(address account, uint256 memberId, LeaveReason reason) private {
-        if (RoundId.unwrap(_roll.from[account]) == 0) revert RoundLedgerNotEnrolled(account);
-        _roll.take(account, memberId);
+    function _leave(address account, IStakeVault.Member memory member, LeaveReason reason) private {
+        if (!_isEnrolled(member.id)) revert RoundLedgerNotEnrolled(account);
+        _roll.take(member.id);
         emit Left(account, reason);
+        // The number is known.
+        // slither-disable-next-line unused-return
+        vault.enrol(account, 0);
+    }
+
+    function _isEnrolled(uint256 memberId) private view returns (bool) {
+        (uint256 wordIndex, uint256 bit) = Enrolment.place(memberId);
+        return _roll.enrolled[wordIndex] & bit != 0;
+    }
+
+    /// @dev The answer of the admission contract, if there is one. It may be anybody's: it gets a limited amount of gas,
+    /// and no more of its answer is read than a word.
+    function _askAdmission(address account) private view returns (bool answered, bool admitted) {
+        address asked = address(admission);
+        if (asked == address(0)) return (true, true);
+        bytes memory question = abi.encodeCall(IAdmission.admits, (account));
+        uint256 gasLimit = ADMISSION_GAS;
+        uint256 answer = 0;
+        assembly ("memory-safe") {
+            // The answer goes into scratch space.
+            answered := staticcall(gasLimit, asked, add(question, 0x20), mload(question), 0x00, 0x20)
+            answered := and(answered, eq(returndatasize(), 0x20))
+            answer := mload(0x00)
+        }
+        return (answered && answer <= 1, answer == 1);
+    }
+
+    /// @dev Draw places if there is a crowd. In a closed federation nobody is drawn.
+    function _drawPlaces(RoundId id, Policy storage policy) private {
+        if (address(admission) != address(0)) return;
+        Places.Draw memory drawn = vault.draw(policy.maxContributors, policy.minStake);
+        if (drawn.quota == 0) return;
+        _draws[id] = drawn;
+        emit PlacesDrawn(id, drawn.quota, drawn.at, drawn.seed);
+    }
+
+    /// @dev Entries that make a round full for contributors: in a crowd, one place is left for the coordinator's.
+    function _placesOf(RoundId id, uint256 maxContributors) private view returns (uint256) {
+        return _draws[id].quota > 0 ? Places.available(maxContributors) : maxContributors;
     }
 
     /// @dev Rounds that the account has missed in a row, back from `last`, as far as it matters. Whoever calls pays for
-    /// each look; the first round is 1, so the walk ends.
-    function _countMissed(address account, uint256 memberId, RoundId last) private view returns (uint256 missed) {
-        (uint256 wordIndex, uint256 bit) = Enrolment.place(memberId);
-        uint64 from = RoundId.unwrap(_roll.from[account]);
-        if (from == 0) revert RoundLedgerNotEnrolled(account);
-        for (uint64 number = RoundId.unwrap(last); number >= from && missed < MAX_MISSED; --number) {
+    /// each look; the genesis was opened before anybody enrolled, so the walk ends.
+    function _countMissed(address account, IStakeVault.Member memory member, RoundId last)
+        private
+        view
+        returns (uint256 missed)
+    {
+        (uint256 wordIndex, uint256 bit) = Enrolment.place(member.id);
+        for (uint64 number = RoundId.unwrap(last); number > 0 && missed < MAX_MISSED; --number) {
             RoundId id = RoundId.wrap(number);
-            if (_committed[id][wordIndex] & bit != 0) break;
-            if (_couldBeMissed(_rounds[id])) ++missed;
+            Round storage round = _rounds[id];
+            if (round.openedAt <= member.since || _committed[id][wordIndex] & bit != 0) break;
+            if (_couldBeMissed(id, round, account, member)) ++missed;
         }
     }
 
-    /// @dev Whether a round went well and had a place left. It then ran for its whole window for an account that counts in
-    /// it and has not committed: only a full round closes without it.
-    function _couldBeMissed(Round storage round) private view returns (bool) {
-        if (round.phase != Phase.Anchored && round.phase != Phase.Final) return false;
-        return round.entries < _policies[round.policy].maxContributors;
+    /// @dev Whether a round went well and had a place left for the account. It then ran for its whole window for an account
+    /// that counts in it and has not committed: only a full round closes without it.
+    function _couldBeMissed(RoundId id, Round storage round, address account, IStakeVault.Member memory member)
+        private
+        view
+        returns (bool)
+    {
+        // slither-disable-next-line incorrect-equality
+        if (round.phase != Phase.Final && !(round.phase == Phase.Anchored && _stands(id, round))) return false;
+        Places.Draw memory drawn = _draws[id];
+        if (drawn.quota > 0 && (member.since >= drawn.at || !Places.has(drawn, account, member.enrolled))) {
+            return false;
+        }
+        return round.entries < _placesOf(id, _policies[round.policy].maxContributors);
     }
 
     function _emitOpened(RoundId id, Round storage round, bytes32 baseStateRoot) private {
@@ -575,7 +686,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
 
     function _startIntake(RoundId id) private view returns (Intake memory intake) {
         Round storage round = _rounds[id];
-        if (round.phase != Phase.Open) revert RoundLedgerWrongPhase(id, round.phase, Phase.Open);
+        _requireOpen(id, round, Phase.Open);
         if (block.timestamp >= round.commitDeadline) {
             revert RoundLedgerTooLate(id, block.timestamp, round.commitDeadline);
         }
@@ -583,6 +694,10 @@ contract RoundLedger is IRoundLedger, EIP712 {
         intake.round = RoundId.unwrap(id);
         intake.entries = round.entries;
         intake.maxContributors = policy.maxContributors;
+        intake.places = _placesOf(id, policy.maxContributors);
+        intake.coordinator = round.coordinator;
+        intake.draw = _draws[id];
+        intake.enrolledBy = intake.draw.quota > 0 ? intake.draw.at : round.openedAt;
         intake.maxSumSquares = policy.maxSumSquares;
         intake.minStake = policy.minStake;
         intake.baseStateRoot = _rounds[round.base].stateRoot;
@@ -611,12 +726,12 @@ contract RoundLedger is IRoundLedger, EIP712 {
         Commitment calldata commitment,
         address contributor,
         bytes32 commitmentHash,
-        uint256 stake,
-        uint256 memberId
+        IStakeVault.Member memory member
     ) private {
-        _requireAcceptable(intake, commitment, stake);
+        _requireAcceptable(intake, commitment);
+        _requirePlace(intake, contributor, member);
         // `_loadRecorded` has brought the member's word into memory.
-        intake.word |= Enrolment.bit(memberId);
+        intake.word |= Enrolment.bit(member.id);
         uint256 index = intake.entries;
         _emitCommitted(commitment, index);
         unchecked {
@@ -641,7 +756,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
 
     /// @dev Members are compared as the words that they come in: with bits above its type none passes, and where one
     /// does not pass Solidity reads it for the error, and reverts without data on such bits.
-    function _requireAcceptable(Intake memory intake, Commitment calldata commitment, uint256 stake) private pure {
+    function _requireAcceptable(Intake memory intake, Commitment calldata commitment) private pure {
         if (Commitments.word(commitment, 1) != intake.round) {
             revert RoundLedgerRoundMismatch(commitment.round, _roundOf(intake));
         }
@@ -655,19 +770,28 @@ contract RoundLedger is IRoundLedger, EIP712 {
             uint64 cap = uint64(intake.maxSumSquares);
             revert RoundLedgerNormTooLarge(commitment.contributor, commitment.sumSquares, cap);
         }
-        if (stake < intake.minStake) {
-            revert RoundLedgerStakeTooLow(commitment.contributor, stake, intake.minStake);
+    }
+
+    /// @dev Whether the account has a place in the round, and whether one is left.
+    function _requirePlace(Intake memory intake, address contributor, IStakeVault.Member memory member) private pure {
+        uint256 limit = intake.maxContributors;
+        uint256 staked = member.stake;
+        if (contributor != intake.coordinator) {
+            (limit, staked) = (intake.places, member.enrolled);
+            if (member.since >= intake.enrolledBy) {
+                revert RoundLedgerEnrolledTooLate(_roundOf(intake), contributor, member.since, intake.enrolledBy);
+            }
+            if (staked >= intake.minStake && !Places.has(intake.draw, contributor, staked)) {
+                revert RoundLedgerNoPlace(_roundOf(intake), contributor, staked, intake.draw.quota);
+            }
         }
-        if (intake.entries >= intake.maxContributors) {
-            // casting to 'uint16' is safe because `_startIntake` has set it from a policy's 16 bits
-            // forge-lint: disable-next-line(unsafe-typecast)
-            revert RoundLedgerRoundFull(_roundOf(intake), uint16(intake.maxContributors));
-        }
+        if (staked < intake.minStake) revert RoundLedgerStakeTooLow(contributor, staked, intake.minStake);
+        if (intake.entries >= limit) revert RoundLedgerRoundFull(_roundOf(intake), limit);
     }
 
     function _requireAnchorable(RoundId id, Round storage round, uint16 minContributors) private view {
-        if (round.phase != Phase.Open) revert RoundLedgerWrongPhase(id, round.phase, Phase.Committed);
-        if (msg.sender != round.coordinator) revert RoundLedgerNotCoordinator(msg.sender, round.coordinator);
+        _requireOpen(id, round, Phase.Committed);
+        _requireCoordinator(round.coordinator);
         if (block.timestamp < round.commitDeadline) {
             revert RoundLedgerTooEarly(id, block.timestamp, round.commitDeadline);
         }
@@ -698,9 +822,13 @@ contract RoundLedger is IRoundLedger, EIP712 {
         if (msg.sender != policy.verifier) revert RoundLedgerNotVerifier(msg.sender, policy.verifier);
     }
 
-    function _requireBond(address account, uint256 bond) private view {
-        uint256 stake = vault.stakeOf(account);
-        if (stake < bond) revert RoundLedgerStakeTooLow(account, stake, bond);
+    function _requireCoordinator(address expected) private view {
+        if (msg.sender != expected) revert RoundLedgerNotCoordinator(msg.sender, expected);
+    }
+
+    /// @dev For an open round, whatever the time; `required` is what the error says.
+    function _requireOpen(RoundId id, Round storage round, Phase required) private view {
+        if (round.phase != Phase.Open) revert RoundLedgerWrongPhase(id, round.phase, required);
     }
 
     function _requirePhase(RoundId id, Phase required) private view {
@@ -712,26 +840,32 @@ contract RoundLedger is IRoundLedger, EIP712 {
         if (given != recorded) revert RoundLedgerRecordMismatch(given, recorded);
     }
 
-    function _cancel(RoundId id, CancelReason reason) private {
-        _rounds[id].phase = Phase.Cancelled;
+    function _cancel(RoundId id, Round storage round, CancelReason reason) private {
+        round.phase = Phase.Cancelled;
         emit RoundCancelled(id, reason);
+        _unlockBond(round);
     }
 
-    /// @dev Cancels the open round and every anchored round above `id`. `id` is anchored, so the walk down from the head
-    /// meets it, after at most MAX_PENDING_ROUNDS steps.
-    function _voidDescendants(RoundId id) private {
-        RoundId last = _lastRound();
-        // An enum is compared, no balance that somebody could shift by one.
+    function _unlockBond(Round storage round) private {
+        vault.unlockBond(round.coordinator, _policies[round.policy].bond);
+    }
+
+    /// @dev The phase without `Committed`: an anchored round that does not stand is cancelled.
+    function _storedPhase(RoundId id, Round storage round) private view returns (Phase current) {
+        current = round.phase;
         // slither-disable-next-line incorrect-equality
-        if (_rounds[last].phase == Phase.Open) _cancel(last, CancelReason.BaseVoided);
-        uint16 voided = 0;
-        RoundId cursor = _head;
-        while (cursor != id) {
-            _cancel(cursor, CancelReason.BaseVoided);
-            ++voided;
-            cursor = _rounds[cursor].base;
-        }
-        _pending -= voided;
+        if (current == Phase.Anchored && !_stands(id, round)) return Phase.Cancelled;
+    }
+
+    /// @dev Whether an anchored round is in the list of those that stand.
+    function _stands(RoundId id, Round storage round) private view returns (bool) {
+        uint24 position = round.position;
+        return position < _length && _standing[_place(position)] == id;
+    }
+
+    /// @dev Positions that are MAX_PENDING_ROUNDS apart share a place: the lower one is final before the higher is used.
+    function _place(uint24 position) private pure returns (uint256) {
+        return position % MAX_PENDING_ROUNDS;
     }
 
     /// @dev Neither product can overflow: a reward has 128 bits, a weight 32, and a round at most 2^16 entries. The
@@ -755,29 +889,28 @@ contract RoundLedger is IRoundLedger, EIP712 {
         }
     }
 
-    function _member(address account) private view returns (uint256 stake, uint32 memberId) {
+    function _member(address account) private view returns (IStakeVault.Member memory) {
         address[] memory accounts = new address[](1);
         accounts[0] = account;
-        (uint256[] memory stakes, uint32[] memory memberIds) = vault.members(accounts);
-        return (stakes[0], memberIds[0]);
+        return vault.members(accounts)[0];
     }
 
-    /// @dev `vault.members` of the contributors. What it returns is laid out as arrays in memory are, so nothing is
-    /// decoded: the two arrays are where the answer was written. An answer of another shape reverts without data.
-    function _membersOf(Commitment[] calldata commitments)
-        private
-        view
-        returns (uint256[] memory stakes, uint32[] memory memberIds)
-    {
+    /// @dev `vault.members` of the contributors, without decoding: a list of references to the four words of each, which
+    /// are where the answer was written. An answer of another shape reverts without data.
+    function _membersOf(Commitment[] calldata commitments) private view returns (IStakeVault.Member[] memory members) {
         address vault_ = address(vault);
         bytes32 selector = IStakeVault.members.selector;
         assembly ("memory-safe") {
-            // Request and answer are written from the free memory pointer on, which is moved to the answer's end.
-            let request := mload(0x40)
+            // The list comes first, then request and answer, which are written in the same place. The free memory pointer
+            // is moved to the answer's end.
+            let count := commitments.length
+            let width := shl(5, count)
+            members := mload(0x40)
+            mstore(members, count)
+            let request := add(members, add(0x20, width))
             mstore(request, selector)
             mstore(add(request, 0x04), 0x20)
-            mstore(add(request, 0x24), commitments.length)
-            let width := shl(5, commitments.length)
+            mstore(add(request, 0x24), count)
             let cursor := add(request, 0x44)
             let end := add(cursor, width)
             for { let from := commitments.offset } lt(cursor, end) {
@@ -788,29 +921,18 @@ contract RoundLedger is IRoundLedger, EIP712 {
                 if shr(160, contributor) { revert(0, 0) }
                 mstore(cursor, contributor)
             }
-            let size := add(0x80, shl(1, width))
+            let size := add(0x40, shl(7, count))
             let sound := staticcall(gas(), vault_, request, sub(end, request), request, size)
-            stakes := add(request, 0x40)
-            memberIds := add(request, add(0x60, width))
             sound := and(sound, eq(returndatasize(), size))
-            sound := and(sound, eq(mload(stakes), commitments.length))
-            sound := and(sound, eq(mload(memberIds), commitments.length))
+            sound := and(sound, eq(mload(add(request, 0x20)), count))
             if iszero(sound) { revert(0, 0) }
-            mstore(0x40, add(request, size))
-        }
-    }
-
-    /// @dev One of the members that `_membersOf` returned, by its place in the batch: the lists are as long.
-    function _memberAt(uint256[] memory stakes, uint32[] memory memberIds, uint256 index)
-        private
-        pure
-        returns (uint256 stake, uint256 memberId)
-    {
-        assembly ("memory-safe") {
-            // Reads two words of lists of which `_membersOf` has checked the length.
-            let place := shl(5, add(index, 1))
-            stake := mload(add(stakes, place))
-            memberId := mload(add(memberIds, place))
+            let member := add(request, 0x40)
+            end := add(members, add(0x20, width))
+            for { cursor := add(members, 0x20) } lt(cursor, end) { cursor := add(cursor, 0x20) } {
+                mstore(cursor, member)
+                member := add(member, 0x80)
+            }
+            mstore(0x40, member)
         }
     }
 }

@@ -13,23 +13,19 @@ import { Time } from "@openzeppelin/contracts/utils/types/Time.sol";
 
 import { IMootToken } from "./interfaces/IMootToken.sol";
 import { IStakeVault } from "./interfaces/IStakeVault.sol";
+import { Places } from "./libraries/Places.sol";
 
 /// @title Stakes of contributors, coordinators and voters.
 contract StakeVault is IStakeVault, Votes {
     using SafeCast for uint256;
     using SafeERC20 for IERC20;
 
-    /// @dev One slot, so that a round's commitments cost one storage read each.
-    struct Member {
-        uint128 stake;
-        uint32 id;
-        uint40 frozenUntil;
-    }
-
     /// @notice Maximum number of pending withdrawals of an account. Bounds the loops of withdrawing and slashing.
     uint256 public constant MAX_UNBONDINGS = 16;
+    /// @dev Number of blocks for which contracts know the hash of a block.
+    uint256 private constant BLOCKHASH_AGE = 256;
     /// @notice Share of slashed stake that goes to a beneficiary, in 1/SHARE_DENOMINATOR. The rest is burnt.
-    uint256 public constant CHALLENGER_SHARE = 5_000;
+    uint256 public constant CHALLENGER_SHARE = 2_500;
     /// @notice Denominator of the share of a beneficiary.
     uint256 public constant SHARE_DENOMINATOR = 10_000;
 
@@ -40,11 +36,17 @@ contract StakeVault is IStakeVault, Votes {
     /// @inheritdoc IStakeVault
     uint40 public immutable override unbondingPeriod;
 
+    /// @dev One slot each, so that a round's commitments cost one storage read each.
     mapping(address account => Member) private _members;
+    /// @inheritdoc IStakeVault
+    mapping(address account => uint256) public override bondOf;
     // Written through a reference to one account's queue, which slither does not follow.
     // slither-disable-next-line uninitialized-state
     mapping(address account => Unbonding[]) private _unbondings;
-    uint32 private _memberCount;
+    uint24 private _memberCount;
+    /// @inheritdoc IStakeVault
+    uint256 public override totalEnrolled;
+    Places.Basis private _basis;
 
     /// @param token_ Token that is staked; it must be burnable by its holder.
     /// @param ledger_ The only account that slashes, for ever: the ledger, at its predicted address.
@@ -54,6 +56,7 @@ contract StakeVault is IStakeVault, Votes {
         token = token_;
         ledger = ledger_;
         unbondingPeriod = unbondingPeriod_;
+        _noteBasis();
     }
 
     modifier onlyLedger() {
@@ -76,15 +79,14 @@ contract StakeVault is IStakeVault, Votes {
     /// @inheritdoc IStakeVault
     function requestUnbond(uint256 amount) external {
         if (amount == 0) revert StakeVaultZeroAmount();
-        Member storage member = _members[msg.sender];
         Unbonding[] storage queue = _unbondings[msg.sender];
-        uint256 present = member.stake;
-        if (amount > present) revert StakeVaultInsufficientStake(msg.sender, present, amount);
+        uint256 unlocked = _unlockedOf(msg.sender);
+        if (amount > unlocked) revert StakeVaultInsufficientStake(msg.sender, unlocked, amount);
         if (queue.length == MAX_UNBONDINGS) revert StakeVaultTooManyUnbondings(msg.sender, MAX_UNBONDINGS);
 
-        uint128 leaving = amount.toUint128();
+        uint96 leaving = amount.toUint96();
         uint40 releaseAt = uint40(block.timestamp) + unbondingPeriod;
-        member.stake -= leaving;
+        _shrink(_members[msg.sender], msg.sender, leaving);
         queue.push(Unbonding({ amount: leaving, releaseAt: releaseAt }));
         _transferVotingUnits(msg.sender, address(0), amount);
         emit UnbondingRequested(msg.sender, amount, releaseAt);
@@ -92,8 +94,6 @@ contract StakeVault is IStakeVault, Votes {
 
     /// @inheritdoc IStakeVault
     function withdraw() external returns (uint256 amount) {
-        uint40 frozen = _members[msg.sender].frozenUntil;
-        if (block.timestamp < frozen) revert StakeVaultFrozen(msg.sender, frozen);
         Unbonding[] storage queue = _unbondings[msg.sender];
         uint256 released;
         // The period never changes, so the queue is sorted by release and what is released is its front.
@@ -122,11 +122,62 @@ contract StakeVault is IStakeVault, Votes {
     }
 
     /// @inheritdoc IStakeVault
-    function freeze(address account, uint40 until) external onlyLedger {
-        Member storage member = _members[account];
-        if (until <= member.frozenUntil) return;
-        member.frozenUntil = until;
-        emit Frozen(account, until);
+    function lockBond(address account, uint256 amount) external onlyLedger {
+        uint256 unlocked = _unlockedOf(account);
+        if (amount > unlocked) revert StakeVaultInsufficientStake(account, unlocked, amount);
+        bondOf[account] += amount;
+        _shrink(_numbered(account), account, 0);
+        _transferVotingUnits(account, address(0), amount);
+        emit BondLocked(account, amount);
+    }
+
+    /// @inheritdoc IStakeVault
+    function unlockBond(address account, uint256 amount) external onlyLedger {
+        bondOf[account] -= amount;
+        _transferVotingUnits(address(0), account, amount);
+        emit BondUnlocked(account, amount);
+    }
+
+    /// @inheritdoc IStakeVault
+    function enrol(address account, uint256 amount) external onlyLedger returns (uint24 id) {
+        uint256 unlocked = _unlockedOf(account);
+        if (amount > unlocked) revert StakeVaultInsufficientStake(account, unlocked, amount);
+        Member memory member = _numbered(account);
+        if (amount > member.enrolled) member.since = uint40(block.timestamp);
+        totalEnrolled = totalEnrolled + amount - member.enrolled;
+        // casting to 'uint96' is safe because the amount is at most the stake, which has 96 bits
+        // forge-lint: disable-next-line(unsafe-typecast)
+        member.enrolled = uint96(amount);
+        _members[account] = member;
+        return member.id;
+    }
+
+    /// @inheritdoc IStakeVault
+    function noteBasis() external onlyLedger {
+        _noteBasis();
+    }
+
+    /// @inheritdoc IStakeVault
+    function redraw() external {
+        uint256 notBefore = _basis.blockNumber + BLOCKHASH_AGE + 1;
+        if (block.number < notBefore) revert StakeVaultDrawTooEarly(block.number, notBefore);
+        _noteBasis();
+        emit Redrawn(_basis.total);
+    }
+
+    /// @inheritdoc IStakeVault
+    function draw(uint256 maxContributors, uint256 minStake) external view returns (Places.Draw memory drawn) {
+        Places.Basis memory found = _basis;
+        if (!Places.isCrowd(Math.max(totalEnrolled, found.total), maxContributors, minStake)) return drawn;
+        if (block.number <= found.blockNumber) revert StakeVaultDrawTooEarly(block.number, found.blockNumber + 1);
+        bytes32 blockHash = blockhash(found.blockNumber);
+        if (blockHash == 0) revert StakeVaultDrawTooOld(found.blockNumber);
+        return Places.draw(found, blockHash, maxContributors, minStake);
+    }
+
+    /// @inheritdoc IStakeVault
+    function basis() external view returns (Places.Basis memory) {
+        return _basis;
     }
 
     /// @inheritdoc IStakeVault
@@ -135,46 +186,36 @@ contract StakeVault is IStakeVault, Votes {
     }
 
     /// @inheritdoc IStakeVault
-    function members(address[] calldata accounts)
-        external
-        view
-        returns (uint256[] memory stakes, uint32[] memory memberIds)
-    {
+    function members(address[] calldata accounts) external view returns (Member[] memory found) {
         assembly ("memory-safe") {
             // The call ends here, so what is written from the free memory pointer on is in nobody's way: the answer's
-            // ABI encoding, in which the arrays are laid out as they are in memory.
-            let answer := mload(0x40)
-            let width := shl(5, accounts.length)
-            stakes := add(answer, 0x40)
-            memberIds := add(answer, add(0x60, width))
-            mstore(answer, 0x40)
-            mstore(add(answer, 0x20), add(0x60, width))
-            mstore(stakes, accounts.length)
-            mstore(memberIds, accounts.length)
+            // ABI encoding, in which a member takes four words.
+            found := mload(0x40)
+            mstore(found, 0x20)
+            mstore(add(found, 0x20), accounts.length)
+            let to := add(found, 0x40)
             // A mapping's slot is the hash of key and slot; the first 64 bytes of memory are scratch.
             mstore(0x20, _members.slot)
-            for { let place := 0 } lt(place, width) { } {
-                let account := calldataload(add(accounts.offset, place))
+            let end := add(accounts.offset, shl(5, accounts.length))
+            for { let from := accounts.offset } lt(from, end) { from := add(from, 0x20) } {
+                let account := calldataload(from)
                 if shr(160, account) { revert(0, 0) }
                 mstore(0x00, account)
                 let member := sload(keccak256(0x00, 0x40))
-                place := add(place, 0x20)
-                // `stake` is the lowest 128 bits of a Member, `id` the next 32.
-                mstore(add(stakes, place), and(member, 0xffffffffffffffffffffffffffffffff))
-                mstore(add(memberIds, place), and(shr(128, member), 0xffffffff))
+                // `stake` has the lowest 96 bits of a Member, then come 96 of `enrolled`, 24 of `id` and 40 of `since`.
+                mstore(to, and(member, 0xffffffffffffffffffffffff))
+                mstore(add(to, 0x20), and(shr(96, member), 0xffffffffffffffffffffffff))
+                mstore(add(to, 0x40), and(shr(192, member), 0xffffff))
+                mstore(add(to, 0x60), shr(216, member))
+                to := add(to, 0x80)
             }
-            return(answer, add(0x80, shl(1, width)))
+            return(found, sub(to, found))
         }
     }
 
     /// @inheritdoc IStakeVault
     function totalStaked() external view returns (uint256) {
         return _getTotalSupply();
-    }
-
-    /// @inheritdoc IStakeVault
-    function frozenUntil(address account) external view returns (uint40) {
-        return _members[account].frozenUntil;
     }
 
     /// @inheritdoc IStakeVault
@@ -194,31 +235,57 @@ contract StakeVault is IStakeVault, Votes {
         return ERC6372Utils.timestampClockMode(clock);
     }
 
+    function _noteBasis() private {
+        // casting to 'uint96' is safe because enrolled stake is a part of the stakes, which have 96 bits each of one supply
+        // forge-lint: disable-next-line(unsafe-typecast)
+        _basis = Places.Basis(uint96(totalEnrolled), uint40(block.timestamp), uint40(block.number));
+    }
+
+    /// @dev The account with its number, a new one if it has none. The caller stores it.
+    function _numbered(address account) private returns (Member memory member) {
+        member = _members[account];
+        if (member.id == 0) member.id = ++_memberCount;
+    }
+
+    /// @dev Take stake away, and of the enrolled stake what is not there any more beside the bonds.
+    function _shrink(Member memory member, address account, uint96 amount) private {
+        member.stake -= amount;
+        uint256 unlocked = member.stake - bondOf[account];
+        if (member.enrolled > unlocked) {
+            totalEnrolled -= member.enrolled - unlocked;
+            // casting to 'uint96' is safe because it is less than the enrolled stake, which has 96 bits
+            // forge-lint: disable-next-line(unsafe-typecast)
+            member.enrolled = uint96(unlocked);
+        }
+        _members[account] = member;
+    }
+
+    /// @dev Stake that answers for no pending round. Never below zero: bonds are locked and slashed within the stake.
+    function _unlockedOf(address account) private view returns (uint256) {
+        return _members[account].stake - bondOf[account];
+    }
+
     function _getVotingUnits(address account) internal view override returns (uint256) {
-        return _members[account].stake;
+        return _unlockedOf(account);
     }
 
     function _stake(address account, uint256 amount) private {
         if (amount == 0) revert StakeVaultZeroAmount();
         if (account == address(0)) revert StakeVaultZeroAddress();
         Member storage member = _members[account];
-        if (member.id == 0) {
-            member.id = ++_memberCount;
-            // Stake that nobody speaks for would only raise the quorum. Later choices of the account are its own.
-            if (delegates(account) == address(0)) _delegate(account, account);
-        }
-        member.stake += amount.toUint128();
+        // Stake that nobody speaks for would only raise the quorum. Choices of an account with stake are its own.
+        if (member.stake == 0 && delegates(account) == address(0)) _delegate(account, account);
+        member.stake += amount.toUint96();
         _transferVotingUnits(address(0), account, amount);
         emit Staked(account, msg.sender, amount);
         token.safeTransferFrom(msg.sender, address(this), amount);
     }
 
     function _slashStake(address account, uint256 amount) private returns (uint256 taken) {
-        Member storage member = _members[account];
-        taken = Math.min(amount, member.stake);
-        // casting to 'uint128' is safe because `taken` is at most the stake, which has 128 bits
+        taken = Math.min(amount, _unlockedOf(account));
+        // casting to 'uint96' is safe because `taken` is at most the stake, which has 96 bits
         // forge-lint: disable-next-line(unsafe-typecast)
-        member.stake -= uint128(taken);
+        _shrink(_members[account], account, uint96(taken));
         _transferVotingUnits(account, address(0), taken);
     }
 

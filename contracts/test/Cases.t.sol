@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { IJudge } from "../src/interfaces/IJudge.sol";
 import { MerkleSum } from "../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../src/libraries/MerkleTree.sol";
 import { Libraries } from "./utils/Libraries.sol";
@@ -130,6 +131,31 @@ contract CasesTest is Test {
     function _kind(string memory tree) private pure returns (MerkleTree.Kind) {
         if (_same(tree, "aggregate")) return MerkleTree.Kind.Aggregate;
         return _same(tree, "theta") ? MerkleTree.Kind.Theta : MerkleTree.Kind.Momentum;
+    }
+
+    /// @dev Finding M5, in the cases that Python has too.
+    function test_M5_copiesShareOneShare() public view {
+        string memory group = ".shares";
+        string[] memory comments = vm.parseJsonStringArray(_json, _all(group, "comment"));
+        address[] memory coordinators = vm.parseJsonAddressArray(_json, _all(group, "coordinator"));
+        uint256[] memory delivered = vm.parseJsonUintArray(_json, _all(group, "delivered"));
+        uint256[] memory weighed = vm.parseJsonUintArray(_json, _all(group, "weighed"));
+        vm.assertEq(comments.length, uint256(12), "number of cases");
+        for (uint256 i = 0; i < comments.length; ++i) {
+            string memory place = string.concat("[", vm.toString(i), "]");
+            address[] memory contributors =
+                vm.parseJsonAddressArray(_json, string.concat(group, ".contributors", place));
+            bytes32[] memory roots = vm.parseJsonBytes32Array(_json, string.concat(group, ".roots", place));
+            IJudge.Entry[] memory entries = new IJudge.Entry[](roots.length);
+            for (uint256 j = 0; j < roots.length; ++j) {
+                (entries[j].contributor, entries[j].updateRoot) = (contributors[j], roots[j]);
+            }
+            uint256 found = 0;
+            for (uint256 j = 0; j < roots.length; ++j) {
+                if (_libraries.isWeighed(coordinators[i], delivered[i], entries, j)) found |= 1 << j;
+            }
+            vm.assertEq(found, weighed[i], comments[i]);
+        }
     }
 
     function test_OuterSteps() public view {

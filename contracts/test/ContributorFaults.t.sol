@@ -23,7 +23,7 @@ contract ContributorFaultsTest is FraudWorld {
 
     function _assertStruck(address contributor, uint256 left, string memory message) private view {
         vm.assertEq(vault.stakeOf(contributor), left, message);
-        vm.assertEq(token.balanceOf(challenger.addr), MIN_STAKE / 2, message);
+        vm.assertEq(token.balanceOf(challenger.addr), MIN_STAKE / 4, message);
         vm.assertEq(vault.stakeOf(coordinator.addr), 5 * BOND, "the coordinator has nothing to do with it");
     }
 
@@ -87,6 +87,7 @@ contract ContributorFaultsTest is FraudWorld {
     function test_proveTwoCommitments_strikesAContract() public {
         OwnedWallet wallet = new OwnedWallet(bob.addr);
         giveStake(address(wallet), MIN_STAKE);
+        enrol(address(wallet));
         RoundId round = open();
         IRoundLedger.Commitment memory first = commitmentOf(address(wallet), round);
         wallet.commit(ledger, first);

@@ -158,7 +158,7 @@ contract DataAvailabilityTest is FraudWorld {
         vm.assertEq(token.balanceOf(address(availability)), DEPOSIT, "deposit");
         uint256 until = answerBy + ANSWER_WINDOW;
         vm.assertEq(uint256(ledger.rounds(world.round).challengeDeadline), until, "finality waits");
-        vm.assertEq(uint256(vault.frozenUntil(coordinator.addr)), until, "and so does the bond");
+        vm.assertEq(vault.bondOf(coordinator.addr), BOND, "and so does the bond");
     }
 
     function test_answer_isPublic() public {
@@ -429,7 +429,7 @@ contract DataAvailabilityTest is FraudWorld {
         vm.prank(stranger.addr);
         availability.proveWithheld(demand);
         assertPhase(world.round, IRoundLedger.Phase.Slashed, "void");
-        vm.assertEq(token.balanceOf(challenger.addr), FUNDS + BOND / 2, "deposit and half of the bond");
+        vm.assertEq(token.balanceOf(challenger.addr), FUNDS + BOND / 4, "deposit and a quarter of the bond");
         vm.assertEq(token.balanceOf(address(availability)), 0, "no deposit is left");
         _wrongStatus(demand, IDataAvailability.Status.Convicted);
         availability.proveWithheld(demand);
@@ -542,7 +542,7 @@ contract DataAvailabilityTest is FraudWorld {
         _deliver(world, entry, account);
         skipCommitWindow(world.round);
         vm.prank(coordinator.addr);
-        ledger.anchor(world.round, world.anchor);
+        ledger.anchor(world.round, entriesHashOf(world.round), world.anchor);
     }
 
     function _notCensored(World memory world, uint256 entry) private {
@@ -561,7 +561,7 @@ contract DataAvailabilityTest is FraudWorld {
         vm.prank(stranger.addr);
         availability.proveCensored(world.round, world.anchor, entries, 1);
         assertPhase(world.round, IRoundLedger.Phase.Slashed, "void");
-        vm.assertEq(token.balanceOf(bob.addr), BOND / 2, "to the contributor");
+        vm.assertEq(token.balanceOf(bob.addr), BOND / 4, "to the contributor");
     }
 
     function test_proveCensored_leavesACoordinatorAloneThatCounts() public {
@@ -715,7 +715,7 @@ contract DataAvailabilityDeliveryTest is FraudWorld {
         IRoundLedger.Anchor memory anchor = anchorWith(_round, weights);
         anchor.delivered = 2;
         vm.prank(coordinator.addr);
-        ledger.anchor(_round, anchor);
+        ledger.anchor(_round, entriesHashOf(_round), anchor);
         IJudge.Entry[] memory entries = new IJudge.Entry[](2);
         IRoundLedger.Commitment memory second = commitmentOf(bob.addr, _round);
         (entries[0].contributor, entries[0].updateRoot) = (alice.addr, commitment.updateRoot);
@@ -798,7 +798,7 @@ contract DataAvailabilityPaddingTest is FraudWorld {
         IRoundLedger.Anchor memory anchor = anchorWith(round, weights);
         anchor.delivered = 2;
         vm.prank(coordinator.addr);
-        ledger.anchor(round, anchor);
+        ledger.anchor(round, entriesHashOf(round), anchor);
         IJudge.Entry[] memory entries = new IJudge.Entry[](2);
         IRoundLedger.Commitment memory second = commitmentOf(bob.addr, round);
         (entries[0].contributor, entries[0].updateRoot) = (alice.addr, root.hash);
@@ -825,13 +825,14 @@ contract DataAvailabilityCrowdTest is FraudWorld {
         for (uint256 i = 0; i < 129; ++i) {
             Actor memory member = actor(string.concat("member ", vm.toString(i)));
             giveStake(member.addr, MIN_STAKE);
+            enrol(member.addr);
             commitOwn(member, round);
             weights[i] = 1;
         }
         skipCommitWindow(round);
         IRoundLedger.Anchor memory anchor = anchorWith(round, weights);
         vm.prank(coordinator.addr);
-        ledger.anchor(round, anchor);
+        ledger.anchor(round, entriesHashOf(round), anchor);
         bytes4 error = IDataAvailability.DataAvailabilityNotDemandable.selector;
         vm.expectRevert(abi.encodeWithSelector(error, IDataAvailability.What.Verdicts));
         availability.demandFile(round, anchor, IDataAvailability.What.Verdicts);

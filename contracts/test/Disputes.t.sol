@@ -48,7 +48,7 @@ contract DisputesTest is FraudWorld {
         emit IDisputes.DisputeOpened(round, challenger.addr, decideBy, "the weights are not those of the rule");
         _open(round);
         vm.assertEq(uint256(ledger.rounds(round).challengeDeadline), decideBy, "finality waits");
-        vm.assertEq(uint256(vault.frozenUntil(coordinator.addr)), decideBy, "and so does the bond");
+        vm.assertEq(vault.bondOf(coordinator.addr), BOND, "and so does the bond");
         vm.assertEq(token.balanceOf(address(disputes)), DEPOSIT, "deposit");
         vm.assertEq(disputes.disputes(round).challenger, challenger.addr, "challenger");
         vm.assertEq(uint256(disputes.disputes(round).decideBy), decideBy, "time for the vote");

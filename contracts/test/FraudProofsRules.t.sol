@@ -14,6 +14,7 @@ abstract contract FraudProofsRulesTest is FraudWorld {
     function policy() internal view override returns (IRoundLedger.Policy memory made) {
         made = super.policy();
         made.rule = rule();
+        if (made.rule == "multi_krum") made.maxContributors = 32;
     }
 
     function equal(World memory world) internal pure {
@@ -31,6 +32,37 @@ abstract contract FraudProofsRulesTest is FraudWorld {
         fraud.proveWeight(caseOf(world), bare, 0);
         fraud.proveWeight(caseOf(world), bare, 1);
         assertSlashed(world);
+    }
+}
+
+/// @notice A weight for a copy is a lie under every rule (finding M5).
+contract FraudProofsCopiesTest is FraudWorld {
+    function _invent() private view returns (World memory world) {
+        world = invent(1);
+        (world.updates[2], world.updateTrees[2]) = (world.updates[0], world.updateTrees[0]);
+    }
+
+    function test_M5_aWeightForACopyIsALie() public {
+        World memory world = _invent();
+        compute(world);
+        publish(world);
+        IJudge.Entry[] memory bare = entriesOf(world, LEAVES);
+        expectNoFraud(IFraudProofs.Lie.Weight, 0);
+        fraud.proveWeight(caseOf(world), bare, 0);
+        fraud.proveWeight(caseOf(world), bare, 2);
+        assertSlashed(world);
+    }
+
+    function test_M5_aCopyOfWhatDidNotArriveMayCount() public {
+        World memory world = _invent();
+        (world.weights[0], world.delivered) = (0, 6);
+        compute(world);
+        publish(world);
+        IJudge.Entry[] memory bare = entriesOf(world, LEAVES);
+        for (uint256 entry = 0; entry < CONTRIBUTORS; ++entry) {
+            expectNoFraud(IFraudProofs.Lie.Weight, entry);
+            fraud.proveWeight(caseOf(world), bare, entry);
+        }
     }
 }
 

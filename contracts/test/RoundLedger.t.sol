@@ -5,6 +5,7 @@ import { RoundLedger } from "../src/RoundLedger.sol";
 import { IModelRegistry } from "../src/interfaces/IModelRegistry.sol";
 import { IMootToken } from "../src/interfaces/IMootToken.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
+import { IStakeVault } from "../src/interfaces/IStakeVault.sol";
 import { Policies } from "../src/libraries/Policies.sol";
 import { RoundId } from "../src/libraries/Types.sol";
 import { RoundTest } from "./utils/RoundTest.sol";
@@ -22,7 +23,16 @@ contract RoundLedgerTest is RoundTest {
 
     function _construct(IMootToken token_, address coordinator_, bytes32 manifestHash, bytes32 genesisHash) private {
         new RoundLedger(
-            address(timelock), vault, token_, registry, coordinator_, manifestHash, genesisHash, policy(), bounds()
+            address(timelock),
+            vault,
+            token_,
+            registry,
+            coordinator_,
+            manifestHash,
+            genesisHash,
+            policy(),
+            bounds(),
+            admission()
         );
     }
 
@@ -41,9 +51,9 @@ contract RoundLedgerTest is RoundTest {
         vm.assertEq(ledger.genesisHash(), GENESIS_HASH, "genesis file");
         vm.assertEq(ledger.governance(), address(timelock), "governance");
         vm.assertEq(ledger.verifier(), verifier.addr, "verifier");
-        vm.assertEq(uint256(ledger.maxReward()), MAX_REWARD, "largest reward");
-        vm.assertEq(uint256(ledger.minCommitWindow()), MIN_COMMIT_WINDOW, "shortest commit window");
-        vm.assertEq(uint256(ledger.minChallengeWindow()), MIN_CHALLENGE_WINDOW, "shortest challenge window");
+        vm.assertEq(abi.encode(ledger.limits().bounds()), abi.encode(bounds()), "bounds");
+        vm.assertEq(ledger.limits().verifier(), verifier.addr, "verifier of the limits");
+        vm.assertEq(uint256(ledger.limits().maxWindows()), UNBONDING_PERIOD, "longest windows");
         vm.assertEq(uint256(ledger.pendingRounds()), 0, "pending rounds");
     }
 
@@ -66,7 +76,16 @@ contract RoundLedgerTest is RoundTest {
         _construct(token, coordinator.addr, MANIFEST_HASH, bytes32(0));
         vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerZeroAddress.selector));
         new RoundLedger(
-            address(0), vault, token, registry, coordinator.addr, MANIFEST_HASH, GENESIS_HASH, policy(), bounds()
+            address(0),
+            vault,
+            token,
+            registry,
+            coordinator.addr,
+            MANIFEST_HASH,
+            GENESIS_HASH,
+            policy(),
+            bounds(),
+            admission()
         );
     }
 
@@ -75,7 +94,16 @@ contract RoundLedgerTest is RoundTest {
         narrow.maxReward = REWARD - 1;
         _expectInvalid("reward", REWARD);
         new RoundLedger(
-            address(timelock), vault, token, registry, coordinator.addr, MANIFEST_HASH, GENESIS_HASH, policy(), narrow
+            address(timelock),
+            vault,
+            token,
+            registry,
+            coordinator.addr,
+            MANIFEST_HASH,
+            GENESIS_HASH,
+            policy(),
+            narrow,
+            admission()
         );
     }
 
@@ -83,7 +111,16 @@ contract RoundLedgerTest is RoundTest {
         EmptyRegistry empty = new EmptyRegistry();
         vm.expectRevert(abi.encodeWithSelector(IModelRegistry.ModelRegistryUnknownVersion.selector, id(0)));
         new RoundLedger(
-            address(timelock), vault, token, empty, coordinator.addr, MANIFEST_HASH, GENESIS_HASH, policy(), bounds()
+            address(timelock),
+            vault,
+            token,
+            empty,
+            coordinator.addr,
+            MANIFEST_HASH,
+            GENESIS_HASH,
+            policy(),
+            bounds(),
+            admission()
         );
     }
 
@@ -100,13 +137,13 @@ contract RoundLedgerTest is RoundTest {
     function test_addPolicy_isPinnedByLaterRoundsOnly() public {
         RoundId before = open();
         IRoundLedger.Policy memory added = policy();
-        added.rule = "mean";
+        added.rule = "trimmed_mean";
         added.parameters = new uint32[](0);
         vm.expectEmit(address(ledger));
         emit IRoundLedger.PolicyAdded(policyId(2), added);
         _add(added);
-        vm.assertEq(ledger.policies(policyId(2)).rule, bytes32("mean"), "rule of the new policy");
-        vm.assertEq(ledger.policies(policyId(1)).rule, bytes32("multi_krum"), "rule of the old policy");
+        vm.assertEq(ledger.policies(policyId(2)).rule, bytes32("trimmed_mean"), "rule of the new policy");
+        vm.assertEq(ledger.policies(policyId(1)).rule, bytes32("mean"), "rule of the old policy");
         vm.assertEq(uint256(ledger.policies(policyId(1)).parameters[0]), 1, "parameter of the old policy");
         assertEq(ledger.currentPolicy(), policyId(2), "current policy");
         assertEq(ledger.rounds(before).policy, policyId(1), "policy of the open round");
@@ -127,8 +164,16 @@ contract RoundLedgerTest is RoundTest {
     /// @notice A vote can't make rounds that nobody has the time to check, mint without limit, or appoint a judge.
     function test_addPolicy_failsBeyondTheBounds() public {
         IRoundLedger.Policy memory bad = policy();
-        (bad.reward, bad.bond) = (MAX_REWARD + 1, MAX_REWARD + 1);
+        (bad.reward, bad.bond) = (MAX_REWARD + 1, 4 * (MAX_REWARD + 1));
         _expectInvalid("reward", MAX_REWARD + 1);
+        _add(bad);
+        bad = policy();
+        (bad.reward, bad.bond) = (0, MIN_BOND - 1);
+        _expectInvalid("bond", MIN_BOND - 1);
+        _add(bad);
+        bad = policy();
+        bad.minStake = MAX_MIN_STAKE + 1;
+        _expectInvalid("minStake", MAX_MIN_STAKE + 1);
         _add(bad);
         bad = policy();
         bad.challengeWindow = MIN_CHALLENGE_WINDOW - 1;
@@ -147,7 +192,16 @@ contract RoundLedgerTest is RoundTest {
         IRoundLedger.Bounds memory narrow = bounds();
         narrow.minCommitWindow = COMMIT_WINDOW;
         RoundLedger strict = new RoundLedger(
-            address(timelock), vault, token, registry, coordinator.addr, MANIFEST_HASH, GENESIS_HASH, policy(), narrow
+            address(timelock),
+            vault,
+            token,
+            registry,
+            coordinator.addr,
+            MANIFEST_HASH,
+            GENESIS_HASH,
+            policy(),
+            narrow,
+            admission()
         );
         IRoundLedger.Policy memory bad = policy();
         bad.commitWindow = COMMIT_WINDOW - 1;
@@ -182,8 +236,8 @@ contract RoundLedgerTest is RoundTest {
         bad.minContributors = 0;
         _expectInvalid("minContributors", 0);
         _add(bad);
-        bad.minContributors = 101;
-        _expectInvalid("minContributors", 101);
+        bad.minContributors = 129;
+        _expectInvalid("minContributors", 129);
         _add(bad);
         bad.maxContributors = 257;
         _expectInvalid("maxContributors", 257);
@@ -218,14 +272,26 @@ contract RoundLedgerTest is RoundTest {
         _add(bad);
     }
 
-    function test_addPolicy_failsWithABondBelowTheReward() public {
+    /// @dev Audit M1: the price of a lie is what burns of the bond, three rewards at least.
+    function test_addPolicy_failsWithABondBelowFourRewards() public {
         IRoundLedger.Policy memory bad = policy();
-        bad.bond = REWARD - 1;
-        _expectInvalid("bond", REWARD - 1);
+        bad.bond = 4 * REWARD - 1;
+        _expectInvalid("bond", 4 * REWARD - 1);
         _add(bad);
-        bad.bond = REWARD;
+        bad.bond = 4 * REWARD;
         _add(bad);
-        assertEq(ledger.currentPolicy(), policyId(2), "a bond as large as the reward");
+        assertEq(ledger.currentPolicy(), policyId(2), "a bond of four rewards");
+    }
+
+    /// @dev Audit M7: the weights of a larger round could be wrong, and nobody could prove it.
+    function test_addPolicy_failsWithMoreKrumContributorsThanCanBeProven() public {
+        IRoundLedger.Policy memory bad = policy();
+        (bad.rule, bad.maxContributors) = ("multi_krum", 33);
+        _expectInvalid("maxContributors", 33);
+        _add(bad);
+        bad.maxContributors = 32;
+        _add(bad);
+        assertEq(ledger.currentPolicy(), policyId(2), "as many as can be proven");
     }
 
     function test_addPolicy_failsWithoutAWindow() public {
@@ -369,7 +435,7 @@ contract RoundLedgerTest is RoundTest {
         vm.prank(coordinator.addr);
         vault.requestUnbond(4 * BOND + 1);
         vm.expectRevert(
-            abi.encodeWithSelector(IRoundLedger.RoundLedgerStakeTooLow.selector, coordinator.addr, BOND - 1, BOND)
+            abi.encodeWithSelector(IStakeVault.StakeVaultInsufficientStake.selector, coordinator.addr, BOND - 1, BOND)
         );
         vm.prank(coordinator.addr);
         ledger.openRound(id(1), GENESIS_STATE, HEADER_HASH);

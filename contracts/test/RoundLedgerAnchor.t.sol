@@ -19,7 +19,7 @@ contract RoundLedgerAnchorTest is RoundTest {
     function _expectAnchorFailure(IRoundLedger.Anchor memory anchor, bytes memory failure) private {
         vm.expectRevert(failure);
         vm.prank(coordinator.addr);
-        ledger.anchor(round, anchor);
+        ledger.anchor(round, entriesHashOf(round), anchor);
     }
 
     function _settled() private returns (IRoundLedger.Entry[] memory entries) {
@@ -40,7 +40,7 @@ contract RoundLedgerAnchorTest is RoundTest {
         vm.expectEmit(address(ledger));
         emit IRoundLedger.RoundAnchored(round, anchor, deadline);
         vm.prank(coordinator.addr);
-        ledger.anchor(round, anchor);
+        ledger.anchor(round, entriesHashOf(round), anchor);
         IRoundLedger.Round memory stored = ledger.rounds(round);
         assertPhase(round, IRoundLedger.Phase.Anchored, "phase");
         vm.assertEq(stored.stateRoot, anchor.stateRoot, "state root");
@@ -62,7 +62,7 @@ contract RoundLedgerAnchorTest is RoundTest {
         vm.expectEmit(address(ledger));
         emit IRoundLedger.RoundAnchored(round, anchor, uint40(block.timestamp) + CHALLENGE_WINDOW);
         vm.prank(coordinator.addr);
-        ledger.anchor(round, anchor);
+        ledger.anchor(round, entriesHashOf(round), anchor);
         vm.assertEq(ledger.rounds(round).anchorHash, keccak256(abi.encode(anchor)), "anchor hash");
     }
 
@@ -73,7 +73,7 @@ contract RoundLedgerAnchorTest is RoundTest {
             abi.encodeWithSelector(IRoundLedger.RoundLedgerNotCoordinator.selector, alice.addr, coordinator.addr)
         );
         vm.prank(alice.addr);
-        ledger.anchor(round, anchor);
+        ledger.anchor(round, entriesHashOf(round), anchor);
     }
 
     function test_anchor_failsDuringTheCommitWindow() public {
@@ -148,7 +148,7 @@ contract RoundLedgerAnchorTest is RoundTest {
         );
         weights[2] = 0;
         vm.prank(coordinator.addr);
-        ledger.anchor(round, anchorWith(round, weights));
+        ledger.anchor(round, entriesHashOf(round), anchorWith(round, weights));
         vm.assertEq(255 * max, uint256(type(uint32).max), "the largest sum fills a lane exactly");
     }
 
@@ -169,14 +169,22 @@ contract RoundLedgerAnchorTest is RoundTest {
         _expectAnchorFailure(anchor, failure);
     }
 
-    function test_anchor_failsWithoutTheBond() public {
-        vm.prank(coordinator.addr);
-        vault.requestUnbond(4 * BOND + 1);
+    /// @dev Audit M4: a reorganisation of the chain that swaps two commitments would put weights on the wrong entries.
+    function test_anchor_isBoundToTheEntries() public {
+        bytes32 expected = ledger.rounds(round).entriesHash;
+        IRoundLedger.Entry[] memory entries = threeEntries(round);
+        (entries[0], entries[1]) = (entries[1], entries[0]);
+        bytes32 swapped = 0;
+        for (uint256 i = 0; i < 3; ++i) {
+            swapped = keccak256(abi.encode(swapped, entries[i].contributor, entries[i].commitmentHash));
+        }
         skipCommitWindow(round);
-        _expectAnchorFailure(
-            anchorFor(round),
-            abi.encodeWithSelector(IRoundLedger.RoundLedgerStakeTooLow.selector, coordinator.addr, BOND - 1, BOND)
-        );
+        IRoundLedger.Anchor memory anchor = anchorFor(round);
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerRecordMismatch.selector, swapped, expected));
+        vm.prank(coordinator.addr);
+        ledger.anchor(round, swapped, anchor);
+        vm.prank(coordinator.addr);
+        ledger.anchor(round, expected, anchor);
     }
 
     // Finality.
@@ -266,16 +274,16 @@ contract RoundLedgerAnchorTest is RoundTest {
         skipChallengeWindow(round);
         ledger.finalize(round);
         vm.expectEmit(address(ledger));
-        emit IRoundLedger.RewardCredited(round, alice.addr, 300e18);
+        emit IRoundLedger.RewardCredited(round, alice.addr, 75e18);
         vm.expectEmit(address(ledger));
-        emit IRoundLedger.RewardCredited(round, bob.addr, 180e18);
+        emit IRoundLedger.RewardCredited(round, bob.addr, 45e18);
         vm.expectEmit(address(ledger));
-        emit IRoundLedger.RewardCredited(round, carol.addr, 60e18);
+        emit IRoundLedger.RewardCredited(round, carol.addr, 15e18);
         vm.expectEmit(address(ledger));
         emit IRoundLedger.RoundSettled(round);
         vm.prank(stranger.addr);
         ledger.settle(round, entries, anchorFor(round));
-        vm.assertEq(ledger.claimable(alice.addr), 300e18, "claimable by alice");
+        vm.assertEq(ledger.claimable(alice.addr), 75e18, "claimable by alice");
         vm.assertTrue(ledger.rounds(round).settled, "settled");
     }
 
@@ -285,7 +293,7 @@ contract RoundLedgerAnchorTest is RoundTest {
         IRoundLedger.Entry[] memory entries = threeEntries(round);
         skipCommitWindow(round);
         vm.prank(coordinator.addr);
-        ledger.anchor(round, anchorWith(round, weights));
+        ledger.anchor(round, entriesHashOf(round), anchorWith(round, weights));
         skipChallengeWindow(round);
         ledger.finalize(round);
         vm.recordLogs();
@@ -349,12 +357,12 @@ contract RoundLedgerAnchorTest is RoundTest {
     function test_claim_mintsWhatWasCredited() public {
         _settled();
         vm.expectEmit(address(ledger));
-        emit IRoundLedger.RewardClaimed(alice.addr, 300e18);
+        emit IRoundLedger.RewardClaimed(alice.addr, 75e18);
         vm.prank(stranger.addr);
         uint256 amount = ledger.claim(alice.addr);
-        vm.assertEq(amount, 300e18, "claimed");
-        vm.assertEq(token.balanceOf(alice.addr), 300e18, "balance");
-        vm.assertEq(token.totalSupply(), GENESIS_SUPPLY + 300e18, "supply");
+        vm.assertEq(amount, 75e18, "claimed");
+        vm.assertEq(token.balanceOf(alice.addr), 75e18, "balance");
+        vm.assertEq(token.totalSupply(), GENESIS_SUPPLY + 75e18, "supply");
         vm.assertEq(ledger.claimable(alice.addr), 0, "claimable");
     }
 
@@ -375,7 +383,7 @@ contract RoundLedgerAnchorTest is RoundTest {
         skipChallengeWindow(second);
         ledger.finalize(second);
         ledger.settle(second, entries, anchorFor(second));
-        vm.assertEq(ledger.claim(bob.addr), 360e18, "of two rounds");
+        vm.assertEq(ledger.claim(bob.addr), 90e18, "of two rounds");
     }
 
     // What pays and what does not, for any weights.
@@ -396,7 +404,7 @@ contract RoundLedgerAnchorTest is RoundTest {
         }
         skipCommitWindow(latest);
         vm.prank(coordinator.addr);
-        ledger.anchor(latest, anchorWith(latest, weights));
+        ledger.anchor(latest, entriesHashOf(latest), anchorWith(latest, weights));
         skipChallengeWindow(latest);
         ledger.finalize(latest);
         uint256[3] memory before = _claimable();
@@ -492,7 +500,7 @@ contract RoundLedgerAnchorTest is RoundTest {
         weights[0] = 1;
         skipCommitWindow(latest);
         vm.prank(coordinator.addr);
-        ledger.anchor(latest, anchorWith(latest, weights));
+        ledger.anchor(latest, entriesHashOf(latest), anchorWith(latest, weights));
         skipChallengeWindow(latest);
         ledger.finalize(latest);
         ledger.settle(latest, entries, anchorWith(latest, weights));

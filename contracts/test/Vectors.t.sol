@@ -6,6 +6,7 @@ import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { MerkleSum } from "../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../src/libraries/MerkleTree.sol";
 import { OuterStep } from "../src/libraries/OuterStep.sol";
+import { Places } from "../src/libraries/Places.sol";
 import { RoundId } from "../src/libraries/Types.sol";
 import { Deployment } from "./utils/Deployment.sol";
 import { Libraries } from "./utils/Libraries.sol";
@@ -233,6 +234,38 @@ contract VectorsTest is Deployment {
             vm.assertEq(sign(Actor(commitment.contributor, keys[i]), digests[i]), signatures[i], "signature");
             bytes32 next = _libraries.append(rolling[i], commitment.contributor, hashes[i]);
             vm.assertEq(next, rolling[i + 1], "rolling hash");
+        }
+    }
+
+    function test_vectors_quotas() public view {
+        uint256[] memory totals = _uints(".places.totals");
+        uint256[] memory most = _uints(".places.maxContributors");
+        uint256[] memory least = _uints(".places.minStakes");
+        uint256[] memory nows = _uints(".places.nows");
+        uint256[] memory quotas = _uints(".places.quotas");
+        bytes32 blockHash = _word(".places.blockHash");
+        for (uint256 i = 0; i < quotas.length; ++i) {
+            uint256 larger = nows[i] > totals[i] ? nows[i] : totals[i];
+            bool crowd = _libraries.isCrowd(larger, most[i], least[i]);
+            vm.assertEq(crowd, quotas[i] > 0, "crowd");
+            if (!crowd) continue;
+            Places.Basis memory basis = Places.Basis(uint96(totals[i]), uint40(i), 0);
+            Places.Draw memory drawn = _libraries.draw(basis, blockHash, most[i], least[i]);
+            vm.assertEq(uint256(drawn.quota), quotas[i], "quota");
+            vm.assertEq(uint256(drawn.at), i, "time");
+            vm.assertEq(uint256(drawn.seed), _uint(".places.seed"), "seed");
+        }
+    }
+
+    function test_vectors_places() public view {
+        Places.Draw memory drawn = Places.Draw(uint96(_uint(".places.quota")), 0, uint120(_uint(".places.seed")));
+        address[] memory accounts = vm.parseJsonAddressArray(_json, ".places.accounts");
+        uint256[] memory enrolled = _uints(".places.enrolled");
+        uint256[] memory places = _uints(".places.places");
+        Places.Draw memory nobody;
+        for (uint256 i = 0; i < accounts.length; ++i) {
+            vm.assertEq(_libraries.hasPlace(drawn, accounts[i], enrolled[i]), places[i] == 1, "place");
+            vm.assertTrue(_libraries.hasPlace(nobody, accounts[i], enrolled[i]), "no draw");
         }
     }
 

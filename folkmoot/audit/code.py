@@ -65,10 +65,27 @@ def check_code(history: History) -> Creation | None:
                 f"other code (keccak 0x{keccak(deployed).hex()})",
                 remedy="This is another contract, or of another release of Folkmoot: audit it with that release.",
             )
+    _check_limits(history)
     arguments = {role: _creation_arguments(history, role) for role in packaged.NAMES}
     known = {role: values for role, values in arguments.items() if values is not None}
     _check_arguments(history, known)
     return _creation(known) if len(known) == len(arguments) else None
+
+
+def _check_limits(history: History) -> None:
+    """Check the contract with the limits of policies: the ledger created it first, with the code of this release."""
+    limits, subject = history.storage.limits, Subject(check=_CHECK)
+    require(
+        subject,
+        "the address of the ledger's limits",
+        predicted_address(history.deployment.ledger, 1),
+        limits.address,
+    )
+    if not is_runtime_of(bytes.fromhex(packaged.named("PolicyLimits").bytecode[2:]), limits.code):
+        raise mismatch(
+            subject, "the code of the ledger's limits", "PolicyLimits of this release", "other code"
+        )
+    require(subject, "the longest windows", history.storage.unbonding_period, limits.max_windows)
 
 
 def is_runtime_of(creation: bytes, runtime: bytes) -> bool:
@@ -169,9 +186,13 @@ def _check_arguments(history: History, arguments: Mapping[str, tuple[Any, ...]])
             _require_addresses(role, arguments[role][: len(expected)], expected)
     if "ledger" in arguments:
         manifest_hash, genesis_hash = arguments["ledger"][5:7]
-        subject = Subject(check=_CHECK)
+        subject, first = Subject(check=_CHECK), Policy.from_abi(arguments["ledger"][7])
         require(subject, "the ledger's manifest hash", bytes(manifest_hash), history.storage.manifest_hash)
         require(subject, "the ledger's genesis hash", bytes(genesis_hash), history.storage.genesis_hash)
+        limits, (bounds, admission) = history.storage.limits, arguments["ledger"][8:10]
+        require(subject, "the bounds of policies", tuple(bounds), limits.bounds.abi_tuple())
+        require(subject, "the verifier of policies", first.verifier, limits.verifier)
+        require(subject, "who admits accounts", str(to_checksum_address(admission)), limits.admission)
     if "timelock" in arguments:
         _, proposers, executors, admin = arguments["timelock"]
         _require_addresses(

@@ -2,17 +2,18 @@
 """Replay from the ledger's events which accounts are enrolled. An early end of a commit window waits for them.
 
 The ledger keeps bitmaps by member number (contracts/src/libraries/Enrolment.sol). This module applies the same rules to
-sets of accounts. It does not use rounds or stakes: the caller passes the needed values.
+a set of accounts. It does not use rounds or stakes: the caller passes the needed values. How much stake an account has
+enrolled, and since when, is in `stakes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from folkmoot.audit.failure import Subject, require, require_that
-from folkmoot.ledger.events import Enrolled, Left
+from folkmoot.audit.failure import Subject, require_that
+from folkmoot.ledger.events import Left
 
 MAX_MISSED = 3
 """Number of rounds missed in a row after which anybody may remove an enrolled account."""
@@ -24,6 +25,7 @@ class LeaveReason(IntEnum):
     OWN = 0
     STAKE_TOO_LOW = 1
     ABSENT = 2
+    NOT_ADMITTED = 3
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,10 @@ class Missable:
 
     number: int
     """Number of the round."""
+    opened_at: int
+    """Unix time of its opening."""
     counts: bool
-    """Whether it was anchored, is not void, and had a place left."""
+    """Whether it was anchored, is not void, and had a place left for the account: in a crowd, it was drawn."""
     contributors: frozenset[str] | set[str]
     """Accounts with a commitment in it."""
 
@@ -42,26 +46,8 @@ class Missable:
 class Roll:
     """The list of enrolled accounts."""
 
-    since: dict[str, int] = field(default_factory=dict)
-    """First round that counts an enrolled account."""
-    counted: set[str] = field(default_factory=set)
-    """Accounts that count in the newest round: enrolled since before it was opened."""
-
-    def opened(self) -> None:
-        """Open a round: the accounts that are enrolled now count in it."""
-        self.counted = set(self.since)
-
-    def enrol(self, subject: Subject, event: Enrolled, next_round: int) -> None:
-        """Apply an enrolment.
-
-        Raises:
-            AuditFailure: The account is already enrolled, or the round is not the next one.
-        """
-        require_that(
-            event.account not in self.since, subject, "the account", "one that is not enrolled", "enrolled"
-        )
-        require(subject, "the first round that counts it", next_round, event.from_)
-        self.since[event.account] = event.from_
+    members: set[str] = field(default_factory=set)
+    """Accounts that are enrolled."""
 
     def leave(self, subject: Subject, event: Left) -> LeaveReason:
         """Remove an account from the list; return the reason, which the caller checks.
@@ -70,23 +56,33 @@ class Roll:
             AuditFailure: The account is not enrolled, or the reason is unknown.
         """
         require_that(
-            event.account in self.since, subject, "the account", "one that is enrolled", "not enrolled"
+            event.account in self.members, subject, "the account", "one that is enrolled", "not enrolled"
         )
-        require_that(event.reason in list(LeaveReason), subject, "the reason", "0 to 2", event.reason)
-        del self.since[event.account]
-        self.counted.discard(event.account)
+        require_that(event.reason in list(LeaveReason), subject, "the reason", "0 to 3", event.reason)
+        self.members.remove(event.account)
         return LeaveReason(event.reason)
 
-    def missed(self, account: str, rounds: Iterable[Missable]) -> int:
-        """Return how many rounds an enrolled account has missed in a row, at most `MAX_MISSED`.
+    def counted(self, since: Callable[[str], int], opened_at: int) -> set[str]:
+        """Return the accounts that count in a round: enrolled with as much as now since before it was opened.
 
         Args:
-            account: The account.
-            rounds: Rounds, newest first.
+            since: Returns from when an account has had as much enrolled as now, or more, as Unix time.
+            opened_at: Unix time of the round's opening.
         """
-        missed = 0
-        for round_ in rounds:
-            if round_.number < self.since[account] or account in round_.contributors or missed == MAX_MISSED:
-                break
-            missed += round_.counts
-        return missed
+        return {account for account in self.members if since(account) < opened_at}
+
+
+def missed_in_a_row(account: str, since: int, rounds: Iterable[Missable]) -> int:
+    """Return how many rounds an enrolled account has missed in a row, at most `MAX_MISSED`.
+
+    Args:
+        account: The account.
+        since: Unix time from which it has had as much enrolled as now, or more.
+        rounds: Rounds, newest first.
+    """
+    missed = 0
+    for round_ in rounds:
+        if missed == MAX_MISSED or round_.opened_at <= since or account in round_.contributors:
+            break
+        missed += round_.counts
+    return missed

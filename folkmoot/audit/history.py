@@ -18,13 +18,14 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from folkmoot.audit.transactions import Transaction, read_answer
-from folkmoot.chain.deploy import predicted_address
+from folkmoot.chain.deploy import Bounds, predicted_address
 from folkmoot.errors import ContractRefused, RpcError, WrongChainError
 from folkmoot.ledger.deployment import CONTRACTS, JUDGES, Deployment
 from folkmoot.ledger.events import (
+    BondLocked,
     DelegateVotesChanged,
+    Enrolled,
     Event,
-    Frozen,
     ProposalCreated,
     RewardClaimed,
     RewardCredited,
@@ -35,7 +36,17 @@ from folkmoot.ledger.events import (
 )
 from folkmoot.ledger.scan import scan
 from folkmoot.protocol.policy import Policy
-from folkmoot.rpc.client import PLACE_BITS, Head, LedgerReader, RoundView, Rpc, VaultReader
+from folkmoot.rpc.client import (
+    PLACE_BITS,
+    Basis,
+    Draw,
+    Head,
+    LedgerReader,
+    Member,
+    RoundView,
+    Rpc,
+    VaultReader,
+)
 
 Progress = Callable[[str], None]
 """Called with a description of the data that are read next."""
@@ -46,6 +57,9 @@ _SILENT = ("vault", *JUDGES, "arbiter")
 
 _NONCES = 64
 """Number of the deployer's transactions that are searched for contracts without events."""
+
+_MEMBERS = 500
+"""Number of accounts in one question to the vault."""
 
 _CREATION_BLOCKS = 5_000
 """Number of blocks from the deployment's first one that are searched for contracts without events."""
@@ -95,6 +109,24 @@ class ProposalView:
     """Votes that a quorum needs at the snapshot; None while the snapshot is in the future."""
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What no policy may go beyond, in the contract that the ledger created (`IPolicyLimits`)."""
+
+    address: str
+    """Address of that contract."""
+    code: bytes
+    """Code at that address."""
+    bounds: Bounds
+    """Amounts and windows."""
+    verifier: str
+    """Verifier of every policy."""
+    max_windows: int
+    """Seconds that the windows of a policy may have together."""
+    admission: str
+    """Contract that says who may enrol; zero if everybody may. It is in the ledger itself."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
     """Storage of the contracts at the audited block. Amounts in units of 1e-18 tokens."""
@@ -121,8 +153,16 @@ class Storage:
     unbonding_period: int
     total_staked: int
     stakes: Mapping[str, int]
-    frozen: Mapping[str, int]
-    """Unix time until which an account can't withdraw."""
+    members: Mapping[str, Member]
+    """What the vault knows of each account that ever staked, enrolled or locked a bond."""
+    bonds: Mapping[str, int]
+    """Locked stake of the same accounts."""
+    total_enrolled: int
+    basis: Basis
+    """What the next draw of places rests on."""
+    draws: Mapping[int, Draw]
+    """Draw of each round's places."""
+    limits: Limits
     unbondings: Mapping[str, tuple[tuple[int, int], ...]]
     """(amount, Unix time of the release), oldest first."""
     votes: Mapping[str, int]
@@ -167,6 +207,8 @@ class History:
     """Returns the code of an account; empty if a key controls it."""
     creations: Mapping[str, bytes] = field(default_factory=dict)
     """Hash of the transaction that created a contract, for contracts that were not created by other contracts."""
+    vault_created: Block | None = None
+    """Block in which the vault was created: the basis of draws before the first anchor. None if it was not found."""
 
     def time(self, event: Event) -> int:
         """Return the Unix time of an event's block."""
@@ -254,7 +296,10 @@ def read_history(rpc: PinnedRpc, deployment: Deployment, progress: Progress = la
         Rpc.code, rpc
     )  # Read in the middle of an audit, when the head's state may be pruned.
     transaction = partial(read_transaction, rpc)
-    return History(deployment, head, events, times, storage, transaction, newest_code, creations)
+    vault_created = _find_block(rpc, creations.get("vault"))
+    return History(
+        deployment, head, events, times, storage, transaction, newest_code, creations, vault_created
+    )
 
 
 def read_block(rpc: Rpc, number: int) -> Block:
@@ -357,6 +402,34 @@ def _read_times(rpc: Rpc, events: Sequence[Event]) -> dict[int, int]:
     return times
 
 
+def _find_block(rpc: Rpc, transaction: bytes | None) -> Block | None:
+    """Return the block of a transaction; None without one."""
+    if transaction is None:
+        return None
+    answer = rpc.call("eth_getTransactionByHash", ["0x" + transaction.hex()])
+    try:
+        number = int(answer["blockNumber"], 16)
+    except (TypeError, KeyError, ValueError) as error:
+        raise _nonsense(rpc, f"no block of transaction 0x{transaction.hex()}") from error
+    return read_block(rpc, number)
+
+
+def _read_limits(rpc: PinnedRpc, deployment: Deployment) -> Limits:
+    (address,) = rpc.read(deployment.ledger, "limits()", ["address"])
+    (bounds,) = rpc.read(address, "bounds()", ["(uint128,uint128,uint128,uint32,uint32)"])
+    (verifier,) = rpc.read(address, "verifier()", ["address"])
+    (windows,) = rpc.read(address, "maxWindows()", ["uint40"])
+    (admission,) = rpc.read(deployment.ledger, "admission()", ["address"])
+    return Limits(
+        str(to_checksum_address(address)),
+        rpc.code(address),
+        Bounds(*bounds),
+        str(to_checksum_address(verifier)),
+        int(windows),
+        str(to_checksum_address(admission)),
+    )
+
+
 def _read_storage(
     rpc: PinnedRpc, deployment: Deployment, head: Block, events: Sequence[Event], code: Mapping[str, bytes]
 ) -> Storage:
@@ -364,7 +437,7 @@ def _read_storage(
     vault = VaultReader(rpc, deployment.vault)
     next_round, current_policy = ledger.next_round(), ledger.current_policy()
     members = sorted({event.account for event in events if isinstance(event, Staked)})
-    bound = sorted({*members, *(event.account for event in events if isinstance(event, Frozen))})
+    known = sorted({event.account for event in events if isinstance(event, Staked | Enrolled | BondLocked)})
     earners = sorted({event.contributor for event in events if isinstance(event, RewardCredited)})
     claimers = sorted({event.account for event in events if isinstance(event, RewardClaimed)})
     delegates = sorted(
@@ -393,7 +466,7 @@ def _read_storage(
         next_round=next_round,
         current_policy=current_policy,
         coordinator=ledger.coordinator(),
-        pending_rounds=int(one("ledger", "pendingRounds()", "uint16")),
+        pending_rounds=ledger.pending_rounds(),
         rounds={number: ledger.round(number) for number in range(next_round)},
         policies={number: ledger.policy(number) for number in range(1, current_policy + 1)},
         claimable={account: ledger.claimable(account) for account in sorted({*earners, *claimers})},
@@ -403,7 +476,16 @@ def _read_storage(
         unbonding_period=int(one("vault", "unbondingPeriod()", "uint40")),
         total_staked=vault.total_staked(),
         stakes={account: vault.stake_of(account) for account in members},
-        frozen={account: int(one("vault", "frozenUntil(address)", "uint40", account)) for account in bound},
+        members={
+            account: member
+            for start in range(0, len(known), _MEMBERS)
+            for account, member in vault.members(known[start : start + _MEMBERS]).items()
+        },
+        bonds={account: vault.bond_of(account) for account in known},
+        total_enrolled=vault.total_enrolled(),
+        basis=vault.basis(),
+        draws={number: ledger.draw(number) for number in range(next_round)},
+        limits=_read_limits(rpc, deployment),
         unbondings={
             account: tuple(one("vault", "unbondings(address)", "(uint128,uint40)[]", account))
             for account in members

@@ -1,21 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check the policies: those in events equal those in storage, and their numbers have no gap."""
+"""Check the policies: those in events equal those in storage, their numbers have no gap, and they keep to the limits.
+
+The limits are those of contracts/src/libraries/Policies.sol and what the deployment has fixed (`IPolicyLimits`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from folkmoot.audit.failure import Subject, require
-from folkmoot.audit.history import History
+from folkmoot.aggregation.gram_tree import MAX_UPDATES
+from folkmoot.audit.failure import Subject, require, require_that
+from folkmoot.audit.history import History, Limits
 from folkmoot.ledger.events import PolicyAdded
 from folkmoot.protocol.policy import NO_VERIFIER, Policy
+
+MAX_CONTRIBUTORS = 256
+"""Most contributors of a round."""
+
+MAX_PARAMETERS = 32
+"""Most parameters of a rule."""
+
+MAX_MOMENTUM = 1024
+"""Largest outer momentum, in 1/1024."""
+
+MAX_RATE = 4096
+"""Largest outer learning rate, in 1/1024."""
+
+BITS = 8
+"""The only width of a coordinate."""
+
+BOND_FACTOR = 4
+"""Least bond, in rewards."""
 
 
 def check_policies(history: History) -> Mapping[int, Policy]:
     """Compare the policies in events with the stored ones; return them by number.
 
     Raises:
-        AuditFailure: A policy differs.
+        AuditFailure: A policy differs, or goes beyond a limit.
     """
     policies: dict[int, Policy] = {}
     for event in history.events:
@@ -25,6 +48,8 @@ def check_policies(history: History) -> Mapping[int, Policy]:
         require(subject, "the number of the policy", len(policies) + 1, event.policy_id)
         stored = history.storage.policies.get(event.policy_id)
         require(subject, f"policy {event.policy_id}", stored, event.policy)
+        for what, holds, expected, found in _ranges(event.policy, history.storage.limits):
+            require_that(holds, subject, f"the policy's {what}", expected, found)
         policies[event.policy_id] = event.policy
     require(Subject(check="policies"), "the newest policy", len(policies), history.storage.current_policy)
     return policies
@@ -42,3 +67,33 @@ def verifier_notes(history: History, policies: Mapping[int, Policy]) -> list[str
                 "can't say by which rules it judges."
             )
     return notes
+
+
+def _ranges(policy: Policy, limits: Limits) -> Iterator[tuple[str, bool, str, Any]]:
+    """Yield each limit: of what, whether the policy keeps to it, which one, and the policy's value."""
+    bounds = limits.bounds
+
+    def within(name: str, least: int, most: int | None = None) -> tuple[str, bool, str, Any]:
+        value = getattr(policy, name)
+        holds = least <= value and (most is None or value <= most)
+        text = f"at least {least}" if most is None else f"{least} to {most}"
+        return name.replace("_", " "), holds, text, value
+
+    count = len(policy.parameters)
+    yield "number of parameters", count <= MAX_PARAMETERS, f"at most {MAX_PARAMETERS}", count
+    yield within("max_sum_squares", 1)
+    yield within("min_contributors", 1, policy.max_contributors)
+    most = MAX_UPDATES if policy.rule == "multi_krum" else MAX_CONTRIBUTORS
+    yield within("max_contributors", 1, most)
+    yield within("bits", BITS, BITS)
+    yield within("rate", 1, MAX_RATE)
+    yield within("momentum", 0, MAX_MOMENTUM)
+    yield within("reward", 0, bounds.max_reward)
+    yield within("bond", max(BOND_FACTOR * policy.reward, bounds.min_bond))
+    yield within("min_stake", 1, bounds.max_min_stake)
+    yield within("commit_window", max(1, bounds.min_commit_window))
+    yield within("anchor_window", 1)
+    yield within("challenge_window", max(1, bounds.min_challenge_window))
+    windows = policy.commit_window + policy.anchor_window + policy.challenge_window
+    yield "windows together", windows <= limits.max_windows, f"at most {limits.max_windows}", windows
+    yield "verifier", policy.verifier == limits.verifier, limits.verifier, policy.verifier

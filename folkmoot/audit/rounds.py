@@ -11,14 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from folkmoot.audit.enrolled import MAX_MISSED, LeaveReason, Missable, Roll
+from folkmoot.audit.bonds import BondBook
+from folkmoot.audit.enrolled import MAX_MISSED, LeaveReason, Missable, Roll, missed_in_a_row
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.history import History
-from folkmoot.audit.stakes import Stakes
+from folkmoot.audit.stakes import Stakes, position
 from folkmoot.chain.deploy import ZERO_ADDRESS
-from folkmoot.errors import AuditFailure
 from folkmoot.ledger.deployment import JUDGES
 from folkmoot.ledger.events import (
+    BondLocked,
+    BondUnlocked,
     Censored,
     CommitsClosed,
     ContributorSlashed,
@@ -30,10 +32,11 @@ from folkmoot.ledger.events import (
     Event,
     FaultProven,
     FraudProven,
-    Frozen,
     GramFraudProven,
     Left,
+    PlacesDrawn,
     PolicyAdded,
+    Redrawn,
     RoundAnchored,
     RoundCancelled,
     RoundFinalized,
@@ -47,14 +50,13 @@ from folkmoot.ledger.events import (
 )
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
+from folkmoot.protocol.places import REDRAW_BLOCKS, available, has_place, quota_of, seed_of
 from folkmoot.protocol.policy import NO_VERIFIER, Policy
 from folkmoot.round import Anchor
-from folkmoot.rpc.client import Head, Phase, RoundView
+from folkmoot.rpc.client import Basis, Draw, Head, Phase, RoundView
 
 _CHECK = "rounds"
 _NO_ROOT = bytes(32)
-CHALLENGER_SHARE = 5_000
-"""Share of a slashed bond that goes to the challenger, in 1/10000."""
 MAX_PENDING_ROUNDS = 256
 """Maximum number of anchored rounds that are not final."""
 
@@ -93,8 +95,14 @@ class Round:
     """Event of its opening."""
     opened_at: int
     """Unix time of its opening."""
+    quota: int = 0
+    """Enrolled stake that has a place for certain, recomputed at the opening; 0 if no places are drawn."""
+    drawn: PlacesDrawn | None = None
+    """Event of the draw of its places, if any."""
+    position: int = 0
+    """Place among the rounds that stand, the genesis at 0; 0 until anchored."""
     phase: Phase = Phase.OPEN
-    """Phase as stored."""
+    """Phase as the ledger reports it: cancelled as soon as a round below is slashed."""
     commits: list[UpdateCommitted] = field(default_factory=list)
     """Events of its entries, in order."""
     contributors: set[str] = field(default_factory=set)
@@ -105,6 +113,8 @@ class Round:
     """Event of its anchor, if any."""
     cancelled: CancelReason | None = None
     """Why it was cancelled."""
+    released: RoundCancelled | None = None
+    """Event of the release of its bond, if it is void."""
     postponed: int = 0
     """Unix time of the deadline after a judge's postponement; 0 without one."""
     faults: list[ContributorSlashed] = field(default_factory=list)
@@ -154,6 +164,22 @@ class Round:
         """Whether it was anchored and then slashed, or cancelled because of an earlier slashed round."""
         return self.phase == Phase.SLASHED or self.cancelled == CancelReason.BASE_VOIDED
 
+    @property
+    def draw(self) -> Draw:
+        """The draw of its places; all zero if there was none."""
+        return Draw(self.drawn.quota, self.drawn.at, self.drawn.seed) if self.drawn else Draw(0, 0, 0)
+
+    @property
+    def enrolled_by(self) -> int:
+        """Unix time: who has been enrolled since before may have a place."""
+        return self.drawn.at if self.drawn else self.opened_at
+
+    @property
+    def places(self) -> int:
+        """Number of entries that make it full for contributors."""
+        most = self.policy.max_contributors
+        return available(most) if self.quota else most
+
     def commitments(self) -> list[Commitment]:
         """Return the entries as commitments."""
         return [
@@ -182,16 +208,32 @@ class Ledger:
     """Rounds from 1 on."""
     head: int = 0
     """Base of the next round."""
-    pending: int = 0
-    """Number of anchored rounds that are not final."""
     policy: int = 0
     """Policy of the next round."""
     coordinator: str = ""
     """Coordinator of the next round."""
     roll: Roll = field(default_factory=Roll)
     """List of enrolled accounts."""
-    voided: list[int] = field(default_factory=list)
-    """Rounds that were cancelled for a slashed base whose slashing event has not been read yet."""
+    finals: int = 1
+    """Number of final rounds, the genesis included."""
+    bonds: BondBook = field(default_factory=BondBook)
+    """Bonds that the rounds have locked."""
+    basis: Basis | None = None
+    """What the next draw of places rests on; None if the block of the vault's creation is not known."""
+    basis_hash: bytes = bytes(32)
+    """Hash of the block of the basis."""
+    falling: RoundSlashed | None = None
+    """Slashing whose open round has not been cancelled yet."""
+
+    @property
+    def pending(self) -> int:
+        """Number of anchored rounds that stand and are not final."""
+        return self.length - self.finals
+
+    @property
+    def length(self) -> int:
+        """Number of rounds that stand, the genesis included: the position of the next anchored round."""
+        return self.rounds[self.head].position + 1 if self.head else 1
 
     def state_root(self, number: int) -> bytes:
         """Return the state root of an anchored round, or of the genesis."""
@@ -215,18 +257,21 @@ def replay(history: History, policies: Mapping[int, Policy], stakes: Stakes, gen
     """
     created = next(event for event in history.events if event.contract == "ledger")
     ledger = Ledger(genesis_root, history.time(created))
-    slashes: list[Slashed] = []
-    frozen: dict[str, int] = {}
-    asked: RoundPostponed | None = None  # A postponement whose freezing event has not been read yet.
+    block = history.vault_created
+    if block is not None:
+        ledger.basis, ledger.basis_hash = Basis(0, block.timestamp, block.number), block.hash
+    slashes = [event for event in history.events if isinstance(event, Slashed)]
     for event in history.events:
-        if isinstance(event, Slashed):
-            slashes.append(event)
-        if event.contract == "ledger" or isinstance(event, Frozen):
-            asked = _match_freeze(ledger, frozen, asked, event)
+        ledger.bonds.begin(event)
+        _require_prompt(ledger, event)
+        if isinstance(event, BondLocked | BondUnlocked):
+            ledger.bonds.match(event)
+        if isinstance(event, Redrawn):
+            _redraw(history, ledger, stakes, event)
         if event.contract == "ledger":
             _apply(history, ledger, policies, stakes, slashes, event)
-    if asked is not None:
-        raise _not_frozen(asked)
+    ledger.bonds.end()
+    _require_prompt(ledger, None)
     for event in slashes:  # Cancelled rounds without a slashing.
         raise mismatch(
             Subject(check=_CHECK, event=event),
@@ -235,7 +280,6 @@ def replay(history: History, policies: Mapping[int, Policy], stakes: Stakes, gen
             None,
         )
     _check_judgments(history, ledger)
-    require(Subject(check=_CHECK), "the rounds cancelled without a slashed base", [], ledger.voided)
     return ledger
 
 
@@ -260,9 +304,18 @@ def check_rounds(history: History, ledger: Ledger) -> None:
                 getattr(expected, name),
                 getattr(stored, name),
             )
+        if number:
+            require(
+                Subject(check=_CHECK, round=number),
+                "the stored draw of places",
+                ledger.rounds[number].draw,
+                storage.draws.get(number),
+            )
     require(subject, "the head", Head(ledger.head, ledger.state_root(ledger.head)), storage.ledger_head)
     require(subject, "the number of pending rounds", ledger.pending, storage.pending_rounds)
     require(subject, "the coordinator", ledger.coordinator, storage.coordinator)
+    if ledger.basis is not None:
+        require(subject, "the basis of the next draw", ledger.basis, storage.basis)
 
 
 # One event at a time: validate, apply.
@@ -286,26 +339,34 @@ def _apply(
                 require(subject, "the previous coordinator", ledger.coordinator, event.previous)
             ledger.coordinator = event.coordinator
         case RoundOpened():
-            _open(ledger, policies, stakes, event, time)
-            ledger.roll.opened()
+            _open(history, ledger, policies, stakes, event, time)
+        case PlacesDrawn():
+            _draw(ledger, _known(ledger, event, event.round), event)
         case Enrolled():
-            subject = Subject(check=_CHECK, event=event)
-            _require_stake(subject, stakes, event.account, policies[ledger.policy].min_stake, event)
-            ledger.roll.enrol(subject, event, len(ledger.rounds) + 1)
+            least = policies[ledger.policy].min_stake
+            require_that(
+                event.amount >= least,
+                Subject(check=_CHECK, event=event),
+                f"the stake that {event.account} enrols",
+                f"at least {least}",
+                event.amount,
+            )
+            ledger.roll.members.add(event.account)
         case Left():
-            _leave(ledger, policies, stakes, event, time)
+            _leave(history, ledger, policies, stakes, event, time)
         case CommitsClosed():
-            _close(ledger, _known(ledger, event, event.round), event, time)
+            _close(ledger, _known(ledger, event, event.round), stakes, event, time)
         case UpdateCommitted():
             _commit(_known(ledger, event, event.round), stakes, event, time)
         case RoundAnchored():
-            _anchor(ledger, _known(ledger, event, event.round), stakes, event, time)
+            _anchor(ledger, _known(ledger, event, event.round), event, time)
+            _note_basis(ledger, stakes, event, time)
         case RoundFinalized():
             _finalize(ledger, _known(ledger, event, event.round), event, time)
         case RoundCancelled():
             _cancel(ledger, _known(ledger, event, event.round), event, time)
         case RoundSlashed():
-            _slash(ledger, _known(ledger, event, event.round), stakes, slashes, event)
+            _slash(ledger, _known(ledger, event, event.round), slashes, event)
         case ContributorSlashed():
             _fault(history, _known(ledger, event, event.round), stakes, slashes, event, time)
         case RoundPostponed():
@@ -320,8 +381,37 @@ def _apply(
             pass  # Other modules check rewards and roles.
 
 
+def _require_prompt(ledger: Ledger, event: Event | None) -> None:
+    """Check that the events follow that must come at once: a draw after an opening, a cancellation after a slashing.
+
+    Args:
+        ledger: The ledger before the event.
+        event: The next event; None after the last one.
+    """
+    if ledger.falling is not None and not isinstance(event, RoundCancelled):
+        raise mismatch(
+            Subject(check=_CHECK, round=ledger.falling.round, event=ledger.falling),
+            "the cancellation of the open round",
+            f"one of round {len(ledger.rounds)}",
+            None,
+        )
+    last = ledger.rounds.get(len(ledger.rounds))
+    if last is not None and last.quota and last.drawn is None and not isinstance(event, PlacesDrawn):
+        raise mismatch(
+            Subject(check=_CHECK, round=last.number, event=last.opened),
+            "the draw of places",
+            f"one with the quota {last.quota}",
+            None,
+        )
+
+
 def _open(
-    ledger: Ledger, policies: Mapping[int, Policy], stakes: Stakes, event: RoundOpened, time: int
+    history: History,
+    ledger: Ledger,
+    policies: Mapping[int, Policy],
+    stakes: Stakes,
+    event: RoundOpened,
+    time: int,
 ) -> None:
     subject = Subject(check=_CHECK, round=event.round, event=event)
     require(subject, "the number of the round", len(ledger.rounds) + 1, event.round)
@@ -342,13 +432,47 @@ def _open(
         ledger.pending,
     )
     policy = policies[event.policy_id]
-    _require_stake(subject, stakes, event.coordinator, policy.bond, event)
     commit_deadline = time + policy.commit_window
     require(subject, "the commit deadline", commit_deadline, event.commit_deadline)
     require(subject, "the anchor deadline", commit_deadline + policy.anchor_window, event.anchor_deadline)
+    quota = 0
+    if history.storage.limits.admission == ZERO_ADDRESS:
+        # Before the first anchor, the basis has no enrolled stake, wherever the vault was created.
+        total = ledger.basis.total if ledger.basis else 0
+        now = stakes.total_enrolled_before(event)
+        quota = quota_of(total, policy.max_contributors, policy.min_stake, now)
     ledger.rounds[event.round] = Round(
-        event.round, event.policy_id, policy, event.base, event.base_state_root, event, time
+        event.round, event.policy_id, policy, event.base, event.base_state_root, event, time, quota
     )
+    ledger.bonds.lock(event, event.coordinator, policy.bond)
+
+
+def _draw(ledger: Ledger, replayed: Round, event: PlacesDrawn) -> None:
+    """Apply a draw of places. All of it is recomputed from its basis."""
+    subject = Subject(check=_CHECK, round=event.round, event=event)
+    require(subject, "an earlier draw of places", None, replayed.drawn)
+    require(subject, "the transaction of the draw of places", replayed.opened.transaction, event.transaction)
+    require(subject, "the quota of a place", replayed.quota, event.quota)
+    if ledger.basis is not None:
+        require(subject, "the time of the draw's basis", ledger.basis.at, event.at)
+        require(subject, "the seed of the draw", seed_of(ledger.basis_hash), event.seed)
+    replayed.drawn = event
+
+
+def _note_basis(ledger: Ledger, stakes: Stakes, event: RoundAnchored | Redrawn, time: int) -> None:
+    """Note what the next draw rests on."""
+    ledger.basis = Basis(stakes.total_enrolled_before(event), time, event.block)
+    ledger.basis_hash = event.block_hash
+
+
+def _redraw(history: History, ledger: Ledger, stakes: Stakes, event: Redrawn) -> None:
+    """Apply a new basis without an anchor: only if the last one is too old."""
+    subject = Subject(check=_CHECK, event=event)
+    if ledger.basis is not None:
+        least = ledger.basis.block + REDRAW_BLOCKS
+        require_that(event.block >= least, subject, "the block of the redraw", f"from {least}", event.block)
+    require(subject, "the sum of all enrolled stake", stakes.total_enrolled_before(event), event.total)
+    _note_basis(ledger, stakes, event, history.time(event))
 
 
 def _commit(replayed: Round, stakes: Stakes, event: UpdateCommitted, time: int) -> None:
@@ -364,13 +488,6 @@ def _commit(replayed: Round, stakes: Stakes, event: UpdateCommitted, time: int) 
     )
     require(subject, "the index of the entry", len(replayed.commits), event.index)
     require_that(
-        event.index < policy.max_contributors,
-        subject,
-        "the number of entries",
-        f"at most {policy.max_contributors}",
-        event.index + 1,
-    )
-    require_that(
         event.contributor not in replayed.contributors,
         subject,
         "the commitment",
@@ -384,41 +501,103 @@ def _commit(replayed: Round, stakes: Stakes, event: UpdateCommitted, time: int) 
         f"at most {policy.max_sum_squares}",
         event.sum_squares,
     )
-    _require_stake(subject, stakes, event.contributor, policy.min_stake, event)
+    _require_place(subject, replayed, stakes, event)
     replayed.commits.append(event)
     replayed.contributors.add(event.contributor)
 
 
-def _leave(ledger: Ledger, policies: Mapping[int, Policy], stakes: Stakes, event: Left, time: int) -> None:
-    """Apply a leave or a removal: for too little stake at any time, for absence only while no round is open."""
+def _require_place(subject: Subject, replayed: Round, stakes: Stakes, event: UpdateCommitted) -> None:
+    """Check that an account has a place in a round, and that one is left.
+
+    The coordinator needs the minimum stake alone. Everybody else must have enrolled before the opening, with at least
+    the minimum stake, and in a crowd with a quota or with a lot that gives a place.
+    """
+    account, least, own = event.contributor, replayed.policy.min_stake, False
+    if account == replayed.opened.coordinator:
+        own = True
+        stake = stakes.stake_before(account, event)
+        require_that(stake >= least, subject, f"the stake of {account}", f"at least {least}", stake)
+    else:
+        enrolled = stakes.enrolled_before(account, event)
+        require_that(
+            enrolled >= least, subject, f"the enrolled stake of {account}", f"at least {least}", enrolled
+        )
+        since = stakes.since_before(account, event)
+        require_that(
+            since < replayed.enrolled_by,
+            subject,
+            f"since when {account} is enrolled",
+            f"before {replayed.enrolled_by}",
+            since,
+        )
+        quota, _, seed = replayed.draw
+        require_that(
+            has_place(quota, seed, account, enrolled),
+            subject,
+            f"the place of {account}",
+            f"a quota of {quota}, or a lot that gives a place",
+            enrolled,
+        )
+    limit = replayed.policy.max_contributors if own else replayed.places
+    require_that(event.index < limit, subject, "the number of entries", f"at most {limit}", event.index + 1)
+
+
+def _leave(
+    history: History,
+    ledger: Ledger,
+    policies: Mapping[int, Policy],
+    stakes: Stakes,
+    event: Left,
+    time: int,
+) -> None:
+    """Apply a leave or a removal: for too little stake at any time, for the rest only while no round is open."""
     subject = Subject(check=_CHECK, event=event)
     last = ledger.rounds.get(len(ledger.rounds))
     taking = last if last is not None and last.phase == Phase.OPEN and time < last.commit_deadline else None
-    rounds = (_missable(ledger.rounds[number]) for number in range(len(ledger.rounds), 0, -1))
-    missed = ledger.roll.missed(event.account, rounds) if event.account in ledger.roll.since else 0
+    stake = stakes.enrolled_before(event.account, event)
+    since = stakes.since_before(event.account, event)
+    rounds = (
+        _missable(ledger.rounds[number], event.account, since, stake)
+        for number in range(len(ledger.rounds), 0, -1)
+    )
+    missed = missed_in_a_row(event.account, since, rounds)
     reason = ledger.roll.leave(subject, event)
     if reason == LeaveReason.OWN:
         return
     least = (taking.policy if taking else policies[ledger.policy]).min_stake
-    stake = stakes.stake_before(event.account, event)
+    what = f"the enrolled stake of {event.account}"
     if reason == LeaveReason.STAKE_TOO_LOW:
-        require_that(stake < least, subject, f"the stake of {event.account}", f"below {least}", stake)
+        require_that(stake < least, subject, what, f"below {least}", stake)
         return
-    require_that(stake >= least, subject, f"the stake of {event.account}", f"at least {least}", stake)
+    require_that(stake >= least, subject, what, f"at least {least}", stake)
     require_that(taking is None, subject, "the commit window", "over", "still open")
+    if reason == LeaveReason.NOT_ADMITTED:
+        # What the admission contract said at that block can't be read back from its events: it may be anybody's.
+        require_that(
+            history.storage.limits.admission != ZERO_ADDRESS,
+            subject,
+            "the contract that admits accounts",
+            "one",
+            "none",
+        )
+        return
     require(subject, f"the rounds that {event.account} missed in a row", MAX_MISSED, missed)
 
 
-def _missable(replayed: Round) -> Missable:
+def _missable(replayed: Round, account: str, since: int, enrolled: int) -> Missable:
+    """Return whether an account could miss a round: a place was left for it, in a crowd because it was drawn."""
+    quota, _, seed = replayed.draw
     counts = (
         replayed.phase in (Phase.ANCHORED, Phase.FINAL)
-        and len(replayed.commits) < replayed.policy.max_contributors
+        and since < replayed.enrolled_by
+        and has_place(quota, seed, account, enrolled)
+        and len(replayed.commits) < replayed.places
     )
-    return Missable(replayed.number, counts, replayed.contributors)
+    return Missable(replayed.number, replayed.opened_at, counts, replayed.contributors)
 
 
-def _close(ledger: Ledger, replayed: Round, event: CommitsClosed, time: int) -> None:
-    """Apply the early end of a commit window: the round is full, or all counted accounts have committed."""
+def _close(ledger: Ledger, replayed: Round, stakes: Stakes, event: CommitsClosed, time: int) -> None:
+    """Apply the early end of a commit window: the round is full, or without a crowd all counted accounts committed."""
     subject = Subject(check=_CHECK, round=event.round, event=event)
     require(subject, "the phase", Phase.OPEN.name, replayed.phase.name)
     require_that(
@@ -428,10 +607,11 @@ def _close(ledger: Ledger, replayed: Round, event: CommitsClosed, time: int) -> 
         f"before {replayed.commit_deadline}",
         time,
     )
-    policy, entries, counted = replayed.policy, len(replayed.commits), ledger.roll.counted
-    if entries < policy.max_contributors:
-        least = policy.min_contributors
+    policy, entries = replayed.policy, len(replayed.commits)
+    if entries < replayed.places:
+        least = replayed.places if replayed.quota else policy.min_contributors
         require_that(entries >= least, subject, "the number of entries", f"at least {least}", entries)
+        counted = ledger.roll.counted(lambda account: stakes.since_before(account, event), replayed.opened_at)
         require_that(bool(counted), subject, "the enrolled accounts that count", "at least one", 0)
         require(
             subject, "the enrolled accounts without a commitment", [], sorted(counted - replayed.contributors)
@@ -441,10 +621,10 @@ def _close(ledger: Ledger, replayed: Round, event: CommitsClosed, time: int) -> 
     replayed.closed = event
 
 
-def _anchor(ledger: Ledger, replayed: Round, stakes: Stakes, event: RoundAnchored, time: int) -> None:
+def _anchor(ledger: Ledger, replayed: Round, event: RoundAnchored, time: int) -> None:
     subject = Subject(check=_CHECK, round=event.round, event=event)
     require(subject, "the phase", Phase.OPEN.name, replayed.phase.name)
-    opened, policy = replayed.opened, replayed.policy
+    policy = replayed.policy
     require_that(
         replayed.commit_deadline <= time < replayed.anchor_deadline,
         subject,
@@ -463,11 +643,9 @@ def _anchor(ledger: Ledger, replayed: Round, stakes: Stakes, event: RoundAnchore
     require(subject, "the number of weights", entries, len(event.anchor.weights))
     total = sum(event.anchor.weights)
     require_that(1 <= total <= MAX_WEIGHT_SUM, subject, "the sum of weights", f"1 to {MAX_WEIGHT_SUM}", total)
-    _require_stake(subject, stakes, opened.coordinator, policy.bond, event)
     require(subject, "the challenge deadline", time + policy.challenge_window, event.challenge_deadline)
-    replayed.phase, replayed.anchored = Phase.ANCHORED, event
+    replayed.phase, replayed.anchored, replayed.position = Phase.ANCHORED, event, ledger.length
     ledger.head = event.round
-    ledger.pending += 1
 
 
 def _finalize(ledger: Ledger, replayed: Round, event: RoundFinalized, time: int) -> None:
@@ -484,22 +662,26 @@ def _finalize(ledger: Ledger, replayed: Round, event: RoundFinalized, time: int)
     require(subject, f"the phase of the base, round {replayed.base}", Phase.FINAL.name, base.name)
     require(subject, "the state root", ledger.state_root(event.round), event.state_root)
     replayed.phase, replayed.finalized = Phase.FINAL, event
-    ledger.pending -= 1
+    ledger.finals += 1
+    ledger.bonds.unlock(event, replayed.opened.coordinator, replayed.policy.bond)
 
 
 def _cancel(ledger: Ledger, replayed: Round, event: RoundCancelled, time: int) -> None:
     subject = Subject(check=_CHECK, round=event.round, event=event)
     require_that(event.reason in list(CancelReason), subject, "the reason", "0 to 3", event.reason)
     reason = CancelReason(event.reason)
-    if reason == CancelReason.BASE_VOIDED:
-        require_that(
-            replayed.phase in (Phase.OPEN, Phase.ANCHORED),
-            subject,
-            "the phase",
-            "OPEN or ANCHORED",
-            replayed.phase.name,
-        )
-        ledger.voided.append(event.round)
+    falling, ledger.falling = ledger.falling, None
+    if falling is not None:
+        require(subject, "the transaction of the cancellation", falling.transaction, event.transaction)
+        require(subject, "the round that is cancelled", len(ledger.rounds), event.round)
+        require(subject, "the reason", CancelReason.BASE_VOIDED.name, reason.name)
+        replayed.phase = Phase.CANCELLED
+    elif reason == CancelReason.BASE_VOIDED:
+        # The round is void since the slashing; its bond is released now.
+        void = replayed.anchored is not None and replayed.cancelled == CancelReason.BASE_VOIDED
+        require_that(void, subject, "the round", "one that is void", replayed.phase.name)
+        require(subject, "an earlier release of the bond", None, replayed.released)
+        replayed.released = event
     elif reason == CancelReason.EMPTY:
         require(subject, "the phase", Phase.OPEN.name, replayed.phase.name)
         require(subject, "the number of entries", 0, len(replayed.commits))
@@ -513,34 +695,35 @@ def _cancel(ledger: Ledger, replayed: Round, event: RoundCancelled, time: int) -
         require_that(time >= deadline, subject, "the time of the cancellation", f"from {deadline}", time)
         replayed.phase = Phase.CANCELLED
     replayed.cancelled = reason
+    ledger.bonds.unlock(event, replayed.opened.coordinator, replayed.policy.bond)
 
 
-def _slash(
-    ledger: Ledger, replayed: Round, stakes: Stakes, slashes: list[Slashed], event: RoundSlashed
-) -> None:
-    """Apply a proof of fraud: all rounds from the head down to the round become void, and so does the open round."""
+def _slash(ledger: Ledger, replayed: Round, slashes: list[Slashed], event: RoundSlashed) -> None:
+    """Apply a proof of fraud: all rounds from the head down to the round become void, and so does the open round.
+
+    The anchored rounds above it are void without an event of their own; the open one is cancelled next.
+    """
     subject = Subject(check=_CHECK, round=event.round, event=event)
     require(subject, "the phase", Phase.ANCHORED.name, replayed.phase.name)
     require(subject, "the verifier", replayed.policy.verifier, event.verifier)
-    last = ledger.rounds[len(ledger.rounds)]
-    expected = [last.number] if last.phase == Phase.OPEN else []
+    require(subject, "the bond", replayed.policy.bond, event.bond)
     cursor = ledger.head
     while cursor != event.round:
         require_that(
             cursor > event.round, subject, "the round", "the head or below it", f"beside round {cursor}"
         )
-        expected.append(cursor)
-        cursor = ledger.rounds[cursor].base
-    require(subject, "the rounds that fell with it", expected, ledger.voided)
-    ledger.pending -= 1
-    for number in expected:
-        ledger.pending -= ledger.rounds[number].phase == Phase.ANCHORED
-        ledger.rounds[number].phase = Phase.CANCELLED
+        fallen = ledger.rounds[cursor]
+        fallen.phase, fallen.cancelled = Phase.CANCELLED, CancelReason.BASE_VOIDED
+        cursor = fallen.base
+    if ledger.rounds[len(ledger.rounds)].phase == Phase.OPEN:
+        ledger.falling = event
     replayed.phase, replayed.slashed = Phase.SLASHED, event
-    ledger.head, ledger.voided = replayed.base, []
-    _match_slash(
-        subject, stakes, slashes, event, replayed.opened.coordinator, event.bond, replayed.policy.bond
-    )
+    ledger.head = replayed.base
+    coordinator, bond = replayed.opened.coordinator, replayed.policy.bond
+    ledger.bonds.unlock(event, coordinator, bond)
+    # The vault takes the bond at the end of the call.
+    later = (one for one in slashes if one.transaction == event.transaction and _is_after(one, event))
+    _match_slash(subject, slashes, event, next(later, None), coordinator, bond)
 
 
 def _fault(
@@ -567,7 +750,13 @@ def _fault(
     require_that(
         event.contributor not in reported, subject, "the fault", "the contributor's only one", "a second one"
     )
-    _match_slash(subject, stakes, slashes, event, event.contributor, event.taken, replayed.policy.min_stake)
+    # The vault has taken it just before.
+    earlier = [one for one in slashes if one.transaction == event.transaction and _is_after(event, one)]
+    found = earlier[-1] if earlier else None
+    taken = _match_slash(subject, slashes, event, found, event.contributor, event.taken)
+    most = replayed.policy.min_stake
+    there = stakes.unlocked_before(event.contributor, taken) + stakes.leaving_before(event.contributor, taken)
+    require(subject, "what the vault took", min(most, there), event.taken)
     replayed.faults.append(event)
 
 
@@ -587,41 +776,8 @@ def _postpone(history: History, replayed: Round, event: RoundPostponed) -> None:
     replayed.postponed = event.challenge_deadline
 
 
-def _match_freeze(
-    ledger: Ledger, frozen: dict[str, int], asked: RoundPostponed | None, event: Event
-) -> RoundPostponed | None:
-    """Match each postponement with the freezing of the coordinator's stake that follows it, if one is needed.
-
-    Args:
-        ledger: The rounds so far.
-        frozen: Unix times until which stakes are frozen, by account.
-        asked: A postponement whose freezing event has not been read yet.
-        event: The next event of the ledger, or the next freezing.
-
-    Returns:
-        The postponement whose freezing event must come next, if any.
-    """
-    subject = Subject(check=_CHECK, event=event)
-    if isinstance(event, Frozen):
-        if asked is None or asked.transaction != event.transaction:
-            raise mismatch(subject, "the reason of the freezing", "a postponed round", None)
-        require(
-            subject, "whose stake was frozen", ledger.rounds[asked.round].opened.coordinator, event.account
-        )
-        require(subject, "until when it was frozen", asked.challenge_deadline, event.until)
-        frozen[event.account] = event.until
-        return None
-    if asked is not None:
-        raise _not_frozen(asked)
-    if not isinstance(event, RoundPostponed):
-        return None
-    coordinator = _known(ledger, event, event.round).opened.coordinator
-    return event if event.challenge_deadline > frozen.get(coordinator, 0) else None
-
-
-def _not_frozen(asked: RoundPostponed) -> AuditFailure:
-    subject = Subject(check=_CHECK, round=asked.round, event=asked)
-    return mismatch(subject, "the freezing of the coordinator's stake", asked.challenge_deadline, None)
+def _is_after(one: Event, other: Event) -> bool:
+    return position(one) > position(other)
 
 
 def _require_verifier(subject: Subject, replayed: Round) -> None:
@@ -632,34 +788,23 @@ def _require_verifier(subject: Subject, replayed: Round) -> None:
 
 def _match_slash(
     subject: Subject,
-    stakes: Stakes,
     slashes: list[Slashed],
     event: RoundSlashed | ContributorSlashed,
+    taken: Slashed | None,
     account: str,
     amount: int,
-    most: int,
-) -> None:
-    """Match an act with the vault's slashing: of the account, at most the amount, half of it for the challenger.
+) -> Slashed:
+    """Match an act with the vault's slashing: of the account, the amount. The vault's replay checks the shares.
 
     If the challenger is zero, a vote convicted, and all of it was burnt.
     """
-    taken = next((entry for entry in slashes if entry.transaction == event.transaction), None)
     if taken is None:
         raise mismatch(subject, "what the vault took", amount, None)
     slashes.remove(taken)
     require(subject, "whose stake was taken", account, taken.account)
     require(subject, "who was paid", event.challenger, taken.beneficiary)
     require(subject, "what the vault took", amount, taken.reward + taken.burnt)
-    share = 0 if event.challenger == ZERO_ADDRESS else amount * CHALLENGER_SHARE // 10_000
-    require(subject, "the challenger's share", share, taken.reward)
-    staked = stakes.stake_before(taken.account, taken)
-    require_that(
-        min(staked, most) <= amount <= most,
-        subject,
-        "what the vault took",
-        f"{most} as far as it was there",
-        amount,
-    )
+    return taken
 
 
 def _check_judgments(history: History, ledger: Ledger) -> None:
@@ -698,11 +843,6 @@ def _known(ledger: Ledger, event: Event, number: int) -> Round:
     return replayed
 
 
-def _require_stake(subject: Subject, stakes: Stakes, account: str, least: int, event: Event) -> None:
-    stake = stakes.stake_before(account, event)
-    require_that(stake >= least, subject, f"the stake of {account}", f"at least {least}", stake)
-
-
 # Expected storage of the ledger
 
 
@@ -719,6 +859,7 @@ def _view(replayed: Round) -> RoundView:
         coordinator=replayed.opened.coordinator,
         base=replayed.base,
         settled=replayed.settled is not None,
+        position=replayed.position,
         header_hash=replayed.opened.header_hash,
         entries_hash=_NO_ROOT,
         state_root=anchor.state_root if anchor else _NO_ROOT,
@@ -738,6 +879,7 @@ def _genesis_view(ledger: Ledger) -> RoundView:
         coordinator="0x" + "0" * 40,
         base=0,
         settled=False,
+        position=0,
         header_hash=_NO_ROOT,
         entries_hash=_NO_ROOT,
         state_root=ledger.genesis_root,

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replay stakes and votes from the vault's events, for any moment of the history.
+"""Replay stakes, bonds, enrolled stake and votes from the events, for any moment of the history.
 
 The replay follows the vault's rules (contracts/src/StakeVault.sol). The result is compared with the vault's storage and
-its tokens. Other checks use it for the stake of a contributor at its commitment, of a coordinator at its anchor, and
-for the votes at a proposal's snapshot.
+its tokens. Other checks use it for what a contributor had enrolled at its commitment, for the sum of all enrolled stake
+at the opening of a round, and for the votes at a proposal's snapshot.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from folkmoot.audit.failure import Subject, require, require_that
 from folkmoot.audit.history import History
 from folkmoot.chain.deploy import ZERO_ADDRESS
 from folkmoot.ledger.events import (
+    BondLocked,
+    BondUnlocked,
     DelegateChanged,
     DelegateVotesChanged,
+    Enrolled,
     Event,
-    Frozen,
+    Left,
     Slashed,
     Staked,
     Transfer,
@@ -30,6 +33,9 @@ from folkmoot.ledger.events import (
 )
 
 _CHECK = "stakes"
+
+CHALLENGER_SHARE = 2_500
+"""Share of what is slashed that goes to the beneficiary, in 1/10000. The rest is burnt."""
 
 Position = tuple[int, int]
 """Position in the history: block and log index."""
@@ -81,8 +87,18 @@ class Stakes:
     """Stake of each account, by position in the history."""
     unbonding: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     """Pending withdrawals at the end: amount and Unix time of the release, oldest first."""
-    frozen: dict[str, int] = field(default_factory=dict)
-    """Unix time until which an account can't withdraw, at the end."""
+    leaving: dict[str, Timeline] = field(default_factory=lambda: defaultdict(Timeline))
+    """Sum of the pending withdrawals of each account, by position in the history."""
+    bonds: dict[str, Timeline] = field(default_factory=lambda: defaultdict(Timeline))
+    """Locked stake of each account, by position in the history."""
+    enrolled: dict[str, Timeline] = field(default_factory=lambda: defaultdict(Timeline))
+    """Enrolled stake of each account, by position in the history."""
+    since: dict[str, Timeline] = field(default_factory=lambda: defaultdict(Timeline))
+    """Unix time from which the enrolled stake of an account has been as much or more, by position in the history."""
+    numbers: dict[str, int] = field(default_factory=dict)
+    """Member number of each account that ever enrolled or locked a bond."""
+    total_enrolled: Timeline = field(default_factory=Timeline)
+    """Sum of all enrolled stake, by position in the history."""
     delegates: dict[str, str] = field(default_factory=dict)
     """Account that votes with the stake of an account, at the end."""
     votes: dict[str, Timeline] = field(default_factory=lambda: defaultdict(Timeline))
@@ -90,13 +106,39 @@ class Stakes:
     votes_by_place: dict[str, Timeline] = field(default_factory=lambda: defaultdict(Timeline))
     """The same, by place in the history."""
     total: Timeline = field(default_factory=Timeline)
-    """Sum of all stakes, by time."""
+    """Sum of all stakes that vote, which bonds do not, by time."""
     donated: int = 0
     """Tokens that were sent to the vault without staking. They belong to nobody."""
 
     def stake_before(self, account: str, event: Event) -> int:
         """Return the stake of an account just before an event."""
         return self.stakes[account].before(position(event)) if account in self.stakes else 0
+
+    def enrolled_before(self, account: str, event: Event) -> int:
+        """Return the enrolled stake of an account just before an event."""
+        return self.enrolled[account].before(position(event)) if account in self.enrolled else 0
+
+    def since_before(self, account: str, event: Event) -> int:
+        """Return since when its enrolled stake has been as much or more, just before an event; 0 if never."""
+        return self.since[account].before(position(event)) if account in self.since else 0
+
+    def total_enrolled_before(self, event: Event) -> int:
+        """Return the sum of all enrolled stake just before an event."""
+        return self.total_enrolled.before(position(event))
+
+    def leaving_before(self, account: str, event: Event) -> int:
+        """Return the sum of the pending withdrawals of an account just before an event."""
+        return self.leaving[account].before(position(event)) if account in self.leaving else 0
+
+    def unlocked(self, account: str) -> int:
+        """Return the stake of an account without its bonds, after all events so far."""
+        stake = self.stakes[account].last if account in self.stakes else 0
+        return stake - (self.bonds[account].last if account in self.bonds else 0)
+
+    def unlocked_before(self, account: str, event: Event) -> int:
+        """Return the stake of an account without its bonds, just before an event."""
+        bonds = self.bonds[account].before(position(event)) if account in self.bonds else 0
+        return self.stake_before(account, event) - bonds
 
     def votes_at(self, delegate: str, time: int) -> int:
         """Return the votes of an account at a time, as `getPastVotes` does."""
@@ -109,14 +151,14 @@ class Stakes:
 
 
 def fold_stakes(history: History) -> Stakes:
-    """Replay the vault's events.
+    """Replay the vault's events, and the ledger's that say how much an account enrols.
 
     Raises:
         AuditFailure: An event violates the vault's rules.
     """
     stakes = Stakes()
     voting: dict[str, int] = defaultdict(int)  # Stake that is delegated to an account.
-    for events in _transactions(history.events, "vault"):
+    for events in _transactions(history.events, "vault", "ledger"):
         touched: set[str] = set()
         for event in events:
             _apply(history, stakes, voting, touched, event)
@@ -146,16 +188,21 @@ def check_stakes(history: History, stakes: Stakes) -> None:
             tuple(stakes.unbonding[account]),
             storage.unbondings.get(account),
         )
-    for account in sorted({*stakes.frozen, *storage.frozen}):
-        require(
-            subject,
-            f"until when {account} can withdraw nothing",
-            stakes.frozen.get(account, 0),
-            storage.frozen.get(account),
-        )
+    for account, member in storage.members.items():
+        require(subject, f"the stake of {account}", present.get(account, 0), member.stake)
+        require(subject, f"the enrolled stake of {account}", _last(stakes.enrolled, account), member.enrolled)
+        require(subject, f"since when {account} is enrolled", _last(stakes.since, account), member.since)
+        require(subject, f"the member number of {account}", stakes.numbers.get(account, 0), member.number)
+        require(subject, f"the bonds of {account}", _last(stakes.bonds, account), storage.bonds.get(account))
+    unread = {*stakes.enrolled, *stakes.bonds} - set(storage.members)
+    require(subject, "the accounts that were not read", [], sorted(unread))
+    require(subject, "the sum of all enrolled stake", stakes.total_enrolled.last, storage.total_enrolled)
     for delegate, line in stakes.votes.items():
         require(subject, f"the votes of {delegate}", line.last, storage.votes.get(delegate))
-    require(subject, "the sum of all stakes", sum(present.values()), storage.total_staked)
+    locked = sum(line.last for line in stakes.bonds.values())
+    require(
+        subject, "the sum of all stakes without bonds", sum(present.values()) - locked, storage.total_staked
+    )
     stakes.donated = _donations(history)
     leaving = sum(amount for queue in stakes.unbonding.values() for amount, _ in queue)
     require(
@@ -164,6 +211,23 @@ def check_stakes(history: History, stakes: Stakes) -> None:
         sum(present.values()) + leaving + stakes.donated,
         storage.vault_balance,
     )
+
+
+def _last(lines: dict[str, Timeline], account: str) -> int:
+    return lines[account].last if account in lines else 0
+
+
+def _enrol(stakes: Stakes, event: Event, account: str, amount: int) -> None:
+    line, place = stakes.enrolled[account], position(event)
+    stakes.total_enrolled.record(place, stakes.total_enrolled.last + amount - line.last)
+    line.record(place, amount)
+
+
+def _shrink(stakes: Stakes, event: Event, account: str) -> None:
+    """Take of the enrolled stake what is not there any more beside the bonds."""
+    unlocked = stakes.unlocked(account)
+    if account in stakes.enrolled and stakes.enrolled[account].last > unlocked:
+        _enrol(stakes, event, account, unlocked)
 
 
 def _apply(history: History, stakes: Stakes, voting: dict[str, int], touched: set[str], event: Event) -> None:
@@ -175,7 +239,18 @@ def _apply(history: History, stakes: Stakes, voting: dict[str, int], touched: se
         require_that(
             line.last + difference >= 0, subject, f"the stake of {account}", "not below zero", difference
         )
+        require_that(
+            difference > 0 or stakes.unlocked(account) + difference >= 0,
+            subject,
+            f"the unlocked stake of {account}",
+            "not below zero",
+            stakes.unlocked(account) + difference,
+        )
         line.record(position(event), line.last + difference)
+        _shrink(stakes, event, account)
+        give_votes(account, difference)
+
+    def give_votes(account: str, difference: int) -> None:
         stakes.total.record(time, stakes.total.last + difference)
         delegate = stakes.delegates.get(account, ZERO_ADDRESS)
         voting[delegate] += difference
@@ -185,7 +260,7 @@ def _apply(history: History, stakes: Stakes, voting: dict[str, int], touched: se
         case DelegateChanged():
             before = stakes.delegates.get(event.delegator, ZERO_ADDRESS)
             require(subject, f"the delegate of {event.delegator}", before, event.from_delegate)
-            stake = stakes.stakes[event.delegator].last if event.delegator in stakes.stakes else 0
+            stake = stakes.unlocked(event.delegator)
             voting[before] -= stake
             voting[event.to_delegate] += stake
             stakes.delegates[event.delegator] = event.to_delegate
@@ -202,37 +277,73 @@ def _apply(history: History, stakes: Stakes, voting: dict[str, int], touched: se
             require(subject, "the release", time + history.storage.unbonding_period, event.release_at)
             move(event.account, -event.amount)
             stakes.unbonding[event.account].append((event.amount, event.release_at))
-        case Frozen():
-            before_ = stakes.frozen.get(event.account, 0)
-            require_that(
-                event.until > before_,
-                subject,
-                f"until when {event.account} can withdraw nothing",
-                f"later than {before_}",
-                event.until,
-            )
-            stakes.frozen[event.account] = event.until
+            _note_leaving(stakes, event, event.account)
         case Withdrawn():
-            until = stakes.frozen.get(event.account, 0)
-            require_that(
-                time >= until,
-                subject,
-                f"the time of the withdrawal of {event.account}",
-                f"from {until}",
-                time,
-            )
             queue = stakes.unbonding[event.account]
             released = [amount for amount, release_at in queue if release_at <= time]
             require(subject, f"what is released for {event.account}", sum(released), event.amount)
             del queue[: len(released)]
+            _note_leaving(stakes, event, event.account)
         case Slashed():
             taken = event.reward + event.burnt
-            staked = min(taken, stakes.stakes[event.account].last) if event.account in stakes.stakes else 0
+            share = 0 if event.beneficiary == ZERO_ADDRESS else taken * CHALLENGER_SHARE // 10_000
+            require(subject, "the beneficiary's share", share, event.reward)
+            staked = min(taken, stakes.unlocked(event.account))
             if staked:
                 move(event.account, -staked)
             _slash_unbonding(subject, stakes.unbonding[event.account], event.account, taken - staked)
+            _note_leaving(stakes, event, event.account)
+        case BondLocked():
+            unlocked = stakes.unlocked(event.account)
+            require_that(
+                event.amount <= unlocked,
+                subject,
+                f"the stake of {event.account} without its bonds",
+                f"at least {event.amount}",
+                unlocked,
+            )
+            _number(stakes, event.account)
+            line = stakes.bonds[event.account]
+            line.record(position(event), line.last + event.amount)
+            _shrink(stakes, event, event.account)
+            give_votes(event.account, -event.amount)
+        case BondUnlocked():
+            line = stakes.bonds[event.account]
+            require_that(
+                event.amount <= line.last,
+                subject,
+                f"the bonds of {event.account}",
+                f"at least {event.amount}",
+                line.last,
+            )
+            line.record(position(event), line.last - event.amount)
+            give_votes(event.account, event.amount)
+        case Enrolled():
+            unlocked = stakes.unlocked(event.account)
+            require_that(
+                event.amount <= unlocked,
+                subject,
+                f"the stake of {event.account} without its bonds",
+                f"at least {event.amount}",
+                unlocked,
+            )
+            _number(stakes, event.account)
+            if event.amount > _last(stakes.enrolled, event.account):
+                stakes.since[event.account].record(position(event), time)
+            _enrol(stakes, event, event.account, event.amount)
+        case Left():
+            _enrol(stakes, event, event.account, 0)
         case _:
             pass  # Other modules check roles and similar events.
+
+
+def _note_leaving(stakes: Stakes, event: Event, account: str) -> None:
+    stakes.leaving[account].record(position(event), sum(amount for amount, _ in stakes.unbonding[account]))
+
+
+def _number(stakes: Stakes, account: str) -> None:
+    """Give an account its member number, if it has none."""
+    stakes.numbers.setdefault(account, len(stakes.numbers) + 1)
 
 
 def _slash_unbonding(subject: Subject, queue: list[tuple[int, int]], account: str, amount: int) -> None:

@@ -369,9 +369,19 @@ class Chain:
         """Return the withdrawals of an account that are under way, the oldest first."""
         return [Unbonding(*entry) for entry in self.read(self.vault.functions.unbondings(account))]
 
-    def frozen_until(self, account: str) -> int:
-        """Return the Unix time before which an account can withdraw nothing; 0 if it was never frozen."""
-        return int(self.read(self.vault.functions.frozenUntil(account)))
+    def bond_of(self, account: str) -> int:
+        """Return the stake of an account that is locked for its rounds, in units of 1e-18 tokens."""
+        return self.vault_reader.bond_of(account)
+
+    def unlocked_of(self, account: str) -> int:
+        """Return the stake of an account without its bonds, in units of 1e-18 tokens."""
+        return self.stake_of(account) - self.bond_of(account)
+
+    def bounds(self) -> tuple[int, ...]:
+        """Return what no policy may go beyond, in the order of `IRoundLedger.Bounds`."""
+        address = self.read(self.ledger.functions.limits())
+        limits = self.w3.eth.contract(address, abi=packaged.named("PolicyLimits").abi)
+        return tuple(int(value) for value in self.read(limits.functions.bounds()))
 
     def unbonding_period(self) -> int:
         """Return the seconds from a request to the release."""

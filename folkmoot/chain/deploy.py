@@ -9,7 +9,7 @@ compared. What no vote may change (who slashes, mints and judges, and the bounds
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from eth_utils.address import to_checksum_address
@@ -45,8 +45,8 @@ ZERO_ADDRESS = "0x" + "0" * 40
 FIRST_POLICY = 1
 """Number of the policy of the deployment."""
 
-MAX_REWARD_FACTOR = 4
-"""By how much later policies may raise the reward of the first one."""
+RAISE = 4
+"""By how much later policies may raise the reward and the minimum stake of the first one."""
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 
@@ -163,6 +163,10 @@ class Bounds:
 
     max_reward: int
     """Largest reward of a round, in units of 1e-18 tokens."""
+    min_bond: int
+    """Least bond of a round, in units of 1e-18 tokens."""
+    max_min_stake: int
+    """Largest minimum stake of a contributor, in units of 1e-18 tokens."""
     min_commit_window: int
     """Shortest commit window, in seconds."""
     min_challenge_window: int
@@ -170,16 +174,21 @@ class Bounds:
 
     @classmethod
     def of(cls, policy: Policy) -> Bounds:
-        """Return the bounds that follow from the first policy: four times its reward, half of its windows."""
+        """Return the bounds that follow from the first policy.
+
+        Four times its reward and minimum stake, and half of its bond and windows.
+        """
         return cls(
-            min(MAX_REWARD_FACTOR * policy.reward, 2**128 - 1),
+            min(RAISE * policy.reward, 2**128 - 1),
+            policy.bond // 2,
+            min(RAISE * policy.min_stake, 2**128 - 1),
             policy.commit_window // 2,
             policy.challenge_window // 2,
         )
 
-    def abi_tuple(self) -> tuple[int, int, int]:
+    def abi_tuple(self) -> tuple[int, ...]:
         """Return the fields in the order of the contract's struct."""
-        return self.max_reward, self.min_commit_window, self.min_challenge_window
+        return astuple(self)
 
 
 PROFILES: Mapping[str, Profile] = {
@@ -450,6 +459,7 @@ def constructor_arguments(
             genesis.genesis_hash,
             policy.abi_tuple(),
             Bounds.of(policy).abi_tuple(),
+            ZERO_ADDRESS,
         ],
         "timelock": [governance.timelock_delay, [governor], [ZERO_ADDRESS], ZERO_ADDRESS],
         "governor": [
@@ -521,7 +531,7 @@ def _check(policy: Policy, coordinator: str, allocations: Mapping[str, int], gov
     if windows > governance.unbonding:
         raise InputError(
             f"The windows of a round take {windows} seconds together, but stake can leave after "
-            f"{governance.unbonding}: a bond could be gone before it can be slashed.",
+            f"{governance.unbonding}: the stake of a contributor could be gone before it can be slashed.",
             remedy="Choose a longer unbonding time or shorter windows.",
             code="invalid-governance",
         )
@@ -581,11 +591,8 @@ def _verify_parameters(
         _equal("the first policy", chain.policy(FIRST_POLICY), policy, f"{policy.rule} as given"),
         _equal("who adds policies", read(ledger.governance()), place.timelock),
         _equal("the verifier of all policies", read(ledger.verifier()), policy.verifier),
-        _equal("the largest reward", read(ledger.maxReward()), bounds.max_reward),
-        _equal("the shortest commit window", read(ledger.minCommitWindow()), bounds.min_commit_window),
-        _equal(
-            "the shortest challenge window", read(ledger.minChallengeWindow()), bounds.min_challenge_window
-        ),
+        _equal("the bounds of all policies", chain.bounds(), bounds.abi_tuple()),
+        _equal("who admits contributors", read(ledger.admission()), ZERO_ADDRESS, "nobody: all may enrol"),
         _equal("who slashes", read(vault.ledger()), place.ledger),
         _equal("who mints", read(chain.token.functions.minter()), place.ledger),
         _equal("who registers versions", read(registry.ledger()), place.ledger),

@@ -130,7 +130,7 @@ def ask(
                     {
                         "demand": f"round {round_}, {shown}" + (f", leaf {place}" if kind.is_leaf else ""),
                         "deposit": f"{format_amount(deposit)}; it goes to whoever answers in time",
-                        "unanswered": "the round is void, and you have the deposit back and half of the bond",
+                        "unanswered": "the round is void, and you have the deposit back and a quarter of the bond",
                     }
                 ),
                 json_,

@@ -110,7 +110,8 @@ def deploy(
     --coordinator 0x... --allocate 0x...=1000 --profile demo --out deployment.json
     """
     from folkmoot.aggregation import policy_file
-    from folkmoot.ledger.bonds import bond_warning
+    from folkmoot.economics.bonds import policy_warning
+    from folkmoot.economics.setting import Setting
     from folkmoot.runtime.units import parse_address, parse_amount
 
     require_web3()
@@ -147,7 +148,14 @@ def deploy(
             json_,
         )
 
-    warning = bond_warning(rules, parse_amount(gas_price))
+    warning = policy_warning(
+        Setting(
+            policy=rules,
+            gas_price=parse_amount(gas_price),
+            demand_deposit=assembly.demand_deposit,
+            dispute_deposit=assembly.dispute_deposit,
+        )
+    )
     if warning:
         note(f"Warning: {warning}", json_)
 

@@ -106,7 +106,7 @@ def propose(
     report_hash = bytes(32) if content is None else hashlib.sha256(content).digest()
     with sending(rpc, deployment, confirmations, json_) as chain:
         call = _call(chain, version, report_hash, policy, coordinator)
-        warning = _bond_warning(chain, policy, gas_price)
+        warning = _policy_warning(chain, policy, gas_price)
         if warning:
             note(f"Warning: {warning}", json_)
         if content is not None and version is not None:
@@ -421,15 +421,17 @@ def _call(
     return governance.appointment(chain, parse_address(coordinator or ""))
 
 
-def _bond_warning(chain: Chain, path: Path | None, gas_price: str) -> str | None:
-    """Return a warning about the bond of a proposed policy; empty if there is none."""
+def _policy_warning(chain: Chain, path: Path | None, gas_price: str) -> str | None:
+    """Return a warning about a proposed policy against which a strategy pays; None if there is none."""
     from folkmoot.aggregation import policy_file
-    from folkmoot.ledger.bonds import bond_warning
+    from folkmoot.economics.bonds import policy_warning
+    from folkmoot.economics.setting import Setting
     from folkmoot.runtime.units import parse_amount
 
     if path is None:
         return None
-    return bond_warning(policy_file.load(path).resolved(chain.deployment.arbiter), parse_amount(gas_price))
+    proposed = policy_file.load(path).resolved(chain.deployment.arbiter)
+    return policy_warning(Setting(policy=proposed, gas_price=parse_amount(gas_price)))
 
 
 def _report_of(

@@ -44,13 +44,14 @@ def command_table() -> CommandTable:
     table.add(Panel.CHECK, "folkmoot.cli.doctor", "doctor")
     table.add(Panel.CHECK, "folkmoot.cli.audit", "audit")
     table.add(Panel.CHECK, "folkmoot.cli.why", "why")
+    table.add(Panel.CHECK, "folkmoot.cli.economics", "economics")
     table.add(Panel.CHECK, "folkmoot.cli.watch", "challenge", "watch")
     table.add_group(Panel.CHECK, "folkmoot.cli.demand", "demand")
     table.add(Panel.CHECK, "folkmoot.cli.mirror", "mirror")
     table.add_group(Panel.CHECK, "folkmoot.cli.export", "export")
     table.add(Panel.OPERATE, "folkmoot.cli.policy", "policy")
     table.add(Panel.OPERATE, "folkmoot.cli.deploy", "deploy")
-    table.add(Panel.OPERATE, "folkmoot.cli.rounds", "cancel", "finalize")
+    table.add(Panel.OPERATE, "folkmoot.cli.rounds", "cancel", "finalize", "release")
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         try:
             register = point.load()

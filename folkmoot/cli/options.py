@@ -36,7 +36,7 @@ GasPriceInTokens = Annotated[
     typer.Option(
         "--gas-price-in-tokens",
         metavar="AMOUNT",
-        help="What you think 1,000,000 gas cost, in tokens. Only to warn of a bond that is too low for a proof to pay.",
+        help="What you think 1,000,000 gas cost, in tokens. Only for what is said about bonds and attacks.",
     ),
 ]
 

@@ -16,6 +16,17 @@ from folkmoot.runtime.files import write_whole
 if TYPE_CHECKING:
     from folkmoot.protocol.policy import Policy
 
+DEFAULT_RULE = "guided_mean"
+"""Rule of a policy, where nobody names another."""
+DEFAULT_MIN_STAKE = "100"
+"""Tokens that a contributor must have at stake, where nobody says otherwise."""
+DEFAULT_BOND = "500"
+"""Tokens of a bond, where nobody says otherwise: `folkmoot.economics.bonds.least_bond` is below it."""
+DEFAULT_REWARD = "100"
+"""Tokens for a final round, where nobody says otherwise."""
+PLACES = 64
+"""Most contributors of a round, where the rule needs no more."""
+
 ARBITER = "arbiter"
 """Equal to `folkmoot.protocol.policy.ARBITER`, which is not imported for a help text."""
 
@@ -28,9 +39,14 @@ def policy(
     ] = "l2",
     rule: Annotated[
         str, typer.Option(help="Aggregation rule and its parameters, e.g. guided_mean or multi_krum:1,0.")
-    ] = "guided_mean",
-    min_stake: Annotated[str, typer.Option(help="Tokens that a contributor must have at stake.")] = "100",
-    bond: Annotated[str, typer.Option(help="Tokens that the coordinator must have at stake.")] = "500",
+    ] = DEFAULT_RULE,
+    min_stake: Annotated[
+        str, typer.Option(help="Tokens that a contributor must have at stake.")
+    ] = DEFAULT_MIN_STAKE,
+    bond: Annotated[
+        str,
+        typer.Option(help="Tokens that the coordinator must have at stake for each round that is pending."),
+    ] = DEFAULT_BOND,
     min_contributors: Annotated[
         int | None,
         typer.Option(
@@ -40,7 +56,7 @@ def policy(
     ] = None,
     reward: Annotated[
         str, typer.Option(help="Tokens for a final round: equal shares, each paid by weight.")
-    ] = "100",
+    ] = DEFAULT_REWARD,
     verifier: Annotated[
         str,
         typer.Option(
@@ -60,7 +76,8 @@ def policy(
     import json
 
     from folkmoot.aggregation import policy_file
-    from folkmoot.ledger.bonds import bond_warning
+    from folkmoot.economics.bonds import policy_warning
+    from folkmoot.economics.setting import Setting
     from folkmoot.runtime.units import parse_amount
 
     if out.exists() and not force:
@@ -81,7 +98,7 @@ def policy(
         min_contributors=min_contributors,
         verifier=parse_verifier(verifier),
     )
-    warning = bond_warning(suggested, parse_amount(gas_price))
+    warning = policy_warning(Setting(policy=suggested, gas_price=parse_amount(gas_price)))
     document = policy_file.to_json(suggested)
     write_whole(out, (json.dumps(document, indent=2) + "\n").encode())
     shown = {key: str(value) for key, value in document.items()}
@@ -121,9 +138,72 @@ def suggest(
         InputError: The profile or rule is unknown, a value is out of range, or the rule can't work.
         ArtifactError: The genesis is missing or damaged.
     """
+    from folkmoot.protocol.policy import MEAN_SQUARE_CAP
+
+    return of_profile(
+        profile,
+        rule,
+        parameters,
+        max_sum_squares=MEAN_SQUARE_CAP * _elements(genesis),
+        min_stake=min_stake,
+        bond=bond,
+        reward=reward,
+        min_contributors=min_contributors,
+        verifier=verifier,
+    )
+
+
+def default_of(profile: str) -> Policy:
+    """Return the policy of a profile with the defaults of the command, for a model of one weight.
+
+    Raises:
+        InputError: The profile is unknown.
+    """
+    from folkmoot.protocol.policy import MEAN_SQUARE_CAP
+    from folkmoot.runtime.units import parse_amount
+
+    return of_profile(
+        profile,
+        DEFAULT_RULE,
+        (),
+        max_sum_squares=MEAN_SQUARE_CAP,
+        min_stake=parse_amount(DEFAULT_MIN_STAKE),
+        bond=parse_amount(DEFAULT_BOND),
+        reward=parse_amount(DEFAULT_REWARD),
+    )
+
+
+def of_profile(
+    profile: str,
+    rule: str,
+    parameters: tuple[int, ...],
+    *,
+    max_sum_squares: int,
+    min_stake: int,
+    bond: int,
+    reward: int,
+    min_contributors: int | None = None,
+    verifier: str = ARBITER,
+) -> Policy:
+    """Return a policy with the windows of a profile; arguments as for `suggest`.
+
+    Args:
+        profile: `demo`, `l2` or `l1`.
+        rule: Name of the rule.
+        parameters: Parameters of the rule.
+        max_sum_squares: Largest sum of squares of an update.
+        min_stake: Minimum stake of a contributor.
+        bond: Bond of the coordinator.
+        reward: Reward of a round.
+        min_contributors: Minimum number of commitments of a round; None for the rule's minimum, at least 2.
+        verifier: Account that may void a round.
+
+    Raises:
+        InputError: The profile or rule is unknown, a value is out of range, or the rule can't work.
+    """
     from folkmoot.aggregation.registry import check_policy_rule, fewest_contributors
     from folkmoot.chain.deploy import PROFILES
-    from folkmoot.protocol.policy import MEAN_SQUARE_CAP, Policy
+    from folkmoot.protocol.policy import Policy
 
     if profile not in PROFILES:
         raise InputError(
@@ -136,9 +216,9 @@ def suggest(
     policy = Policy(
         rule=rule,
         parameters=parameters,
-        max_sum_squares=MEAN_SQUARE_CAP * _elements(genesis),
+        max_sum_squares=max_sum_squares,
         min_contributors=fewest,
-        max_contributors=max(64, fewest),
+        max_contributors=max(PLACES, fewest),
         bits=8,
         rate=1024,
         momentum=0,

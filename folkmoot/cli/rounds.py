@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Actions of anybody on a round that its coordinator abandoned: cancel it, or make it final and settle it."""
+"""Actions of anybody on a round that its coordinator abandoned: cancel, make final and settle, release the bond."""
 
 from __future__ import annotations
 
@@ -91,6 +91,72 @@ def _require_cancellable(chain: Chain, number: int) -> None:
             remedy=f"Try again in {possible - now} seconds.",
             code="too-early",
             details={"round": number, "possibleFrom": possible, "chainTime": now},
+        )
+
+
+def release(
+    number: RoundNumber,
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    confirmations: Confirmations = 1,
+    json_: Json = False,
+) -> None:
+    """Unlock the bond of a void round, so that its coordinator can use the stake again. Anybody may send it.
+
+    A round is void if it was anchored on a round that was proven wrong. `folkmoot doctor` lists the void rounds of the
+    coordinator. (A round that the canary withholds is released with `folkmoot coordinator release-round`.)
+
+    Example: folkmoot release 12
+    """
+    from folkmoot.runtime.units import format_amount
+
+    with sending(rpc, deployment, confirmations, json_) as chain:
+        sender, purpose = account_address(None, keystore), f"release the bond of {number}"
+        receipt = chain.earlier("ledger", sender, purpose, once=True)
+        if receipt is None:
+            _require_releasable(chain, number)
+            account = unlock(keystore, password_file)
+            with working("Releasing ...", json_):
+                function = chain.ledger.functions.releaseVoid(number)
+                receipt = chain.send(function, account, purpose=purpose, once=True)
+        unlocked = chain.event_of(receipt, "vault", "BondUnlocked")
+        document = {
+            "round": number,
+            "account": sender,
+            **sent(chain, receipt),
+            "coordinator": unlocked["account"],
+            "bond": str(unlocked["amount"]),
+        }
+        emit(
+            document,
+            json_,
+            f"The bond of the void round {number} is unlocked: {unlocked['account']} has "
+            f"{format_amount(unlocked['amount'])} more for other rounds.",
+        )
+
+
+def _require_releasable(chain: Chain, number: int) -> None:
+    """Check that a round is void and its bond locked.
+
+    Raises:
+        InputError: `round-unknown`, `round-not-void` or `bond-released`.
+    """
+    from folkmoot.rpc.client import Phase
+
+    view = _known(chain, number)
+    if view.phase is not Phase.CANCELLED:
+        raise InputError(
+            f"Round {number} is not void: its phase is {chain.phase(number).name.lower()}.",
+            remedy="When a round becomes final or is cancelled, its bond is unlocked by itself.",
+            code="round-not-void",
+        )
+    if not chain.ledger_reader.can_release(number):
+        raise InputError(
+            f"The bond of round {number} is not locked.",
+            remedy="Nothing is left to do.",
+            code="bond-released",
         )
 
 

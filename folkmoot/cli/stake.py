@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from web3.types import TxReceipt
 
     from folkmoot.chain.client import Chain
+    from folkmoot.rpc.client import Member
 
 PERMIT_LIFETIME = 3_600
 """Validity in seconds of the permit to transfer the staked tokens."""
@@ -43,7 +44,7 @@ def stake(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Stake tokens. Stake gives votes and lets you contribute. A proven fault costs it.
+    """Stake tokens. Stake gives votes, and lets you contribute once you enrol. A proven fault costs it.
 
     Example: folkmoot stake 250 --keystore ada.json
     """
@@ -68,7 +69,7 @@ def stake(
 
 
 def unstake(
-    amount: Annotated[str, typer.Argument(help="Tokens, or `all`.")],
+    amount: Annotated[str, typer.Argument(help="Tokens, or `all` that is not locked.")],
     rpc: RpcUrl = RPC_DEFAULT,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
@@ -78,41 +79,57 @@ def unstake(
 ) -> None:
     """Start to withdraw stake. It loses its votes at once. You can withdraw it after the unbonding time.
 
-    An enrolled account whose stake falls below the policy's minimum also leaves, because it can no longer commit.
+    Bonds of rounds stay until their rounds are over. Enrolled stake shrinks to the stake that is left beside them. An
+    account whose enrolled stake falls below the policy's minimum also leaves, because it can no longer commit.
 
     Example: folkmoot unstake 100
     """
     from folkmoot.runtime.units import format_amount, format_time, parse_amount
 
     asked = None if amount == "all" else parse_amount(amount)
+    purpose = f"unstake {'all' if asked is None else asked}"
     with sending(rpc, deployment, confirmations, json_) as chain:
+        sender = account_address(None, keystore)
+        before = _member(chain, sender).enrolled
+        receipt = chain.earlier("vault", sender, purpose)
+        if receipt is None:
+            units = _unlocked(chain, sender) if asked is None else asked
         account = unlock(keystore, password_file)
-        units = chain.stake_of(account.address) if asked is None else asked
         with working("Unstaking ...", json_):
-            function = chain.vault.functions.requestUnbond(units)
-            receipt = chain.send(function, account, purpose=f"unstake {'all' if asked is None else asked}")
+            if receipt is None:
+                receipt = chain.send(chain.vault.functions.requestUnbond(units), account, purpose=purpose)
             begun = chain.event_of(receipt, "vault", "UnbondingRequested")
             was_enrolled = _leave_without_stake(chain, account)
+        after, bonds = _member(chain, sender).enrolled, chain.bond_of(sender)
+        text = (
+            f"{format_amount(begun['amount'])} can be withdrawn from {format_time(begun['releaseAt'])}; until then it "
+            "can still be slashed."
+        )
+        if was_enrolled:
+            text += f" {sender} is no longer enrolled: its enrolled stake is too low to commit."
+        elif after < before:
+            text += f" {format_amount(after)} stay enrolled, instead of {format_amount(before)}."
+        if bonds:
+            text += f" {format_amount(bonds)} are locked as bonds until the rounds of {sender} are over."
         emit(
             {
-                "account": account.address,
+                "account": sender,
                 **sent(chain, receipt),
                 "unbonding": str(begun["amount"]),
                 "releaseAt": begun["releaseAt"],
                 "left": was_enrolled,
+                "enrolled": str(after),
+                "bonds": str(bonds),
             },
             json_,
-            f"{format_amount(begun['amount'])} can be withdrawn from {format_time(begun['releaseAt'])}; until then it "
-            "can still be slashed."
-            + (
-                f" {account.address} is no longer enrolled: its stake is too low to commit."
-                if was_enrolled
-                else ""
-            ),
+            text,
         )
 
 
 def enrol(
+    amount: Annotated[
+        str, typer.Argument(help="Tokens of your stake, or `all` that are not locked as bonds.")
+    ] = "all",
     rpc: RpcUrl = RPC_DEFAULT,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
@@ -120,24 +137,61 @@ def enrol(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Enrol: each round then waits for your update until its commit window ends.
+    """Enrol, so that rounds take your updates: the ledger takes commitments of enrolled accounts only.
 
-    Enrolment counts from the next round on, and needs the policy's minimum stake. A round does not wait if all its
-    places are taken. Before a long absence run `folkmoot leave`, or each round will last for its whole commit window.
-    After you have missed three rounds in a row, anybody may remove you from the list.
+    Enrolment counts from the next round on, and needs the policy's minimum stake. In a crowd, when more stake is
+    enrolled than a round has places for, places are drawn by enrolled stake. The stake stays yours, votes, and can be
+    taken out as before.
+
+    Each round waits for the updates of enrolled accounts, unless there is a crowd or all places are taken. Before a
+    long absence run `folkmoot leave`, or each round will last for its whole commit window. After you have missed three
+    rounds in a row, anybody may remove you from the list.
+
+    Call it again to enrol another amount. With more than before you do not count in the round that is open.
 
     Example: folkmoot enrol --keystore ada.json
     """
+    from folkmoot.ledger.stakes import chance_text, next_quota
+    from folkmoot.runtime.units import format_amount, parse_amount
+
+    asked = None if amount == "all" else parse_amount(amount)
+    purpose = f"enrol {'all' if asked is None else asked}"
     with sending(rpc, deployment, confirmations, json_) as chain:
-        account = unlock(keystore, password_file)
-        with working("Enrolling ...", json_):
-            receipt = chain.send(chain.ledger.functions.enrol(), account, once=True)
-        first = chain.event_of(receipt, "ledger", "Enrolled")["from"]
+        sender = account_address(None, keystore)
+        receipt = chain.earlier("ledger", sender, purpose, once=True)
+        ledger, before = chain.ledger_reader, _member(chain, sender)
+        units = chain.unlocked_of(sender) if asked is None else asked
+        same = ledger.enrolled(sender) and units == before.enrolled
+        if receipt is None and not same:
+            account = unlock(keystore, password_file)
+            with working("Enrolling ...", json_):
+                function = chain.ledger.functions.enrol(units)
+                receipt = chain.send(function, account, purpose=purpose, once=True)
+        member, first = _member(chain, sender), _first_round(chain, sender)
+        quota = next_quota(ledger, chain.vault_reader)
+        crowd = 0 < member.enrolled < quota
+        shown = "is enrolled already" if receipt is None else "is enrolled"
+        text = f"{sender} {shown} with {format_amount(member.enrolled)}: it may commit from round {first} on."
+        if quota:
+            text += (
+                f" There is a crowd: {format_amount(chain.vault_reader.total_enrolled())} are enrolled, and an account "
+                f"needs {format_amount(quota)} to have a place in the next round for certain."
+            )
+            if crowd:
+                text += f" The chance of this account is {chance_text(member.enrolled, quota)}."
+        else:
+            text += " A commit window ends early only after its commitment, or when all places are taken."
         emit(
-            {"account": account.address, **sent(chain, receipt), "from": first},
+            {
+                "account": sender,
+                **({"transaction": None} if receipt is None else sent(chain, receipt)),
+                "enrolled": str(member.enrolled),
+                "since": member.since,
+                "from": first,
+                "quota": str(quota) if quota else None,
+            },
             json_,
-            f"{account.address} is enrolled: from round {first} on, a commit window ends early only after its "
-            "commitment, or when all places are taken.",
+            text,
         )
 
 
@@ -149,9 +203,10 @@ def leave(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Leave the list of enrolled accounts: rounds no longer wait for your update.
+    """Leave the list of enrolled accounts: rounds no longer wait for your update, and no longer take it.
 
-    You keep your stake and may still commit.
+    That is true for the open round too, also if you enrol again. Commitments that are on the chain stay. You keep your
+    stake.
 
     Example: folkmoot leave --keystore ada.json
     """
@@ -162,12 +217,48 @@ def leave(
         emit(
             {"account": account.address, **sent(chain, receipt)},
             json_,
-            f"{account.address} is no longer enrolled: a commit window may end before its update is committed.",
+            f"{account.address} is no longer enrolled: no round waits for its update or takes it. Its stake is "
+            "unchanged.",
         )
 
 
+def _member(chain: Chain, account: str) -> Member:
+    return chain.vault_reader.members([account])[account]
+
+
+def _unlocked(chain: Chain, account: str) -> int:
+    """Return the stake of an account without its bonds.
+
+    Raises:
+        InputError: `stake-locked`: all of it is locked as bonds.
+    """
+    from folkmoot.errors import InputError
+    from folkmoot.runtime.units import format_amount
+
+    bonds, unlocked = chain.bond_of(account), chain.unlocked_of(account)
+    if bonds and not unlocked:
+        raise InputError(
+            f"All stake of {account}, {format_amount(bonds)}, is locked as bonds of its rounds.",
+            remedy="Wait until a round is final. `folkmoot release` unlocks the bond of a void round.",
+            code="stake-locked",
+            details={"bonds": str(bonds)},
+        )
+    return unlocked
+
+
+def _first_round(chain: Chain, account: str) -> int:
+    """Return the first round in which an enrolled account may commit: the open one, if it has a place in it."""
+    from folkmoot.rpc.client import Phase
+
+    number = chain.next_round()
+    newest = number - 1
+    if newest and chain.phase(newest) is Phase.OPEN and chain.ledger_reader.has_place(newest, account):
+        return newest
+    return number
+
+
 def _leave_without_stake(chain: Chain, account: LocalAccount) -> bool:
-    """Remove an account from the list of enrolled accounts if its stake is too low.
+    """Remove an account from the list of enrolled accounts if its enrolled stake is too low.
 
     Return whether it was on the list.
     """
@@ -178,7 +269,7 @@ def _leave_without_stake(chain: Chain, account: LocalAccount) -> bool:
     purpose = "leave because the stake is too low"
     if not ledger.enrolled(account.address):
         return chain.earlier("ledger", account.address, purpose, once=True) is not None
-    if chain.stake_of(account.address) >= least:
+    if _member(chain, account.address).enrolled >= least:
         return False
     try:
         chain.send(chain.ledger.functions.leave(), account, purpose=purpose, once=True)
@@ -289,10 +380,11 @@ def balance(
     keystore: KeystorePath = None,
     json_: Json = False,
 ) -> None:
-    """Show an account's tokens, stake, enrolment, votes, pending withdrawals and rewards.
+    """Show an account's tokens, stake, bonds, enrolment, votes, pending withdrawals and rewards.
 
     Example: folkmoot balance 0x...
     """
+    from folkmoot.ledger.stakes import chance_text, next_quota
     from folkmoot.runtime.units import format_amount, format_duration, format_time
 
     with connected(rpc, deployment) as chain:
@@ -301,12 +393,28 @@ def balance(
         tokens, staked, votes = chain.balance_of(who), chain.stake_of(who), chain.votes_of(who)
         rewards, coins = chain.claimable(who), chain.gas_balance_of(who)
         delegatee, leaving = chain.delegate_of(who), chain.unbondings(who)
-        first = chain.ledger_reader.enrolled_from(who)
+        bonds, member = chain.bond_of(who), _member(chain, who)
+        coordinator = chain.coordinator()
+        is_enrolled = chain.ledger_reader.enrolled(who)
+        least = chain.policy(chain.current_policy()).min_stake
+        quota = next_quota(chain.ledger_reader, chain.vault_reader) if is_enrolled else 0
+    enrolled = "no: no round takes an update of it"
+    if who == coordinator:
+        enrolled = "no: the coordinator's root update needs none"
+    if is_enrolled:
+        enrolled = f"{format_amount(member.enrolled)} since {format_time(member.since)}"
+        if member.enrolled < least:
+            enrolled += f", too little to commit: the policy asks for {format_amount(least)}"
+        elif member.enrolled < quota:
+            chance = chance_text(member.enrolled, quota)
+            enrolled += f"; there is a crowd, and the chance of a place in the next round is {chance}"
     document = {
         "account": who,
         "tokens": str(tokens),
         "stake": str(staked),
-        "enrolledFrom": first or None,
+        "bonds": str(bonds),
+        "enrolled": str(member.enrolled) if is_enrolled else None,
+        "enrolledSince": member.since if is_enrolled else None,
         "votes": str(votes),
         "delegate": delegatee if int(delegatee, 16) else None,
         "claimable": str(rewards),
@@ -316,8 +424,9 @@ def balance(
     lines = {
         "account": who,
         "tokens": format_amount(tokens),
-        "stake": format_amount(staked),
-        "enrolled": f"from round {first} on" if first else "no",
+        "stake": format_amount(staked)
+        + (f", {format_amount(bonds)} of it locked as bonds of rounds that are not over" if bonds else ""),
+        "enrolled": enrolled,
         "votes": format_amount(votes)
         + (f" (delegated to {delegatee})" if int(delegatee, 16) and delegatee != who else ""),
         "rewards": format_amount(rewards) + (" (take them with `folkmoot claim`)" if rewards else ""),

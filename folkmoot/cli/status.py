@@ -31,12 +31,13 @@ def status(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     json_: Json = False,
 ) -> None:
-    """Show head, current round, policy, active version, stakes and open proposals.
+    """Show head, current round, policy, active version, stakes, bonds and open proposals.
 
     Example: folkmoot status --json
     """
     from folkmoot.aggregation import policy_file
     from folkmoot.chain import governance, waiting
+    from folkmoot.ledger.stakes import next_quota, rounds_within
     from folkmoot.runtime.units import format_amount, format_time
 
     with connected(rpc, deployment) as chain:
@@ -45,8 +46,10 @@ def status(
         policy_id = chain.current_policy()
         policy = chain.policy(policy_id)
         current = _round(chain, chain.next_round() - 1)
-        staked, bond = chain.total_staked(), chain.stake_of(coordinator)
-        frozen = chain.frozen_until(coordinator)
+        staked, enrolled = chain.total_staked(), chain.vault_reader.total_enrolled()
+        stake, bonds = chain.stake_of(coordinator), chain.bond_of(coordinator)
+        rounds = rounds_within(stake - bonds, policy.bond)
+        quota = next_quota(chain.ledger_reader, chain.vault_reader)
         demands, disputes = waiting.open_demands(chain), waiting.open_disputes(chain)
         all_proposals = governance.proposals(chain)
         document: dict[str, Any] = {
@@ -58,9 +61,16 @@ def status(
             "active": None
             if active is None
             else {"version": active.version, "reportHash": "0x" + active.report_hash.hex()},
-            "coordinator": {"address": coordinator, "stake": str(bond), "frozenUntil": frozen or None},
+            "coordinator": {
+                "address": coordinator,
+                "stake": str(stake),
+                "bonds": str(bonds),
+                "roundsAffordable": rounds,
+            },
             "policy": {"id": policy_id, **policy_file.to_json(policy)},
             "totalStaked": str(staked),
+            "totalEnrolled": str(enrolled),
+            "quota": str(quota) if quota else None,
             "demands": [each.to_json() for each in demands],
             "disputes": [each.to_json() for each in disputes],
             "proposals": [each.to_json(chain) for each in all_proposals],
@@ -77,8 +87,12 @@ def status(
         "round": _round_text(current, now),
         "active": "no version yet" if active is None else f"version {active.version}",
         "policy": f"{policy_id}: {_policy_text(policy)}",
-        "coordinator": f"{coordinator}, stake {format_amount(bond)}{_frozen_text(frozen, now)}",
+        "coordinator": f"{coordinator}, {_bonds_text(stake, bonds, rounds)}",
         "staked": format_amount(staked),
+        "enrolled": format_amount(enrolled)
+        + (
+            f"; a crowd: an account needs {format_amount(quota)} to have a place for certain" if quota else ""
+        ),
     }
     if demands:
         lines["demands"] = "; ".join(
@@ -150,10 +164,13 @@ def _round_text(current: dict[str, Any], now: int) -> str:
     )
 
 
-def _frozen_text(until: int, now: int) -> str:
-    return (
-        f", frozen for another {_left(until, now)}: rounds wait for answers or votes" if until > now else ""
-    )
+def _bonds_text(stake: int, bonds: int, rounds: int) -> str:
+    """Return a coordinator's stake in words: what is locked, and for how many rounds the rest is enough."""
+    from folkmoot.runtime.units import format_amount
+
+    more = f"{rounds:,}{' more' if bonds else ''} round{'' if rounds == 1 else 's'}"
+    locked = f", {format_amount(bonds)} of it locked as bonds" if bonds else ""
+    return f"stake {format_amount(stake)}{locked}: enough to open {more}"
 
 
 def _left(until: int, now: int) -> str:

@@ -123,7 +123,7 @@ def challenge(
                 "proof": f"{proof.kind}, place {proof.place}, {len(proof.data):,} bytes",
                 "judge": cost.judge,
                 "costs": f"{cost.gas:,} gas, {cost.wei / 10**18:.6f} native coins at the present price",
-                "wins": f"{format_amount(cost.wins)}, half of the bond; the rest is burnt",
+                "wins": f"{format_amount(cost.wins)}, a quarter of the bond; the rest is burnt",
             }
         )
         if account is None:

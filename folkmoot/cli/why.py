@@ -211,7 +211,31 @@ def _nothing(
             remedy="Ask again after the anchor.",
             code="round-not-anchored",
         )
-    return InputError(f"{who} has no entry in round {number}.", remedy=hint, code="unknown-update")
+    drawn = _not_drawn(who, number, chain)
+    return InputError(
+        f"{who} has no entry in round {number}.{drawn}",
+        remedy=hint,
+        code="not-drawn" if drawn else "unknown-update",
+    )
+
+
+def _not_drawn(who: str, number: int, chain: Chain) -> str:
+    """Return whether an account was drawn for a place, as far as the chain still shows it; empty without a crowd.
+
+    What the account had enrolled when the round opened is not stored, so this says how much its lot asked for.
+    """
+    from folkmoot.protocol.places import LOT_BITS, lot_of
+    from folkmoot.runtime.units import format_amount
+
+    draw = chain.ledger_reader.draw(number)
+    if not draw.quota or who == chain.round(number).coordinator:
+        return ""
+    needed = (lot_of(draw.seed, who) * draw.quota >> LOT_BITS) + 1  # the least integer that the draw accepts
+    enrolled = chain.vault_reader.members([who])[who].enrolled
+    return (
+        f" More stake was enrolled than the round had places, so they were drawn: the lot of this account asked for "
+        f"{format_amount(needed)} to be enrolled before the opening. Now it has {format_amount(enrolled)}."
+    )
 
 
 def _object(api: CoordinatorApi, value: object) -> dict[str, Any]:

@@ -488,7 +488,8 @@ class CheatDemo(Demo):
         )
         with self._chain(federation) as chain:
             try:
-                chain.send(chain.ledger.functions.anchor(number, other), account)
+                entries = chain.ledger_reader.round(number).entries_hash
+                chain.send(chain.ledger.functions.anchor(number, entries, other), account)
             except ContractRefused as refusal:
                 return refusal
         raise LocalError(

@@ -43,9 +43,11 @@ PROFILE = "demo"
 """Profile with the windows and times of a local federation."""
 
 COORDINATOR_STAKE: int = 500 * UNIT
+BOND = 30 * UNIT
+"""Bond of a round: the coordinator's stake is enough for 16 that are not final yet."""
 CONTRIBUTOR_STAKE = 100 * UNIT
 CONTRIBUTOR_ALLOCATION = 150 * UNIT
-REWARD = 100 * UNIT
+REWARD = 5 * UNIT
 WATCHER = "watcher"
 """Name of the watcher's account and process."""
 WATCHER_ALLOCATION = 100 * UNIT
@@ -82,7 +84,7 @@ class Plan:
     root: str = ""
     """Root set of a node with the coordinator's account: ``good``, ``biased``, or empty for none."""
     watched: bool = False
-    """Whether there is an account for a watcher, and enough stake to continue after the loss of a bond."""
+    """Whether there is an account for a watcher."""
     cheat: str = ""
     """Lie of the coordinator, ``KIND@ROUND``; empty for none."""
     app: Path | None = None
@@ -180,11 +182,6 @@ class Plan:
             return ["--task", self.task]
         return ["--app", self.app, *_repeated("--run-config", self.run_config)]
 
-    @property
-    def coordinator_stake(self) -> int:
-        """Stake of the coordinator: one bond, or two if it may lose one."""
-        return COORDINATOR_STAKE * (2 if self.watched else 1)
-
     def names(self) -> list[str]:
         """Names of the contributors, in order."""
         return [f"contributor-{number}" for number in range(1, self.contributors + 1)]
@@ -260,7 +257,7 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
         plan.rule,
         plan.parameters,
         min_stake=CONTRIBUTOR_STAKE,
-        bond=COORDINATOR_STAKE,
+        bond=BOND,
         reward=REWARD,
         # The contract counts the root update among the entries.
         min_contributors=min(fewest_contributors(plan.rule, plan.parameters), plan.asked or plan.contributors)
@@ -270,7 +267,7 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     (plan.home / "policy.json").write_text(json.dumps(policy_file.to_json(policy), indent=2) + "\n")
     say("contracts")
     allocations: dict[str, int] = {
-        accounts["coordinator"].address: plan.coordinator_stake + CONTRIBUTOR_ALLOCATION
+        accounts["coordinator"].address: COORDINATOR_STAKE + CONTRIBUTOR_ALLOCATION
     }
     if plan.watched:
         allocations[accounts[WATCHER].address] = WATCHER_ALLOCATION
@@ -289,9 +286,9 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     chain = Chain.connect(rpc_url, report.deployment)
     say("stakes")
     for name in ("coordinator", *plan.names()):
-        _stake(chain, accounts[name], plan.coordinator_stake if name == "coordinator" else CONTRIBUTOR_STAKE)
+        _stake(chain, accounts[name], COORDINATOR_STAKE if name == "coordinator" else CONTRIBUTOR_STAKE)
     for name in plan.names():
-        chain.send(chain.ledger.functions.enrol(), accounts[name])
+        chain.send(chain.ledger.functions.enrol(CONTRIBUTOR_STAKE), accounts[name])
     chain.close()
     rpc.close()
     report.deployment.save(plan.deployment_file)

@@ -19,6 +19,7 @@ from folkmoot.audit.rounds import MAX_PENDING_ROUNDS
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
 from folkmoot.ledger import clock, costs, packaged
 from folkmoot.ledger.deployment import Deployment
+from folkmoot.ledger.stakes import bonded_rounds, rounds_within
 from folkmoot.protocol.policy import NO_VERIFIER, Policy
 from folkmoot.rpc.client import LedgerReader, Rpc, VaultReader
 from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
@@ -26,6 +27,9 @@ from folkmoot.runtime.units import format_amount
 
 MANY_PENDING = 200
 """Number of anchored, not final rounds from which the check warns. With 256, no round can be opened."""
+
+SHOWN_VOID = 8
+"""Number of void rounds that the check of the bond names."""
 
 _VITAL: Mapping[tuple[str, str], str] = {
     ("timelock", "PROPOSER_ROLE"): "nothing that is voted can be carried out",
@@ -168,14 +172,30 @@ class _Chain:
         return ok(f"{self._coordinator} is the ledger's coordinator.")
 
     def bond(self) -> Finding:
-        stake = VaultReader(self._rpc, self._deployment.vault).stake_of(self._coordinator)
-        least = self._policy.bond
+        vault, least = VaultReader(self._rpc, self._deployment.vault), self._policy.bond
+        stake, locked = vault.stake_of(self._coordinator), vault.bond_of(self._coordinator)
+        text = f"{format_amount(stake)} at stake; the policy asks for {format_amount(least)} for each pending round."
         if stake < least:
             return failed(
-                f"The coordinator has {format_amount(stake)} at stake; the policy asks for {format_amount(least)}.",
+                f"The coordinator has {text}",
                 f"Stake {format_amount(least - stake)} more with `folkmoot stake`, from {self._coordinator}.",
             )
-        return ok(f"{format_amount(stake)} at stake; the policy asks for {format_amount(least)}.")
+        rounds = rounds_within(stake - locked, least)
+        bonded = bonded_rounds(self._ledger, vault, self._coordinator)
+        if bonded:
+            text += f" {format_amount(locked)} are locked for {_rounds(len(bonded))}."
+        text += f" The rest is enough for {_rounds(rounds)}{' more' if bonded else ''}."
+        if void := [one for one in bonded if one.void]:
+            amount = format_amount(sum(one.bond for one in void))
+            numbers = ", ".join(str(one.round) for one in void[:SHOWN_VOID])
+            text += f" {amount} of the locked stake are the bonds of void rounds, which answer for nothing."
+            return warning(text, f"Anybody may release them: `folkmoot release N`, N being {numbers}.")
+        if rounds == 0:
+            return warning(
+                f"{text} No round can be opened until one is over.",
+                f"Stake more with `folkmoot stake`, from {self._coordinator}, or wait until a round is final.",
+            )
+        return ok(text)
 
     def money(self) -> Finding:
         balance = costs.balance_of(self._rpc, self._coordinator)
@@ -190,7 +210,7 @@ class _Chain:
         return warning(text, remedy) if paid < self._rounds else ok(text)
 
     def pending(self) -> Finding:
-        (waiting,) = self._rpc.read(self._deployment.ledger, "pendingRounds()", ["uint16"])
+        waiting = self._ledger.pending_rounds()
         text = f"{waiting} anchored rounds are not final; the ledger takes {MAX_PENDING_ROUNDS}."
         remedy = "Anybody may make those final whose challenge window is over: `folkmoot finalize`."
         if waiting >= MAX_PENDING_ROUNDS:
@@ -224,3 +244,7 @@ class _Chain:
         if vital:
             return failed(f"Roles are not as designed: {text}. So {' and '.join(vital)}.", remedy)
         return warning(f"Roles are not as designed: {text}.", remedy) if taken else ok("All are as designed.")
+
+
+def _rounds(count: int) -> str:
+    return f"{count:,} round{'' if count == 1 else 's'}"

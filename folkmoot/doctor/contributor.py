@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of a contributor before `folkmoot join`: key, stake, coins, folder. Needs no password."""
+"""Checks of a contributor before `folkmoot join`: key, stake, enrolment, coins, folder. Needs no password."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from folkmoot.doctor.files import exposed
 from folkmoot.flower.contributor import CONTRIBUTOR_FILE, KEEP_UPDATES, Contributor
 from folkmoot.ledger import costs
 from folkmoot.ledger.deployment import Deployment
+from folkmoot.ledger.stakes import chance_text, next_quota
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.rpc.client import LedgerReader, Rpc, VaultReader
@@ -25,7 +26,8 @@ FREE_BYTES = 1 << 28
 """Minimum free bytes of the disk for logs and Flower's files, in addition to the updates that a node keeps."""
 
 OWN_GAS = 250_000
-"""Gas for transactions that a contributor may have to send: a commitment, an unbonding, a withdrawal (docs/gas.md)."""
+"""Gas for transactions that a contributor may have to send: enrolment or a commitment, an unbonding, a withdrawal
+(docs/gas.md)."""
 
 
 def contributor_checks(
@@ -51,6 +53,7 @@ def contributor_checks(
     return [
         Check("your key", mine.key_file),
         Check("your stake", mine.stake, chain),
+        Check("your enrolment", mine.enrolment, ("your stake",)),
         Check("your coins", mine.coins, ("your stake",)),
         *model,
         Check("your folder", mine.folder, ("your key", "deployment file")),
@@ -89,16 +92,61 @@ class _Contributor:
     def key_file(self) -> Finding:
         return exposed(self._key()) or ok(f"{self._key()} holds the key of {self._account}.")
 
+    @cached_property
+    def _ledger(self) -> LedgerReader:
+        return LedgerReader(self._rpc, self._deployment.ledger)
+
+    @cached_property
+    def _vault(self) -> VaultReader:
+        return VaultReader(self._rpc, self._deployment.vault)
+
+    @cached_property
+    def _least(self) -> int:
+        return self._ledger.policy(self._ledger.current_policy()).min_stake
+
+    @cached_property
+    def _enrolled(self) -> int:
+        """Enrolled stake; 0 if the account is not enrolled."""
+        if not self._ledger.enrolled(self._account):
+            return 0
+        return self._vault.members([self._account])[self._account].enrolled
+
+    @cached_property
+    def _may_commit(self) -> bool:
+        """Whether the account is enrolled with enough stake. The coordinator needs no enrolment."""
+        return self._enrolled >= self._least or self._account == self._ledger.coordinator()
+
     def stake(self) -> Finding:
-        ledger = LedgerReader(self._rpc, self._deployment.ledger)
-        least = ledger.policy(ledger.current_policy()).min_stake
-        stake = VaultReader(self._rpc, self._deployment.vault).stake_of(self._account)
-        text = f"{self._account} has {format_amount(stake)} at stake; the policy asks for {format_amount(least)}."
-        if stake < least:
-            missing = format_amount(least - stake)
+        stake, locked = self._vault.stake_of(self._account), self._vault.bond_of(self._account)
+        text = (
+            f"{self._account} has {format_amount(stake)} at stake; the policy asks for "
+            f"{format_amount(self._least)}."
+        )
+        if stake < self._least:
+            missing = format_amount(self._least - stake)
             return failed(
                 f"{text} Its updates are refused (stake-too-low).",
                 f"Stake {missing} more with `folkmoot stake`, or `folkmoot join --stake {missing.split()[0]}`.",
+            )
+        return ok(f"{text} {format_amount(locked)} are locked as bonds." if locked else text)
+
+    def enrolment(self) -> Finding:
+        if not self._may_commit:
+            text = "not enrolled"
+            if self._enrolled:
+                text = f"enrolled with {format_amount(self._enrolled)}, less than the policy asks for"
+            return warning(
+                f"{self._account} is {text}: no round takes an update of it.",
+                "Run `folkmoot join`, which enrols it, or `folkmoot enrol`. Enrolment counts from the next round on.",
+            )
+        if not self._enrolled:
+            return ok(f"{self._account} is the coordinator, which needs none for its root update.")
+        text = f"{self._account} is enrolled with {format_amount(self._enrolled)}."
+        quota = next_quota(self._ledger, self._vault)
+        if self._enrolled < quota:
+            chance = chance_text(self._enrolled, quota)
+            return ok(
+                f"{text} More stake is enrolled than the next round has places: its chance of one is {chance}."
             )
         return ok(text)
 
@@ -106,16 +154,19 @@ class _Contributor:
         balance = costs.balance_of(self._rpc, self._account)
         price = costs.gas_price(self._rpc)
         text = f"{balance / costs.COIN:.6g} coins for gas."
-        if balance < OWN_GAS * price:
-            return warning(
-                f"{text} None are needed while the coordinator commits for you; if it leaves you out, you can neither "
-                "commit by yourself nor take your stake out.",
-                f"Send about {OWN_GAS * price / costs.COIN:.6g} coins of the chain to {self._account}.",
-            )
-        return ok(text)
+        remedy = f"Send about {OWN_GAS * price / costs.COIN:.6g} coins of the chain to {self._account}."
+        if balance >= OWN_GAS * price:
+            return ok(text)
+        if not self._may_commit:
+            return failed(f"{text} Too few to enrol, and without enrolment no round takes an update.", remedy)
+        return warning(
+            f"{text} None are needed while the coordinator commits for you; if it leaves you out, you can neither "
+            "commit by yourself nor take your stake out.",
+            remedy,
+        )
 
     def model(self, api: CoordinatorApi) -> Finding:
-        ledger = LedgerReader(self._rpc, self._deployment.ledger)
+        ledger = self._ledger
         genesis = Genesis.from_json(api.document(ledger.genesis_hash().hex()))
         manifest = Manifest.from_json(api.artifact(genesis.manifest))
         if manifest.hash != ledger.manifest_hash():

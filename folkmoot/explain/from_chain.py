@@ -44,6 +44,8 @@ class LedgerRound:
     """Policy that it pins."""
     coordinator: str
     """Who opened it."""
+    base: int
+    """Round that it builds on."""
     commit_deadline: int
     """Unix time from which commitments are refused."""
     anchor_deadline: int
@@ -162,6 +164,7 @@ def _fold(events: Iterable[Event]) -> dict[int, LedgerRound]:
                     event.round,
                     event.policy_id,
                     event.coordinator,
+                    event.base,
                     event.commit_deadline,
                     event.anchor_deadline,
                 )
@@ -191,4 +194,8 @@ def _fold(events: Iterable[Event]) -> dict[int, LedgerRound]:
                 rounds[event.round].void = "cancelled"
             case RoundSlashed():
                 rounds[event.round].void = "slashed"
+                for number in range(event.round + 1, max(rounds) + 1):
+                    # Void without an event: anchored on a round that fell.
+                    if rounds[rounds[number].base].void and rounds[number].anchor is not None:
+                        rounds[number].void = rounds[number].void or "cancelled"
     return rounds

@@ -103,8 +103,17 @@ _REASONS: dict[str, Words] = {
         "Sign with the account's own key, for this chain and ledger; if you sent nothing, somebody used your name.",
     ),
     "stake-too-low": Words(
-        "Refused: the account's stake was below the policy's minimum.",
-        "Add stake with `folkmoot stake`, and don't unbond during a round.",
+        "Refused: the account's enrolled stake was below the policy's minimum.",
+        "Add stake with `folkmoot stake`, enrol with it (`folkmoot enrol`), and don't unbond during a round.",
+    ),
+    "not-enrolled": Words(
+        "Refused: the account is not enrolled.",
+        "Enrol with `folkmoot enrol`; it counts from the next round on.",
+    ),
+    "no-place": Words(
+        "Refused: the account had no place in the round. More stake was enrolled than the round had places and the "
+        "account was not drawn, or it enrolled when the round was open already.",
+        "Nothing: it takes part in later rounds. With more stake enrolled it is drawn more often.",
     ),
     "duplicate": Words(
         "Refused on arrival: the account already had another commitment in the round.",
@@ -133,7 +142,7 @@ _REASONS: dict[str, Words] = {
         "Check that training changes the model: the learning rate, the number of steps, the data.",
     ),
     "copy": Words(
-        "Excluded: it is a near-duplicate of an update that was committed earlier.",
+        "Excluded: it is a copy or a near-duplicate of an update that was committed earlier.",
         "Train on your own data from this round's base. Two nodes on the same data and seed send the same update.",
     ),
     "uncorrelated": Words(
@@ -162,7 +171,7 @@ _REASONS: dict[str, Words] = {
 """Every reason code in words."""
 
 _RULES: dict[str, str] = {
-    "mean": "every delivered update has the same weight",
+    "mean": "every delivered update has the same weight, of equal ones the first",
     "multi_krum": "the updates with the smallest Krum scores (sums of squared distances to the nearest others) have "
     "weight 1, the others 0",
     "clipped_mean": "updates are clipped to the median norm",
@@ -276,6 +285,13 @@ def _sum_squares(case: Case) -> str:
     return f"Committed norm {isqrt(value)} (sum of squares {value}{limit})."
 
 
+def _equal(case: Case) -> str:
+    return (
+        f"It is byte for byte the update of entry {case.numbers['copyOfEntry']} of the round, counted from 0. Equal "
+        "updates share one share: the first one that was delivered has it."
+    )
+
+
 def _copy(case: Case) -> str:
     value, of = case.numbers["copyCosine"], case.numbers.get("copyOf")
     share = f"{case.numbers['copyRatio']}/{copies.RATIO_UNIT}"
@@ -375,6 +391,7 @@ def _score(case: Case) -> str:
 
 _NUMBERS: tuple[tuple[tuple[str, ...], Callable[[Case], str]], ...] = (
     (("sumSquares",), _sum_squares),
+    (("copyOfEntry",), _equal),
     (("copyCosine", "copyOf", "copyRatio"), _copy),
     (("squaredCosineSum", "squaredCosineRatio"), _squared_cosines),
     (("coreSimilarity", "coreSimilarityMedian", "multiplierFloor"), _core),

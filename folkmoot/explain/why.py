@@ -135,11 +135,13 @@ def judge(
 
 
 def weighed_in(verdicts: Sequence[Verdict], coordinator: str) -> list[str]:
-    """Return the contributors of the delivered entries in entry order, without the coordinator's own."""
+    """Return the contributors of the entries that the rule weighed, in entry order."""
     return [
         verdict.contributor
         for verdict in verdicts
-        if verdict.reason is not Reason.NOT_DELIVERED and verdict.contributor != coordinator
+        if verdict.reason is not Reason.NOT_DELIVERED
+        and verdict.contributor != coordinator
+        and "copyOfEntry" not in verdict.numbers
     ]
 
 

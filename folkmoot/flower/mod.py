@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
+from eth_utils.address import to_checksum_address
 from flwr.app import Array, ArrayRecord, Context, Error, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable, Mod
 from flwr.common.constant import ErrorCode
@@ -53,10 +54,11 @@ from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import BITS, RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import THETA, state_root, state_tree
-from folkmoot.rpc.client import LedgerReader, Phase
+from folkmoot.rpc.client import LedgerReader, Phase, VaultReader
 from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime.backoff import Backoff, retry
 from folkmoot.runtime.fault_points import fault_point
+from folkmoot.runtime.units import format_amount
 
 if TYPE_CHECKING:
     from folkmoot.rpc.client import RoundView
@@ -89,6 +91,12 @@ class RefusedError(FolkmootError):
     """This node refuses a train message. The error's message may be sent to the coordinator."""
 
     default_code = "refused"
+
+
+class NoPlaceError(RefusedError):
+    """The round takes no update of this account, and nothing is wrong: the account takes part in later rounds."""
+
+    default_code = "no-place"
 
 
 Claim = Callable[[Contributor, Commitment], Commitment]
@@ -124,6 +132,9 @@ def folkmoot_mod(
         try:
             who = contributor or Contributor.of_node(context.node_config)
             return _anchored(message, context, call_next, who, options)
+        except NoPlaceError as refusal:
+            log(INFO, "No place: %s", refusal)
+            return _error(message, f"{refusal.code}: {refusal.message}")
         except RefusedError as refusal:
             log(ERROR, "Refused: %s", refusal)
             return _error(message, f"{refusal.code}: {refusal.message}")
@@ -168,6 +179,7 @@ def _anchored(
         log(INFO, "Round %d: going on with the update that was trained already", header.round)
         commitment = draft.commitment
     else:
+        _read_chain(lambda: _check_place(header.round, contributor))
         arrays = manifest.unflatten(start, dtypes=True)
         start = manifest.flatten(arrays)  # Half precision: the rounded values that the app sees.
         message.content = _plain_message(
@@ -391,6 +403,53 @@ def _chain_view(
                 code="round-closed",
             )
         return view, ledger.round(view.base).state_root, ledger.policy(view.policy).max_sum_squares
+
+
+def _check_place(number: int, contributor: Contributor) -> None:
+    """Check that the ledger would take a commitment of the contributor: without a place, training is in vain.
+
+    Raises:
+        NoPlaceError: The account was not drawn, or enrolled when the round was open already.
+        RefusedError: It is not enrolled, or not with enough stake.
+        RpcError: The endpoint failed.
+    """
+    account = to_checksum_address(contributor.account)
+    with open_rpc(contributor.rpc) as rpc:
+        ledger = LedgerReader(rpc, contributor.ledger)
+        if ledger.has_place(number, account):
+            return
+        view = ledger.round(number)
+        least = ledger.policy(view.policy).min_stake
+        member = VaultReader(rpc, str(contributor.deployment["vault"])).members([account])[account]
+        if view.coordinator == account:
+            raise _too_little(account, member.stake, least)
+        if not member.enrolled:
+            raise RefusedError(
+                f"{account} is not enrolled, so round {number} takes no update of it.",
+                remedy="Nothing was trained. Run `folkmoot enrol`; it counts from the next round on.",
+                code="not-enrolled",
+            )
+        if member.enrolled < least:
+            raise _too_little(account, member.enrolled, least)
+        if member.since >= view.opened_at:
+            raise NoPlaceError(
+                f"round {number} was open already when {account} enrolled, or enrolled more.",
+                remedy="Nothing was trained. It takes part from the next round on.",
+            )
+        quota = ledger.draw(number).quota
+        raise NoPlaceError(
+            f"{account} was not drawn for round {number}: more stake is enrolled than the round has places, and of "
+            f"{format_amount(quota)}, which have one for certain, it has {format_amount(member.enrolled)}.",
+            remedy="Nothing was trained. The next round draws again.",
+        )
+
+
+def _too_little(account: str, stake: int, least: int) -> RefusedError:
+    return RefusedError(
+        f"{account} has {format_amount(stake)} for the round, and its policy asks for {format_amount(least)}.",
+        remedy="Nothing was trained. Run `folkmoot stake`, then `folkmoot enrol`.",
+        code="stake-too-low",
+    )
 
 
 def _check_header(

@@ -81,11 +81,26 @@ class Transfer(Event):
 
 
 @record
-class Frozen(Event):
-    """Emitted when withdrawals of `account` have to wait for longer than before."""
+class BondLocked(Event):
+    """Emitted when a part of the stake of `account` is locked as the bond of a round."""
 
     account: str
-    until: int  # uint40
+    amount: int
+
+
+@record
+class BondUnlocked(Event):
+    """Emitted when the bond of a round is unlocked: the round is over, or its bond is slashed in the same call."""
+
+    account: str
+    amount: int
+
+
+@record
+class Redrawn(Event):
+    """Emitted when a new basis for draws is noted although no round was anchored."""
+
+    total: int
 
 
 @record
@@ -179,21 +194,36 @@ class CoordinatorAppointed(Event):
 
 @record
 class Enrolled(Event):
-    """Emitted when an account enrols; `from_` is the first round that waits for it."""
+    """Emitted when an account enrols with so much of its stake, or changes how much."""
 
     account: str
-    from_: int
+    amount: int
 
 
 @record
 class Left(Event):
     """Emitted when an account is not enrolled any more.
 
-    No round waits for it from then on.
+    No round waits for it from then on, and it can't commit.
     """
 
     account: str
     reason: int  # enum IRoundLedger.LeaveReason
+
+
+@record
+class PlacesDrawn(Event):
+    """Emitted when more stake is enrolled than a round has places: an account has a place if it has `quota` enrolled
+    since before `at`, or a part of it and its lot, drawn from `seed`, says so (`Places`).
+
+    The seed is the lowest 120 bits of the hash of the block of the last anchor, or of the last `IStakeVault.Redrawn` if
+    that came later.
+    """
+
+    round: int
+    quota: int
+    at: int  # uint40
+    seed: int
 
 
 @record
@@ -279,7 +309,8 @@ class RoundSettled(Event):
 class RoundSlashed(Event):
     """Emitted when a verifier proved fraud.
 
-    The rounds that build on it follow as cancelled; the head is the round's base again. `bond` is what could be taken.
+    All anchored rounds that build on it are void from now on: their phase is `Cancelled`, and `Round_cancelled` follows
+    for the open round alone. The head is the round's base again.
     """
 
     round: int

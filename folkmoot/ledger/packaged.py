@@ -44,7 +44,12 @@ class Packaged:
 @functools.cache
 def contract(role: str) -> Packaged:
     """Return the compiled contract of a role, one of `NAMES`."""
-    name = NAMES[role]
+    return named(NAMES[role])
+
+
+@functools.cache
+def named(name: str) -> Packaged:
+    """Return a compiled contract by its name in Solidity: one of `NAMES`, `PolicyLimits` or `MemberList`."""
     document = json.loads((files("folkmoot.ledger") / "abi" / f"{name}.json").read_text(encoding="utf-8"))
     return Packaged(name, document["abi"], document["bytecode"])
 

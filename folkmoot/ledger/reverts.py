@@ -44,19 +44,19 @@ ENUMS = {
 REMEDIES = {
     # StakeVault
     "StakeVaultZeroAmount": "Give an amount above zero.",
-    "StakeVaultInsufficientStake": "Ask for at most the present stake; `folkmoot balance` shows it.",
+    "StakeVaultInsufficientStake": "Ask for at most the stake that is not locked as bonds (`folkmoot balance`). A bond "
+    "is unlocked when its round is over; `folkmoot release` unlocks that of a void round.",
     "StakeVaultTooManyUnbondings": "Withdraw what is released with `folkmoot withdraw`, or wait for the next release.",
     "StakeVaultNothingReleased": "Wait for the next release (`folkmoot balance` shows it); zero: nothing is unbonding.",
-    "StakeVaultNotLedger": "Only the ledger slashes and freezes; no vote can change that.",
+    "StakeVaultNotLedger": "Only the ledger slashes, locks bonds and enrols; no vote can change that.",
     "StakeVaultZeroAddress": "Give the address of the account.",
-    "StakeVaultFrozen": "A round of this account waits for a demand or a dispute to be decided; withdraw after the "
-    "time that the error names.",
     # RoundLedger
     "RoundLedgerNotGovernance": "Propose it with `folkmoot propose`: only an executed vote may do this.",
     "RoundLedgerNotCoordinator": "Only the appointed coordinator may do this: check the key, or vote for another.",
     "RoundLedgerInvalidPolicy": "Correct the field that the error names and propose the policy again. "
-    "`windows`: commit, anchor and challenge window together may not exceed the unbonding time. `reward`, "
-    "`commitWindow`, `challengeWindow` and `verifier` also have bounds that the deployment fixed (docs/contracts.md).",
+    "`windows`: commit, anchor and challenge window together may not exceed the unbonding time. `bond`: at "
+    "least four rewards. `reward`, `bond`, `minStake`, `commitWindow`, `challengeWindow` and `verifier` also have "
+    "bounds that the deployment fixed (docs/contracts.md).",
     "RoundLedgerUnknownPolicy": "Policies are numbered from 1; `folkmoot status` shows the current one.",
     "RoundLedgerUnexpectedRound": "Another round was opened meanwhile; read the next number and open again.",
     "RoundLedgerWrongBase": "The head moved; start again from the present head.",
@@ -67,7 +67,7 @@ REMEDIES = {
     "RoundLedgerWrongPhase": "The round has moved on, or is not there yet; look at its phase with `folkmoot status`.",
     "RoundLedgerTooEarly": "Wait until the time that the error names.",
     "RoundLedgerTooLate": "The window is over; take part in the next round.",
-    "RoundLedgerStakeTooLow": "Stake more with `folkmoot stake`.",
+    "RoundLedgerStakeTooLow": "Stake more if need be, and enrol with as much: `folkmoot stake`, `folkmoot enrol`.",
     "RoundLedgerAlreadyCommitted": "One commitment a round is all; take part in the next round.",
     "RoundLedgerInvalidSignature": "Sign the commitment with the contributor's own key, for this chain and ledger.",
     "RoundLedgerNotContributor": "Send the commitment from the account that it names.",
@@ -88,10 +88,20 @@ REMEDIES = {
     "RoundLedgerMembersMissing": "Wait for the commitments of the enrolled accounts, or for the end of the window.",
     "RoundLedgerNobodyEnrolled": "Wait for the end of the window. Without an enrolled account it ends early only when "
     "all places are taken.",
-    "RoundLedgerAlreadyEnrolled": "You need not do anything: the account is enrolled.",
-    "RoundLedgerNotEnrolled": "You need not do anything: the account is not enrolled.",
-    "RoundLedgerNotAbsent": "Wait. An account with enough stake can be removed only after it has missed as many "
-    "rounds in a row as the error says.",
+    "RoundLedgerNotEnrolled": "To take part, enrol with `folkmoot enrol`. To leave, nothing is left to do.",
+    "StakeVaultDrawTooEarly": "Try again in a later block: places are drawn from the hash of the block that the error "
+    "names, and a new basis can be noted 257 blocks after the last one.",
+    "StakeVaultDrawTooOld": "Call `redraw` of the vault, and open the round in a later block.",
+    "RoundLedgerNoPlace": "More stake is enrolled than the round has places, and this account was not drawn. Take part "
+    "in the next round; with more stake enrolled the chance is larger (`folkmoot stake`, `folkmoot enrol`).",
+    "RoundLedgerEnrolledTooLate": "Take part in the next round: what is enrolled counts in the rounds that open later.",
+    "RoundLedgerNotAdmitted": "The federation is closed: its admission contract must admit the account first; that of "
+    "Folkmoot, `MemberList`, does what a vote says.",
+    "RoundLedgerPlacesLeft": "Wait until all places are taken, or for the end of the window: with more stake enrolled "
+    "than places, it ends early only when the round is full.",
+    "RoundLedgerNotVoid": "Only a round that was anchored on a round proven wrong has a bond to release, once.",
+    "RoundLedgerNotAbsent": "Wait. An account with enough enrolled stake can be removed only after it has missed as "
+    "many rounds in a row as the error says.",
     "RoundLedgerNotEmpty": "Wait for the end of the round: it has commitments.",
     # The arbiter and its judges
     "ArbiterNotJudge": "Bring the proof to one of the arbiter's judges; the deployment file has them.",
@@ -222,9 +232,25 @@ PANICS = {
 }
 """Meaning of Solidity's panic codes."""
 
-_AMOUNT_ERRORS = re.compile(r"^(StakeVault|ERC20|RoundLedgerStakeTooLow|GovernorInsufficientProposerVotes)")
-_AMOUNTS = {"stake", "requested", "required", "balance", "allowance", "needed", "votes", "threshold"}
-_TIMES = {"time", "notBefore", "deadline", "nextReleaseAt", "expiry", "until", "answerBy", "decideBy"}
+_AMOUNT_ERRORS = re.compile(
+    r"^(StakeVault|ERC20|RoundLedgerStakeTooLow|RoundLedgerNoPlace|GovernorInsufficientProposerVotes)"
+)
+_AMOUNTS = {
+    *("stake", "unlocked", "requested", "required", "balance", "allowance", "needed", "votes", "threshold"),
+    *("enrolled", "quota"),
+}
+_TIMES = {
+    "time",
+    "notBefore",
+    "deadline",
+    "nextReleaseAt",
+    "expiry",
+    "until",
+    "answerBy",
+    "decideBy",
+    "since",
+    "openedAt",
+}
 _PREFIX = re.compile(
     r"^(RoundLedger|StakeVault|ModelRegistry|MootToken|Governor|Timelock|AccessControl|ERC20|ERC2612|ERC5805|ERC6372"
     r"|Votes|ECDSA"

@@ -54,7 +54,8 @@ POLICY_TYPE = (
 """ABI type of `IRoundLedger.Policy`."""
 
 ROUND_TYPE = (
-    "(uint32,uint8,uint16,uint40,uint40,uint40,uint40,address,uint64,bool,bytes32,bytes32,bytes32,bytes32)"
+    "(uint32,uint8,uint16,uint40,uint40,uint40,uint40,address,uint64,bool,uint24,"
+    "bytes32,bytes32,bytes32,bytes32)"
 )
 """ABI type of `IRoundLedger.Round`."""
 
@@ -83,6 +84,41 @@ class Head(NamedTuple):
     """Its state root."""
 
 
+class Draw(NamedTuple):
+    """The draw of a round's places (`Places.Draw`)."""
+
+    quota: int
+    """Enrolled stake (1e-18 tokens) that has a place for certain; zero if nobody is drawn."""
+    at: int
+    """Unix time: only who has been enrolled since before has a place."""
+    seed: int
+    """What the lots of accounts with less are drawn from."""
+
+
+class Basis(NamedTuple):
+    """What the next draw of places rests on (`Places.Basis`)."""
+
+    total: int
+    """Sum of all enrolled stake (1e-18 tokens) when it was noted."""
+    at: int
+    """Unix time when it was noted."""
+    block: int
+    """Number of the block whose hash is the seed."""
+
+
+class Member(NamedTuple):
+    """What the vault knows of an account (`IStakeVault.Member`). Amounts in units of 1e-18 tokens."""
+
+    stake: int
+    """Present stake, with bonds and enrolled stake."""
+    enrolled: int
+    """Stake that is enrolled."""
+    number: int
+    """Member number; zero before the account enrols, or locks a bond, for the first time."""
+    since: int
+    """Unix time from which the enrolled stake has been as much or more."""
+
+
 @dataclass(frozen=True, slots=True)
 class RoundView:
     """What the ledger stores of a round (`IRoundLedger.Round`)."""
@@ -90,7 +126,7 @@ class RoundView:
     policy: int
     """Number of the policy that the round pins."""
     phase: Phase
-    """Stored phase: never `COMMITTED`; `LedgerReader.phase` derives it."""
+    """Phase: never `COMMITTED`; `LedgerReader.phase` derives it. `CANCELLED` if a round below was proven wrong."""
     entries: int
     """Number of commitments recorded."""
     opened_at: int
@@ -107,6 +143,8 @@ class RoundView:
     """Round whose state this round trains from."""
     settled: bool
     """Whether the rewards were settled."""
+    position: int
+    """Place among the rounds that stand, the genesis at 0; zero until anchored."""
     header_hash: bytes
     """keccak256 of the round header."""
     entries_hash: bytes
@@ -458,14 +496,25 @@ class LedgerReader:
         )
         return bool(value)
 
-    def enrolled_from(self, account: str) -> int:
-        """Return the first round that waits for an account; 0 if it is not enrolled."""
-        (value,) = self.rpc.read(self.address, "enrolledFrom(address)", ["uint64"], account)
-        return int(value)
-
     def enrolled(self, account: str) -> bool:
         """Return whether an account is enrolled."""
-        return self.enrolled_from(account) != 0
+        (value,) = self.rpc.read(self.address, "isEnrolled(address)", ["bool"], account)
+        return bool(value)
+
+    def has_place(self, round_id: int, account: str) -> bool:
+        """Return whether an account may commit in a round, as long as the round is not full."""
+        (value,) = self.rpc.read(self.address, "hasPlace(uint64,address)", ["bool"], round_id, account)
+        return bool(value)
+
+    def draw(self, round_id: int) -> Draw:
+        """Return the draw of a round's places."""
+        (values,) = self.rpc.read(self.address, "draws(uint64)", ["(uint96,uint40,uint120)"], round_id)
+        return Draw(*values)
+
+    def pending_rounds(self) -> int:
+        """Return the number of anchored rounds that are not final yet."""
+        (value,) = self.rpc.read(self.address, "pendingRounds()", ["uint256"])
+        return int(value)
 
     def counts(self, round_id: int, account: str) -> bool:
         """Return whether the early end of a round's commit window waits for an account's commitment."""
@@ -484,6 +533,19 @@ class LedgerReader:
         except ContractRefused:
             return False
         return True
+
+    def can_release(self, round_id: int) -> bool:
+        """Return whether a round is void and its bond still locked: anybody could release it now."""
+        try:
+            self.rpc.read(self.address, "releaseVoid(uint64)", [], round_id)
+        except ContractRefused:
+            return False
+        return True
+
+    def admission(self) -> str:
+        """Return the contract that decides who may enrol; the zero address in an open federation."""
+        (value,) = self.rpc.read(self.address, "admission()", ["address"])
+        return str(to_checksum_address(value))
 
     def claimable(self, account: str) -> int:
         """Return the rewards that an account can claim, in units of 1e-18 tokens."""
@@ -524,13 +586,28 @@ class VaultReader:
         (value,) = self.rpc.read(self.address, "stakeOf(address)", ["uint256"], account)
         return int(value)
 
-    def members(self, accounts: list[str]) -> dict[str, tuple[int, int]]:
-        """Return stake (1e-18 tokens) and member number (0: never staked) of each account."""
+    def members(self, accounts: list[str]) -> dict[str, Member]:
+        """Return what the vault knows of each account."""
         question = "members(address[])"
-        stakes, numbers = self.rpc.read(self.address, question, ["uint256[]", "uint32[]"], accounts)
-        if not len(stakes) == len(numbers) == len(accounts):
+        (found,) = self.rpc.read(self.address, question, ["(uint96,uint96,uint24,uint40)[]"], accounts)
+        if len(found) != len(accounts):
             raise wrong_contract(self.address, question)
-        return dict(zip(accounts, zip(stakes, numbers, strict=True), strict=True))
+        return {account: Member(*values) for account, values in zip(accounts, found, strict=True)}
+
+    def bond_of(self, account: str) -> int:
+        """Return the stake of an account that is locked for its rounds, in units of 1e-18 tokens."""
+        (value,) = self.rpc.read(self.address, "bondOf(address)", ["uint256"], account)
+        return int(value)
+
+    def total_enrolled(self) -> int:
+        """Return the sum of all enrolled stake, in units of 1e-18 tokens."""
+        (value,) = self.rpc.read(self.address, "totalEnrolled()", ["uint256"])
+        return int(value)
+
+    def basis(self) -> Basis:
+        """Return what the next draw of places rests on."""
+        (values,) = self.rpc.read(self.address, "basis()", ["(uint96,uint40,uint40)"])
+        return Basis(*values)
 
     def unbonding_period(self) -> int:
         """Return for how many seconds stake can still be taken from who wants it back."""

@@ -31,7 +31,7 @@ from folkmoot.ledger.events import RewardCredited
 from folkmoot.ledger.scan import scan
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.codec import encode_update
-from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.commitment import Commitment, Domain, entries_hash
 from folkmoot.protocol.genesis import Genesis, calibrated_exponent
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
@@ -332,7 +332,7 @@ class ChainRun(Run):
             lineage=Lineage(tuple(self.past), self.states[0] if self.states else None),
         )
         anchor: Anchor = outcome.anchor
-        self._send("anchor", "anchor", header.round, anchor.abi_tuple())
+        self._send("anchor", "anchor", header.round, entries_hash(commitments), anchor.abi_tuple())
         self.anvil.advance(self.policy.challenge_window)
         self._send("finalize", "finalize", header.round)
         settled = [(one.contributor, one.struct_hash) for one in commitments]
@@ -421,6 +421,9 @@ class ChainRun(Run):
                 amount = allocations[account.address]
                 chain.send(chain.token.functions.approve(report.deployment.vault, amount), account)
                 chain.send(chain.vault.functions.stake(account.address, amount), account)
+            for account in self.accounts:
+                chain.send(chain.ledger.functions.enrol(STAKE), account)
+            self.anvil.advance(1)  # whoever enrols in the second of an opening comes too late for that round
         except ChainError:
             chain.close()
             raise

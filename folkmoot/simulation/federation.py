@@ -19,6 +19,7 @@ from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.lineage import PastRound
 from folkmoot.aggregation.references import Reference, ReferencedFacts, ReferenceKind, references
 from folkmoot.aggregation.registry import rule, uses
+from folkmoot.aggregation.shares import copies_of
 from folkmoot.aggregation.trajectory import WINDOW, trajectory_update
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.errors import InputError, UpdateRefused
@@ -301,15 +302,25 @@ class Run:
         """
         flat = self.model
         arrived = self._deliver(number, flat, updates)
-        delivered = [one for one in arrived if not isinstance(one, Reason)]
-        readers, summaries = [reader for reader, _ in delivered], [summary for _, summary in delivered]
+        copies = copies_of([None if isinstance(one, Reason) else one[1].root for one in arrived])
+        weighed = [
+            one for place, one in enumerate(arrived) if not isinstance(one, Reason) and place not in copies
+        ]
+        readers, summaries = [reader for reader, _ in weighed], [summary for _, summary in weighed]
         root_reader = self._root_reader(number, flat, root)
         facts = self._facts(readers, summaries, root_reader, self.trajectory)
         weighted = self.rule(facts, self.plan.parameters)
         weights = [result.weight for result in weighted]
         total = self.form.divisor(weights)
         verdicts = iter(weighted)
-        results = [Weighted(0, one) if isinstance(one, Reason) else next(verdicts) for one in arrived]
+        results = [
+            Weighted(0, one)
+            if isinstance(one, Reason)
+            else Weighted(0, Reason.COPY, {"copyOfEntry": copies[place]})
+            if place in copies
+            else next(verdicts)
+            for place, one in enumerate(arrived)
+        ]
         self.results.append(results)
         self.weights.append([result.weight for result in results])
         lanes = self.form.lanes(readers, weights, 0, self.manifest.leaves)

@@ -16,6 +16,8 @@ REFUSALS = {
     Reason.NORM_TOO_LARGE: "The update's sum of squares is above the policy's cap.",
     Reason.INVALID_SIGNATURE: "The signature is not of whom it should be of.",
     Reason.STAKE_TOO_LOW: "The contributor's stake is below the policy's minimum.",
+    Reason.NOT_ENROLLED: "The contributor was not enrolled with the minimum stake in time for this round.",
+    Reason.NO_PLACE: "More stake is enrolled than the round has places, and the contributor was not drawn.",
     Reason.DUPLICATE: "The contributor has another commitment in this round.",
     Reason.ROUND_FULL: "The round has as many commitments as its policy takes.",
 }

@@ -44,6 +44,8 @@ _BY_CODE = {
     "duplicate": 409,
     "round-full": 409,
     "stake-too-low": 403,
+    "not-enrolled": 403,
+    "no-place": 403,
     "invalid-signature": 403,
     "not-authorised": 403,
     "round-not-probed": 409,

@@ -118,7 +118,7 @@ class Intake:
         if not late:
             if self._chain.now() >= round_.commit_deadline:
                 raise _closed(round_)
-            self._check_stake(arrival)
+            self._check_enrolment(arrival)
             with self._database.read() as session:
                 self._is_new(session, arrival)
         return arrival
@@ -220,17 +220,43 @@ class Intake:
         row = session.get(Account, account)
         return row is not None and row.staked
 
-    def _check_stake(self, arrival: Arrival) -> None:
+    def _check_enrolment(self, arrival: Arrival) -> None:
+        """Make sure that the contributor may commit in the round.
+
+        Raises:
+            UpdateRefused: `stake-too-low`, `not-enrolled` or `no-place`.
+        """
         contributor, needed = arrival.commitment.contributor, arrival.policy.min_stake
-        stake = self._chain.vault.stake_of(contributor)
-        if stake < needed:
+        if self._chain.ledger.has_place(arrival.round, contributor):
+            return
+        member = self._chain.vault.members([contributor])[contributor]
+        if member.stake < needed:
             raise _refused(
                 Reason.STAKE_TOO_LOW,
-                f"{contributor} has {format_amount(stake)} at stake; the policy asks for {format_amount(needed)}.",
-                f"Stake {format_amount(needed - stake)} more with `folkmoot stake`.",
-                stake=str(stake),
+                f"{contributor} has {format_amount(member.stake)} at stake; the policy asks for "
+                f"{format_amount(needed)}.",
+                f"Stake {format_amount(needed - member.stake)} more with `folkmoot stake`.",
+                stake=str(member.stake),
                 required=str(needed),
             )
+        draw = self._chain.ledger.draw(arrival.round)
+        if draw.quota and needed <= member.enrolled < draw.quota and member.since < draw.at:
+            raise _refused(
+                Reason.NO_PLACE,
+                f"{contributor} has no place in round {arrival.round}: more stake is enrolled than there are places, "
+                f"and its lot did not win. {format_amount(draw.quota)} enrolled have a place for certain.",
+                "Take part in the next round, or enrol more stake with `folkmoot enrol`.",
+                enrolled=str(member.enrolled),
+                quota=str(draw.quota),
+            )
+        raise _refused(
+            Reason.NOT_ENROLLED,
+            f"{contributor} was not enrolled with {format_amount(needed)} when the places of round {arrival.round} "
+            f"were given; it has {format_amount(member.enrolled)} enrolled.",
+            "Enrol with `folkmoot enrol`, and take part in the next round.",
+            enrolled=str(member.enrolled),
+            required=str(needed),
+        )
 
     def _accept(self, arrival: Arrival, stored: Stored) -> bool:
         commitment = arrival.commitment
@@ -317,9 +343,16 @@ class Intake:
         events.append(session, "update-received", data)
 
     def _missing_entry(self, session: Session, number: int, commitment: Commitment) -> Entry | None:
+        """The entry of a commitment, if a late file is taken for it.
+
+        None is taken for a root of which a file has arrived: files are public now, so that whoever sends it may have
+        copied it.
+        """
         commitment_hash = "0x" + commitment.struct_hash.hex()
-        query = select(Entry).where(Entry.round == number, Entry.commitment_hash == commitment_hash)
-        return session.scalar(query.where(Entry.sha256.is_(None)))
+        for entry in rounds.awaited(session, number):
+            if entry.commitment_hash == commitment_hash:
+                return entry
+        return None
 
     def _accepted_before(self, session: Session, number: int, commitment: Commitment) -> bool:
         commitment_hash = "0x" + commitment.struct_hash.hex()

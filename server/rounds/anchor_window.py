@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from sqlalchemy import select
-
 from folkmoot.errors import FolkmootError
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import Phase, RoundView
@@ -16,7 +14,7 @@ from server.chain import outbox
 from server.chain.view import ChainView
 from server.db import events
 from server.db.engine import Database
-from server.db.models import Entry, Round, Transaction
+from server.db.models import Round, Transaction
 from server.db.steps import Step
 from server.rounds import queries as services
 from server.rounds.deliveries import Deliveries
@@ -74,8 +72,7 @@ class AnchorWindow(StepHandler):
             raise AssertionError(f"round {round_.number} has no deadlines")
         self._deliveries.take(round_)
         with self._database.read() as session:
-            query = select(Entry.position).where(Entry.round == round_.number, Entry.sha256.is_(None))
-            missing = session.scalars(query).first() is not None
+            missing = bool(services.awaited(session, round_.number))
         since = self._delivery_since.setdefault(round_.number, time.monotonic())
         window = round_.anchor_deadline - round_.commit_deadline
         until = round_.commit_deadline + int(window * self._delivery_share)

@@ -32,6 +32,8 @@ BATCH_COMMITMENTS = 100
 
 _DROPPED_BY = {
     "RoundLedgerStakeTooLow": ("account", "stake-too-low"),
+    "RoundLedgerEnrolledTooLate": ("account", "not-enrolled"),
+    "RoundLedgerNoPlace": ("account", "no-place"),
     "RoundLedgerInvalidSignature": ("contributor", "invalid-signature"),
     "RoundLedgerNormTooLarge": ("contributor", "norm-too-large"),
 }
@@ -99,7 +101,8 @@ class CommitWindow(StepHandler):
         under_way = is_closing or any(batch.state != "confirmed" for batch in batches)
         seen = self._look(round_)
         pending, on_chain = seen.pending, seen.on_chain
-        places = self._chain.policy(view.policy).max_contributors - view.entries
+        most = places_of(self._chain, round_.number, view.policy)
+        places = most - view.entries
         if len(on_chain) == view.entries:  # else it is not known who has a place
             pending = [*pending, *seen.outdone[: max(0, places - len(seen.claims))]]
         wanted = {update.contributor for update in pending} - on_chain
@@ -120,7 +123,7 @@ class CommitWindow(StepHandler):
                 return True
             if seen.complete and not view.entries and not seen.claims and not under_way:
                 return self._end_empty(round_) or changed
-            full = view.entries >= self._chain.policy(view.policy).max_contributors
+            full = view.entries >= most
             done = seen.everyone and round_.expect > 0 and not pending
             if (done or full) and not under_way and not round_.error and not censors:
                 return self._end_window(round_.number) or changed
@@ -166,10 +169,7 @@ class CommitWindow(StepHandler):
             return self._send(session, f"cancel:{round_.number}", round_.number, "cancelEmpty", round_.number)
 
     def _end_window(self, number: int) -> bool:
-        """End the commit window, if the ledger lets us: everybody who is enrolled and counts has committed.
-
-        Those who are not enrolled are the coordinator's to wait for, which it does: until everyone expected answered.
-        """
+        """End the commit window, if the ledger lets us: everybody who is enrolled and counts has committed."""
         if not self._ledger.can_close(number):
             return False
         with self._database.write("close-queued") as session:
@@ -358,6 +358,12 @@ class CommitWindow(StepHandler):
             else:
                 stored_round.step = Step.DELIVERY
         return True
+
+
+def places_of(chain: ChainView, number: int, policy_id: int) -> int:
+    """Return how many commitments a round takes; in a crowd, the last place is left for the coordinator's own."""
+    most = chain.policy(policy_id).max_contributors
+    return max(1, most - 1) if chain.ledger.draw(number).quota else most
 
 
 def _outdone(session: Session, number: int, on_chain: set[str]) -> list[Update]:

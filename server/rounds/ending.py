@@ -14,6 +14,9 @@ from server.rounds import queries as services
 from server.rounds import reported
 from server.rounds.phase import StepHandler
 
+_ANCHORED = (Step.ANCHORED, Step.FINALIZING)
+"""Steps of a round that is anchored and not final: its bond is held until it is released."""
+
 
 class Ending(StepHandler):
     """Cancels rounds, and takes note of those that the chain has ended.
@@ -64,6 +67,9 @@ class Ending(StepHandler):
             stored = session.get_one(Round, round_.number)
             stored.step = step
             if step is Step.CANCELLED:
+                if round_.step in _ANCHORED:
+                    stored.error = "A round that it builds on was proven wrong."
+                    self._enqueue(session, round_.number, "releaseVoid", round_.number)
                 if stored.error is None and transaction is not None and transaction.state == "confirmed":
                     # Ours, and early: nobody had sent an update, and nobody else was expected.
                     needed = self._chain.policy(round_.policy_id).min_contributors

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from server.chain import outbox
+from server.chain.calls import encode_call
 from server.db import events
 from server.db.models import Round, Transaction
 from server.db.steps import Step
@@ -49,12 +50,23 @@ class Opening(StepHandler):
 
     def _fail(self, round_: Round, transaction: Transaction) -> bool:
         error = transaction.error or {}
-        passing = error.get("details", {}).get("error") in (
+        refusal = error.get("details", {}).get("error")
+        passing = refusal in (
             "RoundLedgerTooManyPending",
             "RoundLedgerWrongBase",
+            "StakeVaultInsufficientStake",
+            "StakeVaultDrawTooEarly",
+            "StakeVaultDrawTooOld",
         )
+        if refusal == "StakeVaultDrawTooEarly" and self._chain.local:
+            self._chain.node.move_clock(self._chain.now() + 1)  # Anvil makes no block by itself
         with self._database.write("opening-failed") as session:
             session.delete(session.get_one(Round, round_.number))
+            if refusal == "StakeVaultDrawTooOld":
+                # The purpose has the opening's hash: another one is sent if this one is too old again, weeks later.
+                purpose = f"redraw:{transaction.hash or transaction.id}"
+                data = encode_call("vault", "redraw")
+                outbox.enqueue(session, purpose, round_.number, self._chain.vault.address, data)
             run = services.running_run(session)
             if run is not None and not passing:
                 message = (

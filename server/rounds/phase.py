@@ -53,11 +53,11 @@ class StepHandler:
 
     def _send_anchor(self, session: Session, stored: Round) -> None:
         """Take a computed round's outcome to the chain."""
-        if stored.anchor is None:
+        if stored.anchor is None or stored.entries_hash is None:
             raise AssertionError(f"round {stored.number} has no outcome to anchor")
-        self._enqueue(
-            session, stored.number, "anchor", stored.number, Anchor.from_json(stored.anchor).abi_tuple()
-        )
+        entries = bytes.fromhex(stored.entries_hash[2:])
+        anchor = Anchor.from_json(stored.anchor).abi_tuple()
+        self._enqueue(session, stored.number, "anchor", stored.number, entries, anchor)
         stored.step = Step.ANCHORING
 
     def _step(self, name: str, round_: Round, step: Step, *, error: str | None = None) -> bool:

@@ -13,7 +13,7 @@ from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.policy import Policy
 from server.chain.indexer import by_name
 from server.db import events
-from server.db.models import ChainEvent, Refusal, Round, Run, Transaction, Update
+from server.db.models import ChainEvent, Entry, Refusal, Round, Run, Transaction, Update
 from server.db.steps import OPEN, UNSETTLED
 
 SAMPLED_ROUNDS = 10
@@ -55,6 +55,15 @@ def recorded(
         )
         found.append((commitment, event))
     return found
+
+
+def awaited(session: Session, round_number: int) -> list[Entry]:
+    """Entries whose files may still arrive: those without a file, where no entry with the same root has one."""
+    entries = list(session.scalars(select(Entry).where(Entry.round == round_number)))
+    arrived = {entry.commitment["updateRoot"] for entry in entries if entry.sha256 is not None}
+    return [
+        entry for entry in entries if entry.sha256 is None and entry.commitment["updateRoot"] not in arrived
+    ]
 
 
 def accepted(session: Session, round_number: int) -> list[Update]:

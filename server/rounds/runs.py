@@ -63,7 +63,9 @@ class Runs(StepHandler):
             self._ledger.head(),
             self._ledger.current_policy(),
         )
-        check_entitled(self._chain, self._federation.coordinator, self._chain.policy(policy_id))
+        policy = self._chain.policy(policy_id)
+        if check_entitled(self._chain, self._federation.coordinator, policy) < policy.bond:
+            return False  # until a round that holds a bond is final
         base = read_base(self._storage, self._federation, head.round, head.state_root)
         header = make_header(self._federation, number, base, policy_id)
         with self._database.write("round-planned") as session:
@@ -90,8 +92,11 @@ class Runs(StepHandler):
         return True
 
 
-def check_entitled(chain: ChainView, address: str, policy: Policy) -> None:
-    """Make sure that an account may open and anchor rounds.
+def check_entitled(chain: ChainView, address: str, policy: Policy) -> int:
+    """Make sure that an account may open and anchor rounds, once those that hold its stake are over.
+
+    Returns:
+        The stake of the account that no round holds, in units of 1e-18 tokens.
 
     Raises:
         FolkmootError: Another account is the coordinator (`not-coordinator`), or the stake is below the bond
@@ -112,3 +117,4 @@ def check_entitled(chain: ChainView, address: str, policy: Policy) -> None:
             code="bond-too-low",
             details={"stake": str(stake), "bond": str(policy.bond)},
         )
+    return stake - chain.vault.bond_of(address)

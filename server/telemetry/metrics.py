@@ -21,7 +21,18 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 """Buckets of what is done while somebody waits."""
 LONG_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3_600, 4 * 3_600, 12 * 3_600, 86_400, 4 * 86_400)
 """Buckets of what takes windows of a policy."""
-PURPOSES = ("open", "commit", "anchor", "cancel", "finalize", "settle", "answer", "fill")
+PURPOSES = (
+    "open",
+    "commit",
+    "anchor",
+    "cancel",
+    "finalize",
+    "settle",
+    "answer",
+    "fill",
+    "redraw",
+    "releaseVoid",
+)
 """What transactions are for: the first word of their purposes."""
 TOLD = (
     "round-opened",

@@ -318,17 +318,7 @@ class People:
         self._close(number, 2)
         self._anchored(number)
         self._stake_for("ada", factories.STAKE)
-
-    def _play_poor(self, number: int) -> None:
-        """The coordinator's stake goes before the anchor, and comes back when the chain has refused it."""
-        self._contribute(number, ("ada", "ben", "cleo"))
-        self.wait(lambda: self._past(number, Step.PROBING), "the outcome")
-        with self.supervisor.frozen():  # two who use one key at once would take each other's nonce
-            self._unbond("coordinator", factories.BOND - LEFT_BEHIND)
-        self._report(number, 0.9)
-        self.wait(lambda: self._problem(number), "that the anchor is refused")
-        self._stake_for("coordinator", factories.BOND - LEFT_BEHIND)
-        self.wait(lambda: self._past(number, Step.ANCHORED), "the anchor")
+        self._enrol("ada")
 
     def _play_silent(self, number: int) -> None:
         """Enough commit an update, and nobody delivers one."""
@@ -367,16 +357,18 @@ class People:
         self.wait(lambda: self.step(number) == Step.SLASHED, "the end of the void round")
 
     def _run_closing(self) -> None:
-        """One is enrolled, and all answer: the coordinator ends the commit window, whose clock nobody moves."""
-        functions = self.world.chain.ledger.functions
-        self.wallet.send(functions.enrol(), self.world["ada"])
+        """All who are enrolled answer: the coordinator ends the commit window, whose clock nobody moves."""
+        leave = self.world.chain.ledger.functions.leave
+        for name in ("dora", "emil"):
+            self.wallet.send(leave(), self.world[name])
         self.start_run(1)
         self._number += 1
         number = self._number
         self._submit(number, self._train(number, ("ada", "ben", "cleo")))
         self.wait(lambda: self._past(number, Step.DELIVERY), "the early end of the commit window")
         self._anchored(number)
-        self.wallet.send(functions.leave(), self.world["ada"])
+        for name in ("dora", "emil"):
+            self._enrol(name)
         self.wait(lambda: (run := self.api.run()) and run.state == "done", "the end of the run")
         self.wait(self._all_ended, "the settlement of all rounds", self._to_challenge_deadlines)
 
@@ -595,6 +587,9 @@ class People:
 
     def _unbond(self, name: str, amount: int) -> None:
         self.wallet.send(self.world.chain.vault.functions.requestUnbond(amount), self.world[name])
+
+    def _enrol(self, name: str) -> None:
+        self.wallet.send(self.world.chain.ledger.functions.enrol(factories.STAKE), self.world[name])
 
     def _stake_for(self, name: str, amount: int) -> None:
         """Stake for somebody; with the tokens of another one, whose key nobody else uses."""

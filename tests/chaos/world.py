@@ -43,7 +43,7 @@ Story = tuple[tuple[str, ...], ...]
 """Runs, each with its kinds of rounds; see `People`."""
 STORIES: dict[str, Story] = {
     "people": (("mixed",), ("closing",), ("alone", "fallen", "released", "plain")),
-    "money": (("penniless",), ("unopened",), ("early", "leaving", "poor", "crowded"), ("deep",)),
+    "money": (("penniless",), ("unopened",), ("early", "leaving", "crowded"), ("deep",)),
     "chain": (("silent", "lost", "stolen", "retaken"), ("void",), ("plain",)),
     "files": (("spoilt", "spoilt", "plain"),),
     "database": (("forsaken", "upcoming", "committing", "delivering", "pending", "unsettled"),),

@@ -29,7 +29,7 @@ from folkmoot.chain import governance
 from folkmoot.chain.deploy import GenesisRoots
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.protocol.codec import encode_update
-from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.commitment import Commitment, Domain, entries_hash
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
@@ -247,7 +247,7 @@ class World:
         self.folder.put(outcome.verdicts_file, by_keccak=True)
         self.folder.put(outcome.artifacts_file, by_keccak=True)
         anchor = cheat(self, outcome) if cheat else outcome.anchor
-        self.send("ledger", "anchor", number, anchor.abi_tuple())
+        self.send("ledger", "anchor", number, entries_hash(record.commitments), anchor.abi_tuple())
         record.outcome, record.anchor = outcome, anchor
         self.states[number], self.exponents[number] = outcome.state, outcome.next_exponents
         self.head = number

@@ -400,6 +400,27 @@ def _play_bad_update(
     return number
 
 
+def play_copy(
+    world: World, names: list[str], cheat: Callable[[World, RoundOutcome], Anchor] | None = None
+) -> int:
+    """Play a round in which the last contributor sends the first one's update."""
+    honest = world.train
+
+    def train(number: int, name: str) -> tuple[Commitment, bytes]:
+        made, data = honest(number, name)
+        if name != names[-1]:
+            return made, data
+        original, data = honest(number, names[0])
+        return replace(made, update_root=original.update_root, sum_squares=original.sum_squares), data
+
+    world.train = train  # type: ignore[method-assign]
+    number = world.open()
+    world.commit(number, names)
+    world.train = honest  # type: ignore[method-assign]
+    world.anchor(number, cheat)
+    return number
+
+
 def play_wrong_header(world: World, names: list[str]) -> int:
     """Play a round that was opened with another round's header, which is published."""
     return _play_header(world, names, seed=keccak(b"a seed of my choice"))

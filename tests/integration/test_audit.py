@@ -23,6 +23,7 @@ from folkmoot.errors import ArtifactError, AuditFailure, RpcError, WrongChainErr
 from folkmoot.ledger import packaged
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.merkle import aggregate_leaves, aggregate_root
+from folkmoot.protocol.places import EVERYBODY
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import Anchor, RoundOutcome, compute_leaves
@@ -423,11 +424,9 @@ def test_a_slashed_round_and_what_was_built_on_it_change_nothing(world: World) -
     world.open()
     world.send("ledger", "reportFraud", 5, factories.account("outsider").address, by=verifier)
     world.head = 4
-    bond = factories.policy().bond
-    world.advance(5)  # gas is estimated in another second than that of the last checkpoint
-    world.send("token", "approve", world.federation.deployment.vault, bond)
-    world.send("vault", "stake", world.federation.coordinator.address, bond)
     world.play(["dora", "cleo"])
+    assert audited(world).rounds["cancelled"] == 3
+    world.send("ledger", "releaseVoid", 6, by=factories.account("outsider"))
     found = audited(world)
     assert found.rounds == {"final": 2, "cancelled": 3, "anchored": 2, "slashed": 1}
     assert found.model_head == 8
@@ -445,6 +444,55 @@ def test_an_honest_round_that_was_slashed_is_a_warning(world: World) -> None:
     found = audited(world)
     assert found.model_head == 3
     assert "Warning: round 4 was slashed, but its anchor is right" in found.notes[0]
+
+
+# A crowd
+
+
+def test_places_are_drawn_in_a_crowd(chain: Anvil, tmp_path: Path) -> None:
+    """600 MOOT are enrolled and four places for contributors: the quota is 200. Ada has it, the others have lots."""
+    snapshot = chain.snapshot()
+    policy = factories.policy(max_contributors=5, min_contributors=1, challenge_window=60)
+    world = World.create(chain, tmp_path / "artifacts", policy)
+    ledger = world.federation.chain.ledger_reader
+    contributors = ["ada", "ben", "cleo", "dora", "emil"]
+    try:
+        # The first basis is the vault's creation: nobody had enrolled, and nobody has a place.
+        first = world.open()
+        assert ledger.draw(first).quota == EVERYBODY
+        assert not any(ledger.has_place(first, factories.account(name).address) for name in contributors)
+        world.cancel(first)
+        factories.stake(world.federation.chain, factories.account("ada"), factories.STAKE)
+        factories.enrol(world.federation.chain, factories.account("ada"), 2 * factories.STAKE)
+        world.advance(1)
+        chain.call("anvil_mine", hex(258))
+        redraw = world.federation.chain.vault.functions.redraw()
+        world.federation.chain.send(redraw, factories.account("outsider"))
+        world.advance(1)
+        for number in range(2, 6):
+            chain.call(
+                "anvil_mine"
+            )  # gas is estimated in the newest block, whose hash is not known in itself
+            world.open()
+            assert ledger.draw(number).quota == 200 * UNIT
+            has = [name for name in contributors if ledger.has_place(number, factories.account(name).address)]
+            world.commit(number, [*has[:4], "coordinator"])
+            world.anchor(number)
+        assert audited(world).recomputed == 4
+        for place, value, what in (
+            (0, 5, "the quota of a place"),
+            (1, 5, "the time of the draw's basis"),
+            (2, 5, "the seed of the draw"),
+        ):
+            alter = alter_log(
+                "ledger", "PlacesDrawn", ["uint96", "uint40", "uint120"], set_to(place, value), which=2
+            )
+            with lying_endpoint(chain.url, alter) as url:
+                failure = failure_of(world, url)
+            assert (failure.details["round"], failure.details["what"]) == (3, what)
+    finally:
+        world.federation.chain.close()
+        chain.revert(snapshot)
 
 
 # Governance may change anything, by votes
@@ -591,13 +639,23 @@ ANCHOR = "(uint32[],uint256,bytes32,bytes32,bytes32,bytes32,bytes32)"
             "rewards",
             "the claimed rewards",
         ),
-        (drop_log("ledger", "RoundOpened"), "rounds", "the round"),
+        (drop_log("ledger", "RoundOpened"), "bonds", "the reason of the bond"),
+        (drop_log("vault", "BondLocked"), "stakes", "the votes of"),
+        (drop_log("ledger", "Enrolled"), "entries", "the enrolled stake of"),
         (drop_log("ledger", "UpdateCommitted"), "rounds", "the stored entries"),
         (drop_log("registry", "VersionActivated"), "registry", "the active version"),
         (drop_log("governor", "VoteCast"), "governance", "the votes against"),
         (alter_call("governor", "proposalVotes(uint256)", 1, 10**21), "governance", "the votes for"),
         (alter_call("vault", "getPastVotes(address,uint256)", 0, 1), "governance", "the voter's stake"),
         (alter_call("vault", "stakeOf(address)", 0, 1), "stakes", "the stake of"),
+        (alter_call("vault", "members(address[])", 3, 1), "stakes", "the enrolled stake of"),
+        (alter_call("vault", "members(address[])", 5, 1), "stakes", "since when"),
+        (alter_call("vault", "bondOf(address)", 0, 1), "stakes", "the bonds of"),
+        (alter_call("vault", "totalEnrolled()", 0, 1), "stakes", "the sum of all enrolled stake"),
+        (alter_call("vault", "basis()", 0, 1), "rounds", "the basis of the next draw"),
+        (alter_call("ledger", "draws(uint64)", 0, 1), "rounds", "the stored draw of places"),
+        (alter_call("ledger", "bounds()", 1, 1), "contracts", "the bounds of policies"),
+        (alter_call("ledger", "admission()", 0, 1), "contracts", "who admits accounts"),
         (alter_call("token", "totalSupply()", 0, 1), "supply", "the supply"),
         (alter_call("ledger", "currentPolicy()", 0, 1), "policies", "policy 2"),
         (alter_call("registry", "active()", 0, 3), "registry", "the active version"),
@@ -608,6 +666,21 @@ def test_a_lying_endpoint_is_found(world: World, alter: Alter, check: str, what:
         failure = failure_of(world, url)
     assert failure.details["check"] == check
     assert failure.details["what"].startswith(what)
+
+
+def test_other_code_of_the_limits_is_found(world: World) -> None:
+    (limits,) = world.federation.chain.ledger_reader.rpc.read(
+        world.federation.deployment.ledger, "limits()", ["address"]
+    )
+
+    def alter(method: str, params: list[Any], result: Any) -> Any:
+        if method == "eth_getCode" and params[0].lower() == limits.lower():
+            return result[:-2] + "ff"
+        return result
+
+    with lying_endpoint(world.federation.anvil.url, alter) as url:
+        failure = failure_of(world, url)
+    assert failure.details["what"] == "the code of the ledger's limits"
 
 
 def test_an_altered_entry_is_named_with_its_contributor_and_transaction(world: World) -> None:

@@ -119,14 +119,16 @@ def test_a_path_that_was_left_out_is_found_by_the_weights(world: World) -> None:
 
 
 def test_a_replay_that_was_overlooked_is_found(world: World) -> None:
+    who = factories.account("newcomer")
+    factories.stake(world.federation.chain, who, factories.policy().min_stake)
+    factories.enrol(world.federation.chain, who, factories.policy().min_stake)
+    world.advance(1)
     number = world.open()
     world.commit(number, NAMES)
     record = world.rounds[number]
     old = world.rounds[number - 1].updates[3]
     assert old is not None
     before = world.rounds[number - 1].commitments[3]
-    who = factories.account("newcomer")
-    factories.stake(world.federation.chain, who, factories.policy().min_stake)
     replayed = replace(
         before, contributor=who.address, round=number, base_state_root=record.header.base_state_root
     )

@@ -27,11 +27,13 @@ from folkmoot.ledger.events import (
     VersionRegistered,
 )
 from folkmoot.ledger.scan import scan
+from folkmoot.ledger.stakes import Bonded, bonded_rounds, next_quota
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc, VaultReader
 from folkmoot.runtime.processes import free_port
 from folkmoot.runtime.units import UNIT
 from tests import factories
 from tests.factories import ALLOCATION, BOND, STAKE, Federation
+from tests.integration.anchored import anchored_round, open_round, prove_wrong
 
 
 def test_readers_without_web3_see_what_was_deployed(federation: Federation) -> None:
@@ -57,7 +59,13 @@ def test_readers_without_web3_see_what_was_deployed(federation: Federation) -> N
         assert vault.stake_of(ada) == STAKE
         assert vault.total_staked() == BOND + 5 * STAKE
         outsider = federation["outsider"].address
-        assert vault.members([ada, outsider]) == {ada: (STAKE, 2), outsider: (0, 0)}
+        found = vault.members([ada, outsider])
+        assert found[ada][:3] == (STAKE, STAKE, 1)
+        assert 0 < found[ada].since < ledger.latest_timestamp()
+        assert found[outsider] == (0, 0, 0, 0)
+        assert vault.total_enrolled() == 5 * STAKE
+        assert vault.bond_of(federation.coordinator.address) == 0
+        assert next_quota(ledger, vault) == 0, "there are places for all"
 
 
 def test_policy_that_does_not_exist_is_refused_in_words(federation: Federation) -> None:
@@ -90,7 +98,7 @@ def test_refused_transaction_names_the_error_its_values_and_a_remedy(federation:
     chain, ada = federation.chain, federation["ada"]
     with pytest.raises(ContractRefused) as caught:
         chain.send(chain.vault.functions.requestUnbond(STAKE + UNIT), ada)
-    assert "stake 100 MOOT, requested 101 MOOT" in caught.value.message
+    assert "unlocked 100 MOOT, requested 101 MOOT" in caught.value.message
     assert "folkmoot balance" in caught.value.remedy
     assert caught.value.details["error"] == "StakeVaultInsufficientStake"
     assert caught.value.details["arguments"]["requested"] == str(101 * UNIT)
@@ -116,6 +124,23 @@ def test_phase_follows_the_clock(federation: Federation) -> None:
     assert chain.round(1).phase is Phase.OPEN
     chain.send(chain.ledger.functions.cancel(1), federation["outsider"])
     assert chain.phase(1) is Phase.CANCELLED
+
+
+def test_bonds_of_rounds_are_found_until_they_are_over_or_released(federation: Federation) -> None:
+    chain, coordinator = federation.chain, federation.coordinator.address
+    bond = factories.policy().bond
+
+    def found() -> list[Bonded]:
+        return bonded_rounds(chain.ledger_reader, chain.vault_reader, coordinator)
+
+    assert found() == []
+    assert anchored_round(federation) == 1
+    assert open_round(federation) == 2
+    assert found() == [Bonded(2, Phase.OPEN, bond), Bonded(1, Phase.ANCHORED, bond)]
+    assert chain.unlocked_of(coordinator) == BOND - 2 * bond
+    prove_wrong(federation, 1, federation["emil"].address)
+    assert found() == [], "one is slashed, one was open"
+    assert chain.stake_of(coordinator) == BOND - bond
 
 
 def test_account_without_native_coins_is_told_so(federation: Federation) -> None:
@@ -199,7 +224,7 @@ def test_what_an_interrupted_call_sent_in_vain_is_sent_again(
         anvil.call("evm_mine")
     finally:
         anvil.call("evm_setAutomine", True)
-    with pytest.raises(ContractRefused, match="stake 0 MOOT, requested 1 MOOT"):
+    with pytest.raises(ContractRefused, match="unlocked 0 MOOT, requested 1 MOOT"):
         noting.send(noting.vault.functions.requestUnbond(UNIT), ada)
     assert len(noting.unbondings(ada.address)) == 1
 

@@ -59,7 +59,7 @@ def test_every_profile_deploys_and_is_verified(anvil: Anvil, profile: str) -> No
     )
     assert progress == list(CONTRACTS)
     assert list(report.gas) == list(CONTRACTS)
-    assert len(report.facts) == 38 + len(JUDGES) + 1 + 8
+    assert len(report.facts) == 37 + len(JUDGES) + 1 + 8
     assert "what the deployer holds is no role" in report.facts
     assert all(gas < 16_777_216 for gas in report.gas.values())
     chain = Chain.connect(anvil.url, report.deployment)
@@ -83,7 +83,7 @@ def test_deployer_can_do_nothing_afterwards(federation: factories.Federation) ->
     attempts = [
         chain.token.functions.mint(deployer.address, 1),
         chain.vault.functions.slash(federation["ada"].address, 1, deployer.address),
-        chain.vault.functions.freeze(federation["ada"].address, 2**40 - 1),
+        chain.vault.functions.lockBond(federation["ada"].address, 1),
         chain.registry.functions.activate(0, b"\0" * 32),
         chain.ledger.functions.addPolicy(factories.policy().abi_tuple()),
         chain.ledger.functions.appointCoordinator(deployer.address),
@@ -145,7 +145,7 @@ def test_windows_longer_than_the_unbonding_time_are_refused_before_anything_is_s
     deployer = factories.account("deployer")
     anvil.fund(deployer.address)
     before = anvil.rpc.block_number()
-    with pytest.raises(InputError, match="a bond could be gone"):
+    with pytest.raises(InputError, match="the stake of a contributor could be gone"):
         deploy(
             connect_web3(anvil.url),
             deployer,

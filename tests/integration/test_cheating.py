@@ -116,11 +116,11 @@ def test_a_lie_costs_half_a_bond_for_the_watcher_and_the_next_round_is_honest(
         # Whoever signed a false norm pays as well: its minimum stake.
         fault = chain.policy(1).min_stake if cheat == "norm" else 0
         assert chain.stake_of(world["cleo"].address) == factories.STAKE - fault
-        assert chain.balance_of(watcher) == tokens + (bond + fault) // 2
+        assert chain.balance_of(watcher) == tokens + (bond + fault) // 4
         found = [
             e for e in scan(chain, world.deployment.block, chain.block_number()) if isinstance(e, Slashed)
         ]
-        assert found[0].burnt == bond // 2
+        assert found[0].burnt == bond - bond // 4
         assert chain.head().round == 0
         until(lambda: (run := here.api.run()) is None or run.state == "failed", what="the end of the run")
         play(here, 2)
@@ -166,7 +166,7 @@ def test_who_is_censored_delivers_on_the_chain_and_gets_half_of_the_bond(
         said = watch(here)
         assert chain.phase(1) is Phase.SLASHED, said
         assert "censored" in said
-        assert chain.balance_of(world["ada"].address) == tokens + chain.policy(1).bond // 2
+        assert chain.balance_of(world["ada"].address) == tokens + chain.policy(1).bond // 4
 
 
 def test_a_false_norm_is_refused_by_an_honest_coordinator(

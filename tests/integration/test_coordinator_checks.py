@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
 from web3.types import Wei
 
 from folkmoot.coordinator_api import commitment_to_wire
@@ -18,6 +20,8 @@ from folkmoot.protocol.state import State
 from tests import factories
 from tests.integration.coordinator_world import Running, Signed, open_round, running, train, until
 
+DRAWS_SLOT = 13
+"""Of `_draws` in the ledger: contracts/snapshots/storage/RoundLedger.txt."""
 FEDERATION = {"max_contributors": 3, "max_sum_squares": 600 * 900}
 
 
@@ -31,7 +35,14 @@ def here(world: factories.Federation, tmp_path: Path) -> Iterator[Running]:
 @pytest.fixture
 def ready(here: Running) -> tuple[RoundHeader, State]:
     _, header, state = open_round(here.api, 1)
+    forget_draw(here.world, 1)
     return header, state
+
+
+def forget_draw(world: factories.Federation, number: int) -> None:
+    """Let places go to whom comes first, as in a closed federation, which draws none."""
+    slot = "0x" + keccak(encode(["uint256", "uint256"], [number, DRAWS_SLOT])).hex()
+    world.anvil.call("anvil_setStorageAt", world.deployment.ledger, slot, "0x" + bytes(32).hex())
 
 
 def code_of(here: Running, signed: Signed, number: int = 1) -> str:

@@ -202,14 +202,15 @@ def test_another_coordinator_takes_over_from_a_mirror(
             chain.send(chain.ledger.functions.commitUpdate(signed.commitment.abi_tuple()), world[name])
         copied = folkmoot("mirror", "--from", old.api.url, "--to", mirror)
         assert (copied["rounds"], copied["kept"], copied["missing"]) == (3, 0, [])
-        before, sent = said(old.api, range(1, 4)), old.api.get("/v1/rounds/3")["transactions"]
-        assert [purpose.partition(":")[0] for purpose in sent] == [
-            "open",
-            "commit",
-            "anchor",
-            "finalize",
-            "settle",
-        ]
+        before = said(old.api, range(1, 4))
+        # The others are enrolled and absent. When they are removed, and the window ends early, is a matter of time.
+        sent = {
+            purpose: transaction
+            for purpose, transaction in old.api.get("/v1/rounds/3")["transactions"].items()
+            if not purpose.startswith(("close:", "remove:"))
+        }
+        steps = [purpose.partition(":")[0] for purpose in sent]
+        assert steps == ["open", "commit", "anchor", "finalize", "settle"]
     shutil.rmtree(tmp_path / "old")
 
     # What is there is not fetched again, and any web server can hand it on.

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from folkmoot.errors import CoordinatorError, UpdateRefused
@@ -126,6 +128,48 @@ def test_own_transactions_count_and_an_undelivered_file_has_no_weight(
     assert updates[here.world["ben"].address]["status"] == "delivered-late"
     assert updates[here.world["emil"].address]["reason"] == "not-delivered"
     assert updates[here.world["emil"].address]["weight"] == 0
+
+
+def test_who_commits_to_the_root_of_another_before_it_takes_nothing(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Roots are public at once, files only after the window: too late for a copier."""
+    monkeypatch.setattr(anchor_window, "TIME_TRAVEL_DELIVERY_SECONDS", 4.0)
+    start(here, 1, 4)
+    _, header, state = open_round(here.api, 1)
+    ada, ben = (train(here.world, name, header, state) for name in ("ada", "ben"))
+    copies = [
+        Signed(
+            replace(
+                other.commitment,
+                update_root=ada.commitment.update_root,
+                sum_squares=ada.commitment.sum_squares,
+            ),
+            b"",
+            ada.data,
+        )
+        for other in (train(here.world, name, header, state) for name in ("emil", "dora"))
+    ]
+    commit_alone(here, "emil", copies[0])
+    commit_alone(here, "ben", ben)
+    submit(here, ada)
+    commit_alone(here, "dora", copies[1])
+    until(lambda: step_of(here, 1) == "delivery", what="the end of the window")
+    stolen = Signed(copies[0].commitment, ada.signature, here.api.artifact(sha256_hex(ada.data)))
+    with pytest.raises(UpdateRefused) as refused:
+        submit(here, stolen)
+    assert refused.value.code == "round-closed"
+    submit(here, ben)
+    until(lambda: step_of(here, 1) == "settled", what="settlement")
+    found = here.api.items("/v1/rounds/1/updates")
+    updates = {item["contributor"]: item for item in found if item["status"] != "refused"}
+    for name, reason in {
+        "ada": "accepted",
+        "ben": "accepted",
+        "emil": "not-delivered",
+        "dora": "not-delivered",
+    }.items():
+        assert updates[here.world[name].address]["reason"] == reason
 
 
 def test_contributor_that_unbonds_does_not_spoil_the_batch(here: Running) -> None:

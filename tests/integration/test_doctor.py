@@ -32,6 +32,7 @@ from folkmoot.runtime.certificates import Authority, Pair
 from folkmoot.runtime.processes import free_port
 from server.db.models import Round, Update
 from tests import factories, s3
+from tests.integration.anchored import anchored_round, prove_wrong
 from tests.integration.coordinator_world import (
     MANIFEST,
     Running,
@@ -55,7 +56,7 @@ API = (
     "coordinator's TLS", "coordinator's API", "coordinator's deployment", "coordinator's health",
     "coordinator's clock",
 )  # fmt: skip
-JOIN = ("your key", "your stake", "your coins", "your model", "your folder", "your disk")
+JOIN = ("your key", "your stake", "your enrolment", "your coins", "your model", "your folder", "your disk")
 SUPERLINK = ("SuperLink's TLS", "SuperLink", "SuperLink's clock")
 
 Told = dict[str, dict[str, str]]
@@ -287,6 +288,27 @@ def test_what_is_broken_is_named_with_a_remedy(
     assert made <= {"coordinator.sqlite3-wal", "coordinator.sqlite3-shm"}, "a doctor makes nothing"
 
 
+def test_bonds_of_pending_and_void_rounds_are_told(
+    federation: factories.Federation, deployment_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def bond() -> dict[str, str]:
+        where = ("--rpc", federation.anvil.url, "--deployment", str(deployment_file))
+        return told(capsys, "doctor", *where)[1]["coordinator's bond"]
+
+    assert bond()["text"].endswith("The rest is enough for 2 rounds.")
+    anchored_round(federation)
+    pending = bond()
+    assert pending["state"] == "ok"
+    assert "200 MOOT are locked for 1 round. The rest is enough for 1 round more." in pending["text"]
+    anchored_round(federation)
+    full = bond()
+    assert (full["state"], "No round can be opened" in full["text"]) == ("warning", True)
+    prove_wrong(federation, 1, federation["emil"].address)
+    void = bond()
+    assert (void["state"], "200 MOOT of the locked stake" in void["text"]) == ("warning", True)
+    assert void["remedy"].endswith("N being 2.")
+
+
 def test_little_money_little_room_and_a_wrong_clock_are_told(
     home: Path,
     world: factories.Federation,
@@ -459,15 +481,26 @@ def test_what_a_contributor_lacks_is_told(
     assert (status, found["your stake"]["state"]) == (1, "failed")
     assert "stake-too-low" in found["your stake"]["text"]
     assert "--stake 50" in found["your stake"]["remedy"]
-    assert found["your coins"]["state"] == "skipped"
+    assert states(found, "your enrolment", "your coins") == {"skipped"}
     keystore("ada").chmod(0o644)
     here.world.anvil.fund(factories.account("ada").address, 10)
     status, found = join("ada")
     assert (status, states(found, "your key", "your coins")) == (0, {"warning"}), found
     assert "chmod 600" in found["your key"]["remedy"]
+    chain = here.world.chain
+    here.world.anvil.fund(factories.account("ada").address)
+    chain.send(chain.ledger.functions.leave(), factories.account("ada"))
+    status, found = join("ada")
+    assert (status, found["your enrolment"]["state"]) == (0, "warning")
+    assert "folkmoot enrol" in found["your enrolment"]["remedy"]
+    here.world.anvil.fund(factories.account("ada").address, 10)
+    status, found = join("ada")
+    assert (status, found["your coins"]["state"]) == (1, "failed"), "it can't enrol"
     status, found = join("ada", "--keystore", str(tmp_path / "nowhere"))
     assert (status, found["your key"]["state"]) == (1, "failed")
-    assert states(found, "your stake", "your coins", "your folder", "your disk") == {"skipped"}
+    assert states(found, "your stake", "your enrolment", "your coins", "your folder", "your disk") == {
+        "skipped"
+    }
 
 
 def test_the_folder_of_another_node_is_told(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,18 +19,22 @@ from eth_utils.crypto import keccak
 from folkmoot.aggregation import policy_file
 from folkmoot.chain import governance
 from folkmoot.cli.main import run
+from folkmoot.cli.why import _not_drawn
 from folkmoot.devnet.anvil import Anvil
+from folkmoot.economics.bonds import least_bond
+from folkmoot.economics.setting import Setting
 from folkmoot.evaluation import Report, measure
-from folkmoot.ledger.bonds import least_bond
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.places import REDRAW_BLOCKS
 from folkmoot.protocol.policy import ARBITER, Policy
 from folkmoot.protocol.state import State
 from folkmoot.runtime.processes import free_port
 from folkmoot.runtime.units import UNIT
 from tests import factories
 from tests.factories import ALLOCATION, BOND, STAKE, Federation
+from tests.integration.anchored import anchored_round, open_round, prove_wrong
 
 Command = Callable[..., dict[str, Any]]
 MakeKey = Callable[[str], Path]
@@ -172,12 +177,14 @@ def test_the_word_for_the_arbiter_becomes_its_address(
     federation: Federation, folkmoot: Command, tmp_path: Path
 ) -> None:
     file = tmp_path / "policy.json"
-    file.write_text(json.dumps(policy_file.to_json(factories.policy(verifier=ARBITER))))
+    file.write_text(json.dumps(policy_file.to_json(factories.policy(verifier=ARBITER, rule="guided_mean"))))
     made = folkmoot("propose", "--policy", str(file))
     assert made["proposal"]["actions"][0]["policy"]["verifier"] == federation.deployment.arbiter
     assert made["warning"] is None
     dear = folkmoot("propose", "--policy", str(file), "--title", "Again", "--gas-price-in-tokens", "100")
-    least = least_bond(factories.policy(verifier=ARBITER), 100 * UNIT)
+    least = least_bond(
+        Setting(policy=factories.policy(verifier=ARBITER, rule="guided_mean"), gas_price=100 * UNIT)
+    )
     assert f"the bond should be at least {least // UNIT} MOOT" in dear["warning"]
     file.write_text(json.dumps(policy_file.to_json(factories.policy(verifier=federation.deployment.vault))))
     refused = folkmoot("propose", "--policy", str(file), fails=1)["error"]
@@ -187,7 +194,9 @@ def test_the_word_for_the_arbiter_becomes_its_address(
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"reward": 4 * factories.policy().reward + 1, "bond": 4 * factories.policy().reward + 1}, "reward"),
+        ({"reward": 4 * factories.policy().reward + 1, "bond": 17 * factories.policy().reward}, "reward"),
+        ({"bond": 4 * factories.policy().reward - 1}, "bond"),
+        ({"min_stake": 4 * factories.policy().min_stake + 1}, "minStake"),
         ({"commit_window": factories.policy().commit_window // 2 - 1}, "commitWindow"),
         ({"challenge_window": factories.policy().challenge_window // 2 - 1}, "challengeWindow"),
         ({"commit_window": factories.GOVERNANCE.unbonding}, "windows"),
@@ -207,7 +216,8 @@ def test_a_policy_that_no_vote_can_add_is_refused_before_the_vote(
 def test_the_status_of_a_federation_in_which_nothing_waits(federation: Federation, folkmoot: Command) -> None:
     standing = folkmoot("status")
     assert standing["demands"] == standing["disputes"] == []
-    assert standing["coordinator"]["frozenUntil"] is None
+    assert standing["coordinator"]["bonds"] == "0"
+    assert (standing["totalEnrolled"], standing["quota"]) == (str(5 * STAKE), None)
 
 
 @pytest.mark.parametrize(
@@ -390,21 +400,111 @@ def test_stake_unstake_withdraw(federation: Federation, folkmoot: Command) -> No
 
 
 def test_enrol_leave_and_unstake(folkmoot: Command) -> None:
-    assert folkmoot("balance")["enrolledFrom"] is None
-    assert folkmoot("enrol")["from"] == 1
-    assert folkmoot("balance")["enrolledFrom"] == 1
-    twice = folkmoot("enrol", fails=1)["error"]
-    assert twice["details"]["error"] == "RoundLedgerAlreadyEnrolled"
+    there = folkmoot("enrol")
+    assert (there["transaction"], there["enrolled"], there["from"]) == (None, str(STAKE), 1), "nothing to do"
+    assert folkmoot("balance")["enrolled"] == str(STAKE)
     folkmoot("leave")
+    left = folkmoot("balance")
+    assert (left["enrolled"], left["enrolledSince"]) == (None, None)
     assert folkmoot("leave", fails=1)["error"]["details"]["error"] == "RoundLedgerNotEnrolled"
-    folkmoot("enrol")
-    assert not folkmoot("unstake", "1")["left"]
-    assert folkmoot("balance")["enrolledFrom"] == 1
-    assert folkmoot("unstake", "all")["left"], "it can commit no more"
-    assert folkmoot("balance")["enrolledFrom"] is None
+    again = folkmoot("enrol", "60")
+    assert (again["enrolled"], again["quota"]) == (str(60 * UNIT), None)
+    assert folkmoot("balance")["enrolledSince"] == again["since"]
+    assert folkmoot("unstake", "30")["enrolled"] == str(60 * UNIT), "it was not enrolled"
+    less = folkmoot("unstake", "15")
+    assert (less["enrolled"], less["left"]) == (str(55 * UNIT), False)
+    rest = folkmoot("unstake", "all")
+    assert (rest["unbonding"], rest["left"]) == (str(55 * UNIT), True), "it can commit no more"
+    assert folkmoot("balance")["enrolled"] is None
     lacking = folkmoot("enrol", fails=1)["error"]
     assert lacking["details"]["error"] == "RoundLedgerStakeTooLow"
     assert "folkmoot stake" in lacking["remedy"]
+
+
+def test_enrolment_while_a_round_is_open_counts_from_the_next_one(
+    federation: Federation, folkmoot: Command
+) -> None:
+    open_round(federation)
+    folkmoot("stake", "10")
+    assert folkmoot("enrol", "90")["from"] == 1, "less than before"
+    assert folkmoot("enrol")["from"] == 2
+    assert folkmoot("balance")["enrolled"] == str(STAKE + 10 * UNIT)
+
+
+def test_in_a_crowd_the_chance_of_a_place_is_told(
+    federation: Federation, folkmoot: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two enrol a lot: there are 31 places for 50 MOOT each, and 2,250 MOOT are enrolled."""
+    for name in ("ada", "ben"):
+        folkmoot("stake", str((ALLOCATION - STAKE) // UNIT), by=name)
+        folkmoot("enrol", by=name)
+    total = 2 * ALLOCATION + 50 * UNIT + 2 * STAKE
+    assert folkmoot("enrol", "50", by="cleo")["quota"] == str(total * 4 // (31 * 3))
+    for words, told in (
+        (("enrol", "50"), "is enrolled already with 50 MOOT"),
+        (("enrol", "50"), "The chance of this account is 51.6 %."),
+        (("balance",), "the chance of a place in the next round is 51.6 %"),
+        (("status",), "a crowd: an account needs 96.77"),
+    ):
+        assert run(words) == 0
+        assert told in capsys.readouterr().out
+    chain = federation.chain
+    federation.anvil.call("anvil_mine", hex(REDRAW_BLOCKS))
+    chain.send(chain.vault.functions.redraw(), federation["ada"])
+    federation.anvil.advance(1)
+    number = open_round(federation)
+    places = {
+        name: chain.ledger_reader.has_place(number, federation[name].address) for name in ("ada", "cleo")
+    }
+    assert places["ada"]
+    said = _not_drawn(federation["cleo"].address, number, chain)
+    asked = re.search(r"asked for ([\d.]+) MOOT .* Now it has 50 MOOT", said)
+    assert asked is not None
+    assert (float(asked[1]) <= 50) == places["cleo"]
+
+
+def test_bonds_are_shown_and_can_not_be_taken_out(
+    federation: Federation, folkmoot: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bond = factories.policy().bond
+    assert folkmoot("status")["coordinator"]["roundsAffordable"] == 2
+    anchored_round(federation)
+    standing = folkmoot("status")["coordinator"]
+    assert (standing["bonds"], standing["roundsAffordable"]) == (str(bond), 1)
+    assert run(["status"]) == 0
+    assert (
+        "stake 500 MOOT, 200 MOOT of it locked as bonds: enough to open 1 more round"
+        in capsys.readouterr().out
+    )
+    error = folkmoot("unstake", "301", by="coordinator", fails=1)["error"]
+    assert "unlocked 300 MOOT, requested 301 MOOT" in error["message"]
+    rest = folkmoot("unstake", "all", by="coordinator")
+    assert (rest["unbonding"], rest["bonds"]) == (str(BOND - bond), str(bond))
+    assert folkmoot("balance", by="coordinator")["bonds"] == str(bond)
+    locked = folkmoot("unstake", "all", by="coordinator", fails=1)["error"]
+    assert locked["code"] == "stake-locked"
+
+
+def test_the_bond_of_a_void_round_is_released_by_anybody(federation: Federation, folkmoot: Command) -> None:
+    assert [anchored_round(federation), anchored_round(federation)] == [1, 2]
+    early = folkmoot("release", "2", fails=1)["error"]
+    assert (early["code"], "anchored" in early["message"]) == ("round-not-void", True)
+    prove_wrong(federation, 1, federation["emil"].address)
+    assert folkmoot("status")["coordinator"]["roundsAffordable"] == 0
+    released = folkmoot("release", "2", by="outsider")
+    assert (released["coordinator"], released["bond"]) == (
+        federation.coordinator.address,
+        str(factories.policy().bond),
+    )
+    assert folkmoot("status")["coordinator"] == {
+        "address": federation.coordinator.address,
+        "stake": str(BOND - factories.policy().bond),
+        "bonds": "0",
+        "roundsAffordable": 1,
+    }
+    assert folkmoot("release", "2", fails=1)["error"]["code"] == "bond-released"
+    assert folkmoot("release", "1", fails=1)["error"]["code"] == "round-not-void", "it was slashed"
+    assert folkmoot("release", "3", fails=1)["error"]["code"] == "round-unknown"
 
 
 def test_delegation(federation: Federation, folkmoot: Command) -> None:
@@ -457,7 +557,7 @@ def test_status_shows_the_round_under_way(federation: Federation, folkmoot: Comm
     standing = folkmoot("status")
     assert standing["round"]["phase"] == "committed"
     assert standing["head"]["round"] == 0
-    assert standing["totalStaked"] == str(BOND + 5 * STAKE)
+    assert standing["totalStaked"] == str(BOND + 5 * STAKE - factories.policy().bond), "bonds do not vote"
 
 
 def test_every_command_reads_well_without_json(

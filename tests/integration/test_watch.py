@@ -38,7 +38,7 @@ from tests.integration.fraud_world import ANSWER_WINDOW, CHALLENGER, DEPOSIT, TO
 from tests.integration.watched import Watched, close_all
 
 NAMES = ["ada", "ben", "cleo"]
-HALF = factories.policy().bond // 2
+QUARTER = factories.policy().bond // 4
 
 
 @pytest.fixture
@@ -73,6 +73,8 @@ PROVABLE = {
     "padding": (play_lie(lies.lie_padding), "outer-step", 9),
     "weight": (play_lie(lies.lie_weight), "weight", 1),
     "left-out": (play_lie(lies.lie_left_out), "rule", 1),
+    "copy": (lambda world: lies.play_copy(world, NAMES, lies.lie_root), "weight", 2),
+    "left-out-beside-a-copy": (lambda world: lies.play_copy(world, NAMES, lies.lie_left_out), "rule", 1),
     "own": (lambda world: world.play([*NAMES, "coordinator"], lies.lie_root), "weight", 3),
     "false-norm": (lambda world: lies.play_false_norm(world, NAMES), "update", 2),
     "bad-padding": (lambda world: lies.play_bad_padding(world, NAMES), "update", 2),
@@ -91,9 +93,9 @@ def test_every_lie_that_a_leaf_refutes_is_punished(world: World, tmp_path: Path,
     assert [(line["kind"], line["place"]) for line in seen.said("proven")] == [(kind, place)], seen.lines
     assert [line["round"] for line in seen.said("right")] == [1]
     assert phase(world, number) == Phase.SLASHED
-    of_contributor = factories.policy().min_stake // 2 if kind == "update" else 0
+    of_contributor = factories.policy().min_stake // 4 if kind == "update" else 0
     assert len(seen.said("fault-proven")) == (kind == "update")
-    assert won(world) == HALF + of_contributor
+    assert won(world) == QUARTER + of_contributor
     assert world.federation.chain.head().round == 1
 
 
@@ -104,6 +106,17 @@ def test_an_honest_run_is_never_challenged(world: World, tmp_path: Path) -> None
     assert seen.look() == 0
     assert [line["round"] for line in seen.said("right")] == [1, 2, 3]
     assert {line["event"] for line in seen.lines} == {"right"}
+    assert won(world) == 0
+
+
+def test_copies_that_are_left_out_are_right(world: World, tmp_path: Path) -> None:
+    number = lies.play_copy(world, NAMES)
+    outcome = world.rounds[number].outcome
+    assert outcome is not None
+    assert outcome.weights == (1, 1, 0)
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 0
+    assert [line["round"] for line in seen.said("right")] == [1, number]
     assert won(world) == 0
 
 
@@ -213,7 +226,7 @@ def test_what_the_rule_does_not_yield_is_punished(
     ]
     assert [line["kind"] for line in seen.said("proven")] == kinds, seen.lines
     assert phase(krum, number) == Phase.SLASHED
-    assert won(krum) == HALF
+    assert won(krum) == QUARTER
 
 
 FALSE_TREES: dict[str, tuple[lies.Changes, str, int]] = {
@@ -314,7 +327,7 @@ def test_what_is_withheld_is_demanded_and_silence_is_punished(world: World, tmp_
     assert again.look() == 3
     assert [line["kind"] for line in again.said("proven")] == ["withheld"]
     assert phase(world, number) == Phase.SLASHED
-    assert won(world) == HALF
+    assert won(world) == QUARTER
 
 
 def test_an_answer_on_the_chain_is_read(world: World, tmp_path: Path) -> None:
@@ -395,7 +408,7 @@ def test_a_replayed_update_costs_its_sender_stake_once(world: World, tmp_path: P
     ben = factories.account("ben").address
     assert [(line["round"], line["account"]) for line in seen.said("replay")] == [(number, ben)]
     assert len(seen.said("fault-proven")) == 1
-    assert won(world) == factories.policy().min_stake // 2
+    assert won(world) == factories.policy().min_stake // 4
     assert world.federation.chain.stake_of(ben) == factories.STAKE - factories.policy().min_stake
     assert Watched(world, tmp_path / "watch").look() == 0
     other = Watched(world, tmp_path / "other")
@@ -410,7 +423,7 @@ def test_a_censored_delivery_is_proven(world: World, tmp_path: Path) -> None:
     assert seen.look() == 3
     assert [(line["kind"], line["place"]) for line in seen.said("proven")] == [("censored", 1)]
     assert phase(world, number) == Phase.SLASHED
-    assert won(world) == 0  # half of the bond is the contributor's
+    assert won(world) == 0  # a quarter of the bond is the contributor's
 
 
 # Mirrors
@@ -623,7 +636,7 @@ def test_what_was_let_go_of_is_missed_by_nothing(chain: Anvil, tmp_path: Path) -
         (number, factories.account("ben").address)
     ]
     assert len(again.said("fault-proven")) == 1
-    assert won(world) == factories.policy().min_stake // 2
+    assert won(world) == factories.policy().min_stake // 4
     world.federation.chain.close()
     chain.revert(snapshot)
 
@@ -741,7 +754,7 @@ def test_a_challenge_by_hand(
     shown = capsys.readouterr()
     assert "Leaf 8 of the aggregate of round 2 is not what the anchored weights make" in shown.err
     assert "gas" in shown.out
-    assert "100 MOOT, half of the bond" in shown.out
+    assert "50 MOOT, a quarter of the bond" in shown.out
     assert run(["challenge", str(number), *command, "--dry-run", "--place", "3", "--json"]) == 1
     assert code_of(capsys) == "not-provable"
     key = ["--keystore", str(keystore(CHALLENGER)), "--password-file", str(password_file)]

@@ -80,6 +80,8 @@ def play(here: Running) -> None:
     """
     chain = here.world.chain
     factories.stake(chain, here.world["newcomer"], factories.STAKE)
+    factories.enrol(chain, here.world["newcomer"], factories.STAKE)
+    here.world.anvil.advance(1)  # it counts from the second after
     here.api.start_run(2, 6, here.world.coordinator, here.domain)
     _, header, state = open_round(here.api, 1)
     for name in HONEST:

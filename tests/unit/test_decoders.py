@@ -145,7 +145,7 @@ def vault(rpc: Rpc) -> VaultReader:
 CONTRACT_READERS: dict[str, tuple[Callable[[Rpc], Any], bytes]] = {
     "round": (
         lambda rpc: ledger(rpc).round(1),
-        encode([ROUND_TYPE], [(1, 3, 2, 5, 6, 7, 8, ALICE, 0, False, *[b"\1" * 32] * 4)]),
+        encode([ROUND_TYPE], [(1, 3, 2, 5, 6, 7, 8, ALICE, 0, False, 1, *[b"\1" * 32] * 4)]),
     ),
     "phase": (lambda rpc: ledger(rpc).phase(1), encode(["uint8"], [3])),
     "head": (lambda rpc: ledger(rpc).head(), encode(["uint64", "bytes32"], [1, bytes(32)])),
@@ -160,7 +160,7 @@ CONTRACT_READERS: dict[str, tuple[Callable[[Rpc], Any], bytes]] = {
     "stake": (lambda rpc: vault(rpc).stake_of(ALICE), encode(["uint256"], [5])),
     "members": (
         lambda rpc: vault(rpc).members([ALICE, worlds.account("bob").address]),
-        encode(["uint256[]", "uint32[]"], [[5, 6], [1, 2]]),
+        encode(["(uint96,uint96,uint24,uint40)[]"], [[(5, 4, 1, 9), (6, 0, 0, 0)]]),
     ),
     "state of a demand": (
         lambda rpc: judges.status_of(rpc, ALICE, 1),

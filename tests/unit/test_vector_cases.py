@@ -153,6 +153,18 @@ def test_payments_and_standings() -> None:
         assert found == ints(expected["standings"])
 
 
+def test_shares() -> None:
+    for given, expected in valid("shares"):
+        delivered, weighed = int(given["delivered"]), 0
+        taken: set[str] = set()
+        for i, root in enumerate(given["roots"]):
+            if not delivered >> i & 1 or given["contributors"][i] == given["coordinator"] or root in taken:
+                continue
+            taken.add(root)
+            weighed |= 1 << i
+        assert weighed == int(expected["weighed"]), given
+
+
 @pytest.fixture(scope="module")
 def mutations() -> list[dict[str, str]]:
     result = run("vector_mutations.py", "--json")

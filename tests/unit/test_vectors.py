@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +258,25 @@ def test_commitments() -> None:
         assert folded == raw(section["entriesHashes"][i])
         folded = keccak(folded + bytes(12) + raw(account.address) + message.body)
     assert folded == raw(section["entriesHashes"][-1])
+
+
+def test_places() -> None:
+    section = VECTORS["places"]
+    names = ("totals", "maxContributors", "minStakes", "nows", "quotas")
+    for total, most, least, now, quota in zip(*(ints(section[name]) for name in names), strict=True):
+        room = most - 1 if most > 1 else 1
+        at_basis, at_opening = (Fraction(amount, least) > room for amount in (total, now))
+        three_quarters = Fraction(3 * room, 4)
+        assert quota == (math.floor(total / three_quarters) if at_basis else int(at_opening))
+    seed, quota = int(section["seed"]), int(section["quota"])
+    assert seed == int.from_bytes(raw(section["blockHash"])[17:], "big")
+    accounts, enrolled = section["accounts"], ints(section["enrolled"])
+    for i, account in enumerate(accounts):
+        lot = int.from_bytes(keccak(eth_abi.abi.encode(["uint120", "address"], [seed, account]))[:12], "big")
+        assert lot == int(section["lots"][i])
+        wins = Fraction(lot, 2**96) < Fraction(enrolled[i], quota)
+        assert wins == (section["places"][i] == "1")
+    assert len(set(section["places"])) == 2
 
 
 def test_rounding() -> None:

@@ -71,8 +71,8 @@ interface IFraudProofs is IJudge {
     /// @param entries All of the round, in order, without leaves.
     function proveUpdate(Case calldata case_, Entry[] calldata entries, Fault calldata fault) external;
 
-    /// @notice Prove that an entry has a weight that the policy's rule never gives: above 0 for the coordinator's own or for
-    /// one that did not arrive, above 1 under a rule with equal weights, or above 65536.
+    /// @notice Prove that an entry has a weight that the policy's rule never gives: above 0 for the coordinator's own, for
+    /// one that did not arrive or for a copy of an earlier one, above 1 under a rule with equal weights, or above 65536.
     /// @param entries All of the round, in order, without leaves.
     /// @param entry Number of the entry.
     function proveWeight(Case calldata case_, Entry[] calldata entries, uint256 entry) external;

@@ -3,12 +3,13 @@ pragma solidity 0.8.37;
 
 import { RoundId } from "../libraries/Types.sol";
 import { IJudge } from "./IJudge.sol";
-import { IRoundLedger } from "./IRoundLedger.sol";
 
 /// @title Proofs that weights differ from those of the policy's rule.
-/// @notice For `mean` they follow from what was delivered. For `multi_krum` of 1 to 32 updates they follow from the Gram
+/// @notice A rule weighs the entries that were delivered and are not the coordinator's own, of entries with equal roots
+/// the first. For `mean` the weights follow from that. For `multi_krum` of 1 to 32 updates they follow from the Gram
 /// matrix, which the anchor commits to by the root of a tree: either the rule yields other weights on that matrix, or
 /// the matrix is false, and then one block of products, or one sum of two matrices, is.
+/// In all proofs, the entries are all of the round, in order, without leaves.
 /// @dev Stateless. A rule that this contract can't evaluate makes a proof revert.
 /// Warning: the reward goes to whoever's transaction is included first, and a proof can be copied from the public
 /// mempool. Send it privately where that matters; the round is void either way.
@@ -24,16 +25,8 @@ interface IGramProofs is IJudge {
         bytes path;
     }
 
-    /// @notice One update of a pair: the rest of its commitment, and its leaves of a block.
+    /// @notice One update of a pair: its leaves of a block.
     struct Update {
-        /// @notice Root of its update tree.
-        bytes32 updateRoot;
-        /// @notice Sum of squares that it committed to.
-        uint64 sumSquares;
-        /// @notice Claimed number of examples.
-        uint32 numExamples;
-        /// @notice Hash of the bundle that ran.
-        bytes32 bundleHash;
         /// @notice The leaves of the block, 256 bytes each.
         bytes leaves;
         /// @notice Sums of |q| and q^2 of all nodes of the block, level by level from the leaves up, the top included; 16
@@ -92,24 +85,17 @@ interface IGramProofs is IJudge {
     /// @notice Thrown when an exponent is outside of its range. Use `proveHeader`.
     error GramProofsExponent(int256 exponent);
 
-    /// @notice Prove, under `mean`, that an entry has another weight than 1 (it was delivered and is not the coordinator's own)
-    /// or 0 (else).
-    /// @param entries All of the round, in order.
+    /// @notice Prove, under `mean`, that an entry has another weight than 1 (the rule weighs it) or 0 (else).
     /// @param entry Number of the entry.
-    function proveMean(Case calldata case_, IRoundLedger.Entry[] calldata entries, uint256 entry) external;
+    function proveMean(Case calldata case_, Entry[] calldata entries, uint256 entry) external;
 
     /// @notice Prove, under `multi_krum`, that an entry has another weight than the rule gives it on the anchored matrix.
     /// @param root The root of the Gram tree.
-    function proveKrum(
-        Case calldata case_,
-        IRoundLedger.Entry[] calldata entries,
-        uint256 entry,
-        GramOpening calldata root
-    ) external;
+    function proveKrum(Case calldata case_, Entry[] calldata entries, uint256 entry, GramOpening calldata root) external;
 
     /// @notice Prove, under `multi_krum`, that there is no Gram root where there must be one, or one where there must be
     /// none.
-    function proveGramRoot(Case calldata case_, IRoundLedger.Entry[] calldata entries) external;
+    function proveGramRoot(Case calldata case_, Entry[] calldata entries) external;
 
     /// @notice Prove that a leaf of the Gram tree has a false product of two updates, a matrix of a wrong size, or is not
     /// empty behind the last block.
@@ -118,7 +104,7 @@ interface IGramProofs is IJudge {
     /// @param pair The updates. Nothing is read of it where the size is wrong, or behind the last block.
     function proveGramLeaf(
         Case calldata case_,
-        IRoundLedger.Entry[] calldata entries,
+        Entry[] calldata entries,
         uint256 place,
         GramOpening calldata claimed,
         Pair calldata pair
@@ -126,5 +112,5 @@ interface IGramProofs is IJudge {
 
     /// @notice Prove that a node of the Gram tree is not the sum of its children at one entry, or that one of the three has a
     /// matrix of a wrong size.
-    function proveGramNode(Case calldata case_, IRoundLedger.Entry[] calldata entries, Sum calldata sum) external;
+    function proveGramNode(Case calldata case_, Entry[] calldata entries, Sum calldata sum) external;
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { Places } from "../libraries/Places.sol";
+import { IAdmission } from "./IAdmission.sol";
+import { IPolicyLimits } from "./IPolicyLimits.sol";
 import { PolicyId, RoundId } from "../libraries/Types.sol";
 
 /// @title The record of training: policies, rounds, commitments, anchors, finality and rewards.
@@ -32,7 +35,8 @@ interface IRoundLedger {
     enum LeaveReason {
         Own,
         StakeTooLow,
-        Absent
+        Absent,
+        NotAdmitted
     }
 
     /// @notice The rules of a round. A round pins one policy for its whole life; only governance adds one.
@@ -45,7 +49,8 @@ interface IRoundLedger {
         uint64 maxSumSquares;
         /// @notice Minimum number of commitments of an anchored round. With fewer, anybody may cancel it.
         uint16 minContributors;
-        /// @notice Maximum number of commitments of a round. Bounds every loop of this contract.
+        /// @notice Maximum number of commitments of a round. Bounds every loop of this contract. In a crowd (`Places`) the
+        /// last one can be the coordinator's alone.
         uint16 maxContributors;
         /// @notice Bits of one encoded coordinate. 8 for now.
         uint8 bits;
@@ -59,11 +64,13 @@ interface IRoundLedger {
         uint32 anchorWindow;
         /// @notice Seconds after the anchor in which the anchor may be challenged.
         uint32 challengeWindow;
-        /// @notice Stake (in token units of 1e-18) that a contributor must have when its commitment is recorded. Not
-        /// zero: only members can commit.
+        /// @notice Stake (in token units of 1e-18) that a contributor must have enrolled to commit. Not zero.
         uint128 minStake;
-        /// @notice Stake that the coordinator must have when it opens and when it anchors; lost when fraud is proven. At
-        /// least the reward: no lie may bring in more than it costs.
+        /// @notice Stake of the coordinator that is locked from the opening of a round until it is over, for each round on
+        /// its own; lost when fraud is proven. At least four rewards. Three quarters of it burn and a quarter goes to the
+        /// challenger, which can be the coordinator itself: the price of a lie is what burns. A lie pays if it is proven
+        /// with a probability below R / (R + 3/4 B), R being what the lie brings in, at most 1 in 4 for the reward
+        /// alone. What it is worth to steer the model comes on top, and no bond covers that without limit.
         uint128 bond;
         /// @notice Most tokens that are minted for a final round: an equal share for each entry of full weight, and
         /// less for the others, see `settle`.
@@ -78,6 +85,10 @@ interface IRoundLedger {
     struct Bounds {
         /// @notice Largest reward of a round.
         uint128 maxReward;
+        /// @notice Least bond of a round.
+        uint128 minBond;
+        /// @notice Largest minimum stake of a contributor: more could keep everybody out.
+        uint128 maxMinStake;
         /// @notice Shortest commit window, in seconds.
         uint32 minCommitWindow;
         /// @notice Shortest challenge window, in seconds.
@@ -88,7 +99,7 @@ interface IRoundLedger {
     struct Round {
         /// @notice Policy of the round.
         PolicyId policy;
-        /// @notice Stored phase; `phase()` derives `Committed`.
+        /// @notice Phase, without `Committed`, which `phase()` derives.
         Phase phase;
         /// @notice Number of commitments recorded.
         uint16 entries;
@@ -106,6 +117,8 @@ interface IRoundLedger {
         RoundId base;
         /// @notice Whether the rewards were settled.
         bool settled;
+        /// @notice Place among the rounds that stand, the genesis being at 0; zero until anchored.
+        uint24 position;
         /// @notice keccak256 of the round header.
         bytes32 headerHash;
         /// @notice Rolling hash of the entries, see `entriesHash` in docs/protocol.md.
@@ -186,9 +199,13 @@ interface IRoundLedger {
         uint32 numExamples,
         bytes32 bundleHash
     );
-    /// @notice Emitted when an account enrols; `from` is the first round that waits for it.
-    event Enrolled(address indexed account, RoundId from);
-    /// @notice Emitted when an account is not enrolled any more. No round waits for it from then on.
+    /// @notice Emitted when an account enrols with so much of its stake, or changes how much.
+    event Enrolled(address indexed account, uint256 amount);
+    /// @notice Emitted when more stake is enrolled than a round has places: an account has a place if it has `quota`
+    /// enrolled since before `at`, or a part of it and its lot, drawn from `seed`, says so (`Places`). The seed is the
+    /// lowest 120 bits of the hash of the block of the last anchor, or of the last `IStakeVault.Redrawn` if that came later.
+    event PlacesDrawn(RoundId indexed round, uint96 quota, uint40 at, uint120 seed);
+    /// @notice Emitted when an account is not enrolled any more. No round waits for it from then on, and it can't commit.
     event Left(address indexed account, LeaveReason reason);
     /// @notice Emitted when the coordinator ends a commit window early; the two deadlines are the new ones.
     event CommitsClosed(RoundId indexed round, uint40 commitDeadline, uint40 anchorDeadline);
@@ -198,8 +215,8 @@ interface IRoundLedger {
     event RoundFinalized(RoundId indexed round, bytes32 stateRoot);
     /// @notice Emitted when a round is cancelled; the head stays where it was.
     event RoundCancelled(RoundId indexed round, CancelReason reason);
-    /// @notice Emitted when a verifier proved fraud. The rounds that build on it follow as cancelled; the head is the
-    /// round's base again. `bond` is what could be taken.
+    /// @notice Emitted when a verifier proved fraud. All anchored rounds that build on it are void from now on: their
+    /// phase is `Cancelled`, and `RoundCancelled` follows for the open round alone. The head is the round's base again.
     event RoundSlashed(RoundId indexed round, address indexed verifier, address indexed challenger, uint256 bond);
     /// @notice Emitted when a fault of a contributor was proven; `taken` is what could be taken. The round stands.
     event ContributorSlashed(
@@ -251,15 +268,22 @@ interface IRoundLedger {
     /// @notice Thrown when the sum of squares is above the policy's cap.
     error RoundLedgerNormTooLarge(address contributor, uint64 sumSquares, uint64 cap);
     /// @notice Thrown when the round already has as many commitments as its policy takes.
-    error RoundLedgerRoundFull(RoundId round, uint16 maxContributors);
+    error RoundLedgerRoundFull(RoundId round, uint256 places);
+    /// @notice Thrown when an account that is not enrolled with a quota was not drawn for a place in the round.
+    error RoundLedgerNoPlace(RoundId round, address account, uint256 enrolled, uint256 quota);
+    /// @notice Thrown when an account enrolled, or enrolled more, too late: when the round was open already, or in a crowd
+    /// when the basis of its draw was noted.
+    error RoundLedgerEnrolledTooLate(RoundId round, address account, uint256 since, uint256 enrolledBy);
+    /// @notice Thrown when the admission contract does not admit an account, or gives no answer.
+    error RoundLedgerNotAdmitted(address account, address admission);
+    /// @notice Thrown when a commit window is to be closed in a crowd while places are left.
+    error RoundLedgerPlacesLeft(RoundId round, uint256 entries, uint256 places);
     /// @notice Thrown when a commit window is to be closed while enrolled accounts can still commit.
     /// @param wordIndex Index of the first word of member numbers in which some are missing.
     /// @param members One bit a missing member: that of number `256 * wordIndex + i` is bit `i`.
     error RoundLedgerMembersMissing(RoundId round, uint256 wordIndex, uint256 members);
     /// @notice Thrown when a commit window is to be closed and no enrolled account counts in the round.
     error RoundLedgerNobodyEnrolled(RoundId round);
-    /// @notice Thrown when an enrolled account enrols.
-    error RoundLedgerAlreadyEnrolled(address account);
     /// @notice Thrown when an account must be enrolled but is not.
     error RoundLedgerNotEnrolled(address account);
     /// @notice Thrown when an enrolled account is to be removed that has the stake and has not missed enough rounds.
@@ -276,6 +300,8 @@ interface IRoundLedger {
     error RoundLedgerBaseNotFinal(RoundId round, RoundId base);
     /// @notice Thrown when a round with enough updates and time left is asked to be cancelled.
     error RoundLedgerNotCancellable(RoundId round);
+    /// @notice Thrown when the bond of a round is to be released that is not void, or was released before.
+    error RoundLedgerNotVoid(RoundId round, Phase current);
     /// @notice Thrown when a fault is reported of an account that has no commitment in the round.
     error RoundLedgerNotCommitted(RoundId round, address contributor);
     /// @notice Thrown on a second report of one contributor in one round.
@@ -293,7 +319,8 @@ interface IRoundLedger {
 
     /// @notice Add a policy; rounds opened from now on pin it.
     /// @dev Only governance. Rounds that are under way keep theirs. The windows together must not be longer than the
-    /// vault's unbonding time, or a bond could leave before it can be slashed, and the bond at least the reward.
+    /// vault's unbonding time, or a contributor's stake could leave before it can be slashed. Reverts with the first field
+    /// that is out of its range, of what makes sense and of what the deployment fixed (`Bounds`).
     function addPolicy(Policy calldata policy) external returns (PolicyId policyId);
 
     /// @notice Appoint the coordinator of future rounds.
@@ -301,8 +328,8 @@ interface IRoundLedger {
     function appointCoordinator(address appointed) external;
 
     /// @notice Open the next round on the head.
-    /// @dev Only the coordinator, with at least the bond at stake, and only when no round is open. Anchored rounds that
-    /// wait to become final are bounded in number, so that a fraud report can always afford to void what builds on it.
+    /// @dev Only the coordinator, and only when no round is open. Locks the policy's bond, on top of those of all rounds
+    /// that are not final yet, until the round is over.
     /// @param expected Number that the caller expects the round to get.
     /// @param baseStateRoot State root of the head, as the caller sees it.
     /// @param headerHash keccak256 of the round header (docs/protocol.md).
@@ -320,31 +347,33 @@ interface IRoundLedger {
     /// @notice Record the caller's own commitment.
     function commitUpdate(Commitment calldata commitment) external;
 
-    /// @notice Enrol the caller: from the next round on no coordinator can end a commit window early before the caller has
-    /// committed, unless all places of the round are taken.
-    /// @dev Needs the minimum stake of the current policy. In a round that is open now the caller does not count.
+    /// @notice Enrol the caller with so much of its stake: it may commit in the rounds that open from the next second on.
+    /// @dev Needs the minimum stake of the current policy, and in a closed federation the word of the admission contract.
+    /// A round waits for everybody who is enrolled, unless there is a crowd or all places are taken. Calling again sets
+    /// another amount: with more than before the caller does not count in the round that is open.
+    /// Enrolled stake stays the caller's and votes. It can be taken out as any other, which makes the enrolment smaller.
+    /// In a crowd, the share of the places that the caller gets follows from the amount.
     /// Warning: whoever is enrolled and absent lets each round last for its whole commit window, until it is removed.
-    function enrol() external;
+    function enrol(uint256 amount) external;
 
-    /// @notice Remove the caller from the enrolled accounts. It does not count in the open round any more either, and
+    /// @notice Remove the caller from the enrolled accounts. It can't commit any more, in the open round either, and
     /// enrolling again does not change that.
-    /// @dev Warning: who is not enrolled can find a commit window closed before it has committed.
     function leave() external;
 
-    /// @notice Remove an enrolled account that can't commit, or that misses rounds.
-    /// @dev Anybody. Either its stake is below the minimum: of the open round's policy if a commit window runs, else of
-    /// the current policy. Or it is absent: since it enrolled, and since it last committed, three rounds were anchored
-    /// in which a place was left for it; all of these ran for their whole window. Rounds that are cancelled or void, and
-    /// full ones, are not counted as missed, so a coordinator can't get rid of an account by rounds that it opens and
-    /// cancels, or fills with accounts of its own. An absent account can't be removed while a commit window runs: who is
-    /// training has its whole window. It loses no stake, and can enrol again.
+    /// @notice Remove an enrolled account that can't commit, that misses rounds, or that is admitted no more.
+    /// @dev Anybody. Either its enrolled stake is below the minimum: of the open round's policy if a commit window runs,
+    /// else of the current policy. Or, while no commit window runs, the admission contract says that the account is not
+    /// admitted. Or it is absent: since it enrolled, and since it last committed, three rounds were anchored
+    /// in which a place was left for it; all of these ran for their whole window. Rounds that are cancelled or void, full
+    /// ones, and crowded ones in which it was not drawn, are not counted as missed, so a coordinator can't get rid of an account by rounds that it
+    /// opens and cancels, or fills with accounts of its own. An absent account can't be removed while a commit window
+    /// runs: who is training has its whole window. It loses no stake, and can enrol again.
     function remove(address account) external;
 
     /// @notice End the commit window of a round now. The anchor window begins at once.
     /// @dev Only the coordinator that opened the round, while commitments are taken. Either all places are taken, or
-    /// there are enough commitments to anchor the round, somebody counts in it (see `counts`), and everybody who counts
-    /// has committed. Not for anybody: a contributor that is not enrolled relies on the coordinator, which holds its
-    /// signed commitment; if anybody could close, any enrolled account could shut such contributors out.
+    /// there is no crowd and enough commitments to anchor the round, somebody counts in it (see `counts`), and everybody
+    /// who counts has committed. Not for anybody: the coordinator may wait for its own root update.
     /// Warning: an enrolled contributor that wants to deliver on chain (`IDataAvailability.deliver`) must do so before
     /// it commits: its commitment may be the one that the window waits for.
     function closeCommits(RoundId round) external;
@@ -353,7 +382,9 @@ interface IRoundLedger {
     /// window.
     /// @dev Only the coordinator that opened the round, between the commit and the anchor deadline.
     /// Warning: a wrong anchor costs the whole bond once a verifier proves it.
-    function anchor(RoundId round, Anchor calldata anchor_) external;
+    /// @param entriesHash Hash of the entries that the anchor is about. If a reorganisation of the chain has changed their
+    /// order, the weights would be on the wrong entries, and the call reverts.
+    function anchor(RoundId round, bytes32 entriesHash, Anchor calldata anchor_) external;
 
     /// @notice Make a round final after its challenge window and register its state as a candidate version.
     /// @dev Anybody. Rounds become final in order: the base must be final.
@@ -368,10 +399,15 @@ interface IRoundLedger {
     /// @dev Only the coordinator that opened the round. It takes nothing from anybody: there is no commitment to pay.
     function cancelEmpty(RoundId round) external;
 
+    /// @notice Unlock the bond of a void round: it was anchored on a round that was proven wrong.
+    /// @dev Anybody, once a round. Emits `RoundCancelled`; the round was void before.
+    function releaseVoid(RoundId round) external;
+
     /// @notice Void a round whose anchor was proven wrong, take the bond, and put the head back to the round's base.
-    /// @dev Only the verifier that the round's policy names, before the round is final. All rounds on top of it, the open
-    /// one included, are cancelled in the same call. Half of what is taken goes to the challenger, the rest is burnt; if
-    /// the challenger is zero (a vote convicts), all of it is burnt.
+    /// @dev Only the verifier that the round's policy names, before the round is final. All rounds on top of it are void in
+    /// the same call, however many; the open one is cancelled. A quarter of the bond goes to the challenger, the rest is
+    /// burnt; if the challenger is zero (a vote convicts), all of it is burnt. The bonds of void rounds stay locked until
+    /// `releaseVoid`: nobody could prove anything against them any more.
     /// Warning: contributors of voided rounds are not paid for them.
     /// Warning: the verifier is trusted; one that reports honest rounds burns honest bonds. No vote can replace it.
     function reportFraud(RoundId round, address challenger) external;
@@ -379,17 +415,16 @@ interface IRoundLedger {
     /// @notice Take the policy's minimum stake from a contributor whose fault in a round was proven. The round stands.
     /// @dev Only the verifier that the round's policy names, once a round and contributor, and for as long as stake that
     /// was there at the opening can't have left: the vault's unbonding time, from the opening on. Whatever became of the
-    /// round, the contributor's signature stands. Half of what is taken goes to the challenger, the rest is burnt.
+    /// round, the contributor's signature stands. A quarter of what is taken goes to the challenger, the rest is burnt.
     /// Warning: as with `reportFraud`, the verifier is trusted.
     function reportFault(RoundId round, address contributor, address challenger) external;
 
-    /// @notice Let a round become final no earlier than `until`, and hold the coordinator's withdrawals until then. An
-    /// earlier time than the present deadline changes nothing.
+    /// @notice Let a round become final no earlier than `until`. An earlier time than the present deadline changes nothing.
     /// @dev Only the verifier that the round's policy names, before the round is final. Never beyond two unbonding times
     /// after the opening, so nobody can hold a round for ever; as the windows fit into the first of them, a judge always
-    /// has one unbonding time from the end of the challenge window. That the bond is frozen is why a policy's windows
-    /// need no room for postponements: frozen stake can't leave, however long the deadline moves.
-    /// Warning: rounds that build on this one wait with it, and so do their rewards.
+    /// has one unbonding time from the end of the challenge window. The bond is locked until the round is final, however
+    /// long the deadline moves.
+    /// Warning: rounds that build on this one wait with it, and so do their rewards and bonds.
     function postpone(RoundId round, uint40 until) external;
 
     /// @notice Credit the rewards of a final round: `floor(reward * w_i / (n * max_j w_j))` to each entry, with n the
@@ -422,7 +457,7 @@ interface IRoundLedger {
     function head() external view returns (RoundId round, bytes32 stateRoot);
 
     /// @notice Number of anchored rounds that are not final yet.
-    function pendingRounds() external view returns (uint16);
+    function pendingRounds() external view returns (uint256);
 
     /// @notice Number that the next round gets.
     function nextRound() external view returns (RoundId);
@@ -433,10 +468,20 @@ interface IRoundLedger {
     /// @notice Whether `contributor` has a commitment in `round`.
     function hasCommitted(RoundId round, address contributor) external view returns (bool);
 
-    /// @notice First round that waits for `account`; zero if it is not enrolled.
-    function enrolledFrom(address account) external view returns (RoundId);
+    /// @notice Whether `account` is on the list of the enrolled.
+    function isEnrolled(address account) external view returns (bool);
 
-    /// @notice Whether `closeCommits` waits, or waited, for `account` in `round`, if it has not committed.
+    /// @notice Whether `account` has a place in `round`: it may commit as long as the round is not full.
+    function hasPlace(RoundId round, address account) external view returns (bool);
+
+    /// @notice The draw of a round's places; all zero if there was no crowd.
+    function draws(RoundId round) external view returns (Places.Draw memory);
+
+    /// @notice Who admits accounts; zero if everybody is admitted who has the stake. Fixed at deployment.
+    function admission() external view returns (IAdmission);
+
+    /// @notice Whether `closeCommits` waits, or waited, for `account` in `round`, if it has not committed and there is no
+    /// crowd.
     function counts(RoundId round, address account) external view returns (bool);
 
     /// @notice Whether the coordinator can close the commit window of `round` now.
@@ -464,12 +509,6 @@ interface IRoundLedger {
     /// @notice The verifier of every policy: the arbiter.
     function verifier() external view returns (address);
 
-    /// @notice Largest reward that a policy may have.
-    function maxReward() external view returns (uint128);
-
-    /// @notice Shortest commit window that a policy may have, in seconds.
-    function minCommitWindow() external view returns (uint32);
-
-    /// @notice Shortest challenge window that a policy may have, in seconds.
-    function minChallengeWindow() external view returns (uint32);
+    /// @notice What every policy must keep to.
+    function limits() external view returns (IPolicyLimits);
 }

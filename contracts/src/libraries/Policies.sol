@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import { IRoundLedger } from "../interfaces/IRoundLedger.sol";
+import { GramTree } from "./GramTree.sol";
 
 /// @title What a policy may say.
 library Policies {
@@ -15,11 +16,12 @@ library Policies {
     uint16 internal constant MAX_RATE = 4096;
     /// @notice The only width of a coordinate so far.
     uint8 internal constant BITS = 8;
+    /// @notice Least bond, in rewards. Three quarters of a bond burn, so a lie costs three rewards if it is proven.
+    uint256 internal constant BOND_FACTOR = 4;
 
     /// @notice Revert with the first field that has an impossible value.
-    /// @param unbondingPeriod Seconds after which stake can leave. The windows must not be longer together: a bond that
-    /// was there at the opening could be gone before the end of the challenge window. A postponed round needs no more:
-    /// the ledger freezes the coordinator's withdrawals for as long as it postpones.
+    /// @param unbondingPeriod Seconds after which stake can leave. The windows must not be longer together: the stake of a
+    /// contributor that was there at the opening could be gone before the end of the challenge window.
     function validate(IRoundLedger.Policy memory policy, uint256 unbondingPeriod) internal pure {
         _require(policy.rule != bytes32(0), "rule", 0);
         _require(policy.parameters.length <= MAX_PARAMETERS, "parameters", policy.parameters.length);
@@ -29,12 +31,14 @@ library Policies {
             "minContributors",
             policy.minContributors
         );
-        _require(policy.maxContributors <= MAX_CONTRIBUTORS, "maxContributors", policy.maxContributors);
+        // With more, the weights of `multi_krum` can't be proven.
+        uint256 most = policy.rule == "multi_krum" ? GramTree.MAX_UPDATES : MAX_CONTRIBUTORS;
+        _require(policy.maxContributors <= most, "maxContributors", policy.maxContributors);
         _require(policy.bits == BITS, "bits", policy.bits);
         _require(policy.rate > 0 && policy.rate <= MAX_RATE, "rate", policy.rate);
         _require(policy.momentum <= MAX_MOMENTUM, "momentum", policy.momentum);
         _require(policy.minStake > 0, "minStake", 0);
-        _require(policy.bond >= policy.reward, "bond", policy.bond);
+        _require(policy.bond >= BOND_FACTOR * policy.reward, "bond", policy.bond);
         _validateWindows(policy, unbondingPeriod);
     }
 
@@ -44,6 +48,8 @@ library Policies {
         pure
     {
         _require(policy.reward <= bounds.maxReward, "reward", policy.reward);
+        _require(policy.bond >= bounds.minBond, "bond", policy.bond);
+        _require(policy.minStake <= bounds.maxMinStake, "minStake", policy.minStake);
         _require(policy.commitWindow >= bounds.minCommitWindow, "commitWindow", policy.commitWindow);
         _require(policy.challengeWindow >= bounds.minChallengeWindow, "challengeWindow", policy.challengeWindow);
         _require(policy.verifier == verifier, "verifier", uint160(policy.verifier));

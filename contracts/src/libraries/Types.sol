@@ -8,7 +8,11 @@ type RoundId is uint64;
 /// @notice Number of a policy. The first policy is 1.
 type PolicyId is uint32;
 
-using { differentRound as != } for RoundId global;
+using { sameRound as ==, differentRound as != } for RoundId global;
+
+function sameRound(RoundId a, RoundId b) pure returns (bool) {
+    return RoundId.unwrap(a) == RoundId.unwrap(b);
+}
 
 function differentRound(RoundId a, RoundId b) pure returns (bool) {
     return RoundId.unwrap(a) != RoundId.unwrap(b);

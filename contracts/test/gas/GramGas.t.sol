@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import { Arbiter } from "../../src/Arbiter.sol";
 import { GramProofs } from "../../src/GramProofs.sol";
+import { IAdmission } from "../../src/interfaces/IAdmission.sol";
 import { IGramProofs } from "../../src/interfaces/IGramProofs.sol";
 import { IJudge } from "../../src/interfaces/IJudge.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
@@ -30,6 +31,16 @@ abstract contract GramGasTest is Deployment {
         return "multi_krum";
     }
 
+    /// @notice Contributors that there are.
+    function crowd() internal pure virtual returns (uint256) {
+        return 100;
+    }
+
+    /// @notice Root that an entry commits to where it is no real block's.
+    function rootOf(uint256 i) internal pure virtual returns (bytes32) {
+        return _random("update", i);
+    }
+
     function _layout() private pure returns (bytes memory) {
         return abi.encodePacked(uint64(256) << uint64(depth()));
     }
@@ -38,10 +49,15 @@ abstract contract GramGasTest is Deployment {
         return keccak256(abi.encodePacked(bytes1(0x10), keccak256(_layout()), DOCUMENT));
     }
 
+    function admission() internal pure override returns (IAdmission) {
+        return EVERYBODY;
+    }
+
     function policy() internal view override returns (IRoundLedger.Policy memory made) {
         made = super.policy();
         made.rule = rule();
         made.parameters[0] = 3;
+        made.maxContributors = made.rule == "multi_krum" ? 32 : uint16(crowd());
         made.maxSumSquares = type(uint64).max;
         made.verifier = vm.computeCreateAddress(address(this), 2);
     }
@@ -54,10 +70,11 @@ abstract contract GramGasTest is Deployment {
         vm.assertEq(address(new Arbiter(ledger, judges)), policy().verifier, "the address that the policy names");
         _libraries = new Libraries();
         giveStake(coordinator.addr, 5 * BOND);
-        for (uint256 i = 0; i < 100; ++i) {
+        for (uint256 i = 0; i < crowd(); ++i) {
             Actor memory member = actor(string.concat("contributor ", vm.toString(i)));
             _crowd.push(member);
             giveStake(member.addr, MIN_STAKE);
+            enrol(member.addr);
         }
     }
 
@@ -83,7 +100,11 @@ abstract contract GramGasTest is Deployment {
     }
 
     /// @dev A block of random leaves in an update of which the rest is a path.
-    function _update(uint256 i) private view returns (IGramProofs.Update memory update) {
+    function _update(uint256 i)
+        private
+        view
+        returns (IGramProofs.Update memory update, bytes32 updateRoot, uint64 squares)
+    {
         update.leaves = new bytes(16 * 256);
         for (uint256 c = 0; c < update.leaves.length; ++c) {
             update.leaves[c] = bytes1(uint8(1 + uint256(keccak256(abi.encode(i, c))) % 255));
@@ -102,39 +123,31 @@ abstract contract GramGasTest is Deployment {
             );
         }
         MerkleSum.Node memory root = MerkleSum.climb(top, PLACE, siblings);
-        (update.updateRoot, update.sumSquares) = (root.hash, root.squares);
-        (update.numExamples, update.bundleHash) = (600, keccak256("bundle"));
+        (updateRoot, squares) = (root.hash, root.squares);
     }
 
     function _header() private pure returns (bytes memory) {
         return abi.encode(uint64(1), manifestHash(), GENESIS_STATE, uint32(1), uint8(8), keccak256("seed"), hex"f6");
     }
 
-    /// @dev A round in which the first and the last commit to real blocks.
+    /// @dev A round in which the first and the last commit to real blocks, if it has no more than 100 entries.
     function _round(uint256 count, bytes32 gramRoot)
         private
-        returns (IJudge.Case memory case_, IRoundLedger.Entry[] memory entries)
+        returns (IJudge.Case memory case_, IJudge.Entry[] memory entries)
     {
         RoundId round = ledger.nextRound();
         vm.prank(coordinator.addr);
         ledger.openRound(round, GENESIS_STATE, keccak256(_header()));
-        entries = new IRoundLedger.Entry[](count);
+        entries = new IJudge.Entry[](count);
         for (uint256 i = 0; i < count; ++i) {
-            IGramProofs.Update memory update;
-            update.updateRoot = _random("update", i);
-            if (i == 0 || i == count - 1) update = _update(i);
-            IRoundLedger.Commitment memory commitment = IRoundLedger.Commitment(
-                _crowd[i].addr,
-                round,
-                GENESIS_STATE,
-                update.updateRoot,
-                update.sumSquares,
-                update.numExamples,
-                update.bundleHash
-            );
+            (bytes32 updateRoot, uint64 squares) = (rootOf(i), 0);
+            if (count <= 100 && (i == 0 || i == count - 1)) (, updateRoot, squares) = _update(i);
+            bytes32 bundleHash = keccak256("bundle");
             vm.prank(_crowd[i].addr);
-            ledger.commitUpdate(commitment);
-            entries[i] = IRoundLedger.Entry(_crowd[i].addr, ledger.hashCommitment(commitment));
+            ledger.commitUpdate(
+                IRoundLedger.Commitment(_crowd[i].addr, round, GENESIS_STATE, updateRoot, squares, 600, bundleHash)
+            );
+            entries[i] = IJudge.Entry(_crowd[i].addr, updateRoot, squares, 600, bundleHash, "", 0, 0, "");
         }
         vm.warp(ledger.rounds(round).commitDeadline);
         uint32[] memory weights = new uint32[](count);
@@ -150,7 +163,7 @@ abstract contract GramGasTest is Deployment {
             artifactsHash: keccak256("artifacts")
         });
         vm.prank(coordinator.addr);
-        ledger.anchor(round, anchor);
+        ledger.anchor(round, entriesHashOf(round), anchor);
         case_ = IJudge.Case(round, anchor, _layout(), DOCUMENT);
         vm.startPrank(challenger.addr);
     }
@@ -162,7 +175,7 @@ abstract contract GramGasTest is Deployment {
     }
 
     function _proveMean(uint256 count) internal {
-        (IJudge.Case memory case_, IRoundLedger.Entry[] memory entries) = _round(count, bytes32(0));
+        (IJudge.Case memory case_, IJudge.Entry[] memory entries) = _round(count, bytes32(0));
         _judge.proveMean(case_, entries, count - 1);
         _measure("proveMean", count);
     }
@@ -171,7 +184,7 @@ abstract contract GramGasTest is Deployment {
         IGramProofs.GramOpening memory root =
             IGramProofs.GramOpening(_random("left", 0), _random("right", 0), _matrix(count, 1), "");
         bytes32 hash = _libraries.gramNode(root.left, root.right, keccak256(root.matrix));
-        (IJudge.Case memory case_, IRoundLedger.Entry[] memory entries) = _round(count, hash);
+        (IJudge.Case memory case_, IJudge.Entry[] memory entries) = _round(count, hash);
         _judge.proveKrum(case_, entries, count - 1, root);
         _measure("proveKrum", count);
     }
@@ -181,10 +194,11 @@ abstract contract GramGasTest is Deployment {
         IGramProofs.GramOpening memory leaf =
             IGramProofs.GramOpening(bytes32(0), bytes32(0), _matrix(count, 2), _path(levels));
         bytes32 root = _libraries.gramClimb(_libraries.gramLeaf(leaf.matrix), PLACE, leaf.path, levels);
-        (IJudge.Case memory case_, IRoundLedger.Entry[] memory entries) = _round(count, root);
+        (IJudge.Case memory case_, IJudge.Entry[] memory entries) = _round(count, root);
         IGramProofs.Pair memory pair;
         (pair.a, pair.b, pair.header) = (count - 1, 0, _header());
-        pair.updates = [_update(count - 1), _update(0)];
+        (pair.updates[0],,) = _update(count - 1);
+        (pair.updates[1],,) = _update(0);
         _judge.proveGramLeaf(case_, entries, PLACE, leaf, pair);
         _measure("proveGramLeaf", count);
     }
@@ -204,7 +218,7 @@ abstract contract GramGasTest is Deployment {
         );
         bytes32 root = _libraries.gramNode(sum.node.left, sum.node.right, keccak256(sum.node.matrix));
         root = _libraries.gramClimb(root, PLACE, sum.node.path, levels);
-        (IJudge.Case memory case_, IRoundLedger.Entry[] memory entries) = _round(count, root);
+        (IJudge.Case memory case_, IJudge.Entry[] memory entries) = _round(count, root);
         _judge.proveGramNode(case_, entries, sum);
         _measure("proveGramNode", count);
     }
@@ -291,5 +305,27 @@ contract GramGasMeanTest is GramGasTest {
 
     function test_gas_proveMean_100() public {
         _proveMean(100);
+    }
+}
+
+/// @notice The most entries that a round can have.
+abstract contract GramGasCrowdTest is GramGasTest {
+    function depth() internal pure override returns (uint256) {
+        return 20;
+    }
+
+    function crowd() internal pure override returns (uint256) {
+        return 256;
+    }
+}
+
+/// @notice An entry is compared with all before it.
+contract GramGasMeanCrowdTest is GramGasCrowdTest {
+    function rule() internal pure override returns (bytes32) {
+        return "mean";
+    }
+
+    function test_gas_proveMean_256() public {
+        _proveMean(256);
     }
 }

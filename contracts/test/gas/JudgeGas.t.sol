@@ -252,7 +252,7 @@ contract DataAvailabilityGasTest is GasWorld {
         });
         anchor.weights[0] = 1;
         vm.prank(coordinator.addr);
-        ledger.anchor(round, anchor);
+        ledger.anchor(round, entriesHashOf(round), anchor);
         for (uint256 i = 0; i < CONTRIBUTORS; ++i) {
             (entries[i].leaf, entries[i].siblings) = ("", "");
         }

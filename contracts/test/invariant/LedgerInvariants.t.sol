@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import { IModelRegistry } from "../../src/interfaces/IModelRegistry.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
+import { IStakeVault } from "../../src/interfaces/IStakeVault.sol";
 import { ModelRegistry } from "../../src/ModelRegistry.sol";
 import { MootToken } from "../../src/MootToken.sol";
 import { RoundLedger } from "../../src/RoundLedger.sol";
@@ -38,9 +39,15 @@ contract LedgerHandler is Test {
     uint256 public burnt;
     /// @dev Who has been enrolled all the time since before a round was opened.
     mapping(uint256 round => mapping(address account => bool)) public counted;
+    /// @notice When an account enrolled, or enrolled more.
+    mapping(address account => uint256) public enrolledAt;
     /// @notice Commit windows that were closed early; those closed without somebody who had a right to its window.
     uint256 public closed;
     uint256 public closedTooEarly;
+    /// @notice Void rounds whose bond was released.
+    uint256 public released;
+    /// @notice Whether a round was anchored and its bond was never released after that, unless it is final or slashed.
+    mapping(uint256 round => bool) public held;
     /// @notice Accounts that were removed for being absent.
     uint256 public removed;
 
@@ -69,10 +76,12 @@ contract LedgerHandler is Test {
     function _openRound() private {
         uint256 next = rounds();
         if (_parts.ledger.rounds(id(next - 1)).phase == IRoundLedger.Phase.Open) return;
-        if (_parts.vault.stakeOf(_parts.coordinator) < _policy().bond) return;
+        if (_parts.vault.stakeOf(_parts.coordinator) < _parts.vault.bondOf(_parts.coordinator) + _policy().bond) {
+            return;
+        }
         (, bytes32 root) = _parts.ledger.head();
         for (uint256 i = 0; i < 4; ++i) {
-            counted[next][_contributors[i]] = RoundId.unwrap(_parts.ledger.enrolledFrom(_contributors[i])) != 0;
+            counted[next][_contributors[i]] = _mayCount(_contributors[i]);
         }
         vm.prank(_parts.coordinator);
         _parts.ledger.openRound(id(next), root, keccak256("header"));
@@ -80,16 +89,22 @@ contract LedgerHandler is Test {
 
     function enrol(uint256 who) external phasesMoveForward {
         address account = _contributors[who % 4];
-        if (RoundId.unwrap(_parts.ledger.enrolledFrom(account)) != 0) return;
-        if (_parts.vault.stakeOf(account) < _policy().minStake) return;
+        uint256 unlocked = _parts.vault.stakeOf(account) - _parts.vault.bondOf(account);
+        if (unlocked < _policy().minStake) return;
+        // With more there would be a crowd, and no window would close.
+        if (unlocked > 500e18) unlocked = 500e18;
+        bool isMore = unlocked > _member(account).enrolled;
         vm.prank(account);
-        _parts.ledger.enrol();
+        _parts.ledger.enrol(unlocked);
+        if (!isMore) return;
+        enrolledAt[account] = block.timestamp;
+        counted[rounds() - 1][account] = false;
     }
 
     function leave(uint256 who) external phasesMoveForward {
         // One call in four: else few would be enrolled at any time.
         address account = _contributors[who / 4 % 4];
-        if (who % 4 != 0 || RoundId.unwrap(_parts.ledger.enrolledFrom(account)) == 0) return;
+        if (who % 4 != 0 || !_parts.ledger.isEnrolled(account)) return;
         vm.prank(account);
         _parts.ledger.leave();
         counted[rounds() - 1][account] = false;
@@ -97,7 +112,7 @@ contract LedgerHandler is Test {
 
     function remove(uint256 who) external phasesMoveForward {
         address account = _contributors[who % 4];
-        bool canCommit = _parts.vault.stakeOf(account) >= _policy().minStake;
+        bool canCommit = _member(account).enrolled >= _policy().minStake;
         bool taking = _parts.ledger.phase(_last()) == IRoundLedger.Phase.Open;
         try _parts.ledger.remove(account) {
             vm.assertFalse(canCommit && taking, "nobody who can commit is removed while a window runs");
@@ -171,7 +186,7 @@ contract LedgerHandler is Test {
         RoundId round = _last();
         address contributor = _contributors[who % 4];
         if (_parts.ledger.phase(round) != IRoundLedger.Phase.Open) return;
-        if (_parts.vault.stakeOf(contributor) < _policy().minStake) return;
+        if (!_parts.ledger.hasPlace(round, contributor)) return;
         if (_parts.ledger.hasCommitted(round, contributor)) return;
         IRoundLedger.Commitment memory commitment = IRoundLedger.Commitment({
             contributor: contributor,
@@ -192,7 +207,6 @@ contract LedgerHandler is Test {
         RoundId round = _last();
         IRoundLedger.Round memory stored = _parts.ledger.rounds(round);
         if (stored.phase != IRoundLedger.Phase.Open || stored.entries < _policy().minContributors) return;
-        if (_parts.vault.stakeOf(_parts.coordinator) < _policy().bond) return;
         if (block.timestamp >= stored.anchorDeadline) return;
         if (block.timestamp < stored.commitDeadline) vm.warp(stored.commitDeadline);
         uint32[] storage weights = _weights[rounds() - 1];
@@ -203,7 +217,8 @@ contract LedgerHandler is Test {
         }
         IRoundLedger.Anchor memory anchor_ = _anchor(rounds() - 1);
         vm.prank(_parts.coordinator);
-        _parts.ledger.anchor(round, anchor_);
+        _parts.ledger.anchor(round, stored.entriesHash, anchor_);
+        held[rounds() - 1] = true;
     }
 
     function finalize(uint256 which) external phasesMoveForward {
@@ -228,10 +243,41 @@ contract LedgerHandler is Test {
         if (which % 4 != 0) return;
         RoundId round = _find(which / 4, IRoundLedger.Phase.Anchored);
         if (_parts.ledger.rounds(round).phase != IRoundLedger.Phase.Anchored) return;
+        bool[] memory falls = _walk(round);
+        IRoundLedger.Phase[] memory before = new IRoundLedger.Phase[](rounds());
+        for (uint256 i = 0; i < rounds(); ++i) {
+            before[i] = _parts.ledger.rounds(id(i)).phase;
+        }
         uint256 supply = _parts.token.totalSupply();
         vm.prank(_parts.verifier);
         _parts.ledger.reportFraud(round, _parts.treasury);
         burnt += supply - _parts.token.totalSupply();
+        for (uint256 i = 0; i < rounds(); ++i) {
+            IRoundLedger.Phase expected = before[i];
+            if (id(i) == round) expected = IRoundLedger.Phase.Slashed;
+            else if (falls[i]) expected = IRoundLedger.Phase.Cancelled;
+            vm.assertEq(uint256(_parts.ledger.rounds(id(i)).phase), uint256(expected), "as the naive walk says");
+        }
+    }
+
+    /// @dev Which rounds build on one, found from the bases alone. Bases come before what builds on them.
+    function _walk(RoundId round) private view returns (bool[] memory falls) {
+        falls = new bool[](rounds());
+        for (uint256 i = RoundId.unwrap(round) + 1; i < falls.length; ++i) {
+            RoundId base = _parts.ledger.rounds(id(i)).base;
+            falls[i] = base == round || falls[RoundId.unwrap(base)];
+        }
+    }
+
+    function releaseVoid(uint256 which) external phasesMoveForward {
+        for (uint256 i = 0; i < rounds(); ++i) {
+            RoundId round = id((which % rounds() + i) % rounds());
+            try _parts.ledger.releaseVoid(round) {
+                ++released;
+                held[RoundId.unwrap(round)] = false;
+                return;
+            } catch { }
+        }
     }
 
     function settle(uint256 which) external phasesMoveForward {
@@ -266,6 +312,17 @@ contract LedgerHandler is Test {
 
     function wait(uint256 time) external phasesMoveForward {
         vm.warp(block.timestamp + bound(time, 1, 10 minutes));
+    }
+
+    function _member(address account) private view returns (IStakeVault.Member memory) {
+        address[] memory accounts = new address[](1);
+        accounts[0] = account;
+        return _parts.vault.members(accounts)[0];
+    }
+
+    /// @dev Whether an account is on the list since before this second.
+    function _mayCount(address account) private view returns (bool) {
+        return _parts.ledger.isEnrolled(account) && enrolledAt[account] < block.timestamp;
     }
 
     /// @notice Number of rounds, the genesis included.
@@ -331,6 +388,7 @@ contract LedgerInvariants is RoundTest {
 
     function setUp() public override {
         super.setUp();
+        giveStake(coordinator.addr, 5 * BOND);
         _handler = new LedgerHandler(
             LedgerHandler.Parts(ledger, vault, token, coordinator.addr, verifier.addr, treasury.addr),
             [alice.addr, bob.addr, carol.addr, coordinator.addr]
@@ -361,8 +419,8 @@ contract LedgerInvariants is RoundTest {
         _handler.unstake(8 * 2);
         _handler.remove(2);
         _handler.stakeAgain(2);
-        _handler.enrol(0);
         _handler.enrol(2);
+        _handler.wait(1);
         for (uint256 i = 0; i < 3; ++i) {
             _handler.openRound();
             _handler.commit(0, 1);
@@ -378,6 +436,8 @@ contract LedgerInvariants is RoundTest {
         _handler.commit(1, 1);
         _handler.closeCommits(1);
         vm.assertEq(_handler.closed(), 1, "closed");
+        _handler.releaseVoid(0);
+        vm.assertEq(_handler.released(), 1, "released");
         assertPhase(id(1), IRoundLedger.Phase.Final, "finalized");
         assertPhase(id(2), IRoundLedger.Phase.Slashed, "reported");
         assertPhase(id(3), IRoundLedger.Phase.Cancelled, "voided");
@@ -411,6 +471,17 @@ contract LedgerInvariants is RoundTest {
         vm.assertEq(uint256(ledger.pendingRounds()), all, "pending rounds");
     }
 
+    function invariant_bondsAnswerForEachRoundThatIsNotOver() external view {
+        uint256 owed;
+        for (uint256 i = 1; i < _handler.rounds(); ++i) {
+            IRoundLedger.Phase phase = ledger.rounds(id(i)).phase;
+            bool void_ = phase == IRoundLedger.Phase.Cancelled && _handler.held(i);
+            if (phase == IRoundLedger.Phase.Open || phase == IRoundLedger.Phase.Anchored || void_) owed += BOND;
+        }
+        vm.assertEq(vault.bondOf(coordinator.addr), owed, "a bond for each round that is open, anchored or void");
+        vm.assertLe(owed, vault.stakeOf(coordinator.addr), "bonds are stake");
+    }
+
     function invariant_theOpenRoundBuildsOnTheHead() external view {
         for (uint256 i = 0; i < _handler.rounds(); ++i) {
             IRoundLedger.Round memory round = ledger.rounds(id(i));
@@ -440,6 +511,7 @@ contract LedgerInvariants is RoundTest {
 
     function invariant_roundsCountWhomTheyMust() external view {
         RoundId round = id(_handler.rounds() - 1);
+        if (round == id(0)) return;
         address[4] memory people = [alice.addr, bob.addr, carol.addr, coordinator.addr];
         for (uint256 i = 0; i < 4; ++i) {
             bool counted = _handler.counted(RoundId.unwrap(round), people[i]);

@@ -22,6 +22,8 @@ contract VaultHandler is Test {
     /// @notice Everything that slashing took, and the part of it that was burnt.
     uint256 public taken;
     uint256 public burnt;
+    /// @notice What is locked of an account.
+    mapping(address account => uint256) public bonds;
 
     constructor(MootToken token_, StakeVault vault_, address treasury, address slasher) {
         (_token, _vault, _treasury, _slasher) = (token_, vault_, treasury, slasher);
@@ -39,7 +41,7 @@ contract VaultHandler is Test {
 
     function requestUnbond(uint256 who, uint256 amount) external {
         address account = member(who);
-        uint256 present = _vault.stakeOf(account);
+        uint256 present = _vault.stakeOf(account) - _vault.bondOf(account);
         if (present == 0 || _vault.unbondings(account).length == _vault.MAX_UNBONDINGS()) return;
         vm.prank(account);
         _vault.requestUnbond(bound(amount, 1, present));
@@ -49,7 +51,6 @@ contract VaultHandler is Test {
         address account = member(who);
         IStakeVault.Unbonding[] memory queue = _vault.unbondings(account);
         if (queue.length == 0 || queue[0].releaseAt > block.timestamp) return;
-        if (_vault.frozenUntil(account) > block.timestamp) return;
         vm.prank(account);
         _vault.withdraw();
     }
@@ -61,9 +62,20 @@ contract VaultHandler is Test {
         burnt += supply - _token.totalSupply();
     }
 
-    function freeze(uint256 who, uint256 time) external {
+    function lockBond(uint256 who, uint256 amount) external {
+        address account = member(who);
+        amount = bound(amount, 0, _vault.stakeOf(account) - _vault.bondOf(account));
         vm.prank(_slasher);
-        _vault.freeze(member(who), uint40(block.timestamp + bound(time, 1, 5 days)));
+        _vault.lockBond(account, amount);
+        bonds[account] += amount;
+    }
+
+    function unlockBond(uint256 who, uint256 amount) external {
+        address account = member(who);
+        amount = bound(amount, 0, bonds[account]);
+        vm.prank(_slasher);
+        _vault.unlockBond(account, amount);
+        bonds[account] -= amount;
     }
 
     /// @dev To one of the members, never to nobody: the sum of all votes is then the sum of all stakes.
@@ -101,15 +113,16 @@ contract VaultInvariants is Deployment {
         _handler.requestUnbond(0, 400);
         _handler.slash(0, 700, true);
         vm.assertEq(_handler.taken(), 700, "taken");
-        vm.assertEq(_handler.burnt(), 350, "burnt");
-        _handler.freeze(0, 3);
-        vm.assertEq(uint256(vault.frozenUntil(_handler.member(0))), block.timestamp + 3, "frozen");
+        vm.assertEq(_handler.burnt(), 525, "burnt");
         vm.warp(block.timestamp + UNBONDING_PERIOD);
         _handler.withdraw(0);
         vm.assertEq(token.balanceOf(_handler.member(0)), 300, "withdrawn");
         _handler.stake(1, 5);
+        _handler.lockBond(1, 3);
+        _handler.unlockBond(1, 1);
+        vm.assertEq(vault.bondOf(_handler.member(1)), 2, "locked");
         _handler.delegate(1, 2);
-        vm.assertEq(vault.getVotes(_handler.member(2)), 5, "delegated");
+        vm.assertEq(vault.getVotes(_handler.member(2)), 3, "delegated, without the bond");
     }
 
     function invariant_balanceIsStakesPlusUnbonding() external view {
@@ -124,7 +137,7 @@ contract VaultInvariants is Deployment {
         uint256 sum;
         uint256 votes;
         for (uint256 i = 0; i < _handler.MEMBERS(); ++i) {
-            sum += vault.stakeOf(_handler.member(i));
+            sum += vault.stakeOf(_handler.member(i)) - vault.bondOf(_handler.member(i));
             votes += vault.getVotes(_handler.member(i));
         }
         vm.assertEq(vault.totalStaked(), sum, "total");
@@ -137,7 +150,9 @@ contract VaultInvariants is Deployment {
             uint256 expected;
             for (uint256 j = 0; j < _handler.MEMBERS(); ++j) {
                 address account = _handler.member(j);
-                if (vault.delegates(account) == delegatee) expected += vault.stakeOf(account);
+                if (vault.delegates(account) == delegatee) {
+                    expected += vault.stakeOf(account) - vault.bondOf(account);
+                }
             }
             vm.assertEq(vault.getVotes(delegatee), expected, "votes");
         }
@@ -151,6 +166,14 @@ contract VaultInvariants is Deployment {
                 vm.assertGt(queue[j].amount, 0, "amount");
                 if (j > 0) vm.assertLe(queue[j - 1].releaseAt, queue[j].releaseAt, "order");
             }
+        }
+    }
+
+    function invariant_bondsAreWhatIsLockedAndWithinTheStake() external view {
+        for (uint256 i = 0; i < _handler.MEMBERS(); ++i) {
+            address account = _handler.member(i);
+            vm.assertEq(vault.bondOf(account), _handler.bonds(account), "slashing and withdrawing leave bonds alone");
+            vm.assertLe(vault.bondOf(account), vault.stakeOf(account), "bonds are stake");
         }
     }
 

@@ -8,8 +8,11 @@ import { MootToken } from "../../src/MootToken.sol";
 import { RoundLedger } from "../../src/RoundLedger.sol";
 import { StakeVault } from "../../src/StakeVault.sol";
 import { MootGovernor } from "../../src/governance/MootGovernor.sol";
+import { IAdmission } from "../../src/interfaces/IAdmission.sol";
 import { IMootToken } from "../../src/interfaces/IMootToken.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
+import { RoundId } from "../../src/libraries/Types.sol";
+import { Everybody } from "./Everybody.sol";
 import { Test } from "./Test.sol";
 
 /// @notice The whole system as it is deployed for real, with named actors and round numbers.
@@ -22,7 +25,7 @@ abstract contract Deployment is Test {
     uint32 internal constant CHALLENGE_WINDOW = 1 days;
     uint128 internal constant MIN_STAKE = 100e18;
     uint128 internal constant BOND = 1000e18;
-    uint128 internal constant REWARD = 900e18;
+    uint128 internal constant REWARD = 225e18;
     uint64 internal constant MAX_SUM_SQUARES = 1_000_000;
     uint256 internal constant TIMELOCK_DELAY = 2 days;
     uint48 internal constant VOTING_DELAY = 1 hours;
@@ -32,8 +35,15 @@ abstract contract Deployment is Test {
     uint48 internal constant VOTE_EXTENSION = 1 days;
     uint48 internal constant SEASONING = 7 days;
     uint128 internal constant MAX_REWARD = 2 * REWARD;
+    uint128 internal constant MIN_BOND = BOND / 2;
+    uint128 internal constant MAX_MIN_STAKE = 4 * MIN_STAKE;
     uint32 internal constant MIN_COMMIT_WINDOW = 1 seconds;
     uint32 internal constant MIN_CHALLENGE_WINDOW = 1 hours;
+    /// @notice Slot of the ledger's rounds, and that of the hash in a round (snapshots/storage/RoundLedger.txt).
+    uint256 private constant ROUNDS_SLOT = 5;
+    uint256 private constant ENTRIES_HASH_OFFSET = 3;
+    /// @notice Admits everybody, for federations that are closed so that no places are drawn.
+    IAdmission internal constant EVERYBODY = IAdmission(address(0xad));
     bytes32 internal constant MANIFEST_HASH = keccak256("manifest");
     bytes32 internal constant GENESIS_HASH = keccak256("genesis file");
     bytes32 internal constant GENESIS_STATE = keccak256("genesis state");
@@ -66,6 +76,7 @@ abstract contract Deployment is Test {
         alice = actor("alice");
         bob = actor("bob");
         carol = actor("carol");
+        vm.etch(address(EVERYBODY), type(Everybody).runtimeCode);
         deploy();
         vm.prank(treasury.addr);
         token.approve(address(vault), type(uint256).max);
@@ -86,7 +97,16 @@ abstract contract Deployment is Test {
         vault = new StakeVault(token, ledgerAddress, UNBONDING_PERIOD);
         registry = new ModelRegistry(timelockAddress, ledgerAddress, genesisState());
         ledger = new RoundLedger(
-            timelockAddress, vault, token, registry, coordinator.addr, manifestHash(), GENESIS_HASH, policy(), bounds()
+            timelockAddress,
+            vault,
+            token,
+            registry,
+            coordinator.addr,
+            manifestHash(),
+            GENESIS_HASH,
+            policy(),
+            bounds(),
+            admission()
         );
         timelock = new TimelockController(TIMELOCK_DELAY, proposers, new address[](1), address(0));
         governor = new MootGovernor(
@@ -110,11 +130,11 @@ abstract contract Deployment is Test {
         uint32[] memory parameters = new uint32[](2);
         parameters[0] = 1;
         return IRoundLedger.Policy({
-            rule: "multi_krum",
+            rule: "mean",
             parameters: parameters,
             maxSumSquares: MAX_SUM_SQUARES,
             minContributors: 2,
-            maxContributors: 100,
+            maxContributors: 128,
             bits: 8,
             rate: 717,
             momentum: 922,
@@ -128,14 +148,36 @@ abstract contract Deployment is Test {
         });
     }
 
+    /// @notice Who may enrol: everybody.
+    function admission() internal view virtual returns (IAdmission) {
+        return IAdmission(address(0));
+    }
+
     /// @notice What no policy may go beyond.
     function bounds() internal pure returns (IRoundLedger.Bounds memory) {
-        return IRoundLedger.Bounds(MAX_REWARD, MIN_COMMIT_WINDOW, MIN_CHALLENGE_WINDOW);
+        return IRoundLedger.Bounds(MAX_REWARD, MIN_BOND, MAX_MIN_STAKE, MIN_COMMIT_WINDOW, MIN_CHALLENGE_WINDOW);
+    }
+
+    /// @notice Hash of a round's entries, as the ledger has it. Read from its storage, because a call would take the place
+    /// of the one that a prank or an expected revert is for.
+    function entriesHashOf(RoundId round) internal view returns (bytes32) {
+        uint256 roundSlot = uint256(keccak256(abi.encode(round, ROUNDS_SLOT)));
+        return vm.load(address(ledger), bytes32(roundSlot + ENTRIES_HASH_OFFSET));
     }
 
     /// @notice Stake for somebody, from the treasury.
     function giveStake(address account, uint256 amount) internal {
         vm.prank(treasury.addr);
         vault.stake(account, amount);
+    }
+
+    /// @notice Enrol somebody with the minimum stake, or what it has of it, in the second before: a round that is opened now has a place for it.
+    function enrol(address account) internal {
+        uint256 time = block.timestamp;
+        uint256 amount = vault.stakeOf(account) < MIN_STAKE ? vault.stakeOf(account) : MIN_STAKE;
+        vm.warp(time - 1);
+        vm.prank(account);
+        ledger.enrol(amount);
+        vm.warp(time);
     }
 }

@@ -284,7 +284,7 @@ abstract contract FraudWorld is RoundTest {
         }
         skipCommitWindow(world.round);
         vm.prank(coordinator.addr);
-        ledger.anchor(world.round, world.anchor);
+        ledger.anchor(world.round, entriesHashOf(world.round), world.anchor);
         vm.startPrank(challenger.addr);
     }
 
@@ -355,7 +355,7 @@ abstract contract FraudWorld is RoundTest {
 
     function assertSlashed(World memory world) internal view {
         assertPhase(world.round, IRoundLedger.Phase.Slashed, "the round is void");
-        vm.assertEq(token.balanceOf(challenger.addr), BOND / 2, "the challenger is paid");
+        vm.assertEq(token.balanceOf(challenger.addr), BOND / 4, "the challenger is paid");
         assertHead(id(0), "training goes on from the base");
     }
 }

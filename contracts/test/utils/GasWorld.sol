@@ -89,6 +89,7 @@ abstract contract GasWorld is Deployment {
             Actor memory member = actor(string.concat("contributor ", vm.toString(i)));
             _crowd.push(member);
             giveStake(member.addr, MIN_STAKE);
+            enrol(member.addr);
         }
     }
 
@@ -177,7 +178,7 @@ abstract contract GasWorld is Deployment {
             artifactsHash: keccak256("artifacts")
         });
         vm.prank(coordinator.addr);
-        ledger.anchor(round, anchor);
+        ledger.anchor(round, entriesHashOf(round), anchor);
         case_ = IJudge.Case(round, anchor, _layout(), DOCUMENT);
     }
 }

@@ -49,6 +49,7 @@ abstract contract GramWorld is RoundTest {
         for (uint256 i = 0; i < ENTRIES; ++i) {
             _contributors.push(actors[i]);
             giveStake(actors[i].addr, MIN_STAKE);
+            enrol(actors[i].addr);
         }
     }
 
@@ -159,11 +160,24 @@ abstract contract GramWorld is RoundTest {
         uint256 count = 0;
         found = new uint256[](ENTRIES);
         for (uint256 i = 0; i < ENTRIES; ++i) {
-            if (contributorOf(i) != coordinator.addr && (world.delivered >> i) & 1 == 1) found[count++] = i;
+            bool isWeighed = contributorOf(i) != coordinator.addr && (world.delivered >> i) & 1 == 1;
+            for (uint256 j = 0; j < count; ++j) {
+                if (rootOf(world, found[j]) == rootOf(world, i)) isWeighed = false;
+            }
+            if (isWeighed) found[count++] = i;
         }
         assembly ("memory-safe") {
             mstore(found, count)
         }
+    }
+
+    function rootOf(World memory world, uint256 i) internal pure returns (bytes32) {
+        return world.updateTrees[i][depth()][0].hash;
+    }
+
+    /// @notice Let an entry commit to another one's update.
+    function copy(World memory world, uint256 from, uint256 to) internal pure {
+        (world.updates[to], world.updateTrees[to]) = (world.updates[from], world.updateTrees[from]);
     }
 
     function contributorOf(uint256 entry) internal view returns (address) {
@@ -339,7 +353,7 @@ abstract contract GramWorld is RoundTest {
         }
         skipCommitWindow(world.round);
         vm.prank(coordinator.addr);
-        ledger.anchor(world.round, world.anchor);
+        ledger.anchor(world.round, entriesHashOf(world.round), world.anchor);
         vm.startPrank(challenger.addr);
     }
 
@@ -349,12 +363,19 @@ abstract contract GramWorld is RoundTest {
         return IJudge.Case(world.round, world.anchor, layout(), DOCUMENT);
     }
 
-    function entriesOf(World memory world) internal view returns (IRoundLedger.Entry[] memory entries) {
-        entries = new IRoundLedger.Entry[](ENTRIES);
+    function entriesOf(World memory world) internal view returns (IJudge.Entry[] memory entries) {
+        entries = new IJudge.Entry[](ENTRIES);
         for (uint256 i = 0; i < ENTRIES; ++i) {
-            IRoundLedger.Commitment memory commitment = commitmentOf(world, i);
-            entries[i] = IRoundLedger.Entry(commitment.contributor, ledger.hashCommitment(commitment));
+            entries[i] = entryOf(commitmentOf(world, i));
         }
+    }
+
+    function entryOf(IRoundLedger.Commitment memory commitment) internal pure returns (IJudge.Entry memory entry) {
+        entry.contributor = commitment.contributor;
+        entry.updateRoot = commitment.updateRoot;
+        entry.sumSquares = commitment.sumSquares;
+        entry.numExamples = commitment.numExamples;
+        entry.bundleHash = commitment.bundleHash;
     }
 
     function opening(World memory world, uint256 level, uint256 index)
@@ -401,14 +422,9 @@ abstract contract GramWorld is RoundTest {
 
     function _updateAt(World memory world, uint256 i, uint256 place)
         private
-        view
+        pure
         returns (IGramProofs.Update memory update)
     {
-        IRoundLedger.Commitment memory commitment = commitmentOf(world, i);
-        update.updateRoot = commitment.updateRoot;
-        update.sumSquares = commitment.sumSquares;
-        update.numExamples = commitment.numExamples;
-        update.bundleHash = commitment.bundleHash;
         uint256 levels = blockLevels();
         for (uint256 j = place << levels; j < (place + 1) << levels && j < leaves(); ++j) {
             update.leaves = bytes.concat(update.leaves, world.updates[i][j]);
@@ -430,6 +446,6 @@ abstract contract GramWorld is RoundTest {
 
     function assertSlashed(World memory world) internal view {
         assertPhase(world.round, IRoundLedger.Phase.Slashed, "the round is void");
-        vm.assertEq(token.balanceOf(challenger.addr), BOND / 2, "the challenger is paid");
+        vm.assertEq(token.balanceOf(challenger.addr), BOND / 4, "the challenger is paid");
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { IJudge } from "../../src/interfaces/IJudge.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { Commitments } from "../../src/libraries/Commitments.sol";
 import { GramBlocks } from "../../src/libraries/GramBlocks.sol";
@@ -10,6 +11,8 @@ import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
 import { Openings } from "../../src/libraries/Openings.sol";
 import { OuterStep } from "../../src/libraries/OuterStep.sol";
+import { Places } from "../../src/libraries/Places.sol";
+import { Shares } from "../../src/libraries/Shares.sol";
 import { TrimmedSum } from "../../src/libraries/TrimmedSum.sol";
 import { WeightedSum } from "../../src/libraries/WeightedSum.sol";
 
@@ -19,8 +22,32 @@ contract Libraries {
         return Commitments.append(previous, contributor, commitmentHash);
     }
 
+    function isWeighed(address coordinator, uint256 delivered, IJudge.Entry[] calldata entries, uint256 entry)
+        external
+        pure
+        returns (bool)
+    {
+        return Shares.isWeighed(coordinator, delivered, entries, entry);
+    }
+
     function hashAnchor(IRoundLedger.Anchor calldata anchor) external pure returns (bytes32) {
         return Commitments.hashAnchor(anchor);
+    }
+
+    function isCrowd(uint256 total, uint256 maxContributors, uint256 minStake) external pure returns (bool) {
+        return Places.isCrowd(total, maxContributors, minStake);
+    }
+
+    function draw(Places.Basis calldata basis, bytes32 blockHash, uint256 maxContributors, uint256 minStake)
+        external
+        pure
+        returns (Places.Draw memory)
+    {
+        return Places.draw(basis, blockHash, maxContributors, minStake);
+    }
+
+    function hasPlace(Places.Draw calldata drawn, address account, uint256 enrolled) external pure returns (bool) {
+        return Places.has(drawn, account, enrolled);
     }
 
     function sumLeaf(bytes calldata values) external pure returns (MerkleSum.Node memory) {

@@ -15,6 +15,9 @@ abstract contract RoundTest is Deployment {
         giveStake(alice.addr, 5 * MIN_STAKE);
         giveStake(bob.addr, 3 * MIN_STAKE);
         giveStake(carol.addr, MIN_STAKE);
+        enrol(alice.addr);
+        enrol(bob.addr);
+        enrol(carol.addr);
     }
 
     function headRoot() internal view returns (bytes32 root) {
@@ -115,7 +118,7 @@ abstract contract RoundTest is Deployment {
 
     function anchorNow(RoundId round) internal {
         vm.prank(coordinator.addr);
-        ledger.anchor(round, anchorFor(round));
+        ledger.anchor(round, entriesHashOf(round), anchorFor(round));
     }
 
     /// @notice Open a round, fill it with three commitments and anchor it.

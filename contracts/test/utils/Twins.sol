@@ -86,18 +86,17 @@ contract PlainTwin is ITwin {
 
 /// @notice Answers every call with two lists of one word each, laid out as `StakeVault.members` does, or nearly so.
 contract Answering {
-    uint256 private immutable _first;
-    uint256 private immutable _second;
+    uint256 private immutable _count;
     uint256 private immutable _size;
 
-    constructor(uint256 first, uint256 second, uint256 size) {
-        (_first, _second, _size) = (first, second, size);
+    constructor(uint256 count, uint256 size) {
+        (_count, _size) = (count, size);
     }
 
     fallback() external {
-        (uint256 first, uint256 second, uint256 size) = (_first, _second, _size);
-        bytes memory answer =
-            abi.encode(uint256(0x40), uint256(0x80), first, type(uint128).max, second, uint256(1), size);
+        (uint256 count, uint256 size) = (_count, _size);
+        uint256 most = type(uint96).max;
+        bytes memory answer = abi.encode(uint256(0x20), count, most, most, uint256(1), uint256(1), size);
         assembly ("memory-safe") {
             return(add(answer, 0x20), size)
         }

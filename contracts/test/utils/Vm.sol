@@ -12,9 +12,11 @@ interface Vm {
     // State of the chain.
     function warp(uint256 timestamp) external;
     function chainId(uint256 chainId) external;
+    function roll(uint256 blockNumber) external;
     function snapshotState() external returns (uint256 id);
     function revertToState(uint256 id) external returns (bool success);
     function etch(address target, bytes calldata code) external;
+    function load(address target, bytes32 slot) external view returns (bytes32);
     function getNonce(address account) external view returns (uint64);
 
     // Who calls.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``mean``: every delivered update has the same weight.
+"""``mean``: every delivered update has the same weight, of equal ones the first (``aggregation.shares``).
 
 Source: FedAvg with equal weights (McMahan et al. 2017, arXiv 1602.05629); the number of examples that a
 contributor reports never sets a weight, because it can't be verified.

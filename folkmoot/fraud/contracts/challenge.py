@@ -22,7 +22,7 @@ from folkmoot.fraud.proofs.proof import Proof, prove
 from folkmoot.ledger import reverts as refusals
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.policy import NO_VERIFIER
-from folkmoot.rpc.client import LedgerReader, Phase, Rpc, VaultReader
+from folkmoot.rpc.client import LedgerReader, Phase, Rpc
 from folkmoot.rpc.quorum import open_rpc
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from web3 import Web3
     from web3.types import TxReceipt
 
-CHALLENGER_SHARE = 2
-"""Divisor of the slashed bond for the challenger's share. The rest is burnt."""
+CHALLENGER_SHARE = 4
+"""Divisor of the bond for the challenger's share. The rest is burnt."""
 
 NOBODY = "0x000000000000000000000000000000000000dEaD"
 """Sender in gas estimates without an account."""
@@ -54,7 +54,7 @@ class Cost:
     price: int
     """Price in wei per unit of gas: the base fee and the tip that the endpoint suggests."""
     wins: int
-    """Reward in units of 1e-18 tokens: half of the bond, as far as the coordinator still has it."""
+    """Reward in units of 1e-18 tokens: a quarter of the bond, all of which is locked until the round is over."""
 
     @property
     def wei(self) -> int:
@@ -127,8 +127,7 @@ def cost_of(rpc: Rpc, deployment: Deployment, case: Case, proof: Proof, sender: 
                 remedy="Show the others what you found, and vote.",
                 code="too-much-gas",
             )
-        stake = VaultReader(rpc, deployment.vault).stake_of(case.coordinator)
-        return Cost(judge, gas, _price(rpc), min(case.policy.bond, stake) // CHALLENGER_SHARE)
+        return Cost(judge, gas, _price(rpc), case.policy.bond // CHALLENGER_SHARE)
     raise _refused(rpc, deployment, case, refusal)
 
 

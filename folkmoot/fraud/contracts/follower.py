@@ -8,7 +8,7 @@ is moved to `folkmoot.fraud.contracts.pruned`, if enabled, unless an open round 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -225,6 +225,8 @@ class Follower:
                 case RoundSlashed():
                     rounds[event.round].phase = Phase.SLASHED
                     rounds[event.round].slashed = event
+                    for fallen in _on_top(rounds, event.round):
+                        rounds[fallen].phase = Phase.CANCELLED
                 case _:
                     pass
 
@@ -234,6 +236,16 @@ class Follower:
             raise _contradiction(f"it has no event of policy {number}, which a round pins")
         self._policies[number] = ledger.policy(number)
         return self._policies[number]
+
+
+def _on_top(rounds: Mapping[int, RoundEvents], slashed: int) -> list[int]:
+    """Return the anchored rounds that build on a slashed one: they are void without an event of their own."""
+    fallen = {slashed}
+    for number in sorted(rounds):
+        events = rounds[number]
+        if number > slashed and events.phase == Phase.ANCHORED and events.opened.base in fallen:
+            fallen.add(number)
+    return sorted(fallen - {slashed})
 
 
 def commits_of(rpc: Rpc, deployment: Deployment, record: Record, number: int) -> list[UpdateCommitted]:

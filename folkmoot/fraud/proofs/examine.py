@@ -188,10 +188,12 @@ def _check_weights(finding: Finding) -> None:
     """Find weights that FraudProofs.proveWeight can disprove."""
     case = finding.case
     most = 1 if case.policy.rule in EQUAL_WEIGHTS else _MAX_WEIGHT
-    wrong: list[int] = []
-    for index, (entry, weight) in enumerate(zip(case.entries, case.anchor.weights, strict=True)):
-        if weight > (0 if entry.contributor == case.coordinator or not case.delivered(index) else most):
-            wrong.append(index)
+    weighed, copies = set(gram.members_of(case)), gram.copies_in(case)
+    wrong = [
+        index
+        for index, weight in enumerate(case.anchor.weights)
+        if weight > (most if index in weighed else 0)
+    ]
     if wrong:
         index = wrong[0]
         entry, weight = case.entries[index], case.anchor.weights[index]
@@ -199,6 +201,8 @@ def _check_weights(finding: Finding) -> None:
             why = "it is the coordinator's own"
         elif not case.delivered(index):
             why = "its update did not arrive, as the anchor itself says"
+        elif index in copies:
+            why = f"it is a copy of entry {copies[index]}"
         else:
             why = f"the rule {case.policy.rule} gives at most {most}"
         text = (

@@ -23,6 +23,7 @@ from folkmoot.aggregation.gram_tree import (
 )
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.rules import mean, multi_krum
+from folkmoot.aggregation.shares import copies_of
 from folkmoot.fraud.proofs.case import Case
 from folkmoot.protocol.hashing import HASH_BYTES, keccak
 from folkmoot.protocol.manifest import Manifest
@@ -37,11 +38,24 @@ _NODE_BYTES = 1 + 3 * HASH_BYTES
 
 
 def members_of(case: Case) -> list[int]:
-    """Return the entries that a rule weighs: those delivered according to the anchor, without the coordinator's own."""
+    """Return the entries that a rule weighs: those delivered according to the anchor.
+
+    Without the coordinator's own, and without copies.
+    """
+    roots = _eligible_roots(case)
+    copies = copies_of(roots)
+    return [index for index, root in enumerate(roots) if root is not None and index not in copies]
+
+
+def copies_in(case: Case) -> dict[int, int]:
+    """Return the number of each copy, with the number of the entry that counts in its place."""
+    return copies_of(_eligible_roots(case))
+
+
+def _eligible_roots(case: Case) -> list[bytes | None]:
     return [
-        index
+        entry.update_root if case.delivered(index) and entry.contributor != case.coordinator else None
         for index, entry in enumerate(case.entries)
-        if case.delivered(index) and entry.contributor != case.coordinator
     ]
 
 

@@ -181,25 +181,25 @@ def _outer_step(finding: Finding, place: int) -> Call:
 
 def _rule(finding: Finding, place: int) -> Call:
     if finding.case.policy.rule == mean.NAME:
-        return "proveMean", (committed_of(finding), place)
+        return "proveMean", (unopened(finding.case.entries), place)
     assert finding.gram_root is not None  # noqa: S101  # a suspicion of this kind comes with it
-    return "proveKrum", (committed_of(finding), place, finding.gram_root.abi_tuple())
+    return "proveKrum", (unopened(finding.case.entries), place, finding.gram_root.abi_tuple())
 
 
 def _gram_root(finding: Finding, place: int) -> Call:
-    return "proveGramRoot", (committed_of(finding),)
+    return "proveGramRoot", (unopened(finding.case.entries),)
 
 
 def _gram_leaf(finding: Finding, place: int) -> Call:
     lie = _lie(finding, place)
     leaves = finding.material.manifest.leaves
-    nothing = (bytes(32), 0, 0, bytes(32), b"", b"", b"")  # This is read after the last block.
+    nothing = (b"", b"", b"")  # Behind the last block it is not read.
     updates: tuple[tuple[Any, ...], ...] = (nothing, nothing)
     if place < block_count(leaves):
         members = members_of(finding.case)
         updates = tuple(_update_block(finding, members[number], place) for number in lie.pair)
     pair = (*lie.pair, finding.header_bytes, updates)
-    return "proveGramLeaf", (committed_of(finding), place, lie.node.abi_tuple(), pair)
+    return "proveGramLeaf", (unopened(finding.case.entries), place, lie.node.abi_tuple(), pair)
 
 
 def _gram_node(finding: Finding, place: int) -> Call:
@@ -207,7 +207,7 @@ def _gram_node(finding: Finding, place: int) -> Call:
     children = tuple(replace(child, node=replace(child.node, path=b"")).abi_tuple() for child in lie.children)
     node = lie.node
     total = (node.level, place, *lie.pair, node.abi_tuple(), children)
-    return "proveGramNode", (committed_of(finding), total)
+    return "proveGramNode", (unopened(finding.case.entries), total)
 
 
 def _lie(finding: Finding, place: int) -> Lie:
@@ -225,22 +225,11 @@ def _lie(finding: Finding, place: int) -> Lie:
 
 def _update_block(finding: Finding, entry: int, place: int) -> tuple[Any, ...]:
     """Return a block of an entry's update, as `IGramProofs.Update`."""
-    commitment, update, tree = (
-        finding.case.entries[entry],
-        finding.material.updates[entry],
-        finding.trees.tree(entry),
-    )
+    update, tree = finding.material.updates[entry], finding.trees.tree(entry)
     if update is None or tree is None:
         raise InputError(f"The update of entry {entry} is missing.", remedy=_MIRROR, code="update-missing")
     block = update_block(update, tree, place)
-    rest = (block.leaves, block.sums, block.siblings)
-    return (
-        commitment.update_root,
-        commitment.sum_squares,
-        commitment.num_examples,
-        commitment.bundle_hash,
-        *rest,
-    )
+    return block.leaves, block.sums, block.siblings
 
 
 BUILDERS: dict[Kind, Callable[[Finding, int], Call]] = {
@@ -281,11 +270,6 @@ def opened_at(finding: Finding, place: int) -> list[tuple[Any, ...]]:
         leaf = update.read(place, place + 1).tobytes()
         opened[index] = (*opened[index][:5], leaf, absolute, squares, sum_siblings(tree, place))
     return opened
-
-
-def committed_of(finding: Finding) -> list[tuple[str, bytes]]:
-    """Return all entries as the ledger stores them, as `IRoundLedger.Entry`."""
-    return [(entry.contributor, entry.struct_hash) for entry in finding.case.entries]
 
 
 def _hints(finding: Finding, place: int) -> bytes:

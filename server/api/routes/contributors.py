@@ -119,8 +119,8 @@ def _views(vault: VaultReader, session: Session, addresses: list[str]) -> list[C
     return [
         ContributorView(
             address=address,
-            stake=str(members[address][0]),
-            member=members[address][1],
+            stake=str(members[address].stake),
+            member=members[address].number,
             rounds=entries.get(address, (0, 0))[0],
             weighted=entries.get(address, (0, 0))[1],
             refusals=refusals.get(address, 0),

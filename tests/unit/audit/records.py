@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from folkmoot.audit.history import Block, History, Storage
+from folkmoot.audit.history import Block, History, Limits, Storage
 from folkmoot.audit.transactions import Transaction
+from folkmoot.chain.deploy import ZERO_ADDRESS, Bounds
 from folkmoot.ledger.deployment import CONTRACTS, JUDGES, Deployment
 from folkmoot.ledger.events import Event, MinDelayChange, RoleGranted, Transfer
-from folkmoot.rpc.client import Head
+from folkmoot.rpc.client import Basis, Head
 from tests import factories
 
 GENESIS_TIME = 1_000_000
@@ -27,6 +28,19 @@ DEPLOYMENT = Deployment(
     genesis_hash="0x" + "01" * 32,
     **{role: factories.account(f"contract {role}").address for role in CONTRACTS},
 )
+
+LIMITS = Limits(
+    address=factories.account("contract limits").address,
+    code=b"",
+    bounds=Bounds(
+        max_reward=10**24, min_bond=0, max_min_stake=10**24, min_commit_window=0, min_challenge_window=0
+    ),
+    verifier=ZERO_ADDRESS,
+    max_windows=UNBONDING,
+    admission=ZERO_ADDRESS,
+)
+
+VAULT_CREATED = Block(1, (1).to_bytes(32, "big"), GENESIS_TIME)
 
 STORAGE = Storage(
     manifest_hash=bytes(32),
@@ -48,7 +62,12 @@ STORAGE = Storage(
     unbonding_period=UNBONDING,
     total_staked=0,
     stakes={},
-    frozen={},
+    members={},
+    bonds={},
+    total_enrolled=0,
+    basis=Basis(0, GENESIS_TIME, 1),
+    draws={},
+    limits=LIMITS,
     unbondings={},
     votes={},
     vault_balance=0,
@@ -122,6 +141,7 @@ class Script:
             replace(STORAGE, **storage),
             self.transactions.__getitem__,
             code_of,
+            vault_created=VAULT_CREATED,
         )
 
 

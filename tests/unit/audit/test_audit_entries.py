@@ -56,7 +56,7 @@ def played(
     found = play.replayed().rounds[1]
     folded = entries_hash(found.commitments())
     view = RoundView(
-        1, Phase.OPEN, len(who), 0, 0, 0, 0, NOBODY, 0, False, bytes(32), folded, bytes(32), bytes(32)
+        1, Phase.OPEN, len(who), 0, 0, 0, 0, NOBODY, 0, False, 0, bytes(32), folded, bytes(32), bytes(32)
     )
     return play.history(rounds={1: history.pop("view", view)}, **history), found
 
@@ -135,7 +135,7 @@ def test_entries_that_the_transaction_did_not_record_are_named() -> None:
 def test_another_hash_of_the_entries_is_named() -> None:
     data = batch([commitment(ADA)], signed("ada"))
     view = RoundView(
-        1, Phase.OPEN, 1, 0, 0, 0, 0, NOBODY, 0, False, bytes(32), b"\1" * 32, bytes(32), bytes(32)
+        1, Phase.OPEN, 1, 0, 0, 0, 0, NOBODY, 0, False, 0, bytes(32), b"\1" * 32, bytes(32), bytes(32)
     )
     check_entries_hash(*played(ADA, data=data))
     with pytest.raises(AuditFailure, match="Round 1: the hash of the entries"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replaying what judges do: faults of contributors, postponed rounds, frozen stakes, and each breach of the rules."""
+"""Replaying what judges do: faults of contributors, postponed rounds, and each breach of the rules."""
 
 from __future__ import annotations
 
@@ -10,22 +10,18 @@ from typing import Any
 import pytest
 
 from folkmoot.audit.policies import verifier_notes
-from folkmoot.audit.stakes import check_stakes, fold_stakes
-from folkmoot.errors import AuditFailure
 from folkmoot.ledger.events import (
     ContributorSlashed,
     Demanded,
     Event,
     FaultProven,
     FraudProven,
-    Frozen,
     RoundPostponed,
     Slashed,
-    Withdrawn,
 )
 from folkmoot.protocol.policy import NO_VERIFIER
 from folkmoot.rpc.client import Phase
-from tests.unit.audit.records import ADA, BEN, CLEO, COORDINATOR, DEPLOYMENT, UNBONDING, Script
+from tests.unit.audit.records import ADA, BEN, CLEO, DEPLOYMENT, UNBONDING, Script
 from tests.unit.audit.test_audit_rounds import POLICY, Play, refused
 from tests.unit.audit.test_audit_stakes import stake, unbond, votes
 
@@ -54,7 +50,7 @@ class Judged(Play):
         if said:
             self.add(FaultProven, "contributor_faults", round=number, contributor=who, challenger=BEN, kind=0)
         votes(self, who, staked, max(0, staked - taken))
-        reward = taken // 2 if reward is None else reward
+        reward = taken // 4 if reward is None else reward
         self.add(Slashed, "vault", account=who, beneficiary=BEN, reward=reward, burnt=taken - reward)
         fields = {"round": number, "contributor": who, "challenger": BEN, "taken": taken}
         self.add(ContributorSlashed, "ledger", **{**fields, **wrong})
@@ -65,9 +61,6 @@ class Judged(Play):
             fields = {"demand": 1, "round": number, "demander": BEN, "what": 0, "entry": 0, "place": 0}
             self.add(Demanded, "data_availability", **fields, answer_by=until)
         return self.add(RoundPostponed, "ledger", round=number, challenge_deadline=until)
-
-    def freeze(self, until: int, account: str = COORDINATOR) -> None:
-        self.add(Frozen, "vault", account=account, until=until)
 
     def opened_at(self, number: int) -> int:
         return self.replayed().rounds[number].opened_at
@@ -127,7 +120,7 @@ def test_what_is_left_of_a_stake_is_taken() -> None:
         (lambda p: (stake(p, ADA, 10, before=10), p.fault(1, taken=11, staked=20)), "what the vault took"),
         (lambda p: p.fault(1, contributor=BEN), "whose stake was taken"),
         (lambda p: p.fault(1, challenger=CLEO), "who was paid"),
-        (lambda p: p.fault(1, reward=6), "the challenger's share"),
+        (lambda p: p.fault(1, reward=5), "the beneficiary's share"),
     ],
 )
 def test_a_breach_of_the_rules_of_faults_is_named(run: Callable[[Judged], Any], what: str) -> None:
@@ -150,52 +143,38 @@ def test_a_slashing_without_a_fault_is_found() -> None:
     assert refused(play)["what"] == "the reason of the slashing"
 
 
-# Postponed rounds and frozen stakes
+# Postponed rounds
 
 
 def test_a_postponed_round_becomes_final_later() -> None:
     play = played()
     until = play.opened_at(1) + AS_PLAYED + 50
     play.postpone(1, until)
-    play.freeze(until)
     found = play.replayed()
     assert found.rounds[1].challenge_deadline == until
     play.finalize(1, wait=until - play.now - 1)
     assert refused(play)["what"] == "the time of the finality"
+    del play.events[-3:]
     play.finalize(1, wait=1)
-    play.events.pop(-2)
     assert play.replayed().rounds[1].phase == Phase.FINAL
 
 
-def test_a_round_is_postponed_again_and_its_stake_frozen_longer() -> None:
+def test_a_round_is_postponed_again() -> None:
     play = played()
     first = play.opened_at(1) + AS_PLAYED + 50
     latest = play.opened_at(1) + 2 * UNBONDING
     for until in (first, latest):
         play.postpone(1, until)
-        play.freeze(until)
     found = play.replayed()
     assert found.rounds[1].challenge_deadline == latest
-    assert fold_stakes(play.history()).frozen == {COORDINATOR: latest}
-
-
-def test_a_stake_that_is_frozen_long_enough_is_not_frozen_again() -> None:
-    play = played()
-    play.play(2, base=1)
-    until = play.opened_at(2) + AS_PLAYED + 50
-    play.postpone(2, until)
-    play.freeze(until)
-    play.postpone(1, until)
-    assert play.replayed().rounds[1].challenge_deadline == until
 
 
 def late(seconds: int) -> Callable[[Judged], None]:
-    """Postpone to so many seconds after the opening, and freeze as long."""
+    """Postpone to so many seconds after the opening."""
 
     def run(play: Judged) -> None:
         until = play.opened_at(1) + seconds
         play.postpone(1, until)
-        play.freeze(until)
 
     return run
 
@@ -205,22 +184,10 @@ def late(seconds: int) -> Callable[[Judged], None]:
     [
         (late(AS_PLAYED), "the challenge deadline"),
         (late(2 * UNBONDING + 1), "the challenge deadline"),
-        (lambda p: (late(500)(p), late(499)(p)), "until when"),
+        (lambda p: (late(500)(p), late(499)(p)), "the challenge deadline"),
         (lambda p: (p.finalize(1), late(5_000)(p)), "the phase"),
-        (lambda p: (p.report(1, []), late(5_000)(p)), "the phase"),
+        (lambda p: (p.report(1), late(5_000)(p)), "the phase"),
         (lambda p: (p.open(2, base=1), p.postpone(2, p.now + 5_000)), "the phase"),
-        (lambda p: p.postpone(1, p.now + 500), "the freezing of the coordinator's stake"),
-        (
-            lambda p: (p.postpone(1, p.now + 500), p.open(2, base=1)),
-            "the freezing of the coordinator's stake",
-        ),
-        (lambda p: (p.postpone(1, p.now + 500), p.freeze(p.now + 600)), "until when it was frozen"),
-        (lambda p: (p.postpone(1, p.now + 500), p.freeze(p.now + 499, ADA)), "whose stake was frozen"),
-        (lambda p: (p.block(), p.freeze(p.now + 500)), "the reason of the freezing"),
-        (
-            lambda p: (p.postpone(1, p.now + 500), p.block(), p.freeze(p.now + 498)),
-            "the reason of the freezing",
-        ),
     ],
 )
 def test_a_breach_of_the_rules_of_postponing_is_named(run: Callable[[Judged], Any], what: str) -> None:
@@ -229,59 +196,11 @@ def test_a_breach_of_the_rules_of_postponing_is_named(run: Callable[[Judged], An
     assert refused(play)["what"].startswith(what)
 
 
-@pytest.mark.parametrize(
-    "run", [lambda p: p.fault(1), lambda p: (p.postpone(1, p.now + 500), p.freeze(p.now + 499))]
-)
+@pytest.mark.parametrize("run", [lambda p: p.fault(1), lambda p: p.postpone(1, p.now + 500)])
 def test_without_a_verifier_nobody_judges(run: Callable[[Judged], Any]) -> None:
     play = played(replace(POLICY, verifier=NO_VERIFIER))
     run(play)
     assert refused(play)["what"] == "the verifier of the policy"
-
-
-def test_nothing_is_withdrawn_while_a_stake_is_frozen() -> None:
-    script = Script()
-    stake(script, ADA, 100)
-    unbond(script, ADA, 30, before=100)
-    release = script.now + UNBONDING
-    script.block()
-    script.add(Frozen, "vault", account=ADA, until=release + 10)
-    script.block(UNBONDING)
-    script.add(Withdrawn, "vault", account=ADA, amount=30)
-    with pytest.raises(AuditFailure, match="the time of the withdrawal"):
-        fold_stakes(script.history())
-    script.events.pop()
-    script.block(10)
-    script.add(Withdrawn, "vault", account=ADA, amount=30)
-    assert fold_stakes(script.history()).unbonding[ADA] == []
-
-
-def test_unbonding_may_be_asked_for_while_a_stake_is_frozen() -> None:
-    script = Script()
-    stake(script, ADA, 100)
-    script.block()
-    script.add(Frozen, "vault", account=ADA, until=script.now + 9 * UNBONDING)
-    unbond(script, ADA, 30, before=100)
-    assert fold_stakes(script.history()).stakes[ADA].last == 70
-
-
-def test_a_stake_is_never_thawed() -> None:
-    script = Script()
-    for until in (500, 400):
-        script.block()
-        script.add(Frozen, "vault", account=ADA, until=until)
-    with pytest.raises(AuditFailure, match="later than 500"):
-        fold_stakes(script.history())
-
-
-@pytest.mark.parametrize("stored", [{}, {ADA: 499}, {ADA: 500, BEN: 1}])
-def test_what_the_vault_stores_as_frozen_is_compared(stored: dict[str, int]) -> None:
-    script = Script()
-    script.block()
-    script.add(Frozen, "vault", account=ADA, until=500)
-    stakes = fold_stakes(script.history())
-    check_stakes(script.history(frozen={ADA: 500, BEN: 0}), stakes)
-    with pytest.raises(AuditFailure, match="can withdraw nothing"):
-        check_stakes(script.history(frozen=stored), stakes)
 
 
 # The deployment's own arbiter
@@ -292,8 +211,7 @@ def test_our_arbiter_acts_only_on_what_its_judges_said() -> None:
     play.fault(1, said=True)
     until = play.now + 500
     play.postpone(1, until, said=True)
-    play.freeze(until)
-    play.report(1, [], verifier=DEPLOYMENT.arbiter)
+    play.report(1, verifier=DEPLOYMENT.arbiter)
     said = play.add(FraudProven, "fraud_proofs", round=1, challenger=BEN, lie=0, place=3)
     assert play.replayed().rounds[1].judgment == said
 
@@ -302,14 +220,14 @@ def test_our_arbiter_acts_only_on_what_its_judges_said() -> None:
     "run",
     [
         lambda p: p.fault(1),
-        lambda p: (p.postpone(1, p.now + 500), p.freeze(p.now + 499)),
-        lambda p: p.report(1, [], verifier=DEPLOYMENT.arbiter),
+        lambda p: p.postpone(1, p.now + 500),
+        lambda p: p.report(1, verifier=DEPLOYMENT.arbiter),
         lambda p: (
-            p.report(1, [], verifier=DEPLOYMENT.arbiter),
+            p.report(1, verifier=DEPLOYMENT.arbiter),
             p.add(FraudProven, "fraud_proofs", round=2, challenger=BEN, lie=0, place=0),
         ),
         lambda p: (
-            p.report(1, [], verifier=DEPLOYMENT.arbiter),
+            p.report(1, verifier=DEPLOYMENT.arbiter),
             p.add(FaultProven, "contributor_faults", round=1, contributor=ADA, challenger=BEN, kind=0),
         ),
     ],

@@ -22,6 +22,7 @@ from folkmoot.audit.policies import check_policies
 from folkmoot.audit.registry import check_registry
 from folkmoot.audit.report import rows, shown_progress
 from folkmoot.audit.roles import check_roles, designed_roles
+from folkmoot.chain.deploy import Bounds
 from folkmoot.errors import AuditFailure
 from folkmoot.ledger.events import (
     PolicyAdded,
@@ -31,8 +32,9 @@ from folkmoot.ledger.events import (
     VersionActivated,
     VersionRegistered,
 )
+from folkmoot.protocol.policy import Policy
 from tests import factories
-from tests.unit.audit.records import ADA, BEN, DEPLOYMENT, GENESIS_TIME, Script
+from tests.unit.audit.records import ADA, BEN, DEPLOYMENT, GENESIS_TIME, LIMITS, Script
 from tests.unit.audit.test_audit_rounds import GENESIS_ROOT, Play, root
 
 # Code
@@ -75,6 +77,58 @@ def test_policies_are_numbered_without_gaps_and_stored_as_announced() -> None:
     script.block().add(PolicyAdded, "ledger", policy_id=4, policy=policy)
     with pytest.raises(AuditFailure, match=r"number of the policy.*Expected: 3. Found: 4"):
         check_policies(script.history(policies={1: policy, 2: policy}, current_policy=4))
+
+
+ALLOWED = factories.policy(bond=200, reward=50, min_stake=10, verifier=LIMITS.verifier)
+"""A policy at the limits of `_BOUNDS`."""
+_BOUNDS = Bounds(
+    max_reward=50,
+    min_bond=200,
+    max_min_stake=10,
+    min_commit_window=ALLOWED.commit_window,
+    min_challenge_window=ALLOWED.challenge_window,
+)
+_WINDOWS = ALLOWED.commit_window + ALLOWED.anchor_window + ALLOWED.challenge_window
+
+
+def checked(policy: Policy) -> None:
+    script = Script()
+    script.block().add(PolicyAdded, "ledger", policy_id=1, policy=policy)
+    limits = replace(LIMITS, bounds=_BOUNDS, max_windows=_WINDOWS)
+    check_policies(script.history(policies={1: policy}, current_policy=1, limits=limits))
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"parameters": (1,) * 33}, "number of parameters"),
+        ({"max_sum_squares": 0}, "max sum squares"),
+        ({"min_contributors": 0}, "min contributors"),
+        ({"min_contributors": 33}, "min contributors"),
+        ({"max_contributors": 257}, "max contributors"),
+        ({"rule": "multi_krum", "max_contributors": 33}, "max contributors"),
+        ({"bits": 7}, "bits"),
+        ({"rate": 0}, "rate"),
+        ({"rate": 4097}, "rate"),
+        ({"momentum": 1025}, "momentum"),
+        ({"reward": 51, "bond": 204}, "reward"),
+        ({"bond": 199}, "bond"),
+        ({"bond": 199, "reward": 10}, "bond"),
+        ({"min_stake": 0}, "min stake"),
+        ({"min_stake": 11}, "min stake"),
+        ({"commit_window": ALLOWED.commit_window - 1}, "commit window"),
+        ({"anchor_window": 0}, "anchor window"),
+        ({"challenge_window": ALLOWED.challenge_window - 1}, "challenge window"),
+        ({"anchor_window": ALLOWED.anchor_window + 1}, "windows together"),
+        ({"verifier": ADA}, "verifier"),
+    ],
+)
+def test_a_policy_beyond_a_limit_is_named(changes: dict[str, Any], what: str) -> None:
+    checked(ALLOWED)
+    checked(replace(ALLOWED, rule="multi_krum", max_contributors=32, rate=4096, momentum=1024))
+    with pytest.raises(AuditFailure) as caught:
+        checked(replace(ALLOWED, **changes))
+    assert caught.value.details["what"] == f"the policy's {what}"
 
 
 # Registry

@@ -14,9 +14,14 @@ from folkmoot.audit.stakes import fold_stakes
 from folkmoot.errors import AuditFailure
 from folkmoot.ledger.events import (
     AnchorRecord,
+    BondLocked,
+    BondUnlocked,
     CoordinatorAppointed,
+    Enrolled,
     Event,
+    PlacesDrawn,
     PolicyAdded,
+    Redrawn,
     RoundAnchored,
     RoundCancelled,
     RoundFinalized,
@@ -27,16 +32,29 @@ from folkmoot.ledger.events import (
     Staked,
     UpdateCommitted,
 )
+from folkmoot.protocol.places import EVERYBODY, has_place, seed_of
 from folkmoot.protocol.policy import Policy
-from folkmoot.rpc.client import Head, Phase, RoundView
+from folkmoot.rpc.client import Basis, Draw, Head, Phase, RoundView
 from tests import factories
-from tests.unit.audit.records import ADA, BEN, CLEO, COORDINATOR, DEPLOYMENT, NOBODY, VERIFIER, Script
-from tests.unit.audit.test_audit_stakes import slash, stake, unbond, votes
+from tests.unit.audit.records import (
+    ADA,
+    BEN,
+    CLEO,
+    COORDINATOR,
+    DEPLOYMENT,
+    GENESIS_TIME,
+    LIMITS,
+    NOBODY,
+    VAULT_CREATED,
+    VERIFIER,
+    Script,
+)
+from tests.unit.audit.test_audit_stakes import bond, slash, stake, standing, unbond, votes
 
 GENESIS_ROOT = b"\7" * 32
 POLICY = factories.policy(
     min_contributors=2,
-    max_contributors=3,
+    max_contributors=4,
     commit_window=100,
     anchor_window=50,
     challenge_window=200,
@@ -47,18 +65,46 @@ POLICY = factories.policy(
 )
 
 
-class Play(Script):
-    """Plays rounds; each step can be given wrong fields."""
+BONDED = 1_000
+"""Stake of the coordinator."""
 
-    def __init__(self, policy: Policy = POLICY) -> None:
+
+class Play(Script):
+    """Plays rounds; each step can be given wrong fields.
+
+    Args:
+        policy: The first policy.
+        closed: Whether an admission contract says who may enrol, so that no places are drawn.
+    """
+
+    enrolled: tuple[str, ...] = (ADA, BEN, CLEO)
+    """Who enrols with the minimum stake before the first round."""
+
+    def __init__(self, policy: Policy = POLICY, *, closed: bool = False) -> None:
         super().__init__()
+        self.closed = closed
+        self.basis = GENESIS_TIME, VAULT_CREATED.hash
         self.policies = {1: policy}
         self.block()
         self.add(PolicyAdded, "ledger", policy_id=1, policy=policy)
         self.add(CoordinatorAppointed, "ledger", previous=NOBODY, coordinator=COORDINATOR)
-        stake(self, COORDINATOR, 100)
+        stake(self, COORDINATOR, BONDED)
         for who in (ADA, BEN, CLEO):
             stake(self, who, 10)
+        self.enrol(*self.enrolled)
+
+    def enrol(self, *who: str, amount: int = 10) -> None:
+        self.block()
+        for account in who:
+            self.add(Enrolled, "ledger", account=account, amount=amount)
+
+    def bond(self, kind: type[BondLocked | BondUnlocked], amount: int = 100, who: str = COORDINATOR) -> None:
+        bond(self, kind, who, amount)
+
+    def drop_bond(self) -> None:
+        """Take back the last bond, and what it changed of the votes."""
+        del self.events[-2:]
+        self.logs -= 2
 
     def open(self, number: int, base: int = 0, **wrong: Any) -> Event:
         self.block()
@@ -72,7 +118,17 @@ class Play(Script):
             "commit_deadline": self.now + 100,
             "anchor_deadline": self.now + 150,
         }
-        return self.add(RoundOpened, "ledger", **{**fields, **wrong})
+        event = self.add(RoundOpened, "ledger", **{**fields, **wrong})
+        self.bond(BondLocked)
+        return event
+
+    def draw(self, number: int, quota: int, **wrong: Any) -> Event:
+        """Draw the places of the round that was just opened."""
+        self.drop_bond()
+        fields = {"round": number, "quota": quota, "at": self.basis[0], "seed": seed_of(self.basis[1])}
+        event = self.add(PlacesDrawn, "ledger", **{**fields, **wrong})
+        self.bond(BondLocked)
+        return event
 
     def commit(self, number: int, *who: str, **wrong: Any) -> None:
         self.block()
@@ -103,31 +159,49 @@ class Play(Script):
             ),
             "challenge_deadline": self.now + 200,
         }
-        self.add(RoundAnchored, "ledger", **{**fields, **wrong})
+        event = self.add(RoundAnchored, "ledger", **{**fields, **wrong})
+        self.basis = self.now, event.block_hash
 
     def finalize(self, number: int, wait: int = 200, **wrong: Any) -> None:
         self.block(wait)
         fields = {"round": number, "state_root": root(number)}
         self.add(RoundFinalized, "ledger", **{**fields, **wrong})
+        self.bond(BondUnlocked)
 
     def cancel(self, number: int, reason: int, wait: int) -> None:
         self.block(wait)
         self.add(RoundCancelled, "ledger", round=number, reason=reason)
+        self.bond(BondUnlocked)
+
+    def release(self, number: int) -> None:
+        self.cancel(number, CancelReason.BASE_VOIDED, wait=1)
 
     def settle(self, number: int) -> None:
         self.block()
         self.add(RoundSettled, "ledger", round=number)
 
     def report(
-        self, number: int, voided: list[int], *, bond: int = 100, staked: int = 100, verifier: str = VERIFIER
+        self,
+        number: int,
+        opened: int | None = None,
+        *,
+        bond: int = 100,
+        staked: int | None = None,
+        verifier: str = VERIFIER,
+        taken: int | None = None,
     ) -> None:
+        """Report fraud; `opened` is the round that is open."""
         self.block()
-        for other in voided:
-            self.add(RoundCancelled, "ledger", round=other, reason=CancelReason.BASE_VOIDED)
-        votes(self, COORDINATOR, staked, max(0, staked - bond))
-        reward = bond // 2
-        self.add(Slashed, "vault", account=COORDINATOR, beneficiary=BEN, reward=reward, burnt=bond - reward)
         self.add(RoundSlashed, "ledger", round=number, verifier=verifier, challenger=BEN, bond=bond)
+        if opened is not None:
+            self.add(RoundCancelled, "ledger", round=opened, reason=CancelReason.BASE_VOIDED)
+            self.bond(BondUnlocked)
+        self.bond(BondUnlocked)
+        taken = bond if taken is None else taken
+        staked = standing(self, COORDINATOR) if staked is None else staked
+        votes(self, COORDINATOR, staked, max(0, staked - taken))
+        reward = taken // 4
+        self.add(Slashed, "vault", account=COORDINATOR, beneficiary=BEN, reward=reward, burnt=taken - reward)
 
     def play(self, number: int, base: int = 0) -> None:
         self.open(number, base)
@@ -135,7 +209,8 @@ class Play(Script):
         self.anchor(number)
 
     def replayed(self, **storage: Any) -> Ledger:
-        history = self.history(**storage)
+        admission = factories.account("admission").address if self.closed else NOBODY
+        history = self.history(**{"limits": replace(LIMITS, admission=admission), **storage})
         return replay(history, self.policies, fold_stakes(history), GENESIS_ROOT)
 
 
@@ -185,11 +260,17 @@ def test_a_slashed_round_takes_everything_above_with_it() -> None:
     play.play(2, base=1)
     play.play(3, base=2)
     play.open(4, base=3)
-    play.report(2, [4, 3])
+    play.report(2, 4)
     found = play.replayed()
-    assert (found.head, found.pending) == (1, 1)
+    assert (found.head, found.pending, found.length) == (1, 1, 2)
     assert [r.phase.name for r in found.rounds.values()] == ["ANCHORED", "SLASHED", "CANCELLED", "CANCELLED"]
     assert [r.voided for r in found.rounds.values()] == [False, True, True, True]
+    assert [r.position for r in found.rounds.values()] == [1, 2, 3, 0]
+    play.release(3)
+    play.play(5, base=1)
+    found = play.replayed()
+    assert found.rounds[3].released is not None
+    assert (found.rounds[5].position, found.head, found.pending) == (2, 5, 2)
 
 
 def wrong_open(**fields: Any) -> Callable[[Play], None]:
@@ -220,13 +301,62 @@ PLAYED: Callable[[Play], Any] = lambda play: play.play(1)  # noqa: E731  as abov
         (wrong_open(commit_deadline=5), "the commit deadline"),
         (wrong_open(anchor_deadline=5), "the anchor deadline"),
         (breach(OPENED, lambda p: p.open(2)), "the round before"),
-        (breach(lambda p: slash(p, COORDINATOR, 100, 1, 1), OPENED), f"the stake of {COORDINATOR}"),
+        (
+            breach(lambda p: slash(p, COORDINATOR, BONDED, 901, 901), OPENED),
+            f"the stake of {COORDINATOR} without its bonds",
+        ),
+        (breach(OPENED, lambda p: p.drop_bond()), "the vault's event of the bond"),
+        (
+            breach(OPENED, lambda p: p.drop_bond(), lambda p: p.block(), COMMITTED),
+            "the vault's event of the bond",
+        ),
+        (breach(OPENED, lambda p: p.bond(BondLocked)), "the reason of the bond"),
+        (
+            breach(OPENED, lambda p: p.drop_bond(), lambda p: p.bond(BondLocked, 99)),
+            "the amount of the bond",
+        ),
+        (
+            breach(
+                lambda p: stake(p, ADA, 100, before=10),
+                OPENED,
+                lambda p: p.drop_bond(),
+                lambda p: p.bond(BondLocked, who=ADA),
+            ),
+            "the account of the bond",
+        ),
+        (
+            breach(PLAYED, lambda p: p.finalize(1), lambda p: p.drop_bond(), lambda p: p.bond(BondLocked)),
+            "the vault's event of the bond",
+        ),
+        (breach(PLAYED, lambda p: p.bond(BondUnlocked)), "the reason of the bond"),
+        (breach(OPENED, lambda p: p.draw(1, 15)), "the quota of a place"),
         (breach(OPENED, lambda p: p.block(100), COMMITTED), "the time of the commitment"),
         (breach(OPENED, lambda p: p.commit(1, ADA, index=1)), "the index of the entry"),
         (breach(OPENED, lambda p: p.commit(1, ADA, ADA)), "the commitment"),
         (breach(OPENED, lambda p: p.commit(1, ADA, sum_squares=1_001)), "the sum of squares"),
-        (breach(OPENED, lambda p: p.commit(1, VERIFIER)), f"the stake of {VERIFIER}"),
-        (breach(OPENED, lambda p: p.commit(1, ADA, BEN, CLEO, COORDINATOR)), "the number of entries"),
+        (breach(OPENED, lambda p: p.commit(1, VERIFIER)), f"the enrolled stake of {VERIFIER}"),
+        (breach(OPENED, lambda p: p.enrol(ADA, amount=9)), f"the stake that {ADA} enrols"),
+        (
+            breach(
+                OPENED,
+                lambda p: stake(p, ADA, 10, before=10),
+                lambda p: p.enrol(ADA, amount=11),
+                COMMITTED,
+            ),
+            f"since when {ADA} is enrolled",
+        ),
+        (
+            breach(OPENED, lambda p: unbond(p, ADA, 1, before=10), COMMITTED),
+            f"the enrolled stake of {ADA}",
+        ),
+        (
+            breach(
+                lambda p: unbond(p, COORDINATOR, BONDED - 9),
+                lambda p: p.open(1),
+                lambda p: p.drop_bond(),
+            ),
+            "the vault's event of the bond",
+        ),
         (breach(OPENED, lambda p: p.commit(2, ADA)), "the round"),
         (breach(PLAYED, lambda p: p.commit(1, CLEO)), "the phase"),
         (breach(OPENED, COMMITTED, lambda p: p.anchor(1, wait=98)), "the time of the anchor"),
@@ -249,19 +379,46 @@ PLAYED: Callable[[Play], Any] = lambda play: play.play(1)  # noqa: E731  as abov
         (breach(OPENED, COMMITTED, lambda p: p.cancel(1, 0, wait=200)), "the reason"),
         (breach(OPENED, lambda p: p.cancel(1, 9, wait=200)), "the reason"),
         (breach(PLAYED, lambda p: p.cancel(1, 1, wait=200)), "the phase"),
-        (breach(OPENED, lambda p: p.cancel(1, 2, wait=1)), "the rounds cancelled without a slashed base"),
+        (breach(OPENED, lambda p: p.cancel(1, 2, wait=1)), "the round"),
+        (breach(PLAYED, lambda p: p.release(1)), "the round"),
+        (breach(PLAYED, lambda p: p.report(1), lambda p: p.open(2), lambda p: p.release(1)), "the round"),
+        (
+            breach(
+                PLAYED,
+                lambda p: p.play(2, base=1),
+                lambda p: p.report(1),
+                lambda p: p.open(3),
+                lambda p: p.release(2),
+                lambda p: p.release(2),
+            ),
+            "an earlier release of the bond",
+        ),
+        (
+            breach(PLAYED, lambda p: p.play(2, base=1), lambda p: p.report(1), lambda p: p.open(3, base=2)),
+            "the base",
+        ),
+        (
+            breach(PLAYED, lambda p: p.play(2, base=1), lambda p: p.report(1), lambda p: p.finalize(2)),
+            "the phase",
+        ),
+        (
+            breach(PLAYED, lambda p: p.open(2, base=1), lambda p: p.report(1, 1)),
+            "the round that is cancelled",
+        ),
         (breach(PLAYED, lambda p: p.settle(1)), "the phase"),
         (
             breach(PLAYED, lambda p: p.finalize(1), lambda p: p.settle(1), lambda p: p.settle(1)),
             "an earlier settlement",
         ),
-        (breach(PLAYED, lambda p: p.report(1, [], verifier=ADA)), "the verifier"),
+        (breach(PLAYED, lambda p: p.report(1, verifier=ADA)), "the verifier"),
         (
-            breach(PLAYED, lambda p: p.open(2, base=1), lambda p: p.report(1, [])),
-            "the rounds that fell with it",
+            breach(PLAYED, lambda p: p.open(2, base=1), lambda p: p.report(1)),
+            "the cancellation of the open round",
         ),
-        (breach(OPENED, lambda p: p.report(1, [])), "the phase"),
-        (breach(PLAYED, lambda p: p.report(1, [], bond=99)), "what the vault took"),
+        (breach(OPENED, lambda p: p.report(1)), "the phase"),
+        (breach(PLAYED, lambda p: p.report(1, bond=99)), "the bond"),
+        (breach(PLAYED, lambda p: p.report(1, taken=99)), "what the vault took"),
+        (breach(PLAYED, lambda p: p.report(1, taken=101)), "what the vault took"),
         (breach(lambda p: slash(p, ADA, 10, 1, 1)), "the reason of the slashing"),
         (
             breach(
@@ -283,15 +440,197 @@ def test_a_breach_of_the_rules_is_named(run: Callable[[Play], None], what: str) 
     assert refused(play)["what"] == what
 
 
-def test_a_bond_that_is_leaving_is_taken_too() -> None:
+def test_the_bond_is_taken_whatever_else_is_leaving() -> None:
     play = Play()
     play.play(1)
-    unbond(play, COORDINATOR, 40, before=100)
-    play.report(1, [], staked=60)
+    unbond(play, COORDINATOR, BONDED - 100)
+    play.report(1)
     found = play.replayed()
-    slashed = found.rounds[1].slashed
-    assert slashed is not None
-    assert slashed.bond == 100
+    assert found.rounds[1].phase == Phase.SLASHED
+
+
+# A crowd
+
+CROWD = replace(POLICY, max_contributors=3)
+"""Two places for contributors, while three minimum stakes are enrolled: the quota is 20."""
+
+
+def winners(play: Play) -> list[str]:
+    """Return who of the three has a place in a draw on the present basis."""
+    return [who for who in (ADA, BEN, CLEO) if has_place(20, seed_of(play.basis[1]), who, 10)]
+
+
+def crowd(seed: int = 0, policy: Policy = CROWD) -> Play:
+    """Play round 1 without a contributor, so that its anchor is a basis, and open round 2 in a crowd.
+
+    Args:
+        seed: How many blocks to wait, which changes the hash of the block of the basis.
+        policy: The policy.
+    """
+    play = Play(replace(policy, min_contributors=1))
+    for _ in range(seed):
+        play.block(0)
+    play.open(1)
+    play.draw(1, EVERYBODY)
+    play.commit(1, COORDINATOR)
+    play.anchor(1, (1,))
+    play.open(2, base=1)
+    return play
+
+
+def lucky(count: int) -> Play:
+    """Return a crowd in whose second round so many of the three have a place."""
+    play = next(play for play in map(crowd, range(256)) if len(winners(play)) == count)
+    play.draw(2, 20)
+    return play
+
+
+def test_who_was_drawn_may_commit_and_the_last_place_is_the_coordinators() -> None:
+    play = lucky(2)
+    play.commit(2, *winners(play), COORDINATOR)
+    found = play.replayed()
+    assert found.rounds[2].draw == Draw(20, play.basis[0], seed_of(play.basis[1]))
+    assert len(found.rounds[2].commits) == 3
+    play = lucky(2)
+    (loser,) = {ADA, BEN, CLEO} - set(winners(play))
+    play.commit(2, loser)
+    assert refused(play)["what"] == f"the place of {loser}"
+    play = lucky(3)
+    play.commit(2, ADA, BEN, CLEO)
+    assert refused(play)["what"] == "the number of entries"
+
+
+def test_before_the_first_basis_nobody_is_in_time() -> None:
+    play = Play(CROWD)
+    play.open(1)
+    play.draw(1, EVERYBODY)
+    play.commit(1, ADA)
+    details = refused(play)
+    assert (details["what"], details["expected"]) == (
+        f"since when {ADA} is enrolled",
+        f"before {GENESIS_TIME}",
+    )
+
+
+def test_who_comes_after_the_basis_has_no_place_and_leaves_the_quota_alone() -> None:
+    play = crowd()
+    play.drop_bond()
+    opened = play.events.pop()
+    assert opened.name == "RoundOpened"
+    stake(play, ADA, 100, before=10)
+    play.enrol(ADA, amount=110)
+    play.open(2, base=1)
+    play.draw(2, 20)
+    play.commit(2, ADA)
+    details = refused(play)
+    assert (details["what"], details["expected"]) == (
+        f"since when {ADA} is enrolled",
+        f"before {play.basis[0]}",
+    )
+
+
+def test_a_crowd_that_came_after_the_basis_draws_nobody() -> None:
+    play = Play(POLICY)
+    play.play(1)
+    stake(play, VERIFIER, 10)
+    play.enrol(VERIFIER)
+    play.open(2, base=1)
+    play.draw(2, EVERYBODY)
+    play.commit(2, ADA, BEN, CLEO)
+    assert play.replayed().rounds[2].quota == EVERYBODY
+
+
+def test_a_quota_needs_no_luck() -> None:
+    play = crowd()
+    play.draw(2, 20)
+    stake(play, ADA, 10, before=10)
+    play.enrol(ADA, amount=20)
+    play.commit(2, COORDINATOR)
+    play.anchor(2, (1,))
+    play.open(3, base=2)
+    play.draw(3, 26)
+    stake(play, ADA, 1, before=20)
+    assert not has_place(10**20, 2**120 - 1, ADA, 1)
+    assert play.replayed().rounds[3].quota == 26  # 40 enrolled, 4/3 of it for two places
+
+
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        ({"quota": 19}, "the quota of a place"),
+        ({"quota": 21}, "the quota of a place"),
+        ({"at": 1}, "the time of the draw's basis"),
+        ({"seed": 1}, "the seed of the draw"),
+    ],
+)
+def test_another_draw_than_the_rule_gives_is_found(wrong: dict[str, Any], what: str) -> None:
+    play = crowd()
+    play.draw(2, **{"quota": 20, **wrong})
+    assert refused(play)["what"] == what
+
+
+def test_a_draw_that_is_missing_or_repeated_is_found() -> None:
+    play = crowd()
+    assert refused(play)["what"] == "the draw of places"
+    play.draw(2, 20)
+    play.draw(2, 20)
+    assert refused(play)["what"] == "an earlier draw of places"
+    play = crowd()
+    play.drop_bond()
+    play.block(0)
+    play.add(PlacesDrawn, "ledger", round=2, quota=20, at=play.basis[0], seed=seed_of(play.basis[1]))
+    assert refused(play)["what"] == "the vault's event of the bond"
+
+
+def test_a_new_basis_needs_no_anchor_if_the_last_one_is_old() -> None:
+    play = Play(CROWD)
+    play.block()
+    play.number = VAULT_CREATED.number + 257
+    play.times[play.number] = max(play.times.values()) + 1
+    event = play.add(Redrawn, "vault", total=30)
+    play.basis = play.now, event.block_hash
+    play.open(1)
+    play.draw(1, 20)
+    assert play.replayed().rounds[1].quota == 20
+
+
+@pytest.mark.parametrize(
+    ("blocks", "total", "what"),
+    [(256, 30, "the block of the redraw"), (257, 29, "the sum of all enrolled stake")],
+)
+def test_another_basis_than_the_rule_gives_is_found(blocks: int, total: int, what: str) -> None:
+    play = Play(CROWD)
+    play.block()
+    play.number = VAULT_CREATED.number + blocks
+    play.times[play.number] = max(play.times.values()) + 1
+    play.add(Redrawn, "vault", total=total)
+    assert refused(play)["what"] == what
+
+
+def test_no_places_are_drawn_in_a_closed_federation() -> None:
+    play = Play(CROWD, closed=True)
+    play.open(1)
+    play.commit(1, ADA, BEN, CLEO)
+    assert play.replayed().rounds[1].quota == 0
+    play.commit(1, COORDINATOR, index=3)
+    assert refused(play)["what"] == "the number of entries"
+
+
+class Poor(Play):
+    """Nobody is enrolled, and the minimum stake is more than the coordinator has."""
+
+    enrolled = ()
+
+
+def test_the_coordinator_needs_no_more_than_the_minimum_stake() -> None:
+    poor = Poor(replace(POLICY, min_stake=BONDED + 1))
+    poor.open(1)
+    poor.commit(1, COORDINATOR)
+    assert refused(poor)["what"] == f"the stake of {COORDINATOR}"
+    play = Play()
+    play.open(1)
+    play.commit(1, COORDINATOR)
+    assert play.replayed().rounds[1].contributors == {COORDINATOR}
 
 
 def stored(ledger: Ledger) -> dict[int, RoundView]:
@@ -310,6 +649,7 @@ def stored(ledger: Ledger) -> dict[int, RoundView]:
         NOBODY,
         0,
         False,
+        0,
         bytes(32),
         bytes(32),
         GENESIS_ROOT,
@@ -326,6 +666,7 @@ def stored(ledger: Ledger) -> dict[int, RoundView]:
         coordinator=COORDINATOR,
         base=0,
         settled=False,
+        position=1,
         header_hash=b"\1" * 32,
         entries_hash=bytes(32),
         state_root=root(1),
@@ -344,6 +685,8 @@ def test_the_replay_is_compared_with_the_storage_field_by_field() -> None:
         "ledger_head": Head(1, root(1)),
         "pending_rounds": 1,
         "coordinator": COORDINATOR,
+        "draws": {1: Draw(0, 0, 0)},
+        "basis": Basis(30, play.basis[0], play.number),
     }
     check_rounds(play.history(**right), ledger)
     for name, wrong in (
@@ -351,6 +694,8 @@ def test_the_replay_is_compared_with_the_storage_field_by_field() -> None:
         ("ledger_head", Head(0, GENESIS_ROOT)),
         ("pending_rounds", 0),
         ("coordinator", ADA),
+        ("draws", {1: Draw(1, 0, 0)}),
+        ("basis", Basis(29, play.basis[0], play.number)),
     ):
         with pytest.raises(AuditFailure):
             check_rounds(play.history(**{**right, name: wrong}), ledger)

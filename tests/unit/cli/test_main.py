@@ -184,6 +184,7 @@ def test_the_commands_are_all_there() -> None:
             "status",
             "advance",
             "why",
+            "release",
         ),
     }
 

@@ -89,10 +89,11 @@ def test_the_verifier_is_the_arbiter_unless_another_is_named(
     ("words", "warning"),
     [
         ((), None),
-        (("--gas-price-in-tokens", "40"), None),
-        (("--gas-price-in-tokens", "41"), "The bond of 500 MOOT is low."),
+        (("--gas-price-in-tokens", "10"), None),
+        (("--gas-price-in-tokens", "11"), "The bond of 500 MOOT is low."),
         (("--bond", "100"), "The bond of 100 MOOT is low."),
         (("--verifier", "none"), "The policy has no verifier"),
+        (("--rule", "mean"), "These strategies pay against the policy: Sybil split"),
     ],
 )
 def test_a_bond_that_is_too_low_is_warned_of_and_the_defaults_are_not(

@@ -55,6 +55,20 @@ def world() -> Any:
         yield running
 
 
+def test_a_round_without_a_place_is_an_event_of_its_own(world: World, tmp_path: Path) -> None:
+    who = Contributor(
+        tmp_path, world.url, world.url, world.deployment, account("ada").address, "digits", 0, 1
+    )
+    log, events = tmp_path / "log", list[dict[str, object]]()
+    with node.NodeWatcher(who, log) as watcher:
+        log.write_text("INFO : No place: 0x1 was not drawn for round 7.\nERROR : Refused: wrong-base.\n")
+        watcher.look(events.append)
+    assert events == [
+        {"event": "no-place", "detail": "0x1 was not drawn for round 7."},
+        {"event": "refused", "detail": "wrong-base."},
+    ]
+
+
 def test_the_chain_must_be_the_deployments(world: World) -> None:
     deployment = Deployment.from_json(world.deployment)
     with Rpc(world.url) as rpc:

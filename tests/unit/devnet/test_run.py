@@ -37,6 +37,6 @@ def test_an_update_that_counts_for_nothing_is_named_with_the_reason(tmp_path: Pa
     )
     run._show(told)
     assert "weights 100% 0%" in said.getvalue()
-    assert "round 2: node 1 counts for nothing (copy). Excluded: it is a near-duplicate" in said.getvalue()
+    assert "round 2: node 1 counts for nothing (copy). Excluded: it is a copy" in said.getvalue()
     assert "node 2 counts" not in said.getvalue()
     assert told.reasons == {"0xa": "copy"}

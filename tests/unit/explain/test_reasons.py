@@ -214,6 +214,12 @@ def test_others_are_named_where_they_are_known() -> None:
     assert "delivered update 2" in explain(unknown).details[1]
 
 
+def test_an_equal_update_is_told_whose_share_it_has_none_of() -> None:
+    said = explain(Case("mean", (), 0, Reason.COPY, {"sumSquares": 9, "copyOfEntry": 2}, 1))
+    assert "byte for byte the update of entry 2 of the round" in said.details[2]
+    assert WORDLESS not in text_of(said)
+
+
 def test_a_newer_release_does_not_break_it() -> None:
     case = Case("from_the_future", (7,), 1, Reason.ACCEPTED, {"novelty": 42}, 1)
     said = text_of(explain(case))

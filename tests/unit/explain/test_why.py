@@ -63,6 +63,8 @@ def test_what_the_rule_weighs() -> None:
     reasons = [(ADA, Reason.COPY), (COORDINATOR, Reason.ROOT), ("0x1", Reason.NOT_DELIVERED)]
     verdicts = [Verdict(index, who, 0, reason) for index, (who, reason) in enumerate(reasons)]
     assert weighed_in(verdicts, COORDINATOR) == [ADA]
+    equal = Verdict(3, "0x2", 0, Reason.COPY, {"copyOfEntry": 0})
+    assert weighed_in([*verdicts, equal], COORDINATOR) == [ADA]
 
 
 @contextmanager

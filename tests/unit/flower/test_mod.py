@@ -113,6 +113,45 @@ def test_a_good_round_gives_a_signed_update(world: World, join: Join) -> None:
     assert world.run_state == "done"
 
 
+@pytest.mark.parametrize(
+    ("enrolled", "since", "code", "words"),
+    [
+        (0, 0, "not-enrolled", "round 1 takes no update of it"),
+        (10**17, 0, "stake-too-low", "0.1 MOOT for the round, and its policy asks for 1 MOOT"),
+        (10**18, 1, "no-place", "round 1 was open already"),
+        (10**18, 0, "no-place", "was not drawn for round 1"),
+    ],
+)
+def test_without_a_place_nothing_is_trained(
+    world: World,
+    join: Join,
+    caplog: pytest.LogCaptureFixture,
+    enrolled: int,
+    since: int,
+    code: str,
+    words: str,
+) -> None:
+    world.policy = replace(world.policy, min_stake=10**18)
+    world.place, world.member = False, (enrolled, 1, since)
+    app = App()
+    with caplog.at_level("INFO", logger="flwr"):
+        said_by_node = reason(run(join(world), train_message(world), app))
+    assert said_by_node.startswith(f"{code}: ")
+    assert words in said_by_node
+    assert app.seen == []
+    levels = {record.levelname for record in caplog.records}
+    assert ("ERROR" in levels) == (code != "no-place"), "not to be drawn is no failure"
+
+
+def test_a_signed_update_is_sent_again_without_a_place(world: World, join: Join) -> None:
+    """It may be on the chain already; the stake may have been taken out since."""
+    contributor = join(world)
+    first = run(contributor, train_message(world))
+    world.place = False
+    again = run(contributor, train_message(world))
+    assert again.content[records.COMMITMENT] == first.content[records.COMMITMENT]
+
+
 def test_the_app_sees_an_ordinary_message(world: World, join: Join) -> None:
     app = App()
     run(join(world), train_message(world), app)

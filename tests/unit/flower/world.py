@@ -35,6 +35,7 @@ from folkmoot.protocol.state import State
 from folkmoot.rpc.client import POLICY_TYPE, ROUND_TYPE, Phase
 
 CHAIN_ID = 31337
+MEMBER_TYPE = "(uint96,uint96,uint24,uint40)"
 LEDGER = "0x" + "a1" * 20
 
 
@@ -82,6 +83,8 @@ class World:
         cap = MEAN_SQUARE_CAP * manifest.elements
         self.policy = Policy("mean", (), cap, 1, 8, 8, 1024, 0, 600, 600, 600, 0, 0, 0)
         self.no_code = False
+        self.place = True
+        self.member = (10**24, 1, 0)  # enrolled, number, since
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -188,15 +191,21 @@ class World:
             return "0x" + encode([ROUND_TYPE], [self._round_abi(known)]).hex()
         if selector == keccak(b"policies(uint32)")[:4]:
             return "0x" + encode([POLICY_TYPE], [self.policy.abi_tuple()]).hex()
+        if selector == keccak(b"hasPlace(uint64,address)")[:4]:
+            return "0x" + encode(["bool"], [self.place]).hex()
+        if selector == keccak(b"members(address[])")[:4]:
+            return "0x" + encode([f"{MEMBER_TYPE}[]"], [[(10**24, *self.member)]]).hex()
+        if selector == keccak(b"draws(uint64)")[:4]:
+            return "0x" + encode(["(uint96,uint40,uint120)"], [(10**20, 10**9, 1)]).hex()
         return "0x" + encode(["uint256"], [10**30]).hex()
 
     def _round_abi(self, known: Round | None) -> tuple[Any, ...]:
         zero = bytes(32)
         nobody = "0x" + "00" * 20
         if known is None:
-            return (0, 0, 0, 0, 0, 0, 0, nobody, 0, False, zero, zero, zero, zero)
+            return (0, 0, 0, 0, 0, 0, 0, nobody, 0, False, 0, zero, zero, zero, zero)
         return (
-            1, int(known.phase), len(known.updates), 1, 2**39, 2**39, 0, nobody, known.base, False,
+            1, int(known.phase), len(known.updates), 1, 2**39, 2**39, 0, nobody, known.base, False, 0,
             known.header.hash, zero, known.state_root, zero,
         )  # fmt: skip
 

@@ -65,6 +65,8 @@ class Published:
         world, header = self.world, self.world.header
         names = options.get("names", NAMES)
         self.pairs = [world.commit(name, update_bytes(MANIFEST, i)) for i, name in enumerate(names)]
+        for place, original in options.get("copies", {}).items():
+            self.pairs[place] = world.commit(names[place], update_bytes(MANIFEST, original))
         if options.get("lost"):
             self.pairs[options["lost"]] = (self.pairs[options["lost"]][0], None)  # type: ignore[assignment]
         self.aggregate = Bytes()
@@ -228,6 +230,33 @@ def test_weights_that_krum_does_not_yield_are_proven_with_what_is_there(tmp_path
         assert proof.function == "proveKrum"
         assert proof.contract == "GramProofs"
         assert proof.arguments[-1][2] == matrix_bytes(tree.matrix)
+
+
+@pytest.mark.parametrize(
+    ("rule", "parameters"),
+    [("mean", ()), ("multi_krum", (1, 0)), ("trimmed_mean", (1,)), ("guided_mean", ())],
+)
+def test_a_weight_for_a_copy_is_proven_under_every_rule(
+    tmp_path: Path, rule: str, parameters: tuple[int, ...]
+) -> None:
+    published = Published(tmp_path, rule, parameters, copies={3: 1})
+    assert published.examined().right
+    weights = (*published.outcome.weights[:3], 1)
+    finding = published.claim(weights=weights).examined()
+    assert kinds(finding)[0] == "weight"
+    assert finding.suspicions[0].places == (3,)
+    assert finding.suspicions[0].text.endswith("has the weight 1, but it is a copy of entry 1.")
+    assert prove(finding, finding.suspicions[0]).function == "proveWeight"
+
+
+def test_a_copy_of_an_update_that_did_not_arrive_counts(tmp_path: Path) -> None:
+    published = Published(tmp_path, copies={3: 1}, lost=1)
+    assert published.outcome.weights == (1, 0, 1, 1)
+    finding = published.claim(weights=(1, 0, 1, 0)).examined()
+    assert "rule" in kinds(finding)
+    (found,) = (one for one in finding.suspicions if one.kind == "rule")
+    assert found.places == (3,)
+    assert prove(finding, found).function == "proveMean"
 
 
 def test_a_vote_is_prepared_for_where_no_judge_knows_the_rule(tmp_path: Path) -> None:

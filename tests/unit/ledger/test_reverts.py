@@ -36,8 +36,22 @@ def test_amounts_are_shown_in_tokens_and_given_in_units() -> None:
     assert error.message == (
         f"The contract refused commitUpdate: stake too low (account {who}, stake 5 MOOT, required 100 MOOT)."
     )
-    assert error.remedy == "Stake more with `folkmoot stake`."
+    assert error.remedy == (
+        "Stake more if need be, and enrol with as much: `folkmoot stake`, `folkmoot enrol`."
+    )
     assert error.details["arguments"] == {"account": who, "stake": str(5 * UNIT), "required": str(100 * UNIT)}
+
+
+def test_an_account_without_a_place_is_told_what_it_has_and_what_is_certain() -> None:
+    who = "0x" + "11" * 20
+    signature = "RoundLedgerNoPlace(uint64,address,uint256,uint256)"
+    error = refusals.explain(_revert(signature, 7, who, 50 * UNIT, 72 * UNIT), "commitUpdate")
+    assert error.message == (
+        f"The contract refused commitUpdate: no place (round 7, account {who}, enrolled 50 MOOT, quota 72 MOOT)."
+    )
+    assert "not drawn" in error.remedy
+    late = "RoundLedgerEnrolledTooLate(uint64,address,uint256,uint256)"
+    assert "since 2027-01-15T08:00:00Z" in refusals.explain(_revert(late, 7, who, 1_800_000_000, 1)).message
 
 
 def test_phases_and_times_are_words() -> None:

@@ -19,7 +19,7 @@ from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.policy import Policy
-from folkmoot.rpc.client import Phase, RoundView, Rpc
+from folkmoot.rpc.client import Draw, Phase, RoundView, Rpc
 from server.api.routes.health import clock_warning
 from server.chain import outbox
 from server.chain.calls import encode_call
@@ -55,6 +55,7 @@ VIEW = RoundView(
     coordinator=ACCOUNT.address,
     base=0,
     settled=False,
+    position=0,
     header_hash=HEADER,
     entries_hash=bytes(32),
     state_root=bytes(32),
@@ -107,6 +108,9 @@ class _Ledger:
 
     def can_remove(self, account: str) -> bool:
         return account in self.absent
+
+    def draw(self, _number: int) -> Draw:
+        return Draw(0, 0, 0)
 
     def next_round(self) -> int:
         if self.failure is not None:

@@ -47,9 +47,16 @@ def test_every_attack_runs(workload: Workload, name: str, root: str) -> None:
 
 
 def test_the_mean_pays_everybody_the_same(workload: Workload) -> None:
-    outcome = run(workload, replace(SMALL, rule="mean", attack="free-zero"))
+    outcome = run(workload, replace(SMALL, rule="mean", attack="free-random"))
     assert outcome.attacker_reward == outcome.attacker_pay == 1
     assert outcome.detected == 0
+    assert outcome.honest_weight_lost == 0
+
+
+def test_equal_updates_share_one_share_under_the_mean(workload: Workload) -> None:
+    outcome = run(workload, replace(SMALL, rule="mean", attack="free-zero"))
+    assert SMALL.malicious == 2
+    assert outcome.attacker_reward == outcome.attacker_pay == 1 / 2
     assert outcome.honest_weight_lost == 0
 
 

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page docs/economics.md has the tables that the strategies make."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from folkmoot.cli.policy import default_of
+from folkmoot.economics import entries
+from folkmoot.economics.rules import PRESENT, Rules
+from folkmoot.economics.setting import DRAW_GAS, Setting
+from folkmoot.economics.table import in_tokens
+from folkmoot.runtime.units import UNIT
+
+ROOT = Path(__file__).resolve().parents[2]
+ALL_PLACES = replace(PRESENT, quota_percent=100)
+DRAWN_AGAIN = replace(ALL_PLACES, lot_can_be_drawn_again=True)
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("economics_table", ROOT / "tools" / "economics_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["economics_table"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_made_from_the_code_and_a_stale_one_is_noticed(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {name: made_by() for name, made_by in tool.BLOCKS.items()}
+
+    def again(name: str) -> Callable[[], list[str]]:
+        return lambda: made[name]
+
+    monkeypatch.setattr(tool, "BLOCKS", {name: again(name) for name in made})
+    assert tool.main(["--check"]) == 0, "Remedy: python tools/economics_table.py"
+    stale = tmp_path / "economics.md"
+    stale.write_text(tool.PAGE.read_text().replace("-138.74", "138.74"))
+    monkeypatch.setattr(tool, "PAGE", stale)
+    assert tool.main(["--check"]) == 1
+    assert tool.main([]) == 0
+    assert tool.main(["--check"]) == 0
+    stale.write_text(stale.read_text().replace("<!-- economics: end -->", "", 1))
+    with pytest.raises(SystemExit, match="needs a pair of marks"):
+        tool.main([])
+
+
+def test_what_the_page_says_of_crowds_is_what_is_played(tool: ModuleType) -> None:
+    said = " ".join(tool.PAGE.read_text().split())
+    old = [_of_puppets(rules, 63) + f" and {_of_puppets(rules, 151)}" for rules in (ALL_PLACES, DRAWN_AGAIN)]
+    assert f"A coordinator had {old[0]} tokens in the last two columns then, and {old[1]} by opening" in said
+    hour = [in_tokens(_of_waiting(honest, 3_600)) for honest in (63, 151)]
+    assert f"{hour[0]} of 100 tokens a round with 63 honest contributors, and {hour[1]} with 151" in said
+    assert max(_of_waiting(honest, 600) for honest in (63, 151)) < UNIT // 100
+    few = [in_tokens(_of_the_first(places)) for places in (15, 7, 3)]
+    assert f"up to {few[0]} of 100 tokens with 15 places, {few[1]} with 7 and {few[2]} with 3." in said
+    assert max(_of_the_first(places) for places in (31, 63)) <= 0
+    assert round(31 / PRESENT.quota(63, 131)) == 11
+
+
+def _of_puppets(rules: Rules, honest: int) -> str:
+    setting = Setting(policy=default_of("l2"), rules=rules, honest=honest)
+    return in_tokens(max(play.profit for play in entries.puppets_of_coordinator(setting)))
+
+
+def _of_waiting(honest: int, length: int) -> Fraction:
+    """Return what a round more brings a coordinator that waits for other lots, in blocks of 2 s, without commitments.
+
+    Args:
+        honest: Honest contributors, with 70 % of the stake.
+        length: Seconds of a round, of which its puppets miss a part with each 257 blocks.
+    """
+    setting = Setting(policy=default_of("l2"), honest=honest)
+    lots, reward = entries.draw(setting, setting.puppets), setting.policy.reward
+    cost = Fraction(setting.gas(DRAW_GAS), reward) + Fraction(2 * 257, length) * lots.fair
+    share, draws = lots.drawn_again(cost)
+    return (share - lots.fair - cost * (draws - 1)) * reward
+
+
+def _of_the_first(places: int) -> Fraction:
+    """Return the most that spam brings in, with one or three honest contributors a place."""
+    policy = replace(default_of("l2"), max_contributors=places + 1)
+    crowds = [Setting(policy=policy, honest=times * places) for times in (1, 3)]
+    return max(play.profit for setting in crowds for play in entries.spam(setting))

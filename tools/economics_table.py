@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the tables of ``docs/economics.md`` from what the strategies bring in against the default policies.
+
+``--check`` writes nothing and fails if the page differs. A pair of marks is around each table of the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+from folkmoot.chain.deploy import PROFILES
+from folkmoot.cli.policy import default_of
+from folkmoot.economics import entries, lies
+from folkmoot.economics.capital import capital, most_minted
+from folkmoot.economics.rules import FIRST_COME, PRESENT, VERSION_1
+from folkmoot.economics.setting import Setting
+from folkmoot.economics.table import in_tokens, play_all
+from folkmoot.runtime.units import UNIT, format_duration
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "economics.md"
+_BLOCK = re.compile(r"(<!-- economics: (\w+)\. Written by [^>]*-->\n).*?(<!-- economics: end -->)", re.DOTALL)
+
+AUDITED = {"bond": 1_000 * UNIT, "reward": 900 * UNIT}
+"""Bond and reward of the audit's examples of version 1."""
+
+CROWDS = (31, 63, 151)
+"""Honest contributors of the table of crowds; the rounds have 63 places for contributors."""
+
+FACTORS = (1, 2, 4, 5, 8, 16)
+"""Bonds of the table of bounds, in rewards."""
+
+
+def setting_of(profile: str) -> Setting:
+    """Return the game of a profile's default policy and deposits."""
+    governance = PROFILES[profile].governance
+    return Setting(
+        policy=default_of(profile),
+        demand_deposit=governance.demand_deposit,
+        dispute_deposit=governance.dispute_deposit,
+    )
+
+
+def profits() -> list[str]:
+    """Return the table of what each strategy brings in; profiles with equal results share a table."""
+    tables: dict[tuple[str, ...], list[str]] = {}
+    for profile in PROFILES:
+        lines = _strategies(setting_of(profile))
+        tables.setdefault(tuple(lines), []).append(profile)
+    shown: list[str] = []
+    for rows, names in tables.items():
+        policy = default_of(names[0])
+        shown += [
+            "",
+            f"Profiles {', '.join(f'`{name}`' for name in names)}: reward {policy.reward // UNIT}, bond "
+            f"{policy.bond // UNIT}, minimum stake {policy.min_stake // UNIT}, rule `{policy.rule}`.",
+            "",
+            *rows,
+        ]
+    return shown
+
+
+def version1() -> list[str]:
+    """Return the table of what the same strategies bring in under the first version of the contracts."""
+    policy = replace(default_of("l2"), **AUDITED)
+    rows = play_all(Setting(policy=policy, rules=VERSION_1, honest=63))
+    lines = [
+        f"| {row.strategy} | {row.best.choice} | {in_tokens(row.best.gain)} | {in_tokens(row.best.cost)} | "
+        f"**{in_tokens(row.best.profit)}** |"
+        for row in rows
+    ]
+    return [
+        "",
+        "| strategy | best choice | gain | cost | profit |",
+        "| --- | --- | --: | --: | --: |",
+        *lines,
+    ]
+
+
+def crowds() -> list[str]:
+    """Return the table of what a coordinator's puppets bring in when the accounts outnumber the places."""
+    policy = default_of("l2")
+    variants = {
+        "first come, first served": FIRST_COME,
+        "quota over all places, lot drawn once": replace(PRESENT, quota_percent=100),
+        "quota over all places, lot drawn again": replace(
+            PRESENT, quota_percent=100, lot_can_be_drawn_again=True
+        ),
+        "**quota over three quarters of the places, lot drawn once: the present contracts**": PRESENT,
+    }
+    lines = []
+    for name, rules in variants.items():
+        cells = []
+        for honest in CROWDS:
+            best = max(
+                entries.puppets_of_coordinator(Setting(policy=policy, rules=rules, honest=honest)),
+                key=lambda play: play.profit,
+            )
+            cells.append(in_tokens(best.profit))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    heads = " | ".join(f"{honest} honest" for honest in CROWDS)
+    return ["", f"| places | {heads} |", f"| --- |{' --: |' * len(CROWDS)}", *lines]
+
+
+def bounds() -> list[str]:
+    """Return the table of what would have to be true for a lie to pay, by the bond."""
+    reward = 100 * UNIT
+    lines = []
+    for factor in FACTORS:
+        policy = replace(default_of("l2"), bond=factor * reward, reward=reward)
+        at = {caught: Setting(policy=policy, caught=Fraction(caught, 100)) for caught in (50, 90)}
+        cells = [lies.percent(lies.chance_to_pay(at[50]))]
+        for setting in at.values():
+            worth, unseen = lies.worth_to_pay(setting), lies.unseen_to_pay(setting)
+            cells += [in_tokens(max(Fraction(0), worth or Fraction(0)) / reward * UNIT), str(unseen)]
+        lines.append(f"| {factor} R | {' | '.join(cells)} |")
+    return [
+        "",
+        "| bond | proven with less than | or, at 50 %: worth of steering | or rounds unseen | or, at 90 %: worth of "
+        "steering | or rounds unseen |",
+        f"| --: |{' --: |' * 5}",
+        *lines,
+    ]
+
+
+def capitals() -> list[str]:
+    """Return the table of the bonds that a coordinator needs, and of what a majority can have minted."""
+    lines = []
+    for profile in PROFILES:
+        policy, governance = default_of(profile), PROFILES[profile].governance
+        plain, held = capital(policy), capital(policy, held=governance.unbonding)
+        minting = most_minted(policy)
+        lines.append(
+            f"| `{profile}` | {format_duration(policy.commit_window)} | {plain.rounds} | {_whole(plain.bonds)} | "
+            f"{plain.bonds // policy.min_stake} | {held.rounds} | {_whole(held.bonds)} | {_whole(minting.minted)} | "
+            f"{_whole(minting.bonds)} |"
+        )
+    return [
+        "",
+        "| profile | a round lasts | bonds at once | tokens | as many minimum stakes | bonds, with a "
+        "dispute | tokens | a majority mints a day | with bonds of |",
+        f"| --- |{' --: |' * 8}",
+        *lines,
+    ]
+
+
+BLOCKS: Mapping[str, Callable[[], list[str]]] = {
+    "profits": profits,
+    "version1": version1,
+    "crowds": crowds,
+    "bounds": bounds,
+    "capital": capitals,
+}
+"""Tables by the name in their mark."""
+
+
+def page(text: str) -> str:
+    """Return the page with the tables in place.
+
+    Raises:
+        SystemExit: The page lacks a pair of marks, or has one twice.
+    """
+    if sorted(match[2] for match in _BLOCK.finditer(text)) != sorted(BLOCKS):
+        raise SystemExit(f"{PAGE} needs a pair of marks for each of: {', '.join(BLOCKS)}")
+    return _BLOCK.sub(lambda match: "\n".join([match[1].rstrip(), *BLOCKS[match[2]](), "", match[3]]), text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write or check the page; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail if the page differs, and write nothing")
+    options = parser.parse_args(arguments)
+    text = PAGE.read_text(encoding="utf-8")
+    wanted = page(text)
+    if not options.check:
+        PAGE.write_text(wanted, encoding="utf-8")
+        return 0
+    if text == wanted:
+        return 0
+    print("docs/economics.md is stale. Remedy: python tools/economics_table.py", file=sys.stderr)
+    return 1
+
+
+def _strategies(setting: Setting) -> list[str]:
+    lines = [
+        f"| {row.strategy} | {row.best.choice} | {in_tokens(row.best.gain)} | {in_tokens(row.best.cost)} | "
+        f"**{in_tokens(row.best.profit)}** | {row.pays_if} |"
+        for row in play_all(setting)
+    ]
+    return [
+        "| strategy | attacker's best choice | gain | cost | profit | what would have to be true for it to pay |",
+        "| --- | --- | --: | --: | --: | --- |",
+        *lines,
+    ]
+
+
+def _whole(amount: int) -> str:
+    return f"{amount // UNIT:,}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
