@@ -72,7 +72,7 @@ def policy(**changes: Any) -> Policy:
         anchor_window=windows.anchor,
         challenge_window=windows.challenge,
         min_stake=50 * UNIT,
-        bond=200 * UNIT,
+        bond=50 * UNIT,
         reward=10 * UNIT,
         verifier=ZERO_ADDRESS,
     )

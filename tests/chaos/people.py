@@ -42,7 +42,7 @@ from tests.integration.coordinator_world import MANIFEST, Signed, open_round, tr
 EVALUATOR = "newcomer"
 NO_OUTCOME = ("alone", "fallen", "silent", "forsaken")
 """Rounds that are cancelled."""
-LEFT_BEHIND = 199 * UNIT
+LEFT_BEHIND = 49 * UNIT
 """What a coordinator keeps at stake that goes below its bond."""
 DEAR = 20 * 10**9
 """A base fee, in wei, that no offer of a quiet time pays."""
@@ -315,10 +315,10 @@ class People:
         ada = self.world["ada"].address
         self.wait(lambda: self._dropped(number, ada), "that the update without a stake is dropped")
         del self.accepted[number, ada]
+        self._stake_for("ada", factories.STAKE)
+        self._enrol("ada")  # before the anchor: the next round may be opened right after it
         self._close(number, 2)
         self._anchored(number)
-        self._stake_for("ada", factories.STAKE)
-        self._enrol("ada")
 
     def _play_silent(self, number: int) -> None:
         """Enough commit an update, and nobody delivers one."""

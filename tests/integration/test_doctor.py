@@ -252,9 +252,9 @@ BREAKAGES: dict[str, tuple[str, str, Break]] = {
     ),
     "no bond": (
         "coordinator's bond",
-        "the policy asks for 200 MOOT",
+        "the policy asks for 50 MOOT",
         lambda _, world: world.chain.send(
-            world.chain.vault.functions.requestUnbond(400 * 10**18), world.coordinator
+            world.chain.vault.functions.requestUnbond(451 * 10**18), world.coordinator
         ),
     ),
     "no gas money": (
@@ -295,17 +295,19 @@ def test_bonds_of_pending_and_void_rounds_are_told(
         where = ("--rpc", federation.anvil.url, "--deployment", str(deployment_file))
         return told(capsys, "doctor", *where)[1]["coordinator's bond"]
 
-    assert bond()["text"].endswith("The rest is enough for 2 rounds.")
+    assert bond()["text"].endswith("The rest is enough for 10 rounds.")
     anchored_round(federation)
     pending = bond()
     assert pending["state"] == "ok"
-    assert "200 MOOT are locked for 1 round. The rest is enough for 1 round more." in pending["text"]
+    assert "50 MOOT are locked for 1 round. The rest is enough for 9 rounds more." in pending["text"]
     anchored_round(federation)
+    unbond = federation.chain.vault.functions.requestUnbond(400 * 10**18)
+    federation.chain.send(unbond, federation.coordinator)
     full = bond()
     assert (full["state"], "No round can be opened" in full["text"]) == ("warning", True)
     prove_wrong(federation, 1, federation["emil"].address)
     void = bond()
-    assert (void["state"], "200 MOOT of the locked stake" in void["text"]) == ("warning", True)
+    assert (void["state"], "50 MOOT of the locked stake" in void["text"]) == ("warning", True)
     assert void["remedy"].endswith("N being 2.")
 
 

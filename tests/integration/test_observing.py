@@ -114,7 +114,7 @@ def test_numbers_tell_what_a_round_did_and_the_log_tells_it_by_round_and_account
     )
     assert number(seen, "folkmoot_head_version") == number(seen, "folkmoot_round_newest") == 1
     assert number(seen, "folkmoot_bond_tokens") == 500
-    assert number(seen, "folkmoot_bond_minimum_tokens") == 200
+    assert number(seen, "folkmoot_bond_minimum_tokens") == 50
     chain = here.world.chain
     assert number(seen, "folkmoot_account_balance_coins") == pytest.approx(
         chain.gas_balance_of(here.world.coordinator.address) / 10**18

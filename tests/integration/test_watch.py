@@ -754,7 +754,7 @@ def test_a_challenge_by_hand(
     shown = capsys.readouterr()
     assert "Leaf 8 of the aggregate of round 2 is not what the anchored weights make" in shown.err
     assert "gas" in shown.out
-    assert "50 MOOT, a quarter of the bond" in shown.out
+    assert "12.5 MOOT, a quarter of the bond" in shown.out
     assert run(["challenge", str(number), *command, "--dry-run", "--place", "3", "--json"]) == 1
     assert code_of(capsys) == "not-provable"
     key = ["--keystore", str(keystore(CHALLENGER)), "--password-file", str(password_file)]
