@@ -23,6 +23,8 @@ contract PolicyLimits is IPolicyLimits {
     /// @param verifier_ The verifier of every policy.
     /// @param maxWindows_ Seconds that the windows of a policy may have together.
     constructor(IRoundLedger.Bounds memory bounds_, address verifier_, uint40 maxWindows_) {
+        // Zero is a verifier: no proof is accepted.
+        // slither-disable-next-line missing-zero-check
         verifier = verifier_;
         maxWindows = maxWindows_;
         _maxReward = bounds_.maxReward;

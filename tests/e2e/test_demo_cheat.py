@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from folkmoot.runtime.units import UNIT
+from folkmoot.devnet.federation import BOND
 from tests.e2e.test_demo import DEMO, left_behind
 
 
@@ -49,10 +49,10 @@ def test_a_lie_is_proven_by_the_watcher_alone_and_the_next_round_is_honest(
 ) -> None:
     summary, told = tell(cheat, tmp_path / "demo")
     assert summary["round"] == 2
-    assert int(str(summary["stakeBefore"])) - int(str(summary["stakeAfter"])) == 500 * UNIT
-    assert (summary["burnt"], summary["reward"]) == (str(250 * UNIT), str(250 * UNIT))
+    assert int(str(summary["stakeBefore"])) - int(str(summary["stakeAfter"])) == BOND
+    assert (summary["burnt"], summary["reward"]) == (str(BOND - BOND // 4), str(BOND // 4))
     if cheat != "censor":  # there the contributor gets it
-        assert int(str(summary["watcherAfter"])) >= int(str(summary["watcherBefore"])) + 250 * UNIT
+        assert int(str(summary["watcherAfter"])) >= int(str(summary["watcherBefore"])) + BOND // 4
     assert (summary["headBefore"], summary["headAfter"]) == (1, 1)
     assert "Round 1 is right" in told, "an honest round is never challenged"
     assert "Round 3 is right" in told

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 NAMES = ["ada", "ben", "cleo"]
 WATCHER = factories.account(CHALLENGER)
-HALF = factories.policy().bond // 2
+QUARTER = factories.policy().bond // 4
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_data_is_demanded_once_and_claimed_once(
     assert (claimed["round"], claimed["convicted"]) == (number, True)
     mortal.kill("sender.mined", "demand", "claim", str(second["demand"]))
     assert mortal.call("demand", "claim", str(second["demand"]))["convicted"] is False, "the round is over"
-    assert chain.balance_of(ada.address) == tokens + HALF
+    assert chain.balance_of(ada.address) == tokens + QUARTER
     again = mortal.call("demand", "claim", str(first["demand"]), fails=1)
     assert again["error"]["code"] == "demand-closed", "told once"
 
@@ -187,7 +187,7 @@ def test_a_lie_is_proven_once(world: World, mortal: Mortal, point: str) -> None:
     with blocks(world.federation.anvil):
         transaction = mortal.call(*words)["transaction"]
     assert world.federation.chain.round(number).phase is Phase.SLASHED
-    assert (won(world), sent_by(world)) == (HALF, before + 1)
+    assert (won(world), sent_by(world)) == (QUARTER, before + 1)
     assert world.federation.anvil.call("eth_getTransactionReceipt", transaction)["status"] == "0x1"
     assert mortal.call(*words, fails=1)["error"]["code"] == "already-void"
 
@@ -242,7 +242,7 @@ def test_a_watcher_that_is_killed_anywhere_proves_a_lie_once(
     mortal.kill(point, *watch(world))
     look(mortal, world)
     assert world.federation.chain.round(number).phase is Phase.SLASHED
-    assert (won(world), sent_by(world)) == (HALF, before + 1)
+    assert (won(world), sent_by(world)) == (QUARTER, before + 1)
     found = journal(mortal)
     assert (found["1"]["result"], found[str(number)]["result"]) == ("right", "proven"), mortal.told
     assert found[str(number)]["transaction"]
@@ -279,7 +279,7 @@ def test_a_watcher_that_is_killed_anywhere_demands_once_and_takes_its_deposit_ba
     mortal.kill("sender.mined", *watch(world))
     look(mortal, world)
     assert world.federation.chain.round(number).phase is Phase.SLASHED
-    assert (won(world), sent_by(world)) == (HALF, before + 2)
+    assert (won(world), sent_by(world)) == (QUARTER, before + 2)
     assert journal(mortal)[str(number)]["demands"] == []
 
 
@@ -310,7 +310,7 @@ def test_a_watcher_that_lost_its_memory_finds_its_demand_on_the_chain(world: Wor
     assert "are on the chain already" in mortal.told
     world.advance(ANSWER_WINDOW)
     assert look(mortal, world, "--state", str(mortal.home / "another")) == 3
-    assert won(world) == HALF
+    assert won(world) == QUARTER
 
 
 @pytest.mark.parametrize(
@@ -323,14 +323,14 @@ def test_the_contributor_of_an_update_that_is_none_is_blamed_once(
     mortal.kill(point, *watch(world))
     look(mortal, world)
     assert world.federation.chain.round(number).phase is Phase.SLASHED
-    assert won(world) == HALF + factories.policy().min_stake // 2, mortal.told
+    assert won(world) == QUARTER + factories.policy().min_stake // 4, mortal.told
     assert sent_by(world) == before + 2
     assert journal(mortal)[str(number)]["blame"] is None
 
 
 OTHER_ACTS: dict[str, tuple[Callable[[World], int], int]] = {
     "dispute": (lambda world: world.play(NAMES, lies.lie_verdicts), -DEPOSIT),
-    "replay": (lambda world: lies.play_replay(world, NAMES), factories.policy().min_stake // 2),
+    "replay": (lambda world: lies.play_replay(world, NAMES), factories.policy().min_stake // 4),
     "censored": (lambda world: lies.play_censored(world, NAMES), 0),
 }
 
