@@ -396,7 +396,8 @@ class Related(World):
 
 def build_related(anvil: Anvil, path: Path) -> Related:
     """Play more rounds than a window has. The coordinator has a root set in rounds 2 and 5; round 4 is cancelled."""
-    policy = factories.policy(rule="guided_mean", min_contributors=2, challenge_window=60)
+    # A bond of which the stake covers all of these rounds at once.
+    policy = factories.policy(rule="guided_mean", min_contributors=2, challenge_window=60, bond=40 * 10**18)
     world = Related.create(anvil, path, policy)
     for number in range(1, ROUNDS + 1):
         world.open()
