@@ -23,12 +23,13 @@ from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import HASH_BYTES, keccak
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import EMPTY, SumTree, depth_of
+from folkmoot.protocol.policy import MAX_KRUM_CONTRIBUTORS
 from folkmoot.protocol.updates import UpdateReader
 
 BLOCK_LEVELS = 4
 """Levels of the update trees that a block covers, or all of them if there are fewer."""
 
-MAX_UPDATES = 32
+MAX_UPDATES = MAX_KRUM_CONTRIBUTORS
 """Most updates of which there is a tree."""
 
 ENTRY_BYTES = 24

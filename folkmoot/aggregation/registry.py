@@ -32,7 +32,8 @@ from folkmoot.aggregation.rules import (
     trimmed_mean,
 )
 from folkmoot.errors import InputError
-from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.policy import BOND_FACTOR, MAX_CONTRIBUTORS, MAX_KRUM_CONTRIBUTORS, Policy
+from folkmoot.runtime.units import format_amount
 
 _MODULES = (
     mean,
@@ -105,15 +106,36 @@ def uses(name: str) -> frozenset[ReferenceKind]:
 
 
 def check_policy_rule(policy: Policy) -> None:
-    """Check that the rule of a policy exists and that its assumptions hold under the policy.
+    """Check that the rule of a policy exists, that its assumptions hold, and that the ledger can prove and back it.
 
-    The chain accepts any name and any numbers.
+    The ledger accepts any name and any parameters; it refuses a policy of which the weights can't be proven, or whose
+    bond is below four rewards (contracts/src/libraries/Policies.sol).
 
     Raises:
         InputError: ``unknown-rule``, ``wrong-parameters``, or ``impossible-policy`` for a rule whose assumptions the
-            policy violates.
+            policy violates, and for what the ledger refuses.
     """
     _check(policy.rule, policy.parameters, policy.min_contributors, policy.max_contributors)
+    most = most_contributors(policy.rule)
+    if policy.max_contributors > most:
+        raise InputError(
+            f"The policy's max_contributors is {policy.max_contributors}. With the rule {policy.rule} the ledger takes "
+            f"at most {most}, because the weights of more contributors can't be proven.",
+            remedy=f"Set max_contributors to {most} or less.",
+            code="impossible-policy",
+        )
+    if policy.bond < BOND_FACTOR * policy.reward:
+        raise InputError(
+            f"The policy's bond is {format_amount(policy.bond)}, and its reward is {format_amount(policy.reward)}. The "
+            f"bond must be at least {BOND_FACTOR} rewards.",
+            remedy=f"Set the bond to {format_amount(BOND_FACTOR * policy.reward)} or more, or lower the reward.",
+            code="impossible-policy",
+        )
+
+
+def most_contributors(name: str) -> int:
+    """Return the most contributors that a policy with this rule can ask for."""
+    return MAX_KRUM_CONTRIBUTORS if name == "multi_krum" else MAX_CONTRIBUTORS
 
 
 def fewest_contributors(name: str, parameters: Sequence[int]) -> int:

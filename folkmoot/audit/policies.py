@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from folkmoot.aggregation.gram_tree import MAX_UPDATES
+from folkmoot.aggregation.registry import most_contributors
 from folkmoot.audit.failure import Subject, require, require_that
 from folkmoot.audit.history import History, Limits
 from folkmoot.ledger.events import PolicyAdded
-from folkmoot.protocol.policy import NO_VERIFIER, Policy
-
-MAX_CONTRIBUTORS = 256
-"""Most contributors of a round."""
+from folkmoot.protocol.policy import BOND_FACTOR, NO_VERIFIER, Policy
 
 MAX_PARAMETERS = 32
 """Most parameters of a rule."""
@@ -29,9 +26,6 @@ MAX_RATE = 4096
 
 BITS = 8
 """The only width of a coordinate."""
-
-BOND_FACTOR = 4
-"""Least bond, in rewards."""
 
 
 def check_policies(history: History) -> Mapping[int, Policy]:
@@ -83,8 +77,7 @@ def _ranges(policy: Policy, limits: Limits) -> Iterator[tuple[str, bool, str, An
     yield "number of parameters", count <= MAX_PARAMETERS, f"at most {MAX_PARAMETERS}", count
     yield within("max_sum_squares", 1)
     yield within("min_contributors", 1, policy.max_contributors)
-    most = MAX_UPDATES if policy.rule == "multi_krum" else MAX_CONTRIBUTORS
-    yield within("max_contributors", 1, most)
+    yield within("max_contributors", 1, most_contributors(policy.rule))
     yield within("bits", BITS, BITS)
     yield within("rate", 1, MAX_RATE)
     yield within("momentum", 0, MAX_MOMENTUM)

@@ -201,7 +201,7 @@ def of_profile(
     Raises:
         InputError: The profile or rule is unknown, a value is out of range, or the rule can't work.
     """
-    from folkmoot.aggregation.registry import check_policy_rule, fewest_contributors
+    from folkmoot.aggregation.registry import check_policy_rule, fewest_contributors, most_contributors
     from folkmoot.chain.deploy import PROFILES
     from folkmoot.protocol.policy import Policy
 
@@ -218,7 +218,7 @@ def of_profile(
         parameters=parameters,
         max_sum_squares=max_sum_squares,
         min_contributors=fewest,
-        max_contributors=max(PLACES, fewest),
+        max_contributors=min(max(PLACES, fewest), most_contributors(rule)),
         bits=8,
         rate=1024,
         momentum=0,

@@ -16,6 +16,15 @@ from folkmoot.protocol.commitment import checksum_address
 NO_VERIFIER = "0x0000000000000000000000000000000000000000"
 """``verifier`` of a policy that accepts no fraud proof."""
 
+MAX_CONTRIBUTORS = 256
+"""Most contributors of a round."""
+
+MAX_KRUM_CONTRIBUTORS = 32
+"""Most contributors of a round of ``multi_krum``: more of them can't be weighed by a contract."""
+
+BOND_FACTOR = 4
+"""Least bond of a policy, in rewards."""
+
 ARBITER = "arbiter"
 """``verifier`` of a policy for a deployment whose addresses are not known yet: the arbiter of that deployment."""
 

@@ -11,6 +11,7 @@ import pytest
 
 from folkmoot.aggregation import policy_file
 from folkmoot.cli.main import run
+from folkmoot.errors import InputError
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Manifest
@@ -57,6 +58,7 @@ def test_a_policy_file_is_not_overwritten(genesis: Path, tmp_path: Path) -> None
         (("--rule", "multi_krum:1"), "wrong-parameters"),
         (("--rule", "multi_krum:0,0"), "impossible-policy"),
         (("--profile", "mars"), "unknown-profile"),
+        (("--bond", "399"), "impossible-policy"),
     ],
 )
 def test_what_can_not_be_meant_is_refused(
@@ -91,7 +93,7 @@ def test_the_verifier_is_the_arbiter_unless_another_is_named(
         ((), None),
         (("--gas-price-in-tokens", "10"), None),
         (("--gas-price-in-tokens", "11"), "The bond of 500 MOOT is low."),
-        (("--bond", "100"), "The bond of 100 MOOT is low."),
+        (("--bond", "400"), "The bond of 400 MOOT is low."),
         (("--verifier", "none"), "The policy has no verifier"),
         (("--rule", "mean"), "These strategies pay against the policy: Sybil split"),
     ],
@@ -107,6 +109,16 @@ def test_a_bond_that_is_too_low_is_warned_of_and_the_defaults_are_not(
     assert run(arguments) == 0
     said = json.loads(capsys.readouterr().out)["warning"]
     assert said is None if warning is None else said.startswith(warning)
+
+
+def test_multi_krum_has_no_more_places_than_can_be_proven(genesis: Path, tmp_path: Path) -> None:
+    out = tmp_path / "p.json"
+    assert run(["policy", "--genesis", str(genesis), "--out", str(out), "--rule", "multi_krum:1,0"]) == 0
+    assert policy_file.load(out).max_contributors == 32
+    document = json.loads(out.read_text())
+    out.write_text(json.dumps(document | {"maxContributors": 33}))
+    with pytest.raises(InputError, match="takes at most 32"):
+        policy_file.load(out)
 
 
 def test_a_verifier_that_is_no_address_is_refused(genesis: Path, tmp_path: Path) -> None:
